@@ -1,0 +1,1 @@
+"""`inv build.*`: ISOs, made in docker/build's containers and booted in them."""

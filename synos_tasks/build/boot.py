@@ -1,0 +1,248 @@
+"""Boot an ISO in QEMU, in a container without any capability, and judge what it reports of itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import subprocess
+import threading
+import time
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from synos_tasks.build.image import ensure_image
+from synos_tasks.engine.spec import Bind, ContainerSpec, labels
+from synos_tasks.errors import BootFailed, ContainerLost, IsoNotFound, OutputNotWritable
+from synos_tasks.iso.boot.request import FIRMWARES, MEDIA, BootRequest, check_choice
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from synos_tasks.engine.gateway import Engine
+    from synos_tasks.settings import Settings
+
+KVM = Path("/dev/kvm")
+# beside the guest's own memory: QEMU with 256 MB of translated code, firmware, Python, /tmp
+OVERHEAD_MB = 1024
+# past the guest's timeout, for the probe of KVM, the picture and the start of the container
+GRACE_SECONDS = 120
+
+
+@dataclass(frozen=True, kw_only=True)
+class BootResult:
+    """How a boot went. Seconds from QEMU's start to the report."""
+
+    ok: bool
+    seconds: float
+    accelerator: str
+    why: str
+    screenshot: Path | None
+    log: str
+    """Path of the serial log; text, so that the fields but ``screenshot`` are JSON-ready."""
+    report: dict[str, Any] = field(default_factory=dict)
+
+
+def boot_iso(  # noqa: PLR0913  (the verb's options, one each)
+    settings: Settings,
+    engine: Engine,
+    *,
+    iso: Path,
+    firmware: str,
+    media: str,
+    timeout: int,
+    on_line: Callable[[str], None],
+    kvm: bool = True,
+) -> BootResult:
+    """Boot ``iso`` and wait at most ``timeout`` seconds for its report.
+
+    The serial log and a picture of the screen land in .synos/boot/.
+
+    Raises SettingsError, IsoNotFound, OutputNotWritable, ImageBuildFailed, ContainerLost and BootFailed.
+    """
+    check_choice("firmware", firmware, FIRMWARES)
+    check_choice("media", media, MEDIA)
+    iso = iso.resolve()
+    if not iso.is_file():
+        raise IsoNotFound(f"there is no ISO {iso.name}", where=str(iso), hint="`inv build.iso` makes one")
+    folder = _output_folder(settings)
+    image = ensure_image(settings, engine, "boot", on_line)
+    kvm = kvm and KVM.exists()
+    request = BootRequest(
+        iso=Path("/iso") / iso.name,
+        firmware=firmware,
+        media=media,
+        timeout=timeout,
+        memory_mb=settings.boot.memory_mb,
+        kvm=kvm,
+        out=Path("/out"),
+    )
+    spec = boot_spec(settings, image, iso_folder=iso.parent, out=folder, kvm=kvm)
+    log = folder / f"{iso.stem}-{firmware}.log"
+    result = _run(engine, spec, request, log, on_line)
+    if not result.ok:
+        raise BootFailed(
+            f"{iso.name} did not boot as it should ({firmware}, {media}, {result.seconds:.0f} s)",
+            where=str(log),
+            why=result.why,
+            hint=f"the screen: {result.screenshot}" if result.screenshot else "the serial log tells more",
+        )
+    return result
+
+
+def newest_iso(settings: Settings) -> Path:
+    """Give the ISO built last in the output folder; raises IsoNotFound."""
+    found = [path for path in settings.output_dir.glob("*.iso") if path.is_file()]
+    if not found:
+        raise IsoNotFound(
+            "there is no ISO to boot", where=str(settings.output_dir), hint="`inv build.iso` makes one"
+        )
+    return max(found, key=lambda path: (path.stat().st_mtime, path.name))
+
+
+def boot_spec(settings: Settings, image: str, *, iso_folder: Path, out: Path, kvm: bool) -> ContainerSpec:
+    """Give the container: no capability, no network, the invoking user, only ``out`` writable."""
+    return ContainerSpec(
+        name=f"{settings.project_id}-boot-{secrets.token_hex(4)}",
+        image=image,
+        command=("python3", "-m", "synos_tasks.iso.boot"),
+        labels=labels(settings.project_id, "build"),
+        binds=(
+            Bind(source=iso_folder, target="/iso"),
+            Bind(source=out, target="/out", writable=True),
+            # the code alone: what else the project holds is none of the container's business
+            Bind(source=settings.root.resolve() / "synos_tasks", target="/project/synos_tasks"),
+        ),
+        tmpfs={"/tmp": "rw,nosuid,nodev,noexec,mode=1777,size=128m"},  # noqa: S108  (in the container)
+        devices=(str(KVM),) if kvm else (),
+        environment={"PYTHONPATH": "/project", "PYTHONDONTWRITEBYTECODE": "1"},
+        cpus=min(2, os.cpu_count() or 1),
+        memory_mb=settings.boot.memory_mb + OVERHEAD_MB,
+        pids=256,
+        network="none",
+        user=_user(kvm=kvm),
+    )
+
+
+def _user(*, kvm: bool) -> str:
+    """Give the invoking user as uid:gid, with the group of /dev/kvm where that is one of theirs.
+
+    In a container they are in that one group only.
+    """
+    group = os.getgid()
+    if kvm and KVM.stat().st_gid in os.getgroups():
+        group = KVM.stat().st_gid
+    return f"{os.getuid()}:{group}"
+
+
+def _output_folder(settings: Settings) -> Path:
+    folder = settings.state_dir.resolve() / "boot"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputNotWritable(
+            "the folder for logs cannot be made", where=str(folder), why=str(error)
+        ) from error
+    return folder
+
+
+def _run(
+    engine: Engine, spec: ContainerSpec, request: BootRequest, log: Path, on_line: Callable[[str], None]
+) -> BootResult:
+    said: list[str] = []
+    booted: dict[str, Any] | None = None
+    with _container(engine, spec, request.timeout + GRACE_SECONDS, said) as process, log.open("w") as serial:
+        assert process.stdin is not None  # noqa: S101  (for the type checker)
+        assert process.stdout is not None  # noqa: S101
+        with suppress(BrokenPipeError):  # what it says on standard error tells why
+            process.stdin.write(request.to_json().encode() + b"\n")
+            process.stdin.flush()
+        for raw in process.stdout:
+            event = _event(raw)
+            if event.get("event") == "booted":
+                booted = event
+                break
+            line = str(event.get("line", ""))
+            serial.write(line + "\n")
+            serial.flush()
+            on_line(line)
+    if booted is None:
+        raise ContainerLost(
+            "the boot container went away before it told how the boot went",
+            where=spec.name,
+            why="\n".join(said[-20:]) or f"it ended with code {process.returncode}",
+        )
+    return _result(booted, log)
+
+
+def _event(raw: bytes) -> dict[str, Any]:
+    text = raw.decode(errors="replace").rstrip("\n")
+    try:
+        event = json.loads(text)
+    except ValueError:
+        return {"event": "log", "line": text}
+    return event if isinstance(event, dict) else {"event": "log", "line": text}
+
+
+def _result(event: dict[str, Any], log: Path) -> BootResult:
+    name = event.get("screenshot")
+    return BootResult(
+        ok=bool(event["ok"]),
+        seconds=float(event["seconds"]),
+        accelerator=str(event["accelerator"]),
+        why=str(event["why"]),
+        screenshot=log.parent / Path(name).name if name else None,
+        log=str(log),
+        report=event.get("report") or {},
+    )
+
+
+@contextmanager
+def _container(
+    engine: Engine, spec: ContainerSpec, seconds: float, said: list[str]
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a container whose standard input is its lease; whatever happens, it is gone on leaving.
+
+    What it says on standard error is appended to ``said``. It is removed after ``seconds`` if it still runs.
+    """
+    process = engine.start(spec)
+    reader = threading.Thread(target=_collect, args=(process, said), daemon=True)
+    reader.start()
+    watchdog = threading.Timer(seconds, engine.remove_container, (spec.name,))
+    watchdog.daemon = True
+    watchdog.start()
+    clean = False
+    try:
+        yield process
+        clean = True
+    finally:
+        watchdog.cancel()
+        _end(engine, spec, process, patience=10 if clean else 0)
+        reader.join(5)
+        for stream in (process.stdout, process.stderr):
+            if stream is not None:
+                stream.close()
+
+
+def _end(engine: Engine, spec: ContainerSpec, process: subprocess.Popen[bytes], *, patience: float) -> None:
+    """Give the lease up, and remove the container unless it ends by itself within ``patience`` seconds."""
+    if process.stdin is not None:
+        with suppress(BrokenPipeError):
+            process.stdin.close()
+    deadline = time.monotonic() + patience
+    while process.poll() is None and time.monotonic() < deadline:
+        time.sleep(0.05)
+    if process.poll() is None:
+        engine.remove_container(spec.name)
+        try:
+            process.wait(30)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _collect(process: subprocess.Popen[bytes], said: list[str]) -> None:
+    if process.stderr is not None:
+        said.extend(line.decode(errors="replace").rstrip() for line in process.stderr)

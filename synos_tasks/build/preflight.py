@@ -1,0 +1,70 @@
+"""What must be true of the host before a build starts."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from typing import TYPE_CHECKING
+
+from synos_tasks.engine.gateway import EngineFacts, check_versions
+from synos_tasks.errors import DiskFull, OutputNotWritable
+from synos_tasks.iso.publish import PARTIAL_PREFIX
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from synos_tasks.engine.gateway import Engine
+    from synos_tasks.settings import Settings
+
+LEAST_OUTPUT_BYTES = 600 * 10**6
+RUNNING = ("created", "running", "paused", "restarting")
+
+
+def check(settings: Settings, engine: Engine, output: Path) -> EngineFacts:
+    """Check engine, output folder and space; remove what killed builds left.
+
+    Raises EngineUnavailable, EngineTooOld, OutputNotWritable or DiskFull.
+    """
+    facts = engine.facts()
+    check_versions(facts)
+    check_output(output)
+    remove_leftovers(settings, engine, output)
+    return facts
+
+
+def check_output(output: Path) -> None:
+    """Make the output folder and try to write in it."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output):
+            pass
+    except OSError as error:
+        raise OutputNotWritable(
+            "the output folder cannot be written",
+            where=str(output),
+            why=error.strerror or str(error),
+            hint="choose another with --output, or mend its permissions",
+        ) from error
+    free = os.statvfs(output).f_bavail * os.statvfs(output).f_frsize
+    if free < LEAST_OUTPUT_BYTES:
+        raise DiskFull(
+            "the output folder's disk is nearly full",
+            where=str(output),
+            why=f"{free // 10**6} MB free, {LEAST_OUTPUT_BYTES // 10**6} MB needed for an ISO",
+            hint="free some space, or choose another folder with --output",
+        )
+
+
+def remove_leftovers(settings: Settings, engine: Engine, output: Path) -> None:
+    """Remove stopped builders of ours, and partial files whose builder no longer runs."""
+    alive = set()
+    for container in engine.containers(settings.project_id):
+        if container.role != "build":
+            continue
+        if container.state in RUNNING:
+            alive.add(container.id[:12])
+        else:
+            engine.remove_container(container.id)
+    for partial in output.glob(f"{PARTIAL_PREFIX}*"):
+        if partial.name.removeprefix(PARTIAL_PREFIX)[:12] not in alive:
+            partial.unlink(missing_ok=True)

@@ -1,0 +1,70 @@
+"""What a person sees: everything for people goes to standard error, results for scripts to standard output."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from synos_tasks.errors import SynosError
+
+
+def is_plain() -> bool:
+    """Tell whether to print plain lines: no terminal, NO_COLOR set, or a dumb one."""
+    return not sys.stderr.isatty() or bool(os.environ.get("NO_COLOR")) or os.environ.get("TERM") == "dumb"
+
+
+def say(text: str) -> None:
+    """Print one line for people."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def warn(text: str) -> None:
+    """Print one warning for people."""
+    say(paint(f"warning: {text}", "33"))
+
+
+def paint(text: str, code: str) -> str:
+    """Colour text with one SGR code, unless the output is plain."""
+    return text if is_plain() else f"\x1b[{code}m{text}\x1b[0m"
+
+
+def show_error(error: SynosError) -> None:
+    """Print an error: what, where, why, hint, a line each; further lines of a part are indented."""
+    for label, text in error.lines():
+        mark = paint(f"{label}:", "1;31" if label == "error" else "1")
+        first, *rest = text.splitlines() or [""]
+        say(f"{mark} {first}")
+        for line in rest:
+            say(f"  {line}")
+
+
+def print_json(verb: str, fields: Mapping[str, Any]) -> None:
+    """Print the one JSON object of a verb on standard output."""
+    print(json.dumps({"schema": f"synos.{verb}/1", **fields}, indent=2, ensure_ascii=False), flush=True)
+
+
+def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """Print a table for people; without a terminal as plain lines with two spaces between columns."""
+    if is_plain():
+        say(title)
+        widths = [max(len(r[i]) for r in [columns, *rows]) for i in range(len(columns))]
+        for row in [columns, *rows]:
+            say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+        return
+    from rich.console import Console  # noqa: PLC0415  (heavy: only where a table is drawn)
+    from rich.table import Table  # noqa: PLC0415
+
+    drawn = Table(*columns, title=title, title_justify="left")
+    for row in rows:
+        drawn.add_row(*row)
+    Console(stderr=True).print(drawn)
+
+
+def human_bytes(count: float) -> str:
+    """Give a size in MB (10^6 bytes) or GB, as people read it."""
+    return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"

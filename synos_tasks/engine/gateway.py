@@ -1,0 +1,263 @@
+"""Docker, wrapped once. A DockerException never leaves this file: it becomes an error of ours."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from dataclasses import dataclass
+from typing import IO, TYPE_CHECKING, Any, Protocol
+
+from synos_tasks.engine.spec import LABEL_PROJECT, LABEL_ROLE, ContainerSpec, run_argv
+from synos_tasks.errors import EngineTooOld, EngineUnavailable, ImageBuildFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from python_on_whales import DockerClient
+
+MINIMUM_ENGINE = (23, 0)
+MINIMUM_BUILDX = (0, 13)
+MINIMUM_COMPOSE = (2, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineFacts:
+    """What the engine says of itself and of the machine it runs on. Memory in MB; versions as printed, '' = missing."""
+
+    version: str
+    buildx: str
+    compose: str
+    cpus: int
+    memory_mb: int
+    root_dir: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class ContainerFacts:
+    """One container of ours."""
+
+    id: str
+    name: str
+    state: str
+    role: str
+
+
+class Engine(Protocol):
+    """What the rooms need of Docker; a fake in the unit tests implements it too."""
+
+    def facts(self) -> EngineFacts:
+        """Ask the engine; raises EngineUnavailable."""
+        ...
+
+    def image_id(self, tag: str) -> str | None:
+        """Id of a local image, None where there is none."""
+        ...
+
+    def pull(self, tag: str, *, timeout: float) -> bool:
+        """Pull an image; False when the registry does not answer with it in ``timeout`` seconds."""
+        ...
+
+    def start(self, spec: ContainerSpec, *, stdin: int | IO[bytes] | None = None) -> subprocess.Popen[bytes]:
+        """Start `docker run` for a spec, its three streams as pipes, out of reach of the terminal's Ctrl-C."""
+        ...
+
+    def import_image(self, archive: IO[bytes], tag: str, changes: Sequence[str]) -> None:
+        """Make an image of a tar stream."""
+        ...
+
+    def tag(self, tag: str, new_tag: str) -> None:
+        """Give an image another name."""
+        ...
+
+    def untag(self, tag: str) -> None:
+        """Take a name from an image; silent when it is gone."""
+        ...
+
+    def build(self, arguments: Sequence[str], on_event: Callable[[dict[str, Any]], None]) -> None:
+        """Run `docker buildx build` and hand on its rawjson events; raises ImageBuildFailed."""
+        ...
+
+    def containers(self, project: str) -> list[ContainerFacts]:
+        """All containers with this project's label, running or not."""
+        ...
+
+    def remove_container(self, ident: str) -> None:
+        """Kill and remove a container, with its anonymous volumes; silent when it is gone."""
+        ...
+
+    def ensure_volume(self, name: str, labels: Mapping[str, str]) -> None:
+        """Create a labelled volume unless it exists."""
+        ...
+
+
+class DockerEngine:
+    """The real thing, through the Docker CLI."""
+
+    def __init__(self) -> None:
+        """Touch nothing yet: python_on_whales is imported at first use."""
+        self._client: DockerClient | None = None
+
+    def _docker(self) -> DockerClient:
+        if self._client is None:
+            from python_on_whales import DockerClient  # noqa: PLC0415  (heavy, and not needed for --list)
+
+            self._client = DockerClient()
+        return self._client
+
+    def facts(self) -> EngineFacts:
+        """Ask the engine; raises EngineUnavailable."""
+        template = '{"v":{{json .ServerVersion}},"c":{{json .NCPU}},"m":{{json .MemTotal}},"r":{{json .DockerRootDir}},"e":{{json .ServerErrors}}}'
+        done = _output(["docker", "info", "--format", template])
+        try:
+            info = json.loads(done.stdout)
+        except ValueError:
+            info = {}
+        if done.returncode != 0 or not info.get("v"):
+            raise EngineUnavailable(
+                "no Docker Engine answers",
+                where=os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock"),
+                why="; ".join(info.get("e") or []) or done.stderr.strip(),
+                hint="./scripts/synos installs and starts one; `inv doctor` tells more",
+            )
+        return EngineFacts(
+            version=info["v"],
+            buildx=_plugin_version("buildx"),
+            compose=_plugin_version("compose"),
+            cpus=info["c"],
+            memory_mb=info["m"] // 2**20,
+            root_dir=info["r"],
+        )
+
+    def image_id(self, tag: str) -> str | None:
+        """Id of a local image, None where there is none."""
+        done = _output(["docker", "image", "inspect", "--format", "{{.Id}}", tag])
+        return done.stdout.strip() or None if done.returncode == 0 else None
+
+    def pull(self, tag: str, *, timeout: float) -> bool:
+        """Pull an image; False when the registry does not answer with it in ``timeout`` seconds."""
+        try:
+            subprocess.run(
+                ["docker", "manifest", "inspect", tag], capture_output=True, timeout=timeout, check=True
+            )
+            subprocess.run(["docker", "pull", "--quiet", tag], capture_output=True, timeout=600, check=True)
+        except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+            return False
+        return True
+
+    def start(self, spec: ContainerSpec, *, stdin: int | IO[bytes] | None = None) -> subprocess.Popen[bytes]:
+        """Start `docker run` for a spec, its three streams as pipes, out of reach of the terminal's Ctrl-C."""
+        return subprocess.Popen(
+            run_argv(spec),
+            stdin=subprocess.PIPE if stdin is None else stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    def import_image(self, archive: IO[bytes], tag: str, changes: Sequence[str]) -> None:
+        """Make an image of a tar stream."""
+        argv = ["docker", "import", *(f"--change={change}" for change in changes), "-", tag]
+        done = subprocess.run(argv, stdin=archive, capture_output=True, check=False)
+        if done.returncode:
+            raise ImageBuildFailed(f"{tag} could not be imported", why=done.stderr.decode().strip())
+
+    def tag(self, tag: str, new_tag: str) -> None:
+        """Give an image another name."""
+        subprocess.run(["docker", "tag", tag, new_tag], check=True, capture_output=True)
+
+    def untag(self, tag: str) -> None:
+        """Take a name from an image; silent when it is gone."""
+        _output(["docker", "rmi", tag])
+
+    def build(self, arguments: Sequence[str], on_event: Callable[[dict[str, Any]], None]) -> None:
+        """Run `docker buildx build` and hand on its rawjson events; raises ImageBuildFailed."""
+        argv = ["docker", "buildx", "build", "--progress=rawjson", *arguments]
+        tail: list[str] = []
+        with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+            assert process.stderr is not None  # noqa: S101  (for the type checker)
+            for line in process.stderr:
+                text = line.decode(errors="replace").rstrip()
+                try:
+                    event = json.loads(text)
+                except ValueError:
+                    tail = [*tail[-20:], text]
+                    continue
+                if isinstance(event, dict):  # the last line is a plain string
+                    on_event(event)
+        if process.returncode:
+            raise ImageBuildFailed(
+                "an image could not be built",
+                where=" ".join(argv),
+                why="\n".join(tail).strip(),
+                hint="the same command without --progress=rawjson shows everything",
+            )
+
+    def containers(self, project: str) -> list[ContainerFacts]:
+        """All containers with this project's label, running or not."""
+        listed = self._docker().container.list(all=True, filters=[("label", f"{LABEL_PROJECT}={project}")])
+        return [
+            ContainerFacts(
+                id=c.id,
+                name=c.name,
+                state=c.state.status or "unknown",
+                role=(c.config.labels or {}).get(LABEL_ROLE, ""),
+            )
+            for c in listed
+        ]
+
+    def remove_container(self, ident: str) -> None:
+        """Kill and remove a container, with its anonymous volumes; silent when it is gone."""
+        _output(["docker", "rm", "--force", "--volumes", ident])
+
+    def ensure_volume(self, name: str, labels: Mapping[str, str]) -> None:
+        """Create a labelled volume unless it exists."""
+        client = self._docker()
+        if not client.volume.exists(name):
+            client.volume.create(name, labels=dict(labels))
+
+
+def check_versions(facts: EngineFacts) -> None:
+    """Raise EngineTooOld, naming every part that is missing or too old."""
+    wanted = [
+        ("Docker Engine", facts.version, MINIMUM_ENGINE),
+        ("docker buildx", facts.buildx, MINIMUM_BUILDX),
+        ("docker compose", facts.compose, MINIMUM_COMPOSE),
+    ]
+    wrong = [
+        f"{name} {have or 'missing'}, needed: {'.'.join(map(str, least))}"
+        for name, have, least in wanted
+        if version_tuple(have) < least
+    ]
+    if wrong:
+        raise EngineTooOld(
+            "the engine is not fit", why="; ".join(wrong), hint="./scripts/synos installs what is missing"
+        )
+
+
+def version_tuple(text: str) -> tuple[int, ...]:
+    """(26, 1, 5) of '26.1.5+dfsg1'; () where there is no number."""
+    numbers: list[int] = []
+    for part in text.strip().lstrip("v").split(".")[:3]:
+        digits = ""
+        for char in part:
+            if not char.isdigit():
+                break
+            digits += char
+        if not digits:
+            break
+        numbers.append(int(digits))
+    return tuple(numbers)
+
+
+def _plugin_version(plugin: str) -> str:
+    done = _output(["docker", plugin, "version"])
+    words = [w for w in done.stdout.split() if version_tuple(w)] if done.returncode == 0 else []
+    return words[0].lstrip("v") if words else ""
+
+
+def _output(argv: list[str]) -> subprocess.CompletedProcess[str]:
+    try:
+        return subprocess.run(argv, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return subprocess.CompletedProcess(argv, 127, "", "there is no `docker` command")

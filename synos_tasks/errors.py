@@ -1,0 +1,193 @@
+"""Every error a person can meet, each with an exit code of its own.
+
+10-19 input, 20-29 the host or the engine is not fit, 30-39 the work failed, 40-49 a check found
+something. 0, 1, 2 and 130 are done, unexpected, wrong use (Invoke's own) and interrupted.
+The table in docs/exit-codes.md is generated from this file.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class SynosError(Exception):
+    """Base: says what went wrong, where, why, and what to do about it.
+
+    ``where`` is a place a person can go to: ``file:line:column``, a path, a container.
+    """
+
+    exit_code: ClassVar[int] = 1
+    summary: ClassVar[str] = "unexpected"
+
+    def __init__(self, what: str, *, where: str = "", why: str = "", hint: str = "") -> None:
+        """Keep the four parts; each but ``what`` may be empty."""
+        super().__init__(what)
+        self.what, self.where, self.why, self.hint = what, where, why, hint
+
+    def lines(self) -> list[tuple[str, str]]:
+        """(label, text) for each part that is not empty, in reading order."""
+        parts = [("error", self.what), ("where", self.where), ("why", self.why), ("hint", self.hint)]
+        return [(label, text) for label, text in parts if text]
+
+    def to_json(self) -> dict[str, str | int]:
+        """Give the parts as JSON-ready values, with the class name as ``kind``."""
+        return {"kind": type(self).__name__, "exit_code": self.exit_code, **dict(self.lines())}
+
+
+class ProfileError(SynosError):
+    """A profile has a mistake."""
+
+    exit_code = 10
+    summary = "a profile has a mistake: unknown key, wrong type, impossible value"
+
+
+class ProfileNotFound(SynosError):
+    """No profile of that name."""
+
+    exit_code = 11
+    summary = "no profile of that name"
+
+
+class SettingsError(SynosError):
+    """invoke.yaml or an option has a mistake."""
+
+    exit_code = 12
+    summary = "a setting or an option has a mistake"
+
+
+class PackageNotFound(SynosError):
+    """The profile names a package that its suites do not have."""
+
+    exit_code = 13
+    summary = "a package of the profile is in none of its suites"
+
+
+class IsoNotFound(SynosError):
+    """The ISO to work on is not there."""
+
+    exit_code = 14
+    summary = "the ISO to work on is not there"
+
+
+class HostUnfit(SynosError):
+    """The machine lacks something."""
+
+    exit_code = 20
+    summary = "the machine lacks something (scripts/synos uses this code too)"
+
+
+class EngineUnavailable(SynosError):
+    """No Docker Engine answers."""
+
+    exit_code = 21
+    summary = "no Docker Engine answers, or it cannot be installed or started"
+
+
+class OutsideContainer(SynosError):
+    """The ISO engine was started where it could harm the host."""
+
+    exit_code = 22
+    summary = "the ISO engine was started outside its container"
+
+
+class EngineTooOld(SynosError):
+    """The engine or one of its plugins is missing or too old."""
+
+    exit_code = 23
+    summary = "the Docker Engine, buildx or compose is missing or too old"
+
+
+class OutputNotWritable(SynosError):
+    """The output folder cannot be written."""
+
+    exit_code = 24
+    summary = "the output folder cannot be written"
+
+
+class StageFailed(SynosError):
+    """A stage of the build failed."""
+
+    exit_code = 30
+    summary = "a stage of the build failed"
+
+
+class MirrorUnreachable(SynosError):
+    """The package mirror does not answer."""
+
+    exit_code = 31
+    summary = "a package mirror does not answer"
+
+
+class BadSignature(SynosError):
+    """The mirror's signature is not by a trusted key."""
+
+    exit_code = 32
+    summary = "a signature does not verify"
+
+
+class HookFailed(SynosError):
+    """A hook of the profile failed."""
+
+    exit_code = 33
+    summary = "a hook of the profile failed"
+
+
+class DiskFull(SynosError):
+    """No space is left."""
+
+    exit_code = 34
+    summary = "no space left on the disk or in memory"
+
+
+class ImageBuildFailed(SynosError):
+    """An image of ours could not be built."""
+
+    exit_code = 35
+    summary = "an image of ours could not be built"
+
+
+class ContainerLost(SynosError):
+    """The container or the engine went away in the middle."""
+
+    exit_code = 36
+    summary = "the container or the engine went away in the middle"
+
+
+class BootFailed(SynosError):
+    """The ISO did not boot as it should."""
+
+    exit_code = 40
+    summary = "the ISO did not reach its target in time, or with failed units"
+
+
+class DoctorFound(SynosError):
+    """`inv doctor` found something that stops a build."""
+
+    exit_code = 41
+    summary = "doctor found something that stops a build"
+
+
+class TestsFailed(SynosError):
+    """A test, type or lint check failed."""
+
+    exit_code = 42
+    summary = "a test, type, lint or import check failed"
+
+
+def error_classes() -> list[type[SynosError]]:
+    """Every concrete error class, by exit code."""
+    return sorted(SynosError.__subclasses__(), key=lambda cls: cls.exit_code)
+
+
+def exit_code_table() -> str:
+    """Give the Markdown table of exit codes that docs/exit-codes.md holds."""
+    rows = [(0, "", "done"), (1, "", "unexpected: a bug; the traceback is in the log"), (2, "", "wrong use")]
+    rows += [(cls.exit_code, cls.__name__, cls.summary) for cls in error_classes()]
+    rows.append((130, "", "interrupted"))
+    body = "\n".join(f"| {code} | {f'`{name}`' if name else ''} | {text} |" for code, name, text in rows)
+    return f"| code | error | meaning |\n|---|---|---|\n{body}\n"
+
+
+def by_name(kind: str) -> type[SynosError]:
+    """Find an error class by its name, as events from the container carry it; StageFailed if unknown."""
+    return next((cls for cls in error_classes() if cls.__name__ == kind), StageFailed)

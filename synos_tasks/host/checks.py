@@ -1,0 +1,205 @@
+"""What the facts mean for a build, one Check each. What Docker says comes in as plain values."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from synos_tasks.host.devices import dev_problems
+from synos_tasks.host.facts import Kvm, Memory, cpu_count, free_disk_bytes, kvm, memory
+from synos_tasks.host.mounts import Mount, mount_table, stale_mounts
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+Status = Literal["ok", "warn", "fail"]
+
+DISK_FAIL_BYTES = 4 * 10**9
+DISK_WARN_BYTES = 10 * 10**9
+# Machines sold with 2 and 4 GB report a little less: the kernel keeps some for itself.
+MEMORY_FAIL_MB = 1900
+MEMORY_WARN_MB = 3800
+PYTHON_MINIMUM = (3, 11)
+DEFAULT_SOCKET = "/var/run/docker.sock"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """One thing looked at: what was found, and what to do about it (empty when it is fine)."""
+
+    name: str
+    status: Status
+    detail: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Part:
+    """One part of Docker: its version as printed ('' = missing), and the least that will do."""
+
+    name: str
+    version: str
+    minimum: str
+    fits: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class EngineReport:
+    """What the caller learned from Docker. ``problem`` is empty when the engine answered."""
+
+    command: str
+    host: str = ""
+    """DOCKER_HOST, '' for the default socket."""
+    problem: str = ""
+    parts: tuple[Part, ...] = ()
+    root_dir: str = ""
+    leftovers: tuple[str, ...] = ()
+    """Names of containers of ours that a killed build left."""
+
+
+def all_checks(project: Path, engine: EngineReport) -> list[Check]:
+    """Look at everything, in the order in which a person would mend it."""
+    engine_dir = [Path(engine.root_dir)] if engine.root_dir else []
+    return [
+        check_python(sys.version_info[:3]),
+        *engine_checks(engine),
+        check_disk("disk: project", project),
+        *(check_disk("disk: engine", folder) for folder in engine_dir),
+        check_memory(memory(), cpu_count()),
+        check_dev(dev_problems()),
+        check_mounts(stale_mounts(project, mount_table(), ignore=engine_dir)),
+        # without an answer nobody knows
+        *([] if engine.problem else [check_leftovers(engine.leftovers)]),
+        check_kvm(kvm()),
+    ]
+
+
+def engine_checks(engine: EngineReport) -> list[Check]:
+    """Check the command, the socket, the engine and its parts; without an answer the parts are unknown."""
+    checks = [_check_command(engine.command)]
+    if not engine.command:
+        return checks
+    checks += [_check_socket(engine), _check_answer(engine)]
+    return checks + [_check_part(part) for part in engine.parts]
+
+
+def check_python(version: tuple[int, ...]) -> Check:
+    """Check the Python that runs this."""
+    text = ".".join(map(str, version))
+    if version >= PYTHON_MINIMUM:
+        return Check(name="python", status="ok", detail=text)
+    least = ".".join(map(str, PYTHON_MINIMUM))
+    return Check(name="python", status="fail", detail=text, hint=f"install Python {least} or newer")
+
+
+def check_disk(name: str, folder: Path) -> Check:
+    """Check the free space at a folder; one that is not on this machine is not measured."""
+    if name == "disk: engine" and not folder.exists():
+        return Check(name=name, status="ok", detail=f"{folder} is not on this machine: not measured")
+    free = free_disk_bytes(folder)
+    detail = f"{free / 1e9:.1f} GB free at {folder}"
+    if free >= DISK_WARN_BYTES:
+        return Check(name=name, status="ok", detail=detail)
+    status: Status = "fail" if free < DISK_FAIL_BYTES else "warn"
+    hint = f"a build wants {DISK_WARN_BYTES / 1e9:.0f} GB: `docker system df` shows what Docker holds"
+    return Check(name=name, status=status, detail=detail, hint=hint)
+
+
+def check_memory(have: Memory, cpus: int) -> Check:
+    """Check the main memory: the machine's, and what is left of it now."""
+    detail = f"{have.total_mb} MB, {have.available_mb} MB available, {cpus} CPU"
+    if have.total_mb < MEMORY_FAIL_MB:
+        return Check(name="memory", status="fail", detail=detail, hint="a build needs a machine with 2 GB")
+    if have.total_mb < MEMORY_WARN_MB:
+        hint = "keep synos.build.work at volume, and build small profiles"
+        return Check(name="memory", status="warn", detail=detail, hint=hint)
+    if have.available_mb < MEMORY_FAIL_MB:
+        return Check(name="memory", status="warn", detail=detail, hint="close other programs before a build")
+    return Check(name="memory", status="ok", detail=detail)
+
+
+def check_dev(problems: Sequence[str]) -> Check:
+    """Check /dev, given its problems."""
+    if not problems:
+        return Check(name="/dev", status="ok", detail="healthy")
+    hint = "a restart of the machine makes /dev anew; find out what wrote there before you build again"
+    return Check(name="/dev", status="fail", detail="; ".join(problems), hint=hint)
+
+
+def check_mounts(stale: Sequence[Mount]) -> Check:
+    """Check mounts left behind. Those through which a delete reaches the kernel stop a build."""
+    if not stale:
+        return Check(name="mounts", status="ok", detail="none left behind")
+    detail = "; ".join(f"{mount.point} ({mount.kind})" for mount in stale)
+    # The deepest first: a mount cannot go while another is on it.
+    points = sorted((mount.point for mount in stale), key=lambda point: -point.count("/"))
+    hint = f"before you delete anything there: sudo umount {' '.join(points)}"
+    status: Status = "fail" if any(mount.reaches_kernel for mount in stale) else "warn"
+    return Check(name="mounts", status=status, detail=detail, hint=hint)
+
+
+def check_leftovers(names: Sequence[str]) -> Check:
+    """Check for containers that a killed build left."""
+    if not names:
+        return Check(name="leftovers", status="ok", detail="no container left behind")
+    hint = f"docker rm --force --volumes {' '.join(names)}"
+    return Check(name="leftovers", status="warn", detail=", ".join(names), hint=hint)
+
+
+def check_kvm(have: Kvm) -> Check:
+    """Check KVM: without it guests are emulated, which only takes longer."""
+    if have.usable:
+        return Check(name="kvm", status="ok", detail="can be opened; how fast it is shows at a boot")
+    hint = "guests boot under emulation, which is slower"
+    if have.present:
+        hint += "; membership of the group kvm lets you use it"
+    return Check(name="kvm", status="warn", detail=have.why, hint=hint)
+
+
+def failed(checks: Sequence[Check]) -> list[Check]:
+    """Pick the checks that stop a build."""
+    return [check for check in checks if check.status == "fail"]
+
+
+def _check_command(command: str) -> Check:
+    if command:
+        return Check(name="docker command", status="ok", detail=command)
+    return Check(
+        name="docker command", status="fail", detail="not on PATH", hint="./scripts/synos installs Docker"
+    )
+
+
+def _check_socket(engine: EngineReport) -> Check:
+    where = engine.host or f"unix://{DEFAULT_SOCKET}"
+    if not engine.problem:
+        return Check(name="docker socket", status="ok", detail=engine.host or "may be used")
+    if not where.startswith("unix://"):
+        hint = "see that the address in DOCKER_HOST is right and lets you in"
+        return Check(name="docker socket", status="warn", detail=f"{where} does not answer", hint=hint)
+    path = Path(where.removeprefix("unix://"))
+    if not path.exists():
+        hint = "./scripts/synos starts an engine"
+        return Check(name="docker socket", status="fail", detail=f"there is no {path}", hint=hint)
+    if not os.access(path, os.R_OK | os.W_OK):
+        hint = "sudo usermod --append --groups docker $USER, then log in anew (that group is as good as root)"
+        return Check(name="docker socket", status="fail", detail=f"no permission on {path}", hint=hint)
+    return Check(name="docker socket", status="ok", detail=str(path))
+
+
+def _check_answer(engine: EngineReport) -> Check:
+    if not engine.problem:
+        return Check(name="docker engine", status="ok", detail="answers")
+    hint = "./scripts/synos starts one; otherwise its log tells why: journalctl --unit docker"
+    return Check(name="docker engine", status="fail", detail=engine.problem, hint=hint)
+
+
+def _check_part(part: Part) -> Check:
+    if part.fits:
+        return Check(name=part.name, status="ok", detail=part.version)
+    detail = f"{part.version or 'missing'}, needed: {part.minimum}"
+    return Check(
+        name=part.name, status="fail", detail=detail, hint="./scripts/synos installs what is missing"
+    )

@@ -1,0 +1,83 @@
+"""`python -m synos_tasks.iso`: takes a plan on standard input, builds, tells events on standard output.
+
+Standard input stays open as a lease: at its end, whoever asked is gone, and everything here stops.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import sys
+import threading
+import traceback
+from pathlib import Path
+
+from synos_tasks.errors import StageFailed, SynosError
+from synos_tasks.iso import guard, plan
+from synos_tasks.iso.diagnose import disk_full
+from synos_tasks.iso.events import Events
+from synos_tasks.iso.publish import PARTIAL
+from synos_tasks.iso.run import Runner
+from synos_tasks.iso.tools import Workshop
+
+WORK = Path("/work")
+OUTPUT = Path("/output")
+DOCKER_BUILD = Path("/project/docker/build")
+
+
+def main() -> int:
+    """Run one build; returns the exit code."""
+    try:
+        guard.refuse_outside_container()
+    except SynosError as error:
+        for label, text in error.lines():
+            print(f"{label}: {text}", file=sys.stderr)
+        return error.exit_code
+    wanted = plan.from_json(json.loads(sys.stdin.buffer.readline()))
+    events = Events(WORK / "build.log", os.dup(sys.stdout.fileno()))
+    threading.Thread(target=_watch_lease, args=(events,), daemon=True).start()
+    shop = Workshop(plan=wanted, work=WORK, docker_build=DOCKER_BUILD, output=OUTPUT, events=events)
+    error = _build(shop)
+    if error is None:
+        return 0
+    for leftover in OUTPUT.glob(f"{PARTIAL}*"):
+        leftover.unlink(missing_ok=True)
+    events.send("error", **error.to_json())
+    return error.exit_code
+
+
+def _build(shop: Workshop) -> SynosError | None:
+    """Build; every failure comes back as an error of ours, its traceback in the log."""
+    try:
+        Runner(shop).run()
+    except SynosError as error:
+        return error
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            return disk_full(str(error.filename or WORK), why=str(error))
+        shop.events.send("log", stage="engine", line=traceback.format_exc())
+        return StageFailed("the engine met an error of the system", where=str(error.filename), why=str(error))
+    except Exception as error:  # noqa: BLE001  (a bug: it must still arrive as an event)
+        shop.events.send("log", stage="engine", line=traceback.format_exc())
+        return StageFailed(
+            "a bug in the ISO engine", why=f"{type(error).__name__}: {error}", hint="the log has the traceback"
+        )
+    return None
+
+
+def _watch_lease(events: Events) -> None:
+    """Wait for the end of standard input, then stop everything in the container at once."""
+    while os.read(sys.stdin.fileno(), 4096):
+        pass
+    try:
+        events.send("log", stage="engine", line="lease ended: stopping")
+    finally:
+        for leftover in OUTPUT.glob(f"{PARTIAL}*"):
+            leftover.unlink(missing_ok=True)
+        # pid 1 is the container's init: when this process ends, the kernel ends all the rest
+        os._exit(130)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+"""What a tool's last words mean. Pure: text in, error out."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from synos_tasks.errors import (
+    BadSignature,
+    DiskFull,
+    MirrorUnreachable,
+    PackageNotFound,
+    StageFailed,
+    SynosError,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_MISSING = re.compile(
+    r"Unable to locate package (\S+)|Package '?([^\s']+)'? has no installation candidate|Couldn't find these debs: (\S+)"
+)
+_SIGNATURE = re.compile(
+    r"NO_PUBKEY|BADSIG|EXPKEYSIG|is not signed|signatures? (?:couldn't be verified|were invalid)|Invalid Release signature|Release signed by unknown key|no valid OpenPGP",
+    re.IGNORECASE,
+)
+_UNREACHABLE = re.compile(
+    r"Could not (?:resolve|connect)|Temporary failure|Connection (?:refused|failed|timed out)|Unable to connect|"
+    r"does not have a Release file|Failed to fetch|Failed getting release file|Network is unreachable|Cannot initiate the connection"
+)
+_FULL = re.compile(r"No space left on device|ENOSPC|Disk quota exceeded|You don't have enough free space")
+_ADDRESS = re.compile(r"https?://[^\s'\"]+")
+
+
+def diagnose(
+    stage: str, argv: Sequence[str], code: int, lines: Sequence[str], origins: Mapping[str, str]
+) -> SynosError:
+    """Find the error that explains why a tool ended with ``code``.
+
+    ``lines`` are its last lines; ``origins`` says where the profile names a package.
+    """
+    tail = "\n".join(lines)
+    last = "\n".join([line for line in lines if line.strip()][-12:])
+    if _FULL.search(tail):
+        return disk_full(f"stage {stage}", why=_line(lines, _FULL))
+    if found := _MISSING.search(tail):
+        name = next(group for group in found.groups() if group).rstrip(".")
+        return PackageNotFound(
+            f"there is no package {name!r}",
+            where=origins.get(name, ""),
+            why=_line(lines, _MISSING),
+            hint="check the name, and that its suite and component are among the profile's mirrors",
+        )
+    address = _ADDRESS.search(_line(lines, _SIGNATURE) or _line(lines, _UNREACHABLE))
+    if _SIGNATURE.search(tail):
+        return BadSignature(
+            "the mirror's signature does not verify",
+            where=address.group() if address else f"stage {stage}",
+            why=_line(lines, _SIGNATURE),
+            hint="the mirror must carry Debian's own Release files; nothing of it was used",
+        )
+    if _UNREACHABLE.search(tail):
+        return MirrorUnreachable(
+            "a package mirror does not answer",
+            where=address.group() if address else f"stage {stage}",
+            why=_line(lines, _UNREACHABLE),
+            hint="check the network and `mirrors:` of the profile",
+        )
+    return StageFailed(
+        f"{argv[0]} ended with {code} in stage {stage}", where=" ".join(argv)[:400], why=last, hint=""
+    )
+
+
+def disk_full(where: str, why: str = "") -> DiskFull:
+    """Give the error for a full disk, wherever it was met."""
+    return DiskFull(
+        "no space is left",
+        where=where,
+        why=why,
+        hint="`inv doctor` shows free space; with work: tmpfs in invoke.yaml, work_mb or memory_mb may be too small",
+    )
+
+
+def _line(lines: Sequence[str], pattern: re.Pattern[str]) -> str:
+    return next((line.strip() for line in lines if pattern.search(line)), "")

@@ -1,0 +1,180 @@
+"""Profiles: docker/build/profiles/NAME.yaml, read into a frozen Profile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from synos_tasks.errors import ProfileError, ProfileNotFound
+from synos_tasks.iso import schema, yaml_source
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+MAXIMUM_ANCESTORS = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class User:
+    """A user of the live system."""
+
+    name: str = "synos"
+    full_name: str = "SynOS live user"
+    groups: tuple[str, ...] = ()
+    password_hash: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Profile:
+    """What goes into an ISO. Paths are relative to docker/build."""
+
+    name: str
+    description: str = ""
+    suite: str = "bookworm"
+    architecture: str = "amd64"
+    bootstrapper: str = "mmdebstrap"
+    mirror: str = "http://deb.debian.org/debian"
+    security_mirror: str = "http://deb.debian.org/debian-security"
+    suites: tuple[str, ...] = ("release", "updates", "security")
+    components: tuple[str, ...] = ("main",)
+    packages: tuple[str, ...] = ()
+    users: tuple[User, ...] = (User(),)
+    hostname: str = "synos"
+    locale: str = "C.UTF-8"
+    timezone: str = "Etc/UTC"
+    keyboard: tuple[str, str, str] = ("us", "", "pc105")
+    """Layout, variant, model."""
+    kernel_arguments: tuple[str, ...] = ()
+    overlays: tuple[str, ...] = ()
+    """The inherited ones first."""
+    hooks: tuple[str, ...] = ()
+    compression: str = "zstd"
+    compression_level: int = 3
+    boot: tuple[str, ...] = ("bios", "uefi", "secure-boot")
+    origins: Mapping[str, str] = field(default_factory=dict)
+    """Where each package, hook and overlay is named (``file:line:column``): for errors, not for keys."""
+
+    def sources(self) -> list[str]:
+        """Give the one-line APT sources."""
+        of = {
+            "release": f"{self.mirror} {self.suite}",
+            "updates": f"{self.mirror} {self.suite}-updates",
+            "security": f"{self.security_mirror} {self.suite}-security",
+        }
+        return [f"deb {of[name]} {' '.join(self.components)}" for name in of if name in self.suites]
+
+
+def names(folder: Path) -> list[str]:
+    """Names of the profiles in a folder, sorted."""
+    return sorted(path.stem for path in folder.glob("*.yaml") if not path.name.endswith(".lock.yaml"))
+
+
+def load(folder: Path, name: str) -> Profile:
+    """Read a profile and those it inherits from.
+
+    Raises ProfileNotFound, or ProfileError with file, line, column and a hint.
+    """
+    chain = _chain(folder, name)
+    merged: dict[str, Any] = {}
+    origins: dict[str, str] = {}
+    for source, data in reversed(chain):
+        _merge(merged, data)
+        _note_origins(origins, source)
+    return _profile(name, merged, origins, chain[0][0])
+
+
+def _chain(folder: Path, name: str) -> list[tuple[yaml_source.Value, dict[str, Any]]]:
+    """Give the profile and its ancestors, nearest first."""
+    chain: list[tuple[yaml_source.Value, dict[str, Any]]] = []
+    seen: list[str] = []
+    where = ""
+    while name:
+        if name in seen or len(seen) > MAXIMUM_ANCESTORS:
+            raise ProfileError("profiles inherit from each other", where=where, why=" -> ".join([*seen, name]))
+        seen.append(name)
+        path = folder / f"{name}.yaml"
+        if name not in names(folder):
+            raise ProfileNotFound(
+                f"there is no profile {name!r}",
+                where=where or str(folder),
+                hint=schema.guess(name, tuple(names(folder))),
+            )
+        source = yaml_source.load(path)
+        data = schema.check(source, schema.PROFILE, "")
+        chain.append((source, data))
+        parent = source.data.get("inherits") if isinstance(source.data, dict) else None
+        where = parent[1].where if parent else ""
+        name = data.get("inherits", "")
+    return chain
+
+
+def _merge(merged: dict[str, Any], data: dict[str, Any]) -> None:
+    """Lay a profile over what it inherits: lists that add up add up, mappings merge, the rest replaces."""
+    for key, value in data.items():
+        if key in {"packages", "hooks", "kernel_arguments"}:
+            merged[key] = [*merged.get(key, []), *value]
+        elif key == "overlay":
+            merged.setdefault("overlays", []).append(value)
+        elif isinstance(value, dict):
+            merged[key] = {**merged.get(key, {}), **value}
+        else:
+            merged[key] = value
+
+
+def _note_origins(origins: dict[str, str], source: yaml_source.Value) -> None:
+    entries = source.data if isinstance(source.data, dict) else {}
+    for key in ("packages", "hooks"):
+        listed = entries[key][1].data if key in entries else []
+        for item in listed if isinstance(listed, list) else []:
+            origins[str(item.data).lstrip("-")] = item.where
+    if "overlay" in entries:
+        origins[str(entries["overlay"][1].data)] = entries["overlay"][1].where
+
+
+def _profile(name: str, merged: dict[str, Any], origins: dict[str, str], source: yaml_source.Value) -> Profile:
+    mirrors, keyboard = merged.get("mirrors", {}), merged.get("keyboard", {})
+    compression = merged.get("compression", {})
+    plain = {
+        key: merged[key]
+        for key in (
+            "description", "suite", "architecture", "bootstrapper", "hostname", "locale", "timezone"
+        )
+        if key in merged
+    }  # fmt: skip
+    lists = {
+        key: tuple(merged[key]) for key in ("hooks", "kernel_arguments", "boot", "overlays") if key in merged
+    }
+    lists |= {key: tuple(mirrors[key]) for key in ("suites", "components") if key in mirrors}
+    if "release" not in lists.get("suites", ("release",)):
+        raise ProfileError("mirrors.suites lacks release", where=source.where, hint="add `release`")
+    if "users" in merged and merged["users"]:
+        lists["users"] = tuple(
+            User(**{**user, "groups": tuple(user.get("groups", ()))}) for user in merged["users"]
+        )
+    addresses = {
+        "mirror": mirrors.get("main", Profile.mirror).rstrip("/"),
+        "security_mirror": mirrors.get("security", Profile.security_mirror).rstrip("/"),
+    }
+    return Profile(
+        name=name,
+        packages=_effective_packages(merged.get("packages", [])),
+        keyboard=(keyboard.get("layout", "us"), keyboard.get("variant", ""), keyboard.get("model", "pc105")),
+        compression=compression.get("algorithm", "zstd"),
+        compression_level=compression.get("level", 3),
+        origins=origins,
+        **plain,
+        **lists,
+        **addresses,
+    )
+
+
+def _effective_packages(listed: list[str]) -> tuple[str, ...]:
+    """Apply -name from left to right, drop doubles, sort."""
+    wanted: set[str] = set()
+    for entry in listed:
+        if entry.startswith("-"):
+            wanted.discard(entry[1:])
+        else:
+            wanted.add(entry)
+    return tuple(sorted(wanted))

@@ -1,0 +1,201 @@
+"""What a profile may say: one table, from which the loader checks and the JSON Schema is made."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from synos_tasks.errors import ProfileError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from synos_tasks.iso.yaml_source import Value
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kind:
+    """One kind of value. ``pattern`` is a full match; ``shape`` says it in words."""
+
+    type: str
+    doc: str = ""
+    pattern: str = ".+"
+    shape: str = "text"
+    choices: tuple[str, ...] = ()
+    items: Kind | None = None
+    fields: Mapping[str, Kind] = field(default_factory=dict)
+    required: tuple[str, ...] = ()
+    minimum: int = 0
+    maximum: int = 100
+
+
+def text(pattern: str, shape: str, doc: str) -> Kind:
+    """Text that matches a pattern."""
+    return Kind(type="string", pattern=pattern, shape=shape, doc=doc)
+
+
+def choice(*choices: str, doc: str) -> Kind:
+    """One of a few words."""
+    return Kind(type="string", choices=choices, shape=" or ".join(choices), doc=doc)
+
+
+def list_of(items: Kind, doc: str) -> Kind:
+    """Give a list of one kind."""
+    return Kind(type="array", items=items, shape="a list", doc=doc)
+
+
+PACKAGE = r"-?[a-z0-9][a-z0-9+.-]+"
+RELATIVE = r"(?!/)(?!(.*/)?\.\.(/|$))[A-Za-z0-9._/+-]+"
+URL = text(r"https?://[A-Za-z0-9.\[\]:-]+(/[A-Za-z0-9._~/%-]*)?", "an http or https address", "")
+
+PROFILE = Kind(
+    type="object",
+    shape="a mapping",
+    doc="A SynOS profile: what goes into an ISO.",
+    fields={
+        "description": text(r"[^\x00-\x1f]{1,200}", "one line of text", "One line for people."),
+        "inherits": text(r"[a-z][a-z0-9-]*", "the name of a profile", "Another profile to start from."),
+        "suite": choice("bookworm", "trixie", doc="Debian suite."),
+        "architecture": choice("amd64", doc="Debian architecture."),
+        "bootstrapper": choice("mmdebstrap", "debootstrap", doc="What lays the root file system down."),
+        "mirrors": Kind(
+            type="object",
+            shape="a mapping",
+            doc="Where packages come from.",
+            fields={
+                "main": Kind(type="string", pattern=URL.pattern, shape=URL.shape, doc="The Debian archive."),
+                "security": Kind(type="string", pattern=URL.pattern, shape=URL.shape, doc="Security updates."),
+                "suites": list_of(
+                    choice("release", "updates", "security", doc=""),
+                    "Which of the suite, its -updates and its -security are used.",
+                ),
+                "components": list_of(
+                    choice("main", "contrib", "non-free", "non-free-firmware", doc=""), "Archive components."
+                ),
+            },
+        ),
+        "packages": list_of(
+            text(PACKAGE, "a Debian package name, or -name to take an inherited one out", ""),
+            "Packages; those of an inherited profile come first, -name takes one out.",
+        ),
+        "users": list_of(
+            Kind(
+                type="object",
+                shape="a mapping",
+                required=("name",),
+                fields={
+                    "name": text(r"[a-z][a-z0-9_-]{0,30}", "a user name", "Login name."),
+                    "full_name": text(r"[^:,\x00-\x1f]{1,60}", "a name", "For people."),
+                    "groups": list_of(text(r"[a-z_][a-z0-9_-]{0,30}", "a group", ""), "Further groups."),
+                    "password_hash": text(
+                        r"\$(y|6)\$[A-Za-z0-9./$=,]+", "a crypt(3) hash", "Without it: locked."
+                    ),
+                },
+            ),
+            "Users. The first is the live user, whom live-config makes at boot.",
+        ),
+        "hostname": text(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", "a host name", "Host name."),
+        "locale": text(r"(C|[a-z]{2,3}_[A-Z]{2})\.UTF-8", "a UTF-8 locale as en_US.UTF-8", "Locale."),
+        "timezone": text(r"[A-Z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}", "a zone as Europe/Berlin", "Zone."),
+        "keyboard": Kind(
+            type="object",
+            shape="a mapping",
+            doc="Keyboard, in XKB's terms.",
+            fields={
+                "layout": text(r"[a-z]{2,6}(,[a-z]{2,6}){0,3}", "an XKB layout as us", "Layout."),
+                "variant": text(r"[a-z0-9_-]{0,30}", "an XKB variant", "Variant."),
+                "model": text(r"[a-z0-9_-]{1,30}", "an XKB model as pc105", "Model."),
+            },
+        ),
+        "kernel_arguments": list_of(
+            text(r"[A-Za-z0-9_.,=:/@%+-]+", "one kernel argument without spaces", ""),
+            "Added to the kernel command line.",
+        ),
+        "overlay": text(RELATIVE, "a folder relative to docker/build", "Files copied over the root."),
+        "hooks": list_of(
+            text(RELATIVE, "a script relative to docker/build", ""), "Scripts run in the root, in this order."
+        ),
+        "compression": Kind(
+            type="object",
+            shape="a mapping",
+            doc="How the root file system is compressed.",
+            fields={
+                "algorithm": choice("zstd", "xz", doc="zstd is fast, xz is small."),
+                "level": Kind(type="integer", minimum=1, maximum=22, shape="1 to 22", doc="zstd only."),
+            },
+        ),
+        "boot": list_of(choice("bios", "uefi", "secure-boot", doc=""), "Firmware the ISO boots on."),
+    },
+)
+
+
+def check(value: Value, kind: Kind, name: str) -> Any:  # noqa: ANN401
+    """Turn a Value into plain data if it is of a kind; raises ProfileError with its place otherwise."""
+    if kind.type == "object":
+        return _check_object(value, kind, name)
+    if kind.type == "array":
+        if not isinstance(value.data, list) or kind.items is None:
+            raise _wrong(value, kind, name)
+        return [check(item, kind.items, f"{name}[{index}]") for index, item in enumerate(value.data)]
+    if kind.type == "integer":
+        if type(value.data) is not int or not kind.minimum <= value.data <= kind.maximum:
+            raise _wrong(value, kind, name)
+        return value.data
+    if not isinstance(value.data, str):
+        raise _wrong(value, kind, name)
+    if kind.choices and value.data not in kind.choices:
+        raise _wrong(value, kind, name, guess(value.data, kind.choices))
+    if not kind.choices and not re.fullmatch(kind.pattern, value.data):
+        raise _wrong(value, kind, name)
+    return value.data
+
+
+def guess(word: str, known: Mapping[str, Any] | tuple[str, ...]) -> str:
+    """Give a hint: what was probably meant, or else what there is."""
+    close = difflib.get_close_matches(word, list(known), n=1)
+    return f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known)}"
+
+
+def json_schema(kind: Kind = PROFILE) -> dict[str, Any]:
+    """Give the JSON Schema (draft 2020-12) of a kind, for editors."""
+    schema: dict[str, Any] = {"type": kind.type}
+    if kind.doc:
+        schema["description"] = kind.doc
+    if kind.type == "object":
+        schema["additionalProperties"] = False
+        schema["properties"] = {key: json_schema(item) for key, item in kind.fields.items()}
+        if kind.required:
+            schema["required"] = list(kind.required)
+    elif kind.items is not None:
+        schema["items"] = json_schema(kind.items)
+    elif kind.type == "integer":
+        schema |= {"minimum": kind.minimum, "maximum": kind.maximum}
+    elif kind.choices:
+        schema["enum"] = list(kind.choices)
+    else:
+        schema["pattern"] = f"^({kind.pattern})$"
+    return schema
+
+
+def _check_object(value: Value, kind: Kind, name: str) -> dict[str, Any]:
+    if not isinstance(value.data, dict):
+        raise _wrong(value, kind, name)
+    checked = {}
+    for key, (place, item) in value.data.items():
+        if key not in kind.fields:
+            raise ProfileError(f"unknown key {key!r}", where=place, hint=guess(key, kind.fields))
+        checked[key] = check(item, kind.fields[key], f"{name}.{key}".lstrip("."))
+    for key in kind.required:
+        if key not in checked:
+            raise ProfileError(f"{name} has no {key!r}", where=value.where, hint=f"add `{key}: …`")
+    return checked
+
+
+def _wrong(value: Value, kind: Kind, name: str, hint: str = "") -> ProfileError:
+    shown = {list: "a list", dict: "a mapping"}.get(type(value.data), repr(value.data)[:80])
+    what = f"{name} is {shown}, not {kind.shape}" if name else f"the file holds {shown}, not {kind.shape}"
+    if not hint and kind.type == "string" and isinstance(value.data, bool | int | float):
+        hint = "put it in quotes"
+    return ProfileError(what, where=value.where, hint=hint)

@@ -1,0 +1,89 @@
+"""bootfiles: GRUB for BIOS, and the signed shim and GRUB for UEFI with and without Secure Boot."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from synos_tasks.iso.profile import Profile
+    from synos_tasks.iso.tools import Workshop
+
+STAGE = "bootfiles"
+SHIM = Path("/usr/lib/shim/shimx64.efi.signed")
+MOK_MANAGER = Path("/usr/lib/shim/mmx64.efi.signed")
+# GRUB for removable media: its built-in prefix finds the medium by /.disk/info
+SIGNED_GRUB = Path("/usr/lib/grub/x86_64-efi-signed/gcdx64.efi.signed")
+BIOS_MODULES = ("biosdisk", "iso9660", "part_msdos", "part_gpt", "normal", "configfile", "search", "linux", "serial",
+                "terminal", "test", "echo", "all_video", "halt", "reboot", "ls", "cat")  # fmt: skip
+EFI_IMAGE_KB = 6144
+
+
+def grub_config(profile: Profile, ident: str) -> str:
+    """Give the menu: a normal and a fail-safe entry, on VGA and on the first serial port."""
+    arguments = " ".join(
+        ["boot=live", "components", "console=tty0", "console=ttyS0,115200", *profile.kernel_arguments]
+    )
+    entries = "".join(
+        f'menuentry "{title}" {{\n    linux /live/vmlinuz {arguments}{more}\n    initrd /live/initrd.img\n}}\n'
+        for title, more in (
+            (f"SynOS {profile.name} ({ident})", ""),
+            (f"SynOS {profile.name}, fail-safe", " nomodeset noapic noapm nodma nomce nosmp"),
+        )
+    )
+    return (
+        'if [ "$grub_platform" = "pc" ]; then\n'
+        "    serial --unit=0 --speed=115200\n"
+        "    terminal_input console serial\n"
+        "    terminal_output console serial\n"
+        "fi\n"
+        "set menu_color_normal=white/black\nset menu_color_highlight=black/light-cyan\n"
+        f"set default=0\nset timeout=3\n{entries}"
+    )
+
+
+def make(shop: Workshop, ident: str, epoch: int) -> None:
+    """Lay GRUB into the ISO's tree and make the images that firmware starts from."""
+    profile, grub = shop.plan.profile, shop.tree / "boot/grub"
+    grub.mkdir(parents=True, exist_ok=True)
+    (shop.tree / ".disk").mkdir(exist_ok=True)
+    (shop.tree / ".disk/info").write_text(f"SynOS {profile.name} {profile.suite} {ident}\n")
+    (grub / "grub.cfg").write_text(grub_config(profile, ident))
+    if "bios" in profile.boot:
+        _bios(shop, grub)
+    if {"uefi", "secure-boot"} & set(profile.boot):
+        (grub / "x86_64-efi").mkdir(exist_ok=True)
+        (grub / "x86_64-efi/grub.cfg").write_text("source /boot/grub/grub.cfg\n")
+        _efi_image(shop, ident, epoch)
+
+
+def _bios(shop: Workshop, grub: Path) -> None:
+    core = shop.work / "core.img"
+    early = shop.work / "early.cfg"
+    early.write_text("search --no-floppy --set=root --file /.disk/info\nset prefix=($root)/boot/grub\n")
+    shop.run(
+        STAGE,
+        ["grub-mkimage", "-O", "i386-pc", "-p", "/boot/grub", "-c", str(early), "-o", str(core), *BIOS_MODULES],
+    )
+    cdboot = Path("/usr/lib/grub/i386-pc/cdboot.img").read_bytes()
+    (grub / "eltorito.img").write_bytes(cdboot + core.read_bytes())
+
+
+def _efi_image(shop: Workshop, ident: str, epoch: int) -> None:
+    """Make a FAT image with shim, MokManager and GRUB; its volume id comes from the build id, its dates from epoch."""
+    image = shop.work / "efi.img"
+    image.unlink(missing_ok=True)
+    dated = {"SOURCE_DATE_EPOCH": str(epoch)}
+    shop.run(
+        STAGE,
+        ["mkfs.vfat", "-C", "-n", "SYNOS_EFI", "-i", ident[:8], "--invariant", str(image), str(EFI_IMAGE_KB)],
+        environment=dated,
+    )
+    staging = shop.work / "efi"
+    shutil.rmtree(staging, ignore_errors=True)
+    boot = staging / "EFI/BOOT"
+    boot.mkdir(parents=True)
+    for source, name in ((SHIM, "BOOTX64.EFI"), (MOK_MANAGER, "mmx64.efi"), (SIGNED_GRUB, "grubx64.efi")):
+        shutil.copyfile(source, boot / name)
+    shop.run(STAGE, ["mcopy", "-s", "-i", str(image), str(staging / "EFI"), "::"], environment=dated)

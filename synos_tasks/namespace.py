@@ -1,0 +1,9 @@
+"""The verbs, put together: here and nowhere else."""
+
+from invoke.collection import Collection
+
+from synos_tasks.build import tasks as build
+from synos_tasks.project import tasks as project
+
+namespace = Collection.from_module(project)
+namespace.add_collection(build.namespace, "build")

@@ -1,0 +1,1 @@
+"""The room of the verbs about this project itself: doctor, test, lint, docs."""

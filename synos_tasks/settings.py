@@ -1,0 +1,110 @@
+"""Settings: what a person may edit in invoke.yaml, checked and frozen.
+
+Nothing is read at import; cli.py loads them once a command.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from synos_tasks.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class BuildSettings:
+    """Section ``synos.build``. Sizes in MB (1,048,576 bytes), times in seconds."""
+
+    profile: str = "standard"
+    cpus: int = 4
+    memory_mb: int = 8192
+    pids: int = 2048
+    work: str = "volume"
+    work_mb: int = 0
+    output: str = "dist"
+    mirror: str = "http://deb.debian.org/debian"
+    registry_timeout: int = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class BootSettings:
+    """Section ``synos.boot``. Memory in MB, the timeout in seconds."""
+
+    timeout: int = 420
+    memory_mb: int = 1024
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """Everything a verb may need to know besides its own options."""
+
+    root: Path
+    project_id: str
+    build: BuildSettings = field(default_factory=BuildSettings)
+    boot: BootSettings = field(default_factory=BootSettings)
+
+    @property
+    def state_dir(self) -> Path:
+        """Caches, logs and state of this clone: .synos/ at its root."""
+        return self.root / ".synos"
+
+    @property
+    def output_dir(self) -> Path:
+        """Where ISOs land, absolute."""
+        return (self.root / self.build.output).resolve()
+
+
+def load(root: Path, values: Mapping[str, Any]) -> Settings:
+    """Check the ``synos`` section of Invoke's configuration and freeze it.
+
+    Raises SettingsError on an unknown key, a wrong type or an impossible value.
+    """
+    sections = {"build": BuildSettings, "boot": BootSettings}
+    _refuse_unknown(values, sections, "synos")
+    loaded = {name: _section(cls, values.get(name) or {}, f"synos.{name}") for name, cls in sections.items()}
+    settings = Settings(root=root, project_id=project_id(root), **loaded)
+    if settings.build.work not in {"volume", "tmpfs"}:
+        raise SettingsError(
+            f"synos.build.work is {settings.build.work!r}", where="invoke.yaml", hint="volume or tmpfs"
+        )
+    return settings
+
+
+def project_id(root: Path) -> str:
+    """Give the id that all labels of this clone carry: its path's hash, so two clones never mix."""
+    import hashlib  # noqa: PLC0415  (kept off `inv --list`)
+
+    return f"synos-{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:10]}"
+
+
+def _section(cls: type[Any], values: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401
+    fields = {f.name: f for f in dataclasses.fields(cls)}
+    _refuse_unknown(values, fields, name)
+    for key, value in values.items():
+        wanted = type(fields[key].default)
+        if type(value) is not wanted:
+            raise SettingsError(
+                f"{name}.{key} is {value!r}, not a {'whole number' if wanted is int else 'text'}",
+                where="invoke.yaml, a file or variable of Invoke's configuration",
+                hint=f"the default is {fields[key].default!r}",
+            )
+        if wanted is int and value < 0:
+            raise SettingsError(f"{name}.{key} is negative: {value}", where="invoke.yaml")
+    return cls(**values)
+
+
+def _refuse_unknown(values: Mapping[str, Any], known: Mapping[str, Any], name: str) -> None:
+    for key in values:
+        if key not in known:
+            close = difflib.get_close_matches(str(key), known, n=1)
+            raise SettingsError(
+                f"{name} has no setting {key!r}",
+                where="invoke.yaml, a file or variable of Invoke's configuration",
+                hint=f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known)}",
+            )

@@ -1,0 +1,46 @@
+"""Unit tests start no process: every way to do it fails, unless a marker gives a reason."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from typing import TYPE_CHECKING, NoReturn
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+WAYS = ("system", "execv", "execve", "fork", "forkpty", "posix_spawn", "posix_spawnp")
+
+
+class ProcessBlocked(BaseException):
+    """Not an Exception: code under test must not be able to swallow it."""
+
+
+@pytest.fixture(autouse=True)
+def no_processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    marker = request.node.get_closest_marker("allow_process")
+    if marker is not None:
+        assert marker.kwargs.get("reason"), "allow_process needs a reason"
+        return
+
+    def blocked(*arguments: object, **_: object) -> NoReturn:
+        raise ProcessBlocked(f"a unit test tried to start a process: {arguments}")
+
+    def blocked_init(_self: object, *arguments: object, **_: object) -> NoReturn:
+        blocked(*arguments)
+
+    # __init__, not the class: whoever imported Popen by name has it blocked too
+    monkeypatch.setattr(subprocess.Popen, "__init__", blocked_init)
+    for way in WAYS:
+        monkeypatch.setattr(os, way, blocked)
+
+
+@pytest.fixture
+def keep_signals() -> Iterator[None]:
+    """Put SIGTERM back: running a verb takes it over."""
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)

@@ -1,0 +1,140 @@
+"""The boot request, the QEMU command made of it, and the container it runs in."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from pathlib import Path
+
+import pytest
+
+from synos_tasks.build.boot import boot_spec, newest_iso
+from synos_tasks.engine.spec import ContainerSpec, run_argv
+from synos_tasks.errors import IsoNotFound, SettingsError
+from synos_tasks.iso.boot.qemu import Scratch, kvm_pays, qemu_argv, variable_store
+from synos_tasks.iso.boot.request import FIRMWARES, MEDIA, BootRequest, parse_request
+from synos_tasks.iso.boot.watch import Follower
+from synos_tasks.settings import Settings
+
+SCRATCH = Scratch(folder=Path("/scratch"))
+REQUEST = BootRequest(
+    iso=Path("/iso/a.iso"),
+    firmware="bios",
+    media="cdrom",
+    timeout=9,
+    memory_mb=512,
+    kvm=True,
+    out=Path("/out"),
+)
+
+
+def argv_of(
+    accelerator: str = "tcg", *, iso: str = "/iso/a.iso", firmware: str = "bios", media: str = "cdrom"
+) -> str:
+    request = dataclasses.replace(REQUEST, iso=Path(iso), firmware=firmware, media=media)
+    return " ".join(qemu_argv(request, accelerator, SCRATCH))
+
+
+def test_a_request_survives_its_line() -> None:
+    assert parse_request(REQUEST.to_json() + "\n") == REQUEST
+    assert str(REQUEST.screenshot) == "/out/a-bios.png"
+
+
+@pytest.mark.parametrize("line", ["", "{", "[]", "{}", '{"iso": "/a", "out": "/b", "extra": 1}'])
+def test_a_bad_line_is_a_settings_error(line: str) -> None:
+    with pytest.raises(SettingsError):
+        parse_request(line)
+
+
+@pytest.mark.parametrize("change", [{"firmware": "coreboot"}, {"media": "floppy"}])
+def test_unknown_choices_name_the_known_ones(change: dict[str, str]) -> None:
+    with pytest.raises(SettingsError) as caught:
+        parse_request(dataclasses.replace(REQUEST, **change).to_json())  # type: ignore[arg-type]
+    assert "bios" in caught.value.hint or "cdrom" in caught.value.hint
+
+
+@pytest.mark.parametrize("firmware", FIRMWARES)
+@pytest.mark.parametrize("media", MEDIA)
+@pytest.mark.parametrize("accelerator", ["kvm", "tcg"])
+def test_every_machine_can_report_and_cannot_write(firmware: str, media: str, accelerator: str) -> None:
+    argv = argv_of(accelerator, firmware=firmware, media=media)
+    assert "type=3,asset=synos-selftest" in argv
+    assert "-serial chardev:serial0" in argv
+    assert "-nic none" in argv
+    assert "readonly=on,file=/iso/a.iso" in argv
+    assert f"-accel {accelerator}" in argv
+
+
+def test_firmware() -> None:
+    assert "pflash" not in argv_of(firmware="bios")
+    uefi, secure = argv_of(firmware="uefi"), argv_of(firmware="secure-boot")
+    assert "OVMF_CODE_4M.fd" in uefi
+    assert "smm=on" not in uefi
+    assert "OVMF_CODE_4M.ms.fd" in secure
+    assert "q35,smm=on" in secure
+    assert "driver=cfi.pflash01,property=secure,value=on" in secure
+    stores = {firmware: variable_store(firmware) for firmware in FIRMWARES}
+    assert {name: store and store.name for name, store in stores.items()} == {
+        "bios": None,
+        "uefi": "OVMF_VARS_4M.fd",
+        "secure-boot": "OVMF_VARS_4M.ms.fd",
+    }
+
+
+def test_media() -> None:
+    assert "ide-cd,drive=medium" in argv_of(media="cdrom")
+    assert "media=cdrom" not in argv_of(media="usb")
+    assert "qemu-xhci" in argv_of(media="usb")
+
+
+def test_a_comma_in_the_name_is_doubled() -> None:
+    assert "file=/iso/a,,b.iso" in argv_of(iso="/iso/a,b.iso")
+
+
+def test_the_follower_gives_complete_lines_once(tmp_path: Path) -> None:
+    serial = tmp_path / "serial"
+    follower = Follower(serial)
+    assert follower.lines() == []
+    serial.write_bytes("gr\u00fc".encode()[:3])
+    assert follower.lines() == []
+    with serial.open("ab") as file:
+        file.write("\u00fc"[0:].encode()[1:] + b"n\r\nnext")
+    assert follower.lines() == ["gr\u00fcn"]
+    assert follower.lines() == []
+
+
+def test_the_user_of_a_container() -> None:
+    spec = ContainerSpec(name="n", image="i", command=("c",), labels={})
+    assert not [word for word in run_argv(spec) if word.startswith("--user")]
+    assert "--user=1000:1000" in run_argv(dataclasses.replace(spec, user="1000:1000"))
+
+
+def test_kvm_is_used_only_where_it_pays() -> None:
+    assert kvm_pays(0.2, 0.1)
+    assert kvm_pays(2.0, None)
+    assert not kvm_pays(1.9, 0.1)
+
+
+def test_the_container_has_no_powers(tmp_path: Path) -> None:
+    settings = Settings(root=tmp_path, project_id="p")
+    argv = run_argv(
+        boot_spec(settings, "image", iso_folder=tmp_path / "dist", out=tmp_path / "out", kvm=False)
+    )
+    assert "--cap-drop=ALL" in argv
+    assert "--network=none" in argv
+    assert "--privileged" not in argv
+    assert not [word for word in argv if word.startswith(("--cap-add", "--device"))]
+    writable = [word for word in argv if word.startswith("--mount") and "readonly" not in word]
+    assert writable == [f"--mount=type=bind,source={tmp_path}/out,target=/out"]
+
+
+def test_the_newest_iso(tmp_path: Path) -> None:
+    settings = Settings(root=tmp_path, project_id="p")
+    with pytest.raises(IsoNotFound):
+        newest_iso(settings)
+    settings.output_dir.mkdir()
+    for age, name in enumerate(["new.iso", "old.iso"]):
+        path = settings.output_dir / name
+        path.touch()
+        os.utime(path, (1000 - age, 1000 - age))
+    assert newest_iso(settings).name == "new.iso"

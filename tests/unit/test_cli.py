@@ -1,0 +1,205 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from invoke.collection import Collection
+from invoke.program import Program
+
+from synos_tasks import cli, errors
+from synos_tasks.cli import Command, verb
+from synos_tasks.host.checks import Check
+from synos_tasks.project import quality
+from synos_tasks.project import tasks as project
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+pytestmark = pytest.mark.usefixtures("keep_signals", "in_empty_folder")
+
+FAILURE = errors.MirrorUnreachable("no answer", where="http://mirror", why="timed\nout", hint="try later")
+
+
+@pytest.fixture
+def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep Invoke from reading an invoke.yaml, and crashes from being logged in the project."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(cli, "ROOT", tmp_path)
+    monkeypatch.setenv("NO_COLOR", "1")
+
+
+@verb("room.good")
+def good(command: Command, json: bool = False, name: str = "me") -> None:
+    """Say hello."""
+    command.result({"name": name, "json": json, "dry": command.dry})
+
+
+@verb("room.bad")
+def bad(command: Command, json: bool = False) -> None:
+    """Fail in a way we know."""
+    raise FAILURE
+
+
+@verb("crash")
+def crash(command: Command) -> None:
+    """Fail in a way we do not."""
+    raise ZeroDivisionError("a bug")
+
+
+@verb("stop")
+def stop(command: Command) -> None:
+    """End as SIGTERM ends it."""
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def run(*words: str, settings: dict[str, Any] | None = None) -> int:
+    """Run verbs as `inv` does; give the exit code."""
+    room = Collection("room", good, bad)
+    namespace = Collection(room, crash, stop, project.doctor, project.test, project.lint, project.docs)
+    namespace.configure({"synos": settings or {}})
+    try:
+        Program(namespace=namespace, name="inv").run(["inv", *words], exit=False)
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0
+
+
+def test_a_verb_keeps_its_options_and_docstring() -> None:
+    assert good.name == "good"
+    assert good.__doc__ == "Say hello."
+
+
+def test_json_is_one_object_with_its_schema(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run("room.good", "--json", "--name", "you") == 0
+    shown = capfd.readouterr()
+    assert json.loads(shown.out) == {"schema": "synos.room.good/1", "name": "you", "json": True, "dry": False}
+
+
+def test_without_json_standard_output_stays_empty(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run("room.good") == 0
+    assert capfd.readouterr().out == ""
+
+
+def test_dry_is_handed_on(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run("--dry", "room.good", "--json") == 0
+    assert json.loads(capfd.readouterr().out)["dry"] is True
+
+
+def test_an_error_is_four_parts_and_its_exit_code(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run("room.bad") == 31
+    shown = capfd.readouterr()
+    assert shown.out == ""
+    assert shown.err.splitlines() == [
+        "error: no answer", "where: http://mirror", "why: timed", "  out", "hint: try later",
+    ]  # fmt: skip
+
+
+def test_an_error_in_json_is_one_object_too(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run("room.bad", "--json") == 31
+    assert json.loads(capfd.readouterr().out)["error"] == FAILURE.to_json()
+
+
+def test_a_bug_is_a_sentence_and_the_traceback_is_in_a_file(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert run("crash") == 1
+    shown = capfd.readouterr().err
+    assert "error: unexpected: ZeroDivisionError: a bug" in shown
+    assert "Traceback" not in shown
+    assert "ZeroDivisionError" in (tmp_path / ".synos" / "logs" / "crash.log").read_text()
+
+
+def test_sigterm_is_an_interruption(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run("stop") == 130
+    assert "interrupted" in capfd.readouterr().err
+
+
+def test_a_wrong_setting_stops_the_verb(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run("room.good", settings={"build": {"cpsu": 2}}) == errors.SettingsError.exit_code
+    assert "did you mean 'cpus'?" in capfd.readouterr().err
+
+
+def doctor_finds(monkeypatch: pytest.MonkeyPatch, *checks: Check) -> None:
+    monkeypatch.setattr("synos_tasks.project.doctor.examine", lambda *_: list(checks))
+
+
+GOOD_CHECK = Check(name="memory", status="ok", detail="8000 MB")
+BAD_CHECK = Check(name="/dev", status="fail", detail="[null] is missing", hint="restart")
+
+
+def test_doctor_is_content(monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    doctor_finds(monkeypatch, GOOD_CHECK)
+    assert run("doctor", "--json") == 0
+    shown = json.loads(capfd.readouterr().out)
+    assert shown["checks"] == [{"name": "memory", "status": "ok", "detail": "8000 MB", "hint": ""}]
+
+
+@pytest.mark.parametrize("words", [("doctor",), ("doctor", "--json")])
+def test_doctor_fails_with_its_code_and_one_object(
+    words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    doctor_finds(monkeypatch, GOOD_CHECK, BAD_CHECK)
+    assert run(*words) == 41
+    shown = capfd.readouterr()
+    assert "error: 1 of the checks failed: /dev" in shown.err
+    assert "hint: restart" in shown.err
+    if "--json" in words:
+        answer = json.loads(shown.out)
+        assert [check["status"] for check in answer["checks"]] == ["ok", "fail"]
+        assert answer["error"]["kind"] == "DoctorFound"
+
+
+def test_doctor_draws_a_table_in_a_terminal(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("synos_tasks.console.is_plain", lambda: False)
+    monkeypatch.setenv("COLUMNS", "200")
+    doctor_finds(monkeypatch, BAD_CHECK)
+    assert run("doctor") == 41
+    assert "[null] is missing" in capfd.readouterr().err
+
+
+def test_dry_prints_what_test_would_run(capfd: pytest.CaptureFixture[str]) -> None:
+    assert run("--dry", "test", "--only", "unit") == 0
+    assert capfd.readouterr().err.strip().endswith("-m pytest -m 'not long' tests/unit")
+
+
+@pytest.mark.parametrize(
+    ("lint_code", "pytest_code", "wanted"), [(0, 0, 0), (1, 0, 42), (0, 1, 42), (1, 1, 42)]
+)
+def test_test_runs_all_and_says_nothing_after_pytest(
+    lint_code: int,
+    pytest_code: int,
+    wanted: int,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    def quietly(step: quality.Step, _root: Path) -> quality.Outcome:
+        return quality.Outcome(step=step, code=lint_code, output="complaints\n", seconds=0.1)
+
+    def openly(_step: quality.Step, _root: Path) -> int:
+        print("closing line", file=sys.stderr)
+        return pytest_code
+
+    monkeypatch.setattr(quality, "run_quietly", quietly)
+    monkeypatch.setattr(quality, "run_openly", openly)
+    assert run("test") == wanted
+    lines = capfd.readouterr().err.splitlines()
+    assert lines[-1] == "closing line"
+    assert ("error: failed: ruff check, ruff format, mypy, imports, generated files" in lines) == bool(
+        lint_code
+    )
+
+
+def test_docs_writes_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    assert run("--dry", "docs") == 0
+    assert not (tmp_path / "docs").exists()
+    assert run("docs") == run("docs") == 0
+    shown = capfd.readouterr().err.splitlines()
+    assert "would write docs/exit-codes.md" in shown
+    assert "wrote docs/exit-codes.md" in shown
+    assert shown[-1] == "nothing to do: all generated files are current"

@@ -1,0 +1,143 @@
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+import pytest
+
+from synos_tasks.engine.gateway import ContainerFacts
+from synos_tasks.host import checks, facts
+from synos_tasks.host.mounts import Mount
+from synos_tasks.project import doctor
+from tests.unit.fakes import GOOD, FakeEngine, as_engine
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DOCKER = "/usr/bin/docker"
+
+
+def report(engine: FakeEngine, command: str = DOCKER) -> checks.EngineReport:
+    return doctor.engine_report(as_engine(engine), "synos-1", command=command, host="")
+
+
+def status(found: list[checks.Check]) -> dict[str, str]:
+    return {check.name: check.status for check in found}
+
+
+def test_a_good_engine_passes_all_its_checks() -> None:
+    found = checks.engine_checks(report(FakeEngine()))
+    assert set(status(found).values()) == {"ok"}
+    assert {"docker command", "docker engine", "engine version", "buildx", "compose"} <= set(status(found))
+
+
+def test_without_a_command_nothing_else_is_guessed() -> None:
+    found = checks.engine_checks(report(FakeEngine(), command=""))
+    assert status(found) == {"docker command": "fail"}
+
+
+def test_an_engine_that_does_not_answer_says_why() -> None:
+    found = checks.engine_checks(report(FakeEngine(known=None)))
+    assert status(found)["docker engine"] == "fail"
+    assert "connection refused" in {check.detail for check in found}
+
+
+def test_an_old_part_fails_alone() -> None:
+    found = checks.engine_checks(report(FakeEngine(known=dataclasses.replace(GOOD, buildx="0.9.1"))))
+    assert [check.name for check in checks.failed(found)] == ["buildx"]
+    assert "0.9.1, needed: 0.13" in checks.failed(found)[0].detail
+
+
+def test_a_socket_without_permission_names_the_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    socket = tmp_path / "docker.sock"
+    socket.touch()
+    monkeypatch.setattr("os.access", lambda *_: False)
+    engine = checks.EngineReport(command=DOCKER, host=f"unix://{socket}", problem="permission denied")
+    found = {check.name: check for check in checks.engine_checks(engine)}
+    assert found["docker socket"].status == "fail"
+    assert "usermod" in found["docker socket"].hint
+
+
+def test_a_missing_socket_fails_and_a_remote_engine_only_warns(tmp_path: Path) -> None:
+    for host, wanted in ((f"unix://{tmp_path}/none", "fail"), ("tcp://10.0.0.1:2375", "warn")):
+        engine = checks.EngineReport(command=DOCKER, host=host, problem="no answer")
+        assert status(checks.engine_checks(engine))["docker socket"] == wanted
+
+
+@pytest.mark.parametrize(
+    ("name", "role", "state", "left"),
+    [
+        ("a", "build", "exited", True),
+        ("b", "build", "dead", True),
+        ("c", "build", "created", True),
+        ("d", "build", "running", False),
+        ("e", "services", "exited", False),
+    ],
+)
+def test_only_builders_that_stopped_are_left_over(name: str, role: str, state: str, left: bool) -> None:
+    container = ContainerFacts(id="1", name=name, state=state, role=role)
+    assert report(FakeEngine(listed=[container])).leftovers == ((name,) if left else ())
+
+
+@pytest.mark.parametrize(("gigabytes", "wanted"), [(3.9, "fail"), (4, "warn"), (9.9, "warn"), (10, "ok")])
+def test_disk_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gigabytes: float, wanted: str) -> None:
+    monkeypatch.setattr(checks, "free_disk_bytes", lambda _: int(gigabytes * 1e9))
+    assert checks.check_disk("disk: project", tmp_path).status == wanted
+
+
+def test_the_folder_of_a_remote_engine_is_not_measured(tmp_path: Path) -> None:
+    found = checks.check_disk("disk: engine", tmp_path / "remote")
+    assert found.status == "ok"
+    assert "not measured" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("total", "available", "wanted"),
+    [
+        (1800, 1700, "fail"),
+        (1960, 1500, "warn"),
+        (3900, 3000, "ok"),
+        (8000, 1000, "warn"),
+        (8000, 6000, "ok"),
+    ],
+)
+def test_memory_limits(total: int, available: int, wanted: str) -> None:
+    found = checks.check_memory(facts.Memory(total_mb=total, available_mb=available), 4)
+    assert found.status == wanted
+
+
+def test_python_is_checked() -> None:
+    assert checks.check_python((3, 10, 9)).status == "fail"
+    assert checks.check_python((3, 11, 0)).status == "ok"
+
+
+def test_a_damaged_dev_fails() -> None:
+    assert checks.check_dev([]).status == "ok"
+    found = checks.check_dev(["/dev/null is a file, not a character device"])
+    assert found.status == "fail"
+    assert found.hint
+
+
+def test_a_stale_devtmpfs_fails_and_the_deepest_goes_first() -> None:
+    stale = [Mount("/p/r/dev", "devtmpfs", "udev", "/"), Mount("/p/r/dev/pts", "devpts", "devpts", "/")]
+    found = checks.check_mounts(stale)
+    assert found.status == "fail"
+    assert found.hint.endswith("sudo umount /p/r/dev/pts /p/r/dev")
+
+
+def test_another_stale_mount_only_warns() -> None:
+    assert checks.check_mounts([Mount("/p/work", "tmpfs", "tmpfs", "/")]).status == "warn"
+    assert checks.check_mounts([]).status == "ok"
+
+
+def test_kvm_never_stops_a_build() -> None:
+    assert checks.check_kvm(facts.Kvm(present=True, usable=True)).status == "ok"
+    assert checks.check_kvm(facts.Kvm(present=True, usable=False, why="no")).status == "warn"
+    assert checks.check_kvm(facts.Kvm(present=False, usable=False, why="no")).status == "warn"
+
+
+def test_all_checks_have_names_of_their_own_and_hints_where_needed(tmp_path: Path) -> None:
+    found = checks.all_checks(tmp_path, report(FakeEngine(known=None)))
+    assert len({check.name for check in found}) == len(found)
+    assert all(check.hint for check in found if check.status != "ok")
+    assert "leftovers" not in status(found)

@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from synos_tasks.host import devices, facts, mounts
+
+MOUNTINFO = """\
+22 1 259:2 / / rw,relatime shared:1 - ext4 /dev/nvme0n1p2 rw
+23 22 0:5 / /dev rw,nosuid shared:2 - devtmpfs udev rw,size=1k
+31 22 0:40 / /home/me/my\\040synos/.synos/work/rootfs/dev rw - devtmpfs udev rw
+32 22 0:41 / /tmp/synos-build-1/proc rw - proc proc rw
+33 22 0:42 / /var/lib/docker/volumes/synos-store/_data rw - tmpfs tmpfs rw
+34 22 259:3 / /home/me/my\\040synos rw master:3 propagate_from:2 - ext4 /dev/sda1 rw
+this is no line of a mount table
+"""
+
+
+def node(mode: int, major: int = 0, minor: int = 0) -> os.stat_result:
+    return os.stat_result(
+        (mode, 1, 2, 1, 0, 0, 0, 0, 0, 0),
+        {"st_rdev": os.makedev(major, minor)},
+    )
+
+
+def test_free_disk_of_a_folder_that_is_not_made_yet(tmp_path: Path) -> None:
+    assert facts.free_disk_bytes(tmp_path / "not" / "yet") > 0
+
+
+def test_memory_is_read_in_mb(tmp_path: Path) -> None:
+    (tmp_path / "meminfo").write_text("MemTotal:  8192000 kB\nMemFree: 1024 kB\nMemAvailable: 4096000 kB\n")
+    assert facts.memory(tmp_path / "meminfo") == facts.Memory(total_mb=8000, available_mb=4000)
+
+
+def test_memory_of_an_old_kernel_has_no_available(tmp_path: Path) -> None:
+    (tmp_path / "meminfo").write_text("MemTotal:  8192000 kB\nMemFree: 1024 kB\n")
+    assert facts.memory(tmp_path / "meminfo").available_mb == 1
+
+
+def test_memory_without_a_total_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "meminfo").write_text("nothing here\n")
+    with pytest.raises(ValueError, match="MemTotal"):
+        facts.memory(tmp_path / "meminfo")
+
+
+def test_there_is_a_processor() -> None:
+    assert facts.cpu_count() >= 1
+
+
+def test_kvm_missing(tmp_path: Path) -> None:
+    found = facts.kvm(tmp_path / "kvm")
+    assert (found.present, found.usable) == (False, False)
+    assert "there is no" in found.why
+
+
+def test_kvm_that_is_a_file_is_no_kvm(tmp_path: Path) -> None:
+    (tmp_path / "kvm").touch()
+    assert not facts.kvm(tmp_path / "kvm").present
+
+
+def test_kvm_that_opens_is_usable() -> None:
+    assert facts.kvm(Path("/dev/null")).usable
+
+
+def test_kvm_that_does_not_open_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> int:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "open", refuse)
+    found = facts.kvm(Path("/dev/null"))
+    assert found.present
+    assert not found.usable
+    assert "Permission denied" in found.why
+
+
+def test_an_empty_dev_lacks_everything(tmp_path: Path) -> None:
+    problems = devices.dev_problems(tmp_path)
+    assert len(problems) == len(devices.NODES) + len(devices.LINKS)
+    assert all("missing" in problem for problem in problems)
+
+
+def test_a_dev_that_cannot_be_read_is_a_problem(tmp_path: Path) -> None:
+    assert any("cannot be read" in problem for problem in devices.dev_problems(tmp_path / "gone"))
+
+
+def test_a_regular_dev_null_is_named(tmp_path: Path) -> None:
+    (tmp_path / "null").write_text("what somebody threw away")
+    assert f"{tmp_path}/null is a file, not a character device" in devices.dev_problems(tmp_path)
+
+
+def test_stray_files_are_named_once_and_hidden_ones_left_alone(tmp_path: Path) -> None:
+    for name in ("sdx", "null", ".lxc-boot-id"):
+        (tmp_path / name).touch()
+    (tmp_path / "folder").mkdir()
+    strays = [problem for problem in devices.dev_problems(tmp_path) if "regular file" in problem]
+    assert strays == [f"{tmp_path}/sdx is a regular file"]
+
+
+def test_links_of_the_standard_streams(tmp_path: Path) -> None:
+    (tmp_path / "fd").symlink_to("/proc/self/fd")
+    (tmp_path / "stdin").symlink_to("fd/0")
+    (tmp_path / "stdout").symlink_to("/somewhere/else")
+    (tmp_path / "stderr").touch()
+    problems = devices.dev_problems(tmp_path)
+    assert not any("/fd " in problem or "/stdin" in problem for problem in problems)
+    assert f"{tmp_path}/stdout is a link to /somewhere/else" in problems
+    assert f"{tmp_path}/stderr is not a link" in problems
+
+
+def test_a_good_node_has_no_problems() -> None:
+    assert devices.node_problems(Path("/dev/null"), node(stat.S_IFCHR | 0o666, 1, 3), (1, 3)) == []
+
+
+@pytest.mark.parametrize(
+    ("found", "problem"),
+    [
+        (node(stat.S_IFCHR | 0o666, 1, 5), "/dev/null is device 1:5, not 1:3"),
+        (node(stat.S_IFCHR | 0o600, 1, 3), "/dev/null has mode 0600: not everybody may use it"),
+        (node(stat.S_IFBLK | 0o666, 1, 3), "/dev/null is a block, not a character device"),
+        (node(stat.S_IFLNK | 0o777), "/dev/null is a link, not a character device"),
+    ],
+)
+def test_a_damaged_node_is_named(found: os.stat_result, problem: str) -> None:
+    assert devices.node_problems(Path("/dev/null"), found, (1, 3)) == [problem]
+
+
+def test_ptmx_may_be_a_link_but_its_target_counts(tmp_path: Path) -> None:
+    (tmp_path / "pts").mkdir()
+    (tmp_path / "pts" / "ptmx").touch()
+    (tmp_path / "ptmx").symlink_to("pts/ptmx")
+    assert f"{tmp_path}/ptmx is a file, not a character device" in devices.dev_problems(tmp_path)
+
+
+def test_device_listing_is_sorted_and_skips_what_lives(tmp_path: Path) -> None:
+    (tmp_path / "pts").mkdir()
+    (tmp_path / "pts" / "0").touch()
+    (tmp_path / "net").mkdir()
+    (tmp_path / "net" / "tun").touch()
+    (tmp_path / "fd").symlink_to("/proc/self/fd")
+    assert devices.device_listing(tmp_path) == [
+        ("fd", "link", 0, 0),
+        ("net", "folder", 0, 0),
+        ("net/tun", "file", 0, 0),
+        ("pts", "folder", 0, 0),
+    ]
+
+
+def test_device_listing_gives_the_numbers_of_devices() -> None:
+    assert devices.DeviceNode("null", "character", 1, 3) in devices.device_listing()
+
+
+@pytest.fixture
+def table(tmp_path: Path) -> tuple[mounts.Mount, ...]:
+    (tmp_path / "mountinfo").write_text(MOUNTINFO)
+    return mounts.mount_table(tmp_path / "mountinfo")
+
+
+def test_mount_table_reads_optional_fields_and_escapes(table: tuple[mounts.Mount, ...]) -> None:
+    assert len(table) == 6
+    assert mounts.Mount("/home/me/my synos", "ext4", "/dev/sda1", "/") in table
+
+
+def test_stale_mounts_are_below_the_project_or_named_ours(table: tuple[mounts.Mount, ...]) -> None:
+    stale = mounts.stale_mounts(Path("/home/me/my synos"), table, ignore=[Path("/var/lib/docker")])
+    assert [mount.point for mount in stale] == [
+        "/home/me/my synos/.synos/work/rootfs/dev",
+        "/tmp/synos-build-1/proc",
+    ]
+    assert all(mount.reaches_kernel for mount in stale)
+
+
+def test_without_ignore_a_volume_of_the_engine_is_listed(table: tuple[mounts.Mount, ...]) -> None:
+    stale = mounts.stale_mounts(Path("/elsewhere"), table)
+    assert "/var/lib/docker/volumes/synos-store/_data" in [mount.point for mount in stale]
+
+
+def test_a_project_inside_a_mount_named_like_ours_is_not_stale() -> None:
+    outer = mounts.Mount("/mnt/synos-disk", "ext4", "/dev/sdb1", "/")
+    assert mounts.stale_mounts(Path("/mnt/synos-disk/project"), [outer]) == ()
+    assert mounts.stale_mounts(Path("/mnt/synos-disk"), [outer]) == ()
+
+
+def test_the_real_table_has_a_root() -> None:
+    assert "/" in [mount.point for mount in mounts.mount_table()]

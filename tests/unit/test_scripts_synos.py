@@ -1,0 +1,184 @@
+"""The shell scripts in front of inv, run for real but only where they change nothing."""
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.allow_process(reason="shell scripts can only be tested by running them")
+
+SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A project of its own with a copy of the scripts, so that no stamp or .venv of the real one counts."""
+    root = tmp_path / "a project"
+    shutil.copytree(SCRIPTS, root / "scripts")
+    return root
+
+
+def run(script: Path, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run a script without a terminal, with its output captured; a failure is the caller's to judge."""
+    return subprocess.run(
+        [script, *arguments],
+        env={**os.environ, **environment},
+        cwd=script.parents[2],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def executable(path: Path, text: str) -> None:
+    """Write a program."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    path.chmod(0o755)
+
+
+def os_release(folder: Path, identifier: str, version: str, name: str) -> str:
+    """Write an os-release file and return its path."""
+    path = folder / "os-release"
+    path.write_text(
+        f'PRETTY_NAME="{name}"\nID={identifier}\nVERSION_ID="{version}"\nID_LIKE="ubuntu debian"\n'
+    )
+    return str(path)
+
+
+@pytest.mark.parametrize(
+    ("identifier", "version", "name"),
+    [
+        ("plan9", "4", "Plan 9"),
+        ("linuxmint", "22", "Linux Mint 22"),
+        ("debian", "11", "Debian GNU/Linux 11 (bullseye)"),
+        ("debian", "", "Debian GNU/Linux forky/sid"),
+        ("ubuntu", "20.04", "Ubuntu 20.04.6 LTS"),
+    ],
+)
+def test_unfit_system_is_named_and_left_alone(
+    project: Path, tmp_path: Path, identifier: str, version: str, name: str
+) -> None:
+    before = sorted(project.rglob("*"))
+    result = run(
+        project / "scripts/synos",
+        "build.iso",
+        SYNOS_OS_RELEASE=os_release(tmp_path, identifier, version, name),
+    )
+    assert result.returncode == 20
+    assert result.stdout == ""
+    assert f"error: cannot set up on {name}\n" in result.stderr
+    assert "why: " in result.stderr
+    assert "hint: follow docs/manual-setup.md" in result.stderr
+    assert sorted(project.rglob("*")) == before
+
+
+def test_missing_os_release_is_an_unknown_system(project: Path, tmp_path: Path) -> None:
+    result = run(project / "scripts/synos", SYNOS_OS_RELEASE=str(tmp_path / "nowhere"))
+    assert result.returncode == 20
+    assert "nowhere" in result.stderr
+
+
+@pytest.fixture
+def ready_project(project: Path) -> Path:
+    """A project that is set up as far as the script can tell, with an inv that shows what it was given."""
+    executable(project / ".venv/bin/inv", '#!/bin/sh\npwd\nprintf "<%s>\\n" "$@"\n')
+    executable(project / ".venv/bin/python", "")
+    (project / "requirements.lock").write_text("locked\n")
+    stamps = project / ".synos/setup"
+    stamps.mkdir(parents=True)
+    (stamps / "requirements.lock").write_text("locked\n")
+    (stamps / "venv").write_text(f"{project}\n{project}/.venv/bin/python\n")
+    (stamps / "engine").write_text("/bin/sh\n")
+    return project
+
+
+# Any value will do: an engine elsewhere is never contacted on the fast path. The unknown system turns every
+# step on to the slow path into exit code 20.
+ELSEWHERE = {"DOCKER_HOST": "unix:///nowhere.sock", "SYNOS_OS_RELEASE": "/nowhere"}
+
+
+@pytest.mark.parametrize(
+    ("given", "received"),
+    [
+        ((), ["--list"]),
+        (("--yes",), ["--list"]),
+        (("--yes", "build.iso", "--yes"), ["build.iso", "--yes"]),
+        (
+            ("build.iso", "--profile", 'it\'s "odd" $HOME *', ""),
+            ["build.iso", "--profile", 'it\'s "odd" $HOME *', ""],
+        ),
+    ],
+)
+def test_arguments_reach_inv_unchanged_from_the_root(
+    ready_project: Path, given: tuple[str, ...], received: list[str]
+) -> None:
+    result = run(ready_project / "scripts/synos", *given, **ELSEWHERE)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr == ""
+    assert result.stdout.splitlines() == [str(ready_project), *(f"<{word}>" for word in received)]
+
+
+def test_found_through_a_symbolic_link(ready_project: Path, tmp_path: Path) -> None:
+    link = tmp_path / "bin/below/synos"
+    link.parent.mkdir(parents=True)
+    link.symlink_to(ready_project / "scripts/synos")
+    result = run(link, "build.iso", **ELSEWHERE)
+    assert result.stdout.splitlines() == [str(ready_project), "<build.iso>"]
+
+
+@pytest.mark.parametrize(
+    ("file", "content"),
+    [
+        ("requirements.lock", "another lock\n"),
+        (".synos/setup/venv", "/elsewhere\n/bin/sh\n"),
+        (".synos/setup/venv", "half written"),
+        (".synos/setup/engine", "/nowhere/docker\n"),
+    ],
+)
+def test_what_no_longer_fits_leaves_the_fast_path(ready_project: Path, file: str, content: str) -> None:
+    (ready_project / file).write_text(content)
+    assert run(ready_project / "scripts/synos", "build.iso", **ELSEWHERE).returncode == 20
+
+
+@pytest.mark.parametrize(
+    "file", [".venv/bin/inv", ".venv/bin/python", ".synos/setup/venv", ".synos/setup/engine"]
+)
+def test_what_is_gone_leaves_the_fast_path(ready_project: Path, file: str) -> None:
+    (ready_project / file).unlink()
+    assert run(ready_project / "scripts/synos", "build.iso", **ELSEWHERE).returncode == 20
+
+
+@pytest.mark.parametrize("words", [[], ["plain"], ["it's", "", "a b", '$HOME `id` \\ " * \n end', "'"]])
+def test_words_survive_the_quoting_for_sg(words: list[str]) -> None:
+    script = 'source "$1"; shift; sh -c "printf \'<%s>\' $(quote_for_sh "$@")"'
+    parts = (SCRIPTS / "setup/main.sh").read_text()
+    function = parts[parts.index("quote_for_sh() {") :]
+    result = subprocess.run(
+        ["bash", "-c", script, "bash", "/dev/stdin", *words],
+        input=function,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert result.stdout == "".join(f"<{word}>" for word in words or [""])
+
+
+def test_old_build_script_refuses() -> None:
+    result = run(SCRIPTS / "build-full-distribution.sh", "--anything")
+    assert result.returncode == 22
+    assert result.stdout == ""
+    assert [line.split(":")[0] for line in result.stderr.splitlines()] == ["error", "why", "hint"]
+    assert "./scripts/synos build.iso" in result.stderr
+
+
+def test_old_safe_script_forwards(project: Path) -> None:
+    executable(project / "scripts/synos", '#!/bin/sh\nprintf "<%s>\\n" "$@"\nexit 7\n')
+    result = run(project / "scripts/safe-docker-build.sh", "--profile", "two words")
+    assert result.returncode == 7
+    assert result.stdout.splitlines() == ["<build.iso>", "<--profile>", "<two words>"]
+    assert "old habits" in result.stderr
