@@ -86,7 +86,9 @@ def _unexpected() -> None:
     except OSError:
         console.say(text)
     last = text.strip().splitlines()[-1]
-    console.show_error(SynosError(f"unexpected: {last}", where=str(log), hint="this is a bug: please report it"))
+    console.show_error(
+        SynosError(f"unexpected: {last}", where=str(log), hint="this is a bug: please report it")
+    )
     sys.exit(1)
 
 

@@ -87,14 +87,14 @@ def _section(cls: type[Any], values: Mapping[str, Any], name: str) -> Any:  # no
     fields = {f.name: f for f in dataclasses.fields(cls)}
     _refuse_unknown(values, fields, name)
     for key, value in values.items():
-        wanted = type(fields[key].default)
+        wanted: type = type(fields[key].default)
         if type(value) is not wanted:
             raise SettingsError(
                 f"{name}.{key} is {value!r}, not a {'whole number' if wanted is int else 'text'}",
                 where="invoke.yaml, a file or variable of Invoke's configuration",
                 hint=f"the default is {fields[key].default!r}",
             )
-        if wanted is int and value < 0:
+        if isinstance(value, int) and value < 0:
             raise SettingsError(f"{name}.{key} is negative: {value}", where="invoke.yaml")
     return cls(**values)
 

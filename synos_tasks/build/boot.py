@@ -45,7 +45,7 @@ class BootResult:
     report: dict[str, Any] = field(default_factory=dict)
 
 
-def boot_iso(  # noqa: PLR0913  (the verb's options, one each)
+def boot_iso(
     settings: Settings,
     engine: Engine,
     *,

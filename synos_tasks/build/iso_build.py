@@ -19,7 +19,6 @@ from synos_tasks.build.progress import History, View, view_for
 from synos_tasks.engine.spec import BUILDER_CAPABILITIES, Bind, ContainerSpec, labels
 from synos_tasks.iso import plan as planning
 from synos_tasks.iso import profile as profiles
-from synos_tasks.iso.profile import Profile
 from synos_tasks.iso.stages.customise import BASE_OVERLAY
 
 if TYPE_CHECKING:
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from synos_tasks.engine.gateway import Engine, EngineFacts
+    from synos_tasks.iso.profile import Profile
     from synos_tasks.settings import Settings
 
 
@@ -211,7 +211,9 @@ def _error_of(event: dict[str, Any], log: str) -> errors.SynosError:
     """Make the error again that the container met; where the log is goes into its hint."""
     hint = "\n".join(part for part in (event.get("hint", ""), f"full log: {log}") if part)
     cls = errors.by_name(event.get("kind", ""))
-    return cls(event.get("error", "failed"), where=event.get("where", ""), why=event.get("why", ""), hint=hint)
+    return cls(
+        event.get("error", "failed"), where=event.get("where", ""), why=event.get("why", ""), hint=hint
+    )
 
 
 def _digest_input(docker_build: Path, path: str, profile: Profile) -> str:

@@ -96,7 +96,9 @@ class LiveView:
             get_time=time.monotonic,
         )
         for stage in self._stages:
-            self._tasks[stage] = self._progress.add_task(stage, total=None, start=False, size="", time="waiting")
+            self._tasks[stage] = self._progress.add_task(
+                stage, total=None, start=False, size="", time="waiting"
+            )
         self._progress.start()
         return self
 

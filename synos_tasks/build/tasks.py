@@ -25,9 +25,9 @@ def iso(
     command: Command,
     profile: str = "",
     output: str = "",
-    boot: bool = False,  # noqa: FBT001, FBT002  (Invoke makes options of parameters)
-    no_cache: bool = False,  # noqa: ARG001, FBT001, FBT002
-    json: bool = False,  # noqa: ARG001, FBT001, FBT002
+    boot: bool = False,
+    no_cache: bool = False,  # noqa: ARG001
+    json: bool = False,  # noqa: ARG001
 ) -> None:
     """Build a bootable SynOS ISO in the unprivileged builder container.
 
@@ -65,7 +65,7 @@ def boot(
     firmware: str = "bios",
     media: str = "cdrom",
     timeout: int = 0,
-    json: bool = False,  # noqa: ARG001, FBT001, FBT002
+    json: bool = False,  # noqa: ARG001
 ) -> None:
     """Boot an ISO in QEMU and exit by what the guest itself reports."""
     from synos_tasks.build.boot import newest_iso  # noqa: PLC0415
@@ -89,8 +89,15 @@ def _boot(command: Command, path: Path, firmware: str, media: str, timeout: int)
         timeout=limit,
         on_line=console.say,
     )
-    console.say(f"{path.name} booted on {firmware} in {result.seconds:.0f} s; screenshot: {result.screenshot}")
-    return {**result.__dict__, "iso": str(path), "firmware": firmware, "screenshot": str(result.screenshot or "")}
+    console.say(
+        f"{path.name} booted on {firmware} in {result.seconds:.0f} s; screenshot: {result.screenshot}"
+    )
+    return {
+        **result.__dict__,
+        "iso": str(path),
+        "firmware": firmware,
+        "screenshot": str(result.screenshot or ""),
+    }
 
 
 def _show_plan(command: Command, name: str, folder: Path) -> None:

@@ -38,13 +38,13 @@ def main() -> int:
     events = Events(WORK / "build.log", os.dup(sys.stdout.fileno()))
     threading.Thread(target=_watch_lease, args=(events,), daemon=True).start()
     shop = Workshop(plan=wanted, work=WORK, docker_build=DOCKER_BUILD, output=OUTPUT, events=events)
-    error = _build(shop)
-    if error is None:
+    failure = _build(shop)
+    if failure is None:
         return 0
     for leftover in OUTPUT.glob(f"{PARTIAL}*"):
         leftover.unlink(missing_ok=True)
-    events.send("error", **error.to_json())
-    return error.exit_code
+    events.send("error", **failure.to_json())
+    return failure.exit_code
 
 
 def _build(shop: Workshop) -> SynosError | None:
@@ -61,7 +61,9 @@ def _build(shop: Workshop) -> SynosError | None:
     except Exception as error:  # noqa: BLE001  (a bug: it must still arrive as an event)
         shop.events.send("log", stage="engine", line=traceback.format_exc())
         return StageFailed(
-            "a bug in the ISO engine", why=f"{type(error).__name__}: {error}", hint="the log has the traceback"
+            "a bug in the ISO engine",
+            why=f"{type(error).__name__}: {error}",
+            hint="the log has the traceback",
         )
     return None
 

@@ -73,7 +73,9 @@ def make(profile: Profile, *, files: Mapping[str, str], tools: str, owner: tuple
 
 def from_json(data: Mapping[str, Any]) -> Plan:
     """Read back what to_json gave."""
-    raw = {key: tuple(value) if isinstance(value, list) else value for key, value in data["profile"].items()}
+    raw: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in data["profile"].items()
+    }
     raw["users"] = tuple(User(**{**user, "groups": tuple(user["groups"])}) for user in raw["users"])
     return Plan(
         profile=Profile(**raw),

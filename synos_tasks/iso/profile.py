@@ -91,7 +91,9 @@ def _chain(folder: Path, name: str) -> list[tuple[yaml_source.Value, dict[str, A
     where = ""
     while name:
         if name in seen or len(seen) > MAXIMUM_ANCESTORS:
-            raise ProfileError("profiles inherit from each other", where=where, why=" -> ".join([*seen, name]))
+            raise ProfileError(
+                "profiles inherit from each other", where=where, why=" -> ".join([*seen, name])
+            )
         seen.append(name)
         path = folder / f"{name}.yaml"
         if name not in names(folder):
@@ -132,7 +134,9 @@ def _note_origins(origins: dict[str, str], source: yaml_source.Value) -> None:
         origins[str(entries["overlay"][1].data)] = entries["overlay"][1].where
 
 
-def _profile(name: str, merged: dict[str, Any], origins: dict[str, str], source: yaml_source.Value) -> Profile:
+def _profile(
+    name: str, merged: dict[str, Any], origins: dict[str, str], source: yaml_source.Value
+) -> Profile:
     mirrors, keyboard = merged.get("mirrors", {}), merged.get("keyboard", {})
     compression = merged.get("compression", {})
     plain = {
@@ -142,13 +146,13 @@ def _profile(name: str, merged: dict[str, Any], origins: dict[str, str], source:
         )
         if key in merged
     }  # fmt: skip
-    lists = {
+    lists: dict[str, Any] = {
         key: tuple(merged[key]) for key in ("hooks", "kernel_arguments", "boot", "overlays") if key in merged
     }
     lists |= {key: tuple(mirrors[key]) for key in ("suites", "components") if key in mirrors}
     if "release" not in lists.get("suites", ("release",)):
         raise ProfileError("mirrors.suites lacks release", where=source.where, hint="add `release`")
-    if "users" in merged and merged["users"]:
+    if merged.get("users"):
         lists["users"] = tuple(
             User(**{**user, "groups": tuple(user.get("groups", ()))}) for user in merged["users"]
         )

@@ -26,8 +26,10 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
-def manifest(shop: Workshop, ident: str, iso: Path, digest: str, stages: list[dict[str, Any]]) -> dict[str, Any]:
-    """What the ISO is made of."""
+def manifest(
+    shop: Workshop, ident: str, iso: Path, digest: str, stages: list[dict[str, Any]]
+) -> dict[str, Any]:
+    """Describe what the ISO is made of."""
     profile = shop.plan.profile
     packages = [
         {"name": name, "version": version, "architecture": architecture}

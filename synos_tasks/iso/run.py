@@ -77,4 +77,6 @@ def _size(product: Path | None) -> int:
         return 0
     if product.is_file():
         return product.stat().st_size
-    return sum(path.lstat().st_size for path in product.rglob("*") if path.is_file() and not path.is_symlink())
+    return sum(
+        path.lstat().st_size for path in product.rglob("*") if path.is_file() and not path.is_symlink()
+    )

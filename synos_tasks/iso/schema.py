@@ -66,7 +66,9 @@ PROFILE = Kind(
             doc="Where packages come from.",
             fields={
                 "main": Kind(type="string", pattern=URL.pattern, shape=URL.shape, doc="The Debian archive."),
-                "security": Kind(type="string", pattern=URL.pattern, shape=URL.shape, doc="Security updates."),
+                "security": Kind(
+                    type="string", pattern=URL.pattern, shape=URL.shape, doc="Security updates."
+                ),
                 "suites": list_of(
                     choice("release", "updates", "security", doc=""),
                     "Which of the suite, its -updates and its -security are used.",
@@ -194,7 +196,13 @@ def _check_object(value: Value, kind: Kind, name: str) -> dict[str, Any]:
 
 
 def _wrong(value: Value, kind: Kind, name: str, hint: str = "") -> ProfileError:
-    shown = {list: "a list", dict: "a mapping"}.get(type(value.data), repr(value.data)[:80])
+    shown = (
+        "a list"
+        if isinstance(value.data, list)
+        else "a mapping"
+        if isinstance(value.data, dict)
+        else repr(value.data)[:80]
+    )
     what = f"{name} is {shown}, not {kind.shape}" if name else f"the file holds {shown}, not {kind.shape}"
     if not hint and kind.type == "string" and isinstance(value.data, bool | int | float):
         hint = "put it in quotes"

@@ -19,7 +19,7 @@ MAXIMUM_BYTES = 256 * 1024
 class Value:
     """A scalar, a list of Values, or a mapping of Values, with its place ``file:line:column``."""
 
-    data: str | int | float | bool | None | list[Value] | dict[str, tuple[str, Value]]
+    data: str | int | float | bool | list[Value] | dict[str, tuple[str, Value]] | None
     """A mapping holds, by key, the key's own place and the value."""
     where: str
 

@@ -64,7 +64,18 @@ def _bios(shop: Workshop, grub: Path) -> None:
     early.write_text("search --no-floppy --set=root --file /.disk/info\nset prefix=($root)/boot/grub\n")
     shop.run(
         STAGE,
-        ["grub-mkimage", "-O", "i386-pc", "-p", "/boot/grub", "-c", str(early), "-o", str(core), *BIOS_MODULES],
+        [
+            "grub-mkimage",
+            "-O",
+            "i386-pc",
+            "-p",
+            "/boot/grub",
+            "-c",
+            str(early),
+            "-o",
+            str(core),
+            *BIOS_MODULES,
+        ],
     )
     cdboot = Path("/usr/lib/grub/i386-pc/cdboot.img").read_bytes()
     (grub / "eltorito.img").write_bytes(cdboot + core.read_bytes())

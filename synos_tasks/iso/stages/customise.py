@@ -100,7 +100,7 @@ def _identity(shop: Workshop) -> None:
 
 
 def _live_config(profile: Profile, root: Path) -> None:
-    """What live-config and live-boot do at boot: make the live user, and set the host's name."""
+    """Tell live-config what to do at boot: make the live user, and set the host's name."""
     user = profile.users[0]
     groups = sorted({"audio", "cdrom", "dip", "floppy", "netdev", "plugdev", "video", *user.groups})
     values = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,8 +16,19 @@ STAGE = "iso"
 def make(shop: Workshop, target: Path, epoch: int) -> None:
     """Write the ISO to ``target``, a temporary name."""
     profile = shop.plan.profile
-    date = datetime.datetime.fromtimestamp(epoch, datetime.UTC)
-    argv = ["xorriso", "-as", "mkisofs", "-o", str(target), "-r", "-J", "-joliet-long", "-V", volume_id(profile.name)]
+    date = dt.datetime.fromtimestamp(epoch, dt.UTC)
+    argv = [
+        "xorriso",
+        "-as",
+        "mkisofs",
+        "-o",
+        str(target),
+        "-r",
+        "-J",
+        "-joliet-long",
+        "-V",
+        volume_id(profile.name),
+    ]
     argv += [f"--modification-date={date:%Y%m%d%H%M%S}00"]  # GPT and MBR ids come from it
     if "bios" in profile.boot:
         argv += ["-b", "boot/grub/eltorito.img", "-no-emul-boot", "-boot-load-size", "4", "-boot-info-table"]

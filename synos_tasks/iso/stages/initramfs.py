@@ -55,7 +55,16 @@ def make(shop: Workshop) -> None:
         stream.write("".join(f"{name}\n" for name in LIVE_MODULES))
     shop.run(
         STAGE,
-        ["chroot", str(shop.root), "mkinitramfs", "-d", "/run/synos/conf", "-o", "/run/synos/initrd.img", version],
+        [
+            "chroot",
+            str(shop.root),
+            "mkinitramfs",
+            "-d",
+            "/run/synos/conf",
+            "-o",
+            "/run/synos/initrd.img",
+            version,
+        ],
         environment={"TMPDIR": "/run/synos"},
     )
     live = shop.tree / "live"
