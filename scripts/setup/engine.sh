@@ -11,6 +11,9 @@ find_missing_parts() {
     is_new_enough docker || missing_parts+=(client)
     has_plugin buildx || missing_parts+=(buildx)
     has_plugin compose || missing_parts+=(compose)
+    # Where no registry answers, inv bootstraps the base image itself, with Debian's keys.
+    command -v mmdebstrap >/dev/null || missing_parts+=(mmdebstrap)
+    [[ -e /usr/share/keyrings/debian-archive-keyring.gpg ]] || missing_parts+=(debian-archive-keyring)
     # With an engine elsewhere, or one that answers already (rootless, Docker Desktop), only the client's side counts.
     [[ -z ${DOCKER_HOST:-} ]] || return 0
     ! engine_is_new_enough || return 0

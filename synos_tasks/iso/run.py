@@ -45,7 +45,7 @@ class Runner:
         partial = shop.output / f"{publish.PARTIAL}synos-{shop.plan.profile.name}-{ident}.iso"
         with self.stage("iso", partial):
             image.make(shop, partial, epoch)
-            published = publish.publish(shop, partial, ident, self.done)
+        published = publish.publish(shop, partial, ident, self.done)
         shop.events.send("published", build_id=ident, **published)
 
     def _initramfs(self) -> None:
