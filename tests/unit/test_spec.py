@@ -109,7 +109,7 @@ def test_no_spec_without_privileges_reaches_the_host(
         "--ipc=",
         "--uts=",
         "--userns=",
-        "=host",
+        "--network=host",
         "SYS_ADMIN",
     ):
         assert forbidden not in text
