@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
 import queue
+import subprocess
 import threading
 import time
 import uuid
@@ -28,6 +30,8 @@ if TYPE_CHECKING:
     from synos_tasks.engine.gateway import Engine, EngineFacts
     from synos_tasks.iso.profile import Profile
     from synos_tasks.settings import Settings
+
+LEASE_SECONDS = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -127,9 +131,11 @@ def _run(
     stages: list[dict[str, Any]] = []
     published: dict[str, Any] = {}
     complaint = _drain(process.stderr)
+    ended = threading.Event()
     try:
         process.stdin.write(json.dumps(plan.to_json()).encode() + b"\n")
-        process.stdin.flush()  # and it stays open: the container's lease on life
+        process.stdin.flush()
+        threading.Thread(target=_renew_lease, args=(process.stdin, ended), daemon=True).start()
         for event in _events(process.stdout):
             view.handle(event)
             _write_log(log, event)
@@ -142,7 +148,9 @@ def _run(
     except BrokenPipeError:
         pass  # docker run ended at once: explained below
     finally:
-        process.stdin.close()
+        ended.set()
+        with contextlib.suppress(BrokenPipeError):  # what could not be written is tried once more
+            process.stdin.close()
         _end(engine, spec, process)
     if not published:
         raise errors.ContainerLost(
@@ -154,14 +162,32 @@ def _run(
     return stages, published
 
 
+def _renew_lease(stdin: IO[bytes], ended: threading.Event) -> None:
+    """Write a newline every two seconds: the container stops at end-of-file, or after ten seconds of silence.
+
+    End-of-file alone is not enough: when the engine is killed, the container never sees one.
+    """
+    with contextlib.suppress(OSError, ValueError):  # why it went away is told by those who read from it
+        while not ended.wait(LEASE_SECONDS):
+            stdin.write(b"\n")
+            stdin.flush()
+
+
 def _end(engine: Engine, spec: ContainerSpec, process: Any) -> None:  # noqa: ANN401
     """End the container: by its lease, or by force after a few seconds."""
     try:
         process.wait(timeout=4)
-    except Exception:  # noqa: BLE001  (TimeoutExpired or a second Ctrl-C: go on with force)
-        engine.remove_container(spec.name)
-        process.kill()
-        process.wait()
+    except subprocess.TimeoutExpired:
+        _force(engine, spec, process)
+    except KeyboardInterrupt:  # a second Ctrl-C
+        _force(engine, spec, process)
+        raise
+
+
+def _force(engine: Engine, spec: ContainerSpec, process: Any) -> None:  # noqa: ANN401
+    engine.remove_container(spec.name)
+    process.kill()
+    process.wait()
 
 
 def _events(stream: IO[bytes]) -> Iterator[dict[str, Any]]:

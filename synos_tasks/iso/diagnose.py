@@ -21,14 +21,18 @@ _MISSING = re.compile(
     r"Unable to locate package (\S+)|Package '?([^\s']+)'? has no installation candidate|Couldn't find these debs: (\S+)"
 )
 _SIGNATURE = re.compile(
-    r"NO_PUBKEY|BADSIG|EXPKEYSIG|is not signed|signatures? (?:couldn't be verified|were invalid)|Invalid Release signature|Release signed by unknown key|no valid OpenPGP",
+    r"NO_PUBKEY|BADSIG|EXPKEYSIG|is not signed|signatures? (?:couldn't be verified|were invalid)|Invalid Release signature|Failed getting release signature file|Release signed by unknown key|no valid OpenPGP",
     re.IGNORECASE,
 )
 _UNREACHABLE = re.compile(
     r"Could not (?:resolve|connect)|Temporary failure|Connection (?:refused|failed|timed out)|Unable to connect|"
     r"does not have a Release file|Failed to fetch|Failed getting release file|Network is unreachable|Cannot initiate the connection"
 )
-_FULL = re.compile(r"No space left on device|ENOSPC|Disk quota exceeded|You don't have enough free space")
+_FULL = re.compile(
+    r"No space left on device|ENOSPC|Disk quota exceeded|You don't have enough free space|"
+    r"Failed to write to output filesystem|Probably out of space|exceeds free space on media|^Disk full",
+    re.MULTILINE,
+)
 _ADDRESS = re.compile(r"https?://[^\s'\"]+")
 
 
@@ -51,18 +55,17 @@ def diagnose(
             why=_line(lines, _MISSING),
             hint="check the name, and that its suite and component are among the profile's mirrors",
         )
-    address = _ADDRESS.search(_line(lines, _SIGNATURE) or _line(lines, _UNREACHABLE))
     if _SIGNATURE.search(tail):
         return BadSignature(
             "the mirror's signature does not verify",
-            where=address.group() if address else f"stage {stage}",
+            where=_address(lines, _SIGNATURE, argv) or f"stage {stage}",
             why=_line(lines, _SIGNATURE),
             hint="the mirror must carry Debian's own Release files; nothing of it was used",
         )
     if _UNREACHABLE.search(tail):
         return MirrorUnreachable(
             "a package mirror does not answer",
-            where=address.group() if address else f"stage {stage}",
+            where=_address(lines, _UNREACHABLE, argv) or f"stage {stage}",
             why=_line(lines, _UNREACHABLE),
             hint="check the network and `mirrors:` of the profile",
         )
@@ -83,3 +86,9 @@ def disk_full(where: str, why: str = "") -> DiskFull:
 
 def _line(lines: Sequence[str], pattern: re.Pattern[str]) -> str:
     return next((line.strip() for line in lines if pattern.search(line)), "")
+
+
+def _address(lines: Sequence[str], pattern: re.Pattern[str], argv: Sequence[str]) -> str:
+    """Give the first address in the lines of a pattern, or else in the command."""
+    words = [*(line for line in lines if pattern.search(line)), *argv]
+    return next((found.group() for word in words if (found := _ADDRESS.search(word))), "")

@@ -89,16 +89,13 @@ def _chain(folder: Path, name: str) -> list[tuple[yaml_source.Value, dict[str, A
     chain: list[tuple[yaml_source.Value, dict[str, Any]]] = []
     seen: list[str] = []
     where = ""
-    while name:
-        if name in seen or len(seen) > MAXIMUM_ANCESTORS:
-            raise ProfileError(
-                "profiles inherit from each other", where=where, why=" -> ".join([*seen, name])
-            )
+    while name or not seen:
+        _refuse_endless(seen, name, where)
         seen.append(name)
         path = folder / f"{name}.yaml"
         if name not in names(folder):
             raise ProfileNotFound(
-                f"there is no profile {name!r}",
+                f"there is no profile {name[:80]!r}",
                 where=where or str(folder),
                 hint=schema.guess(name, tuple(names(folder))),
             )
@@ -109,6 +106,17 @@ def _chain(folder: Path, name: str) -> list[tuple[yaml_source.Value, dict[str, A
         where = parent[1].where if parent else ""
         name = data.get("inherits", "")
     return chain
+
+
+def _refuse_endless(seen: list[str], name: str, where: str) -> None:
+    circle = name in seen
+    if circle or len(seen) > MAXIMUM_ANCESTORS:
+        raise ProfileError(
+            "profiles inherit from each other" if circle else "a profile has too many ancestors",
+            where=where,
+            why=" -> ".join([*seen, name]),
+            hint="leave one `inherits:` out" if circle else f"{MAXIMUM_ANCESTORS} at most",
+        )
 
 
 def _merge(merged: dict[str, Any], data: dict[str, Any]) -> None:

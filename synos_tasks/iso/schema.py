@@ -89,7 +89,9 @@ PROFILE = Kind(
                 required=("name",),
                 fields={
                     "name": text(r"[a-z][a-z0-9_-]{0,30}", "a user name", "Login name."),
-                    "full_name": text(r"[^:,\x00-\x1f]{1,60}", "a name", "For people."),
+                    "full_name": text(
+                        r'[^:,"$`\\\x00-\x1f]{1,60}', "a name without : , and quotes", "For people."
+                    ),
                     "groups": list_of(text(r"[a-z_][a-z0-9_-]{0,30}", "a group", ""), "Further groups."),
                     "password_hash": text(
                         r"\$(y|6)\$[A-Za-z0-9./$=,]+", "a crypt(3) hash", "Without it: locked."
@@ -187,7 +189,7 @@ def _check_object(value: Value, kind: Kind, name: str) -> dict[str, Any]:
     checked = {}
     for key, (place, item) in value.data.items():
         if key not in kind.fields:
-            raise ProfileError(f"unknown key {key!r}", where=place, hint=guess(key, kind.fields))
+            raise ProfileError(f"unknown key {key[:80]!r}", where=place, hint=guess(key, kind.fields))
         checked[key] = check(item, kind.fields[key], f"{name}.{key}".lstrip("."))
     for key in kind.required:
         if key not in checked:
@@ -196,14 +198,28 @@ def _check_object(value: Value, kind: Kind, name: str) -> dict[str, Any]:
 
 
 def _wrong(value: Value, kind: Kind, name: str, hint: str = "") -> ProfileError:
-    shown = (
-        "a list"
-        if isinstance(value.data, list)
-        else "a mapping"
-        if isinstance(value.data, dict)
-        else repr(value.data)[:80]
-    )
+    shown = _shown(value)
     what = f"{name} is {shown}, not {kind.shape}" if name else f"the file holds {shown}, not {kind.shape}"
-    if not hint and kind.type == "string" and isinstance(value.data, bool | int | float):
-        hint = "put it in quotes"
-    return ProfileError(what, where=value.where, hint=hint)
+    return ProfileError(what, where=value.where, hint=hint or _how_to_write(value, kind))
+
+
+def _shown(value: Value) -> str:
+    if value.data is None:
+        return "empty"
+    if isinstance(value.data, list):
+        return "a list"
+    return "a mapping" if isinstance(value.data, dict) else repr(value.data)[:80]
+
+
+def _how_to_write(value: Value, kind: Kind) -> str:
+    if kind.type == "array":
+        return "write it as a list: a line `- entry` for each"
+    if kind.type == "object":
+        return "write it as a mapping: a line `key: value` for each"
+    if kind.type == "integer":
+        return f"a whole number from {kind.minimum} to {kind.maximum}, without quotes"
+    if isinstance(value.data, list | dict):
+        return f"write {kind.shape} behind the colon, without a list or mapping"
+    if isinstance(value.data, bool | int | float):
+        return "put it in quotes"
+    return f"allowed: {' or '.join(kind.choices) if kind.choices else kind.pattern}"

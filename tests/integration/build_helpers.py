@@ -1,0 +1,166 @@
+"""A clone of the project to build in, and what tests ask of the host around it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from synos_tasks import settings as settings_module
+from synos_tasks.engine.spec import LABEL_PROJECT
+from synos_tasks.host.devices import DeviceNode, device_listing
+from synos_tasks.host.mounts import Mount, mount_table
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from synos_tasks.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
+ENGINE_PREFIX = "synos-engine-"
+"""Folders of engines that a test starts for itself."""
+
+
+@dataclass(frozen=True)
+class Clone:
+    """A copy of the project in a folder of its own: its labels are nobody else's."""
+
+    root: Path
+
+    @property
+    def settings(self) -> Settings:
+        return settings_module.load(self.root, {})
+
+    @property
+    def output(self) -> Path:
+        return self.root / "dist"
+
+    def add(self, path: str, text: str) -> None:
+        target = self.root / path
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_text(text)
+        target.chmod(0o755)
+
+    def tiny_profile(self, name: str, hook: str) -> None:
+        """Add a profile of a bare root and one hook, which decides how the build ends."""
+        self.add(f"docker/build/hooks/{name}.sh", hook)
+        profile = "description: A test\nsuite: bookworm\npackages: [bash]\nmirrors:\n  suites: [release]\n"
+        self.add(f"docker/build/profiles/{name}.yaml", f"{profile}hooks:\n  - hooks/{name}.sh\n")
+
+    def start(self, profile: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+        """Start `inv build.iso`, in a process group of its own."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "invoke", "build.iso", "--profile", profile, "--json"],
+            cwd=self.root,
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **(environment or {})},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def build(self, profile: str, timeout: float = 120) -> tuple[int, dict[str, Any]]:
+        """Run `inv build.iso` to its end: exit code and JSON object."""
+        process = self.start(profile)
+        try:
+            out, _ = process.communicate(timeout=timeout)
+        finally:
+            process.kill()
+        return process.returncode, json.loads(out)
+
+    def running(self, environment: Mapping[str, str] | None = None) -> list[str]:
+        """Give the ids of the clone's running containers."""
+        return docker(
+            "ps", "--no-trunc", "--quiet", f"--filter=label={self.label}", environment=environment
+        ).split()
+
+    @property
+    def label(self) -> str:
+        return f"{LABEL_PROJECT}={self.settings.project_id}"
+
+    def newest_log(self) -> str:
+        logs = sorted((self.root / ".synos/logs").glob("*.log"), key=lambda path: path.stat().st_mtime)
+        return logs[-1].read_text()
+
+
+def copy_project(target: Path) -> Clone:
+    """Copy what a build needs."""
+    for folder in ("docker", "synos_tasks"):
+        shutil.copytree(
+            ROOT / folder, target / folder, symlinks=True, ignore=shutil.ignore_patterns("__pycache__")
+        )
+    for name in ("tasks.py", "invoke.yaml"):
+        shutil.copy(ROOT / name, target / name)
+    return Clone(target)
+
+
+def docker(*arguments: str, environment: Mapping[str, str] | None = None) -> str:
+    """Give what a docker command prints."""
+    env = {**os.environ, **(environment or {})}
+    return subprocess.run(
+        ["docker", *arguments], check=True, capture_output=True, text=True, env=env
+    ).stdout.strip()
+
+
+def wait_until(what: Callable[[], bool], seconds: float) -> bool:
+    """Ask again and again; False when it is not so in time."""
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        if what():
+            return True
+        time.sleep(0.2)
+    return what()
+
+
+@dataclass(frozen=True)
+class HostState:
+    """What a build must leave as it was."""
+
+    devices: list[DeviceNode]
+    mounts: tuple[Mount, ...]
+    files: str
+    kernel: tuple[str, ...]
+    network: list[str]
+
+
+def host_state(clone: Clone, engine_root: str) -> HostState:
+    """Look at /dev, the mount table, the project's files and a few of the kernel's settings."""
+    watched = ("kernel/hostname", "kernel/core_pattern", "vm/swappiness")
+    return HostState(
+        devices=device_listing(),
+        mounts=tuple(mount for mount in mount_table() if not _of_an_engine(mount, engine_root)),
+        files=_digest(clone.root),
+        network=network_devices(),
+        kernel=tuple((Path("/proc/sys") / name).read_text() for name in watched),
+    )
+
+
+def network_devices() -> list[str]:
+    """Names of the network devices but for those that come and go with containers."""
+    names = [path.name for path in Path("/sys/class/net").iterdir()]
+    return sorted(name for name in names if not name.startswith(("veth", "br-")))
+
+
+def _of_an_engine(mount: Mount, engine_root: str) -> bool:
+    return mount.point.startswith((engine_root, "/run/docker/", "/var/run/docker/")) or (
+        ENGINE_PREFIX in mount.point
+    )
+
+
+def _digest(root: Path) -> str:
+    found = hashlib.sha256()
+    for path in sorted(root.rglob("*")):
+        inside = path.relative_to(root)
+        if inside.parts[0] in {".synos", "dist"} or "__pycache__" in inside.parts:
+            continue
+        content = path.read_bytes() if path.is_file() else b""
+        found.update(f"{inside} {path.lstat().st_mode:o} {len(content)}\n".encode() + content)
+    return found.hexdigest()

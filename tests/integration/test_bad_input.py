@@ -1,0 +1,263 @@
+"""What a person sees when the input or the machine is wrong: `inv build.iso` as a process, on the real engine."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+import shutil
+import subprocess
+import sys
+import threading
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from synos_tasks.engine.spec import LABEL_PROJECT
+from synos_tasks.settings import project_id
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from synos_tasks.engine.gateway import DockerEngine
+
+pytestmark = pytest.mark.integration
+
+ROOT = Path(__file__).resolve().parents[2]
+IGNORED = shutil.ignore_patterns("__pycache__")
+EARLIER = b"an ISO of an earlier build"
+MAIN = "mirrors:\n  suites: [release]\n"
+QUICK = f"packages: [netbase]\n{MAIN}"
+RELEASE = """Origin: Debian
+Label: Debian
+Suite: oldstable
+Codename: bookworm
+Date: Sat, 07 Jun 2025 09:00:00 UTC
+Architectures: amd64
+Components: main
+SHA256:
+ e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855 0 main/binary-amd64/Packages
+"""
+
+
+@dataclasses.dataclass(frozen=True)
+class Clone:
+    """A copy of the project, with an output folder that holds an earlier ISO."""
+
+    root: Path
+
+    @property
+    def profiles(self) -> Path:
+        return self.root / "docker/build/profiles"
+
+    @property
+    def earlier(self) -> Path:
+        return self.root / "dist/synos-x-000000000000.iso"
+
+    def profile(self, text: str, name: str = "x") -> Path:
+        path = self.profiles / f"{name}.yaml"
+        path.write_text(text)
+        return path
+
+    def build(self, *more: str, name: str = "x", **environment: str) -> subprocess.CompletedProcess[str]:
+        argv = [sys.executable, "-m", "invoke", "build.iso", "--profile", name, *more]
+        env = {**os.environ, **environment}
+        return subprocess.run(
+            argv, cwd=self.root, env=env, capture_output=True, text=True, timeout=150, check=False
+        )
+
+
+@pytest.fixture
+def clone(tmp_path: Path, engine: DockerEngine) -> Iterator[Clone]:
+    root = tmp_path / "clone"
+    for name in ("docker", "synos_tasks"):
+        shutil.copytree(ROOT / name, root / name, symlinks=True, ignore=IGNORED)
+    for name in ("tasks.py", "invoke.yaml"):
+        shutil.copy(ROOT / name, root / name)
+    copy = Clone(root)
+    copy.earlier.parent.mkdir()
+    copy.earlier.write_bytes(EARLIER)
+    yield copy
+    assert not _left_running(root), "a builder of a failed build is still there"
+
+
+def _left_running(root: Path) -> str:
+    label = f"label={LABEL_PROJECT}={project_id(root)}"
+    listed = subprocess.run(
+        ["docker", "ps", "--all", "--quiet", "--filter", label], capture_output=True, text=True, check=True
+    )
+    return listed.stdout.strip()
+
+
+def _parts(text: str) -> dict[str, str]:
+    """The four parts of an error, each with its indented lines."""
+    parts: dict[str, str] = {}
+    label = ""
+    for line in text.splitlines():
+        start, colon, rest = line.partition(": ")
+        if colon and start in {"error", "where", "why", "hint"}:
+            label = start
+            parts[label] = rest
+        elif label and line.startswith("  "):
+            parts[label] += "\n" + line.strip()
+    return parts
+
+
+def _failed(
+    clone: Clone, done: subprocess.CompletedProcess[str], code: int, parts: str = "error where why hint"
+) -> dict[str, str]:
+    """Check what every failure owes a person, and give its parts."""
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+    assert done.stdout == ""
+    found = _parts(done.stderr)
+    assert list(found) == parts.split(), done.stderr
+    assert all(found.values()), found
+    assert clone.earlier.read_bytes() == EARLIER
+    assert [path.name for path in clone.earlier.parent.iterdir()] == [clone.earlier.name]
+    return found
+
+
+def test_missing_package(clone: Clone) -> None:
+    path = clone.profile(f"{MAIN}packages:\n  - no-such-package-anywhere\n")
+    found = _failed(clone, clone.build(), 13)
+    assert found["where"].endswith(f"{path.name}:4:5")
+    assert "'no-such-package-anywhere'" in found["error"]
+
+
+def test_missing_package_with_debootstrap(clone: Clone) -> None:
+    path = clone.profile(f"bootstrapper: debootstrap\n{MAIN}packages:\n  - no-such-package-anywhere\n")
+    found = _failed(clone, clone.build(), 13)
+    assert found["where"].endswith(f"{path.name}:5:5")
+
+
+@pytest.mark.parametrize("bootstrapper", ["mmdebstrap", "debootstrap"])
+def test_unreachable_mirror(clone: Clone, bootstrapper: str) -> None:
+    mirror = "http://127.0.0.1:9/debian"
+    clone.profile(f"bootstrapper: {bootstrapper}\n{QUICK}  main: {mirror}\n")
+    found = _failed(clone, clone.build(), 31)
+    assert mirror in found["where"]
+
+
+@pytest.fixture
+def gateway() -> str:
+    """The host's address as containers on the default bridge see it."""
+    template = "{{(index .IPAM.Config 0).Gateway}}"
+    shown = subprocess.run(
+        ["docker", "network", "inspect", "bridge", "--format", template],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return shown.stdout.strip()
+
+
+@pytest.fixture
+def mirror(tmp_path: Path, gateway: str) -> Iterator[tuple[Path, str]]:
+    """A package mirror: its folder of Release files, and its address."""
+    suite = tmp_path / "mirror/debian/dists/bookworm"
+    (suite / "main/binary-amd64").mkdir(parents=True)
+    (suite / "main/binary-amd64/Packages").write_bytes(b"")
+    handler = functools.partial(_Quiet, directory=str(tmp_path / "mirror"))
+    with ThreadingHTTPServer((gateway, 0), handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        yield suite, f"http://{gateway}:{server.server_port}/debian"
+        server.shutdown()
+        thread.join()
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Say nothing."""
+
+
+def _sign(suite: Path, home: Path) -> None:
+    """Sign the Release file with a key that nobody knows."""
+    home.mkdir(mode=0o700)
+    gpg = ["gpg", "--homedir", str(home), "--batch", "--quiet", "--passphrase", ""]
+    try:
+        subprocess.run([*gpg, "--quick-gen-key", "nobody@example.org", "ed25519", "sign"], check=True)
+        subprocess.run(
+            [*gpg, "--clearsign", "--output", str(suite / "InRelease"), str(suite / "Release")], check=True
+        )
+        signature = str(suite / "Release.gpg")
+        subprocess.run([*gpg, "--detach-sign", "--output", signature, str(suite / "Release")], check=True)
+    finally:
+        subprocess.run(["gpgconf", "--homedir", str(home), "--kill", "gpg-agent"], check=True)
+
+
+@pytest.mark.parametrize("bootstrapper", ["mmdebstrap", "debootstrap"])
+@pytest.mark.parametrize("signed", [True, False])
+def test_bad_signature(
+    clone: Clone, mirror: tuple[Path, str], tmp_path: Path, bootstrapper: str, signed: bool
+) -> None:
+    suite, address = mirror
+    (suite / "Release").write_text(RELEASE)
+    if signed:
+        _sign(suite, tmp_path / "gnupg")
+    clone.profile(f"bootstrapper: {bootstrapper}\n{QUICK}  main: {address}\n")
+    found = _failed(clone, clone.build(), 32)
+    assert address in found["where"]
+
+
+def test_failing_hook(clone: Clone) -> None:
+    hook = clone.root / "docker/build/hooks/bad.sh"
+    hook.parent.mkdir(exist_ok=True)
+    hook.write_text("#!/bin/sh\necho 'the hook is about to fail'\nexit 3\n")
+    path = clone.profile(f"{QUICK}hooks:\n  - hooks/bad.sh\n")
+    found = _failed(clone, clone.build(), 33)
+    assert "hooks/bad.sh ended with 3" in found["error"]
+    assert found["where"].endswith(f"{path.name}:5:5")
+    assert "the hook is about to fail" in found["why"]
+
+
+def test_full_disk(clone: Clone) -> None:
+    settings = clone.root / "invoke.yaml"
+    text = settings.read_text().replace("work: volume", "work: tmpfs").replace("work_mb: 0", "work_mb: 100")
+    settings.write_text(text)
+    clone.profile(QUICK)
+    found = _failed(clone, clone.build(), 34)
+    assert "work_mb" in found["hint"]
+
+
+def test_no_engine(clone: Clone) -> None:
+    clone.profile(QUICK)
+    found = _failed(clone, clone.build(DOCKER_HOST="unix:///nonexistent.sock"), 21)
+    assert found["where"] == "unix:///nonexistent.sock"
+
+
+def test_missing_profile(clone: Clone) -> None:
+    clone.profile(QUICK, name="xylophone")
+    found = _failed(clone, clone.build(name="xylophon"), 11, "error where hint")
+    assert found["hint"] == "did you mean 'xylophone'?"
+
+
+def test_mistake_in_a_profile(clone: Clone) -> None:
+    path = clone.profile("suite: bookworm\npakages: [sudo]\n")
+    found = _failed(clone, clone.build(), 10, "error where hint")
+    assert found["where"].endswith(f"{path.name}:2:1")
+    assert found["hint"] == "did you mean 'packages'?"
+
+
+@pytest.mark.parametrize("folder", ["invoke.yaml/below-a-file", "invoke.yaml", "/proc/synos"])
+def test_output_not_writable(clone: Clone, folder: str) -> None:
+    clone.profile(QUICK)
+    found = _failed(clone, clone.build("--output", folder), 24)
+    assert found["where"].endswith(folder)
+
+
+def test_unknown_setting(clone: Clone) -> None:
+    settings = clone.root / "invoke.yaml"
+    settings.write_text(settings.read_text().replace("cpus: 4", "cpuz: 4"))
+    found = _failed(clone, clone.build(), 12, "error where hint")
+    assert found["hint"] == "did you mean 'cpus'?"
+
+
+def test_broken_settings_file(clone: Clone) -> None:
+    settings = clone.root / "invoke.yaml"
+    settings.write_text("synos: [not, a, mapping]\n")
+    found = _failed(clone, clone.build(), 12, "error where hint")
+    assert "invoke.yaml" in found["where"]

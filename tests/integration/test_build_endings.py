@@ -1,0 +1,239 @@
+"""However a build ends, nothing of it runs on, nothing half made has a final name, and the next one works."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from synos_tasks.host.mounts import mount_table
+from tests.integration.build_helpers import (
+    ENGINE_PREFIX,
+    Clone,
+    copy_project,
+    docker,
+    network_devices,
+    wait_until,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.integration
+
+AS_EVER = (31, "MirrorUnreachable")
+EARLIER = "synos-tiny-0123456789ab.iso"
+# Instead of packages: a tool that talks without end, more than any pipe holds when nobody listens.
+TALKATIVE = '''"""A stage that never ends."""
+
+def make(shop):
+    shop.run("rootfs", ["sh", "-c", "while :; do seq 2000; sleep 0.2; done"])
+'''
+
+
+@pytest.fixture(scope="module")
+def busy(clone: Clone) -> Clone:
+    """The clone with a profile that is soon done, as its mirror refuses, and one to be interrupted."""
+    refused = "mirrors:\n  main: http://127.0.0.1:9/debian\n  suites: [release]\n"
+    clone.add("docker/build/profiles/tiny.yaml", f"description: A test\npackages: [bash]\n{refused}")
+    clone.tiny_profile("slow", "#!/bin/sh\nsleep 60\n")
+    (clone.output / EARLIER).write_text("an earlier ISO")
+    assert outcome(clone) == AS_EVER
+    return clone
+
+
+def outcome(clone: Clone) -> tuple[int, str]:
+    code, answer = clone.build("tiny")
+    return code, answer["error"]["kind"]
+
+
+def start_until_rootfs(clone: Clone, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
+    """Start a build and wait until its container is in the first stage."""
+    process = clone.start("slow", environment)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if line.startswith("rootfs") and "started" in line:
+            return process
+    raise AssertionError(process.communicate())
+
+
+def end_of(process: subprocess.Popen[str], seconds: float) -> tuple[int, dict[str, Any], str]:
+    """Wait for the command's end: exit code, JSON object, standard error."""
+    out, err = process.communicate(timeout=seconds)
+    return process.returncode, json.loads(out) if out.strip() else {}, err
+
+
+def assert_clean(clone: Clone) -> None:
+    """Within 15 seconds nothing runs; the output folder shows the earlier ISO and no other."""
+    assert wait_until(lambda: not clone.running(), 15), clone.running()
+    # a partial file begins with a dot: it has no final name
+    assert [path.name for path in clone.output.glob("[!.]*")] == [EARLIER]
+    assert (clone.output / EARLIER).read_text() == "an earlier ISO"
+
+
+def put_partial(clone: Clone) -> Path:
+    """Leave what the container would have half written; it finds its own by its name."""
+    (ident,) = clone.running()
+    partial = clone.output / f".partial-{ident[:12]}-synos-slow-x.iso"
+    partial.write_text("half")
+    return partial
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupted_command_ends_with_130_and_its_container_with_it(
+    busy: Clone, number: signal.Signals
+) -> None:
+    process = start_until_rootfs(busy)
+    partial = put_partial(busy)
+    process.send_signal(number)
+    code, _, err = end_of(process, 10)
+    assert code == 130
+    assert "Traceback" not in err
+    assert busy.running() == []
+    assert not partial.exists()
+    assert_clean(busy)
+    assert outcome(busy) == AS_EVER
+
+
+def test_an_impatient_second_interrupt_leaves_nothing_either(busy: Clone) -> None:
+    process = start_until_rootfs(busy)
+    process.send_signal(signal.SIGINT)
+    time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    code, _, err = end_of(process, 10)
+    assert code == 130
+    assert "Traceback" not in err
+    assert_clean(busy)
+
+
+def test_a_killed_command_takes_its_container_along(busy: Clone) -> None:
+    process = start_until_rootfs(busy)
+    partial = put_partial(busy)
+    process.kill()
+    process.communicate(timeout=10)
+    assert_clean(busy)
+    assert not partial.exists()
+    assert outcome(busy) == AS_EVER
+
+
+def test_a_killed_container_is_an_error_with_a_name(busy: Clone) -> None:
+    process = start_until_rootfs(busy)
+    partial = put_partial(busy)
+    docker("kill", *busy.running())
+    code, answer, err = end_of(process, 15)
+    assert (code, answer["error"]["kind"]) == (36, "ContainerLost")
+    assert "Traceback" not in err
+    assert_clean(busy)
+    assert outcome(busy) == AS_EVER
+    assert not partial.exists()  # the next build removed what nobody was left to remove
+    volumes = docker("volume", "ls", "--quiet", f"--filter=label={busy.label}")
+    assert volumes == ""
+
+
+class OwnEngine:
+    """A Docker engine of the test's own, which it may kill."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.environment = {"DOCKER_HOST": f"unix://{folder}/docker.sock"}
+        self.process = self._start()
+
+    def _start(self) -> subprocess.Popen[bytes]:
+        # In a network name space of its own: an engine told --bridge=none deletes docker0 where it finds it,
+        # and that is the machine's.
+        argv = [
+            "unshare",
+            "--net",
+            "dockerd",
+            f"--data-root={self.folder}/data",
+            f"--exec-root={self.folder}/exec",
+        ]
+        argv += [f"--pidfile={self.folder}/pid", f"--host=unix://{self.folder}/docker.sock"]
+        argv += ["--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false"]
+        with (self.folder / "log").open("ab") as log:
+            process = subprocess.Popen(argv, stdout=log, stderr=log, start_new_session=True)
+        if not wait_until(self._answers, 30):
+            process.kill()
+            raise AssertionError((self.folder / "log").read_text())
+        return process
+
+    def _answers(self) -> bool:
+        with contextlib.suppress(subprocess.CalledProcessError):
+            return bool(docker("info", "--format={{.ServerVersion}}", environment=self.environment))
+        return False
+
+    def kill(self) -> None:
+        """End dockerd and its containerd with SIGKILL; the shims of containers stay."""
+        containerd = int((self.folder / "exec/containerd/containerd.pid").read_text())
+        self.process.kill()
+        os.kill(containerd, signal.SIGKILL)
+        self.process.wait()
+
+    def remove(self) -> None:
+        """Start it once more, so that it tidies up itself, then end it."""
+        if self.process.poll() is not None:
+            self.process = self._start()
+        if left := docker("ps", "--all", "--quiet", environment=self.environment).split():
+            docker("rm", "--force", "--volumes", *left, environment=self.environment)
+        self.process.terminate()
+        self.process.wait(timeout=30)
+        for mount in sorted(mount_table(), key=lambda mount: -len(mount.point)):
+            if mount.point.startswith(f"{self.folder}/"):  # its data folder's mount on itself
+                subprocess.run(["umount", mount.point], check=True)
+        shutil.rmtree(self.folder)
+
+
+@pytest.fixture
+def own_engine(builder_image: str) -> Iterator[OwnEngine]:
+    """An engine with the builder image, apart from the machine's own. Needs root."""
+    # directly below /tmp: the path of a socket has no more than 107 bytes
+    if os.geteuid() != 0:
+        pytest.skip("an engine of one's own needs root")
+    before = network_devices()
+    engine = OwnEngine(Path(tempfile.mkdtemp(prefix=ENGINE_PREFIX, dir="/tmp")))
+    try:
+        with subprocess.Popen(["docker", "save", builder_image], stdout=subprocess.PIPE) as save:
+            subprocess.run(
+                ["docker", "load", "--quiet"], stdin=save.stdout, check=True, capture_output=True,
+                env={**os.environ, **engine.environment},
+            )  # fmt: skip
+        yield engine
+    finally:
+        engine.remove()
+    assert network_devices() == before
+
+
+def processes_of(container: str) -> list[int]:
+    """Process ids in a container's control group, as the host sees them."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cgroup"):
+        with contextlib.suppress(OSError):
+            if container in path.read_text():
+                found.append(int(path.parent.name))
+    return found
+
+
+def test_when_the_engine_dies_the_container_ends_and_the_command_says_so(
+    own_engine: OwnEngine, builder_image: str, tmp_path: Path
+) -> None:
+    clone = copy_project(tmp_path / "clone")
+    clone.tiny_profile("slow", "#!/bin/sh\n")
+    clone.add("synos_tasks/iso/stages/rootfs.py", TALKATIVE)
+    process = start_until_rootfs(clone, own_engine.environment)
+    (container,) = clone.running(own_engine.environment)
+    assert processes_of(container)
+    own_engine.kill()
+    code, answer, err = end_of(process, 15)
+    assert (code, answer["error"]["kind"]) == (36, "ContainerLost"), err
+    assert "Traceback" not in err
+    assert wait_until(lambda: not processes_of(container), 15), processes_of(container)
+    assert list(clone.output.glob("*")) == []

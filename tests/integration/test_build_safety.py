@@ -1,0 +1,264 @@
+"""Whatever a hook does, the host stays as it is. The attempts are such that even a success would do no harm."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import platform
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from synos_tasks.build.iso_build import builder_spec
+from synos_tasks.engine.spec import BUILDER_CAPABILITIES
+from synos_tasks.host.mounts import Mount, mount_table
+from synos_tasks.settings import BuildSettings
+from tests.integration.build_helpers import ROOT, host_state
+
+if TYPE_CHECKING:
+    from synos_tasks.engine.gateway import DockerEngine
+    from synos_tasks.engine.spec import ContainerSpec
+    from synos_tasks.settings import Settings
+    from tests.integration.build_helpers import Clone
+
+pytestmark = pytest.mark.integration
+
+# linux/capability.h
+CAPABILITY_BITS = {
+    "CHOWN": 0, "DAC_OVERRIDE": 1, "FOWNER": 3, "FSETID": 4, "KILL": 5, "SETGID": 6, "SETUID": 7,
+    "SYS_CHROOT": 18, "MKNOD": 27, "SETFCAP": 31,
+}  # fmt: skip
+
+PROBE = """
+import json, os
+def read(*paths):
+    return next((open(path).read() for path in paths if os.path.exists(path)), "")
+def may_write(path):
+    try:
+        open(path, "w").close()
+    except OSError as error:
+        return error.strerror
+    os.unlink(path)
+    return "yes"
+group = "/sys/fs/cgroup/"
+print(json.dumps({
+    "status": dict(line.split(":\\t", 1) for line in read("/proc/self/status").splitlines() if ":\\t" in line),
+    "sockets": [path for path in ("/var/run/docker.sock", "/run/docker.sock") if os.path.exists(path)],
+    "mountinfo": read("/proc/self/mountinfo"),
+    "project": may_write("/project/written"), "output": may_write("/output/written"),
+    "memory": read(group + "memory/memory.limit_in_bytes", group + "memory.max").strip(),
+    "pids": read(group + "pids/pids.max", group + "pids.max").strip(),
+    "cpu": read(group + "cpu/cpu.cfs_quota_us", group + "cpu.max").split()[0],
+    "spaces": {name: os.readlink("/proc/self/ns/" + name) for name in ("pid", "net", "mnt", "ipc", "uts")},
+}))
+"""
+
+# rm comes before any mount, and nothing is ever written to a device.
+HOSTILE = r"""#!/bin/bash
+# Usage: hostile.sh [PREFIX]; tells of each attempt whether it succeeded.
+P="$1"
+mkdir -p /tmp/m
+try() { local name="$1"; shift; if "$@" >/tmp/said 2>&1; then echo "RESULT $P$name succeeded"; else echo "RESULT $P$name failed"; fi; }
+mount_() { perl -e 'exit(syscall(@SYS_MOUNT@, $ARGV[0], $ARGV[1], $ARGV[0], 0, 0) == 0 ? 0 : 1)' "$1" /tmp/m; }
+node() { rm -f /tmp/node; mknod /tmp/node "$@"; }
+sysctl_() { v=$(cat /proc/sys/vm/swappiness) && echo "$v" >/proc/sys/vm/swappiness; }
+bomb() { timeout -s KILL 4 bash -c 'b() { b & b; }; b'; }
+rm -rf /dev/* 2>/tmp/said
+mknod -m 666 /dev/null c 1 3  # perl -e wants it; what is tried below must not fail for the lack of it
+try control perl -e 'exit 0'
+try node_of_disk node b @MAJOR@ @MINOR@
+try read_disk dd if=/tmp/node of=/tmp/sector bs=512 count=1
+try open_disk_to_write perl -e 'open(F, "+<", "/tmp/node") or exit 1'
+node c 1 1
+try read_memory dd if=/tmp/node of=/tmp/sector bs=512 count=1
+node c 10 237
+try open_loop_control perl -e 'open(F, "+<", "/tmp/node") or exit 1'
+for kind in devtmpfs proc sysfs tmpfs; do try "mount_$kind" mount_ $kind; done
+try user_namespace unshare --user --map-root-user --mount true
+try write_sysctl sysctl_
+try write_project touch /project/written
+try remove_project rm /project/invoke.yaml
+try dotdot_to_host test -e /../../../../../../../../..@SECRET@
+try dotdot_from_project test -e /project/../../../../..@SECRET@
+if [ -z "$P" ]; then
+    bomb >/tmp/said 2>&1
+    echo "RESULT bomb ended"
+    grep -s '^max' /sys/fs/cgroup/pids/pids.events /sys/fs/cgroup/pids.events | sed 's/.*max/BOMB refused/'
+    perl -e 'mkdir "/tmp/x"; chroot "/tmp/x" or exit 3; chdir ".." for 1..64; chroot "." or exit 3; exec "/bin/bash", "/project/docker/build/hooks/hostile.sh", "escaped_"'
+fi
+exit 7
+"""
+HARMLESS = {"control", "node_of_disk"}
+"""Succeed always: the control, and mknod; without leave from the device cgroup a node is only a name."""
+
+
+@pytest.fixture(scope="module")
+def hostile(clone: Clone) -> Clone:
+    """The clone, with a profile whose hook tries everything, and room for few processes."""
+    disk = os.stat("/").st_dev  # noqa: PTH116
+    values = {
+        "MAJOR": str(os.major(disk)),
+        "MINOR": str(os.minor(disk)),
+        "SYS_MOUNT": "165" if platform.machine() == "x86_64" else "40",
+        "SECRET": str(clone.root / "invoke.yaml"),
+    }
+    clone.tiny_profile("hostile", re.sub(r"@(\w+)@", lambda found: values[found[1]], HOSTILE))
+    settings = (clone.root / "invoke.yaml").read_text()
+    (clone.root / "invoke.yaml").write_text(re.sub(r"pids: \d+", "pids: 200", settings))
+    return clone
+
+
+def run(engine: DockerEngine, spec: ContainerSpec) -> str:
+    process = engine.start(spec)
+    try:
+        out, err = process.communicate(timeout=60)
+    finally:
+        engine.remove_container(spec.name)
+        process.kill()
+    return out.decode() + err.decode()
+
+
+def spec_of(
+    engine: DockerEngine, clone: Clone, settings: Settings, image: str, *command: str
+) -> ContainerSpec:
+    clone.output.mkdir(exist_ok=True)
+    return dataclasses.replace(
+        builder_spec(settings, engine.facts(), image, clone.output), command=tuple(command)
+    )
+
+
+@pytest.fixture(scope="module")
+def seen(engine: DockerEngine, clone: Clone, builder_image: str) -> dict[str, Any]:
+    """What a process sees inside the builder that a build would get."""
+    return probe(engine, clone, clone.settings, builder_image)
+
+
+def probe(engine: DockerEngine, clone: Clone, settings: Settings, image: str) -> dict[str, Any]:
+    clone.add("probe.py", PROBE)
+    facts: dict[str, Any] = json.loads(
+        run(engine, spec_of(engine, clone, settings, image, "python3", "/project/probe.py"))
+    )
+    return facts
+
+
+def mounts(seen: dict[str, Any], tmp_path: Path) -> tuple[Mount, ...]:
+    (tmp_path / "mountinfo").write_text(seen["mountinfo"])
+    return mount_table(tmp_path / "mountinfo")
+
+
+def test_the_builder_has_its_ten_capabilities_and_gains_no_more(seen: dict[str, Any]) -> None:
+    assert set(CAPABILITY_BITS) == set(BUILDER_CAPABILITIES)
+    wanted = sum(1 << bit for bit in CAPABILITY_BITS.values())
+    masks = {name: int(seen["status"][name], 16) for name in ("CapPrm", "CapEff", "CapBnd")}
+    assert masks == dict.fromkeys(masks, wanted)
+    assert seen["status"]["NoNewPrivs"] == "1"
+
+
+def test_the_builder_has_name_spaces_of_its_own_and_no_engine(seen: dict[str, Any]) -> None:
+    assert seen["sockets"] == []
+    for name, ident in seen["spaces"].items():
+        assert ident != str(Path(f"/proc/self/ns/{name}").readlink())
+
+
+def test_only_the_output_folder_is_writable(seen: dict[str, Any]) -> None:
+    assert seen["project"] == "Read-only file system"
+    assert seen["output"] == "yes"
+
+
+def test_nothing_else_of_the_host_is_mounted(seen: dict[str, Any], clone: Clone, tmp_path: Path) -> None:
+    table = mounts(seen, tmp_path)
+    virtual = {"proc", "sysfs", "tmpfs", "devpts", "mqueue", "cgroup", "cgroup2", "overlay"}
+    of_host = {mount.point: mount.root for mount in table if mount.kind not in virtual}
+    # the engine's own init, read-only; where it is in the container depends on the engine's version
+    of_host = {point: root for point, root in of_host.items() if not point.endswith("/docker-init")}
+    named = {"/etc/resolv.conf", "/etc/hostname", "/etc/hosts", "/work", "/project", "/output"}
+    assert set(of_host) == named
+    # bind mounts tell the folder as its file system sees it: the end of the path is the same
+    assert str(clone.root).endswith(of_host["/project"])
+    assert str(clone.output).endswith(of_host["/output"])
+    assert [mount.point for mount in table if mount.kind == "overlay"] == ["/"]
+
+
+def test_dev_is_a_tmpfs_of_its_own(seen: dict[str, Any], tmp_path: Path) -> None:
+    table = mounts(seen, tmp_path)
+    assert [mount.kind for mount in table if mount.point == "/dev"] == ["tmpfs"]
+    assert [mount for mount in table if mount.kind == "devtmpfs"] == []
+
+
+@pytest.mark.parametrize(
+    "build",
+    [BuildSettings(), BuildSettings(cpus=1024, memory_mb=2**30, pids=99)],
+    ids=["default", "too much"],
+)
+def test_limits_are_the_settings_or_what_the_machine_has(
+    engine: DockerEngine, clone: Clone, builder_image: str, build: BuildSettings
+) -> None:
+    facts = engine.facts()
+    seen = probe(engine, clone, dataclasses.replace(clone.settings, build=build), builder_image)
+    assert int(seen["memory"]) == min(build.memory_mb, facts.memory_mb) * 2**20
+    assert int(seen["cpu"]) == min(build.cpus, facts.cpus) * 100_000
+    assert int(seen["pids"]) == build.pids
+
+
+def results(text: str) -> dict[str, str]:
+    return dict(re.findall(r"RESULT (\w+) (succeeded|failed|ended)", text))
+
+
+def assert_all_failed(found: dict[str, str], prefix: str, text: str) -> None:
+    attempts = {name: said for name, said in found.items() if name.startswith("escaped_") == bool(prefix)}
+    assert f"{prefix}mount_devtmpfs" in attempts, text
+    succeeded = {name.removeprefix(prefix) for name, said in attempts.items() if said == "succeeded"}
+    assert succeeded == HARMLESS, text
+
+
+def test_a_hostile_hook_changes_nothing_on_the_host(engine: DockerEngine, hostile: Clone) -> None:
+    root = engine.facts().root_dir
+    before = host_state(hostile, root)
+    code, answer = hostile.build("hostile")
+    assert host_state(hostile, root) == before
+    assert (code, answer["error"]["kind"]) == (33, "HookFailed"), answer
+    found = results(hostile.newest_log())
+    # inside the chroot /project is a folder of the new root, so touching it there tells nothing
+    found = {name: said for name, said in found.items() if name not in {"write_project", "remove_project"}}
+    assert found["bomb"] == "ended"
+    assert_all_failed(found, "", hostile.newest_log())
+    # SYS_CHROOT lets a hook out of the new root: into the container, where all fails the same way
+    assert_all_failed(found, "escaped_", hostile.newest_log())
+    assert hostile.running() == []
+
+
+def test_hostile_commands_in_the_builder_itself_change_nothing(
+    engine: DockerEngine, hostile: Clone, builder_image: str
+) -> None:
+    root = engine.facts().root_dir
+    before = host_state(hostile, root)
+    settings = dataclasses.replace(hostile.settings, build=BuildSettings(pids=200))
+    script = "/project/docker/build/hooks/hostile.sh"
+    text = run(engine, spec_of(engine, hostile, settings, builder_image, "bash", script))
+    assert host_state(hostile, root) == before
+    found = results(text)
+    assert found["bomb"] == "ended"
+    assert_all_failed(found, "", text)
+    refused = re.search(r"BOMB refused (\d+)", text)
+    assert refused, text
+    assert int(refused[1]) > 0
+
+
+def test_the_engine_refuses_to_run_on_the_host(engine: DockerEngine, clone: Clone) -> None:
+    before = host_state(clone, engine.facts().root_dir)
+    done = subprocess.run(
+        [sys.executable, "-m", "synos_tasks.iso"],
+        cwd=ROOT, input="{}\n", capture_output=True, text=True, check=False,
+        env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1"},
+    )  # fmt: skip
+    assert done.returncode == 22
+    assert done.stdout == ""
+    assert "builder container only" in done.stderr
+    assert "build.iso" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert host_state(clone, engine.facts().root_dir) == before

@@ -1,0 +1,66 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from synos_tasks.errors import OutsideContainer
+from synos_tasks.iso.guard import MARKER, refuse_outside_container
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+CONTAINER = """\
+714 617 0:97 / / rw,relatime master:1 - overlay overlay rw,lowerdir=/a:/b,upperdir=/c
+716 714 0:101 / /dev rw,nosuid - tmpfs tmpfs rw,size=65536k,mode=755
+717 716 0:102 / /dev/pts rw,nosuid,noexec,relatime - devpts devpts rw,gid=5,mode=620,ptmxmode=666
+"""
+HOSTS = "32 25 0:5 / /somewhere/dev rw,nosuid,relatime shared:2 - devtmpfs udev rw,size=1k,mode=755\n"
+
+
+@pytest.fixture
+def marker(tmp_path: Path) -> Path:
+    path = tmp_path / "synos-builder"
+    path.touch()
+    return path
+
+
+def _mountinfo(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "mountinfo"
+    path.write_text(text)
+    return path
+
+
+def test_a_container_of_ours_is_let_through(tmp_path: Path, marker: Path) -> None:
+    refuse_outside_container(marker, _mountinfo(tmp_path, CONTAINER))
+
+
+def test_without_the_marker_it_refuses(tmp_path: Path) -> None:
+    with pytest.raises(OutsideContainer) as caught:
+        refuse_outside_container(tmp_path / "missing", _mountinfo(tmp_path, CONTAINER))
+    assert caught.value.exit_code == 22
+    assert caught.value.where == str(tmp_path / "missing")
+    assert "build.iso" in caught.value.hint
+
+
+def test_a_folder_is_no_marker(tmp_path: Path) -> None:
+    with pytest.raises(OutsideContainer):
+        refuse_outside_container(tmp_path, _mountinfo(tmp_path, CONTAINER))
+
+
+@pytest.mark.parametrize("text", [CONTAINER + HOSTS, HOSTS + CONTAINER])
+def test_with_the_devtmpfs_of_the_host_it_refuses(tmp_path: Path, marker: Path, text: str) -> None:
+    with pytest.raises(OutsideContainer) as caught:
+        refuse_outside_container(marker, _mountinfo(tmp_path, text))
+    assert caught.value.where == "/somewhere/dev"
+
+
+def test_the_word_devtmpfs_elsewhere_does_no_harm(tmp_path: Path, marker: Path) -> None:
+    line = "800 714 0:99 /devtmpfs /mnt/devtmpfs rw - ext4 /dev/devtmpfs rw\n"
+    refuse_outside_container(marker, _mountinfo(tmp_path, CONTAINER + line))
+
+
+def test_this_machine_is_no_builder() -> None:
+    assert not MARKER.exists()
+    with pytest.raises(OutsideContainer):
+        refuse_outside_container()

@@ -1,0 +1,252 @@
+"""Profiles: what they merge to, and that every mistake is shown with its place and a hint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from synos_tasks.errors import ProfileError, ProfileNotFound, SynosError
+from synos_tasks.iso import profile as profiles
+from synos_tasks.iso import yaml_source
+from synos_tasks.iso.profile import Profile, User
+
+SHIPPED = Path(__file__).resolve().parents[2] / "docker/build/profiles"
+
+
+def _load(folder: Path, **texts: str) -> Profile:
+    """Write profiles, then load the one named x."""
+    for name, text in texts.items():
+        (folder / f"{name}.yaml").write_text(text)
+    return profiles.load(folder, "x")
+
+
+def _fails(folder: Path, **texts: str) -> SynosError:
+    with pytest.raises((ProfileError, ProfileNotFound)) as caught:
+        _load(folder, **texts)
+    return caught.value
+
+
+@pytest.mark.parametrize("name", profiles.names(SHIPPED))
+def test_shipped_profiles_load(name: str) -> None:
+    assert profiles.load(SHIPPED, name).name == name
+
+
+def test_the_smallest_profile_has_the_defaults(tmp_path: Path) -> None:
+    assert _load(tmp_path, x="suite: bookworm\n") == Profile(name="x")
+
+
+MISTAKES = {
+    "unknown key": ("pakages: [sudo]\n", "1:1", "unknown key 'pakages'", "did you mean 'packages'?"),
+    "unknown key inside": (
+        "mirrors:\n  mian: http://a.example/\n", "2:3", "unknown key 'mian'", "did you mean 'main'?"
+    ),
+    "a word of no kin": ("zzz: 1\n", "1:1", "unknown key 'zzz'", "there are: description"),
+    "one of a few words": ("suite: bookwrm\n", "1:8", "suite is 'bookwrm'", "did you mean 'bookworm'?"),
+    "text for a list": ("packages: sudo\n", "1:11", "packages is 'sudo', not a list", "- "),
+    "a list for text": ("hostname:\n  - a\n", "2:3", "hostname is a list, not a host name", "without"),
+    "a mapping for a list": ("packages:\n  a: b\n", "2:3", "packages is a mapping, not a list", "- "),
+    "text for a mapping": ("mirrors: fast\n", "1:10", "mirrors is 'fast', not a mapping", "key: value"),
+    "nothing at all": ("packages:\n", "1:10", "packages is empty, not a list", "- "),
+    "a file of one word": ("bookworm\n", "1:1", "the file holds 'bookworm', not a mapping", "key: value"),
+    "an empty file": ("", "1:1", "the file is empty", "suite: bookworm"),
+    "only a comment": ("# nothing\n", "1:1", "the file is empty", "suite: bookworm"),
+    "a key twice": ("suite: trixie\nsuite: trixie\n", "2:1", "key 'suite' stands twice", "one of them"),
+    "a package's name": ("packages:\n  - Sudo\n", "2:5", "packages[0] is 'Sudo', not a Debian", "[a-z0-9]"),
+    "two packages in a line": ("packages: [a0, b c]\n", "1:16", "packages[1] is 'b c', not a", "[a-z0-9]"),
+    "a package's version": ("packages: [sudo=1.9]\n", "1:12", "packages[0] is 'sudo=1.9', not", "[a-z0-9]"),
+    "a number for text": ("hostname: 12\n", "1:11", "hostname is 12, not a host name", "put it in quotes"),
+    "a float for text": ("packages: [1.5]\n", "1:12", "packages[0] is 1.5, not", "put it in quotes"),
+    "yes for text": ("hostname: yes\n", "1:11", "hostname is True, not a host name", "put it in quotes"),
+    "text for a number": ("compression: {level: '3'}\n", "1:22", "level is '3', not 1 to 22", "1 to 22"),
+    "a number too large": ("compression: {level: 23}\n", "1:22", "level is 23, not 1 to 22", "1 to 22"),
+    "a float for a number": ("compression: {level: 3.0}\n", "1:22", "level is 3.0, not", "1 to 22"),
+    "a path upwards": ("overlay: ../../etc\n", "1:10", "overlay is '../../etc', not a folder", "A-Za-z0-9"),
+    "an absolute path": ("hooks: [/bin/sh]\n", "1:9", "hooks[0] is '/bin/sh', not a script", "A-Za-z0-9"),
+    "a user without a name": ("users:\n  - groups: []\n", "2:5", "users[0] has no 'name'", "add `name: …`"),
+    "quotes for live-config": (
+        "users: [{name: a, full_name: 'A \"B\"'}]\n", "1:30", "full_name is 'A \"B\"', not a name", ""
+    ),
+    "no release": ("mirrors:\n  suites: [updates]\n", "1:1", "mirrors.suites lacks release", "`release`"),
+    "an alias": ("hostname: &a b\nlocale: *a\n", "2:9", "alias *a is not allowed", "inherits"),
+    "a merge key": ("<<: {suite: trixie}\n", "1:1", "unknown key '<<'", "there are"),
+    "a key that is a list": ("[a]: b\n", "1:1", "a key must be a word", "key: value"),
+    "a tab": ("packages:\n\t- sudo\n", "2:1", "not valid YAML", ""),
+    "two documents": ("suite: trixie\n---\nsuite: trixie\n", "2:1", "not valid YAML", ""),
+    "an open bracket": ("packages: [a\nsuite: b\n", "2:6", "not valid YAML", ""),
+    "an object of Python": ("hostname: !!python/object:os.x a\n", "1:11", "tag", "leave"),
+    "a list that is none": ("hostname: !!seq a\n", "1:11", "tag", "leave"),
+    "a mapping that is called a list": ("mirrors: !!seq {main: a}\n", "1:10", "tag", "leave"),
+    "binary": ("hostname: !!binary YQ==\n", "1:11", "tag", "leave"),
+    "a tag on a key": ("!!python/name:os hostname: a\n", "1:1", "a key must be a word", "key: value"),
+    "a number as key": ("7: a\n", "1:1", "a key must be a word", "key: value"),
+    "an object over a mapping": ("!!python/object:os.x {suite: trixie}\n", "1:1", "tag", "leave"),
+    "a set": ("packages: !!set {a, b}\n", "1:11", "tag", "leave"),
+    "a bad timestamp": ("hostname: !!timestamp soon\n", "1:11", "'soon' cannot be read", ""),
+    "an empty integer": ("hostname: !!int ''\n", "1:11", "'' cannot be read", ""),
+    "a bad boolean": ("hostname: !!bool perhaps\n", "1:11", "'perhaps' cannot be read", ""),
+    "a huge number": (f"compression: {{level: {'9' * 5000}}}\n", "1:22", "cannot be read", ""),
+    "a huge number in base 16": (f"compression: {{level: 0x{'f' * 9000}}}\n", "1:22", "cannot be read", ""),
+    "a half character": ('description: "\\ud800"\n', "1:14", "cannot be read", ""),
+    "NUL": ("suite: trixie\nhostname: a\0b\n", "2:12", "not valid YAML", ""),
+    "deep nesting": ("packages: " + "[" * 90_000, "1:", "nested too deeply", ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_has_its_place_and_a_hint(tmp_path: Path, mistake: str) -> None:
+    text, place, what, hint = MISTAKES[mistake]
+    error = _fails(tmp_path, x=text)
+    assert error.exit_code == 10
+    assert error.where.startswith(f"{tmp_path / 'x.yaml'}:{place}")
+    assert what in error.what
+    assert hint in error.hint
+    assert len(error.what) < 300, "a person reads it"
+
+
+@pytest.mark.parametrize(
+    ("raw", "place"), [(b"suite: trixie\nhostname: \xff\n", "2:11"), ("suite: ß".encode("utf-16"), "1:1")]
+)
+def test_what_is_not_utf8_has_its_place(tmp_path: Path, raw: bytes, place: str) -> None:
+    (tmp_path / "x.yaml").write_bytes(raw)
+    error = _fails(tmp_path)
+    assert error.where == f"{tmp_path / 'x.yaml'}:{place}"
+    assert "UTF-8" in error.what
+
+
+def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_bytes(b"\xef\xbb\xbfsuite: trixie\n")
+    assert _load(tmp_path).suite == "trixie"
+
+
+def test_a_file_too_large_is_refused(tmp_path: Path) -> None:
+    error = _fails(tmp_path, x="#" * (yaml_source.MAXIMUM_BYTES + 1))
+    assert error.where == str(tmp_path / "x.yaml")
+    assert "at most" in error.hint
+
+
+def test_a_folder_in_place_of_a_profile(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").mkdir()
+    assert _fails(tmp_path).where == str(tmp_path / "x.yaml")
+
+
+def test_a_profile_that_is_not_there(tmp_path: Path) -> None:
+    error = _fails(tmp_path, y="suite: trixie\n", xyz="suite: trixie\n")
+    assert error.exit_code == 11
+    assert error.where == str(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["", "../x", "x.yaml", "\0", "a" * 5000, "X"])
+def test_odd_names_are_not_found(tmp_path: Path, name: str) -> None:
+    (tmp_path / "x.yaml").write_text("suite: trixie\n")
+    with pytest.raises(ProfileNotFound):
+        profiles.load(tmp_path, name)
+
+
+def test_a_parent_that_is_not_there(tmp_path: Path) -> None:
+    error = _fails(tmp_path, x="suite: trixie\ninherits: bsae\n", base="suite: trixie\n")
+    assert (error.exit_code, error.where) == (11, f"{tmp_path / 'x.yaml'}:2:11")
+    assert error.hint == "did you mean 'base'?"
+
+
+@pytest.mark.parametrize("other", ["x", "y"])
+def test_a_circle_of_profiles(tmp_path: Path, other: str) -> None:
+    error = _fails(tmp_path, y="inherits: x\n", x=f"suite: trixie\ninherits: {other}\n")
+    place = "x.yaml:2:11" if other == "x" else "y.yaml:1:11"
+    assert (error.exit_code, error.where) == (10, str(tmp_path / place))
+    assert error.why.startswith("x -> ")
+    assert error.hint
+
+
+def test_too_many_ancestors_are_not_called_a_circle(tmp_path: Path) -> None:
+    texts = {f"p{i}": f"inherits: p{i + 1}\n" for i in range(12)}
+    error = _fails(tmp_path, x="inherits: p0\n", p12="suite: trixie\n", **texts)
+    assert "too many" in error.what
+    assert error.hint
+
+
+def test_a_mistake_in_a_parent_points_into_the_parent(tmp_path: Path) -> None:
+    error = _fails(tmp_path, x="inherits: base\n", base="suite: trixie\nlocal: C\n")
+    assert error.where == f"{tmp_path / 'base.yaml'}:2:1"
+
+
+BASE = """
+suite: trixie
+packages: [aa, bb, cc]
+overlay: overlays/base
+hooks: [hooks/base]
+kernel_arguments: [quiet]
+mirrors: {main: http://base.example/debian/, components: [main, contrib]}
+compression: {algorithm: zstd, level: 19}
+keyboard: {layout: de, model: pc104}
+users: [{name: ann, groups: [sudo]}, {name: ben}]
+boot: [bios]
+"""
+
+
+def test_packages_add_up_and_a_minus_takes_one_out(tmp_path: Path) -> None:
+    loaded = _load(tmp_path, base=BASE, x="inherits: base\npackages: [dd, -bb, aa]\n")
+    assert loaded.packages == ("aa", "cc", "dd")
+
+
+def test_what_a_parent_took_out_a_child_may_put_back(tmp_path: Path) -> None:
+    loaded = _load(
+        tmp_path, base=BASE, mid="inherits: base\npackages: [-aa]\n", x="inherits: mid\npackages: [aa]\n"
+    )
+    assert loaded.packages == ("aa", "bb", "cc")
+
+
+def test_mappings_merge(tmp_path: Path) -> None:
+    loaded = _load(
+        tmp_path,
+        base=BASE,
+        x="inherits: base\nmirrors: {components: [main]}\ncompression: {level: 3}\nkeyboard: {layout: us}\n",
+    )
+    assert (loaded.mirror, loaded.components) == ("http://base.example/debian", ("main",))
+    assert (loaded.compression, loaded.compression_level) == ("zstd", 3)
+    assert loaded.keyboard == ("us", "", "pc104")
+
+
+def test_overlays_stack_and_hooks_and_arguments_follow(tmp_path: Path) -> None:
+    child = "inherits: base\noverlay: overlays/x\nhooks: [hooks/x]\nkernel_arguments: [splash]\n"
+    loaded = _load(tmp_path, base=BASE, x=child)
+    assert loaded.overlays == ("overlays/base", "overlays/x")
+    assert loaded.hooks == ("hooks/base", "hooks/x")
+    assert loaded.kernel_arguments == ("quiet", "splash")
+
+
+def test_words_users_and_boot_replace(tmp_path: Path) -> None:
+    loaded = _load(
+        tmp_path, base=BASE, x="inherits: base\nsuite: bookworm\nusers: [{name: cat}]\nboot: [uefi]\n"
+    )
+    assert (loaded.suite, loaded.boot) == ("bookworm", ("uefi",))
+    assert loaded.users == (User(name="cat"),)
+
+
+def test_a_child_that_says_nothing_is_its_parent(tmp_path: Path) -> None:
+    loaded = _load(tmp_path, base=BASE, x="inherits: base\n")
+    assert loaded.users == (User(name="ann", groups=("sudo",)), User(name="ben"))
+    assert loaded.boot == ("bios",)
+    assert loaded.packages == ("aa", "bb", "cc")
+
+
+def test_origins_name_the_nearest_place(tmp_path: Path) -> None:
+    loaded = _load(tmp_path, base=BASE, x="inherits: base\npackages:\n  - aa\n")
+    assert loaded.origins["aa"] == f"{tmp_path / 'x.yaml'}:3:5"
+    assert loaded.origins["bb"] == f"{tmp_path / 'base.yaml'}:3:16"
+    assert loaded.origins["hooks/base"] == f"{tmp_path / 'base.yaml'}:5:9"
+    assert loaded.origins["overlays/base"] == f"{tmp_path / 'base.yaml'}:4:10"
+
+
+def test_sources_name_what_was_chosen() -> None:
+    profile = Profile(name="x", suites=("release", "security"), components=("main", "contrib"))
+    assert profile.sources() == [
+        "deb http://deb.debian.org/debian bookworm main contrib",
+        "deb http://deb.debian.org/debian-security bookworm-security main contrib",
+    ]
+
+
+def test_names_leave_locks_and_other_files_out(tmp_path: Path) -> None:
+    for name in ("b.yaml", "a.yaml", "a.lock.yaml", "profile.schema.json"):
+        (tmp_path / name).touch()
+    assert profiles.names(tmp_path) == ["a", "b"]

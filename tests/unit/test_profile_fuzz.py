@@ -1,0 +1,285 @@
+"""Damaged profiles: whatever a file holds, it is a Profile or an error with a place, and what the
+published JSON Schema says of it is the same.
+
+Known differences, which `_known_difference` takes out:
+
+- `!!timestamp` in so many words: the loader reads the text that stands there;
+- 3.0 is an integer to JSON Schema, not to the loader;
+- a text that ends in a newline: Python's `$` matches before it, that of JavaScript does not;
+- what YAML allows and the loader refuses on purpose: aliases, tags, duplicate keys, numbers without bounds;
+- what one file cannot show: whether the parent exists, and the rule that `mirrors.suites` has `release`.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import json
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import jsonschema  # type: ignore[import-untyped]
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from synos_tasks.errors import ProfileError, ProfileNotFound, SynosError
+from synos_tasks.iso import profile as profiles
+from synos_tasks.iso import schema, yaml_source
+from synos_tasks.iso.profile import Profile
+
+SHIPPED = Path(__file__).resolve().parents[2] / "docker/build/profiles"
+FULL = b"""description: "everything a profile may say"
+suite: bookworm
+architecture: amd64
+bootstrapper: mmdebstrap
+mirrors: {main: "http://deb.debian.org/debian", suites: [release, updates], components: [main]}
+packages:
+  - sudo
+  - -vim
+users:
+  - name: ann
+    full_name: Ann
+    groups: [audio, video]
+hostname: synos
+locale: en_US.UTF-8
+timezone: Europe/Berlin
+keyboard:
+  layout: de
+kernel_arguments: [quiet, "a=b"]
+overlay: overlays/x
+hooks: [hooks/x]
+compression: {algorithm: zstd, level: 3}
+boot: [bios, uefi]
+"""
+SEEDS = [FULL, *((SHIPPED / f"{name}.yaml").read_bytes() for name in profiles.names(SHIPPED))]
+SPECIALS = [
+    b"\t", b"\0", b"\xff", b"\xef\xbb\xbf", b"\xfe\xff", b"&a ", b"*a", b"<<: ", b"<<: *a\n", b"---\n", b"...\n",
+    b"!!python/object:os.system ", b"!!python/object/apply:os.system [id] ", b"!!binary ", b"!!timestamp ",
+    b"!!int ", b"!!float ", b"!!bool ", b"!!null ", b"!!set ", b"!!omap ", b"!!map ", b"!!seq ", b"!x ", b"!",
+    b"%YAML 9.9\n---\n", b"%TAG ! x\n", b"? ", b": ", b"- ", b"| ", b">-\n", b"'", b'"', b"[", b"]", b"{", b"}", b"#",
+    b"9" * 5000, b"0x" + b"f" * 5000, b"0b1", b"1:2:3", b".nan", b"-.inf", b"1e999", b"~", b"null", b"yes",
+    b"2001-01-01", b"2001-99-99", b"[" * 100, b"{a: " * 100, b"[" * 5000, b"- " * 500, b'"\\ud800"', b'"\\0"',
+    b"inherits: x\n", b"inherits: nowhere\n", b"\r", b"\r\n", b"\xc2\x85", b"\xe2\x80\xa8", b"\xf0\x9f\x98\x80", b"@", b"`", b"%",
+]  # fmt: skip
+VALUES = [
+    b"1",
+    b"1.5",
+    b"yes",
+    b"null",
+    b"[]",
+    b"{}",
+    b"[a, [b]]",
+    b"{a: b}",
+    b"''",
+    b"2001-01-01",
+    b"a b",
+    b"-x",
+]
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> bytes:
+    """A profile with one to four mutations."""
+    data = draw(st.sampled_from(SEEDS))
+    for _ in range(draw(st.integers(1, 4))):
+        mutate = draw(st.sampled_from([_flip, _insert, _drop_line, _double_line, _swap, _value, _cut]))
+        data = mutate(draw, data)
+    return data
+
+
+def _flip(draw: st.DrawFn, data: bytes) -> bytes:
+    at = draw(st.integers(0, max(0, len(data) - 1)))
+    return data[:at] + bytes([draw(st.integers(0, 255))]) + data[at + 1 :]
+
+
+def _insert(draw: st.DrawFn, data: bytes) -> bytes:
+    at = draw(st.integers(0, len(data)))
+    return data[:at] + draw(st.sampled_from(SPECIALS)) + data[at:]
+
+
+def _drop_line(draw: st.DrawFn, data: bytes) -> bytes:
+    lines = data.splitlines(keepends=True) or [b""]
+    del lines[draw(st.integers(0, len(lines) - 1))]
+    return b"".join(lines)
+
+
+def _double_line(draw: st.DrawFn, data: bytes) -> bytes:
+    lines = data.splitlines(keepends=True) or [b""]
+    lines.insert(draw(st.integers(0, len(lines))), lines[draw(st.integers(0, len(lines) - 1))])
+    return b"".join(lines)
+
+
+def _swap(draw: st.DrawFn, data: bytes) -> bytes:
+    lines = data.splitlines(keepends=True) or [b""]
+    one, two = (draw(st.integers(0, len(lines) - 1)) for _ in range(2))
+    lines[one], lines[two] = lines[two], lines[one]
+    return b"".join(lines)
+
+
+def _value(draw: st.DrawFn, data: bytes) -> bytes:
+    """Replace what stands behind a colon or a dash."""
+    lines = data.splitlines(keepends=True) or [b""]
+    at = draw(st.integers(0, len(lines) - 1))
+    new = draw(st.sampled_from(VALUES + SPECIALS))
+    for mark in (b": ", b"- "):
+        if mark in lines[at]:
+            lines[at] = lines[at].partition(mark)[0] + mark + new + b"\n"
+            break
+    return b"".join(lines)
+
+
+def _cut(draw: st.DrawFn, data: bytes) -> bytes:
+    return data[: draw(st.integers(0, len(data)))]
+
+
+def _load(data: bytes) -> Profile | ProfileError | ProfileNotFound:
+    """Load it as the profile x. Any other exception is what this test looks for."""
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "x.yaml"
+        path.write_bytes(data)
+        try:
+            return profiles.load(path.parent, "x")
+        except (ProfileError, ProfileNotFound) as error:
+            failure = error
+    _has_a_place(failure, str(path), data)
+    return failure
+
+
+def _has_a_place(error: SynosError, path: str, data: bytes) -> None:
+    assert error.where.startswith(path), error.where
+    places = error.where.removeprefix(path).split(":")[1:]
+    assert len(places) == 2, f"no line and column in {error.where} of {error.what}"
+    assert all(place.isdigit() and int(place) > 0 for place in places)
+    assert int(places[0]) <= data.count(b"\n") + data.count(b"\r") + 9
+    assert len(error.what) < 300
+    json.dumps(error.to_json(), ensure_ascii=False).encode()
+
+
+@settings(
+    max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
+@given(damaged())
+def test_a_damaged_profile_is_a_profile_or_a_mistake_with_a_place(data: bytes) -> None:
+    result = _load(data)
+    if isinstance(result, Profile):
+        json.dumps(result.packages).encode()
+
+
+class _Texts(yaml.SafeLoader):
+    """Reads dates and merge keys as text, as YAML 1.2 and so every editor does."""
+
+
+_Texts.yaml_implicit_resolvers = {
+    first: [(tag, pattern) for tag, pattern in found if not tag.endswith((":timestamp", ":merge"))]
+    for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+class _KnownDifferenceError(Exception):
+    """The loader and the schema differ here, as documented at the top."""
+
+
+def _known_difference(value: object) -> None:
+    if isinstance(value, dict):
+        for item in value.values():
+            _known_difference(item)
+    elif isinstance(value, list):
+        for item in value:
+            _known_difference(item)
+    elif (
+        isinstance(value, dt.date)
+        or (isinstance(value, float) and value.is_integer())
+        or (isinstance(value, str) and value.endswith("\n"))
+    ):
+        raise _KnownDifferenceError
+
+
+def _loader_accepts(data: bytes) -> bool:
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "x.yaml"
+        path.write_bytes(data)
+        source = yaml_source.load(path)  # YAML that the loader refuses as such: a known difference
+        try:
+            schema.check(source, schema.PROFILE, "")
+        except ProfileError:
+            return False
+    return True
+
+
+VALIDATOR = jsonschema.Draft202012Validator(schema.json_schema())
+
+
+def _agree(data: bytes) -> bool:
+    """True where both were asked; asserts that they say the same."""
+    try:
+        ours = _loader_accepts(data)
+    except ProfileError:
+        return False
+    try:
+        plain: Any = yaml.load(data.decode("utf-8"), Loader=_Texts)
+    except yaml.YAMLError:
+        assert not ours
+        return False
+    try:
+        _known_difference(plain)
+    except _KnownDifferenceError:
+        return False
+    assert ours == VALIDATOR.is_valid(plain), plain
+    return True
+
+
+@pytest.mark.parametrize("data", SEEDS)
+def test_loader_and_json_schema_accept_good_profiles(data: bytes) -> None:
+    assert _agree(data)
+    assert _loader_accepts(data)
+
+
+WORDS = st.sampled_from(
+    ["a", "sudo", "-sudo", "Sudo", "", "release", "bios", "main", "bookworm", "xz", "../x", "/x", "x/y", "a b",
+     "http://a.example/x", "ftp://x", "en_US.UTF-8", "Europe/Berlin", "$6$x", "de", "de,us", "a:b", "a\nb"]
+)  # fmt: skip
+PLAIN = st.one_of(
+    WORDS, st.integers(-2, 30), st.booleans(), st.none(), st.floats(0.5, 9.5), st.text(max_size=5)
+)
+
+
+def _of(kind: schema.Kind) -> st.SearchStrategy[Any]:
+    """Values of the right form, with leaves that are now and then wrong."""
+    if kind.type == "object":
+        return st.fixed_dictionaries({}, optional={key: _of(item) for key, item in kind.fields.items()})
+    if kind.type == "array" and kind.items is not None:
+        return st.lists(_of(kind.items), max_size=3)
+    if kind.choices:
+        return st.one_of(st.sampled_from(kind.choices), st.sampled_from(kind.choices), PLAIN)
+    if kind.type == "integer":
+        return st.one_of(st.integers(0, 24), PLAIN)
+    return st.one_of(st.from_regex(kind.pattern, fullmatch=True), PLAIN)
+
+
+SOME = st.dictionaries(st.sampled_from([*schema.PROFILE.fields, "zzz"]), st.none(), max_size=3).flatmap(
+    lambda keys: st.fixed_dictionaries(
+        {key: _of(schema.PROFILE.fields[key]) if key in schema.PROFILE.fields else PLAIN for key in keys}
+    )
+)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@given(SOME)
+def test_loader_and_json_schema_agree_on_generated_profiles(value: dict[str, Any]) -> None:
+    try:
+        data = yaml.safe_dump(value, allow_unicode=True).encode()
+    except UnicodeEncodeError:
+        return
+    _agree(data)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+@given(damaged())
+def test_loader_and_json_schema_agree_on_damaged_profiles(data: bytes) -> None:
+    _agree(data)
+
+
+def test_the_json_schema_is_one() -> None:
+    jsonschema.Draft202012Validator.check_schema(schema.json_schema())

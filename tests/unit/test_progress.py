@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from synos_tasks.build.progress import History, LiveView, PlainView, view_for
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+STAGES = ["rootfs", "squashfs"]
+DONE = {
+    "event": "done",
+    "stage": "rootfs",
+    "name": "rootfs",
+    "key": "k",
+    "hit": False,
+    "seconds": 2.5,
+    "bytes": 10**6,
+}
+EVENTS: list[dict[str, Any]] = [
+    {"event": "tick"},
+    {"event": "start", "stage": "rootfs"},
+    {"event": "log", "stage": "rootfs", "line": "hello"},
+    {"event": "progress", "stage": "rootfs", "fraction": 0.5},
+    {"event": "progress", "stage": "unknown", "fraction": 0.5},
+    DONE,
+    {"event": "start", "stage": "squashfs"},
+    {"event": "tick"},
+    {"event": "error", "error": "failed"},
+    {"event": "published", "iso": "x.iso"},
+]
+
+
+def _history(tmp_path: Path, text: str = "") -> History:
+    path = tmp_path / "history.json"
+    if text:
+        path.write_text(text)
+    return History(path, "x")
+
+
+def test_a_pipe_gets_a_line_when_a_stage_starts_and_ends(capsys: pytest.CaptureFixture[str]) -> None:
+    with PlainView() as view:
+        for event in EVENTS:
+            view.handle(event)
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert [line.split() for line in shown.err.splitlines()] == [
+        ["rootfs", "started"],
+        ["rootfs", "done", "2.5", "s", "1.0", "MB"],
+        ["squashfs", "started"],
+    ]
+
+
+def test_a_terminal_gets_a_bar_for_each_stage(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    with LiveView(STAGES, _history(tmp_path, '{"x": {"squashfs": 30.0}}')) as view:
+        for event in EVENTS:
+            view.handle(event)
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "2.5 s" in shown.err
+    assert "stopped" in shown.err, "a stage that did not end says so"
+
+
+def test_the_view_fits_the_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert isinstance(view_for(STAGES, _history(tmp_path)), LiveView)
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert isinstance(view_for(STAGES, _history(tmp_path)), PlainView)
+
+
+def test_what_was_saved_comes_back(tmp_path: Path) -> None:
+    history = _history(tmp_path, json.dumps({"y": {"iso": 1.0}}))
+    history.save([DONE])
+    assert History(tmp_path / "history.json", "x").seconds == {"rootfs": 2.5}
+    assert History(tmp_path / "history.json", "y").seconds == {"iso": 1.0}
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "7", '{"x": 7}', '{"x": "abc"}', "\0"])
+def test_a_damaged_history_counts_as_empty(tmp_path: Path, text: str) -> None:
+    history = _history(tmp_path, text)
+    assert history.seconds == {}
+    history.save([DONE])
+    assert _history(tmp_path).seconds == {"rootfs": 2.5}
