@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-import json
 import os
 import secrets
-import subprocess
-import threading
-import time
-from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.build.image import ensure_image
+from synos_tasks.engine.leased import leased
 from synos_tasks.engine.spec import Bind, ContainerSpec, labels
-from synos_tasks.errors import BootFailed, ContainerLost, IsoNotFound, OutputNotWritable
+from synos_tasks.errors import BootFailed, IsoNotFound, OutputNotWritable
 from synos_tasks.iso.boot.request import FIRMWARES, MEDIA, BootRequest, check_choice
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from synos_tasks.engine.gateway import Engine
     from synos_tasks.settings import Settings
@@ -80,7 +76,7 @@ def boot_iso(
         out=Path("/out"),
     )
     spec = boot_spec(settings, image, iso_folder=iso.parent, out=folder, kvm=kvm)
-    log = folder / f"{iso.stem}-{firmware}.log"
+    log = folder / f"{iso.stem}-{firmware}-{media}.log"
     result = _run(engine, spec, request, log, on_line)
     if not result.ok:
         raise BootFailed(
@@ -151,39 +147,21 @@ def _output_folder(settings: Settings) -> Path:
 def _run(
     engine: Engine, spec: ContainerSpec, request: BootRequest, log: Path, on_line: Callable[[str], None]
 ) -> BootResult:
-    said: list[str] = []
-    booted: dict[str, Any] | None = None
-    with _container(engine, spec, request.timeout + GRACE_SECONDS, said) as process, log.open("w") as serial:
-        assert process.stdin is not None  # noqa: S101  (for the type checker)
-        assert process.stdout is not None  # noqa: S101
-        with suppress(BrokenPipeError):  # what it says on standard error tells why
-            process.stdin.write(request.to_json().encode() + b"\n")
-            process.stdin.flush()
-        for raw in process.stdout:
-            event = _event(raw)
-            if event.get("event") == "booted":
-                booted = event
-                break
-            line = str(event.get("line", ""))
-            serial.write(line + "\n")
-            serial.flush()
-            on_line(line)
-    if booted is None:
-        raise ContainerLost(
+    with (
+        leased(engine, spec, request.to_json(), seconds=request.timeout + GRACE_SECONDS) as container,
+        log.open("w") as serial,
+    ):
+        for event in container.events():
+            if event["event"] == "booted":
+                return _result(event, log)
+            if event["event"] == "log":
+                serial.write(f"{event['line']}\n")
+                serial.flush()
+                on_line(event["line"])
+        raise container.lost(
             "the boot container went away before it told how the boot went",
-            where=spec.name,
-            why="\n".join(said[-20:]) or f"it ended with code {process.returncode}",
+            hint="run the command again; `inv doctor` checks the engine",
         )
-    return _result(booted, log)
-
-
-def _event(raw: bytes) -> dict[str, Any]:
-    text = raw.decode(errors="replace").rstrip("\n")
-    try:
-        event = json.loads(text)
-    except ValueError:
-        return {"event": "log", "line": text}
-    return event if isinstance(event, dict) else {"event": "log", "line": text}
 
 
 def _result(event: dict[str, Any], log: Path) -> BootResult:
@@ -197,52 +175,3 @@ def _result(event: dict[str, Any], log: Path) -> BootResult:
         log=str(log),
         report=event.get("report") or {},
     )
-
-
-@contextmanager
-def _container(
-    engine: Engine, spec: ContainerSpec, seconds: float, said: list[str]
-) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a container whose standard input is its lease; whatever happens, it is gone on leaving.
-
-    What it says on standard error is appended to ``said``. It is removed after ``seconds`` if it still runs.
-    """
-    process = engine.start(spec)
-    reader = threading.Thread(target=_collect, args=(process, said), daemon=True)
-    reader.start()
-    watchdog = threading.Timer(seconds, engine.remove_container, (spec.name,))
-    watchdog.daemon = True
-    watchdog.start()
-    clean = False
-    try:
-        yield process
-        clean = True
-    finally:
-        watchdog.cancel()
-        _end(engine, spec, process, patience=10 if clean else 0)
-        reader.join(5)
-        for stream in (process.stdout, process.stderr):
-            if stream is not None:
-                stream.close()
-
-
-def _end(engine: Engine, spec: ContainerSpec, process: subprocess.Popen[bytes], *, patience: float) -> None:
-    """Give the lease up, and remove the container unless it ends by itself within ``patience`` seconds."""
-    if process.stdin is not None:
-        with suppress(BrokenPipeError):
-            process.stdin.close()
-    deadline = time.monotonic() + patience
-    while process.poll() is None and time.monotonic() < deadline:
-        time.sleep(0.05)
-    if process.poll() is None:
-        engine.remove_container(spec.name)
-        try:
-            process.wait(30)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _collect(process: subprocess.Popen[bytes], said: list[str]) -> None:
-    if process.stderr is not None:
-        said.extend(line.decode(errors="replace").rstrip() for line in process.stderr)

@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import os
-import queue
-import subprocess
-import threading
 import time
 import uuid
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
 from synos_tasks import errors
 from synos_tasks.build import preflight
 from synos_tasks.build.image import ensure_image, tag_of
 from synos_tasks.build.progress import History, View, view_for
+from synos_tasks.build.publish import publish, staging
+from synos_tasks.engine.leased import leased
 from synos_tasks.engine.spec import BUILDER_CAPABILITIES, Bind, ContainerSpec, labels
 from synos_tasks.iso import plan as planning
 from synos_tasks.iso import profile as profiles
 from synos_tasks.iso.stages.customise import BASE_OVERLAY
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
     from synos_tasks.engine.gateway import Engine, EngineFacts
     from synos_tasks.iso.profile import Profile
     from synos_tasks.settings import Settings
-
-LEASE_SECONDS = 2.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -101,139 +97,70 @@ def build_iso(
     plan = plan_build(settings, name)
     facts = preflight.check(settings, engine, output)
     image = ensure_image(settings, engine, "builder", say)
-    spec = builder_spec(settings, facts, image, output)
     history = History(settings.state_dir / "history.json", name)
-    log = settings.state_dir / "logs" / f"{time.strftime('%Y%m%dT%H%M%S')}-{name}-{spec.name[-8:]}.log"
-    log.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        log.open("w", encoding="utf-8") as log_file,
-        view_for([stage.name for stage in plan.stages], history) as view,
-    ):
-        stages, published = _run(engine, spec, plan, view, log_file)
-    history.save(stages)
+    with staging(output) as folder:
+        spec = builder_spec(settings, facts, image, folder)
+        run = _Run(log=_log_path(settings, name, spec.name))
+        with run.log.open("w", encoding="utf-8") as log, view_for(plan.stage_names, history) as view:
+            run.follow(engine, spec, plan, view, log)
+        iso = publish(folder, name, run.delivered)
+    history.save(run.stages)
     return BuildResult(
-        iso=output / published["iso"],
-        sha256=published["sha256"],
-        build_id=published["build_id"],
+        iso=iso,
+        sha256=run.delivered["sha256"],
+        build_id=run.delivered["build_id"],
         profile=name,
         seconds=round(time.monotonic() - began, 3),
-        stages=stages,
+        stages=run.stages,
     )
 
 
-def _run(
-    engine: Engine, spec: ContainerSpec, plan: planning.Plan, view: View, log: IO[str]
-) -> tuple[list[dict[str, Any]], dict[str, Any]]:
-    """Run one builder container to its end; whatever happens, it is gone afterwards."""
-    process = engine.start(spec)
-    if process.stdin is None or process.stdout is None or process.stderr is None:
-        raise errors.ContainerLost("docker run has no streams", where=spec.name)
-    stages: list[dict[str, Any]] = []
-    published: dict[str, Any] = {}
-    complaint = _drain(process.stderr)
-    ended = threading.Event()
-    try:
-        process.stdin.write(json.dumps(plan.to_json()).encode() + b"\n")
-        process.stdin.flush()
-        threading.Thread(target=_renew_lease, args=(process.stdin, ended), daemon=True).start()
-        for event in _events(process.stdout):
-            view.handle(event)
-            _write_log(log, event)
-            if event["event"] == "done":
-                stages.append({key: event[key] for key in ("name", "key", "hit", "seconds", "bytes")})
-            elif event["event"] == "published":
-                published = {key: event[key] for key in ("iso", "sha256", "build_id")}
-            elif event["event"] == "error":
-                raise _error_of(event, log.name)
-    except BrokenPipeError:
-        pass  # docker run ended at once: explained below
-    finally:
-        ended.set()
-        with contextlib.suppress(BrokenPipeError):  # what could not be written is tried once more
-            process.stdin.close()
-        _end(engine, spec, process)
-    if not published:
-        raise errors.ContainerLost(
-            "the builder container went away before it was done",
-            where=spec.name,
-            why="".join(complaint).strip() or f"docker run ended with {process.returncode}",
-            hint="nothing was published; run the command again. `inv doctor` checks the engine",
-        )
-    return stages, published
+@dataclass(kw_only=True)
+class _Run:
+    """One builder container, from its start to what it delivered."""
+
+    log: Path
+    stages: list[dict[str, Any]] = field(default_factory=list)
+    delivered: dict[str, str] = field(default_factory=dict)
+
+    def follow(
+        self, engine: Engine, spec: ContainerSpec, plan: planning.Plan, view: View, log: IO[str]
+    ) -> None:
+        """Run the container to its end; raises the error that it met, or ContainerLost."""
+        with leased(engine, spec, plan.to_json()) as container:
+            for event in container.events():
+                view.handle(event)
+                _write_log(log, event)
+                self._note(event)
+            if not self.delivered:
+                raise container.lost(
+                    "the builder container went away before it was done",
+                    hint="nothing was published; run the command again. `inv doctor` checks the engine",
+                )
+
+    def _note(self, event: dict[str, Any]) -> None:
+        if event["event"] == "done":
+            self.stages.append({key: event[key] for key in ("name", "key", "hit", "seconds", "bytes")})
+        elif event["event"] == "delivered":
+            self.delivered = {key: event[key] for key in ("build_id", "sha256")}
+        elif event["event"] == "error":
+            raise _error_of(event, self.log)
 
 
-def _renew_lease(stdin: IO[bytes], ended: threading.Event) -> None:
-    """Write a newline every two seconds: the container stops at end-of-file, or after ten seconds of silence.
-
-    End-of-file alone is not enough: when the engine is killed, the container never sees one.
-    """
-    with contextlib.suppress(OSError, ValueError):  # why it went away is told by those who read from it
-        while not ended.wait(LEASE_SECONDS):
-            stdin.write(b"\n")
-            stdin.flush()
-
-
-def _end(engine: Engine, spec: ContainerSpec, process: Any) -> None:  # noqa: ANN401
-    """End the container: by its lease, or by force after a few seconds."""
-    try:
-        process.wait(timeout=4)
-    except subprocess.TimeoutExpired:
-        _force(engine, spec, process)
-    except KeyboardInterrupt:  # a second Ctrl-C
-        _force(engine, spec, process)
-        raise
-
-
-def _force(engine: Engine, spec: ContainerSpec, process: Any) -> None:  # noqa: ANN401
-    engine.remove_container(spec.name)
-    process.kill()
-    process.wait()
-
-
-def _events(stream: IO[bytes]) -> Iterator[dict[str, Any]]:
-    """Events of the container, with a tick every half second so that clocks move."""
-    lines: queue.Queue[bytes | None] = queue.Queue()
-
-    def read() -> None:
-        for line in stream:
-            lines.put(line)
-        lines.put(None)
-
-    threading.Thread(target=read, daemon=True).start()
-    while True:
-        try:
-            line = lines.get(timeout=0.5)
-        except queue.Empty:
-            yield {"event": "tick"}
-            continue
-        if line is None:
-            return
-        try:
-            event = json.loads(line)
-        except ValueError:
-            event = {"event": "log", "stage": "engine", "line": line.decode(errors="replace").rstrip()}
-        yield event
-
-
-def _drain(stream: IO[bytes]) -> list[str]:
-    """Collect what docker run complains of, in a thread."""
-    lines: list[str] = []
-
-    def read() -> None:
-        lines.extend(line.decode(errors="replace") for line in stream)
-
-    threading.Thread(target=read, daemon=True).start()
-    return lines
+def _log_path(settings: Settings, profile: str, container: str) -> Path:
+    folder = settings.state_dir / "logs"
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder / f"{time.strftime('%Y%m%dT%H%M%S')}-{profile}-{container.rpartition('-')[2]}.log"
 
 
 def _write_log(log: IO[str], event: dict[str, Any]) -> None:
     if event["event"] == "log":
         log.write(f"[{event['stage']}] {event['line']}\n")
-    elif event["event"] in {"start", "done", "error", "published"}:
+    elif event["event"] in {"start", "done", "error", "delivered"}:
         log.write(json.dumps(event) + "\n")
 
 
-def _error_of(event: dict[str, Any], log: str) -> errors.SynosError:
+def _error_of(event: dict[str, Any], log: Path) -> errors.SynosError:
     """Make the error again that the container met; where the log is goes into its hint."""
     hint = "\n".join(part for part in (event.get("hint", ""), f"full log: {log}") if part)
     cls = errors.by_name(event.get("kind", ""))

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from synos_tasks.engine.gateway import EngineFacts, check_versions
 from synos_tasks.errors import DiskFull, OutputNotWritable
-from synos_tasks.iso.publish import PARTIAL_PREFIX
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -21,14 +20,14 @@ RUNNING = ("created", "running", "paused", "restarting")
 
 
 def check(settings: Settings, engine: Engine, output: Path) -> EngineFacts:
-    """Check engine, output folder and space; remove what killed builds left.
+    """Check engine, output folder and space; remove what a killed engine left.
 
     Raises EngineUnavailable, EngineTooOld, OutputNotWritable or DiskFull.
     """
     facts = engine.facts()
     check_versions(facts)
     check_output(output)
-    remove_leftovers(settings, engine, output)
+    remove_leftovers(settings, engine)
     return facts
 
 
@@ -55,16 +54,8 @@ def check_output(output: Path) -> None:
         )
 
 
-def remove_leftovers(settings: Settings, engine: Engine, output: Path) -> None:
-    """Remove stopped builders of ours, and partial files whose builder no longer runs."""
-    alive = set()
+def remove_leftovers(settings: Settings, engine: Engine) -> None:
+    """Remove stopped builders of ours: the engine died before it could."""
     for container in engine.containers(settings.project_id):
-        if container.role != "build":
-            continue
-        if container.state in RUNNING:
-            alive.add(container.id[:12])
-        else:
+        if container.role == "build" and container.state not in RUNNING:
             engine.remove_container(container.id)
-    for partial in output.glob(f"{PARTIAL_PREFIX}*"):
-        if partial.name.removeprefix(PARTIAL_PREFIX)[:12] not in alive:
-            partial.unlink(missing_ok=True)

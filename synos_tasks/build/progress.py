@@ -21,10 +21,14 @@ class History:
         """Read the file; a damaged one counts as empty."""
         self._path, self._profile = path, profile
         try:
-            self._all: dict[str, dict[str, float]] = json.loads(path.read_text())
-            self.seconds = dict(self._all.get(profile, {}))
+            known = json.loads(path.read_text())
+            self._all: dict[str, dict[str, float]] = {
+                str(name): {str(stage): float(seconds) for stage, seconds in stages.items()}
+                for name, stages in known.items()
+            }
         except (OSError, ValueError, AttributeError, TypeError):
-            self._all, self.seconds = {}, {}
+            self._all = {}
+        self.seconds = self._all.get(profile, {})
 
     def save(self, stages: list[dict[str, Any]]) -> None:
         """Remember a finished build."""

@@ -18,7 +18,7 @@ STAGES = ("rootfs", "customise", "initramfs", "squashfs", "bootfiles", "iso")
 # What of a profile each stage depends on, besides its parent's key.
 _PROFILE_KEYS = {
     "rootfs": ("suite", "architecture", "bootstrapper", "mirror", "security_mirror", "suites", "components", "packages"),
-    "customise": ("name", "description", "users", "hostname", "locale", "timezone", "keyboard"),
+    "customise": ("name", "users", "hostname", "locale", "timezone", "keyboard"),
     "initramfs": (),
     "squashfs": ("compression", "compression_level"),
     "bootfiles": ("name", "boot", "kernel_arguments"),
@@ -47,6 +47,11 @@ class Plan:
     def to_json(self) -> dict[str, Any]:
         """Give the plan as the container gets it."""
         return dataclasses.asdict(self)
+
+    @property
+    def stage_names(self) -> list[str]:
+        """Names of the stages, in order."""
+        return [stage.name for stage in self.stages]
 
     @property
     def key(self) -> str:

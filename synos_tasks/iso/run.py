@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
-from synos_tasks.iso import publish
+from synos_tasks.iso import deliver
 from synos_tasks.iso.stages import bootfiles, customise, image, initramfs, rootfs, squashfs
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ class Runner:
         self.done: list[dict[str, Any]] = []
 
     def run(self) -> None:
-        """Build the ISO and publish it; raises a SynosError, and then nothing has a final name."""
+        """Build the ISO and deliver it into the output folder; raises a SynosError."""
         shop = self.shop
         with self.stage("rootfs", shop.root):
             rootfs.make(shop)
@@ -42,11 +42,11 @@ class Runner:
             beside.result()
         with self.stage("bootfiles", shop.work / "efi.img"):
             bootfiles.make(shop, ident, epoch)
-        partial = shop.output / f"{publish.PARTIAL}synos-{shop.plan.profile.name}-{ident}.iso"
-        with self.stage("iso", partial):
-            image.make(shop, partial, epoch)
-        published = publish.publish(shop, partial, ident, self.done)
-        shop.events.send("published", build_id=ident, **published)
+        iso = shop.output / deliver.ISO
+        with self.stage("iso", iso):
+            image.make(shop, iso, epoch)
+        digest = deliver.deliver(shop, ident, self.done)
+        shop.events.send("delivered", build_id=ident, sha256=digest)
 
     def _initramfs(self) -> None:
         with self.stage("initramfs", self.shop.tree / "live/initrd.img"):
@@ -72,8 +72,8 @@ class Runner:
 
 
 def _size(product: Path | None) -> int:
-    """Bytes of a file, or of all files below a folder; 0 for what is not there (a published partial)."""
-    if product is None or not product.exists():
+    """Bytes of a file, or of all files below a folder; 0 for a stage without a product."""
+    if product is None:
         return 0
     if product.is_file():
         return product.stat().st_size

@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from synos_tasks.build.publish import STAGING_PREFIX
 from synos_tasks.host.mounts import mount_table
+from synos_tasks.iso import deliver
 from tests.integration.build_helpers import (
     ENGINE_PREFIX,
     Clone,
@@ -75,15 +77,15 @@ def end_of(process: subprocess.Popen[str], seconds: float) -> tuple[int, dict[st
 def assert_clean(clone: Clone) -> None:
     """Within 15 seconds nothing runs; the output folder shows the earlier ISO and no other."""
     assert wait_until(lambda: not clone.running(), 15), clone.running()
-    # a partial file begins with a dot: it has no final name
+    # a staging folder begins with a dot: nothing in it has a final name
     assert [path.name for path in clone.output.glob("[!.]*")] == [EARLIER]
     assert (clone.output / EARLIER).read_text() == "an earlier ISO"
 
 
 def put_partial(clone: Clone) -> Path:
-    """Leave what the container would have half written; it finds its own by its name."""
-    (ident,) = clone.running()
-    partial = clone.output / f".partial-{ident[:12]}-synos-slow-x.iso"
+    """Leave in the staging folder what the container would have half written."""
+    (folder,) = clone.output.glob(f"{STAGING_PREFIX}*")
+    partial = folder / deliver.ISO
     partial.write_text("half")
     return partial
 
@@ -121,8 +123,8 @@ def test_a_killed_command_takes_its_container_along(busy: Clone) -> None:
     process.kill()
     process.communicate(timeout=10)
     assert_clean(busy)
-    assert not partial.exists()
     assert outcome(busy) == AS_EVER
+    assert not partial.exists()  # the next build removed what nobody was left to remove
 
 
 def test_a_killed_container_is_an_error_with_a_name(busy: Clone) -> None:
@@ -130,11 +132,11 @@ def test_a_killed_container_is_an_error_with_a_name(busy: Clone) -> None:
     partial = put_partial(busy)
     docker("kill", *busy.running())
     code, answer, err = end_of(process, 15)
+    assert not partial.exists()
     assert (code, answer["error"]["kind"]) == (36, "ContainerLost")
     assert "Traceback" not in err
     assert_clean(busy)
     assert outcome(busy) == AS_EVER
-    assert not partial.exists()  # the next build removed what nobody was left to remove
     volumes = docker("volume", "ls", "--quiet", f"--filter=label={busy.label}")
     assert volumes == ""
 

@@ -44,7 +44,7 @@ CHANGES: dict[str, tuple[dict[str, Any], set[str]]] = {
     "timezone": ({"timezone": "Europe/Berlin"}, NOT_ROOTFS),
     "keyboard": ({"keyboard": ("de", "", "pc105")}, NOT_ROOTFS),
     "name": ({"name": "y"}, NOT_ROOTFS),
-    "description": ({"description": "other"}, NOT_ROOTFS),
+    "description": ({"description": "other"}, set()),
     "overlays": ({"overlays": ()}, NOT_ROOTFS),
     "hooks": ({"hooks": ()}, NOT_ROOTFS),
     "compression": ({"compression": "xz"}, {"squashfs", "iso"}),

@@ -1,17 +1,21 @@
-"""The ISO gets its name last and at once, its companions before it."""
+"""The container delivers complete files; the host gives them their names, the ISO last and at once."""
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+from synos_tasks.build.publish import STAGING_PREFIX, publish, staging
+from synos_tasks.errors import StageFailed
+from synos_tasks.iso import deliver
 from synos_tasks.iso import plan as planning
-from synos_tasks.iso import publish
 from synos_tasks.iso.events import Events
 from synos_tasks.iso.profile import Profile
 from synos_tasks.iso.tools import Workshop
@@ -29,13 +33,17 @@ Status: deinstall ok config-files
 Version: 1
 Architecture: all
 """
-NAME = "synos-x-0123456789ab.iso"
+IDENT = "0123456789ab"
+NAME = f"synos-x-{IDENT}.iso"
+DIGEST = hashlib.sha256(b"iso").hexdigest()
+DELIVERED = {"build_id": IDENT, "sha256": DIGEST}
 
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Iterator[Workshop]:
     plan = planning.make(Profile(name="x"), files={}, tools="t", owner=(os.getuid(), os.getgid()))
     (tmp_path / "out").mkdir()
+    (tmp_path / "out" / deliver.ISO).write_bytes(b"iso")
     descriptor = os.open(os.devnull, os.O_WRONLY)
     events = Events(tmp_path / "build.log", descriptor)
     made = Workshop(plan=plan, work=tmp_path, docker_build=tmp_path, output=tmp_path / "out", events=events)
@@ -48,59 +56,121 @@ def shop(tmp_path: Path) -> Iterator[Workshop]:
     os.close(descriptor)
 
 
-def _publish(shop: Workshop) -> dict[str, str]:
-    partial = shop.output / f"{publish.PARTIAL}{NAME}"
-    partial.write_bytes(b"iso")
-    stages = [{"name": "iso", "key": "k", "seconds": 1.0}]
-    return publish.publish(shop, partial, "0123456789ab", stages)
+@pytest.fixture
+def delivered(tmp_path: Path) -> Path:
+    """A staging folder as a container leaves it."""
+    folder = tmp_path / f"{STAGING_PREFIX}x"
+    folder.mkdir()
+    (folder / deliver.ISO).write_bytes(b"iso")
+    (folder / deliver.LOG).write_text("log")
+    (folder / deliver.MANIFEST).write_text("{}")
+    return folder
 
 
-def test_the_iso_and_what_belongs_to_it(shop: Workshop) -> None:
+def test_what_the_container_delivers(shop: Workshop) -> None:
     shop.events.log("rootfs", "hello")
-    digest = hashlib.sha256(b"iso").hexdigest()
-    assert _publish(shop) == {"iso": NAME, "sha256": digest}
-    assert (shop.output / f"{NAME}.sha256").read_text() == f"{digest}  {NAME}\n"
-    assert "[rootfs] hello" in (shop.output / f"{NAME}.log").read_text()
-    assert (shop.output / "synos-x.iso").readlink() == Path(NAME)
-    assert sorted(path.name for path in shop.output.iterdir()) == sorted(
-        ["synos-x.iso", NAME, *(f"{NAME}.{end}" for end in ("sha256", "log", "manifest.json"))]
-    )
-
-
-def test_the_manifest_says_what_is_in_it(shop: Workshop) -> None:
-    _publish(shop)
-    manifest = json.loads((shop.output / f"{NAME}.manifest.json").read_text())
-    assert manifest["schema"] == "synos.manifest/1"
+    assert deliver.deliver(shop, IDENT, [{"name": "iso", "key": "k", "seconds": 1.0}]) == DIGEST
+    assert "[rootfs] hello" in (shop.output / deliver.LOG).read_text()
+    manifest = json.loads((shop.output / deliver.MANIFEST).read_text())
     assert manifest["packages"] == [{"name": "sudo", "version": "1.9", "architecture": "amd64"}]
     assert manifest["bytes"] == {"iso": 3, "vmlinuz": 3}
+    assert manifest["sha256"] == DIGEST
     assert manifest["stages"] == [{"name": "iso", "key": "k"}]
+    for path in shop.output.iterdir():
+        assert path.stat().st_mode & 0o777 == 0o644
 
 
-def test_the_iso_comes_last_of_the_files(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
-    settled: list[str] = []
+def test_the_iso_and_what_belongs_to_it(tmp_path: Path, delivered: Path) -> None:
+    assert publish(delivered, "x", DELIVERED) == tmp_path / NAME
+    assert (tmp_path / f"{NAME}.sha256").read_text() == f"{DIGEST}  {NAME}\n"
+    assert (tmp_path / "synos-x.iso").readlink() == Path(NAME)
+    companions = [f"{NAME}.{end}" for end in ("sha256", "log", "manifest.json")]
+    assert sorted(path.name for path in tmp_path.iterdir() if path != delivered) == sorted(
+        ["synos-x.iso", NAME, *companions]
+    )
+    assert list(delivered.iterdir()) == []
+
+
+def test_the_iso_comes_last_of_the_files(delivered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    named: list[str] = []
     replace = Path.replace
 
     def noting(self: Path, target: Path) -> Path:
-        settled.append(Path(target).name)
-        assert self.name.startswith(publish.PARTIAL_PREFIX)
+        named.append(Path(target).name)
         return replace(self, target)
 
     monkeypatch.setattr(Path, "replace", noting)
-    _publish(shop)
-    assert settled[-2:] == [NAME, "synos-x.iso"]
-    assert set(settled[:-2]) == {f"{NAME}.sha256", f"{NAME}.log", f"{NAME}.manifest.json"}
+    publish(delivered, "x", DELIVERED)
+    assert named[-2:] == [NAME, "synos-x.iso"]
+    assert set(named[:-2]) == {f"{NAME}.sha256", f"{NAME}.log", f"{NAME}.manifest.json"}
 
 
-def test_a_failure_on_the_way_leaves_the_earlier_iso(shop: Workshop) -> None:
-    (shop.output / "synos-x-earlier.iso").write_bytes(b"earlier")
-    (shop.output / "synos-x.iso").symlink_to("synos-x-earlier.iso")
-    (shop.root / "var/lib/dpkg/status").unlink()
-    with pytest.raises(FileNotFoundError):
-        _publish(shop)
-    assert not (shop.output / NAME).exists()
-    assert (shop.output / "synos-x.iso").read_bytes() == b"earlier"
+@pytest.mark.parametrize(
+    "told",
+    [{"build_id": "../../../etc/x"}, {"build_id": f"{IDENT}\n"}, {"build_id": ""}, {"sha256": "x"}],
+    ids=["path", "newline", "empty", "digest"],
+)
+def test_names_are_not_the_containers_to_choose(
+    tmp_path: Path, delivered: Path, told: dict[str, str]
+) -> None:
+    with pytest.raises(StageFailed, match="something else"):
+        publish(delivered, "x", {**DELIVERED, **told})
+    assert list(tmp_path.iterdir()) == [delivered]
 
 
-def test_the_same_build_again_replaces_itself(shop: Workshop) -> None:
-    assert _publish(shop) == _publish(shop)
-    assert (shop.output / NAME).stat().st_mode & 0o777 == 0o644
+@pytest.mark.parametrize("name", [deliver.ISO, deliver.LOG, deliver.MANIFEST])
+@pytest.mark.parametrize("kind", ["missing", "link", "folder"])
+def test_only_regular_files_get_a_name(tmp_path: Path, delivered: Path, name: str, kind: str) -> None:
+    earlier = tmp_path / NAME
+    earlier.write_text("earlier")
+    (delivered / name).unlink()
+    if kind == "link":
+        (delivered / name).symlink_to(earlier)
+    elif kind == "folder":
+        (delivered / name).mkdir()
+    with pytest.raises(StageFailed, match="something else"):
+        publish(delivered, "x", DELIVERED)
+    assert sorted(tmp_path.iterdir()) == sorted([delivered, earlier])
+    assert earlier.read_text() == "earlier"
+
+
+def test_the_same_build_again_replaces_itself(tmp_path: Path) -> None:
+    for content in (b"one", b"two"):
+        with staging(tmp_path) as folder:
+            (folder / deliver.ISO).write_bytes(content)
+            (folder / deliver.LOG).touch()
+            (folder / deliver.MANIFEST).touch()
+            publish(folder, "x", DELIVERED)
+    assert (tmp_path / NAME).read_bytes() == b"two"
+    assert not list(tmp_path.glob(f"{STAGING_PREFIX}*"))
+
+
+def test_a_staging_folder_goes_whatever_happens(tmp_path: Path) -> None:
+    with suppress(RuntimeError), staging(tmp_path) as folder:
+        (folder / "half").touch()
+        raise RuntimeError
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_killed_build_left_goes_with_the_next_one(tmp_path: Path) -> None:
+    (tmp_path / f"{STAGING_PREFIX}killed").mkdir()
+    (tmp_path / f"{STAGING_PREFIX}killed/image.iso").touch()
+    (tmp_path / f"{STAGING_PREFIX}old-file").touch()
+    (tmp_path / "synos-x.iso").touch()
+    with staging(tmp_path) as folder:
+        assert sorted(tmp_path.iterdir()) == sorted([folder, tmp_path / "synos-x.iso"])
+
+
+def test_a_build_beside_this_one_keeps_its_folder(tmp_path: Path) -> None:
+    with staging(tmp_path) as first, staging(tmp_path) as second:
+        assert first != second
+        assert first.is_dir()
+        assert second.is_dir()
+
+
+def test_the_lock_goes_with_the_build(tmp_path: Path) -> None:
+    with staging(tmp_path):
+        pass
+    descriptor = os.open(tmp_path, os.O_RDONLY)
+    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    os.close(descriptor)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from synos_tasks.errors import StageFailed
+from synos_tasks.errors import ProfileError, StageFailed
 from synos_tasks.iso.profile import Profile
 from synos_tasks.iso.stages import bootfiles, customise, image, initramfs
 
@@ -116,6 +116,31 @@ def test_an_overlay_replaces_files_and_links_and_keeps_the_rest(tmp_path: Path) 
     assert (root / "etc/link").readlink() == Path("a")
     assert (root / "etc/b").exists()
     assert (root / "new/deep/file").exists()
+
+
+@pytest.mark.parametrize(
+    ("in_overlay", "in_root", "words"),
+    [("etc", "etc/kept", "is a file, in the root it is a folder"),
+     ("etc/a/b", "etc/a", "is a folder, in the root it is a file")],
+)  # fmt: skip
+def test_an_overlay_never_replaces_a_folder_or_hides_a_file(
+    tmp_path: Path, in_overlay: str, in_root: str, words: str
+) -> None:
+    root, overlay = tmp_path / "root", tmp_path / "overlay"
+    _files(root, in_root)
+    _files(overlay, in_overlay)
+    with pytest.raises(ProfileError) as caught:
+        customise.copy_overlay(overlay, root)
+    assert words in caught.value.what
+    assert (root / in_root).exists()
+
+
+def test_a_link_may_not_replace_a_folder(tmp_path: Path) -> None:
+    _files(tmp_path, "root/etc/kept")
+    (tmp_path / "overlay").mkdir()
+    (tmp_path / "overlay/etc").symlink_to("elsewhere")
+    with pytest.raises(ProfileError, match="is a link"):
+        customise.copy_overlay(tmp_path / "overlay", tmp_path / "root")
 
 
 def test_a_root_without_a_kernel_is_an_error_with_a_hint(tmp_path: Path) -> None:

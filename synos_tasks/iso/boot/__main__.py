@@ -1,7 +1,4 @@
-"""`python3 -m synos_tasks.iso.boot`: one request line in, JSON lines out, standard input is a lease.
-
-End-of-file on standard input means that whoever asked is gone: QEMU is killed with this process.
-"""
+"""`python3 -m synos_tasks.iso.boot`: one request line in, JSON lines out, standard input is a lease."""
 
 from __future__ import annotations
 
@@ -9,10 +6,10 @@ import json
 import os
 import signal
 import sys
-import threading
 from typing import Any
 
 from synos_tasks.errors import SettingsError
+from synos_tasks.iso import lease
 from synos_tasks.iso.boot.request import parse_request
 from synos_tasks.iso.boot.watch import Outcome, boot
 
@@ -24,24 +21,19 @@ def _emit(event: dict[str, Any]) -> None:
 
 def main() -> int:
     """Boot what standard input asks for; 0 whenever the ``booted`` event could be told."""
-    line = sys.stdin.readline()
+    line = lease.read_request()
+    if not line:
+        return 130
     if os.getpgrp() != os.getpid():
         os.setpgid(0, 0)
     signal.signal(signal.SIGTERM, lambda *_: _stop())
-    threading.Thread(target=_hold_lease, daemon=True).start()
+    lease.watch(_stop)
     try:
-        outcome = boot(parse_request(line), lambda text: _emit({"event": "log", "line": text}))
+        outcome = boot(parse_request(line.decode()), lambda text: _emit({"event": "log", "line": text}))
     except SettingsError as error:
         outcome = Outcome(accelerator="tcg", why=f"{error.what}: {error.why or error.hint}")
     _emit(outcome.event())
     return 0
-
-
-def _hold_lease() -> None:
-    # os.read: a thread inside sys.stdin would hold its lock while the interpreter ends
-    while os.read(0, 4096):
-        pass
-    _stop()
 
 
 def _stop() -> None:

@@ -28,12 +28,11 @@ class BootRequest:
     @property
     def screenshot(self) -> Path:
         """Where the picture of the screen goes."""
-        return self.out / f"{self.iso.stem}-{self.firmware}.png"
+        return self.out / f"{self.iso.stem}-{self.firmware}-{self.media}.png"
 
-    def to_json(self) -> str:
-        """Give the request as the line that ``parse_request`` reads."""
-        fields = {**self.__dict__, "iso": str(self.iso), "out": str(self.out)}
-        return json.dumps(fields)
+    def to_json(self) -> dict[str, Any]:
+        """Give the request as ``parse_request`` reads it from its line."""
+        return {**self.__dict__, "iso": str(self.iso), "out": str(self.out)}
 
 
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:

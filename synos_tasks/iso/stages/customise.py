@@ -152,20 +152,37 @@ def _add_user(shop: Workshop, user: User) -> None:
 
 
 def copy_overlay(source: Path, root: Path) -> None:
-    """Copy a folder over the root: modes from git (755 or 644), owner root, links kept."""
+    """Copy a folder over the root: modes from git (755 or 644), owner root, links kept.
+
+    Raises ProfileError where a file or link would replace a folder, or a folder a file.
+    """
     for path in sorted(source.rglob("*")):
-        target = root / path.relative_to(source)
-        if path.is_symlink():
-            target.unlink(missing_ok=True)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.symlink_to(path.readlink())
-        elif path.is_dir():
+        inside = path.relative_to(source)
+        target = root / inside
+        is_folder = path.is_dir() and not path.is_symlink()
+        clash = not target.is_dir() if is_folder else target.is_dir() and not target.is_symlink()
+        if clash and os.path.lexists(target):
+            raise ProfileError(
+                f"overlay {source.name}: /{inside} is {_kind(path)}, in the root it is {_kind(target)}",
+                where=str(path),
+                hint="an overlay adds and replaces files; a hook can remove folders",
+            )
+        if is_folder:
             target.mkdir(exist_ok=True, parents=True)
+            continue
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.unlink(missing_ok=True)
+        if path.is_symlink():
+            target.symlink_to(path.readlink())
         else:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            target.unlink(missing_ok=True)
             shutil.copyfile(path, target)
             target.chmod(0o755 if os.access(path, os.X_OK) else 0o644)
+
+
+def _kind(path: Path) -> str:
+    if path.is_symlink():
+        return "a link"
+    return "a folder" if path.is_dir() else "a file"
 
 
 def _run_hook(shop: Workshop, hook: str) -> None:

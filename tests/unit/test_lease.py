@@ -1,0 +1,182 @@
+"""Both ends of the lease, over real pipes; the container's `docker run` is a stand-in that needs no process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import threading
+import time
+from dataclasses import dataclass, field
+from typing import IO, TYPE_CHECKING, Any
+
+import pytest
+
+from synos_tasks.engine import leased as host
+from synos_tasks.engine.spec import ContainerSpec
+from synos_tasks.iso import lease as inside
+from tests.unit.fakes import FakeEngine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+SPEC = ContainerSpec(name="c", image="i", command=(), labels={})
+
+
+class Guest:
+    """Stands for `docker run`: a function in a thread, with three pipes."""
+
+    def __init__(self, body: Callable[[int, IO[bytes], IO[bytes]], object]) -> None:
+        read_in, write_in = os.pipe()
+        read_out, write_out = os.pipe()
+        read_err, write_err = os.pipe()
+        self.stdin, self.stdout, self.stderr = (
+            os.fdopen(write_in, "wb"), os.fdopen(read_out, "rb"), os.fdopen(read_err, "rb"),
+        )  # fmt: skip
+        self.killed = False
+
+        def run() -> None:
+            with os.fdopen(write_out, "wb", 0) as out, os.fdopen(write_err, "wb", 0) as err:
+                body(read_in, out, err)
+            os.close(read_in)
+
+        self._thread = threading.Thread(target=run, daemon=True)
+        self._thread.start()
+
+    def wait(self, timeout: float | None = None) -> int:
+        self._thread.join(timeout)
+        if self._thread.is_alive():
+            raise subprocess.TimeoutExpired("docker", timeout or 0)
+        return 0
+
+    def poll(self) -> int | None:
+        return None if self._thread.is_alive() else 0
+
+    def kill(self) -> None:
+        self.killed = True
+
+
+@dataclass
+class OneContainer(FakeEngine):
+    guest: Any = None
+    asked: list[ContainerSpec] = field(default_factory=list)
+    release: threading.Event = field(default_factory=threading.Event)
+
+    def start(self, spec: ContainerSpec, *, stdin: int | IO[bytes] | None = None) -> Any:  # noqa: ANN401
+        self.asked.append(spec)
+        return self.guest
+
+    def remove_container(self, ident: str) -> None:
+        super().remove_container(ident)
+        self.release.set()
+
+
+@pytest.fixture
+def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "RENEWAL_SECONDS", 0.02)
+    monkeypatch.setattr(host, "TICK_SECONDS", 0.02)
+    monkeypatch.setattr(host, "PATIENCE_SECONDS", 0.2)
+
+
+def until_end(descriptor: int) -> bytes:
+    heard = b""
+    while chunk := os.read(descriptor, 4096):
+        heard += chunk
+    return heard
+
+
+def test_the_request_comes_first_then_newlines_then_the_end(hasty: None) -> None:
+    heard: list[bytes] = []
+
+    def body(stdin: int, out: IO[bytes], _err: IO[bytes]) -> None:
+        out.write(b'{"event": "start", "stage": "x"}\nno event\n[1]\n')
+        heard.append(until_end(stdin))
+
+    engine = OneContainer(guest=Guest(body))
+    with host.leased(engine, SPEC, {"a": 1}) as container:
+        events: Iterator[dict[str, Any]] = (e for e in container.events() if e["event"] != "tick")
+        assert [next(events) for _ in range(3)] == [
+            {"event": "start", "stage": "x"},
+            {"event": "log", "stage": "container", "line": "no event"},
+            {"event": "log", "stage": "container", "line": "[1]"},
+        ]
+        time.sleep(0.1)
+    (text,) = heard
+    request, *renewals = text.split(b"\n")
+    assert json.loads(request) == {"a": 1}
+    assert len(renewals) > 2
+    assert set(renewals) == {b""}
+    assert engine.removed == []
+
+
+def test_clocks_move_while_nothing_happens(hasty: None) -> None:
+    engine = OneContainer(guest=Guest(lambda stdin, _out, _err: until_end(stdin)))
+    with host.leased(engine, SPEC, {}) as container:
+        assert next(iter(container.events())) == {"event": "tick"}
+
+
+@pytest.mark.parametrize("error", [None, KeyboardInterrupt, RuntimeError])
+def test_a_container_that_does_not_end_is_removed(hasty: None, error: type[BaseException] | None) -> None:
+    engine = OneContainer()
+    engine.guest = Guest(lambda _stdin, _out, _err: engine.release.wait(5))
+    with pytest.raises(error) if error else pytest.MonkeyPatch.context(), host.leased(engine, SPEC, {}):
+        if error:
+            raise error
+    assert engine.removed == ["c"]
+    assert engine.guest.killed
+
+
+def test_events_end_with_the_deadline(hasty: None) -> None:
+    engine = OneContainer()
+    engine.guest = Guest(lambda _stdin, _out, _err: engine.release.wait(5))
+    with host.leased(engine, SPEC, {}, seconds=0.1) as container:
+        assert {event["event"] for event in container.events()} == {"tick"}
+        assert "in time" in container.lost("gone", "").why
+    assert engine.removed == ["c"]
+
+
+def test_what_docker_complained_of_is_the_reason(hasty: None) -> None:
+    engine = OneContainer(guest=Guest(lambda _stdin, _out, err: err.write(b"no such image\n")))
+    with host.leased(engine, SPEC, {"a": "b" * 100_000}) as container:
+        assert [e for e in container.events() if e["event"] != "tick"] == []
+        lost = container.lost("gone", "a hint")
+    assert (lost.where, lost.why) == ("c", "no such image")
+
+
+@pytest.fixture
+def stdin(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
+    """The writing end of a pipe that is this process's standard input, as the container's side sees it."""
+    read, write = os.pipe()
+    stream = os.fdopen(read)
+    monkeypatch.setattr("sys.stdin", stream)
+    yield write
+    stream.close()
+
+
+def test_the_request_may_come_in_pieces(stdin: int) -> None:
+    os.write(stdin, b'{"a":')
+    threading.Timer(0.05, os.write, (stdin, b" 1}\n")).start()
+    assert inside.read_request() == b'{"a": 1}\n'
+    os.close(stdin)
+
+
+def test_no_request_when_whoever_asks_is_gone(stdin: int) -> None:
+    os.write(stdin, b"half")
+    os.close(stdin)
+    assert inside.read_request() == b""
+
+
+@pytest.mark.parametrize("closed", [True, False], ids=["end of file", "silence"])
+def test_the_lease_ends(stdin: int, closed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inside, "SILENCE_SECONDS", 0.3)
+    stopped = threading.Event()
+    inside.watch(stopped.set)
+    for _ in range(5):
+        time.sleep(0.1)
+        os.write(stdin, b"\n")
+    assert not stopped.is_set()
+    if closed:
+        os.close(stdin)
+    assert stopped.wait(2)
+    if not closed:
+        os.close(stdin)
