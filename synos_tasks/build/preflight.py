@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synos_tasks.engine.gateway import EngineFacts, check_versions
-from synos_tasks.errors import DiskFull, OutputNotWritable
+from synos_tasks.errors import DiskFull, HostUnfit, OutputNotWritable
+from synos_tasks.host import checks
+from synos_tasks.host.devices import dev_problems
+from synos_tasks.host.facts import cpu_count, memory
+from synos_tasks.host.mounts import mount_table, stale_mounts
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from synos_tasks.engine.gateway import Engine
     from synos_tasks.settings import Settings
 
@@ -20,15 +23,34 @@ RUNNING = ("created", "running", "paused", "restarting")
 
 
 def check(settings: Settings, engine: Engine, output: Path) -> EngineFacts:
-    """Check engine, output folder and space; remove what a killed engine left.
+    """Check engine, host, output folder and space; remove what a killed engine left.
 
-    Raises EngineUnavailable, EngineTooOld, OutputNotWritable or DiskFull.
+    Raises EngineUnavailable, EngineTooOld, HostUnfit, OutputNotWritable or DiskFull.
     """
     facts = engine.facts()
     check_versions(facts)
+    check_host(settings.root, Path(facts.root_dir))
     check_output(output)
     remove_leftovers(settings, engine)
     return facts
+
+
+def check_host(project: Path, engine_root: Path) -> None:
+    """Look at what doctor looks at and a build cannot do without: memory, /dev, mounts left behind."""
+    found = checks.failed(
+        [
+            checks.check_memory(memory(), cpu_count()),
+            checks.check_dev(dev_problems()),
+            checks.check_mounts(stale_mounts(project, mount_table(), ignore=[engine_root])),
+        ]
+    )
+    if found:
+        raise HostUnfit(
+            "this machine is not fit for a build",
+            where=", ".join(check.name for check in found),
+            why="; ".join(check.detail for check in found),
+            hint="; ".join(check.hint for check in found),
+        )
 
 
 def check_output(output: Path) -> None:

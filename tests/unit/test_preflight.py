@@ -9,7 +9,7 @@ import pytest
 
 from synos_tasks.build import preflight
 from synos_tasks.engine.gateway import ContainerFacts, EngineFacts
-from synos_tasks.errors import DiskFull, EngineTooOld, EngineUnavailable, OutputNotWritable
+from synos_tasks.errors import DiskFull, EngineTooOld, EngineUnavailable, HostUnfit, OutputNotWritable
 from synos_tasks.settings import Settings
 from tests.unit.fakes import GOOD, FakeEngine
 
@@ -49,6 +49,16 @@ def test_an_engine_too_old(tmp_path: Path, part: str, version: str) -> None:
     assert caught.value.exit_code == 23
     assert (version or "missing") in caught.value.why
     assert caught.value.hint
+
+
+def test_a_host_whose_dev_was_damaged_builds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "dev_problems", lambda: ["/dev/null is a file"])
+    with pytest.raises(HostUnfit) as caught:
+        preflight.check(_settings(tmp_path), FakeEngine(), tmp_path / "out")
+    assert caught.value.where == "/dev"
+    assert "/dev/null is a file" in caught.value.why
+    assert caught.value.hint
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize("below", ["file", "file/deeper"])
