@@ -16,6 +16,7 @@ from synos_tasks.errors import SynosError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
+    from types import FrameType
 
     from invoke.context import Context
 
@@ -50,7 +51,8 @@ def verb(name: str, **options: Any) -> Callable[[Callable[Concatenate[Command, P
         @functools.wraps(function)
         def body(context: Context, /, *args: P.args, **kwargs: P.kwargs) -> None:
             as_json = bool(kwargs.get("json", False))
-            signal.signal(signal.SIGTERM, _interrupt)
+            # SIGINT too: a command in the background of a script starts with it ignored, and must end all the same
+            _on_interrupt(_interrupt)
             try:
                 function(Command(name, context, json=as_json), *args, **kwargs)
             except SynosError as error:
@@ -66,7 +68,13 @@ def verb(name: str, **options: Any) -> Callable[[Callable[Concatenate[Command, P
     return decorate
 
 
+def _on_interrupt(action: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, action)
+
+
 def _interrupt(_signal: int, _frame: object) -> None:
+    _on_interrupt(signal.SIG_IGN)  # an impatient second one must not cut short the tidying up, which has its own limit
     raise KeyboardInterrupt
 
 

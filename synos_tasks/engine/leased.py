@@ -37,7 +37,7 @@ class Leased:
         """Hand ``request`` to ``process`` and follow it; ``deadline`` is in time.monotonic()'s seconds."""
         self.name, self._process, self._deadline = name, process, deadline
         self._said: list[str] = []
-        self._lines: queue.Queue[bytes | None] = queue.Queue()
+        self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._left = threading.Event()
         self._threads = [
             threading.Thread(target=work, daemon=True)
@@ -133,20 +133,13 @@ def leased(
 
 
 def _end(engine: Engine, spec: ContainerSpec, process: subprocess.Popen[bytes]) -> None:
-    """Wait until the container has ended by its lease; use force when it takes too long, or when told twice."""
+    """Wait until the container has ended by its lease; use force when it takes too long."""
     try:
         process.wait(timeout=PATIENCE_SECONDS)
     except subprocess.TimeoutExpired:
-        _force(engine, spec, process)
-    except KeyboardInterrupt:  # a second Ctrl-C
-        _force(engine, spec, process)
-        raise
-
-
-def _force(engine: Engine, spec: ContainerSpec, process: subprocess.Popen[bytes]) -> None:
-    engine.remove_container(spec.name)
-    process.kill()
-    process.wait()
+        engine.remove_container(spec.name)
+        process.kill()
+        process.wait()
 
 
 def _event(line: bytes) -> dict[str, Any]:
