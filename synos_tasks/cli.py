@@ -74,7 +74,9 @@ def _on_interrupt(action: Callable[[int, FrameType | None], None] | signal.Handl
 
 
 def _interrupt(_signal: int, _frame: object) -> None:
-    _on_interrupt(signal.SIG_IGN)  # an impatient second one must not cut short the tidying up, which has its own limit
+    _on_interrupt(
+        signal.SIG_IGN
+    )  # an impatient second one must not cut short the tidying up, which has its own limit
     raise KeyboardInterrupt
 
 

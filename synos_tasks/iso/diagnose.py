@@ -26,7 +26,7 @@ _SIGNATURE = re.compile(
 )
 _UNREACHABLE = re.compile(
     r"Could not (?:resolve|connect)|Temporary failure|Connection (?:refused|failed|timed out)|Unable to connect|"
-    r"does not have a Release file|Failed to fetch|Failed getting release file|Network is unreachable|Cannot initiate the connection"
+    r"Couldn't download packages|does not have a Release file|Failed to fetch|Failed getting release file|Network is unreachable|Cannot initiate the connection"
 )
 _FULL = re.compile(
     r"No space left on device|ENOSPC|Disk quota exceeded|You don't have enough free space|"

@@ -15,10 +15,10 @@ pytestmark = pytest.mark.e2e
 ROOT = Path(__file__).resolve().parents[2]
 
 
-def inv(*arguments: str) -> dict[str, Any]:
+def inv(*arguments: str, cwd: Path = ROOT) -> dict[str, Any]:
     done = subprocess.run(
         [sys.executable, "-m", "invoke", *arguments, "--json"],
-        cwd=ROOT,
+        cwd=cwd,
         capture_output=True,
         text=True,
         check=False,

@@ -39,6 +39,11 @@ CASES: dict[str, tuple[type[SynosError], str, str]] = {
         "profiles/x.yaml:4:5",
         "I: Checking component main on http://deb.debian.org/debian...\nE: Couldn't find these debs: nosuch",
     ),
+    "debootstrap, mirror gone in the middle": (
+        MirrorUnreachable,
+        "stage rootfs",
+        "W: Couldn't download package base-files\nE: Couldn't download packages: base-files",
+    ),
     "apt, refused": (
         MirrorUnreachable,
         "http://127.0.0.1:9/debian/dists/bookworm/InRelease",

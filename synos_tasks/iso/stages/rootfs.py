@@ -44,9 +44,8 @@ def _mmdebstrap(shop: Workshop) -> None:
     # InRelease files give the build its date, see epoch(); a later stage removes them
     argv += ["--skip=cleanup/apt/lists", profile.suite, str(shop.root), "-"]
     shop.run(STAGE, argv, stdin="".join(line + "\n" for line in profile.sources()))
-    for leftover in ("apt.conf.d/99mmdebstrap",):
-        (shop.root / "etc/apt" / leftover).unlink(missing_ok=True)
-    (shop.root / "etc/dpkg/dpkg.cfg.d/99mmdebstrap").unlink(missing_ok=True)
+    for leftover in ("apt/apt.conf.d/99mmdebstrap", "dpkg/dpkg.cfg.d/99mmdebstrap"):
+        (shop.root / "etc" / leftover).unlink(missing_ok=True)
 
 
 def _debootstrap(shop: Workshop) -> None:
