@@ -34,6 +34,11 @@ class Command:
         self.verb, self.json, self.dry = verb, json, bool(context.config.run.dry)
         self.settings: Settings = settings.load(ROOT, _plain(context.config.get("synos") or {}))
 
+    def would(self, what: str, **fields: Any) -> None:  # noqa: ANN401
+        """Say what --dry keeps from being done."""
+        console.say(f"would {what}")
+        self.result(fields)
+
     def result(self, fields: Mapping[str, Any]) -> None:
         """Print the verb's JSON object, when --json asked for it."""
         if self.json:
@@ -59,9 +64,12 @@ def verb(name: str, **options: Any) -> Callable[[Callable[Concatenate[Command, P
                 _fail(error, name, as_json=as_json)
             except KeyboardInterrupt:
                 console.say("interrupted: nothing of this command is left running")
+                if as_json:
+                    interrupted = {"kind": "Interrupted", "exit_code": 130, "error": "interrupted"}
+                    console.print_json(name, {"error": interrupted})
                 sys.exit(130)
             except Exception:  # noqa: BLE001  (a person gets a sentence; the traceback goes to a file)
-                _unexpected()
+                _unexpected(name, as_json=as_json)
 
         return task(name=name.rpartition(".")[2], **options)(body)
 
@@ -87,7 +95,7 @@ def _fail(error: SynosError, verb_name: str, *, as_json: bool) -> None:
     sys.exit(error.exit_code)
 
 
-def _unexpected() -> None:
+def _unexpected(verb_name: str, *, as_json: bool) -> None:
     log = ROOT / ".synos" / "logs" / "crash.log"
     text = traceback.format_exc()
     try:
@@ -96,10 +104,8 @@ def _unexpected() -> None:
     except OSError:
         console.say(text)
     last = text.strip().splitlines()[-1]
-    console.show_error(
-        SynosError(f"unexpected: {last}", where=str(log), hint="this is a bug: please report it")
-    )
-    sys.exit(1)
+    error = SynosError(f"unexpected: {last}", where=str(log), hint="this is a bug: please report it")
+    _fail(error, verb_name, as_json=as_json)
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401

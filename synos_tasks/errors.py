@@ -69,6 +69,27 @@ class IsoNotFound(SynosError):
     summary = "the ISO to work on is not there"
 
 
+class LockError(SynosError):
+    """A lock has a mistake, or does not belong to what it names."""
+
+    exit_code = 15
+    summary = "a lock has a mistake: it was edited by hand, or damaged"
+
+
+class LockDrift(SynosError):
+    """The lock no longer fits, and it was asked that it must."""
+
+    exit_code = 16
+    summary = "--locked or --offline, and the lock fits neither the profile nor what can be had"
+
+
+class PackageVanished(SynosError):
+    """The mirror no longer has a locked version, and the pool does not have it either."""
+
+    exit_code = 17
+    summary = "--locked, and a locked version is no longer on the mirror"
+
+
 class HostUnfit(SynosError):
     """The machine lacks something."""
 
@@ -104,6 +125,13 @@ class OutputNotWritable(SynosError):
     summary = "the output folder cannot be written"
 
 
+class CacheUnusable(SynosError):
+    """The store cannot be read or written."""
+
+    exit_code = 25
+    summary = "the cache volume cannot be read or written"
+
+
 class StageFailed(SynosError):
     """A stage of the build failed."""
 
@@ -119,10 +147,10 @@ class MirrorUnreachable(SynosError):
 
 
 class BadSignature(SynosError):
-    """The mirror's signature is not by a trusted key."""
+    """The mirror's signature is not by a trusted key, or a package is not the one that was signed."""
 
     exit_code = 32
-    summary = "a signature does not verify"
+    summary = "a signature or a package's checksum does not verify"
 
 
 class HookFailed(SynosError):
@@ -172,6 +200,13 @@ class TestsFailed(SynosError):
 
     exit_code = 42
     summary = "a test, type, lint or import check failed"
+
+
+class Irreproducible(SynosError):
+    """Two builds of the same gave different bytes."""
+
+    exit_code = 43
+    summary = "two builds of one profile and lock are not the same bytes"
 
 
 def error_classes() -> list[type[SynosError]]:

@@ -25,7 +25,7 @@ class BuildSettings:
     cpus: int = 4
     memory_mb: int = 8192
     pids: int = 2048
-    work: str = "volume"
+    work: str = "auto"
     work_mb: int = 0
     output: str = "dist"
     mirror: str = "http://deb.debian.org/debian"
@@ -69,9 +69,9 @@ def load(root: Path, values: Mapping[str, Any]) -> Settings:
     _refuse_unknown(values, sections, "synos")
     loaded = {name: _section(cls, values.get(name) or {}, f"synos.{name}") for name, cls in sections.items()}
     settings = Settings(root=root, project_id=project_id(root), **loaded)
-    if settings.build.work not in {"volume", "tmpfs"}:
+    if settings.build.work not in {"auto", "volume", "tmpfs"}:
         raise SettingsError(
-            f"synos.build.work is {settings.build.work!r}", where="invoke.yaml", hint="volume or tmpfs"
+            f"synos.build.work is {settings.build.work!r}", where="invoke.yaml", hint="auto, volume or tmpfs"
         )
     return settings
 

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.build import base_image
+from synos_tasks.engine.gateway import check_versions
 from synos_tasks.engine.spec import labels
 from synos_tasks.errors import ImageBuildFailed, MirrorUnreachable
 
@@ -33,11 +34,12 @@ def tag_of(settings: Settings, name: str) -> str:
 def ensure_image(settings: Settings, engine: Engine, name: str, say: Callable[[str], None]) -> str:
     """Build the image ``name`` ("builder" or "boot") unless it is there; returns its tag.
 
-    Raises ImageBuildFailed, or MirrorUnreachable when no base image is to be had.
+    Raises EngineUnavailable, EngineTooOld, ImageBuildFailed, or MirrorUnreachable when no base image is to be had.
     """
     tag = tag_of(settings, name)
     if engine.image_id(tag):
         return tag
+    check_versions(engine.facts())  # no image, or nobody who would know of it
     with _one_at_a_time(settings.state_dir / "image.lock"):
         if engine.image_id(tag):
             return tag

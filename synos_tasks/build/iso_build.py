@@ -1,33 +1,45 @@
-"""`inv build.iso`: a profile becomes a plan, the plan goes into a builder container, events come out."""
+"""`inv build.iso`: profile and lock become a plan; what it describes is there already, or a container makes it."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
 import time
-import uuid
 from dataclasses import dataclass, field
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
 from synos_tasks import errors
-from synos_tasks.build import preflight
+from synos_tasks.build import locking, planning, preflight
+from synos_tasks.build.builder import ask, builder_spec, owner
 from synos_tasks.build.image import ensure_image, tag_of
+from synos_tasks.build.plan_view import remember
 from synos_tasks.build.progress import History, View, view_for
-from synos_tasks.build.publish import publish, staging
-from synos_tasks.engine.leased import leased
-from synos_tasks.engine.spec import BUILDER_CAPABILITIES, Bind, ContainerSpec, labels
-from synos_tasks.iso import plan as planning
-from synos_tasks.iso import profile as profiles
-from synos_tasks.iso.stages.customise import BASE_OVERLAY
+from synos_tasks.build.publish import iso_path, point_to, publish, published, staging, sweep_staging
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
     from synos_tasks.engine.gateway import Engine, EngineFacts
+    from synos_tasks.iso.lock import Lock
+    from synos_tasks.iso.plan import Plan
     from synos_tasks.iso.profile import Profile
     from synos_tasks.settings import Settings
+
+STAGE_FIELDS = ("name", "key", "hit", "seconds", "bytes")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What is asked of a build, besides settings."""
+
+    profile: str
+    output: Path
+    release: bool = False
+    locked: bool = False
+    """Refuse to write the lock."""
+    offline: bool = False
+    """Fetch nothing."""
+    cached: bool = True
+    """Use the store and the pool, and ISOs that are there."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,147 +58,126 @@ class BuildResult:
         return {**self.__dict__, "iso": str(self.iso)}
 
 
-def profile_folder(settings: Settings) -> Path:
-    """Where profiles are: docker/build/profiles."""
-    return settings.root / "docker/build/profiles"
-
-
-def plan_build(settings: Settings, name: str) -> planning.Plan:
-    """Read a profile and plan its build; raises ProfileError or ProfileNotFound."""
-    profile = profiles.load(profile_folder(settings), name)
-    docker_build = settings.root / "docker/build"
-    files = {path: _digest_input(docker_build, path, profile) for path in (*profile.overlays, *profile.hooks)}
-    code = _digest_tree(settings.root / "synos_tasks/iso", "**/*.py")
-    base = _digest_tree(docker_build / BASE_OVERLAY, "**/*")
-    owner = (int(os.environ.get("SUDO_UID", os.getuid())), int(os.environ.get("SUDO_GID", os.getgid())))
-    tools = planning.digest([code, base, tag_of(settings, "builder")])
-    return planning.make(profile, files=files, tools=tools, owner=owner)
-
-
-def builder_spec(settings: Settings, facts: EngineFacts | None, image: str, output: Path) -> ContainerSpec:
-    """Give the default builder: unprivileged, project read-only, output folder alone writable, limited."""
-    build = settings.build
-    cpus = min(build.cpus, facts.cpus) if facts else build.cpus
-    memory = min(build.memory_mb, facts.memory_mb) if facts else build.memory_mb
-    work_mb = build.work_mb or memory * 3 // 4
-    on_tmpfs = build.work == "tmpfs"
-    return ContainerSpec(
-        name=f"{settings.project_id}-build-{uuid.uuid4().hex[:8]}",
-        image=image,
-        command=("python3", "-m", "synos_tasks.iso"),
-        labels=labels(settings.project_id, "build"),
-        capabilities=BUILDER_CAPABILITIES,
-        binds=(
-            Bind(source=settings.root, target="/project"),
-            Bind(source=output, target="/output", writable=True),
-        ),
-        # dev, suid, exec: a root file system has device nodes, sudo and programs
-        tmpfs={"/work": f"rw,dev,suid,exec,size={work_mb}m"} if on_tmpfs else {},
-        anonymous_volumes=() if on_tmpfs else ("/work",),
-        cpus=cpus,
-        memory_mb=memory,
-        pids=build.pids,
-    )
-
-
 def build_iso(
-    settings: Settings, engine: Engine, name: str, output: Path, say: Callable[[str], None]
+    settings: Settings, engine: Engine, options: Options, say: Callable[[str], None]
 ) -> BuildResult:
-    """Build a profile's ISO into ``output``; raises a SynosError, and then earlier ISOs are untouched."""
+    """Build a profile's ISO; raises a SynosError, and then earlier ISOs are untouched."""
     began = time.monotonic()
-    plan = plan_build(settings, name)
-    facts = preflight.check(settings, engine, output)
-    image = ensure_image(settings, engine, "builder", say)
-    history = History(settings.state_dir / "history.json", name)
-    with staging(output) as folder:
-        spec = builder_spec(settings, facts, image, folder)
-        run = _Run(log=_log_path(settings, name, spec.name))
-        with run.log.open("w", encoding="utf-8") as log, view_for(plan.stage_names, history) as view:
-            run.follow(engine, spec, plan, view, log)
-        iso = publish(folder, name, run.delivered)
-    history.save(run.stages)
+    profile = planning.read_profile(settings, options.profile)
+    _refuse_impossible(settings, engine, options, profile)
+    build = _Build(settings, engine, options, profile, say)
+    done = build.already() or build.make()
     return BuildResult(
-        iso=iso,
-        sha256=run.delivered["sha256"],
-        build_id=run.delivered["build_id"],
-        profile=name,
+        iso=iso_path(options.output, profile.name, done["build_id"]),
+        sha256=done["sha256"],
+        build_id=done["build_id"],
+        profile=profile.name,
         seconds=round(time.monotonic() - began, 3),
-        stages=run.stages,
+        stages=[{key: stage[key] for key in STAGE_FIELDS} for stage in done["stages"]],
     )
 
 
-@dataclass(kw_only=True)
-class _Run:
-    """One builder container, from its start to what it delivered."""
-
-    log: Path
-    stages: list[dict[str, Any]] = field(default_factory=list)
-    delivered: dict[str, str] = field(default_factory=dict)
-
-    def follow(
-        self, engine: Engine, spec: ContainerSpec, plan: planning.Plan, view: View, log: IO[str]
-    ) -> None:
-        """Run the container to its end; raises the error that it met, or ContainerLost."""
-        with leased(engine, spec, plan.to_json()) as container:
-            for event in container.events():
-                view.handle(event)
-                _write_log(log, event)
-                self._note(event)
-            if not self.delivered:
-                raise container.lost(
-                    "the builder container went away before it was done",
-                    hint="nothing was published; run the command again. `inv doctor` checks the engine",
-                )
-
-    def _note(self, event: dict[str, Any]) -> None:
-        if event["event"] == "done":
-            self.stages.append({key: event[key] for key in ("name", "key", "hit", "seconds", "bytes")})
-        elif event["event"] == "delivered":
-            self.delivered = {key: event[key] for key in ("build_id", "sha256")}
-        elif event["event"] == "error":
-            raise _error_of(event, self.log)
-
-
-def _log_path(settings: Settings, profile: str, container: str) -> Path:
-    folder = settings.state_dir / "logs"
-    folder.mkdir(parents=True, exist_ok=True)
-    return folder / f"{time.strftime('%Y%m%dT%H%M%S')}-{profile}-{container.rpartition('-')[2]}.log"
-
-
-def _write_log(log: IO[str], event: dict[str, Any]) -> None:
-    if event["event"] == "log":
-        log.write(f"[{event['stage']}] {event['line']}\n")
-    elif event["event"] in {"start", "done", "error", "delivered"}:
-        log.write(json.dumps(event) + "\n")
-
-
-def _error_of(event: dict[str, Any], log: Path) -> errors.SynosError:
-    """Make the error again that the container met; where the log is goes into its hint."""
-    hint = "\n".join(part for part in (event.get("hint", ""), f"full log: {log}") if part)
-    cls = errors.by_name(event.get("kind", ""))
-    return cls(
-        event.get("error", "failed"), where=event.get("where", ""), why=event.get("why", ""), hint=hint
-    )
-
-
-def _digest_input(docker_build: Path, path: str, profile: Profile) -> str:
-    target = docker_build / path
-    if not target.exists():
-        raise errors.ProfileError(
-            f"there is no {path}", where=profile.origins.get(path, ""), why=f"looked for {target}"
+def _refuse_impossible(settings: Settings, engine: Engine, options: Options, profile: Profile) -> None:
+    """Raise before anything is done where options leave no way; SettingsError, LockDrift or HostUnfit."""
+    if options.offline and not options.cached:
+        raise errors.SettingsError(
+            "--offline and --no-cache leave no packages to build from", hint="leave one of them out"
         )
-    return _digest_tree(target, "**/*") if target.is_dir() else _digest_file(target)
+    if (options.locked or options.offline) and locking.fitting(settings, profile) is None:
+        locking.refuse_drift(settings, profile, "--locked" if options.locked else "--offline")
+    if options.offline and engine.image_id(tag_of(settings, "builder")) is None:
+        raise errors.HostUnfit(
+            "the builder image is not there, and --offline fetches none",
+            where=tag_of(settings, "builder"),
+            hint="run the same command without --offline once",
+        )
 
 
-def _digest_tree(folder: Path, pattern: str) -> str:
-    parts = [(str(path.relative_to(folder)), _digest_file(path)) for path in sorted(folder.glob(pattern))]
-    return planning.digest(parts)
+@dataclass
+class _Build:
+    """One build, from the question whether it is needed to its publication."""
 
+    settings: Settings
+    engine: Engine
+    options: Options
+    profile: Profile
+    say: Callable[[str], None]
+    stages: list[dict[str, Any]] = field(default_factory=list)
+    sha256: str = ""
 
-def _digest_file(path: Path) -> str:
-    if path.is_symlink():
-        return f"-> {path.readlink()}"
-    if path.is_dir():
-        return "folder"
-    mode = "x" if os.access(path, os.X_OK) else "-"
-    return mode + hashlib.sha256(path.read_bytes()).hexdigest()
+    def already(self) -> dict[str, Any] | None:
+        """Give the manifest of an ISO that is what would be built, when it is there and whole."""
+        lock = locking.fitting(self.settings, self.profile)
+        if lock is None or not self.options.cached:
+            return None
+        image = ensure_image(self.settings, self.engine, "builder", self.say)
+        plan = self._plan(lock, image)
+        found = published(self.options.output, plan)
+        if found is None:
+            return None
+        point_to(iso_path(self.options.output, self.profile.name, plan.build_id), self.profile.name)
+        self.say("nothing changed: the ISO is there, and its checksum is right")
+        return {**found, "stages": [{**stage, "hit": True, "seconds": 0.0} for stage in found["stages"]]}
+
+    def make(self) -> dict[str, Any]:
+        """Build in a container; raises a SynosError."""
+        facts = preflight.check(self.settings, self.engine, self.options.output)
+        sweep_staging(self.options.output)
+        image = ensure_image(self.settings, self.engine, "builder", self.say)
+        lock = locking.fitting(self.settings, self.profile) or self._renew(facts, image)
+        try:
+            return self._run(facts, image, lock)
+        except errors.PackageVanished as error:
+            if self.options.locked or self.options.offline:
+                raise
+            self.say(f"warning: {error.what}; taking what is there now")
+            return self._run(facts, image, self._renew(facts, image))
+
+    def _renew(self, facts: EngineFacts, image: str) -> Lock:
+        self.say(f"resolving the packages of {self.profile.name}")
+        lock, changed = locking.renew(
+            self.settings, self.engine, facts, image, self.profile, update=False, on_event=self._warn
+        )
+        name = locking.lock_path(self.settings, self.profile.name).name
+        if len(changed) == len(lock.packages):
+            self.say(f"{name}: {len(changed)} packages")
+        else:
+            self.say("\n".join([f"{name}: {len(changed)} packages changed", *locking.lines_of(changed)]))
+        return lock
+
+    def _run(self, facts: EngineFacts, image: str, lock: Lock) -> dict[str, Any]:
+        plan, options = self._plan(lock, image), self.options
+        history = History(self.settings.state_dir / "history.json", self.profile.name)
+        with staging(options.output) as folder:
+            spec = builder_spec(
+                self.settings, facts, image, output=folder, cached=options.cached, network=not options.offline,
+                packages_bytes=sum(package.size for package in lock.packages),
+            )  # fmt: skip
+            request = {"do": "build", "plan": plan.to_json(), "offline": options.offline, "owner": owner()}
+            with view_for(plan.stage_names, history) as view:
+                ask(self.settings, self.engine, spec, request, lambda event: self._note(event, view))
+            publish(folder, self.profile.name, plan.build_id, self.sha256)
+        self.stages.sort(key=lambda stage: plan.stage_names.index(stage["name"]))
+        try:
+            history.save(self.stages)
+            remember(self.settings, plan)
+        except OSError as error:
+            self.say(f"warning: what this build took is not remembered: {error}")
+        return {"build_id": plan.build_id, "sha256": self.sha256, "stages": self.stages}
+
+    def _plan(self, lock: Lock, image: str) -> Plan:
+        tools = planning.tools_of(self.settings, self.engine, image)
+        return planning.plan_build(self.settings, self.profile, lock, tools, release=self.options.release)
+
+    def _note(self, event: dict[str, Any], view: View) -> None:
+        view.handle(event)
+        if event["event"] == "done":
+            others = [stage for stage in self.stages if stage["name"] != event["name"]]
+            self.stages = [*others, {key: event[key] for key in STAGE_FIELDS}]
+        elif event["event"] == "delivered":
+            self.sha256 = str(event["sha256"])
+        self._warn(event)
+
+    def _warn(self, event: dict[str, Any]) -> None:
+        if event["event"] == "warning":
+            self.say(f"warning: {event['text']}")

@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from synos_tasks import console
+from synos_tasks.iso.scratch import write_whole
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,12 +32,10 @@ class History:
         self.seconds = self._all.get(profile, {})
 
     def save(self, stages: list[dict[str, Any]]) -> None:
-        """Remember a finished build."""
-        self._all[self._profile] = {stage["name"]: stage["seconds"] for stage in stages}
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = self._path.with_suffix(".tmp")
-        temporary.write_text(json.dumps(self._all, indent=1))
-        temporary.replace(self._path)
+        """Remember what a finished build made; what it found says nothing of how long it takes."""
+        made = {stage["name"]: stage["seconds"] for stage in stages if not stage["hit"]}
+        self._all[self._profile] = {**self.seconds, **made}
+        write_whole(self._path, json.dumps(self._all, indent=1))
 
 
 class View(Protocol):
@@ -68,11 +67,11 @@ class PlainView:
     def handle(self, event: dict[str, Any]) -> None:
         """Print finished stages."""
         if event["event"] == "start":
-            console.say(f"{event['stage']:<10} started")
+            console.say(f"{event['stage']:<17} started")
         elif event["event"] == "done":
-            console.say(
-                f"{event['stage']:<10} done  {event['seconds']:>6.1f} s  {console.human_bytes(event['bytes']):>9}"
-            )
+            how = "in store" if event["hit"] else "done"
+            size = console.human_bytes(event["bytes"])
+            console.say(f"{event['stage']:<17} {how:<8} {event['seconds']:>6.1f} s  {size:>9}")
 
 
 class LiveView:
@@ -91,7 +90,7 @@ class LiveView:
         from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415
 
         self._progress = Progress(
-            TextColumn("{task.description:<10}"),
+            TextColumn("{task.description:<17}"),
             BarColumn(bar_width=24),
             TextColumn("{task.fields[size]:>9}"),
             TextColumn("{task.fields[time]}"),
@@ -128,7 +127,7 @@ class LiveView:
                 total=1.0,
                 completed=1.0,
                 size=console.human_bytes(event["bytes"]),
-                time=f"{event['seconds']:.1f} s",
+                time="in store" if event["hit"] else f"{event['seconds']:.1f} s",
             )
         self._tick()
 

@@ -2,71 +2,88 @@
 
 from __future__ import annotations
 
-import fcntl
+import json
 import os
-import re
-import shutil
 import stat
-import tempfile
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from synos_tasks.errors import StageFailed
 from synos_tasks.iso import deliver
+from synos_tasks.iso.scratch import remove, scratch, sweep, sync
+from synos_tasks.iso.store import sha256
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from contextlib import AbstractContextManager
 
-STAGING_PREFIX = ".partial-"
+    from synos_tasks.iso.plan import Plan
+
+STAGING_PREFIX = ".synos-partial-"
 
 
-@contextmanager
-def staging(output: Path) -> Iterator[Path]:
-    """Give an empty folder inside ``output`` for one build, removed afterwards.
+def staging(output: Path) -> AbstractContextManager[Path]:
+    """Give an empty folder inside ``output`` for one build, removed afterwards."""
+    return scratch(output, STAGING_PREFIX)
 
-    Every build holds a shared lock on the output folder. Who gets it alone knows that all other staging
-    folders were left by builds that were killed, and removes them.
-    """
-    descriptor = os.open(output, os.O_RDONLY)
+
+def sweep_staging(output: Path) -> None:
+    """Remove the staging folders of killed builds."""
+    sweep(output, STAGING_PREFIX)
+
+
+def iso_path(output: Path, profile: str, build_id: str) -> Path:
+    """Where a build's ISO is."""
+    return output / f"synos-{profile}-{build_id}.iso"
+
+
+def published(output: Path, plan: Plan) -> dict[str, Any] | None:
+    """Give the manifest of the ISO that a plan would make, if it is there and its checksum is right."""
+    iso = iso_path(output, plan.profile.name, plan.build_id)
     try:
-        if _lock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB):
-            for leftover in output.glob(f"{STAGING_PREFIX}*"):
-                _remove(leftover)
-        _lock(descriptor, fcntl.LOCK_SH)
-        folder = Path(tempfile.mkdtemp(prefix=STAGING_PREFIX, dir=output))
-        try:
-            yield folder
-        finally:
-            _remove(folder)
-    finally:
-        os.close(descriptor)
+        manifest: dict[str, Any] = json.loads(Path(f"{iso}.manifest.json").read_text())
+        whole = manifest["key"] == plan.key and sha256(iso) == manifest["sha256"]
+        return manifest if whole and manifest["stages"] else None
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
 
 
-def publish(folder: Path, profile: str, delivered: Mapping[str, str]) -> Path:
+def publish(folder: Path, profile: str, build_id: str, digest: str) -> Path:
     """Move what the container delivered out of its staging folder; returns the ISO's path.
 
-    Whoever sees an ISO sees the rest of it too. Raises StageFailed when something else than the
-    expected files was delivered; then nothing has a final name.
+    ``build_id`` is the plan's, ``digest`` the SHA-256 that the container tells. Whoever sees an ISO sees the
+    rest of it too. Raises StageFailed when something else than the expected files was delivered; then nothing
+    has a final name.
     """
-    build_id, digest = delivered["build_id"], delivered["sha256"]
-    # the container is not trusted with names and links: a hook may have spoken for it
-    if not re.fullmatch(r"[0-9a-f]{12}", build_id) or not re.fullmatch(r"[0-9a-f]{64}", digest):
-        raise _refused(folder, f"build id {build_id!r}, SHA-256 {digest!r}")
+    # the container is not trusted with names, links and sums: a hook may have spoken for it
     for name in (deliver.MANIFEST, deliver.LOG, deliver.ISO):
         path = folder / name
         if not stat.S_ISREG(path.lstat().st_mode if os.path.lexists(path) else 0):
             raise _refused(folder, f"{name} is not a regular file")
-    iso = folder.parent / f"synos-{profile}-{build_id}.iso"
-    (folder / "sha256").write_text(f"{digest}  {iso.name}\n")
+    if sha256(folder / deliver.ISO) != digest:
+        raise _refused(folder, f"its SHA-256 is not {digest}")
+    iso = iso_path(folder.parent, profile, build_id)
+    remove(folder / "sha256")
+    with (folder / "sha256").open("x") as stream:  # never through a link
+        stream.write(f"{digest}  {iso.name}\n")
     (folder / deliver.LOG).replace(f"{iso}.log")
     (folder / deliver.MANIFEST).replace(f"{iso}.manifest.json")
     (folder / "sha256").replace(f"{iso}.sha256")
     (folder / deliver.ISO).replace(iso)
-    (folder / "latest").symlink_to(iso.name)
-    (folder / "latest").replace(iso.with_name(f"synos-{profile}.iso"))
-    _sync(folder.parent)
+    point_to(iso, profile)
+    sync(folder.parent)
     return iso
+
+
+def point_to(iso: Path, profile: str) -> None:
+    """Let synos-PROFILE.iso be a link to the newest, unless somebody has put something else there."""
+    link = iso.with_name(f"synos-{profile}.iso")
+    ours = link.is_symlink() or not link.exists()
+    if not ours or (link.is_symlink() and str(link.readlink()) == iso.name):
+        return
+    temporary = link.with_name(f"{STAGING_PREFIX}{os.getpid()}-link")
+    temporary.unlink(missing_ok=True)
+    temporary.symlink_to(iso.name)
+    temporary.replace(link)
 
 
 def _refused(folder: Path, why: str) -> StageFailed:
@@ -76,26 +93,3 @@ def _refused(folder: Path, why: str) -> StageFailed:
         why=why,
         hint="nothing was published; look for a hook that writes to /output",
     )
-
-
-def _lock(descriptor: int, kind: int) -> bool:
-    try:
-        fcntl.flock(descriptor, kind)
-    except BlockingIOError:
-        return False
-    return True
-
-
-def _remove(folder: Path) -> None:
-    if folder.is_dir() and not folder.is_symlink():
-        shutil.rmtree(folder, ignore_errors=True)
-    else:
-        folder.unlink(missing_ok=True)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from invoke.collection import Collection
 
 from synos_tasks import console
 from synos_tasks.cli import Command, verb
 
+if TYPE_CHECKING:
+    from synos_tasks.build.iso_build import Options
+
 
 @verb(
     "build.iso",
     help={
         "profile": "name of a file in docker/build/profiles (default: synos.build.profile of invoke.yaml)",
-        "output": "folder for the ISO (default: dist)",
+        "output": "folder for the ISO (default: synos.build.output of invoke.yaml, which is dist)",
         "boot": "boot the ISO in QEMU afterwards, on BIOS",
+        "release": "one squashfs, made small, instead of layers that are made fast",
+        "locked": "fail where the lock would have to change",
+        "offline": "use the lock and the pool alone, with no network",
         "no-cache": "use nothing that an earlier build left, but the builder image",
         "json": "one JSON object on standard output",
     },
@@ -26,22 +33,28 @@ def iso(
     profile: str = "",
     output: str = "",
     boot: bool = False,
-    no_cache: bool = False,  # noqa: ARG001
+    release: bool = False,
+    locked: bool = False,
+    offline: bool = False,
+    no_cache: bool = False,
     json: bool = False,  # noqa: ARG001
 ) -> None:
     """Build a bootable SynOS ISO in the unprivileged builder container.
 
-    Not for services (inv services.*) and not for editing code (inv dev.*).
+    Not for long-running services and not for editing code: see docker/build/README.md.
     """
     from synos_tasks.build import iso_build  # noqa: PLC0415  (verbs load what they need, --list stays quick)
     from synos_tasks.engine.gateway import DockerEngine  # noqa: PLC0415
 
     name = profile or command.settings.build.profile
     folder = Path(output).resolve() if output else command.settings.output_dir
+    options = iso_build.Options(
+        profile=name, output=folder, release=release, locked=locked, offline=offline, cached=not no_cache
+    )
     if command.dry:
-        _show_plan(command, name, folder)
+        _show_plan(command, options)
         return
-    result = iso_build.build_iso(command.settings, DockerEngine(), name, folder, console.say)
+    result = iso_build.build_iso(command.settings, DockerEngine(), options, console.say)
     size = console.human_bytes(result.iso.stat().st_size)
     console.say(f"{result.iso}  {size}  in {result.seconds:.1f} s")
     if boot:
@@ -71,6 +84,9 @@ def boot(
     from synos_tasks.build.boot import newest_iso  # noqa: PLC0415
 
     path = Path(iso).resolve() if iso else newest_iso(command.settings)
+    if command.dry:
+        command.would(f"boot {path} on {firmware}", iso=str(path), firmware=firmware)
+        return
     fields = _boot(command, path, firmware, media, timeout)
     command.result(fields)
 
@@ -100,16 +116,13 @@ def _boot(command: Command, path: Path, firmware: str, media: str, timeout: int)
     }
 
 
-def _show_plan(command: Command, name: str, folder: Path) -> None:
-    from synos_tasks.build import iso_build  # noqa: PLC0415
-    from synos_tasks.build.image import tag_of  # noqa: PLC0415
-    from synos_tasks.engine.spec import run_argv  # noqa: PLC0415
+def _show_plan(command: Command, options: Options) -> None:
+    from synos_tasks.build import dry_run  # noqa: PLC0415
+    from synos_tasks.engine.gateway import DockerEngine  # noqa: PLC0415
 
-    plan = iso_build.plan_build(command.settings, name)
-    spec = iso_build.builder_spec(command.settings, None, tag_of(command.settings, "builder"), folder)
-    argv = run_argv(spec)
+    plan, argv = dry_run.dry_run(command.settings, DockerEngine(), options)
     if command.json:
-        command.result({"profile": name, "plan": plan.to_json(), "command": argv})
+        command.result({"profile": options.profile, "plan": plan.to_json(), "command": argv})
         return
     console.table("plan", ["stage", "key"], [[stage.name, stage.key[:16]] for stage in plan.stages])
     console.say(f"packages: {' '.join(plan.profile.packages)}")
@@ -117,4 +130,167 @@ def _show_plan(command: Command, name: str, folder: Path) -> None:
     console.say(shlex.join(argv))
 
 
-namespace = Collection("build", iso, boot)
+@verb(
+    "build.lock",
+    help={
+        "profile": "name of a file in docker/build/profiles (default: synos.build.profile of invoke.yaml)",
+        "update": "take the newest versions; otherwise they stay where the mirrors still have them",
+        "json": "one JSON object on standard output",
+    },
+)
+def lock(command: Command, profile: str = "", update: bool = False, json: bool = False) -> None:  # noqa: ARG001
+    """Write the exact packages of a profile to docker/build/profiles/NAME.lock.yaml."""
+    from synos_tasks.build import locking, planning  # noqa: PLC0415
+    from synos_tasks.engine.gateway import DockerEngine  # noqa: PLC0415
+
+    name = profile or command.settings.build.profile
+    path = locking.lock_path(command.settings, name)
+    if command.dry:
+        planning.read_profile(command.settings, name)
+        command.would(f"ask the mirrors of profile {name} and write {path}", profile=name, lock=str(path))
+        return
+    found, changed = locking.lock_profile(
+        command.settings, DockerEngine(), name, update=update, say=console.say
+    )
+    if len(changed) < len(found.packages):
+        console.say("\n".join(locking.lines_of(changed)) or "nothing changed")
+    security = sum(change.security for change in changed)
+    console.say(f"{path}: {len(found.packages)} packages, {len(changed)} changed, {security} for security")
+    changes = [change.__dict__ for change in changed]
+    command.result({"profile": name, "lock": str(path), "packages": len(found.packages), "changes": changes})
+
+
+@verb(
+    "build.plan",
+    help={
+        "profile": "name of a file in docker/build/profiles (default: synos.build.profile of invoke.yaml)",
+        "output": "folder where the ISO would be (default: as for build.iso)",
+        "release": "the plan of build.iso --release",
+        "json": "one JSON object on standard output",
+    },
+)
+def plan(
+    command: Command,
+    profile: str = "",
+    output: str = "",
+    release: bool = False,
+    json: bool = False,  # noqa: ARG001
+) -> None:
+    """Show which stages of a build are there already, why others are not, and how long they take."""
+    from synos_tasks.build import iso_build, plan_view  # noqa: PLC0415
+    from synos_tasks.engine.gateway import DockerEngine  # noqa: PLC0415
+
+    name = profile or command.settings.build.profile
+    folder = Path(output).resolve() if output else command.settings.output_dir
+    options = iso_build.Options(profile=name, output=folder, release=release)
+    seen = plan_view.view(command.settings, DockerEngine(), options, console.say, dry=command.dry)
+    if seen.lock != "fits":
+        console.say(
+            f"the lock is {seen.lock}: a build asks the mirrors first, and more packages may come of it"
+        )
+    rows = seen.rows
+    console.table(
+        f"plan of {name}",
+        ["stage", "", "why", "size", "expected"],
+        [
+            [
+                row.name,
+                "hit" if row.hit else "miss",
+                row.why,
+                console.human_bytes(row.bytes) if row.bytes else "",
+                "" if row.seconds is None else f"{row.seconds:.1f} s",
+            ]
+            for row in rows
+        ],
+    )
+    total = sum(row.seconds or 0 for row in rows)
+    unknown = sum(row.seconds is None for row in rows)
+    console.say(f"about {total:.0f} s of work" + (f", and {unknown} stages never timed" if unknown else ""))
+    stages = [row.__dict__ for row in rows]
+    command.result({"profile": name, "lock": seen.lock, "seconds": round(total, 1), "stages": stages})
+
+
+@verb(
+    "build.diff",
+    positional=["one", "two"],
+    help={
+        "one": "an ISO, a lock, or a profile that has a lock",
+        "two": "another",
+        "limit": "lines shown of each kind of change; --json has all",
+        "json": "one JSON object on standard output",
+    },
+)
+def diff(command: Command, one: str, two: str, limit: int = 20, json: bool = False) -> None:  # noqa: ARG001
+    """Show what changed between two ISOs or two locks: packages, files, sizes."""
+    from synos_tasks.build import compare, locking  # noqa: PLC0415
+    from synos_tasks.engine.gateway import DockerEngine  # noqa: PLC0415
+
+    if command.dry:
+        command.would(f"compare {one} and {two}", one=one, two=two)
+        return
+    found = compare.diff(command.settings, DockerEngine(), one, two, console.say)
+    for title, lines in compare.sections(found, locking.lines_of(found.packages)):
+        console.say(f"{title}: {len(lines)}")
+        console.say("\n".join(lines[:limit] + (["  …"] if len(lines) > limit else [])))
+    if found.is_empty:
+        console.say("no file differs" if found.files else "no difference")
+    changes = [change.__dict__ for change in found.packages]
+    command.result({"packages": changes, **(found.files or {})})
+
+
+@verb(
+    "build.verify-reproducible",
+    help={
+        "profile": "name of a file in docker/build/profiles (default: synos.build.profile of invoke.yaml)",
+        "release": "verify build.iso --release",
+        "rounds": "each round builds three times",
+        "json": "one JSON object on standard output",
+    },
+)
+def verify_reproducible(
+    command: Command,
+    profile: str = "",
+    release: bool = False,
+    rounds: int = 1,
+    json: bool = False,  # noqa: ARG001
+) -> None:
+    """Build where everything that must not matter differs, and compare the bytes."""
+    from synos_tasks.build import planning, reproduce  # noqa: PLC0415
+    from synos_tasks.engine.gateway import DockerEngine  # noqa: PLC0415
+
+    name = profile or command.settings.build.profile
+    if command.dry:
+        planning.read_profile(command.settings, name)
+        command.would(f"build profile {name} {3 * max(1, rounds)} times and compare", profile=name)
+        return
+    verdict = reproduce.verify(
+        command.settings, DockerEngine(), name, release=release, rounds=max(1, rounds), say=console.say
+    )
+    console.say(f"{name}: {verdict.builds} builds, the same bytes")
+    command.result(verdict.__dict__)
+
+
+@verb(
+    "build.report",
+    help={
+        "iso": "the ISO (default: the newest in dist)",
+        "to": "the file to write (default: beside the ISO)",
+        "json": "one JSON object on standard output",
+    },
+)
+def report(command: Command, iso: str = "", to: str = "", json: bool = False) -> None:  # noqa: ARG001
+    """Write one HTML file about a build: stages, sizes, packages."""
+    from synos_tasks.build import report as reports  # noqa: PLC0415
+    from synos_tasks.build.boot import newest_iso  # noqa: PLC0415
+
+    path = Path(iso).resolve() if iso else newest_iso(command.settings).resolve()
+    target = Path(to).resolve() if to else Path(f"{path}.report.html")
+    if command.dry:
+        command.would(f"write {target}", iso=str(path), report=str(target))
+        return
+    reports.write(path, target)
+    console.say(str(target))
+    command.result({"iso": str(path), "report": str(target)})
+
+
+namespace = Collection("build", iso, boot, lock, plan, diff, verify_reproducible, report)

@@ -87,7 +87,15 @@ class Engine(Protocol):
         ...
 
     def ensure_volume(self, name: str, labels: Mapping[str, str]) -> None:
-        """Create a labelled volume unless it exists."""
+        """Create a labelled volume unless it exists; raises EngineUnavailable."""
+        ...
+
+    def volume_exists(self, name: str) -> bool:
+        """Tell whether there is a volume of that name."""
+        ...
+
+    def output_of(self, image: str, command: Sequence[str]) -> str:
+        """Give what a command prints in a throw-away container of an image; raises EngineUnavailable."""
         ...
 
 
@@ -211,10 +219,29 @@ class DockerEngine:
         _output(["docker", "rm", "--force", "--volumes", ident])
 
     def ensure_volume(self, name: str, labels: Mapping[str, str]) -> None:
-        """Create a labelled volume unless it exists."""
-        client = self._docker()
-        if not client.volume.exists(name):
-            client.volume.create(name, labels=dict(labels))
+        """Create a labelled volume unless it exists; raises EngineUnavailable."""
+        argv = [
+            "docker",
+            "volume",
+            "create",
+            *(f"--label={key}={value}" for key, value in labels.items()),
+            name,
+        ]
+        done = _output(argv)
+        if done.returncode:
+            raise EngineUnavailable("a volume could not be made", where=name, why=done.stderr.strip())
+
+    def volume_exists(self, name: str) -> bool:
+        """Tell whether there is a volume of that name."""
+        return _output(["docker", "volume", "inspect", name]).returncode == 0
+
+    def output_of(self, image: str, command: Sequence[str]) -> str:
+        """Give what a command prints in a throw-away container of an image; raises EngineUnavailable."""
+        argv = ["docker", "run", "--rm", "--network=none", "--cap-drop=ALL", image, *command]
+        done = _output(argv)
+        if done.returncode:
+            raise EngineUnavailable("a container could not be run", where=image, why=done.stderr.strip())
+        return done.stdout
 
 
 def check_versions(facts: EngineFacts) -> None:

@@ -64,6 +64,9 @@ class ContainerSpec:
     privileged: bool = False
     user: str | None = None
     """uid:gid; the image's own when None."""
+    hostname: str | None = None
+    cpuset: str | None = None
+    """Cores it may use, as ``0`` or ``0-3``: unlike ``cpus``, programs in it see no others."""
     ulimits: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -76,6 +79,8 @@ def run_argv(spec: ContainerSpec) -> list[str]:
     else:
         argv += ["--cap-drop=ALL", *(f"--cap-add={name}" for name in spec.capabilities)]
         argv.append("--security-opt=no-new-privileges")
+    if spec.hostname is not None:
+        argv.append(f"--hostname={spec.hostname}")
     if spec.user is not None:
         argv.append(f"--user={spec.user}")
     argv += _limits(spec)
@@ -95,6 +100,8 @@ def _limits(spec: ContainerSpec) -> list[str]:
     argv = []
     if spec.cpus is not None:
         argv.append(f"--cpus={spec.cpus:g}")
+    if spec.cpuset is not None:
+        argv.append(f"--cpuset-cpus={spec.cpuset}")
     if spec.memory_mb is not None:
         # swap = memory: without it the container may take as much again in swap
         argv += [f"--memory={spec.memory_mb}m", f"--memory-swap={spec.memory_mb}m"]

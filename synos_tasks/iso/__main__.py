@@ -1,28 +1,37 @@
-"""`python -m synos_tasks.iso`: takes a plan on standard input, builds, tells events on standard output."""
+"""`python -m synos_tasks.iso`: takes a request on standard input, works, tells events on standard output."""
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import json
 import os
 import sys
 import traceback
 from pathlib import Path
+from typing import Any
 
 from synos_tasks.errors import StageFailed, SynosError
-from synos_tasks.iso import guard, lease, plan
+from synos_tasks.iso import compare, guard, lease, plan, resolve
 from synos_tasks.iso.diagnose import disk_full
 from synos_tasks.iso.events import Events
+from synos_tasks.iso.profile import Profile
 from synos_tasks.iso.run import Runner
+from synos_tasks.iso.store import Store
 from synos_tasks.iso.tools import Workshop
 
 WORK = Path("/work")
 OUTPUT = Path("/output")
+CACHE = Path("/cache")
 DOCKER_BUILD = Path("/project/docker/build")
 
 
+VARIED = Path("/varied")
+"""Another folder to work in, where a request asks for one."""
+
+
 def main() -> int:
-    """Run one build; returns the exit code."""
+    """Do one request; returns the exit code."""
     try:
         guard.refuse_outside_container()
     except SynosError as error:
@@ -32,37 +41,90 @@ def main() -> int:
     request = lease.read_request()
     if not request:
         return 130
-    wanted = plan.from_json(json.loads(request))
     events = Events(WORK / "build.log", os.dup(sys.stdout.fileno()))
     # pid 1 is the container's init: when this process ends, the kernel ends all the rest
     lease.watch(lambda: os._exit(130))
-    shop = Workshop(plan=wanted, work=WORK, docker_build=DOCKER_BUILD, output=OUTPUT, events=events)
-    failure = _build(shop)
+    asked = json.loads(request)
+    os.umask(asked.get("umask", 0o022))
+    failure = _work(asked, events)
     if failure is None:
         return 0
     events.send("error", **failure.to_json())
     return failure.exit_code
 
 
-def _build(shop: Workshop) -> SynosError | None:
-    """Build; every failure comes back as an error of ours, its traceback in the log."""
+def _work(request: dict[str, Any], events: Events) -> SynosError | None:
+    """Do what is asked; every failure comes back as an error of ours, its traceback in the log."""
     try:
-        Runner(shop).run()
+        ASKED[request["do"]](request, events)
     except SynosError as error:
         return error
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             return disk_full(str(error.filename or WORK), why=str(error))
-        shop.events.send("log", stage="engine", line=traceback.format_exc())
+        events.send("log", stage="engine", line=traceback.format_exc())
         return StageFailed("the engine met an error of the system", where=str(error.filename), why=str(error))
     except Exception as error:  # noqa: BLE001  (a bug: it must still arrive as an event)
-        shop.events.send("log", stage="engine", line=traceback.format_exc())
+        events.send("log", stage="engine", line=traceback.format_exc())
         return StageFailed(
             "a bug in the ISO engine",
             why=f"{type(error).__name__}: {error}",
             hint="the log has the traceback",
         )
     return None
+
+
+def _build(request: dict[str, Any], events: Events) -> None:
+    """Build an ISO."""
+    wanted = plan.from_json(request["plan"])
+    shop = _workshop(request, events, wanted.profile, wanted.lock.epoch)
+    Runner(shop, wanted, _store(events), offline=request["offline"]).run()
+
+
+def _resolve(request: dict[str, Any], events: Events) -> None:
+    """Send a profile's lock."""
+    profile = plan.profile_from_json(request["profile"])
+    previous = plan.lock_from_json(request["previous"]) if request["previous"] else None
+    shop = _workshop(request, events, profile, 0)
+    store = _store(events)
+    with store.alone(f"lists-{profile.suite}"):  # apt locks its lists, and does not wait
+        found = resolve.resolve(shop, profile, store.folder / "lists", previous)
+    events.send("lock", lock=dataclasses.asdict(found))
+
+
+def _inspect(request: dict[str, Any], events: Events) -> None:
+    """Tell which of some keys the store has."""
+    store = _store(events)
+    found = {key: entry for key in request["keys"] if (entry := store.peek(key))}
+    events.send("entries", entries={key: {"bytes": e.bytes, **e.facts} for key, e in found.items()})
+
+
+def _compare(request: dict[str, Any], events: Events) -> None:
+    """Tell how two ISOs differ."""
+    shop = _workshop(request, events, Profile(name="none"), 0)
+    events.send("compared", result=compare.compare(shop, Path(request["one"]), Path(request["two"])))
+
+
+ASKED = {"build": _build, "resolve": _resolve, "inspect": _inspect, "compare": _compare}
+
+
+def _store(events: Events) -> Store:
+    return Store(CACHE, lambda text: events.send("warning", text=text))
+
+
+def _workshop(request: dict[str, Any], events: Events, profile: Profile, epoch: int) -> Workshop:
+    owner = request.get("owner", (0, 0))
+    os.umask(0o022)  # files' modes must not depend on what the process was started with
+    return Workshop(
+        profile=profile,
+        epoch=epoch,
+        clock=request.get("clock", 0),
+        work=VARIED if request.get("elsewhere") else WORK,
+        docker_build=DOCKER_BUILD,
+        output=OUTPUT,
+        owner=(owner[0], owner[1]),
+        events=events,
+    )
 
 
 if __name__ == "__main__":

@@ -6,17 +6,19 @@ container (a hook can leave its chroot) must never be able to touch an earlier I
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from synos_tasks.iso.stages import customise
+from synos_tasks.iso.store import sha256
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
+    from synos_tasks.iso.plan import Plan
+    from synos_tasks.iso.store import Entry
     from synos_tasks.iso.tools import Workshop
 
 ISO = "image.iso"
@@ -24,46 +26,63 @@ MANIFEST = "manifest.json"
 LOG = "build.log"
 
 
-def deliver(shop: Workshop, ident: str, stages: list[dict[str, Any]]) -> str:
+def deliver(
+    shop: Workshop, done: Plan, layers: list[Entry], live: Mapping[str, Path], stages: list[dict[str, Any]]
+) -> str:
     """Lay manifest and log beside the ISO in the output folder; returns the ISO's SHA-256, hex."""
     iso = shop.output / ISO
     digest = sha256(iso)
     shop.events.finish_log()
-    text = json.dumps(manifest(shop, ident, iso, digest, stages), indent=2, sort_keys=True)
-    (shop.output / MANIFEST).write_text(f"{text}\n")
+    sizes = {"iso": iso.stat().st_size, **{name: path.stat().st_size for name, path in live.items()}}
+    fields = manifest(done, digest, sizes, _installed(layers), stages)
+    (shop.output / MANIFEST).write_text(f"{json.dumps(fields, indent=1, sort_keys=True)}\n")
     shutil.copyfile(shop.events.log_path, shop.output / LOG)
     for name in (ISO, MANIFEST, LOG):
-        _settle(shop.output / name, shop.plan.owner)
+        _settle(shop.output / name, shop.owner)
     return digest
 
 
 def manifest(
-    shop: Workshop, ident: str, iso: Path, digest: str, stages: list[dict[str, Any]]
+    done: Plan,
+    digest: str,
+    sizes: Mapping[str, int],
+    installed: Mapping[str, int],
+    stages: list[dict[str, Any]],
 ) -> dict[str, Any]:
-    """Describe what the ISO is made of."""
-    profile = shop.plan.profile
+    """Describe what the ISO is made of. Sizes in bytes; ``installed`` is a package's size when unpacked."""
+    profile = done.profile
     packages = [
-        {"name": name, "version": version, "architecture": architecture}
-        for name, version, architecture in customise.installed(shop.root)
+        {
+            "name": package.name,
+            "version": package.version,
+            "architecture": package.architecture,
+            "sha256": package.sha256,
+            "layer": package.layer,
+            "bytes": package.size,
+            "installed_bytes": installed.get(package.name, 0),
+        }
+        for package in done.lock.packages
     ]
-    sizes = {path.name: path.stat().st_size for path in sorted((shop.tree / "live").iterdir())}
     return {
         "schema": "synos.manifest/1",
         "profile": profile.name,
         "suite": profile.suite,
         "architecture": profile.architecture,
-        "build_id": ident,
+        "release": done.release,
+        "build_id": done.build_id,
+        "key": done.key,
         "sha256": digest,
-        "bytes": {"iso": iso.stat().st_size, **sizes},
-        "stages": [{"name": stage["name"], "key": stage["key"]} for stage in stages],
+        "bytes": dict(sizes),
+        "stages": stages,
         "packages": packages,
     }
 
 
-def sha256(path: Path) -> str:
-    """SHA-256 of a file, hex."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def _installed(layers: list[Entry]) -> dict[str, int]:
+    found: dict[str, int] = {}
+    for entry in layers:
+        found |= entry.facts.get("installed", {})
+    return found
 
 
 def _settle(path: Path, owner: tuple[int, int]) -> None:

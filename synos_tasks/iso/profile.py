@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +15,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MAXIMUM_ANCESTORS = 8
+# What the initramfs is made of, and what changes least: below all that a person adds and removes.
+BASE = re.compile(r"linux-image-.*|initramfs-tools.*|live-(boot|config)(-.*)?|systemd-sysv|user-setup")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +42,9 @@ class Profile:
     security_mirror: str = "http://deb.debian.org/debian-security"
     suites: tuple[str, ...] = ("release", "updates", "security")
     components: tuple[str, ...] = ("main",)
-    packages: tuple[str, ...] = ()
+    layers: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """Packages by the layer that adds them, lowest first: ``base`` with all that boots, then one for each
+    profile of the ancestry. So a profile that adds a package leaves its ancestors' layers as they are."""
     users: tuple[User, ...] = (User(),)
     hostname: str = "synos"
     locale: str = "C.UTF-8"
@@ -52,8 +58,19 @@ class Profile:
     compression: str = "zstd"
     compression_level: int = 3
     boot: tuple[str, ...] = ("bios", "uefi", "secure-boot")
+    ancestors: tuple[str, ...] = ()
+    """Profiles it inherits from, nearest first: whose locks it starts from, not for keys."""
     origins: Mapping[str, str] = field(default_factory=dict)
     """Where each package, hook and overlay is named (``file:line:column``): for errors, not for keys."""
+
+    @property
+    def packages(self) -> tuple[str, ...]:
+        """All packages asked for, sorted."""
+        return tuple(sorted(name for _, names in self.layers for name in names))
+
+    def address(self, archive: str) -> str:
+        """Give the mirror of an archive, ``main`` or ``security``."""
+        return self.security_mirror if archive == "security" else self.mirror
 
     def sources(self) -> list[str]:
         """Give the one-line APT sources."""
@@ -78,15 +95,21 @@ def load(folder: Path, name: str) -> Profile:
     chain = _chain(folder, name)
     merged: dict[str, Any] = {}
     origins: dict[str, str] = {}
-    for source, data in reversed(chain):
+    packages: list[tuple[str, list[str]]] = []
+    for ancestor, source, data in reversed(chain):
+        packages.append((ancestor, data.pop("packages", [])))
         _merge(merged, data)
         _note_origins(origins, source)
-    return _profile(name, merged, origins, chain[0][0])
+    _refuse_password_of_live_user(merged, chain)
+    ancestors = tuple(ancestor for ancestor, _, _ in chain[1:])
+    return dataclasses.replace(
+        _profile(name, merged, _layers(packages), origins, chain[0][1]), ancestors=ancestors
+    )
 
 
-def _chain(folder: Path, name: str) -> list[tuple[yaml_source.Value, dict[str, Any]]]:
+def _chain(folder: Path, name: str) -> list[tuple[str, yaml_source.Value, dict[str, Any]]]:
     """Give the profile and its ancestors, nearest first."""
-    chain: list[tuple[yaml_source.Value, dict[str, Any]]] = []
+    chain: list[tuple[str, yaml_source.Value, dict[str, Any]]] = []
     seen: list[str] = []
     where = ""
     while name or not seen:
@@ -101,11 +124,30 @@ def _chain(folder: Path, name: str) -> list[tuple[yaml_source.Value, dict[str, A
             )
         source = yaml_source.load(path)
         data = schema.check(source, schema.PROFILE, "")
-        chain.append((source, data))
+        chain.append((name, source, data))
         parent = source.data.get("inherits") if isinstance(source.data, dict) else None
         where = parent[1].where if parent else ""
         name = data.get("inherits", "")
     return chain
+
+
+def _refuse_password_of_live_user(
+    merged: dict[str, Any], chain: list[tuple[str, yaml_source.Value, dict[str, Any]]]
+) -> None:
+    """Raise ProfileError where a password is set that nobody would ever have: live-config sets `live`."""
+    if not merged.get("users") or not merged["users"][0].get("password_hash"):
+        return
+    place = next(
+        source.data["users"][0]
+        for _, source, _ in chain
+        if isinstance(source.data, dict) and "users" in source.data
+    )
+    raise ProfileError(
+        f"the first user, {merged['users'][0]['name']}, cannot have a password_hash",
+        where=place,
+        why="it is the live user, whom live-config makes at boot with the password `live`",
+        hint="put another user first, or take the hash out",
+    )
 
 
 def _refuse_endless(seen: list[str], name: str, where: str) -> None:
@@ -122,7 +164,7 @@ def _refuse_endless(seen: list[str], name: str, where: str) -> None:
 def _merge(merged: dict[str, Any], data: dict[str, Any]) -> None:
     """Lay a profile over what it inherits: lists that add up add up, mappings merge, the rest replaces."""
     for key, value in data.items():
-        if key in {"packages", "hooks", "kernel_arguments"}:
+        if key in {"hooks", "kernel_arguments"}:
             merged[key] = [*merged.get(key, []), *value]
         elif key == "overlay":
             merged.setdefault("overlays", []).append(value)
@@ -143,7 +185,11 @@ def _note_origins(origins: dict[str, str], source: yaml_source.Value) -> None:
 
 
 def _profile(
-    name: str, merged: dict[str, Any], origins: dict[str, str], source: yaml_source.Value
+    name: str,
+    merged: dict[str, Any],
+    layers: tuple[tuple[str, tuple[str, ...]], ...],
+    origins: dict[str, str],
+    source: yaml_source.Value,
 ) -> Profile:
     mirrors, keyboard = merged.get("mirrors", {}), merged.get("keyboard", {})
     compression = merged.get("compression", {})
@@ -170,7 +216,7 @@ def _profile(
     }
     return Profile(
         name=name,
-        packages=_effective_packages(merged.get("packages", [])),
+        layers=layers,
         keyboard=(keyboard.get("layout", "us"), keyboard.get("variant", ""), keyboard.get("model", "pc105")),
         compression=compression.get("algorithm", "zstd"),
         compression_level=compression.get("level", 3),
@@ -181,12 +227,15 @@ def _profile(
     )
 
 
-def _effective_packages(listed: list[str]) -> tuple[str, ...]:
-    """Apply -name from left to right, drop doubles, sort."""
-    wanted: set[str] = set()
-    for entry in listed:
-        if entry.startswith("-"):
-            wanted.discard(entry[1:])
-        else:
-            wanted.add(entry)
-    return tuple(sorted(wanted))
+def _layers(chain: list[tuple[str, list[str]]]) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    """Sort packages into layers. ``chain`` is (profile, its list), the oldest ancestor first; -name removes."""
+    owner: dict[str, str] = {}
+    for profile, listed in chain:
+        for entry in listed:
+            if entry.startswith("-"):
+                owner.pop(entry[1:], None)
+            else:
+                owner.setdefault(entry, "base" if BASE.fullmatch(entry) else f"packages-{profile}")
+    layers = ["base", *(f"packages-{profile}" for profile, _ in chain)]
+    members = {layer: tuple(sorted(name for name in owner if owner[name] == layer)) for layer in layers}
+    return tuple((layer, names) for layer, names in members.items() if names or layer == "base")

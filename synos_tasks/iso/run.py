@@ -1,82 +1,230 @@
-"""Executes a plan: stages in order, the initramfs beside the squashfs."""
+"""Executes a plan: what the store has is used, the rest is made; compression and the initramfs beside the stages."""
 
 from __future__ import annotations
 
 import time
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from concurrent.futures import Future
+from contextlib import ExitStack, contextmanager
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.iso import deliver
-from synos_tasks.iso.stages import bootfiles, customise, image, initramfs, rootfs, squashfs
+from synos_tasks.iso.beside import Beside, Tainted
+from synos_tasks.iso.layers import Layer, Layers
+from synos_tasks.iso.plan import release_compression
+from synos_tasks.iso.pool import Pool
+from synos_tasks.iso.scratch import remove
+from synos_tasks.iso.stages import bootfiles, initramfs, iso, squashfs
+from synos_tasks.iso.tree import SQUASHFS, Tree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
+    from synos_tasks.iso.plan import Plan, Stage
+    from synos_tasks.iso.store import Entry, Store
     from synos_tasks.iso.tools import Workshop
+
+INITRD, KERNEL = "initrd.img", "vmlinuz"
 
 
 class Runner:
     """One execution of a plan."""
 
-    def __init__(self, shop: Workshop) -> None:
+    def __init__(self, shop: Workshop, wanted: Plan, store: Store, *, offline: bool = False) -> None:
         """Nothing is done before run()."""
-        self.shop = shop
-        self.done: list[dict[str, Any]] = []
+        self.shop, self.plan, self.store = shop, wanted, store
+        self.tree = Tree(shop)
+        self.pool = Pool(store, shop, offline=offline)
+        self.told: dict[str, dict[str, Any]] = {}
+        self._lock = Lock()
+        self._began = time.monotonic()
 
     def run(self) -> None:
         """Build the ISO and deliver it into the output folder; raises a SynosError."""
-        shop = self.shop
-        with self.stage("rootfs", shop.root):
-            rootfs.make(shop)
-        epoch = customise.epoch(shop.root)
-        ident = customise.build_id(shop)
-        with self.stage("customise"):
-            customise.make(shop)
-        live = shop.tree / "live"
-        with ThreadPoolExecutor(2) as pool:
-            beside = pool.submit(self._initramfs)
-            with self.stage("squashfs", live / "filesystem.squashfs"):
-                squashfs.make(shop, epoch)
-            beside.result()
-        with self.stage("bootfiles", shop.work / "efi.img"):
-            bootfiles.make(shop, ident, epoch)
-        iso = shop.output / deliver.ISO
-        with self.stage("iso", iso):
-            image.make(shop, iso, epoch)
-        digest = deliver.deliver(shop, ident, self.done)
-        shop.events.send("delivered", build_id=ident, sha256=digest)
+        try:
+            layers, boot = self._root(overlapping=True)
+        except Tainted:
+            self.shop.events.send(
+                "warning", text="a stage wrote into files of the layer below it: once more, in turn"
+            )
+            layers, boot = self._root(overlapping=False)
+        live = {INITRD: boot.file(INITRD), KERNEL: boot.file(KERNEL), **self._file_systems(layers)}
+        tree, target = self.shop.work / "iso", self.shop.output / deliver.ISO
+        with self._timed("bootfiles"):
+            bootfiles.make(self.shop, self.plan.build_id, tree)
+            if not self.plan.release:
+                _list_layers(tree, live)
+        with self._timed("iso") as facts:
+            iso.make(self.shop, tree, live, target)
+            facts["bytes"] = target.stat().st_size
+        stages = [self.told[stage.name] for stage in self.plan.stages]
+        sha256 = deliver.deliver(self.shop, self.plan, layers, live, stages)
+        self.shop.events.send("delivered", build_id=self.plan.build_id, sha256=sha256)
 
-    def _initramfs(self) -> None:
-        with self.stage("initramfs", self.shop.tree / "live/initrd.img"):
-            initramfs.make(self.shop)
+    def _root(self, *, overlapping: bool) -> tuple[list[Entry], Entry]:
+        """Have all layers and the initramfs; raises Tainted when overlapping went wrong."""
+        with Beside(self.shop.stop) as beside:
+            maker = Layers(self.shop, self.plan, self.pool, self.tree, beside)
+            layers: list[Layer] = []
+            early: Future[Entry] | None = None
+            for stage in self.plan.layers:
+                layers.append(self._layer(maker, beside, stage, layers))
+                early = early or self._begin_initramfs(maker, beside, layers)
+                if not overlapping:
+                    beside.wait_for([layers[-1].entry, early])
+            assert early is not None  # noqa: S101  (every plan has a base)
+            entries = beside.wait_for([layer.entry for layer in layers])
+            return entries, self._initramfs(maker, early, layers, entries)
+
+    def _layer(self, maker: Layers, beside: Beside, stage: Stage, below: list[Layer]) -> Layer:
+        """Take a layer from the store, or begin to compress it once its stage has worked."""
+        began = time.monotonic()
+        with ExitStack() as held:
+            entry = self._found(stage.name, stage.key, began, held)
+            if entry:
+                return Layer(stage.key, _done(entry))
+            picked = maker.pick(stage, below)
+            making = held.pop_all()
+
+        def work(wait_for_verdict: Callable[[], None]) -> Entry:
+            with making:
+                making.callback(remove, picked.folder)
+                folder = making.enter_context(self.store.slot())
+                with self.store.tools_write_here():
+                    maker.squeeze(stage, picked, folder)
+                ended = time.monotonic()
+                wait_for_verdict()
+                return self._commit(stage.name, stage.key, began, ended, folder, picked.facts)
+
+        layer = beside.compress(work)
+        layer.add_done_callback(lambda future: making.close() if future.cancelled() else None)
+        return Layer(stage.key, layer)
+
+    def _begin_initramfs(self, maker: Layers, beside: Beside, layers: list[Layer]) -> Future[Entry]:
+        """Start to make the initramfs of the base layer, in a copy that later layers do not change."""
+        key, began = self.plan.stage("initramfs").key, time.monotonic()
+        if entry := self.store.find(key):
+            return _done(self._hit("initramfs", began, entry))
+        copy = self._copy_for_initramfs(maker, layers)
+        return beside.compress(lambda wait_for_verdict: self._make_initramfs(key, copy, wait_for_verdict))
+
+    def _initramfs(
+        self, maker: Layers, early: Future[Entry], layers: list[Layer], entries: list[Entry]
+    ) -> Entry:
+        """Give the initramfs; another when a layer above the base brought what belongs into it."""
+        touching = [index for index, entry in enumerate(entries) if index and entry.facts["initramfs"]]
+        if not touching:
+            return early.result()
+        part = layers[: touching[-1] + 1]
+        key, began = self.plan.initramfs_key(part[-1].key), time.monotonic()
+        if entry := self.store.find(key):
+            return self._hit("initramfs", began, entry)
+        return self._make_initramfs(key, self._copy_for_initramfs(maker, part), lambda: None)
+
+    def _copy_for_initramfs(self, maker: Layers, layers: list[Layer]) -> Path:
+        copy = self.shop.work / "initramfs"
+        remove(copy)
+        maker.bring_tree_to(layers)
+        initramfs.prepare(self.shop.root, copy)
+        return copy
+
+    def _make_initramfs(self, key: str, copy: Path, wait_for_verdict: Callable[[], None]) -> Entry:
+        def make(folder: Path) -> dict[str, Any]:
+            initramfs.make(self.shop, copy, folder)
+            return {}
+
+        try:
+            return self._stored("initramfs", key, make, wait_for_verdict)
+        finally:
+            remove(copy)
+
+    def _file_systems(self, layers: list[Entry]) -> dict[str, Path]:
+        """Give the squashfs files of the ISO by name, lowest first."""
+        if not self.plan.release:
+            names = [f"{index:02}-{stage.name}.squashfs" for index, stage in enumerate(self.plan.layers)]
+            return {name: entry.file(SQUASHFS) for name, entry in zip(names, layers, strict=True)}
+        stage, name = self.plan.stage("squashfs"), "filesystem.squashfs"
+
+        def make(folder: Path) -> dict[str, Any]:
+            self.tree.clear()  # what was unpacked, not what was worked in: the bytes must not tell which
+            self.tree.bring_to(layers)
+            self.tree.settle()
+            compression = release_compression(self.plan.profile)
+            with self.store.tools_write_here():
+                squashfs.make(self.shop, stage.name, self.shop.root, folder / name, compression)
+            return {}
+
+        return {name: self._stored(stage.name, stage.key, make).file(name)}
+
+    def _stored(
+        self,
+        name: str,
+        key: str,
+        make: Callable[[Path], dict[str, Any]],
+        wait_for_verdict: Callable[[], None] = lambda: None,
+    ) -> Entry:
+        """Take an entry from the store, or make it: in a slot of the store, by ``make``, which returns its facts."""
+        began = time.monotonic()
+        with ExitStack() as held:
+            entry = self._found(name, key, began, held)
+            if entry:
+                return entry
+            folder = held.enter_context(self.store.slot())
+            facts, ended = make(folder), time.monotonic()
+            wait_for_verdict()
+            return self._commit(name, key, began, ended, folder, facts)
+
+    def _found(self, name: str, key: str, began: float, held: ExitStack) -> Entry | None:
+        """Give a stored entry; or nothing, with the key's lock in ``held``: then it is ours to make."""
+        entry = self.store.find(key)
+        if entry is None:
+            self.shop.events.send("start", stage=name)
+            held.enter_context(self.store.alone(key))
+            entry = self.store.find(key)  # another build may have made it while this one waited
+        return self._hit(name, began, entry) if entry else None
+
+    def _commit(
+        self, name: str, key: str, began: float, ended: float, folder: Path, facts: dict[str, Any]
+    ) -> Entry:
+        entry = self.store.commit(key, folder, facts)
+        self._tell(name, key, began, ended, entry.bytes, hit=False)
+        return entry
+
+    def _hit(self, name: str, began: float, entry: Entry) -> Entry:
+        self._tell(name, entry.key, began, time.monotonic(), entry.bytes, hit=True)
+        return entry
 
     @contextmanager
-    def stage(self, name: str, product: Path | None = None) -> Iterator[None]:
-        """Tell that a stage starts and ends, how long it took, and the bytes of its product."""
-        events = self.shop.events
-        key = next(stage.key for stage in self.shop.plan.stages if stage.name == name)
-        events.send("start", stage=name)
-        began = time.monotonic()
-        yield
+    def _timed(self, name: str) -> Iterator[dict[str, int]]:
+        """Run a stage whose product is not stored: it takes less time than to find it."""
+        self.shop.events.send("start", stage=name)
+        began, facts = time.monotonic(), {"bytes": 0}
+        yield facts
+        self._tell(name, self.plan.stage(name).key, began, time.monotonic(), facts["bytes"], hit=False)
+
+    def _tell(self, name: str, key: str, began: float, ended: float, size: int, *, hit: bool) -> None:
         fields = {
             "name": name,
             "key": key,
-            "hit": False,
-            "seconds": round(time.monotonic() - began, 3),
-            "bytes": _size(product),
+            "hit": hit,
+            "seconds": round(ended - began, 3),
+            "bytes": size,
+            "began": round(began - self._began, 3),
         }
-        self.done.append(fields)
-        events.send("done", stage=name, **fields)
+        with self._lock:
+            self.told[name] = fields
+        self.shop.events.send("done", stage=name, **fields)
 
 
-def _size(product: Path | None) -> int:
-    """Bytes of a file, or of all files below a folder; 0 for a stage without a product."""
-    if product is None:
-        return 0
-    if product.is_file():
-        return product.stat().st_size
-    return sum(
-        path.lstat().st_size for path in product.rglob("*") if path.is_file() and not path.is_symlink()
-    )
+def _done(entry: Entry) -> Future[Entry]:
+    future: Future[Entry] = Future()
+    future.set_result(entry)
+    return future
+
+
+def _list_layers(tree: Path, live: Iterable[str]) -> None:
+    """Tell live-boot which files to stack, the lowest first."""
+    (tree / "live").mkdir()
+    names = "".join(f"{name}\n" for name in live if name.endswith(".squashfs"))
+    (tree / "live/filesystem.module").write_text(names)

@@ -193,7 +193,9 @@ def _check_object(value: Value, kind: Kind, name: str) -> dict[str, Any]:
         checked[key] = check(item, kind.fields[key], f"{name}.{key}".lstrip("."))
     for key in kind.required:
         if key not in checked:
-            raise ProfileError(f"{name} has no {key!r}", where=value.where, hint=f"add `{key}: …`")
+            raise ProfileError(
+                f"{name or 'the file'} has no {key!r}", where=value.where, hint=f"add `{key}: …`"
+            )
     return checked
 
 

@@ -4,22 +4,29 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
+import signal
 import subprocess
 from collections import deque
-from dataclasses import dataclass
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synos_tasks.iso.diagnose import diagnose
+from synos_tasks.iso.scratch import remove
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
     from typing import IO
 
     from synos_tasks.iso.events import Events
-    from synos_tasks.iso.plan import Plan
+    from synos_tasks.iso.profile import Profile
 
 _FRACTION = re.compile(r"(\d+)/(\d+)\s+(\d+)%|UPDATE :\s+([\d.]+)% done")
+LAST_LINES = 20000
+FAKETIME = Path("/opt/faketime.so.1")
+"""libfaketime in the builder image."""
 BASE_ENVIRONMENT = {
     "PATH": "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
     "HOME": "/root",
@@ -34,24 +41,30 @@ BASE_ENVIRONMENT = {
 
 @dataclass(frozen=True, kw_only=True)
 class Workshop:
-    """What stages share: the plan, the folders inside the container, and where events go."""
+    """What stages share: the profile, the folders inside the container, and where events go.
 
-    plan: Plan
+    Every tool gets SOURCE_DATE_EPOCH, see reproducible-builds.org.
+    """
+
+    profile: Profile
+    epoch: int
+    """All dates end here, seconds since 1970."""
     work: Path
     docker_build: Path
     """docker/build of the project, read-only."""
     output: Path
+    owner: tuple[int, int]
+    """User and group id that results belong to on the host."""
     events: Events
+    clock: int = 0
+    """Seconds that tools see the clock ahead; see fake_clock()."""
+    running: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    """The tools at work."""
 
     @property
     def root(self) -> Path:
         """The root file system under construction."""
         return self.work / "root"
-
-    @property
-    def tree(self) -> Path:
-        """What becomes the ISO's file tree."""
-        return self.work / "iso"
 
     def run(
         self,
@@ -61,18 +74,23 @@ class Workshop:
         environment: Mapping[str, str] | None = None,
         stdin: str | None = None,
         on_failure: Callable[[int, Sequence[str]], Exception] | None = None,
-    ) -> None:
-        """Run a tool. Raises the error that its last lines explain, or what ``on_failure`` makes of them."""
-        self.events.log(stage, "$ " + " ".join(argv))
-        last: deque[str] = deque(maxlen=200)
+    ) -> list[str]:
+        """Run a tool and give its output's last lines, at most LAST_LINES of them.
+
+        Raises the error that these lines explain, or what ``on_failure`` makes of them.
+        """
+        self.events.log(stage, "$ " + " ".join(argv)[:4000])
+        last: deque[str] = deque(maxlen=LAST_LINES)
         with subprocess.Popen(
             list(argv),
             stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env={**BASE_ENVIRONMENT, **(environment or {})},
+            env={**BASE_ENVIRONMENT, **self._dates(), **(environment or {})},
             umask=0o022,
+            start_new_session=True,  # so that stop() reaches what it starts itself
         ) as process:
+            self.running.append(process)
             if stdin is not None and process.stdin is not None:
                 process.stdin.write(stdin.encode())
                 process.stdin.close()
@@ -80,20 +98,43 @@ class Workshop:
                 if not self._progress(stage, line):
                     last.append(line)
                     self.events.log(stage, line)
+        self.running.remove(process)
+        lines = list(last)
         if process.returncode:
-            lines = list(last)
             if on_failure:
                 raise on_failure(process.returncode, lines)
-            raise diagnose(stage, argv, process.returncode, lines, self.plan.profile.origins)
+            raise diagnose(stage, argv, process.returncode, lines, self.profile.origins)
+        return lines
 
-    def chroot(self, stage: str, *argv: str, environment: Mapping[str, str] | None = None) -> None:
-        """Run a command in the root file system."""
-        self.run(stage, ["chroot", str(self.root), *argv], environment=environment)
+    def stop(self) -> None:
+        """End all tools at work: whoever waits for one gets an error."""
+        for process in list(self.running):
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
-    def capture(self, *argv: str) -> str:
-        """Give the output of a short command."""
-        env = {**os.environ, **BASE_ENVIRONMENT}
-        return subprocess.run(argv, check=True, capture_output=True, text=True, env=env).stdout
+    def chroot(self, stage: str, root: Path, *argv: str) -> None:
+        """Run a command in a root file system."""
+        self.run(stage, ["chroot", str(root), *argv])
+
+    @contextmanager
+    def fake_clock(self, root: Path) -> Iterator[None]:
+        """Let programs in ``root`` see the wrong time too, when that is asked for: to verify that it leaves no trace."""
+        inside = root / FAKETIME.relative_to("/")
+        shared = root / "dev/shm"
+        if self.clock:
+            inside.parent.mkdir(exist_ok=True)
+            shutil.copyfile(FAKETIME, inside)
+            shared.mkdir(exist_ok=True)
+        yield
+        inside.unlink(missing_ok=True)
+        remove(shared)
+
+    def _dates(self) -> dict[str, str]:
+        dates = {"SOURCE_DATE_EPOCH": str(self.epoch)}
+        if self.clock:
+            dates |= {"LD_PRELOAD": str(FAKETIME), "FAKETIME": f"+{self.clock}", "NO_FAKE_STAT": "1",
+                      "FAKETIME_DONT_FAKE_MONOTONIC": "1"}  # fmt: skip
+        return dates
 
     def _progress(self, stage: str, line: str) -> bool:
         found = _FRACTION.search(line)

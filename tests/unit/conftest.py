@@ -40,7 +40,8 @@ def no_processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 
 @pytest.fixture
 def keep_signals() -> Iterator[None]:
-    """Put SIGTERM back: running a verb takes it over."""
-    before = signal.getsignal(signal.SIGTERM)
+    """Put SIGTERM and SIGINT back: running a verb takes them over."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
     yield
-    signal.signal(signal.SIGTERM, before)
+    for number, handler in before.items():
+        signal.signal(number, handler)

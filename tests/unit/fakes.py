@@ -1,16 +1,24 @@
-"""An engine that needs no Docker."""
+"""An engine that needs no Docker, and a workshop that needs no container."""
 
 from __future__ import annotations
 
+import os
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
 from synos_tasks.engine.gateway import ContainerFacts, Engine, EngineFacts
 from synos_tasks.errors import EngineUnavailable
+from synos_tasks.iso.events import Events
+from synos_tasks.iso.profile import Profile
+from synos_tasks.iso.tools import Workshop
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    import pytest
 
     from synos_tasks.engine.spec import ContainerSpec
 
@@ -32,6 +40,8 @@ class FakeEngine:
     listed: list[ContainerFacts] = field(default_factory=list)
     removed: list[str] = field(default_factory=list)
     volumes: dict[str, dict[str, str]] = field(default_factory=dict)
+    printed: dict[tuple[str, ...], str] = field(default_factory=dict)
+    """What a command prints in a throw-away container."""
 
     def facts(self) -> EngineFacts:
         if self.known is None:
@@ -66,9 +76,64 @@ class FakeEngine:
         self.removed.append(ident)
 
     def ensure_volume(self, name: str, labels: Mapping[str, str]) -> None:
-        self.volumes[name] = dict(labels)
+        self.volumes.setdefault(name, dict(labels))
+
+    def volume_exists(self, name: str) -> bool:
+        return name in self.volumes
+
+    def output_of(self, image: str, command: Sequence[str]) -> str:
+        if self.known is None:
+            raise EngineUnavailable("a container could not be run", where=image)
+        return self.printed.get(tuple(command), "")
 
 
 def as_engine(fake: FakeEngine) -> Engine:
     """Let mypy check that the fake still fits the Protocol."""
     return fake
+
+
+EPOCH = 1_700_000_000
+
+
+@contextmanager
+def workshop(folder: Path, profile: Profile | None = None) -> Iterator[Workshop]:
+    """Give a workshop whose work, output and docker/build are folders in ``folder``; nobody hears its events."""
+    for name in ("work", "output", "docker_build"):
+        (folder / name).mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(os.devnull, os.O_WRONLY)
+    events = Events(folder / "work/build.log", descriptor)
+    try:
+        yield Workshop(
+            profile=profile or Profile(name="x"),
+            epoch=EPOCH,
+            work=folder / "work",
+            docker_build=folder / "docker_build",
+            output=folder / "output",
+            owner=(os.getuid(), os.getgid()),
+            events=events,
+        )
+    finally:
+        events._log.close()
+        os.close(descriptor)
+
+
+def fake_tools(
+    monkeypatch: pytest.MonkeyPatch, act: Callable[[list[str]], list[str] | None] = lambda _: None
+) -> list[list[str]]:
+    """Let ``act`` stand for every tool that a workshop runs; gives what was run."""
+    ran: list[list[str]] = []
+
+    def run(_shop: Workshop, _stage: str, argv: Sequence[str], **_: object) -> list[str]:
+        ran.append(list(argv))
+        return act(list(argv)) or []
+
+    monkeypatch.setattr(Workshop, "run", run)
+    return ran
+
+
+def files(root: Path, *names: str) -> None:
+    """Write files of one byte, with the folders above them."""
+    for name in names:
+        path = root / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text("x")

@@ -1,3 +1,5 @@
+"""Every error has a code of its own, and the table of codes is current."""
+
 from __future__ import annotations
 
 import json
@@ -37,11 +39,17 @@ def test_every_class_is_in_the_table() -> None:
 @pytest.mark.parametrize(
     ("name", "code"),
     [
-        ("ProfileError", 10), ("HostUnfit", 20), ("EngineUnavailable", 21), ("OutsideContainer", 22),
-        ("StageFailed", 30), ("BootFailed", 40), ("DoctorFound", 41), ("TestsFailed", 42),
+        ("ProfileError", 10), ("ProfileNotFound", 11), ("SettingsError", 12), ("PackageNotFound", 13), ("IsoNotFound", 14),
+        ("LockError", 15), ("LockDrift", 16), ("PackageVanished", 17),
+        ("HostUnfit", 20), ("EngineUnavailable", 21), ("OutsideContainer", 22), ("EngineTooOld", 23),
+        ("OutputNotWritable", 24), ("CacheUnusable", 25),
+        ("StageFailed", 30), ("MirrorUnreachable", 31), ("BadSignature", 32), ("HookFailed", 33), ("DiskFull", 34),
+        ("ImageBuildFailed", 35), ("ContainerLost", 36),
+        ("BootFailed", 40), ("DoctorFound", 41), ("TestsFailed", 42), ("Irreproducible", 43),
     ],
 )  # fmt: skip
 def test_codes_that_scripts_rely_on_do_not_move(name: str, code: int) -> None:
+    assert errors.by_name(name).__name__ == name
     assert errors.by_name(name).exit_code == code
 
 

@@ -3,54 +3,55 @@
 from __future__ import annotations
 
 import dataclasses
-import json
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
+from synos_tasks.iso import code
 from synos_tasks.iso import plan as planning
-from synos_tasks.iso.plan import STAGES, Plan
+from synos_tasks.iso.lock import Lock, Package
 from synos_tasks.iso.profile import Profile, User
+from tests.unit.plans import (
+    ALL,
+    BASE,
+    FILES,
+    ID_ALONE,
+    LAYERS,
+    LOCK,
+    NOT_THE_MENU,
+    changed,
+    locked_with,
+    planned,
+    since,
+)
 
-BASE = Profile(name="x", packages=("sudo",), overlays=("overlays/x",), hooks=("hooks/x",))
-FILES = {"overlays/x": "1", "hooks/x": "2"}
-ALL = set(STAGES)
-NOT_ROOTFS = ALL - {"rootfs"}
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-
-def _plan(profile: Profile = BASE, *, files: dict[str, str] | None = None, tools: str = "t") -> Plan:
-    return planning.make(profile, files=files or FILES, tools=tools, owner=(0, 0))
-
-
-def _changed(one: Plan, two: Plan) -> set[str]:
-    """Names of the stages whose keys differ."""
-    return {a.name for a, b in zip(one.stages, two.stages, strict=True) if a.key != b.key}
-
-
+MORE = (*LAYERS[:2], ("packages-x", ("tmux", "vim")))
 CHANGES: dict[str, tuple[dict[str, Any], set[str]]] = {
     "suite": ({"suite": "trixie"}, ALL),
-    "architecture": ({"architecture": "arm64"}, ALL),
-    "bootstrapper": ({"bootstrapper": "debootstrap"}, ALL),
-    "mirror": ({"mirror": "http://a.example"}, ALL),
-    "security_mirror": ({"security_mirror": "http://a.example"}, ALL),
-    "suites": ({"suites": ("release",)}, ALL),
-    "components": ({"components": ("main", "contrib")}, ALL),
-    "packages": ({"packages": ("sudo", "vim")}, ALL),
-    "users": ({"users": (User(name="ann"),)}, NOT_ROOTFS),
-    "hostname": ({"hostname": "a"}, NOT_ROOTFS),
-    "locale": ({"locale": "en_US.UTF-8"}, NOT_ROOTFS),
-    "timezone": ({"timezone": "Europe/Berlin"}, NOT_ROOTFS),
-    "keyboard": ({"keyboard": ("de", "", "pc105")}, NOT_ROOTFS),
-    "name": ({"name": "y"}, NOT_ROOTFS),
+    "architecture": ({"architecture": "arm64"}, NOT_THE_MENU),
+    "bootstrapper": ({"bootstrapper": "debootstrap"}, NOT_THE_MENU),
+    "mirror": ({"mirror": "http://a.example"}, since("system")),
+    "security_mirror": ({"security_mirror": "http://a.example"}, since("system")),
+    "suites": ({"suites": ("release",)}, since("system")),
+    "components": ({"components": ("main", "contrib")}, since("system")),
+    "layers": ({"layers": MORE}, since("packages-x")),
+    "users": ({"users": (User(name="ann"),)}, since("system")),
+    "hostname": ({"hostname": "a"}, since("system")),
+    "locale": ({"locale": "en_US.UTF-8"}, since("system")),
+    "timezone": ({"timezone": "Europe/Berlin"}, since("system")),
+    "keyboard": ({"keyboard": ("de", "", "pc105")}, since("system")),
+    "name": ({"name": "y"}, since("overlay") | {"bootfiles"}),
     "description": ({"description": "other"}, set()),
-    "overlays": ({"overlays": ()}, NOT_ROOTFS),
-    "hooks": ({"hooks": ()}, NOT_ROOTFS),
-    "compression": ({"compression": "xz"}, {"squashfs", "iso"}),
-    "compression_level": ({"compression_level": 19}, {"squashfs", "iso"}),
-    "boot": ({"boot": ("bios",)}, {"bootfiles", "iso"}),
-    "kernel_arguments": ({"kernel_arguments": ("quiet",)}, {"bootfiles", "iso"}),
+    "overlays": ({"overlays": ()}, since("overlay")),
+    "hooks": ({"hooks": ()}, since("hooks")),
+    "compression": ({"compression": "xz"}, NOT_THE_MENU),
+    "compression_level": ({"compression_level": 19}, NOT_THE_MENU),
+    "boot": ({"boot": ("bios",)}, ID_ALONE | {"bootfiles"}),
+    "kernel_arguments": ({"kernel_arguments": ("quiet",)}, ID_ALONE | {"bootfiles"}),
+    "ancestors": ({"ancestors": ("y",)}, set()),
     "origins": ({"origins": {"sudo": "elsewhere.yaml:1:1"}}, set()),
 }
 
@@ -62,63 +63,116 @@ def test_every_field_of_a_profile_is_looked_at() -> None:
 @pytest.mark.parametrize("field", CHANGES)
 def test_a_change_reaches_the_stages_that_depend_on_it(field: str) -> None:
     change, stages = CHANGES[field]
-    assert _changed(_plan(), _plan(dataclasses.replace(BASE, **change))) == stages
+    assert changed(planned(), planned(dataclasses.replace(BASE, **change))) == stages
 
 
-@pytest.mark.parametrize("path", FILES)
-def test_what_a_file_holds_matters_from_customise_on(path: str) -> None:
-    assert _changed(_plan(), _plan(files={**FILES, path: "other"})) == NOT_ROOTFS
+# of the package in the uppermost layer of packages
+PACKAGE_CHANGES: dict[str, tuple[str, set[str]]] = {
+    "name": ("vim-tiny", since("packages-x")),
+    "version": ("2", since("packages-x")),
+    "architecture": ("all", since("packages-x")),
+    "sha256": ("other", since("packages-x")),
+    "layer": ("packages-parent", since("packages-parent")),
+    # where a package is, and what only the download is checked against
+    "size": ("2", set()),
+    "archive": ("security", set()),
+    "path": ("elsewhere", set()),
+}
+
+
+def test_every_field_of_a_package_is_looked_at() -> None:
+    assert set(PACKAGE_CHANGES) == {field.name for field in dataclasses.fields(Package)}
+
+
+@pytest.mark.parametrize("field", PACKAGE_CHANGES)
+def test_a_locked_package_reaches_its_layer_and_those_above(field: str) -> None:
+    value, stages = PACKAGE_CHANGES[field]
+    assert changed(planned(), planned(lock=locked_with(2, **{field: value}))) == stages
+
+
+def test_a_package_of_a_parent_reaches_the_parents_layer_and_not_the_base() -> None:
+    assert changed(planned(), planned(lock=locked_with(1, version="2"))) == since("packages-parent")
+
+
+def test_a_package_of_the_base_reaches_the_initramfs_too() -> None:
+    assert changed(planned(), planned(lock=locked_with(0, version="2"))) == NOT_THE_MENU
+
+
+def test_the_date_of_the_lock_matters_everywhere_and_what_asked_for_it_nowhere() -> None:
+    assert {field.name for field in dataclasses.fields(Lock)} == {"request", "epoch", "packages"}
+    assert changed(planned(), planned(lock=dataclasses.replace(LOCK, epoch=1))) == ALL
+    assert changed(planned(), planned(lock=dataclasses.replace(LOCK, request="s"))) == set()
+
+
+@pytest.mark.parametrize(
+    ("path", "first"),
+    [(planning.BASE_OVERLAY, "overlay"), ("overlays/x", "overlay"), ("hooks/x", "hooks")],
+)
+def test_what_a_file_holds_matters_from_its_stage_on(path: str, first: str) -> None:
+    assert changed(planned(), planned(files={**FILES, path: "other"})) == since(first)
 
 
 def test_tools_matter_everywhere() -> None:
-    assert _changed(_plan(), _plan(tools="other")) == ALL
+    assert changed(planned(), planned(tools="other")) == ALL
 
 
-def test_files_of_other_profiles_and_the_owner_do_not_matter() -> None:
-    other = planning.make(BASE, files={**FILES, "hooks/other": "9"}, tools="t", owner=(1000, 1000))
-    assert _changed(_plan(), other) == set()
+def test_files_of_other_profiles_do_not_matter() -> None:
+    assert planned(files={**FILES, "hooks/other": "9"}) == planned()
 
 
-def test_the_order_of_hooks_and_overlays_matters() -> None:
-    files = {**FILES, "hooks/y": "3"}
-    one, two = (
-        dataclasses.replace(BASE, hooks=hooks) for hooks in (("hooks/x", "hooks/y"), ("hooks/y", "hooks/x"))
-    )
-    assert _changed(_plan(one, files=files), _plan(two, files=files)) == NOT_ROOTFS
+@pytest.mark.parametrize(("field", "first"), [("overlays", "overlay"), ("hooks", "hooks")])
+def test_the_order_of_hooks_and_overlays_matters(field: str, first: str) -> None:
+    files = {**FILES, f"{field}/y": "3"}
+    orders: list[dict[str, Any]] = [
+        {field: tuple(f"{field}/{name}" for name in order)} for order in ("xy", "yx")
+    ]
+    one, two = (planned(dataclasses.replace(BASE, **order), files=files) for order in orders)
+    assert changed(one, two) == since(first)
 
 
-def test_stages_have_keys_of_their_own_in_order() -> None:
-    plan = _plan()
-    assert tuple(stage.name for stage in plan.stages) == STAGES
-    assert len({stage.key for stage in plan.stages}) == len(STAGES)
-    assert plan.key == plan.stages[-1].key
+KINDS = {
+    "base": NOT_THE_MENU,
+    "packages": since("packages-parent"),
+    "system": since("system"),
+    "overlay": since("overlay"),
+    "hooks": since("hooks"),
+    "identity": ID_ALONE,
+    "initramfs": ID_ALONE | {"initramfs"},
+    "squashfs": ID_ALONE | {"squashfs"},
+    "bootfiles": ID_ALONE | {"bootfiles"},
+    "iso": ID_ALONE,
+}
 
 
-def test_a_plan_is_the_same_tomorrow() -> None:
-    assert _plan() == _plan()
-    assert planning.digest({"a": 1, "b": [2]}) == planning.digest({"b": [2], "a": 1})
+def _with_code(monkeypatch: pytest.MonkeyPatch, function: str, one: str) -> None:
+    """Let one module have other code than it has."""
+    before: Callable[[str], str] = getattr(code, function)
+    monkeypatch.setattr(code, function, lambda module: "other" if module == one else before(module))
 
 
-WORDS = st.lists(st.text(max_size=8), max_size=3).map(tuple)
-USERS = st.lists(
-    st.builds(User, name=st.text(max_size=5), full_name=st.text(), groups=WORDS, password_hash=st.text()),
-    max_size=3,
-).map(tuple)
-PROFILES = st.builds(
-    Profile,
-    name=st.text(max_size=9),
-    packages=WORDS,
-    suites=WORDS,
-    users=USERS,
-    kernel_arguments=WORDS,
-    keyboard=st.tuples(st.text(), st.text(), st.text()),
-    compression_level=st.integers(),
-    origins=st.dictionaries(st.text(), st.text(), max_size=3),
-)
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_code_of_a_stage_matters_for_that_stage(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = planned(release=True)
+    _with_code(monkeypatch, "digest_of", f"synos_tasks.iso.stages.{kind}")
+    after = planned(release=True)
+    below_squashfs = {"squashfs"} if "identity" in KINDS[kind] else set()
+    assert changed(before, after) == KINDS[kind] | below_squashfs
+    asked = {
+        one.kind
+        for one, two in zip(before.stages, after.stages, strict=True)
+        if one.why["code"] != two.why["code"]
+    }
+    assert asked == {kind}
 
 
-@settings(max_examples=200, deadline=None)
-@given(PROFILES, st.tuples(st.integers(0), st.integers(0)))
-def test_a_plan_survives_its_way_into_the_container(profile: Profile, owner: tuple[int, int]) -> None:
-    plan = planning.make(profile, files={}, tools="t", owner=owner)
-    assert planning.from_json(json.loads(json.dumps(plan.to_json()))) == plan
+@pytest.mark.parametrize(
+    ("module", "stages"),
+    [("tools", NOT_THE_MENU | {"bootfiles"}), ("tree", NOT_THE_MENU), ("layers", NOT_THE_MENU), ("listing", NOT_THE_MENU),
+     ("run", ID_ALONE | {"bootfiles", "initramfs"}), ("report", set())],
+)  # fmt: skip
+def test_code_that_stages_share_matters_to_those_that_share_it(
+    module: str, stages: set[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = planned()
+    _with_code(monkeypatch, "digest_of_file", f"synos_tasks.iso.{module}")
+    assert changed(before, planned()) == stages

@@ -33,7 +33,7 @@ def test_shipped_profiles_load(name: str) -> None:
 
 
 def test_the_smallest_profile_has_the_defaults(tmp_path: Path) -> None:
-    assert _load(tmp_path, x="suite: bookworm\n") == Profile(name="x")
+    assert _load(tmp_path, x="suite: bookworm\n") == Profile(name="x", layers=(("base", ()),))
 
 
 MISTAKES = {
@@ -250,3 +250,20 @@ def test_names_leave_locks_and_other_files_out(tmp_path: Path) -> None:
     for name in ("b.yaml", "a.yaml", "a.lock.yaml", "profile.schema.json"):
         (tmp_path / name).touch()
     assert profiles.names(tmp_path) == ["a", "b"]
+
+
+@pytest.mark.parametrize("child", ["", "description: Another one\n"], ids=["own", "inherited"])
+def test_a_password_that_the_live_user_would_never_have_is_refused(tmp_path: Path, child: str) -> None:
+    users = "users:\n  - name: ann\n    password_hash: $6$x\n"
+    if child:
+        error = _fails(tmp_path, base=users, x=f"inherits: base\n{child}")
+        assert error.where.endswith("base.yaml:1:1")
+    else:
+        error = _fails(tmp_path, x=users)
+        assert error.where.endswith("x.yaml:1:1")
+    assert "ann" in error.what
+
+
+def test_ancestors_are_named_nearest_first(tmp_path: Path) -> None:
+    loaded = _load(tmp_path, base="suite: bookworm\n", middle="inherits: base\n", x="inherits: middle\n")
+    assert loaded.ancestors == ("middle", "base")

@@ -1,3 +1,5 @@
+"""What a person sees of a build, in a terminal and in a log, and what is remembered for the next one."""
+
 from __future__ import annotations
 
 import json
@@ -11,27 +13,29 @@ from synos_tasks.build.progress import History, LiveView, PlainView, view_for
 if TYPE_CHECKING:
     from pathlib import Path
 
-STAGES = ["rootfs", "squashfs"]
+STAGES = ["base", "packages-minimal", "iso"]
 DONE = {
     "event": "done",
-    "stage": "rootfs",
-    "name": "rootfs",
+    "stage": "base",
+    "name": "base",
     "key": "k",
     "hit": False,
     "seconds": 2.5,
     "bytes": 10**6,
 }
+FOUND = {**DONE, "stage": "packages-minimal", "name": "packages-minimal", "hit": True, "seconds": 0.0}
 EVENTS: list[dict[str, Any]] = [
     {"event": "tick"},
-    {"event": "start", "stage": "rootfs"},
-    {"event": "log", "stage": "rootfs", "line": "hello"},
-    {"event": "progress", "stage": "rootfs", "fraction": 0.5},
+    {"event": "start", "stage": "base"},
+    {"event": "log", "stage": "base", "line": "hello"},
+    {"event": "progress", "stage": "base", "fraction": 0.5},
     {"event": "progress", "stage": "unknown", "fraction": 0.5},
     DONE,
-    {"event": "start", "stage": "squashfs"},
+    FOUND,
+    {"event": "start", "stage": "iso"},
     {"event": "tick"},
     {"event": "error", "error": "failed"},
-    {"event": "published", "iso": "x.iso"},
+    {"event": "delivered", "build_id": "0123456789ab", "sha256": "0"},
 ]
 
 
@@ -49,9 +53,10 @@ def test_a_pipe_gets_a_line_when_a_stage_starts_and_ends(capsys: pytest.CaptureF
     shown = capsys.readouterr()
     assert shown.out == ""
     assert [line.split() for line in shown.err.splitlines()] == [
-        ["rootfs", "started"],
-        ["rootfs", "done", "2.5", "s", "1.0", "MB"],
-        ["squashfs", "started"],
+        ["base", "started"],
+        ["base", "done", "2.5", "s", "1.0", "MB"],
+        ["packages-minimal", "in", "store", "0.0", "s", "1.0", "MB"],
+        ["iso", "started"],
     ]
 
 
@@ -59,13 +64,26 @@ def test_a_terminal_gets_a_bar_for_each_stage(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "100")
-    with LiveView(STAGES, _history(tmp_path, '{"x": {"squashfs": 30.0}}')) as view:
+    with LiveView(STAGES, _history(tmp_path, '{"x": {"iso": 30.0}}')) as view:
         for event in EVENTS:
             view.handle(event)
     shown = capsys.readouterr()
     assert shown.out == ""
     assert "2.5 s" in shown.err
+    assert "in store" in shown.err, "a stage that was not run says so"
     assert "stopped" in shown.err, "a stage that did not end says so"
+
+
+def test_the_last_build_tells_how_long_a_stage_may_take(tmp_path: Path) -> None:
+    with LiveView(STAGES, _history(tmp_path, '{"x": {"iso": 30.0}}')) as view:
+        for stage in ("base", "iso"):
+            view.handle({"event": "start", "stage": stage})
+        assert view._progress is not None
+        known = {task.description: task for task in view._progress.tasks}
+        assert known["iso"].fields["time"].endswith("s of about 30 s")
+        assert known["iso"].total == 1.0
+        assert known["base"].total is None, "nothing is known of it"
+        assert known["packages-minimal"].fields["time"] == "waiting"
 
 
 def test_the_view_fits_the_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,8 +98,14 @@ def test_the_view_fits_the_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_what_was_saved_comes_back(tmp_path: Path) -> None:
     history = _history(tmp_path, json.dumps({"y": {"iso": 1.0}}))
     history.save([DONE])
-    assert History(tmp_path / "history.json", "x").seconds == {"rootfs": 2.5}
+    assert History(tmp_path / "history.json", "x").seconds == {"base": 2.5}
     assert History(tmp_path / "history.json", "y").seconds == {"iso": 1.0}
+
+
+def test_what_was_found_in_the_store_says_nothing_of_how_long_it_takes(tmp_path: Path) -> None:
+    history = _history(tmp_path, json.dumps({"x": {"packages-minimal": 9.0, "base": 1.0}}))
+    history.save([DONE, FOUND])
+    assert _history(tmp_path).seconds == {"packages-minimal": 9.0, "base": 2.5}
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "7", '{"x": 7}', '{"x": "abc"}', "\0"])
@@ -89,4 +113,4 @@ def test_a_damaged_history_counts_as_empty(tmp_path: Path, text: str) -> None:
     history = _history(tmp_path, text)
     assert history.seconds == {}
     history.save([DONE])
-    assert _history(tmp_path).seconds == {"rootfs": 2.5}
+    assert _history(tmp_path).seconds == {"base": 2.5}

@@ -8,52 +8,35 @@ import json
 import os
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from synos_tasks.build.publish import STAGING_PREFIX, publish, staging
+from synos_tasks.build.publish import STAGING_PREFIX, point_to, publish, published, staging, sweep_staging
 from synos_tasks.errors import StageFailed
 from synos_tasks.iso import deliver
-from synos_tasks.iso import plan as planning
-from synos_tasks.iso.events import Events
-from synos_tasks.iso.profile import Profile
-from synos_tasks.iso.tools import Workshop
+from synos_tasks.iso.store import Entry
+from tests.unit.fakes import workshop
+from tests.unit.plans import LOCK, planned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-STATUS = """Package: sudo
-Status: install ok installed
-Version: 1.9
-Architecture: amd64
+    from synos_tasks.iso.plan import Plan
+    from synos_tasks.iso.tools import Workshop
 
-Package: gone
-Status: deinstall ok config-files
-Version: 1
-Architecture: all
-"""
 IDENT = "0123456789ab"
 NAME = f"synos-x-{IDENT}.iso"
 DIGEST = hashlib.sha256(b"iso").hexdigest()
-DELIVERED = {"build_id": IDENT, "sha256": DIGEST}
+STAGES = [{"name": "iso", "key": "k", "hit": False, "seconds": 1.0, "bytes": 3, "began": 0.5}]
 
 
 @pytest.fixture
 def shop(tmp_path: Path) -> Iterator[Workshop]:
-    plan = planning.make(Profile(name="x"), files={}, tools="t", owner=(os.getuid(), os.getgid()))
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out" / deliver.ISO).write_bytes(b"iso")
-    descriptor = os.open(os.devnull, os.O_WRONLY)
-    events = Events(tmp_path / "build.log", descriptor)
-    made = Workshop(plan=plan, work=tmp_path, docker_build=tmp_path, output=tmp_path / "out", events=events)
-    (made.tree / "live").mkdir(parents=True)
-    (made.tree / "live/vmlinuz").write_bytes(b"123")
-    (made.root / "var/lib/dpkg").mkdir(parents=True)
-    (made.root / "var/lib/dpkg/status").write_text(STATUS)
-    yield made
-    events._log.close()
-    os.close(descriptor)
+    with workshop(tmp_path) as made:
+        (made.output / deliver.ISO).write_bytes(b"iso")
+        (made.work / "vmlinuz").write_bytes(b"1234")
+        yield made
 
 
 @pytest.fixture
@@ -67,21 +50,53 @@ def delivered(tmp_path: Path) -> Path:
     return folder
 
 
+def _deliver(shop: Workshop, plan: Plan) -> dict[str, Any]:
+    """Deliver, and give the manifest. The uppermost layer of packages notes sizes, the others have none."""
+    layers = [
+        Entry("k1", shop.work, {"installed": {"sudo": 5000}}),
+        Entry("k2", shop.work, {"installed": {"vim": 7000}}),
+        Entry("k3", shop.work, {"removed": []}),
+    ]
+    shop.events.log("base", "hello")
+    assert deliver.deliver(shop, plan, layers, {"vmlinuz": shop.work / "vmlinuz"}, STAGES) == DIGEST
+    manifest: dict[str, Any] = json.loads((shop.output / deliver.MANIFEST).read_text())
+    return manifest
+
+
 def test_what_the_container_delivers(shop: Workshop) -> None:
-    shop.events.log("rootfs", "hello")
-    assert deliver.deliver(shop, IDENT, [{"name": "iso", "key": "k", "seconds": 1.0}]) == DIGEST
-    assert "[rootfs] hello" in (shop.output / deliver.LOG).read_text()
-    manifest = json.loads((shop.output / deliver.MANIFEST).read_text())
-    assert manifest["packages"] == [{"name": "sudo", "version": "1.9", "architecture": "amd64"}]
-    assert manifest["bytes"] == {"iso": 3, "vmlinuz": 3}
+    plan = planned()
+    manifest = _deliver(shop, plan)
+    assert "[base] hello" in (shop.output / deliver.LOG).read_text()
+    assert manifest["schema"] == "synos.manifest/1"
+    assert (manifest["profile"], manifest["suite"], manifest["architecture"]) == ("x", "bookworm", "amd64")
+    assert (manifest["build_id"], manifest["key"]) == (plan.build_id, plan.key)
+    assert manifest["bytes"] == {"iso": 3, "vmlinuz": 4}
     assert manifest["sha256"] == DIGEST
-    assert manifest["stages"] == [{"name": "iso", "key": "k"}]
+    assert manifest["stages"] == STAGES
+    assert sorted(path.name for path in shop.output.iterdir()) == sorted(
+        [deliver.ISO, deliver.LOG, deliver.MANIFEST]
+    )
     for path in shop.output.iterdir():
         assert path.stat().st_mode & 0o777 == 0o644
 
 
+def test_the_manifest_lists_the_packages_of_the_lock_with_their_sizes(shop: Workshop) -> None:
+    packages = _deliver(shop, planned())["packages"]
+    assert packages[1] == {
+        "name": "sudo", "version": "1", "architecture": "amd64", "sha256": "sudo", "layer": "packages-parent",
+        "bytes": 1, "installed_bytes": 5000,
+    }  # fmt: skip
+    assert [package["name"] for package in packages] == [package.name for package in LOCK.packages]
+    assert [package["installed_bytes"] for package in packages] == [0, 5000, 7000]
+
+
+@pytest.mark.parametrize("release", [True, False])
+def test_the_manifest_says_whether_it_is_a_release(shop: Workshop, release: bool) -> None:
+    assert _deliver(shop, planned(release=release))["release"] is release
+
+
 def test_the_iso_and_what_belongs_to_it(tmp_path: Path, delivered: Path) -> None:
-    assert publish(delivered, "x", DELIVERED) == tmp_path / NAME
+    assert publish(delivered, "x", IDENT, DIGEST) == tmp_path / NAME
     assert (tmp_path / f"{NAME}.sha256").read_text() == f"{DIGEST}  {NAME}\n"
     assert (tmp_path / "synos-x.iso").readlink() == Path(NAME)
     companions = [f"{NAME}.{end}" for end in ("sha256", "log", "manifest.json")]
@@ -100,22 +115,30 @@ def test_the_iso_comes_last_of_the_files(delivered: Path, monkeypatch: pytest.Mo
         return replace(self, target)
 
     monkeypatch.setattr(Path, "replace", noting)
-    publish(delivered, "x", DELIVERED)
+    publish(delivered, "x", IDENT, DIGEST)
     assert named[-2:] == [NAME, "synos-x.iso"]
     assert set(named[:-2]) == {f"{NAME}.sha256", f"{NAME}.log", f"{NAME}.manifest.json"}
 
 
-@pytest.mark.parametrize(
-    "told",
-    [{"build_id": "../../../etc/x"}, {"build_id": f"{IDENT}\n"}, {"build_id": ""}, {"sha256": "x"}],
-    ids=["path", "newline", "empty", "digest"],
-)
-def test_names_are_not_the_containers_to_choose(
-    tmp_path: Path, delivered: Path, told: dict[str, str]
-) -> None:
+@pytest.mark.parametrize("digest", ["x", f"{DIGEST}\n", "0" * 64])
+def test_a_sum_that_is_not_the_isos_is_refused(tmp_path: Path, delivered: Path, digest: str) -> None:
     with pytest.raises(StageFailed, match="something else"):
-        publish(delivered, "x", {**DELIVERED, **told})
+        publish(delivered, "x", IDENT, digest)
     assert list(tmp_path.iterdir()) == [delivered]
+
+
+def test_a_link_in_the_way_of_the_sum_is_not_followed(tmp_path: Path, delivered: Path) -> None:
+    (tmp_path / "precious").write_text("kept")
+    (delivered / "sha256").symlink_to(tmp_path / "precious")
+    publish(delivered, "x", IDENT, DIGEST)
+    assert (tmp_path / "precious").read_text() == "kept"
+    assert (tmp_path / f"{NAME}.sha256").read_text() == f"{DIGEST}  {NAME}\n"
+
+
+def test_a_file_of_a_person_is_not_replaced_by_the_link(tmp_path: Path, delivered: Path) -> None:
+    (tmp_path / "synos-x.iso").write_text("kept")
+    publish(delivered, "x", IDENT, DIGEST)
+    assert (tmp_path / "synos-x.iso").read_text() == "kept"
 
 
 @pytest.mark.parametrize("name", [deliver.ISO, deliver.LOG, deliver.MANIFEST])
@@ -129,7 +152,7 @@ def test_only_regular_files_get_a_name(tmp_path: Path, delivered: Path, name: st
     elif kind == "folder":
         (delivered / name).mkdir()
     with pytest.raises(StageFailed, match="something else"):
-        publish(delivered, "x", DELIVERED)
+        publish(delivered, "x", IDENT, DIGEST)
     assert sorted(tmp_path.iterdir()) == sorted([delivered, earlier])
     assert earlier.read_text() == "earlier"
 
@@ -140,9 +163,66 @@ def test_the_same_build_again_replaces_itself(tmp_path: Path) -> None:
             (folder / deliver.ISO).write_bytes(content)
             (folder / deliver.LOG).touch()
             (folder / deliver.MANIFEST).touch()
-            publish(folder, "x", DELIVERED)
+            publish(folder, "x", IDENT, hashlib.sha256(content).hexdigest())
     assert (tmp_path / NAME).read_bytes() == b"two"
     assert not list(tmp_path.glob(f"{STAGING_PREFIX}*"))
+
+
+@pytest.fixture
+def plan(tmp_path: Path, delivered: Path) -> Plan:
+    """A plan whose ISO was published, with what a later build looks at."""
+    made = planned()
+    fields = {"key": made.key, "sha256": DIGEST, "stages": STAGES}
+    (delivered / deliver.MANIFEST).write_text(json.dumps(fields))
+    publish(delivered, "x", made.build_id, DIGEST)
+    delivered.rmdir()
+    return made
+
+
+def test_an_iso_that_is_there_and_whole_is_found(tmp_path: Path, plan: Plan) -> None:
+    found = published(tmp_path, plan)
+    assert found is not None
+    assert found["stages"] == STAGES
+
+
+def test_to_look_for_an_iso_changes_nothing(tmp_path: Path, plan: Plan) -> None:
+    (tmp_path / "synos-x.iso").unlink()
+    before = sorted(tmp_path.iterdir())
+    assert published(tmp_path, plan)
+    assert sorted(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("before", ["", "synos-x-of-another-build.iso", NAME])
+def test_the_link_points_to_what_was_asked_for_last(tmp_path: Path, before: str) -> None:
+    (tmp_path / NAME).write_bytes(b"iso")
+    link = tmp_path / "synos-x.iso"
+    if before:
+        link.symlink_to(before)
+    point_to(tmp_path / NAME, "x")
+    assert link.readlink() == Path(NAME)
+    assert sorted(tmp_path.iterdir()) == sorted([link, tmp_path / NAME])
+
+
+@pytest.mark.parametrize(
+    "damage", ["iso gone", "iso damaged", "manifest gone", "manifest of another key", "no stages"]
+)
+def test_an_iso_that_is_not_whole_is_not_found(tmp_path: Path, plan: Plan, damage: str) -> None:
+    iso = tmp_path / f"synos-x-{plan.build_id}.iso"
+    manifest = Path(f"{iso}.manifest.json")
+    if damage.endswith("gone"):
+        (iso if damage.startswith("iso") else manifest).unlink()
+    elif damage == "iso damaged":
+        iso.write_bytes(b"isO")
+    else:
+        wrong: dict[str, Any] = {"stages": []} if damage == "no stages" else {"key": "0" * 64}
+        manifest.write_text(json.dumps({**json.loads(manifest.read_text()), **wrong}))
+    assert published(tmp_path, plan) is None
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "null", "7", "{}", '{"key": null}', "\0"])
+def test_a_damaged_manifest_counts_as_none(tmp_path: Path, plan: Plan, text: str) -> None:
+    (tmp_path / f"synos-x-{plan.build_id}.iso.manifest.json").write_text(text)
+    assert published(tmp_path, plan) is None
 
 
 def test_a_staging_folder_goes_whatever_happens(tmp_path: Path) -> None:
@@ -159,6 +239,15 @@ def test_what_a_killed_build_left_goes_with_the_next_one(tmp_path: Path) -> None
     (tmp_path / "synos-x.iso").touch()
     with staging(tmp_path) as folder:
         assert sorted(tmp_path.iterdir()) == sorted([folder, tmp_path / "synos-x.iso"])
+
+
+def test_what_a_killed_build_left_can_go_before_there_is_another(tmp_path: Path) -> None:
+    with staging(tmp_path) as running:
+        sweep_staging(tmp_path)
+        assert running.exists()
+    (tmp_path / f"{STAGING_PREFIX}killed").mkdir()
+    sweep_staging(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_build_beside_this_one_keeps_its_folder(tmp_path: Path) -> None:

@@ -1,3 +1,5 @@
+"""Settings: the defaults, what replaces them, and what a mistake in them says."""
+
 from __future__ import annotations
 
 import dataclasses
@@ -38,6 +40,11 @@ def test_a_value_replaces_one_default_only(tmp_path: Path) -> None:
     assert loaded.output_dir == Path("/elsewhere")
 
 
+@pytest.mark.parametrize("work", ["auto", "volume", "tmpfs"])
+def test_every_place_to_work_in_is_accepted(tmp_path: Path, work: str) -> None:
+    assert settings.load(tmp_path, {"build": {"work": work}}).build.work == work
+
+
 @pytest.mark.parametrize(
     ("values", "what", "hint"),
     [
@@ -45,9 +52,10 @@ def test_a_value_replaces_one_default_only(tmp_path: Path) -> None:
         ({"build": {"cpu": 2}}, "synos.build has no setting 'cpu'", "did you mean 'cpus'?"),
         ({"build": {"cpus": "2"}}, "synos.build.cpus is '2', not a whole number", "the default is 4"),
         ({"build": {"cpus": True}}, "synos.build.cpus is True, not a whole number", "the default is 4"),
+        ({"build": {"work": 7}}, "synos.build.work is 7, not a text", "the default is 'auto'"),
         ({"build": {"mirror": 7}}, "synos.build.mirror is 7, not a text", "http://deb.debian.org/debian"),
         ({"build": {"pids": -1}}, "synos.build.pids is negative: -1", ""),
-        ({"build": {"work": "disk"}}, "synos.build.work is 'disk'", "volume or tmpfs"),
+        ({"build": {"work": "disk"}}, "synos.build.work is 'disk'", "auto, volume or tmpfs"),
         ({"boot": {"zzz": 1}}, "synos.boot has no setting 'zzz'", "there are: timeout, memory_mb"),
     ],
 )

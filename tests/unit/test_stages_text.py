@@ -1,14 +1,23 @@
-"""The texts that stages write, and what they clean; without any tool."""
+"""The texts that stages write, the tools they call, and what they clean; without any tool."""
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from synos_tasks.errors import ProfileError, StageFailed
-from synos_tasks.iso.profile import Profile
-from synos_tasks.iso.stages import bootfiles, customise, image, initramfs
+from synos_tasks.iso import run
+from synos_tasks.iso.profile import Profile, User
+from synos_tasks.iso.stages import bootfiles, clean, initramfs, iso, squashfs, system
+from tests.unit.fakes import fake_tools, files, workshop
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from synos_tasks.iso.tools import Workshop
 
 
 def test_the_menu_has_a_normal_and_a_failsafe_entry() -> None:
@@ -35,15 +44,8 @@ def test_the_serial_port_is_grubs_on_bios_alone() -> None:
     [("minimal", "SYNOS_MINIMAL"), ("a-b-1", "SYNOS_A_B_1"), ("n" * 60, "SYNOS_" + "N" * 26)],
 )
 def test_the_volume_id_is_what_iso_9660_allows(name: str, expected: str) -> None:
-    assert image.volume_id(name) == expected
+    assert iso.volume_id(name) == expected
     assert len(expected) <= 32
-
-
-def _files(root: Path, *names: str) -> None:
-    for name in names:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("x")
 
 
 def test_clutter_goes_and_the_rest_stays(tmp_path: Path) -> None:
@@ -52,6 +54,7 @@ def test_clutter_goes_and_the_rest_stays(tmp_path: Path) -> None:
         "var/lib/dpkg/status-old", "var/cache/debconf/config.dat-old", "var/cache/ldconfig/aux-cache", "tmp/a/b",
         "var/log/apt/history.log", "var/log/dpkg.log", "var/lib/apt/lists/deb_InRelease", "dev/null", "run/x/y",
         "usr/lib/python3/__pycache__/a.pyc", "var/cache/apt/archives/a.deb", "var/lib/dbus/machine-id",
+        "usr/share/doc/a/changelog.gz", "usr/share/doc/a/deep/b", "usr/share/info/a.info.gz", "debootstrap/a",
     ]  # fmt: skip
     kept = [
         "etc/passwd",
@@ -59,10 +62,11 @@ def test_clutter_goes_and_the_rest_stays(tmp_path: Path) -> None:
         "etc/ssh/sshd_config",
         "var/lib/dpkg/status",
         "usr/bin/a",
+        "usr/share/doc/a/copyright",
         "home/a/tmp/b",
     ]
-    _files(tmp_path, *gone, *kept, "etc/machine-id")
-    customise.clean(tmp_path)
+    files(tmp_path, *gone, *kept, "etc/machine-id")
+    clean.clean(tmp_path)
     assert [name for name in gone if (tmp_path / name).exists()] == []
     assert [name for name in kept if not (tmp_path / name).exists()] == []
     assert (tmp_path / "etc/machine-id").read_text() == ""
@@ -70,77 +74,144 @@ def test_clutter_goes_and_the_rest_stays(tmp_path: Path) -> None:
 
 
 def test_a_link_among_the_clutter_is_not_followed(tmp_path: Path) -> None:
-    _files(tmp_path, "keep/file", "root/etc/a")
+    files(tmp_path, "keep/file", "root/etc/a")
     (tmp_path / "root/tmp").mkdir()
     (tmp_path / "root/tmp/link").symlink_to(tmp_path / "keep")
-    customise.clean(tmp_path / "root")
+    clean.clean(tmp_path / "root")
     assert (tmp_path / "keep/file").exists()
     assert not (tmp_path / "root/tmp/link").is_symlink()
 
 
-def test_dates_are_clamped_to_the_newest_release_file(tmp_path: Path) -> None:
-    lists = tmp_path / "var/lib/apt/lists"
-    lists.mkdir(parents=True)
-    assert customise.epoch(tmp_path) == 0
-    (lists / "a_InRelease").write_text("Origin: Debian\nDate: Sat, 07 Jun 2025 09:00:00 UTC\n")
-    (lists / "b_Release").write_text("Date: Sat, 07 Jun 2025 09:00:01 UTC\nValid-Until: Sun, 08 Jun 2025\n")
-    assert customise.epoch(tmp_path) == 1749286801
-
-
-def test_installed_packages_are_read_from_dpkg(tmp_path: Path) -> None:
-    status = tmp_path / "var/lib/dpkg/status"
-    status.parent.mkdir(parents=True)
-    one = "Package: {}\nStatus: {}\nVersion: 1:2-3\nArchitecture: all\nDescription: a: b\n Status: no field\n"
-    status.write_text(
-        "\n".join([one.format("b", "install ok installed"), one.format("a", "install ok installed"),
-                   one.format("c", "deinstall ok config-files"), one.format("d", "install ok unpacked")])
-    )  # fmt: skip
-    assert customise.installed(tmp_path) == [("a", "1:2-3", "all"), ("b", "1:2-3", "all")]
-
-
-def test_an_overlay_replaces_files_and_links_and_keeps_the_rest(tmp_path: Path) -> None:
-    overlay, root = tmp_path / "overlay", tmp_path / "root"
-    _files(overlay, "etc/a", "usr/bin/run", "new/deep/file")
-    (overlay / "usr/bin/run").chmod(0o700)
-    (overlay / "etc/a").chmod(0o600)
-    (overlay / "etc/link").symlink_to("a")
-    _files(root, "etc/b", "outside")
-    (root / "etc/a").symlink_to(root / "outside")
-    (root / "outside").write_text("untouched")
-    customise.copy_overlay(overlay, root)
-    assert (root / "outside").read_text() == "untouched", (
-        "a link in the root is replaced, not written through"
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Workshop]:
+    profile = Profile(
+        name="x",
+        mirror="http://a.example/debian",
+        users=(
+            User(groups=("sudo",)),
+            User(name="ann", full_name="Ann", groups=("sudo", "audio"), password_hash="$6$x"),
+        ),
+        hostname="box",
+        keyboard=("de", "neo", "pc104"),
     )
-    assert (root / "etc/a").stat().st_mode & 0o777 == 0o644
-    assert (root / "usr/bin/run").stat().st_mode & 0o777 == 0o755
-    assert (root / "etc/link").readlink() == Path("a")
-    assert (root / "etc/b").exists()
-    assert (root / "new/deep/file").exists()
+    with workshop(tmp_path, profile) as made:
+        files(made.root, "etc/apt/sources.list")
+        yield made
+
+
+def _with(shop: Workshop, **change: object) -> Workshop:
+    return dataclasses.replace(shop, profile=dataclasses.replace(shop.profile, **change))  # type: ignore[arg-type]
+
+
+def test_the_system_is_what_the_profile_says(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = fake_tools(monkeypatch)
+    system.make(shop, shop.root)
+    texts = {
+        name: (shop.root / "etc" / name).read_text().splitlines()
+        for name in ("apt/sources.list", "hostname", "hosts", "default/locale", "timezone", "default/keyboard",
+                     "live/config.conf.d/synos.conf")
+    }  # fmt: skip
+    assert texts["apt/sources.list"] == shop.profile.sources()
+    assert texts["hostname"] == ["box"]
+    assert "127.0.1.1\tbox" in texts["hosts"]
+    assert texts["default/locale"] == ["LANG=C.UTF-8"]
+    assert texts["timezone"] == ["Etc/UTC"]
+    assert {'XKBMODEL="pc104"', 'XKBLAYOUT="de"', 'XKBVARIANT="neo"'} <= set(texts["default/keyboard"])
+    assert {'LIVE_USERNAME="synos"', 'LIVE_HOSTNAME="box"'} <= set(texts["live/config.conf.d/synos.conf"])
+    assert "plugdev sudo video" in texts["live/config.conf.d/synos.conf"][2]
+    assert (shop.root / "etc/localtime").readlink() == Path("/usr/share/zoneinfo/Etc/UTC")
+    assert ran == [
+        ["chroot", str(shop.root), "useradd", "--create-home", "--shell=/bin/bash", "--comment=Ann",
+         "--groups=sudo,audio", "ann"],
+        ["chroot", str(shop.root), "chpasswd", "--encrypted"],
+    ]  # fmt: skip
+
+
+def test_a_locale_is_made_where_it_can_be(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran = fake_tools(monkeypatch)
+    shop = _with(shop, locale="de_DE.UTF-8", users=(User(),))
+    with pytest.raises(ProfileError) as caught:
+        system.make(shop, shop.root)
+    assert "locales" in caught.value.hint
+    files(shop.root, "usr/sbin/locale-gen")
+    system.make(shop, shop.root)
+    assert (shop.root / "etc/locale.gen").read_text() == "de_DE.UTF-8 UTF-8\n"
+    assert ran == [["chroot", str(shop.root), "locale-gen"]]
+
+
+def test_a_time_zone_that_is_not_there(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_tools(monkeypatch)
+    shop = _with(shop, timezone="Europe/Berlin", users=(User(),))
+    with pytest.raises(ProfileError, match="Europe/Berlin") as caught:
+        system.make(shop, shop.root)
+    assert "tzdata" in caught.value.hint
+    files(shop.root, "usr/share/zoneinfo/Europe/Berlin")
+    system.make(shop, shop.root)
+    assert (shop.root / "etc/localtime").readlink() == Path("/usr/share/zoneinfo/Europe/Berlin")
 
 
 @pytest.mark.parametrize(
-    ("in_overlay", "in_root", "words"),
-    [("etc", "etc/kept", "is a file, in the root it is a folder"),
-     ("etc/a/b", "etc/a", "is a folder, in the root it is a file")],
-)  # fmt: skip
-def test_an_overlay_never_replaces_a_folder_or_hides_a_file(
-    tmp_path: Path, in_overlay: str, in_root: str, words: str
+    ("boot", "bios", "efi"),
+    [
+        (("bios",), True, False),
+        (("uefi",), False, True),
+        (("secure-boot",), False, True),
+        (("bios", "uefi"), True, True),
+    ],
+)
+def test_the_iso_starts_from_what_the_profile_names(
+    shop: Workshop,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    boot: tuple[str, ...],
+    bios: bool,
+    efi: bool,
 ) -> None:
-    root, overlay = tmp_path / "root", tmp_path / "overlay"
-    _files(root, in_root)
-    _files(overlay, in_overlay)
-    with pytest.raises(ProfileError) as caught:
-        customise.copy_overlay(overlay, root)
-    assert words in caught.value.what
-    assert (root / in_root).exists()
+    ran = fake_tools(monkeypatch)
+    iso.make(_with(shop, boot=boot), tmp_path / "iso", {"vmlinuz": tmp_path / "k"}, tmp_path / "image.iso")
+    (argv,) = ran
+    assert argv[argv.index("-V") + 1] == "SYNOS_X"
+    assert "--modification-date=2023111422132000" in argv, "the lock's date, not today's"
+    assert ("boot/grub/eltorito.img" in argv, str(tmp_path / "efi.img") in argv) == (bios, efi)
+    assert argv.count("boot/boot.cat") == 1
+    assert argv[-2:] == [f"/={tmp_path / 'iso'}", f"/live/vmlinuz={tmp_path / 'k'}"]
 
 
-def test_a_link_may_not_replace_a_folder(tmp_path: Path) -> None:
-    _files(tmp_path, "root/etc/kept")
-    (tmp_path / "overlay").mkdir()
-    (tmp_path / "overlay/etc").symlink_to("elsewhere")
-    with pytest.raises(ProfileError, match="is a link"):
-        customise.copy_overlay(tmp_path / "overlay", tmp_path / "root")
+@pytest.mark.parametrize(
+    ("compression", "level"), [(("zstd", 19), ["-Xcompression-level", "19"]), (("xz", 0), [])]
+)
+def test_only_zstd_has_a_level(
+    shop: Workshop,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    compression: tuple[str, int],
+    level: list[str],
+) -> None:
+    ran = fake_tools(monkeypatch)
+    squashfs.make(shop, "base", tmp_path, tmp_path / "target", compression)
+    assert ran[0][ran[0].index("-comp") + 1 :] == [compression[0], *level]
+
+
+def test_firmware_starts_what_the_profile_names(
+    shop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files(tmp_path, "shim", "mok", "grub")
+    for name, file in (("SHIM", "shim"), ("MOK_MANAGER", "mok"), ("SIGNED_GRUB", "grub")):
+        monkeypatch.setattr(bootfiles, name, tmp_path / file)
+    ran = fake_tools(monkeypatch)
+    tree = shop.work / "iso"
+    bootfiles.make(_with(shop, boot=("uefi",)), "0123456789ab", tree)
+    assert [argv[0] for argv in ran] == ["mkfs.vfat", "mcopy"]
+    assert ran[0][ran[0].index("-i") + 1] == "01234567", "the volume id is of this build"
+    assert (tree / ".disk/info").read_text() == "SynOS x bookworm 0123456789ab\n"
+    boot = shop.work / "efi/EFI/BOOT"
+    assert {path.name for path in boot.iterdir()} == {"BOOTX64.EFI", "mmx64.efi", "grubx64.efi"}
+    assert {path.stat().st_mtime for path in (boot, *boot.iterdir())} == {shop.epoch}
+
+
+def test_live_boot_is_told_to_stack_the_lowest_layer_first(tmp_path: Path) -> None:
+    run._list_layers(tmp_path, ["initrd.img", "vmlinuz", "00-base.squashfs", "01-system.squashfs"])
+    assert (tmp_path / "live/filesystem.module").read_text() == "00-base.squashfs\n01-system.squashfs\n"
 
 
 def test_a_root_without_a_kernel_is_an_error_with_a_hint(tmp_path: Path) -> None:
@@ -150,5 +221,33 @@ def test_a_root_without_a_kernel_is_an_error_with_a_hint(tmp_path: Path) -> None
 
 
 def test_the_kernel_of_the_root(tmp_path: Path) -> None:
-    _files(tmp_path, "boot/vmlinuz-6.1.0-37-amd64", "usr/sbin/mkinitramfs")
+    files(tmp_path, "boot/vmlinuz-6.1.0-37-amd64", "usr/sbin/mkinitramfs")
     assert initramfs.kernel_version(tmp_path) == "6.1.0-37-amd64"
+
+
+def test_the_initramfs_is_made_of_a_copy_whose_modules_are_links(tmp_path: Path) -> None:
+    root, copy = tmp_path / "root", tmp_path / "copy"
+    files(root, "boot/vmlinuz-6", "etc/a", "usr/bin/a", "usr/lib/a", "usr/lib/modules/6/loop.ko", "usr/lib/firmware/a",
+          "usr/share/initramfs-tools/a", "usr/share/doc/a", "var/lib/dpkg/arch", "var/lib/dpkg/status", "home/a")  # fmt: skip
+    (root / "lib").symlink_to("usr/lib")
+    initramfs.prepare(root, copy)
+    assert [name for name in ("home", "usr/share/doc", "var/lib/dpkg/status") if (copy / name).exists()] == []
+    assert (copy / "lib").readlink() == Path("usr/lib")
+    for name, linked in (("usr/lib/modules/6/loop.ko", True), ("usr/lib/firmware/a", True), ("usr/lib/a", False),
+                         ("usr/bin/a", False), ("etc/a", False), ("boot/vmlinuz-6", False)):  # fmt: skip
+        assert (copy / name).samefile(root / name) is linked
+
+
+def test_an_initramfs_without_what_live_boot_needs_is_refused() -> None:
+    names = [
+        "init",
+        "scripts/live",
+        "usr/lib/live/boot/9990-main.sh",
+        "a/loop.ko",
+        "a/squashfs.ko",
+        "a/overlay.ko",
+    ]
+    initramfs._refuse_incomplete(names)
+    for missing in range(len(names)):
+        with pytest.raises(StageFailed, match="the initramfs has no"):
+            initramfs._refuse_incomplete([*names[:missing], *names[missing + 1 :]])

@@ -1,1 +1,1 @@
-"""The stages of a build, one file each. Each takes a Workshop and returns the bytes it made."""
+"""The stages of a build, one file each; iso/layers.py and iso/run.py call them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +18,7 @@ MOK_MANAGER = Path("/usr/lib/shim/mmx64.efi.signed")
 SIGNED_GRUB = Path("/usr/lib/grub/x86_64-efi-signed/gcdx64.efi.signed")
 BIOS_MODULES = ("biosdisk", "iso9660", "part_msdos", "part_gpt", "normal", "configfile", "search", "linux", "serial",
                 "terminal", "test", "echo", "all_video", "halt", "reboot", "ls", "cat")  # fmt: skip
+EFI_IMAGE = "efi.img"
 EFI_IMAGE_KB = 6144
 
 
@@ -43,58 +45,39 @@ def grub_config(profile: Profile, ident: str) -> str:
     )
 
 
-def make(shop: Workshop, ident: str, epoch: int) -> None:
-    """Lay GRUB into the ISO's tree and make the images that firmware starts from."""
-    profile, grub = shop.plan.profile, shop.tree / "boot/grub"
-    grub.mkdir(parents=True, exist_ok=True)
-    (shop.tree / ".disk").mkdir(exist_ok=True)
-    (shop.tree / ".disk/info").write_text(f"SynOS {profile.name} {profile.suite} {ident}\n")
+def make(shop: Workshop, ident: str, tree: Path) -> None:
+    """Lay GRUB into the ISO's ``tree`` and make the images that firmware starts from."""
+    profile, grub = shop.profile, tree / "boot/grub"
+    grub.mkdir(parents=True)
+    (tree / ".disk").mkdir()
+    (tree / ".disk/info").write_text(f"SynOS {profile.name} {profile.suite} {ident}\n")
     (grub / "grub.cfg").write_text(grub_config(profile, ident))
     if "bios" in profile.boot:
         _bios(shop, grub)
     if {"uefi", "secure-boot"} & set(profile.boot):
-        (grub / "x86_64-efi").mkdir(exist_ok=True)
+        (grub / "x86_64-efi").mkdir()
         (grub / "x86_64-efi/grub.cfg").write_text("source /boot/grub/grub.cfg\n")
-        _efi_image(shop, ident, epoch)
+        _efi_image(shop, ident, tree.with_name(EFI_IMAGE))
 
 
 def _bios(shop: Workshop, grub: Path) -> None:
-    core = shop.work / "core.img"
-    early = shop.work / "early.cfg"
+    core, early = shop.work / "core.img", shop.work / "early.cfg"
     early.write_text("search --no-floppy --set=root --file /.disk/info\nset prefix=($root)/boot/grub\n")
-    shop.run(
-        STAGE,
-        [
-            "grub-mkimage",
-            "-O",
-            "i386-pc",
-            "-p",
-            "/boot/grub",
-            "-c",
-            str(early),
-            "-o",
-            str(core),
-            *BIOS_MODULES,
-        ],
-    )
+    argv = ["grub-mkimage", "-O", "i386-pc", "-p", "/boot/grub", "-c", str(early), "-o", str(core)]
+    shop.run(STAGE, [*argv, *BIOS_MODULES])
     cdboot = Path("/usr/lib/grub/i386-pc/cdboot.img").read_bytes()
     (grub / "eltorito.img").write_bytes(cdboot + core.read_bytes())
 
 
-def _efi_image(shop: Workshop, ident: str, epoch: int) -> None:
-    """Make a FAT image with shim, MokManager and GRUB; its volume id comes from the build id, its dates from epoch."""
-    image = shop.work / "efi.img"
-    image.unlink(missing_ok=True)
-    dated = {"SOURCE_DATE_EPOCH": str(epoch)}
-    shop.run(
-        STAGE,
-        ["mkfs.vfat", "-C", "-n", "SYNOS_EFI", "-i", ident[:8], "--invariant", str(image), str(EFI_IMAGE_KB)],
-        environment=dated,
-    )
+def _efi_image(shop: Workshop, ident: str, image: Path) -> None:
+    """Make a FAT image with shim, MokManager and GRUB; its volume id comes from the build id."""
+    label = ["-n", "SYNOS_EFI", "-i", ident[:8], "--invariant"]
+    shop.run(STAGE, ["mkfs.vfat", "-C", *label, str(image), str(EFI_IMAGE_KB)])
     staging = shop.work / "efi"
-    shutil.rmtree(staging, ignore_errors=True)
     boot = staging / "EFI/BOOT"
     boot.mkdir(parents=True)
     for source, name in ((SHIM, "BOOTX64.EFI"), (MOK_MANAGER, "mmx64.efi"), (SIGNED_GRUB, "grubx64.efi")):
         shutil.copyfile(source, boot / name)
-    shop.run(STAGE, ["mcopy", "-s", "-i", str(image), str(staging / "EFI"), "::"], environment=dated)
+    for path in (*boot.iterdir(), boot, boot.parent):
+        os.utime(path, (shop.epoch, shop.epoch))
+    shop.run(STAGE, ["mcopy", "-s", "-m", "-i", str(image), str(staging / "EFI"), "::"])

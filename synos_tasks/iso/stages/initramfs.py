@@ -1,13 +1,17 @@
-"""initramfs: made once, in the finished root, beside the squashfs."""
+"""initramfs: made once, of the base layer, while the layers above it are made."""
 
 from __future__ import annotations
 
+import mmap
+import os
+import re
 import shutil
 from typing import TYPE_CHECKING
 
 from synos_tasks.errors import StageFailed
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from synos_tasks.iso.tools import Workshop
@@ -31,10 +35,49 @@ LIVE_MODULES = (
     "nls_cp437", "nls_iso8859_1", "nls_ascii", "nls_utf8", "dm_mod", "dm_crypt",
 )  # fmt: skip
 
+# Redefines a function of initramfs-tools: names are collected, the hook below copies them.
+COLLECT = """
+manual_add_modules()
+{
+	[ $# -eq 0 ] || printf '%s\\n' "$@" >>/run/synos/wanted
+}
+"""
+FLUSH = """
+flush()
+{
+    sort -u /run/synos/wanted >/run/synos/names
+    : >/run/synos/wanted
+    for option in --ignore-install --quiet; do
+        xargs modprobe --all --set-version="$version" --quiet --show-depends $option </run/synos/names
+    done | sed -n 's|^insmod \\(/usr\\)\\{0,1\\}\\(/[^ ]*\\).*|/usr\\2|p' | sort -u >/run/synos/files
+    xargs -r cp --parents --preserve=mode,timestamps -t "$DESTDIR" </run/synos/files
+    xargs -r modinfo -k "$version" -F firmware </run/synos/files | sort -u | while read -r file; do
+        add_firmware "$file" || true
+    done
+}
+flush
+hidden_dep_add_modules
+flush
+"""
+# zstd's place is taken by what leaves its input as it is; without a file among the options, that is standard input
+PACKER = """#!/bin/sh
+for last; do :; done
+[ ! -f "$last" ] || exec cat -- "$last"
+exec cat
+"""
+_CPIO_NAME = re.compile(rb"07070[12][0-9A-Fa-f]{104}([^\0]+)\0")
+_COMPRESSED = re.compile(r"\.(xz|zst|gz)$")
+HOOK = """#!/bin/sh
+[ "$1" != prereqs ] || exit 0
+. /usr/share/initramfs-tools/hook-functions
+manual_add_modules {modules}
+{flush}
+"""
+
 
 def kernel_version(root: Path) -> str:
     """Give the newest kernel of the root. Raises StageFailed where there is none."""
-    images = sorted(root.glob("boot/vmlinuz-*"))
+    images = sorted(root.glob("boot/vmlinuz-*"), key=_by_number)
     if not images or not (root / "usr/sbin/mkinitramfs").exists():
         raise StageFailed(
             "the root has no kernel or no initramfs-tools",
@@ -44,30 +87,99 @@ def kernel_version(root: Path) -> str:
     return images[-1].name.removeprefix("vmlinuz-")
 
 
-def make(shop: Workshop) -> None:
-    """Write live/initrd.img and live/vmlinuz of the ISO."""
-    version = kernel_version(shop.root)
-    scratch = shop.root / "run/synos"
-    scratch.mkdir(parents=True, exist_ok=True)
-    shutil.copytree(shop.root / "etc/initramfs-tools", scratch / "conf", symlinks=True)
-    (scratch / "conf/conf.d/synos-modules").write_text("MODULES=list\n")
-    with (scratch / "conf/modules").open("a") as stream:
-        stream.write("".join(f"{name}\n" for name in LIVE_MODULES))
-    shop.run(
-        STAGE,
-        [
-            "chroot",
-            str(shop.root),
-            "mkinitramfs",
-            "-d",
-            "/run/synos/conf",
-            "-o",
-            "/run/synos/initrd.img",
-            version,
-        ],
-        environment={"TMPDIR": "/run/synos"},
-    )
-    live = shop.tree / "live"
-    live.mkdir(parents=True, exist_ok=True)
-    shutil.move(scratch / "initrd.img", live / "initrd.img")
-    shutil.copyfile(shop.root / "boot" / f"vmlinuz-{version}", live / "vmlinuz")
+def _by_number(path: Path) -> list[tuple[int, str]]:
+    """Sort 6.1.0-9 before 6.1.0-37."""
+    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", path.name)]
+
+
+def prepare(root: Path, copy: Path) -> None:
+    """Copy what mkinitramfs reads out of ``root``, which later stages change meanwhile.
+
+    The kernel's modules are most of it, and no package writes into the file of another: links will do.
+    """
+    for path in sorted(root.iterdir()):
+        if path.name not in {"usr", "var", "home", "root", "srv", "opt", "media", "mnt"}:
+            _copy(path, copy / path.name)
+    for path in sorted((root / "usr").iterdir()):
+        if path.name not in {"share", "lib"}:
+            _copy(path, copy / "usr" / path.name)
+    for path in sorted((root / "usr/lib").iterdir()):
+        linked = path.name in {"modules", "firmware"}
+        _copy(path, copy / "usr/lib" / path.name, os.link if linked else shutil.copy2)
+    for name in ("usr/share/initramfs-tools", "usr/share/i18n/charmaps", "var/lib/dpkg/arch"):
+        if (root / name).exists():
+            _copy(root / name, copy / name)
+    (copy / "var/tmp").mkdir(parents=True)
+
+
+def _copy(source: Path, target: Path, file: Callable[..., object] = shutil.copy2) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if source.is_dir() and not source.is_symlink():
+        shutil.copytree(source, target, symlinks=True, copy_function=file)
+    else:
+        shutil.copy2(source, target, follow_symlinks=False)
+
+
+def make(shop: Workshop, root: Path, folder: Path) -> None:
+    """Write initrd.img and vmlinuz into ``folder``. ``root`` is a copy that nothing else needs."""
+    version = kernel_version(root)
+    scratch = root / "run/synos"
+    scratch.mkdir(parents=True)
+    shutil.copytree(root / "etc/initramfs-tools", scratch / "conf", symlinks=True)
+    (scratch / "conf/conf.d/synos").write_text("MODULES=list\nCOMPRESS=zstd\n")
+    _quicken(root, scratch)
+    argv = ["mkinitramfs", "-d", "/run/synos/conf", "-o", "/run/synos/initrd.cpio", version]
+    with shop.fake_clock(root):
+        shop.run(STAGE, ["env", "TMPDIR=/run/synos", "chroot", str(root), *argv])
+    _refuse_incomplete(names_in(scratch / "initrd.cpio"))
+    image = folder / "initrd.img"
+    # any number of threads gives the same bytes, but for --single-thread
+    shop.run(STAGE, ["zstd", "-q", "-9", "-T2", str(scratch / "initrd.cpio"), "-o", str(image)])
+    shutil.copyfile(root / "boot" / f"vmlinuz-{version}", folder / "vmlinuz")
+
+
+def names_in(archives: Path) -> list[str]:
+    """Give the names in one or more cpio archives of the kernel's format, one behind the other.
+
+    cpio itself stops after the first. See Documentation/driver-api/early-userspace/buffer-format.rst of Linux.
+    """
+    with archives.open("rb") as stream, mmap.mmap(stream.fileno(), 0, prot=mmap.PROT_READ) as data:
+        return [found[1].decode(errors="replace") for found in _CPIO_NAME.finditer(data)]
+
+
+def _refuse_incomplete(names: Sequence[str]) -> None:
+    """Raise StageFailed where something is missing without which no live system starts."""
+    for needed in (
+        "init",
+        "scripts/live",
+        "usr/lib/live/boot/9990-main.sh",
+        "/loop.ko",
+        "/squashfs.ko",
+        "/overlay.ko",
+    ):
+        if not any(_COMPRESSED.sub("", name).endswith(needed) for name in names):
+            raise StageFailed(
+                f"the initramfs has no {needed}",
+                where=f"stage {STAGE}",
+                hint="the full log shows mkinitramfs's messages",
+            )
+
+
+def _quicken(root: Path, scratch: Path) -> None:
+    """Let modules be copied all at once, and compression be left to us.
+
+    initramfs-tools 0.142 starts several processes for each of 400 modules: 9 of its 13 seconds. Newer ones
+    have dracut-install for that, and keep it.
+    """
+    packer = root / "usr/bin/zstd"
+    packer.unlink(missing_ok=True)
+    packer.write_text(PACKER)
+    packer.chmod(0o755)
+    hook = scratch / "conf/hooks/zz-synos"
+    functions = root / "usr/share/initramfs-tools/hook-functions"
+    text = functions.read_text()
+    later = "manual_add_modules()\n{" in text and "dracut-install" not in text
+    if later:
+        functions.write_text(text + COLLECT)
+    hook.write_text(HOOK.format(modules=" ".join(LIVE_MODULES), flush=FLUSH if later else ""))
+    hook.chmod(0o755)

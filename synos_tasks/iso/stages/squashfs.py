@@ -1,23 +1,23 @@
-"""squashfs: the root file system, compressed."""
+"""squashfs: a layer, or in a release the whole root file system, compressed."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from synos_tasks.iso.tools import Workshop
 
-STAGE = "squashfs"
+# as much again as the tree otherwise, by default a quarter of the machine's; less of it costs no time
+MEMORY = "256M"
 
 
-def make(shop: Workshop, epoch: int) -> None:
-    """Write live/filesystem.squashfs of the ISO. ``epoch`` clamps all dates, seconds since 1970."""
-    profile = shop.plan.profile
-    live = shop.tree / "live"
-    live.mkdir(parents=True, exist_ok=True)
-    argv = ["mksquashfs", str(shop.root), str(live / "filesystem.squashfs"), "-noappend", "-no-exports"]
-    argv += ["-b", "1M" if profile.compression == "xz" else "256K", "-comp", profile.compression]
-    if profile.compression == "zstd":
-        argv += ["-Xcompression-level", str(profile.compression_level)]
-    argv += ["-wildcards", "-e", "run/*", "tmp/*"]
-    shop.run(STAGE, argv, environment={"SOURCE_DATE_EPOCH": str(epoch)})
+def make(shop: Workshop, stage: str, root: Path, target: Path, compression: tuple[str, int]) -> None:
+    """Write ``root`` to ``target``; the same tree gives the same bytes, however many cores there are."""
+    algorithm, level = compression
+    argv = ["mksquashfs", str(root), str(target), "-noappend", "-no-exports", "-mem", MEMORY]
+    argv += ["-b", "256K", "-comp", algorithm]
+    if algorithm == "zstd":
+        argv += ["-Xcompression-level", str(level)]
+    shop.run(stage, argv)

@@ -5,7 +5,10 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING
 
+from synos_tasks.iso.stages.bootfiles import EFI_IMAGE
+
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from synos_tasks.iso.tools import Workshop
@@ -13,10 +16,10 @@ if TYPE_CHECKING:
 STAGE = "iso"
 
 
-def make(shop: Workshop, target: Path, epoch: int) -> None:
-    """Write the ISO to ``target``, a temporary name."""
-    profile = shop.plan.profile
-    date = dt.datetime.fromtimestamp(epoch, dt.UTC)
+def make(shop: Workshop, tree: Path, live: Mapping[str, Path], target: Path) -> None:
+    """Write the ISO to ``target``: the files of ``tree``, and ``live`` as name to path below /live."""
+    profile = shop.profile
+    date = dt.datetime.fromtimestamp(shop.epoch, dt.UTC)
     argv = [
         "xorriso",
         "-as",
@@ -29,17 +32,19 @@ def make(shop: Workshop, target: Path, epoch: int) -> None:
         "-V",
         volume_id(profile.name),
     ]
-    argv += [f"--modification-date={date:%Y%m%d%H%M%S}00"]  # GPT and MBR ids come from it
+    # GPT and MBR ids come from the modification date
+    argv += [f"--modification-date={date:%Y%m%d%H%M%S}00", "--set_all_file_dates", f"{date:%Y%m%d%H%M%S}00"]
     if "bios" in profile.boot:
         argv += ["-b", "boot/grub/eltorito.img", "-no-emul-boot", "-boot-load-size", "4", "-boot-info-table"]
         argv += ["--grub2-boot-info", "--grub2-mbr", "/usr/lib/grub/i386-pc/boot_hybrid.img"]
         argv += ["-c", "boot/boot.cat"]
     if {"uefi", "secure-boot"} & set(profile.boot):
-        argv += ["-partition_offset", "16", "-append_partition", "2", "0xef", str(shop.work / "efi.img")]
+        argv += ["-partition_offset", "16", "-append_partition", "2", "0xef", str(tree.with_name(EFI_IMAGE))]
         argv += ["-appended_part_as_gpt"]
         argv += ["-eltorito-alt-boot"] if "bios" in profile.boot else ["-c", "boot/boot.cat"]
         argv += ["-e", "--interval:appended_partition_2:all::", "-no-emul-boot"]
-    shop.run(STAGE, [*argv, str(shop.tree)], environment={"SOURCE_DATE_EPOCH": str(epoch)})
+    grafts = [f"/live/{name}={path}" for name, path in live.items()]
+    shop.run(STAGE, [*argv, "-graft-points", f"/={tree}", *grafts])
 
 
 def volume_id(profile_name: str) -> str:

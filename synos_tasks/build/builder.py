@@ -1,0 +1,137 @@
+"""The builder container: what it may do, and how a request goes in and events come out."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+import uuid
+from typing import IO, TYPE_CHECKING, Any
+
+from synos_tasks import errors
+from synos_tasks.engine.leased import leased
+from synos_tasks.engine.spec import BUILDER_CAPABILITIES, Bind, ContainerSpec, labels
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from synos_tasks.engine.gateway import Engine, EngineFacts
+    from synos_tasks.settings import Settings
+
+CACHE = "/cache"
+# of a root file system: the .debs, what they unpack to, and their copies while they are installed
+TMPFS_PER_DEB_BYTE = 8
+# the event that ends a request
+ANSWERS = {"delivered", "lock", "entries", "compared"}
+
+
+def store_volume(settings: Settings) -> str:
+    """Name of the volume with the store: it outlives containers."""
+    return f"{settings.project_id}-store"
+
+
+def owner() -> tuple[int, int]:
+    """User and group id that results belong to: who called, under sudo too."""
+    return (int(os.environ.get("SUDO_UID", os.getuid())), int(os.environ.get("SUDO_GID", os.getgid())))
+
+
+def builder_spec(
+    settings: Settings,
+    facts: EngineFacts | None,
+    image: str,
+    *,
+    output: Path | None = None,
+    packages_bytes: int = 0,
+    cached: bool = True,
+    network: bool = True,
+    more: tuple[Bind, ...] = (),
+) -> ContainerSpec:
+    """Give the default builder: unprivileged, limited, project read-only, ``output`` and the store writable.
+
+    ``packages_bytes``, the size of all .debs, decides whether the work fits into memory. Without ``cached``
+    the store is the container's own and ends with it.
+    """
+    build = settings.build
+    cpus = min(build.cpus, facts.cpus) if facts else build.cpus
+    memory = min(build.memory_mb, facts.memory_mb) if facts else build.memory_mb
+    size_mb = build.work_mb or memory * 3 // 4
+    on_tmpfs = build.work == "tmpfs" or (
+        build.work == "auto" and packages_bytes * TMPFS_PER_DEB_BYTE < size_mb * 2**20
+    )
+    writable = (Bind(source=output, target="/output", writable=True),) if output else ()
+    return ContainerSpec(
+        name=f"{settings.project_id}-build-{uuid.uuid4().hex[:8]}",
+        image=image,
+        command=("python3", "-m", "synos_tasks.iso"),
+        labels=labels(settings.project_id, "build"),
+        capabilities=BUILDER_CAPABILITIES,
+        binds=(Bind(source=settings.root, target="/project"), *writable, *more),
+        volumes={store_volume(settings): CACHE} if cached else {},
+        # dev, suid, exec: a root file system has device nodes, sudo and programs
+        tmpfs={"/work": f"rw,dev,suid,exec,size={size_mb}m"} if on_tmpfs else {},
+        anonymous_volumes=() if on_tmpfs else ("/work",),
+        cpus=cpus,
+        memory_mb=memory,
+        pids=build.pids,
+        network=None if network else "none",
+    )
+
+
+def ask(
+    settings: Settings,
+    engine: Engine,
+    spec: ContainerSpec,
+    request: Mapping[str, Any],
+    on_event: Callable[[dict[str, Any]], None],
+) -> None:
+    """Run one container to its end and hand on its events; raises the error that it met, or ContainerLost.
+
+    All that it says goes into a log below .synos/logs, whose place is in the hint of an error.
+    """
+    if store_volume(settings) in spec.volumes:
+        engine.ensure_volume(store_volume(settings), labels(settings.project_id, "cache"))
+    path = _log_path(settings, str(request["do"]), spec.name)
+    answered = False
+    with path.open("w", encoding="utf-8") as log, leased(engine, spec, request) as container:
+        for event in container.events():
+            _write_log(log, event)
+            if event["event"] == "error":
+                raise _error_of(event, path)
+            answered = answered or event["event"] in ANSWERS
+            on_event(event)
+        if not answered:
+            raise container.lost(
+                "the builder container went away before it was done",
+                hint="nothing was published; run the command again. `inv doctor` checks the engine",
+            )
+
+
+def _log_path(settings: Settings, what: str, container: str) -> Path:
+    folder = settings.state_dir / "logs"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise errors.OutputNotWritable(
+            "the folder for logs cannot be made",
+            where=str(folder),
+            why=error.strerror or str(error),
+            hint="a command run as root may have made .synos: give it back to yourself",
+        ) from error
+    return folder / f"{time.strftime('%Y%m%dT%H%M%S')}-{what}-{container.rpartition('-')[2]}.log"
+
+
+def _write_log(log: IO[str], event: dict[str, Any]) -> None:
+    if event["event"] == "log":
+        log.write(f"[{event['stage']}] {event['line']}\n")
+    elif event["event"] in {"start", "done", "warning", "error", "delivered"}:
+        log.write(json.dumps(event) + "\n")
+
+
+def _error_of(event: dict[str, Any], log: Path) -> errors.SynosError:
+    """Make the error again that the container met; where the log is goes into its hint."""
+    hint = "\n".join(part for part in (event.get("hint", ""), f"full log: {log}") if part)
+    cls = errors.by_name(event.get("kind", ""))
+    return cls(
+        event.get("error", "failed"), where=event.get("where", ""), why=event.get("why", ""), hint=hint
+    )

@@ -1,0 +1,116 @@
+"""`inv build.diff`: what changed between two ISOs, or two locks."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from synos_tasks.build.builder import ask, builder_spec
+from synos_tasks.build.image import ensure_image
+from synos_tasks.build.locking import lock_path
+from synos_tasks.engine.spec import Bind
+from synos_tasks.errors import IsoNotFound, SettingsError
+from synos_tasks.iso import lock as locks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from synos_tasks.engine.gateway import Engine
+    from synos_tasks.settings import Settings
+
+LOCK_ENDING = ".lock.yaml"
+KINDS = ("added", "removed", "changed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """What changed from one to the other. ``files`` is None for locks; see iso/compare.py for its fields."""
+
+    packages: list[locks.Change]
+    files: Mapping[str, Any] | None
+
+    @property
+    def is_empty(self) -> bool:
+        """Tell whether nothing changed."""
+        files = self.files or {}
+        one, two = files.get("sizes", (0, 0))
+        return not self.packages and one == two and not any(files.get(key) for key in KINDS)
+
+
+def diff(settings: Settings, engine: Engine, one: str, two: str, say: Callable[[str], None]) -> Difference:
+    """Compare two ISOs or two locks; a profile's name stands for its lock. Raises SettingsError, IsoNotFound."""
+    paths = [_find(settings, text) for text in (one, two)]
+    if all(path.name.endswith(LOCK_ENDING) for path in paths):
+        before, after = (locks.load(path) for path in paths)
+        if after is None:
+            raise IsoNotFound("there is no such lock", where=str(paths[1]))
+        return Difference(packages=locks.changes(before, after), files=None)
+    if any(path.name.endswith(LOCK_ENDING) for path in paths):
+        raise SettingsError(
+            "an ISO and a lock cannot be compared", where=f"{one} {two}", hint="give two of a kind"
+        )
+    known = [_packages(path, say) for path in paths]
+    packages = locks.version_changes(*known) if all(known) else []
+    return Difference(packages=packages, files=files_of(settings, engine, paths[0], paths[1], say))
+
+
+def sections(found: Difference, packages: list[str]) -> list[tuple[str, list[str]]]:
+    """Give what changed as titles and lines for people; nothing where nothing did."""
+    files = found.files or {"sizes": None}
+    told = [("packages", packages)]
+    told += [(f"files {kind}", [_line(entry) for entry in files.get(kind, [])]) for kind in KINDS]
+    if files["sizes"]:
+        one, two = files["sizes"]
+        told.append(("size", [f"  {one} -> {two} bytes ({two - one:+})"] if one != two else []))
+    return [(title, lines) for title, lines in told if lines]
+
+
+def _line(entry: list[Any]) -> str:
+    path, *sizes = entry
+    return f"  {path}  {' -> '.join(map(str, sizes))}"
+
+
+def files_of(
+    settings: Settings, engine: Engine, one: Path, two: Path, say: Callable[[str], None]
+) -> dict[str, Any]:
+    """Compare two ISOs file by file, in a container without network; see iso/compare.py for what is told."""
+    image = ensure_image(settings, engine, "builder", say)
+    spec = builder_spec(
+        settings, engine.facts(), image, network=False, cached=False,
+        packages_bytes=one.stat().st_size + two.stat().st_size,
+        more=(Bind(source=one.parent, target="/one"), Bind(source=two.parent, target="/two")),
+    )  # fmt: skip
+    answer: dict[str, Any] = {}
+
+    def note(event: dict[str, Any]) -> None:
+        if event["event"] == "compared":
+            answer.update(event["result"])
+
+    ask(settings, engine, spec, {"do": "compare", "one": f"/one/{one.name}", "two": f"/two/{two.name}"}, note)
+    return answer
+
+
+def _find(settings: Settings, text: str) -> Path:
+    path = Path(text)
+    if not path.is_file():
+        lock = lock_path(settings, text)
+        path = lock if lock.is_file() else settings.output_dir / text
+    if not path.is_file():
+        raise IsoNotFound(
+            f"there is no {text}",
+            where=str(path),
+            hint="give an ISO, a lock, a profile that has a lock, or the name of an ISO in dist",
+        )
+    return path.resolve()
+
+
+def _packages(iso: Path, say: Callable[[str], None]) -> dict[str, tuple[str, bool]]:
+    """Give version by package, from the manifest beside an ISO; nothing where there is none, which is said."""
+    try:
+        manifest = json.loads(Path(f"{iso}.manifest.json").read_text())
+        return {package["name"]: (package["version"], False) for package in manifest["packages"]}
+    except (OSError, ValueError, KeyError, TypeError):
+        say(f"warning: {iso.name} has no manifest beside it: packages are not compared, files are")
+        return {}

@@ -1,0 +1,151 @@
+"""`inv build.lock`, and the lock that every build needs: resolved in a container, written on the host."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import TYPE_CHECKING, Any, NoReturn
+
+from synos_tasks.build import planning
+from synos_tasks.build.builder import ask, builder_spec, owner
+from synos_tasks.build.image import ensure_image
+from synos_tasks.engine.gateway import check_versions
+from synos_tasks.errors import LockDrift, LockError, OutputNotWritable
+from synos_tasks.iso import lock as locks
+from synos_tasks.iso.plan import lock_from_json
+from synos_tasks.iso.scratch import write_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from synos_tasks.engine.gateway import Engine, EngineFacts
+    from synos_tasks.iso.lock import Change, Lock
+    from synos_tasks.iso.profile import Profile
+    from synos_tasks.settings import Settings
+
+
+def lock_path(settings: Settings, profile: str) -> Path:
+    """Where the lock of a profile is."""
+    return locks.path_of(planning.profile_folder(settings), profile)
+
+
+def fitting(settings: Settings, profile: Profile) -> Lock | None:
+    """Give a profile's lock when it is for what the profile asks; raises LockError when it is damaged."""
+    found = locks.load(lock_path(settings, profile.name))
+    return found if found and found.request == locks.request_of(profile) else None
+
+
+def refuse_drift(settings: Settings, profile: Profile, option: str) -> NoReturn:
+    """Raise LockDrift: there is no lock that fits, and none may be made."""
+    path = lock_path(settings, profile.name)
+    raise LockDrift(
+        f"the lock of profile {profile.name} does not fit",
+        where=str(path),
+        why="the profile asks for other packages, suites or a bootstrapper"
+        if path.exists()
+        else "there is none",
+        hint=f"`inv build.lock --profile {profile.name}` writes it; {option} never does",
+    )
+
+
+def lock_profile(
+    settings: Settings, engine: Engine, name: str, *, update: bool, say: Callable[[str], None]
+) -> tuple[Lock, list[Change]]:
+    """Do `inv build.lock`: resolve a profile and write its lock, whether it fits or not."""
+    profile = planning.read_profile(settings, name)
+    facts = engine.facts()
+    check_versions(facts)
+    image = ensure_image(settings, engine, "builder", say)
+
+    def warn(event: dict[str, Any]) -> None:
+        if event["event"] == "warning":
+            say(f"warning: {event['text']}")
+
+    return renew(settings, engine, facts, image, profile, update=update, on_event=warn)
+
+
+def renew(
+    settings: Settings,
+    engine: Engine,
+    facts: EngineFacts,
+    image: str,
+    profile: Profile,
+    *,
+    update: bool,
+    on_event: Callable[[dict[str, Any]], None],
+) -> tuple[Lock, list[Change]]:
+    """Resolve a profile and write its lock; tells what changed.
+
+    Without ``update`` versions stay where the mirrors still have them, and so does the date. Raises
+    PackageNotFound, MirrorUnreachable, BadSignature, OutputNotWritable.
+    """
+    path = lock_path(settings, profile.name)
+    previous = _previous(path, on_event)
+    start = previous or _inherited(settings, profile)
+    answer: dict[str, Any] = {}
+
+    def note(event: dict[str, Any]) -> None:
+        if event["event"] == "lock":
+            answer.update(event["lock"])
+        else:
+            on_event(event)
+
+    request = {
+        "do": "resolve",
+        "profile": dataclasses.asdict(profile),
+        "previous": dataclasses.asdict(start) if start and not update else None,
+    }
+    ask(settings, engine, builder_spec(settings, facts, image), request, note)
+    found = lock_from_json(answer)
+    changed = locks.changes(previous, found)
+    if start and (not update or start.packages == found.packages):
+        # the date is part of every key: it moves only when somebody asks for what is new
+        found = dataclasses.replace(found, epoch=start.epoch)
+    if found != previous:
+        _write(path, locks.dump(found, profile.name))
+    return found, changed
+
+
+def _inherited(settings: Settings, profile: Profile) -> Lock | None:
+    """Give the lock of the nearest ancestor of the same suite: so that a new profile shares layers with it."""
+    for name in profile.ancestors:
+        if planning.read_profile(settings, name).suite == profile.suite:
+            try:
+                found = locks.load(lock_path(settings, name))
+            except LockError:
+                continue
+            if found:
+                return found
+    return None
+
+
+def _previous(path: Path, on_event: Callable[[dict[str, Any]], None]) -> Lock | None:
+    """Give the lock to be replaced; a damaged one counts as none."""
+    try:
+        return locks.load(path)
+    except LockError as error:
+        on_event({"event": "warning", "text": f"{error.where}: {error.what}; it is written anew"})
+        return None
+
+
+def _write(path: Path, text: str) -> None:
+    try:
+        write_whole(path, text)
+        os.chown(path, *owner())
+    except OSError as error:
+        raise OutputNotWritable(
+            "the lock cannot be written", where=str(path), why=error.strerror or str(error)
+        ) from error
+
+
+def lines_of(changes: list[Change]) -> list[str]:
+    """Tell people what changed, a line each."""
+    lines = []
+    for change in changes:
+        mark = "  (security)" if change.security else ""
+        if change.old and change.new:
+            lines.append(f"  {change.name}  {change.old} -> {change.new}{mark}")
+        else:
+            lines.append(f"  {'+' if change.new else '-'} {change.name}  {change.new or change.old}{mark}")
+    return lines

@@ -1,0 +1,180 @@
+"""`inv build.plan`: for each stage whether it is there, why not, how large it is and how long it takes."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from synos_tasks.build import locking, planning
+from synos_tasks.build.builder import ask, builder_spec, store_volume
+from synos_tasks.build.image import ensure_image, tag_of
+from synos_tasks.build.progress import History
+from synos_tasks.build.publish import published
+from synos_tasks.iso import lock as locks
+from synos_tasks.iso.lock import Lock
+from synos_tasks.iso.plan import Plan, from_json
+from synos_tasks.iso.scratch import write_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from synos_tasks.build.iso_build import Options
+    from synos_tasks.engine.gateway import Engine
+    from synos_tasks.iso.plan import Stage
+    from synos_tasks.iso.profile import Profile
+    from synos_tasks.settings import Settings
+
+# made at each build: that takes less time than to keep them
+NEVER_STORED = ("bootfiles", "iso")
+GONE = "no longer in the store"
+WORDS = {
+    "code": "the code of this stage changed",
+    "tools": "the builder's tools changed",
+    "date": "the lock's date changed",
+    "order": "other overlays or hooks",
+    "build": "",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """What is known of one stage. ``bytes`` is 0 and ``seconds`` is None where that is not known."""
+
+    name: str
+    key: str
+    hit: bool
+    why: str
+    bytes: int
+    seconds: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """A plan beside what is there."""
+
+    rows: list[Row]
+    lock: str
+    """``fits``; ``stale``: the profile asks for other packages, so that a build renews the lock first;
+    ``missing``: it resolves all packages first."""
+
+
+def view(
+    settings: Settings, engine: Engine, options: Options, say: Callable[[str], None], *, dry: bool = False
+) -> View:
+    """Compare a plan with what is there. Raises ProfileError, LockError, EngineUnavailable.
+
+    The builder image is made where it is missing, and asked for the store; unless ``dry``, which starts nothing.
+    """
+    profile = planning.read_profile(settings, options.profile)
+    lock, state = _lock(settings, profile)
+    image = tag_of(settings, "builder") if dry else ensure_image(settings, engine, "builder", say)
+    tools = (
+        planning.known_tools(settings, engine.image_id(image))
+        if dry
+        else planning.tools_of(settings, engine, image)
+    )
+    plan = planning.plan_build(settings, profile, lock, tools, release=options.release)
+    there = published(options.output, plan) if state == "fits" else None
+    sizes = {stage["name"]: int(stage["bytes"]) for stage in there["stages"]} if there else {}
+    entries = {} if dry or state == "missing" else _entries(settings, engine, image, plan)
+    last = last_plan(settings, options.profile)
+    expected = History(settings.state_dir / "history.json", options.profile).seconds
+    rows = []
+    for stage in plan.stages:
+        hit = stage.key in entries or there is not None
+        size = entries.get(stage.key, {}).get("bytes", 0) or sizes.get(stage.name, 0)
+        why = "" if hit else reason(stage, plan, last) if state != "missing" else "no lock yet"
+        if dry and why == GONE:
+            why = "the store was not asked"
+        seconds = 0.0 if hit else expected.get(stage.name)
+        rows.append(Row(name=stage.name, key=stage.key, hit=hit, why=why, bytes=size, seconds=seconds))
+    return View(rows=rows, lock=state)
+
+
+def _lock(settings: Settings, profile: Profile) -> tuple[Lock, str]:
+    """Give the lock to plan with. One that does not fit still tells which packages stay: renewing it keeps them."""
+    found = locks.load(locking.lock_path(settings, profile.name))
+    wanted = locks.request_of(profile)
+    if found is None:
+        return Lock(request=wanted, epoch=0, packages=()), "missing"
+    return found, "fits" if found.request == wanted else "stale"
+
+
+def reason(stage: Stage, plan: Plan, last: Plan | None) -> str:
+    """Say why a stage is not there: what of its inputs changed since the last build of the profile."""
+    if stage.kind in NEVER_STORED:
+        return "made each time"
+    if last is None:
+        return "not built before"
+    before = next((one for one in last.stages if one.name == stage.name), None)
+    if before is None:
+        return f"packages: {_packages(stage.name, plan, last)}" if stage.kind == "packages" else "new"
+    if before.key == stage.key:
+        return GONE
+    changed = [name for name in stage.why if before.why.get(name) != stage.why[name]]
+    told = []
+    for name in changed:
+        if name == "packages":
+            told.append(f"packages: {_packages(stage.name, plan, last)}")
+        elif not name.startswith("stage "):
+            told.append(WORDS.get(name, f"{name.removeprefix('file ')} changed"))
+    below = [name.removeprefix("stage ") for name in changed if name.startswith("stage ")]
+    if below and not any(told):
+        return f"follows {', '.join(below)}"
+    return "; ".join(text for text in told if text) or "the build's number changed"
+
+
+def _packages(layer: str, plan: Plan, last: Plan) -> str:
+    """Tell `+tmux -less`, or else which versions changed."""
+    asked, before = (set(dict(p.profile.layers).get(layer, ())) for p in (plan, last))
+    words = [f"+{name}" for name in sorted(asked - before)] + [f"-{name}" for name in sorted(before - asked)]
+    if not words:
+        old = {p.name: (*p.ident, p.sha256) for p in last.lock.layer(layer)}
+        new = {p.name: (*p.ident, p.sha256) for p in plan.lock.layer(layer)}
+        words = [
+            f"{name} {new[name][1] if name in new else 'gone'}"
+            for name in sorted(old | new)
+            if old.get(name) != new.get(name)
+        ]
+    return " ".join(words[:6]) + (f" and {len(words) - 6} more" if len(words) > 6 else "")
+
+
+def last_plan(settings: Settings, profile: str) -> Plan | None:
+    """Give the plan of the last build of a profile; None where there is none that can be read."""
+    try:
+        return from_json(json.loads(_path(settings, profile).read_text()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def remember(settings: Settings, plan: Plan) -> None:
+    """Keep the plan of a build that was done."""
+    write_whole(_path(settings, plan.profile.name), json.dumps(plan.to_json()))
+
+
+def _path(settings: Settings, profile: str) -> Path:
+    return settings.state_dir / "plans" / f"{profile}.json"
+
+
+def _entries(settings: Settings, engine: Engine, image: str, plan: Plan) -> Mapping[str, dict[str, Any]]:
+    """Ask the store which keys it has."""
+    if not engine.volume_exists(store_volume(settings)):
+        return {}
+    found: dict[str, dict[str, Any]] = {}
+
+    def note(event: dict[str, Any]) -> None:
+        if event["event"] == "entries":
+            found.update(event["entries"])
+
+    others = {layer.key: plan.initramfs_key(layer.key) for layer in plan.layers[1:]}
+    request = {"do": "inspect", "keys": [*(stage.key for stage in plan.stages), *others.values()]}
+    ask(settings, engine, builder_spec(settings, engine.facts(), image, network=False), request, note)
+    touching = [key for key in others if found.get(key, {}).get("initramfs")]
+    if touching:  # the base's own is not the one that the ISO needs
+        stage = plan.stage("initramfs")
+        found.pop(stage.key, None)
+        if (other := others[touching[-1]]) in found:
+            found[stage.key] = found[other]
+    return found

@@ -1,0 +1,159 @@
+"""`inv build.verify-reproducible`: builds under circumstances that differ in all, and compares bytes."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from synos_tasks.build import planning, preflight
+from synos_tasks.build.builder import ask, builder_spec
+from synos_tasks.build.compare import files_of
+from synos_tasks.build.image import ensure_image
+from synos_tasks.build.locking import fitting, refuse_drift
+from synos_tasks.errors import Irreproducible
+from synos_tasks.iso import deliver
+from synos_tasks.iso.scratch import scratch
+from synos_tasks.iso.store import sha256
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from synos_tasks.engine.gateway import Engine, EngineFacts
+    from synos_tasks.engine.spec import ContainerSpec
+    from synos_tasks.iso.plan import Plan
+    from synos_tasks.settings import Settings
+
+DAY = 24 * 3600
+# the other folder to work in that iso/__main__.py knows
+ELSEWHERE = "/varied"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Circumstances:
+    """What must not matter. ``clock`` is in seconds ahead, ``cores`` as for --cpuset-cpus."""
+
+    hostname: str
+    user: tuple[int, int]
+    umask: int
+    timezone: str
+    locale: str
+    clock: int
+    cores: str
+    elsewhere: bool
+    stored: bool
+    """Start from the project's store; from an empty one otherwise."""
+
+
+def circumstances(cpus: int) -> list[Circumstances]:
+    """Give two that differ in all, and a third with the project's store."""
+    one = Circumstances(
+        hostname="alpha", user=(1000, 1000), umask=0o022, timezone="Pacific/Kiritimati", locale="C.UTF-8", clock=0,
+        cores=f"0-{cpus - 1}", elsewhere=False, stored=False,
+    )  # fmt: skip
+    two = Circumstances(
+        hostname="omega-2", user=(4321, 99), umask=0o077, timezone="America/St_Johns", locale="tr_TR.UTF-8",
+        clock=400 * DAY + 12345, cores="0", elsewhere=True, stored=False,
+    )  # fmt: skip
+    return [one, two, dataclasses.replace(one, hostname="store", umask=0o002, stored=True)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """Digests of all builds, in order; they are equal."""
+
+    sha256: str
+    builds: int
+    profile: str
+    release: bool
+
+
+def verify(
+    settings: Settings, engine: Engine, name: str, *, release: bool, rounds: int, say: Callable[[str], None]
+) -> Verdict:
+    """Build ``rounds`` times under each circumstance. Raises Irreproducible, which names the first difference."""
+    profile = planning.read_profile(settings, name)
+    lock = fitting(settings, profile)
+    if lock is None:
+        refuse_drift(settings, profile, "build.verify-reproducible")
+    image = ensure_image(settings, engine, "builder", say)
+    tools = planning.tools_of(settings, engine, image)
+    plan = planning.plan_build(settings, profile, lock, tools, release=release)
+    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    with scratch(settings.state_dir, "reproduce-") as folder:
+        facts = preflight.check(settings, engine, folder)
+        first: tuple[Path, str] | None = None
+        for number, case in enumerate(circumstances(min(facts.cpus, os.cpu_count() or 1)) * rounds):
+            output = folder / str(number)
+            output.mkdir()
+            iso = _build(settings, engine, facts, image, plan, case, output)
+            digest = sha256(iso)
+            say(f"{digest}  {_told(case)}")
+            if first is None:
+                first = (iso, digest)
+            elif digest != first[1]:
+                _raise(settings, engine, first[0], iso, say)
+            else:
+                iso.unlink()
+        assert first is not None  # noqa: S101  (there is at least one circumstance)
+        return Verdict(sha256=first[1], builds=number + 1, profile=name, release=release)
+
+
+def _build(
+    settings: Settings,
+    engine: Engine,
+    facts: EngineFacts,
+    image: str,
+    plan: Plan,
+    case: Circumstances,
+    output: Path,
+) -> Path:
+    request: dict[str, Any] = {
+        "do": "build", "plan": plan.to_json(), "offline": False, "owner": case.user, "umask": case.umask,
+        "clock": case.clock, "elsewhere": case.elsewhere,
+    }  # fmt: skip
+    size = sum(package.size for package in plan.lock.packages)
+    spec = builder_spec(settings, facts, image, output=output, cached=case.stored, packages_bytes=size)
+    ask(settings, engine, _varied(spec, case), request, lambda _: None)
+    return output / deliver.ISO
+
+
+def _varied(spec: ContainerSpec, case: Circumstances) -> ContainerSpec:
+    """Give the container of a build under these circumstances."""
+    varied = dataclasses.replace(
+        spec,
+        hostname=case.hostname,
+        cpuset=case.cores,
+        environment={**spec.environment, "TZ": case.timezone, "LANG": case.locale, "LC_ALL": case.locale},
+    )
+    if not case.elsewhere:
+        return varied
+    return dataclasses.replace(
+        varied,
+        tmpfs=dict.fromkeys([ELSEWHERE], next(iter(spec.tmpfs.values()))) if spec.tmpfs else {},
+        anonymous_volumes=() if spec.tmpfs else (ELSEWHERE,),
+    )
+
+
+def _told(case: Circumstances) -> str:
+    return (
+        f"host {case.hostname}, user {case.user[0]}:{case.user[1]}, umask {case.umask:03o}, {case.timezone}, "
+        f"{case.locale}, clock +{case.clock // DAY} days, cores {case.cores}, "
+        f"{'another folder' if case.elsewhere else 'usual folder'}, {'warm' if case.stored else 'empty'} store"
+    )
+
+
+def _raise(settings: Settings, engine: Engine, one: Path, two: Path, say: Callable[[str], None]) -> None:
+    """Find the first difference, and raise."""
+    say("the bytes differ: looking for the first file that does")
+    found = files_of(settings, engine, one, two, say)
+    changed, only = found.get("changed", []), [*found.get("added", []), *found.get("removed", [])]
+    first = [only[0][0], ["only in one of them"]] if only else found.get("first")
+    raise Irreproducible(
+        "two builds of the same profile and lock differ",
+        where=first[0] if first else "the ISO's own structures: no file differs",
+        why="\n".join(first[1]) if first else "",
+        hint=f"{len(changed)} files differ, {len(only)} are in one of the two only",
+    )

@@ -1,0 +1,89 @@
+"""What the stacked layers hold, read from their squashfs files without unpacking."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+# mode, owner/group, size or device numbers, date, time, path; as `unsquashfs -lln` prints them
+_LINE = re.compile(
+    r"([-dlcbps])([-rwxsStT]{9}) +(\d+)/(\d+) +(?:\d+, *\d+|\d+) +\S+ +\S+ squashfs-root/?(.*)"
+)
+# https://wiki.debian.org/UsrMerge
+MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+_KINDS = {"d": "a folder", "l": "a link"}
+
+
+class Listing:
+    """Kind of each path, and mode and owner of each folder, of a stack of layers."""
+
+    def __init__(self) -> None:
+        """Nothing is there yet."""
+        self._kinds: dict[str, str] = {"": "a folder"}
+        self._folders: dict[str, tuple[int, int, int]] = {"": (0o755, 0, 0)}
+
+    def add(self, lines: Iterable[str], removed: Iterable[str]) -> None:
+        """Lay a layer over what is there: ``lines`` of `unsquashfs -lln`, ``removed`` as its delta has it."""
+        for path in removed:
+            self._drop(path)
+        for line in lines:
+            found = _LINE.match(line)
+            if not found:
+                continue
+            letter, mode, uid, gid, path = found.groups()
+            if letter == "c" and re.search(r" 0, *0 ", line):  # a whiteout
+                continue
+            if letter == "l":
+                path = path.partition(" -> ")[0]
+            self._kinds[path] = _KINDS.get(letter, "a file")
+            if letter == "d":
+                self._folders[path] = (permissions(mode), int(uid), int(gid))
+
+    def kind(self, path: str) -> str:
+        """Say what a path is; nothing where there is nothing."""
+        return self._kinds.get(path, "")
+
+    def behind_links(self, path: str) -> str:
+        """Give where a path lies when /bin, /lib and their like are links into /usr."""
+        first = path.partition("/")[0]
+        return f"usr/{path}" if first in MERGED and self.kind(first) == "a link" else path
+
+    def make_parents(self, target: Path, path: str) -> None:
+        """Make the folders above ``path`` with the modes and owners they have below."""
+        parent = path.rpartition("/")[0]
+        if parent and not (target / parent).exists():
+            self.make_parents(target, parent)
+            self.make_folder(target, parent)
+
+    def make_folder(self, target: Path, path: str) -> None:
+        """Make one folder, as it is below, or else for everyone to read."""
+        (target / path).mkdir(exist_ok=True)
+        mode, uid, gid = self._folders.get(path, (0o755, 0, 0))
+        os.chown(target / path, uid, gid)
+        (target / path).chmod(mode)
+
+    def _drop(self, path: str) -> None:
+        if self._kinds.pop(path, "") != "a folder":
+            return
+        self._folders.pop(path)
+        below = f"{path}/"
+        for known in [known for known in self._kinds if known.startswith(below)]:
+            del self._kinds[known]
+            self._folders.pop(known, None)
+
+
+def permissions(text: str) -> int:
+    """Give the mode of `rwxr-sr-t`."""
+    mode = 0
+    for place, letter in enumerate(text):
+        bit = 1 << (8 - place)
+        if letter in "rwxst":
+            mode |= bit
+        if letter in "sStT":
+            mode |= {2: 0o4000, 5: 0o2000, 8: 0o1000}[place]
+    return mode

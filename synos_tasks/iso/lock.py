@@ -1,0 +1,201 @@
+"""Locks: docker/build/profiles/NAME.lock.yaml, the exact packages of a profile.
+
+One line a package, sorted, so that a change is a small diff.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import yaml
+
+from synos_tasks.errors import LockError, ProfileError
+from synos_tasks.iso import schema, yaml_source
+from synos_tasks.iso.digests import digest
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from synos_tasks.iso.profile import Profile
+
+SCHEMA = "synos.lock/1"
+DATE = "%Y-%m-%dT%H:%M:%SZ"
+HINT = "a lock is not edited by hand: `inv build.lock` writes it again"
+HEADER = """\
+# The exact packages of profile {name}, written by `inv build.lock`. Commit it; do not edit it.
+# `inv build.lock --update` takes what the mirrors have now.
+"""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Package:
+    """One package. ``size`` in bytes; ``path`` is below the mirror named by ``archive``."""
+
+    name: str
+    version: str
+    architecture: str
+    layer: str
+    size: int
+    sha256: str
+    archive: str
+    """``main`` or ``security``, as in the profile's mirrors."""
+    path: str
+
+    @property
+    def ident(self) -> tuple[str, str, str]:
+        """Name, version and architecture."""
+        return (self.name, self.version, self.architecture)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lock:
+    """The packages of a profile, sorted by name."""
+
+    request: str
+    """Digest of what of the profile decides over packages; see request_of()."""
+    epoch: int
+    """Seconds since 1970: date of the newest Release file the packages came from. All dates in the ISO end there."""
+    packages: tuple[Package, ...]
+
+    def layer(self, name: str) -> list[Package]:
+        """Give the packages that a layer adds."""
+        return [package for package in self.packages if package.layer == name]
+
+
+def request_of(profile: Profile) -> str:
+    """Digest of all in a profile that decides over its packages; where mirrors are does not matter."""
+    return digest(
+        [
+            profile.suite, profile.architecture, profile.bootstrapper, sorted(profile.suites),
+            sorted(profile.components), profile.layers,
+        ]
+    )[:16]  # fmt: skip
+
+
+def _text(pattern: str, shape: str) -> schema.Kind:
+    return schema.text(pattern, shape, "")
+
+
+_NUMBER = schema.Kind(type="integer", minimum=1, maximum=2**40, shape="a size in bytes")
+_PACKAGE = schema.Kind(
+    type="object",
+    shape="a mapping",
+    fields={
+        "name": _text(r"[a-z0-9][a-z0-9+.-]+", "a package name"),
+        "version": _text(r"[0-9A-Za-z.+:~-]+", "a version in quotes"),
+        "architecture": schema.choice("all", "amd64", doc=""),
+        "layer": _text(r"[a-z][a-z0-9-]*", "a layer"),
+        "size": _NUMBER,
+        "sha256": _text(r"[0-9a-f]{64}", "a SHA-256"),
+        "archive": schema.choice("main", "security", doc=""),
+        "path": _text(schema.RELATIVE.replace("+", "+~%:", 1), "a path below the mirror"),
+    },
+    required=("name", "version", "architecture", "layer", "size", "sha256", "archive", "path"),
+)
+_LOCK = schema.Kind(
+    type="object",
+    shape="a mapping",
+    fields={
+        "schema": schema.choice(SCHEMA, doc=""),
+        "request": _text(r"[0-9a-f]{16}", "16 hex digits"),
+        "date": _text(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "a date as 2026-01-31T12:00:00Z"),
+        "seal": _text(r"[0-9a-f]{16}", "16 hex digits"),
+        "packages": schema.list_of(_PACKAGE, ""),
+    },
+    required=("schema", "request", "date", "seal", "packages"),
+)
+
+
+def path_of(folder: Path, profile: str) -> Path:
+    """Where a profile's lock is, below the profiles' folder."""
+    return folder / f"{profile}.lock.yaml"
+
+
+def load(path: Path) -> Lock | None:
+    """Read a lock; None where there is no file. Raises LockError with file, line and column."""
+    if not path.exists():
+        return None
+    try:
+        data = schema.check(
+            yaml_source.load(path, 4 * 2**20, getattr(yaml, "CSafeLoader", yaml.SafeLoader)), _LOCK, ""
+        )
+        return _from_data(data)
+    except ProfileError as error:
+        raise LockError(error.what, where=error.where, why=error.why, hint=HINT) from error
+    except ValueError as error:
+        raise LockError(
+            "the lock was edited by hand, or damaged", where=str(path), why=str(error), hint=HINT
+        ) from error
+
+
+def _from_data(data: dict[str, Any]) -> Lock:
+    packages = tuple(Package(**entry) for entry in data["packages"])
+    for one, two in itertools.pairwise(packages):
+        if one.name >= two.name:
+            raise ValueError(
+                f"{two.name} does not belong behind {one.name}: packages are sorted, each stands once"
+            )
+    date = dt.datetime.strptime(data["date"], DATE).replace(tzinfo=dt.UTC)
+    found = Lock(request=data["request"], epoch=int(date.timestamp()), packages=packages)
+    if data["seal"] != seal_of(found):
+        raise ValueError(f"its seal is {data['seal']}, and what it holds has {seal_of(found)}")
+    return found
+
+
+def seal_of(lock: Lock) -> str:
+    """Digest of all in a lock, to tell when it was edited by hand or merged wrongly."""
+    return digest(lock)[:16]
+
+
+def dump(lock: Lock, name: str) -> str:
+    """Give the text of a lock file."""
+    date = dt.datetime.fromtimestamp(lock.epoch, dt.UTC)
+    lines = [
+        HEADER.format(name=name),
+        f"schema: {SCHEMA}\nrequest: '{lock.request}'\ndate: '{date:{DATE}}'\nseal: '{seal_of(lock)}'\n",
+        "packages:\n" if lock.packages else "packages: []\n",
+    ]
+    return "".join([*lines, *(_line(package) for package in lock.packages)])
+
+
+def _line(p: Package) -> str:
+    return (
+        f"- {{name: '{p.name}', version: '{p.version}', architecture: {p.architecture}, layer: '{p.layer}', "
+        f"size: {p.size}, sha256: '{p.sha256}', archive: {p.archive}, path: '{p.path}'}}\n"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Change:
+    """One package that differs between two locks; an empty version means that it is not there."""
+
+    name: str
+    old: str
+    new: str
+    security: bool
+    """The new version comes from the security archive."""
+
+
+def changes(old: Lock | None, new: Lock) -> list[Change]:
+    """List what differs, by name."""
+    return version_changes(_versions(old), _versions(new))
+
+
+def version_changes(
+    before: Mapping[str, tuple[str, bool]], after: Mapping[str, tuple[str, bool]]
+) -> list[Change]:
+    """List what differs between two sets of packages: name to version, and whether it is a security update."""
+    found = []
+    for name in sorted(before.keys() | after.keys()):
+        old, new = before.get(name, ("", False)), after.get(name, ("", False))
+        if old[0] != new[0]:
+            found.append(Change(name=name, old=old[0], new=new[0], security=bool(old[0]) and new[1]))
+    return found
+
+
+def _versions(lock: Lock | None) -> dict[str, tuple[str, bool]]:
+    return {p.name: (p.version, p.archive == "security") for p in lock.packages} if lock else {}

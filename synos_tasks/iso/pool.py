@@ -1,0 +1,154 @@
+"""The pool: .debs by SHA-256. One that is not the package that the lock names is never used."""
+
+from __future__ import annotations
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from synos_tasks.errors import BadSignature, LockDrift, LockError, PackageVanished
+from synos_tasks.iso import deb
+from synos_tasks.iso.diagnose import diagnose
+from synos_tasks.iso.lock import HINT
+from synos_tasks.iso.store import sha256
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from synos_tasks.iso.lock import Package
+    from synos_tasks.iso.store import Store
+    from synos_tasks.iso.tools import Workshop
+
+STAGE = "pool"
+HELPER = "/usr/lib/apt/apt-helper"
+_ERROR = re.compile(r"^E: Failed to fetch (\S+)\s+(.*)")
+
+
+class Pool:
+    """The .debs of a store."""
+
+    def __init__(self, store: Store, shop: Workshop, *, offline: bool) -> None:
+        """Nothing is fetched yet; nothing ever is when ``offline``."""
+        self._store, self._shop, self._offline = store, shop, offline
+
+    def have(self, packages: Sequence[Package]) -> list[Path]:
+        """Give the paths of packages, after fetching what is missing; each is verified, the old ones too.
+
+        Raises PackageVanished, MirrorUnreachable, BadSignature, or LockDrift when offline.
+        """
+        with ThreadPoolExecutor() as threads:
+            good = list(threads.map(self._is_good, packages))
+        missing = [package for package, there in zip(packages, good, strict=True) if not there]
+        if missing and self._offline:
+            raise LockDrift(
+                f"{len(missing)} packages are not in the pool, the first is {missing[0].name} {missing[0].version}",
+                where=missing[0].path,
+                why="--offline uses what earlier builds fetched",
+                hint="run the same command without --offline once",
+            )
+        if missing:
+            self._fetch(missing)
+        return [self.path(package) for package in packages]
+
+    def path(self, package: Package) -> Path:
+        """Where a package is, or would be."""
+        return self._store.folder / "pool" / f"{package.sha256}.deb"
+
+    def _is_good(self, package: Package) -> bool:
+        path = self.path(package)
+        try:
+            with self._store.named_errors():
+                if path.stat().st_size == package.size and sha256(path) == package.sha256:
+                    return True
+                what = f"{package.name} {package.version}"
+                self._shop.events.send("warning", text=f"damaged in the pool, fetched again: {what}")
+                path.unlink(missing_ok=True)
+        except FileNotFoundError:
+            pass
+        return False
+
+    def _fetch(self, packages: Sequence[Package]) -> None:
+        """Fetch with apt's own downloader, which pipelines, retries and verifies."""
+        profile = self._shop.profile
+        with self._store.slot() as folder:
+            argv = [
+                HELPER,
+                "-q",
+                "-oAPT::Sandbox::User=root",
+                "-oAcquire::Retries=2",
+                "-oAcquire::http::Timeout=15",
+            ]
+            argv.append("download-file")
+            for package in packages:
+                argv += [
+                    f"{profile.address(package.archive)}/{package.path}",
+                    str(folder / package.sha256),
+                    f"SHA256:{package.sha256}",
+                ]
+
+            def failed(code: int, lines: Sequence[str]) -> Exception:
+                return _explain(lines, packages) or diagnose(STAGE, argv[:1], code, lines, {})
+
+            with self._store.tools_write_here():
+                self._shop.run(STAGE, argv, on_failure=failed)
+            for package in packages:
+                if (folder / package.sha256).stat().st_size != package.size:
+                    raise LockError(
+                        f"the lock's size of {package.name} is wrong", where=package.path, hint=HINT
+                    )
+                (folder / package.sha256).rename(self.path(package))
+
+
+def _explain(lines: Sequence[str], packages: Sequence[Package]) -> Exception | None:
+    """Find the error in apt-helper's last words that is about one package."""
+    for line in lines:
+        found = _ERROR.match(line)
+        package = next((p for p in packages if found and found[1].endswith(f"/{p.path}")), None)
+        if not found or not package:
+            continue
+        what = f"{package.name} {package.version}"
+        if re.match(r"(404|410)\b", found[2]):
+            return PackageVanished(f"{what} is no longer on the mirror", where=found[1], why=found[2],
+                                   hint="`inv build.lock` takes the version that is there now")  # fmt: skip
+        if "Hash Sum mismatch" in found[2]:
+            return BadSignature(f"{what} is not the package that the lock names", where=found[1], why=found[2],
+                                hint="`inv build.lock` asks the mirror again; nothing of this file was used")  # fmt: skip
+    return None
+
+
+def _control(path: Path, package: Package) -> str:
+    """Give the control stanza of a .deb; raises LockError unless it is what its line in the lock says."""
+    try:
+        stanza = deb.control(path).rstrip()
+        fields = deb.fields(stanza)
+        found = " ".join(fields.get(field, "") for field in ("Package", "Version", "Architecture"))
+    except ValueError as error:
+        stanza, found = "", f"no Debian package: {error}"
+    if found != " ".join(package.ident):
+        raise LockError(
+            f"the lock's line for {package.name} {package.version} names another package",
+            where=package.path,
+            why=f"that file is {found}",
+            hint=HINT,
+        )
+    return stanza
+
+
+def repository(packages: Sequence[Package], paths: Sequence[Path], folder: Path) -> dict[str, str]:
+    """Lay packages out as a flat APT repository of links; returns their control stanzas by name.
+
+    Raises LockError when a .deb is another package than the lock says.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+
+    def add(package: Package, path: Path) -> str:
+        (folder / f"{package.name}.deb").symlink_to(path)
+        stanza = _control(path, package)
+        return f"{stanza}\nFilename: ./{package.name}.deb\nSize: {package.size}\nSHA256: {package.sha256}\n"
+
+    with ThreadPoolExecutor() as threads:
+        stanzas = list(threads.map(add, packages, paths))
+    # debootstrap overlooks a last stanza without an empty line behind it
+    (folder / "Packages").write_text("".join(f"{stanza}\n" for stanza in stanzas))
+    return {package.name: stanza for package, stanza in zip(packages, stanzas, strict=True)}

@@ -1,0 +1,135 @@
+"""Resolves a profile's package names to exact packages, with apt, from signed indexes. Runs in the container."""
+
+from __future__ import annotations
+
+import re
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+from urllib.parse import unquote
+
+from synos_tasks.iso.lock import Lock, Package, request_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+    from pathlib import Path
+
+    from synos_tasks.iso.profile import Profile
+    from synos_tasks.iso.tools import Workshop
+
+STAGE = "resolve"
+KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
+# usr-is-merged: or else apt takes usrmerge, which brings all of Perl to move files that were never apart
+ALWAYS = ("?essential", "apt", "usr-is-merged")
+_URI = re.compile(r"'(?P<address>[^']+)' (?P<file>\S+) (?P<size>\d+) SHA256:(?P<sha256>[0-9a-f]{64})")
+
+
+def resolve(shop: Workshop, profile: Profile, lists: Path, previous: Lock | None) -> Lock:
+    """Choose packages, layer by layer; versions of ``previous`` stay where the mirrors still have them.
+
+    ``lists`` keeps apt's indexes, which are fetched again only when they changed. Raises PackageNotFound,
+    MirrorUnreachable, BadSignature or StageFailed.
+    """
+    folder = shop.work / "apt"
+    _configure(profile, folder, lists / profile.suite)
+    (folder / "preferences").write_text(preferences(previous.packages if previous else ()))
+    shop.run(STAGE, _apt(folder, "update", "--error-on=any"))
+    asked = list(ALWAYS)
+    if profile.bootstrapper == "debootstrap":
+        asked += _required(lists / profile.suite)
+    chosen: dict[str, Package] = {}
+    for layer, names in profile.layers:
+        asked += names
+        lines = shop.run(STAGE, _apt(folder, "install", "--print-uris", *asked))
+        for package in parse(profile, layer, lines):
+            chosen.setdefault(package.name, package)
+        asked = [name for name in asked if name.startswith("?")] + sorted(chosen)
+    return Lock(
+        request=request_of(profile),
+        epoch=newest_date(lists / profile.suite),
+        packages=tuple(sorted(chosen.values(), key=lambda p: (p.name, p.architecture))),
+    )
+
+
+def parse(profile: Profile, layer: str, lines: Iterable[str]) -> list[Package]:
+    """Read what `apt-get --print-uris` prints, with SHA-256 asked for."""
+    packages = []
+    for line in lines:
+        found = _URI.match(line)
+        if not found:
+            continue
+        # name_version_architecture.deb, where a colon in the version is %3a
+        name, version, architecture = unquote(found["file"]).removesuffix(".deb").split("_")
+        security = found["address"].startswith(f"{profile.security_mirror}/")
+        if security and profile.address("main") == profile.address("security"):
+            security = False
+        archive = "security" if security else "main"
+        packages.append(
+            Package(
+                name=name,
+                version=version,
+                architecture=architecture,
+                layer=layer,
+                size=int(found["size"]),
+                sha256=found["sha256"],
+                archive=archive,
+                path=found["address"].removeprefix(f"{profile.address(archive)}/"),
+            )
+        )
+    return packages
+
+
+def preferences(packages: Sequence[Package]) -> str:
+    """Give APT preferences that hold packages at their locked versions, where these can be had."""
+    return "\n".join(
+        f"Package: {package.name}\nPin: version {package.version}\nPin-Priority: 1001\n"
+        for package in packages
+    )
+
+
+def newest_date(lists: Path) -> int:
+    """Seconds since 1970 of the newest Release file among apt's lists."""
+    dates = [
+        int(parsedate_to_datetime(line.partition(":")[2].strip()).timestamp())
+        for path in sorted(lists.glob("*Release"))
+        for line in path.read_text(errors="replace").splitlines()
+        if line.startswith("Date:")
+    ]
+    return max(dates, default=0)
+
+
+def _required(lists: Path) -> list[str]:
+    """Names of priority required, which debootstrap lays down whether they are essential or not."""
+    names = set()
+    for path in lists.glob("*_Packages"):
+        name = ""
+        with path.open(encoding="utf-8") as stream:
+            for line in stream:
+                if line.startswith("Package: "):
+                    name = line[9:].strip()
+                elif line == "Priority: required\n":
+                    names.add(name)
+    return sorted(names)
+
+
+def _configure(profile: Profile, folder: Path, lists: Path) -> None:
+    """Write an APT configuration of its own: nothing of the container's leaks in."""
+    (lists / "partial").mkdir(parents=True, exist_ok=True)
+    (folder / "archives/partial").mkdir(parents=True, exist_ok=True)
+    (folder / "status").write_text("")
+    (folder / "sources.list").write_text(
+        "".join(f"{line}\n".replace("deb ", f"deb [signed-by={KEYRING}] ", 1) for line in profile.sources())
+    )
+    settings = {
+        "Dir::State": folder, "Dir::State::status": folder / "status", "Dir::State::Lists": lists,
+        "Dir::Cache": folder, "Dir::Etc::sourcelist": folder / "sources.list", "Dir::Etc::sourceparts": "/dev/null",
+        "Dir::Etc::preferences": folder / "preferences", "Dir::Etc::preferencesparts": "/dev/null",
+        "Dir::Etc::parts": "/dev/null", "Dir::Etc::main": "/dev/null", "APT::Architecture": profile.architecture,
+        "APT::Install-Recommends": "false", "APT::Sandbox::User": "root", "Acquire::Languages": "none",
+        "Acquire::ForceHash": "SHA256", "Acquire::Retries": "2", "Acquire::http::Timeout": "15",
+    }  # fmt: skip
+    text = "".join(f'{key} "{value}";\n' for key, value in settings.items())
+    (folder / "apt.conf").write_text(f'{text}APT::Architectures {{ "{profile.architecture}"; }};\n')
+
+
+def _apt(folder: Path, *arguments: str) -> list[str]:
+    return ["env", f"APT_CONFIG={folder / 'apt.conf'}", "apt-get", "-qq", *arguments]

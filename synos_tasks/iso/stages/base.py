@@ -1,0 +1,86 @@
+"""base: all that boots, laid down by mmdebstrap or debootstrap from the lock's packages, without mounting anything."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from typing import TYPE_CHECKING
+
+from synos_tasks.iso.stages import packages
+from synos_tasks.iso.stages.clean import clean
+from synos_tasks.iso.stages.dpkg import APT_OPTIONS, DPKG_CONF, DPKG_OPTIONS
+from synos_tasks.iso.tools import FAKETIME
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+    from synos_tasks.iso.lock import Package
+    from synos_tasks.iso.tools import Workshop
+
+STAGE = "base"
+
+
+def make(shop: Workshop, root: Path, repository: Path, locked: Sequence[Package]) -> None:
+    """Fill the empty ``root`` with the packages of a flat repository."""
+    if shop.profile.bootstrapper == "mmdebstrap":
+        _mmdebstrap(shop, root, repository, [package.name for package in locked])
+    else:
+        _debootstrap(shop, root, repository)
+        packages.make(shop, root, repository, STAGE)
+    # what the bootstrappers leave of themselves and of the machine they run on
+    for path in (
+        "etc/apt/sources.list",
+        "etc/apt/apt.conf.d/99mmdebstrap",
+        DPKG_CONF,
+        "etc/hostname",
+        "etc/hosts",
+        str(FAKETIME.relative_to("/")),
+    ):
+        (root / path).unlink(missing_ok=True)
+    clean(root)
+
+
+def _mmdebstrap(shop: Workshop, root: Path, repository: Path, names: Sequence[str]) -> None:
+    profile = shop.profile
+    conf = shop.work / "dpkg.conf"
+    conf.write_text("".join(f"{option}\n" for option in DPKG_OPTIONS))
+    # as a hook: given as --dpkgopt, its path-exclude would start a filter in Python for each package
+    hook = f'mkdir -p "$1"/etc/dpkg/dpkg.cfg.d && cp {conf} "$1"/{DPKG_CONF}'
+    if shop.clock:
+        hook += f' && mkdir -p "$1"{FAKETIME.parent} && cp {FAKETIME} "$1"{FAKETIME}'
+    argv = ["mmdebstrap", "--mode=root", "--skip=check/canmount,cleanup/apt/lists", "--variant=apt"]
+    argv += [
+        f"--architectures={profile.architecture}",
+        f"--include={','.join(names)}",
+        "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
+        f"--setup-hook={hook}",
+    ]
+    argv += [f"--aptopt={option}" for option in APT_OPTIONS]
+    # the packages were verified against the lock when they left the pool
+    source = f"deb [trusted=yes] copy://{repository} ./\n"
+    shop.run(STAGE, [*argv, profile.suite, str(root), "-"], stdin=source)
+
+
+def _debootstrap(shop: Workshop, root: Path, repository: Path) -> None:
+    """Lay the required packages with debootstrap."""
+    profile = shop.profile
+    for path in repository.glob(
+        "*.deb"
+    ):  # debootstrap links to them, and in the root a link to the pool leads nowhere
+        shutil.copyfile(path.resolve(), path.with_suffix(".copy"))
+        path.with_suffix(".copy").replace(path)
+    suite = repository / f"dists/{profile.suite}"
+    name = f"main/binary-{profile.architecture}/Packages"
+    (suite / name).parent.mkdir(parents=True)
+    shutil.copy(repository / "Packages", suite / name)
+    index = (suite / name).read_bytes()
+    (suite / "Release").write_text(
+        f"Suite: {profile.suite}\nCodename: {profile.suite}\nComponents: main\nArchitectures: {profile.architecture}\n"
+        f"SHA256:\n {hashlib.sha256(index).hexdigest()} {len(index)} {name}\n"
+    )
+    shop.run(
+        STAGE,
+        ["debootstrap", f"--arch={profile.architecture}", "--variant=minbase", "--no-check-gpg",
+         profile.suite, str(root), f"file://{repository}"],
+    )  # fmt: skip

@@ -1,0 +1,82 @@
+"""overlay: what the system says it is, then the files of a person, laid over the layers below without unpacking these."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+from synos_tasks.errors import ProfileError
+from synos_tasks.iso.digests import is_executable
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from synos_tasks.iso.listing import Listing
+    from synos_tasks.iso.profile import Profile
+
+VERSIONS = {"bookworm": "12", "trixie": "13"}
+
+
+def make(profile: Profile, folders: Iterable[Path], lower: Listing, target: Path) -> None:
+    """Fill ``target`` with the files of the layer; later folders win. Raises ProfileError."""
+    for path, text in identity(profile).items():
+        lower.make_parents(target, path)
+        (target / path).write_text(text)
+    for folder in folders:
+        copy(folder, lower, target)
+
+
+def identity(profile: Profile) -> dict[str, str]:
+    """Give path and text of the files that tell what the system is."""
+    version = VERSIONS[profile.suite]
+    release = {
+        "PRETTY_NAME": f'"SynOS {version} ({profile.name})"',
+        "NAME": '"SynOS"',
+        "ID": "synos",
+        "ID_LIKE": "debian",
+        "VERSION_ID": f'"{version}"',
+        "VERSION_CODENAME": profile.suite,
+        "VARIANT_ID": profile.name,
+    }
+    return {
+        "usr/lib/os-release": "".join(f"{key}={value}\n" for key, value in release.items()),
+        "etc/issue": f"SynOS {version} {profile.name} \\n \\l\n\n",
+        "etc/issue.net": f"SynOS {version}\n",
+    }
+
+
+def copy(source: Path, lower: Listing, target: Path) -> None:
+    """Copy a folder into the layer: modes from git (755 or 644), owner root, links kept.
+
+    Raises ProfileError where a file or link would replace a folder, or a folder a file.
+    """
+    for path in sorted(source.rglob("*")):
+        inside = lower.behind_links(str(path.relative_to(source)))
+        is_folder = path.is_dir() and not path.is_symlink()
+        there = kind(target / inside) or lower.kind(inside)
+        if there and (there != "a folder" if is_folder else there == "a folder"):
+            raise ProfileError(
+                f"overlay {source.name}: /{inside} is {kind(path)}, in the root it is {there}",
+                where=str(path),
+                hint="an overlay adds and replaces files; a hook can remove folders",
+            )
+        lower.make_parents(target, inside)
+        if is_folder:
+            lower.make_folder(target, inside)
+            continue
+        (target / inside).unlink(missing_ok=True)
+        if path.is_symlink():
+            (target / inside).symlink_to(path.readlink())
+        else:
+            shutil.copyfile(path, target / inside)
+            (target / inside).chmod(0o755 if is_executable(path) else 0o644)
+
+
+def kind(path: Path) -> str:
+    """Say what a path is; nothing where there is nothing."""
+    if path.is_symlink():
+        return "a link"
+    if not path.exists():
+        return ""
+    return "a folder" if path.is_dir() else "a file"

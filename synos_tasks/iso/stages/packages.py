@@ -1,0 +1,45 @@
+"""packages: what a profile adds to the layers below, installed by the system's own apt."""
+
+from __future__ import annotations
+
+import shutil
+from typing import TYPE_CHECKING
+
+from synos_tasks.iso.stages import devices
+from synos_tasks.iso.stages.clean import clean
+from synos_tasks.iso.stages.dpkg import DPKG_CONF, DPKG_OPTIONS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from synos_tasks.iso.tools import Workshop
+
+INSIDE = "var/cache/synos"
+
+
+def make(shop: Workshop, root: Path, repository: Path, stage: str) -> None:
+    """Install every .deb of a repository in ``root``; nothing is fetched."""
+    devices.make(root)
+    services = root / "usr/sbin/policy-rc.d"
+    services.write_text("#!/bin/sh\nexit 101\n")
+    services.chmod(0o755)
+    (root / DPKG_CONF).write_text("".join(f"{option}\n" for option in DPKG_OPTIONS))
+    inside = root / INSIDE
+    inside.mkdir()
+    for path in repository.glob("*.deb"):
+        shutil.copyfile(path, inside / path.name)
+    names = sorted(f"/{INSIDE}/{path.name}" for path in inside.glob("*.deb"))
+    # local files, so apt orders them as dependencies ask
+    argv = [
+        "apt-get",
+        "install",
+        "--yes",
+        "-qq",
+        "--no-install-recommends",
+        "--allow-downgrades",
+    ]
+    shop.run(stage, ["chroot", str(root), *argv, "-oAPT::Sandbox::User=root", *names])
+    shutil.rmtree(inside)
+    services.unlink()
+    (root / DPKG_CONF).unlink()
+    clean(root)

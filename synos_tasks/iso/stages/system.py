@@ -1,0 +1,86 @@
+"""system: where packages come from, host name, locale, time zone, keyboard and users."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from synos_tasks.errors import ProfileError
+from synos_tasks.iso.stages import devices
+from synos_tasks.iso.stages.clean import clean
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from synos_tasks.iso.profile import Profile, User
+    from synos_tasks.iso.tools import Workshop
+
+STAGE = "system"
+
+
+def make(shop: Workshop, root: Path) -> None:
+    """Set the system up as the profile says."""
+    profile = shop.profile
+    devices.make(root)
+    (root / "etc/apt/sources.list").write_text("".join(f"{line}\n" for line in profile.sources()))
+    (root / "etc/hostname").write_text(f"{profile.hostname}\n")
+    (root / "etc/hosts").write_text(
+        f"127.0.0.1\tlocalhost\n127.0.1.1\t{profile.hostname}\n\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+    )
+    _live_config(profile, root)
+    _locale(shop, root)
+    for user in profile.users[1:]:
+        _add_user(shop, root, user)
+    clean(root)
+
+
+def _live_config(profile: Profile, root: Path) -> None:
+    """Tell live-config what to do at boot: make the live user, and set the host's name."""
+    user = profile.users[0]
+    groups = sorted({"audio", "cdrom", "dip", "floppy", "netdev", "plugdev", "video", *user.groups})
+    values = {
+        "LIVE_USERNAME": user.name,
+        "LIVE_USER_FULLNAME": user.full_name,
+        "LIVE_USER_DEFAULT_GROUPS": " ".join(groups),
+        "LIVE_HOSTNAME": profile.hostname,
+    }
+    folder = root / "etc/live/config.conf.d"
+    folder.mkdir(parents=True, exist_ok=True)
+    text = "".join(f'{key}="{value}"\n' for key, value in values.items())
+    (folder / "synos.conf").write_text(text)
+
+
+def _locale(shop: Workshop, root: Path) -> None:
+    profile = shop.profile
+    (root / "etc/default").mkdir(exist_ok=True)
+    (root / "etc/default/locale").write_text(f"LANG={profile.locale}\n")
+    if profile.locale != "C.UTF-8":
+        if not (root / "usr/sbin/locale-gen").exists():
+            raise ProfileError(
+                f"locale {profile.locale} needs the package locales", hint="add `- locales` to packages"
+            )
+        (root / "etc/locale.gen").write_text(f"{profile.locale} UTF-8\n")
+        shop.chroot(STAGE, root, "locale-gen")
+    zone = root / "usr/share/zoneinfo" / profile.timezone
+    if not zone.is_file() and profile.timezone != "Etc/UTC":
+        raise ProfileError(
+            f"there is no time zone {profile.timezone!r}",
+            hint="zones are named as Europe/Berlin; the package tzdata must be among the packages",
+        )
+    localtime = root / "etc/localtime"
+    localtime.unlink(missing_ok=True)
+    localtime.symlink_to(f"/usr/share/zoneinfo/{profile.timezone}")
+    (root / "etc/timezone").write_text(f"{profile.timezone}\n")
+    layout, variant, model = profile.keyboard
+    (root / "etc/default/keyboard").write_text(
+        f'XKBMODEL="{model}"\nXKBLAYOUT="{layout}"\nXKBVARIANT="{variant}"\nXKBOPTIONS=""\nBACKSPACE="guess"\n'
+    )
+
+
+def _add_user(shop: Workshop, root: Path, user: User) -> None:
+    argv = ["useradd", "--create-home", "--shell=/bin/bash", f"--comment={user.full_name}"]
+    if user.groups:
+        argv.append(f"--groups={','.join(user.groups)}")
+    shop.chroot(STAGE, root, *argv, user.name)
+    if user.password_hash:  # not as an argument: these are logged
+        text = f"{user.name}:{user.password_hash}\n"
+        shop.run(STAGE, ["chroot", str(root), "chpasswd", "--encrypted"], stdin=text)

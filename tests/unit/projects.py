@@ -1,0 +1,62 @@
+"""A project that is small enough to be written anew for each test."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from synos_tasks.build.locking import lock_path
+from synos_tasks.build.planning import read_profile
+from synos_tasks.iso import lock as locks
+from synos_tasks.iso.lock import Lock, Package
+from synos_tasks.settings import Settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from synos_tasks.iso.profile import Profile
+
+NAME = "x"
+DATE = 1_700_000_000
+PROFILE = "suite: bookworm\npackages: [live-boot, sudo]\n"
+
+
+def project(root: Path) -> Settings:
+    """Write what a plan reads: one profile, the base overlay, a Dockerfile."""
+    folder = root / "docker/build"
+    (folder / "profiles").mkdir(parents=True)
+    (folder / "overlays/synos-base").mkdir(parents=True)
+    (folder / "Dockerfile").write_text("FROM debian\n")
+    (folder / f"profiles/{NAME}.yaml").write_text(PROFILE)
+    return Settings(root=root, project_id="synos-test")
+
+
+def package(
+    name: str, version: str = "1", *, layer: str = f"packages-{NAME}", archive: str = "main"
+) -> Package:
+    """Give a package as a lock has it."""
+    return Package(
+        name=name, version=version, architecture="all", layer=layer, size=1000, sha256="0" * 64,
+        archive=archive, path=f"pool/{name}_{version}.deb",
+    )  # fmt: skip
+
+
+def lock_for(profile: Profile, *packages: Package, epoch: int = DATE) -> Lock:
+    """Give a lock that fits a profile."""
+    return Lock(request=locks.request_of(profile), epoch=epoch, packages=packages)
+
+
+def lay_lock(settings: Settings, *packages: Package, name: str = NAME) -> Lock:
+    """Write a lock that fits the profile on disk."""
+    lock = lock_for(read_profile(settings, name), *packages)
+    lock_path(settings, name).write_text(locks.dump(lock, name))
+    return lock
+
+
+def tree(root: Path) -> dict[str, tuple[int, str | bytes]]:
+    """Give date and content of all below a folder, to tell whether anything was touched."""
+    found: dict[str, tuple[int, str | bytes]] = {}
+    for path in sorted(root.rglob("*")):
+        link = str(path.readlink()) if path.is_symlink() else ""
+        content = path.read_bytes() if path.is_file() and not link else link
+        found[str(path.relative_to(root))] = (path.lstat().st_mtime_ns, content)
+    return found

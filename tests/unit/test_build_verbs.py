@@ -1,0 +1,328 @@
+"""The verbs of `inv build.*` that look, and the one that locks: one JSON object each, and --dry changes nothing."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from invoke.collection import Collection
+from invoke.program import Program
+
+from synos_tasks import cli
+from synos_tasks.build import compare, locking, plan_view, planning
+from synos_tasks.build import tasks as build
+from synos_tasks.build.builder import store_volume
+from synos_tasks.errors import IsoNotFound, LockError, OutputNotWritable, ProfileNotFound, SettingsError
+from synos_tasks.settings import project_id
+from tests.unit.fakes import FakeEngine
+from tests.unit.projects import NAME, lay_lock, lock_for, package, project, tree
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from synos_tasks.engine.gateway import Engine
+    from synos_tasks.engine.spec import ContainerSpec
+    from synos_tasks.settings import Settings
+
+pytestmark = pytest.mark.usefixtures("keep_signals")
+
+Shown = pytest.CaptureFixture[str]
+
+
+class Container:
+    """Answers each request as the builder would."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.entries: dict[str, dict[str, Any]] = {}
+        self.compared = {"sizes": [3, 5], "added": [["/new", 1]], "removed": [], "changed": [], "first": None}
+
+    def ask(
+        self,
+        settings: Settings,
+        _engine: Engine,
+        _spec: ContainerSpec,
+        request: Mapping[str, Any],
+        on_event: Callable[[dict[str, Any]], None],
+    ) -> None:
+        self.asked.append(request["do"])
+        lock = lock_for(planning.read_profile(settings, NAME), package("libc6"), package("sudo", "2"))
+        answers: dict[str, dict[str, Any]] = {
+            "inspect": {"event": "entries", "entries": self.entries},
+            "resolve": {"event": "lock", "lock": dataclasses.asdict(lock)},
+            "compare": {"event": "compared", "result": self.compared},
+        }
+        on_event(answers[request["do"]])
+
+
+@pytest.fixture(autouse=True)
+def container(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Container:
+    """Run the verbs in a small project, with an engine whose project has built something."""
+    made = Container()
+    for module in (plan_view, locking, compare):
+        monkeypatch.setattr(module, "ask", made.ask)
+        monkeypatch.setattr(module, "ensure_image", lambda *_: "image")
+    monkeypatch.setattr(planning, "tools_of", lambda *_: "tools")
+    engine = FakeEngine(volumes={store_volume(settings): {}})
+    monkeypatch.setattr("synos_tasks.engine.gateway.DockerEngine", lambda: engine)
+    monkeypatch.setattr(cli, "ROOT", settings.root)
+    monkeypatch.chdir(settings.root)
+    monkeypatch.setenv("NO_COLOR", "1")
+    for name in ("SUDO_UID", "SUDO_GID"):
+        monkeypatch.delenv(name, raising=False)
+    return made
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """A project as the verbs find it: named for its folder."""
+    return dataclasses.replace(project(tmp_path), project_id=project_id(tmp_path))
+
+
+@pytest.fixture
+def iso(settings: Settings) -> Path:
+    """A published ISO, with what belongs to it."""
+    path = settings.output_dir / f"synos-{NAME}-0123456789ab.iso"
+    path.parent.mkdir()
+    path.write_bytes(b"iso")
+    stage = {"name": "iso", "key": "k", "hit": False, "began": 0, "seconds": 2.5, "bytes": 3}
+    packed = {"name": "sudo", "version": "1", "bytes": 1000, "installed_bytes": 2000}
+    manifest = {
+        "profile": NAME, "suite": "bookworm", "architecture": "amd64", "release": False,
+        "build_id": "0123456789ab", "key": "k", "sha256": "d" * 64, "bytes": {"iso": 3},
+        "stages": [stage], "packages": [packed],
+    }  # fmt: skip
+    path.with_name(f"{path.name}.manifest.json").write_text(json.dumps(manifest))
+    path.with_name(f"synos-{NAME}.iso").symlink_to(path.name)
+    return path
+
+
+def run(*words: str) -> int:
+    """Run verbs as `inv` does, with x as the profile of invoke.yaml; give the exit code."""
+    namespace = Collection()
+    namespace.add_collection(build.namespace, "build")
+    namespace.configure({"synos": {"build": {"profile": NAME}}})
+    try:
+        Program(namespace=namespace, name="inv").run(["inv", *words], exit=False)
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0
+
+
+def answer(shown: Shown, verb: str) -> dict[str, Any]:
+    """Give the one JSON object on standard output."""
+    fields: dict[str, Any] = json.loads(shown.readouterr().out)
+    assert fields.pop("schema") == f"synos.build.{verb}/1"
+    return fields
+
+
+def test_plan_shows_each_stage(settings: Settings, container: Container, capfd: Shown) -> None:
+    lay_lock(settings, package("sudo"))
+    assert run("build.plan", "--json") == 0
+    first = answer(capfd, "plan")
+    assert (first["profile"], first["lock"], first["seconds"]) == (NAME, "fits", 0)
+    base = first["stages"][0]
+    assert base == {
+        "name": "base", "key": base["key"], "hit": False, "why": "not built before", "bytes": 0, "seconds": None
+    }  # fmt: skip
+    container.entries = {base["key"]: {"bytes": 4096}}
+    settings.state_dir.mkdir()
+    (settings.state_dir / "history.json").write_text(json.dumps({NAME: {"base": 9.0, "system": 0.26}}))
+    assert run("build.plan", "--json") == 0
+    second = answer(capfd, "plan")
+    assert second["seconds"] == 0.3
+    assert second["stages"][0] == {**base, "hit": True, "why": "", "bytes": 4096, "seconds": 0.0}
+
+
+def test_plan_tells_people_what_is_missing_and_how_long_it_takes(
+    settings: Settings, container: Container, capfd: Shown
+) -> None:
+    lay_lock(settings, package("sudo"))
+    settings.state_dir.mkdir()
+    (settings.state_dir / "history.json").write_text(json.dumps({NAME: {"base": 12.34, "system": 0.3}}))
+    assert run("build.plan") == 0
+    shown = capfd.readouterr()
+    assert shown.out == ""
+    lines = shown.err.splitlines()
+    assert lines[0] == f"plan of {NAME}"
+    assert "base        miss  not built before        12.3 s" in lines
+    assert "iso         miss  made each time" in lines
+    assert lines[-1] == "about 13 s of work, and 6 stages never timed"
+
+
+@pytest.mark.parametrize(("laid", "state"), [(False, "missing"), (True, "stale")])
+def test_plan_warns_when_the_lock_does_not_fit(
+    settings: Settings, capfd: Shown, laid: bool, state: str
+) -> None:
+    if laid:
+        lay_lock(settings, package("sudo"))
+        profile = settings.root / f"docker/build/profiles/{NAME}.yaml"
+        profile.write_text("packages: [live-boot, sudo, tmux]\n")
+    assert run("build.plan", "--json") == 0
+    shown = capfd.readouterr()
+    assert shown.err.startswith(f"the lock is {state}: a build asks the mirrors first")
+    assert json.loads(shown.out)["lock"] == state
+
+
+def test_plan_of_a_release(settings: Settings, capfd: Shown) -> None:
+    lay_lock(settings, package("sudo"))
+    assert run("build.plan", "--json", "--release", "--profile", NAME) == 0
+    assert "squashfs" in [stage["name"] for stage in answer(capfd, "plan")["stages"]]
+
+
+def test_lock_writes_and_tells_what_changed(settings: Settings, capfd: Shown) -> None:
+    lay_lock(settings, package("sudo", "1"))
+    assert run("build.lock", "--json") == 0
+    path = locking.lock_path(settings, NAME)
+    shown = capfd.readouterr()
+    assert json.loads(shown.out) == {
+        "schema": "synos.build.lock/1",
+        "profile": NAME,
+        "lock": str(path),
+        "packages": 2,
+        "changes": [
+            {"name": "libc6", "old": "", "new": "1", "security": False},
+            {"name": "sudo", "old": "1", "new": "2", "security": False},
+        ],
+    }
+    assert shown.err.splitlines()[-1] == f"{path}: 2 packages, 2 changed, 0 for security"
+    assert "'sudo', version: '2'" in path.read_text()
+
+
+def test_lock_says_when_nothing_changed(settings: Settings, capfd: Shown) -> None:
+    assert run("build.lock") == 0
+    before = tree(settings.root)
+    capfd.readouterr()
+    assert run("build.lock", "--update") == 0
+    assert capfd.readouterr().err.splitlines()[0] == "nothing changed"
+    assert tree(settings.root) == before
+
+
+def test_diff_of_locks(settings: Settings, capfd: Shown) -> None:
+    lay_lock(settings, package("sudo", "1"))
+    other = settings.root / "other.lock.yaml"
+    other.write_text(locking.lock_path(settings, NAME).read_text())
+    lay_lock(settings, package("sudo", "2", archive="security"))
+    assert run("build.diff", str(other), NAME, "--json") == 0
+    shown = capfd.readouterr()
+    assert json.loads(shown.out) == {
+        "schema": "synos.build.diff/1",
+        "packages": [{"name": "sudo", "old": "1", "new": "2", "security": True}],
+    }
+    assert shown.err.splitlines() == ["packages: 1", "  sudo  1 -> 2  (security)"]
+
+
+def test_diff_of_what_is_the_same(settings: Settings, capfd: Shown) -> None:
+    lay_lock(settings, package("sudo"))
+    assert run("build.diff", NAME, NAME, "--json") == 0
+    shown = capfd.readouterr()
+    assert json.loads(shown.out) == {"schema": "synos.build.diff/1", "packages": []}
+    assert shown.err.splitlines() == ["no difference"]
+
+
+def test_diff_of_isos_shows_no_more_than_asked_but_json_has_all(
+    iso: Path, container: Container, capfd: Shown
+) -> None:
+    container.compared["added"] = [[f"/{number}", number] for number in range(5)]
+    assert run("build.diff", iso.name, str(iso), "--limit", "2", "--json") == 0
+    shown = capfd.readouterr()
+    assert json.loads(shown.out) == {"schema": "synos.build.diff/1", "packages": [], **container.compared}
+    assert shown.err.splitlines() == [
+        "files added: 5", "  /0  0", "  /1  1", "  …", "size: 1", "  3 -> 5 bytes (+2)",
+    ]  # fmt: skip
+
+
+def test_report_is_written_beside_the_newest_iso(iso: Path, capfd: Shown) -> None:
+    assert run("build.report", "--json") == 0
+    target = iso.with_name(f"{iso.name}.report.html")
+    assert answer(capfd, "report") == {"iso": str(iso), "report": str(target)}
+    assert target.read_text().startswith("<!doctype html>")
+
+
+def test_report_goes_where_it_is_asked_to(iso: Path, settings: Settings, capfd: Shown) -> None:
+    before = tree(iso.parent)
+    assert run("build.report", "--iso", str(iso), "--to", "a/report.html") == 0
+    shown = capfd.readouterr()
+    assert shown.out == ""
+    assert shown.err == f"{settings.root}/a/report.html\n"
+    assert (settings.root / "a/report.html").is_file()
+    assert tree(iso.parent) == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("build.plan",),
+        ("build.plan", "--json"),
+        ("build.lock",),
+        ("build.lock", "--update"),
+        ("build.diff", NAME, NAME),
+        ("build.iso",),
+        ("build.iso", "--json"),
+    ],
+    ids=" ".join,
+)
+def test_dry_changes_nothing(settings: Settings, container: Container, words: tuple[str, ...]) -> None:
+    lay_lock(settings, package("sudo"))
+    before = tree(settings.root)
+    assert run("--dry", *words) == 0
+    assert tree(settings.root) == before
+    assert "resolve" not in container.asked
+
+
+def test_dry_says_what_lock_would_do(settings: Settings, container: Container, capfd: Shown) -> None:
+    assert run("--dry", "build.lock", "--profile", NAME) == 0
+    path = locking.lock_path(settings, NAME)
+    assert capfd.readouterr().err == f"would ask the mirrors of profile {NAME} and write {path}\n"
+    assert container.asked == []
+
+
+def test_dry_gives_the_plan_and_the_command_of_a_build(settings: Settings, capfd: Shown) -> None:
+    lay_lock(settings, package("sudo"))
+    assert run("--dry", "build.iso", "--json", "--offline") == 0
+    fields = answer(capfd, "iso")
+    assert fields["profile"] == NAME
+    assert fields["plan"]["stages"][0]["name"] == "base"
+    assert fields["command"][:2] == ["docker", "run"]
+    assert "--network=none" in fields["command"]
+    assert run("--dry", "build.iso", "--offline") == 0
+    shown = capfd.readouterr()
+    assert shown.out == ""
+    assert "packages: live-boot sudo" in shown.err.splitlines()
+
+
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        (("build.plan", "--profile", "nothing"), ProfileNotFound),
+        (("build.lock", "--profile", "nothing"), ProfileNotFound),
+        (("build.plan", "--profile", "damaged"), LockError),
+        (("build.diff", NAME, "nothing"), IsoNotFound),
+        (("build.diff", NAME, "dist/a.iso"), SettingsError),
+        (("build.report",), IsoNotFound),
+        (("build.report", "--iso", "dist/a.iso"), IsoNotFound),
+        (("build.report", "--iso", "good.iso", "--to", "tasks/report.html"), OutputNotWritable),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
+)
+def test_an_error_is_an_exit_code_and_one_object(
+    settings: Settings, iso: Path, capfd: Shown, words: tuple[str, ...], error: type[ProfileNotFound]
+) -> None:
+    lay_lock(settings, package("sudo"))
+    profiles = settings.root / "docker/build/profiles"
+    (profiles / "damaged.yaml").write_text("suite: bookworm\n")
+    (profiles / "damaged.lock.yaml").write_text("packages: 1\n")
+    (settings.root / "good.iso.manifest.json").write_text(
+        iso.with_name(f"{iso.name}.manifest.json").read_text()
+    )
+    (settings.root / "tasks").touch()
+    (iso.parent / "a.iso").touch()
+    os.utime(iso, (1, 1))  # the newest is then the one without a manifest
+    before = tree(settings.root)
+    assert run(*words, "--json") == error.exit_code
+    assert json.loads(capfd.readouterr().out)["error"]["kind"] == error.__name__
+    assert tree(settings.root) == before

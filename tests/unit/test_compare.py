@@ -1,0 +1,177 @@
+"""What is shown of two files, and of two ISOs, that differ."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from synos_tasks.iso import compare
+from synos_tasks.iso.tree import WHITEOUT, walk
+from tests.unit.fakes import EPOCH, fake_tools, files, workshop
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from synos_tasks.iso.tools import Workshop
+
+
+def _file(path: Path, content: bytes = b"", mode: int = 0o644) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    path.chmod(mode)
+    os.utime(path, (EPOCH, EPOCH))
+    return path
+
+
+def _link(path: Path, target: str) -> Path:
+    path.symlink_to(target)
+    os.utime(path, (EPOCH, EPOCH), follow_symlinks=False)
+    return path
+
+
+def _shown(tmp_path: Path, one: bytes, two: bytes) -> list[str]:
+    return compare.difference(_file(tmp_path / "one", one), _file(tmp_path / "two", two))
+
+
+def test_texts_are_shown_as_a_diff_without_what_is_the_same(tmp_path: Path) -> None:
+    shown = _shown(tmp_path, b"a\nb\nc\n", b"a\nB\nc\nd\n")
+    assert shown == ["@@ -2 +2 @@", "-b", "+B", "@@ -3,0 +4 @@", "+d"]
+
+
+def test_umlauts_are_text(tmp_path: Path) -> None:
+    assert _shown(tmp_path, "Größe\n".encode(), "Grösse\n".encode()) == ["@@ -1 +1 @@", "-Größe", "+Grösse"]
+
+
+def test_a_long_diff_and_a_long_line_are_cut(tmp_path: Path) -> None:
+    many = [b"".join(b"%d %s\n" % (number, letter) for number in range(99)) for letter in (b"a", b"b")]
+    assert len(_shown(tmp_path, *many)) == compare.SHOWN_LINES
+    assert max(map(len, _shown(tmp_path, b"a" * 9999, b"b" * 9999))) == 200
+
+
+def test_what_is_no_text_is_shown_where_it_first_differs(tmp_path: Path) -> None:
+    one, two = (b"\xff" + bytes(range(100)) + last + bytes(40) for last in (b"\x01", b"\x02"))
+    shown = _shown(tmp_path, one, two)
+    assert shown == [
+        "at byte 101 of 142 and 142",
+        "- 01" + " 00" * (compare.SHOWN_BYTES - 1),
+        "+ 02" + " 00" * (compare.SHOWN_BYTES - 1),
+    ]
+
+
+def test_a_file_that_goes_on_differs_where_the_other_ends(tmp_path: Path) -> None:
+    assert _shown(tmp_path, b"\xff\xfe", b"\xff\xfe\x0a") == ["at byte 2 of 2 and 3", "- ", "+ 0a"]
+
+
+def test_text_against_bytes_is_shown_as_bytes(tmp_path: Path) -> None:
+    assert _shown(tmp_path, b"ab", b"a\xff") == ["at byte 1 of 2 and 2", "- 62", "+ ff"]
+
+
+def test_an_empty_file_is_text(tmp_path: Path) -> None:
+    assert _shown(tmp_path, b"", b"a\n") == ["@@ -0,0 +1 @@", "+a"]
+
+
+def test_a_mode_is_shown_before_any_content(tmp_path: Path) -> None:
+    one, two = _file(tmp_path / "one", b"a"), _file(tmp_path / "two", b"b", 0o4755)
+    shown = compare.difference(one, two)
+    who = f"{os.getuid()}:{os.getgid()}"
+    assert shown == [f"- -rw-r--r-- {who} {EPOCH}", f"+ -rwsr-xr-x {who} {EPOCH}"]
+
+
+def test_a_date_is_a_difference(tmp_path: Path) -> None:
+    one, two = _file(tmp_path / "one"), _file(tmp_path / "two")
+    os.utime(two, (EPOCH, EPOCH + 1))
+    assert [line.split()[-1] for line in compare.difference(one, two)] == [str(EPOCH), str(EPOCH + 1)]
+
+
+def test_links_are_shown_with_what_they_point_to_and_never_followed(tmp_path: Path) -> None:
+    _file(tmp_path / "a", b"a")
+    one, two = _link(tmp_path / "one", "a"), _link(tmp_path / "two", "nowhere")
+    shown = compare.difference(one, two)
+    assert [line.partition(" -> ")[2] for line in shown] == ["a", "nowhere"]
+    assert compare.difference(one, _link(tmp_path / "three", "a")) == []
+
+
+def test_a_link_in_place_of_a_file(tmp_path: Path) -> None:
+    shown = compare.difference(_file(tmp_path / "one"), _link(tmp_path / "two", "one"))
+    assert [line[2] for line in shown] == ["-", "l"]
+
+
+def test_a_folder_in_place_of_a_file(tmp_path: Path) -> None:
+    (tmp_path / "two").mkdir()
+    shown = compare.difference(_file(tmp_path / "one"), tmp_path / "two")
+    assert [line[2] for line in shown] == ["-", "d"]
+
+
+@pytest.fixture
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workshop]:
+    """One whose ISOs are unpacked already: the contents of x.iso lie in x."""
+
+    def contents(_shop: Workshop, iso: Path, _name: str) -> dict[str, tuple[str, int, Path]]:
+        root = iso.with_suffix("")
+        return {f"/{path}": compare._fact(root / path, status) for path, status in walk(root)}
+
+    monkeypatch.setattr(compare, "_contents", contents)
+    with workshop(tmp_path / "shop") as made:
+        yield made
+
+
+def _iso(tmp_path: Path, name: str, **contents: bytes) -> Path:
+    for path, content in contents.items():
+        _file(tmp_path / name / path.replace("__", "/"), content)
+    for folder in (tmp_path / name).rglob("*/"):
+        os.utime(folder, (EPOCH, EPOCH))
+    return _file(tmp_path / f"{name}.iso", name.encode())
+
+
+def test_two_isos_are_compared_file_by_file(shop: Workshop, tmp_path: Path) -> None:
+    one = _iso(tmp_path, "one", etc__a=b"a\n", etc__b=b"bb", etc__same=b"s", gone=b"1234")
+    two = _iso(tmp_path, "second", etc__a=b"A\n", etc__b=b"b", etc__same=b"s", new__file=b"12345")
+    result: dict[str, Any] = compare.compare(shop, one, two)
+    assert result == {
+        "sizes": [3, 6],
+        "added": [["/new", 0], ["/new/file", 5]],
+        "removed": [["/gone", 4]],
+        "changed": [["/etc/a", 2, 2], ["/etc/b", 2, 1]],
+        "first": ["/etc/a", ["@@ -1 +1 @@", "-a", "+A"]],
+    }
+
+
+def test_the_same_in_both_is_nothing_to_show(shop: Workshop, tmp_path: Path) -> None:
+    one, two = (_iso(tmp_path, name, a=b"a", b=b"\xff") for name in ("one", "two"))
+    result = compare.compare(shop, one, two)
+    assert (result["added"], result["removed"], result["changed"], result["first"]) == ([], [], [], None)
+
+
+def test_the_size_of_what_is_no_file_is_nothing(shop: Workshop, tmp_path: Path) -> None:
+    one = _iso(tmp_path, "one", a=b"a")
+    two = _iso(tmp_path, "two", a=b"a")
+    _link(tmp_path / "two/link", "a" * 50)
+    assert compare.compare(shop, one, two)["added"] == [["/link", 0]]
+
+
+def test_a_layer_is_laid_over_those_below_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    root, above = tmp_path / "root", tmp_path / "layer"
+    files(root, "stays", "gone/deep/file", "folder/old", "was-file", "was-folder/a", "linked-to/kept")
+    (root / "was-link").symlink_to("linked-to")
+
+    def act(argv: list[str]) -> None:
+        if argv[0] == "cp":
+            shutil.copytree(above, root, symlinks=True, dirs_exist_ok=True)
+            return
+        files(above, "folder/new", "was-file/a", "was-folder", "was-link/a")
+        os.mknod(above / "gone", stat.S_IFCHR, WHITEOUT)
+        os.mknod(above / "folder/never-there", stat.S_IFCHR, WHITEOUT)
+
+    fake_tools(monkeypatch, act)
+    with workshop(tmp_path / "shop") as shop:
+        compare._unpack(shop, tmp_path / "00-base.squashfs", root)
+    assert {path: stat.S_IFMT(status.st_mode) == stat.S_IFDIR for path, status in walk(root)} == {
+        "stays": False, "folder": True, "folder/old": False, "folder/new": False, "was-file": True, "was-file/a": False,
+        "was-folder": False, "was-link": True, "was-link/a": False, "linked-to": True, "linked-to/kept": False,
+    }  # fmt: skip
+    assert not above.exists()

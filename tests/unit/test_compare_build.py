@@ -1,0 +1,214 @@
+"""What changed from one ISO or lock to another: what can be compared, and how it is told."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from synos_tasks.build import compare
+from synos_tasks.build.compare import Difference, diff, sections
+from synos_tasks.build.locking import lock_path
+from synos_tasks.engine.spec import Bind
+from synos_tasks.errors import IsoNotFound, LockError, SettingsError
+from synos_tasks.iso.lock import Change
+from tests.unit.fakes import FakeEngine
+from tests.unit.projects import NAME, lay_lock, package, project
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from synos_tasks.engine.gateway import Engine
+    from synos_tasks.engine.spec import ContainerSpec
+    from synos_tasks.settings import Settings
+
+SAME: dict[str, Any] = {"sizes": [3, 3], "added": [], "removed": [], "changed": [], "first": None}
+CHANGES = [
+    Change(name="gone", old="1", new="", security=False),
+    Change(name="new", old="", new="3", security=False),
+    Change(name="sudo", old="1", new="2", security=True),
+]
+
+
+class Container:
+    """Answers what the container would, and keeps what it was asked."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.result: dict[str, Any] = SAME
+        self.asked: list[tuple[ContainerSpec, Mapping[str, Any]]] = []
+        monkeypatch.setattr(compare, "ask", self._ask)
+        monkeypatch.setattr(compare, "ensure_image", lambda *_: "image")
+
+    def _ask(
+        self,
+        _settings: Settings,
+        _engine: Engine,
+        spec: ContainerSpec,
+        request: Mapping[str, Any],
+        on_event: Callable[[dict[str, Any]], None],
+    ) -> None:
+        self.asked.append((spec, request))
+        on_event({"event": "log", "stage": "compare", "line": "hello"})
+        on_event({"event": "compared", "result": self.result})
+
+
+@pytest.fixture
+def container(monkeypatch: pytest.MonkeyPatch) -> Container:
+    return Container(monkeypatch)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """A project with two profiles of the same packages: x, locked, and y."""
+    made = project(tmp_path)
+    profile = made.root / f"docker/build/profiles/{NAME}.yaml"
+    profile.with_name("y.yaml").write_text(profile.read_text())
+    lay_lock(made, package("gone"), package("sudo"))
+    return made
+
+
+def _iso(path: Path, **versions: str) -> Path:
+    """Write an ISO with its manifest."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(b"iso")
+    packages = [{"name": name, "version": version} for name, version in versions.items()]
+    path.with_name(f"{path.name}.manifest.json").write_text(json.dumps({"packages": packages}))
+    return path
+
+
+def _diff(settings: Settings, one: object, two: object) -> Difference:
+    return diff(settings, FakeEngine(), str(one), str(two), print)
+
+
+def test_two_locks_differ_in_packages(settings: Settings, container: Container) -> None:
+    lay_lock(settings, package("new", "3"), package("sudo", "2", archive="security"), name="y")
+    found = _diff(settings, NAME, "y")
+    assert found == Difference(packages=CHANGES, files=None)
+    assert not found.is_empty
+    assert container.asked == []
+
+
+def test_a_lock_can_be_named_by_its_profile_or_its_path(settings: Settings, container: Container) -> None:
+    path = lock_path(settings, NAME)
+    for one, two in [(NAME, NAME), (path, NAME), (path, path)]:
+        assert _diff(settings, one, two) == Difference(packages=[], files=None)
+        assert _diff(settings, one, two).is_empty
+
+
+def test_a_damaged_lock_is_told(settings: Settings) -> None:
+    lock_path(settings, "y").write_text("packages: []\n")
+    with pytest.raises(LockError):
+        _diff(settings, NAME, "y")
+
+
+def test_two_isos_differ_in_packages_and_files(
+    settings: Settings, container: Container, tmp_path: Path
+) -> None:
+    one = _iso(tmp_path / "a/one.iso", gone="1", sudo="1")
+    two = _iso(tmp_path / "b/two.iso", new="3", sudo="2")
+    container.result = {**SAME, "changed": [["/etc/motd", 1, 2]]}
+    found = _diff(settings, one, two)
+    # a manifest does not tell where a version came from
+    assert [(c.name, c.old, c.new) for c in found.packages] == [(c.name, c.old, c.new) for c in CHANGES]
+    assert not any(change.security for change in found.packages)
+    assert found.files == container.result
+    assert not found.is_empty
+
+
+def test_isos_are_compared_in_a_container_that_can_reach_and_change_nothing(
+    settings: Settings, container: Container, tmp_path: Path
+) -> None:
+    one, two = _iso(tmp_path / "a/one.iso"), _iso(tmp_path / "b/two.iso")
+    assert _diff(settings, one, two).is_empty
+    [(spec, request)] = container.asked
+    assert request == {"do": "compare", "one": "/one/one.iso", "two": "/two/two.iso"}
+    assert spec.network == "none"
+    assert spec.volumes == {}
+    assert spec.binds == (
+        Bind(source=settings.root, target="/project"),
+        Bind(source=one.parent, target="/one"),
+        Bind(source=two.parent, target="/two"),
+    )
+
+
+def test_a_link_to_the_newest_iso_is_followed(settings: Settings, container: Container) -> None:
+    """The link's name says nothing of what is compared, and its target may lie elsewhere."""
+    iso = _iso(settings.output_dir / "synos-x-0123456789ab.iso", sudo="1")
+    (settings.output_dir / "synos-x.iso").symlink_to(iso.name)
+    assert _diff(settings, "synos-x.iso", iso.name).packages == []
+    assert container.asked[0][1]["one"] == f"/one/{iso.name}"
+
+
+@pytest.mark.parametrize("text", [None, "", "{", "[]", '{"packages": [{}]}', '{"packages": 1}'])
+def test_without_manifests_files_are_compared_all_the_same(
+    settings: Settings, container: Container, text: str | None
+) -> None:
+    for name in ("one.iso", "two.iso"):
+        manifest = settings.output_dir / f"{_iso(settings.output_dir / name).name}.manifest.json"
+        if text is None:
+            manifest.unlink()
+        else:
+            manifest.write_text(text)
+    assert _diff(settings, "one.iso", "two.iso") == Difference(packages=[], files=SAME)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_an_iso_and_a_lock_cannot_be_compared(
+    settings: Settings, container: Container, tmp_path: Path, turned: bool
+) -> None:
+    pair = [str(_iso(tmp_path / "one.iso")), NAME]
+    with pytest.raises(SettingsError) as caught:
+        _diff(settings, *(reversed(pair) if turned else pair))
+    assert caught.value.hint == "give two of a kind"
+    assert container.asked == []
+
+
+@pytest.mark.parametrize("turned", [False, True])
+@pytest.mark.parametrize("name", ["nothing", "y", "nothing.iso", "/nowhere/a.iso", "docker"])
+def test_what_is_not_there_is_named(
+    settings: Settings, container: Container, monkeypatch: pytest.MonkeyPatch, name: str, turned: bool
+) -> None:
+    monkeypatch.chdir(settings.root)  # where docker is a folder
+    pair = [NAME, name]
+    with pytest.raises(IsoNotFound) as caught:
+        _diff(settings, *(reversed(pair) if turned else pair))
+    assert caught.value.what == f"there is no {name}"
+    assert "a profile that has a lock" in caught.value.hint
+    assert container.asked == []
+
+
+def test_nothing_changed_is_nothing_to_tell() -> None:
+    for files in (None, {}, SAME):
+        found = Difference(packages=[], files=files)
+        assert found.is_empty
+        assert sections(found, []) == []
+
+
+def test_what_changed_is_told_by_kind() -> None:
+    files = {
+        "sizes": [2048, 4096],
+        "added": [["/etc/new", 3]],
+        "removed": [["/etc/old", 4], ["ISO:boot/a", 5]],
+        "changed": [["/etc/motd", 6, 7]],
+        "first": ["/etc/motd", ["-a", "+b"]],
+    }
+    assert sections(Difference(packages=CHANGES, files=files), ["  sudo  1 -> 2"]) == [
+        ("packages", ["  sudo  1 -> 2"]),
+        ("files added", ["  /etc/new  3"]),
+        ("files removed", ["  /etc/old  4", "  ISO:boot/a  5"]),
+        ("files changed", ["  /etc/motd  6 -> 7"]),
+        ("size", ["  2048 -> 4096 bytes (+2048)"]),
+    ]
+
+
+def test_a_smaller_iso_has_a_minus() -> None:
+    found = Difference(packages=[], files={**SAME, "sizes": [10, 4]})
+    assert sections(found, []) == [("size", ["  10 -> 4 bytes (-6)"])]
+
+
+@pytest.mark.parametrize("kind", ["added", "removed", "changed"])
+def test_any_file_is_a_difference(kind: str) -> None:
+    assert not Difference(packages=[], files={**SAME, kind: [["/a", 1, 1]]}).is_empty
+    assert not Difference(packages=CHANGES, files=SAME).is_empty

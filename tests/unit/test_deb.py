@@ -1,0 +1,155 @@
+"""What a .deb says of itself is read from the file, or is an error."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+from typing import TYPE_CHECKING, NoReturn
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from synos_tasks.iso import deb
+from tests.unit import deb_files
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
+
+READABLE = sorted(deb.OPEN)
+
+
+def no_dpkg(argv: Sequence[object], **_: object) -> NoReturn:
+    raise subprocess.CalledProcessError(2, ["dpkg-deb"])
+
+
+def control_of(path: Path, data: bytes) -> str | None:
+    """None when the package is damaged."""
+    path.write_bytes(data)
+    try:
+        return deb.control(path)
+    except ValueError:
+        return None
+
+
+@pytest.mark.parametrize("compression", READABLE)
+def test_a_package_tells_its_stanza(tmp_path: Path, compression: str) -> None:
+    path, stanza = tmp_path / "x.deb", deb_files.stanza()
+    path.write_bytes(deb_files.deb(stanza, compression))
+    assert deb.control(path) == stanza
+
+
+def test_dpkg_reads_what_we_cannot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Sequence[object]] = []
+
+    def dpkg(argv: Sequence[object], **_: object) -> subprocess.CompletedProcess[str]:
+        asked.append(argv)
+        return subprocess.CompletedProcess([], 0, stdout="Package: sudo\n")
+
+    monkeypatch.setattr(subprocess, "run", dpkg)
+    path = tmp_path / "x.deb"
+    path.write_bytes(deb_files.ar({"debian-binary": b"2.0\n", "control.tar.zst": b"?", "data.tar.xz": b""}))
+    assert deb.control(path) == "Package: sudo\n"
+    assert asked == [["dpkg-deb", "--field", path]]
+
+
+def test_members_are_told_with_their_places() -> None:
+    files = {"debian-binary": b"2.0\n", "odd": b"123", "empty": b"", "last": b"45"}
+    data = deb_files.ar(files)
+    found = list(deb.members(io.BytesIO(data)))
+    assert {m.name: data[m.start : m.start + m.length] for m in found} == files
+    assert [m.name for m in found] == list(files)
+
+
+def test_members_may_be_read_meanwhile() -> None:
+    stream = io.BytesIO(deb_files.ar({"one": b"1" * 100, "two": b"2"}))
+    seen = []
+    for member in deb.members(stream):
+        stream.seek(0, io.SEEK_END)
+        seen.append(member.name)
+    assert seen == ["one", "two"]
+
+
+def test_names_may_end_as_other_archivers_write_them() -> None:
+    data = deb_files.ar({"debian-binary/": b"2.0\n"})
+    assert [member.name for member in deb.members(io.BytesIO(data))] == ["debian-binary"]
+
+
+HEADER = deb_files.ar({"debian-binary": b"2.0\n"})[8:68]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"",
+        b"!<arch>",
+        b"MZ" * 100,
+        b"!<arch>\n" + HEADER[:59],
+        b"!<arch>\n" + HEADER[:58] + b"\n`",
+        b"!<arch>\n" + HEADER[:48] + b"four      `\n",
+        b"!<arch>\n" + b"\xff" + HEADER[1:],
+    ],
+    ids=["empty", "half a magic", "another file", "half a header", "end of header", "length", "name"],
+)
+def test_what_is_no_archive_is_a_value_error(data: bytes) -> None:
+    with pytest.raises(ValueError, match=r"Debian package|invalid literal|decode"):
+        list(deb.members(io.BytesIO(data)))
+
+
+@pytest.mark.parametrize("compression", READABLE)
+def test_a_cut_package_tells_nothing_or_the_truth(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compression: str
+) -> None:
+    monkeypatch.setattr(subprocess, "run", no_dpkg)
+    stanza = deb_files.stanza()
+    data = deb_files.deb(stanza, compression)
+    control = list(deb.members(io.BytesIO(data)))[1]
+    # every length there is: that is quicker than to draw some
+    told = [control_of(tmp_path / "x.deb", data[:length]) for length in range(len(data))]
+    whole = [stanza] * (len(data) - control.start - control.length)
+    assert told == [None] * (control.start + control.length) + whole
+
+
+@pytest.mark.parametrize("compression", READABLE)
+def test_a_changed_package_tells_nothing_or_the_truth(
+    tmp_path_factory: pytest.TempPathFactory, compression: str
+) -> None:
+    stanza = deb_files.stanza()
+    data = deb_files.deb(stanza, compression)
+    path = tmp_path_factory.mktemp("changed") / "x.deb"
+
+    @settings(max_examples=150, deadline=None, derandomize=True)
+    @given(st.integers(0, len(data) - 1), st.integers(1, 255))
+    def change(place: int, flip: int) -> None:
+        changed = data[:place] + bytes([data[place] ^ flip]) + data[place + 1 :]
+        assert control_of(path, changed) in {None, stanza}
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(subprocess, "run", no_dpkg)
+        change()
+
+
+def test_fields_are_lines_of_their_own() -> None:
+    assert deb.fields(deb_files.stanza()) == {
+        "Package": "sudo",
+        "Version": "1:1.9-1",
+        "Architecture": "amd64",
+        "Installed-Size": "12",
+        "Description": "a package: for tests",
+    }
+
+
+def test_a_field_may_be_empty_or_go_on_in_the_next_lines() -> None:
+    assert deb.fields("Conffiles:\n /etc/a: b\nSection: admin") == {"Section": "admin"}
+    assert deb.fields("") == {}
+
+
+WORDS = st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters=":"), min_size=1)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(st.dictionaries(WORDS, WORDS, max_size=5))
+def test_fields_come_back(wanted: dict[str, str]) -> None:
+    text = "".join(f"{name}: {value}\n continued: {value}\n" for name, value in wanted.items())
+    assert deb.fields(text) == wanted

@@ -1,0 +1,230 @@
+"""A lock comes back as it was written, changes in small diffs, and is not edited by hand."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime as dt
+import re
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from synos_tasks.errors import LockError
+from synos_tasks.iso import lock as locks
+from synos_tasks.iso.lock import Lock, Package
+
+SOME_DAY = int(dt.datetime(2026, 1, 31, 12, tzinfo=dt.UTC).timestamp())
+LAST_SECOND = int(dt.datetime(9999, 12, 31, 23, 59, 59, tzinfo=dt.UTC).timestamp())
+
+
+def package(name: str, version: str = "1.0-1", **fields: Any) -> Package:  # noqa: ANN401
+    plain: dict[str, Any] = {"architecture": "amd64", "layer": "base", "size": 700, "archive": "main"}
+    plain |= {"sha256": "0a" * 32, "path": f"pool/main/{name[0]}/{name}/{name}_1.0-1_amd64.deb"}
+    return Package(name=name, version=version, **{**plain, **fields})
+
+
+def lock(*packages: Package) -> Lock:
+    return Lock(request="0123456789abcdef", epoch=SOME_DAY, packages=packages)
+
+
+LOCK = lock(
+    package("apt", "2.6.1"),
+    package("libc6", "2.36-9+deb12u9~a", layer="packages-x", archive="security"),
+    package("sudo", "1:1.9.13p3-1", architecture="all", path="pool/main/s/sudo/sudo_1.9.13p3%3a1_all.deb"),
+)
+TEXT = locks.dump(LOCK, "x")
+LINES = TEXT.splitlines(keepends=True)
+FIRST = next(index for index, line in enumerate(LINES) if line.startswith("- "))
+"""Index of the first package's line."""
+
+
+def texts(pattern: str) -> st.SearchStrategy[str]:
+    return st.from_regex(pattern, fullmatch=True)
+
+
+# names stand without quotes: those that YAML takes for numbers or for true and false are left out
+# with 2048 and 0xffff, which Debian has
+NAMES = texts(r"[a-z0-9][a-z0-9+.-]{1,12}") | st.sampled_from(["2048", "0xffff"])
+PATHS = st.lists(texts(r"[A-Za-z0-9._+~%:-]{1,12}").filter(lambda part: part != ".."), min_size=1, max_size=4)
+PACKAGES = st.builds(
+    Package,
+    name=NAMES,
+    version=texts(r"[0-9A-Za-z.+:~-]{1,12}"),
+    architecture=st.sampled_from(["all", "amd64"]),
+    layer=st.just("base") | texts(r"packages-[a-z][a-z0-9-]{0,8}"),
+    size=st.integers(1, 2**40),
+    sha256=texts(r"[0-9a-f]{64}"),
+    archive=st.sampled_from(["main", "security"]),
+    path=PATHS.map("/".join),
+)
+LOCKS = st.builds(
+    Lock,
+    request=texts(r"[0-9a-f]{16}"),
+    epoch=st.integers(0, LAST_SECOND),
+    packages=st.lists(PACKAGES, min_size=1, max_size=5, unique_by=lambda p: p.name).map(
+        lambda found: tuple(sorted(found, key=lambda p: p.name))
+    ),
+)
+
+
+def load(data: bytes | str) -> Lock | LockError:
+    """Give what comes of a file: a lock, or a mistake that says where and what to do."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = locks.path_of(Path(folder), "x")
+        path.write_bytes(data if isinstance(data, bytes) else data.encode())
+        try:
+            found = locks.load(path)
+        except LockError as error:
+            mistake = error
+        else:
+            assert found is not None
+            return found
+    assert mistake.where.startswith(str(path))
+    assert mistake.hint == locks.HINT
+    return mistake
+
+
+def mistake_of(data: bytes | str) -> LockError:
+    found = load(data)
+    assert isinstance(found, LockError)
+    return found
+
+
+def place_of(error: LockError) -> int:
+    """Index of the line that an error points at."""
+    found = re.search(r"\.yaml:(\d+):\d+$", error.where)
+    assert found, error.where
+    return int(found[1]) - 1
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(LOCKS)
+def test_a_lock_comes_back(wanted: Lock) -> None:
+    text = locks.dump(wanted, "x")
+    assert load(text) == wanted
+    written = [line for line in text.splitlines() if line.startswith("- ")]
+    assert [re.findall(r"name: '([^,]+)'", line) for line in written] == [[p.name] for p in wanted.packages]
+
+
+def test_no_file_is_no_lock(tmp_path: Path) -> None:
+    assert locks.load(locks.path_of(tmp_path, "x")) is None
+
+
+def test_a_folder_is_a_mistake(tmp_path: Path) -> None:
+    with pytest.raises(LockError, match="cannot be read"):
+        locks.load(tmp_path)
+
+
+@settings(max_examples=40, deadline=None, derandomize=True)
+@given(LOCKS, st.integers(0), st.integers(1, 9), st.booleans())
+def test_a_new_version_is_a_small_diff(old: Lock, index: int, size: int, later: bool) -> None:
+    index %= len(old.packages)
+    packages = list(old.packages)
+    packages[index] = dataclasses.replace(packages[index], version="new", size=packages[index].size ^ size)
+    epoch = (old.epoch + 1) % LAST_SECOND if later else old.epoch
+    new = dataclasses.replace(old, packages=tuple(packages), epoch=epoch)
+    before, after = (locks.dump(each, "x").splitlines() for each in (old, new))
+    changed = [one for one, two in zip(before, after, strict=True) if one != two]
+    expected = ["date:"] * later + ["seal:", f"- {{name: '{packages[index].name}',"]
+    assert [line.startswith(start) for line, start in zip(changed, expected, strict=True)] == [True] * len(
+        expected
+    )
+
+
+def test_a_package_less_is_a_line_less() -> None:
+    fewer = locks.dump(lock(*LOCK.packages[:1], *LOCK.packages[2:]), "x").splitlines(keepends=True)
+    assert set(LINES) - set(fewer) == {LINES[FIRST + 1], next(x for x in LINES if x.startswith("seal"))}
+    assert len(fewer) == len(LINES) - 1
+
+
+BY_HAND = [
+    ("name", "name: 'libc6'", "name: 'libc7'"),
+    ("version", "2.36-9", "2.37-9"),
+    ("architecture", "architecture: amd64", "architecture: all"),
+    ("layer", "layer: 'packages-x'", "layer: 'base'"),
+    ("size", "size: 700", "size: 701"),
+    ("sha256", "'0a0a", "'0a0b"),
+    ("archive", "archive: security", "archive: main"),
+    ("path", "pool/main", "pool/Main"),
+]
+
+
+def test_each_field_has_its_edit() -> None:
+    assert [name for name, _, _ in BY_HAND] == [field.name for field in dataclasses.fields(Package)]
+
+
+def edited(line: str) -> str:
+    return "".join([*LINES[: FIRST + 1], line, *LINES[FIRST + 2 :]])
+
+
+@pytest.mark.parametrize(("name", "old", "new"), BY_HAND, ids=[name for name, _, _ in BY_HAND])
+def test_an_edit_is_noticed(name: str, old: str, new: str) -> None:
+    line = LINES[FIRST + 1]
+    assert line.count(old) == 1
+    mistake = mistake_of(edited(line.replace(old, new)))
+    assert "edited by hand" in mistake.what
+    assert "seal" in mistake.why
+
+
+@pytest.mark.parametrize(("name", "old", "_new"), BY_HAND, ids=[name for name, _, _ in BY_HAND])
+def test_nonsense_and_gaps_are_noticed_where_they_stand(name: str, old: str, _new: str) -> None:
+    line = LINES[FIRST + 1]
+    for text in (re.sub(rf"{name}: [^,}}]+", f"{name}: [x]", line), line.replace(f"{name}: ", f"{name}x: ")):
+        mistake = mistake_of(edited(text))
+        assert name in mistake.what
+        assert place_of(mistake) == FIRST + 1
+
+
+@pytest.mark.parametrize("key", ["schema", "request", "date", "seal", "packages"])
+def test_each_part_of_the_head_is_needed(key: str) -> None:
+    gone = (f"{key}:", "- ") if key == "packages" else (f"{key}:",)
+    assert f"no '{key}'" in mistake_of("".join(line for line in LINES if not line.startswith(gone))).what
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("request: '0", "request: '1"), ("date: '2026", "date: '2025"), ("seal: '", "seal: 'g"),
+     ("01-31T", "02-31T"), ("synos.lock/1", "synos.lock/2")],
+)  # fmt: skip
+def test_the_head_is_not_edited_either(old: str, new: str) -> None:
+    assert TEXT.count(old) == 1
+    assert isinstance(load(TEXT.replace(old, new)), LockError)
+
+
+@pytest.mark.parametrize("order", [[0, 2], [0, 0, 1, 2], [0, 1, 1, 2], [1, 0, 2], [0, 2, 1], [0], []])
+def test_lines_are_neither_lost_nor_doubled_nor_swapped(order: list[int]) -> None:
+    assert isinstance(load("".join([*LINES[:FIRST], *(LINES[FIRST + index] for index in order)])), LockError)
+
+
+@pytest.mark.parametrize("order", [[1, 0, 2], [0, 0, 1], [0, 2, 1]])
+def test_a_seal_is_no_leave_to_be_out_of_order(order: list[int]) -> None:
+    mistake = mistake_of(locks.dump(lock(*(LOCK.packages[index] for index in order)), "x"))
+    assert "sorted" in mistake.why
+
+
+MUTATIONS = st.lists(
+    st.tuples(
+        st.integers(0, len(TEXT)),
+        st.integers(0, 3),
+        st.binary(max_size=3)
+        | st.sampled_from(
+            [b"&a ", b"*a", b"!!int ", b"[" * 40, b"---\n", b"? ", b"'", b"\xc2\x85", b"0x", b"\0"]
+        ),
+    ),
+    min_size=1,
+    max_size=3,
+)
+
+
+@settings(max_examples=300, deadline=None, derandomize=True)
+@given(MUTATIONS)
+def test_a_damaged_lock_says_the_same_or_is_a_mistake(mutations: list[tuple[int, int, bytes]]) -> None:
+    data = TEXT.encode()
+    for place, length, instead in mutations:
+        data = data[:place] + instead + data[place + length :]
+    found = load(data)
+    assert found == LOCK or (isinstance(found, LockError) and found.what)

@@ -1,0 +1,307 @@
+"""A lock fits or not; it is written only when it changes, and its date moves only when asked."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pytest
+
+from synos_tasks.build import locking
+from synos_tasks.build.planning import read_profile
+from synos_tasks.errors import EngineTooOld, EngineUnavailable, LockDrift, LockError, OutputNotWritable
+from synos_tasks.iso import lock as locks
+from synos_tasks.iso.lock import Change
+from tests.unit.fakes import GOOD, FakeEngine
+from tests.unit.projects import DATE, NAME, PROFILE, lay_lock, lock_for, package, project
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from synos_tasks.engine.gateway import Engine
+    from synos_tasks.engine.spec import ContainerSpec
+    from synos_tasks.iso.lock import Lock, Package
+    from synos_tasks.settings import Settings
+
+LATER = DATE + 3600
+SUDO = package("sudo", "1")
+NEWER_SUDO = package("sudo", "2", archive="security")
+
+
+@pytest.fixture
+def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    for name in ("SUDO_UID", "SUDO_GID"):  # files belong to who runs the tests
+        monkeypatch.delenv(name, raising=False)
+    return project(tmp_path)
+
+
+class Resolver:
+    """Resolves to what the mirrors have in the test, and keeps what it was asked."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.packages: tuple[Package, ...] = (SUDO,)
+        self.requests: list[Mapping[str, Any]] = []
+        self.specs: list[ContainerSpec] = []
+        self.heard: list[dict[str, Any]] = []
+        monkeypatch.setattr(locking, "ask", self._ask)
+        monkeypatch.setattr(locking, "ensure_image", lambda *_: "image")
+
+    def _ask(
+        self,
+        settings: Settings,
+        _engine: Engine,
+        spec: ContainerSpec,
+        request: Mapping[str, Any],
+        on_event: Callable[[dict[str, Any]], None],
+    ) -> None:
+        self.requests.append(request)
+        self.specs.append(spec)
+        on_event({"event": "warning", "text": "a slow mirror"})
+        found = lock_for(read_profile(settings, NAME), *self.packages, epoch=LATER)
+        on_event({"event": "lock", "lock": dataclasses.asdict(found)})
+
+    def renew(self, settings: Settings, *, update: bool) -> tuple[Lock, list[Change]]:
+        profile = read_profile(settings, NAME)
+        return locking.renew(
+            settings, FakeEngine(), GOOD, "image", profile, update=update, on_event=self.heard.append
+        )
+
+
+@pytest.fixture
+def resolver(monkeypatch: pytest.MonkeyPatch) -> Resolver:
+    return Resolver(monkeypatch)
+
+
+def _on_disk(settings: Settings) -> Lock:
+    found = locks.load(locking.lock_path(settings, NAME))
+    assert found is not None
+    return found
+
+
+def test_a_lock_fits_the_profile_that_it_was_made_for(settings: Settings) -> None:
+    assert locking.fitting(settings, read_profile(settings, NAME)) is None
+    lock = lay_lock(settings, SUDO)
+    assert locking.fitting(settings, read_profile(settings, NAME)) == lock
+
+
+@pytest.mark.parametrize(
+    ("line", "fits"),
+    [
+        ("packages: [live-boot, sudo, tmux]", False),
+        ("suite: trixie", False),
+        ("bootstrapper: debootstrap", False),
+        ("mirrors: {components: [main, contrib]}", False),
+        ("mirrors: {main: 'http://mirror.example/debian'}", True),
+        ("hostname: other", True),
+    ],
+)
+def test_what_decides_over_packages_must_be_as_it_was(settings: Settings, line: str, fits: bool) -> None:
+    lay_lock(settings, SUDO)
+    key = line.partition(":")[0]
+    kept = [old for old in PROFILE.splitlines() if not old.startswith(key)]
+    (settings.root / f"docker/build/profiles/{NAME}.yaml").write_text("\n".join([*kept, line]))
+    assert (locking.fitting(settings, read_profile(settings, NAME)) is not None) == fits
+
+
+def test_a_damaged_lock_is_an_error_of_its_own(settings: Settings) -> None:
+    lay_lock(settings, SUDO)
+    path = locking.lock_path(settings, NAME)
+    path.write_text(path.read_text().replace("version: '1'", "version: '3'"))
+    with pytest.raises(LockError) as caught:
+        locking.fitting(settings, read_profile(settings, NAME))
+    assert "seal" in caught.value.why
+    assert "inv build.lock" in caught.value.hint
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_drift_is_refused_with_the_command_that_mends_it(settings: Settings, there: bool) -> None:
+    if there:
+        lay_lock(settings, SUDO)
+    with pytest.raises(LockDrift) as caught:
+        locking.refuse_drift(settings, read_profile(settings, NAME), "--locked")
+    assert caught.value.where == str(locking.lock_path(settings, NAME))
+    assert caught.value.why.startswith("the profile asks for other packages" if there else "there is none")
+    assert caught.value.hint == f"`inv build.lock --profile {NAME}` writes it; --locked never does"
+
+
+def test_the_first_lock_is_written_with_the_date_of_the_mirrors(
+    settings: Settings, resolver: Resolver
+) -> None:
+    found, changed = resolver.renew(settings, update=False)
+    assert found == _on_disk(settings)
+    assert found.epoch == LATER
+    assert changed == [Change(name="sudo", old="", new="1", security=False)]
+    assert resolver.requests[0]["previous"] is None
+
+
+def test_the_lock_belongs_to_who_asked_and_nothing_lies_beside_it(
+    settings: Settings, resolver: Resolver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given: list[tuple[int, int]] = []
+    monkeypatch.setattr(os, "chown", lambda _path, user, group: given.append((user, group)))
+    monkeypatch.setenv("SUDO_UID", "1234")
+    monkeypatch.setenv("SUDO_GID", "5678")
+    resolver.renew(settings, update=False)
+    path = locking.lock_path(settings, NAME)
+    assert given == [(1234, 5678)]
+    assert sorted(p.name for p in path.parent.iterdir()) == [f"{NAME}.lock.yaml", f"{NAME}.yaml"]
+
+
+@pytest.mark.parametrize(
+    ("update", "packages", "epoch"),
+    [
+        (False, (SUDO,), DATE),
+        (False, (NEWER_SUDO,), DATE),
+        (True, (SUDO,), DATE),
+        (True, (NEWER_SUDO,), LATER),
+    ],
+    ids=["nothing new", "a version that vanished", "an update without news", "an update"],
+)
+def test_the_date_moves_only_with_an_update_that_brings_something(
+    settings: Settings, resolver: Resolver, update: bool, packages: tuple[Package, ...], epoch: int
+) -> None:
+    lay_lock(settings, SUDO)
+    resolver.packages = packages
+    found, changed = resolver.renew(settings, update=update)
+    assert found == _on_disk(settings)
+    assert found.epoch == epoch
+    assert found.packages == packages
+    news = [Change(name="sudo", old="1", new="2", security=True)]
+    assert changed == ([] if packages == (SUDO,) else news)
+
+
+@pytest.mark.parametrize("update", [True, False])
+def test_nothing_is_written_when_nothing_changed(
+    settings: Settings, resolver: Resolver, monkeypatch: pytest.MonkeyPatch, update: bool
+) -> None:
+    lock = lay_lock(settings, SUDO)
+
+    def refused(*_: object, **__: object) -> NoReturn:
+        raise AssertionError("the lock was written")
+
+    monkeypatch.setattr(locking, "_write", refused)
+    assert resolver.renew(settings, update=update) == (lock, [])
+
+
+def test_a_lock_for_another_request_is_written_again_with_its_date(
+    settings: Settings, resolver: Resolver
+) -> None:
+    before = lay_lock(settings, SUDO)
+    profile = settings.root / f"docker/build/profiles/{NAME}.yaml"
+    profile.write_text(f"{PROFILE}bootstrapper: debootstrap\n")
+    found, changed = resolver.renew(settings, update=False)
+    assert found == _on_disk(settings)
+    assert found == dataclasses.replace(before, request=locks.request_of(read_profile(settings, NAME)))
+    assert changed == []
+
+
+@pytest.mark.parametrize("update", [True, False])
+def test_only_without_update_versions_are_asked_to_stay(
+    settings: Settings, resolver: Resolver, update: bool
+) -> None:
+    lock = lay_lock(settings, SUDO)
+    resolver.renew(settings, update=update)
+    request = resolver.requests[0]
+    assert request["do"] == "resolve"
+    assert request["profile"] == dataclasses.asdict(read_profile(settings, NAME))
+    assert request["previous"] == (None if update else dataclasses.asdict(lock))
+
+
+def test_who_resolves_has_a_network_and_can_write_to_the_store_alone(
+    settings: Settings, resolver: Resolver
+) -> None:
+    resolver.renew(settings, update=False)
+    assert resolver.specs[0].network is None
+    assert not any(bind.writable for bind in resolver.specs[0].binds)
+
+
+@pytest.mark.parametrize("text", ["", "packages: [\n", "schema: synos.lock/1\n", "\x00"])
+def test_a_damaged_lock_is_told_and_written_anew(settings: Settings, resolver: Resolver, text: str) -> None:
+    path = locking.lock_path(settings, NAME)
+    path.write_text(text)
+    found, changed = resolver.renew(settings, update=False)
+    assert found == _on_disk(settings)
+    assert found.epoch == LATER
+    assert len(changed) == 1
+    own, others = resolver.heard
+    assert own["event"] == "warning"
+    assert own["text"].startswith(f"{path}")
+    assert own["text"].endswith("; it is written anew")
+    assert others == {"event": "warning", "text": "a slow mirror"}
+    assert resolver.requests[0]["previous"] is None
+
+
+@pytest.mark.parametrize(("suite", "shared"), [("bookworm", True), ("trixie", False)])
+def test_a_new_profile_starts_from_the_lock_of_its_ancestor(
+    settings: Settings, resolver: Resolver, suite: str, shared: bool
+) -> None:
+    folder = settings.root / "docker/build/profiles"
+    (folder / "parent.yaml").write_text(PROFILE)
+    (folder / f"{NAME}.yaml").write_text(f"inherits: parent\nsuite: {suite}\npackages: [tmux]\n")
+    parent = lay_lock(settings, SUDO, name="parent")
+    found, changed = resolver.renew(settings, update=False)
+    asked = resolver.requests[0]["previous"]
+    assert (asked is not None) == shared
+    assert (found.epoch == parent.epoch) == shared
+    assert [change.name for change in changed] == ["sudo"], "all of it is new to this lock"
+    assert _on_disk(settings) == found
+
+
+def test_a_folder_that_cannot_be_written(
+    settings: Settings, resolver: Resolver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = lay_lock(settings, SUDO)
+    resolver.packages = (NEWER_SUDO,)
+
+    def refused(*_: object, **__: object) -> NoReturn:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("tempfile.mkstemp", refused)  # root may write anywhere
+    with pytest.raises(OutputNotWritable) as caught:
+        resolver.renew(settings, update=True)
+    assert caught.value.where == str(locking.lock_path(settings, NAME))
+    assert caught.value.why == "Permission denied"
+    assert _on_disk(settings) == before
+
+
+def test_the_verb_resolves_even_what_fits_and_says_warnings(settings: Settings, resolver: Resolver) -> None:
+    lay_lock(settings, SUDO)
+    said: list[str] = []
+    found, changed = locking.lock_profile(settings, FakeEngine(), NAME, update=False, say=said.append)
+    assert (found, changed) == (_on_disk(settings), [])
+    assert len(resolver.requests) == 1
+    assert said == ["warning: a slow mirror"]
+
+
+@pytest.mark.parametrize(
+    ("engine", "error"),
+    [
+        (FakeEngine(known=None), EngineUnavailable),
+        (FakeEngine(known=dataclasses.replace(GOOD, version="20.10")), EngineTooOld),
+    ],
+    ids=["none", "too old"],
+)
+def test_an_engine_that_is_not_fit_is_told_before_anything_is_done(
+    settings: Settings, resolver: Resolver, engine: FakeEngine, error: type[Exception]
+) -> None:
+    with pytest.raises(error):
+        locking.lock_profile(settings, engine, NAME, update=False, say=print)
+    assert resolver.requests == []
+
+
+def test_changes_are_a_line_each_and_security_is_marked() -> None:
+    before = lock_for_any(package("gone", "1"), package("libc6", "1"), SUDO)
+    after = lock_for_any(package("libc6", "2"), package("new", "3", archive="security"), NEWER_SUDO)
+    assert locking.lines_of(locks.changes(before, after)) == [
+        "  - gone  1",
+        "  libc6  1 -> 2",
+        "  + new  3",  # nobody had it yet: no hole was closed
+        "  sudo  1 -> 2  (security)",
+    ]
+    assert locking.lines_of([]) == []
+
+
+def lock_for_any(*packages: Package) -> Lock:
+    return locks.Lock(request="0" * 16, epoch=DATE, packages=packages)

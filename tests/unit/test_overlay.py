@@ -1,0 +1,154 @@
+"""Overlays become a layer over what the layers below hold, which stay packed: no folder of theirs is replaced."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from synos_tasks.errors import ProfileError
+from synos_tasks.iso.layers import settle_files
+from synos_tasks.iso.listing import Listing
+from synos_tasks.iso.profile import Profile
+from synos_tasks.iso.stages import identity, overlay
+from tests.unit.fakes import EPOCH, files
+
+PROFILE = Profile(name="x", suite="bookworm")
+
+
+@pytest.fixture(autouse=True)
+def owners(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, int, int]]:
+    """Folders belong to root: who is not root may not say so, and so it is only noted."""
+    noted: list[tuple[str, int, int]] = []
+    monkeypatch.setattr(os, "chown", lambda path, uid, gid: noted.append((Path(path).name, uid, gid)))
+    return noted
+
+
+@pytest.fixture
+def target(tmp_path: Path) -> Path:
+    (tmp_path / "target").mkdir()
+    return tmp_path / "target"
+
+
+def _below(**kinds: str) -> Listing:
+    """Layers with these paths: ``d`` a folder, ``l`` a link, ``-`` a file; two underscores stand for a slash."""
+    listing = Listing()
+    lines = [
+        f"{letter}rwxr-x--- 0/0 1 2026-01-01 00:00 squashfs-root/{path.replace('__', '/')}"
+        for path, letter in kinds.items()
+    ]
+    listing.add(lines, [])
+    return listing
+
+
+def test_an_overlay_adds_and_replaces_files_and_links(tmp_path: Path, target: Path) -> None:
+    source = tmp_path / "overlay"
+    files(source, "etc/a", "usr/bin/run", "new/deep/file")
+    (source / "usr/bin/run").chmod(0o700)
+    (source / "etc/a").chmod(0o600)
+    (source / "etc/link").symlink_to("a")
+    overlay.copy(source, _below(etc="d", etc__a="-", etc__link="-"), target)
+    assert (target / "etc/a").stat().st_mode & 0o777 == 0o644
+    assert (target / "usr/bin/run").stat().st_mode & 0o777 == 0o755
+    assert (target / "etc/link").readlink() == Path("a")
+    assert (target / "new/deep/file").read_text() == "x"
+
+
+def test_a_link_below_is_replaced_and_not_written_through(tmp_path: Path, target: Path) -> None:
+    files(tmp_path, "overlay/etc/a", "outside")
+    (tmp_path / "outside").write_text("untouched")
+    (target / "etc").mkdir()
+    (target / "etc/a").symlink_to(tmp_path / "outside")
+    overlay.copy(tmp_path / "overlay", _below(etc="d", etc__a="l"), target)
+    assert (tmp_path / "outside").read_text() == "untouched"
+    assert not (target / "etc/a").is_symlink()
+
+
+def test_folders_keep_the_modes_and_owners_they_have_below(
+    tmp_path: Path, target: Path, owners: list[tuple[str, int, int]]
+) -> None:
+    files(tmp_path / "overlay", "etc/secret/a", "new/a")
+    overlay.copy(tmp_path / "overlay", _below(etc="d", etc__secret="d"), target)
+    assert (target / "etc/secret").stat().st_mode & 0o777 == 0o750
+    assert (target / "new").stat().st_mode & 0o777 == 0o755
+    assert ("secret", 0, 0) in owners
+
+
+@pytest.mark.parametrize(
+    ("in_overlay", "below", "words"),
+    [("etc", {"etc": "d", "etc__kept": "-"}, "/etc is a file, in the root it is a folder"),
+     ("etc/a/b", {"etc": "d", "etc__a": "-"}, "/etc/a is a folder, in the root it is a file"),
+     ("opt/a", {"opt": "l"}, "/opt is a folder, in the root it is a link")],
+)  # fmt: skip
+def test_an_overlay_never_replaces_a_folder_or_hides_a_file(
+    tmp_path: Path, target: Path, in_overlay: str, below: dict[str, str], words: str
+) -> None:
+    files(tmp_path / "overlay", in_overlay)
+    with pytest.raises(ProfileError) as caught:
+        overlay.copy(tmp_path / "overlay", _below(**below), target)
+    assert words in caught.value.what
+    assert caught.value.where.startswith(str(tmp_path / "overlay"))
+    assert caught.value.hint
+
+
+def test_what_lies_below_lib_goes_behind_the_link_of_a_merged_usr(tmp_path: Path, target: Path) -> None:
+    files(tmp_path / "overlay", "lib/udev/a", "sbin/b")
+    overlay.copy(tmp_path / "overlay", _below(lib="l", usr="d", usr__lib="d"), target)
+    assert (target / "usr/lib/udev/a").is_file()
+    assert not (target / "lib").exists()
+    assert (target / "sbin/b").is_file()  # no link there, so no merged /usr
+
+
+def test_a_link_may_not_replace_a_folder(tmp_path: Path, target: Path) -> None:
+    (tmp_path / "overlay").mkdir()
+    (tmp_path / "overlay/etc").symlink_to("elsewhere")
+    with pytest.raises(ProfileError, match="is a link"):
+        overlay.copy(tmp_path / "overlay", _below(etc="d"), target)
+
+
+def test_what_an_overlay_puts_there_counts_for_the_next_one(tmp_path: Path, target: Path) -> None:
+    files(tmp_path, "one/a", "two/a/b")
+    overlay.copy(tmp_path / "one", Listing(), target)
+    with pytest.raises(ProfileError, match="is a folder, in the root it is a file"):
+        overlay.copy(tmp_path / "two", Listing(), target)
+
+
+def test_the_later_overlay_wins_and_all_win_over_what_the_system_says_it_is(
+    tmp_path: Path, target: Path
+) -> None:
+    files(tmp_path, "one/etc/issue", "one/a", "two/a")
+    (tmp_path / "two/a").write_text("two")
+    overlay.make(PROFILE, [tmp_path / "one", tmp_path / "two"], Listing(), target)
+    assert (target / "a").read_text() == "two"
+    assert (target / "etc/issue").read_text() == "x"
+    assert "ID=synos" in (target / "usr/lib/os-release").read_text().splitlines()
+
+
+@pytest.mark.parametrize(("suite", "version"), [("bookworm", "12"), ("trixie", "13")])
+def test_the_system_says_what_it_is(suite: str, version: str) -> None:
+    texts = overlay.identity(Profile(name="x", suite=suite))
+    lines = texts["usr/lib/os-release"].splitlines()
+    assert {f'VERSION_ID="{version}"', f"VERSION_CODENAME={suite}", "VARIANT_ID=x", "ID_LIKE=debian"} <= set(
+        lines
+    )
+    assert f'PRETTY_NAME="SynOS {version} (x)"' in lines
+    assert not [line for line in lines if line.startswith("BUILD_ID")], "a new id must not change this layer"
+    assert texts["etc/issue"] == f"SynOS {version} x \\n \\l\n\n"
+    assert texts["etc/issue.net"] == f"SynOS {version}\n"
+
+
+def test_the_build_id_is_added_once(target: Path) -> None:
+    below = "NAME=SynOS\nBUILD_ID=old\nID=synos\n"
+    identity.make(below, "0123456789ab", Listing(), target)
+    text = (target / identity.OS_RELEASE).read_text()
+    assert text == "NAME=SynOS\nID=synos\nBUILD_ID=0123456789ab\n"
+
+
+def test_the_layer_tells_what_it_replaces_and_all_in_it_has_one_date(target: Path) -> None:
+    files(target, "etc/a", "etc/new", "usr/lib/b")
+    (target / "etc/link").symlink_to("nowhere")
+    delta = settle_files(target, _below(etc="d", etc__a="-", etc__link="l", usr="d"), EPOCH)
+    assert sorted(delta.changed) == ["etc", "etc/a", "etc/link", "etc/new", "usr", "usr/lib", "usr/lib/b"]
+    assert sorted(delta.removed) == ["etc/a", "etc/link"]
+    assert {path.lstat().st_mtime for path in (target, *target.rglob("*"))} == {EPOCH}

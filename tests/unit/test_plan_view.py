@@ -1,0 +1,386 @@
+"""A plan beside what is there: hits, and for each miss what of its inputs changed."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from synos_tasks.build import plan_view, planning
+from synos_tasks.build.builder import store_volume
+from synos_tasks.build.image import tag_of
+from synos_tasks.build.iso_build import Options
+from synos_tasks.build.plan_view import Row, last_plan, reason, remember
+from synos_tasks.build.publish import iso_path
+from synos_tasks.errors import LockError, ProfileError, ProfileNotFound
+from synos_tasks.iso import plan as plans
+from synos_tasks.iso.digests import digest
+from synos_tasks.iso.profile import Profile
+from synos_tasks.iso.store import sha256
+from tests.unit.fakes import FakeEngine
+from tests.unit.projects import NAME, lay_lock, lock_for, package, project
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from synos_tasks.engine.gateway import Engine
+    from synos_tasks.engine.spec import ContainerSpec
+    from synos_tasks.iso.lock import Lock, Package
+    from synos_tasks.iso.plan import Plan
+    from synos_tasks.settings import Settings
+
+LAYERS = (("base", ("live-boot",)), ("packages-x", ("sudo",)))
+PROFILE = Profile(name=NAME, layers=LAYERS, overlays=("overlays/x",), hooks=("hooks/x",))
+FILES = {plans.BASE_OVERLAY: "1", "overlays/x": "2", "hooks/x": "3", "hooks/y": "4"}
+SUDO = package("sudo")
+
+
+def _plan(
+    *packages: Package,
+    files: dict[str, str] | None = None,
+    tools: str = "t",
+    epoch: int = 1,
+    release: bool = False,
+    **fields: Any,  # noqa: ANN401
+) -> Plan:
+    profile = dataclasses.replace(PROFILE, **fields)
+    lock = lock_for(profile, *(packages or (SUDO,)), epoch=epoch)
+    return plans.make(profile, lock, files={**FILES, **(files or {})}, tools=tools, release=release)
+
+
+def _asked(*names: str) -> dict[str, Any]:
+    """Fields of a profile whose own layer has these packages."""
+    return {"layers": (LAYERS[0], ("packages-x", names))}
+
+
+def _why(stage: str, plan: Plan, last: Plan | None) -> str:
+    return reason(plan.stage(stage), plan, last)
+
+
+def test_a_stage_of_a_profile_that_was_never_built() -> None:
+    assert _why("base", _plan(), None) == "not built before"
+
+
+def test_the_same_key_as_last_time_is_gone_from_the_store() -> None:
+    assert _why("system", _plan(), _plan()) == "no longer in the store"
+
+
+@pytest.mark.parametrize("stage", ["bootfiles", "iso"])
+@pytest.mark.parametrize("last", [None, _plan(), _plan(tools="others")])
+def test_what_is_never_stored_is_made_each_time(stage: str, last: Plan | None) -> None:
+    assert _why(stage, _plan(), last) == "made each time"
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "told"),
+    [
+        (("sudo",), ("sudo", "tmux"), "packages: +tmux"),
+        (("less", "sudo"), ("sudo", "tmux"), "packages: +tmux -less"),
+        (("sudo", "zsh"), ("sudo",), "packages: -zsh"),
+        ((), tuple("abcdefgh"), "packages: +a +b +c +d +e +f and 2 more"),
+    ],
+)
+def test_packages_that_were_added_and_removed(
+    before: tuple[str, ...], after: tuple[str, ...], told: str
+) -> None:
+    assert _why("packages-x", _plan(**_asked(*after)), _plan(**_asked(*before))) == told
+
+
+def test_packages_asked_for_count_more_than_what_came_with_them() -> None:
+    last = _plan(SUDO, **_asked("sudo"))
+    now = _plan(package("libevent"), SUDO, package("tmux"), **_asked("sudo", "tmux"))
+    assert _why("packages-x", now, last) == "packages: +tmux"
+
+
+def test_versions_that_changed() -> None:
+    last = _plan(package("libz"), package("sudo", "1"), package("tar"))
+    now = _plan(package("libnew", "3"), package("sudo", "2"), package("tar"))
+    assert _why("packages-x", now, last) == "packages: libnew 3 libz gone sudo 2"
+
+
+def test_versions_of_other_layers_are_told_there() -> None:
+    last, now = (_plan(package("libc6", v, layer="base"), SUDO) for v in ("1", "2"))
+    assert _why("base", now, last) == "packages: libc6 2"
+    assert _why("packages-x", now, last) == "follows base"
+
+
+def test_a_stage_without_changes_of_its_own_follows_those_below() -> None:
+    last, now = _plan(**_asked("sudo")), _plan(**_asked("sudo", "tmux"))
+    followers = {"system": "packages-x", "overlay": "system", "hooks": "overlay", "identity": "hooks"}
+    assert {stage: _why(stage, now, last) for stage in followers} == {
+        stage: f"follows {below}" for stage, below in followers.items()
+    }
+    assert _why("initramfs", now, last) == "no longer in the store"
+
+
+def test_tools_and_the_date_reach_every_stage() -> None:
+    stages = ("base", "packages-x", "system", "overlay", "hooks", "identity", "initramfs")
+    for stage in stages:
+        assert _why(stage, _plan(tools="u"), _plan(tools="t")) == "the builder's tools changed"
+        assert _why(stage, _plan(epoch=2), _plan(epoch=1)) == "the lock's date changed"
+
+
+def test_changed_code() -> None:
+    now = _plan()
+    system = now.stage("system")
+    older = dataclasses.replace(system, key="other", why={**system.why, "code": "other"})
+    last = dataclasses.replace(now, stages=tuple(older if s is system else s for s in now.stages))
+    assert _why("system", now, last) == "the code of this stage changed"
+    assert _why("overlay", now, last) == "no longer in the store"
+
+
+@pytest.mark.parametrize(
+    ("stage", "path"),
+    [("overlay", plans.BASE_OVERLAY), ("overlay", "overlays/x"), ("hooks", "hooks/x")],
+)
+def test_an_overlay_or_hook_with_other_contents_is_named(stage: str, path: str) -> None:
+    assert _why(stage, _plan(files={path: "other"}), _plan()) == f"{path} changed"
+
+
+def test_overlays_and_hooks_that_come_and_go() -> None:
+    two = _plan(hooks=("hooks/x", "hooks/y"))
+    assert _why("hooks", two, _plan()) == "hooks/y changed; other overlays or hooks"
+    assert _why("hooks", _plan(), two) == "other overlays or hooks"
+    assert _why("overlay", _plan(overlays=()), _plan()) == "other overlays or hooks"
+
+
+def test_a_setting_of_the_profile_is_named() -> None:
+    assert (
+        _why("system", _plan(locale="de_DE.UTF-8", hostname="h"), _plan())
+        == "hostname changed; locale changed"
+    )
+
+
+def test_all_that_changed_is_told_in_one_line() -> None:
+    now = _plan(tools="u", epoch=2, **_asked("sudo", "tmux"))
+    wanted = "the lock's date changed; packages: +tmux; the builder's tools changed"
+    assert _why("packages-x", now, _plan()) == wanted
+
+
+def test_a_layer_that_the_last_plan_did_not_have() -> None:
+    above = ("packages-y", ("tmux", "zsh"))
+    now = _plan(SUDO, package("tmux", layer="packages-y"), layers=(*LAYERS, above))
+    assert _why("packages-y", now, _plan()) == "packages: +tmux +zsh"
+    assert _why("system", now, _plan()) == "follows packages-y"
+    assert _why("packages-x", now, _plan()) == "no longer in the store"
+
+
+def test_other_stages_that_the_last_plan_did_not_have() -> None:
+    assert _why("hooks", _plan(), _plan(hooks=())) == "new"
+    assert _why("squashfs", _plan(release=True), _plan()) == "new"
+
+
+def test_a_plan_is_remembered_with_all_that_is_in_it(tmp_path: Path) -> None:
+    settings = project(tmp_path)
+    assert last_plan(settings, NAME) is None
+    for plan in (_plan(), _plan(release=True, **_asked("sudo", "tmux"))):
+        remember(settings, plan)
+        assert last_plan(settings, NAME) == plan
+    assert last_plan(settings, "other") is None
+    # nothing half-written is left beside it
+    assert [path.name for path in (settings.state_dir / "plans").iterdir()] == [f"{NAME}.json"]
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "{", "null", "[]", "{}", '"text"', "\x00", '{"profile": {"users": []}}', "half"],
+)
+def test_a_damaged_plan_is_none(tmp_path: Path, text: str) -> None:
+    settings = project(tmp_path)
+    remember(settings, _plan())
+    path = settings.state_dir / "plans" / f"{NAME}.json"
+    path.write_text(path.read_text()[:-99] if text == "half" else text)
+    assert last_plan(settings, NAME) is None
+
+
+class Store:
+    """Answers what `ask` asks of the store, and counts."""
+
+    def __init__(self) -> None:
+        self.entries: dict[str, dict[str, Any]] = {}
+        self.asked: list[tuple[ContainerSpec, Mapping[str, Any]]] = []
+
+    def ask(
+        self,
+        _settings: Settings,
+        _engine: Engine,
+        spec: ContainerSpec,
+        request: Mapping[str, Any],
+        on_event: Callable[[dict[str, Any]], None],
+    ) -> None:
+        self.asked.append((spec, request))
+        on_event({"event": "log", "stage": "store", "line": "hello"})
+        found = {key: fields for key, fields in self.entries.items() if key in request["keys"]}
+        on_event({"event": "entries", "entries": found})
+
+
+@pytest.fixture
+def store(monkeypatch: pytest.MonkeyPatch) -> Store:
+    made = Store()
+    monkeypatch.setattr(plan_view, "ask", made.ask)
+    monkeypatch.setattr(plan_view, "ensure_image", lambda settings, *_: tag_of(settings, "builder"))
+    monkeypatch.setattr(planning, "tools_of", lambda *_: "tools")
+    return made
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return project(tmp_path)
+
+
+def _engine(settings: Settings) -> FakeEngine:
+    """An engine whose project has built something."""
+    return FakeEngine(volumes={store_volume(settings): {}})
+
+
+def _see(settings: Settings, engine: FakeEngine | None = None, *, release: bool = False) -> plan_view.View:
+    options = Options(profile=NAME, output=settings.output_dir, release=release)
+    return plan_view.view(settings, engine or _engine(settings), options, print)
+
+
+def _remember_seconds(settings: Settings, history: dict[str, dict[str, float]]) -> None:
+    settings.state_dir.mkdir()
+    (settings.state_dir / "history.json").write_text(json.dumps(history))
+
+
+def _rows(seen: plan_view.View) -> dict[str, Row]:
+    return {row.name: row for row in seen.rows}
+
+
+def test_without_a_lock_all_has_to_be_resolved_first(settings: Settings, store: Store) -> None:
+    seen = _see(settings)
+    assert seen.lock == "missing"
+    assert list(_rows(seen)) == [
+        "base", "packages-x", "system", "overlay", "identity", "initramfs", "bootfiles", "iso",
+    ]  # fmt: skip
+    assert {(row.hit, row.why, row.bytes, row.seconds) for row in seen.rows} == {
+        (False, "no lock yet", 0, None)
+    }
+    assert store.asked == []
+
+
+def test_before_the_first_build_there_is_no_store_to_ask(settings: Settings, store: Store) -> None:
+    lay_lock(settings, SUDO)
+    seen = _see(settings, FakeEngine())
+    assert seen.lock == "fits"
+    assert _rows(seen)["base"].why == "not built before"
+    assert _rows(seen)["iso"].why == "made each time"
+    assert store.asked == []
+
+
+def test_a_layer_in_the_store_is_a_hit_that_takes_no_time(settings: Settings, store: Store) -> None:
+    lay_lock(settings, SUDO)
+    base = _rows(_see(settings))["base"]
+    store.entries = {base.key: {"bytes": 4096}, "others": {"bytes": 9}}
+    _remember_seconds(settings, {NAME: {"base": 12.5}})
+    rows = _rows(_see(settings))
+    assert rows["base"] == dataclasses.replace(base, hit=True, why="", bytes=4096, seconds=0.0)
+    assert not any(row.hit for row in rows.values() if row.name != "base")
+
+
+def test_the_store_is_asked_once_without_a_network(settings: Settings, store: Store) -> None:
+    lay_lock(settings, SUDO)
+    seen = _see(settings)
+    [(spec, request)] = store.asked
+    assert request["do"] == "inspect"
+    assert {row.key for row in seen.rows} <= set(request["keys"])
+    assert spec.network == "none"
+    assert spec.volumes == {store_volume(settings): "/cache"}
+    assert not any(bind.writable for bind in spec.binds)
+
+
+def test_the_initramfs_that_counts_is_the_one_with_what_upper_layers_brought(
+    settings: Settings, store: Store
+) -> None:
+    lay_lock(settings, SUDO)
+    rows = _rows(_see(settings))
+    here = {row.key: {"bytes": 1, "initramfs": row.name == "overlay"} for row in rows.values()}
+    store.entries = here
+    assert not _rows(_see(settings))["initramfs"].hit
+    derived = digest(["initramfs", rows["initramfs"].key, rows["overlay"].key])
+    store.entries = {**here, derived: {"bytes": 7}}
+    found = _rows(_see(settings))["initramfs"]
+    assert (found.hit, found.bytes) == (True, 7)
+
+
+def test_a_stale_lock_still_tells_which_layers_stay(settings: Settings, store: Store) -> None:
+    lay_lock(settings, package("libc6", layer="base"), SUDO)
+    base = _rows(_see(settings))["base"]
+    store.entries = {base.key: {"bytes": 4096}}
+    profile = settings.root / f"docker/build/profiles/{NAME}.yaml"
+    profile.write_text("suite: bookworm\npackages: [live-boot, sudo, tmux]\n")
+    seen = _see(settings)
+    assert seen.lock == "stale"
+    assert _rows(seen)["base"].hit
+    assert not _rows(seen)["packages-x"].hit
+
+
+def test_expected_seconds_are_those_of_last_time(settings: Settings, store: Store) -> None:
+    lay_lock(settings, SUDO)
+    _remember_seconds(settings, {NAME: {"base": 12.5, "iso": 1.0}, "other": {"system": 3.0}})
+    seconds = {row.name: row.seconds for row in _see(settings).rows}
+    assert seconds == {**dict.fromkeys(seconds, None), "base": 12.5, "iso": 1.0}
+
+
+def test_why_is_told_against_the_last_build(settings: Settings, store: Store) -> None:
+    lock = lay_lock(settings, SUDO)
+    profile = planning.read_profile(settings, NAME)
+    remember(settings, planning.plan_build(settings, profile, lock, "tools"))
+    (settings.root / "docker/build/overlays/synos-base/motd").write_text("hello")
+    told = {row.name: row.why for row in _see(settings).rows}
+    assert told["system"] == "no longer in the store"
+    assert told["overlay"] == "overlays/synos-base changed"
+    assert told["identity"] == "follows overlay"
+
+
+def _publish(settings: Settings, lock: Lock) -> Path:
+    """Lay an ISO of the profile and this lock where builds lay it; its stages have 10, 11, ... bytes."""
+    plan = planning.plan_build(settings, planning.read_profile(settings, NAME), lock, "tools")
+    settings.output_dir.mkdir()
+    iso = iso_path(settings.output_dir, NAME, plan.build_id)
+    iso.write_bytes(b"iso")
+    stages = [{"name": name, "bytes": size} for size, name in enumerate(plan.stage_names, 10)]
+    manifest = {"key": plan.key, "sha256": sha256(iso), "stages": stages}
+    iso.with_name(f"{iso.name}.manifest.json").write_text(json.dumps(manifest))
+    return iso
+
+
+def test_an_iso_that_is_there_makes_every_stage_a_hit(settings: Settings, store: Store) -> None:
+    iso = _publish(settings, lay_lock(settings, SUDO))
+    rows = _see(settings).rows
+    assert all(row.hit and row.why == "" and row.seconds == 0 for row in rows)
+    assert [row.bytes for row in rows] == list(range(10, 10 + len(rows)))
+    iso.write_bytes(b"damaged")
+    assert not any(row.hit for row in _see(settings).rows)
+
+
+def test_an_iso_of_a_stale_lock_is_not_what_a_build_would_give(settings: Settings, store: Store) -> None:
+    lock = lay_lock(settings, SUDO)
+    profile = settings.root / f"docker/build/profiles/{NAME}.yaml"
+    profile.write_text("suite: bookworm\npackages: [live-boot, sudo, tmux]\n")
+    _publish(settings, lock)
+    seen = _see(settings)
+    assert seen.lock == "stale"
+    assert not any(row.hit for row in seen.rows)
+
+
+def test_a_release_has_a_stage_more(settings: Settings, store: Store) -> None:
+    lay_lock(settings, SUDO)
+    assert set(_rows(_see(settings, release=True))) - set(_rows(_see(settings))) == {"squashfs"}
+
+
+def test_mistakes_are_those_of_a_build(settings: Settings, store: Store) -> None:
+    profile = settings.root / f"docker/build/profiles/{NAME}.yaml"
+    (profile.with_name(f"{NAME}.lock.yaml")).write_text("packages: []\n")
+    with pytest.raises(LockError):
+        _see(settings)
+    profile.write_text("pakages: []\n")
+    with pytest.raises(ProfileError):
+        _see(settings)
+    profile.unlink()
+    with pytest.raises(ProfileNotFound):
+        _see(settings)
+    assert store.asked == []

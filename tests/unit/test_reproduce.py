@@ -1,0 +1,242 @@
+"""Circumstances that differ in all that must not matter, and what is told when it did."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from synos_tasks.build import planning, preflight, reproduce
+from synos_tasks.build.builder import store_volume
+from synos_tasks.build.reproduce import DAY, ELSEWHERE, Circumstances, circumstances
+from synos_tasks.engine.spec import ContainerSpec, run_argv
+from synos_tasks.errors import Irreproducible, LockDrift
+from synos_tasks.iso import deliver
+from tests.unit.fakes import GOOD, FakeEngine
+from tests.unit.projects import NAME, lay_lock, package, project
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from synos_tasks.engine.gateway import Engine
+    from synos_tasks.settings import Settings
+
+SPEC = ContainerSpec(
+    name="n", image="i", command=("c",), labels={}, environment={"HOME": "/root", "TZ": "UTC"},
+    tmpfs={"/work": "size=9m"},
+)  # fmt: skip
+FIELDS = [field.name for field in dataclasses.fields(Circumstances) if field.name != "stored"]
+
+
+@pytest.mark.parametrize("cpus", [1, 2, 64])
+@pytest.mark.parametrize("field", FIELDS)
+def test_the_first_two_differ_in_all_that_must_not_matter(field: str, cpus: int) -> None:
+    one, two, _ = circumstances(cpus)
+    assert getattr(one, field) != getattr(two, field)
+
+
+def test_the_first_two_differ_in_every_part_of_a_field() -> None:
+    one, two, _ = circumstances(4)
+    assert one.user[0] != two.user[0]
+    assert one.user[1] != two.user[1]
+    assert one.locale.partition("_")[0] != two.locale.partition("_")[0]
+    # another year, another day, and another time of day
+    assert two.clock > 366 * DAY
+    assert two.clock % DAY
+
+
+def test_the_first_two_start_from_nothing_and_the_third_from_the_store() -> None:
+    assert [case.stored for case in circumstances(4)] == [False, False, True]
+
+
+def test_no_two_are_the_same() -> None:
+    assert len(set(circumstances(1))) == len(circumstances(1))
+
+
+@pytest.mark.parametrize(("cpus", "all_cores"), [(1, "0-0"), (2, "0-1"), (16, "0-15")])
+def test_cores_are_all_of_them_or_one(cpus: int, all_cores: str) -> None:
+    assert [case.cores for case in circumstances(cpus)] == [all_cores, "0", all_cores]
+
+
+def test_a_container_is_what_its_circumstances_say() -> None:
+    for case in circumstances(2):
+        varied = reproduce._varied(SPEC, case)
+        assert varied.hostname == case.hostname
+        assert varied.cpuset == case.cores
+        language = {"LANG": case.locale, "LC_ALL": case.locale}
+        assert varied.environment == {"HOME": "/root", "TZ": case.timezone, **language}
+        assert f"--cpuset-cpus={case.cores}" in run_argv(varied)
+
+
+def test_nothing_else_of_a_container_is_varied() -> None:
+    one, two, _ = circumstances(2)
+    varied = {"hostname", "cpuset", "environment"}
+    assert _differing(SPEC, reproduce._varied(SPEC, one)) == varied
+    assert _differing(SPEC, reproduce._varied(SPEC, two)) == varied | {"tmpfs"}
+
+
+def _differing(one: ContainerSpec, two: ContainerSpec) -> set[str]:
+    names = (field.name for field in dataclasses.fields(ContainerSpec))
+    return {name for name in names if getattr(one, name) != getattr(two, name)}
+
+
+def test_another_folder_to_work_in_is_of_the_same_kind() -> None:
+    _, two, _ = circumstances(2)
+    in_memory = reproduce._varied(SPEC, two)
+    assert in_memory.tmpfs == {ELSEWHERE: "size=9m"}
+    assert in_memory.anonymous_volumes == ()
+    on_disk = reproduce._varied(dataclasses.replace(SPEC, tmpfs={}, anonymous_volumes=("/work",)), two)
+    assert on_disk.tmpfs == {}
+    assert on_disk.anonymous_volumes == (ELSEWHERE,)
+
+
+class Builder:
+    """Delivers bytes that the test decides on, and keeps what it was asked."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.specs: list[ContainerSpec] = []
+        self.requests: list[Mapping[str, Any]] = []
+        self.bytes_of: Callable[[ContainerSpec], bytes] = lambda _: b"same"
+        self.difference: dict[str, Any] = {}
+        self.compared: list[tuple[str, str]] = []
+        self.kept: list[int] = []
+        """How many ISOs lay on the disk when each build began."""
+        monkeypatch.setattr(reproduce, "ask", self._ask)
+        monkeypatch.setattr(reproduce, "files_of", self._files_of)
+        monkeypatch.setattr(reproduce, "ensure_image", lambda *_: "image")
+        monkeypatch.setattr(preflight, "check", lambda *_: GOOD)
+        monkeypatch.setattr(planning, "tools_of", lambda *_: "tools")
+        monkeypatch.setattr("os.cpu_count", lambda: 2)
+
+    def _ask(
+        self,
+        _settings: Settings,
+        _engine: Engine,
+        spec: ContainerSpec,
+        request: Mapping[str, Any],
+        *_: object,
+    ) -> None:
+        [output] = [bind.source for bind in spec.binds if bind.writable]
+        self.kept.append(len(list(output.parent.glob(f"*/{deliver.ISO}"))))
+        (output / deliver.ISO).write_bytes(self.bytes_of(spec))
+        self.specs.append(spec)
+        self.requests.append(request)
+
+    def _files_of(
+        self, _settings: Settings, _engine: Engine, one: Path, two: Path, *_: object
+    ) -> dict[str, Any]:
+        self.compared.append((one.read_text(), two.read_text()))
+        return self.difference
+
+
+@pytest.fixture
+def builder(monkeypatch: pytest.MonkeyPatch) -> Builder:
+    return Builder(monkeypatch)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    made = project(tmp_path)
+    lay_lock(made, package("sudo"))
+    return made
+
+
+def _verify(settings: Settings, *, rounds: int = 1, say: Callable[[str], None] = print) -> reproduce.Verdict:
+    return reproduce.verify(settings, FakeEngine(), NAME, release=True, rounds=rounds, say=say)
+
+
+@pytest.mark.parametrize("rounds", [1, 3])
+def test_the_same_bytes_every_time(settings: Settings, builder: Builder, rounds: int) -> None:
+    said: list[str] = []
+    verdict = _verify(settings, rounds=rounds, say=said.append)
+    assert verdict == reproduce.Verdict(
+        sha256="0967115f2813a3541eaef77de9d9d5773f1c0c04314b0bbfe4ff3b3b1c55b5d5",
+        builds=3 * rounds, profile=NAME, release=True,
+    )  # fmt: skip
+    assert len(said) == len(builder.specs) == 3 * rounds
+    assert all(line.startswith(verdict.sha256) for line in said)
+    assert builder.compared == []
+
+
+def test_nothing_is_left_of_the_builds(settings: Settings, builder: Builder) -> None:
+    _verify(settings)
+    assert list(settings.state_dir.iterdir()) == []
+
+
+def test_only_the_first_iso_is_kept_to_compare_with(settings: Settings, builder: Builder) -> None:
+    _verify(settings, rounds=2)
+    assert builder.kept == [0, 1, 1, 1, 1, 1]
+
+
+def test_each_build_is_told_its_circumstances(settings: Settings, builder: Builder) -> None:
+    said: list[str] = []
+    _verify(settings, say=said.append)
+    for case, spec, request, line in zip(
+        circumstances(2), builder.specs, builder.requests, said, strict=True
+    ):
+        assert spec.hostname == case.hostname
+        assert (store_volume(settings) in spec.volumes) == case.stored
+        told = {"owner": case.user, "umask": case.umask, "clock": case.clock, "elsewhere": case.elsewhere}
+        assert {key: request[key] for key in told} == told
+        assert request["plan"]["release"] is True
+        for word in (case.hostname, f"umask {case.umask:03o}", case.timezone, case.locale):
+            assert word in line
+
+
+def test_the_first_file_that_differs_is_named_and_shown(settings: Settings, builder: Builder) -> None:
+    builder.bytes_of = lambda spec: spec.environment["TZ"].encode()
+    builder.difference = {
+        "added": [],
+        "removed": [],
+        "changed": [["/etc/a", 1, 1], ["/etc/b", 2, 2]],
+        "first": ["/etc/a", ["@@ -1 +1 @@", "-noon", "+night"]],
+    }
+    with pytest.raises(Irreproducible) as caught:
+        _verify(settings)
+    assert caught.value.where == "/etc/a"
+    assert caught.value.why == "@@ -1 +1 @@\n-noon\n+night"
+    assert caught.value.hint == "2 files differ, 0 are in one of the two only"
+    # the two that differ were there to be compared, and the third was not built
+    assert builder.compared == [("Pacific/Kiritimati", "America/St_Johns")]
+    assert len(builder.specs) == 2
+    assert list(settings.state_dir.iterdir()) == []
+
+
+@pytest.mark.parametrize("side", ["added", "removed"])
+def test_a_file_that_one_of_them_lacks_comes_first(settings: Settings, builder: Builder, side: str) -> None:
+    builder.bytes_of = lambda spec: str(spec.hostname).encode()
+    builder.difference = {
+        "changed": [["/etc/a", 1, 1]],
+        "first": ["/etc/a", ["-x"]],
+        side: [["/etc/extra", 3]],
+    }
+    with pytest.raises(Irreproducible) as caught:
+        _verify(settings)
+    assert (caught.value.where, caught.value.why) == ("/etc/extra", "only in one of them")
+    assert caught.value.hint == "1 files differ, 1 are in one of the two only"
+
+
+def test_a_difference_outside_of_files(settings: Settings, builder: Builder) -> None:
+    builder.bytes_of = lambda spec: str(spec.hostname).encode()
+    builder.difference = {"added": [], "removed": [], "changed": [], "first": None}
+    with pytest.raises(Irreproducible) as caught:
+        _verify(settings)
+    assert caught.value.where == "the ISO's own structures: no file differs"
+    assert caught.value.why == ""
+
+
+def test_every_later_build_is_compared_with_the_first(settings: Settings, builder: Builder) -> None:
+    builder.bytes_of = lambda _: b"late" if len(builder.specs) == 4 else b"same"
+    with pytest.raises(Irreproducible):
+        _verify(settings, rounds=2)
+    assert builder.compared == [("same", "late")]
+
+
+def test_without_a_lock_that_fits_nothing_is_built(settings: Settings, builder: Builder) -> None:
+    (settings.root / f"docker/build/profiles/{NAME}.lock.yaml").unlink()
+    with pytest.raises(LockDrift) as caught:
+        _verify(settings)
+    assert "build.verify-reproducible never does" in caught.value.hint
+    assert builder.specs == []

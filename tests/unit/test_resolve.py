@@ -1,0 +1,239 @@
+"""From package names to exact packages: what apt is asked, and how its answers are read."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from synos_tasks.iso import resolve
+from synos_tasks.iso.lock import Lock, Package, request_of
+from synos_tasks.iso.profile import Profile
+from tests.unit.fakes import fake_tools, workshop
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+PROFILE = Profile(name="x", layers=(("base", ("live-boot",)), ("packages-x", ("curl", "vim-tiny"))))
+SHA = "0123456789abcdef" * 4
+MAIN, SECURITY = PROFILE.mirror, PROFILE.security_mirror
+
+
+def _line(name: str, version: str = "1", *, file: str = "", mirror: str = MAIN, sha256: str = SHA) -> str:
+    """A line of `apt-get --print-uris`."""
+    path = f"pool/main/{name[0]}/{name}/{name}_{version}_amd64.deb"
+    return f"'{mirror}/{path}' {file or f'{name}_{version}_amd64.deb'} 1234 SHA256:{sha256}"
+
+
+def _parse(*lines: str, profile: Profile = PROFILE) -> list[Package]:
+    return resolve.parse(profile, "base", lines)
+
+
+def test_a_line_is_a_package() -> None:
+    assert _parse(_line("sudo", "1.9.13p3-1+deb12u1")) == [
+        Package(
+            name="sudo",
+            version="1.9.13p3-1+deb12u1",
+            architecture="amd64",
+            layer="base",
+            size=1234,
+            sha256=SHA,
+            archive="main",
+            path="pool/main/s/sudo/sudo_1.9.13p3-1+deb12u1_amd64.deb",
+        )
+    ]
+
+
+def test_an_epoch_is_a_colon_and_the_path_stays_as_the_mirror_writes_it() -> None:
+    line = (
+        f"'{MAIN}/pool/main/v/vim/vim-tiny_9.0.1378-2%2bdeb12u2_amd64.deb' "
+        f"vim-tiny_2%3a9.0.1378-2+deb12u2_amd64.deb 720412 SHA256:{SHA}"
+    )
+    (package,) = _parse(line)
+    assert (package.name, package.version, package.size) == ("vim-tiny", "2:9.0.1378-2+deb12u2", 720412)
+    assert package.path == "pool/main/v/vim/vim-tiny_9.0.1378-2%2bdeb12u2_amd64.deb"
+
+
+@pytest.mark.parametrize("version", ["1:2~rc1-1", "0~20171227-0.3+deb12u1", "3.0.8-3+b2", "2:1.02.185-2"])
+def test_versions_are_read_as_dpkg_knows_them(version: str) -> None:
+    (package,) = _parse(_line("a0", "1", file=f"a0_{version.replace(':', '%3a')}_all.deb"))
+    assert (package.version, package.architecture) == (version, "all")
+
+
+def test_a_name_may_have_plus_and_dots() -> None:
+    (package,) = _parse(_line("x", file="libstdc++6_12.2.0-14_amd64.deb"))
+    assert package.name == "libstdc++6"
+
+
+def test_what_comes_from_the_security_archive_is_below_its_mirror() -> None:
+    one, two = _parse(_line("sudo"), _line("curl", mirror=SECURITY))
+    assert (one.archive, two.archive) == ("main", "security")
+    assert two.path == "pool/main/c/curl/curl_1_amd64.deb"
+
+
+def test_a_mirror_that_begins_like_another_is_not_the_other() -> None:
+    """http://deb.debian.org/debian is how http://deb.debian.org/debian-security begins."""
+    assert SECURITY.startswith(MAIN)
+    assert _parse(_line("a0", mirror=SECURITY))[0].path.startswith("pool/")
+
+
+def test_mirrors_may_be_anywhere() -> None:
+    here, there = "http://localhost:3142/debian", "https://s.example/x/y"
+    profile = dataclasses.replace(PROFILE, mirror=here, security_mirror=there)
+    packages = _parse(_line("sudo", mirror=here), _line("curl", mirror=there), profile=profile)
+    assert [(package.archive, package.path) for package in packages] == [
+        ("main", "pool/main/s/sudo/sudo_1_amd64.deb"),
+        ("security", "pool/main/c/curl/curl_1_amd64.deb"),
+    ]
+
+
+def test_one_mirror_for_both_archives_is_the_main_one() -> None:
+    profile = dataclasses.replace(PROFILE, security_mirror=MAIN)
+    assert _parse(_line("sudo"), profile=profile)[0].archive == "main"
+
+
+def test_a_package_is_found_again_at_its_address() -> None:
+    for mirror in (MAIN, SECURITY):
+        line = _line("sudo", mirror=mirror)
+        (package,) = _parse(line)
+        assert line.startswith(f"'{PROFILE.address(package.archive)}/{package.path}'")
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["", "Reading package lists...", "WARNING: unmet", _line("a0").replace("SHA256", "MD5Sum"), _line("a0")[1:],
+     _line("a0")[:-1]],
+)  # fmt: skip
+def test_other_lines_are_no_packages(line: str) -> None:
+    assert _parse(line, _line("sudo"))[0].name == "sudo"
+    assert len(_parse(line, _line("sudo"))) == 1
+
+
+VERSIONS = st.from_regex(r"([0-9]:)?[0-9][A-Za-z0-9.+~-]{0,8}", fullmatch=True)
+
+
+@given(VERSIONS)
+def test_any_version_comes_back(version: str) -> None:
+    (package,) = _parse(_line("a0", "1", file=f"a0_{version.replace(':', '%3a')}_amd64.deb"))
+    assert package.ident == ("a0", version, "amd64")
+
+
+def test_preferences_hold_packages_at_their_versions() -> None:
+    packages = _parse(_line("curl", "1"), _line("vim", "2%3a3"))
+    assert resolve.preferences(packages) == (
+        "Package: curl\nPin: version 1\nPin-Priority: 1001\n"
+        "\n"
+        "Package: vim\nPin: version 2:3\nPin-Priority: 1001\n"
+    )
+    assert resolve.preferences(()) == ""
+
+
+def test_the_newest_release_file_gives_the_date(tmp_path: Path) -> None:
+    assert resolve.newest_date(tmp_path) == 0
+    (tmp_path / "a_InRelease").write_text("Origin: Debian\nDate: Sat, 07 Jun 2025 09:00:00 UTC\n")
+    (tmp_path / "b_Release").write_text(
+        "Date: Sat, 07 Jun 2025 09:00:01 UTC\nValid-Until: Sun, 08 Jun 2025\n"
+    )
+    (tmp_path / "c_Packages").write_text("Date: Sun, 08 Jun 2025 09:00:01 UTC\n")
+    assert resolve.newest_date(tmp_path) == 1749286801
+
+
+@pytest.fixture
+def new_york(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setenv("TZ", "America/New_York")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+def test_the_date_does_not_depend_on_time_zones(tmp_path: Path, new_york: None) -> None:
+    (tmp_path / "a_InRelease").write_text("Date: Sat, 07 Jun 2025 11:00:01 +0200\n")
+    (tmp_path / "b_InRelease").write_bytes(b"Label: \xff\nDate: Sat, 07 Jun 2025 09:00:00 UTC\n")
+    assert resolve.newest_date(tmp_path) == 1749286801
+
+
+def _resolve(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, profile: Profile = PROFILE, previous: Lock | None = None
+) -> tuple[Lock, list[list[str]]]:
+    """Resolve with an apt that knows what goes with what; gives the lock, and what was asked for."""
+    lists = tmp_path / "lists"
+    needed = {"live-boot": ["live-boot", "busybox"], "curl": ["curl", "libcurl4"], "?essential": ["dpkg"]}
+
+    def act(argv: list[str]) -> list[str]:
+        if "update" in argv:
+            (lists / profile.suite / "x_InRelease").write_text("Date: Sat, 07 Jun 2025 09:00:01 UTC\n")
+            (lists / profile.suite / "x_Packages").write_text(
+                "Package: dpkg\nPriority: required\n\nPackage: mawk\nPriority: required\n\n"
+                "Package: vim\nPriority: optional\n"
+            )
+            return []
+        asked = argv[argv.index("--print-uris") + 1 :]
+        return [_line(name) for one in asked for name in needed.get(one, [one])]
+
+    ran = fake_tools(monkeypatch, act)
+    with workshop(tmp_path / "shop", profile) as shop:
+        lock = resolve.resolve(shop, profile, lists, previous)
+    assert "update" in ran[0]
+    return lock, [argv[argv.index("--print-uris") + 1 :] for argv in ran[1:]]
+
+
+def test_each_layer_takes_what_those_below_it_do_not_have(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock, asked = _resolve(tmp_path, monkeypatch)
+    assert {package.name: package.layer for package in lock.packages} == {
+        "apt": "base", "busybox": "base", "curl": "packages-x", "dpkg": "base", "libcurl4": "packages-x",
+        "live-boot": "base", "usr-is-merged": "base", "vim-tiny": "packages-x",
+    }  # fmt: skip
+    assert asked[0] == [*resolve.ALWAYS, "live-boot"]
+    assert asked[1] == [
+        "?essential",
+        "apt",
+        "busybox",
+        "dpkg",
+        "live-boot",
+        "usr-is-merged",
+        "curl",
+        "vim-tiny",
+    ]
+
+
+def test_a_lock_is_sorted_and_says_what_it_is_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lock, _ = _resolve(tmp_path, monkeypatch)
+    assert [package.name for package in lock.packages] == sorted(package.name for package in lock.packages)
+    assert (lock.request, lock.epoch) == (request_of(PROFILE), 1749286801)
+
+
+def test_debootstrap_lays_down_what_is_required_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    profile = dataclasses.replace(PROFILE, bootstrapper="debootstrap")
+    lock, _ = _resolve(tmp_path, monkeypatch, profile)
+    assert {package.name: package.layer for package in lock.packages}["mawk"] == "base"
+    assert "vim" not in {package.name for package in lock.packages}
+
+
+def test_apt_reads_nothing_of_the_containers_and_keeps_locked_versions(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    previous, _ = _resolve(tmp_path, monkeypatch)
+    _resolve(tmp_path, monkeypatch, previous=previous)
+    folder = tmp_path / "shop/work/apt"
+    assert (folder / "preferences").read_text() == resolve.preferences(previous.packages)
+    sources = (folder / "sources.list").read_text().splitlines()
+    assert [line.replace(f"[signed-by={resolve.KEYRING}] ", "") for line in sources] == PROFILE.sources()
+    assert all(line.startswith(f"deb [signed-by={resolve.KEYRING}] http") for line in sources)
+    settings = (folder / "apt.conf").read_text().splitlines()
+    for setting in (
+        "Dir::Etc::parts",
+        "Dir::Etc::main",
+        "Dir::Etc::sourceparts",
+        "Dir::Etc::preferencesparts",
+    ):
+        assert f'{setting} "/dev/null";' in settings
+    assert f'Dir::State::Lists "{tmp_path}/lists/bookworm";' in settings
+    assert 'APT::Install-Recommends "false";' in settings

@@ -1,0 +1,229 @@
+"""A tree is unpacked only as far as it must be, and what a layer of it shares or hides is known."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from synos_tasks.iso.store import Entry
+from synos_tasks.iso.tree import SQUASHFS, WHITEOUT, Delta, Tree, difference, freeze, is_whiteout, walk
+from tests.unit.fakes import EPOCH, fake_tools, files, workshop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from synos_tasks.iso.tools import Workshop
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Workshop]:
+    with workshop(tmp_path / "shop") as made:
+        yield made
+
+
+@pytest.fixture
+def unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Let folders stand for squashfs files; gives the names of the layers as they are unpacked."""
+    names: list[str] = []
+
+    def act(argv: list[str]) -> None:
+        source, target = Path(argv[-1]), Path(argv[argv.index("-dest") + 1])
+        names.append(source.parent.name)
+        for path, status in walk(source):
+            if is_whiteout(source / path):
+                os.mknod(target / path, stat.S_IFCHR, WHITEOUT)
+            elif stat.S_ISDIR(status.st_mode):
+                (target / path).mkdir(exist_ok=True)
+            else:
+                shutil.copy2(source / path, target / path, follow_symlinks=False)
+
+    fake_tools(monkeypatch, act)
+    return names
+
+
+def _layer(tmp_path: Path, name: str, *names: str, removed: tuple[str, ...] = ()) -> Entry:
+    """Give a layer with files; what is removed and not there again has a whiteout."""
+    folder = tmp_path / "objects" / name
+    content = folder / SQUASHFS
+    content.mkdir(parents=True)
+    files(content, *names)
+    for path in removed:
+        if not (content / path).exists():
+            (content / path).parent.mkdir(parents=True, exist_ok=True)
+            os.mknod(content / path, stat.S_IFCHR, WHITEOUT)
+    return Entry(name, folder, {"removed": list(removed)})
+
+
+def _paths(tree: Tree) -> list[str]:
+    return sorted(path for path, status in walk(tree.root) if not stat.S_ISDIR(status.st_mode))
+
+
+def test_layers_are_unpacked_over_each_other_and_what_they_remove_goes(
+    shop: Workshop, tmp_path: Path, unpacked: list[str]
+) -> None:
+    base = _layer(tmp_path, "base", "etc/a", "etc/b/c", "etc/d", "usr/e")
+    above = _layer(tmp_path, "above", "etc/d/f", removed=("etc/b", "etc/d", "usr/e"))
+    tree = Tree(shop)
+    tree.bring_to([base, above])
+    assert _paths(tree) == ["etc/a", "etc/d/f"]
+    assert unpacked == ["base", "above"]
+
+
+def test_only_what_is_missing_is_unpacked(shop: Workshop, tmp_path: Path, unpacked: list[str]) -> None:
+    layers = [_layer(tmp_path, name, name) for name in ("one", "two", "three")]
+    tree = Tree(shop)
+    for count in (1, 3, 3):
+        tree.bring_to(layers[:count])
+    assert unpacked == ["one", "two", "three"]
+    assert tree.is_at(["one", "two", "three"])
+    assert not tree.is_at(["one", "two"])
+
+
+def test_a_tree_of_other_layers_is_begun_anew(shop: Workshop, tmp_path: Path, unpacked: list[str]) -> None:
+    one, two, other = (_layer(tmp_path, name, name) for name in ("one", "two", "other"))
+    tree = Tree(shop)
+    tree.bring_to([one, two])
+    tree.bring_to([one, other])
+    assert _paths(tree) == ["one", "other"]
+    tree.bring_to([one])
+    assert _paths(tree) == ["one"], "more layers than asked for are too many"
+    assert unpacked == ["one", "two", "one", "other", "one"]
+
+
+def test_a_tree_that_a_stage_worked_in_is_known_only_when_it_says_so(
+    shop: Workshop, tmp_path: Path, unpacked: list[str]
+) -> None:
+    one = _layer(tmp_path, "one", "one")
+    tree = Tree(shop)
+    tree.bring_to([one])
+    tree.spoil()
+    files(tree.root, "half-done")
+    assert not tree.is_at(["one"])
+    tree.bring_to([one])
+    assert _paths(tree) == ["one"]
+    tree.spoil()
+    files(tree.root, "done")
+    tree.is_now(["one", "two"])
+    assert tree.is_at(["one", "two"])
+    assert unpacked == ["one", "one"]
+
+
+def test_all_of_a_tree_gets_the_date_of_the_build(shop: Workshop) -> None:
+    tree = Tree(shop)
+    files(tree.root, "etc/a", "usr/lib/b")
+    (tree.root / "etc/link").symlink_to("nowhere")
+    tree.settle()
+    assert {path.lstat().st_mtime for path in (tree.root, *tree.root.rglob("*"))} == {EPOCH}
+
+
+def test_a_tree_is_walked_parents_first_whatever_the_disk_says(tmp_path: Path) -> None:
+    files(tmp_path, "b/c", "a/z/y", "a/b", "c")
+    (tmp_path / "d").symlink_to("a")
+    order = [path for path, _ in walk(tmp_path)]
+    assert sorted(order) == ["a", "a/b", "a/z", "a/z/y", "b", "b/c", "c", "d"]
+    assert all(order.index(path) > order.index(path.rpartition("/")[0]) for path in order if "/" in path)
+    assert order == [path for path, _ in walk(tmp_path)]
+
+
+def _change(shop: Workshop, change: Callable[[Path], object]) -> tuple[Path, Delta, Path]:
+    """Give a tree that was changed, what changed, and the layer of it."""
+    tree = Tree(shop)
+    files(tree.root, "etc/a", "etc/b", "usr/a", "usr/b", "var/deep/down/a", "var/deep/b")
+    tree.settle()
+    before = tree.snapshot()
+    change(tree.root)
+    delta = difference(before, tree.snapshot())
+    tree.settle()
+    layer = shop.work / "layer"
+    freeze(tree.root, delta, layer, shop.epoch)
+    return tree.root, delta, layer
+
+
+def test_what_nobody_touched_is_no_change(shop: Workshop) -> None:
+    _, delta, layer = _change(shop, lambda root: (root / "etc/a").read_text())
+    assert delta == Delta([], [], ())
+    assert list(layer.iterdir()) == []
+
+
+def test_of_a_folder_that_is_gone_only_the_folder_is_hidden(shop: Workshop) -> None:
+    _, delta, layer = _change(shop, lambda root: shutil.rmtree(root / "var/deep"))
+    assert delta.removed == ["var/deep"]
+    assert [path for path, _ in walk(layer)] == ["var", "var/deep"]
+    assert is_whiteout(layer / "var/deep")
+
+
+def test_a_file_that_was_written_into_is_told_from_one_that_was_replaced(shop: Workshop) -> None:
+    def change(root: Path) -> None:
+        for folder in ("etc", "usr"):
+            with (root / folder / "a").open("a") as stream:
+                stream.write("more")
+            (root / folder / "new").write_text("new")
+            (root / folder / "new").replace(root / folder / "b")
+
+    root, delta, layer = _change(shop, change)
+    assert delta.changed == ["etc/a", "etc/b", "usr/a", "usr/b"]
+    assert delta.written == ("usr/a",), "outside usr/ there are copies, which nothing writes into"
+    assert [(layer / path).samefile(root / path) for path in delta.changed] == [False, False, True, True]
+
+
+def test_hard_links_stay_linked_with_each_other(shop: Workshop) -> None:
+    def change(root: Path) -> None:
+        for folder in ("etc", "usr"):
+            (root / folder / "one").write_text("1")
+            os.link(root / folder / "one", root / folder / "two")
+
+    root, _, layer = _change(shop, change)
+    for folder, shared in (("etc", False), ("usr", True)):
+        assert (layer / folder / "one").samefile(layer / folder / "two")
+        assert (layer / folder / "one").samefile(root / folder / "one") is shared
+
+
+def test_an_extended_attribute_is_a_change_and_travels(shop: Workshop, tmp_path: Path) -> None:
+    files(tmp_path, "probe")
+    try:
+        os.setxattr(tmp_path / "probe", "user.x", b"1")
+    except OSError:
+        pytest.skip("this file system has no extended attributes")
+    _, delta, layer = _change(shop, lambda root: os.setxattr(root / "etc/a", "user.x", b"2"))
+    assert delta.changed == ["etc/a"]
+    assert os.getxattr(layer / "etc/a", "user.x") == b"2"
+
+
+def test_folders_come_with_their_modes_and_the_date_of_the_build(shop: Workshop) -> None:
+    def change(root: Path) -> None:
+        (root / "var").chmod(0o711)
+        (root / "var/deep").chmod(0o1777)
+        (root / "var/deep/down/new").write_text("new")
+
+    root, delta, layer = _change(shop, change)
+    assert delta.changed == ["var", "var/deep", "var/deep/down/new"]
+    assert delta.removed == []
+    for path in ("", "var", "var/deep", "var/deep/down"):
+        assert (layer / path).stat().st_mode == (root / path).stat().st_mode
+        assert (layer / path).stat().st_mtime == EPOCH
+
+
+@pytest.mark.parametrize(
+    ("path", "touches"),
+    [("boot", True), ("boot/vmlinuz-6", True), ("usr/lib/modules/6/a.ko", True), ("etc/modprobe.d/a.conf", True),
+     ("usr/share/initramfs-tools/hooks/a", True), ("etc/initramfs-tools", True), ("bootx", False),
+     ("usr/lib/modules-load.d/a", False), ("etc/a", False), ("usr/boot/a", False)],
+)  # fmt: skip
+def test_a_layer_tells_whether_the_initramfs_depends_on_it(path: str, touches: bool) -> None:
+    assert Delta([path], []).touches_initramfs is touches
+    assert Delta([], [path]).touches_initramfs is touches
+
+
+def test_only_a_device_of_no_number_is_a_whiteout(tmp_path: Path) -> None:
+    files(tmp_path, "file")
+    (tmp_path / "link").symlink_to("whiteout")
+    os.mknod(tmp_path / "whiteout", stat.S_IFCHR, WHITEOUT)
+    assert is_whiteout(tmp_path / "whiteout")
+    for name in ("file", "link", "", "nowhere", "file/below"):
+        assert not is_whiteout(tmp_path / name)
+    assert not is_whiteout(Path(os.devnull))
