@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from synos_tasks import settings
+from synos_tasks.build.image import ensure_image
 from synos_tasks.engine.gateway import DockerEngine, check_versions
 from synos_tasks.engine.spec import LABEL_PROJECT
+from tests.build_helpers import ROOT, copy_project
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from tests.build_helpers import Answer, Clone
 
 
 @pytest.fixture(scope="session")
@@ -28,10 +33,40 @@ def own_label() -> Iterator[str]:
     """A project id that only this run of the tests has; all that carries it is removed at the end."""
     project = f"synos-test-{uuid.uuid4().hex[:10]}"
     yield project
-    _remove_labelled(project)
+    remove_labelled(project)
 
 
-def _remove_labelled(project: str) -> None:
+@pytest.fixture(scope="session")
+def builder_image(engine: DockerEngine) -> str:
+    """The builder image, made once and labelled as the project's own: it outlives the tests."""
+    return ensure_image(settings.load(ROOT, {}), engine, "builder", print)
+
+
+@pytest.fixture(scope="module")
+def clone(builder_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
+    """A copy of the project with an id of its own."""
+    copy = copy_project(tmp_path_factory.mktemp("clone"))
+    copy.output.mkdir()
+    yield copy
+    remove_labelled(copy.settings.project_id)
+
+
+@pytest.fixture(scope="session")
+def warm(builder_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
+    """A clone whose store fills as the tests build: the longest stages run once for all of them."""
+    copy = copy_project(tmp_path_factory.mktemp("warm"))
+    yield copy
+    remove_labelled(copy.settings.project_id)
+
+
+@pytest.fixture(scope="session")
+def minimal(warm: Clone) -> Answer:
+    """Profile `minimal`, built by the public command; the first time from nothing."""
+    return warm.inv("build.iso", "--profile", "minimal")
+
+
+def remove_labelled(project: str) -> None:
+    """Remove all that carries a project's label, and nothing else."""
     label = f"--filter=label={LABEL_PROJECT}={project}"
     for listing, removal in (
         (["ps", "--all", "--quiet"], ["rm", "--force", "--volumes"]),

@@ -6,24 +6,16 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.conftest import _remove_labelled
-from tests.e2e.test_minimal import inv
-from tests.integration.build_helpers import copy_project
-
 if TYPE_CHECKING:
-    from pathlib import Path
+    from tests.build_helpers import Clone
 
 pytestmark = pytest.mark.e2e
 PROFILE = "inherits: minimal\nsuite: trixie\nbootstrapper: debootstrap\nhostname: thirteen\n"
 
 
-def test_trixie_by_debootstrap_boots(tmp_path: Path) -> None:
-    clone = copy_project(tmp_path)
-    clone.add("docker/build/profiles/thirteen.yaml", PROFILE)
-    try:
-        built = inv("build.iso", "--profile", "thirteen", cwd=clone.root)
-        booted = inv("build.boot", "--iso", built["iso"], "--firmware", "uefi", cwd=clone.root)
-    finally:
-        _remove_labelled(clone.settings.project_id)
+def test_trixie_by_debootstrap_boots(warm: Clone) -> None:
+    warm.add("docker/build/profiles/thirteen.yaml", PROFILE)
+    built = warm.inv("build.iso", "--profile", "thirteen").json
+    booted = warm.inv("build.boot", "--iso", built["iso"], "--firmware", "uefi").json
     assert booted["report"]["build_id"] == built["build_id"]
     assert booted["report"]["hostname"] == "thirteen"

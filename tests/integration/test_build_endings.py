@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from synos_tasks.build.builder import store_volume
 from synos_tasks.build.publish import STAGING_PREFIX
 from synos_tasks.host.mounts import mount_table
 from synos_tasks.iso import deliver
-from tests.integration.build_helpers import (
+from tests.build_helpers import (
     ENGINE_PREFIX,
     Clone,
     copy_project,
@@ -37,8 +38,8 @@ EARLIER = "synos-tiny-0123456789ab.iso"
 # Instead of packages: a tool that talks without end, more than any pipe holds when nobody listens.
 TALKATIVE = '''"""A stage that never ends."""
 
-def make(shop):
-    shop.run("rootfs", ["sh", "-c", "while :; do seq 2000; sleep 0.2; done"])
+def make(shop, root, repository, locked):
+    shop.run("base", ["sh", "-c", "while :; do seq 2000; sleep 0.2; done"])
 '''
 
 
@@ -58,12 +59,12 @@ def outcome(clone: Clone) -> tuple[int, str]:
     return code, answer["error"]["kind"]
 
 
-def start_until_rootfs(clone: Clone, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
+def start_until_base(clone: Clone, environment: dict[str, str] | None = None) -> subprocess.Popen[str]:
     """Start a build and wait until its container is in the first stage."""
     process = clone.start("slow", environment)
     assert process.stderr is not None
     for line in process.stderr:
-        if line.startswith("rootfs") and "started" in line:
+        if line.startswith("base") and "started" in line:
             return process
     raise AssertionError(process.communicate())
 
@@ -94,7 +95,7 @@ def put_partial(clone: Clone) -> Path:
 def test_an_interrupted_command_ends_with_130_and_its_container_with_it(
     busy: Clone, number: signal.Signals
 ) -> None:
-    process = start_until_rootfs(busy)
+    process = start_until_base(busy)
     partial = put_partial(busy)
     process.send_signal(number)
     code, _, err = end_of(process, 10)
@@ -107,7 +108,7 @@ def test_an_interrupted_command_ends_with_130_and_its_container_with_it(
 
 
 def test_an_impatient_second_interrupt_leaves_nothing_either(busy: Clone) -> None:
-    process = start_until_rootfs(busy)
+    process = start_until_base(busy)
     process.send_signal(signal.SIGINT)
     time.sleep(0.2)
     process.send_signal(signal.SIGINT)
@@ -118,7 +119,7 @@ def test_an_impatient_second_interrupt_leaves_nothing_either(busy: Clone) -> Non
 
 
 def test_a_killed_command_takes_its_container_along(busy: Clone) -> None:
-    process = start_until_rootfs(busy)
+    process = start_until_base(busy)
     partial = put_partial(busy)
     process.kill()
     process.communicate(timeout=10)
@@ -128,7 +129,7 @@ def test_a_killed_command_takes_its_container_along(busy: Clone) -> None:
 
 
 def test_a_killed_container_is_an_error_with_a_name(busy: Clone) -> None:
-    process = start_until_rootfs(busy)
+    process = start_until_base(busy)
     partial = put_partial(busy)
     docker("kill", *busy.running())
     code, answer, err = end_of(process, 15)
@@ -138,7 +139,7 @@ def test_a_killed_container_is_an_error_with_a_name(busy: Clone) -> None:
     assert_clean(busy)
     assert outcome(busy) == AS_EVER
     volumes = docker("volume", "ls", "--quiet", f"--filter=label={busy.label}")
-    assert volumes == ""
+    assert volumes == store_volume(busy.settings)  # it outlives containers; the work folder's volume does not
 
 
 class OwnEngine:
@@ -229,8 +230,9 @@ def test_when_the_engine_dies_the_container_ends_and_the_command_says_so(
 ) -> None:
     clone = copy_project(tmp_path / "clone")
     clone.tiny_profile("slow", "#!/bin/sh\n")
-    clone.add("synos_tasks/iso/stages/rootfs.py", TALKATIVE)
-    process = start_until_rootfs(clone, own_engine.environment)
+    clone.lock_nothing("slow")  # that engine has no network
+    clone.add("synos_tasks/iso/stages/base.py", TALKATIVE)
+    process = start_until_base(clone, own_engine.environment)
     (container,) = clone.running(own_engine.environment)
     assert processes_of(container)
     own_engine.kill()

@@ -14,17 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from synos_tasks.build.iso_build import builder_spec
-from synos_tasks.engine.spec import BUILDER_CAPABILITIES
+from synos_tasks.build.builder import builder_spec, store_volume
+from synos_tasks.engine.spec import BUILDER_CAPABILITIES, labels
 from synos_tasks.host.mounts import Mount, mount_table
 from synos_tasks.settings import BuildSettings
-from tests.integration.build_helpers import ROOT, host_state
+from tests.build_helpers import ROOT, host_state
 
 if TYPE_CHECKING:
     from synos_tasks.engine.gateway import DockerEngine
     from synos_tasks.engine.spec import ContainerSpec
     from synos_tasks.settings import Settings
-    from tests.integration.build_helpers import Clone
+    from tests.build_helpers import Clone
 
 pytestmark = pytest.mark.integration
 
@@ -127,8 +127,9 @@ def spec_of(
     engine: DockerEngine, clone: Clone, settings: Settings, image: str, *command: str
 ) -> ContainerSpec:
     clone.output.mkdir(exist_ok=True)
+    engine.ensure_volume(store_volume(settings), labels(settings.project_id, "cache"))
     return dataclasses.replace(
-        builder_spec(settings, engine.facts(), image, clone.output), command=tuple(command)
+        builder_spec(settings, engine.facts(), image, output=clone.output), command=tuple(command)
     )
 
 
@@ -176,7 +177,7 @@ def test_nothing_else_of_the_host_is_mounted(seen: dict[str, Any], clone: Clone,
     of_host = {mount.point: mount.root for mount in table if mount.kind not in virtual}
     # the engine's own init, read-only; where it is in the container depends on the engine's version
     of_host = {point: root for point, root in of_host.items() if not point.endswith("/docker-init")}
-    named = {"/etc/resolv.conf", "/etc/hostname", "/etc/hosts", "/work", "/project", "/output"}
+    named = {"/etc/resolv.conf", "/etc/hostname", "/etc/hosts", "/cache", "/project", "/output"}
     assert set(of_host) == named
     # bind mounts tell the folder as its file system sees it: the end of the path is the same
     assert str(clone.root).endswith(of_host["/project"])
@@ -218,6 +219,7 @@ def assert_all_failed(found: dict[str, str], prefix: str, text: str) -> None:
 
 def test_a_hostile_hook_changes_nothing_on_the_host(engine: DockerEngine, hostile: Clone) -> None:
     root = engine.facts().root_dir
+    hostile.inv("build.lock", "--profile", "hostile")  # the one file of the project that a build may write
     before = host_state(hostile, root)
     code, answer = hostile.build("hostile")
     assert host_state(hostile, root) == before

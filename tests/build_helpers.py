@@ -15,18 +15,36 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks import settings as settings_module
+from synos_tasks.build.builder import store_volume
+from synos_tasks.build.image import tag_of
 from synos_tasks.engine.spec import LABEL_PROJECT
 from synos_tasks.host.devices import DeviceNode, device_listing
 from synos_tasks.host.mounts import Mount, mount_table
+from synos_tasks.iso import lock
+from synos_tasks.iso import profile as profiles
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
 
     from synos_tasks.settings import Settings
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[1]
 ENGINE_PREFIX = "synos-engine-"
 """Folders of engines that a test starts for itself."""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a verb said: exit code, JSON object, and standard error."""
+
+    code: int
+    json: dict[str, Any]
+    err: str
+
+    @property
+    def made(self) -> list[str]:
+        """Names of the stages that were not in the store."""
+        return [stage["name"] for stage in self.json["stages"] if not stage["hit"]]
 
 
 @dataclass(frozen=True)
@@ -55,10 +73,48 @@ class Clone:
         profile = "description: A test\nsuite: bookworm\npackages: [bash]\nmirrors:\n  suites: [release]\n"
         self.add(f"docker/build/profiles/{name}.yaml", f"{profile}hooks:\n  - hooks/{name}.sh\n")
 
-    def start(self, profile: str, environment: Mapping[str, str] | None = None) -> subprocess.Popen[str]:
+    def lock_nothing(self, profile: str) -> None:
+        """Lock a profile to no package at all, so that a build asks no mirror."""
+        folder = self.root / "docker/build/profiles"
+        wanted = lock.request_of(profiles.load(folder, profile))
+        empty = lock.Lock(request=wanted, epoch=1_700_000_000, packages=())
+        lock.path_of(folder, profile).write_text(lock.dump(empty, profile))
+
+    def inv(self, *arguments: str, fails: bool = False, **environment: str) -> Answer:
+        """Run a verb with --json."""
+        done = subprocess.run(
+            [sys.executable, "-m", "invoke", *arguments, "--json"],
+            cwd=self.root,
+            env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **environment},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode != 0) == fails, done.stderr[-3000:]
+        assert "Traceback" not in done.stderr
+        return Answer(done.returncode, json.loads(done.stdout), done.stderr)
+
+    def in_store(self, script: str) -> str:
+        """Run a shell script in a container that has the clone's store as /cache; gives what it prints."""
+        image = tag_of(self.settings, "builder")
+        volume = f"--volume={store_volume(self.settings)}:/cache"
+        return docker(
+            "run", "--rm", f"--label={self.label}", "--network=none", volume, image, "sh", "-euc", script
+        )
+
+    def start(
+        self,
+        profile: str,
+        environment: Mapping[str, str] | None = None,
+        output: str = "dist",
+        options: Sequence[str] = (),
+    ) -> subprocess.Popen[str]:
         """Start `inv build.iso`, in a process group of its own."""
+        argv = [sys.executable, "-m", "invoke", "build.iso", "--profile", profile, "--output", output]
+        argv += ["--json", *options]
         return subprocess.Popen(
-            [sys.executable, "-m", "invoke", "build.iso", "--profile", profile, "--json"],
+            argv,
             cwd=self.root,
             env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **(environment or {})},
             stdin=subprocess.DEVNULL,

@@ -1,0 +1,79 @@
+"""Stacked layers and a release of one file are the same system, with what upper layers took away gone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from tests.build_helpers import Answer, Clone
+
+pytestmark = pytest.mark.e2e
+# base-files and ncurses-base brought them, in the lowest layer
+HOOK = """#!/bin/sh
+set -eu
+rm /etc/motd
+rm -r /usr/share/tabset
+rm /usr/share/base-files/profile
+mkdir /usr/share/base-files/profile
+touch /usr/share/base-files/profile/inside
+rm -r /usr/share/common-licenses
+mkdir /usr/share/common-licenses
+touch /usr/share/common-licenses/one
+chmod 600 /usr/share/base-files/info.dir
+"""
+# a failed unit fails the boot
+UNIT = """[Unit]
+Description=See that what the hook took away is gone
+
+[Service]
+Type=oneshot
+ExecStart=/bin/sh -euxc 'test ! -e /etc/motd; test ! -e /usr/share/tabset; \\
+    test -f /usr/share/base-files/profile/inside; test "$(ls /usr/share/common-licenses)" = one; \\
+    test "$(stat -c %%a /usr/share/base-files/info.dir)" = 600'
+"""
+WANTS = "docker/build/overlays/holes/etc/systemd/system"
+
+
+@pytest.fixture(scope="module")
+def holes(warm: Clone) -> Clone:
+    """The clone, with a profile that takes away and replaces what lower layers brought."""
+    warm.add("docker/build/hooks/holes.sh", HOOK)
+    warm.add(f"{WANTS}/holes.service", UNIT)
+    (warm.root / WANTS / "multi-user.target.wants").mkdir()
+    (warm.root / WANTS / "multi-user.target.wants/holes.service").symlink_to("../holes.service")
+    warm.add(
+        "docker/build/profiles/holes.yaml",
+        "inherits: minimal\noverlay: overlays/holes\nhooks: [hooks/holes.sh]\n",
+    )
+    return warm
+
+
+def boot(clone: Clone, built: Answer) -> None:
+    booted = clone.inv("build.boot", "--iso", built.json["iso"], "--firmware", "bios").json
+    assert booted["report"]["failed"] == []
+    assert booted["report"]["build_id"] == built.json["build_id"]
+
+
+def test_what_an_upper_layer_takes_away_is_gone(holes: Clone, minimal: Answer) -> None:
+    assert minimal.json["sha256"]
+    built = holes.inv("build.iso", "--profile", "holes")
+    boot(holes, built)
+    removed = {
+        path for path, *_ in holes.inv("build.diff", minimal.json["iso"], built.json["iso"]).json["removed"]
+    }
+    assert {"/etc/motd", "/usr/share/tabset/std"} <= removed
+
+
+def test_a_release_is_one_file_with_the_same_in_it(holes: Clone) -> None:
+    layered = holes.inv("build.iso", "--profile", "holes")
+    released = holes.inv("build.iso", "--profile", "holes", "--release")
+    assert "squashfs" in released.made
+    boot(holes, released)
+    found = holes.inv("build.diff", layered.json["iso"], released.json["iso"]).json
+    root = [
+        path for kind in ("added", "removed", "changed") for path, *_ in found[kind] if path.startswith("/")
+    ]
+    assert root == ["/usr/lib/os-release"]  # the build id
+    assert found["sizes"][1] < found["sizes"][0]
