@@ -29,6 +29,7 @@ class BuildSettings:
     work_mb: int = 0
     output: str = "dist"
     mirror: str = "http://deb.debian.org/debian"
+    security_mirror: str = "http://deb.debian.org/debian-security"
     registry_timeout: int = 4
 
 

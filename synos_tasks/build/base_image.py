@@ -18,17 +18,20 @@ if TYPE_CHECKING:
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
-def bootstrap_argv(mirror: str, *, root: bool) -> list[str]:
+def bootstrap_argv(mirror: str, security_mirror: str, *, root: bool) -> list[str]:
     """Give the mmdebstrap command that writes a minimal root as a tar stream.
 
     Nothing of the host is mounted into it: as root all mounting is skipped, as a user it happens in
-    namespaces of its own.
+    namespaces of its own. With security updates, as the published image has them.
     """
     mode = ["--mode=root", "--skip=check/canmount,chroot/mount"] if root else ["--mode=unshare"]
     trim = ["rm -rf", '"$1"/usr/share/doc/*', '"$1"/usr/share/man/*', '"$1"/usr/share/locale/*']
     return [
         "mmdebstrap", *mode, "--variant=minbase", f"--keyring={KEYRING}",
-        f"--customize-hook={' '.join(trim)}", "bookworm", "-", mirror,
+        f"--customize-hook={' '.join(trim)}", "bookworm", "-",
+        f"deb {mirror} bookworm main",
+        f"deb {mirror} bookworm-updates main",
+        f"deb {security_mirror} bookworm-security main",
     ]  # fmt: skip
 
 
@@ -45,7 +48,7 @@ def bootstrap(settings: Settings, engine: Engine, tag: str) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     with log.open("wb") as messages:
         process = subprocess.Popen(
-            bootstrap_argv(settings.build.mirror, root=os.geteuid() == 0),
+            bootstrap_argv(settings.build.mirror, settings.build.security_mirror, root=os.geteuid() == 0),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=messages,

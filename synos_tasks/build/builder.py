@@ -2,18 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import time
 import uuid
+from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 from synos_tasks import errors
 from synos_tasks.engine.leased import leased
-from synos_tasks.engine.spec import BUILDER_CAPABILITIES, Bind, ContainerSpec, labels
+from synos_tasks.engine.spec import (
+    BUILDER_CAPABILITIES,
+    TOOLCHAIN_CAPABILITIES,
+    Bind,
+    ContainerSpec,
+    labels,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from synos_tasks.engine.gateway import Engine, EngineFacts
@@ -23,12 +31,37 @@ CACHE = "/cache"
 # of a root file system: the .debs, what they unpack to, and their copies while they are installed
 TMPFS_PER_DEB_BYTE = 8
 # the event that ends a request
-ANSWERS = {"delivered", "lock", "entries", "compared"}
+ANSWERS = {"delivered", "lock", "entries", "compared", "built", "measured"}
+COMPILER_CACHES = ("ccache", "sccache")
+PRIVILEGED = (
+    "a privileged container is NOT isolated: it can reach the host's disks, load kernel modules, and mount the host's "
+    "devtmpfs. Its /dev is its own; do not mount another"
+)
+"""What is said before one starts."""
+ONCE = "-once-"
+"""In the name of a volume for one command, before its process id."""
+OWN_DEV = "synos-own-dev"
+"""Entry in the image that gives a privileged container a /dev of its own."""
 
 
 def store_volume(settings: Settings) -> str:
     """Name of the volume with the store: it outlives containers."""
     return f"{settings.project_id}-store"
+
+
+def compiler_cache_volumes(settings: Settings) -> dict[str, str]:
+    """Give the volumes of ccache and sccache, with where they are in the toolchain's container."""
+    return {f"{settings.project_id}-{name}": f"/var/cache/{name}" for name in COMPILER_CACHES}
+
+
+@contextmanager
+def once_volume(settings: Settings, engine: Engine) -> Iterator[str]:
+    """Give a volume for one command, removed afterwards."""
+    name = f"{settings.project_id}{ONCE}{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    try:
+        yield name
+    finally:
+        engine.remove_volume(name)
 
 
 def owner() -> tuple[int, int]:
@@ -43,14 +76,16 @@ def builder_spec(
     *,
     output: Path | None = None,
     packages_bytes: int = 0,
-    cached: bool = True,
+    store: str | None = "",
     network: bool = True,
+    privileged: bool = False,
     more: tuple[Bind, ...] = (),
 ) -> ContainerSpec:
     """Give the default builder: unprivileged, limited, project read-only, ``output`` and the store writable.
 
-    ``packages_bytes``, the size of all .debs, decides whether the work fits into memory. Without ``cached``
-    the store is the container's own and ends with it.
+    ``packages_bytes``, the size of all .debs, decides whether the work fits into memory. ``store`` is a volume,
+    the project's for ''; with None it is the container's own and ends with it. ``privileged`` gives every
+    capability and a /dev of its own.
     """
     build = settings.build
     cpus = min(build.cpus, facts.cpus) if facts else build.cpus
@@ -67,7 +102,7 @@ def builder_spec(
         labels=labels(settings.project_id, "build"),
         capabilities=BUILDER_CAPABILITIES,
         binds=(Bind(source=settings.root, target="/project"), *writable, *more),
-        volumes={store_volume(settings): CACHE} if cached else {},
+        volumes={} if store is None else {store or store_volume(settings): CACHE},
         # dev, suid, exec: a root file system has device nodes, sudo and programs
         tmpfs={"/work": f"rw,dev,suid,exec,size={size_mb}m"} if on_tmpfs else {},
         anonymous_volumes=() if on_tmpfs else ("/work",),
@@ -75,6 +110,37 @@ def builder_spec(
         memory_mb=memory,
         pids=build.pids,
         network=None if network else "none",
+        privileged=privileged,
+        entrypoint=OWN_DEV if privileged else "",
+    )
+
+
+def toolchain_spec(
+    settings: Settings,
+    facts: EngineFacts | None,
+    image: str,
+    *,
+    output: Path | None,
+    store: str | None,
+    network: bool,
+) -> ContainerSpec:
+    """Give the container in which components are compiled: the engine as root, compilers as the builder user.
+
+    Unprivileged and limited as the builder, but that sudo works in it, for build dependencies. With the project's
+    own store come the caches of the compilers; with another, as for --no-cache, they do not.
+    """
+    base = builder_spec(settings, facts, image, output=output, store=store, network=network)
+    on_tmpfs = settings.build.work == "tmpfs"  # compilers need the memory themselves
+    caches = {} if store or store is None else compiler_cache_volumes(settings)
+    return dataclasses.replace(
+        base,
+        name=base.name.replace("-build-", "-compile-"),
+        user="0:0",
+        capabilities=TOOLCHAIN_CAPABILITIES,
+        new_privileges=True,
+        volumes={**base.volumes, **caches},
+        tmpfs=base.tmpfs if on_tmpfs else {},
+        anonymous_volumes=base.anonymous_volumes if on_tmpfs else ("/work",),
     )
 
 
@@ -89,8 +155,8 @@ def ask(
 
     All that it says goes into a log below .synos/logs, whose place is in the hint of an error.
     """
-    if store_volume(settings) in spec.volumes:
-        engine.ensure_volume(store_volume(settings), labels(settings.project_id, "cache"))
+    for volume in spec.volumes:
+        engine.ensure_volume(volume, labels(settings.project_id, "cache"))
     path = _log_path(settings, str(request["do"]), spec.name)
     answered = False
     with path.open("w", encoding="utf-8") as log, leased(engine, spec, request) as container:

@@ -78,7 +78,7 @@ def files_of(
     """Compare two ISOs file by file, in a container without network; see iso/compare.py for what is told."""
     image = ensure_image(settings, engine, "builder", say)
     spec = builder_spec(
-        settings, engine.facts(), image, network=False, cached=False,
+        settings, engine.facts(), image, network=False, store=None,
         packages_bytes=one.stat().st_size + two.stat().st_size,
         more=(Bind(source=one.parent, target="/one"), Bind(source=two.parent, target="/two")),
     )  # fmt: skip

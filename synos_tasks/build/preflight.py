@@ -7,6 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from synos_tasks.build.builder import ONCE
 from synos_tasks.engine.gateway import EngineFacts, check_versions
 from synos_tasks.errors import DiskFull, HostUnfit, OutputNotWritable
 from synos_tasks.host import checks
@@ -77,7 +78,11 @@ def check_output(output: Path) -> None:
 
 
 def remove_leftovers(settings: Settings, engine: Engine) -> None:
-    """Remove stopped builders of ours: the engine died before it could."""
+    """Remove stopped builders of ours, because the engine died before it could, and volumes of killed commands."""
     for container in engine.containers(settings.project_id):
         if container.role == "build" and container.state not in RUNNING:
             engine.remove_container(container.id)
+    for volume in engine.volume_names(settings.project_id):
+        pid = volume.rpartition(ONCE)[2].partition("-")[0]
+        if ONCE in volume and not Path(f"/proc/{pid}").exists():
+            engine.remove_volume(volume)

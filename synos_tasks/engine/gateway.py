@@ -8,6 +8,7 @@ import subprocess
 from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
+from synos_tasks.engine import rawjson
 from synos_tasks.engine.spec import LABEL_PROJECT, LABEL_ROLE, ContainerSpec, run_argv
 from synos_tasks.errors import EngineTooOld, EngineUnavailable, ImageBuildFailed
 
@@ -74,6 +75,10 @@ class Engine(Protocol):
         """Take a name from an image; silent when it is gone."""
         ...
 
+    def remove_nameless(self, ident: str, project: str) -> None:
+        """Remove an image of a project that has no name left; leaves it alone where it has one, or is in use."""
+        ...
+
     def build(self, arguments: Sequence[str], on_event: Callable[[dict[str, Any]], None]) -> None:
         """Run `docker buildx build` and hand on its rawjson events; raises ImageBuildFailed."""
         ...
@@ -92,6 +97,22 @@ class Engine(Protocol):
 
     def volume_exists(self, name: str) -> bool:
         """Tell whether there is a volume of that name."""
+        ...
+
+    def remove_volume(self, name: str) -> None:
+        """Remove a volume; silent when it is gone or in use."""
+        ...
+
+    def volume_names(self, project: str) -> list[str]:
+        """Names of the volumes with this project's label."""
+        ...
+
+    def image_bytes(self, tag: str) -> int:
+        """Size of a local image in bytes; 0 where there is none."""
+        ...
+
+    def interact(self, spec: ContainerSpec) -> int:
+        """Run a container on the caller's own streams to its end, and give its exit code."""
         ...
 
     def output_of(self, image: str, command: Sequence[str]) -> str:
@@ -178,20 +199,23 @@ class DockerEngine:
         """Take a name from an image; silent when it is gone."""
         _output(["docker", "rmi", tag])
 
+    def remove_nameless(self, ident: str, project: str) -> None:
+        """Remove an image of a project that has no name left; leaves it alone where it has one, or is in use."""
+        template = f'{{{{len .RepoTags}}}} {{{{index .Config.Labels "{LABEL_PROJECT}"}}}}'
+        done = _output(["docker", "image", "inspect", "--format", template, ident])
+        if done.returncode == 0 and done.stdout.split() == ["0", project]:
+            _output(["docker", "image", "rm", ident])
+
     def build(self, arguments: Sequence[str], on_event: Callable[[dict[str, Any]], None]) -> None:
         """Run `docker buildx build` and hand on its rawjson events; raises ImageBuildFailed."""
         argv = ["docker", "buildx", "build", "--progress=rawjson", *arguments]
         tail: list[str] = []
         with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
             assert process.stderr is not None  # noqa: S101  (for the type checker)
-            for line in process.stderr:
-                text = line.decode(errors="replace").rstrip()
-                try:
-                    event = json.loads(text)
-                except ValueError:
-                    tail = [*tail[-20:], text]
-                    continue
-                if isinstance(event, dict):  # the last line is a plain string
+            for event in rawjson.events(line.decode(errors="replace") for line in process.stderr):
+                if isinstance(event, str):
+                    tail = [*tail[-20:], event]
+                else:
                     on_event(event)
         if process.returncode:
             raise ImageBuildFailed(
@@ -234,6 +258,28 @@ class DockerEngine:
     def volume_exists(self, name: str) -> bool:
         """Tell whether there is a volume of that name."""
         return _output(["docker", "volume", "inspect", name]).returncode == 0
+
+    def remove_volume(self, name: str) -> None:
+        """Remove a volume; silent when it is gone or in use."""
+        _output(["docker", "volume", "rm", name])
+
+    def volume_names(self, project: str) -> list[str]:
+        """Names of the volumes with this project's label."""
+        return _output(
+            ["docker", "volume", "ls", "--quiet", f"--filter=label={LABEL_PROJECT}={project}"]
+        ).stdout.split()
+
+    def image_bytes(self, tag: str) -> int:
+        """Size of a local image in bytes; 0 where there is none."""
+        done = _output(["docker", "image", "inspect", "--format", "{{.Size}}", tag])
+        return int(done.stdout) if done.returncode == 0 else 0
+
+    def interact(self, spec: ContainerSpec) -> int:
+        """Run a container on the caller's own streams to its end, and give its exit code."""
+        try:
+            return subprocess.run(run_argv(spec), check=False).returncode
+        finally:  # the end of `docker run` is not that of its container
+            self.remove_container(spec.name)
 
     def output_of(self, image: str, command: Sequence[str]) -> str:
         """Give what a command prints in a throw-away container of an image; raises EngineUnavailable."""

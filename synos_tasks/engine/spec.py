@@ -27,6 +27,10 @@ BUILDER_CAPABILITIES = (
 )
 
 
+# Of these, what installing build dependencies through sudo needs: nothing is made there that a machine boots from.
+TOOLCHAIN_CAPABILITIES = tuple(name for name in BUILDER_CAPABILITIES if name not in {"MKNOD", "SYS_CHROOT"})
+
+
 def labels(project: str, role: str) -> dict[str, str]:
     """Give the labels that everything we create carries."""
     return {LABEL_PROJECT: project, LABEL_ROLE: role}
@@ -62,6 +66,11 @@ class ContainerSpec:
     pids: int | None = None
     network: str | None = None
     privileged: bool = False
+    new_privileges: bool = False
+    """Let programs gain what their user has not, as sudo does; within the capabilities that are left."""
+    entrypoint: str = ""
+    terminal: bool = False
+    """On the caller's terminal."""
     user: str | None = None
     """uid:gid; the image's own when None."""
     hostname: str | None = None
@@ -72,13 +81,16 @@ class ContainerSpec:
 
 def run_argv(spec: ContainerSpec) -> list[str]:
     """Give the `docker run` command for a spec: the one that is executed and that --dry prints."""
-    argv = ["docker", "run", "--rm", "--interactive", "--init", "--name", spec.name]
+    argv = ["docker", "run", "--rm", "--pull=never", "--interactive", "--init", "--name", spec.name]
+    argv += ["--tty"] if spec.terminal else []
     argv += [f"--label={key}={value}" for key, value in sorted(spec.labels.items())]
     if spec.privileged:
         argv.append("--privileged")
     else:
         argv += ["--cap-drop=ALL", *(f"--cap-add={name}" for name in spec.capabilities)]
-        argv.append("--security-opt=no-new-privileges")
+        argv += [] if spec.new_privileges else ["--security-opt=no-new-privileges"]
+    if spec.entrypoint:
+        argv.append(f"--entrypoint={spec.entrypoint}")
     if spec.hostname is not None:
         argv.append(f"--hostname={spec.hostname}")
     if spec.user is not None:

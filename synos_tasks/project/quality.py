@@ -16,7 +16,15 @@ if TYPE_CHECKING:
 
 SUITES = ("unit", "integration", "e2e")
 PARTS = ("lint", *SUITES)
-SHELL_SCRIPTS = ("scripts/synos", "scripts/*.sh", "scripts/setup/*.sh", ".ci/run")
+SHELL_SCRIPTS = (
+    "scripts/synos",
+    "scripts/*.sh",
+    "scripts/setup/*.sh",
+    ".ci/run",
+    "docker/build/image/synos-*",
+    "docker/build/image/cached",
+    "docker/build/components/*/profile.d/*.sh",
+)
 DOCKERFILES = ("docker/**/*Dockerfile*",)
 
 

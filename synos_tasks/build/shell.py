@@ -1,0 +1,66 @@
+"""`inv build.shell`: the container that builds, with a shell in it."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from typing import TYPE_CHECKING
+
+from synos_tasks.build.builder import PRIVILEGED, builder_spec, toolchain_spec
+from synos_tasks.build.image import ensure_image, tag_of
+from synos_tasks.engine.gateway import check_versions
+from synos_tasks.engine.spec import labels
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from synos_tasks.engine.gateway import Engine, EngineFacts
+    from synos_tasks.engine.spec import ContainerSpec
+    from synos_tasks.settings import Settings
+
+
+def shell_spec(
+    settings: Settings,
+    facts: EngineFacts | None,
+    *,
+    toolchain: bool = False,
+    privileged: bool = False,
+    command: str = "",
+) -> ContainerSpec:
+    """Give the container: of a build, or of a component's compilation; the output folder is writable in both.
+
+    ``command`` is for a shell, which is interactive without one.
+    """
+    words = ("bash", "-c", command) if command else ("bash",)
+    output = settings.output_dir
+    if toolchain:
+        image = tag_of(settings, "toolchain")
+        spec = toolchain_spec(settings, facts, image, output=output, store="", network=True)
+        spec = dataclasses.replace(spec, user=None)
+    else:
+        image = tag_of(settings, "builder")
+        spec = builder_spec(settings, facts, image, output=output, privileged=privileged)
+    name = spec.name.replace("-build-", "-shell-").replace("-compile-", "-shell-")
+    return dataclasses.replace(spec, name=name, command=words, terminal=not command and sys.stdin.isatty())
+
+
+def open_shell(
+    settings: Settings,
+    engine: Engine,
+    say: Callable[[str], None],
+    *,
+    toolchain: bool,
+    privileged: bool,
+    command: str,
+) -> int:
+    """Open a shell, or run a command in one; gives its exit code. Raises EngineUnavailable or EngineTooOld."""
+    facts = engine.facts()
+    check_versions(facts)
+    ensure_image(settings, engine, "toolchain" if toolchain else "builder", say)
+    settings.output_dir.mkdir(parents=True, exist_ok=True)
+    spec = shell_spec(settings, facts, toolchain=toolchain, privileged=privileged, command=command)
+    for volume in spec.volumes:
+        engine.ensure_volume(volume, labels(settings.project_id, "cache"))
+    if privileged:
+        say(f"warning: {PRIVILEGED}")
+    return engine.interact(spec)
