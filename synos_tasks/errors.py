@@ -90,6 +90,20 @@ class PackageVanished(SynosError):
     summary = "--locked, and a locked version is no longer on the mirror"
 
 
+class ComponentError(SynosError):
+    """A component's recipe has a mistake, or there is none."""
+
+    exit_code = 18
+    summary = "a component's recipe has a mistake, or there is no component of that name"
+
+
+class ComponentMissing(SynosError):
+    """A component is in no store, and here it cannot be compiled."""
+
+    exit_code = 19
+    summary = "a component was not compiled yet, and here it cannot be"
+
+
 class HostUnfit(SynosError):
     """The machine lacks something."""
 
@@ -181,6 +195,13 @@ class ContainerLost(SynosError):
     summary = "the container or the engine went away in the middle"
 
 
+class ComponentFailed(SynosError):
+    """A component could not be compiled, or its own tests fail."""
+
+    exit_code = 37
+    summary = "a component does not compile, lacks a build dependency, or fails its own tests"
+
+
 class BootFailed(SynosError):
     """The ISO did not boot as it should."""
 
@@ -207,6 +228,13 @@ class Irreproducible(SynosError):
 
     exit_code = 43
     summary = "two builds of one profile and lock are not the same bytes"
+
+
+class ClaimFailed(SynosError):
+    """A documented claim on the caches does not hold here."""
+
+    exit_code = 44
+    summary = "`inv build.verify-caches` measured less than the documentation claims"
 
 
 def error_classes() -> list[type[SynosError]]:

@@ -26,10 +26,10 @@ def dry_run(settings: Settings, engine: Engine, options: Options) -> tuple[Plan,
     empty = Lock(request=request_of(profile), epoch=0, packages=())
     lock = locking.fitting(settings, profile) or empty
     image = tag_of(settings, "builder")
-    tools = planning.known_tools(settings, engine.image_id(image))
+    tools = planning.known_tools_for(settings, engine, profile)
     plan = planning.plan_build(settings, profile, lock, tools, release=options.release)
     spec = builder_spec(
-        settings, None, image, output=options.output, cached=options.cached, network=not options.offline,
+        settings, None, image, output=options.output, store="" if options.cached else None, privileged=options.privileged, network=not options.offline,
         packages_bytes=sum(package.size for package in lock.packages),
     )  # fmt: skip
     return plan, run_argv(spec)

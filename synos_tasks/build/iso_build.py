@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks import errors
-from synos_tasks.build import locking, planning, preflight
-from synos_tasks.build.builder import ask, builder_spec, owner
+from synos_tasks.build import components, locking, planning, preflight
+from synos_tasks.build.builder import PRIVILEGED, ask, builder_spec, once_volume, owner
 from synos_tasks.build.image import ensure_image, tag_of
-from synos_tasks.build.plan_view import remember
+from synos_tasks.build.plan_view import last_plan, remember
 from synos_tasks.build.progress import History, View, view_for
-from synos_tasks.build.publish import iso_path, point_to, publish, published, staging, sweep_staging
+from synos_tasks.iso.publish import iso_path, point_to, publish, published, staging, sweep_staging
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from synos_tasks.engine.gateway import Engine, EngineFacts
@@ -40,6 +41,8 @@ class Options:
     """Fetch nothing."""
     cached: bool = True
     """Use the store and the pool, and ISOs that are there."""
+    privileged: bool = False
+    """With every capability, for hooks that must mount."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,12 +88,13 @@ def _refuse_impossible(settings: Settings, engine: Engine, options: Options, pro
         )
     if (options.locked or options.offline) and locking.fitting(settings, profile) is None:
         locking.refuse_drift(settings, profile, "--locked" if options.locked else "--offline")
-    if options.offline and engine.image_id(tag_of(settings, "builder")) is None:
-        raise errors.HostUnfit(
-            "the builder image is not there, and --offline fetches none",
-            where=tag_of(settings, "builder"),
-            hint="run the same command without --offline once",
-        )
+    for name in ("builder", *(["toolchain"] if profile.components else [])):
+        if options.offline and engine.image_id(tag_of(settings, name)) is None:
+            raise errors.HostUnfit(
+                f"the {name} image is not there, and --offline fetches none",
+                where=tag_of(settings, name),
+                hint="run the same command without --offline once",
+            )
 
 
 @dataclass
@@ -103,6 +107,7 @@ class _Build:
     profile: Profile
     say: Callable[[str], None]
     stages: list[dict[str, Any]] = field(default_factory=list)
+    compiled: dict[str, components.Compiled] = field(default_factory=dict)
     sha256: str = ""
 
     def already(self) -> dict[str, Any] | None:
@@ -110,8 +115,7 @@ class _Build:
         lock = locking.fitting(self.settings, self.profile)
         if lock is None or not self.options.cached:
             return None
-        image = ensure_image(self.settings, self.engine, "builder", self.say)
-        plan = self._plan(lock, image)
+        plan = self._plan(lock)
         found = published(self.options.output, plan)
         if found is None:
             return None
@@ -121,17 +125,36 @@ class _Build:
 
     def make(self) -> dict[str, Any]:
         """Build in a container; raises a SynosError."""
+        if self.options.privileged:
+            self.say(f"warning: {PRIVILEGED}")
         facts = preflight.check(self.settings, self.engine, self.options.output)
         sweep_staging(self.options.output)
         image = ensure_image(self.settings, self.engine, "builder", self.say)
         lock = locking.fitting(self.settings, self.profile) or self._renew(facts, image)
-        try:
-            return self._run(facts, image, lock)
-        except errors.PackageVanished as error:
-            if self.options.locked or self.options.offline:
-                raise
-            self.say(f"warning: {error.what}; taking what is there now")
-            return self._run(facts, image, self._renew(facts, image))
+        with self._store() as store:
+            if not self.options.cached:
+                self._compile(facts, store)
+            try:
+                return self._run(facts, image, lock, store)
+            except errors.PackageVanished as error:
+                if self.options.locked or self.options.offline:
+                    raise
+                self.say(f"warning: {error.what}; taking what is there now")
+                return self._run(facts, image, self._renew(facts, image), store)
+
+    @contextmanager
+    def _store(self) -> Iterator[str | None]:
+        """Give the store to build with: the project's, or with --no-cache one of this build's own.
+
+        Only components need a volume for that: they are compiled in another container than the rest.
+        """
+        if self.options.cached:
+            yield ""
+        elif not self.profile.components:
+            yield None
+        else:
+            with once_volume(self.settings, self.engine) as volume:
+                yield volume
 
     def _renew(self, facts: EngineFacts, image: str) -> Lock:
         self.say(f"resolving the packages of {self.profile.name}")
@@ -145,13 +168,56 @@ class _Build:
             self.say("\n".join([f"{name}: {len(changed)} packages changed", *locking.lines_of(changed)]))
         return lock
 
-    def _run(self, facts: EngineFacts, image: str, lock: Lock) -> dict[str, Any]:
-        plan, options = self._plan(lock, image), self.options
-        history = History(self.settings.state_dir / "history.json", self.profile.name)
+    def _run(self, facts: EngineFacts, image: str, lock: Lock, store: str | None) -> dict[str, Any]:
+        plan = self._plan(lock)
+        if not self.compiled and not self._compiled_before(plan):
+            self._compile(facts, store)
+            self._refuse_others(plan)
+        try:
+            return self._assemble(facts, image, plan, store)
+        except errors.ComponentMissing:
+            self._compile(facts, store)
+            self._refuse_others(plan)
+            return self._assemble(facts, image, plan, store)
+
+    def _refuse_others(self, plan: Plan) -> None:
+        """Raise ComponentFailed where other components were compiled than the plan has."""
+        for stage in plan.components:
+            made = self.compiled.get(stage.name)
+            if made and made.key != stage.key:
+                raise errors.ComponentFailed(
+                    f"component {made.name} changed while the ISO was built",
+                    where=f"docker/build/components/{made.name}.yaml",
+                    hint="run the command again",
+                )
+
+    def _compiled_before(self, plan: Plan) -> bool:
+        """Tell whether the last build had the same components: then the store has them, unless it was emptied."""
+        last = last_plan(self.settings, self.profile.name)
+        known = {stage.key for stage in last.components} if last else set()
+        return all(stage.key in known for stage in plan.components)
+
+    def _compile(self, facts: EngineFacts, store: str | None) -> None:
+        """Have the profile's components in the store."""
+        if not self.profile.components:
+            return
+        place = components.Place(store=store or "", offline=self.options.offline)
+        with view_for([f"component-{name}" for name in self.profile.components], self._history()) as view:
+            made = components.have(
+                self.settings, self.engine, facts, self.profile.components, self.say, place, view.handle
+            )
+        self.compiled = {f"component-{one.name}": one for one in made}
+
+    def _history(self) -> History:
+        return History(self.settings.state_dir / "history.json", self.profile.name)
+
+    def _assemble(self, facts: EngineFacts, image: str, plan: Plan, store: str | None) -> dict[str, Any]:
+        options, history = self.options, self._history()
+        self.stages = []
         with staging(options.output) as folder:
             spec = builder_spec(
-                self.settings, facts, image, output=folder, cached=options.cached, network=not options.offline,
-                packages_bytes=sum(package.size for package in lock.packages),
+                self.settings, facts, image, output=folder, store=store, network=not options.offline,
+                packages_bytes=sum(package.size for package in plan.lock.packages), privileged=options.privileged,
             )  # fmt: skip
             request = {"do": "build", "plan": plan.to_json(), "offline": options.offline, "owner": owner()}
             with view_for(plan.stage_names, history) as view:
@@ -165,18 +231,24 @@ class _Build:
             self.say(f"warning: what this build took is not remembered: {error}")
         return {"build_id": plan.build_id, "sha256": self.sha256, "stages": self.stages}
 
-    def _plan(self, lock: Lock, image: str) -> Plan:
-        tools = planning.tools_of(self.settings, self.engine, image)
+    def _plan(self, lock: Lock) -> Plan:
+        tools = planning.tools_for(self.settings, self.engine, self.profile, self.say)
         return planning.plan_build(self.settings, self.profile, lock, tools, release=self.options.release)
 
     def _note(self, event: dict[str, Any], view: View) -> None:
         view.handle(event)
         if event["event"] == "done":
             others = [stage for stage in self.stages if stage["name"] != event["name"]]
-            self.stages = [*others, {key: event[key] for key in STAGE_FIELDS}]
+            self.stages = [*others, self._told(event)]
         elif event["event"] == "delivered":
             self.sha256 = str(event["sha256"])
         self._warn(event)
+
+    def _told(self, event: dict[str, Any]) -> dict[str, Any]:
+        """Give a stage as it went in this build: a component was compiled in another container before."""
+        stage = {key: event[key] for key in STAGE_FIELDS}
+        made = self.compiled.get(event["name"])
+        return {**stage, "hit": made.hit, "seconds": made.seconds} if made else stage
 
     def _warn(self, event: dict[str, Any]) -> None:
         if event["event"] == "warning":

@@ -10,10 +10,10 @@ from synos_tasks.build import locking, planning
 from synos_tasks.build.builder import ask, builder_spec, store_volume
 from synos_tasks.build.image import ensure_image, tag_of
 from synos_tasks.build.progress import History
-from synos_tasks.build.publish import published
 from synos_tasks.iso import lock as locks
 from synos_tasks.iso.lock import Lock
 from synos_tasks.iso.plan import Plan, from_json
+from synos_tasks.iso.publish import published
 from synos_tasks.iso.scratch import write_whole
 
 if TYPE_CHECKING:
@@ -31,10 +31,13 @@ NEVER_STORED = ("bootfiles", "iso")
 GONE = "no longer in the store"
 WORDS = {
     "code": "the code of this stage changed",
-    "tools": "the builder's tools changed",
+    "tools": "the tools of its image changed",
     "date": "the lock's date changed",
     "order": "other overlays or hooks",
     "build": "",
+    "recipe": "its recipe changed",
+    "source": "its source or a patch changed",
+    "components": "other components",
 }
 
 
@@ -71,9 +74,9 @@ def view(
     lock, state = _lock(settings, profile)
     image = tag_of(settings, "builder") if dry else ensure_image(settings, engine, "builder", say)
     tools = (
-        planning.known_tools(settings, engine.image_id(image))
+        planning.known_tools_for(settings, engine, profile)
         if dry
-        else planning.tools_of(settings, engine, image)
+        else planning.tools_for(settings, engine, profile, say)
     )
     plan = planning.plan_build(settings, profile, lock, tools, release=options.release)
     there = published(options.output, plan) if state == "fits" else None

@@ -1,17 +1,19 @@
-"""From a profile's name to a plan: what is on this disk is read, and the builder's tools are asked for."""
+"""From a profile's name to a plan, with the images that it needs and their tools."""
 
 from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING
 
-from synos_tasks import errors
-from synos_tasks.iso import digests
-from synos_tasks.iso import plan as planning
+from synos_tasks.build.image import ensure_image, tag_of
+from synos_tasks.errors import ComponentError, ProfileError, ProfileNotFound
+from synos_tasks.iso import digests, inputs
 from synos_tasks.iso import profile as profiles
+from synos_tasks.iso.inputs import Tools
 from synos_tasks.iso.scratch import write_whole
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from synos_tasks.engine.gateway import Engine
@@ -21,54 +23,71 @@ if TYPE_CHECKING:
     from synos_tasks.settings import Settings
 
 TOOLS = "/etc/synos-builder"
+PROFILE_ERRORS = (ProfileError, ProfileNotFound, ComponentError)
+
+
+def docker_build(settings: Settings) -> Path:
+    """Where all is that ISOs are made from: docker/build."""
+    return settings.root / "docker/build"
 
 
 def profile_folder(settings: Settings) -> Path:
     """Where profiles and their locks are: docker/build/profiles."""
-    return settings.root / "docker/build/profiles"
+    return docker_build(settings) / "profiles"
 
 
 def read_profile(settings: Settings, name: str) -> Profile:
-    """Read a profile; raises ProfileError or ProfileNotFound."""
+    """Read a profile; raises ProfileError, ProfileNotFound or ComponentError."""
     return profiles.load(profile_folder(settings), name)
 
 
 def plan_build(
-    settings: Settings, profile: Profile, lock: Lock, tools: str, *, release: bool = False
+    settings: Settings, profile: Profile, lock: Lock, tools: Tools, *, release: bool = False
 ) -> Plan:
-    """Plan a build; raises ProfileError where an overlay or hook is missing."""
-    folder = settings.root / "docker/build"
-    paths = (planning.BASE_OVERLAY, *profile.overlays, *profile.hooks)
-    files = {path: _digest_input(folder, path, profile) for path in paths}
-    return planning.make(profile, lock, files=files, tools=tools, release=release)
+    """Plan a build; raises ProfileError or ComponentError where a file is missing that the profile names."""
+    return inputs.plan_build(docker_build(settings), profile, lock, tools, release=release)
+
+
+def tools_for(settings: Settings, engine: Engine, profile: Profile, say: Callable[[str], None]) -> Tools:
+    """Have the images that a profile needs, and ask for their tools."""
+
+    def tools_in(name: str) -> str:
+        return tools_of(settings, engine, ensure_image(settings, engine, name, say))
+
+    return Tools(builder=tools_in("builder"), toolchain=tools_in("toolchain") if profile.components else "")
+
+
+def known_tools_for(settings: Settings, engine: Engine, profile: Profile) -> Tools:
+    """Give what tools_for() found before, without making or asking anything; empty where it never did."""
+
+    def tools_in(name: str) -> str:
+        return known_tools(settings, engine.image_id(tag_of(settings, name)))
+
+    return Tools(builder=tools_in("builder"), toolchain=tools_in("toolchain") if profile.components else "")
 
 
 def tools_of(settings: Settings, engine: Engine, image: str) -> str:
-    """Digest of the builder's tools with their versions; asked once for each image."""
+    """Digest of an image's tools with their versions; asked once for each image."""
     ident = engine.image_id(image)
     tools = known_tools(settings, ident)
     if not tools:
-        tools = digests.digest(engine.output_of(image, ["cat", TOOLS]))
-        write_whole(_tools_path(settings), json.dumps({ident: tools}))
+        tools = digests.digest(engine.output_of(ident or image, ["cat", TOOLS]))
+        write_whole(_tools_path(settings), json.dumps({**_known(settings), str(ident): tools}))
     return tools
 
 
 def known_tools(settings: Settings, image_id: str | None) -> str:
     """Give what tools_of() found before, without asking; empty where it never did."""
+    return _known(settings).get(str(image_id), "")
+
+
+def _known(settings: Settings) -> dict[str, str]:
     try:
-        return str(json.loads(_tools_path(settings).read_text())[image_id])
-    except (OSError, ValueError, KeyError, TypeError):
-        return ""
+        known = json.loads(_tools_path(settings).read_text())
+        return {ident: tools for ident, tools in known.items() if isinstance(tools, str)}
+    except (OSError, ValueError, AttributeError):
+        return {}
 
 
 def _tools_path(settings: Settings) -> Path:
     return settings.state_dir / "tools.json"
-
-
-def _digest_input(folder: Path, path: str, profile: Profile) -> str:
-    target = folder / path
-    if not target.exists():
-        raise errors.ProfileError(
-            f"there is no {path}", where=profile.origins.get(path, ""), why=f"looked for {target}"
-        )
-    return digests.of_folder(target) if target.is_dir() else digests.of_file(target)

@@ -67,11 +67,11 @@ class PlainView:
     def handle(self, event: dict[str, Any]) -> None:
         """Print finished stages."""
         if event["event"] == "start":
-            console.say(f"{event['stage']:<17} started")
+            console.say(f"{event['stage']:<24} started")
         elif event["event"] == "done":
             how = "in store" if event["hit"] else "done"
             size = console.human_bytes(event["bytes"])
-            console.say(f"{event['stage']:<17} {how:<8} {event['seconds']:>6.1f} s  {size:>9}")
+            console.say(f"{event['stage']:<24} {how:<8} {event['seconds']:>6.1f} s  {size:>9}")
 
 
 class LiveView:
@@ -90,7 +90,7 @@ class LiveView:
         from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415
 
         self._progress = Progress(
-            TextColumn("{task.description:<17}"),
+            TextColumn("{task.description:<24}"),
             BarColumn(bar_width=24),
             TextColumn("{task.fields[size]:>9}"),
             TextColumn("{task.fields[time]}"),

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from synos_tasks.build import planning, preflight
-from synos_tasks.build.builder import ask, builder_spec
+from synos_tasks.build import components, planning, preflight
+from synos_tasks.build.builder import ask, builder_spec, once_volume
 from synos_tasks.build.compare import files_of
 from synos_tasks.build.image import ensure_image
 from synos_tasks.build.locking import fitting, refuse_drift
@@ -79,7 +80,7 @@ def verify(
     if lock is None:
         refuse_drift(settings, profile, "build.verify-reproducible")
     image = ensure_image(settings, engine, "builder", say)
-    tools = planning.tools_of(settings, engine, image)
+    tools = planning.tools_for(settings, engine, profile, say)
     plan = planning.plan_build(settings, profile, lock, tools, release=release)
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     with scratch(settings.state_dir, "reproduce-") as folder:
@@ -88,7 +89,9 @@ def verify(
         for number, case in enumerate(circumstances(min(facts.cpus, os.cpu_count() or 1)) * rounds):
             output = folder / str(number)
             output.mkdir()
-            iso = _build(settings, engine, facts, image, plan, case, output)
+            with nullcontext("") if case.stored else once_volume(settings, engine) as store:
+                _compile(settings, engine, facts, plan, case, store)
+                iso = _build(settings, engine, facts, image, plan, case, output, store)
             digest = sha256(iso)
             say(f"{digest}  {_told(case)}")
             if first is None:
@@ -101,6 +104,16 @@ def verify(
         return Verdict(sha256=first[1], builds=number + 1, profile=name, release=release)
 
 
+def _compile(
+    settings: Settings, engine: Engine, facts: EngineFacts, plan: Plan, case: Circumstances, store: str
+) -> None:
+    """Compile the components under the same circumstances; the folder and the clock stay as they are."""
+    if plan.profile.components:
+        usual = dataclasses.replace(case, elsewhere=False)
+        place = components.Place(store=store, change=lambda spec: _varied(spec, usual))
+        components.have(settings, engine, facts, plan.profile.components, lambda _: None, place)
+
+
 def _build(
     settings: Settings,
     engine: Engine,
@@ -109,13 +122,14 @@ def _build(
     plan: Plan,
     case: Circumstances,
     output: Path,
+    store: str,
 ) -> Path:
     request: dict[str, Any] = {
         "do": "build", "plan": plan.to_json(), "offline": False, "owner": case.user, "umask": case.umask,
         "clock": case.clock, "elsewhere": case.elsewhere,
     }  # fmt: skip
     size = sum(package.size for package in plan.lock.packages)
-    spec = builder_spec(settings, facts, image, output=output, cached=case.stored, packages_bytes=size)
+    spec = builder_spec(settings, facts, image, output=output, store=store, packages_bytes=size)
     ask(settings, engine, _varied(spec, case), request, lambda _: None)
     return output / deliver.ISO
 

@@ -13,6 +13,8 @@ from typing import Any
 
 from synos_tasks.errors import StageFailed, SynosError
 from synos_tasks.iso import compare, guard, lease, plan, resolve
+from synos_tasks.iso.components import build, measure, recipe
+from synos_tasks.iso.components.bench import Bench
 from synos_tasks.iso.diagnose import disk_full
 from synos_tasks.iso.events import Events
 from synos_tasks.iso.profile import Profile
@@ -105,7 +107,42 @@ def _compare(request: dict[str, Any], events: Events) -> None:
     events.send("compared", result=compare.compare(shop, Path(request["one"]), Path(request["two"])))
 
 
-ASKED = {"build": _build, "resolve": _resolve, "inspect": _inspect, "compare": _compare}
+def _components(request: dict[str, Any], events: Events) -> None:
+    """Have components in the store, laid into the output folder too where that is asked; one is compiled at most.
+
+    What is installed for one must not be there for the next: whoever asks, asks again for the rest.
+    """
+    shop = _workshop(request, events, Profile(name="none"), 0)
+    bench = Bench(
+        shop=shop, recipes=recipe.folder_of(DOCKER_BUILD), offline=request["offline"], jobs=request["jobs"]
+    )
+    store, compiled = _store(events), False
+    for asked in request["components"]:
+        lacking = store.find(asked["key"]) is None
+        if lacking and compiled:
+            break
+        compiled = compiled or lacking
+        entry = build.have(bench, store, recipe.from_json(asked["component"]), asked["key"], asked["source"])
+        if request["deliver"]:
+            build.deliver(bench, entry)
+    events.send("built")
+
+
+def _measure(request: dict[str, Any], events: Events) -> None:
+    """Tell how long a real source package compiles."""
+    shop = _workshop(request, events, Profile(name="none"), 0)
+    bench = Bench(shop=shop, recipes=recipe.folder_of(DOCKER_BUILD))
+    events.send("measured", result=measure.measure(bench, measure.SUBJECTS[request["cache"]]))
+
+
+ASKED = {
+    "build": _build,
+    "resolve": _resolve,
+    "inspect": _inspect,
+    "compare": _compare,
+    "components": _components,
+    "measure": _measure,
+}
 
 
 def _store(events: Events) -> Store:

@@ -27,14 +27,18 @@ LOG = "build.log"
 
 
 def deliver(
-    shop: Workshop, done: Plan, layers: list[Entry], live: Mapping[str, Path], stages: list[dict[str, Any]]
+    shop: Workshop, done: Plan, entries: list[Entry], live: Mapping[str, Path], stages: list[dict[str, Any]]
 ) -> str:
-    """Lay manifest and log beside the ISO in the output folder; returns the ISO's SHA-256, hex."""
+    """Lay manifest and log beside the ISO in the output folder; returns the ISO's SHA-256, hex.
+
+    ``entries`` are those of the store that it is made of.
+    """
     iso = shop.output / ISO
     digest = sha256(iso)
     shop.events.finish_log()
     sizes = {"iso": iso.stat().st_size, **{name: path.stat().st_size for name, path in live.items()}}
-    fields = manifest(done, digest, sizes, _installed(layers), stages)
+    fields = manifest(done, digest, sizes, _installed(entries), stages)
+    fields["packages"] += _compiled(entries)
     (shop.output / MANIFEST).write_text(f"{json.dumps(fields, indent=1, sort_keys=True)}\n")
     shutil.copyfile(shop.events.log_path, shop.output / LOG)
     for name in (ISO, MANIFEST, LOG):
@@ -78,9 +82,18 @@ def manifest(
     }
 
 
-def _installed(layers: list[Entry]) -> dict[str, int]:
+def _compiled(entries: list[Entry]) -> list[dict[str, Any]]:
+    """Describe the packages of components as those of the lock are described."""
+    return [
+        {**{key: value for key, value in package.items() if key != "file"}, "layer": "components"}
+        for entry in entries
+        for package in entry.facts.get("packages", [])
+    ]
+
+
+def _installed(entries: list[Entry]) -> dict[str, int]:
     found: dict[str, int] = {}
-    for entry in layers:
+    for entry in entries:
         found |= entry.facts.get("installed", {})
     return found
 

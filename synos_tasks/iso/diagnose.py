@@ -45,7 +45,7 @@ def diagnose(
     """
     tail = "\n".join(lines)
     last = "\n".join([line for line in lines if line.strip()][-12:])
-    if _FULL.search(tail):
+    if is_full(lines):
         return disk_full(f"stage {stage}", why=_line(lines, _FULL))
     if found := _MISSING.search(tail):
         name = next(group for group in found.groups() if group).rstrip(".")
@@ -72,6 +72,16 @@ def diagnose(
     return StageFailed(
         f"{argv[0]} ended with {code} in stage {stage}", where=" ".join(argv)[:400], why=last, hint=""
     )
+
+
+def is_full(lines: Sequence[str]) -> bool:
+    """Tell whether a tool's last lines say that a disk is full."""
+    return bool(_FULL.search("\n".join(lines)))
+
+
+def is_unreachable(lines: Sequence[str]) -> bool:
+    """Tell whether a tool's last lines say that a mirror does not answer."""
+    return bool(_UNREACHABLE.search("\n".join(lines)))
 
 
 def disk_full(where: str, why: str = "") -> DiskFull:

@@ -8,6 +8,7 @@ import json
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 
@@ -19,7 +20,17 @@ def digest(value: object) -> str:
 
 def of_folder(folder: Path) -> str:
     """Digest of all below a folder: names, kinds, contents, and whether a file may be executed."""
-    return digest([(str(path.relative_to(folder)), of_file(path)) for path in sorted(folder.rglob("*"))])
+    return of_tree(folder, ())
+
+
+def of_tree(folder: Path, without: Sequence[str]) -> str:
+    """Digest of a folder as of_folder() gives it, without what has one of these names at its top."""
+    found = [
+        (path.relative_to(folder), path)
+        for path in sorted(folder.rglob("*"))
+        if path.relative_to(folder).parts[0] not in without
+    ]
+    return digest([(str(name), of_file(path)) for name, path in found])
 
 
 def is_executable(path: Path) -> bool:

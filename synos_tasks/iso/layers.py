@@ -12,10 +12,11 @@ from synos_tasks.errors import StageFailed
 from synos_tasks.iso import deb, plan, pool
 from synos_tasks.iso.listing import Listing
 from synos_tasks.iso.scratch import remove
-from synos_tasks.iso.stages import base, hooks, identity, overlay, packages, squashfs, system
+from synos_tasks.iso.stages import base, components, hooks, identity, overlay, packages, squashfs, system
 from synos_tasks.iso.tree import SQUASHFS, Delta, difference, freeze, walk
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from concurrent.futures import Future
     from pathlib import Path
 
@@ -46,8 +47,11 @@ class Picked:
 class Layers:
     """The layers of one plan."""
 
-    def __init__(self, shop: Workshop, wanted: Plan, debs: Pool, tree: Tree, beside: Beside) -> None:
-        """Share the tree, so that a layer starts where the one below it ended."""
+    def __init__(
+        self, shop: Workshop, wanted: Plan, debs: Pool, tree: Tree, beside: Beside, compiled: Sequence[Entry]
+    ) -> None:
+        """Share the tree, so that a layer starts where the one below it ended; ``compiled`` are the components."""
+        self._compiled = compiled
         self._shop, self._plan, self._pool, self._tree, self._beside = shop, wanted, debs, tree, beside
         self._compression = plan.layer_compression(wanted.profile, release=wanted.release)
 
@@ -90,6 +94,8 @@ class Layers:
             system.make(shop, root)
         elif stage.kind == "hooks":
             hooks.make(shop, root)
+        elif stage.kind == "components":
+            return {"installed": components.make(shop, root, self._compiled)}
         else:
             locked = self._plan.lock.layer(stage.name)
             repository = shop.work / "repository"

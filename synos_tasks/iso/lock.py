@@ -71,7 +71,7 @@ def request_of(profile: Profile) -> str:
     return digest(
         [
             profile.suite, profile.architecture, profile.bootstrapper, sorted(profile.suites),
-            sorted(profile.components), profile.layers,
+            sorted(profile.areas), profile.layers,
         ]
     )[:16]  # fmt: skip
 

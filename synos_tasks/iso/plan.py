@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.iso import code
+from synos_tasks.iso.components import recipe
 from synos_tasks.iso.digests import digest
 from synos_tasks.iso.lock import Lock, Package
 from synos_tasks.iso.profile import Profile, User
@@ -20,6 +21,7 @@ BASE_OVERLAY = "overlays/synos-base"
 _PROFILE_KEYS: Mapping[str, tuple[str, ...]] = {
     "base": ("suite", "architecture", "bootstrapper"),
     "packages": (),
+    "components": ("components",),
     "system": ("users", "hostname", "locale", "timezone", "keyboard"),
     "overlay": ("name", "suite"),
     "hooks": (),
@@ -65,6 +67,11 @@ class Plan:
         return [stage for stage in self.stages if stage.kind in LAYERS]
 
     @property
+    def components(self) -> list[Stage]:
+        """Stages whose product is a component's packages."""
+        return [stage for stage in self.stages if stage.kind == COMPONENT]
+
+    @property
     def stage_names(self) -> list[str]:
         """Names of the stages, in order."""
         return [stage.name for stage in self.stages]
@@ -83,7 +90,8 @@ class Plan:
         return self.stages[-1].key
 
 
-LAYERS = ("base", "packages", "system", "overlay", "hooks", "identity")
+COMPONENT = "component"
+LAYERS = ("base", "packages", "components", "system", "overlay", "hooks", "identity")
 # Modules of synos_tasks.iso that stages share, besides those that a stage's own module imports.
 SHARED_CODE: Mapping[str, tuple[str, ...]] = {
     "layer": ("tools", "tree", "layers", "listing", "pool", "stages.squashfs"),
@@ -97,24 +105,36 @@ RELEASE_LEVEL = 15
 
 
 def make(
-    profile: Profile, lock: Lock, *, files: Mapping[str, str], tools: str, release: bool = False
+    profile: Profile,
+    lock: Lock,
+    *,
+    files: Mapping[str, str],
+    tools: str,
+    components: Mapping[str, Mapping[str, str]] | None = None,
+    release: bool = False,
 ) -> Plan:
     """Plan a build.
 
-    ``files`` maps each overlay and hook to its digest, ``tools`` is a digest of the builder's tools.
+    ``files`` maps each overlay and hook to its digest, ``tools`` is a digest of the builder's tools;
+    ``components`` maps each component to its inputs, see components/recipe.py.
     """
+    compiled = [_component(name, (components or {})[name]) for name in profile.components]
     inputs = {
         name: {**_inputs(profile, lock, name, kind, files, release=release), "tools": tools}
         for name, kind in _outline(profile, release=release)
     }
-    build_id = digest(list(inputs.items()))[:12]
+    build_id = digest([*inputs.items(), *((stage.name, stage.key) for stage in compiled)])[:12]
     for name in ("identity", "bootfiles"):
         inputs[name]["build"] = build_id
-    stages: list[Stage] = []
+    stages = compiled
     for name, kind in _outline(profile, release=release):
         why = inputs[name] | {f"stage {below.name}": below.key for below in _below(kind, stages)}
         stages.append(Stage(name=name, kind=kind, key=digest([kind, why]), why=why))
     return Plan(profile=profile, lock=lock, stages=tuple(stages), release=release, build_id=build_id)
+
+
+def _component(name: str, inputs: Mapping[str, str]) -> Stage:
+    return Stage(name=f"{COMPONENT}-{name}", kind=COMPONENT, key=recipe.key_of(inputs), why=dict(inputs))
 
 
 def _inputs(
@@ -163,7 +183,13 @@ def release_compression(profile: Profile) -> tuple[str, int]:
 def _outline(profile: Profile, *, release: bool) -> list[tuple[str, str]]:
     """Give (name, kind) of the stages, in order."""
     layers = [(name, "base" if name == BASE else "packages") for name, _ in profile.layers]
-    rest = ["system", "overlay", *(["hooks"] if profile.hooks else []), "identity"]
+    rest = [
+        *(["components"] if profile.components else []),
+        "system",
+        "overlay",
+        *(["hooks"] if profile.hooks else []),
+        "identity",
+    ]
     rest += ["initramfs", *(["squashfs"] if release else []), "bootfiles", "iso"]
     return [*layers, *((kind, kind) for kind in rest)]
 
@@ -172,7 +198,9 @@ def _below(kind: str, stages: list[Stage]) -> list[Stage]:
     """Give the stages that a stage builds on."""
     layers = [stage for stage in stages if stage.kind in LAYERS]
     if kind == "iso":
-        return stages
+        return [stage for stage in stages if stage.kind != COMPONENT]
+    if kind == "components":
+        return [*(stage for stage in stages if stage.kind == COMPONENT), *layers[-1:]]
     if kind == "initramfs":  # of the kernel and what came with it; see run.py for layers that touch it
         return layers[:1]
     return [] if kind == "bootfiles" else layers[-1:]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from synos_tasks.errors import ProfileError, ProfileNotFound
 from synos_tasks.iso import schema, yaml_source
+from synos_tasks.iso.components import recipe
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,10 +42,13 @@ class Profile:
     mirror: str = "http://deb.debian.org/debian"
     security_mirror: str = "http://deb.debian.org/debian-security"
     suites: tuple[str, ...] = ("release", "updates", "security")
-    components: tuple[str, ...] = ("main",)
+    areas: tuple[str, ...] = ("main",)
+    """Archive areas, `mirrors.components` in YAML."""
     layers: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """Packages by the layer that adds them, lowest first: ``base`` with all that boots, then one for each
     profile of the ancestry. So a profile that adds a package leaves its ancestors' layers as they are."""
+    components: tuple[str, ...] = ()
+    """What SynOS compiles itself, installed above all packages."""
     users: tuple[User, ...] = (User(),)
     hostname: str = "synos"
     locale: str = "C.UTF-8"
@@ -79,7 +83,7 @@ class Profile:
             "updates": f"{self.mirror} {self.suite}-updates",
             "security": f"{self.security_mirror} {self.suite}-security",
         }
-        return [f"deb {of[name]} {' '.join(self.components)}" for name in of if name in self.suites]
+        return [f"deb {of[name]} {' '.join(self.areas)}" for name in of if name in self.suites]
 
 
 def names(folder: Path) -> list[str]:
@@ -90,20 +94,27 @@ def names(folder: Path) -> list[str]:
 def load(folder: Path, name: str) -> Profile:
     """Read a profile and those it inherits from.
 
-    Raises ProfileNotFound, or ProfileError with file, line, column and a hint.
+    Raises ProfileNotFound, or ProfileError or ComponentError with file, line, column and a hint.
     """
     chain = _chain(folder, name)
     merged: dict[str, Any] = {}
     origins: dict[str, str] = {}
-    packages: list[tuple[str, list[str]]] = []
+    packages: list[tuple[str, list[str], list[str]]] = []
     for ancestor, source, data in reversed(chain):
-        packages.append((ancestor, data.pop("packages", [])))
-        _merge(merged, data)
         _note_origins(origins, source)
+        listed = data.pop("components", [])
+        packages.append((ancestor, data.pop("packages", []), listed))
+        _merge(merged, {**data, "components": listed})
+    _refuse_wrong_suite(merged, origins)
+    needs = {component: _needed(folder, component, origins) for component in merged["components"]}
     _refuse_password_of_live_user(merged, chain)
+    asked = [
+        (ancestor, [*listed, *(package for component in named for package in needs.get(component, ()))])
+        for ancestor, listed, named in packages
+    ]
     ancestors = tuple(ancestor for ancestor, _, _ in chain[1:])
     return dataclasses.replace(
-        _profile(name, merged, _layers(packages), origins, chain[0][1]), ancestors=ancestors
+        _profile(name, merged, _layers(asked), origins, chain[0][1]), ancestors=ancestors
     )
 
 
@@ -150,6 +161,22 @@ def _refuse_password_of_live_user(
     )
 
 
+def _needed(folder: Path, component: str, origins: Mapping[str, str]) -> tuple[str, ...]:
+    """Give the packages that a component needs to run; raises ComponentError."""
+    return recipe.load(recipe.folder_of(folder.parent), component, origins.get(component, "")).depends
+
+
+def _refuse_wrong_suite(merged: dict[str, Any], origins: Mapping[str, str]) -> None:
+    if merged["components"] and merged.get("suite", recipe.SUITE) != recipe.SUITE:
+        name = merged["components"][0]
+        raise ProfileError(
+            f"component {name} does not go into a profile of {merged['suite']}",
+            where=origins.get(name, ""),
+            why=f"components are compiled on {recipe.SUITE}, for its libraries",
+            hint=f"`suite: {recipe.SUITE}`, or `- -{name}` under `components:` to take it out",
+        )
+
+
 def _refuse_endless(seen: list[str], name: str, where: str) -> None:
     circle = name in seen
     if circle or len(seen) > MAXIMUM_ANCESTORS:
@@ -164,7 +191,11 @@ def _refuse_endless(seen: list[str], name: str, where: str) -> None:
 def _merge(merged: dict[str, Any], data: dict[str, Any]) -> None:
     """Lay a profile over what it inherits: lists that add up add up, mappings merge, the rest replaces."""
     for key, value in data.items():
-        if key in {"hooks", "kernel_arguments"}:
+        if key == "components":
+            kept = [name for name in merged.get(key, []) if f"-{name}" not in value]
+            new = [name for name in value if not name.startswith("-")]
+            merged[key] = list(dict.fromkeys([*kept, *new]))
+        elif key in {"hooks", "kernel_arguments"}:
             merged[key] = [*merged.get(key, []), *value]
         elif key == "overlay":
             merged.setdefault("overlays", []).append(value)
@@ -176,7 +207,7 @@ def _merge(merged: dict[str, Any], data: dict[str, Any]) -> None:
 
 def _note_origins(origins: dict[str, str], source: yaml_source.Value) -> None:
     entries = source.data if isinstance(source.data, dict) else {}
-    for key in ("packages", "hooks"):
+    for key in ("packages", "hooks", "components"):
         listed = entries[key][1].data if key in entries else []
         for item in listed if isinstance(listed, list) else []:
             origins[str(item.data).lstrip("-")] = item.where
@@ -201,9 +232,15 @@ def _profile(
         if key in merged
     }  # fmt: skip
     lists: dict[str, Any] = {
-        key: tuple(merged[key]) for key in ("hooks", "kernel_arguments", "boot", "overlays") if key in merged
+        key: tuple(merged[key])
+        for key in ("hooks", "kernel_arguments", "boot", "overlays", "components")
+        if key in merged
     }
-    lists |= {key: tuple(mirrors[key]) for key in ("suites", "components") if key in mirrors}
+    lists |= {
+        name: tuple(mirrors[key])
+        for key, name in (("suites", "suites"), ("components", "areas"))
+        if key in mirrors
+    }
     if "release" not in lists.get("suites", ("release",)):
         raise ProfileError("mirrors.suites lacks release", where=source.where, hint="add `release`")
     if merged.get("users"):

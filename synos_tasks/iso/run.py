@@ -8,6 +8,7 @@ from contextlib import ExitStack, contextmanager
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
+from synos_tasks.errors import ComponentMissing
 from synos_tasks.iso import deliver
 from synos_tasks.iso.beside import Beside, Tainted
 from synos_tasks.iso.layers import Layer, Layers
@@ -37,11 +38,13 @@ class Runner:
         self.tree = Tree(shop)
         self.pool = Pool(store, shop, offline=offline)
         self.told: dict[str, dict[str, Any]] = {}
+        self.compiled: list[Entry] = []
         self._lock = Lock()
         self._began = time.monotonic()
 
     def run(self) -> None:
-        """Build the ISO and deliver it into the output folder; raises a SynosError."""
+        """Build the ISO and deliver it into the output folder; raises a SynosError, ComponentMissing before any work."""
+        self._find_components()
         try:
             layers, boot = self._root(overlapping=True)
         except Tainted:
@@ -59,13 +62,29 @@ class Runner:
             iso.make(self.shop, tree, live, target)
             facts["bytes"] = target.stat().st_size
         stages = [self.told[stage.name] for stage in self.plan.stages]
-        sha256 = deliver.deliver(self.shop, self.plan, layers, live, stages)
+        sha256 = deliver.deliver(self.shop, self.plan, [*layers, *self.compiled], live, stages)
         self.shop.events.send("delivered", build_id=self.plan.build_id, sha256=sha256)
+
+    def _find_components(self) -> None:
+        """Have all components from the store: this image has no compiler."""
+        missing = []
+        for stage in self.plan.components:
+            began = time.monotonic()
+            if entry := self.store.find(stage.key):
+                self.compiled.append(self._hit(stage.name, began, entry))
+            else:
+                missing.append(stage.name.removeprefix("component-"))
+        if missing:
+            raise ComponentMissing(
+                f"not compiled yet: {', '.join(missing)}",
+                where="docker/build/components",
+                hint="`inv build.iso` and `docker build` compile it: the image is older than the component",
+            )
 
     def _root(self, *, overlapping: bool) -> tuple[list[Entry], Entry]:
         """Have all layers and the initramfs; raises Tainted when overlapping went wrong."""
         with Beside(self.shop.stop) as beside:
-            maker = Layers(self.shop, self.plan, self.pool, self.tree, beside)
+            maker = Layers(self.shop, self.plan, self.pool, self.tree, beside, self.compiled)
             layers: list[Layer] = []
             early: Future[Entry] | None = None
             for stage in self.plan.layers:

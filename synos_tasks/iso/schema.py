@@ -82,6 +82,10 @@ PROFILE = Kind(
             text(PACKAGE, "a Debian package name, or -name to take an inherited one out", ""),
             "Packages; those of an inherited profile come first, -name takes one out.",
         ),
+        "components": list_of(
+            text(PACKAGE, "a component, or -name to take an inherited one out", ""),
+            "Components of docker/build/components, compiled where they are needed.",
+        ),
         "users": list_of(
             Kind(
                 type="object",

@@ -71,13 +71,16 @@ class Workshop:
         stage: str,
         argv: Sequence[str],
         *,
-        environment: Mapping[str, str] | None = None,
+        environment: Mapping[str, str | None] | None = None,
+        user: tuple[int, int] | None = None,
+        folder: Path | None = None,
         stdin: str | None = None,
-        on_failure: Callable[[int, Sequence[str]], Exception] | None = None,
+        on_failure: Callable[[int, Sequence[str]], Exception | None] | None = None,
     ) -> list[str]:
         """Run a tool and give its output's last lines, at most LAST_LINES of them.
 
-        Raises the error that these lines explain, or what ``on_failure`` makes of them.
+        ``environment`` adds variables, None takes one away; ``user`` (with group) and ``folder`` are where it runs.
+        Raises what ``on_failure`` makes of these lines, or else the error that they explain.
         """
         self.events.log(stage, "$ " + " ".join(argv)[:4000])
         last: deque[str] = deque(maxlen=LAST_LINES)
@@ -86,7 +89,11 @@ class Workshop:
             stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env={**BASE_ENVIRONMENT, **self._dates(), **(environment or {})},
+            env=self._environment(environment or {}),
+            cwd=folder,
+            user=user[0] if user else None,
+            group=user[1] if user else None,
+            extra_groups=[] if user else None,
             umask=0o022,
             start_new_session=True,  # so that stop() reaches what it starts itself
         ) as process:
@@ -101,8 +108,8 @@ class Workshop:
         self.running.remove(process)
         lines = list(last)
         if process.returncode:
-            if on_failure:
-                raise on_failure(process.returncode, lines)
+            if on_failure and (failure := on_failure(process.returncode, lines)):
+                raise failure
             raise diagnose(stage, argv, process.returncode, lines, self.profile.origins)
         return lines
 
@@ -128,6 +135,10 @@ class Workshop:
         yield
         inside.unlink(missing_ok=True)
         remove(shared)
+
+    def _environment(self, more: Mapping[str, str | None]) -> dict[str, str]:
+        together: dict[str, str | None] = {**BASE_ENVIRONMENT, **self._dates(), **more}
+        return {key: value for key, value in together.items() if value is not None}
 
     def _dates(self) -> dict[str, str]:
         dates = {"SOURCE_DATE_EPOCH": str(self.epoch)}

@@ -69,9 +69,22 @@ def verdict(report: Mapping[str, Any], firmware: str) -> str:
         (report.get("root") == "overlay", f"/ is {report.get('root')!r}, not an overlay"),
         (report.get("medium") is True, "/run/live/medium is not mounted"),
         (report.get("state") == "running", _state_text(report)),
+        (_agent_is_well(report), f"synos-agent says {report.get('agent')}"),
         (firmware != "secure-boot" or report.get("secure_boot") is True, "Secure Boot is not on"),
     ]
     return "; ".join(why for good, why in checks if not good)
+
+
+def _agent_is_well(report: Mapping[str, Any]) -> bool:
+    """Tell whether synos-agent answers for this very build; true as well where it is not installed."""
+    agent = report.get("agent")
+    if agent is None:
+        return True
+    return (
+        isinstance(agent, dict)
+        and agent.get("status") == "ok"
+        and all(agent.get(name) == report.get(name) for name in ("build_id", "state"))
+    )
 
 
 def _state_text(report: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from synos_tasks.iso.stages.clean import clean
 from synos_tasks.iso.stages.dpkg import DPKG_CONF, DPKG_OPTIONS
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from synos_tasks.iso.tools import Workshop
@@ -17,8 +18,17 @@ if TYPE_CHECKING:
 INSIDE = "var/cache/synos"
 
 
-def make(shop: Workshop, root: Path, repository: Path, stage: str) -> None:
-    """Install every .deb of a repository in ``root``; nothing is fetched."""
+def make(
+    shop: Workshop,
+    root: Path,
+    repository: Path,
+    stage: str,
+    on_failure: Callable[[int, Sequence[str]], Exception | None] | None = None,
+) -> None:
+    """Install every .deb of a repository in ``root``; nothing is fetched.
+
+    ``on_failure`` may know a better error than the usual one.
+    """
     devices.make(root)
     services = root / "usr/sbin/policy-rc.d"
     services.write_text("#!/bin/sh\nexit 101\n")
@@ -38,7 +48,7 @@ def make(shop: Workshop, root: Path, repository: Path, stage: str) -> None:
         "--no-install-recommends",
         "--allow-downgrades",
     ]
-    shop.run(stage, ["chroot", str(root), *argv, "-oAPT::Sandbox::User=root", *names])
+    shop.run(stage, ["chroot", str(root), *argv, "-oAPT::Sandbox::User=root", *names], on_failure=on_failure)
     shutil.rmtree(inside)
     services.unlink()
     (root / DPKG_CONF).unlink()

@@ -1,0 +1,204 @@
+"""Components on the host: asks a container of the toolchain image to compile what the store lacks."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import stat
+import uuid
+from collections.abc import Callable  # noqa: TC003  (a default of Place needs it when it runs)
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from synos_tasks.build import planning, preflight
+from synos_tasks.build.builder import ask, once_volume, owner, toolchain_spec
+from synos_tasks.build.image import ensure_image
+from synos_tasks.build.progress import History, view_for
+from synos_tasks.errors import ComponentFailed
+from synos_tasks.iso import profile as profiles
+from synos_tasks.iso.components import recipe
+from synos_tasks.iso.inputs import components_of
+from synos_tasks.iso.publish import STAGING_PREFIX
+from synos_tasks.iso.scratch import scratch
+from synos_tasks.iso.store import sha256
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from synos_tasks.engine.gateway import Engine, EngineFacts
+    from synos_tasks.engine.spec import ContainerSpec
+    from synos_tasks.iso.components.recipe import Component
+    from synos_tasks.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compiled:
+    """One component in the store. ``packages`` are as the manifest of an ISO has them, with ``file``.
+
+    ``caches`` counts hits and misses of this compilation by cache; empty where nothing was compiled.
+    """
+
+    name: str
+    key: str
+    hit: bool
+    seconds: float
+    packages: list[dict[str, Any]]
+    caches: dict[str, dict[str, int]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Place:
+    """Where components are compiled and kept."""
+
+    store: str = ""
+    """A volume besides the project's own store."""
+    offline: bool = False
+    output: Path | None = None
+    """Folder that gets the .debs."""
+    change: Callable[[ContainerSpec], ContainerSpec] = lambda spec: spec
+    """Makes another container of the usual one."""
+
+
+def names_of(settings: Settings) -> list[str]:
+    """Names of the project's components."""
+    return recipe.names(recipe.folder_of(planning.docker_build(settings)))
+
+
+def users_of(settings: Settings) -> dict[str, list[str]]:
+    """Give the profiles that have each component; profiles with mistakes count as having none."""
+    found: dict[str, list[str]] = {name: [] for name in names_of(settings)}
+    for name in profiles.names(planning.profile_folder(settings)):
+        try:
+            profile = planning.read_profile(settings, name)
+        except planning.PROFILE_ERRORS:
+            continue
+        for component in profile.components:
+            found[component].append(name)
+    return found
+
+
+def have(
+    settings: Settings,
+    engine: Engine,
+    facts: EngineFacts,
+    names: Iterable[str],
+    say: Callable[[str], None],
+    place: Place | None = None,
+    on_event: Callable[[dict[str, Any]], None] = lambda _: None,
+) -> list[Compiled]:
+    """Have components in the store, compiled where they are not. Raises ComponentError or ComponentFailed."""
+    place = place or Place()
+    docker_build = planning.docker_build(settings)
+    wanted = components_of(docker_build, list(names))
+    image = ensure_image(settings, engine, "toolchain", say)
+    tools = planning.tools_of(settings, engine, image)
+    asked = [_asked(component, docker_build, tools) for component in wanted]
+    spec = toolchain_spec(
+        settings, facts, image, output=place.output, store=place.store, network=not place.offline
+    )
+    found: list[Compiled] = []
+
+    def note(event: dict[str, Any]) -> None:
+        on_event(event)
+        if event["event"] == "warning":
+            say(f"warning: {event['text']}")
+        elif event["event"] == "done":
+            found.append(_compiled(event))
+
+    while len(found) < len(asked):  # a container compiles one at most
+        request = {
+            "do": "components",
+            "components": asked[len(found) :],
+            "offline": place.offline,
+            "deliver": place.output is not None,
+            "owner": owner(),
+            "jobs": max(1, int(spec.cpus or 1)),
+        }
+        before = len(found)
+        ask(settings, engine, place.change(spec), request, note)
+        if len(found) == before:
+            raise ComponentFailed("the toolchain's container told of no component", where=spec.name)
+        spec = dataclasses.replace(spec, name=f"{spec.name.rpartition('-')[0]}-{uuid.uuid4().hex[:8]}")
+    return found
+
+
+def _asked(component: Component, docker_build: Path, tools: str) -> dict[str, Any]:
+    inputs = recipe.inputs_of(component, recipe.folder_of(docker_build), tools)
+    return {
+        "component": dataclasses.asdict(component),
+        "key": recipe.key_of(inputs),
+        "source": inputs["source"],
+    }
+
+
+def _compiled(event: dict[str, Any]) -> Compiled:
+    facts = event["facts"]
+    return Compiled(
+        name=event["name"].removeprefix("component-"),
+        key=event["key"],
+        hit=event["hit"],
+        seconds=event["seconds"],
+        packages=facts["packages"],
+        caches={} if event["hit"] else facts["caches"],
+    )
+
+
+def output_folder(settings: Settings, output: str) -> Path:
+    """Where .debs go: ``output``, or components in the folder of ISOs."""
+    return Path(output).resolve() if output else settings.output_dir / "components"
+
+
+def recipes(settings: Settings, names: Iterable[str]) -> list[Component]:
+    """Read recipes; raises ComponentError."""
+    return components_of(planning.docker_build(settings), list(names))
+
+
+def compile_all(
+    settings: Settings,
+    engine: Engine,
+    names: list[str],
+    output: Path,
+    say: Callable[[str], None],
+    *,
+    cached: bool = True,
+) -> list[Compiled]:
+    """Compile components, and lay their .debs into ``output``. Raises what have() raises, and what a build does."""
+    if not names:
+        return []
+    facts = preflight.check(settings, engine, output)
+    with (
+        nullcontext("") if cached else once_volume(settings, engine) as store,
+        scratch(output, STAGING_PREFIX) as folder,
+        view_for(
+            [f"component-{name}" for name in names], History(settings.state_dir / "history.json", "")
+        ) as view,
+    ):
+        made = have(settings, engine, facts, names, say, Place(store=store, output=folder), view.handle)
+        names_told = [package["file"] for one in made for package in one.packages]
+        for package in (package for one in made for package in one.packages):
+            _verify(folder, package)
+        for name in names_told:
+            (folder / name).replace(output / name)
+    return made
+
+
+def _verify(folder: Path, package: dict[str, Any]) -> None:
+    """Raise ComponentFailed unless a package is what was told of it."""
+    # the container is not trusted with names and links: what is compiled in it can become root there
+    name = package["file"]
+    path = folder / name
+    regular = Path(name).name == name and os.path.lexists(path) and stat.S_ISREG(path.lstat().st_mode)
+    if not regular or sha256(path) != package["sha256"]:
+        raise ComponentFailed("the container delivered another package than it told", where=name)
+
+
+def hit_rates(made: Compiled) -> str:
+    """Tell how much came from the compilers' caches."""
+    told = []
+    for cache, counts in made.caches.items():
+        asked = counts["hits"] + counts["misses"]
+        if asked:
+            told.append(f"{cache} {counts['hits']} of {asked}")
+    return ", ".join(told)

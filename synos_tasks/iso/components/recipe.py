@@ -1,0 +1,258 @@
+"""Recipes: docker/build/components/NAME.yaml, read into a frozen Component."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import TYPE_CHECKING, Any
+
+from synos_tasks.errors import ComponentError, ProfileError
+from synos_tasks.iso import code, schema, yaml_source
+from synos_tasks.iso.digests import digest, of_tree
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+SUITE = "bookworm"
+"""Suite of the toolchain image: what is compiled there belongs on no other."""
+CODE = "synos_tasks.iso.components.build"
+NAME = r"[a-z0-9][a-z0-9+.-]+"
+"""Of a Debian package, and so of a component: Debian policy 5.6.1."""
+_PACKAGES = schema.list_of(schema.text(NAME, "a Debian package name", ""), "")
+_HINTS = {
+    "`suite:": "a recipe has `description`, `build`, `version` and `source`",
+    "`inherits:": "write it out at each place",
+}
+"""Hints of ours for those that fit profiles only."""
+
+
+def _packages(doc: str) -> schema.Kind:
+    return dataclasses.replace(_PACKAGES, doc=doc)
+
+
+RECIPE = schema.Kind(
+    type="object",
+    shape="a mapping",
+    doc="A SynOS component: something that is compiled into the ISO.",
+    required=("description", "build", "source"),
+    fields={
+        "description": schema.text(r"[^\x00-\x1f]{1,80}", "one line of text, 80 characters at most", "One line."),
+        "license": schema.text(r"[A-Za-z0-9.+ ()-]{1,60}", "an SPDX licence", "SPDX licence of the source."),
+        "build": schema.choice(
+            "cargo", "cmake", "meson", "make", "debian", doc="Build system; debian: the source package's own."
+        ),
+        "version": schema.text(
+            r"[0-9][A-Za-z0-9.+~]{0,40}", "a version in quotes, as '1.0'", "Upstream version; a Debian source has its own."
+        ),
+        "source": schema.Kind(
+            type="object",
+            shape="a mapping",
+            doc="Where the source is: a folder, a git commit, or a Debian source package.",
+            fields={
+                "folder": schema.text(
+                    schema.RELATIVE, "a folder relative to docker/build/components", "A folder of the project."
+                ),
+                "git": dataclasses.replace(schema.URL, doc="Address of a git repository."),
+                "commit": schema.text(r"[0-9a-f]{40}", "40 hex digits", "The commit of the git repository."),
+                "package": schema.text(NAME, "a source package", "A Debian source package."),
+                "version": schema.text(r"[0-9][A-Za-z0-9.+:~-]*", "a version in quotes", "Its exact version."),
+            },
+        ),
+        "patches": schema.list_of(
+            schema.text(schema.RELATIVE, "a file relative to docker/build/components", ""),
+            "Patches, applied with `patch -p1` in this order.",
+        ),
+        "options": schema.list_of(
+            schema.text(r"[^\s'\"\\$`\x00-\x1f]+", "one argument without spaces and quotes", ""),
+            "Arguments of cmake's or meson's configuration, variables of make, options of `cargo build` and `cargo test`.",
+        ),
+        "build_depends": _packages("Debian packages needed to compile, besides those of the toolchain image."),
+        "depends": _packages("Debian packages needed to run, besides the libraries that it links to."),
+        "packages": _packages("Which of the binary packages go into the ISO; without it the one of its own name."),
+        "tests": schema.choice("run", "skip", doc="Whether the source's own tests run, as they do without this."),
+    },
+)  # fmt: skip
+_SOURCES = ("folder", "git", "package")
+_WITH = {"folder": (), "git": ("commit",), "package": ("version",)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Component:
+    """What to compile, and how. Paths are relative to docker/build/components."""
+
+    name: str
+    description: str
+    build: str
+    source: tuple[str, str, str]
+    """(folder, path, ''), (git, address, commit) or (package, source package, its version)."""
+    version: str = "0"
+    license: str = ""
+    patches: tuple[str, ...] = ()
+    options: tuple[str, ...] = ()
+    build_depends: tuple[str, ...] = ()
+    depends: tuple[str, ...] = ()
+    packages: tuple[str, ...] = ()
+    tests: str = "run"
+
+    @property
+    def stage(self) -> str:
+        """Name of the stage that makes it."""
+        return f"component-{self.name}"
+
+    @property
+    def origin(self) -> str:
+        """Where its source is, for people."""
+        kind, where, which = self.source
+        return where if kind == "folder" else f"{where} {which}"
+
+
+def folder_of(docker_build: Path) -> Path:
+    """Where recipes and the folders of components are."""
+    return docker_build / "components"
+
+
+def names(folder: Path) -> list[str]:
+    """Names of the components of a project, sorted; ``folder`` is docker/build/components."""
+    return sorted(path.stem for path in folder.glob("*.yaml") if not path.name.startswith("."))
+
+
+def load(folder: Path, name: str, where: str = "") -> Component:
+    """Read a recipe; ``where`` is the place that names it. Raises ComponentError with file, line, column and a hint."""
+    if name not in names(folder):
+        raise ComponentError(
+            f"there is no component {name[:80]!r}",
+            where=where or str(folder),
+            hint=schema.guess(name, tuple(names(folder))) if names(folder) else "there are none",
+        )
+    if not re.fullmatch(NAME, name):
+        raise ComponentError(
+            f"{name[:80]!r} is no name for a component",
+            where=str(folder / f"{name}.yaml"),
+            why="it is the name of a Debian package too",
+            hint="small letters, digits and + - . in it, two characters or more",
+        )
+    try:
+        source = yaml_source.load(folder / f"{name}.yaml")
+        data = schema.check(source, RECIPE, "")
+        return _component(name, data, source)
+    except ProfileError as error:
+        hint = next((ours for theirs, ours in _HINTS.items() if theirs in error.hint), error.hint)
+        raise ComponentError(error.what, where=error.where, why=error.why, hint=hint) from error
+
+
+def _component(name: str, data: dict[str, Any], source: yaml_source.Value) -> Component:
+    _refuse_nonsense(data, source)
+    given = data.pop("source")
+    kind = next(kind for kind in _SOURCES if kind in given)
+    which = given[_WITH[kind][0]] if _WITH[kind] else ""
+    found = {"packages": [name], **data, "name": name, "source": [kind, given[kind], which]}
+    if kind == "package":
+        found["version"] = which
+    return from_json(found)
+
+
+def _refuse_nonsense(data: dict[str, Any], source: yaml_source.Value) -> None:
+    """Raise ProfileError where keys are fine by themselves and not together."""
+    given = data["source"]
+    kinds = [kind for kind in _SOURCES if kind in given]
+    where = _where(source, "source")
+    if len(kinds) != 1:
+        raise ProfileError(
+            "source names no place" if not kinds else f"source names {' and '.join(kinds)}",
+            where=where,
+            hint="one of `folder`, `git` with `commit`, `package` with `version`",
+        )
+    kind = kinds[0]
+    wrong = [key for key in given if key != kind and key not in _WITH[kind]]
+    missing = [key for key in _WITH[kind] if key not in given]
+    if wrong or missing:
+        raise ProfileError(
+            f"source.{kind} does not go with {wrong[0]}" if wrong else f"source.{kind} needs {missing[0]}",
+            where=where,
+            hint="a git repository has a `commit`, a Debian source package a `version`, a folder neither",
+        )
+    if (kind == "package") != (data["build"] == "debian"):
+        raise ProfileError(
+            f"build is {data['build']!r}, and the source is a {kind}",
+            where=_where(source, "build"),
+            hint="`build: debian` is for Debian source packages, and they have no other",
+        )
+    ignored = [key for key in ("options", "build_depends", "license") if key in data]
+    if kind == "package" and ignored:
+        raise ProfileError(
+            f"{ignored[0]} stands at the top, and the source package has its own",
+            where=_where(source, ignored[0]),
+            hint="take it out; a patch of debian/ changes what the package says",
+        )
+    if (kind == "package") == ("version" in data):
+        raise ProfileError(
+            "version stands at the top, and the source package has its own" if kind == "package" else "there is no version",
+            where=source.where,
+            hint="take it out" if kind == "package" else "add `version: '1.0'`",
+        )  # fmt: skip
+
+
+def _where(source: yaml_source.Value, key: str) -> str:
+    return source.data[key][0] if isinstance(source.data, dict) else source.where
+
+
+def inputs_of(component: Component, folder: Path, tools: str) -> dict[str, str]:
+    """Digests of all that a component's .deb depends on, by name; ``tools`` is that of the toolchain image.
+
+    Build dependencies that the image lacks come from the mirrors as they are, and do not count. Raises
+    ComponentError where a folder or patch is missing.
+    """
+    kind, path, _which = component.source
+    told = {
+        key: value for key, value in dataclasses.asdict(component).items() if key not in {"source", "patches"}
+    }
+    return {
+        "recipe": digest(told),
+        "source": source_digest(
+            component,
+            _there(component, folder, path, "folder") if kind == "folder" else None,
+            [_there(component, folder, patch, "file") for patch in component.patches],
+        ),
+        "code": code.digest_of(CODE),
+        "tools": tools,
+    }  # fmt: skip
+
+
+def source_digest(component: Component, tree: Path | None, patches: Sequence[Path]) -> str:
+    """Digest of a component's source: where it is, the files of a folder, and what its patches say.
+
+    What a build leaves in the folder does not count.
+    """
+    said = [sha256(path.read_bytes()).hexdigest() for path in patches]
+    return digest([component.source, of_tree(tree, LEFT_BY_BUILDS) if tree else "", component.patches, said])
+
+
+LEFT_BY_BUILDS = ("target", "build", ".git", "__pycache__")
+"""Names at the top of a source folder that are not its source."""
+
+
+def key_of(inputs: Mapping[str, str]) -> str:
+    """Give the key of a component in the store."""
+    return digest(["component", dict(inputs)])
+
+
+def _there(component: Component, folder: Path, path: str, kind: str) -> Path:
+    found = folder / path
+    if not (found.is_dir() if kind == "folder" else found.is_file()):
+        raise ComponentError(
+            f"component {component.name} names {path}, which is {f'no {kind}' if found.exists() else 'not there'}",
+            where=str(folder / f"{component.name}.yaml"),
+            why=f"looked for {found}",
+        )
+    return found
+
+
+def from_json(data: Mapping[str, Any]) -> Component:
+    """Read back a component."""
+    found: dict[str, Any] = {
+        key: tuple(value) if isinstance(value, list) else value for key, value in data.items()
+    }
+    return Component(**found)
