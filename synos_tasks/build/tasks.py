@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from invoke.collection import Collection
 
 from synos_tasks import console
+from synos_tasks.build import image_tasks
 from synos_tasks.cli import Command, verb
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
         "locked": "fail where the lock would have to change",
         "offline": "use the lock and the pool alone, with no network",
         "no-cache": "use nothing that an earlier build left, but the builder image",
+        "privileged": "with every capability, for hooks that must mount; NOT isolated from the host",
         "json": "one JSON object on standard output",
     },
 )
@@ -37,6 +39,7 @@ def iso(
     locked: bool = False,
     offline: bool = False,
     no_cache: bool = False,
+    privileged: bool = False,
     json: bool = False,  # noqa: ARG001
 ) -> None:
     """Build a bootable SynOS ISO in the unprivileged builder container.
@@ -49,7 +52,13 @@ def iso(
     name = profile or command.settings.build.profile
     folder = Path(output).resolve() if output else command.settings.output_dir
     options = iso_build.Options(
-        profile=name, output=folder, release=release, locked=locked, offline=offline, cached=not no_cache
+        profile=name,
+        output=folder,
+        release=release,
+        locked=locked,
+        offline=offline,
+        cached=not no_cache,
+        privileged=privileged,
     )
     if command.dry:
         _show_plan(command, options)
@@ -293,4 +302,19 @@ def report(command: Command, iso: str = "", to: str = "", json: bool = False) ->
     command.result({"iso": str(path), "report": str(target)})
 
 
-namespace = Collection("build", iso, boot, lock, plan, diff, verify_reproducible, report)
+namespace = Collection(
+    "build",
+    iso,
+    boot,
+    lock,
+    plan,
+    diff,
+    verify_reproducible,
+    report,
+    image_tasks.image,
+    image_tasks.shell,
+    image_tasks.component,
+    image_tasks.components,
+    image_tasks.verify_caches,
+    image_tasks.update_base,
+)

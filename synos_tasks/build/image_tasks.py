@@ -1,0 +1,203 @@
+"""The verbs of `inv build.*` that are about images, compilers and components."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+
+from synos_tasks import console
+from synos_tasks.cli import Command, verb
+
+
+@verb(
+    "build.image",
+    help={"no-cache": "run every step again", "json": "one JSON object on standard output"},
+)
+def image(command: Command, no_cache: bool = False, json: bool = False) -> None:  # noqa: ARG001
+    """Build the toolchain and the builder image, and show their sizes."""
+    from synos_tasks.build import image as images  # noqa: PLC0415
+    from synos_tasks.engine.gateway import DockerEngine  # noqa: PLC0415
+
+    if command.dry:
+        tags = [images.tag_of(command.settings, name) for name in ("toolchain", "builder")]
+        command.would(f"build {' and '.join(tags)}", images=tags)
+        return
+    built = images.build_images(command.settings, DockerEngine(), console.say, cached=not no_cache)
+    console.table(
+        "images",
+        ["image", "size", "built in"],
+        [[one.tag, console.human_bytes(one.bytes), f"{one.seconds:.1f} s"] for one in built],
+    )
+    toolchain, builder = built
+    smaller = round(100 * (1 - builder.bytes / toolchain.bytes), 1)
+    console.say(f"the builder is {smaller:.0f} % smaller than the toolchain")
+    command.result({"images": [one.__dict__ for one in built], "smaller_percent": smaller})
+
+
+@verb(
+    "build.shell",
+    help={
+        "command": "a command line for the shell, instead of an interactive one",
+        "toolchain": "the image that compiles, as the builder user, instead of the one that makes ISOs",
+        "privileged": "with every capability, for hooks that must mount; NOT isolated from the host",
+    },
+)
+def shell(command_: Command, command: str = "", toolchain: bool = False, privileged: bool = False) -> None:
+    """Open a shell in the builder: the project at /project, the output folder at /output.
+
+    Not for editing code and not for long-running services: see docker/build/README.md.
+    """
+    from synos_tasks.build import shell as shells  # noqa: PLC0415
+    from synos_tasks.engine.gateway import DockerEngine  # noqa: PLC0415
+    from synos_tasks.engine.spec import run_argv  # noqa: PLC0415
+    from synos_tasks.errors import SettingsError  # noqa: PLC0415
+
+    if toolchain and privileged:
+        raise SettingsError("--toolchain is never privileged", hint="leave one of the two out")
+    settings = command_.settings
+    if command_.dry:
+        spec = shells.shell_spec(settings, None, toolchain=toolchain, privileged=privileged, command=command)
+        command_.would(shlex.join(run_argv(spec)))
+        return
+    code = shells.open_shell(
+        settings, DockerEngine(), console.say, toolchain=toolchain, privileged=privileged, command=command
+    )
+    sys.exit(code)
+
+
+@verb(
+    "build.component",
+    positional=["name"],
+    help={
+        "name": "a file in docker/build/components",
+        "no-cache": "use neither the store nor the compilers' caches",
+        "output": "folder for its .debs (default: components in the folder of ISOs)",
+        "json": "one JSON object on standard output",
+    },
+)
+def component(
+    command: Command,
+    name: str,
+    no_cache: bool = False,
+    output: str = "",
+    json: bool = False,  # noqa: ARG001
+) -> None:
+    """Compile one component, and lay its .debs into dist/components."""
+    _compile(command, [name], no_cache=no_cache, output=output)
+
+
+@verb(
+    "build.components",
+    help={
+        "no-cache": "use neither the store nor the compilers' caches",
+        "output": "folder for the .debs (default: components in the folder of ISOs)",
+        "json": "one JSON object on standard output",
+    },
+)
+def components(
+    command: Command,
+    no_cache: bool = False,
+    output: str = "",
+    json: bool = False,  # noqa: ARG001
+) -> None:
+    """Compile every component that is not in the store yet, and show all of them."""
+    from synos_tasks.build.components import names_of  # noqa: PLC0415
+
+    _compile(command, names_of(command.settings), no_cache=no_cache, output=output)
+
+
+def _compile(command: Command, names: list[str], *, no_cache: bool, output: str) -> None:
+    from synos_tasks.build import components as compiling  # noqa: PLC0415
+    from synos_tasks.engine.gateway import DockerEngine  # noqa: PLC0415
+
+    settings = command.settings
+    folder = compiling.output_folder(settings, output)
+    wanted = compiling.recipes(settings, names)
+    if command.dry:
+        command.would(f"compile {', '.join(names) or 'nothing'}", components=names, output=str(folder))
+        return
+    made = compiling.compile_all(settings, DockerEngine(), names, folder, console.say, cached=not no_cache)
+    users = compiling.users_of(settings)
+    rows = [
+        [
+            one.name,
+            one.packages[0]["version"],
+            recipe.origin,
+            ", ".join(users[one.name]),
+            "in store" if one.hit else f"{one.seconds:.1f} s",
+            compiling.hit_rates(one),
+        ]
+        for one, recipe in zip(made, wanted, strict=True)
+    ]
+    console.table("components", ["name", "version", "source", "profiles", "compiled", "from caches"], rows)
+    if made:
+        console.say(f"packages: {folder}")
+    found = [{**one.__dict__, "profiles": users[one.name]} for one in made]
+    command.result({"output": str(folder), "components": found})
+
+
+@verb(
+    "build.verify-caches",
+    help={"json": "one JSON object on standard output"},
+)
+def verify_caches(command: Command, json: bool = False) -> None:  # noqa: ARG001
+    """Measure what the documentation claims of caches and images; takes about six minutes on two cores."""
+    from synos_tasks.build import verify_caches as verifying  # noqa: PLC0415
+    from synos_tasks.engine.gateway import DockerEngine  # noqa: PLC0415
+
+    if command.dry:
+        command.would("build the images without cache, and compile two source packages twice each")
+        return
+    claims = verifying.verify(command.settings, DockerEngine(), console.say)
+    console.table(
+        "caches",
+        ["what", "documented", "needed", "measured", "before -> after", ""],
+        [
+            [
+                one.what,
+                one.documented,
+                f"{one.required:g} %",
+                f"{one.measured} %",
+                f"{verifying.amount(one.before)} -> {verifying.amount(one.after)}",
+                one.told,
+            ]
+            for one in claims
+        ],
+    )
+    verifying.refuse(claims)
+    command.result(
+        {"claims": [{**one.__dict__, "measured": one.measured, "holds": one.holds} for one in claims]}
+    )
+
+
+@verb(
+    "build.update-base",
+    help={
+        "limit": "lines shown of each image; --json has all",
+        "json": "one JSON object on standard output",
+    },
+)
+def update_base(command: Command, limit: int = 20, json: bool = False) -> None:  # noqa: ARG001
+    """Take a newer base image, build every image on it without cache, and show which packages changed."""
+    from synos_tasks.build import locking  # noqa: PLC0415
+    from synos_tasks.build import update_base as updating  # noqa: PLC0415
+    from synos_tasks.build.image import BASE  # noqa: PLC0415
+    from synos_tasks.engine.gateway import DockerEngine  # noqa: PLC0415
+
+    if command.dry:
+        command.would(f"renew {BASE} and build every image on it without cache")
+        return
+    updated = updating.update(command.settings, DockerEngine(), console.say)
+    for one in updated:
+        told = f"{len(one.changes)} changed" if one.there else "was not there before"
+        console.say(f"{one.image}: {one.packages} packages, {told}")
+        lines = locking.lines_of(one.changes)
+        if lines:
+            console.say("\n".join([*lines[:limit], *(["  …"] if len(lines) > limit else [])]))
+    command.result(
+        {
+            "images": [
+                {**one.__dict__, "changes": [change.__dict__ for change in one.changes]} for one in updated
+            ]
+        }
+    )
