@@ -33,6 +33,12 @@ ENGINE_PREFIX = "synos-engine-"
 """Folders of engines that a test starts for itself."""
 
 
+OWN_DEV = {
+    "fd", "full", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin", "stdout", "tty", "urandom", "zero",
+}  # fmt: skip
+"""All that a privileged builder has in /dev."""
+
+
 @dataclass(frozen=True)
 class Answer:
     """What a verb said: exit code, JSON object, and standard error."""
@@ -156,7 +162,7 @@ def copy_project(target: Path) -> Clone:
         shutil.copytree(
             ROOT / folder, target / folder, symlinks=True, ignore=shutil.ignore_patterns("__pycache__")
         )
-    for name in ("tasks.py", "invoke.yaml"):
+    for name in ("tasks.py", "invoke.yaml", ".dockerignore"):
         shutil.copy(ROOT / name, target / name)
     return Clone(target)
 

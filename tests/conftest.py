@@ -42,6 +42,12 @@ def builder_image(engine: DockerEngine) -> str:
     return ensure_image(settings.load(ROOT, {}), engine, "builder", print)
 
 
+@pytest.fixture(scope="session")
+def toolchain_image(engine: DockerEngine) -> str:
+    """The image that compiles, made once and labelled as the project's own."""
+    return ensure_image(settings.load(ROOT, {}), engine, "toolchain", print)
+
+
 @pytest.fixture(scope="module")
 def clone(builder_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
     """A copy of the project with an id of its own."""

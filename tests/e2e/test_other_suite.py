@@ -16,6 +16,6 @@ PROFILE = "inherits: minimal\nsuite: trixie\nbootstrapper: debootstrap\nhostname
 def test_trixie_by_debootstrap_boots(warm: Clone) -> None:
     warm.add("docker/build/profiles/thirteen.yaml", PROFILE)
     built = warm.inv("build.iso", "--profile", "thirteen").json
-    booted = warm.inv("build.boot", "--iso", built["iso"], "--firmware", "uefi").json
+    booted = warm.inv("build.boot", "--iso", built["iso"], "--firmware", "uefi", "--media", "usb").json
     assert booted["report"]["build_id"] == built["build_id"]
     assert booted["report"]["hostname"] == "thirteen"

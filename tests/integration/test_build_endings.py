@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from synos_tasks.build.builder import store_volume
-from synos_tasks.build.publish import STAGING_PREFIX
 from synos_tasks.host.mounts import mount_table
 from synos_tasks.iso import deliver
+from synos_tasks.iso.publish import STAGING_PREFIX
 from tests.build_helpers import (
     ENGINE_PREFIX,
     Clone,

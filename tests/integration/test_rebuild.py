@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from synos_tasks.build.builder import store_volume
+from synos_tasks.build.builder import compiler_cache_volumes, store_volume
 from tests.build_helpers import docker, wait_until
 
 if TYPE_CHECKING:
@@ -179,9 +179,11 @@ def test_a_killed_build_leaves_nothing_for_long(warm: Clone, minimal: Answer) ->
     assert warm.in_store("ls -A /cache/tmp /cache/locks").split() == ["/cache/locks:", "/cache/tmp:"]
 
 
-def test_the_store_is_labelled_as_ours(warm: Clone, minimal: Answer) -> None:
+def test_the_store_is_labelled_as_ours_and_so_are_the_compilers_caches(warm: Clone, minimal: Answer) -> None:
     assert minimal.json["sha256"]
     listed = docker(
         "volume", "ls", "--quiet", f"--filter=label={warm.label}", "--filter=label=io.synos.role=cache"
     )
-    assert listed == store_volume(warm.settings)
+    caches = set(compiler_cache_volumes(warm.settings))
+    assert store_volume(warm.settings) in listed.split()
+    assert set(listed.split()) - {store_volume(warm.settings)} in (set(), caches)

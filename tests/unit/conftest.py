@@ -1,11 +1,14 @@
-"""Unit tests start no process: every way to do it fails, unless a marker gives a reason."""
+"""Unit tests start no process, unless a marker gives a reason, and delete no folder but temporary ones."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
-from typing import TYPE_CHECKING, NoReturn
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
@@ -36,6 +39,24 @@ def no_processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(subprocess.Popen, "__init__", blocked_init)
     for way in WAYS:
         monkeypatch.setattr(os, way, blocked)
+
+
+class DeletionBlocked(BaseException):
+    """Not an Exception either."""
+
+
+@pytest.fixture(autouse=True)
+def no_deletions_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """Code that empties the folders of a container must not meet those of this machine in a test."""
+    temporary = (Path(tempfile.gettempdir()).resolve(), tmp_path_factory.getbasetemp().resolve())
+    rmtree = shutil.rmtree
+
+    def guarded(path: Any, *arguments: Any, **options: Any) -> None:  # noqa: ANN401
+        if not any(folder in Path(path).resolve().parents for folder in temporary):
+            raise DeletionBlocked(f"a unit test tried to delete {path}")
+        rmtree(path, *arguments, **options)
+
+    monkeypatch.setattr(shutil, "rmtree", guarded)
 
 
 @pytest.fixture

@@ -7,20 +7,36 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
+from synos_tasks.build import (
+    builder,
+    compare,
+    components,
+    image,
+    iso_build,
+    locking,
+    plan_view,
+    planning,
+    preflight,
+    reproduce,
+    shell,
+    verify_caches,
+)
 from synos_tasks.engine.gateway import ContainerFacts, Engine, EngineFacts
 from synos_tasks.errors import EngineUnavailable
 from synos_tasks.iso.events import Events
+from synos_tasks.iso.inputs import Tools
 from synos_tasks.iso.profile import Profile
 from synos_tasks.iso.tools import Workshop
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import pytest
 
     from synos_tasks.engine.spec import ContainerSpec
+    from synos_tasks.settings import Settings
 
 GOOD = EngineFacts(
     version="26.1.5+dfsg1",
@@ -42,6 +58,12 @@ class FakeEngine:
     volumes: dict[str, dict[str, str]] = field(default_factory=dict)
     printed: dict[tuple[str, ...], str] = field(default_factory=dict)
     """What a command prints in a throw-away container."""
+    images: dict[str, str] = field(default_factory=dict)
+    """Id by tag."""
+    built: list[Sequence[str]] = field(default_factory=list)
+    """Arguments of each image's build."""
+    ran: list[ContainerSpec] = field(default_factory=list)
+    """What was run on the caller's own streams."""
 
     def facts(self) -> EngineFacts:
         if self.known is None:
@@ -49,7 +71,7 @@ class FakeEngine:
         return self.known
 
     def image_id(self, tag: str) -> str | None:
-        return None
+        return self.images.get(tag)
 
     def pull(self, tag: str, *, timeout: float) -> bool:
         return False
@@ -67,7 +89,10 @@ class FakeEngine:
         raise NotImplementedError
 
     def build(self, arguments: Sequence[str], on_event: Callable[[dict[str, Any]], None]) -> None:
-        raise NotImplementedError
+        """Build an image with another id each time."""
+        self.built.append(arguments)
+        [tag] = [word.removeprefix("--tag=") for word in arguments if word.startswith("--tag=")]
+        self.images[tag] = f"sha256:{len(self.built)}"
 
     def containers(self, project: str) -> list[ContainerFacts]:
         return self.listed
@@ -78,8 +103,25 @@ class FakeEngine:
     def ensure_volume(self, name: str, labels: Mapping[str, str]) -> None:
         self.volumes.setdefault(name, dict(labels))
 
+    def remove_nameless(self, ident: str, project: str) -> None:
+        self.removed.append(ident)
+
+    def volume_names(self, project: str) -> list[str]:
+        return list(self.volumes)
+
     def volume_exists(self, name: str) -> bool:
         return name in self.volumes
+
+    def remove_volume(self, name: str) -> None:
+        self.volumes.pop(name, None)
+        self.removed.append(name)
+
+    def image_bytes(self, tag: str) -> int:
+        return 1000 * len(tag) if tag in self.images else 0
+
+    def interact(self, spec: ContainerSpec) -> int:
+        self.ran.append(spec)
+        return 0
 
     def output_of(self, image: str, command: Sequence[str]) -> str:
         if self.known is None:
@@ -90,6 +132,68 @@ class FakeEngine:
 def as_engine(fake: FakeEngine) -> Engine:
     """Let mypy check that the fake still fits the Protocol."""
     return fake
+
+
+TOOLS = Tools(builder="tools of synos-builder", toolchain="tools of synos-toolchain")
+"""What FakeContainers know of the images."""
+
+
+@dataclass
+class FakeContainers:
+    """Stands for every container of a request: keeps what it was asked, and tells what ``answer`` gives."""
+
+    answer: Callable[[ContainerSpec, Mapping[str, Any]], Iterable[dict[str, Any]]] = lambda *_: ()
+    asked: list[tuple[ContainerSpec, Mapping[str, Any]]] = field(default_factory=list)
+
+    def ask(
+        self,
+        _settings: Settings,
+        engine: Engine,
+        spec: ContainerSpec,
+        request: Mapping[str, Any],
+        on_event: Callable[[dict[str, Any]], None],
+    ) -> None:
+        """Do as builder.ask() does."""
+        for volume in spec.volumes:
+            engine.ensure_volume(volume, spec.labels)
+        self.asked.append((spec, request))
+        for event in self.answer(spec, request):
+            on_event(event)
+
+    @property
+    def specs(self) -> list[ContainerSpec]:
+        """The containers, in order."""
+        return [spec for spec, _ in self.asked]
+
+    @property
+    def requests(self) -> list[Mapping[str, Any]]:
+        """What they were asked, in order."""
+        return [request for _, request in self.asked]
+
+    @property
+    def done(self) -> list[str]:
+        """What was asked for, in order: build, resolve, components, ..."""
+        return [request["do"] for request in self.requests]
+
+
+def fake_containers(monkeypatch: pytest.MonkeyPatch) -> FakeContainers:
+    """Let no command start a container: the host is fit, the images are there, and so are their tools."""
+    made = FakeContainers()
+    # names that these modules took over from builder.py and image.py
+    for module in (compare, components, iso_build, locking, plan_view, reproduce, verify_caches):
+        assert module.ask is builder.ask
+        monkeypatch.setattr(module, "ask", made.ask)
+    for module in (compare, components, iso_build, locking, plan_view, planning, reproduce, shell):
+        assert module.ensure_image is image.ensure_image
+        monkeypatch.setattr(module, "ensure_image", lambda _settings, _engine, name, _say: f"synos-{name}")
+    monkeypatch.setattr(planning, "tools_of", lambda _settings, _engine, image: f"tools of {image}")
+
+    def check(_settings: Settings, _engine: Engine, output: Path) -> EngineFacts:
+        output.mkdir(parents=True, exist_ok=True)
+        return GOOD
+
+    monkeypatch.setattr(preflight, "check", check)
+    return made
 
 
 EPOCH = 1_700_000_000

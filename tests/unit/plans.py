@@ -10,6 +10,8 @@ from synos_tasks.iso.lock import Lock, Package
 from synos_tasks.iso.profile import Profile
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from synos_tasks.iso.plan import Plan
 
 
@@ -29,6 +31,8 @@ LOCK = Lock(
     ),
 )  # fmt: skip
 FILES = {planning.BASE_OVERLAY: "0", "overlays/x": "1", "hooks/x": "2"}
+COMPONENTS = {"tool": {"source": "tool's"}, "agent": {"source": "agent's"}}
+"""What components are made of; BASE has none of them."""
 STACK = ["base", "packages-parent", "packages-x", "system", "overlay", "hooks", "identity"]
 ALL = {*STACK, "initramfs", "bootfiles", "iso"}
 # the menu shows the build id, which anything changes; see changed()
@@ -48,9 +52,12 @@ def planned(
     *,
     files: dict[str, str] | None = None,
     tools: str = "t",
+    components: Mapping[str, Mapping[str, str]] = COMPONENTS,
     release: bool = False,
 ) -> Plan:
-    return planning.make(profile, lock, files=files or FILES, tools=tools, release=release)
+    return planning.make(
+        profile, lock, files=files or FILES, tools=tools, components=components, release=release
+    )
 
 
 def locked_with(index: int, **change: Any) -> Lock:  # noqa: ANN401

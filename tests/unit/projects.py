@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 from synos_tasks.build.locking import lock_path
@@ -21,11 +22,13 @@ PROFILE = "suite: bookworm\npackages: [live-boot, sudo]\n"
 
 
 def project(root: Path) -> Settings:
-    """Write what a plan reads: one profile, the base overlay, a Dockerfile."""
+    """Write what a plan reads: one profile, the base overlay, what images are made of."""
     folder = root / "docker/build"
     (folder / "profiles").mkdir(parents=True)
     (folder / "overlays/synos-base").mkdir(parents=True)
-    (folder / "Dockerfile").write_text("FROM debian\n")
+    (folder / "image").mkdir()
+    for name in ("Dockerfile", "boot.Dockerfile", "image/sudoers"):
+        (folder / name).write_text(f"{name}\n")
     (folder / f"profiles/{NAME}.yaml").write_text(PROFILE)
     return Settings(root=root, project_id="synos-test")
 
@@ -50,6 +53,17 @@ def lay_lock(settings: Settings, *packages: Package, name: str = NAME) -> Lock:
     lock = lock_for(read_profile(settings, name), *packages)
     lock_path(settings, name).write_text(locks.dump(lock, name))
     return lock
+
+
+def lay_component(docker_build: Path, name: str = "tool", **more: object) -> None:
+    """Write a component whose source is a folder; ``more`` goes into its recipe."""
+    folder = docker_build / "components"
+    (folder / name).mkdir(parents=True)
+    (folder / name / "Makefile").write_text(f"all: {name}\n")
+    fields = {
+        "description": "A tool.", "build": "make", "version": "1.0", "source": {"folder": name}, **more
+    }  # fmt: skip
+    (folder / f"{name}.yaml").write_text(json.dumps(fields))  # JSON is YAML
 
 
 def tree(root: Path) -> dict[str, tuple[int, str | bytes]]:

@@ -33,6 +33,16 @@ def line(report: dict[str, Any]) -> str:
     return f"SYNOS-REPORT {text} {hashlib.sha256(text.encode()).hexdigest()[:8]}"
 
 
+SELFTEST = Path(__file__).parents[2] / "docker/build/overlays/synos-base/usr/libexec/synos/selftest"
+SHELL = shutil.which("dash") or "sh"
+
+
+def _function(begin: str, end: str) -> str:
+    """Give a part of what the guest runs."""
+    text = SELFTEST.read_text()
+    return text[text.index(f"\n{begin}") : text.index(f"\n{end}")]
+
+
 @pytest.mark.parametrize("firmware", ["bios", "uefi"])
 def test_a_good_report_is_fine(firmware: str) -> None:
     assert verdict(GOOD, firmware) == ""
@@ -53,6 +63,58 @@ def test_a_good_report_is_fine(firmware: str) -> None:
 )
 def test_each_flaw_is_named(change: dict[str, Any], words: str) -> None:
     assert words in verdict({**GOOD, **change}, "bios")
+
+
+AGENT = {"status": "ok", "build_id": "b1", "state": "running", "uptime_seconds": 12}
+
+
+@pytest.mark.parametrize("agent", [None, AGENT], ids=["not installed", "well"])
+def test_an_agent_that_is_well_or_not_there_is_fine(agent: dict[str, Any] | None) -> None:
+    assert verdict({**GOOD, "agent": agent}, "bios") == ""
+
+
+@pytest.mark.parametrize(
+    "agent",
+    [
+        {"status": "silent"},
+        {**AGENT, "status": "degraded"},
+        {**AGENT, "build_id": "b0"},
+        {**AGENT, "state": "degraded"},
+        {key: value for key, value in AGENT.items() if key != "status"},
+        {key: value for key, value in AGENT.items() if key != "build_id"},
+        {},
+        "ok",
+        True,
+        [],
+    ],
+    ids=str,
+)
+def test_an_agent_that_does_not_answer_for_this_very_boot_is_a_flaw(agent: object) -> None:
+    assert verdict({**GOOD, "agent": agent}, "bios") == f"synos-agent says {agent}"
+
+
+@pytest.mark.allow_process(reason="the shell function the guest runs")
+@pytest.mark.parametrize(
+    ("agent", "told"),
+    [
+        (None, None),
+        ("exit 1", {"status": "silent"}),
+        ('echo \'{"status": "ok"}\'', {"status": "ok"}),
+        ('echo \'{"status": "degraded"}\'; exit 1', {"status": "degraded"}),
+    ],
+    ids=["not installed", "silent", "well", "degraded"],
+)
+def test_the_guest_hands_on_what_the_agent_says(
+    tmp_path: Path, agent: str | None, told: dict[str, str] | None
+) -> None:
+    program = tmp_path / "synos-agent"
+    if agent is not None:
+        program.write_text(f"#!/bin/sh\n{agent}\n")
+        program.chmod(0o755)
+    function = _function("agent_report() {", "report() {").replace("/usr/bin/synos-agent", str(program))
+    script = f'PATH="{tmp_path}:$PATH"\n{function}\nagent_report'
+    done = subprocess.run([SHELL, "-c", script], capture_output=True, check=True)
+    assert json.loads(done.stdout) == told
 
 
 def test_an_empty_report_is_not_fine() -> None:
@@ -96,12 +158,9 @@ def test_hopeless_lines() -> None:
 
 @pytest.mark.allow_process(reason="the shell function the guest runs")
 def test_the_guest_quotes_as_json_does() -> None:
-    script = Path(__file__).parents[2] / "docker/build/overlays/synos-base/usr/libexec/synos/selftest"
-    text = script.read_text()
-    function = text[text.index("quote() {") : text.index("# a JSON list")]
-    shell = shutil.which("dash") or "sh"
+    function = _function("quote() {", "# a JSON list")
     for value in ("plain", 'a"b', "dev-disk-by\\x2dlabel.mount", "a%sb", "tab\tgone", ""):
         done = subprocess.run(
-            [shell, "-c", f'{function}\nquote "$1"', "sh", value], capture_output=True, check=True
+            [SHELL, "-c", f'{function}\nquote "$1"', "sh", value], capture_output=True, check=True
         )
         assert json.loads(done.stdout) == value.replace("\t", "")

@@ -12,19 +12,18 @@ from invoke.collection import Collection
 from invoke.program import Program
 
 from synos_tasks import cli
-from synos_tasks.build import compare, locking, plan_view, planning
+from synos_tasks.build import locking, planning
 from synos_tasks.build import tasks as build
 from synos_tasks.build.builder import store_volume
 from synos_tasks.errors import IsoNotFound, LockError, OutputNotWritable, ProfileNotFound, SettingsError
 from synos_tasks.settings import project_id
-from tests.unit.fakes import FakeEngine
+from tests.unit.fakes import FakeEngine, fake_containers
 from tests.unit.projects import NAME, lay_lock, lock_for, package, project, tree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
-    from synos_tasks.engine.gateway import Engine
     from synos_tasks.engine.spec import ContainerSpec
     from synos_tasks.settings import Settings
 
@@ -36,37 +35,31 @@ Shown = pytest.CaptureFixture[str]
 class Container:
     """Answers each request as the builder would."""
 
-    def __init__(self) -> None:
-        self.asked: list[str] = []
+    def __init__(self, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+        self._settings = settings
+        self._containers = fake_containers(monkeypatch)
+        self._containers.answer = self._answer
         self.entries: dict[str, dict[str, Any]] = {}
         self.compared = {"sizes": [3, 5], "added": [["/new", 1]], "removed": [], "changed": [], "first": None}
 
-    def ask(
-        self,
-        settings: Settings,
-        _engine: Engine,
-        _spec: ContainerSpec,
-        request: Mapping[str, Any],
-        on_event: Callable[[dict[str, Any]], None],
-    ) -> None:
-        self.asked.append(request["do"])
-        lock = lock_for(planning.read_profile(settings, NAME), package("libc6"), package("sudo", "2"))
+    @property
+    def asked(self) -> list[str]:
+        return self._containers.done
+
+    def _answer(self, _spec: ContainerSpec, request: Mapping[str, Any]) -> list[dict[str, Any]]:
+        lock = lock_for(planning.read_profile(self._settings, NAME), package("libc6"), package("sudo", "2"))
         answers: dict[str, dict[str, Any]] = {
             "inspect": {"event": "entries", "entries": self.entries},
             "resolve": {"event": "lock", "lock": dataclasses.asdict(lock)},
             "compare": {"event": "compared", "result": self.compared},
         }
-        on_event(answers[request["do"]])
+        return [answers[request["do"]]]
 
 
 @pytest.fixture(autouse=True)
 def container(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Container:
     """Run the verbs in a small project, with an engine whose project has built something."""
-    made = Container()
-    for module in (plan_view, locking, compare):
-        monkeypatch.setattr(module, "ask", made.ask)
-        monkeypatch.setattr(module, "ensure_image", lambda *_: "image")
-    monkeypatch.setattr(planning, "tools_of", lambda *_: "tools")
+    made = Container(settings, monkeypatch)
     engine = FakeEngine(volumes={store_volume(settings): {}})
     monkeypatch.setattr("synos_tasks.engine.gateway.DockerEngine", lambda: engine)
     monkeypatch.setattr(cli, "ROOT", settings.root)

@@ -7,21 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from synos_tasks.build import compare
 from synos_tasks.build.compare import Difference, diff, sections
 from synos_tasks.build.locking import lock_path
 from synos_tasks.engine.spec import Bind
 from synos_tasks.errors import IsoNotFound, LockError, SettingsError
 from synos_tasks.iso.lock import Change
-from tests.unit.fakes import FakeEngine
+from tests.unit.fakes import FakeEngine, fake_containers
 from tests.unit.projects import NAME, lay_lock, package, project
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from synos_tasks.engine.gateway import Engine
-    from synos_tasks.engine.spec import ContainerSpec
     from synos_tasks.settings import Settings
 
 SAME: dict[str, Any] = {"sizes": [3, 3], "added": [], "removed": [], "changed": [], "first": None}
@@ -37,21 +33,12 @@ class Container:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.result: dict[str, Any] = SAME
-        self.asked: list[tuple[ContainerSpec, Mapping[str, Any]]] = []
-        monkeypatch.setattr(compare, "ask", self._ask)
-        monkeypatch.setattr(compare, "ensure_image", lambda *_: "image")
-
-    def _ask(
-        self,
-        _settings: Settings,
-        _engine: Engine,
-        spec: ContainerSpec,
-        request: Mapping[str, Any],
-        on_event: Callable[[dict[str, Any]], None],
-    ) -> None:
-        self.asked.append((spec, request))
-        on_event({"event": "log", "stage": "compare", "line": "hello"})
-        on_event({"event": "compared", "result": self.result})
+        containers = fake_containers(monkeypatch)
+        containers.answer = lambda *_: [
+            {"event": "log", "stage": "compare", "line": "hello"},
+            {"event": "compared", "result": self.result},
+        ]
+        self.asked = containers.asked
 
 
 @pytest.fixture

@@ -12,15 +12,15 @@ from synos_tasks.build import locking
 from synos_tasks.build.planning import read_profile
 from synos_tasks.errors import EngineTooOld, EngineUnavailable, LockDrift, LockError, OutputNotWritable
 from synos_tasks.iso import lock as locks
+from synos_tasks.iso import plan as plans
 from synos_tasks.iso.lock import Change
-from tests.unit.fakes import GOOD, FakeEngine
+from tests.unit.fakes import GOOD, FakeEngine, fake_containers
 from tests.unit.projects import DATE, NAME, PROFILE, lay_lock, lock_for, package, project
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
-    from synos_tasks.engine.gateway import Engine
     from synos_tasks.engine.spec import ContainerSpec
     from synos_tasks.iso.lock import Lock, Package
     from synos_tasks.settings import Settings
@@ -42,25 +42,20 @@ class Resolver:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.packages: tuple[Package, ...] = (SUDO,)
-        self.requests: list[Mapping[str, Any]] = []
-        self.specs: list[ContainerSpec] = []
         self.heard: list[dict[str, Any]] = []
-        monkeypatch.setattr(locking, "ask", self._ask)
-        monkeypatch.setattr(locking, "ensure_image", lambda *_: "image")
+        self.containers = fake_containers(monkeypatch)
+        self.containers.answer = self._resolve
 
-    def _ask(
-        self,
-        settings: Settings,
-        _engine: Engine,
-        spec: ContainerSpec,
-        request: Mapping[str, Any],
-        on_event: Callable[[dict[str, Any]], None],
-    ) -> None:
-        self.requests.append(request)
-        self.specs.append(spec)
-        on_event({"event": "warning", "text": "a slow mirror"})
-        found = lock_for(read_profile(settings, NAME), *self.packages, epoch=LATER)
-        on_event({"event": "lock", "lock": dataclasses.asdict(found)})
+    def _resolve(self, _spec: ContainerSpec, request: Mapping[str, Any]) -> list[dict[str, Any]]:
+        found = lock_for(plans.profile_from_json(request["profile"]), *self.packages, epoch=LATER)
+        return [
+            {"event": "warning", "text": "a slow mirror"},
+            {"event": "lock", "lock": dataclasses.asdict(found)},
+        ]
+
+    @property
+    def requests(self) -> list[Mapping[str, Any]]:
+        return self.containers.requests
 
     def renew(self, settings: Settings, *, update: bool) -> tuple[Lock, list[Change]]:
         profile = read_profile(settings, NAME)
@@ -213,8 +208,8 @@ def test_who_resolves_has_a_network_and_can_write_to_the_store_alone(
     settings: Settings, resolver: Resolver
 ) -> None:
     resolver.renew(settings, update=False)
-    assert resolver.specs[0].network is None
-    assert not any(bind.writable for bind in resolver.specs[0].binds)
+    assert resolver.containers.specs[0].network is None
+    assert not any(bind.writable for bind in resolver.containers.specs[0].binds)
 
 
 @pytest.mark.parametrize("text", ["", "packages: [\n", "schema: synos.lock/1\n", "\x00"])

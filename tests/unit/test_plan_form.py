@@ -17,6 +17,7 @@ from synos_tasks.build.planning import plan_build
 from synos_tasks.iso import plan as planning
 from synos_tasks.iso import profile as profiles
 from synos_tasks.iso.digests import digest
+from synos_tasks.iso.inputs import Tools
 from synos_tasks.iso.lock import Lock, Package
 from synos_tasks.iso.profile import Profile, User
 from synos_tasks.settings import Settings
@@ -100,7 +101,7 @@ def test_two_clones_have_the_same_keys(tmp_path: Path) -> None:
             (build / name).parent.mkdir(parents=True, exist_ok=True)
             (build / name).write_text("overlay: overlays/x\nhooks: [hooks/x]\n")
         here = Settings(root=tmp_path / clone, project_id=clone)
-        plans.append(plan_build(here, profiles.load(build / "profiles", "x"), LOCK, "t"))
+        plans.append(plan_build(here, profiles.load(build / "profiles", "x"), LOCK, Tools(builder="t")))
     one, two = plans
     assert (one.stages, one.build_id) == (two.stages, two.build_id)
     assert one.profile.origins != two.profile.origins, "paths are there for errors, and for them alone"

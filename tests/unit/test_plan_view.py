@@ -10,23 +10,21 @@ import pytest
 
 from synos_tasks.build import plan_view, planning
 from synos_tasks.build.builder import store_volume
-from synos_tasks.build.image import tag_of
 from synos_tasks.build.iso_build import Options
 from synos_tasks.build.plan_view import Row, last_plan, reason, remember
-from synos_tasks.build.publish import iso_path
 from synos_tasks.errors import LockError, ProfileError, ProfileNotFound
 from synos_tasks.iso import plan as plans
 from synos_tasks.iso.digests import digest
 from synos_tasks.iso.profile import Profile
+from synos_tasks.iso.publish import iso_path
 from synos_tasks.iso.store import sha256
-from tests.unit.fakes import FakeEngine
+from tests.unit.fakes import TOOLS, FakeEngine, fake_containers
 from tests.unit.projects import NAME, lay_lock, lock_for, package, project
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
     from pathlib import Path
 
-    from synos_tasks.engine.gateway import Engine
     from synos_tasks.engine.spec import ContainerSpec
     from synos_tasks.iso.lock import Lock, Package
     from synos_tasks.iso.plan import Plan
@@ -119,7 +117,7 @@ def test_a_stage_without_changes_of_its_own_follows_those_below() -> None:
 def test_tools_and_the_date_reach_every_stage() -> None:
     stages = ("base", "packages-x", "system", "overlay", "hooks", "identity", "initramfs")
     for stage in stages:
-        assert _why(stage, _plan(tools="u"), _plan(tools="t")) == "the builder's tools changed"
+        assert _why(stage, _plan(tools="u"), _plan(tools="t")) == "the tools of its image changed"
         assert _why(stage, _plan(epoch=2), _plan(epoch=1)) == "the lock's date changed"
 
 
@@ -156,7 +154,7 @@ def test_a_setting_of_the_profile_is_named() -> None:
 
 def test_all_that_changed_is_told_in_one_line() -> None:
     now = _plan(tools="u", epoch=2, **_asked("sudo", "tmux"))
-    wanted = "the lock's date changed; packages: +tmux; the builder's tools changed"
+    wanted = "the lock's date changed; packages: +tmux; the tools of its image changed"
     assert _why("packages-x", now, _plan()) == wanted
 
 
@@ -197,33 +195,22 @@ def test_a_damaged_plan_is_none(tmp_path: Path, text: str) -> None:
 
 
 class Store:
-    """Answers what `ask` asks of the store, and counts."""
+    """Answers what is asked of the store, and keeps it."""
 
-    def __init__(self) -> None:
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.entries: dict[str, dict[str, Any]] = {}
-        self.asked: list[tuple[ContainerSpec, Mapping[str, Any]]] = []
+        containers = fake_containers(monkeypatch)
+        containers.answer = self._answer
+        self.asked = containers.asked
 
-    def ask(
-        self,
-        _settings: Settings,
-        _engine: Engine,
-        spec: ContainerSpec,
-        request: Mapping[str, Any],
-        on_event: Callable[[dict[str, Any]], None],
-    ) -> None:
-        self.asked.append((spec, request))
-        on_event({"event": "log", "stage": "store", "line": "hello"})
+    def _answer(self, _spec: ContainerSpec, request: Mapping[str, Any]) -> list[dict[str, Any]]:
         found = {key: fields for key, fields in self.entries.items() if key in request["keys"]}
-        on_event({"event": "entries", "entries": found})
+        return [{"event": "log", "stage": "store", "line": "hello"}, {"event": "entries", "entries": found}]
 
 
 @pytest.fixture
 def store(monkeypatch: pytest.MonkeyPatch) -> Store:
-    made = Store()
-    monkeypatch.setattr(plan_view, "ask", made.ask)
-    monkeypatch.setattr(plan_view, "ensure_image", lambda settings, *_: tag_of(settings, "builder"))
-    monkeypatch.setattr(planning, "tools_of", lambda *_: "tools")
-    return made
+    return Store(monkeypatch)
 
 
 @pytest.fixture
@@ -328,7 +315,7 @@ def test_expected_seconds_are_those_of_last_time(settings: Settings, store: Stor
 def test_why_is_told_against_the_last_build(settings: Settings, store: Store) -> None:
     lock = lay_lock(settings, SUDO)
     profile = planning.read_profile(settings, NAME)
-    remember(settings, planning.plan_build(settings, profile, lock, "tools"))
+    remember(settings, planning.plan_build(settings, profile, lock, TOOLS))
     (settings.root / "docker/build/overlays/synos-base/motd").write_text("hello")
     told = {row.name: row.why for row in _see(settings).rows}
     assert told["system"] == "no longer in the store"
@@ -338,7 +325,7 @@ def test_why_is_told_against_the_last_build(settings: Settings, store: Store) ->
 
 def _publish(settings: Settings, lock: Lock) -> Path:
     """Lay an ISO of the profile and this lock where builds lay it; its stages have 10, 11, ... bytes."""
-    plan = planning.plan_build(settings, planning.read_profile(settings, NAME), lock, "tools")
+    plan = planning.plan_build(settings, planning.read_profile(settings, NAME), lock, TOOLS)
     settings.output_dir.mkdir()
     iso = iso_path(settings.output_dir, NAME, plan.build_id)
     iso.write_bytes(b"iso")

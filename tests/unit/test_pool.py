@@ -52,9 +52,11 @@ class Shop(Workshop):
         stage: str,
         argv: Sequence[str],
         *,
-        environment: Mapping[str, str] | None = None,
+        environment: Mapping[str, str | None] | None = None,
+        user: tuple[int, int] | None = None,
+        folder: Path | None = None,
         stdin: str | None = None,
-        on_failure: Callable[[int, Sequence[str]], Exception] | None = None,
+        on_failure: Callable[[int, Sequence[str]], Exception | None] | None = None,
     ) -> list[str]:
         assert argv[0] == pool.HELPER
         words = list(argv[argv.index("download-file") + 1 :])
@@ -64,7 +66,9 @@ class Shop(Workshop):
                 Path(target).write_bytes(self.mirror[address])
         if self.last_words:
             assert on_failure is not None
-            raise on_failure(100, self.last_words)
+            error = on_failure(100, self.last_words)
+            assert error is not None
+            raise error
         return []
 
     def warnings(self) -> list[str]:

@@ -96,3 +96,11 @@ def test_containers_of_other_roles_are_left_alone(tmp_path: Path) -> None:
     engine = FakeEngine(listed=[_container("exited", role="services")])
     preflight.remove_leftovers(_settings(tmp_path), engine)
     assert engine.removed == []
+
+
+def test_volumes_of_killed_commands_are_removed_and_no_others(tmp_path: Path) -> None:
+    alive, dead = f"synos-test-once-{os.getpid()}-a1", "synos-test-once-4194305-b2"  # no process has that id
+    volumes: dict[str, dict[str, str]] = {alive: {}, dead: {}, "synos-test-store": {}, "synos-test-once": {}}
+    engine = FakeEngine(volumes=volumes)
+    preflight.remove_leftovers(_settings(tmp_path), engine)
+    assert set(engine.volumes) == {alive, "synos-test-store", "synos-test-once"}

@@ -202,7 +202,7 @@ def test_mappings_merge(tmp_path: Path) -> None:
         base=BASE,
         x="inherits: base\nmirrors: {components: [main]}\ncompression: {level: 3}\nkeyboard: {layout: us}\n",
     )
-    assert (loaded.mirror, loaded.components) == ("http://base.example/debian", ("main",))
+    assert (loaded.mirror, loaded.areas) == ("http://base.example/debian", ("main",))
     assert (loaded.compression, loaded.compression_level) == ("zstd", 3)
     assert loaded.keyboard == ("us", "", "pc104")
 
@@ -239,7 +239,7 @@ def test_origins_name_the_nearest_place(tmp_path: Path) -> None:
 
 
 def test_sources_name_what_was_chosen() -> None:
-    profile = Profile(name="x", suites=("release", "security"), components=("main", "contrib"))
+    profile = Profile(name="x", suites=("release", "security"), areas=("main", "contrib"))
     assert profile.sources() == [
         "deb http://deb.debian.org/debian bookworm main contrib",
         "deb http://deb.debian.org/debian-security bookworm-security main contrib",

@@ -24,10 +24,11 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from synos_tasks.errors import ProfileError, ProfileNotFound, SynosError
+from synos_tasks.errors import ComponentError, ProfileError, ProfileNotFound, SynosError
 from synos_tasks.iso import profile as profiles
 from synos_tasks.iso import schema, yaml_source
 from synos_tasks.iso.profile import Profile
+from tests.unit.projects import lay_component
 
 SHIPPED = Path(__file__).resolve().parents[2] / "docker/build/profiles"
 FULL = b"""description: "everything a profile may say"
@@ -38,6 +39,9 @@ mirrors: {main: "http://deb.debian.org/debian", suites: [release, updates], comp
 packages:
   - sudo
   - -vim
+components:
+  - tool
+  - -other
 users:
   - name: ann
     full_name: Ann
@@ -134,14 +138,17 @@ def _cut(draw: st.DrawFn, data: bytes) -> bytes:
     return data[: draw(st.integers(0, len(data)))]
 
 
-def _load(data: bytes) -> Profile | ProfileError | ProfileNotFound:
-    """Load it as the profile x. Any other exception is what this test looks for."""
+def _load(data: bytes) -> Profile | SynosError:
+    """Load it as the profile x, beside one component. Any other exception is what this test looks for."""
     with tempfile.TemporaryDirectory() as name:
-        path = Path(name) / "x.yaml"
+        path = Path(name) / "profiles/x.yaml"
+        path.parent.mkdir()
         path.write_bytes(data)
+        for component in ("tool", "synos-agent", "synos-welcome"):
+            lay_component(Path(name), component, depends=["less"])
         try:
             return profiles.load(path.parent, "x")
-        except (ProfileError, ProfileNotFound) as error:
+        except (ProfileError, ProfileNotFound, ComponentError) as error:
             failure = error
     _has_a_place(failure, str(path), data)
     return failure
@@ -164,7 +171,8 @@ def _has_a_place(error: SynosError, path: str, data: bytes) -> None:
 def test_a_damaged_profile_is_a_profile_or_a_mistake_with_a_place(data: bytes) -> None:
     result = _load(data)
     if isinstance(result, Profile):
-        json.dumps(result.packages).encode()
+        json.dumps([result.packages, result.components]).encode()
+        assert len(set(result.components)) == len(result.components)
 
 
 class _Texts(yaml.SafeLoader):

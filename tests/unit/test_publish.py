@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from synos_tasks.build.publish import STAGING_PREFIX, point_to, publish, published, staging, sweep_staging
 from synos_tasks.errors import StageFailed
 from synos_tasks.iso import deliver
+from synos_tasks.iso.publish import STAGING_PREFIX, point_to, publish, published, staging, sweep_staging
 from synos_tasks.iso.store import Entry
 from tests.unit.fakes import workshop
 from tests.unit.plans import LOCK, planned

@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from synos_tasks.build import planning, preflight, reproduce
+from synos_tasks.build import reproduce
 from synos_tasks.build.builder import store_volume
 from synos_tasks.build.reproduce import DAY, ELSEWHERE, Circumstances, circumstances
 from synos_tasks.engine.spec import ContainerSpec, run_argv
 from synos_tasks.errors import Irreproducible, LockDrift
 from synos_tasks.iso import deliver
-from tests.unit.fakes import GOOD, FakeEngine
+from tests.unit.fakes import FakeEngine, fake_containers
 from tests.unit.projects import NAME, lay_lock, package, project
 
 if TYPE_CHECKING:
@@ -96,33 +96,27 @@ class Builder:
     """Delivers bytes that the test decides on, and keeps what it was asked."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.specs: list[ContainerSpec] = []
-        self.requests: list[Mapping[str, Any]] = []
         self.bytes_of: Callable[[ContainerSpec], bytes] = lambda _: b"same"
         self.difference: dict[str, Any] = {}
         self.compared: list[tuple[str, str]] = []
         self.kept: list[int] = []
         """How many ISOs lay on the disk when each build began."""
-        monkeypatch.setattr(reproduce, "ask", self._ask)
+        self.containers = fake_containers(monkeypatch)
+        self.containers.answer = self._build
         monkeypatch.setattr(reproduce, "files_of", self._files_of)
-        monkeypatch.setattr(reproduce, "ensure_image", lambda *_: "image")
-        monkeypatch.setattr(preflight, "check", lambda *_: GOOD)
-        monkeypatch.setattr(planning, "tools_of", lambda *_: "tools")
         monkeypatch.setattr("os.cpu_count", lambda: 2)
 
-    def _ask(
-        self,
-        _settings: Settings,
-        _engine: Engine,
-        spec: ContainerSpec,
-        request: Mapping[str, Any],
-        *_: object,
-    ) -> None:
-        [output] = [bind.source for bind in spec.binds if bind.writable]
-        self.kept.append(len(list(output.parent.glob(f"*/{deliver.ISO}"))))
-        (output / deliver.ISO).write_bytes(self.bytes_of(spec))
-        self.specs.append(spec)
-        self.requests.append(request)
+    def _build(self, spec: ContainerSpec, request: Mapping[str, Any]) -> list[dict[str, Any]]:
+        if request["do"] == "build":
+            [output] = [bind.source for bind in spec.binds if bind.writable]
+            self.kept.append(len(list(output.parent.glob(f"*/{deliver.ISO}"))))
+            (output / deliver.ISO).write_bytes(self.bytes_of(spec))
+        return []
+
+    @property
+    def specs(self) -> list[ContainerSpec]:
+        """The containers of builds."""
+        return [spec for spec, request in self.containers.asked if request["do"] == "build"]
 
     def _files_of(
         self, _settings: Settings, _engine: Engine, one: Path, two: Path, *_: object
@@ -174,7 +168,7 @@ def test_each_build_is_told_its_circumstances(settings: Settings, builder: Build
     said: list[str] = []
     _verify(settings, say=said.append)
     for case, spec, request, line in zip(
-        circumstances(2), builder.specs, builder.requests, said, strict=True
+        circumstances(2), builder.specs, builder.containers.requests, said, strict=True
     ):
         assert spec.hostname == case.hostname
         assert (store_volume(settings) in spec.volumes) == case.stored
@@ -228,7 +222,7 @@ def test_a_difference_outside_of_files(settings: Settings, builder: Builder) -> 
 
 
 def test_every_later_build_is_compared_with_the_first(settings: Settings, builder: Builder) -> None:
-    builder.bytes_of = lambda _: b"late" if len(builder.specs) == 4 else b"same"
+    builder.bytes_of = lambda _: b"late" if len(builder.specs) == 5 else b"same"
     with pytest.raises(Irreproducible):
         _verify(settings, rounds=2)
     assert builder.compared == [("same", "late")]

@@ -54,6 +54,11 @@ def test_every_place_to_work_in_is_accepted(tmp_path: Path, work: str) -> None:
         ({"build": {"cpus": True}}, "synos.build.cpus is True, not a whole number", "the default is 4"),
         ({"build": {"work": 7}}, "synos.build.work is 7, not a text", "the default is 'auto'"),
         ({"build": {"mirror": 7}}, "synos.build.mirror is 7, not a text", "http://deb.debian.org/debian"),
+        (
+            {"build": {"security_mirror": 7}},
+            "synos.build.security_mirror is 7, not a text",
+            "http://deb.debian.org/debian-security",
+        ),
         ({"build": {"pids": -1}}, "synos.build.pids is negative: -1", ""),
         ({"build": {"work": "disk"}}, "synos.build.work is 'disk'", "auto, volume or tmpfs"),
         ({"boot": {"zzz": 1}}, "synos.boot has no setting 'zzz'", "there are: timeout, memory_mb"),

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
+from typing import Any
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -48,7 +51,7 @@ def test_all_capabilities_are_dropped_before_some_are_added() -> None:
 def test_a_spec_that_asks_for_nothing_gets_nothing() -> None:
     argv = spec.run_argv(spec.ContainerSpec(name="n", image="i", command=("c",), labels={}))
     assert argv == [
-        "docker", "run", "--rm", "--interactive", "--init", "--name", "n",
+        "docker", "run", "--rm", "--pull=never", "--interactive", "--init", "--name", "n",
         "--cap-drop=ALL", "--security-opt=no-new-privileges", "i", "c",
     ]  # fmt: skip
 
@@ -76,6 +79,41 @@ def test_privileged_is_there_only_when_asked_for() -> None:
     assert "--privileged" in spec.run_argv(asked)
 
 
+def test_nothing_of_a_privileged_container_is_limited_twice() -> None:
+    """What --privileged gives back, an option that drops it would only seem to take."""
+    argv = spec.run_argv(dataclasses.replace(BUILDER, privileged=True))
+    assert "--privileged" in argv
+    assert not any(word.startswith(("--cap-", "--security-opt")) for word in argv)
+
+
+def test_programs_gain_privileges_only_where_that_is_asked_for() -> None:
+    argv = spec.run_argv(dataclasses.replace(BUILDER, new_privileges=True))
+    assert not any("no-new-privileges" in word for word in argv)
+    assert values(argv, "--cap-drop") == ["ALL"]
+    assert tuple(values(argv, "--cap-add")) == spec.BUILDER_CAPABILITIES
+
+
+@pytest.mark.parametrize(
+    ("fields", "options"),
+    [
+        ({"entrypoint": "synos-own-dev"}, ["--entrypoint=synos-own-dev"]),
+        ({"terminal": True}, ["--tty"]),
+        ({"user": "0:0"}, ["--user=0:0"]),
+        ({"hostname": "omega"}, ["--hostname=omega"]),
+        ({"cpuset": "0-1"}, ["--cpuset-cpus=0-1"]),
+        ({"network": "none"}, ["--network=none"]),
+    ],
+    ids=str,
+)
+def test_a_field_is_an_option_before_the_image_and_nothing_else(
+    fields: dict[str, Any], options: list[str]
+) -> None:
+    without, argv = spec.run_argv(BUILDER), spec.run_argv(dataclasses.replace(BUILDER, **fields))
+    assert sorted(argv) == sorted([*without, *options])
+    assert all(argv.index(option) < argv.index(BUILDER.image) for option in options)
+    assert argv[argv.index(BUILDER.image) :] == [BUILDER.image, *BUILDER.command]
+
+
 @given(
     name=NAMES,
     capabilities=st.lists(st.sampled_from(spec.BUILDER_CAPABILITIES), unique=True),
@@ -83,6 +121,8 @@ def test_privileged_is_there_only_when_asked_for() -> None:
     environment=st.dictionaries(NAMES, NAMES, max_size=3),
     cpus=st.none() | st.floats(0.5, 64),
     memory_mb=st.none() | st.integers(64, 10**6),
+    new_privileges=st.booleans(),
+    terminal=st.booleans(),
 )
 def test_no_spec_without_privileges_reaches_the_host(
     *,
@@ -92,10 +132,13 @@ def test_no_spec_without_privileges_reaches_the_host(
     environment: dict[str, str],
     cpus: float | None,
     memory_mb: int | None,
+    new_privileges: bool,
+    terminal: bool,
 ) -> None:
     made = spec.ContainerSpec(
         name=name, image="i", command=("true",), labels=spec.labels(name, "build"),
         capabilities=tuple(capabilities), environment=environment, cpus=cpus, memory_mb=memory_mb,
+        new_privileges=new_privileges, terminal=terminal,
         binds=tuple(spec.Bind(source=Path("/src") / target, target=f"/{target}") for target in targets),
     )  # fmt: skip
     argv = spec.run_argv(made)

@@ -1,0 +1,283 @@
+"""Components on the host: what a container is asked for, what its events tell, and which files it may lay down."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from synos_tasks.build import components, planning
+from synos_tasks.build.builder import owner, store_volume
+from synos_tasks.build.components import Compiled, Place, compile_all, have, hit_rates, users_of
+from synos_tasks.errors import ComponentError, ComponentFailed
+from synos_tasks.iso.components import recipe
+from tests.unit.fakes import GOOD, TOOLS, FakeContainers, FakeEngine, fake_containers
+from tests.unit.projects import NAME, lay_component, lay_lock, project
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from synos_tasks.engine.spec import ContainerSpec
+    from synos_tasks.settings import Settings
+
+DEB = b"a package"
+COUNTS = {"ccache": {"hits": 3, "misses": 1}, "sccache": {"hits": 0, "misses": 0}}
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    made = project(tmp_path)
+    lay_component(made.root / "docker/build", "tool")
+    lay_component(made.root / "docker/build", "agent", depends=["less"])
+    return made
+
+
+class Toolchain:
+    """Compiles what it is asked to, unless it is in its store; delivers one .deb for each."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.stored: set[str] = set()
+        self.delivered: bytes | None = DEB
+        self.file = "{name}_1.0_amd64.deb"
+        self.containers: FakeContainers = fake_containers(monkeypatch)
+        self.containers.answer = self._compile
+
+    def _compile(self, spec: ContainerSpec, request: Mapping[str, Any]) -> list[dict[str, Any]]:
+        assert request["do"] == "components"
+        events: list[dict[str, Any]] = [{"event": "warning", "text": "a cache is not used"}]
+        for asked in request["components"]:
+            component = recipe.from_json(asked["component"])
+            file = self.file.format(name=component.name)
+            package = {
+                "name": component.name, "version": "1.0", "architecture": "amd64", "file": file,
+                "sha256": hashlib.sha256(DEB).hexdigest(), "bytes": len(DEB), "installed_bytes": 2048,
+            }  # fmt: skip
+            for bind in spec.binds:
+                if bind.writable and request["deliver"] and self.delivered is not None:
+                    (bind.source / file).write_bytes(self.delivered)
+            events += [
+                {"event": "start", "stage": component.stage},
+                {
+                    "event": "done", "stage": component.stage, "name": component.stage, "key": asked["key"],
+                    "hit": component.name in self.stored, "seconds": 1.5, "bytes": len(DEB),
+                    "facts": {"packages": [package], "caches": COUNTS},
+                },
+            ]  # fmt: skip
+        return [*events, {"event": "built"}]
+
+
+@pytest.fixture
+def toolchain(monkeypatch: pytest.MonkeyPatch) -> Toolchain:
+    return Toolchain(monkeypatch)
+
+
+def _have(settings: Settings, *names: str, place: Place | None = None) -> list[Compiled]:
+    return have(settings, FakeEngine(), GOOD, names, print, place)
+
+
+def test_one_container_is_asked_for_all_with_their_recipes_and_keys(
+    settings: Settings, toolchain: Toolchain
+) -> None:
+    _have(settings, "tool", "agent")
+    [(spec, request)] = toolchain.containers.asked
+    folder = settings.root / "docker/build/components"
+    wanted = []
+    for name in ("tool", "agent"):
+        component = recipe.load(folder, name)
+        inputs = recipe.inputs_of(component, folder, TOOLS.toolchain)
+        wanted.append((component, recipe.key_of(inputs), inputs["source"]))
+    asked = [(recipe.from_json(one["component"]), one["key"], one["source"]) for one in request["components"]]
+    assert asked == wanted
+    assert {key: value for key, value in request.items() if key != "components"} == {
+        "do": "components",
+        "offline": False,
+        "deliver": False,
+        "owner": owner(),
+        "jobs": GOOD.cpus,
+    }
+    assert spec.image == "synos-toolchain"
+    assert spec.user == "0:0"
+    assert not any(bind.writable for bind in spec.binds)
+
+
+def test_the_key_is_that_of_the_plan(settings: Settings, toolchain: Toolchain) -> None:
+    """Otherwise a build would look for what was compiled, and not find it."""
+    (settings.root / f"docker/build/profiles/{NAME}.yaml").write_text("components: [agent, tool]\n")
+    profile = planning.read_profile(settings, NAME)
+    tools = planning.tools_for(settings, FakeEngine(), profile, print)
+    plan = planning.plan_build(settings, profile, lay_lock(settings), tools)
+    made = _have(settings, *profile.components)
+    assert [(one.name, one.key) for one in made] == [
+        (stage.name.removeprefix("component-"), stage.key) for stage in plan.components
+    ]
+
+
+def test_where_components_are_compiled_and_kept(
+    settings: Settings, toolchain: Toolchain, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    place = Place(
+        store="other", offline=True, output=tmp_path / "out",
+        change=lambda spec: dataclasses.replace(spec, hostname="omega"),
+    )  # fmt: skip
+    _have(settings, "tool", place=place)
+    [(spec, request)] = toolchain.containers.asked
+    assert (request["offline"], request["deliver"]) == (True, True)
+    assert spec.volumes == {"other": "/cache"}
+    assert spec.network == "none"
+    assert spec.hostname == "omega"
+    assert [bind.source for bind in spec.binds if bind.writable] == [tmp_path / "out"]
+
+
+def test_what_was_compiled_is_told_with_its_hits_and_what_was_there_without(
+    settings: Settings, toolchain: Toolchain
+) -> None:
+    toolchain.stored = {"agent"}
+    tool, agent = _have(settings, "tool", "agent")
+    assert (tool.name, tool.hit, tool.seconds, tool.caches) == ("tool", False, 1.5, COUNTS)
+    assert (agent.name, agent.hit, agent.caches) == ("agent", True, {})
+    assert [package["file"] for package in tool.packages] == ["tool_1.0_amd64.deb"]
+
+
+def test_events_are_handed_on_and_warnings_said(settings: Settings, toolchain: Toolchain) -> None:
+    said, heard = list[str](), list[dict[str, Any]]()
+    have(settings, FakeEngine(), GOOD, ["tool"], said.append, None, heard.append)
+    assert said == ["warning: a cache is not used"]
+    assert [event["event"] for event in heard] == ["warning", "start", "done", "built"]
+
+
+def test_an_unknown_component_starts_nothing(settings: Settings, toolchain: Toolchain) -> None:
+    with pytest.raises(ComponentError) as caught:
+        _have(settings, "tool", "agnet")
+    assert caught.value.hint == "did you mean 'agent'?"
+    assert toolchain.containers.asked == []
+
+
+def _compile(
+    settings: Settings, output: Path, *names: str, engine: FakeEngine | None = None, cached: bool = True
+) -> list[Compiled]:
+    return compile_all(settings, engine or FakeEngine(), list(names), output, print, cached=cached)
+
+
+def test_packages_are_laid_down_and_nothing_beside_them(
+    settings: Settings, toolchain: Toolchain, tmp_path: Path
+) -> None:
+    made = _compile(settings, tmp_path / "out", "tool", "agent")
+    assert [one.name for one in made] == ["tool", "agent"]
+    found = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
+    assert found == {"tool_1.0_amd64.deb": DEB, "agent_1.0_amd64.deb": DEB}
+
+
+def test_an_earlier_package_of_that_name_is_replaced(
+    settings: Settings, toolchain: Toolchain, tmp_path: Path
+) -> None:
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/tool_1.0_amd64.deb").write_text("an earlier one")
+    _compile(settings, tmp_path / "out", "tool")
+    assert (tmp_path / "out/tool_1.0_amd64.deb").read_bytes() == DEB
+
+
+def test_nothing_to_compile_starts_nothing(settings: Settings, toolchain: Toolchain, tmp_path: Path) -> None:
+    assert _compile(settings, tmp_path / "out") == []
+    assert toolchain.containers.asked == []
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_without_cache_neither_the_store_nor_the_compilers_caches_are_there(
+    settings: Settings, toolchain: Toolchain, tmp_path: Path, cached: bool
+) -> None:
+    engine = FakeEngine()
+    _compile(settings, tmp_path / "out", "tool", engine=engine, cached=cached)
+    [spec] = toolchain.containers.specs
+    own = {store_volume(settings), "synos-test-ccache", "synos-test-sccache"}
+    if cached:
+        assert set(spec.volumes) == own == set(engine.volumes)
+    else:
+        assert len(spec.volumes) == 1
+        assert not own & set(spec.volumes)
+        assert engine.volumes == {}
+        assert engine.removed == list(spec.volumes)
+
+
+@pytest.mark.parametrize("delivered", [b"another", b"", None])
+def test_a_package_that_is_not_what_the_container_told_is_refused(
+    settings: Settings, toolchain: Toolchain, tmp_path: Path, delivered: bytes | None
+) -> None:
+    toolchain.delivered = delivered
+    engine = FakeEngine()
+    with pytest.raises(ComponentFailed) as caught:
+        _compile(settings, tmp_path / "out", "tool", engine=engine, cached=False)
+    assert caught.value.where == "tool_1.0_amd64.deb"
+    assert list((tmp_path / "out").iterdir()) == []
+    assert engine.volumes == {}
+
+
+@pytest.mark.parametrize("file", ["../{name}.deb", "../../{name}.deb"])
+def test_a_package_cannot_be_laid_anywhere_else(
+    settings: Settings, toolchain: Toolchain, tmp_path: Path, file: str
+) -> None:
+    toolchain.file = file
+    with pytest.raises(ComponentFailed):
+        _compile(settings, tmp_path / "a/b/out", "tool")
+
+
+def test_a_link_is_no_package(tmp_path: Path) -> None:
+    (tmp_path / "precious").write_bytes(DEB)
+    folder, package = tmp_path / "staging", {"file": "a.deb", "sha256": hashlib.sha256(DEB).hexdigest()}
+    folder.mkdir()
+    (folder / "a.deb").symlink_to(tmp_path / "precious")
+    with pytest.raises(ComponentFailed):
+        components._verify(folder, package)
+    assert not (tmp_path / "a.deb").is_symlink()
+
+
+def test_profiles_that_have_a_component_are_told_and_broken_ones_have_none(settings: Settings) -> None:
+    folder = settings.root / "docker/build/profiles"
+    (folder / "a.yaml").write_text("components: [tool]\n")
+    (folder / "b.yaml").write_text("inherits: a\ncomponents: [agent]\n")
+    (folder / "c.yaml").write_text("inherits: b\ncomponents: [-tool]\n")
+    (folder / "broken.yaml").write_text("components: [tool, nothing]\n")
+    assert users_of(settings) == {"agent": ["b", "c"], "tool": ["a", "b"]}
+
+
+@pytest.mark.parametrize(
+    ("caches", "told"),
+    [
+        ({}, ""),
+        (COUNTS, "ccache 3 of 4"),
+        ({**COUNTS, "sccache": {"hits": 7, "misses": 0}}, "ccache 3 of 4, sccache 7 of 7"),
+        ({"ccache": {"hits": 0, "misses": 0}}, ""),
+    ],
+)
+def test_hit_rates_are_of_the_caches_that_were_asked(caches: dict[str, dict[str, int]], told: str) -> None:
+    made = Compiled(name="tool", key="k", hit=False, seconds=1.0, packages=[], caches=caches)
+    assert hit_rates(made) == told
+
+
+def test_packages_go_where_they_are_asked_to(settings: Settings, tmp_path: Path) -> None:
+    assert components.output_folder(settings, "") == settings.output_dir / "components"
+    assert components.output_folder(settings, str(tmp_path / "a/../b")) == tmp_path / "b"
+
+
+def test_a_container_that_stops_after_one_compilation_is_asked_for_the_rest_in_another(
+    settings: Settings, toolchain: Toolchain, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer = toolchain.containers.answer
+
+    def one(spec: Any, request: Any) -> Any:  # noqa: ANN401
+        for event in answer(spec, request):
+            yield event
+            if event["event"] == "done":
+                return
+
+    monkeypatch.setattr(toolchain.containers, "answer", one)
+    made = _have(settings, "tool", "agent")
+    assert [one.name for one in made] == ["tool", "agent"]
+    asked = [
+        [c["component"]["name"] for c in request["components"]] for request in toolchain.containers.requests
+    ]
+    assert asked == [["tool", "agent"], ["agent"]]
+    assert len({spec.name for spec in toolchain.containers.specs}) == 2

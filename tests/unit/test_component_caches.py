@@ -1,0 +1,239 @@
+"""The compilers' caches: what a build is told of them, what they counted, and that a broken one only costs time."""
+
+from __future__ import annotations
+
+import errno
+import fcntl
+import json
+import os
+import subprocess
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from synos_tasks.iso.components import caches
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ME = (os.getuid(), os.getgid())
+# sccache 0.4.0-pre.6, shortened
+STATS = (
+    '{"stats":{"compile_requests":4,"requests_executed":4,"cache_errors":{"counts":{}},"cache_hits":{"counts":{"Rust":1}},'
+    '"cache_misses":{"counts":{"C/C++":1,"Rust":2}},"cache_timeouts":0,"not_cached":{}},'
+    '"cache_location":"Local disk: \\"/var/cache/sccache\\"","cache_size":9988,"max_cache_size":10737418240}'
+)
+NONE = {"hits": 0, "misses": 0}
+# ccache 4.7.5: one file compiled, compiled again, and compiled with a blank more
+LOG = b"# a.c\ncache_miss\ndirect_cache_miss\nlocal_storage_miss\nlocal_storage_write\npreprocessed_cache_miss\n"
+HIT = b"# a.c\ndirect_cache_hit\nlocal_storage_hit\nlocal_storage_read_hit\n"
+PREPROCESSED = (
+    b"# a.c\ndirect_cache_miss\nlocal_storage_hit\nlocal_storage_read_miss\npreprocessed_cache_hit\n"
+)
+
+
+@pytest.fixture
+def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Put both caches into folders of the test."""
+    for name in ("ccache", "sccache"):
+        (tmp_path / "var" / name).mkdir(parents=True)
+        monkeypatch.setattr(caches, name.upper(), tmp_path / "var" / name)
+    (tmp_path / "work").mkdir()
+    return tmp_path
+
+
+def as_oneself(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Let what runs as the builder run as oneself: becoming another needs root. Gives what was asked."""
+    asked = []
+    real = subprocess.run
+
+    def run(argv: list[str], *, user: int, group: int, extra_groups: list[int], **options: Any) -> Any:  # noqa: ANN401
+        asked.append({"user": user, "group": group, "extra_groups": extra_groups})
+        return real(argv, **options)
+
+    monkeypatch.setattr(subprocess, "run", run)
+    return asked
+
+
+def broken(monkeypatch: pytest.MonkeyPatch, which: str) -> None:
+    def run(argv: list[str], **_: object) -> None:
+        if argv[-1].endswith(f"/{which}"):
+            raise subprocess.CalledProcessError(
+                1, argv, stderr=b"head: write error: No space left on device\n"
+            )
+
+    monkeypatch.setattr(subprocess, "run", run)
+
+
+@pytest.mark.allow_process(reason="whether a folder can be written into shows in writing")
+def test_caches_that_can_be_written_are_used_as_the_builder(
+    folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, warned = as_oneself(monkeypatch), list[str]()
+    with caches.caches(folders / "work", ME, warned.append) as usable:
+        assert usable.ccache
+        assert usable.sccache
+        assert usable.environment["CCACHE_DIR"] == str(folders / "var/ccache")
+        assert usable.environment["SCCACHE_DIR"] == str(folders / "var/sccache")
+    assert warned == []
+    assert asked == [{"user": ME[0], "group": ME[1], "extra_groups": []}] * 2
+    assert [path.name for path in (folders / "var").rglob("*")] == ["ccache", "sccache"], (
+        "nothing is left in them"
+    )
+
+
+@pytest.mark.allow_process(reason="whether a folder can be written into shows in writing")
+def test_a_cache_that_is_gone_is_named_and_the_other_one_used(
+    folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    as_oneself(monkeypatch)
+    (folders / "var/sccache").rmdir()
+    warned: list[str] = []
+    with caches.caches(folders / "work", ME, warned.append) as usable:
+        assert (usable.ccache, usable.sccache) == (True, False)
+        assert "SCCACHE_DIR" not in usable.environment
+        assert "RUSTC_WRAPPER" not in usable.environment
+    [text] = warned
+    assert text.startswith("sccache is not used, which costs time: ")
+    assert "No such file" in text
+
+
+def test_a_full_cache_is_named_with_the_reason_and_left_clean(
+    folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    broken(monkeypatch, "ccache")
+    (folders / "var/ccache/.room").write_bytes(b"half of it")
+    warned: list[str] = []
+    with caches.caches(folders / "work", ME, warned.append) as usable:
+        assert (usable.ccache, usable.sccache) == (False, True)
+        assert not [key for key in usable.environment if key.startswith("CCACHE") or key == "PATH"]
+    assert warned == ["ccache is not used, which costs time: head: write error: No space left on device"]
+    assert list((folders / "var/ccache").iterdir()) == []
+
+
+def test_a_cache_that_is_a_file_costs_time_only(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    broken(monkeypatch, "sccache")
+    (folders / "var/sccache").rmdir()
+    (folders / "var/sccache").write_text("")
+    warned: list[str] = []
+    with caches.caches(folders / "work", ME, warned.append) as usable:
+        assert (usable.ccache, usable.sccache) == (True, False)
+    assert len(warned) == 1
+
+
+def test_a_disk_that_fails_when_the_cache_is_tidied_costs_time_only(
+    folders: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(path: str | Path, *_: object, **__: object) -> None:
+        if str(path).startswith(str(folders / "var")):
+            raise OSError(errno.EIO, os.strerror(errno.EIO), str(path))
+
+    monkeypatch.setattr(os, "chown", fails)
+    monkeypatch.setattr(os, "unlink", fails)
+    warned: list[str] = []
+    with caches.caches(folders / "work", ME, warned.append) as usable:
+        assert (usable.ccache, usable.sccache) == (False, False)
+        assert usable.environment == {"CARGO_INCREMENTAL": "0"}
+    assert [text.partition(" ")[0] for text in warned] == ["ccache", "sccache"]
+    assert all("Input/output error" in text for text in warned)
+
+
+@pytest.mark.parametrize("sccache", [True, False])
+def test_who_comes_second_waits(folders: Path, monkeypatch: pytest.MonkeyPatch, *, sccache: bool) -> None:
+    monkeypatch.setattr(caches, "_usable", lambda folder, *_: folder.name == "ccache" or sccache)
+    locked = folders / ("var/sccache" if sccache else "work")
+
+    def is_free() -> bool:
+        descriptor = os.open(locked, os.O_RDONLY)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        finally:
+            os.close(descriptor)
+        return True
+
+    with caches.caches(folders / "work", ME, print):
+        assert not is_free()
+    assert is_free()
+
+
+def test_counts_begin_anew_with_each_build(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(caches, "_usable", lambda *_: True)
+    for _ in range(2):
+        with caches.caches(folders / "work", ME, print) as usable:
+            log = folders / "work/ccache/log"
+            assert usable.environment["CCACHE_STATSLOG"] == str(log)
+            assert usable.environment["CCACHE_TEMPDIR"] == str(log.parent)
+            assert caches.ccache_counts(log.parent) == NONE
+            log.write_bytes(LOG)
+            assert caches.ccache_counts(log.parent) == {"hits": 0, "misses": 1}
+
+
+def test_ccache_counts_results_and_not_where_they_came_from(tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(LOG + HIT + PREPROCESSED + LOG)
+    assert caches.ccache_counts(tmp_path) == {"hits": 2, "misses": 2}
+
+
+def test_a_file_name_that_is_no_utf8_does_not_hide_the_counts(tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(b"# /work/build/source/\xff\xfe.c\ncache_miss\n" + HIT)
+    assert caches.ccache_counts(tmp_path) == {"hits": 1, "misses": 1}
+
+
+def test_without_a_log_ccache_counted_nothing(tmp_path: Path) -> None:
+    assert caches.ccache_counts(tmp_path) == NONE
+
+
+def test_sccache_counts_all_languages() -> None:
+    assert caches.sccache_counts(STATS) == {"hits": 1, "misses": 3}
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "sccache: error: couldn't connect to server", "[]", '"stats"', '{"stats": []}', '{"stats": {"cache_hits": 1}}',
+     STATS[:-9], STATS.replace('"Rust":1', '"Rust":"one"', 1), "[" * 100_000],
+)  # fmt: skip
+def test_sccache_that_says_nothing_of_use_counted_nothing(text: str) -> None:
+    assert caches.sccache_counts(text) == NONE
+
+
+@given(
+    st.dictionaries(st.text(max_size=5), st.integers(0, 10**6)),
+    st.dictionaries(st.text(max_size=5), st.integers(0, 10**6)),
+)
+def test_sccache_counts_are_the_sums(hits: dict[str, int], misses: dict[str, int]) -> None:
+    stats = {"stats": {"cache_hits": {"counts": hits}, "cache_misses": {"counts": misses}}}
+    assert caches.sccache_counts(json.dumps(stats)) == {
+        "hits": sum(hits.values()),
+        "misses": sum(misses.values()),
+    }
+
+
+@given(st.text() | st.recursive(st.none() | st.integers() | st.text(), st.lists).map(json.dumps))
+def test_sccache_counts_never_raise(text: str) -> None:
+    assert caches.sccache_counts(text) == NONE
+
+
+@given(st.binary(max_size=60))
+def test_ccache_counts_never_raise(tmp_path_factory: pytest.TempPathFactory, data: bytes) -> None:
+    folder = tmp_path_factory.getbasetemp()
+    (folder / "log").write_bytes(data)
+    assert set(caches.ccache_counts(folder)) == {"hits", "misses"}
+
+
+@pytest.mark.parametrize("ccache", [True, False])
+@pytest.mark.parametrize("sccache", [True, False])
+def test_the_environment_names_what_can_be_used_and_nothing_else(
+    tmp_path: Path, *, ccache: bool, sccache: bool
+) -> None:
+    found = caches.environment(tmp_path, ccache=ccache, sccache=sccache)
+    assert found["CARGO_INCREMENTAL"] == "0", "sccache keeps nothing that is compiled incrementally"
+    assert ("CCACHE_DIR" in found) == ("PATH" in found) == ccache
+    assert ("RUSTC_WRAPPER" in found) == ("SCCACHE_DIR" in found) == sccache
+    if ccache:
+        assert "/usr/bin" in found["PATH"].split(":")[1:], (
+            "the compilers themselves come after the cached ones"
+        )
+        assert not found["CCACHE_CONFIGPATH"].startswith(found["CCACHE_DIR"])

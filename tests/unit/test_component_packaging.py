@@ -1,0 +1,257 @@
+"""The debian/ folder that a source does not bring, as dpkg, make and the shell read it."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from synos_tasks.iso import deb
+from synos_tasks.iso.components import packaging, recipe
+from synos_tasks.iso.components.recipe import Component
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+# debian/changelog of the source package hello
+CHANGELOG = """\
+hello (2.10-3) unstable; urgency=medium
+
+  * Update standards-version to 4.6.2.
+
+ -- Santiago Vila <sanvila@debian.org>  Mon, 26 Dec 2022 16:30:00 +0100
+
+hello (2.10-2) unstable; urgency=medium
+
+  * Add simple autopkgtest.
+
+ -- Santiago Vila <sanvila@debian.org>  Mon, 13 May 2019 18:10:00 +0200
+"""
+SYSTEMS = ("cargo", "cmake", "make", "meson")
+NASTY = ("-DLIST=a;b", "X=#1", "Y=a&b|c", "Z=(*)", "T=~", "G=>f", "{}", "%s", "--opt=ä")
+
+
+def component(build: str = "make", **fields: Any) -> Component:  # noqa: ANN401
+    plain = {"name": "tool", "description": "A tool", "version": "1.0", "source": ("folder", "tool", "")}
+    return Component(**{**plain, "build": build, **fields})
+
+
+def commands(rules: str, *words: str) -> list[list[str]]:
+    """Give what the shell sees of the commands of debian/rules that begin with words."""
+    recipes = [line[1:] for line in rules.replace("\\\n", " ").split("\n") if line.startswith("\t")]
+    return [found for line in recipes if (found := shell_words(line))[: len(words)] == list(words)]
+
+
+def shell_words(line: str) -> list[str]:
+    """Split as a shell does, for which ; & | < > end a word too."""
+    lexer = shlex.shlex(line, posix=True, punctuation_chars=True)
+    lexer.whitespace_split = True
+    return list(lexer)
+
+
+def test_a_control_file_says_what_the_recipe_says() -> None:
+    tool = component(build_depends=("zlib1g-dev", "pkg-config"), depends=("less", "sudo"))
+    source, _, binary = packaging.generated(tool)["control"].partition("\n\n")
+    assert deb.fields(source)["Source"] == "tool"
+    assert deb.fields(source)["Build-Depends"] == "debhelper-compat (= 13), zlib1g-dev, pkg-config"
+    assert deb.fields(source)["Rules-Requires-Root"] == "no", "the builder is not root"
+    assert deb.fields(binary) == {
+        "Package": "tool",
+        "Architecture": "any",
+        "Depends": "less, sudo, ${shlibs:Depends}, ${misc:Depends}",
+        "Description": "A tool",
+    }
+
+
+def test_a_recipe_without_dependencies_has_those_that_it_links_to() -> None:
+    control = packaging.generated(component())["control"]
+    assert "Depends: ${shlibs:Depends}, ${misc:Depends}\n" in control
+    assert "Build-Depends: debhelper-compat (= 13)\n" in control
+
+
+PACKAGES = st.lists(st.from_regex(recipe.NAME, fullmatch=True), max_size=3).map(tuple)
+DESCRIPTION = st.from_regex(recipe.RECIPE.fields["description"].pattern, fullmatch=True).filter(str.strip)
+
+
+@given(DESCRIPTION, PACKAGES, PACKAGES)
+def test_whatever_a_recipe_may_say_stays_in_its_field(
+    description: str, depends: tuple[str, ...], build_depends: tuple[str, ...]
+) -> None:
+    tool = component(description=description, depends=depends, build_depends=build_depends)
+    stanzas = packaging.generated(tool)["control"].split("\n\n")
+    assert len(stanzas) == 2
+    source, binary = (deb.fields(stanza) for stanza in stanzas)
+    assert binary["Description"] == description
+    assert binary["Depends"].split(", ")[:-2] == list(depends)
+    assert source["Build-Depends"].split(", ")[1:] == list(build_depends)
+    assert [set(source), set(binary)] == [
+        {
+            "Source",
+            "Section",
+            "Priority",
+            "Maintainer",
+            "Build-Depends",
+            "Standards-Version",
+            "Rules-Requires-Root",
+        },
+        {"Package", "Architecture", "Depends", "Description"},
+    ]
+
+
+def test_a_generated_changelog_has_the_version_and_no_clock() -> None:
+    text = packaging.generated(component(version="2.0~rc1"))["changelog"]
+    assert text.startswith("tool (2.0~rc1) UNRELEASED; urgency=")
+    assert re.search(
+        r"^ -- [^<>]+ <\S+@\S+>  \w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d \+0000$", text, re.MULTILINE
+    )
+    assert text == packaging.generated(component(version="2.0~rc1"))["changelog"]
+
+
+def test_a_licence_becomes_a_copyright_file() -> None:
+    text = packaging.generated(component(license="GPL-2.0-or-later"))["copyright"]
+    assert "License: GPL-2.0-or-later\n" in text
+    assert "copyright" not in packaging.generated(component())
+
+
+def test_files_of_the_source_are_kept(tmp_path: Path) -> None:
+    (tmp_path / "debian/source").mkdir(parents=True)
+    (tmp_path / "debian/control").write_text("its own")
+    (tmp_path / "debian/source/format").write_text("its own")
+    packaging.write(component(), tmp_path)
+    assert (tmp_path / "debian/control").read_text() == "its own"
+    assert (tmp_path / "debian/source/format").read_text() == "its own"
+    assert (tmp_path / "debian/changelog").read_text().startswith("tool (1.0)")
+
+
+def test_dpkg_can_run_rules_and_only_rules(tmp_path: Path) -> None:
+    packaging.write(component(license="MIT"), tmp_path)
+    modes = {
+        str(path.relative_to(tmp_path / "debian")): path.stat().st_mode & 0o777
+        for path in (tmp_path / "debian").rglob("*")
+        if path.is_file()
+    }
+    assert modes == {
+        "changelog": 0o644,
+        "control": 0o644,
+        "copyright": 0o644,
+        "rules": 0o755,
+        "source/format": 0o644,
+    }
+    assert (tmp_path / "debian/source/format").read_text() == "3.0 (native)\n"
+    assert (tmp_path / "debian/rules").read_text().startswith("#!/usr/bin/make -f\n")
+
+
+def test_a_debian_package_gets_an_entry_of_ours_and_nothing_else(tmp_path: Path) -> None:
+    (tmp_path / "debian").mkdir()
+    (tmp_path / "debian/changelog").write_bytes(
+        CHANGELOG.replace("Santiago", "J\udce9r\udcf4me").encode("utf-8", "surrogateescape")
+    )
+    (tmp_path / "debian/rules").write_text("its own")
+    packaging.write(component("debian", name="hello", patches=("fix.patch",)), tmp_path)
+    assert sorted(path.name for path in (tmp_path / "debian").iterdir()) == ["changelog", "rules"]
+    written = (tmp_path / "debian/changelog").read_bytes()
+    assert written.startswith(b"hello (2.10-3+synos1) ")
+    assert b" -- J\xe9r\xf4me Vila <" in written, "what is no UTF-8 stays as it is"
+    assert (tmp_path / "debian/rules").read_text() == "its own"
+
+
+def test_our_entry_has_the_date_of_the_newest_and_names_the_patches() -> None:
+    """The date becomes SOURCE_DATE_EPOCH: one that is made up would be in the files."""
+    tool = component("debian", patches=("hello/a.patch", "hello/b.patch"))
+    text = packaging.ours(CHANGELOG, tool)
+    assert text.endswith(f"\n\n{CHANGELOG}")
+    entry = text.removesuffix(CHANGELOG)
+    assert entry.splitlines()[0] == "hello (2.10-3+synos1) UNRELEASED; urgency=medium"
+    assert [line for line in entry.splitlines() if line.startswith("  * ")] == [
+        "  * hello/a.patch",
+        "  * hello/b.patch",
+    ]
+    assert entry.splitlines()[-2].endswith(">  Mon, 26 Dec 2022 16:30:00 +0100")
+    assert "  * Compiled for SynOS.\n" in packaging.ours(CHANGELOG, component("debian"))
+
+
+def test_an_epoch_stays_in_front() -> None:
+    text = packaging.ours(CHANGELOG.replace("2.10-3", "1:2.10-3"), component("debian"))
+    assert text.startswith("hello (1:2.10-3+synos1) ")
+
+
+@pytest.mark.parametrize("text", ["", "not a changelog\n", CHANGELOG.partition(" -- ")[0]])
+def test_a_changelog_that_cannot_be_read_is_left_to_dpkg_to_refuse(text: str) -> None:
+    assert packaging.ours(text, component("debian")) == text
+
+
+@given(st.text(max_size=60), st.text(max_size=60))
+def test_an_entry_is_put_above_and_the_rest_left_alone(before: str, behind: str) -> None:
+    text = before + CHANGELOG + behind
+    assert packaging.ours(text, component("debian")).endswith(text)
+
+
+OPTION = recipe.RECIPE.fields["options"].items
+assert OPTION is not None
+OPTIONS = st.lists(
+    st.sampled_from(NASTY) | st.from_regex(OPTION.pattern, fullmatch=True), min_size=1, max_size=3
+)
+
+
+@given(OPTIONS)
+def test_an_option_is_one_argument_whatever_is_in_it(options: list[str]) -> None:
+    for build, words in (("cmake", "dh_auto_configure"), ("meson", "dh_auto_configure"), ("make", "dh_auto_build"), ("cargo", "cargo")):  # fmt: skip
+        found = commands(packaging.rules(component(build, options=tuple(options))), words)
+        assert found
+        assert all(command[-len(options) :] == options for command in found)
+
+
+@pytest.mark.parametrize("option", NASTY)
+def test_a_recipe_may_have_such_an_option(option: str) -> None:
+    assert OPTION is not None
+    assert re.fullmatch(OPTION.pattern, option)
+
+
+def test_make_builds_tests_and_installs_with_the_same_variables() -> None:
+    """Else what is tested or installed is compiled anew, and differs."""
+    rules = packaging.rules(component(options=("WITH_X=1",)))
+    told = {command[0]: command[1:] for command in commands(rules)}
+    assert told.pop("dh") == ["$@", "--buildsystem=makefile"]
+    assert set(told) == {"dh_auto_build", "dh_auto_test", "dh_auto_install"}
+    assert set(map(tuple, told.values())) == {("--", "PREFIX=/usr", "WITH_X=1")}
+
+
+@pytest.mark.parametrize(("build", "system"), [("cmake", "cmake"), ("meson", "meson"), ("make", "makefile")])
+def test_debhelper_knows_the_build_system(build: str, system: str) -> None:
+    assert f"\tdh $@ --buildsystem={system}\n" in packaging.rules(component(build))
+
+
+@pytest.mark.parametrize("build", ["cmake", "meson"])
+def test_without_options_debhelper_configures_alone(build: str) -> None:
+    assert "override" not in packaging.rules(component(build))
+
+
+def test_cargo_never_looks_at_the_network_nor_at_a_lock() -> None:
+    rules = packaging.rules(component("cargo"))
+    assert [command[:3] for command in commands(rules, "cargo")] == [
+        ["cargo", "build", "--release"],
+        ["cargo", "test", "--release"],
+    ]
+    assert all("--offline" in command for command in commands(rules, "cargo"))
+    assert commands(rules, "rm") == [["rm", "-f", "Cargo.lock"]]
+
+
+def test_cargo_tests_unless_the_recipe_skips_them() -> None:
+    rules = packaging.rules(component("cargo"))
+    guarded = rules.partition("ifeq (,$(filter nocheck,$(DEB_BUILD_OPTIONS)))\n")[2].partition("endif\n")[0]
+    assert commands(guarded) == commands(rules, "cargo", "test")
+
+
+def test_cargo_installs_programs_into_the_package_of_the_component() -> None:
+    rules = packaging.rules(component("cargo", name="synos-agent"))
+    assert "-t debian/synos-agent/usr/bin {} +" in rules
+    assert "! -name '*.so'" in rules
+
+
+@pytest.mark.parametrize("build", SYSTEMS)
+def test_every_build_is_hardened(build: str) -> None:
+    assert "export DEB_BUILD_MAINT_OPTIONS = hardening=+all\n" in packaging.rules(component(build))

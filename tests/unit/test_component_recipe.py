@@ -1,0 +1,502 @@
+"""Recipes: what they may say, the error for what they may not, and the keys that follow from them."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import jsonschema  # type: ignore[import-untyped]
+import pytest
+import yaml
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from synos_tasks.errors import ComponentError, ProfileError
+from synos_tasks.iso import schema, yaml_source
+from synos_tasks.iso.components import recipe
+from synos_tasks.iso.components.recipe import Component
+
+FULL = b"""description: A tool that does things
+license: GPL-2.0-or-later
+build: cmake
+version: '1.0~rc1'
+source:
+  git: https://git.example/tool.git
+  commit: 0123456789abcdef0123456789abcdef01234567
+patches:
+  - patches/tool-1.patch
+  - patches/tool-2.patch
+options: [-DWITH_X=ON, "-DLIST=a;b"]
+build_depends:
+  - zlib1g-dev
+depends: [less]
+packages: [tool, tool-doc]
+tests: skip
+"""
+FOLDER = b"description: x\nbuild: make\nversion: '1'\nsource: {folder: tool}\n"
+DEBIAN = b"description: x\nbuild: debian\nsource: {package: hello, version: 2.10-3}\n"
+SEEDS = [FULL, FOLDER, DEBIAN]
+VALIDATOR = jsonschema.Draft202012Validator(schema.json_schema(recipe.RECIPE))
+SLOW = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+
+
+def write(folder: Path, data: bytes, name: str = "tool") -> Path:
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}.yaml"
+    path.write_bytes(data)
+    return path
+
+
+def load(folder: Path, data: bytes) -> Component:
+    write(folder, data)
+    return recipe.load(folder, "tool")
+
+
+def refused(folder: Path, data: bytes) -> ComponentError:
+    with pytest.raises(ComponentError) as caught:
+        load(folder, data)
+    return caught.value
+
+
+def component(**fields: Any) -> Component:  # noqa: ANN401
+    plain = {"name": "tool", "description": "x", "build": "make", "source": ("folder", "tool", "")}
+    return Component(**{**plain, **fields})
+
+
+def test_a_recipe_that_says_everything(tmp_path: Path) -> None:
+    assert load(tmp_path, FULL) == Component(
+        name="tool",
+        description="A tool that does things",
+        build="cmake",
+        source=("git", "https://git.example/tool.git", "0123456789abcdef0123456789abcdef01234567"),
+        version="1.0~rc1",
+        license="GPL-2.0-or-later",
+        patches=("patches/tool-1.patch", "patches/tool-2.patch"),
+        options=("-DWITH_X=ON", "-DLIST=a;b"),
+        build_depends=("zlib1g-dev",),
+        depends=("less",),
+        packages=("tool", "tool-doc"),
+        tests="skip",
+    )
+
+
+def test_what_a_short_recipe_leaves_open(tmp_path: Path) -> None:
+    found = load(tmp_path, FOLDER)
+    assert found == component(version="1", packages=("tool",))
+    assert found.tests == "run"
+    assert found.stage == "component-tool"
+
+
+def test_a_source_package_has_its_version(tmp_path: Path) -> None:
+    found = load(tmp_path, DEBIAN)
+    assert found.source == ("package", "hello", "2.10-3")
+    assert found.version == "2.10-3"
+
+
+@pytest.mark.parametrize(
+    ("data", "origin"),
+    [(FULL, "https://git.example/tool.git 0123456789abcdef0123456789abcdef01234567"), (FOLDER, "tool"), (DEBIAN, "hello 2.10-3")],
+)  # fmt: skip
+def test_people_are_told_where_a_source_is(tmp_path: Path, data: bytes, origin: str) -> None:
+    assert load(tmp_path, data).origin == origin
+
+
+@pytest.mark.parametrize("data", SEEDS)
+def test_a_component_survives_json(tmp_path: Path, data: bytes) -> None:
+    found = load(tmp_path, data)
+    assert recipe.from_json(json.loads(json.dumps(dataclasses.asdict(found)))) == found
+
+
+NONSENSE = [
+    (FOLDER.replace(b"{folder: tool}", b"{}"), "source names no place", "4:1", "`folder`"),
+    (FOLDER.replace(b"tool}", b"tool, package: hello}"), "source names folder and package", "4:1", "one of"),
+    (FOLDER.replace(b"tool}", b"tool, commit: %s}" % (b"a0" * 20)), "source.folder does not go with commit", "4:1", "a folder neither"),
+    (FULL.replace(b"  commit: 0123456789abcdef0123456789abcdef01234567\n", b""), "source.git needs commit", "5:1", "`commit`"),
+    (DEBIAN.replace(b", version: 2.10-3", b""), "source.package needs version", "3:1", "`version`"),
+    (FOLDER.replace(b"make", b"debian"), "build is 'debian', and the source is a folder", "2:1", "`build: debian`"),
+    (DEBIAN.replace(b"debian", b"make"), "build is 'make', and the source is a package", "2:1", "`build: debian`"),
+    (FOLDER.replace(b"version: '1'\n", b""), "there is no version", "1:1", "`version: '1.0'`"),
+    (DEBIAN + b"version: '1'\n", "version stands at the top", "1:1", "take it out"),
+    (FOLDER + b"build-depends: [less]\n", "unknown key 'build-depends'", "5:1", "'build_depends'"),
+    (FOLDER.replace(b"make", b"mesno"), "build is 'mesno'", "2:8", "'meson'"),
+    (FOLDER.replace(b"'1'", b"1.0"), "version is 1.0", "3:10", "quotes"),
+    (FOLDER.replace(b"folder: tool", b"folder: ../tool"), "source.folder is '../tool'", "4:18", ""),
+    (FULL.replace(b"0123456789abcdef01234567\n", b"\n"), "source.commit is", "7:11", "40"),
+    (FULL.replace(b"https:", b"ssh:"), "source.git is", "6:8", "http"),
+    (FOLDER + b"options: [a b]\n", "options[0] is 'a b'", "5:11", ""),
+    (FOLDER + b"options: ['$(id)']\n", "options[0] is '$(id)'", "5:11", ""),
+    (FOLDER + b"options: make\n", "options is 'make', not a list", "5:10", "- entry"),
+    (FOLDER + b"packages: [Tool]\n", "packages[0] is 'Tool'", "5:12", ""),
+    (b"build: make\n", "the file has no 'description'", "1:1", "description"),
+    (b"- a\n", "the file holds a list", "1:1", "mapping"),
+    (FOLDER + b"depends: &a [x1]\npackages: *a\n", "alias *a is not allowed", "6:11", "write it out"),
+    (b"\n", "the file is empty", "1:1", "`source`"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("data", "what", "place", "hint"), NONSENSE, ids=[case[1] for case in NONSENSE])
+def test_nonsense_is_pointed_at(tmp_path: Path, data: bytes, what: str, place: str, hint: str) -> None:
+    error = refused(tmp_path, data)
+    assert error.what.startswith(what)
+    assert error.where == f"{tmp_path / 'tool.yaml'}:{place}"
+    assert hint in error.hint
+    assert "inherits" not in error.hint
+    assert "suite" not in error.hint
+
+
+def test_a_component_that_is_not_there(tmp_path: Path) -> None:
+    write(tmp_path, FOLDER, "synos-agent")
+    with pytest.raises(ComponentError) as caught:
+        recipe.load(tmp_path, "synos-agnet", "profiles/x.yaml:3:5")
+    assert caught.value.what == "there is no component 'synos-agnet'"
+    assert caught.value.where == "profiles/x.yaml:3:5"
+    assert "'synos-agent'" in caught.value.hint
+
+
+def test_a_component_where_there_are_none(tmp_path: Path) -> None:
+    with pytest.raises(ComponentError) as caught:
+        recipe.load(tmp_path / "nowhere", "tool")
+    assert caught.value.where == str(tmp_path / "nowhere")
+    assert caught.value.hint == "there are none"
+
+
+@pytest.mark.parametrize("name", ["x", "Tool", "my_tool", "-tool", "a b"])
+def test_a_name_that_no_package_can_have(tmp_path: Path, name: str) -> None:
+    """dpkg would say so too, after the source was fetched, in words about debian/control."""
+    write(tmp_path, FOLDER, name)
+    with pytest.raises(ComponentError) as caught:
+        recipe.load(tmp_path, name)
+    assert caught.value.what == f"{name!r} is no name for a component"
+    assert caught.value.where == str(tmp_path / f"{name}.yaml")
+
+
+def test_a_folder_with_the_name_of_a_recipe(tmp_path: Path) -> None:
+    (tmp_path / "tool.yaml").mkdir()
+    with pytest.raises(ComponentError) as caught:
+        recipe.load(tmp_path, "tool")
+    assert caught.value.where == str(tmp_path / "tool.yaml")
+    assert "directory" in caught.value.why
+
+
+def test_names_are_the_recipes_in_order(tmp_path: Path) -> None:
+    for name in ("zz", "aa"):
+        write(tmp_path, FOLDER, name)
+    (tmp_path / "aa").mkdir()
+    (tmp_path / "component.schema.json").write_text("{}")
+    assert recipe.names(tmp_path) == ["aa", "zz"]
+    assert recipe.folder_of(Path("docker/build")) == Path("docker/build/components")
+
+
+SPECIALS = [
+    b"\t", b"\0", b"\xff", b"\xef\xbb\xbf", b"&a ", b"*a", b"<<: ", b"---\n", b"!!python/object/apply:os.system [id] ",
+    b"!!binary ", b"!!int ", b"!!null ", b"!!set ", b"!x ", b"%YAML 9.9\n---\n", b"? ", b": ", b"- ", b"| ", b"'", b'"',
+    b"[", b"]", b"{", b"}", b"#", b"9" * 5000, b"0x" + b"f" * 5000, b"1:2:3", b".nan", b"1e999", b"~", b"yes",
+    b"2001-01-01", b"2001-99-99", b"[" * 100, b"- " * 500, b'"\\ud800"', b'"\\0"', b"\r\n", b"\xc2\x85", b"\xe2\x80\xa8",
+    b"\xf0\x9f\x98\x80", b"folder: x", b"package: x", b"version: '2'", b"\n", b"",
+]  # fmt: skip
+VALUES = [
+    b"1",
+    b"yes",
+    b"null",
+    b"[]",
+    b"{}",
+    b"[a, [b]]",
+    b"''",
+    b"a b",
+    b"-x",
+    b"debian",
+    b"make",
+    b"'1'",
+    b"../x",
+]
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> bytes:
+    """A recipe with one to four mutations."""
+    data = draw(st.sampled_from(SEEDS))
+    for _ in range(draw(st.integers(1, 4))):
+        data = draw(st.sampled_from([_insert, _replace_line, _value, _cut]))(draw, data)
+    return data
+
+
+def _insert(draw: st.DrawFn, data: bytes) -> bytes:
+    at, length = draw(st.integers(0, len(data))), draw(st.integers(0, 2))
+    return data[:at] + draw(st.sampled_from(SPECIALS) | st.binary(max_size=2)) + data[at + length :]
+
+
+def _replace_line(draw: st.DrawFn, data: bytes) -> bytes:
+    lines = data.splitlines(keepends=True) or [b""]
+    lines[draw(st.integers(0, len(lines) - 1))] = draw(
+        st.sampled_from([b"", *lines, *FULL.splitlines(keepends=True)])
+    )
+    return b"".join(lines)
+
+
+def _value(draw: st.DrawFn, data: bytes) -> bytes:
+    lines = data.splitlines(keepends=True) or [b""]
+    at = draw(st.integers(0, len(lines) - 1))
+    new = draw(st.sampled_from(VALUES + SPECIALS))
+    for mark in (b": ", b"- "):
+        if mark in lines[at]:
+            lines[at] = lines[at].partition(mark)[0] + mark + new + b"\n"
+            break
+    return b"".join(lines)
+
+
+def _cut(draw: st.DrawFn, data: bytes) -> bytes:
+    return data[: draw(st.integers(0, len(data)))]
+
+
+@SLOW
+@given(damaged())
+def test_a_damaged_recipe_is_a_component_or_a_mistake_with_a_place(data: bytes) -> None:
+    with tempfile.TemporaryDirectory() as name:
+        path = write(Path(name), data)
+        try:
+            found = recipe.load(Path(name), "tool")
+        except ComponentError as error:
+            failure = error
+        else:
+            json.dumps(dataclasses.asdict(found), ensure_ascii=False).encode()
+            assert (found.build == "debian") == (found.source[0] == "package")
+            return
+    places = failure.where.removeprefix(str(path)).split(":")
+    assert len(places) == 3, f"no file, line and column in {failure.where} of {failure.what}"
+    assert places[0] == ""
+    assert 1 <= int(places[1]) <= data.count(b"\n") + data.count(b"\r") + 9
+    assert int(places[2]) >= 1
+    assert len(failure.what) < 300
+    json.dumps(failure.to_json(), ensure_ascii=False).encode()
+
+
+def plain(value: yaml_source.Value) -> Any:  # noqa: ANN401
+    """Give what an editor sees."""
+    if isinstance(value.data, dict):
+        return {key: plain(item) for key, (_, item) in value.data.items()}
+    if isinstance(value.data, list):
+        return [plain(item) for item in value.data]
+    return value.data
+
+
+def ends_a_line(value: Any) -> bool:  # noqa: ANN401
+    """Tell whether a text ends in a newline, where Python's `$` takes it and that of JavaScript does not."""
+    if isinstance(value, dict):
+        return any(ends_a_line(item) for item in value.values())
+    if isinstance(value, list):
+        return any(ends_a_line(item) for item in value)
+    return isinstance(value, str) and value.endswith("\n")
+
+
+def compare(data: bytes) -> bool | None:
+    """Give whether a recipe fits, as both say; None where it is no YAML."""
+    with tempfile.TemporaryDirectory() as name:
+        path = write(Path(name), data)
+        try:
+            source = yaml_source.load(path)
+        except ProfileError:
+            return None
+    seen = plain(source)
+    try:
+        schema.check(source, recipe.RECIPE, "")
+    except ProfileError:
+        assert ends_a_line(seen) or not VALIDATOR.is_valid(seen), seen
+        return False
+    assert VALIDATOR.is_valid(seen), seen
+    return True
+
+
+@pytest.mark.parametrize("data", SEEDS)
+def test_loader_and_json_schema_accept_good_recipes(data: bytes) -> None:
+    assert compare(data)
+
+
+@SLOW
+@given(damaged())
+def test_loader_and_json_schema_agree_on_damaged_recipes(data: bytes) -> None:
+    compare(data)
+
+
+PLAIN = st.sampled_from(
+    ["a", "tool", "Tool", "", "1", "1.0", "../x", "x/y", "a b", "http://a.example/x", "$x", "a\nb"]
+)
+LEAF = PLAIN | st.integers(-2, 3) | st.booleans() | st.none() | st.text(max_size=4)
+
+
+def of(kind: schema.Kind) -> st.SearchStrategy[Any]:
+    """Values of the right form, with leaves that are now and then wrong."""
+    if kind.type == "object":
+        required = {key: of(kind.fields[key]) for key in kind.required}
+        optional = {key: of(item) for key, item in kind.fields.items() if key not in required}
+        return st.fixed_dictionaries(required, optional=optional)
+    if kind.type == "array" and kind.items is not None:
+        return st.lists(of(kind.items), max_size=2)
+    good = st.sampled_from(kind.choices) if kind.choices else st.from_regex(kind.pattern, fullmatch=True)
+    return st.one_of(good, good, good, LEAF)
+
+
+@SLOW
+@given(of(recipe.RECIPE))
+def test_loader_and_json_schema_agree_on_generated_recipes(value: dict[str, Any]) -> None:
+    try:
+        data = yaml.safe_dump(value, allow_unicode=True).encode()
+    except UnicodeEncodeError:
+        return
+    compare(data)
+
+
+def test_the_json_schema_is_one() -> None:
+    jsonschema.Draft202012Validator.check_schema(schema.json_schema(recipe.RECIPE))
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """Give docker/build/components with the source of tool and two patches."""
+    for name, text in {
+        "tool/main.c": "int main;", "tool/src/build/x.c": "int x;", "a.patch": "a", "b.patch": "b"
+    }.items():  # fmt: skip
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+PATCHED = component(patches=("a.patch", "b.patch"))
+
+
+def inputs(folder: Path, found: Component = PATCHED, tools: str = "tools") -> dict[str, str]:
+    return recipe.inputs_of(found, folder, tools)
+
+
+def changed(folder: Path, before: dict[str, str], found: Component = PATCHED) -> set[str]:
+    """Give the names of the inputs that are not as they were; the key must say the same."""
+    after = inputs(folder, found)
+    names = {name for name in before if before[name] != after[name]}
+    assert (recipe.key_of(before) != recipe.key_of(after)) == bool(names)
+    return names
+
+
+def test_the_key_is_the_same_as_long_as_nothing_changes(folder: Path) -> None:
+    before = inputs(folder)
+    assert changed(folder, before) == set()
+    os.utime(folder / "tool/main.c", (0, 0))
+    assert changed(folder, before) == set()
+
+
+@pytest.mark.parametrize("name", recipe.LEFT_BY_BUILDS)
+def test_what_a_build_leaves_behind_does_not_count(folder: Path, name: str) -> None:
+    before = inputs(folder)
+    (folder / "tool" / name).mkdir()
+    (folder / "tool" / name / "x.o").write_text("x")
+    assert changed(folder, before) == set()
+
+
+def test_such_a_name_deeper_down_is_source(folder: Path) -> None:
+    before = inputs(folder)
+    (folder / "tool/src/build/x.c").write_text("int y;")
+    assert changed(folder, before) == {"source"}
+
+
+@pytest.mark.parametrize("change", ["text", "mode", "name", "link", "more", "less"])
+def test_the_files_of_a_source_folder_count(folder: Path, change: str) -> None:
+    before, path = inputs(folder), folder / "tool/main.c"
+    match change:
+        case "text":
+            path.write_text("int main ;")
+        case "mode":
+            path.chmod(0o755)
+        case "name":
+            path.rename(path.with_name("other.c"))
+        case "link":
+            path.rename(folder / "tool/other.c")
+            path.symlink_to("other.c")
+        case "more":
+            (folder / "tool/empty").mkdir()
+        case _:
+            path.unlink()
+    assert changed(folder, before) == {"source"}
+
+
+def test_patches_count_with_their_order(folder: Path) -> None:
+    before = inputs(folder)
+    assert changed(folder, before, component(patches=("b.patch", "a.patch"))) == {"source"}
+    (folder / "a.patch").write_text("aa")
+    assert changed(folder, before) == {"source"}
+
+
+OTHER: dict[str, Any] = {
+    "name": "other", "description": "y", "build": "meson", "version": "2", "license": "MIT", "options": ("X=1",),
+    "build_depends": ("less",), "depends": ("less",), "packages": ("other",), "tests": "skip",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("field", OTHER)
+def test_every_word_of_a_recipe_counts(folder: Path, field: str) -> None:
+    assert changed(folder, inputs(folder), dataclasses.replace(PATCHED, **{field: OTHER[field]})) == {
+        "recipe"
+    }
+
+
+def test_these_are_all_the_words_of_a_recipe() -> None:
+    """One that is added later must be in a key too."""
+    assert {field.name for field in dataclasses.fields(Component)} == {*OTHER, "source", "patches"}
+
+
+def test_the_toolchain_image_counts(folder: Path) -> None:
+    one, two = inputs(folder), inputs(folder, tools="others")
+    assert {name for name in one if one[name] != two[name]} == {"tools"}
+    assert recipe.key_of(one) != recipe.key_of(two)
+
+
+def test_our_code_counts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = inputs(folder)
+    monkeypatch.setattr("synos_tasks.iso.code.digest_of", lambda module: f"another {module}")
+    assert changed(folder, before) == {"code"}
+
+
+@pytest.mark.parametrize("kind", ["git", "package"])
+def test_a_commit_and_a_version_count(tmp_path: Path, kind: str) -> None:
+    one, two = (component(source=(kind, "https://a.example/x", which)) for which in ("1", "2"))
+    assert changed(tmp_path, inputs(tmp_path, one), two) == {"source"}
+
+
+TEXTS = st.text(alphabet="ab,[]\"'", max_size=3)
+TUPLES = st.lists(TEXTS, max_size=2).map(tuple)
+COMPONENTS = st.builds(
+    Component, name=TEXTS, description=TEXTS, build=TEXTS, source=st.tuples(st.just("git"), TEXTS, TEXTS),
+    version=TEXTS, license=TEXTS, options=TUPLES, build_depends=TUPLES, depends=TUPLES, packages=TUPLES, tests=TEXTS,
+)  # fmt: skip
+
+
+@settings(deadline=None)
+@given(COMPONENTS, COMPONENTS, TEXTS, TEXTS)
+def test_two_keys_are_equal_where_all_inputs_are(
+    one: Component, two: Component, tools: str, others: str
+) -> None:
+    nowhere = Path("/nonexistent")
+    keys = [
+        recipe.key_of(recipe.inputs_of(one, nowhere, tools)),
+        recipe.key_of(recipe.inputs_of(two, nowhere, others)),
+    ]
+    assert (keys[0] == keys[1]) == ((one, tools) == (two, others))
+    assert keys[0] == recipe.key_of(recipe.inputs_of(dataclasses.replace(one), nowhere, tools))
+
+
+@pytest.mark.parametrize(
+    ("found", "what"),
+    [
+        (component(source=("folder", "nowhere", "")), "names nowhere, which is not there"),
+        (component(source=("folder", "a.patch", "")), "names a.patch, which is no folder"),
+        (component(patches=("nowhere.patch",)), "names nowhere.patch, which is not there"),
+        (component(patches=("tool",)), "names tool, which is no file"),
+    ],
+)
+def test_a_folder_or_patch_that_is_not_there_is_named(folder: Path, found: Component, what: str) -> None:
+    with pytest.raises(ComponentError) as caught:
+        inputs(folder, found)
+    assert caught.value.what == f"component tool {what}"
+    assert caught.value.where == str(folder / "tool.yaml")
+    assert str(folder) in caught.value.why

@@ -1,0 +1,235 @@
+"""The containers that build, compile and give a shell: what each may do, and what it can reach."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import pytest
+
+from synos_tasks.build import builder, shell
+from synos_tasks.build.builder import (
+    builder_spec,
+    compiler_cache_volumes,
+    once_volume,
+    store_volume,
+    toolchain_spec,
+)
+from synos_tasks.build.image import tag_of
+from synos_tasks.engine.spec import (
+    BUILDER_CAPABILITIES,
+    LABEL_ROLE,
+    TOOLCHAIN_CAPABILITIES,
+    Bind,
+    ContainerSpec,
+    run_argv,
+)
+from synos_tasks.errors import EngineTooOld
+from tests.unit.fakes import GOOD, FakeEngine, fake_containers
+from tests.unit.projects import project
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from synos_tasks.settings import Settings
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return project(tmp_path)
+
+
+def _toolchain(
+    settings: Settings, *, output: Path | None = None, store: str | None = "", network: bool = True
+) -> ContainerSpec:
+    return toolchain_spec(settings, GOOD, "image", output=output, store=store, network=network)
+
+
+def _differing(one: ContainerSpec, two: ContainerSpec) -> set[str]:
+    names = (field.name for field in dataclasses.fields(ContainerSpec))
+    return {name for name in names if getattr(one, name) != getattr(two, name)}
+
+
+def test_compilers_get_what_sudo_needs_and_nothing_that_a_machine_boots_from() -> None:
+    taken = {"MKNOD", "SYS_CHROOT"}
+    assert set(TOOLCHAIN_CAPABILITIES) == set(BUILDER_CAPABILITIES) - taken
+    assert not taken & set(TOOLCHAIN_CAPABILITIES)
+    assert "SYS_ADMIN" not in TOOLCHAIN_CAPABILITIES
+
+
+def test_the_toolchain_is_the_builder_but_for_sudo_and_the_caches(settings: Settings, tmp_path: Path) -> None:
+    made = _toolchain(settings, output=tmp_path / "out")
+    builder = builder_spec(settings, GOOD, "image", output=tmp_path / "out")
+    assert _differing(builder, made) == {
+        "name", "user", "capabilities", "new_privileges", "volumes", "tmpfs", "anonymous_volumes",
+    }  # fmt: skip
+    assert (made.tmpfs, made.anonymous_volumes) == ({}, ("/work",))
+    assert made.user == "0:0"
+    assert made.capabilities == TOOLCHAIN_CAPABILITIES
+    assert made.new_privileges
+    assert made.name.startswith("synos-test-compile-")
+    assert not made.privileged
+
+
+def test_the_toolchain_reads_the_project_and_writes_what_it_is_given(
+    settings: Settings, tmp_path: Path
+) -> None:
+    of_project = Bind(source=settings.root, target="/project")
+    assert _toolchain(settings).binds == (of_project,)
+    given = _toolchain(settings, output=tmp_path / "out").binds
+    assert given == (of_project, Bind(source=tmp_path / "out", target="/output", writable=True))
+    assert _toolchain(settings, network=False).network == "none"
+
+
+@pytest.mark.parametrize(
+    ("store", "volumes"),
+    [
+        ("", {"synos-test-store", "synos-test-ccache", "synos-test-sccache"}),
+        ("synos-test-once-1", {"synos-test-once-1"}),
+        (None, set()),
+    ],
+    ids=["the project's own", "another", "none"],
+)
+def test_the_compilers_caches_come_with_the_projects_own_store_alone(
+    settings: Settings, store: str | None, volumes: set[str]
+) -> None:
+    assert set(_toolchain(settings, store=store).volumes) == volumes
+
+
+def test_caches_are_where_the_compilers_look_for_them(settings: Settings) -> None:
+    assert compiler_cache_volumes(settings) == {
+        "synos-test-ccache": "/var/cache/ccache",
+        "synos-test-sccache": "/var/cache/sccache",
+    }
+    assert _toolchain(settings).volumes[store_volume(settings)] == "/cache"
+
+
+@pytest.mark.parametrize(
+    ("store", "volumes"), [("", {"synos-test-store": "/cache"}), ("other", {"other": "/cache"}), (None, {})]
+)
+def test_a_builder_has_the_store_that_it_is_given(
+    settings: Settings, store: str | None, volumes: dict[str, str]
+) -> None:
+    assert builder_spec(settings, GOOD, "image", store=store).volumes == volumes
+
+
+@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
+def test_a_volume_for_once_is_removed_however_it_ends(settings: Settings, error: type[BaseException]) -> None:
+    engine = FakeEngine()
+    with suppress(error), once_volume(settings, engine) as volume:
+        engine.ensure_volume(volume, {})
+        assert list(engine.volumes) == [volume]
+        raise error
+    assert volume.startswith("synos-test-once-")
+    assert engine.volumes == {}
+
+
+def test_no_two_volumes_for_once_are_the_same(settings: Settings) -> None:
+    with once_volume(settings, FakeEngine()) as one, once_volume(settings, FakeEngine()) as two:
+        assert one != two
+
+
+def _reaches_no_device(spec: ContainerSpec) -> None:
+    argv = run_argv(spec)
+    assert spec.devices == ()
+    assert not any(word.startswith("--device") for word in argv)
+    targets = [bind.target for bind in spec.binds] + [*spec.volumes.values(), *spec.tmpfs]
+    for path in [*targets, *(str(bind.source) for bind in spec.binds)]:
+        assert path != "/"
+        assert not f"{path}/".startswith("/dev/")
+    assert not any(word.startswith(("--pid=", "--ipc=", "--uts=", "--userns=")) for word in argv)
+    assert "docker.sock" not in " ".join(argv)
+
+
+def test_a_privileged_shell_has_a_dev_of_its_own_and_none_of_the_hosts(settings: Settings) -> None:
+    spec = shell.shell_spec(settings, GOOD, privileged=True)
+    assert spec.privileged
+    assert spec.entrypoint == "synos-own-dev"
+    _reaches_no_device(spec)
+    argv = run_argv(spec)
+    assert argv[argv.index(spec.image) :] == [spec.image, "bash"]
+
+
+@pytest.mark.parametrize("toolchain", [False, True])
+def test_a_shell_without_privileges_is_as_confined_as_what_it_stands_in_for(
+    settings: Settings, toolchain: bool
+) -> None:
+    spec = shell.shell_spec(settings, GOOD, toolchain=toolchain)
+    stands_for = (
+        _toolchain(settings, output=settings.output_dir)
+        if toolchain
+        else builder_spec(settings, GOOD, "image", output=settings.output_dir)
+    )
+    other = {"name", "image", "command"} | ({"user"} if toolchain else set())
+    assert _differing(spec, stands_for) - {"terminal"} == other
+    assert not spec.privileged
+    assert spec.entrypoint == ""
+    assert "--privileged" not in run_argv(spec)
+    _reaches_no_device(spec)
+
+
+def test_a_shell_of_the_toolchain_is_the_images_own_user_and_can_use_sudo(settings: Settings) -> None:
+    spec = shell.shell_spec(settings, GOOD, toolchain=True)
+    assert spec.user is None
+    assert not any(word.startswith("--user") for word in run_argv(spec))
+    assert "--security-opt=no-new-privileges" not in run_argv(spec)
+    assert spec.image == tag_of(settings, "toolchain")
+    other = shell.shell_spec(settings, GOOD)
+    assert "--security-opt=no-new-privileges" in run_argv(other)
+    assert other.image == tag_of(settings, "builder")
+
+
+@pytest.mark.parametrize("toolchain", [False, True])
+def test_a_shell_is_no_build_by_name_but_cleaned_up_like_one(settings: Settings, toolchain: bool) -> None:
+    spec = shell.shell_spec(settings, GOOD, toolchain=toolchain)
+    assert spec.name.startswith("synos-test-shell-")
+    assert spec.labels[LABEL_ROLE] == "build"
+
+
+@pytest.mark.parametrize(
+    ("command", "at_terminal", "words", "terminal"),
+    [
+        ("", True, ("bash",), True),
+        ("", False, ("bash",), False),
+        ("make | wc", True, ("bash", "-c", "make | wc"), False),
+        ("make | wc", False, ("bash", "-c", "make | wc"), False),
+    ],
+)
+def test_a_shell_is_interactive_without_a_command_and_at_a_terminal(
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    command: str,
+    at_terminal: bool,
+    words: tuple[str, ...],
+    terminal: bool,
+) -> None:
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: at_terminal)
+    spec = shell.shell_spec(settings, GOOD, command=command)
+    assert (spec.command, spec.terminal) == (words, terminal)
+
+
+@pytest.mark.parametrize("privileged", [False, True])
+def test_opening_a_shell_warns_only_of_what_is_not_isolated(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, privileged: bool
+) -> None:
+    fake_containers(monkeypatch)
+    engine, said = FakeEngine(), list[str]()
+    monkeypatch.setattr(engine, "interact", lambda _spec: 7)
+    code = shell.open_shell(
+        settings, engine, said.append, toolchain=False, privileged=privileged, command="exit 7"
+    )
+    assert code == 7
+    assert engine.volumes[store_volume(settings)][LABEL_ROLE] == "cache"
+    assert settings.output_dir.is_dir()
+    assert [line for line in said if "NOT isolated" in line] == [
+        f"warning: {builder.PRIVILEGED}"
+    ] * privileged
+
+
+def test_a_shell_needs_an_engine_that_is_fit(settings: Settings) -> None:
+    engine = FakeEngine(known=dataclasses.replace(GOOD, version="20.10"))
+    with pytest.raises(EngineTooOld):
+        shell.open_shell(settings, engine, print, toolchain=False, privileged=True, command="true")
+    assert engine.ran == []

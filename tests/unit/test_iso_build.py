@@ -1,0 +1,341 @@
+"""A build with components: compiled only where the store lacks them, and told as it was."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from synos_tasks.build import iso_build, locking, plan_view
+from synos_tasks.build.builder import store_volume
+from synos_tasks.build.image import tag_of
+from synos_tasks.build.iso_build import BuildResult, Options, build_iso
+from synos_tasks.errors import (
+    ComponentFailed,
+    ComponentMissing,
+    HostUnfit,
+    PackageVanished,
+    SettingsError,
+    StageFailed,
+    SynosError,
+)
+from synos_tasks.iso import deliver
+from synos_tasks.iso import plan as plans
+from tests.unit.fakes import FakeContainers, FakeEngine, fake_containers
+from tests.unit.projects import NAME, PROFILE, lay_component, lay_lock, package, project
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from synos_tasks.engine.spec import ContainerSpec
+    from synos_tasks.settings import Settings
+
+ISO = b"iso"
+SHA256 = hashlib.sha256(ISO).hexdigest()
+COMPILING_SECONDS = 12.5
+BOTH = ("component-tool", "component-agent")
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    made = project(tmp_path)
+    for name in ("tool", "agent"):
+        lay_component(made.root / "docker/build", name)
+    (made.root / f"docker/build/profiles/{NAME}.yaml").write_text(f"{PROFILE}components: [tool, agent]\n")
+    lay_lock(made, package("sudo"))
+    return made
+
+
+class Containers:
+    """Stores by volume: a build finds there what was compiled into it, or ends as the real one does."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.stores: dict[str, set[str]] = {}
+        self.failures: dict[str, list[SynosError]] = {"build": [], "components": []}
+        """What the next containers of a kind end with."""
+        self.engine = FakeEngine()
+        self.all: FakeContainers = fake_containers(monkeypatch)
+        self.all.answer = self._answer
+
+    def _answer(self, spec: ContainerSpec, request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        [volume] = [name for name, path in spec.volumes.items() if path == "/cache"] or [""]
+        store = self.stores.setdefault(volume, set())
+        work = {"components": self._compile, "build": self._build}[request["do"]]
+        yield from work(spec, request, store)
+
+    def _compile(
+        self, _spec: ContainerSpec, request: Mapping[str, Any], store: set[str]
+    ) -> Iterator[dict[str, Any]]:
+        self._fail("components")
+        for asked in request["components"]:
+            name, hit = f"component-{asked['component']['name']}", asked["key"] in store
+            store.add(asked["key"])
+            yield {
+                **_done(name, asked["key"], hit=hit, seconds=0.1 if hit else COMPILING_SECONDS),
+                "facts": {"packages": [], "caches": {}},
+            }
+
+    def _build(
+        self, spec: ContainerSpec, request: Mapping[str, Any], store: set[str]
+    ) -> Iterator[dict[str, Any]]:
+        plan = plans.from_json(request["plan"])
+        missing = [stage.name for stage in plan.components if stage.key not in store]
+        if missing:
+            raise ComponentMissing(f"not compiled yet: {', '.join(missing)}")
+        for stage in plan.stages:
+            component = stage.kind == plans.COMPONENT
+            yield _done(stage.name, stage.key, hit=component, seconds=0.2 if component else 3.0)
+            if stage.kind == "base":
+                self._fail("build")
+        [output] = [bind.source for bind in spec.binds if bind.writable]
+        (output / deliver.ISO).write_bytes(ISO)
+        (output / deliver.LOG).write_text("log")
+        stages = [{"name": stage.name, "key": stage.key, "bytes": 5} for stage in plan.stages]
+        (output / deliver.MANIFEST).write_text(
+            json.dumps({"build_id": plan.build_id, "key": plan.key, "sha256": SHA256, "stages": stages})
+        )
+        yield {"event": "delivered", "sha256": SHA256}
+
+    def _fail(self, kind: str) -> None:
+        if self.failures[kind]:
+            raise self.failures[kind].pop(0)
+
+
+def _done(name: str, key: str, *, hit: bool, seconds: float) -> dict[str, Any]:
+    return {
+        "event": "done", "stage": name, "name": name, "key": key, "hit": hit, "seconds": seconds, "bytes": 5,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def containers(monkeypatch: pytest.MonkeyPatch) -> Containers:
+    return Containers(monkeypatch)
+
+
+def _build(
+    settings: Settings,
+    containers: Containers,
+    *,
+    cached: bool = True,
+    offline: bool = False,
+    locked: bool = True,
+) -> BuildResult:
+    options = Options(profile=NAME, output=settings.output_dir, cached=cached, offline=offline, locked=locked)
+    return build_iso(settings, containers.engine, options, print)
+
+
+def _without_components(settings: Settings) -> None:
+    (settings.root / f"docker/build/profiles/{NAME}.yaml").write_text(PROFILE)
+    lay_lock(settings, package("sudo"))
+
+
+def _told(result: BuildResult) -> dict[str, tuple[bool, float]]:
+    stages = (stage for stage in result.stages if stage["name"].startswith("component-"))
+    return {stage["name"]: (stage["hit"], stage["seconds"]) for stage in stages}
+
+
+def test_a_component_that_is_new_is_compiled_before_the_iso_is_assembled(
+    settings: Settings, containers: Containers
+) -> None:
+    result = _build(settings, containers)
+    assert containers.all.done == ["components", "build"]
+    compilation = containers.all.requests[0]
+    assert [one["component"]["name"] for one in compilation["components"]] == ["tool", "agent"]
+    assert compilation["deliver"] is False
+    assert result.iso.read_bytes() == ISO
+
+
+def test_a_component_that_the_store_lost_is_compiled_and_the_iso_assembled_again(
+    settings: Settings, containers: Containers
+) -> None:
+    first = _build(settings, containers)
+    first.iso.unlink()
+    containers.stores.clear()
+    containers.all.asked.clear()
+    result = _build(settings, containers)
+    assert containers.all.done == ["build", "components", "build"]
+    assert result.iso.read_bytes() == ISO
+    assert _told(result) == dict.fromkeys(BOTH, (False, COMPILING_SECONDS))
+
+
+def test_the_stages_tell_that_and_how_long_a_component_was_compiled(
+    settings: Settings, containers: Containers
+) -> None:
+    result = _build(settings, containers)
+    assert [stage["name"] for stage in result.stages][:3] == [*BOTH, "base"]
+    assert _told(result) == dict.fromkeys(BOTH, (False, COMPILING_SECONDS))
+    history = json.loads((settings.state_dir / "history.json").read_text())[NAME]
+    assert history["component-tool"] == COMPILING_SECONDS
+
+
+def test_one_component_that_was_there_is_a_hit_beside_one_that_was_compiled(
+    settings: Settings, containers: Containers
+) -> None:
+    _build(settings, containers)
+    (settings.root / "docker/build/components/agent/Makefile").write_text("all: edited\n")
+    containers.all.asked.clear()
+    result = _build(settings, containers)
+    assert containers.all.done == ["components", "build"]
+    assert _told(result) == {"component-tool": (True, 0.1), "component-agent": (False, COMPILING_SECONDS)}
+
+
+def test_components_that_are_there_start_no_toolchain(settings: Settings, containers: Containers) -> None:
+    first = _build(settings, containers)
+    first.iso.unlink()
+    containers.all.asked.clear()
+    result = _build(settings, containers)
+    assert containers.all.done == ["build"]
+    assert _told(result) == dict.fromkeys(BOTH, (True, 0.2))
+    assert result.build_id == first.build_id
+
+
+def test_an_iso_that_is_there_starts_nothing(settings: Settings, containers: Containers) -> None:
+    first = _build(settings, containers)
+    containers.all.asked.clear()
+    result = _build(settings, containers)
+    assert containers.all.done == []
+    assert (result.build_id, result.sha256) == (first.build_id, SHA256)
+    assert all(stage["hit"] and stage["seconds"] == 0 for stage in result.stages)
+
+
+def test_both_containers_have_the_projects_store(settings: Settings, containers: Containers) -> None:
+    _build(settings, containers)
+    assert all(store_volume(settings) in spec.volumes for spec in containers.all.specs)
+    assert store_volume(settings) in containers.engine.volumes
+    compiling, assembling = containers.all.specs
+    assert (compiling.image, assembling.image) == ("synos-toolchain", "synos-builder")
+    assert "synos-test-ccache" in compiling.volumes
+
+
+def test_a_toolchain_that_compiles_nothing_is_not_asked_for_ever(
+    settings: Settings, containers: Containers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(containers, "_compile", lambda *_: iter(()))
+    with pytest.raises(ComponentFailed):
+        _build(settings, containers)
+    assert containers.all.done == ["components"]
+    assert list(settings.output_dir.iterdir()) == []
+
+
+def test_components_that_changed_after_the_plan_are_refused(
+    settings: Settings, containers: Containers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compiling = containers._compile
+
+    def edited(*arguments: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401
+        for event in compiling(*arguments):
+            yield {**event, "key": "another"}
+
+    monkeypatch.setattr(containers, "_compile", edited)
+    with pytest.raises(ComponentFailed, match="changed while"):
+        _build(settings, containers)
+    assert containers.all.done == ["components"]
+
+
+def test_a_component_that_does_not_compile_ends_the_build(settings: Settings, containers: Containers) -> None:
+    containers.failures["components"] = [ComponentFailed("component tool does not compile")]
+    with pytest.raises(ComponentFailed):
+        _build(settings, containers)
+    assert containers.all.done == ["components"]
+    assert list(settings.output_dir.iterdir()) == []
+
+
+def test_without_cache_components_are_compiled_first_into_a_volume_that_is_gone_afterwards(
+    settings: Settings, containers: Containers
+) -> None:
+    _build(settings, containers)  # the project's store has them
+    containers.all.asked.clear()
+    result = _build(settings, containers, cached=False)
+    assert containers.all.done == ["components", "build"]
+    [[one], [two]] = [list(spec.volumes) for spec in containers.all.specs]
+    assert one == two
+    assert one.startswith("synos-test-once-")
+    assert one in containers.engine.removed
+    assert one not in containers.engine.volumes
+    assert _told(result) == dict.fromkeys(BOTH, (False, COMPILING_SECONDS))
+
+
+@pytest.mark.parametrize("kind", ["components", "build"])
+def test_the_volume_goes_even_when_the_build_fails(
+    settings: Settings, containers: Containers, kind: str
+) -> None:
+    containers.failures[kind] = [StageFailed("failed")]
+    with pytest.raises(StageFailed):
+        _build(settings, containers, cached=False)
+    [volume] = {name for spec in containers.all.specs for name in spec.volumes}
+    assert volume in containers.engine.removed
+    assert containers.engine.volumes == {}
+    assert list(settings.output_dir.iterdir()) == []
+
+
+def test_without_components_no_volume_is_needed_for_that(settings: Settings, containers: Containers) -> None:
+    _without_components(settings)
+    _build(settings, containers, cached=False)
+    assert containers.all.done == ["build"]
+    assert containers.all.specs[0].volumes == {}
+    assert (containers.engine.volumes, containers.engine.removed) == ({}, [])
+
+
+@pytest.mark.parametrize("cached", [True, False])
+def test_a_package_that_vanished_costs_no_second_compilation(
+    settings: Settings, containers: Containers, monkeypatch: pytest.MonkeyPatch, cached: bool
+) -> None:
+    containers.failures["build"] = [PackageVanished("sudo 1 is gone")]
+    lock = lay_lock(settings, package("sudo"))
+    monkeypatch.setattr(locking, "renew", lambda *_, **__: (lock, []))
+    result = _build(settings, containers, cached=cached, locked=False)
+    assert containers.all.done.count("components") == 1
+    assert _told(result) == dict.fromkeys(BOTH, (False, COMPILING_SECONDS))
+
+
+def test_offline_nothing_is_fetched_to_compile_either(settings: Settings, containers: Containers) -> None:
+    containers.engine.images = {tag_of(settings, name): "sha256:1" for name in ("builder", "toolchain")}
+    _build(settings, containers, offline=True)
+    assert "components" in containers.all.done
+    assert all(spec.network == "none" for spec in containers.all.specs)
+    assert all(request["offline"] for request in containers.all.requests)
+
+
+@pytest.mark.parametrize("there", ["builder", "toolchain"])
+def test_offline_an_image_that_is_not_there_is_told_before_anything_is_done(
+    settings: Settings, containers: Containers, there: str
+) -> None:
+    [lacking] = {"builder", "toolchain"} - {there}
+    containers.engine.images = {tag_of(settings, there): "sha256:1"}
+    with pytest.raises(HostUnfit) as caught:
+        _build(settings, containers, offline=True)
+    assert caught.value.where == tag_of(settings, lacking)
+    assert containers.all.asked == []
+
+
+def test_offline_without_components_needs_no_toolchain(settings: Settings, containers: Containers) -> None:
+    _without_components(settings)
+    containers.engine.images = {tag_of(settings, "builder"): "sha256:1"}
+    _build(settings, containers, offline=True)
+    assert containers.all.done == ["build"]
+
+
+def test_offline_without_cache_is_no_way_to_build(settings: Settings, containers: Containers) -> None:
+    with pytest.raises(SettingsError):
+        _build(settings, containers, offline=True, cached=False)
+    assert containers.all.asked == []
+
+
+def test_the_plan_of_a_build_is_remembered_with_its_components(
+    settings: Settings, containers: Containers
+) -> None:
+    result = _build(settings, containers)
+    last = plan_view.last_plan(settings, NAME)
+    assert last is not None
+    assert last.build_id == result.build_id
+    assert [stage.name for stage in last.components] == list(BOTH)
+
+
+def test_what_scripts_get_is_json(settings: Settings, containers: Containers) -> None:
+    result = _build(settings, containers)
+    told = json.loads(json.dumps(result.to_json()))
+    assert told["iso"] == str(result.iso)
+    assert {key for stage in told["stages"] for key in stage} == set(iso_build.STAGE_FIELDS)

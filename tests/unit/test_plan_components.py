@@ -1,0 +1,185 @@
+"""Plans with components: stages of their own come first, and their keys reach what they are installed into."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from synos_tasks.build import planning
+from synos_tasks.errors import ComponentError
+from synos_tasks.iso import code
+from synos_tasks.iso import plan as plans
+from synos_tasks.iso.components import recipe
+from synos_tasks.iso.inputs import Tools
+from tests.unit.plans import BASE, COMPONENTS, ID_ALONE, LOCK, NOT_THE_MENU, STACK, changed, planned, since
+from tests.unit.projects import NAME, lay_component, lay_lock, package, project
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+WITH = dataclasses.replace(BASE, components=("tool", "agent"))
+COMPILED = ["component-tool", "component-agent"]
+LAYERS = [*STACK[:3], "components", *STACK[3:]]
+ABOVE = {"components", *since("system")}
+"""The layer of components, those above it, and the ISO."""
+
+
+def test_components_are_compiled_first_in_the_order_of_the_profile() -> None:
+    plan = planned(WITH)
+    assert plan.stage_names == [*COMPILED, *LAYERS, "initramfs", "bootfiles", "iso"]
+    assert [stage.name for stage in plan.components] == COMPILED
+    assert [stage.name for stage in plan.layers] == LAYERS
+    assert len({stage.key for stage in plan.stages}) == len(plan.stages)
+
+
+def test_a_profile_without_components_has_no_stage_of_them() -> None:
+    assert planned().components == []
+    assert "components" not in planned().stage_names
+
+
+def test_a_release_has_the_same_components_and_all_of_them_are_in_its_squashfs() -> None:
+    plan = planned(WITH, release=True)
+    assert plan.stage_names == [*COMPILED, *LAYERS, "initramfs", "squashfs", "bootfiles", "iso"]
+    assert changed(planned(WITH), plan) == ID_ALONE | {"squashfs"}
+
+
+@pytest.mark.parametrize("name", ["tool", "agent"])
+def test_what_a_component_is_made_of_reaches_its_layer_and_those_above(name: str) -> None:
+    after = planned(WITH, components={**COMPONENTS, name: {"source": "edited"}})
+    assert changed(planned(WITH), after) == ABOVE | {f"component-{name}"}
+    assert after.build_id != planned(WITH).build_id
+
+
+def test_a_components_key_is_of_what_it_is_made_of_alone() -> None:
+    other = dataclasses.replace(WITH, name="y", components=("agent",), hostname="h", hooks=())
+    one, two = planned(WITH), planned(other, dataclasses.replace(LOCK, epoch=1), tools="others")
+    assert one.stage("component-agent") == two.stage("component-agent")
+    assert one.stage("component-agent").key == recipe.key_of(COMPONENTS["agent"])
+
+
+def test_a_component_that_comes_or_goes_leaves_packages_alone() -> None:
+    one = planned(dataclasses.replace(WITH, components=("tool",)))
+    assert changed(one, planned(WITH)) == ABOVE | {"component-agent"}
+    assert changed(planned(), one) == ABOVE | {"component-tool"}
+    assert len({planned().build_id, one.build_id, planned(WITH).build_id}) == 3
+
+
+def test_the_order_of_components_matters_to_their_layer() -> None:
+    turned = dataclasses.replace(WITH, components=("agent", "tool"))
+    assert changed(planned(WITH), planned(turned)) == ABOVE
+
+
+def test_a_package_of_a_layer_below_reaches_the_components_layer_and_no_compilation() -> None:
+    newer = dataclasses.replace(LOCK.packages[2], version="2")
+    lock = dataclasses.replace(LOCK, packages=(*LOCK.packages[:2], newer))
+    assert changed(planned(WITH), planned(WITH, lock)) == ABOVE | {"packages-x"}
+
+
+def test_the_builders_tools_do_not_matter_to_a_compilation() -> None:
+    assert changed(planned(WITH), planned(WITH, tools="other")) == NOT_THE_MENU | {"components", "bootfiles"}
+
+
+def test_the_iso_is_made_of_layers_and_not_of_packages() -> None:
+    why = planned(WITH).stage("iso").why
+    assert {name for name in why if name.startswith("stage ")} == {
+        f"stage {name}" for name in (*LAYERS, "initramfs", "bootfiles")
+    }
+    below = planned(WITH).stage("components").why
+    assert {name for name in below if name.startswith("stage ")} == {
+        f"stage {name}" for name in (*COMPILED, "packages-x")
+    }
+
+
+def test_the_code_of_the_layer_matters_to_it_and_those_above(monkeypatch: pytest.MonkeyPatch) -> None:
+    before, digest_of = planned(WITH), code.digest_of
+    module = "synos_tasks.iso.stages.components"
+    monkeypatch.setattr(code, "digest_of", lambda name: "other" if name == module else digest_of(name))
+    assert changed(before, planned(WITH)) == ABOVE
+
+
+NAMES = st.lists(st.text(min_size=1, max_size=8), unique=True, max_size=4).map(tuple)
+INPUTS = st.dictionaries(st.text(max_size=8), st.text(max_size=8), max_size=3)
+
+
+@settings(max_examples=60, deadline=None)
+@given(NAMES, st.data(), st.booleans())
+def test_a_plan_with_components_survives_its_way_into_the_container(
+    names: tuple[str, ...], data: st.DataObject, release: bool
+) -> None:
+    made_of = {name: data.draw(INPUTS) for name in names}
+    plan = planned(dataclasses.replace(BASE, components=names), components=made_of, release=release)
+    back = plans.from_json(json.loads(json.dumps(plan.to_json())))
+    assert back == plan
+    assert [stage.key for stage in back.components] == [recipe.key_of(made_of[name]) for name in names]
+
+
+class Project:
+    """A project whose profile has one component, of all that a component can be made of."""
+
+    def __init__(self, root: Path) -> None:
+        self.settings = project(root)
+        self.folder = root / "docker/build"
+        lay_component(self.folder, "tool", patches=["tool.patch"])
+        lay_component(self.folder, "other")
+        (self.folder / "components/tool.patch").write_text("--- a\n")
+        self.profile = self.folder / f"profiles/{NAME}.yaml"
+        self.profile.write_text("packages: [live-boot, sudo]\ncomponents: [tool]\n")
+
+    def plan(self, toolchain: str = "t") -> plans.Plan:
+        """Plan it, with a lock that fits."""
+        profile = planning.read_profile(self.settings, NAME)
+        lock = lay_lock(self.settings, package("sudo"))
+        return planning.plan_build(self.settings, profile, lock, Tools(builder="b", toolchain=toolchain))
+
+
+@pytest.fixture
+def known(tmp_path: Path) -> Project:
+    return Project(tmp_path)
+
+
+EDITS = {
+    "its source": ("components/tool/Makefile", "all:\n"),
+    "a new file": ("components/tool/src/new.c", "int x;\n"),
+    "its patch": ("components/tool.patch", "+++ b\n"),
+}
+
+
+@pytest.mark.parametrize("edit", EDITS)
+def test_an_edit_of_a_component_is_seen(known: Project, edit: str) -> None:
+    before = known.plan()
+    name, text = EDITS[edit]
+    path = known.folder / name
+    path.parent.mkdir(exist_ok=True)
+    path.write_text(text)
+    assert changed(before, known.plan()) == ABOVE - {"hooks"} | {"component-tool"}
+
+
+def test_other_components_and_what_builds_leave_there_do_not_matter(known: Project) -> None:
+    before = known.plan()
+    (known.folder / "components/other/Makefile").write_text("all:\n")
+    (known.folder / "components/tool/target").mkdir()
+    (known.folder / "components/tool/target/tool.o").write_text("o")
+    assert known.plan() == before
+
+
+def test_the_toolchain_matters_where_something_is_compiled_and_only_there(known: Project) -> None:
+    before, after = known.plan(), known.plan(toolchain="newer")
+    assert changed(before, after) == ABOVE - {"hooks"} | {"component-tool"}
+    known.profile.write_text("packages: [live-boot, sudo]\n")
+    assert known.plan() == known.plan(toolchain="newer")
+
+
+@pytest.mark.parametrize("gone", ["components/tool/Makefile", "components/tool.patch"])
+def test_what_a_recipe_names_must_be_there(known: Project, gone: str) -> None:
+    (known.folder / gone).unlink()
+    if gone.endswith("Makefile"):
+        (known.folder / gone).parent.rmdir()
+    with pytest.raises(ComponentError) as caught:
+        known.plan()
+    assert caught.value.what.startswith("component tool names tool")
+    assert caught.value.where == str(known.folder / "components/tool.yaml")

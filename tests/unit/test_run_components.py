@@ -1,0 +1,229 @@
+"""Components in the container that makes ISOs: found in the store or told, installed above all, in the manifest."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from synos_tasks.errors import ComponentError, ComponentMissing, StageFailed
+from synos_tasks.iso import deliver
+from synos_tasks.iso.run import Runner
+from synos_tasks.iso.stages import components
+from synos_tasks.iso.store import Entry, Store
+from synos_tasks.iso.tools import Workshop
+from tests.unit.fakes import fake_tools, files, workshop
+from tests.unit.plans import BASE, LOCK, planned
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+PLAN = planned(dataclasses.replace(BASE, components=("tool", "agent")))
+UNMET = [
+    "Some packages could not be installed. This may mean that you have",
+    "The following packages have unmet dependencies:",
+    " synos-agent : Depends: libsystemd-extra (>= 2) but it is not installable",
+    "               Depends: other but it is not going to be installed",
+    " synos-tool : Depends: less but it is not installable",
+    "E: Unable to correct problems, you have held broken packages.",
+]
+
+
+@pytest.fixture(autouse=True)
+def no_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not wait for the disk."""
+    monkeypatch.setattr("os.fsync", lambda _: None)
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Iterator[Workshop]:
+    with workshop(tmp_path, PLAN.profile) as made:
+        files(made.root, "etc/apt/sources.list", "etc/dpkg/dpkg.cfg.d/x", "usr/sbin/x", "var/cache/x")
+        yield made
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "cache", pytest.fail)
+
+
+@pytest.fixture
+def sent(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+    """Events that the engine tells."""
+    told: list[dict[str, Any]] = []
+    monkeypatch.setattr(shop.events, "send", lambda event, **fields: told.append({"event": event, **fields}))
+    return told
+
+
+def _package(name: str, **more: object) -> dict[str, Any]:
+    return {
+        "name": name, "version": "1.0", "architecture": "amd64", "sha256": "d" * 64,
+        "file": f"{name}_1.0_amd64.deb", "bytes": 3, "installed_bytes": 4096, **more,
+    }  # fmt: skip
+
+
+def _compiled(store: Store, name: str, *packages: dict[str, Any]) -> Entry:
+    """Put a component into the store, as its compilation does."""
+    packages = packages or (_package(name),)
+    with store.slot() as slot:
+        for package in packages:
+            (slot / package["file"]).write_text(package["name"])
+        facts = {"packages": list(packages), "caches": {}, "compile_seconds": 1.0}
+        return store.commit(PLAN.stage(f"component-{name}").key, slot, facts)
+
+
+@pytest.mark.parametrize("there", [(), ("tool",), ("agent",)])
+def test_what_is_not_compiled_is_named_before_any_work(
+    shop: Workshop,
+    store: Store,
+    sent: list[dict[str, Any]],
+    monkeypatch: pytest.MonkeyPatch,
+    there: tuple[str, ...],
+) -> None:
+    ran = fake_tools(monkeypatch)
+    for name in there:
+        _compiled(store, name)
+    before = sorted(shop.work.rglob("*"))
+    missing = [name for name in PLAN.profile.components if name not in there]
+    with pytest.raises(ComponentMissing) as caught:
+        Runner(shop, PLAN, store).run()
+    assert caught.value.what == f"not compiled yet: {', '.join(missing)}"
+    assert ran == []
+    assert sorted(shop.work.rglob("*")) == before
+    assert list(shop.output.iterdir()) == []
+    assert not any(event["event"] == "start" for event in sent)
+
+
+def test_a_damaged_component_is_not_compiled_either(shop: Workshop, tmp_path: Path) -> None:
+    warned: list[str] = []
+    store = Store(tmp_path / "cache", warned.append)
+    _compiled(store, "tool")
+    _compiled(store, "agent").file("agent_1.0_amd64.deb").write_text("damaged")
+    with pytest.raises(ComponentMissing) as caught:
+        Runner(shop, PLAN, store).run()
+    assert caught.value.what == "not compiled yet: agent"
+    assert len(warned) == 1
+
+
+def test_components_that_are_there_are_told_as_hits_in_the_order_of_the_plan(
+    shop: Workshop, store: Store, sent: list[dict[str, Any]]
+) -> None:
+    entries = [_compiled(store, name) for name in ("tool", "agent")]
+    runner = Runner(shop, PLAN, store)
+    runner._find_components()
+    assert runner.compiled == entries
+    assert [(event["name"], event["key"], event["hit"]) for event in sent] == [
+        (stage.name, stage.key, True) for stage in PLAN.components
+    ]
+
+
+def test_a_plan_without_components_asks_the_store_for_none(shop: Workshop, store: Store) -> None:
+    runner = Runner(shop, planned(), store)
+    runner._find_components()
+    assert (runner.compiled, runner.told) == ([], {})
+
+
+def _manifest(shop: Workshop, entries: list[Entry]) -> list[dict[str, Any]]:
+    (shop.output / deliver.ISO).write_bytes(b"iso")
+    deliver.deliver(shop, PLAN, entries, {}, [])
+    packages: list[dict[str, Any]] = json.loads((shop.output / deliver.MANIFEST).read_text())["packages"]
+    return packages
+
+
+def test_the_manifest_lists_the_packages_of_components_behind_those_of_the_lock(
+    shop: Workshop, store: Store
+) -> None:
+    layer = Entry("k", shop.work, {"installed": {"sudo": 5000}, "removed": []})
+    two = _compiled(store, "tool", _package("tool"), _package("tool-data", installed_bytes=7))
+    packages = _manifest(shop, [layer, two, _compiled(store, "agent")])
+    locked = [package.name for package in LOCK.packages]
+    assert [package["name"] for package in packages] == [*locked, "tool", "tool-data", "agent"]
+    assert packages[-2] == {
+        "name": "tool-data", "version": "1.0", "architecture": "amd64", "sha256": "d" * 64,
+        "layer": "components", "bytes": 3, "installed_bytes": 7,
+    }  # fmt: skip
+    # whoever reads the manifest need not know where a package comes from
+    assert {tuple(sorted(package)) for package in packages} == {tuple(sorted(packages[0]))}
+
+
+def test_without_components_the_manifest_is_that_of_the_lock(shop: Workshop) -> None:
+    packages = _manifest(shop, [Entry("k", shop.work, {"removed": []})])
+    assert [package["name"] for package in packages] == [package.name for package in LOCK.packages]
+
+
+def test_components_are_installed_all_at_once_from_the_store(
+    shop: Workshop, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    two = _compiled(store, "tool", _package("tool"), _package("tool-data", installed_bytes=7))
+    entries = [two, _compiled(store, "agent")]
+    names = ("agent", "tool-data", "tool")
+
+    def act(_argv: list[str]) -> None:
+        found = {path.name: path for path in (shop.root / "var/cache/synos").iterdir()}
+        assert {name: path.read_text() for name, path in found.items()} == {f"{n}.deb": n for n in names}
+        assert not any(path.is_symlink() for path in found.values()), "the store is not in the chroot"
+
+    ran = fake_tools(monkeypatch, act)
+    installed = components.make(shop, shop.root, entries)
+    assert installed == {"tool": 4096, "tool-data": 7, "agent": 4096}
+    [argv] = ran
+    assert argv[:2] == ["chroot", str(shop.root)]
+    assert argv[-3:] == [f"/var/cache/synos/{name}.deb" for name in names]
+    assert not (shop.work / "components").exists()
+    assert not (shop.root / "var/cache/synos").exists()
+    assert all(entry.folder.is_dir() for entry in entries)
+
+
+def _failing(monkeypatch: pytest.MonkeyPatch, lines: list[str]) -> None:
+    """Let apt fail with some last words."""
+
+    def run(
+        _shop: Workshop,
+        stage: str,
+        _argv: Sequence[str],
+        *,
+        on_failure: Callable[[int, Sequence[str]], Exception | None],
+    ) -> None:
+        assert stage == "components"
+        raise on_failure(100, lines) or StageFailed("what the lines say")
+
+    monkeypatch.setattr(Workshop, "run", run)
+
+
+def test_a_dependency_that_the_profile_lacks_is_named(
+    shop: Workshop, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _failing(monkeypatch, UNMET)
+    with pytest.raises(ComponentError) as caught:
+        components.make(shop, shop.root, [_compiled(store, "agent")])
+    assert caught.value.what == "synos-agent needs libsystemd-extra, which the profile does not have"
+    assert "synos-agent : Depends: libsystemd-extra (>= 2)" in caught.value.why
+    assert "synos-tool : Depends: less" in caught.value.why
+    assert "`depends:`" in caught.value.hint
+
+
+@pytest.mark.parametrize("lines", [[], ["dpkg: error processing package synos-agent"], UNMET[:2]])
+def test_another_failure_is_told_as_any_stage_tells_it(
+    shop: Workshop, store: Store, monkeypatch: pytest.MonkeyPatch, lines: list[str]
+) -> None:
+    _failing(monkeypatch, lines)
+    with pytest.raises(StageFailed) as caught:
+        components.make(shop, shop.root, [_compiled(store, "agent")])
+    assert caught.value.what == "what the lines say"
+
+
+DEBIAN = st.from_regex(r"[a-z0-9][a-z0-9+.-]{1,15}", fullmatch=True)
+
+
+@given(DEBIAN, DEBIAN, st.sampled_from(["", " (= 1.2-3)", " (>= 2:1~rc1)"]), st.integers(1, 4))
+def test_whatever_is_unmet_is_named_whole(name: str, needs: str, version: str, indent: int) -> None:
+    line = f"{' ' * indent}{name} : Depends: {needs}{version} but it is not installable"
+    error = components._unmet(["Reading package lists...", line])
+    assert error is not None
+    assert error.what == f"{name} needs {needs}, which the profile does not have"
+    assert f"add {needs} " in error.hint

@@ -1,0 +1,247 @@
+"""What the image does without `inv`: its arguments, where the ISO goes, and what it refuses."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import pytest
+
+from synos_tasks.errors import LockDrift, OutsideContainer, ProfileNotFound, SettingsError
+from synos_tasks.iso import guard, inputs, publish, standalone
+from synos_tasks.iso.digests import digest
+from synos_tasks.iso.inputs import Tools
+from synos_tasks.iso.lock import dump
+from synos_tasks.iso.profile import load
+from synos_tasks.iso.store import Store
+from tests.unit.projects import NAME, lay_component, lock_for, package, project
+
+if TYPE_CHECKING:
+    from synos_tasks.iso.plan import Plan
+
+Shown = pytest.CaptureFixture[str]
+
+
+@pytest.fixture(autouse=True)
+def container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every folder of the container that is written to is one of the test's own."""
+    (tmp_path / "work").mkdir()
+    monkeypatch.setattr(guard, "work_folder", lambda: tmp_path / "work")
+    monkeypatch.setattr(standalone, "CACHE", tmp_path / "cache")
+    monkeypatch.setattr(standalone, "COMPILED", tmp_path / "components")
+    monkeypatch.setattr(os, "umask", lambda _: 0)
+
+
+@pytest.fixture
+def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with a component and a lock that fits, as the image finds it."""
+    made = tmp_path / "project"
+    project(made)
+    build = made / "docker/build"
+    lay_component(build, "tool")
+    (build / f"profiles/{NAME}.yaml").write_text("packages: [sudo]\ncomponents: [tool]\n")
+    (made / "invoke.yaml").write_text(f"synos:\n  build:\n    profile: {NAME}\n")
+    lock = lock_for(load(build / "profiles", NAME), package("sudo"))
+    (build / f"profiles/{NAME}.lock.yaml").write_text(dump(lock, NAME))
+    for name in ("builder", "toolchain"):
+        (tmp_path / name).write_text(f"{name}'s tools\n")
+    monkeypatch.setattr(standalone, "PROJECT", made)
+    monkeypatch.setattr(standalone, "DOCKER_BUILD", build)
+    monkeypatch.setattr(standalone, "TOOLS", tmp_path / "builder")
+    monkeypatch.setattr(standalone, "TOOLCHAIN", tmp_path / "toolchain")
+    return made
+
+
+@pytest.fixture
+def built(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Plan, Path, Path]]:
+    """What a container would have built: the plan, where it goes, and where it was worked on."""
+    made: list[tuple[Plan, Path, Path]] = []
+    monkeypatch.setattr(standalone, "_build", lambda plan, output, work: made.append((plan, output, work)))
+    return made
+
+
+def _iso(tmp_path: Path, *words: str) -> int:
+    return standalone.main(["iso", "--output", str(tmp_path / "out"), *words])
+
+
+def test_what_can_be_said() -> None:
+    asked = standalone._arguments(["iso", "--profile", "minimal", "--release", "--output", "/elsewhere"])
+    found = (asked.do, asked.profile, asked.release, asked.output)
+    assert found == ("iso", "minimal", True, Path("/elsewhere"))
+    asked = standalone._arguments(["iso"])
+    assert (asked.profile, asked.release) == ("", False)
+    assert standalone._arguments(["components"]).do == "components"
+
+
+@pytest.mark.parametrize("words", [[], ["boot"], ["iso", "--privileged"], ["iso", "--profile"]], ids=str)
+def test_wrong_use_is_told_with_the_usual_exit_code(words: list[str], capsys: Shown) -> None:
+    with pytest.raises(SystemExit) as caught:
+        standalone.main(words)
+    assert caught.value.code == 2
+    assert "usage: synos-build" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("mounted", [True, False])
+def test_the_iso_goes_where_something_is_mounted_for_it(
+    root: Path, monkeypatch: pytest.MonkeyPatch, mounted: bool
+) -> None:
+    monkeypatch.setattr(os.path, "ismount", lambda path: mounted and path == "/output")
+    assert standalone._arguments(["iso"]).output == (Path("/output") if mounted else root / "dist")
+
+
+@pytest.mark.parametrize("do", ["iso", "components"])
+def test_outside_a_container_nothing_is_done(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: Shown, do: str
+) -> None:
+    def refuse() -> NoReturn:
+        raise OutsideContainer("the ISO engine runs in its builder container only", hint="elsewhere")
+
+    def reached(*_: object) -> NoReturn:
+        raise AssertionError("work began")
+
+    monkeypatch.setattr(guard, "work_folder", refuse)
+    for name in ("_iso", "_compile"):
+        monkeypatch.setattr(standalone, name, reached)
+    assert standalone.main([do]) == OutsideContainer.exit_code
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "error: the ISO engine runs" in shown.err
+    assert "hint: elsewhere" in shown.err
+
+
+def test_the_plan_is_that_of_inv_and_the_isos_path_alone_on_standard_output(
+    root: Path, built: list[tuple[Plan, Path, Path]], capsys: Shown, tmp_path: Path
+) -> None:
+    assert _iso(tmp_path) == 0
+    [(made, output, work)] = built
+    build = root / "docker/build"
+    profile = load(build / "profiles", NAME)
+    tools = Tools(builder=digest("builder's tools\n"), toolchain=digest("toolchain's tools\n"))
+    assert made == inputs.plan_build(build, profile, lock_for(profile, package("sudo")), tools)
+    assert output == tmp_path / "out"
+    assert work.is_relative_to(tmp_path / "work")
+    assert capsys.readouterr().out == f"{publish.iso_path(output, NAME, made.build_id)}\n"
+
+
+def test_a_run_takes_out_of_the_work_folder_what_it_put_there_and_nothing_else(
+    root: Path, built: list[tuple[Plan, Path, Path]], tmp_path: Path
+) -> None:
+    (tmp_path / "work/precious").mkdir()
+    (tmp_path / "work/precious/a").touch()
+    assert _iso(tmp_path) == 0
+    assert built[0][2] not in {tmp_path / "work", tmp_path / "work/precious"}
+    assert [str(path.relative_to(tmp_path)) for path in (tmp_path / "work").rglob("*")] == [
+        "work/precious",
+        "work/precious/a",
+    ]
+
+
+def test_a_release_is_asked_for(root: Path, built: list[tuple[Plan, Path, Path]], tmp_path: Path) -> None:
+    _iso(tmp_path, "--release")
+    assert built[0][0].release
+
+
+@pytest.mark.parametrize("text", ["", "synos: {}\n", "synos: [\n", None])
+def test_without_a_default_profile_one_must_be_given(
+    root: Path, built: list[tuple[Plan, Path, Path]], tmp_path: Path, text: str | None
+) -> None:
+    if text is None:
+        (root / "invoke.yaml").unlink()
+    else:
+        (root / "invoke.yaml").write_text(text)
+    assert _iso(tmp_path) == SettingsError.exit_code
+    assert built == []
+    assert _iso(tmp_path, "--profile", NAME) == 0
+    assert len(built) == 1
+
+
+def test_an_unknown_profile(root: Path, built: list[tuple[Plan, Path, Path]], tmp_path: Path) -> None:
+    assert _iso(tmp_path, "--profile", "nothing") == ProfileNotFound.exit_code
+    assert built == []
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_lock_that_does_not_fit_is_refused_as_nothing_here_can_renew_it(
+    root: Path, built: list[tuple[Plan, Path, Path]], capsys: Shown, tmp_path: Path, there: bool
+) -> None:
+    profile = root / f"docker/build/profiles/{NAME}.yaml"
+    if there:
+        profile.write_text("packages: [sudo, tmux]\n")
+    else:
+        profile.with_name(f"{NAME}.lock.yaml").unlink()
+    assert _iso(tmp_path) == LockDrift.exit_code
+    shown = capsys.readouterr().err
+    assert f"where: docker/build/profiles/{NAME}.lock.yaml" in shown
+    assert f"`inv build.lock --profile {NAME}`" in shown
+    assert built == []
+
+
+def test_an_iso_that_is_there_is_not_built(
+    root: Path,
+    built: list[tuple[Plan, Path, Path]],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: Shown,
+    tmp_path: Path,
+) -> None:
+    monkeypatch.setattr(publish, "published", lambda *_: {"sha256": "d"})
+    assert _iso(tmp_path) == 0
+    shown = capsys.readouterr()
+    assert "nothing changed" in shown.err
+    assert shown.out.startswith(f"{tmp_path}/out/synos-{NAME}-")
+    assert built == []
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_interruption_is_told_and_leaves_nothing(
+    root: Path, monkeypatch: pytest.MonkeyPatch, capsys: Shown, tmp_path: Path
+) -> None:
+    def interrupt(*_: object) -> NoReturn:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(standalone, "_build", interrupt)
+    assert _iso(tmp_path) == 130
+    shown = capsys.readouterr()
+    assert (shown.out, shown.err) == ("", "interrupted: nothing was published\n")
+    assert list((tmp_path / "work").iterdir()) == []
+
+
+def _put(store: Store, key: str, content: str = "deb") -> None:
+    with store.slot() as slot:
+        (slot / "tool.deb").write_text(content)
+        store.commit(key, slot, {"packages": [{"name": "tool", "file": "tool.deb"}]})
+
+
+def test_what_the_image_has_compiled_is_brought_into_the_store_once(
+    root: Path, built: list[tuple[Plan, Path, Path]], tmp_path: Path
+) -> None:
+    _iso(tmp_path)
+    wanted = built[0][0]
+    key = wanted.components[0].key
+    store = Store(standalone.CACHE, pytest.fail)
+    standalone._take_compiled(wanted, store)
+    assert store.find(key) is None, "the image has none"
+    image = Store(standalone.COMPILED, pytest.fail)
+    _put(image, key)
+    _put(image, "another")
+    for _ in range(2):
+        standalone._take_compiled(wanted, store)
+        found = store.find(key)
+        assert found is not None
+        assert found.file("tool.deb").read_text() == "deb"
+    assert store.find("another") is None
+
+
+def test_what_the_store_has_already_stays(
+    root: Path, built: list[tuple[Plan, Path, Path]], tmp_path: Path
+) -> None:
+    _iso(tmp_path)
+    wanted = built[0][0]
+    key = wanted.components[0].key
+    store = Store(standalone.CACHE, pytest.fail)
+    _put(store, key, "the store's")
+    _put(Store(standalone.COMPILED, pytest.fail), key, "the image's")
+    standalone._take_compiled(wanted, store)
+    found = store.find(key)
+    assert found is not None
+    assert found.file("tool.deb").read_text() == "the store's"

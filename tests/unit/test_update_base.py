@@ -1,0 +1,208 @@
+"""A newer base: from a registry or from the mirror, all images built on it anew, and what that changed."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pytest
+
+from synos_tasks.build import base_image
+from synos_tasks.build.image import BASE, RECIPES, tag_of
+from synos_tasks.build.update_base import update
+from synos_tasks.errors import EngineTooOld, ImageBuildFailed, MirrorUnreachable
+from synos_tasks.iso.lock import Change
+from tests.unit.fakes import GOOD, FakeEngine
+from tests.unit.projects import project
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from synos_tasks.settings import Settings
+
+OLD = "bash\t5.2\nlibc6:amd64\t2.36-9\ntzdata\t2024a\n"
+NEW = "bash\t5.2\nlibc6:amd64\t2.36-10\nzlib1g\t1.2\n"
+CHANGES = [
+    Change(name="libc6:amd64", old="2.36-9", new="2.36-10", security=False),
+    Change(name="tzdata", old="2024a", new="", security=False),
+    Change(name="zlib1g", old="", new="1.2", security=False),
+]
+
+
+class Engine(FakeEngine):
+    """Has images, and a registry that may have a newer base. What is in an image goes by its id."""
+
+    registry: str | None = "sha256:new-base"
+    held: dict[str, str]
+
+    def pull(self, tag: str, *, timeout: float) -> bool:
+        if self.registry is None:
+            return False
+        self.images[tag] = self.registry
+        return True
+
+    def output_of(self, image: str, command: Sequence[str]) -> str:
+        assert command == ("dpkg-query", "--show")
+        return self.held.get(self.images[image], NEW)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return project(tmp_path)
+
+
+@pytest.fixture
+def engine(settings: Settings) -> Engine:
+    made = Engine(images={BASE: "sha256:old-base"})
+    made.images |= {tag_of(settings, name): f"sha256:old-{name}" for name in RECIPES}
+    made.held = dict.fromkeys(made.images.values(), OLD)
+    return made
+
+
+@pytest.fixture
+def bootstrapped(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    made: list[str] = []
+
+    def bootstrap(_settings: Settings, engine: Engine, tag: str) -> None:
+        made.append(tag)
+        engine.images[tag] = "sha256:bootstrapped"
+
+    monkeypatch.setattr(base_image, "bootstrap", bootstrap)
+    return made
+
+
+def test_a_registry_that_answers_is_enough(
+    settings: Settings, engine: Engine, bootstrapped: list[str]
+) -> None:
+    update(settings, engine, print)
+    assert bootstrapped == []
+    assert engine.images[BASE] == "sha256:new-base"
+
+
+def test_without_a_registry_the_base_is_bootstrapped_though_there_is_one(
+    settings: Settings, engine: Engine, bootstrapped: list[str]
+) -> None:
+    engine.registry = None
+    update(settings, engine, print)
+    assert bootstrapped == [BASE]
+    assert engine.images[BASE] == "sha256:bootstrapped"
+
+
+def test_every_image_is_built_on_it_without_cache(settings: Settings, engine: Engine) -> None:
+    update(settings, engine, print)
+    tags = [f"--tag={tag_of(settings, name)}" for name in RECIPES]
+    assert [word for words in engine.built for word in words if word.startswith("--tag=")] == tags
+    assert all("--no-cache" in words for words in engine.built)
+
+
+def test_what_changed_is_told_for_each_image(settings: Settings, engine: Engine) -> None:
+    found = update(settings, engine, print)
+    assert [one.image for one in found] == [BASE, *(tag_of(settings, name) for name in RECIPES)]
+    assert all(one.changes == CHANGES for one in found)
+    assert {one.packages for one in found} == {3}
+
+
+def test_nothing_changed_is_no_change(settings: Settings, engine: Engine) -> None:
+    engine.held = dict.fromkeys(engine.held, NEW)
+    assert [one.changes for one in update(settings, engine, print)] == [[]] * 4
+
+
+def test_an_image_that_was_not_there_has_no_changes(settings: Settings, engine: Engine) -> None:
+    del engine.images[tag_of(settings, "boot")]
+    changes = {one.image: one.changes for one in update(settings, engine, print)}
+    assert changes[tag_of(settings, "boot")] == []
+    assert changes[tag_of(settings, "builder")] == CHANGES
+
+
+def test_what_the_new_images_took_the_names_of_goes_and_nothing_else(
+    settings: Settings, engine: Engine
+) -> None:
+    update(settings, engine, print)
+    assert sorted(engine.removed) == sorted(engine.held)
+    assert not set(engine.removed) & set(engine.images.values())
+
+
+def test_an_image_that_is_the_same_as_before_stays(settings: Settings, engine: Engine) -> None:
+    engine.registry = "sha256:old-base"
+    update(settings, engine, print)
+    assert "sha256:old-base" not in engine.removed
+
+
+def test_a_mirror_that_fails_leaves_all_images_as_they_were(
+    settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine.registry, before = None, dict(engine.images)
+
+    def fails(*_: object) -> NoReturn:
+        raise MirrorUnreachable("the base image could not be bootstrapped")
+
+    monkeypatch.setattr(base_image, "bootstrap", fails)
+    with pytest.raises(MirrorUnreachable):
+        update(settings, engine, print)
+    assert (engine.images, engine.built, engine.removed) == (before, [], [])
+
+
+class Stream:
+    """A bootstrap that may end in the middle, as `mmdebstrap` does when the mirror goes away."""
+
+    def __init__(self, code: int) -> None:
+        self.stdout, self._code = self, code
+
+    def close(self) -> None:
+        """Nobody reads it any more."""
+
+    def wait(self) -> int:
+        return self._code
+
+
+@pytest.mark.parametrize("code", [0, 100])
+def test_a_stream_becomes_the_base_only_when_it_was_whole(
+    settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    imported: list[str] = []
+
+    def import_image(_stream: object, tag: str, _changes: Sequence[str]) -> None:
+        imported.append(tag)
+        engine.images[tag] = "sha256:imported"
+
+    def tag(one: str, other: str) -> None:
+        engine.images[other] = engine.images[one]
+
+    monkeypatch.setattr(engine, "import_image", import_image)
+    monkeypatch.setattr(engine, "tag", tag)
+    monkeypatch.setattr(base_image, "KEYRING", settings.root / "docker/build/Dockerfile")
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
+    monkeypatch.setattr("subprocess.Popen", lambda *_, **__: Stream(code))
+    engine.registry = None
+    if code:
+        with pytest.raises(MirrorUnreachable):
+            update(settings, engine, print)
+    else:
+        update(settings, engine, print)
+    assert engine.images[BASE] == ("sha256:old-base" if code else "sha256:imported")
+    assert imported
+    assert BASE not in imported
+    assert set(imported) <= set(engine.removed), "the temporary name"
+
+
+def test_a_build_that_fails_leaves_the_images_that_were_there(
+    settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = dict(engine.images)
+
+    def fails(_arguments: Sequence[str], _on_event: Callable[[dict[str, Any]], None]) -> NoReturn:
+        raise ImageBuildFailed("a step of an image's build failed")
+
+    monkeypatch.setattr(engine, "build", fails)
+    with pytest.raises(ImageBuildFailed):
+        update(settings, engine, print)
+    assert {**engine.images, BASE: ""} == {**before, BASE: ""}
+    assert engine.removed == []
+
+
+def test_an_engine_that_is_too_old_is_asked_for_nothing(settings: Settings, engine: Engine) -> None:
+    engine.known = dataclasses.replace(GOOD, version="20.10")
+    with pytest.raises(EngineTooOld):
+        update(settings, engine, print)
+    assert engine.images[BASE] == "sha256:old-base"
