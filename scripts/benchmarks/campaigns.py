@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 
 from scripts.benchmarks.workbench import PROFILE, Workbench, report, workbench
-from synos_tasks.build.publish import STAGING_PREFIX
+from synos_tasks.iso.publish import STAGING_PREFIX
 from tests.build_helpers import wait_until
 
 EMPTY = "/cache/locks:\n\n/cache/tmp:"
