@@ -45,7 +45,7 @@ def image(command: Command, no_cache: bool = False, json: bool = False) -> None:
 def shell(command_: Command, command: str = "", toolchain: bool = False, privileged: bool = False) -> None:
     """Open a shell in the builder: the project at /project, the output folder at /output.
 
-    Not for editing code and not for long-running services: see docker/build/README.md.
+    Not for editing code (inv dev.up, coming), nor for long-running services (inv services.up): see docker/build/README.md.
     """
     from synos_tasks.build import shell as shells  # noqa: PLC0415
     from synos_tasks.engine.gateway import DockerEngine  # noqa: PLC0415
@@ -181,11 +181,11 @@ def update_base(command: Command, limit: int = 20, json: bool = False) -> None: 
     """Take a newer base image, build every image on it without cache, and show which packages changed."""
     from synos_tasks.build import locking  # noqa: PLC0415
     from synos_tasks.build import update_base as updating  # noqa: PLC0415
-    from synos_tasks.build.image import BASE  # noqa: PLC0415
     from synos_tasks.engine.gateway import DockerEngine  # noqa: PLC0415
+    from synos_tasks.images.base import BOOKWORM  # noqa: PLC0415
 
     if command.dry:
-        command.would(f"renew {BASE} and build every image on it without cache")
+        command.would(f"renew {BOOKWORM.tag} and build every image on it without cache")
         return
     updated = updating.update(command.settings, DockerEngine(), console.say)
     for one in updated:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from synos_tasks.build import base_image
-from synos_tasks.build.image import BASE, RECIPES, build_images, tag_of
+from synos_tasks.build.image import RECIPES, build_images, tag_of
 from synos_tasks.engine.gateway import check_versions
+from synos_tasks.images.base import BOOKWORM, renew
 from synos_tasks.iso.lock import Change, version_changes
 
 if TYPE_CHECKING:
@@ -35,15 +35,10 @@ def update(settings: Settings, engine: Engine, say: Callable[[str], None]) -> li
     Until an image is built, the one before stays. Raises MirrorUnreachable, ImageBuildFailed or HostUnfit.
     """
     check_versions(engine.facts())
-    tags = [BASE, *(tag_of(settings, name) for name in RECIPES)]
+    tags = [BOOKWORM.tag, *(tag_of(settings, name) for name in RECIPES)]
     before = {tag: _packages(engine, tag) for tag in tags}
     old = {tag: engine.image_id(tag) for tag in tags}
-    say(f"base image {BASE}: asking the registry")
-    if engine.pull(BASE, timeout=settings.build.registry_timeout):
-        say(f"base image {BASE}: pulled")
-    else:
-        say(f"base image {BASE}: no registry answers; bootstrapping it from {settings.build.mirror}")
-        base_image.bootstrap(settings, engine, BASE)
+    renew(settings, engine, BOOKWORM, say)
     build_images(settings, engine, say, names=tuple(RECIPES), cached=False)
     found = []
     for tag in tags:

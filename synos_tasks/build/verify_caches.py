@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from synos_tasks.build import preflight
 from synos_tasks.build.builder import ask, once_volume, toolchain_spec
-from synos_tasks.build.image import Steps, build_images
+from synos_tasks.build.image import build_images
 from synos_tasks.console import human_bytes
 from synos_tasks.engine.spec import labels
 from synos_tasks.errors import ClaimFailed
+from synos_tasks.images.steps import Steps
 from synos_tasks.iso.scratch import scratch
 
 if TYPE_CHECKING:

@@ -1,0 +1,117 @@
+"""Debian's base images: local, else from a registry, else bootstrapped from the mirror, signatures checked by apt."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from synos_tasks.engine.spec import labels
+from synos_tasks.errors import HostUnfit, ImageBuildFailed, MirrorUnreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from synos_tasks.engine.gateway import Engine
+    from synos_tasks.settings import Settings
+
+KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+
+
+@dataclass(frozen=True)
+class Base:
+    """The image that others are built on: a minimal root of one of Debian's suites."""
+
+    suite: str
+
+    @property
+    def tag(self) -> str:
+        """The name that Debian's own image has in registries; a bootstrapped one takes it too."""
+        return f"debian:{self.suite}-slim"
+
+
+BOOKWORM = Base("bookworm")
+TRIXIE = Base("trixie")
+
+
+def ensure_base(settings: Settings, engine: Engine, base: Base, say: Callable[[str], None]) -> None:
+    """Have a base image: the local one, else as renew() gets it, and with its errors."""
+    if engine.image_id(base.tag) is None:
+        renew(settings, engine, base, say)
+
+
+def renew(settings: Settings, engine: Engine, base: Base, say: Callable[[str], None]) -> None:
+    """Get a base image though there may be one: from a registry, else bootstrapped from the Debian mirror.
+
+    Raises HostUnfit, MirrorUnreachable or ImageBuildFailed; then the one that was there is as it was.
+    """
+    say(f"base image {base.tag}: asking the registry")
+    if engine.pull(base.tag, timeout=settings.build.registry_timeout):
+        say(f"base image {base.tag}: pulled")
+        return
+    say(f"base image {base.tag}: no registry answers; bootstrapping it from {settings.build.mirror}")
+    bootstrap(settings, engine, base)
+
+
+def bootstrap_argv(suite: str, mirror: str, security_mirror: str, *, root: bool) -> list[str]:
+    """Give the mmdebstrap command that writes a minimal root of a suite as a tar stream.
+
+    Nothing of the host is mounted into it: as root all mounting is skipped, as a user it happens in
+    namespaces of its own. With security updates, as the published image has them.
+    """
+    mode = ["--mode=root", "--skip=check/canmount,chroot/mount"] if root else ["--mode=unshare"]
+    trim = ["rm -rf", '"$1"/usr/share/doc/*', '"$1"/usr/share/man/*', '"$1"/usr/share/locale/*']
+    return [
+        "mmdebstrap", *mode, "--variant=minbase", f"--keyring={KEYRING}",
+        f"--customize-hook={' '.join(trim)}", suite, "-",
+        f"deb {mirror} {suite} main",
+        f"deb {mirror} {suite}-updates main",
+        f"deb {security_mirror} {suite}-security main",
+    ]  # fmt: skip
+
+
+def bootstrap(settings: Settings, engine: Engine, base: Base) -> None:
+    """Make a base image. Raises HostUnfit without mmdebstrap or Debian's keys, MirrorUnreachable otherwise.
+
+    What mmdebstrap says is kept in the log ``base-image-SUITE.log``.
+    """
+    if not shutil.which("mmdebstrap") or not KEYRING.is_file():
+        raise HostUnfit(
+            "mmdebstrap or Debian's archive keys are missing",
+            where=str(KEYRING),
+            why="no registry answers, so the base image must be bootstrapped from the Debian mirror",
+            hint="apt-get install mmdebstrap debian-archive-keyring (./scripts/synos does it)",
+        )
+    log = settings.state_dir / "logs" / f"base-image-{base.suite}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    mirrors = settings.build.mirror, settings.build.security_mirror
+    with log.open("wb") as messages:
+        process = subprocess.Popen(
+            bootstrap_argv(base.suite, *mirrors, root=os.geteuid() == 0),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=messages,
+        )
+        if process.stdout is None:
+            raise ImageBuildFailed("mmdebstrap gave no output")
+        # imported under a temporary name: a broken stream must not become the base image
+        temporary = f"synos-base:{os.getpid()}"
+        marks = [f"LABEL {key}={value}" for key, value in labels(settings.project_id, "build").items()]
+        try:
+            engine.import_image(process.stdout, temporary, [*marks, 'CMD ["bash"]'])
+        finally:
+            process.stdout.close()
+            code = process.wait()
+        if code == 0:
+            engine.tag(temporary, base.tag)
+        engine.untag(temporary)
+    if code:
+        raise MirrorUnreachable(
+            f"the base image {base.tag} could not be bootstrapped",
+            where=settings.build.mirror,
+            why="\n".join(log.read_text(errors="replace").splitlines()[-6:]),
+            hint="check the network and synos.build.mirror in invoke.yaml",
+        )

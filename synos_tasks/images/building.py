@@ -1,0 +1,118 @@
+"""Has the engine build images of ours, each only once and one command at a time."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from synos_tasks.engine.gateway import check_versions
+from synos_tasks.engine.spec import labels
+from synos_tasks.images.base import ensure_base
+from synos_tasks.images.recipe import tag_of
+from synos_tasks.images.steps import Steps
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
+
+    from synos_tasks.engine.gateway import Engine
+    from synos_tasks.images.recipe import Recipe
+    from synos_tasks.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Built:
+    """An image that is there. Size in bytes; seconds that its build took, little where nothing changed."""
+
+    name: str
+    tag: str
+    bytes: int
+    seconds: float
+
+
+def ensure_image(settings: Settings, engine: Engine, recipe: Recipe, say: Callable[[str], None]) -> str:
+    """Build an image unless it is there; returns its tag.
+
+    Raises EngineUnavailable, EngineTooOld, ImageBuildFailed, or HostUnfit and MirrorUnreachable when no base
+    image is to be had.
+    """
+    tag = tag_of(settings.root, recipe)
+    if engine.image_id(tag):
+        return tag
+    check_versions(engine.facts())  # no image, or nobody who would know of it
+    with _one_at_a_time(settings.state_dir / "image.lock"):
+        if engine.image_id(tag):
+            return tag
+        ensure_base(settings, engine, recipe.base, say)
+        say(f"building image {tag} (once, until its Dockerfile changes)")
+        build_image(settings, engine, recipe, say)
+    return tag
+
+
+def build_image(
+    settings: Settings,
+    engine: Engine,
+    recipe: Recipe,
+    say: Callable[[str], None],
+    *,
+    cached: bool = True,
+    tag: str | None = None,
+) -> str:
+    """Build an image, with what BuildKit has of its steps unless not ``cached``; returns its tag.
+
+    That is ``tag``, or by default the one of what the image is made of. Sees to no base image and holds no
+    lock: see ensure_image(). Raises ImageBuildFailed or MirrorUnreachable.
+    """
+    tag = tag or tag_of(settings.root, recipe)
+    engine.build(
+        [
+            f"--tag={tag}",
+            f"--file={settings.root / recipe.dockerfile}",
+            *([f"--target={recipe.target}"] if recipe.target else []),
+            *([] if cached else ["--no-cache"]),
+            *(f"--build-arg={argument}" for argument in recipe.build_args),
+            *(f"--label={k}={v}" for k, v in labels(settings.project_id, recipe.role).items()),
+            str(settings.root),
+        ],
+        Steps(say),
+    )
+    return tag
+
+
+def build_images(
+    settings: Settings,
+    engine: Engine,
+    say: Callable[[str], None],
+    recipes: Sequence[Recipe],
+    *,
+    cached: bool = True,
+) -> list[Built]:
+    """Build images, in order, whether they are there or not. Raises as ensure_image() does."""
+    check_versions(engine.facts())
+    found = []
+    with _one_at_a_time(settings.state_dir / "image.lock"):
+        for base in dict.fromkeys(recipe.base for recipe in recipes):
+            ensure_base(settings, engine, base, say)
+        for recipe in recipes:
+            began = time.monotonic()
+            say(f"building image {tag_of(settings.root, recipe)}")
+            tag = build_image(settings, engine, recipe, say, cached=cached)
+            seconds = round(time.monotonic() - began, 2)
+            found.append(Built(name=recipe.name, tag=tag, bytes=engine.image_bytes(tag), seconds=seconds))
+    return found
+
+
+@contextmanager
+def _one_at_a_time(path: Path) -> Iterator[None]:
+    """Hold a lock file: the second of two commands waits for the first one's image."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
