@@ -15,7 +15,7 @@ from synos_tasks import console, settings
 from synos_tasks.errors import SynosError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import FrameType
 
     from invoke.context import Context
@@ -32,6 +32,7 @@ class Command:
     def __init__(self, verb: str, context: Context, *, json: bool) -> None:
         """Load the settings from Invoke's configuration; raises SettingsError."""
         self.verb, self.json, self.dry = verb, json, bool(context.config.run.dry)
+        self.rest = after_dashes(sys.argv) if context.remainder else []
         self.settings: Settings = settings.load(ROOT, _plain(context.config.get("synos") or {}))
 
     def would(self, what: str, **fields: Any) -> None:  # noqa: ANN401
@@ -43,6 +44,11 @@ class Command:
         """Print the verb's JSON object, when --json asked for it."""
         if self.json:
             console.print_json(self.verb, fields)
+
+
+def after_dashes(argv: Sequence[str]) -> list[str]:
+    """Give the words after ``--``, for a command that hands them on: Invoke joins them, and so loses their quotes."""
+    return list(argv[argv.index("--") + 1 :]) if "--" in argv else []
 
 
 def verb(name: str, **options: Any) -> Callable[[Callable[Concatenate[Command, P], None]], Any]:  # noqa: ANN401
@@ -63,7 +69,7 @@ def verb(name: str, **options: Any) -> Callable[[Callable[Concatenate[Command, P
             except SynosError as error:
                 _fail(error, name, as_json=as_json)
             except KeyboardInterrupt:
-                console.say("interrupted: nothing of this command is left running")
+                console.say("interrupted: no process of this command is left running")
                 if as_json:
                     interrupted = {"kind": "Interrupted", "exit_code": 130, "error": "interrupted"}
                     console.print_json(name, {"error": interrupted})

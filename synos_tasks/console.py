@@ -33,6 +33,14 @@ def paint(text: str, code: str) -> str:
     return text if is_plain() else f"\x1b[{code}m{text}\x1b[0m"
 
 
+def agreed(question: str) -> bool:
+    """Ask a person; False without a terminal to ask at, or for anything but yes."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        return False
+    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+
+
 def show_error(error: SynosError) -> None:
     """Print an error: what, where, why, hint, a line each; further lines of a part are indented."""
     for label, text in error.lines():

@@ -146,6 +146,20 @@ class CacheUnusable(SynosError):
     summary = "the cache volume cannot be read or written"
 
 
+class PortTaken(SynosError):
+    """Something else listens where a service is to be reached."""
+
+    exit_code = 26
+    summary = "a port that a service publishes is taken"
+
+
+class SecretsDamaged(SynosError):
+    """A secrets file cannot be relied on; its content is never quoted."""
+
+    exit_code = 27
+    summary = "a secrets file is damaged, or others can read it"
+
+
 class StageFailed(SynosError):
     """A stage of the build failed."""
 
@@ -202,6 +216,20 @@ class ComponentFailed(SynosError):
     summary = "a component does not compile, lacks a build dependency, or fails its own tests"
 
 
+class ServiceUnhealthy(SynosError):
+    """A service was started and does not do its work."""
+
+    exit_code = 38
+    summary = "a service does not get healthy"
+
+
+class ServiceFailed(SynosError):
+    """A service runs, and what was asked of it failed."""
+
+    exit_code = 39
+    summary = "an operation on a running service failed"
+
+
 class BootFailed(SynosError):
     """The ISO did not boot as it should."""
 
@@ -235,6 +263,13 @@ class ClaimFailed(SynosError):
 
     exit_code = 44
     summary = "`inv build.verify-caches` measured less than the documentation claims"
+
+
+class BackupDamaged(SynosError):
+    """A backup is not, byte for byte, what was backed up."""
+
+    exit_code = 45
+    summary = "a backup is damaged or incomplete: nothing was touched"
 
 
 def error_classes() -> list[type[SynosError]]:

@@ -42,6 +42,23 @@ class BootSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ServicesSettings:
+    """Section ``synos.services``. Ports on 127.0.0.1, 0 = a free one; times in seconds.
+
+    An image that is not '' replaces ours, and is pulled where it is not there.
+    """
+
+    stack: str = "unified"
+    nats_port: int = 4222
+    postgres_port: int = 5432
+    redis_port: int = 6379
+    nats_image: str = ""
+    postgres_image: str = ""
+    redis_image: str = ""
+    wait_timeout: int = 90
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """Everything a verb may need to know besides its own options."""
 
@@ -49,6 +66,7 @@ class Settings:
     project_id: str
     build: BuildSettings = field(default_factory=BuildSettings)
     boot: BootSettings = field(default_factory=BootSettings)
+    services: ServicesSettings = field(default_factory=ServicesSettings)
 
     @property
     def state_dir(self) -> Path:
@@ -66,7 +84,7 @@ def load(root: Path, values: Mapping[str, Any]) -> Settings:
 
     Raises SettingsError on an unknown key, a wrong type or an impossible value.
     """
-    sections = {"build": BuildSettings, "boot": BootSettings}
+    sections = {"build": BuildSettings, "boot": BootSettings, "services": ServicesSettings}
     _refuse_unknown(values, sections, "synos")
     loaded = {name: _section(cls, values.get(name) or {}, f"synos.{name}") for name, cls in sections.items()}
     settings = Settings(root=root, project_id=project_id(root), **loaded)
@@ -74,6 +92,9 @@ def load(root: Path, values: Mapping[str, Any]) -> Settings:
         raise SettingsError(
             f"synos.build.work is {settings.build.work!r}", where="invoke.yaml", hint="auto, volume or tmpfs"
         )
+    for name in ("nats_port", "postgres_port", "redis_port"):
+        if (port := getattr(settings.services, name)) > 65535:
+            raise SettingsError(f"synos.services.{name} is {port}", where="invoke.yaml", hint="0 to 65535")
     return settings
 
 

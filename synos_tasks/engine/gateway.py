@@ -107,6 +107,10 @@ class Engine(Protocol):
         """Names of the volumes with this project's label."""
         ...
 
+    def published_ports(self) -> dict[int, str]:
+        """Name of the running container that publishes a port of this machine, by port; of any project."""
+        ...
+
     def image_bytes(self, tag: str) -> int:
         """Size of a local image in bytes; 0 where there is none."""
         ...
@@ -269,6 +273,15 @@ class DockerEngine:
             ["docker", "volume", "ls", "--quiet", f"--filter=label={LABEL_PROJECT}={project}"]
         ).stdout.split()
 
+    def published_ports(self) -> dict[int, str]:
+        """Name of the running container that publishes a port of this machine, by port; of any project."""
+        lines = _output(["docker", "ps", "--format", "{{.Names}}\t{{.Ports}}"]).stdout.splitlines()
+        return {
+            port: name
+            for name, _, ports in (line.partition("\t") for line in lines)
+            for port in host_ports(ports)
+        }
+
     def image_bytes(self, tag: str) -> int:
         """Size of a local image in bytes; 0 where there is none."""
         done = _output(["docker", "image", "inspect", "--format", "{{.Size}}", tag])
@@ -306,6 +319,17 @@ def check_versions(facts: EngineFacts) -> None:
         raise EngineTooOld(
             "the engine is not fit", why="; ".join(wrong), hint="./scripts/synos installs what is missing"
         )
+
+
+def host_ports(text: str) -> list[int]:
+    """Read the ports of this machine in what `docker ps` prints, as ``127.0.0.1:80->80/tcp, [::]:8000-8002->...``."""
+    found: list[int] = []
+    for part in text.split(","):
+        bound, arrow, _ = part.partition("->")
+        first, _, last = bound.rpartition(":")[2].partition("-")
+        if arrow and first.isdigit():
+            found += range(int(first), int(last or first) + 1)
+    return found
 
 
 def version_tuple(text: str) -> tuple[int, ...]:

@@ -24,6 +24,12 @@ SHELL_SCRIPTS = (
     "docker/build/image/synos-*",
     "docker/build/image/cached",
     "docker/build/components/*/profile.d/*.sh",
+    "docker/services/*/start",
+    "docker/services/*/apply",
+    "docker/services/*/health",
+    "docker/services/*/cli",
+    "docker/services/*/backup",
+    "docker/services/*/restore",
 )
 DOCKERFILES = ("docker/**/*Dockerfile*",)
 

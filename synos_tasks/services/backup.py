@@ -1,0 +1,154 @@
+"""`inv services.backup` and `restore`: what every service holds, into files with checksums and back."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from synos_tasks.errors import BackupDamaged, ServiceFailed, SettingsError, SynosError
+from synos_tasks.services import backups, starting
+from synos_tasks.services.keepers import KEEPERS
+from synos_tasks.services.session import alone
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from synos_tasks.services.session import Session
+    from synos_tasks.services.starting import Show
+
+
+@dataclass(frozen=True, kw_only=True)
+class Restored:
+    """What a restore did: the backup, and the one that was taken of what was there before ('' for none)."""
+
+    backup: Path
+    facts: Mapping[str, Any]
+    before: str
+
+
+def folder_of(session: Session) -> Path:
+    """Where the backups of a stack are."""
+    return session.settings.state_dir / "backups" / session.stack.name
+
+
+def backup(session: Session, name: str = "") -> Path:
+    """Take a backup of every service that keeps data; gives its folder.
+
+    Each service is consistent by itself, as of one moment; they are taken one after the other. Raises
+    SettingsError, ServiceFailed where one is not running, DiskFull; then there is no backup of that name.
+    """
+    with alone(session):
+        return _backup(session, name)
+
+
+def _backup(session: Session, name: str) -> Path:
+    name = backups.valid_name(name or backups.default_name(dt.datetime.now(dt.UTC)))
+    kept = _kept(session)
+    for service in kept:
+        session.container(service)
+    facts = {service: KEEPERS[service].facts(session) for service in kept}
+    folder = folder_of(session)
+    with backups.new_backup(folder, name, facts) as working:
+        for service in kept:
+            session.say(f"saving {service}: {told(service, facts[service])}")
+            (working / service).mkdir(mode=0o700)
+            KEEPERS[service].save(session, working / service)
+    return folder / name
+
+
+def restore(
+    session: Session,
+    name: str,
+    timeout: float,
+    show: Show,
+    *,
+    agreed: Callable[[str], bool],
+    safety: bool = True,
+) -> Restored:
+    """Let the services hold what a backup has. ``name``: below folder_of(), or a path.
+
+    A damaged backup, or one that does not fit, is refused before anything is touched. Where the services hold
+    data, ``agreed`` is asked, and a backup is taken first if ``safety``. Raises BackupDamaged, SettingsError,
+    ServiceFailed, ServiceUnhealthy.
+    """
+    source = backups.find(folder_of(session), name)
+    session.say(f"checking {source}")
+    manifest = backups.verify(source)
+    services = _services_in(session, source, manifest.facts)
+    starting.up(session, session.stack.running, timeout, show)
+    with alone(session):
+        now = {service: KEEPERS[service].facts(session) for service in services}
+        for service in services:
+            KEEPERS[service].refuse(now[service], manifest.facts[service])
+        full = [service for service in services if not KEEPERS[service].is_empty(now[service])]
+        before = ""
+        if full:
+            holds = "; ".join(f"{service} holds {told(service, now[service])}" for service in full)
+            if not agreed(f"{holds}. Replace it with backup {manifest.name}?"):
+                raise SettingsError("nothing was restored: it was not agreed to", hint="--yes agrees")
+            if safety:
+                before = _backup(
+                    session, f"before-restore-{backups.default_name(dt.datetime.now(dt.UTC))}"
+                ).name
+        _load(session, source, services, manifest.facts, before)
+    starting.up(session, session.stack.running, timeout, show)
+    return Restored(backup=source, facts=manifest.facts, before=before)
+
+
+def told(service: str, facts: Mapping[str, Any]) -> str:
+    """Say in a few words what a service holds, of the facts its keeper gave."""
+    if service == "postgres":
+        tables = sum(one["tables"] for one in facts["databases"].values())
+        return f"{_count(len(facts['databases']), 'database')}, {_count(tables, 'table')}"
+    if service == "nats":
+        messages = sum(one["messages"] for one in facts["streams"].values())
+        consumers = sum(one["consumers"] for one in facts["streams"].values())
+        return f"{_count(len(facts['streams']), 'stream')}, {_count(messages, 'message')}, {_count(consumers, 'consumer')}"
+    return _count(sum(facts["keys"].values()), "key")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}".replace(",", " ")
+
+
+def _kept(session: Session) -> list[str]:
+    kept = [service.name for service in session.stack.running if service.name in KEEPERS]
+    if not kept:
+        raise SettingsError(f"stack {session.stack.name} has no service whose data is kept")
+    return kept
+
+
+def _services_in(session: Session, source: Path, facts: Mapping[str, Any]) -> list[str]:
+    kept = _kept(session)
+    strange = [service for service in facts if service not in kept]
+    if strange:
+        raise SettingsError(
+            f"the backup is of services that stack {session.stack.name} does not have: {', '.join(strange)}",
+            where=str(source),
+            hint=f"it has: {', '.join(kept)}",
+        )
+    lacking = [service for service in facts if not (source / service).is_dir()]
+    if lacking:
+        raise BackupDamaged("a backup has no files of a service", where=str(source), why=", ".join(lacking))
+    return [service for service in kept if service in facts]
+
+
+def _load(
+    session: Session, source: Path, services: Sequence[str], facts: Mapping[str, Any], before: str
+) -> None:
+    done: list[str] = []
+    for service in services:
+        session.say(f"restoring {service}: {told(service, facts[service])}")
+        try:
+            KEEPERS[service].load(session, source / service)
+        except SynosError as error:
+            raise ServiceFailed(
+                f"{service} could not be restored",
+                where=error.where,
+                why=error.why or error.what,
+                hint=f"restored before: {', '.join(done) or 'none'}; "
+                + (f"`inv services.restore {before}` puts all back as it was" if before else "run it again"),
+            ) from error
+        done.append(service)

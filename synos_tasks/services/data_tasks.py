@@ -1,0 +1,154 @@
+"""The verbs of `inv services.*` about what services hold: backups, secrets, newer images."""
+
+from __future__ import annotations
+
+from synos_tasks import console
+from synos_tasks.cli import Command, verb
+from synos_tasks.services.options import JSON, ONLY, STACK, TIMEOUT, YES, agreement, open_stack, seconds
+
+
+@verb(
+    "services.backup",
+    help={"stack": STACK, "name": "letters, digits, . _ - (default: the time, UTC)", "json": JSON},
+)
+def backup(command: Command, name: str = "", stack: str = "", json: bool = False) -> None:  # noqa: ARG001
+    """Take a backup of what every service holds, with checksums; it can be restored on another machine."""
+    from synos_tasks.services import backup as backing  # noqa: PLC0415
+    from synos_tasks.services import backups  # noqa: PLC0415
+
+    session = open_stack(command, stack)
+    if command.dry:
+        command.would(f"take a backup of stack {session.stack.name} into {backing.folder_of(session)}")
+        return
+    path = backing.backup(session, name)
+    manifest = backups.verify(path)
+    console.say(f"{console.human_bytes(manifest.bytes)} in {path}")
+    command.result({"name": path.name, "path": str(path), "bytes": manifest.bytes, "holds": manifest.facts})
+
+
+@verb("services.backups", help={"stack": STACK, "json": JSON})
+def list_backups(command: Command, stack: str = "", json: bool = False) -> None:  # noqa: ARG001
+    """List the backups of a stack, newest first."""
+    from synos_tasks.services import backup as backing  # noqa: PLC0415
+    from synos_tasks.services import backups  # noqa: PLC0415
+
+    session = open_stack(command, stack)
+    found = backups.listing(backing.folder_of(session))
+    rows = [
+        [
+            one.name,
+            one.created,
+            console.human_bytes(one.bytes),
+            one.trouble or "; ".join(backing.told(name, facts) for name, facts in one.facts.items()),
+        ]
+        for one in found
+    ]
+    console.table(f"backups in {backing.folder_of(session)}", ["name", "taken", "size", "holds"], rows)
+    command.result({"backups": [one.__dict__ for one in found]})
+
+
+@verb(
+    "services.restore",
+    positional=["name"],
+    help={
+        "name": "one that inv services.backups lists, or the path of one from another machine",
+        "stack": STACK,
+        "no-backup": "without a backup of what is there now",
+        "yes": YES,
+        "wait-timeout": TIMEOUT,
+        "json": JSON,
+    },
+)
+def restore(
+    command: Command,
+    name: str,
+    stack: str = "",
+    no_backup: bool = False,
+    yes: bool = False,
+    wait_timeout: int = 0,
+    json: bool = False,  # noqa: ARG001
+) -> None:
+    """Let the services hold what a backup has; a damaged one is refused before anything is touched."""
+    from synos_tasks.services import backup as backing  # noqa: PLC0415
+    from synos_tasks.services import backups, view  # noqa: PLC0415
+
+    session = open_stack(command, stack)
+    if command.dry:
+        source = backups.find(backing.folder_of(session), name)
+        command.would(f"restore {source}, taken {backups.verify(source).created}")
+        return
+    with view.make_view() as shown:
+        done = backing.restore(
+            session,
+            name,
+            seconds(command, wait_timeout),
+            shown.show,
+            agreed=agreement(yes=yes),
+            safety=not no_backup,
+        )
+    console.say(f"restored {done.backup}")
+    if done.before:
+        console.say(f"what was there before: inv services.restore {done.before}")
+    command.result({"backup": str(done.backup), "holds": done.facts, "before": done.before})
+
+
+@verb(
+    "services.secrets-rotate",
+    help={"stack": STACK, "only": ONLY, "wait-timeout": TIMEOUT, "json": JSON},
+)
+def secrets_rotate(
+    command: Command,
+    stack: str = "",
+    only: str = "",
+    wait_timeout: int = 0,
+    json: bool = False,  # noqa: ARG001
+) -> None:
+    """Change the passwords, in the running services too; clients must read them anew."""
+    from synos_tasks.services import prepare, rotate, view  # noqa: PLC0415
+
+    session = open_stack(command, stack)
+    if command.dry:
+        command.would(f"change the secrets of {', '.join(one.name for one in session.stack.chosen(only))}")
+        return
+    with view.make_view() as shown:
+        names = rotate.rotate(session, only, seconds(command, wait_timeout), shown.show)
+    folder = prepare.secrets_of(session).folder
+    console.say(f"changed: {', '.join(names)} in {folder}")
+    command.result({"stack": session.stack.name, "secrets": names, "folder": str(folder)})
+
+
+@verb(
+    "services.upgrade",
+    help={
+        "stack": STACK,
+        "only": ONLY,
+        "no-backup": "without a backup before",
+        "wait-timeout": TIMEOUT,
+        "json": JSON,
+    },
+)
+def upgrade(
+    command: Command,
+    stack: str = "",
+    only: str = "",
+    no_backup: bool = False,
+    wait_timeout: int = 0,
+    json: bool = False,  # noqa: ARG001
+) -> None:
+    """Bring running services to newer images, one by one; one that does not get healthy has its old image again."""
+    from synos_tasks.services import backup as backing  # noqa: PLC0415
+    from synos_tasks.services import upgrade as upgrading  # noqa: PLC0415
+    from synos_tasks.services import view  # noqa: PLC0415
+
+    session = open_stack(command, stack)
+    services = session.stack.chosen(only)
+    if command.dry:
+        command.would(f"upgrade {', '.join(service.name for service in services)}, one by one")
+        return
+    if not no_backup:
+        console.say(f"backup: {backing.backup(session)}")
+    with view.make_view() as shown:
+        done = upgrading.upgrade(session, services, seconds(command, wait_timeout), shown.show)
+    changed = [one.service for one in done if one.changed]
+    console.say(f"upgraded: {', '.join(changed) or 'none: nothing newer'}")
+    command.result({"stack": session.stack.name, "services": [one.__dict__ for one in done]})

@@ -1,0 +1,61 @@
+"""NATS: JetStream's own snapshots, with consumers and their positions, taken by the client in nats-box."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+from synos_tasks.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from synos_tasks.services.session import Session
+
+SERVICE = "nats"
+FILE = "nats.tar"
+BOX = ("run", "--rm", "--no-TTY", "--no-deps", "nats-box")
+
+
+def facts(session: Session) -> dict[str, Any]:
+    """Give version, and messages and consumers by stream."""
+    told = json.loads(session.compose.pipe((*BOX, "stream", "ls", "--json")))
+    version = session.compose.pipe(("exec", "--no-TTY", SERVICE, "nats-server", "--version")).decode()
+    return {
+        "version": version.split()[-1].removeprefix("v"),
+        "streams": {
+            one["config"]["name"]: {
+                "messages": one["state"]["messages"],
+                "consumers": one["state"].get("consumer_count", 0),
+            }
+            for one in told or ()
+        },
+    }
+
+
+def is_empty(facts: Mapping[str, Any]) -> bool:
+    """Tell whether there is no stream."""
+    return not facts["streams"]
+
+
+def refuse(facts: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
+    """Refuse snapshots of a newer minor version: each of them may bring a new format on disk."""
+    have, needed = (tuple(int(part) for part in str(one["version"]).split(".")[:2]) for one in (facts, saved))
+    if needed > have:
+        raise SettingsError(
+            f"the backup is of NATS {saved['version']}, which {facts['version']} may not be able to read",
+            hint="restore it into a stack with that version, or a newer one",
+        )
+
+
+def save(session: Session, folder: Path) -> None:
+    """Write a snapshot of every stream into one archive."""
+    with (folder / FILE).open("wb") as out:
+        session.compose.pipe((*BOX, "backup"), out=out)
+
+
+def load(session: Session, folder: Path) -> None:
+    """Restore every stream of the archive, in the place of one of that name."""
+    with (folder / FILE).open("rb") as archive:
+        session.compose.pipe((*BOX, "restore", "--replace"), into=archive)

@@ -1,0 +1,142 @@
+"""PostgreSQL: pg_dump of every database, each as of one moment; restored beside what is there, then swapped."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+from synos_tasks.errors import ServiceFailed, SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from synos_tasks.services.session import Session
+
+SERVICE = "postgres"
+HEALTH = "synos_health"
+SUPERUSER = ("--host=/run/postgresql", "--username=postgres")
+RESTORING, BEFORE = "_restoring", "_before"
+# the server cuts names after 63 characters: a longer one's place to restore into would be the database itself
+LONGEST = 63 - len(RESTORING)
+_PLAIN = re.compile(rf"[A-Za-z_][A-Za-z0-9_$-]{{0,{LONGEST - 1}}}")
+
+DATABASES = f"""
+SELECT coalesce(json_agg(json_build_object('name', datname, 'owner', pg_get_userbyid(datdba), 'bytes', pg_database_size(oid))
+                ORDER BY datname), '[]')
+  FROM pg_database WHERE NOT datistemplate AND datname NOT IN ('postgres', '{HEALTH}')
+"""  # noqa: S608  (a constant)
+TABLES = """
+SELECT json_build_object('tables', count(*), 'rows', coalesce(sum(n_live_tup), 0)) FROM pg_stat_user_tables
+"""
+
+
+def facts(session: Session) -> dict[str, Any]:
+    """Give version, and each database's owner, size, tables and estimated rows."""
+    found = {}
+    for one in json.loads(_query(session, "postgres", DATABASES)):
+        told = json.loads(_query(session, one["name"], TABLES))
+        found[one["name"]] = {"owner": one["owner"], "bytes": one["bytes"], **told}
+    return {"version": _query(session, "postgres", "SHOW server_version").split()[0], "databases": found}
+
+
+def is_empty(facts: Mapping[str, Any]) -> bool:
+    """Tell whether no database has a table."""
+    return not any(one["tables"] for one in facts["databases"].values())
+
+
+def refuse(facts: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
+    """Refuse the dump of a newer major version: this server cannot read it."""
+    have, needed = (int(str(one["version"]).partition(".")[0]) for one in (facts, saved))
+    if needed > have:
+        raise SettingsError(
+            f"the backup is of PostgreSQL {saved['version']}, which {facts['version']} cannot read",
+            hint="restore it into a stack with that major version, or a newer one",
+        )
+
+
+def save(session: Session, folder: Path) -> None:
+    """Write roles (without passwords) and every database but the health check's."""
+    with (folder / "globals.sql").open("wb") as out:
+        _run(session, "pg_dumpall", *SUPERUSER, "--globals-only", "--no-role-passwords", out=out)
+    databases = json.loads(_query(session, "postgres", DATABASES))
+    (folder / "databases.json").write_text(json.dumps(databases, indent=1))
+    for one in databases:
+        with (folder / f"{_safe(one['name'])}.dump").open("wb") as out:
+            _run(
+                session, "pg_dump", *SUPERUSER, "--format=custom", "--compress=zstd:3", f"--dbname={one['name']}",
+                out=out,
+            )  # fmt: skip
+
+
+def load(session: Session, folder: Path) -> None:
+    """Restore every database beside the one that is there; when all are whole, swap them in one transaction."""
+    databases = json.loads((folder / "databases.json").read_text())
+    with (folder / "globals.sql").open("rb") as sql:  # roles that exist are errors that mean nothing
+        _run(session, "psql", *SUPERUSER, "--no-psqlrc", "--quiet", "--dbname=postgres", into=sql)
+    for one in databases:
+        name, new = one["name"], one["name"] + RESTORING
+        owner = _quoted(one["owner"])
+        _statements(
+            session,
+            f"DROP DATABASE IF EXISTS {_quoted(new)} WITH (FORCE)",
+            f"CREATE DATABASE {_quoted(new)} OWNER {owner} TEMPLATE template0",
+        )
+        with (folder / f"{_safe(name)}.dump").open("rb") as dump:
+            _run(session, "pg_restore", *SUPERUSER, "--exit-on-error", f"--dbname={new}", into=dump)
+    for one in databases:
+        _swap(session, one["name"])
+    _statements(session, "ANALYZE")
+
+
+def _swap(session: Session, name: str) -> None:
+    known = json.loads(_query(session, "postgres", DATABASES))
+    there = any(one["name"] == name for one in known)
+    old, new, before = _quoted(name), _quoted(name + RESTORING), _quoted(name + BEFORE)
+    if not there:
+        _statements(session, f"ALTER DATABASE {new} RENAME TO {old}")
+        return
+    _statements(
+        session,
+        f"DROP DATABASE IF EXISTS {before} WITH (FORCE)",
+        f"ALTER DATABASE {old} WITH ALLOW_CONNECTIONS false",
+        f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = {_literal(name)}",  # noqa: S608
+        f"BEGIN; ALTER DATABASE {old} RENAME TO {before}; ALTER DATABASE {new} RENAME TO {old}; COMMIT",
+        f"DROP DATABASE {before} WITH (FORCE)",
+    )
+
+
+def _statements(session: Session, *statements: str) -> None:
+    sql = "".join(f"{statement};\n" for statement in statements).encode()
+    words = ("psql", *SUPERUSER, "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--dbname=postgres")
+    _run(session, *words, into=sql)
+
+
+def _query(session: Session, database: str, sql: str) -> str:
+    words = ("psql", *SUPERUSER, "--no-psqlrc", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1")
+    return _run(session, *words, f"--dbname={database}", into=sql.encode()).decode().strip()
+
+
+def _run(session: Session, *words: str, **streams: Any) -> bytes:  # noqa: ANN401
+    # the official image has the programs on its PATH, and so has ours
+    return session.compose.pipe(("exec", "--no-TTY", SERVICE, *words), **streams)
+
+
+def _safe(name: str) -> str:
+    """Give a database's name as a file's; raises ServiceFailed where it cannot be one."""
+    if not _PLAIN.fullmatch(name):
+        raise ServiceFailed(
+            f"database {name!r} cannot be backed up",
+            why=f"its name is not of letters, digits, _, $ and -, or longer than {LONGEST} characters",
+            hint=f"inv services.psql --superuser -- -c 'ALTER DATABASE \"{name}\" RENAME TO …'",
+        )
+    return name
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _literal(name: str) -> str:
+    return "'" + name.replace("'", "''") + "'"

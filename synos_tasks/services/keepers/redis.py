@@ -1,0 +1,64 @@
+"""Redis: the snapshot that a replica gets; restored while the server is stopped, as the base of its append-only file."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from synos_tasks.errors import ServiceFailed, SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from synos_tasks.services.session import Session
+
+SERVICE = "redis"
+FILE = "redis.rdb"
+HEALTH = "db15"
+INFO = "redis-cli --user operator --askpass INFO server keyspace </run/redis/operator"
+
+
+def facts(session: Session) -> dict[str, Any]:
+    """Give version and keys by database, without the health check's."""
+    told = session.compose.pipe(("exec", "--no-TTY", SERVICE, "sh", "-c", INFO)).decode()
+    lines = dict(line.split(":", 1) for line in told.splitlines() if ":" in line)
+    if "redis_version" not in lines:
+        raise ServiceFailed("Redis does not tell what it holds", where=SERVICE, why=told.strip())
+    keys = {
+        name: int(text.partition("keys=")[2].partition(",")[0])
+        for name, text in lines.items()
+        if name.startswith("db") and name != HEALTH
+    }
+    return {"version": lines["redis_version"].strip(), "keys": keys}
+
+
+def is_empty(facts: Mapping[str, Any]) -> bool:
+    """Tell whether there is no key."""
+    return not any(facts["keys"].values())
+
+
+def refuse(facts: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
+    """Refuse the snapshot of a newer major version: its format may be unknown to this server."""
+    have, needed = (int(str(one["version"]).partition(".")[0]) for one in (facts, saved))
+    if needed > have:
+        raise SettingsError(
+            f"the backup is of Redis {saved['version']}, which {facts['version']} may not be able to read",
+            hint="restore it into a stack with that major version, or a newer one",
+        )
+
+
+def save(session: Session, folder: Path) -> None:
+    """Write the snapshot."""
+    with (folder / FILE).open("wb") as out:
+        session.compose.pipe(("exec", "--no-TTY", SERVICE, "sh", "/etc/synos/backup"), out=out)
+
+
+def load(session: Session, folder: Path) -> None:
+    """Stop the server, make the snapshot its data, and start it again."""
+    session.compose.run("stop", SERVICE)
+    try:
+        with (folder / FILE).open("rb") as snapshot:
+            words = ("run", "--rm", "--no-TTY", "--no-deps", "--entrypoint=sh", SERVICE, "/etc/synos/restore")
+            session.compose.pipe(words, into=snapshot)
+    finally:
+        session.compose.run("up", "--detach", "--no-build", "--no-deps", SERVICE)
