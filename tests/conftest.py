@@ -12,7 +12,9 @@ from synos_tasks import settings
 from synos_tasks.build.image import ensure_image
 from synos_tasks.engine.gateway import DockerEngine, check_versions
 from synos_tasks.engine.spec import LABEL_PROJECT
+from synos_tasks.services import images as services_images
 from tests.build_helpers import ROOT, copy_project
+from tests.services_clones import SERVICES, services_clone, take_down
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -69,6 +71,23 @@ def warm(builder_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 def minimal(warm: Clone) -> Answer:
     """Profile `minimal`, built by the public command; the first time from nothing."""
     return warm.inv("build.iso", "--profile", "minimal")
+
+
+@pytest.fixture(scope="session")
+def service_images(engine: DockerEngine) -> None:
+    """The images of the services, made once and labelled as the project's own: they outlive the tests."""
+    own = settings.load(ROOT, {})
+    services_images.ensure(own, engine, "unified", (*SERVICES, "nats-box"), print)
+
+
+@pytest.fixture(scope="session")
+def stack(service_images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
+    """A clone whose services run. Tests leave them running, and healthy."""
+    clone = services_clone(tmp_path_factory.mktemp("stack"))
+    clone.inv("services.up")
+    yield clone
+    take_down(clone)
+    remove_labelled(clone.settings.project_id)
 
 
 def remove_labelled(project: str) -> None:

@@ -5,10 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
-import subprocess
-import tempfile
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,19 +13,14 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from synos_tasks.build.builder import store_volume
-from synos_tasks.host.mounts import mount_table
 from synos_tasks.iso import deliver
 from synos_tasks.iso.publish import STAGING_PREFIX
-from tests.build_helpers import (
-    ENGINE_PREFIX,
-    Clone,
-    copy_project,
-    docker,
-    network_devices,
-    wait_until,
-)
+from tests.build_helpers import Clone, copy_project, docker, wait_until
+from tests.own_engine import OwnEngine
+from tests.own_engine import own_engine as own_engines
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Iterator
 
 pytestmark = pytest.mark.integration
@@ -142,77 +134,13 @@ def test_a_killed_container_is_an_error_with_a_name(busy: Clone) -> None:
     assert volumes == store_volume(busy.settings)  # it outlives containers; the work folder's volume does not
 
 
-class OwnEngine:
-    """A Docker engine of the test's own, which it may kill."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self.environment = {"DOCKER_HOST": f"unix://{folder}/docker.sock"}
-        self.process = self._start()
-
-    def _start(self) -> subprocess.Popen[bytes]:
-        # In a network name space of its own: an engine told --bridge=none deletes docker0 where it finds it,
-        # and that is the machine's.
-        argv = [
-            "unshare",
-            "--net",
-            "dockerd",
-            f"--data-root={self.folder}/data",
-            f"--exec-root={self.folder}/exec",
-        ]
-        argv += [f"--pidfile={self.folder}/pid", f"--host=unix://{self.folder}/docker.sock"]
-        argv += ["--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false"]
-        with (self.folder / "log").open("ab") as log:
-            process = subprocess.Popen(argv, stdout=log, stderr=log, start_new_session=True)
-        if not wait_until(self._answers, 30):
-            process.kill()
-            raise AssertionError((self.folder / "log").read_text())
-        return process
-
-    def _answers(self) -> bool:
-        with contextlib.suppress(subprocess.CalledProcessError):
-            return bool(docker("info", "--format={{.ServerVersion}}", environment=self.environment))
-        return False
-
-    def kill(self) -> None:
-        """End dockerd and its containerd with SIGKILL; the shims of containers stay."""
-        containerd = int((self.folder / "exec/containerd/containerd.pid").read_text())
-        self.process.kill()
-        os.kill(containerd, signal.SIGKILL)
-        self.process.wait()
-
-    def remove(self) -> None:
-        """Start it once more, so that it tidies up itself, then end it."""
-        if self.process.poll() is not None:
-            self.process = self._start()
-        if left := docker("ps", "--all", "--quiet", environment=self.environment).split():
-            docker("rm", "--force", "--volumes", *left, environment=self.environment)
-        self.process.terminate()
-        self.process.wait(timeout=30)
-        for mount in sorted(mount_table(), key=lambda mount: -len(mount.point)):
-            if mount.point.startswith(f"{self.folder}/"):  # its data folder's mount on itself
-                subprocess.run(["umount", mount.point], check=True)
-        shutil.rmtree(self.folder)
-
-
 @pytest.fixture
 def own_engine(builder_image: str) -> Iterator[OwnEngine]:
     """An engine with the builder image, apart from the machine's own. Needs root."""
-    # directly below /tmp: the path of a socket has no more than 107 bytes
     if os.geteuid() != 0:
         pytest.skip("an engine of one's own needs root")
-    before = network_devices()
-    engine = OwnEngine(Path(tempfile.mkdtemp(prefix=ENGINE_PREFIX, dir="/tmp")))
-    try:
-        with subprocess.Popen(["docker", "save", builder_image], stdout=subprocess.PIPE) as save:
-            subprocess.run(
-                ["docker", "load", "--quiet"], stdin=save.stdout, check=True, capture_output=True,
-                env={**os.environ, **engine.environment},
-            )  # fmt: skip
+    with own_engines(builder_image) as engine:
         yield engine
-    finally:
-        engine.remove()
-    assert network_devices() == before
 
 
 def processes_of(container: str) -> list[int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from synos_tasks.build import (
     builder,
@@ -62,8 +62,16 @@ class FakeEngine:
     """Id by tag."""
     built: list[Sequence[str]] = field(default_factory=list)
     """Arguments of each image's build."""
+    published: dict[int, str] = field(default_factory=dict)
+    """Container by the port it publishes."""
     ran: list[ContainerSpec] = field(default_factory=list)
     """What was run on the caller's own streams."""
+    started: list[ContainerSpec] = field(default_factory=list)
+    """What was started with pipes."""
+    on_start: Callable[[ContainerSpec, bytes], object] = lambda *_: None
+    """Does what such a container does with its input, to its end."""
+    ended: tuple[int, bytes] = (0, b"")
+    """Exit code and standard error of those."""
 
     def facts(self) -> EngineFacts:
         if self.known is None:
@@ -77,13 +85,15 @@ class FakeEngine:
         return False
 
     def tag(self, tag: str, new_tag: str) -> None:
-        raise NotImplementedError
+        self.images[new_tag] = self.images.get(tag, tag)
 
     def untag(self, tag: str) -> None:
         self.removed.append(tag)
 
     def start(self, spec: ContainerSpec, *, stdin: int | IO[bytes] | None = None) -> subprocess.Popen[bytes]:
-        raise NotImplementedError
+        """Start what needs its input before it does anything."""
+        self.started.append(spec)
+        return cast("subprocess.Popen[bytes]", FakeProcess(self, spec))
 
     def import_image(self, archive: IO[bytes], tag: str, changes: Sequence[str]) -> None:
         raise NotImplementedError
@@ -116,6 +126,9 @@ class FakeEngine:
         self.volumes.pop(name, None)
         self.removed.append(name)
 
+    def published_ports(self) -> dict[int, str]:
+        return dict(self.published)
+
     def image_bytes(self, tag: str) -> int:
         return 1000 * len(tag) if tag in self.images else 0
 
@@ -127,6 +140,24 @@ class FakeEngine:
         if self.known is None:
             raise EngineUnavailable("a container could not be run", where=image)
         return self.printed.get(tuple(command), "")
+
+
+@dataclass
+class FakeProcess:
+    """A container's `docker run`, as far as those who give it all its input at once need it."""
+
+    engine: FakeEngine
+    spec: ContainerSpec
+    returncode: int | None = None
+
+    def communicate(self, given: bytes | None = None, timeout: float | None = None) -> tuple[bytes, bytes]:
+        """Let it run to its end."""
+        self.engine.on_start(self.spec, given or b"")
+        self.returncode, said = self.engine.ended
+        return b"", said
+
+    def kill(self) -> None:
+        """Nothing runs that could be killed."""
 
 
 def as_engine(fake: FakeEngine) -> Engine:

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
-from synos_tasks.build import base_image
-from synos_tasks.build.image import BASE, RECIPES, tag_of
+from synos_tasks.build.image import RECIPES, tag_of
 from synos_tasks.build.update_base import update
 from synos_tasks.errors import EngineTooOld, ImageBuildFailed, MirrorUnreachable
+from synos_tasks.images import base as bases
+from synos_tasks.images.base import BOOKWORM, Base
 from synos_tasks.iso.lock import Change
 from tests.unit.fakes import GOOD, FakeEngine
 from tests.unit.projects import project
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
     from synos_tasks.settings import Settings
 
+BASE = BOOKWORM.tag
 OLD = "bash\t5.2\nlibc6:amd64\t2.36-9\ntzdata\t2024a\n"
 NEW = "bash\t5.2\nlibc6:amd64\t2.36-10\nzlib1g\t1.2\n"
 CHANGES = [
@@ -64,11 +66,11 @@ def engine(settings: Settings) -> Engine:
 def bootstrapped(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     made: list[str] = []
 
-    def bootstrap(_settings: Settings, engine: Engine, tag: str) -> None:
-        made.append(tag)
-        engine.images[tag] = "sha256:bootstrapped"
+    def bootstrap(_settings: Settings, engine: Engine, base: Base) -> None:
+        made.append(base.tag)
+        engine.images[base.tag] = "sha256:bootstrapped"
 
-    monkeypatch.setattr(base_image, "bootstrap", bootstrap)
+    monkeypatch.setattr(bases, "bootstrap", bootstrap)
     return made
 
 
@@ -137,53 +139,10 @@ def test_a_mirror_that_fails_leaves_all_images_as_they_were(
     def fails(*_: object) -> NoReturn:
         raise MirrorUnreachable("the base image could not be bootstrapped")
 
-    monkeypatch.setattr(base_image, "bootstrap", fails)
+    monkeypatch.setattr(bases, "bootstrap", fails)
     with pytest.raises(MirrorUnreachable):
         update(settings, engine, print)
     assert (engine.images, engine.built, engine.removed) == (before, [], [])
-
-
-class Stream:
-    """A bootstrap that may end in the middle, as `mmdebstrap` does when the mirror goes away."""
-
-    def __init__(self, code: int) -> None:
-        self.stdout, self._code = self, code
-
-    def close(self) -> None:
-        """Nobody reads it any more."""
-
-    def wait(self) -> int:
-        return self._code
-
-
-@pytest.mark.parametrize("code", [0, 100])
-def test_a_stream_becomes_the_base_only_when_it_was_whole(
-    settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch, code: int
-) -> None:
-    imported: list[str] = []
-
-    def import_image(_stream: object, tag: str, _changes: Sequence[str]) -> None:
-        imported.append(tag)
-        engine.images[tag] = "sha256:imported"
-
-    def tag(one: str, other: str) -> None:
-        engine.images[other] = engine.images[one]
-
-    monkeypatch.setattr(engine, "import_image", import_image)
-    monkeypatch.setattr(engine, "tag", tag)
-    monkeypatch.setattr(base_image, "KEYRING", settings.root / "docker/build/Dockerfile")
-    monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
-    monkeypatch.setattr("subprocess.Popen", lambda *_, **__: Stream(code))
-    engine.registry = None
-    if code:
-        with pytest.raises(MirrorUnreachable):
-            update(settings, engine, print)
-    else:
-        update(settings, engine, print)
-    assert engine.images[BASE] == ("sha256:old-base" if code else "sha256:imported")
-    assert imported
-    assert BASE not in imported
-    assert set(imported) <= set(engine.removed), "the temporary name"
 
 
 def test_a_build_that_fails_leaves_the_images_that_were_there(

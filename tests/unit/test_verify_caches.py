@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from synos_tasks.build import verify_caches
 from synos_tasks.build.builder import store_volume
-from synos_tasks.build.image import BASE
 from synos_tasks.build.verify_caches import Claim, amount, refuse, verify
 from synos_tasks.errors import ClaimFailed, ImageBuildFailed
+from synos_tasks.images.base import BOOKWORM
 from tests.unit.fakes import FakeContainers, FakeEngine, fake_containers
 from tests.unit.projects import project
 
@@ -77,7 +77,7 @@ class Machine:
 
     def __init__(self, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
         self.settings, self.now = settings, 0.0
-        self.engine = FakeEngine(images={BASE: "sha256:base"})
+        self.engine = FakeEngine(images={BOOKWORM.tag: "sha256:base"})
         self.seconds = {"nothing": 100.0, "all": 2.0, "edited": 40.0}
         self.edited: list[str] = []
         """Source of the edited component at each build of all stages."""

@@ -1,0 +1,171 @@
+"""What services hold survives crashes, comes back from backups on another machine, and is nobody else's."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.build_helpers import Clone, docker, wait_until
+from tests.conftest import remove_labelled
+from tests.service_clients import NatsClient
+from tests.services_clones import (
+    SERVICES,
+    client,
+    container,
+    crash,
+    secrets_folder,
+    services_clone,
+    take_down,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+pytestmark = pytest.mark.integration
+COUNT = 2000
+
+
+@pytest.fixture(scope="module")
+def filled(stack: Clone) -> Clone:
+    """The stack with rows, messages, consumers half-way through, and keys."""
+    for service in SERVICES:
+        with client(stack, service, "kept") as one:
+            one.write_many(COUNT)
+            if isinstance(one, NatsClient):
+                one.consume("half", COUNT // 2)
+                one.consume("some", 7, subject="1")
+    return stack
+
+
+@pytest.fixture(scope="module")
+def other(stack: Clone, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
+    """Another clone's stack on the same machine."""
+    clone = services_clone(tmp_path_factory.mktemp("other"))
+    clone.inv("services.up")
+    yield clone
+    take_down(clone)
+    remove_labelled(clone.settings.project_id)
+
+
+def contents(clone: Clone) -> dict[str, str]:
+    """Digest of all content by service."""
+    found = {}
+    for service in SERVICES:
+        with client(clone, service, "kept") as one:
+            found[service] = one.digest()
+            if isinstance(one, NatsClient):
+                found["consumers"] = json.dumps(one.consumers(), sort_keys=True)
+    return found
+
+
+def healthy(clone: Clone) -> bool:
+    told = clone.inv("services.status").json["services"]
+    return all(one["health"] == "healthy" for one in told)
+
+
+@pytest.mark.parametrize("service", SERVICES)
+def test_a_crash_loses_nothing_that_was_acknowledged(stack: Clone, service: str) -> None:
+    acknowledged: set[int] = set()
+    with client(stack, service, "crash") as one:
+        one.write(range(300), acknowledged.add)
+        crash(stack, service)
+    assert wait_until(lambda: healthy(stack), 30)
+    with client(stack, service, "crash") as one:
+        assert one.ids() >= acknowledged == set(range(300))
+    told = {one["name"]: one["restarts"] for one in stack.inv("services.status").json["services"]}
+    assert told[service] >= 1
+
+
+def test_heal_makes_anew_what_was_killed(stack: Clone) -> None:
+    before = {service: container(stack, service) for service in SERVICES}
+    docker("kill", before["redis"])  # as a person does it: the engine does not start it again
+    assert not healthy(stack)
+    assert stack.inv("services.heal").json["healed"] == ["redis"]
+    assert healthy(stack)
+    after = {service: container(stack, service) for service in SERVICES}
+    assert {service for service in SERVICES if after[service] != before[service]} == {"redis"}
+    assert stack.inv("services.heal").json["healed"] == []
+
+
+def test_two_clones_side_by_side_do_not_touch_each_other(filled: Clone, other: Clone) -> None:
+    before = contents(filled)
+    containers = [container(filled, service) for service in SERVICES]
+    for service in SERVICES:
+        with client(other, service, "kept") as one:
+            one.write([1])
+        assert secrets_folder(other) != secrets_folder(filled)
+    other.inv("services.restart")
+    other.inv("services.down", "--volumes", "--yes", "--no-backup")
+    assert docker("ps", "--all", "--quiet", f"--filter=label={other.label}") == ""
+    assert docker("volume", "ls", "--quiet", f"--filter=label={other.label}") == ""
+    assert [container(filled, service) for service in SERVICES] == containers
+    assert contents(filled) == before
+    other.inv("services.up")
+
+
+def test_a_backup_comes_back_on_another_machine(filled: Clone, other: Clone, tmp_path: Path) -> None:
+    expected = contents(filled)
+    made = filled.inv("services.backup", "--name", "kept").json
+    assert Path(made["path"]).stat().st_mode & 0o077 == 0
+    [listed] = [one for one in filled.inv("services.backups").json["backups"] if one["name"] == "kept"]
+    assert (listed["trouble"], listed["bytes"]) == ("", made["bytes"])
+    elsewhere = tmp_path / "brought"
+    shutil.copytree(made["path"], elsewhere)
+    # written after the backup: gone after the restore
+    for service in SERVICES:
+        with client(other, service, "kept") as one:
+            one.write([COUNT + 1])
+    restored = other.inv("services.restore", str(elsewhere), "--yes").json
+    assert contents(other) == expected
+    assert restored["before"].startswith("before-restore-")
+    assert healthy(other)
+    # and back to what was there before the restore
+    other.inv("services.restore", restored["before"], "--yes", "--no-backup")
+    assert contents(other) != expected
+
+
+def test_a_damaged_backup_is_refused_before_anything_is_touched(filled: Clone) -> None:
+    made = Path(filled.inv("services.backup", "--name", "damaged").json["path"])
+    path = made / "redis/redis.rdb"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    before = contents(filled)
+    started = [
+        json.loads(docker("inspect", container(filled, service)))[0]["State"]["StartedAt"]
+        for service in SERVICES
+    ]
+    refused = filled.inv("services.restore", "damaged", "--yes", fails=True)
+    assert refused.code == 45
+    assert "redis/redis.rdb" in refused.err
+    assert contents(filled) == before
+    assert started == [
+        json.loads(docker("inspect", container(filled, service)))[0]["State"]["StartedAt"]
+        for service in SERVICES
+    ]
+
+
+def test_volumes_are_removed_only_when_agreed_to_and_after_a_backup(filled: Clone, other: Clone) -> None:
+    refused = other.inv("services.down", "--volumes", fails=True)
+    assert refused.code == 12
+    assert "nothing was removed" in refused.err
+    assert healthy(other)
+    saved = Path(other.inv("services.down", "--volumes", "--yes").json["backup"])
+    assert saved.is_dir()
+    assert docker("volume", "ls", "--quiet", f"--filter=label={other.label}") == ""
+    began = time.monotonic()
+    other.inv("services.restore", saved.name, "--yes")  # into nothing: it starts the stack first
+    assert time.monotonic() - began < 60
+    assert healthy(other)
+
+
+def test_down_keeps_the_data(other: Clone) -> None:
+    before = contents(other)
+    assert other.inv("services.down").json["volumes"] == []
+    other.inv("services.up")
+    assert contents(other) == before

@@ -1,0 +1,65 @@
+"""A keeper of a service that needs no service: what it holds is a number."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from synos_tasks.errors import SettingsError, SynosError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from synos_tasks.services.keepers import Keeper
+    from synos_tasks.services.session import Session
+
+
+@dataclass
+class FakeKeeper:
+    """Keeps what was done, with all others that share its list."""
+
+    name: str
+    holds: int = 0
+    version: int = 1
+    done: list[str] = field(default_factory=list)
+    fails_to_save: SynosError | None = None
+    fails_to_load: SynosError | None = None
+
+    def facts(self, session: Session) -> dict[str, Any]:
+        """Tell it in the words of the service."""
+        things = {str(number): {"tables": 1, "messages": 1, "consumers": 0} for number in range(self.holds)}
+        kinds = {"nats": {"streams": things}, "postgres": {"databases": things}}
+        return {"version": self.version, **kinds.get(self.name, {"keys": {"db0": self.holds}})}
+
+    def is_empty(self, facts: Mapping[str, Any]) -> bool:
+        """Tell whether that is none."""
+        return self.count(facts) == 0
+
+    def refuse(self, facts: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
+        """Refuse a newer version."""
+        if saved["version"] > facts["version"]:
+            raise SettingsError(f"the backup is of a newer {self.name}")
+
+    def save(self, session: Session, folder: Path) -> None:
+        """Write the number."""
+        self.done.append(f"save {self.name}")
+        (folder / "number").write_text(str(self.holds))
+        if self.fails_to_save:
+            raise self.fails_to_save
+
+    def load(self, session: Session, folder: Path) -> None:
+        """Take it back."""
+        self.done.append(f"load {self.name}")
+        if self.fails_to_load:
+            raise self.fails_to_load
+        self.holds = int((folder / "number").read_text())
+
+    def count(self, facts: Mapping[str, Any]) -> int:
+        """How much those facts say it holds."""
+        return len(facts.get("streams", facts.get("databases", ()))) or sum(facts.get("keys", {}).values())
+
+
+def as_keeper(fake: FakeKeeper) -> Keeper:
+    """Let mypy check that the fake still fits the Protocol."""
+    return fake

@@ -1,0 +1,303 @@
+"""Secrets: made once, readable by nobody else, never quoted."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+import stat
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from synos_tasks.errors import DiskFull, OutputNotWritable, SecretsDamaged, SettingsError
+from synos_tasks.services.secrets import Secrets
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+NAMES = ["nats_password", "postgres_password", "redis_password"]
+GOOD = b"0123456789-good_token.~"
+
+
+@pytest.fixture
+def kept(tmp_path: Path) -> Secrets:
+    return Secrets(tmp_path / "state/secrets")
+
+
+@pytest.fixture
+def made(kept: Secrets) -> Secrets:
+    kept.ensure(NAMES)
+    return kept
+
+
+def mode(path: Path) -> int:
+    return stat.S_IMODE(path.lstat().st_mode)
+
+
+def damage(made: Secrets, content: bytes, name: str = "nats_password") -> SecretsDamaged:
+    made.path(name).write_bytes(content)
+    with pytest.raises(SecretsDamaged) as caught:
+        made.check(NAMES)
+    return caught.value
+
+
+def test_the_missing_are_made_and_the_others_kept(kept: Secrets) -> None:
+    assert kept.ensure(NAMES[:1]) == NAMES[:1]
+    before = kept.read(NAMES[0])
+    assert kept.ensure([*NAMES, NAMES[1]]) == NAMES[1:]
+    assert kept.ensure(NAMES) == []
+    assert kept.read(NAMES[0]) == before
+    assert len({kept.read(name) for name in NAMES}) == 3
+    kept.check(NAMES)
+
+
+def test_a_secret_is_a_line_with_256_random_bits(made: Secrets) -> None:
+    assert re.fullmatch(r"[A-Za-z0-9_-]{43}\n", made.path("nats_password").read_text())
+    assert made.read("nats_password") == made.path("nats_password").read_text().strip()
+
+
+@pytest.mark.parametrize("umask", [0, 0o022, 0o277])
+def test_nobody_else_can_read_whatever_the_umask(tmp_path: Path, umask: int) -> None:
+    before = os.umask(umask)
+    try:
+        kept = Secrets(tmp_path / "secrets")
+        kept.ensure(NAMES)
+    finally:
+        os.umask(before)
+    assert mode(kept.folder) == 0o700
+    assert {mode(path) for path in kept.folder.iterdir()} == {0o600}
+    assert sorted(path.name for path in kept.folder.iterdir()) == NAMES
+
+
+@pytest.mark.parametrize("use", [Secrets.ensure, Secrets.check, Secrets.propose])
+def test_a_folder_others_can_enter_is_corrected(
+    made: Secrets, use: Callable[[Secrets, list[str]], object]
+) -> None:
+    made.folder.chmod(0o755)
+    use(made, NAMES)
+    assert mode(made.folder) == 0o700
+
+
+def test_missing_ones_are_no_damage_but_cannot_be_read(made: Secrets, tmp_path: Path) -> None:
+    made.path("redis_password").unlink()
+    made.check(NAMES)
+    Secrets(tmp_path / "none").check(NAMES)
+    assert not (tmp_path / "none").exists()
+    with pytest.raises(SecretsDamaged, match="missing") as caught:
+        made.read("redis_password")
+    assert "services.up" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "is empty"),
+        (b"\n", "is empty"),
+        (GOOD + b"\n\n", "more than one line"),
+        (GOOD + b"\n" + GOOD, "more than one line"),
+        (GOOD + b"\r\n", "more than one line"),
+        (GOOD + b"\xff\xfe\n", "is not text"),
+        (GOOD + b"\0\n", "is not text"),
+        (GOOD + b" \n", "other characters"),
+        (GOOD + b"'\n", "other characters"),
+        (b"\xc3\xa4" + GOOD, "is not text"),
+        (b"x" * 15 + b"\n", "shorter than 16"),
+        (b"x" * 129, "longer than 16 to 128"),
+        (b"x" * 100_000, "longer than 16 to 128"),
+    ],
+)
+def test_damage_is_named(made: Secrets, content: bytes, why: str) -> None:
+    error = damage(made, content)
+    assert error.where == str(made.path("nats_password"))
+    assert why in error.why
+    assert "services.secrets-rotate" in error.hint
+    for use in (made.read, lambda name: made.check([name])):
+        with pytest.raises(SecretsDamaged):
+            use("nats_password")
+
+
+@pytest.mark.parametrize("content", [b"x" * 16, b"x" * 128 + b"\n", GOOD])
+def test_what_a_person_wrote_is_as_good(made: Secrets, content: bytes) -> None:
+    made.path("nats_password").write_bytes(content)
+    made.check(NAMES)
+    assert made.read("nats_password") == content.decode().strip()
+
+
+@given(st.binary(max_size=200) | st.text(alphabet="aZ09._~-", max_size=140).map(str.encode))
+def test_whatever_a_file_holds_it_is_read_or_named_and_never_quoted(content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        kept = Secrets(Path(folder) / "s")
+        kept.ensure(["n"])
+        kept.path("n").write_bytes(content)
+        value = content.removesuffix(b"\n")
+        good = re.fullmatch(rb"[A-Za-z0-9._~-]{16,128}", value) is not None
+        error = error_of(kept)
+        if good:
+            assert error is None
+            assert kept.read("n").encode() == value
+            return
+        assert error is not None
+        assert error.__cause__ is None
+        assert error.why in {
+            "n is empty", "n is not text", "n has more than one line",
+            "n has other characters than letters, digits and . _ ~ -",
+            "n is shorter than 16 to 128 characters", "n is longer than 16 to 128 characters",
+        }  # fmt: skip
+
+
+def error_of(kept: Secrets) -> SecretsDamaged | None:
+    try:
+        kept.read("n")
+    except SecretsDamaged as error:
+        return error
+    return None
+
+
+@pytest.mark.parametrize("bits", [0o640, 0o604, 0o620, 0o610, 0o601, 0o644])
+def test_files_that_others_can_open_are_damaged(made: Secrets, bits: int) -> None:
+    path = made.path("nats_password")
+    path.chmod(bits)
+    with pytest.raises(SecretsDamaged) as caught:
+        made.check(NAMES)
+    assert f"mode {bits:04o}" in caught.value.why
+    assert f"chmod 600 {path}" in caught.value.hint
+    assert "services.secrets-rotate" in caught.value.hint
+    path.chmod(0o400)
+    made.check(NAMES)
+
+
+def link(path: Path) -> None:
+    target = path.with_name("target")
+    target.write_bytes(GOOD)
+    target.chmod(0o600)
+    path.symlink_to(target)
+
+
+@pytest.mark.parametrize(
+    ("make", "why"),
+    [
+        (link, "is a link"),
+        (lambda path: path.symlink_to("nowhere"), "is a link"),
+        (Path.mkdir, "is not a regular file"),
+        (os.mkfifo, "is not a regular file"),
+    ],
+)
+def test_what_is_no_file_is_damaged(made: Secrets, make: Callable[[Path], None], why: str) -> None:
+    path = made.path("nats_password")
+    path.unlink()
+    make(path)
+    assert made.ensure(NAMES) == []
+    for use in (made.check, lambda names: made.read(names[0])):
+        with pytest.raises(SecretsDamaged) as caught:
+            use(NAMES)
+        assert why in caught.value.why
+
+
+def test_all_that_are_damaged_are_named_in_one_error(made: Secrets) -> None:
+    made.path("redis_password").chmod(0o666)
+    error = damage(made, b"")
+    assert error.where.splitlines() == [str(made.path(n)) for n in ("nats_password", "redis_password")]
+    assert "nats_password is empty" in error.why
+    assert "redis_password has mode 0666" in error.why
+
+
+def test_another_users_file_is_damaged(made: Secrets, monkeypatch: pytest.MonkeyPatch) -> None:
+    lstat, path = Path.lstat, made.path("nats_password")
+
+    def other(self: Path) -> os.stat_result:
+        found = list(lstat(self))
+        found[stat.ST_UID] += self == path
+        return os.stat_result(found)
+
+    monkeypatch.setattr(Path, "lstat", other)
+    with pytest.raises(SecretsDamaged, match="damaged") as caught:
+        made.check(NAMES)
+    assert f"belongs to uid {os.geteuid() + 1}, not {os.geteuid()}" in caught.value.why
+
+
+def test_another_users_folder_is_for_root_only(made: Secrets, monkeypatch: pytest.MonkeyPatch) -> None:
+    owner = made.folder.stat().st_uid
+    monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
+    for use in (made.ensure, made.check, made.propose):
+        with pytest.raises(SecretsDamaged, match="another user"):
+            use(NAMES)
+
+
+def test_root_makes_secrets_for_the_user_who_has_the_folder(
+    made: Secrets, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    given_to: list[tuple[int, int]] = []
+    if os.geteuid() == 0:
+        os.chown(made.folder, 12345, 12345)
+    status = made.folder.stat()
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(os, "fchown", lambda _, uid, gid: given_to.append((uid, gid)))
+    assert made.ensure([*NAMES, "further"]) == ["further"]
+    assert given_to == [(status.st_uid, status.st_gid)]
+
+
+def test_a_file_that_cannot_be_read_says_why(made: Secrets, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = os.open
+
+    def refuse(path: Path, *arguments: int) -> int:
+        if Path(path).name == "nats_password":
+            raise OSError(errno.EIO, "Input/output error", str(path))
+        return opened(path, *arguments)
+
+    monkeypatch.setattr(os, "open", refuse)
+    with pytest.raises(SecretsDamaged) as caught:
+        made.check(NAMES)
+    assert "Input/output error" in caught.value.why
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
+def test_a_full_disk_is_named_and_leaves_nothing(
+    kept: Secrets, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def full(_: int) -> NoReturn:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(DiskFull) as caught:
+        kept.ensure(NAMES)
+    assert "bytes are free" in caught.value.why
+    assert list(kept.folder.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(OutputNotWritable):
+        Secrets(tmp_path / "file/secrets").ensure(NAMES)
+    with pytest.raises(OutputNotWritable):
+        Secrets(tmp_path / "file").ensure(NAMES)
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", ".hidden", "a/b", "../a", "a\n", "a b", "a.new", "ä", "a" * 65]
+)
+def test_names_that_no_secret_can_have(kept: Secrets, name: str) -> None:
+    for use in (kept.ensure, kept.check, kept.propose):
+        with pytest.raises(SettingsError):
+            use([name])
+    for one in (kept.read, kept.accept, kept.read_proposed, kept.path):
+        with pytest.raises(SettingsError):
+            one(name)
+
+
+def test_no_repr_and_no_error_shows_a_secret(made: Secrets) -> None:
+    value = made.read("nats_password")
+    error = damage(made, value.encode() + b"\n" + value.encode())
+    for text in (
+        repr(made),
+        str(made),
+        repr(vars(made)),
+        repr(error),
+        repr(error.lines()),
+        repr(error.__cause__),
+    ):
+        assert value not in text

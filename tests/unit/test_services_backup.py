@@ -1,0 +1,332 @@
+"""Backups of a stack: all services into one folder and back, and nothing touched when one does not fit."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pytest
+
+from synos_tasks.errors import (
+    BackupDamaged,
+    ContainerLost,
+    DiskFull,
+    ServiceFailed,
+    SettingsError,
+    SynosError,
+)
+from synos_tasks.services import backup as backing
+from synos_tasks.services import backups, health
+from synos_tasks.services.keepers import KEEPERS
+from synos_tasks.services.stack import resolve
+from tests.unit.fake_compose import INSIDE, Scene, scene
+from tests.unit.fake_keepers import FakeKeeper
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from synos_tasks.services.backup import Restored
+
+NAMES = ["nats", "postgres", "redis"]
+
+
+class Held:
+    """What the services hold, and what was done with it, in order."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.done: list[str] = []
+        self.keepers = {name: FakeKeeper(name, holds=3, done=self.done) for name in NAMES}
+        for name, keeper in self.keepers.items():
+            monkeypatch.setitem(KEEPERS, name, keeper)
+
+    @property
+    def counts(self) -> list[int]:
+        return [keeper.holds for keeper in self.keepers.values()]
+
+    def hold(self, *counts: int) -> None:
+        for keeper, count in zip(self.keepers.values(), counts, strict=True):
+            keeper.holds = count
+
+
+@pytest.fixture
+def held(monkeypatch: pytest.MonkeyPatch) -> Held:
+    monkeypatch.setattr(health, "POLL", 0.001)
+    return Held(monkeypatch)
+
+
+@pytest.fixture
+def here(tmp_path: Path, held: Held) -> Scene:
+    made = scene(tmp_path)
+    made.runs()
+    return made
+
+
+def never(question: str) -> NoReturn:
+    raise AssertionError(question)
+
+
+def restore(
+    here: Scene, name: str, *, agreed: Callable[[str], bool] = lambda _: True, safety: bool = True
+) -> Restored:
+    return backing.restore(here.session, name, 10, lambda _: None, agreed=agreed, safety=safety)
+
+
+def taken(here: Scene) -> list[str]:
+    return sorted(one.name for one in backups.listing(backing.folder_of(here.session)))
+
+
+def test_a_backup_has_every_service_and_says_what_it_holds(here: Scene, held: Held) -> None:
+    path = backing.backup(here.session, "mine")
+    assert path == here.settings.state_dir / "backups/unified/mine"
+    manifest = backups.verify(path)
+    assert [file.path for file in manifest.files] == [f"{name}/number" for name in NAMES]
+    assert manifest.facts == {name: keeper.facts(here.session) for name, keeper in held.keepers.items()}
+    assert held.done == [f"save {name}" for name in NAMES]
+    assert here.said == [
+        "saving nats: 3 streams, 3 messages, 0 consumers",
+        "saving postgres: 3 databases, 3 tables",
+        "saving redis: 3 keys",
+    ]
+
+
+def test_a_backup_without_a_name_is_named_for_its_time(here: Scene) -> None:
+    path = backing.backup(here.session)
+    assert len(path.name) == len("20260131T120000")
+    assert path.name.replace("T", "").isdigit()
+
+
+@pytest.mark.parametrize("name", ["../x", ".x", "a b", "x" * 65])
+def test_a_name_that_cannot_be_is_refused_before_anything(here: Scene, held: Held, name: str) -> None:
+    with pytest.raises(SettingsError):
+        backing.backup(here.session, name)
+    assert (held.done, taken(here)) == ([], [])
+
+
+def test_a_name_that_is_taken_is_refused(here: Scene, held: Held) -> None:
+    backing.backup(here.session, "mine")
+    held.done.clear()
+    with pytest.raises(SettingsError, match="there is a backup 'mine' already"):
+        backing.backup(here.session, "mine")
+    assert held.done == []
+
+
+def test_a_service_that_does_not_run_is_told_before_any_is_saved(here: Scene, held: Held) -> None:
+    here.runs("nats", "postgres")
+    with pytest.raises(ServiceFailed, match="service redis is not running") as caught:
+        backing.backup(here.session)
+    assert "inv services.up" in caught.value.hint
+    assert (held.done, taken(here)) == ([], [])
+
+
+def test_a_service_that_cannot_be_saved_leaves_no_backup(here: Scene, held: Held) -> None:
+    held.keepers["postgres"].fails_to_save = DiskFull("no space left")
+    with pytest.raises(DiskFull):
+        backing.backup(here.session, "mine")
+    assert taken(here) == []
+    assert list(backing.folder_of(here.session).iterdir()) == []
+
+
+def test_a_stack_that_keeps_nothing_has_no_backup(here: Scene) -> None:
+    stack = resolve("plain", {"services": {"web": {"image": "web"}}})
+    session = here.session.__class__(
+        settings=here.settings, engine=here.engine, compose=here.compose, stack=stack, say=print
+    )
+    with pytest.raises(SettingsError, match="stack plain has no service whose data is kept"):
+        backing.backup(session)
+
+
+def test_a_restore_into_empty_services_asks_nothing_and_saves_nothing(here: Scene, held: Held) -> None:
+    path = backing.backup(here.session, "mine")
+    held.hold(0, 0, 0)
+    held.done.clear()
+    told = restore(here, "mine", agreed=never)
+    assert held.counts == [3, 3, 3]
+    assert (told.backup, told.before) == (path, "")
+    assert set(told.facts) == set(NAMES)
+    assert held.done == [f"load {name}" for name in NAMES]
+
+
+def test_a_restore_starts_what_is_down_before_and_looks_after_it_afterwards(here: Scene, held: Held) -> None:
+    backing.backup(here.session, "mine")
+    here.compose.here = []
+    held.hold(0, 0, 0)
+    restore(here, "mine")
+    assert len(here.compose.did("up --detach")) == 2
+    assert [one.service for one in here.compose.here] == NAMES
+
+
+def test_what_services_hold_is_told_asked_about_and_saved_first(here: Scene, held: Held) -> None:
+    backing.backup(here.session, "mine")
+    held.hold(0, 1, 1234)
+    held.done.clear()
+    questions: list[str] = []
+
+    def agreed(question: str) -> bool:
+        assert held.done == []
+        questions.append(question)
+        return True
+
+    told = restore(here, "mine", agreed=agreed)
+    assert questions == [
+        "postgres holds 1 database, 1 table; redis holds 1 234 keys. Replace it with backup mine?"
+    ]
+    assert held.done == [f"{what} {name}" for what in ("save", "load") for name in NAMES]
+    assert told.before.startswith("before-restore-")
+    assert held.counts == [3, 3, 3]
+    restore(here, told.before, safety=False)
+    assert held.counts == [0, 1, 1234]
+
+
+def test_without_safety_nothing_is_saved_first(here: Scene, held: Held) -> None:
+    backing.backup(here.session, "mine")
+    assert restore(here, "mine", safety=False).before == ""
+    assert taken(here) == ["mine"]
+
+
+def test_nothing_is_restored_when_it_was_not_agreed_to(here: Scene, held: Held) -> None:
+    backing.backup(here.session, "mine")
+    held.hold(1, 1, 1)
+    held.done.clear()
+    with pytest.raises(SettingsError, match="nothing was restored") as caught:
+        restore(here, "mine", agreed=lambda _: False)
+    assert "--yes" in caught.value.hint
+    assert (held.done, held.counts, taken(here)) == ([], [1, 1, 1], ["mine"])
+
+
+def test_nothing_is_restored_when_what_is_there_cannot_be_saved(here: Scene, held: Held) -> None:
+    backing.backup(here.session, "mine")
+    held.hold(1, 1, 1)
+    held.done.clear()
+    held.keepers["redis"].fails_to_save = DiskFull("no space left")
+    with pytest.raises(DiskFull):
+        restore(here, "mine")
+    assert "load nats" not in held.done
+    assert held.counts == [1, 1, 1]
+
+
+def damage(path: Path) -> None:
+    (path / "redis/number").write_text("4")
+
+
+def lose(path: Path) -> None:
+    (path / "redis/number").unlink()
+
+
+def test_a_backup_that_is_not_there_is_refused(here: Scene, held: Held) -> None:
+    backing.backup(here.session, "mine")
+    held.done.clear()
+    here.compose.here = []
+    with pytest.raises(SettingsError) as caught:
+        restore(here, "mien", agreed=never)
+    assert "did you mean 'mine'?" in caught.value.hint
+    assert (here.compose.asked, held.done) == ([], [])
+
+
+@pytest.mark.parametrize("harm", [damage, lose])
+def test_a_damaged_backup_is_refused_before_anything_is_touched(
+    here: Scene, held: Held, harm: Callable[[Path], None]
+) -> None:
+    harm(backing.backup(here.session, "mine"))
+    held.done.clear()
+    here.compose.here = []
+    with pytest.raises(BackupDamaged):
+        restore(here, "mine", agreed=never)
+    assert (here.compose.asked, here.engine.started, held.done) == ([], [], [])
+
+
+def test_a_backup_of_services_that_the_stack_does_not_have_is_refused(here: Scene, held: Held) -> None:
+    folder = backing.folder_of(here.session)
+    with backups.new_backup(folder, "foreign", {"redis": {}, "mongo": {}, "nats-box": {}}) as working:
+        (working / "redis").mkdir()
+        (working / "redis/number").write_text("1")
+    with pytest.raises(SettingsError, match="does not have: mongo, nats-box") as caught:
+        restore(here, "foreign", agreed=never)
+    assert "nats, postgres, redis" in caught.value.hint
+    assert (here.compose.asked, held.done) == ([], [])
+
+
+def test_a_backup_without_the_files_of_a_service_is_refused(here: Scene, held: Held) -> None:
+    with backups.new_backup(backing.folder_of(here.session), "half", {"redis": {}, "nats": {}}) as working:
+        (working / "redis").mkdir()
+        (working / "redis/number").write_text("1")
+    with pytest.raises(BackupDamaged, match="no files of a service") as caught:
+        restore(here, "half", agreed=never)
+    assert caught.value.why == "nats"
+    assert here.compose.asked == []
+
+
+def test_a_backup_of_one_service_leaves_the_others_alone(here: Scene, held: Held) -> None:
+    facts = {"redis": held.keepers["redis"].facts(here.session)}
+    with backups.new_backup(backing.folder_of(here.session), "one", facts) as working:
+        (working / "redis").mkdir()
+        (working / "redis/number").write_text("7")
+    restore(here, "one", safety=False)
+    assert held.counts == [3, 3, 7]
+
+
+def test_a_backup_of_a_newer_version_is_refused_before_any_service_is_loaded(here: Scene, held: Held) -> None:
+    held.keepers["redis"].version = 2
+    backing.backup(here.session, "mine")
+    held.keepers["redis"].version = 1
+    held.done.clear()
+    with pytest.raises(SettingsError, match="newer redis"):
+        restore(here, "mine", agreed=never)
+    assert held.done == []
+
+
+def test_a_backup_from_another_machine_is_one_at_a_path(here: Scene, held: Held, tmp_path: Path) -> None:
+    shutil.move(backing.backup(here.session, "mine"), tmp_path / "usb")
+    held.hold(0, 0, 0)
+    assert restore(here, str(tmp_path / "usb")).backup == tmp_path / "usb"
+    assert held.counts == [3, 3, 3]
+
+
+@pytest.mark.parametrize(
+    "error",
+    [ServiceFailed("docker compose failed", where="pg_restore", why="bad"), ContainerLost("gone", why="bad")],
+)
+def test_a_service_that_cannot_be_restored_is_told_with_what_was_and_the_way_back(
+    here: Scene, held: Held, error: SynosError
+) -> None:
+    backing.backup(here.session, "mine")
+    held.keepers["postgres"].fails_to_load = error
+    with pytest.raises(ServiceFailed, match="postgres could not be restored") as caught:
+        restore(here, "mine")
+    [before] = [name for name in taken(here) if name != "mine"]
+    assert (caught.value.where, caught.value.why) == (error.where, "bad")
+    assert (
+        caught.value.hint == f"restored before: nats; `inv services.restore {before}` puts all back as it was"
+    )
+    assert held.done[-1] == "load postgres"
+
+
+def test_without_a_backup_of_before_the_way_is_to_run_it_again(here: Scene, held: Held) -> None:
+    backing.backup(here.session, "mine")
+    held.hold(0, 0, 0)
+    held.keepers["nats"].fails_to_load = ServiceFailed("docker compose failed")
+    with pytest.raises(ServiceFailed) as caught:
+        restore(here, "mine")
+    assert caught.value.why == "docker compose failed"
+    assert caught.value.hint == "restored before: none; run it again"
+
+
+@pytest.mark.parametrize(
+    ("service", "facts", "text"),
+    [
+        ("postgres", {"databases": {}}, "0 databases, 0 tables"),
+        ("postgres", {"databases": {"a": {"tables": 1}}}, "1 database, 1 table"),
+        ("nats", {"streams": {"a": {"messages": 1, "consumers": 1}}}, "1 stream, 1 message, 1 consumer"),
+        ("redis", {"keys": {"db0": 1_000_000, "db1": 234_567}}, "1 234 567 keys"),
+    ],
+)
+def test_what_a_service_holds_is_a_few_words(service: str, facts: dict[str, Any], text: str) -> None:
+    assert backing.told(service, facts) == text
+
+
+def test_facts_survive_the_manifest_as_they_are(here: Scene) -> None:
+    path = backing.backup(here.session, "mine")
+    read = json.loads((path / backups.MANIFEST).read_text())["facts"]
+    assert read == backups.verify(path).facts
+    assert set(read) == set(INSIDE)

@@ -1,0 +1,293 @@
+"""What keeps the data of each service: how it reads what there is, what it refuses, and the commands it gives."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from synos_tasks.errors import ServiceFailed, SettingsError
+from synos_tasks.services.keepers import KEEPERS, nats, postgres, redis
+from synos_tasks.services.keepers.postgres import LONGEST, _literal, _quoted, _safe
+from tests.unit.fake_compose import Scene, scene
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+EXEC = ("exec", "--no-TTY")
+BOX = ("run", "--rm", "--no-TTY", "--no-deps", "nats-box")
+INFO = """\
+# Server\r
+redis_version:7.0.15\r
+redis_git_sha1:00000000\r
+executable:/usr/bin/redis-server\r
+\r
+# Keyspace\r
+db0:keys=12,expires=0,avg_ttl=0\r
+db3:keys=1,expires=1,avg_ttl=7\r
+db15:keys=1,expires=1,avg_ttl=59000\r
+"""
+STREAMS = [
+    {
+        "config": {"name": "ORDERS", "subjects": ["orders.*"]},
+        "state": {"messages": 5, "bytes": 9, "consumer_count": 2},
+    },
+    {"config": {"name": "KV_x"}, "state": {"messages": 0}},
+]
+DATABASES = [
+    {"name": "shop", "owner": "synos", "bytes": 9000},
+    {"name": "synos", "owner": 'o"dd', "bytes": 7000},
+]
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Scene:
+    return scene(tmp_path)
+
+
+def queries(here: Scene) -> list[str]:
+    return [" ".join(given.decode().split()) for given in here.compose.given]
+
+
+def answers_databases(here: Scene, databases: list[dict[str, Any]]) -> None:
+    here.compose.printed = {
+        "FROM pg_database": json.dumps(databases).encode() + b"\n",
+        "pg_stat_user_tables": b'{"tables" : 2, "rows" : 30}\n',
+        "SHOW server_version": b"17.5 (Debian 17.5-1)\n",
+        "pg_dumpall": b"CREATE ROLE synos;\n",
+        "pg_dump ": b"PGDMP",
+    }
+
+
+def test_every_service_that_holds_something_has_a_keeper() -> None:
+    assert list(KEEPERS) == ["nats", "postgres", "redis"]
+
+
+def test_redis_tells_its_keys_without_the_health_checks(here: Scene) -> None:
+    here.compose.printed = {"INFO": INFO.encode()}
+    facts = redis.facts(here.session)
+    assert facts == {"version": "7.0.15", "keys": {"db0": 12, "db3": 1}}
+    [asked] = here.compose.asked
+    assert asked[:5] == (*EXEC, "redis", "sh", "-c")
+    assert not redis.is_empty(facts)
+
+
+def test_a_redis_that_only_its_health_check_used_is_empty(here: Scene) -> None:
+    text = "redis_version:7.0.15\r\ndb15:keys=1,expires=1,avg_ttl=59000\r\n"
+    here.compose.printed = {"INFO": text.encode()}
+    facts = redis.facts(here.session)
+    assert facts == {"version": "7.0.15", "keys": {}}
+    assert redis.is_empty(facts)
+
+
+@pytest.mark.parametrize("said", ["", "NOPERM User has no permissions", "AUTH failed: WRONGPASS"])
+def test_a_redis_that_does_not_tell_is_told_with_its_own_words(here: Scene, said: str) -> None:
+    here.compose.printed = {"INFO": f"{said}\n".encode()}
+    with pytest.raises(ServiceFailed) as caught:
+        redis.facts(here.session)
+    assert caught.value.why == said
+
+
+def test_redis_is_saved_as_the_snapshot_its_script_gives(here: Scene, tmp_path: Path) -> None:
+    here.compose.printed = {"backup": b"REDIS0011"}
+    redis.save(here.session, tmp_path)
+    assert (tmp_path / "redis.rdb").read_bytes() == b"REDIS0011"
+    assert here.compose.asked == [(*EXEC, "redis", "sh", "/etc/synos/backup")]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_redis_is_loaded_while_it_is_stopped_and_runs_again_whatever_happens(
+    here: Scene, tmp_path: Path, fails: bool
+) -> None:
+    (tmp_path / "redis.rdb").write_bytes(b"REDIS0011")
+    if fails:
+        here.compose.fails["/etc/synos/restore"] = ServiceFailed("docker compose failed")
+        with pytest.raises(ServiceFailed):
+            redis.load(here.session, tmp_path)
+    else:
+        redis.load(here.session, tmp_path)
+    assert here.compose.asked == [
+        ("stop", "redis"),
+        ("run", "--rm", "--no-TTY", "--no-deps", "--entrypoint=sh", "redis", "/etc/synos/restore"),
+        ("up", "--detach", "--no-build", "--no-deps", "redis"),
+    ]
+    assert here.compose.given == [b"", b"REDIS0011", b""]
+
+
+@pytest.mark.parametrize(
+    ("said", "version"),
+    [
+        ("nats-server: v2.10.27\n", "2.10.27"),
+        ("nats-server: v2.12.0-dev\n", "2.12.0-dev"),
+        ("nats-server: v2.11.0-preview.1\n", "2.11.0-preview.1"),
+        ("nats-server: 2.10.27+ds\n", "2.10.27+ds"),
+    ],
+)
+def test_nats_tells_its_version_streams_and_consumers(here: Scene, said: str, version: str) -> None:
+    here.compose.printed = {"stream ls": json.dumps(STREAMS).encode(), "--version": said.encode()}
+    facts = nats.facts(here.session)
+    assert facts == {
+        "version": version,
+        "streams": {"ORDERS": {"messages": 5, "consumers": 2}, "KV_x": {"messages": 0, "consumers": 0}},
+    }
+    assert here.compose.asked[0] == (*BOX, "stream", "ls", "--json")
+    assert not nats.is_empty(facts)
+    nats.refuse(facts, facts)
+
+
+@pytest.mark.parametrize("said", ["null", "[]"])
+def test_a_nats_without_streams_is_empty(here: Scene, said: str) -> None:
+    here.compose.printed = {"stream ls": said.encode(), "--version": b"nats-server: v2.10.27"}
+    facts = nats.facts(here.session)
+    assert facts["streams"] == {}
+    assert nats.is_empty(facts)
+
+
+def test_nats_is_saved_and_loaded_as_one_archive(here: Scene, tmp_path: Path) -> None:
+    here.compose.printed = {"nats-box backup": b"a tar"}
+    nats.save(here.session, tmp_path)
+    assert (tmp_path / "nats.tar").read_bytes() == b"a tar"
+    nats.load(here.session, tmp_path)
+    assert here.compose.asked == [(*BOX, "backup"), (*BOX, "restore", "--replace")]
+    assert here.compose.given == [b"", b"a tar"]
+
+
+def test_postgres_tells_what_each_database_has(here: Scene) -> None:
+    answers_databases(here, DATABASES)
+    facts = postgres.facts(here.session)
+    assert facts == {
+        "version": "17.5",
+        "databases": {
+            "shop": {"owner": "synos", "bytes": 9000, "tables": 2, "rows": 30},
+            "synos": {"owner": 'o"dd', "bytes": 7000, "tables": 2, "rows": 30},
+        },
+    }
+    assert "NOT IN ('postgres', 'synos_health')" in queries(here)[0]
+    assert "NOT datistemplate" in queries(here)[0]
+    assert [words[-1] for words in here.compose.did("psql")] == [
+        "--dbname=postgres", "--dbname=shop", "--dbname=synos", "--dbname=postgres",
+    ]  # fmt: skip
+    assert all("--set=ON_ERROR_STOP=1" in words for words in here.compose.asked)
+
+
+def test_a_postgres_without_tables_is_empty() -> None:
+    def facts(*tables: int) -> dict[str, Any]:
+        return {"databases": {f"d{number}": {"tables": count} for number, count in enumerate(tables)}}
+
+    assert postgres.is_empty(facts())
+    assert postgres.is_empty(facts(0, 0))
+    assert not postgres.is_empty(facts(0, 1))
+
+
+def test_postgres_is_saved_with_roles_and_a_dump_of_each_database(here: Scene, tmp_path: Path) -> None:
+    answers_databases(here, DATABASES)
+    folder = tmp_path / "saved"
+    folder.mkdir()
+    postgres.save(here.session, folder)
+    kept = {path.name: path.read_bytes() for path in folder.iterdir()}
+    assert json.loads(kept.pop("databases.json")) == DATABASES
+    assert kept == {"globals.sql": b"CREATE ROLE synos;\n", "shop.dump": b"PGDMP", "synos.dump": b"PGDMP"}
+    [roles] = here.compose.did("pg_dumpall")
+    assert "--no-role-passwords" in roles
+
+
+def laid(folder: Path) -> Path:
+    folder.mkdir()
+    (folder / "databases.json").write_text(json.dumps(DATABASES))
+    (folder / "globals.sql").write_text("CREATE ROLE synos;\n")
+    for one in DATABASES:
+        (folder / f"{one['name']}.dump").write_text(f"dump of {one['name']}")
+    return folder
+
+
+def test_postgres_is_restored_beside_what_is_there_before_anything_is_swapped(
+    here: Scene, tmp_path: Path
+) -> None:
+    answers_databases(here, DATABASES[:1])
+    postgres.load(here.session, laid(tmp_path / "saved"))
+    told = queries(here)
+    assert told[0] == "CREATE ROLE synos;"
+    assert told[1] == (
+        'DROP DATABASE IF EXISTS "shop_restoring" WITH (FORCE); '
+        'CREATE DATABASE "shop_restoring" OWNER "synos" TEMPLATE template0;'
+    )
+    assert told[2] == "dump of shop"
+    assert 'OWNER "o""dd"' in told[3]
+    assert told[4] == "dump of synos"
+    assert all("RENAME" not in text for text in told[:5])
+    swap = next(text for text in told if 'RENAME TO "shop_before"' in text)
+    assert swap.index("ALLOW_CONNECTIONS false") < swap.index("pg_terminate_backend") < swap.index("BEGIN;")
+    assert "datname = 'shop'" in swap
+    assert 'ALTER DATABASE "shop_restoring" RENAME TO "shop"; COMMIT' in swap
+    assert 'ALTER DATABASE "synos_restoring" RENAME TO "synos";' in told  # it was not there
+    assert told[-1] == "ANALYZE;"
+    assert [words[-1] for words in here.compose.did("pg_restore")] == [
+        "--dbname=shop_restoring", "--dbname=synos_restoring",
+    ]  # fmt: skip
+
+
+def test_a_dump_that_cannot_be_restored_leaves_every_database_as_it_was(here: Scene, tmp_path: Path) -> None:
+    answers_databases(here, DATABASES)
+    here.compose.fails["dump of synos"] = ServiceFailed("docker compose failed")
+    with pytest.raises(ServiceFailed):
+        postgres.load(here.session, laid(tmp_path / "saved"))
+    assert not [text for text in queries(here) if "RENAME" in text or 'DROP DATABASE "' in text]
+
+
+@pytest.mark.parametrize("name", ["synos", "a", "_x", "A-b$1", "x" * LONGEST])
+def test_a_plain_name_is_a_files(name: str) -> None:
+    assert _safe(name) == name
+
+
+@pytest.mark.parametrize(
+    "name", ["", "../x", "a/b", "a b", "1a", "-a", "a\n", 'a"b', "ä", ".", "x" * (LONGEST + 1)]
+)
+def test_another_name_is_refused_with_a_way_out(name: str) -> None:
+    with pytest.raises(ServiceFailed) as caught:
+        _safe(name)
+    assert repr(name) in caught.value.what
+    assert "RENAME TO" in caught.value.hint
+
+
+def test_no_name_that_is_accepted_loses_its_ending_on_the_server() -> None:
+    """It cuts names after 63 bytes, and so would drop the database itself."""
+    for ending in (postgres.RESTORING, postgres.BEFORE):
+        assert len(_safe("x" * LONGEST) + ending) <= 63
+
+
+@given(st.text())
+def test_quotes_hold_any_name(text: str) -> None:
+    for quoted, mark in ((_quoted(text), '"'), (_literal(text), "'")):
+        assert quoted[0] == quoted[-1] == mark
+        assert quoted[1:-1].replace(mark * 2, "") == text.replace(mark, "")
+        assert quoted[1:-1].replace(mark * 2, mark) == text
+
+
+@pytest.mark.parametrize(
+    ("service", "have", "saved", "refused"),
+    [
+        ("redis", "7.0.15", "7.2.4", False),
+        ("redis", "7.0.15", "8.0.0", True),
+        ("redis", "7.0.15", "6.2", False),
+        ("postgres", "17.5", "17.9", False),
+        ("postgres", "17.5", "18.0", True),
+        ("postgres", "17.5", "9.6.1", False),
+        ("nats", "2.10.27", "2.10.99", False),
+        ("nats", "2.10.27", "2.11.0", True),
+        ("nats", "2.10.27", "2.9.1", False),
+        ("nats", "2.10.27", "3.0.0-beta.1", True),
+    ],
+)
+def test_what_a_newer_version_saved_is_refused(service: str, have: str, saved: str, refused: bool) -> None:
+    facts, theirs = {"version": have}, {"version": saved}
+    if not refused:
+        KEEPERS[service].refuse(facts, theirs)
+        return
+    with pytest.raises(SettingsError) as caught:
+        KEEPERS[service].refuse(facts, theirs)
+    assert saved in caught.value.what
+    assert have in caught.value.what
+    assert "or a newer one" in caught.value.hint

@@ -1,0 +1,285 @@
+"""Newer images, one service at a time, and the way back from one that does not get healthy."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from synos_tasks.errors import (
+    ContainerLost,
+    EngineTooOld,
+    EngineUnavailable,
+    ImageBuildFailed,
+    ServiceFailed,
+    ServiceUnhealthy,
+)
+from synos_tasks.images.base import TRIXIE
+from synos_tasks.services import health, images, upgrade
+from synos_tasks.services.stack import resolve
+from synos_tasks.settings import ServicesSettings
+from tests.unit.fake_compose import Scene, container, scene
+from tests.unit.fakes import GOOD, FakeEngine
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from synos_tasks.services.upgrade import Upgraded
+
+OLD = "libc6:amd64\t2.41-1\nredis-server\t5:8.0-1\ntzdata\t2024a\n"
+NEW = "libc6:amd64\t2.41-2\nredis-server\t5:8.0-1\nzlib1g\t1.3\n"
+CHANGES = ["libc6:amd64 2.41-1 -> 2.41-2", "tzdata 2024a -> none", "zlib1g none -> 1.3"]
+UP = ("up", "--detach", "--no-build", "--no-deps")
+
+
+class Engine(FakeEngine):
+    """Builds images that are newer; what is in one goes by its id."""
+
+    held: Mapping[str, str]
+    registry: Mapping[str, str]
+
+    def build(self, arguments: Sequence[str], on_event: Callable[[dict[str, Any]], None]) -> None:
+        super().build(arguments, on_event)
+        [tag] = [word.removeprefix("--tag=") for word in arguments if word.startswith("--tag=")]
+        self.images[tag] = f"sha256:new-{tag.partition(':')[0].removeprefix('synos-')}"
+
+    def pull(self, tag: str, *, timeout: float) -> bool:
+        if tag in self.registry:
+            self.images[tag] = self.registry[tag]
+        return tag in self.registry
+
+    def output_of(self, image: str, command: Sequence[str]) -> str:
+        assert command == upgrade.PACKAGES
+        if not self.held.get(image):
+            raise EngineUnavailable("a container could not be run", why="no dpkg-query")
+        return self.held[image]
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "POLL", 0.001)
+
+
+@dataclasses.dataclass
+class Stage:
+    """All services run with their images, and there are newer ones."""
+
+    here: Scene
+    engine: Engine
+    tags: dict[str, str]
+
+    def upgrade(self, only: str = "", timeout: float = 10) -> list[Upgraded]:
+        session = self.here.session
+        return upgrade.upgrade(session, session.stack.chosen(only), timeout, lambda _: None)
+
+    def fails_with(self, image: str) -> None:
+        """Let redis be ill with an image, and healthy with others, as its tag or the environment has it."""
+
+        def starts(words: tuple[str, ...]) -> None:
+            if "redis" in words:
+                told = self.here.compose.file.environment.get("SYNOS_REDIS_IMAGE", "")
+                has = told if told.startswith("sha256:") else self.engine.images[self.tags["redis"]]
+                ill = container("redis", image=has, health="unhealthy", said="no")
+                self.here.compose.here = [ill if has == image else container("redis", image=has)]
+
+        self.here.compose.acts["up --detach"] = starts
+
+
+def stage(tmp_path: Path, services: ServicesSettings | None = None) -> Stage:
+    here = scene(tmp_path, services)
+    tags = images.tags(here.settings, "unified")
+    for name, told in here.compose.model["services"].items():
+        told["image"] = tags[name]
+    engine = Engine(images={TRIXIE.tag: "sha256:base"})
+    engine.registry = {TRIXIE.tag: "sha256:new-base"}
+    engine.images |= {tag: f"sha256:{name}" for name, tag in tags.items()}
+    engine.held = {f"sha256:{name}": OLD for name in tags} | {f"sha256:new-{name}": NEW for name in tags}
+    stack = resolve("unified", here.compose.model)
+    here.session = dataclasses.replace(here.session, engine=engine, stack=stack)
+    here.runs()
+    here.compose.acts.clear()
+    return Stage(here, engine, tags)
+
+
+@pytest.fixture
+def at(tmp_path: Path) -> Stage:
+    return stage(tmp_path)
+
+
+def test_each_service_gets_its_newer_image_one_after_the_other(at: Stage) -> None:
+    told = at.upgrade()
+    assert [(one.service, one.changed) for one in told] == [
+        ("nats", True), ("postgres", True), ("redis", True)
+    ]  # fmt: skip
+    assert all(one.packages == CHANGES for one in told)
+    assert at.here.compose.asked == [(*UP, "nats"), (*UP, "postgres"), (*UP, "redis")]
+    assert at.engine.removed == ["sha256:nats", "sha256:postgres", "sha256:redis"]
+    assert f"redis: {', '.join(CHANGES)}" in at.here.said
+
+
+def test_it_is_built_without_cache_on_a_newer_base(at: Stage) -> None:
+    at.upgrade("redis")
+    [words] = at.engine.built
+    assert "--no-cache" in words
+    assert at.engine.images[TRIXIE.tag] == "sha256:new-base"
+
+
+def test_the_next_service_waits_until_this_one_is_healthy(at: Stage) -> None:
+    at.here.compose.acts["up --detach"] = lambda _: setattr(
+        at.here.compose, "script", [[container("nats", health="starting")], [container("nats")]]
+    )
+    at.upgrade("nats")
+    assert at.here.compose.script == []
+
+
+def test_the_same_packages_are_nothing_newer(at: Stage) -> None:
+    at.engine.held = dict.fromkeys(at.engine.held, OLD)
+    [told] = at.upgrade("redis")
+    assert (told.changed, told.packages) == (False, [])
+    assert at.here.compose.asked == []
+    assert at.engine.images[at.tags["redis"]] == "sha256:redis"
+    assert at.engine.removed == ["sha256:new-redis"]
+    assert at.here.said[-1] == "redis: nothing newer"
+
+
+def test_a_service_that_is_not_running_is_left_alone(at: Stage) -> None:
+    at.here.compose.here = [container("nats", state="exited"), container("redis")]
+    assert [one.service for one in at.upgrade()] == ["redis"]
+    at.here.compose.here = []
+    at.engine.registry = {}  # and then no base is needed either
+    assert at.upgrade() == []
+
+
+def test_an_image_that_docker_services_no_longer_describes_is_changed_though_its_packages_are_the_same(
+    at: Stage,
+) -> None:
+    at.engine.held = dict.fromkeys(at.engine.held, OLD)
+    del at.engine.images[at.tags["redis"]]
+    [told] = at.upgrade("redis")
+    assert (told.changed, told.packages) == (True, [])
+    assert "redis: a new image" in at.here.said
+
+
+def test_one_that_does_not_get_healthy_has_its_old_image_again(at: Stage) -> None:
+    at.fails_with("sha256:new-redis")
+    with pytest.raises(ServiceUnhealthy, match="redis did not get healthy with its new image") as caught:
+        at.upgrade("redis")
+    assert caught.value.where == at.tags["redis"]
+    assert "its health check says: no" in caught.value.why
+    assert caught.value.hint.startswith("redis runs its old image again, healthy; nothing else was changed")
+    assert at.engine.images[at.tags["redis"]] == "sha256:redis"
+    assert at.here.compose.here == [container("redis")]
+    assert at.engine.removed == ["sha256:new-redis"]
+
+
+def test_services_after_one_that_fails_are_not_touched(at: Stage) -> None:
+    def starts(words: tuple[str, ...]) -> None:
+        ill = "postgres" in words and at.engine.images[at.tags["postgres"]] != "sha256:postgres"
+        one = container("postgres", health="unhealthy" if ill else "healthy")
+        at.here.compose.here = [container("nats"), one, container("redis")]
+
+    at.here.compose.acts["up --detach"] = starts
+    with pytest.raises(ServiceUnhealthy, match="postgres did not"):
+        at.upgrade()
+    assert [words[-1] for words in at.here.compose.asked] == ["nats", "postgres", "postgres"]
+    assert len(at.engine.built) == 2
+
+
+def test_without_the_old_tag_the_old_image_runs_by_its_id(at: Stage) -> None:
+    """Docker/services was edited: its tag is another one than that of what runs."""
+    at.engine.images[at.tags["redis"]] = "sha256:never-ran"
+    at.fails_with("sha256:new-redis")
+    before = at.here.compose.file
+    with pytest.raises(ServiceUnhealthy) as caught:
+        at.upgrade("redis")
+    assert at.here.compose.here == [container("redis")]
+    assert "mend it before `inv services.up`" in caught.value.hint
+    assert at.here.compose.file == before
+    assert "sha256:redis" not in at.engine.removed
+
+
+def test_a_compose_that_fails_goes_back_too(at: Stage) -> None:
+    def starts(_: tuple[str, ...]) -> None:
+        if at.engine.images[at.tags["redis"]] == "sha256:new-redis":
+            raise ServiceFailed("docker compose failed", why="no such thing")
+
+    at.here.compose.acts["up --detach"] = starts
+    with pytest.raises(ServiceUnhealthy) as caught:
+        at.upgrade("redis")
+    assert caught.value.why == "no such thing"
+    assert at.engine.images[at.tags["redis"]] == "sha256:redis"
+
+
+def test_an_engine_that_goes_away_is_told_as_lost_and_nothing_is_turned_back(at: Stage) -> None:
+    at.here.compose.acts["up --detach"] = lambda _: setattr(
+        at.here.compose, "script", [EngineUnavailable("no Docker Engine answers")]
+    )
+    with pytest.raises(ContainerLost):
+        at.upgrade("redis")
+    assert len(at.here.compose.asked) == 1
+
+
+def test_an_image_that_cannot_be_built_leaves_the_service_as_it_runs(
+    at: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(*_: object) -> None:
+        raise ImageBuildFailed("an image could not be built")
+
+    monkeypatch.setattr(at.engine, "build", fails)
+    with pytest.raises(ImageBuildFailed):
+        at.upgrade("redis")
+    assert at.here.compose.asked == []
+    assert at.engine.images[at.tags["redis"]] == "sha256:redis"
+
+
+def test_an_engine_that_is_too_old_is_asked_for_nothing(at: Stage) -> None:
+    at.engine.known = dataclasses.replace(GOOD, compose="1.29")
+    with pytest.raises(EngineTooOld):
+        at.upgrade()
+    assert (at.engine.built, at.here.compose.asked) == ([], [])
+
+
+@pytest.fixture
+def theirs(tmp_path: Path) -> Stage:
+    """Redis is an official image, of the kind that has no dpkg."""
+    made = stage(
+        tmp_path, ServicesSettings(nats_port=0, postgres_port=0, redis_port=0, redis_image="redis:8")
+    )
+    made.engine.held = {}
+    return made
+
+
+def test_an_image_without_packages_is_newer_when_it_is_another(theirs: Stage) -> None:
+    theirs.engine.registry = {"redis:8": "sha256:pulled"}
+    [told] = theirs.upgrade("redis")
+    assert (told.changed, told.packages) == (True, [])
+    assert theirs.engine.images["redis:8"] == "sha256:pulled"
+    assert theirs.here.compose.asked == [(*UP, "redis")]
+    assert theirs.engine.built == []
+
+
+@pytest.mark.parametrize("registry", [{}, {"redis:8": "sha256:redis"}])
+def test_an_image_of_a_registry_that_has_nothing_newer_stays(theirs: Stage, registry: dict[str, str]) -> None:
+    theirs.engine.registry = registry
+    [told] = theirs.upgrade("redis")
+    assert not told.changed
+    assert theirs.here.compose.asked == []
+    assert theirs.engine.images["redis:8"] == "sha256:redis"
+    assert ("redis: no registry answers for redis:8; it stays as it is here" in theirs.here.said) == (
+        not registry
+    )
+
+
+def test_an_image_that_is_named_by_its_digest_is_never_tagged(
+    theirs: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`docker tag` refuses redis@sha256:… as a name."""
+
+    def refuses(*_: object) -> None:
+        raise AssertionError
+
+    monkeypatch.setattr(theirs.engine, "tag", refuses)
+    theirs.engine.registry = {"redis:8": "sha256:redis"}
+    assert [one.changed for one in theirs.upgrade("redis")] == [False]
