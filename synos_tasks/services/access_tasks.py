@@ -7,6 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from synos_tasks.cli import Command, verb
+from synos_tasks.errors import SettingsError
 from synos_tasks.services.options import ONLY, STACK, open_stack
 
 if TYPE_CHECKING:
@@ -80,11 +81,11 @@ def redis_cli(command_: Command, stack: str = "", command: str = "") -> None:
 def nats(command_: Command, stack: str = "", command: str = "") -> None:
     """Run the NATS client beside the running NATS, with the password wired in: -- stream ls."""
     session = open_stack(command_, stack)
-    session.container("nats")
     words = ["run", "--rm", "--no-deps", *_terminal(), "nats-box", *_words(command_, command)]
     if command_.dry:
         command_.would(f"docker compose {shlex.join(words)}")
         return
+    session.container("nats")
     sys.exit(session.compose.attached(*words))
 
 
@@ -104,4 +105,12 @@ def _terminal() -> list[str]:
 
 
 def _words(command: Command, line: str) -> list[str]:
-    return [*shlex.split(line), *command.rest]
+    try:
+        return [*shlex.split(line), *command.rest]
+    except ValueError as error:
+        raise SettingsError(
+            "the words of --command cannot be told apart",
+            where=line,
+            why=str(error),
+            hint="put them after --",
+        ) from error

@@ -93,7 +93,11 @@ def restore(
                     session, f"before-restore-{backups.default_name(dt.datetime.now(dt.UTC))}"
                 ).name
         _load(session, source, services, manifest.facts, before)
-    starting.up(session, session.stack.running, timeout, show)
+    try:
+        starting.up(session, session.stack.running, timeout, show)
+    except SynosError as error:
+        hint = f"{error.hint}; all was restored: {_way_back(before)}"
+        raise type(error)(error.what, where=error.where, why=error.why, hint=hint) from error
     return Restored(backup=source, facts=manifest.facts, before=before)
 
 
@@ -148,7 +152,13 @@ def _load(
                 f"{service} could not be restored",
                 where=error.where,
                 why=error.why or error.what,
-                hint=f"restored before: {', '.join(done) or 'none'}; "
-                + (f"`inv services.restore {before}` puts all back as it was" if before else "run it again"),
+                hint=f"restored before: {', '.join(done) or 'none'}; {_way_back(before)}",
             ) from error
+        except KeyboardInterrupt:
+            session.say(f"restored: {', '.join(done) or 'none'}, and maybe {service}; {_way_back(before)}")
+            raise
         done.append(service)
+
+
+def _way_back(before: str) -> str:
+    return f"`inv services.restore {before}` puts all back as it was" if before else "run it again"

@@ -63,7 +63,7 @@ def test_a_container_has_no_more_rights_than_it_needs(stack: Clone, service: str
     assert host["Memory"] == host["MemorySwap"] > 0
     assert host["CpuQuota"] > 0
     assert host["LogConfig"]["Config"] == {"max-file": "5", "max-size": "10m"}
-    assert host["RestartPolicy"]["Name"] == "unless-stopped"
+    assert host["RestartPolicy"]["Name"] == "always"
     sources = [mount["Source"] for mount in told["Mounts"]]
     assert not any(source.startswith("/dev") or "docker.sock" in source for source in sources)
     status = Path(f"/proc/{told['State']['Pid']}/status").read_text()

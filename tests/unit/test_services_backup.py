@@ -13,6 +13,7 @@ from synos_tasks.errors import (
     ContainerLost,
     DiskFull,
     ServiceFailed,
+    ServiceUnhealthy,
     SettingsError,
     SynosError,
 )
@@ -20,7 +21,7 @@ from synos_tasks.services import backup as backing
 from synos_tasks.services import backups, health
 from synos_tasks.services.keepers import KEEPERS
 from synos_tasks.services.stack import resolve
-from tests.unit.fake_compose import INSIDE, Scene, scene
+from tests.unit.fake_compose import INSIDE, Scene, container, scene
 from tests.unit.fake_keepers import FakeKeeper
 
 if TYPE_CHECKING:
@@ -310,6 +311,39 @@ def test_without_a_backup_of_before_the_way_is_to_run_it_again(here: Scene, held
         restore(here, "mine")
     assert caught.value.why == "docker compose failed"
     assert caught.value.hint == "restored before: none; run it again"
+
+
+def test_services_that_do_not_get_healthy_with_what_was_restored_are_told_with_the_way_back(
+    here: Scene, held: Held
+) -> None:
+    backing.backup(here.session, "mine")
+
+    def ill(words: tuple[str, ...]) -> None:
+        if "load redis" in held.done:
+            here.compose.here = [container(name, health="unhealthy") for name in NAMES]
+
+    here.compose.acts["up --detach"] = ill
+    with pytest.raises(ServiceUnhealthy) as caught:
+        restore(here, "mine")
+    [before] = [name for name in taken(here) if name != "mine"]
+    assert "left as it is: nats is unhealthy" in caught.value.hint
+    assert caught.value.hint.endswith(f"`inv services.restore {before}` puts all back as it was")
+
+
+def test_ctrl_c_in_the_middle_says_what_was_restored_and_the_way_back(
+    here: Scene, held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backing.backup(here.session, "mine")
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(held.keepers["postgres"], "load", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        restore(here, "mine")
+    [before] = [name for name in taken(here) if name != "mine"]
+    way_back = f"`inv services.restore {before}` puts all back as it was"
+    assert here.said[-1] == f"restored: nats, and maybe postgres; {way_back}"
 
 
 @pytest.mark.parametrize(

@@ -79,7 +79,7 @@ def test_logs_cannot_fill_the_disk(name: str, told: Told) -> None:
 
 @each_service
 def test_a_service_starts_again_by_itself_and_a_tool_does_not(name: str, told: Told) -> None:
-    assert told["restart"] == ("no" if is_tool(told) else "unless-stopped")
+    assert told["restart"] == ("no" if is_tool(told) else "always")
 
 
 @each_service
