@@ -390,7 +390,8 @@ class NatsClient(ServiceClient):
         self._thread.start()
         self._made = False
         try:
-            self._client = self._run(_connected(self.port, password))
+            connecting = _connected(self.port, password)
+            self._client = asyncio.run_coroutine_threadsafe(connecting, self._loop).result()
         except Exception as error:
             self.close()
             if "authorization" in str(error).lower():
@@ -454,7 +455,17 @@ class NatsClient(ServiceClient):
         if self._loop is None:
             coroutine.close()
             raise nats.errors.ConnectionClosedError
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result()
+        return asyncio.run_coroutine_threadsafe(self._while_connected(coroutine), self._loop).result()
+
+    async def _while_connected(self, coroutine: Coroutine[Any, Any, T]) -> T:
+        """End with the connection: by itself, what waits for an answer would do so until its timeout."""
+        task = asyncio.create_task(coroutine)
+        while not (await asyncio.wait({task}, timeout=0.1))[0]:
+            if not self._client.is_connected:
+                task.cancel()
+                await asyncio.wait({task})
+                raise nats.errors.ConnectionClosedError
+        return task.result()
 
     async def _ask(self, subject: str, **request: Any) -> dict[str, Any] | None:  # noqa: ANN401
         """Ask JetStream's API; None where there is no such thing."""

@@ -81,7 +81,9 @@ def secrets_folder(clone: Clone) -> Path:
 
 def crash(clone: Clone, service: str) -> None:
     """Kill a service as a crash does: `docker kill` would count as somebody's wish, and nothing would start it again."""
-    os.kill(inspected(clone, service)["State"]["Pid"], signal.SIGKILL)
+    pid = inspected(clone, service)["State"]["Pid"]
+    assert pid > 1, f"{service} does not run"  # 0 would be the tests' own process group
+    os.kill(pid, signal.SIGKILL)
 
 
 def shell(clone: Clone, *words: str) -> subprocess.CompletedProcess[str]:

@@ -195,8 +195,9 @@ class Load:
         due = time.monotonic()
         while not self._ending.is_set():
             client.write(itertools.islice(self._ids, CHUNK), self.acknowledged.add)
-            due += CHUNK * WRITERS / RATE
-            self._ending.wait(max(0.0, due - time.monotonic()))
+            now = time.monotonic()
+            due = max(due + CHUNK * WRITERS / RATE, now)  # what was not written in time is not made up for
+            self._ending.wait(due - now)
 
 
 def _round(clone: Clone, loads: Sequence[Load], target: str, calm: float) -> Round:
@@ -249,6 +250,9 @@ def _healthy_again(clone: Clone, restarted: Sequence[str], killed: float) -> flo
         if new >= set(restarted) and all(one["health"] == "healthy" for one in found.values()):
             return passed
         if passed > PATIENCE:
+            for name in restarted:
+                words = [str(INV), "services.logs", f"--only={name}", "--tail=20"]
+                subprocess.run(words, cwd=clone.root, stdout=sys.stderr, check=False)
             raise SystemExit(f"not healthy {passed:.0f} s after the kill: {json.dumps(found)}")
         time.sleep(0.1)
 
