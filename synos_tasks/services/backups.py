@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from synos_tasks.errors import BackupDamaged, DiskFull, OutputNotWritable, SettingsError
 from synos_tasks.host.facts import free_disk_bytes
+from synos_tasks.iso.scratch import sync
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -166,7 +167,7 @@ def _seal(working: Path, name: str, facts: Mapping[str, Any]) -> None:
     _write(working / SUM, _sum_of(text.encode()))
     for place, _, _ in os.walk(working, topdown=False):
         Path(place).chmod(0o700)
-        _sync(Path(place))
+        sync(Path(place))
 
 
 def _sealed(path: Path, name: str) -> File:
@@ -192,7 +193,7 @@ def _publish(working: Path, final: Path) -> None:
         if error.errno in {errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR}:  # made by another command meanwhile
             raise _exists(final) from error
         raise
-    _sync(final.parent)
+    sync(final.parent)
 
 
 def _manifest(backup: Path) -> Manifest:
@@ -330,14 +331,6 @@ def _write(path: Path, content: bytes) -> None:
         stream.write(content)
         stream.flush()
         os.fsync(descriptor)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _sum_of(manifest: bytes) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from synos_tasks.iso.scratch import write_whole
 from synos_tasks.services.stack import state_folder
 
 if TYPE_CHECKING:
@@ -19,13 +20,8 @@ def path_of(session: Session) -> Path:
 
 def write(session: Session) -> None:
     """Write the file; it holds no secret."""
-    path = path_of(session)
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    whole = path.with_suffix(".new")
-    whole.write_text(
-        "".join(f"{key}={_quoted(told)}\n" for key, told in session.compose.file.environment.items())
-    )
-    whole.replace(path)
+    variables = session.compose.file.environment.items()
+    write_whole(path_of(session), "".join(f"{key}={_quoted(told)}\n" for key, told in variables))
 
 
 def _quoted(value: str) -> str:

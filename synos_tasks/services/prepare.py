@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from synos_tasks.engine.spec import Bind, ContainerSpec, labels
 from synos_tasks.errors import HostUnfit, ServiceFailed
+from synos_tasks.iso.scratch import write_whole
 from synos_tasks.services.secrets import Secrets
-from synos_tasks.services.stack import state_folder
+from synos_tasks.services.stack import FOLDER, state_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -119,7 +120,7 @@ def make_readable(settings: Settings, services: Iterable[Service]) -> None:
     These are files of the repository, and no secrets. Raises HostUnfit.
     """
     for service in services:
-        folder = settings.root / "docker/services" / service.name
+        folder = settings.root / FOLDER / service.name
         for path in [folder, *folder.iterdir()] if folder.is_dir() else []:
             mode = stat.S_IMODE(path.stat().st_mode)
             needed = 0o555 if path.is_dir() else 0o444
@@ -222,8 +223,4 @@ def _stamped(path: Path) -> dict[str, Any]:
 
 
 def _stamp(path: Path, **told: Any) -> None:  # noqa: ANN401
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    whole = path.with_suffix(".new")
-    whole.touch(mode=0o600)  # it has a digest of the secrets
-    whole.write_text(json.dumps({**_stamped(path), **told}))
-    whole.replace(path)
+    write_whole(path, json.dumps({**_stamped(path), **told}), 0o600)  # it has a digest of the secrets

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from synos_tasks.errors import DiskFull, OutputNotWritable, SecretsDamaged, SettingsError
 from synos_tasks.host.facts import free_disk_bytes
+from synos_tasks.iso.scratch import sync
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -110,7 +111,7 @@ class Secrets:
         self.read_proposed(name)  # whoever overwrites it from here on holds the same lock and writes it whole
         with self._alone():
             self._proposed(name).replace(self.path(name))
-            _sync(self.folder)
+            sync(self.folder)
 
     def _proposed(self, name: str) -> Path:
         return self.path(name).with_name(name + PROPOSED)
@@ -242,12 +243,4 @@ def _write(path: Path, folder: os.stat_result) -> None:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
-    _sync(path.parent)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    sync(path.parent)
