@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -11,13 +9,13 @@ from typing import TYPE_CHECKING
 
 from synos_tasks.engine.gateway import check_versions
 from synos_tasks.engine.spec import labels
+from synos_tasks.host.locks import held
 from synos_tasks.images.base import ensure_base
 from synos_tasks.images.recipe import tag_of
 from synos_tasks.images.steps import Steps
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
 
     from synos_tasks.engine.gateway import Engine
     from synos_tasks.images.recipe import Recipe
@@ -44,7 +42,7 @@ def ensure_image(settings: Settings, engine: Engine, recipe: Recipe, say: Callab
     if engine.image_id(tag):
         return tag
     check_versions(engine.facts())  # no image, or nobody who would know of it
-    with _one_at_a_time(settings.state_dir / "image.lock"):
+    with _one_at_a_time(settings):
         if engine.image_id(tag):
             return tag
         ensure_base(settings, engine, recipe.base, say)
@@ -94,7 +92,7 @@ def build_images(
     """Build images, in order, whether they are there or not. Raises as ensure_image() does."""
     check_versions(engine.facts())
     found = []
-    with _one_at_a_time(settings.state_dir / "image.lock"):
+    with _one_at_a_time(settings):
         for base in dict.fromkeys(recipe.base for recipe in recipes):
             ensure_base(settings, engine, base, say)
         for recipe in recipes:
@@ -107,12 +105,8 @@ def build_images(
 
 
 @contextmanager
-def _one_at_a_time(path: Path) -> Iterator[None]:
-    """Hold a lock file: the second of two commands waits for the first one's image."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+def _one_at_a_time(settings: Settings) -> Iterator[None]:
+    """Let the second of two commands wait for the image of the first."""
+    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    with held(settings.state_dir / "image.lock"):
         yield
-    finally:
-        os.close(descriptor)

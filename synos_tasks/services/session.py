@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from synos_tasks.engine.compose import DockerCompose
 from synos_tasks.errors import ServiceFailed
+from synos_tasks.host.locks import held
 from synos_tasks.services import images
 from synos_tasks.services.stack import compose_file, resolve, state_folder
 
@@ -59,13 +58,7 @@ def alone(session: Session) -> Iterator[None]:
     """Let no other command change this stack meanwhile; waits for the one that does, and says so."""
     path = state_folder(session.settings, session.stack.name) / "lock"
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            session.say(f"another command works on stack {session.stack.name}: waiting for it")
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+    with held(
+        path, lambda: session.say(f"another command works on stack {session.stack.name}: waiting for it")
+    ):
         yield
-    finally:
-        os.close(descriptor)
