@@ -102,11 +102,10 @@ start_daemon() {
 
 # Where /var/run outlives a reboot, the old number may be another process's by now, and dockerd would refuse to start.
 remove_stale_pid_file() {
-    local pid='' name=''
+    local pid=''
     [[ -r /var/run/docker.pid ]] || return 0
     read -r pid </var/run/docker.pid || true
-    { read -r name <"/proc/$pid/comm"; } 2>/dev/null || true
-    [[ $name == dockerd ]] || as_root rm -f /var/run/docker.pid
+    is_dockerd "$pid" || as_root rm -f /var/run/docker.pid
 }
 
 # The daemon outlives this script: a session of its own, and none of our files held open.

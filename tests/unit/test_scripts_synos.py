@@ -182,3 +182,26 @@ def test_old_safe_script_forwards(project: Path) -> None:
     assert result.returncode == 7
     assert result.stdout.splitlines() == ["<build.iso>", "<--profile>", "<two words>"]
     assert "old habits" in result.stderr
+
+
+def test_a_killed_dockerd_that_nobody_waited_for_is_none(tmp_path: Path) -> None:
+    lines = (SCRIPTS / "synos").read_text().splitlines()
+    begin = lines.index("is_dockerd() {")
+    function = "\n".join(lines[begin : lines.index("}", begin) + 1])
+
+    def is_dockerd(pid: int) -> bool:
+        argv = ["bash", "-c", f"{function}\nis_dockerd {pid}"]
+        return subprocess.run(argv, check=False).returncode == 0
+
+    assert not is_dockerd(os.getpid())
+    shutil.copy("/bin/sleep", tmp_path / "dockerd")
+    process = subprocess.Popen([tmp_path / "dockerd", "60"])
+    try:
+        assert is_dockerd(process.pid)
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and is still there
+        assert Path(f"/proc/{process.pid}/comm").read_text() == "dockerd\n"
+        assert not is_dockerd(process.pid)
+    finally:
+        process.kill()
+        process.wait()
