@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from synos_tasks.build.image import RECIPES, build_images, tag_of
 from synos_tasks.engine.gateway import check_versions
 from synos_tasks.images.base import BOOKWORM, renew
+from synos_tasks.images.packages import versions
 from synos_tasks.iso.lock import Change, version_changes
 
 if TYPE_CHECKING:
@@ -15,8 +16,6 @@ if TYPE_CHECKING:
 
     from synos_tasks.engine.gateway import Engine
     from synos_tasks.settings import Settings
-
-LIST = ("dpkg-query", "--show")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,10 +51,5 @@ def update(settings: Settings, engine: Engine, say: Callable[[str], None]) -> li
 
 
 def _packages(engine: Engine, tag: str) -> dict[str, tuple[str, bool]]:
-    """Give version by package, empty where there is no such image; nothing is marked as a security update."""
-    if engine.image_id(tag) is None:
-        return {}
-    lines = engine.output_of(tag, LIST).splitlines()
-    return {
-        name: (version, False) for name, _, version in (line.partition("\t") for line in lines) if version
-    }
+    """Give version by package, empty where there is no such image."""
+    return versions(engine, tag) if engine.image_id(tag) else {}

@@ -10,18 +10,18 @@ from synos_tasks.engine.gateway import check_versions
 from synos_tasks.errors import ContainerLost, ServiceUnhealthy, SynosError
 from synos_tasks.images.base import TRIXIE, renew
 from synos_tasks.images.building import build_image
+from synos_tasks.images.packages import versions
+from synos_tasks.iso.lock import version_changes
 from synos_tasks.services import health, images, prepare
 from synos_tasks.services.session import alone
 from synos_tasks.services.stack import variable
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
 
     from synos_tasks.services.session import Session
     from synos_tasks.services.stack import Service
     from synos_tasks.services.starting import Show
-
-PACKAGES = ("dpkg-query", "--show")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ def _one(session: Session, service: Service, old: str, timeout: float, show: Sho
     _newer(session, service)
     new = session.engine.image_id(service.image) or ""
     had, has = _packages(session, old), _packages(session, new)
-    packages = _changes(had, has)
+    packages = [f"{one.name} {one.old or 'none'} -> {one.new or 'none'}" for one in version_changes(had, has)]
     # the same packages are nothing to change a running service for; an image that does not tell them may be anything
     if before == old and (new == old or (had and not packages)):
         if new != old:
@@ -123,18 +123,9 @@ def _back(
     )
 
 
-def _changes(before: Mapping[str, str], after: Mapping[str, str]) -> list[str]:
-    return [
-        f"{name} {before.get(name, 'none')} -> {after.get(name, 'none')}"
-        for name in sorted({*before, *after})
-        if before.get(name) != after.get(name)
-    ]
-
-
-def _packages(session: Session, image: str) -> dict[str, str]:
+def _packages(session: Session, image: str) -> dict[str, tuple[str, bool]]:
     """Versions by package; {} where the image does not tell, as one without dpkg."""
     try:
-        lines = session.engine.output_of(image, PACKAGES).splitlines()
+        return versions(session.engine, image)
     except SynosError:
         return {}
-    return {name: version for name, _, version in (line.partition("\t") for line in lines) if version}

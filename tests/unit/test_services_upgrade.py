@@ -15,6 +15,7 @@ from synos_tasks.errors import (
     ServiceFailed,
     ServiceUnhealthy,
 )
+from synos_tasks.images import packages
 from synos_tasks.images.base import TRIXIE
 from synos_tasks.services import health, images, upgrade
 from synos_tasks.services.stack import resolve
@@ -51,7 +52,7 @@ class Engine(FakeEngine):
         return tag in self.registry
 
     def output_of(self, image: str, command: Sequence[str]) -> str:
-        assert command == upgrade.PACKAGES
+        assert command == packages.LIST
         if not self.held.get(image):
             raise EngineUnavailable("a container could not be run", why="no dpkg-query")
         return self.held[image]
