@@ -103,18 +103,7 @@ def restore(
 
 def told(service: str, facts: Mapping[str, Any]) -> str:
     """Say in a few words what a service holds, of the facts its keeper gave."""
-    if service == "postgres":
-        tables = sum(one["tables"] for one in facts["databases"].values())
-        return f"{_count(len(facts['databases']), 'database')}, {_count(tables, 'table')}"
-    if service == "nats":
-        messages = sum(one["messages"] for one in facts["streams"].values())
-        consumers = sum(one["consumers"] for one in facts["streams"].values())
-        return f"{_count(len(facts['streams']), 'stream')}, {_count(messages, 'message')}, {_count(consumers, 'consumer')}"
-    return _count(sum(facts["keys"].values()), "key")
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}".replace(",", " ")
+    return KEEPERS[service].told(facts)
 
 
 def _kept(session: Session) -> list[str]:

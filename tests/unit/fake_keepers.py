@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.errors import SettingsError, SynosError
+from synos_tasks.services.keepers import nats, postgres, redis
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -35,6 +36,11 @@ class FakeKeeper:
     def is_empty(self, facts: Mapping[str, Any]) -> bool:
         """Tell whether that is none."""
         return self.count(facts) == 0
+
+    def told(self, facts: Mapping[str, Any]) -> str:
+        """Say it as the service's own keeper does."""
+        real: dict[str, Keeper] = {"nats": nats, "postgres": postgres, "redis": redis}
+        return real.get(self.name, redis).told(facts)
 
     def refuse(self, facts: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
         """Refuse a newer version."""

@@ -24,6 +24,10 @@ class Keeper(Protocol):
         """Tell whether those facts are of a service that holds nothing yet."""
         ...
 
+    def told(self, facts: Mapping[str, Any]) -> str:
+        """Say in a few words how much that is."""
+        ...
+
     def refuse(self, facts: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
         """Raise SettingsError when a backup of those ``saved`` facts does not fit the service."""
         ...

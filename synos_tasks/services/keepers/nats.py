@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from synos_tasks.errors import SettingsError
+from synos_tasks.services.keepers.facts import count, refuse_newer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,14 +39,16 @@ def is_empty(facts: Mapping[str, Any]) -> bool:
     return not facts["streams"]
 
 
+def told(facts: Mapping[str, Any]) -> str:
+    """Say in a few words how much that is."""
+    streams = facts["streams"].values()
+    messages, consumers = (sum(one[key] for one in streams) for key in ("messages", "consumers"))
+    return f"{count(len(streams), 'stream')}, {count(messages, 'message')}, {count(consumers, 'consumer')}"
+
+
 def refuse(facts: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
     """Refuse snapshots of a newer minor version: each of them may bring a new format on disk."""
-    have, needed = (tuple(int(part) for part in str(one["version"]).split(".")[:2]) for one in (facts, saved))
-    if needed > have:
-        raise SettingsError(
-            f"the backup is of NATS {saved['version']}, which {facts['version']} may not be able to read",
-            hint="restore it into a stack with that version, or a newer one",
-        )
+    refuse_newer(facts, saved, 2, "NATS", reads="may not be able to read", version="that version")
 
 
 def save(session: Session, folder: Path) -> None:

@@ -6,7 +6,8 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
-from synos_tasks.errors import ServiceFailed, SettingsError
+from synos_tasks.errors import ServiceFailed
+from synos_tasks.services.keepers.facts import count, refuse_newer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,14 +47,15 @@ def is_empty(facts: Mapping[str, Any]) -> bool:
     return not any(one["tables"] for one in facts["databases"].values())
 
 
+def told(facts: Mapping[str, Any]) -> str:
+    """Say in a few words how much that is."""
+    databases = facts["databases"].values()
+    return f"{count(len(databases), 'database')}, {count(sum(one['tables'] for one in databases), 'table')}"
+
+
 def refuse(facts: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
     """Refuse the dump of a newer major version: this server cannot read it."""
-    have, needed = (int(str(one["version"]).partition(".")[0]) for one in (facts, saved))
-    if needed > have:
-        raise SettingsError(
-            f"the backup is of PostgreSQL {saved['version']}, which {facts['version']} cannot read",
-            hint="restore it into a stack with that major version, or a newer one",
-        )
+    refuse_newer(facts, saved, 1, "PostgreSQL", reads="cannot read", version="that major version")
 
 
 def save(session: Session, folder: Path) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from synos_tasks.errors import ServiceFailed, SettingsError
+from synos_tasks.errors import ServiceFailed
+from synos_tasks.services.keepers.facts import count, refuse_newer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -37,14 +38,14 @@ def is_empty(facts: Mapping[str, Any]) -> bool:
     return not any(facts["keys"].values())
 
 
+def told(facts: Mapping[str, Any]) -> str:
+    """Say in a few words how much that is."""
+    return count(sum(facts["keys"].values()), "key")
+
+
 def refuse(facts: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
     """Refuse the snapshot of a newer major version: its format may be unknown to this server."""
-    have, needed = (int(str(one["version"]).partition(".")[0]) for one in (facts, saved))
-    if needed > have:
-        raise SettingsError(
-            f"the backup is of Redis {saved['version']}, which {facts['version']} may not be able to read",
-            hint="restore it into a stack with that major version, or a newer one",
-        )
+    refuse_newer(facts, saved, 1, "Redis", reads="may not be able to read", version="that major version")
 
 
 def save(session: Session, folder: Path) -> None:
