@@ -92,9 +92,9 @@ def load(root: Path, values: Mapping[str, Any]) -> Settings:
         raise SettingsError(
             f"synos.build.work is {settings.build.work!r}", where="invoke.yaml", hint="auto, volume or tmpfs"
         )
-    for name in ("nats_port", "postgres_port", "redis_port"):
-        if (port := getattr(settings.services, name)) > 65535:
-            raise SettingsError(f"synos.services.{name} is {port}", where="invoke.yaml", hint="0 to 65535")
+    for name, value in vars(settings.services).items():
+        if name.endswith("_port") and value > 65535:
+            raise SettingsError(f"synos.services.{name} is {value}", where="invoke.yaml", hint="0 to 65535")
     return settings
 
 

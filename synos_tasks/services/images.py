@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from synos_tasks.errors import ImageBuildFailed
 from synos_tasks.images.base import TRIXIE
@@ -11,7 +11,7 @@ from synos_tasks.images.recipe import Recipe, tag_of
 from synos_tasks.services.stack import FOLDER, file_of, raw_services
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from synos_tasks.engine.gateway import Engine
     from synos_tasks.settings import Settings
@@ -22,8 +22,12 @@ PULL_TIMEOUT = 30.0
 
 def recipes(settings: Settings, stack: str) -> dict[str, Recipe]:
     """Give how each image of a stack that is ours is made, by service. Raises SettingsError."""
+    return _recipes(settings, raw_services(file_of(settings, stack)))
+
+
+def _recipes(settings: Settings, services: Mapping[str, Any]) -> dict[str, Recipe]:
     found = {}
-    for name, told in raw_services(file_of(settings, stack)).items():
+    for name, told in services.items():
         build = told.get("build")
         if isinstance(build, dict) and build.get("dockerfile") and not replacement(settings, name):
             copied = f"{FOLDER}/{name}" if copies(settings, build["dockerfile"], name) else ""
@@ -51,9 +55,9 @@ def replacement(settings: Settings, service: str) -> str:
 
 def tags(settings: Settings, stack: str) -> dict[str, str]:
     """Give the image of each service, by its name; asks no engine."""
-    ours = {name: tag_of(settings.root, recipe) for name, recipe in recipes(settings, stack).items()}
-    names = raw_services(file_of(settings, stack))
-    theirs = {name: replacement(settings, name) for name in names if replacement(settings, name)}
+    services = raw_services(file_of(settings, stack))
+    ours = {name: tag_of(settings.root, recipe) for name, recipe in _recipes(settings, services).items()}
+    theirs = {name: image for name in services if (image := replacement(settings, name))}
     return {**ours, **theirs}
 
 

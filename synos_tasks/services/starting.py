@@ -16,6 +16,7 @@ from synos_tasks.services.session import Session, alone
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from synos_tasks.engine.compose import ServiceContainer
     from synos_tasks.services.health import Progress
     from synos_tasks.services.stack import Service
 
@@ -42,8 +43,9 @@ def up(session: Session, services: Sequence[Service], timeout: float, show: Show
     or ContainerLost afterwards, with what is left running.
     """
     with alone(session):
-        before = {one.service: one.id for one in session.compose.containers()}
-        _check(session, services, new=[one for one in services if one.name not in before])
+        there = session.compose.containers()
+        before = {one.service: one.id for one in there}
+        _check(session, services, there)
         images.ensure(
             session.settings, session.engine, session.stack.name, _needed(session, services), session.say
         )
@@ -80,7 +82,7 @@ def heal(session: Session, timeout: float, show: Show) -> tuple[list[str], dict[
         if not names:
             return [], {}
         services = [session.stack[name] for name in names]
-        _check(session, services, new=[])
+        _check(session, services, session.compose.containers())
         images.ensure(session.settings, session.engine, session.stack.name, names, session.say)
         prepare.prepare(session, services)
         words = ["up", "--detach", "--no-build", "--no-deps", "--force-recreate", *names]
@@ -102,11 +104,11 @@ def _needed(session: Session, services: Sequence[Service]) -> list[str]:
     return [*(one.name for one in services), *(one.name for one in session.stack.services if one.tool)]
 
 
-def _check(session: Session, services: Sequence[Service], new: Sequence[Service]) -> None:
+def _check(session: Session, services: Sequence[Service], there: Sequence[ServiceContainer]) -> None:
     facts = session.engine.facts()
     check_versions(facts)
-    own = [one.name for one in session.compose.containers()]
-    ports.refuse(ports.taken(services, session.engine.published_ports(), own))
+    ports.refuse(ports.taken(services, session.engine.published_ports(), [one.name for one in there]))
+    new = {service.name for service in services} - {one.service for one in there}
     root = Path(facts.root_dir)
     if new and root.exists() and (free := free_disk_bytes(root)) < LEAST_FREE_BYTES:
         raise DiskFull(

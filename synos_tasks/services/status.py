@@ -35,7 +35,7 @@ class ServiceStatus:
     @property
     def step(self) -> str:
         """Its health while it runs, else its state."""
-        return self.health or self.state if self.state == "running" else self.state
+        return self.health or self.state  # there is a health only while it runs
 
 
 class Watcher:
