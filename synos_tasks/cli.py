@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import signal
 import sys
 import traceback
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 from invoke.tasks import task
 
 from synos_tasks import console, settings
-from synos_tasks.errors import SynosError
+from synos_tasks.errors import DoctorFound, EngineUnavailable, SynosError, WrongSystem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 
     from invoke.context import Context
 
+    from synos_tasks.host.checks import Check
     from synos_tasks.settings import Settings
 
 P = ParamSpec("P")
@@ -45,6 +47,48 @@ class Command:
         if self.json:
             console.print_json(self.verb, fields)
 
+    def report(self, title: str, checks: Sequence[Check]) -> None:
+        """Show checks as a table; raises DoctorFound where one failed, and ends with its code for --json."""
+        from dataclasses import asdict  # noqa: PLC0415
+
+        console.table(title, ["check", "status", "found", "hint"], _rows(checks))
+        error = _found(checks)
+        told = {"checks": [asdict(check) for check in checks]}
+        if error is None or not self.json:
+            self.result(told)
+            if error is not None:
+                raise error
+            return
+        # Raised, the error would become a second object on standard output.
+        self.result({**told, "error": error.to_json()})
+        console.show_error(error)
+        sys.exit(error.exit_code)
+
+
+def _rows(checks: Sequence[Check]) -> list[list[str]]:
+    if console.is_plain():
+        return [[check.name, check.status, check.detail, check.hint] for check in checks]
+    from rich.markup import escape  # noqa: PLC0415  (heavy: only where a table is drawn)
+
+    styles = {"ok": "green", "warn": "yellow", "fail": "bold red"}
+    return [
+        [escape(c.name), f"[{styles[c.status]}]{c.status}[/]", escape(c.detail), escape(c.hint)]
+        for c in checks
+    ]
+
+
+def _found(checks: Sequence[Check]) -> DoctorFound | None:
+    from synos_tasks.host.checks import failed  # noqa: PLC0415
+
+    bad = failed(checks)
+    if not bad:
+        return None
+    return DoctorFound(
+        f"{len(bad)} of the checks failed: {', '.join(check.name for check in bad)}",
+        why="\n".join(check.detail for check in bad),
+        hint="\n".join(dict.fromkeys(check.hint for check in bad)),
+    )
+
 
 def after_dashes(argv: Sequence[str]) -> list[str]:
     """Give the words after ``--``, for a command that hands them on: Invoke joins them, and so loses their quotes."""
@@ -66,6 +110,8 @@ def verb(name: str, **options: Any) -> Callable[[Callable[Concatenate[Command, P
             _on_interrupt(_interrupt)
             try:
                 function(Command(name, context, json=as_json), *args, **kwargs)
+            except EngineUnavailable as error:
+                _fail(_where_there_is_none(error, name), name, as_json=as_json)
             except SynosError as error:
                 _fail(error, name, as_json=as_json)
             except KeyboardInterrupt:
@@ -92,6 +138,19 @@ def _interrupt(_signal: int, _frame: object) -> None:
         signal.SIG_IGN
     )  # an impatient second one must not cut short the tidying up, which has its own limit
     raise KeyboardInterrupt
+
+
+def _where_there_is_none(error: EngineUnavailable, verb_name: str) -> SynosError:
+    """Give the error for a missing engine; in a development container it is that which is to be said."""
+    container = os.environ.get("SYNOS_DEV_CONTAINER")
+    if not container or os.environ.get("DOCKER_HOST"):
+        return error
+    return WrongSystem(
+        f"inv {verb_name} needs the Docker Engine, and a development container has none",
+        where=f"development container {container}",
+        why="here code is edited and tested; ISOs are made by docker/build, and docker/services runs the services",
+        hint=f"on the host: ./scripts/synos {verb_name}",
+    )
 
 
 def _fail(error: SynosError, verb_name: str, *, as_json: bool) -> None:

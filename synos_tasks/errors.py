@@ -160,6 +160,20 @@ class SecretsDamaged(SynosError):
     summary = "a secrets file is damaged, or others can read it"
 
 
+class WrongSystem(SynosError):
+    """Something was asked for in the wrong one of the three Docker systems."""
+
+    exit_code = 28
+    summary = "asked for in the wrong one of docker/build, docker/services and docker/dev"
+
+
+class DevContainerMissing(SynosError):
+    """The development container does not run."""
+
+    exit_code = 29
+    summary = "the development container does not run"
+
+
 class StageFailed(SynosError):
     """A stage of the build failed."""
 
@@ -182,10 +196,10 @@ class BadSignature(SynosError):
 
 
 class HookFailed(SynosError):
-    """A hook of the profile failed."""
+    """A hook of the profile, or a lifecycle command of a development container, failed."""
 
     exit_code = 33
-    summary = "a hook of the profile failed"
+    summary = "a hook of a profile, or a command of a development container's lifecycle, failed"
 
 
 class DiskFull(SynosError):

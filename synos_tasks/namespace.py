@@ -3,9 +3,11 @@
 from invoke.collection import Collection
 
 from synos_tasks.build import tasks as build
+from synos_tasks.dev import tasks as dev
 from synos_tasks.project import tasks as project
 from synos_tasks.services import tasks as services
 
 namespace = Collection.from_module(project)
 namespace.add_collection(build.namespace, "build")
+namespace.add_collection(dev.namespace, "dev")
 namespace.add_collection(services.namespace, "services")

@@ -59,6 +59,14 @@ class ServicesSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DevSettings:
+    """Section ``synos.dev``. ``cli``: who makes the containers: official, docker, or auto for what is there."""
+
+    name: str = "python"
+    cli: str = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """Everything a verb may need to know besides its own options."""
 
@@ -67,11 +75,20 @@ class Settings:
     build: BuildSettings = field(default_factory=BuildSettings)
     boot: BootSettings = field(default_factory=BootSettings)
     services: ServicesSettings = field(default_factory=ServicesSettings)
+    dev: DevSettings = field(default_factory=DevSettings)
 
     @property
     def state_dir(self) -> Path:
         """Caches, logs and state of this clone: .synos/ at its root."""
         return self.root / ".synos"
+
+    def compose_project(self, name: str) -> str:
+        """Name of a compose project: this clone's, so that two clones never share a container, network or volume."""
+        return f"{self.project_id}-{name}"
+
+    def secrets_dir(self, stack: str) -> Path:
+        """Where the passwords of a stack of services are, each a file that only its owner can read."""
+        return self.state_dir / "services" / stack / "secrets"
 
     @property
     def output_dir(self) -> Path:
@@ -84,14 +101,17 @@ def load(root: Path, values: Mapping[str, Any]) -> Settings:
 
     Raises SettingsError on an unknown key, a wrong type or an impossible value.
     """
-    sections = {"build": BuildSettings, "boot": BootSettings, "services": ServicesSettings}
+    sections = {
+        "build": BuildSettings,
+        "boot": BootSettings,
+        "services": ServicesSettings,
+        "dev": DevSettings,
+    }
     _refuse_unknown(values, sections, "synos")
     loaded = {name: _section(cls, values.get(name) or {}, f"synos.{name}") for name, cls in sections.items()}
     settings = Settings(root=root, project_id=project_id(root), **loaded)
-    if settings.build.work not in {"auto", "volume", "tmpfs"}:
-        raise SettingsError(
-            f"synos.build.work is {settings.build.work!r}", where="invoke.yaml", hint="auto, volume or tmpfs"
-        )
+    _refuse_other("synos.build.work", settings.build.work, ("auto", "volume", "tmpfs"))
+    _refuse_other("synos.dev.cli", settings.dev.cli, ("auto", "official", "docker"))
     for name, value in vars(settings.services).items():
         if name.endswith("_port") and value > 65535:
             raise SettingsError(f"synos.services.{name} is {value}", where="invoke.yaml", hint="0 to 65535")
@@ -119,6 +139,11 @@ def _section(cls: type[Any], values: Mapping[str, Any], name: str) -> Any:  # no
         if isinstance(value, int) and value < 0:
             raise SettingsError(f"{name}.{key} is negative: {value}", where="invoke.yaml")
     return cls(**values)
+
+
+def _refuse_other(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise SettingsError(f"{name} is {value!r}", where="invoke.yaml", hint=f"one of: {', '.join(known)}")
 
 
 def _refuse_unknown(values: Mapping[str, Any], known: Mapping[str, Any], name: str) -> None:

@@ -28,6 +28,8 @@ class ComposeFile:
     project: str
     path: Path
     environment: Mapping[str, str]
+    overrides: tuple[Path, ...] = ()
+    """Further files, each of which has the last word over those before."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,7 +127,8 @@ class DockerCompose:
     def argv(self, *arguments: str) -> list[str]:
         """Give the whole command, which with the environment can be run again by hand."""
         return [
-            "docker", "compose", f"--project-name={self.file.project}", f"--file={self.file.path}",
+            "docker", "compose", f"--project-name={self.file.project}",
+            *(f"--file={path}" for path in (self.file.path, *self.file.overrides)),
             "--profile=*", *arguments,
         ]  # fmt: skip
 

@@ -4,40 +4,24 @@ from __future__ import annotations
 
 import shlex
 import sys
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from synos_tasks import console
 from synos_tasks.cli import verb
-from synos_tasks.errors import DoctorFound, TestsFailed
+from synos_tasks.errors import TestsFailed
 from synos_tasks.project import generated, quality
 
 if TYPE_CHECKING:
     from synos_tasks.cli import Command
-    from synos_tasks.host.checks import Check
-
-COLOURS = {"ok": "32", "warn": "33", "fail": "1;31"}
 
 
 @verb("doctor", help={"json": "one JSON object with all checks on standard output"})
-def doctor(command: Command, json: bool = False) -> None:
+def doctor(command: Command, json: bool = False) -> None:  # noqa: ARG001
     """Check the host and the Docker Engine, with a hint for whatever is not right; changes nothing."""
     from synos_tasks.engine.gateway import DockerEngine  # noqa: PLC0415  (kept off `inv --list`)
-    from synos_tasks.host.checks import failed  # noqa: PLC0415
     from synos_tasks.project.doctor import examine  # noqa: PLC0415
 
-    checks = examine(command.settings, DockerEngine())
-    _show(checks)
-    error = _found(failed(checks))
-    if error is None or not json:
-        command.result({"checks": [asdict(check) for check in checks]})
-        if error is not None:
-            raise error
-        return
-    # Raised, the error would become a second object on standard output.
-    command.result({"checks": [asdict(check) for check in checks], "error": error.to_json()})
-    console.show_error(error)
-    sys.exit(error.exit_code)
+    command.report("The host and the engine", examine(command.settings, DockerEngine()))
 
 
 @verb("test", help={"only": "parts with commas: lint, unit, integration, e2e (default: all)"})
@@ -84,28 +68,6 @@ def docs(command: Command) -> None:
         console.say(f"{'would write' if command.dry else 'wrote'} {path}")
     if not written:
         console.say("nothing to do: all generated files are current")
-
-
-def _show(checks: list[Check]) -> None:
-    rows = [[c.name, console.paint(c.status, COLOURS[c.status]), c.detail, c.hint] for c in checks]
-    if not console.is_plain():
-        from rich.markup import escape  # noqa: PLC0415
-
-        styles = {"ok": "green", "warn": "yellow", "fail": "bold red"}
-        rows = [
-            [c.name, f"[{styles[c.status]}]{c.status}[/]", escape(c.detail), escape(c.hint)] for c in checks
-        ]
-    console.table("The host and the engine", ["check", "status", "found", "hint"], rows)
-
-
-def _found(bad: list[Check]) -> DoctorFound | None:
-    if not bad:
-        return None
-    return DoctorFound(
-        f"{len(bad)} of the checks failed: {', '.join(check.name for check in bad)}",
-        why="\n".join(check.detail for check in bad),
-        hint="\n".join(dict.fromkeys(check.hint for check in bad)),
-    )
 
 
 def _lint(command: Command, steps: list[quality.Step]) -> TestsFailed | None:

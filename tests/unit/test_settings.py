@@ -60,7 +60,7 @@ def test_every_place_to_work_in_is_accepted(tmp_path: Path, work: str) -> None:
             "http://deb.debian.org/debian-security",
         ),
         ({"build": {"pids": -1}}, "synos.build.pids is negative: -1", ""),
-        ({"build": {"work": "disk"}}, "synos.build.work is 'disk'", "auto, volume or tmpfs"),
+        ({"build": {"work": "disk"}}, "synos.build.work is 'disk'", "one of: auto, volume, tmpfs"),
         ({"boot": {"zzz": 1}}, "synos.boot has no setting 'zzz'", "there are: timeout, memory_mb"),
     ],
 )

@@ -1,0 +1,1 @@
+"""`inv dev.*`: development containers, by the Dev Container specification (https://containers.dev)."""

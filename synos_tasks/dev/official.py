@@ -1,0 +1,112 @@
+"""The official CLI of development containers, @devcontainers/cli: found, or installed for this project, and run."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from synos_tasks.errors import HookFailed, HostUnfit, ImageBuildFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from synos_tasks.dev.config import DevContainer
+    from synos_tasks.dev.session import Session
+
+PACKAGE = Path("docker/dev/cli")
+"""Folder with package.json and a lock that has the package's checksum."""
+INSTALL_TIMEOUT = 120
+"""Seconds; it takes one or two."""
+
+
+def find(session: Session) -> Path | None:
+    """Give the CLI: the one on PATH, else the one that was installed for this project; None where there is none."""
+    on_path = shutil.which("devcontainer")
+    if on_path:
+        return Path(on_path)
+    own = session.state / "cli/node_modules/.bin/devcontainer"
+    return own if own.exists() and shutil.which("node") else None
+
+
+def ensure(session: Session) -> Path | None:
+    """Give the CLI that the settings want, installing it where npm is there; None: make the container without it.
+
+    Raises HostUnfit where it must be the official one and there is no way to have it.
+    """
+    wanted = session.settings.dev.cli
+    if wanted == "docker":
+        return None
+    found = find(session) or _install(session)
+    if found is None and wanted == "official":
+        raise HostUnfit(
+            "there is no @devcontainers/cli, and it cannot be installed",
+            where="PATH",
+            why="synos.dev.cli is 'official'",
+            hint="install Node.js 20 with npm, or set synos.dev.cli to auto",
+        )
+    return found
+
+
+def _install(session: Session) -> Path | None:
+    if not shutil.which("npm") or not shutil.which("node"):
+        return None
+    folder = session.state / "cli"
+    folder.mkdir(parents=True, exist_ok=True)
+    for path in (session.settings.root / PACKAGE).glob("package*.json"):
+        shutil.copy2(path, folder)
+    session.say("installing @devcontainers/cli for this project, from the npm registry")
+    argv = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+    try:
+        done = subprocess.run(
+            argv, cwd=folder, check=False, capture_output=True, text=True, timeout=INSTALL_TIMEOUT
+        )
+        said = done.stderr
+    except subprocess.TimeoutExpired:
+        said = f"npm took more than {INSTALL_TIMEOUT} s"
+    found = find(session)
+    if found is None:
+        last = (said.strip().splitlines() or ["npm said nothing"])[-1]
+        session.say(f"it could not be installed ({last}); going on without it")
+    return found
+
+
+def up(config: DevContainer, cli: Path, *, cached: bool) -> None:
+    """Make and start a container. Raises ImageBuildFailed or HookFailed with what the CLI says."""
+    argv = [
+        str(cli), "up", f"--workspace-folder={config.root}", f"--config={config.path}",
+        *([] if cached else ["--build-no-cache"]),
+    ]  # fmt: skip
+    done = subprocess.run(
+        argv, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=_environment()
+    )
+    told = outcome(done.stdout.decode(errors="replace").splitlines())
+    if done.returncode == 0 and told.get("outcome") == "success":
+        return
+    failed = HookFailed if told.get("containerId") else ImageBuildFailed
+    raise failed(
+        f"@devcontainers/cli could not bring {config.name} up",
+        where=str(config.path),
+        why=told.get("message") or told.get("description") or f"exit code {done.returncode}",
+        hint=f"what it said is above; `inv dev.rebuild --name {config.name}` begins anew",
+    )
+
+
+def outcome(lines: Sequence[str]) -> dict[str, str]:
+    """Read the last line that the CLI prints, which tells how it went; {} where there is none."""
+    for line in reversed(lines):
+        try:
+            told = json.loads(line)
+        except ValueError:
+            continue
+        if isinstance(told, dict) and "outcome" in told:
+            return {key: str(value) for key, value in told.items()}
+    return {}
+
+
+def _environment() -> dict[str, str]:
+    """Give the environment without what a compose file would read another meaning into."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("COMPOSE_")}

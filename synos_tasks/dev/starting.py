@@ -1,0 +1,145 @@
+"""Brings development containers up and down."""
+
+from __future__ import annotations
+
+import os
+import stat
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from synos_tasks.dev import lifecycle, making, official, shell
+from synos_tasks.errors import DevContainerMissing, HostUnfit, SettingsError
+from synos_tasks.host.locks import held
+
+if TYPE_CHECKING:
+    from synos_tasks.dev.config import DevContainer
+    from synos_tasks.dev.session import Session
+    from synos_tasks.engine.running import Running
+
+SOCKET = "/run/docker.sock"
+"""Where a container that was given an engine's socket has it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Up:
+    """A development container that runs. ``by``: running (nothing was to do), official or docker."""
+
+    name: str
+    container: str
+    user: str
+    folder: str
+    by: str
+    seconds: float
+
+
+def up(session: Session, config: DevContainer, *, docker: str = "", cached: bool = True) -> Up:
+    """Have the container running, made where it is not there. A second time nothing is to do.
+
+    ``docker`` gives it an engine's socket: see socket_options(). Raises what making.make(), official.up() and the
+    lifecycle's commands raise.
+    """
+    began = time.monotonic()
+    session.state.mkdir(parents=True, exist_ok=True)
+    waiting = f"another command works on development container {config.name}: waiting for it"
+    with held(session.state / f"{config.name}.lock", lambda: session.say(waiting)):
+        found = session.find(config)
+        _refuse_late_socket(config, found, docker)
+        by = _start(session, config, found, docker, cached=cached)
+        container = session.running(config)
+        shell.remember(session, config, container)
+    return Up(
+        name=config.name,
+        container=container.name,
+        user=config.inside.user,
+        folder=config.inside.folder,
+        by=by,
+        seconds=round(time.monotonic() - began, 2),
+    )
+
+
+def _start(
+    session: Session, config: DevContainer, found: Running | None, docker: str, *, cached: bool
+) -> str:
+    if found is not None and found.state == "running":
+        lifecycle.initialize(session, config)
+        return "running"
+    extra = socket_options(session, docker)
+    cli = None if extra else official.ensure(session)
+    if cli is not None:
+        official.up(config, cli, cached=cached)
+        return "official"
+    lifecycle.initialize(session, config)
+    if found is None:
+        making.make(session, config, extra, cached=cached)
+    else:
+        session.containers.start(found.id)
+    lifecycle.run_all(session, config, session.running(config))
+    return "docker"
+
+
+def down(session: Session, config: DevContainer) -> list[str]:
+    """End and remove the container, and what compose made beside it. Volumes stay. Gives names of what is gone."""
+    found = session.containers.find(config.labels)
+    for container in found:
+        session.containers.remove(container.id)
+    if found and config.compose_files and all(path.exists() for path in config.compose_files):
+        session.compose(making.compose_file(session, config)).run("down")
+    shell.forget(session, config)
+    return [container.name for container in found]
+
+
+def socket_options(session: Session, docker: str) -> list[str]:
+    """Give the options that hand an engine's socket to a container: none, of a rootless engine, or of the one in use.
+
+    Raises SettingsError or HostUnfit.
+    """
+    if not docker:
+        return []
+    if docker not in {"rootless", "socket"}:
+        raise SettingsError(f"--docker is {docker!r}", hint="rootless, or socket for the engine in use")
+    path = _rootless_socket() if docker == "rootless" else _socket_in_use()
+    if docker == "socket" and not session.containers.is_rootless():
+        session.say(
+            "warning: this engine runs as root, so whoever is in the container can be root on this machine"
+        )
+    return [
+        f"--mount=type=bind,source={path},target={SOCKET}",
+        f"--group-add={path.stat().st_gid}",
+        f"--env=DOCKER_HOST=unix://{SOCKET}",
+    ]
+
+
+def _rootless_socket() -> Path:
+    path = Path(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}") / "docker.sock"
+    if not path.exists():
+        raise HostUnfit(
+            "no rootless Docker Engine runs for this user",
+            where=str(path),
+            why="the socket of an engine that runs as root makes whoever has it root on this machine",
+            hint="dockerd-rootless-setuptool.sh install (package docker-ce-rootless-extras); or, knowing that, --docker socket",
+        )
+    return path
+
+
+def _socket_in_use() -> Path:
+    host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+    path = Path(host.removeprefix("unix://"))
+    if not host.startswith("unix://") or not path.exists() or not stat.S_ISSOCK(path.stat().st_mode):
+        raise HostUnfit(
+            "the engine in use has no socket on this machine",
+            where=host,
+            hint="inside the container, set DOCKER_HOST to the same address",
+        )
+    return path
+
+
+def _refuse_late_socket(config: DevContainer, found: Running | None, docker: str) -> None:
+    if docker and found is not None and not any(source.endswith("docker.sock") for source in found.sources):
+        raise DevContainerMissing(
+            f"development container {config.name} is there already, without an engine's socket",
+            where=found.name,
+            why="a container cannot be given a mount later",
+            hint=f"inv dev.down --name {config.name}, then inv dev.up --name {config.name} --docker {docker}",
+        )
