@@ -100,9 +100,13 @@ class DevContainer:
         return Path(os.path.normpath(self.path.parent / path))
 
     def volumes(self) -> dict[str, str]:
-        """Give the volumes that it mounts, by name, with where."""
+        """Give the volumes with a name that it mounts, with where."""
         mounts = [fields_of(mount) for mount in self.values.get("mounts", [])]
-        return {mount["source"]: mount["target"] for mount in mounts if mount.get("type") == "volume"}
+        return {
+            mount["source"]: mount["target"]
+            for mount in mounts
+            if mount.get("type") == "volume" and "source" in mount
+        }
 
 
 def fields_of(mount: str | Mapping[str, str]) -> dict[str, str]:

@@ -41,6 +41,12 @@ def no_processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
         monkeypatch.setattr(os, way, blocked)
 
 
+@pytest.fixture(autouse=True)
+def no_development_container(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests are to pass in one, and mean what happens outside."""
+    monkeypatch.delenv("SYNOS_DEV_CONTAINER", raising=False)
+
+
 class DeletionBlocked(BaseException):
     """Not an Exception either."""
 

@@ -1,0 +1,2 @@
+answer = 42
+print(f"hello from Python: {answer}")

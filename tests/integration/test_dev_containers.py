@@ -1,0 +1,182 @@
+"""Development containers on the real engine: made by the official CLI and through Docker, and worked in."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.conftest import remove_labelled
+from tests.debug_adapter import DebugAdapter, stop_at
+from tests.dev_clones import (
+    dev_clone,
+    editor_file,
+    filled,
+    in_container,
+    inside,
+    inspected,
+    made_by,
+    remove_dev_containers,
+)
+from tests.services_clones import take_down
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tests.build_helpers import Answer, Clone
+
+pytestmark = pytest.mark.integration
+
+HELLO = Path(__file__).parent / "hello"
+NAMES = ("python", "c", "rust", "full")
+MAKERS = ("official", "docker")
+LANGUAGES = {
+    "python": ("Python",),
+    "c": ("C",),
+    "rust": ("Rust",),
+    "full": ("Python", "C", "Rust"),
+}
+FILES = {"Python": "hello.py", "C": "hello.c", "Rust": "hello.rs"}
+BREAKPOINTS = {"Python": 2, "C": 5, "Rust": 3}
+ADAPTERS = {"debugpy": ("python", "-m", "debugpy.adapter"), "lldb-dap": ("/usr/local/bin/lldb-dap",)}
+TOOLS = {
+    "python": ("inv", "uv", "ruff", "mypy", "docker"),
+    "c": ("clang", "clangd", "ccache", "cmake", "gdb", "lldb"),
+    "rust": ("rust-analyzer", "cargo", "rustfmt", "sccache", "gdb", "lldb"),
+}
+NATS = """
+import asyncio, os, nats
+async def main():
+    password = open(os.environ["NATS_PASSWORD_FILE"]).read().strip()
+    async with await nats.connect(os.environ["NATS_URL"], user=os.environ["NATS_USER"], password=password) as client:
+        await client.flush()
+        print("NATS answers")
+asyncio.run(main())
+"""
+
+
+@pytest.fixture(scope="module")
+def project(service_images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
+    """A clone of the project with development containers of its own."""
+    clone = dev_clone(tmp_path_factory.mktemp("dev"), services=True)
+    yield clone
+    remove_dev_containers(clone)
+    take_down(clone)
+    remove_labelled(clone.settings.project_id)
+
+
+@pytest.fixture(scope="module", params=[(maker, name) for name in NAMES for maker in MAKERS], ids="-".join)
+def container(project: Clone, request: pytest.FixtureRequest) -> Iterator[Answer]:
+    """Each development container, made each way from the public command."""
+    maker, name = request.param
+    made_by(project, maker)
+    project.inv("dev.down", "--name", name)
+    answer = project.inv("dev.up", "--name", name)
+    assert answer.json["by"] == maker
+    yield answer
+    project.inv("dev.down", "--name", name)
+
+
+def hello(project: Clone, language: str) -> Path:
+    """Lay the language's hello world into the project."""
+    folder = project.root / "scratch"
+    folder.mkdir(exist_ok=True)
+    file = folder / FILES[language]
+    file.write_text((HELLO / file.name).read_text())
+    return file
+
+
+def compile_it(project: Clone, name: str, language: str, file: Path) -> None:
+    """Run what VS Code's task runs before it debugs."""
+    tasks = {task["label"]: task for task in editor_file("tasks.json")["tasks"]}
+    label = f"{language}: compile this file"
+    if label in tasks:
+        task = filled(tasks[label], project, file)
+        inside(project, name, task["command"], *task["args"])
+
+
+def test_hello_world_compiles_and_a_breakpoint_stops(project: Clone, container: Answer) -> None:
+    name = container.json["name"]
+    configurations = {one["name"]: one for one in editor_file("launch.json")["configurations"]}
+    for language in LANGUAGES[name]:
+        file = hello(project, language)
+        compile_it(project, name, language, file)
+        program = ["python", str(file)] if language == "Python" else [str(file.with_suffix(""))]
+        assert inside(project, name, *program) == f"hello from {language}: 42\n"
+        configuration = filled(configurations[f"{language}: this file"], project, file)
+        configuration["console"] = "internalConsole"  # no terminal here
+        argv = ["docker", "exec", "--interactive", "--user=dev", container.json["container"]]
+        with DebugAdapter([*argv, *ADAPTERS[configuration["type"]]]) as adapter:
+            found = stop_at(adapter, configuration, str(file), BREAKPOINTS[language])
+        assert found["answer"] == "42"
+
+
+def test_it_has_no_rights_and_no_socket(container: Answer) -> None:
+    found = inspected(container.json["container"])
+    host = found["HostConfig"]
+    assert not host["Privileged"]
+    assert host["CapDrop"] == ["ALL"]
+    assert not host["CapAdd"]
+    assert any(option.startswith("no-new-privileges") for option in host["SecurityOpt"])
+    assert not host["Devices"]
+    assert host["PidMode"] == ""
+    assert host["NetworkMode"] != "host"
+    assert not [mount for mount in found["Mounts"] if "docker.sock" in mount.get("Source", "")]
+    assert host["PidsLimit"] == 4096
+
+
+def test_the_official_cli_finds_it_too(project: Clone, container: Answer) -> None:
+    name = container.json["name"]
+    cli = project.root / ".synos/dev/cli/node_modules/.bin/devcontainer"
+    config = f"--config={project.root}/.devcontainer/{name}/devcontainer.json"
+    done = subprocess.run(
+        [cli, "exec", f"--workspace-folder={project.root}", config, "printenv", "SYNOS_DEV_CONTAINER"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, name), done.stderr
+
+
+def test_a_second_up_has_nothing_to_do(project: Clone, container: Answer) -> None:
+    again = project.inv("dev.up", "--name", container.json["name"])
+    assert (again.json["by"], again.json["container"]) == ("running", container.json["container"])
+
+
+def test_tools_of_the_language_are_there(project: Clone, container: Answer) -> None:
+    name = container.json["name"]
+    wanted = [tool for one, tools in TOOLS.items() if name in {one, "full"} for tool in tools]
+    for tool in wanted:
+        assert inside(project, name, "bash", "-lc", f"{tool} --version")
+
+
+def test_the_projects_unit_tests_pass(project: Clone, container: Answer) -> None:
+    if container.json["name"] != "python":
+        return
+    # all of them once; the other container is of the same image
+    which = ["tests/unit"] if container.json["by"] == "docker" else ["tests/unit/test_dev_config.py"]
+    printed = inside(project, "python", "python", "-m", "pytest", "-q", "-p", "no:cacheprovider", *which)
+    assert " passed" in printed.splitlines()[-1]
+
+
+def test_services_answer(project: Clone, container: Answer) -> None:
+    if container.json["name"] != "full":
+        return
+    assert inside(project, "full", "psql", "-Atc", "SELECT 40 + 2").strip() == "42"
+    assert inside(project, "full", "redis-cli", "PING").strip() == "PONG"
+    assert inside(project, "full", "python", "-", stdin=NATS).strip() == "NATS answers"
+    project.inv("services.secrets-rotate")
+    assert inside(project, "full", "psql", "-Atc", "SELECT 40 + 2").strip() == "42"
+    assert inside(project, "full", "redis-cli", "PING").strip() == "PONG"
+    assert inside(project, "full", "python", "-", stdin=NATS).strip() == "NATS answers"
+
+
+def test_an_iso_is_not_made_there(project: Clone, container: Answer) -> None:
+    name = container.json["name"]
+    for argv in (["inv", "build.iso"], ["./scripts/synos", "build.iso"], ["mksquashfs", "a", "b"]):
+        done = in_container(project, name, *argv)
+        assert done.returncode == 28
+        assert f"development container {name}" in done.stderr
+        assert "./scripts/synos build.iso" in done.stderr
