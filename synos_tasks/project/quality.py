@@ -23,6 +23,7 @@ SHELL_SCRIPTS = (
     ".ci/run",
     "docker/build/image/synos-*",
     "docker/build/image/cached",
+    "docker/build/image/not-here",
     "docker/build/components/*/profile.d/*.sh",
     "docker/dev/image/make-user",
     "docker/dev/image/not-here",

@@ -49,6 +49,13 @@ def test_the_shell_sees_the_project_and_no_device_of_the_host(clone: Clone, tool
     assert not clone.running()
 
 
+def test_editors_are_for_development_containers(clone: Clone, toolchain_image: str) -> None:
+    for options, tool, container in (([], "vim", "python"), (["--toolchain"], "rust-analyzer", "rust")):
+        done = shell(clone, *options, "--command", f"{tool} file")
+        assert done.returncode == 28
+        assert f"./scripts/synos dev.up --name {container}" in done.stderr
+
+
 def test_the_toolchains_shell_is_the_builders(clone: Clone, toolchain_image: str) -> None:
     done = shell(clone, "--toolchain", "--command", "id -un; sudo id -un")
     assert done.stdout.split() == ["builder", "root"]
