@@ -33,18 +33,23 @@ def folder_of(session: Session) -> Path:
     return session.settings.state_dir / "backups" / session.stack.name
 
 
-def backup(session: Session, name: str = "") -> Path:
+def backup(session: Session, name: str = "", *, before: str = "") -> Path:
     """Take a backup of every service that keeps data; gives its folder.
+
+    Without a ``name`` it is named for the time, and for what it is taken ``before``, if for anything.
 
     Each service is consistent by itself, as of one moment; they are taken one after the other. Raises
     SettingsError, ServiceFailed where one is not running, DiskFull; then there is no backup of that name.
     """
     with alone(session):
-        return _backup(session, name)
+        return _backup(session, name, before)
 
 
-def _backup(session: Session, name: str) -> Path:
-    name = backups.valid_name(name or backups.default_name(dt.datetime.now(dt.UTC)))
+def _backup(session: Session, name: str, before: str) -> Path:
+    if not name:
+        time = backups.default_name(dt.datetime.now(dt.UTC))
+        name = backups.free_name(folder_of(session), f"before-{before}-{time}" if before else time)
+    backups.valid_name(name)
     kept = _kept(session)
     for service in kept:
         session.container(service)
@@ -89,9 +94,7 @@ def restore(
             if not agreed(f"{holds}. Replace it with backup {manifest.name}?"):
                 raise SettingsError("nothing was restored: it was not agreed to", hint="--yes agrees")
             if safety:
-                before = _backup(
-                    session, f"before-restore-{backups.default_name(dt.datetime.now(dt.UTC))}"
-                ).name
+                before = _backup(session, "", "restore").name
         _load(session, source, services, manifest.facts, before)
     try:
         starting.up(session, session.stack.running, timeout, show)

@@ -10,6 +10,7 @@ import datetime as dt
 import difflib
 import errno
 import hashlib
+import itertools
 import json
 import os
 import re
@@ -85,6 +86,12 @@ def valid_name(text: str) -> str:
 def default_name(now: dt.datetime) -> str:
     """Name a backup after the time, as 20261125T043000."""
     return now.strftime("%Y%m%dT%H%M%S")
+
+
+def free_name(folder: Path, name: str) -> str:
+    """Give ``name``, or where a backup has it already the first free one of NAME-2, NAME-3 and so on."""
+    names = (f"{name}-{number}" if number > 1 else name for number in itertools.count(1))
+    return next(one for one in names if not os.path.lexists(folder / one))
 
 
 @contextmanager

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from synos_tasks.errors import ServiceFailed, SettingsError, SynosError
-from synos_tasks.services import backups
 from synos_tasks.services.backup import backup
 from synos_tasks.services.session import alone
 
@@ -59,9 +57,8 @@ def down_with_volumes(session: Session, *, agreed: Callable[[str], bool], safety
 
 
 def _safety(session: Session) -> str:
-    name = f"before-down-{backups.default_name(dt.datetime.now(dt.UTC))}"
     try:
-        return str(backup(session, name))
+        return str(backup(session, before="down"))
     except SynosError as error:
         raise ServiceFailed(
             "no backup could be taken, so nothing was removed",

@@ -227,6 +227,15 @@ def test_names_that_are_not(folder: Path, name: str) -> None:
         pytest.fail("the work began")
 
 
+def test_a_free_name_is_the_first_that_nothing_has(tmp_path: Path) -> None:
+    assert backups.free_name(tmp_path / "nowhere", "x") == "x"
+    (tmp_path / "x").mkdir()
+    assert backups.free_name(tmp_path, "x") == "x-2"
+    (tmp_path / "x-2").symlink_to("nothing")
+    assert backups.free_name(tmp_path, "x") == "x-3"
+    assert backups.valid_name("x-3") == "x-3"
+
+
 def test_the_default_name_is_the_time_and_valid() -> None:
     name = backups.default_name(dt.datetime(2026, 11, 25, 4, 30, tzinfo=dt.UTC))
     assert backups.valid_name(name) == "20261125T043000"

@@ -180,6 +180,18 @@ def test_what_services_hold_is_told_asked_about_and_saved_first(here: Scene, hel
     assert held.counts == [0, 1, 1234]
 
 
+def test_backups_within_one_second_have_names_of_their_own(
+    here: Scene, held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(backups, "default_name", lambda _: "20260131T120000")
+    backing.backup(here.session, "mine")
+    assert [restore(here, "mine").before for _ in range(3)] == [
+        "before-restore-20260131T120000", "before-restore-20260131T120000-2", "before-restore-20260131T120000-3",
+    ]  # fmt: skip
+    assert [backing.backup(here.session).name for _ in range(2)] == ["20260131T120000", "20260131T120000-2"]
+    assert backing.backup(here.session, before="down").name == "before-down-20260131T120000"
+
+
 def test_without_safety_nothing_is_saved_first(here: Scene, held: Held) -> None:
     backing.backup(here.session, "mine")
     assert restore(here, "mine", safety=False).before == ""
