@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,7 @@ from synos_tasks.services.session import alone
 from synos_tasks.services.stack import variable
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from synos_tasks.services.session import Session
     from synos_tasks.services.stack import Service
@@ -98,21 +99,26 @@ def _back(
     timeout: float,
     show: Show,
 ) -> ServiceUnhealthy:
-    """Let the service have its old image again, and make the error that says so."""
+    """Let the service have its old image again, and make the error that says so.
+
+    Raises what goes wrong with the old image, with what had gone wrong with the new one.
+    """
     session.say(f"{service.name}: not healthy with the new image, going back to the old one")
     new = session.engine.image_id(service.image)
-    if had_tag:
-        session.engine.tag(old, service.image)
-        _run(session, service.name, timeout, show)
-        hint = f"{service.name} runs its old image again, healthy; nothing else was changed after it"
-    else:
-        file = session.compose.file
-        session.compose.file = dataclasses.replace(
-            file, environment={**file.environment, f"{variable(service.name)}_IMAGE": old}
-        )
-        _run(session, service.name, timeout, show)
-        session.compose.file = file
-        hint = f"{service.name} runs its old image again, healthy; what docker/services says now makes the one that failed, so mend it before `inv services.up`"
+    hint = f"{service.name} runs its old image again, healthy; "
+    try:
+        if had_tag:
+            session.engine.tag(old, service.image)
+            _run(session, service.name, timeout, show)
+            hint += "nothing else was changed after it"
+        else:
+            with _image(session, service, old):
+                _run(session, service.name, timeout, show)
+            hint += (
+                "what docker/services says now makes the one that failed, so mend it before `inv services.up`"
+            )
+    except SynosError as second:
+        raise _neither(service, error, second) from second
     if had_tag and new:
         session.engine.remove_nameless(new, session.settings.project_id)
     return ServiceUnhealthy(
@@ -120,6 +126,29 @@ def _back(
         where=service.image,
         why=error.why or error.what,
         hint=hint,
+    )
+
+
+@contextmanager
+def _image(session: Session, service: Service, ident: str) -> Iterator[None]:
+    """Let the compose file have an image by its id, as long as this lasts."""
+    file = session.compose.file
+    session.compose.file = dataclasses.replace(
+        file, environment={**file.environment, f"{variable(service.name)}_IMAGE": ident}
+    )
+    try:
+        yield
+    finally:
+        session.compose.file = file
+
+
+def _neither(service: Service, first: SynosError, second: SynosError) -> SynosError:
+    """Make the error for a service that works with neither image; its kind is that of the ``second`` one, the old image's."""
+    return type(second)(
+        f"{service.name} failed with its new image, and its old one could not take its place: {second.what}",
+        where=second.where or service.image,
+        why=f"with the new image: {first.why or first.what}\nwith the old image: {second.why or second.what}",
+        hint=second.hint,
     )
 
 

@@ -201,6 +201,66 @@ def test_without_the_old_tag_the_old_image_runs_by_its_id(at: Stage) -> None:
     assert "sha256:redis" not in at.engine.removed
 
 
+def ill_with_both(at: Stage) -> None:
+    """Let redis be ill with any image, and say with which."""
+
+    def starts(_: tuple[str, ...]) -> None:
+        told = at.here.compose.file.environment.get("SYNOS_REDIS_IMAGE", at.engine.images[at.tags["redis"]])
+        at.here.compose.here = [container("redis", health="unhealthy", said=f"no, says {told}")]
+
+    at.here.compose.acts["up --detach"] = starts
+
+
+@pytest.mark.parametrize("had_tag", [True, False])
+def test_where_the_old_image_fails_too_both_reasons_are_told(at: Stage, had_tag: bool) -> None:
+    if not had_tag:
+        at.engine.images[at.tags["redis"]] = "sha256:never-ran"
+    ill_with_both(at)
+    before = at.here.compose.file
+    with pytest.raises(ServiceUnhealthy, match="redis failed with its new image, and its old one") as caught:
+        at.upgrade("redis")
+    new, old = caught.value.why.split("\nwith the old image: ")
+    assert new.startswith("with the new image: ")
+    assert "no, says sha256:new-redis" in new
+    assert "no, says sha256:redis" in old
+    assert "inv services.down stops all and keeps the data" in caught.value.hint
+    assert at.here.compose.file == before
+
+
+def test_an_engine_that_goes_away_on_the_way_back_is_told_as_lost_with_what_was_before(at: Stage) -> None:
+    at.engine.images[at.tags["redis"]] = "sha256:never-ran"
+    at.fails_with("sha256:new-redis")
+    starts, before = at.here.compose.acts["up --detach"], at.here.compose.file
+
+    def dies(words: tuple[str, ...]) -> None:
+        starts(words)
+        if at.here.compose.file != before:
+            at.here.compose.script = [EngineUnavailable("no Docker Engine answers")]
+
+    at.here.compose.acts["up --detach"] = dies
+    with pytest.raises(ContainerLost, match="redis failed with its new image") as caught:
+        at.upgrade("redis")
+    assert "its health check says: no" in caught.value.why
+    assert "no Docker Engine answers" in caught.value.why
+    assert at.here.compose.file == before
+
+
+def test_ctrl_c_on_the_way_back_leaves_the_compose_file_as_it_was(at: Stage) -> None:
+    at.engine.images[at.tags["redis"]] = "sha256:never-ran"
+    at.fails_with("sha256:new-redis")
+    starts, before = at.here.compose.acts["up --detach"], at.here.compose.file
+
+    def interrupted(words: tuple[str, ...]) -> None:
+        if at.here.compose.file != before:
+            raise KeyboardInterrupt
+        starts(words)
+
+    at.here.compose.acts["up --detach"] = interrupted
+    with pytest.raises(KeyboardInterrupt):
+        at.upgrade("redis")
+    assert at.here.compose.file == before
+
+
 def test_a_compose_that_fails_goes_back_too(at: Stage) -> None:
     def starts(_: tuple[str, ...]) -> None:
         if at.engine.images[at.tags["redis"]] == "sha256:new-redis":
