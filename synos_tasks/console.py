@@ -67,7 +67,9 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
     from rich.console import Console  # noqa: PLC0415  (heavy: only where a table is drawn)
     from rich.table import Table  # noqa: PLC0415
 
-    drawn = Table(*columns, title=title, title_justify="left")
+    drawn = Table(title=title, title_justify="left")
+    for name in columns:
+        drawn.add_column(name, overflow="fold")  # a port or a path that is cut short is of no use
     for row in rows:
         drawn.add_row(*row)
     Console(stderr=True).print(drawn)

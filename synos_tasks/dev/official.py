@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING
 from synos_tasks.errors import HookFailed, HostUnfit, ImageBuildFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterable, Sequence
+    from typing import IO
 
     from synos_tasks.dev.config import DevContainer
     from synos_tasks.dev.session import Session
@@ -21,6 +23,9 @@ PACKAGE = Path("docker/dev/cli")
 """Folder with package.json and a lock that has the package's checksum."""
 INSTALL_TIMEOUT = 120
 """Seconds; it takes one or two."""
+_STEP = re.compile(r"#\d+ (\[(?!internal\]).*)")
+_COMMAND = re.compile(r"Running the \w+ from ")
+_CHATTER = re.compile(r"\[\d{4}-\d\d-\d\dT|#\d+ ")
 
 
 def find(session: Session) -> Path | None:
@@ -74,25 +79,61 @@ def _install(session: Session) -> Path | None:
     return found
 
 
-def up(config: DevContainer, cli: Path, *, cached: bool) -> None:
-    """Make and start a container. Raises ImageBuildFailed or HookFailed with what the CLI says."""
+def up(session: Session, config: DevContainer, cli: Path, *, cached: bool) -> None:
+    """Make and start a container; all that the CLI says is in a log, and its steps are told.
+
+    Raises ImageBuildFailed or HookFailed with what the CLI says.
+    """
     argv = [
         str(cli), "up", f"--workspace-folder={config.root}", f"--config={config.path}",
         *([] if cached else ["--build-no-cache"]),
     ]  # fmt: skip
-    done = subprocess.run(
-        argv, check=False, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, env=_environment()
-    )
-    told = outcome(done.stdout.decode(errors="replace").splitlines())
-    if done.returncode == 0 and told.get("outcome") == "success":
+    log = session.settings.state_dir / "logs" / f"dev-{config.name}.log"
+    log.parent.mkdir(parents=True, exist_ok=True)
+    with (
+        log.open("w") as kept,
+        subprocess.Popen(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=_environment(),
+            text=True,
+            errors="replace",
+        ) as process,
+    ):
+        assert process.stdout is not None  # noqa: S101  (for the type checker)
+        assert process.stderr is not None  # noqa: S101
+        tell(process.stderr, kept, session.say)
+        told = outcome(process.stdout.readlines())
+    if process.returncode == 0 and told.get("outcome") == "success":
         return
     failed = HookFailed if told.get("containerId") else ImageBuildFailed
+    last = "\n".join(log.read_text().rstrip().splitlines()[-12:])
     raise failed(
         f"@devcontainers/cli could not bring {config.name} up",
-        where=str(config.path),
-        why=told.get("message") or told.get("description") or f"exit code {done.returncode}",
-        hint=f"what it said is above; `inv dev.rebuild --name {config.name}` begins anew",
+        where=str(log),
+        why=f"{last}\n{told.get('message') or told.get('description') or f'exit code {process.returncode}'}",
+        hint=f"mend what it names, then inv dev.rebuild --name {config.name}",
     )
+
+
+def tell(lines: Iterable[str], kept: IO[str], say: Callable[[str], None]) -> None:
+    """Keep all lines; tell the steps of an image's build, and what lifecycle commands are and print."""
+    steps: set[str] = set()
+    running = False
+    for line in lines:
+        kept.write(line)
+        text = line.strip()
+        step = _STEP.match(text)
+        if step and step[1] not in steps:
+            steps.add(step[1])
+            say(f"  {step[1].split(' && ')[0][:90]}")
+        elif _COMMAND.search(text):
+            running = True
+            say(text.partition("] ")[2] or text)
+        elif running and text and not _CHATTER.match(text):
+            say(text)
 
 
 def outcome(lines: Sequence[str]) -> dict[str, str]:

@@ -68,7 +68,7 @@ def _start(
     extra = socket_options(session, docker)
     cli = None if extra else official.ensure(session)
     if cli is not None:
-        official.up(config, cli, cached=cached)
+        official.up(session, config, cli, cached=cached)
         return "official"
     lifecycle.initialize(session, config)
     if found is None:
