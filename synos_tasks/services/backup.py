@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.errors import BackupDamaged, ServiceFailed, SettingsError, SynosError
-from synos_tasks.services import backups, starting
+from synos_tasks.services import backups, mending, starting
 from synos_tasks.services.keepers import KEEPERS
 from synos_tasks.services.session import alone
 
@@ -53,6 +53,7 @@ def _backup(session: Session, name: str, before: str) -> Path:
     kept = _kept(session)
     for service in kept:
         session.container(service)
+    mending.mend(session, kept)
     facts = {service: KEEPERS[service].facts(session) for service in kept}
     folder = folder_of(session)
     with backups.new_backup(folder, name, facts) as working:
@@ -84,6 +85,7 @@ def restore(
     services = _services_in(session, source, manifest.facts)
     starting.up(session, session.stack.running, timeout, show)
     with alone(session):
+        mending.mend(session, services)
         now = {service: KEEPERS[service].facts(session) for service in services}
         for service in services:
             KEEPERS[service].refuse(now[service], manifest.facts[service])
@@ -95,7 +97,8 @@ def restore(
                 raise SettingsError("nothing was restored: it was not agreed to", hint="--yes agrees")
             if safety:
                 before = _backup(session, "", "restore").name
-        _load(session, source, services, manifest.facts, before)
+        with mending.marked(session, f"the restore of {source} was interrupted; {_way_back(before)}"):
+            _load(session, source, services, manifest.facts, before)
     try:
         starting.up(session, session.stack.running, timeout, show)
     except SynosError as error:

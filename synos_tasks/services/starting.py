@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from synos_tasks.engine.gateway import check_versions
 from synos_tasks.errors import ContainerLost, DiskFull, EngineUnavailable, SynosError
 from synos_tasks.host.facts import free_disk_bytes
-from synos_tasks.services import environment, health, images, ports, prepare, rotate
+from synos_tasks.services import environment, health, images, mending, ports, prepare, rotate
 from synos_tasks.services.session import Session, alone
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def up(session: Session, services: Sequence[Service], timeout: float, show: Show
             session, ["up", "--detach", "--no-build", "--no-deps", *names], names, timeout, show
         )
         rotate.finish(session, timeout, show)
+        mending.finish(session, names)
         if prepared.handed_out:  # to those, too, that kept running
             rotate.apply(
                 session, prepare.secret_names(session.stack), [name for name in names if name in before]

@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
+import signal
+import subprocess
+import sys
 import time
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +33,10 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.integration
 COUNT = 2000
+SUPERUSER = "psql -h /run/postgresql -U postgres -d postgres -v ON_ERROR_STOP=1 -qAt -f -"
+NAMES = (
+    "SELECT datname FROM pg_database WHERE NOT datistemplate AND datname NOT IN ('postgres', 'synos_health')"
+)
 
 
 @pytest.fixture(scope="module")
@@ -127,6 +136,68 @@ def test_a_backup_comes_back_on_another_machine(filled: Clone, other: Clone, tmp
     # and back to what was there before the restore
     other.inv("services.restore", restored["before"], "--yes", "--no-backup")
     assert contents(other) != expected
+
+
+def test_what_a_killed_restore_left_is_in_no_backup_and_put_right(filled: Clone) -> None:
+    """Made as the kill leaves it: one database was closed for its swap, of another the swap was just done."""
+    before = contents(filled)
+    as_superuser(
+        filled,
+        "CREATE DATABASE swapped OWNER synos",
+        'CREATE DATABASE "swapped~before" OWNER synos',
+        'ALTER DATABASE "swapped~before" WITH ALLOW_CONNECTIONS false',
+        'CREATE DATABASE "synos~restoring" OWNER synos',
+        "ALTER DATABASE synos WITH ALLOW_CONNECTIONS false",
+    )
+    saved = Path(filled.inv("services.backup").json["path"])
+    dumps = sorted(path.name for path in saved.glob("postgres/*.dump"))
+    assert dumps == ["swapped.dump", "synos.dump"]
+    as_superuser(filled, "DROP DATABASE swapped")
+    assert contents(filled) == before
+
+
+def test_a_restore_that_is_killed_is_put_right_by_the_next_up(filled: Clone) -> None:
+    before = contents(filled)
+    name = filled.inv("services.backup").json["name"]
+    argv = [sys.executable, "-m", "invoke", "services.restore", name, "--yes"]
+    with held_back(filled):
+        process = subprocess.Popen(
+            argv, cwd=filled.root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
+        )
+        try:
+            waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            assert wait_until(lambda: as_superuser(filled, waits) == "1\n", 60)
+        finally:
+            os.killpg(process.pid, signal.SIGKILL)
+            print(process.communicate()[0].decode())
+        assert "synos~restoring" in as_superuser(filled, NAMES)
+        told = filled.inv("services.up")
+    assert "was interrupted; `inv services.restore before-restore-" in told.err
+    assert as_superuser(filled, NAMES) == "synos\n"
+    assert contents(filled)["postgres"] == before["postgres"]
+    assert "interrupted" not in filled.inv("services.up").err
+    filled.inv("services.restore", name, "--yes")
+    assert contents(filled) == before
+
+
+@contextmanager
+def held_back(clone: Clone) -> Iterator[None]:
+    """Let a restore come as far as the swap of database `synos`, and wait there."""
+    argv = ["docker", "exec", "--interactive", container(clone, "postgres"), *SUPERUSER.split()]
+    with subprocess.Popen(argv, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin
+        assert process.stdout
+        process.stdin.write("BEGIN; SELECT datname FROM pg_database WHERE datname = 'synos' FOR UPDATE;\n")
+        process.stdin.flush()
+        assert process.stdout.readline() == "synos\n"
+        yield
+
+
+def as_superuser(clone: Clone, *statements: str) -> str:
+    """What PostgreSQL prints; connected to none of the databases that a restore is about."""
+    argv = ["docker", "exec", "--interactive", container(clone, "postgres"), *SUPERUSER.split()]
+    sql = "".join(f"{statement};\n" for statement in statements)
+    return subprocess.run(argv, input=sql, capture_output=True, text=True, check=True).stdout
 
 
 def test_a_damaged_backup_is_refused_before_anything_is_touched(filled: Clone) -> None:

@@ -26,6 +26,8 @@ class FakeKeeper:
     done: list[str] = field(default_factory=list)
     fails_to_save: SynosError | None = None
     fails_to_load: SynosError | None = None
+    broken: bool = False
+    """Whether an interrupted load() has left something."""
 
     def facts(self, session: Session) -> dict[str, Any]:
         """Tell it in the words of the service."""
@@ -60,6 +62,13 @@ class FakeKeeper:
         if self.fails_to_load:
             raise self.fails_to_load
         self.holds = int((folder / "number").read_text())
+
+    def mend(self, session: Session) -> bool:
+        """Put it right."""
+        was, self.broken = self.broken, False
+        if was:
+            self.done.append(f"mend {self.name}")
+        return was
 
     def count(self, facts: Mapping[str, Any]) -> int:
         """How much those facts say it holds."""

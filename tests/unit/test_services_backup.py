@@ -18,7 +18,7 @@ from synos_tasks.errors import (
     SynosError,
 )
 from synos_tasks.services import backup as backing
-from synos_tasks.services import backups, health
+from synos_tasks.services import backups, health, starting
 from synos_tasks.services.keepers import KEEPERS
 from synos_tasks.services.stack import resolve
 from tests.unit.fake_compose import INSIDE, Scene, container, scene
@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from synos_tasks.services.backup import Restored
 
 NAMES = ["nats", "postgres", "redis"]
+
+
+class Killed(BaseException):
+    """As SIGKILL: nobody expects it."""
 
 
 class Held:
@@ -190,6 +194,54 @@ def test_backups_within_one_second_have_names_of_their_own(
     ]  # fmt: skip
     assert [backing.backup(here.session).name for _ in range(2)] == ["20260131T120000", "20260131T120000-2"]
     assert backing.backup(here.session, before="down").name == "before-down-20260131T120000"
+
+
+def test_what_an_interrupted_restore_left_is_mended_before_anything_is_read(here: Scene, held: Held) -> None:
+    held.keepers["postgres"].broken = True
+    backing.backup(here.session, "mine")
+    assert held.done[:2] == ["mend postgres", "save nats"]
+    assert here.said[0] == "postgres: put right what an interrupted restore had left"
+    held.keepers["postgres"].broken = True
+    held.done.clear()
+    restore(here, "mine")
+    assert held.done[:2] == ["mend postgres", "save nats"]
+
+
+def test_a_restore_that_is_killed_leaves_a_mark_that_up_finds(
+    here: Scene, held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = backing.backup(here.session, "mine")
+
+    def killed(*_: object) -> None:
+        raise Killed
+
+    monkeypatch.setattr(held.keepers["postgres"], "load", killed)
+    with pytest.raises(Killed):
+        restore(here, "mine")
+    [before] = [name for name in taken(here) if name != "mine"]
+    held.keepers["postgres"].broken = True
+    held.done.clear()
+    here.said.clear()
+    for only, done in (("nats", []), ("postgres", ["mend postgres"]), ("", [])):
+        starting.up(here.session, here.session.stack.chosen(only), 10, lambda _: None)
+        assert held.done == done
+        held.done.clear()
+    assert here.said == [
+        "postgres: put right what an interrupted restore had left",
+        f"the restore of {source} was interrupted; `inv services.restore {before}` puts all back as it was",
+    ]
+    held.keepers["postgres"].broken = True
+    starting.up(here.session, here.session.stack.running, 10, lambda _: None)
+    assert held.done == []  # without a mark, no service is asked
+
+
+def test_a_restore_that_ends_well_leaves_no_mark(here: Scene, held: Held) -> None:
+    backing.backup(here.session, "mine")
+    restore(here, "mine")
+    held.keepers["postgres"].broken = True
+    here.said.clear()
+    starting.up(here.session, here.session.stack.running, 10, lambda _: None)
+    assert (here.said, held.keepers["postgres"].broken) == ([], True)
 
 
 def test_without_safety_nothing_is_saved_first(here: Scene, held: Held) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synos_tasks.errors import ServiceFailed, SettingsError
+from synos_tasks.errors import EngineUnavailable, ServiceFailed, SettingsError
 from synos_tasks.services.keepers import KEEPERS, nats, postgres, redis
 from synos_tasks.services.keepers.postgres import LONGEST, _literal, _quoted, _safe
 from tests.unit.fake_compose import Scene, scene
@@ -17,6 +17,9 @@ from tests.unit.fake_compose import Scene, scene
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from synos_tasks.services.keepers import Keeper
+
+MEND = " ".join(postgres.MEND.split())
 EXEC = ("exec", "--no-TTY")
 BOX = ("run", "--rm", "--no-TTY", "--no-deps", "nats-box")
 INFO = """\
@@ -167,6 +170,7 @@ def test_postgres_tells_what_each_database_has(here: Scene) -> None:
     }
     assert "NOT IN ('postgres', 'synos_health')" in queries(here)[0]
     assert "NOT datistemplate" in queries(here)[0]
+    assert "NOT LIKE '%~restoring' AND datname NOT LIKE '%~before'" in queries(here)[0]
     assert [words[-1] for words in here.compose.did("psql")] == [
         "--dbname=postgres", "--dbname=shop", "--dbname=synos", "--dbname=postgres",
     ]  # fmt: skip
@@ -208,24 +212,23 @@ def test_postgres_is_restored_beside_what_is_there_before_anything_is_swapped(
 ) -> None:
     answers_databases(here, DATABASES[:1])
     postgres.load(here.session, laid(tmp_path / "saved"))
-    told = queries(here)
+    mended, *told = queries(here)
+    assert mended == MEND
     assert told[0] == "CREATE ROLE synos;"
-    assert told[1] == (
-        'DROP DATABASE IF EXISTS "shop_restoring" WITH (FORCE); '
-        'CREATE DATABASE "shop_restoring" OWNER "synos" TEMPLATE template0;'
-    )
+    assert told[1] == 'CREATE DATABASE "shop~restoring" OWNER "synos" TEMPLATE template0;'
     assert told[2] == "dump of shop"
     assert 'OWNER "o""dd"' in told[3]
     assert told[4] == "dump of synos"
     assert all("RENAME" not in text for text in told[:5])
-    swap = next(text for text in told if 'RENAME TO "shop_before"' in text)
+    swap = next(text for text in told if 'RENAME TO "shop~before"' in text)
     assert swap.index("ALLOW_CONNECTIONS false") < swap.index("pg_terminate_backend") < swap.index("BEGIN;")
     assert "datname = 'shop'" in swap
-    assert 'ALTER DATABASE "shop_restoring" RENAME TO "shop"; COMMIT' in swap
-    assert 'ALTER DATABASE "synos_restoring" RENAME TO "synos";' in told  # it was not there
+    assert 'ALTER DATABASE "shop~restoring" RENAME TO "shop"; COMMIT' in swap
+    assert 'ALTER DATABASE "synos~restoring" RENAME TO "synos";' in told  # it was not there
     assert told[-1] == "ANALYZE;"
+    assert all("PGAPPNAME=synos-restore" in words[2] for words in here.compose.did("pg_restore"))
     assert [words[-1] for words in here.compose.did("pg_restore")] == [
-        "--dbname=shop_restoring", "--dbname=synos_restoring",
+        "--dbname=shop~restoring", "--dbname=synos~restoring",
     ]  # fmt: skip
 
 
@@ -234,7 +237,58 @@ def test_a_dump_that_cannot_be_restored_leaves_every_database_as_it_was(here: Sc
     here.compose.fails["dump of synos"] = ServiceFailed("docker compose failed")
     with pytest.raises(ServiceFailed):
         postgres.load(here.session, laid(tmp_path / "saved"))
-    assert not [text for text in queries(here) if "RENAME" in text or 'DROP DATABASE "' in text]
+    first, *others, last = queries(here)
+    assert first == last == MEND  # what is half restored goes at once
+    assert not [text for text in others if "RENAME" in text or "DROP" in text]
+
+
+@pytest.mark.parametrize("error", [ServiceFailed("docker compose failed"), KeyboardInterrupt()])
+def test_a_swap_that_fails_is_undone_at_once(here: Scene, tmp_path: Path, error: BaseException) -> None:
+    answers_databases(here, DATABASES)
+    here.compose.fails['RENAME TO "shop~before"'] = error
+    with pytest.raises(type(error)):
+        postgres.load(here.session, laid(tmp_path / "saved"))
+    *_, swap, last = queries(here)
+    assert "ALLOW_CONNECTIONS false" in swap
+    assert last == MEND
+
+
+def test_what_ended_a_restore_is_told_though_it_cannot_be_mended(here: Scene, tmp_path: Path) -> None:
+    answers_databases(here, DATABASES)
+
+    def goes(_: tuple[str, ...]) -> None:
+        here.compose.fails["format("] = EngineUnavailable("no Docker Engine answers")
+        raise ServiceFailed("docker compose failed", why="the first trouble")
+
+    here.compose.acts["dump of shop"] = goes
+    with pytest.raises(ServiceFailed, match="docker compose failed") as caught:
+        postgres.load(here.session, laid(tmp_path / "saved"))
+    assert caught.value.why == "the first trouble"
+
+
+@pytest.mark.parametrize(("said", "mended"), [(b"", False), (b"DROP DATABASE\n", True)])
+def test_postgres_tells_whether_a_restore_had_left_something(here: Scene, said: bytes, mended: bool) -> None:
+    here.compose.printed = {"format(": said}
+    assert postgres.mend(here.session) == mended
+    [words] = here.compose.asked
+    assert words[-1] == "--dbname=postgres"
+
+
+def test_a_database_is_opened_before_what_tells_that_it_was_closed_goes() -> None:
+    assert "application_name = 'synos-restore'" in MEND[: MEND.index("ALLOW_CONNECTIONS")]
+    assert MEND.index("ALLOW_CONNECTIONS true") < MEND.index("RENAME TO") < MEND.index("DROP DATABASE")
+
+
+def test_no_name_of_a_restore_is_one_that_is_backed_up() -> None:
+    for ending in (postgres.RESTORING, postgres.BEFORE):
+        with pytest.raises(ServiceFailed):
+            _safe(f"shop{ending}")
+
+
+@pytest.mark.parametrize("keeper", [nats, redis])
+def test_the_others_are_whole_by_themselves(here: Scene, keeper: Keeper) -> None:
+    assert not keeper.mend(here.session)
+    assert here.compose.asked == []
 
 
 @pytest.mark.parametrize("name", ["synos", "a", "_x", "A-b$1", "x" * LONGEST])

@@ -40,5 +40,9 @@ class Keeper(Protocol):
         """Let the service hold what those files have, in the place of what it has. Raises ServiceFailed, DiskFull."""
         ...
 
+    def mend(self, session: Session) -> bool:
+        """Put right what a load() left that was killed; tells whether there was anything. Raises ServiceFailed."""
+        ...
+
 
 KEEPERS: dict[str, Keeper] = {"nats": nats, "postgres": postgres, "redis": redis}

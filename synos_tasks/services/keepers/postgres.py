@@ -1,12 +1,17 @@
-"""PostgreSQL: pg_dump of every database, each as of one moment; restored beside what is there, then swapped."""
+"""PostgreSQL: pg_dump of every database, each as of one moment; restored beside what is there, then swapped.
+
+NAME~restoring is a database that is being restored, NAME~before what was there until the swap. A restore that is killed
+leaves them, and maybe NAME closed to connections: mend() puts that right.
+"""
 
 from __future__ import annotations
 
 import json
 import re
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from typing import IO, TYPE_CHECKING, Any
 
-from synos_tasks.errors import ServiceFailed
+from synos_tasks.errors import ServiceFailed, SynosError
 from synos_tasks.services.keepers.facts import count, refuse_newer
 
 if TYPE_CHECKING:
@@ -18,7 +23,9 @@ if TYPE_CHECKING:
 SERVICE = "postgres"
 HEALTH = "synos_health"
 SUPERUSER = ("--host=/run/postgresql", "--username=postgres")
-RESTORING, BEFORE = "_restoring", "_before"
+# not _restoring: somebody's own database may end so, and would be taken for a leftover; ~ is in no name that is backed up
+RESTORING, BEFORE = "~restoring", "~before"
+LOADING = "synos-restore"
 # the server cuts names after 63 characters: a longer one's place to restore into would be the database itself
 LONGEST = 63 - len(RESTORING)
 _PLAIN = re.compile(rf"[A-Za-z_][A-Za-z0-9_$-]{{0,{LONGEST - 1}}}")
@@ -27,10 +34,23 @@ DATABASES = f"""
 SELECT coalesce(json_agg(json_build_object('name', datname, 'owner', pg_get_userbyid(datdba), 'bytes', pg_database_size(oid))
                 ORDER BY datname), '[]')
   FROM pg_database WHERE NOT datistemplate AND datname NOT IN ('postgres', '{HEALTH}')
+   AND datname NOT LIKE '%{RESTORING}' AND datname NOT LIKE '%{BEFORE}'
 """  # noqa: S608  (a constant)
 TABLES = """
 SELECT json_build_object('tables', count(*), 'rows', coalesce(sum(n_live_tup), 0)) FROM pg_stat_user_tables
 """
+# A killed command's clients run on in the container: first they are ended. Then each line sees what the one before did. The closed one is opened first: what tells that a restore closed it is
+# the database beside it. One that is called ~before while nothing has its name never came to its swap's end.
+MEND = f"""
+SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = '{LOADING}' \\g /dev/null
+SELECT format('ALTER DATABASE %I WITH ALLOW_CONNECTIONS true', datname) FROM pg_database AS old
+ WHERE NOT datallowconn AND EXISTS (SELECT FROM pg_database WHERE datname = old.datname || '{RESTORING}') \\gexec
+SELECT format('ALTER DATABASE %I WITH ALLOW_CONNECTIONS true; ALTER DATABASE %1$I RENAME TO %I', datname, left(datname, -{len(BEFORE)}))
+  FROM pg_database AS old WHERE datname LIKE '%{BEFORE}'
+   AND NOT EXISTS (SELECT FROM pg_database WHERE datname = left(old.datname, -{len(BEFORE)})) \\gexec
+SELECT format('DROP DATABASE %I WITH (FORCE)', datname) FROM pg_database
+ WHERE datname LIKE '%{RESTORING}' OR datname LIKE '%{BEFORE}' \\gexec
+"""  # noqa: S608  (a constant)
 
 
 def facts(session: Session) -> dict[str, Any]:
@@ -73,20 +93,34 @@ def save(session: Session, folder: Path) -> None:
 
 
 def load(session: Session, folder: Path) -> None:
-    """Restore every database beside the one that is there; when all are whole, swap them in one transaction."""
+    """Restore every database beside the one that is there; when all are whole, swap them in one transaction each."""
+    mend(session)
+    try:
+        _load(session, folder)
+    except BaseException:
+        with suppress(SynosError):  # the engine may be gone; whoever comes next mends it
+            mend(session)
+        raise
+
+
+def mend(session: Session) -> bool:
+    """Undo what is left of an interrupted load(), database by database, and finish swaps that were done.
+
+    Tells whether there was anything. Raises ServiceFailed.
+    """
+    return bool(_query(session, "postgres", MEND))
+
+
+def _load(session: Session, folder: Path) -> None:
     databases = json.loads((folder / "databases.json").read_text())
     with (folder / "globals.sql").open("rb") as sql:  # roles that exist are errors that mean nothing
-        _run(session, "psql", *SUPERUSER, "--no-psqlrc", "--quiet", "--dbname=postgres", into=sql)
+        _loading(session, "psql", *SUPERUSER, "--no-psqlrc", "--quiet", "--dbname=postgres", into=sql)
     for one in databases:
         name, new = one["name"], one["name"] + RESTORING
         owner = _quoted(one["owner"])
-        _statements(
-            session,
-            f"DROP DATABASE IF EXISTS {_quoted(new)} WITH (FORCE)",
-            f"CREATE DATABASE {_quoted(new)} OWNER {owner} TEMPLATE template0",
-        )
+        _statements(session, f"CREATE DATABASE {_quoted(new)} OWNER {owner} TEMPLATE template0")
         with (folder / f"{_safe(name)}.dump").open("rb") as dump:
-            _run(session, "pg_restore", *SUPERUSER, "--exit-on-error", f"--dbname={new}", into=dump)
+            _loading(session, "pg_restore", *SUPERUSER, "--exit-on-error", f"--dbname={new}", into=dump)
     for one in databases:
         _swap(session, one["name"])
     _statements(session, "ANALYZE")
@@ -101,7 +135,6 @@ def _swap(session: Session, name: str) -> None:
         return
     _statements(
         session,
-        f"DROP DATABASE IF EXISTS {before} WITH (FORCE)",
         f"ALTER DATABASE {old} WITH ALLOW_CONNECTIONS false",
         f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = {_literal(name)}",  # noqa: S608
         f"BEGIN; ALTER DATABASE {old} RENAME TO {before}; ALTER DATABASE {new} RENAME TO {old}; COMMIT",
@@ -112,7 +145,7 @@ def _swap(session: Session, name: str) -> None:
 def _statements(session: Session, *statements: str) -> None:
     sql = "".join(f"{statement};\n" for statement in statements).encode()
     words = ("psql", *SUPERUSER, "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--dbname=postgres")
-    _run(session, *words, into=sql)
+    _loading(session, *words, into=sql)
 
 
 def _query(session: Session, database: str, sql: str) -> str:
@@ -123,6 +156,11 @@ def _query(session: Session, database: str, sql: str) -> str:
 def _run(session: Session, *words: str, **streams: Any) -> bytes:  # noqa: ANN401
     # the official image has the programs on its PATH, and so has ours
     return session.compose.pipe(("exec", "--no-TTY", SERVICE, *words), **streams)
+
+
+def _loading(session: Session, *words: str, into: bytes | IO[bytes]) -> None:
+    """Run a client by whose sessions the server knows what a load() does."""
+    session.compose.pipe(("exec", "--no-TTY", f"--env=PGAPPNAME={LOADING}", SERVICE, *words), into=into)
 
 
 def _safe(name: str) -> str:
