@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from synos_tasks.services.session import Session
-    from synos_tasks.services.starting import Show
+    from synos_tasks.services.view import View
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,7 @@ def restore(
     session: Session,
     name: str,
     timeout: float,
-    show: Show,
+    view: Callable[[], View],
     *,
     agreed: Callable[[str], bool],
     safety: bool = True,
@@ -76,35 +76,42 @@ def restore(
     """Let the services hold what a backup has. ``name``: below folder_of(), or a path.
 
     A damaged backup, or one that does not fit, is refused before anything is touched. Where the services hold
-    data, ``agreed`` is asked, and a backup is taken first if ``safety``. Raises BackupDamaged, SettingsError,
-    ServiceFailed, ServiceUnhealthy.
+    data, ``agreed`` is asked, and a backup is taken first if ``safety``. A ``view`` draws while services start, and at
+    no other time: it would draw over the question. Raises BackupDamaged, SettingsError, ServiceFailed, ServiceUnhealthy.
     """
     source = backups.find(folder_of(session), name)
     session.say(f"checking {source}")
     manifest = backups.verify(source)
     services = _services_in(session, source, manifest.facts)
-    starting.up(session, session.stack.running, timeout, show)
+    _up(session, timeout, view)
     with alone(session):
         mending.mend(session, services)
-        now = {service: KEEPERS[service].facts(session) for service in services}
-        for service in services:
-            KEEPERS[service].refuse(now[service], manifest.facts[service])
-        full = [service for service in services if not KEEPERS[service].is_empty(now[service])]
-        before = ""
-        if full:
-            holds = "; ".join(f"{service} holds {told(service, now[service])}" for service in full)
-            if not agreed(f"{holds}. Replace it with backup {manifest.name}?"):
-                raise SettingsError("nothing was restored: it was not agreed to", hint="--yes agrees")
-            if safety:
-                before = _backup(session, "", "restore").name
+        held = _held(session, services, manifest.facts)
+        if held and not agreed(f"{held}. Replace it with backup {manifest.name}?"):
+            raise SettingsError("nothing was restored: it was not agreed to", hint="--yes agrees")
+        before = _backup(session, "", "restore").name if held and safety else ""
         with mending.marked(session, f"the restore of {source} was interrupted; {_way_back(before)}"):
             _load(session, source, services, manifest.facts, before)
     try:
-        starting.up(session, session.stack.running, timeout, show)
+        _up(session, timeout, view)
     except SynosError as error:
         hint = f"{error.hint}; all was restored: {_way_back(before)}"
         raise type(error)(error.what, where=error.where, why=error.why, hint=hint) from error
     return Restored(backup=source, facts=manifest.facts, before=before)
+
+
+def _up(session: Session, timeout: float, view: Callable[[], View]) -> None:
+    with view() as shown:
+        starting.up(session, session.stack.running, timeout, shown.show)
+
+
+def _held(session: Session, services: Sequence[str], saved: Mapping[str, Any]) -> str:
+    """Say what the services hold, '' for nothing. Raises SettingsError where what was ``saved`` does not fit them."""
+    now = {service: KEEPERS[service].facts(session) for service in services}
+    for service in services:
+        KEEPERS[service].refuse(now[service], saved[service])
+    full = [service for service in services if not KEEPERS[service].is_empty(now[service])]
+    return "; ".join(f"{service} holds {told(service, now[service])}" for service in full)
 
 
 def told(service: str, facts: Mapping[str, Any]) -> str:

@@ -77,15 +77,14 @@ def restore(
         source = backups.find(backing.folder_of(session), name)
         command.would(f"restore {source}, taken {backups.verify(source).created}")
         return
-    with view.make_view() as shown:
-        done = backing.restore(
-            session,
-            name,
-            seconds(command, wait_timeout),
-            shown.show,
-            agreed=agreement(yes=yes),
-            safety=not no_backup,
-        )
+    done = backing.restore(
+        session,
+        name,
+        seconds(command, wait_timeout),
+        view.make_view,
+        agreed=agreement(yes=yes),
+        safety=not no_backup,
+    )
     console.say(f"restored {done.backup}")
     if done.before:
         console.say(f"what was there before: inv services.restore {done.before}")

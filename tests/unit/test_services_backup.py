@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import pytest
 
@@ -21,6 +21,7 @@ from synos_tasks.services import backup as backing
 from synos_tasks.services import backups, health, starting
 from synos_tasks.services.keepers import KEEPERS
 from synos_tasks.services.stack import resolve
+from synos_tasks.services.view import PlainView
 from tests.unit.fake_compose import INSIDE, Scene, container, scene
 from tests.unit.fake_keepers import FakeKeeper
 
@@ -75,7 +76,7 @@ def never(question: str) -> NoReturn:
 def restore(
     here: Scene, name: str, *, agreed: Callable[[str], bool] = lambda _: True, safety: bool = True
 ) -> Restored:
-    return backing.restore(here.session, name, 10, lambda _: None, agreed=agreed, safety=safety)
+    return backing.restore(here.session, name, 10, PlainView, agreed=agreed, safety=safety)
 
 
 def taken(here: Scene) -> list[str]:
@@ -242,6 +243,28 @@ def test_a_restore_that_ends_well_leaves_no_mark(here: Scene, held: Held) -> Non
     here.said.clear()
     starting.up(here.session, here.session.stack.running, 10, lambda _: None)
     assert (here.said, held.keepers["postgres"].broken) == ([], True)
+
+
+def test_the_question_is_asked_and_data_loaded_while_no_view_draws(here: Scene, held: Held) -> None:
+    backing.backup(here.session, "mine")
+    held.done.clear()
+    done = held.done  # the keepers write there, too
+
+    class Watched(PlainView):
+        def __enter__(self) -> Self:
+            done.append("view opens")
+            return super().__enter__()
+
+        def __exit__(self, *exc: object) -> None:
+            done.append("view closes")
+
+    def agreed(_: str) -> bool:
+        done.append("asked")
+        return True
+
+    backing.restore(here.session, "mine", 10, Watched, agreed=agreed, safety=False)
+    drawn = ["view opens", "view closes"]
+    assert done == [*drawn, "asked", *(f"load {name}" for name in NAMES), *drawn]
 
 
 def test_without_safety_nothing_is_saved_first(here: Scene, held: Held) -> None:
