@@ -13,6 +13,8 @@ from typing import Any
 from synos_tasks.errors import EngineUnavailable
 
 DEFAULT = "unix:///var/run/docker.sock"
+DEFAULT_CONTEXT = "default"
+"""What the CLI calls having none: the host of the environment, or the usual socket."""
 TIMEOUT = 10.0
 """Seconds that one request may take."""
 
@@ -32,7 +34,7 @@ class _OverSocket(http.client.HTTPConnection):
 def socket_path() -> str | None:
     """Path of the engine's socket; None where another way leads to it (a context, SSH, TCP), which only the CLI knows."""
     host = os.environ.get("DOCKER_HOST", "")
-    if not host and (os.environ.get("DOCKER_CONTEXT") or _has_context()):
+    if not host and _context() != DEFAULT_CONTEXT:
         return None
     host = host or DEFAULT
     return host.removeprefix("unix://") if host.startswith("unix://") else None
@@ -67,9 +69,13 @@ def get(path: str, query: dict[str, str] | None = None) -> Any:  # noqa: ANN401
         ) from error
 
 
-def _has_context() -> bool:
-    config = Path(os.environ.get("DOCKER_CONFIG", Path.home() / ".docker"), "config.json")
+def _context() -> str:
+    """Name of the context that the CLI would take where DOCKER_HOST is not set; the environment's goes before the file's."""
+    if named := os.environ.get("DOCKER_CONTEXT"):
+        return named
+    path = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker", "config.json")
     try:
-        return bool(json.loads(config.read_text()).get("currentContext", "default") != "default")
+        named = json.loads(path.read_text()).get("currentContext")
     except (OSError, ValueError, AttributeError):
-        return False
+        named = None
+    return str(named or DEFAULT_CONTEXT)

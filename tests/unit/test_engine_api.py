@@ -67,6 +67,23 @@ def test_a_context_of_the_environment_is_for_the_command(monkeypatch: pytest.Mon
     assert api.socket_path() is None
 
 
+def test_the_default_context_is_none(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_CONTEXT", "default")
+    assert api.socket_path() == "/var/run/docker.sock"
+    configure(home / ".docker", '{"currentContext": "there"}')  # the environment goes before it
+    assert api.socket_path() == "/var/run/docker.sock"
+    monkeypatch.setenv("DOCKER_CONTEXT", "")
+    assert api.socket_path() is None
+
+
+def test_a_configuration_at_an_empty_place_is_the_usual_one(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_CONFIG", "")
+    configure(home / ".docker", '{"currentContext": "there"}')
+    assert api.socket_path() is None
+
+
 def test_a_configuration_elsewhere_is_read(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     configure(home / "elsewhere", '{"currentContext": "there"}')
     monkeypatch.setenv("DOCKER_CONFIG", str(home / "elsewhere"))
@@ -74,7 +91,19 @@ def test_a_configuration_elsewhere_is_read(home: Path, monkeypatch: pytest.Monke
 
 
 @pytest.mark.parametrize(
-    "text", ["{}", '{"currentContext": "default"}', "", "{", "[]", "null", '"text"', '{"auths": {}}']
+    "text",
+    [
+        "{}",
+        '{"currentContext": "default"}',
+        '{"currentContext": ""}',
+        '{"currentContext": null}',
+        "",
+        "{",
+        "[]",
+        "null",
+        '"text"',
+        '{"auths": {}}',
+    ],
 )
 def test_a_configuration_that_names_no_context_means_the_usual_one(home: Path, text: str) -> None:
     configure(home / ".docker", text)
