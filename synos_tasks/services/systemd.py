@@ -30,13 +30,15 @@ def enable(settings: Settings, stack: str) -> Path:
     _check(stack)
     root = os.geteuid() == 0
     path = _folder() / unit_name(settings.project_id, stack)
-    path.parent.mkdir(parents=True, exist_ok=True)
     inv = Path(sys.executable).parent / "inv"
-    path.write_text(unit_text(settings.root, stack, inv, None if root else getpass.getuser()))
+    text = unit_text(settings.root, stack, inv, None if root else getpass.getuser())
+    if not root:
+        # or the user's units start at the login, not with the machine; first, as it starts the manager that is asked below
+        _run(["loginctl", "enable-linger"])
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
     _systemctl("daemon-reload")
     _systemctl("enable", path.name)
-    if not root:
-        _run(["loginctl", "enable-linger"])  # or the user's units start at the login, not with the machine
     return path
 
 

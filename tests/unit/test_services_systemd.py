@@ -66,7 +66,7 @@ def test_a_unit_is_written_and_enabled_where_its_manager_looks(machine: Machine,
     assert path.read_text() == unit_text(settings.root, "unified", inv, user)
     linger = [["loginctl", "enable-linger"]] if machine.user else []
     assert machine.ran == [
-        machine.systemctl("daemon-reload"), machine.systemctl("enable", UNIT), *linger
+        *linger, machine.systemctl("daemon-reload"), machine.systemctl("enable", UNIT)
     ]  # fmt: skip
 
 
@@ -75,6 +75,17 @@ def test_enabling_again_writes_it_anew(machine: Machine, settings: Settings) -> 
     path.write_text("old")
     assert enable(settings, "unified") == path
     assert path.read_text().startswith("# Written by")
+
+
+def test_a_user_who_may_not_linger_has_no_unit(machine: Machine, settings: Settings) -> None:
+    if not machine.user:
+        assert enable(settings, "unified").is_file()
+        return
+    machine.fails = "enable-linger"
+    with pytest.raises(ServiceFailed):
+        enable(settings, "unified")
+    assert not machine.units.exists()
+    assert machine.ran == [["loginctl", "enable-linger"]]
 
 
 def test_disabling_takes_it_away_and_starts_or_stops_nothing(machine: Machine, settings: Settings) -> None:
