@@ -18,6 +18,10 @@ if TYPE_CHECKING:
 
 LABEL_COMPOSE_PROJECT = "com.docker.compose.project"
 LABEL_COMPOSE_SERVICE = "com.docker.compose.service"
+NO_ADDRESSES = (  # until Engine 27, and since
+    "could not find an available, non-overlapping IPv4 address pool",
+    "all predefined address pools have been fully subnetted",
+)
 LABEL_ONE_OFF = "com.docker.compose.oneoff"
 
 
@@ -272,6 +276,14 @@ def failure(
     where = f"docker compose {' '.join(arguments)} ({file.path})"
     if "port is already allocated" in said or "address already in use" in said:
         return PortTaken("a port was taken in the meantime", where=where, why=why)
+    if any(words in said for words in NO_ADDRESSES):
+        return ServiceFailed(
+            "the engine has no addresses left for another network",
+            where=where,
+            why=why,
+            hint="`docker network ls` shows what has them: bring down stacks that are not needed; for more,"
+            " set default-address-pools in /etc/docker/daemon.json (docker/services/DOCKER_DEPLOYMENT_GUIDE.md)",
+        )
     if "no space left on device" in said.lower():
         return DiskFull("no space left", where=where, why=why, hint="`docker system df` shows what is used")
     if "Cannot connect to the Docker daemon" in said or "error during connect" in said:

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.build_helpers import Clone, docker, wait_until
+from synos_tasks import settings
+from synos_tasks.services import images
+from tests.build_helpers import ROOT, Clone, docker, wait_until
 from tests.conftest import remove_labelled
 from tests.own_engine import own_engine
 from tests.services_clones import (
@@ -134,10 +136,7 @@ def test_an_image_that_takes_the_place_of_ours_and_the_way_back_from_a_bad_one(
     service_images: None, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     clone = services_clone(tmp_path_factory.mktemp("replaced"))
-    ours = next(
-        one for one in docker("image", "ls", "--format={{.Repository}}:{{.Tag}}", "synos-redis").split()
-        if not one.endswith(":latest")
-    )  # fmt: skip
+    ours = images.tags(settings.load(ROOT, {}), "unified")["redis"]
     theirs = f"{clone.settings.project_id}-redis:test"
     # as an official image: root by default, and no folder that our user could write
     build = f"FROM {ours}\nUSER 0\nRUN rm -r /data\nLABEL {clone.label}\n"
@@ -165,6 +164,32 @@ def test_an_image_that_takes_the_place_of_ours_and_the_way_back_from_a_bad_one(
         remove_labelled(clone.settings.project_id)
 
 
+def test_addresses_that_are_used_up_are_told(fresh: Clone) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("an engine of one's own needs root")
+    image = images.tags(settings.load(ROOT, {}), "unified")["redis"]
+    odd = NEVER_HEALTHY.replace("IMAGE", image).replace("    network_mode: none\n", "")
+    fresh.add("docker/services/docker-compose.odd.yml", odd)
+    with own_engine(image, networks=True) as engine:
+        for number in range(100):
+            argv = ["docker", "network", "create", f"taken-{number}"]
+            environment = {**os.environ, **engine.environment}
+            if subprocess.run(argv, env=environment, capture_output=True, check=False).returncode:
+                break
+        refused = subprocess.run(
+            [sys.executable, "-m", "invoke", "services.up", "--stack", "odd"],
+            cwd=fresh.root,
+            env=environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+    assert refused.returncode == 39, refused.stderr
+    assert "no addresses left for another network" in refused.stderr
+    assert "default-address-pools" in refused.stderr
+    assert "Traceback" not in refused.stderr
+
+
 def test_systemd_that_does_not_run_is_told(stack: Clone) -> None:
     if Path("/run/systemd/system").is_dir():
         pytest.skip("it runs here")
@@ -176,10 +201,7 @@ def test_systemd_that_does_not_run_is_told(stack: Clone) -> None:
 def test_an_engine_that_dies_in_the_middle_is_told_with_what_was_started(fresh: Clone) -> None:
     if os.geteuid() != 0:
         pytest.skip("an engine of one's own needs root")
-    image = next(
-        one for one in docker("image", "ls", "--format={{.Repository}}:{{.Tag}}", "synos-redis").split()
-        if not one.endswith(":latest")
-    )  # fmt: skip
+    image = images.tags(settings.load(ROOT, {}), "unified")["redis"]
     fresh.add(
         "docker/services/docker-compose.odd.yml",
         NEVER_HEALTHY.replace("IMAGE", image).replace("retries: 2", "retries: 900"),

@@ -167,6 +167,23 @@ def test_what_compose_says_becomes_an_error_of_ours(said: str, error: type[Synos
     assert said in found.why
 
 
+@pytest.mark.parametrize(
+    "said",
+    [
+        "could not find an available, non-overlapping IPv4 address pool among the defaults to assign to the network",
+        "Error response from daemon: all predefined address pools have been fully subnetted",
+    ],
+)
+def test_addresses_that_are_used_up_are_told_with_where_more_come_from(said: str) -> None:
+    found = failure(("up",), f" Network x_data  Error\nfailed to create network x_data: {said}\n", FILE)
+    assert type(found) is ServiceFailed
+    assert found.what == "the engine has no addresses left for another network"
+    assert said in found.why
+    assert "`docker network ls`" in found.hint
+    assert "default-address-pools in /etc/docker/daemon.json" in found.hint
+    assert "prune" not in found.hint  # it takes networks of other projects
+
+
 def test_only_the_last_lines_are_told() -> None:
     found = failure(("up",), "\n".join(f"line {number}" for number in range(50)), FILE)
     assert found.why.splitlines() == [f"line {number}" for number in range(38, 50)]
