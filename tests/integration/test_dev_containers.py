@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -88,29 +88,75 @@ def hello(project: Clone, language: str) -> Path:
     return file
 
 
-def compile_it(project: Clone, name: str, language: str, file: Path) -> None:
-    """Run what VS Code's task runs before it debugs."""
-    tasks = {task["label"]: task for task in editor_file("tasks.json")["tasks"]}
-    label = f"{language}: compile this file"
-    if label in tasks:
-        task = filled(tasks[label], project, file)
-        inside(project, name, task["command"], *task["args"])
+def configured(project: Clone, label: str, file: Path) -> dict[str, Any]:
+    """Give a launch configuration, after what VS Code runs before it."""
+    [configuration] = [one for one in editor_file("launch.json")["configurations"] if one["name"] == label]
+    found: dict[str, Any] = filled(configuration, project, file)
+    return {**found, "console": "internalConsole"}  # no terminal here
+
+
+def run_task(project: Clone, name: str, label: str, file: Path) -> None:
+    """Run a task as VS Code would, in the container."""
+    [found] = [task for task in editor_file("tasks.json")["tasks"] if task["label"] == label]
+    task = filled(found, project, file)
+    argv = [task["command"], *task.get("args", [])]
+    if task["type"] == "shell":
+        argv = ["bash", "-c", f"cd {task['options']['cwd']} && {task['command']}"]
+    inside(project, name, *argv)
+
+
+def stopped(container: Answer, configuration: dict[str, Any], file: Path, line: int) -> dict[str, str]:
+    """Debug in a container until the breakpoint; gives the variables there."""
+    argv = ["docker", "exec", "--interactive", "--user=dev", container.json["container"]]
+    with DebugAdapter([*argv, *ADAPTERS[configuration["type"]]]) as adapter:
+        return stop_at(adapter, configuration, str(file), line)
+
+
+def line_of(file: Path, text: str) -> int:
+    """Number of the line that has a text."""
+    return next(number for number, line in enumerate(file.read_text().splitlines(), 1) if text in line)
 
 
 def test_hello_world_compiles_and_a_breakpoint_stops(project: Clone, container: Answer) -> None:
     name = container.json["name"]
-    configurations = {one["name"]: one for one in editor_file("launch.json")["configurations"]}
     for language in LANGUAGES[name]:
         file = hello(project, language)
-        compile_it(project, name, language, file)
+        configuration = configured(project, f"{language}: this file", file)
+        if "preLaunchTask" in configuration:
+            run_task(project, name, configuration["preLaunchTask"], file)
         program = ["python", str(file)] if language == "Python" else [str(file.with_suffix(""))]
         assert inside(project, name, *program) == f"hello from {language}: 42\n"
-        configuration = filled(configurations[f"{language}: this file"], project, file)
-        configuration["console"] = "internalConsole"  # no terminal here
-        argv = ["docker", "exec", "--interactive", "--user=dev", container.json["container"]]
-        with DebugAdapter([*argv, *ADAPTERS[configuration["type"]]]) as adapter:
-            found = stop_at(adapter, configuration, str(file), BREAKPOINTS[language])
-        assert found["answer"] == "42"
+        assert stopped(container, configuration, file, BREAKPOINTS[language])["answer"] == "42"
+
+
+def test_the_other_launch_configurations_stop_too(project: Clone, container: Answer) -> None:
+    name = container.json["name"]
+    scratch = project.root / "scratch/test_scratch.py"
+    scratch.parent.mkdir(exist_ok=True)
+    scratch.write_text("def test_it() -> None:\n    answer = 42\n    assert answer\n")
+    cases = {
+        "Python: tests in this file": ("python", scratch, "assert answer"),
+        "inv: a verb": ("python", project.root / "synos_tasks/namespace.py", "add_collection(build"),
+        "C: synos-welcome": (
+            "c",
+            project.root / "docker/build/components/synos-welcome/src/main.c",
+            "bool done",
+        ),
+        "Rust: synos-agent": (
+            "rust",
+            project.root / "docker/build/components/synos-agent/src/main.rs",
+            "cli::run",
+        ),
+    }
+    for label, (where, file, text) in cases.items():
+        if name != where:
+            continue
+        configuration = configured(project, label, file)
+        if "preLaunchTask" in configuration:
+            run_task(project, name, configuration["preLaunchTask"], file)
+        if label == "inv: a verb":
+            configuration["args"] = ["--list"]  # what the person is asked for
+        stopped(container, configuration, file, line_of(file, text))
 
 
 def test_it_has_no_rights_and_no_socket(container: Answer) -> None:
