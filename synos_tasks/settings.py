@@ -86,9 +86,9 @@ class Settings:
         """Name of a compose project: this clone's, so that two clones never share a container, network or volume."""
         return f"{self.project_id}-{name}"
 
-    def secrets_dir(self, stack: str) -> Path:
-        """Where the passwords of a stack of services are, each a file that only its owner can read."""
-        return self.state_dir / "services" / stack / "secrets"
+    def stack_dir(self, stack: str) -> Path:
+        """Secrets and state of a stack of services; its passwords are in secrets/, each a file."""
+        return self.state_dir / "services" / stack
 
     @property
     def output_dir(self) -> Path:

@@ -66,7 +66,7 @@ def joined(session: Session, config: DevContainer) -> dict[str, Any]:
                 "working_dir": root,
                 "volumes": [
                     f"{root}:{root}",
-                    f"{session.settings.secrets_dir(stack)}:{SECRETS}:ro",
+                    f"{session.settings.stack_dir(stack) / 'secrets'}:{SECRETS}:ro",
                     *(f"{kind}:{target}" for kind, target in targets.items()),
                 ],
             }

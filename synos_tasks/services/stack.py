@@ -101,12 +101,7 @@ def file_of(settings: Settings, stack: str) -> Path:
 
 def state_folder(settings: Settings, stack: str) -> Path:
     """Folder of a stack's secrets and state, which belongs to this clone."""
-    return settings.state_dir / "services" / stack
-
-
-def project_of(settings: Settings, stack: str) -> str:
-    """Name of the compose project: this clone's, so that two clones never share a container, network or volume."""
-    return f"{settings.project_id}-{stack}"
+    return settings.stack_dir(stack)
 
 
 def compose_file(settings: Settings, stack: str, images: Mapping[str, str]) -> ComposeFile:
@@ -116,7 +111,7 @@ def compose_file(settings: Settings, stack: str, images: Mapping[str, str]) -> C
     """
     path = file_of(settings, stack)
     environment = {
-        "SYNOS_STACK": project_of(settings, stack),
+        "SYNOS_STACK": settings.compose_project(stack),
         "SYNOS_PROJECT": settings.project_id,
         "SYNOS_SECRETS": str(state_folder(settings, stack) / "mounted"),
     }
@@ -127,7 +122,7 @@ def compose_file(settings: Settings, stack: str, images: Mapping[str, str]) -> C
         port = getattr(settings.services, f"{name.replace('-', '_')}_port", None)
         if port is not None:
             environment[f"{key}_PORT"] = str(port)
-    return ComposeFile(project=project_of(settings, stack), path=path, environment=environment)
+    return ComposeFile(project=settings.compose_project(stack), path=path, environment=environment)
 
 
 def variable(service: str) -> str:

@@ -35,7 +35,7 @@ def up(command: Command, stack: str = "", only: str = "", wait_timeout: int = 0,
     if started.secrets:
         folder = command.settings.state_dir / "services" / session.stack.name / "secrets"
         console.say(f"secrets made: {', '.join(started.secrets)} in {folder}")
-    if not started.changed:
+    if not (started.changed or started.secrets or started.restarted):
         console.say("nothing to do: all were running, and healthy")
     command.result({"stack": session.stack.name, **started.__dict__})
 
@@ -92,7 +92,7 @@ def status(command: Command, stack: str = "", watch: bool = False, json: bool = 
 
     name = stack or command.settings.services.stack
     path = stacks.file_of(command.settings, name)  # unresolved: that would take longer than all the rest
-    file = ComposeFile(project=stacks.project_of(command.settings, name), path=path, environment={})
+    file = ComposeFile(project=command.settings.compose_project(name), path=path, environment={})
     watcher = states.Watcher(DockerCompose(file), stacks.started_services(path))
     if watch and not json:
         _watch(watcher, name)

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 from synos_tasks.engine.compose import Compose, ComposeFile, ServiceContainer, Usage
 from synos_tasks.images.base import TRIXIE
 from synos_tasks.services.session import Session
-from synos_tasks.services.stack import file_of, project_of, resolve, state_folder
+from synos_tasks.services.stack import file_of, resolve, state_folder
 from synos_tasks.settings import ServicesSettings, Settings
 from tests.unit.fakes import FakeEngine
 
@@ -229,7 +229,7 @@ def scene(root: Path, services: ServicesSettings | None = None) -> Scene:
     lay_services(settings)
     path = file_of(settings, "unified")
     file = ComposeFile(
-        project=project_of(settings, "unified"), path=path, environment={"SYNOS_STACK": PROJECT}
+        project=settings.compose_project("unified"), path=path, environment={"SYNOS_STACK": PROJECT}
     )
     compose = FakeCompose(file=file, model=model(settings))
     engine = FakeEngine(images={TRIXIE.tag: "sha256:base"}, on_start=take)

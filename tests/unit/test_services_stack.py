@@ -16,7 +16,6 @@ from synos_tasks.services.stack import (
     compose_file,
     file_of,
     files_digest,
-    project_of,
     raw_services,
     resolve,
     started_services,
@@ -240,7 +239,7 @@ def test_the_file_is_read_with_images_ports_digests_and_names(settings: Settings
     tags = images.tags(settings, "unified")
     file = compose_file(settings, "unified", tags)
     assert (file.project, file.path) == (PROJECT, file_of(settings, "unified"))
-    assert file.project == project_of(settings, "unified")
+    assert file.project == settings.compose_project("unified")
     folder = settings.root / "docker/services"
     assert file.environment == {
         "SYNOS_STACK": PROJECT,
