@@ -19,7 +19,7 @@ from synos_tasks.services.secrets import Secrets
 from synos_tasks.services.stack import FOLDER, state_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from synos_tasks.engine.gateway import Engine
@@ -60,8 +60,10 @@ class Prepared:
     handed_out: bool
 
 
-def prepare(session: Session, services: Sequence[Service]) -> Prepared:
+def prepare(session: Session, services: Sequence[Service], running: Collection[str]) -> Prepared:
     """Make the secrets that are missing, hand each service its own, and volumes that its user can write.
+
+    ``running`` are the names of services that run already: see cut_off().
 
     A second time, with nothing changed, no container is started. Raises SecretsDamaged, ServiceFailed or HostUnfit.
     """
@@ -70,7 +72,7 @@ def prepare(session: Session, services: Sequence[Service]) -> Prepared:
     own.check(names)
     made = own.ensure(names)
     make_readable(session.settings, services)
-    handed_out = hand_out(session, services[0].image)
+    handed_out = hand_out(session, services[0].image, running)
     _volumes(session, services)
     return Prepared(made=made, handed_out=handed_out)
 
@@ -80,10 +82,10 @@ def secret_names(stack: Stack) -> list[str]:
     return sorted({secret.name for service in stack.services for secret in service.secrets})
 
 
-def hand_out(session: Session, image: str) -> bool:
+def hand_out(session: Session, image: str, running: Collection[str]) -> bool:
     """Write each service's copy of its secrets: only its user can read it. Those that are proposed come first.
 
-    ``image`` is any one that is there and has a shell.
+    ``image`` is any one that is there and has a shell. What is ``running`` and whose copy is missing is cut_off().
 
     Gives False where the copies are those already, and nothing was done. They go through standard input: no command line,
     environment or log has them. Raises SecretsDamaged or ServiceFailed.
@@ -101,17 +103,42 @@ def hand_out(session: Session, image: str) -> bool:
     }
     if not files:
         return False
-    stamp = folder / STAMP
+    stamp = _stamp_of(session)
     wanted = _digest(files, taken)
     if _stamped(stamp).get("secrets") == wanted and all(secret.file.is_file() for secret in files.values()):
         return False
-    _stamp(stamp, secrets="")
+    # before anything is written: whoever comes after a kill must know, and by then the copies are there again
+    _stamp(stamp, secrets="", cut_off=sorted({*cut_off(session), *_without_copy(stack, running)}))
     (folder / "mounted").mkdir(mode=0o700, parents=True, exist_ok=True)
     bind = Bind(source=folder / "mounted", target="/mounted", writable=True)
     spec = _helper(session, image, "secrets", PLACE, binds=(bind,))
     _once(session.engine, spec, _packed(files, taken), "the secrets could not be handed to the services")
     _stamp(stamp, secrets=wanted)
     return True
+
+
+def cut_off(session: Session) -> list[str]:
+    """Give the services that run with copies of secrets that were deleted: what is written there since, they do not see.
+
+    They have what they mounted when they started, until they are started again, and connected() is told.
+    """
+    return list(_stamped(_stamp_of(session)).get("cut_off") or ())
+
+
+def connected(session: Session, services: Collection[str]) -> None:
+    """Note that services were started since: they have the copies that are there now."""
+    before = cut_off(session)
+    left = [name for name in before if name not in services]
+    if left != before:
+        _stamp(_stamp_of(session), cut_off=left)
+
+
+def _without_copy(stack: Stack, running: Collection[str]) -> list[str]:
+    return [
+        service.name
+        for service in stack.running
+        if service.name in running and not all(secret.file.is_file() for secret in service.secrets)
+    ]
 
 
 def make_readable(settings: Settings, services: Iterable[Service]) -> None:
@@ -142,7 +169,7 @@ def _volumes(session: Session, services: Sequence[Service]) -> None:
     By itself a volume has the owner that the image's folder has: root, in an official image that starts as root.
     Compose makes the volumes, with the containers, so that they are what the file says.
     """
-    stamp = state_folder(session.settings, session.stack.name) / STAMP
+    stamp = _stamp_of(session)
     ready = _stamped(stamp).get("volumes") or []
     owners = {volume: service for service in services for volume in service.volumes}
     missing = [name for name in owners if name not in ready or not session.engine.volume_exists(name)]
@@ -212,6 +239,10 @@ def _packed(files: Mapping[str, SecretFile], values: Mapping[str, str]) -> bytes
 def _digest(files: Mapping[str, SecretFile], values: Mapping[str, str]) -> str:
     told = [(file, one.uid, one.gid, values[one.name]) for file, one in sorted(files.items())]
     return hashlib.sha256(json.dumps(told).encode()).hexdigest()
+
+
+def _stamp_of(session: Session) -> Path:
+    return state_folder(session.settings, session.stack.name) / STAMP
 
 
 def _stamped(path: Path) -> dict[str, Any]:

@@ -10,7 +10,7 @@ from synos_tasks.services.session import alone
 from synos_tasks.services.stack import unknown
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection, Sequence
 
     from synos_tasks.services.session import Session
     from synos_tasks.services.starting import Show
@@ -48,11 +48,23 @@ def finish(session: Session, timeout: float, show: Show) -> list[str]:
         return []
     running = {one.service: one for one in session.compose.containers() if one.state == "running"}
     image = next(iter(running.values())).image if running else session.stack.running[0].image
-    prepare.hand_out(session, image)
+    prepare.hand_out(session, image, running)
+    reconnect(session, running, timeout, show)
     changed = apply(session, names, sorted(running))
     health.wait(session.compose, changed, timeout, show)
     for name in names:
         own.accept(name)
+    return names
+
+
+def reconnect(session: Session, services: Collection[str], timeout: float, show: Show) -> list[str]:
+    """Start those services again that cannot see the copies of their secrets; gives which, when they are healthy."""
+    names = [name for name in prepare.cut_off(session) if name in services]
+    if names:
+        session.say(f"started again, as their copies of the passwords had been deleted: {', '.join(names)}")
+        session.compose.run("restart", "--no-deps", *names)
+        health.wait(session.compose, names, timeout, show)
+        prepare.connected(session, names)
     return names
 
 

@@ -34,6 +34,8 @@ class Started:
     changed: list[str]
     secrets: list[str]
     """Names of those that were made."""
+    restarted: list[str]
+    """Services that ran, and could not see their new secrets."""
 
 
 def up(session: Session, services: Sequence[Service], timeout: float, show: Show) -> Started:
@@ -49,28 +51,33 @@ def up(session: Session, services: Sequence[Service], timeout: float, show: Show
         images.ensure(
             session.settings, session.engine, session.stack.name, _needed(session, services), session.say
         )
-        prepared = prepare.prepare(session, services)
+        prepared = prepare.prepare(session, services, _running(there))
         environment.write(session)
         names = [service.name for service in services]
         seconds = _started(
             session, ["up", "--detach", "--no-build", "--no-deps", *names], names, timeout, show
         )
-        rotate.finish(session, timeout, show)
-        mending.finish(session, names)
-        if prepared.handed_out:  # to those, too, that kept running
-            rotate.apply(
-                session, prepare.secret_names(session.stack), [name for name in names if name in before]
-            )
         after = {one.service: one.id for one in session.compose.containers()}
         changed = [name for name in names if after.get(name) != before.get(name)]
-        return Started(seconds=seconds, changed=changed, secrets=prepared.made)
+        ran_on = [name for name in _running(there) if after.get(name) == before[name]]
+        prepare.connected(session, [name for name in prepare.cut_off(session) if name not in ran_on])
+        restarted = rotate.reconnect(session, names, timeout, show)
+        rotate.finish(session, timeout, show)
+        if prepared.handed_out:
+            theirs = [name for name in names if name in ran_on and name not in restarted]
+            rotate.apply(session, prepare.secret_names(session.stack), theirs)
+        mending.finish(session, names)
+        _say_cut_off(session)
+        return Started(seconds=seconds, changed=changed, secrets=prepared.made, restarted=restarted)
 
 
 def restart(session: Session, services: Sequence[Service], timeout: float, show: Show) -> dict[str, float]:
     """Restart services, and wait until they are healthy. Raises ServiceUnhealthy, ServiceFailed or ContainerLost."""
     names = [service.name for service in services]
     with alone(session):
-        return _started(session, ["restart", "--no-deps", *names], names, timeout, show)
+        seconds = _started(session, ["restart", "--no-deps", *names], names, timeout, show)
+        prepare.connected(session, names)
+        return seconds
 
 
 def heal(session: Session, timeout: float, show: Show) -> tuple[list[str], dict[str, float]]:
@@ -83,11 +90,15 @@ def heal(session: Session, timeout: float, show: Show) -> tuple[list[str], dict[
         if not names:
             return [], {}
         services = [session.stack[name] for name in names]
-        _check(session, services, session.compose.containers())
+        there = session.compose.containers()
+        _check(session, services, there)
         images.ensure(session.settings, session.engine, session.stack.name, names, session.say)
-        prepare.prepare(session, services)
+        prepare.prepare(session, services, _running(there))
         words = ["up", "--detach", "--no-build", "--no-deps", "--force-recreate", *names]
-        return names, _started(session, words, names, timeout, show)
+        seconds = _started(session, words, names, timeout, show)
+        prepare.connected(session, names)
+        _say_cut_off(session)
+        return names, seconds
 
 
 def ill(session: Session) -> list[str]:
@@ -98,6 +109,15 @@ def ill(session: Session) -> list[str]:
         if not one.ready and not (one.state == "running" and one.health == "starting")
     ]
     return [service.name for service in session.stack.running if service.name in found]
+
+
+def _running(there: Sequence[ServiceContainer]) -> list[str]:
+    return [one.service for one in there if one.state in {"running", "paused"}]
+
+
+def _say_cut_off(session: Session) -> None:
+    if left := prepare.cut_off(session):
+        session.say(f"still with deleted passwords: {', '.join(left)}; inv services.up starts them again")
 
 
 def _needed(session: Session, services: Sequence[Service]) -> list[str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -18,8 +19,11 @@ from tests.build_helpers import ROOT, Clone, docker, wait_until
 from tests.conftest import remove_labelled
 from tests.own_engine import own_engine
 from tests.services_clones import (
+    SERVICES,
+    client,
     inspected,
     port_of,
+    secret,
     secrets_folder,
     services_clone,
     set_setting,
@@ -105,6 +109,37 @@ def test_damaged_secrets_stop_everything_and_rotation_mends_them(stack: Clone) -
     path.write_text("half\0of it")
     stack.inv("services.secrets-rotate", "--only", "redis")
     assert {one["health"] for one in stack.inv("services.status").json["services"]} == {"healthy"}
+
+
+@pytest.mark.parametrize("what", ["", "mounted", "secrets"])
+def test_after_secrets_were_deleted_up_lets_services_have_those_that_are_there(
+    stack: Clone, what: str
+) -> None:
+    before = [inspected(stack, service)["Id"] for service in SERVICES]
+    delete(secrets_folder(stack).parent / what)
+    told = stack.inv("services.up")
+    assert told.json["secrets"] == ([] if what == "mounted" else [f"{name}_password" for name in SERVICES])
+    assert told.json["restarted"] == ([] if what == "secrets" else list(SERVICES))
+    for service in SERVICES:
+        client(stack, service).connect().close()
+    assert [inspected(stack, service)["Id"] for service in SERVICES] == before
+    assert stack.inv("services.up").json["restarted"] == []
+
+
+def test_rotation_reaches_services_whose_copies_were_deleted(stack: Clone) -> None:
+    delete(secrets_folder(stack).parent / "mounted")
+    before = secret(stack, "redis")
+    stack.inv("services.secrets-rotate", "--only", "redis")
+    assert secret(stack, "redis") != before
+    for service in SERVICES:
+        client(stack, service).connect().close()
+
+
+def delete(folder: Path) -> None:
+    """Delete what a person deletes with sudo: copies of secrets are in folders of root."""
+    if os.geteuid() != 0:
+        pytest.skip("they are root's")
+    shutil.rmtree(folder)
 
 
 def test_a_service_that_never_gets_healthy_is_told_with_its_own_words(stack: Clone) -> None:

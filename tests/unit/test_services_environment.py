@@ -62,7 +62,7 @@ def test_a_file_is_written_whole_and_over_the_old_one(here: Scene) -> None:
 
 
 def test_no_secret_is_in_the_file(here: Scene) -> None:
-    prepare.prepare(here.session, here.session.stack.running)
+    prepare.prepare(here.session, here.session.stack.running, [])
     environment.write(here.session)
     own = prepare.secrets_of(here.session)
     text = environment.path_of(here.session).read_text()

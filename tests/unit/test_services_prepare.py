@@ -34,7 +34,7 @@ def here(tmp_path: Path) -> Scene:
 
 
 def prepared(here: Scene, only: str = "") -> Prepared:
-    return prepare.prepare(here.session, here.session.stack.chosen(only))
+    return prepare.prepare(here.session, here.session.stack.chosen(only), [])
 
 
 def spec_of(here: Scene, what: str) -> ContainerSpec:
@@ -125,12 +125,12 @@ def test_a_secret_that_is_proposed_comes_first(here: Scene) -> None:
     prepared(here)
     own = prepare.secrets_of(here.session)
     own.propose(["redis_password"])
-    assert prepare.hand_out(here.session, "any:image")
+    assert prepare.hand_out(here.session, "any:image", [])
     assert spec_of_last(here).image == "any:image"
     assert here.handed("redis") == own.read_proposed("redis_password") != own.read("redis_password")
     assert here.handed("nats") == own.read("nats_password")
     own.accept("redis_password")
-    assert not prepare.hand_out(here.session, "any:image")
+    assert not prepare.hand_out(here.session, "any:image", [])
 
 
 def spec_of_last(here: Scene) -> ContainerSpec:
@@ -225,7 +225,7 @@ def test_a_stack_without_secrets_and_volumes_needs_no_helper(here: Scene) -> Non
     session = here.session.__class__(
         settings=here.settings, engine=here.engine, compose=here.session.compose, stack=stack, say=print
     )
-    told = prepare.prepare(session, stack.running)
+    told = prepare.prepare(session, stack.running, [])
     assert (told.made, told.handed_out) == ([], False)
     assert here.engine.started == []
 
@@ -325,7 +325,7 @@ def test_the_stamp_is_written_whole(here: Scene) -> None:
     prepared(here)
     folder = state_folder(here.settings, "unified")
     told = json.loads((folder / prepare.STAMP).read_text())
-    assert set(told) == {"secrets", "volumes"}
+    assert set(told) == {"secrets", "volumes", "cut_off"}
     assert told["volumes"] == sorted(f"{PROJECT}_{name}" for name in INSIDE)
     assert not list(folder.glob("*.new"))
     assert stat.S_IMODE((folder / prepare.STAMP).stat().st_mode) == 0o600  # it has a digest of the secrets

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from synos_tasks.errors import SecretsDamaged, ServiceFailed, ServiceUnhealthy, SettingsError
 from synos_tasks.services import health, prepare, rotate
 from synos_tasks.services.rotate import APPLY
-from synos_tasks.services.stack import resolve
+from synos_tasks.services.stack import resolve, state_folder
 from tests.unit.fake_compose import INSIDE, Scene, container, scene
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def here(tmp_path: Path) -> Scene:
     """All services run, with their secrets."""
     made = scene(tmp_path)
     made.runs()
-    prepare.prepare(made.session, made.session.stack.running)
+    prepare.prepare(made.session, made.session.stack.running, [])
     made.compose.asked.clear()
     made.engine.started.clear()
     return made
@@ -95,6 +96,17 @@ def test_a_service_that_is_stopped_takes_its_secret_when_it_starts(here: Scene) 
     assert change(here) == SECRETS
     assert applied(here) == ["nats"]
     assert here.handed("redis") == values(here)["redis_password"]
+
+
+def test_services_whose_copies_were_deleted_are_started_again_to_see_the_new_ones(here: Scene) -> None:
+    """Without that they would take the old secret again, and be healthy with it."""
+    shutil.rmtree(state_folder(here.settings, "unified") / "mounted")
+    assert change(here, "redis") == ["redis_password"]
+    assert here.compose.asked[0] == ("restart", "--no-deps", "nats", "postgres", "redis")
+    assert here.handed("redis") == values(here)["redis_password"]
+    here.compose.asked.clear()
+    change(here, "redis")
+    assert here.compose.did("restart") == []
 
 
 def test_with_nothing_running_all_are_changed_all_the_same(here: Scene) -> None:

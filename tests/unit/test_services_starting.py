@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shutil
 import socket
 from typing import TYPE_CHECKING
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+    from synos_tasks.engine.compose import ServiceContainer
     from synos_tasks.services.health import Progress
     from synos_tasks.services.starting import Started
 
@@ -188,6 +190,102 @@ def test_secrets_that_were_handed_out_anew_reach_those_that_ran_on(here: Scene) 
     here.compose.asked.clear()
     up(here, "redis")
     assert here.compose.did("apply") == [APPLY]
+
+
+RESTART = ("restart", "--no-deps")
+
+
+def lose(here: Scene, what: str) -> None:
+    """Delete what a clean-up by hand deletes, while the services run on with what they have mounted."""
+    shutil.rmtree(here.settings.state_dir / "services/unified" / what)
+    here.compose.asked.clear()
+    here.said.clear()
+
+
+def test_services_that_cannot_see_secrets_made_anew_are_started_again(here: Scene) -> None:
+    up(here)
+    lose(here, "")
+    started = up(here)
+    assert started.secrets == [f"{name}_password" for name in NAMES]
+    assert (started.changed, started.restarted) == ([], list(NAMES))
+    assert here.compose.did("restart") == [(*RESTART, *NAMES)]
+    assert here.compose.did("apply") == []  # their start did
+    [said] = [line for line in here.said if "started again" in line]
+    assert said.endswith(": nats, postgres, redis")
+    assert up(here).restarted == []
+
+
+def test_one_that_is_not_healthy_again_is_told_and_the_next_up_goes_on(here: Scene) -> None:
+    up(here)
+    lose(here, "mounted")
+    here.compose.acts["restart"] = lambda _: setattr(
+        here.compose, "here", [dataclasses.replace(one, health="unhealthy") for _, one in by_name(here)]
+    )
+    with pytest.raises(ServiceUnhealthy):
+        up(here)
+    here.compose.here = [dataclasses.replace(one, health="healthy") for one in here.compose.here]
+    del here.compose.acts["restart"]
+    assert up(here).restarted == list(NAMES)
+
+
+def test_only_the_chosen_ones_are_started_again_and_the_others_told(here: Scene) -> None:
+    up(here)
+    lose(here, "")
+    assert up(here, "redis").restarted == ["redis"]
+    left = "still with deleted passwords: nats, postgres; inv services.up starts them again"
+    assert here.said[-1] == left
+    assert up(here).restarted == ["nats", "postgres"]
+
+
+def test_a_restart_by_hand_is_enough(here: Scene) -> None:
+    up(here)
+    lose(here, "")
+    up(here, "redis")
+    starting.restart(here.session, here.session.stack.running, 10, counted())
+    assert up(here).restarted == []
+
+
+def test_what_did_not_run_or_has_a_new_container_sees_them_anyway(here: Scene) -> None:
+    up(here)
+    lose(here, "")
+    here.compose.here = [
+        dataclasses.replace(one, state="exited") if name == "nats" else one for name, one in by_name(here)
+    ]
+
+    def starts(_: tuple[str, ...]) -> None:
+        here.compose.here = [
+            dataclasses.replace(one, state="running", id="new" if name == "postgres" else one.id)
+            for name, one in by_name(here)
+        ]
+
+    here.compose.acts["up --detach"] = starts
+    assert up(here).restarted == ["redis"]
+    assert up(here).restarted == []
+
+
+def test_what_is_made_anew_by_heal_sees_them_and_the_others_are_told(here: Scene) -> None:
+    up(here)
+    lose(here, "mounted")
+    here.compose.here = [
+        dataclasses.replace(one, health="unhealthy") if name == "redis" else one
+        for name, one in by_name(here)
+    ]
+    assert starting.heal(here.session, 10, counted())[0] == ["redis"]
+    assert here.said[-1].startswith("still with deleted passwords: nats, postgres;")
+    assert up(here).restarted == ["nats", "postgres"]
+
+
+def test_secrets_that_are_made_anew_over_the_copies_are_taken_without_a_restart(here: Scene) -> None:
+    up(here)
+    lose(here, "secrets")
+    started = up(here)
+    assert started.secrets == [f"{name}_password" for name in NAMES]
+    assert (started.restarted, here.compose.did("restart")) == ([], [])
+    assert [words[2] for words in here.compose.did("apply")] == list(NAMES)
+
+
+def by_name(here: Scene) -> list[tuple[str, ServiceContainer]]:
+    return [(one.service, one) for one in here.compose.here]
 
 
 def test_services_that_were_just_made_are_not_told_their_secret_twice(here: Scene) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -55,6 +56,14 @@ def test_up_tells_what_it_made_and_how_long_it_took(verbs: Verbs, capfd: Shown) 
     assert told["secrets"] == [f"{name}_password" for name in NAMES]
     assert f"secrets made: {', '.join(told['secrets'])} in {verbs.here.secrets}" in shown.err
     assert verbs.opened == ["unified"]
+
+
+def test_up_that_made_secrets_had_something_to_do(running: Verbs, capfd: Shown) -> None:
+    shutil.rmtree(running.here.secrets.parent)
+    assert running.run("services.up", "--json") == 0
+    shown = capfd.readouterr()
+    assert json.loads(shown.out)["restarted"] == NAMES
+    assert "nothing to do" not in shown.err
 
 
 def test_up_says_when_there_was_nothing_to_do(running: Verbs, capfd: Shown) -> None:
