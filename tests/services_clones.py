@@ -22,14 +22,15 @@ if TYPE_CHECKING:
 
 PORTS = range(20_000, 32_000)
 """Below those that the kernel gives to clients: one of them must not have a service's while that restarts."""
+# one iterator for all clones of a process, so that no two have the same
+_free_ports = (port for port in random.sample(PORTS, len(PORTS)) if not is_taken("127.0.0.1", port))
 SERVICES = ("nats", "postgres", "redis")
 
 
 def services_clone(folder: Path, **settings: str) -> Clone:
     """Copy the project and give its stack free ports, and further settings of `synos.services`."""
     clone = copy_project(folder)
-    free = iter(port for port in random.sample(PORTS, 100) if not is_taken("127.0.0.1", port))
-    ports = {f"{name}_port": str(next(free)) for name in SERVICES}
+    ports = {f"{name}_port": str(next(_free_ports)) for name in SERVICES}
     for key, value in {**ports, **settings}.items():
         set_setting(clone, key, value)
     return clone

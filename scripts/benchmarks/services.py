@@ -8,7 +8,6 @@ import os
 import random
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
@@ -20,10 +19,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from scripts.benchmarks.workbench import INV, median, report, seconds
-from tests.build_helpers import ROOT, docker
+from tests.build_helpers import ROOT
 from tests.conftest import remove_labelled
-from tests.service_clients import CLIENTS, HOST, Addresses, NatsClient, Refused
-from tests.services_clones import services_clone
+from tests.service_clients import CLIENTS, Addresses, NatsClient, Refused
+from tests.services_clones import crash, services_clone
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -34,8 +33,6 @@ if TYPE_CHECKING:
 SERVICES = tuple(CLIENTS)
 ENGINE = "engine"
 WIPE = ("services.down", "--volumes", "--yes", "--no-backup")
-PORTS = range(20_000, 32_000)
-"""Below those that the kernel gives to clients: one of them must not have a service's while that restarts."""
 LEAST_RATE = 500.0
 RATE = 650.0
 """Writes a second that the load aims at: more than is promised, and not all that goes."""
@@ -233,12 +230,7 @@ def _kill(clone: Clone, target: str) -> None:
         # as whoever finds the engine gone does
         subprocess.run([str(ROOT / "scripts/synos"), "--list"], check=True, stdout=subprocess.DEVNULL)
         return
-    project = f"--filter=label=com.docker.compose.project={clone.settings.project_id}-unified"
-    ident = docker("ps", "--quiet", project, f"--filter=label=com.docker.compose.service={target}")
-    pid = int(docker("inspect", "--format={{.State.Pid}}", ident))
-    if pid <= 1:
-        raise SystemExit(f"{target} is not running")
-    os.kill(pid, signal.SIGKILL)
+    crash(clone, target)
 
 
 def _healthy_again(clone: Clone, restarted: Sequence[str], killed: float) -> float:
@@ -358,25 +350,11 @@ def _restored(clone: Clone, name: str, expected: dict[str, Any]) -> Restored:
 def _clone() -> Iterator[Clone]:
     """Give a clone whose services have ports of their own, and remove all of it afterwards."""
     with tempfile.TemporaryDirectory(prefix="synos-bench-") as folder:
-        # not 0: then a service has another port after each restart
-        ports = {f"{service}_port": str(next(_free_ports)) for service in SERVICES}
-        clone = services_clone(Path(folder, "clone"), **ports)
+        clone = services_clone(Path(folder, "clone"))
         try:
             yield clone
         finally:
             remove_labelled(clone.settings.project_id)
-
-
-def _is_free(port: int) -> bool:
-    with socket.socket() as probe:
-        try:
-            probe.bind((HOST, port))
-        except OSError:
-            return False
-    return True
-
-
-_free_ports = (port for port in random.sample(PORTS, 200) if _is_free(port))  # no two clones have the same
 
 
 def _time(clone: Clone, *arguments: str) -> float:

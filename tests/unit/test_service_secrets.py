@@ -17,12 +17,10 @@ from hypothesis import strategies as st
 from synos_tasks.errors import DiskFull, OutputNotWritable, SecretsDamaged, SettingsError
 from synos_tasks.services.secrets import Secrets
 from tests.unit.capabilities import has_capability
+from tests.unit.fake_secrets import GOOD, NAMES, mode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-NAMES = ["nats_password", "postgres_password", "redis_password"]
-GOOD = b"0123456789-good_token.~"
 
 
 @pytest.fixture
@@ -34,10 +32,6 @@ def kept(tmp_path: Path) -> Secrets:
 def made(kept: Secrets) -> Secrets:
     kept.ensure(NAMES)
     return kept
-
-
-def mode(path: Path) -> int:
-    return stat.S_IMODE(path.lstat().st_mode)
 
 
 def damage(made: Secrets, content: bytes, name: str = "nats_password") -> SecretsDamaged:

@@ -4,20 +4,17 @@ from __future__ import annotations
 
 import io
 import os
-import stat
 from typing import TYPE_CHECKING
 
 import pytest
 
 from synos_tasks.errors import SecretsDamaged
 from synos_tasks.services.secrets import Secrets
+from tests.unit.fake_secrets import GOOD, NAMES, mode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
-
-NAMES = ["nats_password", "postgres_password", "redis_password"]
-GOOD = b"0123456789-good_token.~"
 
 
 @pytest.fixture
@@ -29,10 +26,6 @@ def kept(tmp_path: Path) -> Secrets:
 def made(kept: Secrets) -> Secrets:
     kept.ensure(NAMES)
     return kept
-
-
-def mode(path: Path) -> int:
-    return stat.S_IMODE(path.lstat().st_mode)
 
 
 def test_rotation(made: Secrets) -> None:

@@ -12,6 +12,7 @@ from synos_tasks.services import health
 from synos_tasks.services.access_tasks import logs
 from synos_tasks.services.health import Progress, step_of
 from tests.unit.fake_compose import PROJECT, FakeCompose, Look, container
+from tests.unit.fake_time import Clock
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,19 +23,6 @@ if TYPE_CHECKING:
 GONE = EngineUnavailable("no Docker Engine answers", where="/var/run/docker.sock", why="refused")
 BOTH = ("postgres", "redis")
 STARTING = container("redis", health="starting")
-
-
-class Clock:
-    """Goes on while somebody sleeps, and only then."""
-
-    def __init__(self) -> None:
-        self.now = 0.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
 
 
 @pytest.fixture(autouse=True)

@@ -16,6 +16,7 @@ from synos_tasks.errors import EngineUnavailable
 from synos_tasks.services import status
 from synos_tasks.services.status import Watcher, cpu_percent, to_json
 from tests.unit.fake_compose import PROJECT, FakeCompose, container
+from tests.unit.fake_time import Clock
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,20 +25,9 @@ NAMES = ["nats", "postgres", "redis"]
 MINUTE_AGO = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=60)
 
 
-class Clock:
-    def __init__(self) -> None:
-        self.now = 100.0
-
-    def monotonic(self) -> float:
-        return self.now
-
-    def sleep(self, seconds: float) -> None:
-        self.now += seconds
-
-
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
+    made = Clock(now=100)
     monkeypatch.setattr(status, "time", made)
     return made
 
