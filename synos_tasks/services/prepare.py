@@ -9,7 +9,6 @@ import stat
 import subprocess
 import tarfile
 import uuid
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.engine.spec import Bind, ContainerSpec, labels
@@ -52,18 +51,10 @@ def secrets_of(session: Session) -> Secrets:
     return Secrets(state_folder(session.settings, session.stack.name) / "secrets")
 
 
-@dataclass(frozen=True, kw_only=True)
-class Prepared:
-    """Names of the secrets that were made, and whether services were handed others than they had."""
-
-    made: list[str]
-    handed_out: bool
-
-
-def prepare(session: Session, services: Sequence[Service], running: Collection[str]) -> Prepared:
+def prepare(session: Session, services: Sequence[Service], running: Collection[str]) -> list[str]:
     """Make the secrets that are missing, hand each service its own, and volumes that its user can write.
 
-    ``running`` are the names of services that run already: see cut_off().
+    ``running`` are the names of services that run already: see behind(). Gives the names of the secrets that were made.
 
     A second time, with nothing changed, no container is started. Raises SecretsDamaged, ServiceFailed or HostUnfit.
     """
@@ -72,9 +63,9 @@ def prepare(session: Session, services: Sequence[Service], running: Collection[s
     own.check(names)
     made = own.ensure(names)
     make_readable(session.settings, services)
-    handed_out = hand_out(session, services[0].image, running)
+    hand_out(session, services[0].image, running)
     _volumes(session, services)
-    return Prepared(made=made, handed_out=handed_out)
+    return made
 
 
 def secret_names(stack: Stack) -> list[str]:
@@ -85,7 +76,7 @@ def secret_names(stack: Stack) -> list[str]:
 def hand_out(session: Session, image: str, running: Collection[str]) -> bool:
     """Write each service's copy of its secrets: only its user can read it. Those that are proposed come first.
 
-    ``image`` is any one that is there and has a shell. What is ``running`` and whose copy is missing is cut_off().
+    ``image`` is any one that is there and has a shell. What is ``running`` is behind() from here on.
 
     Gives False where the copies are those already, and nothing was done. They go through standard input: no command line,
     environment or log has them. Raises SecretsDamaged or ServiceFailed.
@@ -108,7 +99,7 @@ def hand_out(session: Session, image: str, running: Collection[str]) -> bool:
     if _stamped(stamp).get("secrets") == wanted and all(secret.file.is_file() for secret in files.values()):
         return False
     # before anything is written: whoever comes after a kill must know, and by then the copies are there again
-    _stamp(stamp, secrets="", cut_off=sorted({*cut_off(session), *_without_copy(stack, running)}))
+    _stamp(stamp, secrets="", **_late(session, running))
     (folder / "mounted").mkdir(mode=0o700, parents=True, exist_ok=True)
     bind = Bind(source=folder / "mounted", target="/mounted", writable=True)
     spec = _helper(session, image, "secrets", PLACE, binds=(bind,))
@@ -117,28 +108,35 @@ def hand_out(session: Session, image: str, running: Collection[str]) -> bool:
     return True
 
 
-def cut_off(session: Session) -> list[str]:
-    """Give the services that run with copies of secrets that were deleted: what is written there since, they do not see.
+def behind(session: Session) -> list[str]:
+    """Give the services that ran when secrets were handed out, and may not have taken them yet."""
+    return list(_stamped(_stamp_of(session)).get("behind") or ())
 
-    They have what they mounted when they started, until they are started again, and connected() is told.
+
+def cut_off(session: Session) -> list[str]:
+    """Give those that are behind() and cannot see them: the copy that they mounted at their start was deleted.
+
+    A restart lets them see it, and take it.
     """
     return list(_stamped(_stamp_of(session)).get("cut_off") or ())
 
 
-def connected(session: Session, services: Collection[str]) -> None:
-    """Note that services were started since: they have the copies that are there now."""
-    before = cut_off(session)
-    left = [name for name in before if name not in services]
-    if left != before:
-        _stamp(_stamp_of(session), cut_off=left)
+def caught_up(session: Session, services: Collection[str]) -> None:
+    """Note that services have taken what was handed to them, or were started since, which is the same."""
+    late = {"behind": behind(session), "cut_off": cut_off(session)}
+    left = {what: [name for name in names if name not in services] for what, names in late.items()}
+    if left != late:
+        _stamp(_stamp_of(session), **left)
 
 
-def _without_copy(stack: Stack, running: Collection[str]) -> list[str]:
-    return [
-        service.name
-        for service in stack.running
-        if service.name in running and not all(secret.file.is_file() for secret in service.secrets)
-    ]
+def _late(session: Session, running: Collection[str]) -> dict[str, list[str]]:
+    """Give what behind() and cut_off() are when secrets are handed out now."""
+    late = [one for one in session.stack.running if one.name in running and one.secrets]
+    blind = [one.name for one in late if not all(secret.file.is_file() for secret in one.secrets)]
+    return {
+        "behind": sorted({*behind(session), *(one.name for one in late)}),
+        "cut_off": sorted({*cut_off(session), *blind}),
+    }
 
 
 def make_readable(settings: Settings, services: Iterable[Service]) -> None:

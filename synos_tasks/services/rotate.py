@@ -48,9 +48,11 @@ def finish(session: Session, timeout: float, show: Show) -> list[str]:
         return []
     running = {one.service: one for one in session.compose.containers() if one.state == "running"}
     image = next(iter(running.values())).image if running else session.stack.running[0].image
+    before = prepare.behind(session)
     prepare.hand_out(session, image, running)
     reconnect(session, running, timeout, show)
     changed = apply(session, names, sorted(running))
+    prepare.caught_up(session, [name for name in running if name not in before])  # theirs were not changed
     health.wait(session.compose, changed, timeout, show)
     for name in names:
         own.accept(name)
@@ -64,7 +66,7 @@ def reconnect(session: Session, services: Collection[str], timeout: float, show:
         session.say(f"started again, as their copies of the passwords had been deleted: {', '.join(names)}")
         session.compose.run("restart", "--no-deps", *names)
         health.wait(session.compose, names, timeout, show)
-        prepare.connected(session, names)
+        prepare.caught_up(session, names)
     return names
 
 
@@ -85,4 +87,5 @@ def apply(session: Session, names: Sequence[str], running: Sequence[str]) -> lis
                 why=error.why,
                 hint="the old and the new one are both kept: run `inv services.secrets-rotate` again, it goes on with this one",
             ) from error
+    prepare.caught_up(session, changed)
     return changed

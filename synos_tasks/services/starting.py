@@ -51,7 +51,7 @@ def up(session: Session, services: Sequence[Service], timeout: float, show: Show
         images.ensure(
             session.settings, session.engine, session.stack.name, _needed(session, services), session.say
         )
-        prepared = prepare.prepare(session, services, _running(there))
+        made = prepare.prepare(session, services, _running(there))
         environment.write(session)
         names = [service.name for service in services]
         seconds = _started(
@@ -60,15 +60,14 @@ def up(session: Session, services: Sequence[Service], timeout: float, show: Show
         after = {one.service: one.id for one in session.compose.containers()}
         changed = [name for name in names if after.get(name) != before.get(name)]
         ran_on = [name for name in _running(there) if after.get(name) == before[name]]
-        prepare.connected(session, [name for name in prepare.cut_off(session) if name not in ran_on])
+        prepare.caught_up(session, [name for name in prepare.behind(session) if name not in ran_on])
         restarted = rotate.reconnect(session, names, timeout, show)
         rotate.finish(session, timeout, show)
-        if prepared.handed_out:
-            theirs = [name for name in names if name in ran_on and name not in restarted]
-            rotate.apply(session, prepare.secret_names(session.stack), theirs)
+        late = [name for name in prepare.behind(session) if name in names]
+        rotate.apply(session, prepare.secret_names(session.stack), late)
         mending.finish(session, names)
-        _say_cut_off(session)
-        return Started(seconds=seconds, changed=changed, secrets=prepared.made, restarted=restarted)
+        _say_behind(session)
+        return Started(seconds=seconds, changed=changed, secrets=made, restarted=restarted)
 
 
 def restart(session: Session, services: Sequence[Service], timeout: float, show: Show) -> dict[str, float]:
@@ -76,7 +75,7 @@ def restart(session: Session, services: Sequence[Service], timeout: float, show:
     names = [service.name for service in services]
     with alone(session):
         seconds = _started(session, ["restart", "--no-deps", *names], names, timeout, show)
-        prepare.connected(session, names)
+        prepare.caught_up(session, names)
         return seconds
 
 
@@ -96,8 +95,8 @@ def heal(session: Session, timeout: float, show: Show) -> tuple[list[str], dict[
         prepare.prepare(session, services, _running(there))
         words = ["up", "--detach", "--no-build", "--no-deps", "--force-recreate", *names]
         seconds = _started(session, words, names, timeout, show)
-        prepare.connected(session, names)
-        _say_cut_off(session)
+        prepare.caught_up(session, names)
+        _say_behind(session)
         return names, seconds
 
 
@@ -115,9 +114,11 @@ def _running(there: Sequence[ServiceContainer]) -> list[str]:
     return [one.service for one in there if one.state in {"running", "paused"}]
 
 
-def _say_cut_off(session: Session) -> None:
-    if left := prepare.cut_off(session):
-        session.say(f"still with deleted passwords: {', '.join(left)}; inv services.up starts them again")
+def _say_behind(session: Session) -> None:
+    if left := prepare.behind(session):
+        session.say(
+            f"still with passwords from before: {', '.join(left)}; inv services.up lets them have the new ones"
+        )
 
 
 def _needed(session: Session, services: Sequence[Service]) -> list[str]:

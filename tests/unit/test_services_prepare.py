@@ -10,7 +10,6 @@ import stat
 import subprocess
 import tarfile
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -21,9 +20,6 @@ from synos_tasks.services.stack import resolve, state_folder
 from tests.unit.capabilities import has_capability
 from tests.unit.fake_compose import INSIDE, PROJECT, UIDS, Scene, scene, take
 
-if TYPE_CHECKING:
-    from synos_tasks.services.prepare import Prepared
-
 SECRETS = [f"{name}_password" for name in INSIDE]
 CAPABILITIES = ("CHOWN", "DAC_OVERRIDE", "FOWNER")
 
@@ -33,7 +29,7 @@ def here(tmp_path: Path) -> Scene:
     return scene(tmp_path)
 
 
-def prepared(here: Scene, only: str = "") -> Prepared:
+def prepared(here: Scene, only: str = "") -> list[str]:
     return prepare.prepare(here.session, here.session.stack.chosen(only), [])
 
 
@@ -59,9 +55,7 @@ def inputs(here: Scene) -> list[bytes]:
 
 
 def test_the_first_time_two_helpers_run_with_no_more_than_they_need(here: Scene) -> None:
-    told = prepared(here)
-    assert told.made == SECRETS
-    assert told.handed_out
+    assert prepared(here) == SECRETS
     assert len(here.engine.started) == 2
     for spec in here.engine.started:
         assert spec.capabilities == CAPABILITIES
@@ -84,8 +78,7 @@ def test_a_second_time_no_container_runs(here: Scene) -> None:
     prepared(here)
     here.engine.started.clear()
     here.compose.asked.clear()
-    again = prepared(here)
-    assert (again.made, again.handed_out) == ([], False)
+    assert prepared(here) == []
     assert (here.engine.started, here.compose.asked) == ([], [])
 
 
@@ -141,7 +134,7 @@ def test_a_copy_that_vanished_is_made_again(here: Scene) -> None:
     prepared(here)
     shutil.rmtree(mounted(here))
     here.engine.started.clear()
-    assert prepared(here).handed_out
+    prepared(here)
     assert [spec_of(here, "secrets")] == here.engine.started
     assert here.handed("redis")
 
@@ -149,7 +142,7 @@ def test_a_copy_that_vanished_is_made_again(here: Scene) -> None:
 def test_a_secret_that_was_edited_by_hand_is_handed_out(here: Scene) -> None:
     prepared(here)
     (here.secrets / "redis_password").write_text("as-i-would-have-it\n")
-    assert prepared(here).handed_out
+    prepared(here)
     assert here.handed("redis") == "as-i-would-have-it"
 
 
@@ -188,7 +181,9 @@ def test_a_helper_that_fails_is_told_and_tried_again(here: Scene) -> None:
     assert caught.value.why == "sh: out of paper"
     assert here.engine.removed == [spec.name for spec in here.engine.started]
     here.engine.ended = (0, b"")
-    assert prepared(here).handed_out
+    here.engine.started.clear()
+    prepared(here)
+    assert [spec_of(here, "secrets"), spec_of(here, "volumes")] == here.engine.started
 
 
 def test_a_helper_that_does_not_end_is_told_and_removed(here: Scene) -> None:
@@ -216,7 +211,7 @@ def test_a_stamp_that_is_damaged_means_that_nothing_is_ready(here: Scene, text: 
     prepared(here)
     (state_folder(here.settings, "unified") / prepare.STAMP).write_text(text)
     here.engine.started.clear()
-    assert prepared(here).handed_out
+    prepared(here)
     assert len(here.engine.started) == 2
 
 
@@ -225,8 +220,7 @@ def test_a_stack_without_secrets_and_volumes_needs_no_helper(here: Scene) -> Non
     session = here.session.__class__(
         settings=here.settings, engine=here.engine, compose=here.session.compose, stack=stack, say=print
     )
-    told = prepare.prepare(session, stack.running, [])
-    assert (told.made, told.handed_out) == ([], False)
+    assert prepare.prepare(session, stack.running, []) == []
     assert here.engine.started == []
 
 
@@ -325,7 +319,7 @@ def test_the_stamp_is_written_whole(here: Scene) -> None:
     prepared(here)
     folder = state_folder(here.settings, "unified")
     told = json.loads((folder / prepare.STAMP).read_text())
-    assert set(told) == {"secrets", "volumes", "cut_off"}
+    assert set(told) == {"secrets", "volumes", "behind", "cut_off"}
     assert told["volumes"] == sorted(f"{PROJECT}_{name}" for name in INSIDE)
     assert not list(folder.glob("*.new"))
     assert stat.S_IMODE((folder / prepare.STAMP).stat().st_mode) == 0o600  # it has a digest of the secrets

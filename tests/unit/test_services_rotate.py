@@ -71,6 +71,7 @@ def test_only_those_of_the_chosen_services_are_changed(here: Scene) -> None:
     changed = [name for name, value in values(here).items() if value != before[name]]
     assert changed == ["redis_password"]
     assert applied(here) == ["redis"]
+    assert prepare.behind(here.session) == []
 
 
 def test_the_helper_runs_in_an_image_that_is_there(here: Scene) -> None:

@@ -232,7 +232,7 @@ def test_only_the_chosen_ones_are_started_again_and_the_others_told(here: Scene)
     up(here)
     lose(here, "")
     assert up(here, "redis").restarted == ["redis"]
-    left = "still with deleted passwords: nats, postgres; inv services.up starts them again"
+    left = "still with passwords from before: nats, postgres; inv services.up lets them have the new ones"
     assert here.said[-1] == left
     assert up(here).restarted == ["nats", "postgres"]
 
@@ -271,7 +271,7 @@ def test_what_is_made_anew_by_heal_sees_them_and_the_others_are_told(here: Scene
         for name, one in by_name(here)
     ]
     assert starting.heal(here.session, 10, counted())[0] == ["redis"]
-    assert here.said[-1].startswith("still with deleted passwords: nats, postgres;")
+    assert here.said[-1].startswith("still with passwords from before: nats, postgres;")
     assert up(here).restarted == ["nats", "postgres"]
 
 
@@ -282,6 +282,26 @@ def test_secrets_that_are_made_anew_over_the_copies_are_taken_without_a_restart(
     assert started.secrets == [f"{name}_password" for name in NAMES]
     assert (started.restarted, here.compose.did("restart")) == ([], [])
     assert [words[2] for words in here.compose.did("apply")] == list(NAMES)
+
+
+def test_those_that_were_not_told_are_told_by_the_next_up(here: Scene) -> None:
+    """Killed in the middle, or for some services only: then what is handed out is handed out already."""
+    up(here)
+    lose(here, "secrets")
+    up(here, "redis")
+    assert [words[2] for words in here.compose.did("apply")] == ["redis"]
+    assert here.said[-1].startswith("still with passwords from before: nats, postgres;")
+    here.compose.asked.clear()
+    here.compose.fails["exec --no-TTY postgres"] = ServiceFailed("docker compose failed")
+    with pytest.raises(ServiceFailed):
+        up(here)
+    here.compose.fails.clear()
+    here.compose.asked.clear()
+    up(here)
+    assert [words[2] for words in here.compose.did("apply")] == ["nats", "postgres"]
+    here.compose.asked.clear()
+    up(here)
+    assert here.compose.did("apply") == []
 
 
 def by_name(here: Scene) -> list[tuple[str, ServiceContainer]]:
