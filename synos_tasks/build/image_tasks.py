@@ -45,7 +45,7 @@ def image(command: Command, no_cache: bool = False, json: bool = False) -> None:
 def shell(command_: Command, command: str = "", toolchain: bool = False, privileged: bool = False) -> None:
     """Open a shell in the builder: the project at /project, the output folder at /output.
 
-    Not for editing code (inv dev.up, coming), nor for long-running services (inv services.up): see docker/build/README.md.
+    Not for editing code (inv dev.up), nor for long-running services (inv services.up): see docker/build/README.md.
     """
     from synos_tasks.build import shell as shells  # noqa: PLC0415
     from synos_tasks.engine.gateway import DockerEngine  # noqa: PLC0415

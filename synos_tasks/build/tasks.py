@@ -44,7 +44,7 @@ def iso(
 ) -> None:
     """Build a bootable SynOS ISO in the unprivileged builder container.
 
-    Not for long-running services and not for editing code: see docker/build/README.md.
+    Not for long-running services (inv services.up), nor for editing code (inv dev.up): see docker/build/README.md.
     """
     from synos_tasks.build import iso_build  # noqa: PLC0415  (verbs load what they need, --list stays quick)
     from synos_tasks.engine.gateway import DockerEngine  # noqa: PLC0415
