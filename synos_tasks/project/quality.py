@@ -92,7 +92,7 @@ def lint_steps(root: Path, tools: Path) -> list[Step]:
 
 
 def pytest_step(suites: Iterable[str], tools: Path) -> Step:
-    """Plan the one pytest call. Campaigns marked `long` are run by hand."""
+    """Plan the one pytest call. What is marked `long` is run by hand: see CONTRIBUTING.md."""
     folders = tuple(f"tests/{suite}" for suite in suites)
     return Step(name="pytest", argv=(str(tools / "python"), "-m", "pytest", "-m", "not long", *folders))
 

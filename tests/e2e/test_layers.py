@@ -56,6 +56,7 @@ def boot(clone: Clone, built: Answer) -> None:
     assert booted["report"]["build_id"] == built.json["build_id"]
 
 
+@pytest.mark.long
 def test_what_an_upper_layer_takes_away_is_gone(holes: Clone, minimal: Answer) -> None:
     assert minimal.json["sha256"]
     built = holes.inv("build.iso", "--profile", "holes")

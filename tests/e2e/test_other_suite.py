@@ -13,6 +13,7 @@ pytestmark = pytest.mark.e2e
 PROFILE = "inherits: minimal\nsuite: trixie\nbootstrapper: debootstrap\nhostname: thirteen\n"
 
 
+@pytest.mark.long
 def test_trixie_by_debootstrap_boots(warm: Clone) -> None:
     warm.add("docker/build/profiles/thirteen.yaml", PROFILE)
     built = warm.inv("build.iso", "--profile", "thirteen").json

@@ -19,6 +19,7 @@ def test_minimal_is_the_same_whatever_the_circumstances(warm: Clone, minimal: An
     assert verified["sha256"] == minimal.json["sha256"]
 
 
+@pytest.mark.long
 def test_a_hook_that_plays_dice_is_found_out(warm: Clone, minimal: Answer) -> None:
     assert minimal.json["sha256"]
     warm.add("docker/build/hooks/dice.sh", RANDOM)

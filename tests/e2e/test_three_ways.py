@@ -68,6 +68,7 @@ def plain_image(clone: Clone) -> str:
     return f"{clone.settings.project_id}-plain"
 
 
+@pytest.mark.long
 def test_each_way_gives_the_same_bytes(warm: Clone, by_inv: Answer, compose: dict[str, str]) -> None:
     name = by_inv.json["iso"].rpartition("/")[2]
     clear(warm)
