@@ -69,7 +69,8 @@ class FakeContainers:
     def create(self, argv: Sequence[str]) -> str:
         self.asked.append(("create", list(argv)))
         told = [word.removeprefix("--label=").partition("=") for word in argv if word.startswith("--label=")]
-        self.there.insert(0, container({key: value for key, _, value in told}))
+        ident = str(len(self.there) + 1) * 64
+        self.there.insert(0, container({key: value for key, _, value in told}, id=ident))
         return self.there[0].id
 
     def start(self, ident: str) -> None:

@@ -205,3 +205,60 @@ def test_a_killed_dockerd_that_nobody_waited_for_is_none(tmp_path: Path) -> None
     finally:
         process.kill()
         process.wait()
+
+
+@pytest.fixture
+def docker_says(project: Path, tmp_path: Path) -> Path:
+    """A project that is set up, with a `docker` that writes down its arguments and ends with a code."""
+    said = tmp_path / "said"
+    executable(
+        tmp_path / "bin/docker",
+        f'#!/bin/sh\nprintf "%s|" "$@" >>{said}; echo >>{said}\n[ "$1" = ps ] || exit "$CODE"\n',
+    )
+    executable(project / ".venv/bin/inv", '#!/bin/sh\necho "inv: $*"\n')
+    setup = project / ".synos/setup"
+    setup.mkdir(parents=True)
+    shutil.copy(project / ".venv/bin/inv", project / ".venv/bin/python")
+    (project / "requirements.lock").touch()
+    (setup / "requirements.lock").touch()
+    (setup / "venv").write_text(f"{project}\n{project}/.venv/bin/python\n")
+    (setup / "engine").write_text(f"{tmp_path}/bin/docker\n")
+    for name in ("invoke.yaml", ".devcontainer"):
+        (project / name).mkdir() if name.startswith(".") else (project / name).touch()
+    (project / ".synos/dev").mkdir()
+    for name in ("default", "c"):
+        (project / f".synos/dev/{name}.shell").write_text("abc\n--user=dev\n--workdir=/a b\n")
+    return said
+
+
+def enter(project: Path, code: int, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {"CODE": str(code), "DOCKER_HOST": "unix:///nowhere", "SYNOS_DEV_CONTAINER": ""}
+    path = f"{project.parent}/bin:{os.environ['PATH']}"
+    return run(project / "scripts/synos", "dev.shell", *arguments, PATH=path, **environment)
+
+
+@pytest.mark.parametrize("arguments", [["--", "a", "b c"], ["--name", "c", "--", "a", "b c"]])
+def test_a_command_in_a_development_container_needs_no_python(
+    project: Path, docker_says: Path, arguments: list[str]
+) -> None:
+    done = enter(project, 7, *arguments)
+    assert (done.returncode, done.stdout) == (7, "")
+    assert docker_says.read_text() == "exec|--interactive|--user=dev|--workdir=/a b|abc|a|b c|\n"
+
+
+@pytest.mark.parametrize("arguments", [[], ["--name", "c"], ["--name", "other", "--", "a"], ["--"]])
+def test_all_else_of_dev_shell_is_for_inv(project: Path, docker_says: Path, arguments: list[str]) -> None:
+    done = enter(project, 0, *arguments)
+    assert done.stdout == f"inv: {' '.join(['dev.shell', *arguments])}\n"
+    assert not docker_says.exists()
+
+
+def test_a_container_that_is_gone_is_for_inv_to_tell(project: Path, docker_says: Path) -> None:
+    done = enter(project, 1, "--", "a")
+    assert done.stdout == "inv: dev.shell -- a\n"
+    assert docker_says.read_text().splitlines()[1] == "ps|--quiet|--filter|id=abc|"
+
+
+def test_a_newer_setting_is_for_inv(project: Path, docker_says: Path) -> None:
+    os.utime(project / "invoke.yaml", (2**31, 2**31))
+    assert enter(project, 0, "--", "a").stdout == "inv: dev.shell -- a\n"

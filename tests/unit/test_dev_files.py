@@ -1,0 +1,151 @@
+"""The files that VS Code reads: what all development containers must have, and what none may."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import jsonschema  # type: ignore[import-untyped]
+import pytest
+import yaml
+
+from synos_tasks import settings
+from synos_tasks.dev import config, jsonc
+
+ROOT = Path(__file__).resolve().parents[2]
+OWN = settings.load(ROOT, {})
+NAMES = config.names(OWN)
+SINGLE = [name for name in NAMES if name != "full"]
+TEXTS = {"type": "array", "items": {"type": "string"}, "minItems": 1}
+COMMAND = {"type": ["string", "array", "object"]}
+PORT = {
+    "type": "object",
+    "properties": {
+        "label": {"type": "string"},
+        "onAutoForward": {
+            "enum": ["notify", "openBrowser", "openBrowserOnce", "openPreview", "silent", "ignore"]
+        },
+    },
+    "additionalProperties": False,
+}
+# From https://containers.dev/implementors/json_reference: the keys that ours use, and no others.
+COMMON: dict[str, Any] = {
+    "$schema": {"type": "string"},
+    "name": {"type": "string"},
+    "initializeCommand": COMMAND,
+    "onCreateCommand": COMMAND,
+    "updateContentCommand": COMMAND,
+    "postCreateCommand": COMMAND,
+    "postStartCommand": COMMAND,
+    "postAttachCommand": COMMAND,
+    "remoteUser": {"const": "dev"},
+    "updateRemoteUserUID": {"const": False},
+    "workspaceFolder": {"const": "${localWorkspaceFolder}"},
+    "forwardPorts": {
+        "type": "array",
+        "items": {"anyOf": [{"type": "integer"}, {"type": "string", "pattern": r"^[a-z0-9-]+:\d{1,5}$"}]},
+    },
+    "portsAttributes": {"type": "object", "additionalProperties": {**PORT, "required": ["label"]}},
+    "otherPortsAttributes": PORT,
+    "customizations": {
+        "type": "object",
+        "properties": {
+            "vscode": {
+                "type": "object",
+                "properties": {"extensions": TEXTS, "settings": {"type": "object", "minProperties": 1}},
+                "required": ["extensions", "settings"],
+                "additionalProperties": False,
+            }
+        },
+        "required": ["vscode"],
+    },
+}
+ALONE = {
+    "build": {
+        "type": "object",
+        "properties": {key: {"type": "string"} for key in ("dockerfile", "context", "target")},
+        "required": ["dockerfile", "context", "target"],
+        "additionalProperties": False,
+    },
+    "init": {"const": True},
+    "runArgs": {"const": ["--cap-drop=ALL", "--pids-limit=4096", "--label=io.synos.role=dev"]},
+    "securityOpt": {"const": ["no-new-privileges"]},
+    "workspaceMount": {"const": "type=bind,source=${localWorkspaceFolder},target=${localWorkspaceFolder}"},
+    "mounts": TEXTS,
+}
+COMPOSED = {"dockerComposeFile": TEXTS, "service": {"type": "string"}, "runServices": TEXTS}
+
+
+def raw(name: str) -> dict[str, Any]:
+    found: dict[str, Any] = jsonc.loads((ROOT / ".devcontainer" / name / "devcontainer.json").read_text())
+    return found
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_each_is_valid_and_hardened(name: str) -> None:
+    own = COMPOSED if name == "full" else ALONE
+    schema = {
+        "type": "object",
+        "properties": {**COMMON, **own},
+        "required": [*own, "name", "initializeCommand", "remoteUser", "workspaceFolder", "customizations"],
+        "additionalProperties": False,
+    }
+    jsonschema.validate(raw(name), schema)
+    assert config.load(OWN, name).needs_official == []
+    text = (ROOT / ".devcontainer" / name / "devcontainer.json").read_text()
+    assert "docker.sock" not in text
+    assert f"dev.prepare --name {name}" in raw(name)["initializeCommand"]
+
+
+@pytest.mark.parametrize("name", SINGLE)
+def test_each_has_a_stage_of_the_dockerfile_and_a_history(name: str) -> None:
+    found = config.load(OWN, name)
+    stages = re.findall(
+        r"(?m)^FROM \S+ AS (\S+)$", found.beside(raw(name)["build"]["dockerfile"]).read_text()
+    )
+    assert raw(name)["build"]["target"] in stages
+    assert found.beside(raw(name)["build"]["context"]) == ROOT
+    assert "/var/lib/synos-history" in found.volumes().values()
+
+
+def test_each_last_stage_makes_the_user_and_leaves_root() -> None:
+    text = (ROOT / "docker/dev/Dockerfile").read_text()
+    for name in NAMES:
+        stage = re.search(rf"(?ms)^FROM \S+ AS {name}$.*?(?=^FROM|\Z)", text)
+        assert stage, name
+        assert "RUN ./make-user" in stage[0]
+        assert "USER dev\n" in stage[0]
+        assert f"ENV SYNOS_DEV_CONTAINER={name}\n" in stage[0]
+
+
+def test_the_one_that_is_joined_is_hardened_too() -> None:
+    model = yaml.safe_load((ROOT / "docker/dev/docker-compose.full.yml").read_text())
+    service = model["services"]["dev"]
+    assert service["cap_drop"] == ["ALL"]
+    assert service["security_opt"] == ["no-new-privileges:true"]
+    assert not {"ports", "privileged", "devices", "cap_add", "network_mode", "pid"} & set(service)
+    assert model["name"]
+
+
+def test_tasks_and_launch_configurations_fit_together() -> None:
+    tasks = jsonc.loads((ROOT / ".vscode/tasks.json").read_text())["tasks"]
+    launches = jsonc.loads((ROOT / ".vscode/launch.json").read_text())["configurations"]
+    labels = {task["label"] for task in tasks}
+    assert len(labels) == len(tasks)
+    assert {one["preLaunchTask"] for one in launches if "preLaunchTask" in one} <= labels
+    assert {one["type"] for one in launches} == {"debugpy", "lldb-dap"}
+    assert all(one["disableASLR"] is False for one in launches if one["type"] == "lldb-dap")
+
+
+def test_the_official_cli_is_pinned_with_its_checksum() -> None:
+    folder = ROOT / "docker/dev/cli"
+    wanted = jsonc.loads((folder / "package.json").read_text())["dependencies"]["@devcontainers/cli"]
+    [locked] = [
+        package
+        for path, package in jsonc.loads((folder / "package-lock.json").read_text())["packages"].items()
+        if path
+    ]
+    assert locked["version"] == wanted
+    assert locked["integrity"].startswith("sha512-")
+    assert "resolved" not in locked  # whichever registry the person uses
