@@ -57,16 +57,17 @@ def joined(session: Session, config: DevContainer) -> dict[str, Any]:
         )
     prefix = f"synos-{devcontainer_id(config.labels)}"
     root, targets = str(config.root), _kinds()
+    secrets = session.settings.stack_dir(stack) / "secrets"
     caches = {kind: {"name": f"{prefix}-{kind}", "external": True} for kind in targets}
     return {
         "name": session.settings.compose_project(f"dev-{config.name}"),
         "services": {
             config.values["service"]: {
                 "labels": dict(volumes.labels(session.settings.project_id, _OF_CONTAINER)),
-                "working_dir": root,
+                "working_dir": _literal(root),
                 "volumes": [
-                    f"{root}:{root}",
-                    f"{session.settings.stack_dir(stack) / 'secrets'}:{SECRETS}:ro",
+                    {"type": "bind", "source": _literal(root), "target": _literal(root)},
+                    {"type": "bind", "source": _literal(str(secrets)), "target": SECRETS, "read_only": True},
                     *(f"{kind}:{target}" for kind, target in targets.items()),
                 ],
             }
@@ -74,6 +75,11 @@ def joined(session: Session, config: DevContainer) -> dict[str, Any]:
         "networks": {"data": {"name": network, "external": True}},
         "volumes": caches,
     }
+
+
+def _literal(text: str) -> str:
+    """Give a text as a compose file has it: there, ``$`` begins a variable."""
+    return text.replace("$", "$$")
 
 
 _OF_CONTAINER = volumes.Volume(name="", behind="", role="dev")

@@ -26,8 +26,11 @@ def run(session: Session, config: DevContainer, command: Sequence[str]) -> int:
 
 
 def remember(session: Session, config: DevContainer, container: Running) -> None:
-    """Leave the container and the options of `docker exec`, a line each, for scripts/synos, which is quicker than inv."""
-    lines = [container.id, *options_of(config.inside)]
+    """Leave what `docker exec` needs for scripts/synos, which is quicker than inv.
+
+    The container's id, the file that it is made by, and the options, a line each.
+    """
+    lines = [container.id, str(config.path), *options_of(config.inside)]
     if any("\n" in line for line in lines):
         return
     for path in _paths(session, config):

@@ -41,6 +41,7 @@ def up(session: Session, config: DevContainer, *, docker: str = "", cached: bool
     lifecycle's commands raise.
     """
     began = time.monotonic()
+    _refuse_engine_elsewhere()
     session.state.mkdir(parents=True, exist_ok=True)
     waiting = f"another command works on development container {config.name}: waiting for it"
     with held(session.state / f"{config.name}.lock", lambda: session.say(waiting)):
@@ -133,6 +134,16 @@ def _socket_in_use() -> Path:
             hint="inside the container, set DOCKER_HOST to the same address",
         )
     return path
+
+
+def _refuse_engine_elsewhere() -> None:
+    host = os.environ.get("DOCKER_HOST", "")
+    if host and not host.startswith("unix://"):
+        raise HostUnfit(
+            "the engine in use is on another machine, and has not this project's folder",
+            where=f"DOCKER_HOST={host}",
+            hint="unset DOCKER_HOST, or clone the project there and use it there (VS Code: Remote - SSH)",
+        )
 
 
 def _refuse_late_socket(config: DevContainer, found: Running | None, docker: str) -> None:

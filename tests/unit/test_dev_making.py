@@ -26,8 +26,9 @@ def here(tmp_path: Path) -> Scene:
 
 
 @pytest.fixture(autouse=True)
-def no_identity(monkeypatch: pytest.MonkeyPatch) -> None:
-    """git is a process."""
+def nothing_of_this_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """git is a process, and an engine elsewhere is refused."""
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
     monkeypatch.setattr(host, "identity", lambda _root: "")
 
 
@@ -145,7 +146,13 @@ def test_scripts_synos_is_left_what_it_needs(here: Scene) -> None:
     config = here.config(remoteEnv={"A": "b c"})
     starting.up(here.session, config)
     lines = (here.session.state / "one.shell").read_text().splitlines()
-    assert lines == ["1" * 64, "--user=dev", f"--workdir={here.session.settings.root}", "--env=A=b c"]
+    assert lines == [
+        "1" * 64,
+        str(config.path),
+        "--user=dev",
+        f"--workdir={here.session.settings.root}",
+        "--env=A=b c",
+    ]
     starting.down(here.session, config)
     assert not list(here.session.state.glob("*.shell"))
 
@@ -168,10 +175,18 @@ def test_a_socket_that_is_not_there(
     here: Scene, monkeypatch: pytest.MonkeyPatch, docker: str, kind: type[Exception]
 ) -> None:
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(here.session.settings.root))
-    monkeypatch.setenv("DOCKER_HOST", "tcp://192.0.2.1:2376")
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere")
     with pytest.raises(kind):
         starting.up(here.session, here.config(), docker=docker)
     assert here.containers.there == []
+
+
+def test_an_engine_elsewhere_has_not_the_projects_folder(
+    here: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "tcp://192.0.2.1:2376")
+    with pytest.raises(HostUnfit, match="on another machine"):
+        starting.up(here.session, here.config())
 
 
 def test_the_rootless_engines_socket_is_mounted(here: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -279,11 +294,11 @@ def test_what_is_joined_to_services_needs_them(here: Scene, monkeypatch: pytest.
     prepare(here.session, config)
     model = json.loads((here.session.state / "full.yml").read_text())
     assert model["networks"]["data"] == {"name": network, "external": True}
-    root = here.session.settings.root
-    assert f"{root}:{root}" in model["services"]["dev"]["volumes"]
-    assert (
-        f"{root}/.synos/services/unified/secrets:/run/synos-secrets:ro" in model["services"]["dev"]["volumes"]
-    )
+    root = str(here.session.settings.root)
+    project, secrets, *_ = model["services"]["dev"]["volumes"]
+    assert project == {"type": "bind", "source": root, "target": root}
+    assert secrets["source"] == f"{root}/.synos/services/unified/secrets"
+    assert secrets["read_only"] is True
 
 
 def test_the_owner_is_the_caller_or_for_root_whoever_has_the_project(

@@ -227,7 +227,9 @@ def docker_says(project: Path, tmp_path: Path) -> Path:
         (project / name).mkdir() if name.startswith(".") else (project / name).touch()
     (project / ".synos/dev").mkdir()
     for name in ("default", "c"):
-        (project / f".synos/dev/{name}.shell").write_text("abc\n--user=dev\n--workdir=/a b\n")
+        (project / f".synos/dev/{name}.shell").write_text(
+            f"abc\n{project}/invoke.yaml\n--user=dev\n--workdir=/a b\n"
+        )
     return said
 
 
