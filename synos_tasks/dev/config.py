@@ -162,7 +162,9 @@ def _filled(values: dict[str, Any], root: Path, path: Path) -> dict[str, Any]:
 def _check(values: Any, path: Path) -> None:  # noqa: ANN401
     if not isinstance(values, dict):
         raise SettingsError("a devcontainer.json is not an object", where=str(path))
-    if values.get("privileged") or "--privileged" in values.get("runArgs", []):
+    if values.get("privileged") or any(
+        str(one).startswith("--privileged") for one in values.get("runArgs", [])
+    ):
         raise SettingsError(
             "a development container may not be privileged",
             where=str(path),

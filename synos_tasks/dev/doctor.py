@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from synos_tasks.dev.session import Session
     from synos_tasks.engine.running import Running
 
-NODE_MINIMUM = 20
-
 
 def examine(session: Session) -> list[Check]:
     """Look at everything; changes nothing. Raises EngineUnavailable."""
@@ -57,16 +55,18 @@ def _cli(session: Session) -> Check:
     if cli is not None:
         version = _version([str(cli), "--version"])
         return Check(name="official CLI", status="ok", detail=f"{version} at {cli}", hint="")
-    node = _version(["node", "--version"])
-    if shutil.which("npm") and node and int(node.lstrip("v").split(".")[0] or 0) >= NODE_MINIMUM:
+    if shutil.which("npm") and official.node_major() >= official.NODE_MINIMUM:
         return Check(
-            name="official CLI", status="ok", detail="will be installed by the first `inv dev.up`", hint=""
+            name="official CLI",
+            status="ok",
+            detail="will be installed by the first `inv dev.up`",
+            hint="",
         )
     return Check(
         name="official CLI",
         status="ok",
-        detail=f"not there (Node.js: {node or 'none'}); containers are made with Docker alone",
-        hint=f"Node.js {NODE_MINIMUM} with npm gives it, for configurations with features",
+        detail="not there, nor Node.js with npm for it; containers are made with Docker alone",
+        hint=f"Node.js {official.NODE_MINIMUM} with npm gives it, for configurations with features",
     )
 
 

@@ -50,7 +50,7 @@ TOLD = [
 
 
 def make(session: Session, config: DevContainer, extra: Sequence[str], *, cached: bool) -> None:
-    """Build the image and start a container, with further options of `docker run`.
+    """Build the image and start a container, with further options of `docker run` where that is the command.
 
     Raises SettingsError where the configuration needs more than is known here, ImageBuildFailed, EngineUnavailable
     or ServiceFailed.
@@ -62,7 +62,7 @@ def make(session: Session, config: DevContainer, extra: Sequence[str], *, cached
             hint="npm install --global @devcontainers/cli, or have npm on PATH: it is then installed for this project",
         )
     if config.compose_files:
-        _up_by_compose(session, config, extra, cached=cached)
+        _up_by_compose(session, config, cached=cached)
         return
     image = build(session, config, cached=cached)
     session.containers.create(run_argv(session.settings.project_id, config, image, extra))
@@ -134,13 +134,7 @@ def compose_file(session: Session, config: DevContainer) -> ComposeFile:
     )
 
 
-def _up_by_compose(session: Session, config: DevContainer, extra: Sequence[str], *, cached: bool) -> None:
-    if extra:
-        raise SettingsError(
-            "a container of a compose file takes no further options",
-            where=str(config.path),
-            hint="write them into a compose file of its dockerComposeFile",
-        )
+def _up_by_compose(session: Session, config: DevContainer, *, cached: bool) -> None:
     path = _override(session, config)
     file = compose_file(session, config)
     service = config.values["service"]

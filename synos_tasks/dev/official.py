@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 PACKAGE = Path("docker/dev/cli")
 """Folder with package.json and a lock that has the package's checksum."""
+NODE_MINIMUM = 20
+"""What the package says that it needs."""
 INSTALL_TIMEOUT = 120
 """Seconds; it takes one or two."""
 _STEP = re.compile(r"#\d+ (\[(?!internal\]).*)")
@@ -56,8 +58,18 @@ def ensure(session: Session) -> Path | None:
     return found
 
 
+def node_major() -> int:
+    """Give the first number of the version of Node.js on PATH; 0 where there is none."""
+    try:
+        told = subprocess.run(["node", "--version"], check=False, capture_output=True, text=True).stdout
+    except FileNotFoundError:
+        return 0
+    major = told.strip().lstrip("v").partition(".")[0]
+    return int(major) if major.isdigit() else 0
+
+
 def _install(session: Session) -> Path | None:
-    if not shutil.which("npm") or not shutil.which("node"):
+    if not shutil.which("npm") or node_major() < NODE_MINIMUM:
         return None
     folder = session.state / "cli"
     folder.mkdir(parents=True, exist_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import stat
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,6 +15,8 @@ from synos_tasks.errors import DevContainerMissing, HostUnfit, SettingsError
 from synos_tasks.host.locks import held
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from synos_tasks.dev.config import DevContainer
     from synos_tasks.dev.session import Session
     from synos_tasks.engine.running import Running
@@ -34,22 +37,50 @@ class Up:
     seconds: float
 
 
-def up(session: Session, config: DevContainer, *, docker: str = "", cached: bool = True) -> Up:
+def up(session: Session, config: DevContainer, *, docker: str = "") -> Up:
     """Have the container running, made where it is not there. A second time nothing is to do.
 
     ``docker`` gives it an engine's socket: see socket_options(). Raises what making.make(), official.up() and the
     lifecycle's commands raise.
     """
     began = time.monotonic()
+    with _alone(session, config):
+        found = session.find(config)
+        _refuse_late_socket(config, found, docker)
+        return _up(session, config, found, docker, cached=True, began=began)
+
+
+def rebuild(session: Session, config: DevContainer, *, docker: str = "", cached: bool = True) -> Up:
+    """Make image and container anew. What is wrong with the options is found while the old one is still there."""
+    began = time.monotonic()
+    with _alone(session, config):
+        socket_options(session, config, docker)
+        _down(session, config)
+        return _up(session, config, None, docker, cached=cached, began=began)
+
+
+def down(session: Session, config: DevContainer) -> list[str]:
+    """End and remove the container, and what compose made beside it. Volumes stay. Gives names of what is gone."""
+    with _alone(session, config):
+        return _down(session, config)
+
+
+@contextmanager
+def _alone(session: Session, config: DevContainer) -> Iterator[None]:
+    """Let no other command change this container meanwhile."""
     _refuse_engine_elsewhere()
     session.state.mkdir(parents=True, exist_ok=True)
     waiting = f"another command works on development container {config.name}: waiting for it"
     with held(session.state / f"{config.name}.lock", lambda: session.say(waiting)):
-        found = session.find(config)
-        _refuse_late_socket(config, found, docker)
-        by = _start(session, config, found, docker, cached=cached)
-        container = session.running(config)
-        shell.remember(session, config, container)
+        yield
+
+
+def _up(
+    session: Session, config: DevContainer, found: Running | None, docker: str, *, cached: bool, began: float
+) -> Up:
+    by = _start(session, config, found, docker, cached=cached)
+    container = session.running(config)
+    shell.remember(session, config, container)
     return Up(
         name=config.name,
         container=container.name,
@@ -66,7 +97,7 @@ def _start(
     if found is not None and found.state == "running":
         lifecycle.initialize(session, config)
         return "running"
-    extra = socket_options(session, docker)
+    extra = socket_options(session, config, docker)
     cli = None if extra else official.ensure(session)
     if cli is not None:
         official.up(session, config, cli, cached=cached)
@@ -80,8 +111,7 @@ def _start(
     return "docker"
 
 
-def down(session: Session, config: DevContainer) -> list[str]:
-    """End and remove the container, and what compose made beside it. Volumes stay. Gives names of what is gone."""
+def _down(session: Session, config: DevContainer) -> list[str]:
     found = session.containers.find(config.labels)
     for container in found:
         session.containers.remove(container.id)
@@ -91,7 +121,7 @@ def down(session: Session, config: DevContainer) -> list[str]:
     return [container.name for container in found]
 
 
-def socket_options(session: Session, docker: str) -> list[str]:
+def socket_options(session: Session, config: DevContainer, docker: str) -> list[str]:
     """Give the options that hand an engine's socket to a container: none, of a rootless engine, or of the one in use.
 
     Raises SettingsError or HostUnfit.
@@ -100,6 +130,12 @@ def socket_options(session: Session, docker: str) -> list[str]:
         return []
     if docker not in {"rootless", "socket"}:
         raise SettingsError(f"--docker is {docker!r}", hint="rootless, or socket for the engine in use")
+    if config.compose_files:
+        raise SettingsError(
+            f"--docker is not for {config.name}, which a compose file describes",
+            where=str(config.path),
+            hint="write the mount into a compose file of its dockerComposeFile",
+        )
     path = _rootless_socket() if docker == "rootless" else _socket_in_use()
     if docker == "socket" and not session.containers.is_rootless():
         session.say(

@@ -52,9 +52,7 @@ def rebuild(
     if command.dry:
         command.would(f"remove development container {config.name}, build its image and start it")
         return
-    session = _session(command)
-    starting.down(session, config)
-    _started(command, starting.up(session, config, docker=docker, cached=not no_cache))
+    _started(command, starting.rebuild(_session(command), config, docker=docker, cached=not no_cache))
 
 
 @verb("dev.shell", help={"name": NAME})

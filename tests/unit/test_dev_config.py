@@ -105,7 +105,7 @@ def test_a_configuration_is_filled_in_and_found_by_name(tmp_path: Path) -> None:
         ("{", "cannot be read", ""),
         ("[]", "is not an object", ""),
         (json.dumps({**GIVEN, "privileged": True}), "may not be privileged", "build.iso --privileged"),
-        (json.dumps({**GIVEN, "runArgs": ["--privileged"]}), "may not be privileged", "build.iso"),
+        (json.dumps({**GIVEN, "runArgs": ["--privileged=true"]}), "may not be privileged", "build.iso"),
         (json.dumps({**GIVEN, "mounts": "a"}), "mounts of a devcontainer.json has the wrong type", ""),
         (json.dumps({"name": "x"}), "says of no image", "dockerComposeFile"),
         (json.dumps({**GIVEN, "workspaceMount": "${nobody}"}), "${nobody}", "localEnv:NAME"),

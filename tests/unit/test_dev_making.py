@@ -80,8 +80,8 @@ def test_a_compose_file_gets_the_labels(here: Scene) -> None:
     assert compose.file.overrides[-1] == here.session.state / "two.labels.yml"
     assert compose.file.path == config.path.parent / "a.yml"
     assert compose.ran == [("build", "--no-cache", "dev"), ("up", "--detach", "--no-build", "dev", "dev")]
-    with pytest.raises(SettingsError, match="takes no further options"):
-        making.make(here.session, config, ["--env=a"], cached=True)
+    with pytest.raises(SettingsError, match="--docker is not for two"):
+        starting.up(here.session, config, docker="socket")
 
 
 ALL = {stage: f"echo {stage}" for stage in (*lifecycle.ONCE, lifecycle.STARTED, lifecycle.ATTACHED)}
@@ -133,6 +133,22 @@ def test_up_makes_it_and_a_second_time_nothing_is_to_do(here: Scene) -> None:
     assert here.containers.asked == []
     assert starting.down(here.session, config) == [first.container]
     assert starting.down(here.session, config) == []
+
+
+def test_a_rebuild_that_cannot_be_leaves_the_old_one(here: Scene) -> None:
+    config = here.config()
+    starting.up(here.session, config)
+    with pytest.raises(SettingsError):
+        starting.rebuild(here.session, config, docker="yes")
+    assert len(here.containers.there) == 1
+    assert starting.rebuild(here.session, config).by == "docker"
+
+
+@pytest.mark.parametrize(("told", "major"), [("v20.20.2\n", 20), ("", 0), ("v8", 8)])
+def test_the_version_of_node_is_asked_for(monkeypatch: pytest.MonkeyPatch, told: str, major: int) -> None:
+    done = subprocess.CompletedProcess(["node"], 0, told, "")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
+    assert official.node_major() == major
 
 
 def test_one_that_has_ended_is_started(here: Scene) -> None:
@@ -193,7 +209,7 @@ def test_the_rootless_engines_socket_is_mounted(here: Scene, monkeypatch: pytest
     root = here.session.settings.root
     (root / "docker.sock").touch()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(root))
-    options = starting.socket_options(here.session, "rootless")
+    options = starting.socket_options(here.session, here.config(), "rootless")
     assert options[0] == f"--mount=type=bind,source={root}/docker.sock,target=/run/docker.sock"
     assert here.said == []
     late = here.config()
@@ -226,6 +242,7 @@ def test_npm_that_does_not_install_it_is_told(
 
     here = scene(tmp_path, cli="auto")
     monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}" if name != "devcontainer" else None)
+    monkeypatch.setattr(official, "node_major", lambda: 20)
     monkeypatch.setattr(subprocess, "run", run)
     assert official.ensure(here.session) is None
     assert here.said[-1].endswith("going on without it")

@@ -104,6 +104,7 @@ def test_vs_code_is_opened_or_said_how_to(here: Scene, monkeypatch: pytest.Monke
 def test_doctor_finds_what_breaks_our_promises(here: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(doctor, "_version", lambda _: "")
     monkeypatch.setattr(official, "find", lambda _: None)
+    monkeypatch.setattr(official, "node_major", lambda: 0)
     labels = here.config("one").labels
     here.containers.there = [
         container(labels, name="good"),
