@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from synos_tasks.errors import HostUnfit
 
@@ -22,7 +23,7 @@ def uri(config: DevContainer, container: Running) -> str:
     Where the form comes from: the extension Dev Containers writes it into VS Code's list of recent folders.
     """
     authority = json.dumps({"containerName": f"/{container.name}"}, separators=(",", ":")).encode().hex()
-    return f"vscode-remote://attached-container+{authority}{config.inside.folder}"
+    return f"vscode-remote://attached-container+{authority}{quote(config.inside.folder)}"
 
 
 def open_editor(config: DevContainer, container: Running) -> str:

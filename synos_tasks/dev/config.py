@@ -58,6 +58,16 @@ SELF_MADE = frozenset(
     ]
 )
 """Keys with which a container can be made without the official CLI."""
+_COMMANDS = ("initializeCommand", "onCreateCommand", "updateContentCommand", "postCreateCommand", "postStartCommand",
+             "postAttachCommand")  # fmt: skip
+_KINDS: dict[str, type | tuple[type, ...]] = {
+    "workspaceFolder": str, "workspaceMount": str, "remoteUser": str, "mounts": list, "runArgs": list, "capAdd": list,
+    "securityOpt": list, "containerEnv": dict, "remoteEnv": dict, "build": dict, "dockerComposeFile": (str, list),
+    "service": str, "runServices": list, **dict.fromkeys(_COMMANDS, (str, list, dict)),
+}  # fmt: skip
+_BUILD_KINDS: dict[str, type | tuple[type, ...]] = {
+    "dockerfile": str, "context": str, "target": str, "args": dict, "options": list,
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,8 +161,8 @@ def load(settings: Settings, name: str) -> DevContainer:
 def _filled(values: dict[str, Any], root: Path, path: Path) -> dict[str, Any]:
     labels = id_labels(root, path)
     outside = known(str(root), labels)
-    folder = filled(values.get("workspaceFolder", str(root)), outside, os.environ)
     try:
+        folder = filled(values.get("workspaceFolder", str(root)), outside, os.environ)
         found: dict[str, Any] = filled(values, known(str(root), labels, folder), os.environ)
     except SettingsError as error:
         raise SettingsError(error.what, where=str(path), hint=error.hint) from error
@@ -162,6 +172,7 @@ def _filled(values: dict[str, Any], root: Path, path: Path) -> dict[str, Any]:
 def _check(values: Any, path: Path) -> None:  # noqa: ANN401
     if not isinstance(values, dict):
         raise SettingsError("a devcontainer.json is not an object", where=str(path))
+    _check_kinds(values, _KINDS, "", path)
     if values.get("privileged") or any(
         str(one).startswith("--privileged") for one in values.get("runArgs", [])
     ):
@@ -171,16 +182,35 @@ def _check(values: Any, path: Path) -> None:  # noqa: ANN401
             why="it would see the host's devices",
             hint="what must mount belongs to a build: inv build.iso --privileged",
         )
-    kinds: dict[str, type | tuple[type, ...]] = {
-        "workspaceFolder": str, "remoteUser": str, "mounts": list, "runArgs": list, "capAdd": list,
-        "securityOpt": list, "containerEnv": dict, "remoteEnv": dict, "build": dict, "dockerComposeFile": (str, list),
-    }  # fmt: skip
-    for key, kind in kinds.items():
-        if key in values and not isinstance(values[key], kind):
-            raise SettingsError(f"{key} of a devcontainer.json has the wrong type", where=str(path))
     if not {"build", "dockerComposeFile", "image"} & set(values):
         raise SettingsError(
             "a devcontainer.json says of no image",
             where=str(path),
             hint="it needs one of build, image and dockerComposeFile",
         )
+    _check_parts(values, path)
+
+
+def _check_kinds(
+    values: Mapping[str, Any], kinds: Mapping[str, type | tuple[type, ...]], within: str, path: Path
+) -> None:
+    for key, kind in kinds.items():
+        if key in values and not isinstance(values[key], kind):
+            raise SettingsError(f"{within}{key} of a devcontainer.json has the wrong type", where=str(path))
+
+
+def _check_parts(values: Mapping[str, Any], path: Path) -> None:
+    """Refuse what has the right type and lacks something within."""
+    for command in _COMMANDS:
+        told = values.get(command)
+        named = told if isinstance(told, dict) else {}
+        _check_kinds(named, dict.fromkeys(named, (str, list)), f"{command}.", path)
+    if "build" in values:
+        _check_kinds(values["build"], _BUILD_KINDS, "build.", path)
+        if "dockerfile" not in values["build"]:
+            raise SettingsError("a devcontainer.json has a build without build.dockerfile", where=str(path))
+    if "dockerComposeFile" in values and "service" not in values:
+        raise SettingsError("a devcontainer.json has a dockerComposeFile without service", where=str(path))
+    for mount in values.get("mounts", []):
+        if not isinstance(mount, (str, dict)) or "target" not in fields_of(mount):
+            raise SettingsError(f"one of the mounts has no target: {mount}", where=str(path))

@@ -48,7 +48,7 @@ def identity(root: Path) -> str:
         except FileNotFoundError:
             break
         if told:
-            quoted = told.replace("\\", "\\\\").replace('"', '\\"')
+            quoted = told.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
             lines.append(f'\t{key} = "{quoted}"')
     return "\n".join(["[user]", *lines, ""]) if lines else ""
 

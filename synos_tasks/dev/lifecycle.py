@@ -45,9 +45,13 @@ def initialize(session: Session, config: DevContainer) -> None:
     """Run what is to happen on this machine before a container is made or started. Raises HookFailed."""
 
     def run(words: Sequence[str]) -> int:
-        done = subprocess.run(
-            words, cwd=config.root, stdin=subprocess.DEVNULL, stdout=sys.stderr, check=False
-        )
+        try:
+            done = subprocess.run(
+                words, cwd=config.root, stdin=subprocess.DEVNULL, stdout=sys.stderr, check=False
+            )
+        except OSError as error:
+            session.say(str(error))
+            return 127
         return done.returncode
 
     _run(session, config, "initializeCommand", run)

@@ -120,7 +120,7 @@ def _labels(project: str, config: DevContainer) -> dict[str, str]:
 
 
 def _mount(mount: str | dict[str, str]) -> str:
-    return ",".join(f"{key}={value}" for key, value in fields_of(mount).items())
+    return ",".join(f"{key}={value}" if value else key for key, value in fields_of(mount).items())
 
 
 def compose_file(session: Session, config: DevContainer) -> ComposeFile:

@@ -45,6 +45,7 @@ def up(session: Session, config: DevContainer, *, docker: str = "") -> Up:
     """
     began = time.monotonic()
     with _alone(session, config):
+        _refuse_wrong(config, docker)
         found = session.find(config)
         _refuse_late_socket(config, found, docker)
         return _up(session, config, found, docker, cached=True, began=began)
@@ -126,16 +127,9 @@ def socket_options(session: Session, config: DevContainer, docker: str) -> list[
 
     Raises SettingsError or HostUnfit.
     """
+    _refuse_wrong(config, docker)
     if not docker:
         return []
-    if docker not in {"rootless", "socket"}:
-        raise SettingsError(f"--docker is {docker!r}", hint="rootless, or socket for the engine in use")
-    if config.compose_files:
-        raise SettingsError(
-            f"--docker is not for {config.name}, which a compose file describes",
-            where=str(config.path),
-            hint="write the mount into a compose file of its dockerComposeFile",
-        )
     path = _rootless_socket() if docker == "rootless" else _socket_in_use()
     if docker == "socket" and not session.containers.is_rootless():
         session.say(
@@ -161,7 +155,7 @@ def _rootless_socket() -> Path:
 
 
 def _socket_in_use() -> Path:
-    host = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+    host = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
     path = Path(host.removeprefix("unix://"))
     if not host.startswith("unix://") or not path.exists() or not stat.S_ISSOCK(path.stat().st_mode):
         raise HostUnfit(
@@ -179,6 +173,17 @@ def _refuse_engine_elsewhere() -> None:
             "the engine in use is on another machine, and has not this project's folder",
             where=f"DOCKER_HOST={host}",
             hint="unset DOCKER_HOST, or clone the project there and use it there (VS Code: Remote - SSH)",
+        )
+
+
+def _refuse_wrong(config: DevContainer, docker: str) -> None:
+    if docker not in {"", "rootless", "socket"}:
+        raise SettingsError(f"--docker is {docker!r}", hint="rootless, or socket for the engine in use")
+    if docker and config.compose_files:
+        raise SettingsError(
+            f"--docker is not for {config.name}, which a compose file describes",
+            where=str(config.path),
+            hint="write the mount into a compose file of its dockerComposeFile",
         )
 
 

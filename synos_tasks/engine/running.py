@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -38,7 +39,8 @@ class Inside:
 
     user: str
     folder: str
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: Mapping[str, str | None] = field(default_factory=dict)
+    """None: one that is not to be set."""
 
 
 class Containers(Protocol):
@@ -96,7 +98,12 @@ class DockerContainers:
         """Give the containers that have all these labels, newest first; raises EngineUnavailable."""
         filters = [f"--filter=label={key}={value}" for key, value in labels.items()]
         idents = _docker("ps", "--all", "--quiet", "--no-trunc", *filters).split()
-        return [running_of(one) for one in json.loads(_docker("inspect", *idents))] if idents else []
+        try:
+            return [running_of(one) for one in json.loads(_docker("inspect", *idents))] if idents else []
+        except EngineUnavailable as error:
+            if not re.search("no such (object|container)", error.why, re.IGNORECASE):
+                raise
+            return self.find(labels)  # one went away meanwhile
 
     def create(self, argv: Sequence[str]) -> str:
         """Start a container by a `docker run --detach` command and give its id; raises EngineUnavailable."""
@@ -167,7 +174,9 @@ def exec_argv(
 
 def options_of(inside: Inside) -> list[str]:
     """Give the options of `docker exec` that say as whom, where and with what."""
-    variables = (f"--env={key}={value}" for key, value in sorted(inside.environment.items()))
+    variables = (
+        f"--env={key}={value}" for key, value in sorted(inside.environment.items()) if value is not None
+    )
     return [f"--user={inside.user}", f"--workdir={inside.folder}", *variables]
 
 

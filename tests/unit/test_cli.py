@@ -203,3 +203,72 @@ def test_docs_writes_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> 
     assert "would write docs/exit-codes.md" in shown
     assert "wrote docs/exit-codes.md" in shown
     assert shown[-1] == "nothing to do: all generated files are current"
+
+
+@verb("room.engine")
+def engine(command: Command, json: bool = False) -> None:
+    """Need an engine, and find none."""
+    raise errors.EngineUnavailable("no Docker Engine answers")
+
+
+@pytest.mark.parametrize(
+    ("inside", "docker_host", "kind"),
+    [
+        ("", "", "EngineUnavailable"),
+        ("python", "", "WrongSystem"),
+        ("python", "unix:///run/docker.sock", "EngineUnavailable"),  # it was given one
+    ],
+)
+def test_in_a_development_container_a_missing_engine_is_the_hosts(
+    inside: str,
+    docker_host: str,
+    kind: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("SYNOS_DEV_CONTAINER", inside)
+    monkeypatch.setenv("DOCKER_HOST", docker_host)
+    monkeypatch.setattr("tests.unit.test_cli.good", engine)
+    assert run("room.engine", "--json") == getattr(errors, kind).exit_code
+    error = json.loads(capfd.readouterr().out)["error"]
+    assert error["kind"] == kind
+    if kind == "WrongSystem":
+        assert error["where"] == "development container python"
+        assert error["hint"] == "on the host: ./scripts/synos room.engine"
+
+
+REPORTED: list[Check] = []
+
+
+@verb("room.report")
+def report(command: Command, json: bool = False) -> None:
+    """Show checks."""
+    command.report("Some checks", REPORTED)
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+@pytest.mark.parametrize(
+    ("checks", "code"),
+    [
+        ([], 0),
+        ([GOOD_CHECK, Check(name="x", status="warn", detail="a bit")], 0),
+        ([BAD_CHECK, GOOD_CHECK, Check(name="y", status="fail", detail="no", hint="restart")], 41),
+    ],
+)
+def test_a_report_fails_where_a_check_does(
+    checks: list[Check],
+    code: int,
+    as_json: bool,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr("tests.unit.test_cli.REPORTED", checks)
+    monkeypatch.setattr("tests.unit.test_cli.good", report)
+    assert run("room.report", *(["--json"] if as_json else [])) == code
+    shown = capfd.readouterr()
+    assert shown.err.count("hint: restart\n") == (1 if code else 0)  # once, though two checks have it
+    assert bool(shown.out) == as_json
+    if as_json:
+        told = json.loads(shown.out)
+        assert [check["name"] for check in told["checks"]] == [check.name for check in checks]
+        assert ("error" in told) == bool(code)

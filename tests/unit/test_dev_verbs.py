@@ -11,6 +11,7 @@ import pytest
 from invoke.config import Config
 from invoke.context import Context
 
+from synos_tasks.cli import Command
 from synos_tasks.dev import code, doctor, official, tasks
 from synos_tasks.dev.listing import listed
 from synos_tasks.engine import running
@@ -168,3 +169,70 @@ def test_an_engine_that_refuses_is_an_error(monkeypatch: pytest.MonkeyPatch) -> 
     with pytest.raises(EngineUnavailable) as caught:
         running.DockerContainers().create(["docker", "run"])
     assert caught.value.why == "it says no"
+
+
+def test_code_starts_it_first_and_says_what_it_did(
+    here: Scene, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(code, "open_editor", lambda config, container: f"code {config.name} {container.name}")
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    run(tasks.code, name="two")
+    assert [asked[0] for asked in here.containers.asked] == ["create"]
+    assert capfd.readouterr().err.splitlines()[-1] == "opened: code two quirky_name"
+
+
+def test_doctor_ends_with_its_code_where_a_check_fails(
+    here: Scene, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    run(tasks.doctor, json=True)
+    assert "error" not in json.loads(capfd.readouterr().out)
+    here.containers.there = [container(here.config("one").labels, privileged=True)]
+    with pytest.raises(SystemExit) as ended:
+        run(tasks.doctor, json=True)
+    assert ended.value.code == 41
+    assert json.loads(capfd.readouterr().out)["error"]["kind"] == "DoctorFound"
+
+
+def test_the_list_is_one_object_for_scripts(here: Scene, capfd: pytest.CaptureFixture[str]) -> None:
+    run(tasks.list_, json=True)
+    told = json.loads(capfd.readouterr().out)
+    assert (told["schema"], [one["name"] for one in told["containers"]]) == (
+        "synos.dev.list/1",
+        ["one", "two"],
+    )
+
+
+def test_prepare_is_for_the_one_that_is_named(here: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    prepared: list[str] = []
+    monkeypatch.setattr("synos_tasks.dev.prepare.prepare", lambda _, config: prepared.append(config.name))
+    run(tasks.prepare, name="two")
+    run(tasks.prepare)
+    assert prepared == ["two", "one"]
+
+
+@pytest.mark.parametrize(
+    ("task", "options"),
+    [(tasks.up, {"docker": "yes"}), (tasks.rebuild, {"docker": "yes"}), (tasks.down, {"name": "tow"})],
+)
+def test_a_wrong_option_ends_with_its_code_and_changes_nothing(
+    here: Scene,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    task: Any,  # noqa: ANN401
+    options: dict[str, str],
+) -> None:
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    here.containers.there = [container(here.config("one").labels)]
+    with pytest.raises(SystemExit) as ended:
+        run(task, **options, json=True)
+    assert ended.value.code == 12
+    assert json.loads(capfd.readouterr().out)["error"]["kind"] == "SettingsError"
+    assert (len(here.containers.there), here.containers.asked) == (1, [])
+
+
+def test_a_session_reaches_the_real_engine() -> None:
+    command = Command("dev.up", Context(Config(overrides={"synos": {"dev": {"cli": "docker"}}})), json=False)
+    session = tasks._session(command)
+    assert isinstance(session.containers, running.DockerContainers)
+    assert session.settings.dev.cli == "docker"

@@ -264,3 +264,26 @@ def test_a_container_that_is_gone_is_for_inv_to_tell(project: Path, docker_says:
 def test_a_newer_setting_is_for_inv(project: Path, docker_says: Path) -> None:
     os.utime(project / "invoke.yaml", (2**31, 2**31))
     assert enter(project, 0, "--", "a").stdout == "inv: dev.shell -- a\n"
+
+
+def test_a_newer_configuration_is_for_inv(project: Path, docker_says: Path) -> None:
+    own = project / "devcontainer.json"
+    own.touch()
+    (project / ".synos/dev/c.shell").write_text(f"abc\n{own}\n--user=dev\n")
+    os.utime(own, (2**31, 2**31))
+    assert enter(project, 0, "--name", "c", "--", "a").stdout == "inv: dev.shell --name c -- a\n"
+    assert enter(project, 0, "--", "a").stdout == ""  # the other one's has not changed
+
+
+def test_a_command_that_ends_with_1_is_run_once(project: Path, docker_says: Path) -> None:
+    executable(project.parent / "bin/docker", '#!/bin/sh\n[ "$1" != ps ] || exec echo abc\nexit 1\n')
+    done = enter(project, 1, "--", "false")
+    assert (done.returncode, done.stdout) == (1, "")
+
+
+@pytest.mark.parametrize("arguments", [["--name", "", "--", "a"], ["--", ""]])
+def test_words_that_are_missing_are_for_inv_to_tell(
+    project: Path, docker_says: Path, arguments: list[str]
+) -> None:
+    (project / ".synos/dev/default.shell").unlink()
+    assert enter(project, 0, *arguments).stdout == f"inv: {' '.join(['dev.shell', *arguments])}\n"
