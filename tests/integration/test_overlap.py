@@ -20,6 +20,7 @@ def patch(clone: Clone, path: str, old: str, new: str) -> None:
     (clone.root / path).write_text(text.replace(old, new))
 
 
+@pytest.mark.long
 def test_a_layer_never_holds_what_a_later_stage_wrote(clone: Clone) -> None:
     # the base's compression begins late, and the stage that writes in place is done before
     begin = "    algorithm, level = compression\n"
