@@ -67,6 +67,7 @@ def test_what_an_upper_layer_takes_away_is_gone(holes: Clone, minimal: Answer) -
     assert {"/etc/motd", "/usr/share/tabset/std"} <= removed
 
 
+@pytest.mark.long
 def test_a_release_is_one_file_with_the_same_in_it(holes: Clone) -> None:
     layered = holes.inv("build.iso", "--profile", "holes")
     released = holes.inv("build.iso", "--profile", "holes", "--release")

@@ -35,7 +35,10 @@ def volume(clone: Clone) -> Iterator[Callable[[str], None]]:
     docker("volume", "rm", "--force", name)
 
 
-@pytest.mark.parametrize("megabytes", [8, 140], ids=["for packages", "for a layer"])
+@pytest.mark.parametrize(
+    "megabytes",
+    [pytest.param(8, id="for packages"), pytest.param(140, id="for a layer", marks=pytest.mark.long)],
+)
 def test_a_full_cache_volume(clone: Clone, volume: Callable[[str], None], megabytes: int) -> None:
     volume(f"size={megabytes}m")
     answer = clone.inv("build.iso", "--profile", "minimal", fails=True)

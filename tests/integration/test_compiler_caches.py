@@ -82,6 +82,7 @@ def test_a_new_container_finds_what_an_earlier_one_compiled(lone: Clone, build: 
     assert (warm["hits"], warm["misses"]) == (cold["misses"], 0)
 
 
+@pytest.mark.long
 @pytest.mark.parametrize(("build", "cache"), [("make", "ccache"), ("cargo", "sccache")])
 def test_a_damaged_cache_costs_time_only(lone: Clone, toolchain_image: str, build: str, cache: str) -> None:
     again(lone, build, 0)

@@ -69,6 +69,7 @@ def test_every_build_system_gives_a_package(clone: Clone, toolchain_image: str, 
     assert compiled(clone, name).json["components"][0]["hit"]
 
 
+@pytest.mark.long
 def test_a_debian_source_package_is_patched(clone: Clone, toolchain_image: str) -> None:
     listed = docker(
         "run", "--rm", f"--label={clone.label}", toolchain_image, "sh", "-euc",

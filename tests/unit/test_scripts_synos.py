@@ -248,7 +248,9 @@ def test_a_command_in_a_development_container_needs_no_python(
     assert docker_says.read_text() == "exec|--interactive|--user=dev|--workdir=/a b|abc|a|b c|\n"
 
 
-@pytest.mark.parametrize("arguments", [[], ["--name"], ["--name", "c"], ["--name", "other", "--", "a"], ["--"]])
+@pytest.mark.parametrize(
+    "arguments", [[], ["--name"], ["--name", "c"], ["--name", "other", "--", "a"], ["--"]]
+)
 def test_all_else_of_dev_shell_is_for_inv(project: Path, docker_says: Path, arguments: list[str]) -> None:
     done = enter(project, 0, *arguments)
     assert done.stdout == f"inv: {' '.join(['dev.shell', *arguments])}\n"
