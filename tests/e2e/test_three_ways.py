@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tests.build_helpers import Answer, Clone
 
-pytestmark = pytest.mark.e2e
+pytestmark = [pytest.mark.e2e, pytest.mark.long]  # one builds what the next uses
 PROFILE = "greeting"
 SCRIPT = "#!/bin/sh\nrm -rf /usr/share/man\n"
 
@@ -68,7 +68,6 @@ def plain_image(clone: Clone) -> str:
     return f"{clone.settings.project_id}-plain"
 
 
-@pytest.mark.long
 def test_each_way_gives_the_same_bytes(warm: Clone, by_inv: Answer, compose: dict[str, str]) -> None:
     name = by_inv.json["iso"].rpartition("/")[2]
     clear(warm)

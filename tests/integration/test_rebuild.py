@@ -80,6 +80,7 @@ def test_the_plan_says_why(warm: Clone, child: Answer) -> None:
     assert next(stage for stage in seen["stages"] if stage["name"] == "base")["bytes"] > 10**8
 
 
+@pytest.mark.long
 def test_one_package_more_and_the_same_bytes_as_from_nothing(warm: Clone, child: Answer) -> None:
     profile(warm, "netbase", "tmux")
     refused = warm.inv("build.iso", "--profile", "child", "--locked", fails=True)
