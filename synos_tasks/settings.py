@@ -67,6 +67,21 @@ class DevSettings:
 
 
 @dataclass(frozen=True, kw_only=True)
+class MaintSettings:
+    """Section ``synos.maint``: what is kept. Sizes in GB (10^9 bytes); 0 sets no limit, and keeps all."""
+
+    store_max_gb: int = 20
+    store_days: int = 30
+    images_keep: int = 3
+    isos_keep: int = 0
+    logs_days: int = 30
+    budget_seconds: int = 5
+    """What cleaning up after a build may take."""
+    backup_hours: int = 24
+    """Age up to which a backup counts as fresh."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Settings:
     """Everything a verb may need to know besides its own options."""
 
@@ -76,6 +91,7 @@ class Settings:
     boot: BootSettings = field(default_factory=BootSettings)
     services: ServicesSettings = field(default_factory=ServicesSettings)
     dev: DevSettings = field(default_factory=DevSettings)
+    maint: MaintSettings = field(default_factory=MaintSettings)
 
     @property
     def state_dir(self) -> Path:
@@ -106,6 +122,7 @@ def load(root: Path, values: Mapping[str, Any]) -> Settings:
         "boot": BootSettings,
         "services": ServicesSettings,
         "dev": DevSettings,
+        "maint": MaintSettings,
     }
     _refuse_unknown(values, sections, "synos")
     loaded = {name: _section(cls, values.get(name) or {}, f"synos.{name}") for name, cls in sections.items()}

@@ -6,8 +6,9 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from synos_tasks import backups
 from synos_tasks.errors import BackupDamaged, ServiceFailed, SettingsError, SynosError
-from synos_tasks.services import backups, mending, starting
+from synos_tasks.services import mending, starting
 from synos_tasks.services.keepers import KEEPERS
 from synos_tasks.services.session import alone
 

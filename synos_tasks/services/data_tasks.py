@@ -13,8 +13,8 @@ from synos_tasks.services.options import JSON, ONLY, STACK, TIMEOUT, YES, agreem
 )
 def backup(command: Command, name: str = "", stack: str = "", json: bool = False) -> None:  # noqa: ARG001
     """Take a backup of what every service holds, with checksums; it can be restored on another machine."""
+    from synos_tasks import backups  # noqa: PLC0415
     from synos_tasks.services import backup as backing  # noqa: PLC0415
-    from synos_tasks.services import backups  # noqa: PLC0415
 
     session = open_stack(command, stack)
     if command.dry:
@@ -29,8 +29,8 @@ def backup(command: Command, name: str = "", stack: str = "", json: bool = False
 @verb("services.backups", help={"stack": STACK, "json": JSON})
 def list_backups(command: Command, stack: str = "", json: bool = False) -> None:  # noqa: ARG001
     """List the backups of a stack, newest first."""
+    from synos_tasks import backups  # noqa: PLC0415
     from synos_tasks.services import backup as backing  # noqa: PLC0415
-    from synos_tasks.services import backups  # noqa: PLC0415
 
     session = open_stack(command, stack)
     found = backups.listing(backing.folder_of(session))
@@ -69,8 +69,9 @@ def restore(
     json: bool = False,  # noqa: ARG001
 ) -> None:
     """Let the services hold what a backup has; a damaged one is refused before anything is touched."""
+    from synos_tasks import backups  # noqa: PLC0415
     from synos_tasks.services import backup as backing  # noqa: PLC0415
-    from synos_tasks.services import backups, view  # noqa: PLC0415
+    from synos_tasks.services import view  # noqa: PLC0415
 
     session = open_stack(command, stack)
     if command.dry:

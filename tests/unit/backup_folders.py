@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from synos_tasks.services import backups
+from synos_tasks import backups
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 import pytest
 
+from synos_tasks import backups
 from synos_tasks.errors import (
     BackupDamaged,
     ContainerLost,
@@ -18,7 +19,7 @@ from synos_tasks.errors import (
     SynosError,
 )
 from synos_tasks.services import backup as backing
-from synos_tasks.services import backups, health, starting
+from synos_tasks.services import health, starting
 from synos_tasks.services.keepers import KEEPERS
 from synos_tasks.services.stack import resolve
 from synos_tasks.services.view import PlainView

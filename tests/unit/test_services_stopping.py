@@ -7,9 +7,10 @@ from typing import NoReturn
 
 import pytest
 
+from synos_tasks import backups
 from synos_tasks.errors import DiskFull, ServiceFailed, SettingsError
 from synos_tasks.services import backup as backing
-from synos_tasks.services import backups, stopping
+from synos_tasks.services import stopping
 from synos_tasks.services.keepers import KEEPERS
 from tests.unit.fake_compose import PROJECT, UIDS, Scene, scene
 from tests.unit.fake_keepers import FakeKeeper

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from synos_tasks import backups
 from synos_tasks.errors import BackupDamaged
-from synos_tasks.services import backups
 from tests.unit.backup_folders import make
 
 if TYPE_CHECKING:

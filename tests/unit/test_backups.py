@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
+from synos_tasks import backups
 from synos_tasks.errors import BackupDamaged, DiskFull, OutputNotWritable, SettingsError
-from synos_tasks.services import backups
 from tests.unit.backup_folders import FACTS, FILES, fill, make
 
 if TYPE_CHECKING:

@@ -1,0 +1,1 @@
+"""`inv maint.*`: what is there, what of it is ours, and what can go."""
