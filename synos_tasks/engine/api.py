@@ -20,14 +20,14 @@ TIMEOUT = 10.0
 
 
 class _OverSocket(http.client.HTTPConnection):
-    def __init__(self, path: str) -> None:
-        super().__init__("localhost", timeout=TIMEOUT)
-        self._path = path
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path, self._seconds = path, timeout
 
     def connect(self) -> None:
         """Connect to the socket file; raises OSError."""
         self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(TIMEOUT)
+        self.sock.settimeout(self._seconds)
         self.sock.connect(self._path)
 
 
@@ -45,21 +45,37 @@ def get(path: str, query: dict[str, str] | None = None) -> Any:  # noqa: ANN401
 
     Raises EngineUnavailable when nobody answers at socket_path(), or with an error.
     """
+    status, told = request("GET", path, query)
+    if status == http.client.NOT_FOUND:
+        return None
+    if status != http.client.OK:
+        raise EngineUnavailable("the Docker Engine refused a request", where=path, why=message_of(told))
+    return told
+
+
+def message_of(told: Any) -> str:  # noqa: ANN401
+    """Give what the engine says in an answer that is an error."""
+    return str(told.get("message", told)) if isinstance(told, dict) else str(told)
+
+
+def request(
+    method: str, path: str, query: dict[str, str] | None = None, *, timeout: float = TIMEOUT
+) -> tuple[int, Any]:
+    """Give the status and the JSON of a request, None for an empty answer; ``timeout`` in seconds.
+
+    Raises EngineUnavailable when nobody answers at socket_path().
+    """
     where = socket_path() or ""
     target = f"{path}?{urllib.parse.urlencode(query)}" if query else path
     try:
-        connection = _OverSocket(where)
+        connection = _OverSocket(where, timeout)
         try:
-            connection.request("GET", target)
+            connection.request(method, target)
             answer = connection.getresponse()
             body = answer.read()
         finally:
             connection.close()
-        if answer.status == http.client.NOT_FOUND:
-            return None
-        if answer.status != http.client.OK:
-            raise EngineUnavailable("the Docker Engine refused a request", where=target, why=body.decode())
-        return json.loads(body)
+        return answer.status, json.loads(body) if body.strip() else None
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise EngineUnavailable(
             "no Docker Engine answers",

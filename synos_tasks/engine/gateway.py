@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 from synos_tasks.engine import rawjson
-from synos_tasks.engine.spec import LABEL_PROJECT, LABEL_ROLE, ContainerSpec, run_argv
+from synos_tasks.engine.spec import LABEL_BASE, LABEL_PROJECT, LABEL_ROLE, ContainerSpec, run_argv
 from synos_tasks.errors import EngineTooOld, EngineUnavailable, ImageBuildFailed
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Engine(Protocol):
         ...
 
     def containers(self, project: str) -> list[ContainerFacts]:
-        """All containers with this project's label, running or not."""
+        """All containers that this project made, running or not."""
         ...
 
     def remove_container(self, ident: str) -> None:
@@ -205,9 +205,11 @@ class DockerEngine:
 
     def remove_nameless(self, ident: str, project: str) -> None:
         """Remove an image of a project that has no name left; leaves it alone where it has one, or is in use."""
-        template = f'{{{{len .RepoTags}}}} {{{{index .Config.Labels "{LABEL_PROJECT}"}}}}'
+        marks = (f'{{{{index .Config.Labels "{name}"}}}}' for name in (LABEL_PROJECT, LABEL_BASE))
+        template = f"{{{{len .RepoTags}}}} {' '.join(marks)}"
         done = _output(["docker", "image", "inspect", "--format", template, ident])
-        if done.returncode == 0 and done.stdout.split() == ["0", project]:
+        names, *marked = done.stdout.split() or ["1"]
+        if done.returncode == 0 and names == "0" and project in marked:
             _output(["docker", "image", "rm", ident])
 
     def build(self, arguments: Sequence[str], on_event: Callable[[dict[str, Any]], None]) -> None:
@@ -230,7 +232,10 @@ class DockerEngine:
             )
 
     def containers(self, project: str) -> list[ContainerFacts]:
-        """All containers with this project's label, running or not."""
+        """All containers that this project made, running or not.
+
+        The label alone does not tell: whoever starts one of our images by hand gets the image's.
+        """
         listed = self._docker().container.list(all=True, filters=[("label", f"{LABEL_PROJECT}={project}")])
         return [
             ContainerFacts(
@@ -240,6 +245,7 @@ class DockerEngine:
                 role=(c.config.labels or {}).get(LABEL_ROLE, ""),
             )
             for c in listed
+            if c.name.startswith(f"{project}-")
         ]
 
     def remove_container(self, ident: str) -> None:

@@ -11,6 +11,10 @@ if TYPE_CHECKING:
 
 LABEL_PROJECT = "io.synos.project"
 LABEL_ROLE = "io.synos.role"
+LABEL_IMAGE = "io.synos.image"
+"""The name that an image of ours was made under. What is built on it inherits this label, but not the name."""
+LABEL_BASE = "io.synos.base"
+"""On a bootstrapped base image, in place of the project's label: what others build on it would inherit that."""
 
 # Verified to be enough for mmdebstrap, debootstrap, mksquashfs, GRUB and xorriso. Notably absent: SYS_ADMIN.
 BUILDER_CAPABILITIES = (
@@ -34,6 +38,11 @@ TOOLCHAIN_CAPABILITIES = tuple(name for name in BUILDER_CAPABILITIES if name not
 def labels(project: str, role: str) -> dict[str, str]:
     """Give the labels that everything we create carries."""
     return {LABEL_PROJECT: project, LABEL_ROLE: role}
+
+
+def image_labels(project: str, role: str, tag: str) -> dict[str, str]:
+    """Give the labels of an image of ours, which is made under the name ``tag``."""
+    return {**labels(project, role), LABEL_IMAGE: tag}
 
 
 @dataclass(frozen=True, kw_only=True)

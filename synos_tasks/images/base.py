@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from synos_tasks.engine.spec import labels
+from synos_tasks.engine.spec import LABEL_BASE
 from synos_tasks.errors import HostUnfit, ImageBuildFailed, MirrorUnreachable
 
 if TYPE_CHECKING:
@@ -99,9 +99,9 @@ def bootstrap(settings: Settings, engine: Engine, base: Base) -> None:
             raise ImageBuildFailed("mmdebstrap gave no output")
         # imported under a temporary name: a broken stream must not become the base image
         temporary = f"synos-base:{os.getpid()}"
-        marks = [f"LABEL {key}={value}" for key, value in labels(settings.project_id, "build").items()]
+        mark = f"LABEL {LABEL_BASE}={settings.project_id}"
         try:
-            engine.import_image(process.stdout, temporary, [*marks, 'CMD ["bash"]'])
+            engine.import_image(process.stdout, temporary, [mark, 'CMD ["bash"]'])
         finally:
             process.stdout.close()
             code = process.wait()

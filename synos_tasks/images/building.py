@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from synos_tasks.engine.gateway import check_versions
-from synos_tasks.engine.spec import labels
+from synos_tasks.engine.spec import image_labels
 from synos_tasks.host.locks import held
+from synos_tasks.images import ledger
 from synos_tasks.images.base import ensure_base
+from synos_tasks.images.dockerfile import steps_of
 from synos_tasks.images.recipe import tag_of
 from synos_tasks.images.steps import Steps
 
@@ -42,7 +44,7 @@ def ensure_image(settings: Settings, engine: Engine, recipe: Recipe, say: Callab
     if engine.image_id(tag):
         return tag
     check_versions(engine.facts())  # no image, or nobody who would know of it
-    with _one_at_a_time(settings):
+    with one_at_a_time(settings):
         if engine.image_id(tag):
             return tag
         ensure_base(settings, engine, recipe.base, say)
@@ -66,6 +68,7 @@ def build_image(
     lock: see ensure_image(). Raises ImageBuildFailed or MirrorUnreachable.
     """
     tag = tag or tag_of(settings.root, recipe)
+    began = time.monotonic()
     engine.build(
         [
             f"--tag={tag}",
@@ -73,10 +76,17 @@ def build_image(
             *([f"--target={recipe.target}"] if recipe.target else []),
             *([] if cached else ["--no-cache"]),
             *(f"--build-arg={argument}" for argument in recipe.build_args),
-            *(f"--label={k}={v}" for k, v in labels(settings.project_id, recipe.role).items()),
+            *(f"--label={k}={v}" for k, v in image_labels(settings.project_id, recipe.role, tag).items()),
             str(settings.root),
         ],
         Steps(say),
+    )
+    ledger.remember(
+        settings.state_dir,
+        ident=engine.image_id(tag) or "",
+        tag=tag,
+        seconds=time.monotonic() - began,
+        steps=steps_of((settings.root / recipe.dockerfile).read_text()),
     )
     return tag
 
@@ -92,7 +102,7 @@ def build_images(
     """Build images, in order, whether they are there or not. Raises as ensure_image() does."""
     check_versions(engine.facts())
     found = []
-    with _one_at_a_time(settings):
+    with one_at_a_time(settings):
         for base in dict.fromkeys(recipe.base for recipe in recipes):
             ensure_base(settings, engine, base, say)
         for recipe in recipes:
@@ -105,7 +115,7 @@ def build_images(
 
 
 @contextmanager
-def _one_at_a_time(settings: Settings) -> Iterator[None]:
+def one_at_a_time(settings: Settings) -> Iterator[None]:
     """Let the second of two commands wait for the image of the first."""
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     with held(settings.state_dir / "image.lock"):

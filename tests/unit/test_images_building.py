@@ -94,6 +94,7 @@ def test_what_the_engine_is_told_of_an_image_on_bookworm(settings: Settings, eng
             "--target=small",
             "--label=io.synos.project=synos-test",
             "--label=io.synos.role=build",
+            f"--label=io.synos.image={tag_of(settings.root, OLD)}",
             str(settings.root),
         ]
     ]
@@ -111,6 +112,7 @@ def test_what_the_engine_is_told_of_an_image_on_another_base(settings: Settings,
             "--build-arg=NAME=a b",
             "--label=io.synos.project=synos-test",
             "--label=io.synos.role=services",
+            f"--label=io.synos.image={tag_of(settings.root, NEW)}",
             str(settings.root),
         ]
     ]

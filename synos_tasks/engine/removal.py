@@ -1,0 +1,88 @@
+"""Takes things out of the engine, one by its exact name or id, and never by force: what came into use stays."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from typing import TYPE_CHECKING, Protocol
+
+from synos_tasks.engine import api
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+SECONDS = 300.0
+"""What the engine may take to remove one thing."""
+AT_ONCE = 200
+"""Records of the cache in one request: their ids are in its address."""
+
+
+class Removal(Protocol):
+    """What cleaning up needs; a fake in the unit tests implements it too.
+
+    Each method gives '' when the thing is gone, or went away before, and else what the engine says to keep it.
+    """
+
+    def container(self, ident: str) -> str:
+        """Remove one that does not run, with its anonymous volumes."""
+        ...
+
+    def image(self, name: str) -> str:
+        """Take a name from an image, and the image away with its last; or remove a nameless one by its id."""
+        ...
+
+    def volume(self, name: str) -> str:
+        """Remove a volume that no container has."""
+        ...
+
+    def network(self, ident: str) -> str:
+        """Remove a network that no running container is on."""
+        ...
+
+    def records(self, idents: Sequence[str]) -> list[str]:
+        """Remove records of the build cache; gives the ids of those that went."""
+        ...
+
+
+class DockerRemoval:
+    """The real thing, over the engine's socket."""
+
+    def container(self, ident: str) -> str:
+        """Remove one that does not run, with its anonymous volumes."""
+        return _delete(f"/containers/{ident}", {"v": "true"})
+
+    def image(self, name: str) -> str:
+        """Take a name from an image, and the image away with its last; or remove a nameless one by its id."""
+        return _delete(f"/images/{name}")
+
+    def volume(self, name: str) -> str:
+        """Remove a volume that no container has."""
+        return _delete(f"/volumes/{name}")
+
+    def network(self, ident: str) -> str:
+        """Remove a network that no running container is on."""
+        return _delete(f"/networks/{ident}")
+
+    def records(self, idents: Sequence[str]) -> list[str]:
+        """Remove records of the build cache; gives the ids of those that went."""
+        gone: list[str] = []
+        for start in range(0, len(idents), AT_ONCE):
+            gone += _prune(idents[start : start + AT_ONCE])
+        return gone
+
+
+def _delete(path: str, query: dict[str, str] | None = None) -> str:
+    status, told = api.request("DELETE", path, query, timeout=SECONDS)
+    if status in {http.client.OK, http.client.NO_CONTENT, http.client.NOT_FOUND}:
+        return ""
+    return api.message_of(told) or f"the engine answered with {status}"
+
+
+def _prune(idents: Sequence[str]) -> list[str]:
+    """Have BuildKit remove exactly these. Its filter is an expression, so only letters and digits may go into it."""
+    chosen = [ident for ident in idents if ident.isascii() and ident.isalnum()]
+    if not chosen:  # no filter would mean: everything
+        return []
+    query = {"all": "true", "filters": json.dumps({"id": {f'"^({"|".join(chosen)})$"': True}})}
+    status, told = api.request("POST", "/build/prune", query, timeout=SECONDS)
+    return list((told or {}).get("CachesDeleted") or ()) if status == http.client.OK else []

@@ -1,0 +1,116 @@
+"""What BuildKit says of the cache that a Dockerfile's steps leave. Pure.
+
+Build cache carries no labels. A record tells the step that made it, in words that follow from the Dockerfile: by
+them ours are known from those of everybody else. See `docker buildx du --verbose`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+
+SHELL = "/bin/sh -c"
+_FLAG = re.compile(r"--[a-z-]+(?:=\S+)?\s+")
+_MADE_BY = re.compile(r"mount / from exec (?P<text>.*)", re.DOTALL)
+_STEP = re.compile(r"\[(?:(?P<stage>\S+) +)?\d+/\d+\] (?P<text>.*)", re.DOTALL)
+_MOUNT = re.compile(
+    r'cached mount (?P<target>\S+) from exec (?P<text>.*) with id "/(?P<id>[^"]*)"', re.DOTALL
+)
+
+
+@dataclass(frozen=True)
+class _Instruction:
+    word: str
+    text: str
+
+
+def steps_of(dockerfile: str) -> frozenset[str]:
+    """Give the steps of a Dockerfile, as step_of() names them."""
+    instructions = _instructions(dockerfile)
+    alone = sum(one.word == "FROM" for one in instructions) == 1
+    shells: dict[str, str] = {}
+    stage, count, found = "", 0, set()
+    for one in instructions:
+        if one.word == "FROM":
+            stage, shell = _stage(one.text, count, shells)
+            shells[stage], count = shell, count + 1
+        elif one.word == "SHELL":
+            shells[stage] = " ".join(json.loads(one.text))
+        elif one.word == "RUN":
+            found |= _run(one.text, shells.get(stage, SHELL))
+        elif one.word in {"COPY", "ADD", "WORKDIR"}:
+            text = _plain(f"{one.word} {one.text}")
+            found |= {f"[{stage}] {text}", *([f"[] {text}"] if alone else [])}  # both are seen
+    return frozenset(found)
+
+
+def step_of(description: str) -> str:
+    """Give the step that a record of the cache is of, by its description; '' where it is of none."""
+    if found := _MOUNT.fullmatch(description):
+        return f"mount {found['target']} {found['id']} {_plain(found['text'])}"
+    if found := _MADE_BY.fullmatch(description):
+        return f"exec {_plain(found['text'])}"
+    if found := _STEP.fullmatch(description):
+        return f"[{found['stage'] or ''}] {_plain(found['text'])}"
+    return ""
+
+
+def cache_id(description: str) -> str:
+    """Give the id of a cache mount; '' where a record is none."""
+    found = _MOUNT.fullmatch(description)
+    return found["id"] if found else ""
+
+
+def _run(text: str, shell: str) -> set[str]:
+    mounts, command = [], text
+    while found := _FLAG.match(command):
+        mounts.append(found[0].strip())
+        command = command[found.end() :]
+    words = _exec_form(command)
+    line = _plain(words or f"{shell} {command}")
+    fields = [_fields(mount) for mount in mounts if mount.startswith("--mount=type=cache,")]
+    return {f"exec {line}"} | {
+        f"mount {told['target']} {told.get('id', told['target'])} {line}"
+        for told in fields
+        if "target" in told
+    }
+
+
+def _fields(mount: str) -> dict[str, str]:
+    pairs = (part.partition("=") for part in mount.removeprefix("--mount=").split(","))
+    return {key: value for key, _, value in pairs}
+
+
+def _exec_form(command: str) -> str:
+    try:
+        words = json.loads(command)
+    except ValueError:
+        return ""
+    return " ".join(words) if isinstance(words, list) and all(isinstance(w, str) for w in words) else ""
+
+
+def _stage(text: str, number: int, shells: dict[str, str]) -> tuple[str, str]:
+    """Give name and shell of a stage: the shell goes on from the stage that it is built on."""
+    words = [word for word in text.split() if not word.startswith("--")]
+    name = words[2].lower() if len(words) > 2 and words[1].upper() == "AS" else f"stage-{number}"
+    return name, shells.get(words[0].lower(), SHELL)
+
+
+def _instructions(dockerfile: str) -> list[_Instruction]:
+    """Split a Dockerfile as BuildKit does: comments go, a backslash at the end joins lines."""
+    found, gathered = [], ""
+    for line in dockerfile.splitlines():
+        if line.lstrip().startswith("#") or (not gathered and not line.strip()):
+            continue
+        if line.rstrip().endswith("\\"):
+            gathered += line.rstrip()[:-1] + " "
+            continue
+        word, _, text = (gathered + line).strip().partition(" ")
+        found.append(_Instruction(word.upper(), text.strip()))
+        gathered = ""
+    return found
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.split())
