@@ -1,4 +1,4 @@
-"""The images of docker/build, by name: the builder, the toolchain and the boot tester, all on bookworm."""
+"""The images of docker/build by their names in images/catalog.py, for the settings of this clone."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from synos_tasks.images import building
 from synos_tasks.images import recipe as recipes
-from synos_tasks.images.recipe import Recipe
+from synos_tasks.images.catalog import RECIPES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -14,16 +14,6 @@ if TYPE_CHECKING:
     from synos_tasks.engine.gateway import Engine
     from synos_tasks.images.building import Built
     from synos_tasks.settings import Settings
-
-DOCKERFILE = "docker/build/Dockerfile"
-RECIPES = {
-    recipe.name: recipe
-    for recipe in (
-        Recipe("builder", DOCKERFILE, "runtime", "docker/build/image"),
-        Recipe("toolchain", DOCKERFILE, "toolchain", "docker/build/image"),
-        Recipe("boot", "docker/build/boot.Dockerfile"),
-    )
-}
 
 
 def tag_of(settings: Settings, name: str) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from synos_tasks.build.image import RECIPES, build_images, tag_of
+from synos_tasks.build.image import build_images, tag_of
 from synos_tasks.engine.gateway import check_versions
 from synos_tasks.images.base import BOOKWORM, renew
+from synos_tasks.images.catalog import RECIPES
 from synos_tasks.images.packages import versions
 from synos_tasks.iso.lock import Change, version_changes
 

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from synos_tasks.build.image import RECIPES, build_images, ensure_image, tag_of
+from synos_tasks.build.image import build_images, ensure_image, tag_of
 from synos_tasks.images.base import BOOKWORM
+from synos_tasks.images.catalog import RECIPES
 from tests.unit.fakes import FakeEngine
 from tests.unit.projects import project
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
-from synos_tasks.build.image import RECIPES, tag_of
+from synos_tasks.build.image import tag_of
 from synos_tasks.build.update_base import update
 from synos_tasks.errors import EngineTooOld, ImageBuildFailed, MirrorUnreachable
 from synos_tasks.images import base as bases
 from synos_tasks.images.base import BOOKWORM, Base
+from synos_tasks.images.catalog import RECIPES
 from synos_tasks.iso.lock import Change
 from tests.unit.fakes import GOOD, FakeEngine
 from tests.unit.projects import project
