@@ -4,6 +4,7 @@ from invoke.collection import Collection
 
 from synos_tasks.build import tasks as build
 from synos_tasks.dev import tasks as dev
+from synos_tasks.maint import tasks as maint
 from synos_tasks.project import tasks as project
 from synos_tasks.services import tasks as services
 
@@ -11,3 +12,4 @@ namespace = Collection.from_module(project)
 namespace.add_collection(build.namespace, "build")
 namespace.add_collection(dev.namespace, "dev")
 namespace.add_collection(services.namespace, "services")
+namespace.add_collection(maint.namespace, "maint")

@@ -61,7 +61,7 @@ def message_of(told: Any) -> str:  # noqa: ANN401
 def request(
     method: str, path: str, query: dict[str, str] | None = None, *, timeout: float = TIMEOUT
 ) -> tuple[int, Any]:
-    """Give the status and the JSON of a request, None for an empty answer; ``timeout`` in seconds.
+    """Give the status and the JSON of a request, None where there is none to come; ``timeout`` in seconds.
 
     Raises EngineUnavailable when nobody answers at socket_path().
     """
@@ -75,7 +75,7 @@ def request(
             body = answer.read()
         finally:
             connection.close()
-        return answer.status, json.loads(body) if body.strip() else None
+        return answer.status, _told(answer.status, body)
     except (OSError, http.client.HTTPException, ValueError) as error:
         raise EngineUnavailable(
             "no Docker Engine answers",
@@ -83,6 +83,18 @@ def request(
             why=str(error),
             hint="./scripts/synos installs and starts one; `inv doctor` tells more",
         ) from error
+
+
+def _told(status: int, body: bytes) -> Any:  # noqa: ANN401
+    """Read an answer; that of a request which failed may be plain text."""
+    if status == http.client.NO_CONTENT:
+        return None
+    try:
+        return json.loads(body)
+    except ValueError:
+        if status == http.client.OK:
+            raise
+        return body.decode(errors="replace")
 
 
 def _context() -> str:

@@ -13,7 +13,7 @@ from synos_tasks.engine.compose import LABEL_COMPOSE_PROJECT
 from synos_tasks.errors import EngineUnavailable, HostUnfit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
 SECONDS = 120.0
 """The engine may have to measure volumes with many files."""
@@ -135,6 +135,17 @@ def take(wanted: Callable[[Mapping[str, str]], bool]) -> Inventory:
         layers_bytes=told["LayersSize"],
         root_dir=_get("/info")["DockerRootDir"],
     )
+
+
+def union_bytes(images: Iterable[Image]) -> int:
+    """Give what images take together, layers that they share counted once, in bytes."""
+    sizes: dict[int, int] = {}
+    for image in images:
+        path = 0
+        for layer in reversed(api.get(f"/images/{image.id}/history") or ()):
+            path = hash((path, layer["Created"], layer["CreatedBy"], layer["Size"]))
+            sizes[path] = layer["Size"]
+    return sum(sizes.values())
 
 
 def ended(container: Container) -> float:

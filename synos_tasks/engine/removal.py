@@ -27,8 +27,8 @@ class Removal(Protocol):
         """Remove one that does not run, with its anonymous volumes."""
         ...
 
-    def image(self, name: str) -> str:
-        """Take a name from an image, and the image away with its last; or remove a nameless one by its id."""
+    def image(self, ident: str, names: Sequence[str]) -> str:
+        """Take names from an image, as far as they are still its names, and it goes with its last; () for a nameless one."""
         ...
 
     def volume(self, name: str) -> str:
@@ -51,9 +51,16 @@ class DockerRemoval:
         """Remove one that does not run, with its anonymous volumes."""
         return _delete(f"/containers/{ident}", {"v": "true"})
 
-    def image(self, name: str) -> str:
-        """Take a name from an image, and the image away with its last; or remove a nameless one by its id."""
-        return _delete(f"/images/{name}")
+    def image(self, ident: str, names: Sequence[str]) -> str:
+        """Take names from an image, as far as they are still its names, and it goes with its last; () for a nameless one."""
+        told = api.get(f"/images/{ident}/json")
+        if told is None:
+            return ""
+        if not names:
+            return "it has a name by now" if told["RepoTags"] else _delete(f"/images/{ident}")
+        still = [name for name in names if name in (told["RepoTags"] or ())]
+        said = [_delete(f"/images/{name}") for name in still]
+        return "; ".join(filter(None, said))
 
     def volume(self, name: str) -> str:
         """Remove a volume that no container has."""

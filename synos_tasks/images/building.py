@@ -115,8 +115,8 @@ def build_images(
 
 
 @contextmanager
-def one_at_a_time(settings: Settings) -> Iterator[None]:
-    """Let the second of two commands wait for the image of the first."""
+def one_at_a_time(settings: Settings, waiting: Callable[[], object] = lambda: None) -> Iterator[None]:
+    """Let the second of two commands wait for the image of the first; ``waiting`` is called before it does."""
     settings.state_dir.mkdir(parents=True, exist_ok=True)
-    with held(settings.state_dir / "image.lock"):
+    with held(settings.state_dir / "image.lock", waiting):
         yield

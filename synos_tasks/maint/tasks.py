@@ -2,6 +2,122 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
 from invoke.collection import Collection
 
-namespace = Collection("maint")
+from synos_tasks import console
+from synos_tasks.cli import Command, verb
+
+if TYPE_CHECKING:
+    from synos_tasks.maint.prune import Planned, Pruned
+    from synos_tasks.maint.session import Session
+
+JSON = "one JSON object on standard output"
+
+
+@verb("maint.disk", help={"json": JSON})
+def disk(command: Command, json: bool = False) -> None:
+    """Show what this project takes on the disk, what of it can be freed, and what that would cost to have again."""
+    from synos_tasks.maint import disk as disks  # noqa: PLC0415
+    from synos_tasks.maint import view  # noqa: PLC0415
+
+    usage = disks.usage(session_of(command))
+    if json:
+        command.result(usage.to_json())
+        return
+    view.show_usage(usage)
+
+
+@verb(
+    "maint.prune",
+    help={
+        "older-than": "only what was not used for so long: 30m, 12h, 14d, 2w",
+        "keep-last": "newest images of each kind that stay (default: synos.maint.images_keep of invoke.yaml)",
+        "cache": "BuildKit's cache of our images' steps, with our cache mounts",
+        "store": "stages and packages that builds of ISOs keep",
+        "volumes": "volumes with data, where a fresh backup has what they hold",
+        "all": "whatever can be made again, however new; never what is in use, the newest image or others'",
+        "yes": "do not ask",
+        "json": JSON,
+    },
+)
+def prune(
+    command: Command,
+    older_than: str = "14d",
+    keep_last: int = -1,
+    cache: bool = False,
+    store: bool = False,
+    volumes: bool = False,
+    all: bool = False,  # noqa: A002
+    yes: bool = False,
+    json: bool = False,  # noqa: ARG001
+) -> None:
+    """Remove what this project no longer needs, after showing it; other projects' things never."""
+    from synos_tasks.maint import prune as pruning  # noqa: PLC0415
+    from synos_tasks.maint import view  # noqa: PLC0415
+    from synos_tasks.maint.ages import seconds_of  # noqa: PLC0415
+    from synos_tasks.maint.plan import Limits  # noqa: PLC0415
+
+    limits = Limits(
+        older_than=seconds_of(older_than),
+        keep_last=command.settings.maint.images_keep if keep_last < 0 else keep_last,
+        cache=cache,
+        store=store,
+        volumes=volumes,
+        everything=all,
+    )
+    session = session_of(command)
+    planned = pruning.plan(session, limits)
+    view.show_plan(planned.plan)
+    if command.dry or not planned.plan.gone:
+        command.result(_told(planned, None))
+        return
+    if not yes:
+        _ask(f"Remove these {len(planned.plan.gone)}?")
+    pruned = pruning.carry_out(session, planned)
+    view.show_pruned(pruned)
+    command.result(_told(planned, pruned))
+
+
+def _ask(question: str) -> None:
+    """Raise SettingsError where there is nobody to ask, or the answer is no."""
+    import sys  # noqa: PLC0415
+
+    from synos_tasks.errors import SettingsError  # noqa: PLC0415
+
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        raise SettingsError(
+            "nothing was removed: there is nobody to ask",
+            hint="--yes does not ask; --dry shows the plan alone",
+        )
+    if not console.agreed(question):
+        raise SettingsError("nothing was removed: the answer was no")
+
+
+def _told(planned: Planned, pruned: Pruned | None) -> dict[str, Any]:
+    plan = planned.plan
+    told = {
+        "planned": [asdict(thing) for thing in plan.gone],
+        "planned_bytes": plan.bytes,
+        "kept": [{**asdict(thing), "reason": reason} for thing, reason in plan.kept],
+    }
+    if pruned is None:
+        return {**told, "removed": [], "stayed": [], "freed_bytes": 0}
+    return {
+        **told,
+        "removed": [asdict(thing) for thing in pruned.removed],
+        "stayed": [{**asdict(thing), "reason": reason} for thing, reason in pruned.stayed],
+        "freed_bytes": pruned.freed_bytes,
+    }
+
+
+def session_of(command: Command) -> Session:
+    """Give what a command works with."""
+    from synos_tasks.maint.session import Session  # noqa: PLC0415
+
+    return Session(settings=command.settings, say=console.say)
+
+
+namespace = Collection("maint", disk, prune)

@@ -1,0 +1,57 @@
+"""Fresh backups: which volumes may go because what they hold is elsewhere too."""
+
+from __future__ import annotations
+
+import datetime as dt
+from typing import TYPE_CHECKING
+
+from synos_tasks import backups
+from synos_tasks.engine.compose import LABEL_COMPOSE_PROJECT
+from synos_tasks.errors import BackupDamaged
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from synos_tasks.engine.inventory import Volume
+    from synos_tasks.settings import Settings
+
+LABEL_COMPOSE_VOLUME = "com.docker.compose.volume"
+SPOOL = "-spool"
+"""In the name of a volume in which a service lays things down for a moment."""
+
+
+def fresh_backups(settings: Settings, volumes: Iterable[Volume], now: float) -> dict[str, str]:
+    """Give a fresh backup or export of each volume that has one, by its name.
+
+    It is read to its end and its checksums are right; ``now`` in seconds since 1970. What was written since
+    it was taken is not in it: how long ago that is, the name tells.
+    """
+    found = {}
+    checked: dict[str, tuple[str, Mapping[str, object]] | None] = {}
+    for volume in volumes:
+        stack = volume.labels.get(LABEL_COMPOSE_PROJECT, "").removeprefix(f"{settings.project_id}-")
+        kept = volume.labels.get(LABEL_COMPOSE_VOLUME, "")
+        if stack and stack not in checked:
+            checked[stack] = _backup_of(settings, stack, now)
+        backup = checked.get(stack)
+        if backup and (kept in backup[1] or kept.endswith(SPOOL)):
+            found[volume.name] = backup[0]
+        elif export := fresh_export(settings, volume.name, settings.maint.backup_hours, now):
+            found[volume.name] = export.name
+    return found
+
+
+def _backup_of(settings: Settings, stack: str, now: float) -> tuple[str, Mapping[str, object]] | None:
+    """Give name and facts of the newest backup of a stack that is fresh and whole."""
+    folder = settings.state_dir / "backups" / stack
+    for one in backups.listing(folder):
+        if one.trouble or not one.created:
+            continue
+        taken = dt.datetime.strptime(one.created, backups.CREATED).replace(tzinfo=dt.UTC).timestamp()
+        if not 0 <= now - taken <= settings.maint.backup_hours * 3600:
+            continue
+        try:
+            return one.name, backups.verify(folder / one.name).facts
+        except BackupDamaged:
+            continue
+    return None

@@ -1,0 +1,38 @@
+"""What is really freed: the free bytes of the file systems that things lie on, before and after."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Free:
+    """Free bytes by file system, at one moment."""
+
+    bytes: Mapping[int, int]
+
+    def since(self, before: Free) -> int:
+        """Give what became free since; less than nothing where others wrote more meanwhile."""
+        return sum(free - before.bytes[disk] for disk, free in self.bytes.items() if disk in before.bytes)
+
+
+def free(folders: Iterable[Path]) -> Free:
+    """Look at the file systems of folders; one that is not there, or not ours to look at, counts for nothing.
+
+    The free blocks for root are meant, as the quota of a user does not change with what root frees.
+    """
+    found = {}
+    for folder in folders:
+        try:
+            os.sync()
+            told = os.statvfs(folder)
+            found[folder.stat().st_dev] = told.f_bfree * told.f_frsize
+        except OSError:
+            continue
+    return Free(found)

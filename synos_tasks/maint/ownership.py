@@ -1,0 +1,157 @@
+"""Which of all that the engine has is this clone's. Pure; where there is a doubt, it is not.
+
+The labels alone do not tell. An image hands its own on to what is built on it and to each container of it, so one
+of somebody else's can carry our project's label. Build cache carries none at all.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from synos_tasks.engine.spec import LABEL_BASE, LABEL_IMAGE, LABEL_PROJECT
+from synos_tasks.images.base import BOOKWORM, TRIXIE
+from synos_tasks.images.dockerfile import step_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from pathlib import Path
+
+    from synos_tasks.engine.inventory import Container, Image, Inventory, Network, Record, Volume
+    from synos_tasks.images.ledger import Ledger
+
+LABEL_FOLDER = "devcontainer.local_folder"
+"""What VS Code, the official CLI and we mark a development container with: see https://containers.dev."""
+CACHE_MOUNT = "exec.cachemount"
+"""BuildKit's type for what `RUN --mount=type=cache` leaves."""
+FROM_AN_IMAGE = ("from local", "pulled from")
+"""How BuildKit tells of the image that a Dockerfile begins with."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Clone:
+    """Whom to look for: a clone's project id, its folder, the steps of its Dockerfiles, and what it remembers."""
+
+    project: str
+    root: Path
+    ledger: Ledger
+    steps: frozenset[str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Owned:
+    """What is the clone's."""
+
+    images: tuple[Image, ...]
+    bases: tuple[Image, ...]
+    """Base images that were bootstrapped here."""
+    containers: tuple[Container, ...]
+    volumes: tuple[Volume, ...]
+    networks: tuple[Network, ...]
+    records: tuple[Record, ...]
+
+
+def concerns(clone: Clone, labels: Mapping[str, str]) -> bool:
+    """Tell whether labels may be this clone's."""
+    return clone.project in {labels.get(LABEL_PROJECT), labels.get(LABEL_BASE)}
+
+
+def owned(inventory: Inventory, clone: Clone) -> Owned:
+    """Pick out what is the clone's."""
+    bases = tuple(image for image in inventory.images if _is_base(image, clone))
+    known = {image.id: image for image in inventory.images}
+    return Owned(
+        images=tuple(_images(inventory, clone)),
+        bases=bases,
+        containers=tuple(one for one in inventory.containers if _is_container(one, known, clone)),
+        volumes=tuple(one for one in inventory.volumes if one.labels.get(LABEL_PROJECT) == clone.project),
+        networks=tuple(one for one in inventory.networks if one.labels.get(LABEL_PROJECT) == clone.project),
+        records=tuple(_records(inventory.records, clone)),
+    )
+
+
+def our_names(image: Image, clone: Clone) -> tuple[str, ...]:
+    """Give the names of an image that are ours to take: somebody may have given it one of his own."""
+    mark = image.labels.get(LABEL_IMAGE, "")
+    made = clone.ledger.images.get(image.id)
+    ours = {mark, made.tag if made else ""} - {""}
+    if not ours:
+        return image.tags
+    return tuple(tag for tag in image.tags if tag in ours or _latest(tag) in ours or _of_folder(tag, clone))
+
+
+def stands_on(image: Image, other: Image) -> bool:
+    """Tell whether an image is built on another."""
+    count = len(other.layers)
+    return 0 < count < len(image.layers) and image.layers[:count] == other.layers
+
+
+def _is_base(image: Image, clone: Clone) -> bool:
+    named = {BOOKWORM.tag, TRIXIE.tag} & set(image.tags)
+    # what is built on one has its label, but not its name, and more layers than the one
+    return concerns(clone, image.labels) and len(image.layers) == 1 and bool(named)
+
+
+def _images(inventory: Inventory, clone: Clone) -> Iterable[Image]:
+    labelled = [image for image in inventory.images if concerns(clone, image.labels)]
+    for image in inventory.images:
+        if _is_base(image, clone):
+            continue
+        known = image.id in clone.ledger.images or any(_of_folder(tag, clone) for tag in image.tags)
+        if known or (image in labelled and _is_made_here(image, labelled)):
+            yield image
+
+
+def _is_made_here(image: Image, labelled: Iterable[Image]) -> bool:
+    """Tell whether a labelled image has its label of its own, and not from the one that it is built on."""
+    mark = image.labels.get(LABEL_IMAGE)
+    if mark:
+        return any(mark in {tag, _latest(tag)} for tag in image.tags)
+    return not any(stands_on(image, other) or _is_twin(image, other) for other in labelled)
+
+
+def _is_twin(image: Image, other: Image) -> bool:
+    """Tell whether an image has the same layers as an older one: then only its settings were changed."""
+    return image.id != other.id and image.layers == other.layers and other.created <= image.created
+
+
+def _latest(tag: str) -> str:
+    return tag.removesuffix(":latest")
+
+
+def _of_folder(tag: str, clone: Clone) -> bool:
+    """Tell whether the official CLI gave this name for this folder: it holds the SHA-256 of the folder's path."""
+    digest = hashlib.sha256(str(clone.root).encode()).hexdigest()
+    return tag.startswith("vsc-") and digest in _latest(tag).split("-")
+
+
+def _is_container(container: Container, images: Mapping[str, Image], clone: Clone) -> bool:
+    if container.labels.get(LABEL_FOLDER) == str(clone.root):
+        return True
+    if container.labels.get(LABEL_PROJECT) != clone.project:
+        return False
+    image = images.get(container.image)
+    inherited = image is None or image.labels.get(LABEL_PROJECT) == clone.project
+    ours = (container.name, container.compose_project)
+    return not inherited or any(name.startswith(f"{clone.project}-") for name in ours)
+
+
+def _records(records: Iterable[Record], clone: Clone) -> list[Record]:
+    """Give the records of our steps: with all that they are built on, so that a like step of others' is none."""
+    known = {record.id: record for record in records}
+    steps = clone.steps | clone.ledger.steps
+    verdicts: dict[str, bool] = {}
+
+    def is_ours(record: Record) -> bool:  # as deep as an image has layers, which are 127 at most
+        if record.id not in verdicts:
+            verdicts[record.id] = step_of(record.description) in steps and (
+                record.type == CACHE_MOUNT or all(map(_is_image_or_ours, record.parents))
+            )
+        return verdicts[record.id]
+
+    def _is_image_or_ours(ident: str) -> bool:
+        below = known.get(ident)
+        return below is not None and (below.description.startswith(FROM_AN_IMAGE) or is_ours(below))
+
+    return [record for record in known.values() if is_ours(record)]

@@ -1,0 +1,122 @@
+"""`inv maint.prune`: facts, a plan, a question, and what was really freed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from synos_tasks.maint import apply, backing, facts, measure, ownership, store
+from synos_tasks.maint import plan as plans
+from synos_tasks.maint.things import Thing
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from synos_tasks.engine.inventory import Inventory
+    from synos_tasks.iso.housekeeping import Kept
+    from synos_tasks.maint.plan import Limits, Plan
+    from synos_tasks.maint.session import Session
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pruned:
+    """What a prune did. ``freed_bytes`` is measured on the disks, and so has what others wrote or removed meanwhile."""
+
+    removed: tuple[Thing, ...]
+    stayed: tuple[tuple[Thing, str], ...]
+    """What was to go, and what kept it."""
+    freed_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Planned:
+    """A plan, and the place of the engine's files."""
+
+    plan: Plan
+    limits: Limits
+    root_dir: str
+
+
+def plan(session: Session, limits: Limits, inventory: Inventory | None = None) -> Planned:
+    """Look at all that is this clone's, and say what goes; changes nothing. ``inventory``: what was seen already.
+
+    Raises EngineUnavailable, HostUnfit where the engine is not this machine's, or ContainerLost.
+    """
+    clone = session.clone()
+    inventory = inventory or session.inventory(clone)
+    owned = ownership.owned(inventory, clone)
+    context = facts.Context(
+        current=session.current(),
+        ended={one.id: session.ended(one) for one in owned.containers if one.state not in facts.LIVE},
+        backups=_backups(session, owned, limits),
+    )
+    things = facts.things(inventory, owned, clone, context)
+    if limits.store or limits.everything:
+        things += _store(session, inventory)
+    return Planned(plan=plans.plan(things, limits, session.now()), limits=limits, root_dir=inventory.root_dir)
+
+
+def carry_out(session: Session, planned: Planned) -> Pruned:
+    """Do what a plan says. Cut short at any moment, it can be planned and carried out again."""
+    disks = [Path(planned.root_dir), session.settings.root]
+    before = measure.free(disks)
+    outcome = list(apply.apply(session, planned.plan))
+    outcome += _evict(session, planned)
+    return Pruned(
+        removed=tuple(thing for thing, trouble in outcome if not trouble),
+        stayed=tuple((thing, trouble) for thing, trouble in outcome if trouble),
+        freed_bytes=measure.free(disks).since(before),
+    )
+
+
+def _backups(session: Session, owned: ownership.Owned, limits: Limits) -> dict[str, str]:
+    """Read backups through only where they decide something."""
+    if not (limits.volumes or limits.everything):
+        return {}
+    project = session.settings.project_id
+    data = [one for one in owned.volumes if facts.kind_of_volume(one, project) == "data volume"]
+    return backing.fresh_backups(session.settings, data, session.now())
+
+
+def _store(session: Session, inventory: Inventory) -> list[Thing]:
+    name = f"{session.settings.project_id}{facts.STORE}"
+    if not any(volume.name == name for volume in inventory.volumes):
+        return []
+    seconds = session.history()
+    return [_stored(one, seconds) for one in store.listing(session.settings, session.engine)]
+
+
+def _stored(kept: Kept, seconds: dict[str, float]) -> Thing:
+    name = f"{kept.stage} {kept.key[:12]}" if kept.stage else f"{kept.kind} {kept.key[:12]}"
+    return Thing(
+        kind="store",
+        id=kept.key,
+        name=name,
+        bytes=kept.bytes,
+        used=kept.last_used,
+        held="a build is using it" if kept.in_use else "",
+        seconds=seconds.get(kept.stage),
+    )
+
+
+def _evict(session: Session, planned: Planned) -> Iterable[tuple[Thing, str]]:
+    """Let the store choose again by the same limits: a build may have used something since."""
+    chosen = [thing for thing in planned.plan.gone if thing.kind == "store"]
+    if not chosen:
+        return []
+    limits = planned.limits
+    store.evict(
+        session.settings,
+        session.engine,
+        max_bytes=None,
+        max_age=0.0 if limits.everything else limits.older_than,
+        everything=False,
+    )
+    left = {kept.key for kept in store.listing(session.settings, session.engine)}
+    return [(thing, "a build is using it" if thing.id in left else "") for thing in chosen]
+
+
+def total(things: Sequence[Thing]) -> int:
+    """Give what things take together, in bytes."""
+    return sum(thing.bytes for thing in things)
