@@ -79,6 +79,8 @@ class MaintSettings:
     """What cleaning up after a build may take."""
     backup_hours: int = 24
     """Age up to which a backup counts as fresh."""
+    young_minutes: int = 10
+    """What was made or used since stays: a command may be about to use it."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from synos_tasks import backups
 from synos_tasks.engine.compose import LABEL_COMPOSE_PROJECT
 from synos_tasks.errors import BackupDamaged
+from synos_tasks.maint.exports import fresh_export
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -10,8 +10,6 @@ if TYPE_CHECKING:
 
     from synos_tasks.maint.things import Thing
 
-MOMENT = 600.0
-"""Seconds for which what was made or used stays in any case: a command may be about to use it."""
 ORDER = (
     "build container", "container", "dev container", "scratch volume", "network", "image", "cache", "base image", "store",
     "cache volume", "data volume",
@@ -23,9 +21,11 @@ AT_ANY_AGE = ("build container", "scratch volume", "network", "data volume")
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What was asked for. ``older_than`` in seconds."""
+    """What was asked for. ``older_than`` and ``young`` in seconds."""
 
     older_than: float
+    young: float = 600.0
+    """What was made or used since stays in any case: a command may be about to use it."""
     keep_last: int
     cache: bool = False
     store: bool = False
@@ -64,7 +64,7 @@ def _reason(thing: Thing, limits: Limits, now: float, rank: int) -> str:
     age = now - thing.used
     if thing.held:
         return thing.held
-    if age < MOMENT:
+    if age < limits.young:
         return "made or used a moment ago"
     if needed := _not_asked_for(thing, limits):
         return needed

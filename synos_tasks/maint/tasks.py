@@ -62,6 +62,7 @@ def prune(
 
     limits = Limits(
         older_than=seconds_of(older_than),
+        young=command.settings.maint.young_minutes * 60,
         keep_last=command.settings.maint.images_keep if keep_last < 0 else keep_last,
         cache=cache,
         store=store,
