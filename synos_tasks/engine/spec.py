@@ -66,6 +66,8 @@ class ContainerSpec:
     binds: tuple[Bind, ...] = ()
     volumes: Mapping[str, str] = field(default_factory=dict)
     """Volume name to path inside; it outlives the container."""
+    read_only_volumes: Mapping[str, str] = field(default_factory=dict)
+    """The same for volumes that it cannot write."""
     anonymous_volumes: tuple[str, ...] = ()
     tmpfs: Mapping[str, str] = field(default_factory=dict)
     devices: tuple[str, ...] = ()
@@ -85,6 +87,8 @@ class ContainerSpec:
     hostname: str | None = None
     cpuset: str | None = None
     """Cores it may use, as ``0`` or ``0-3``: unlike ``cpus``, programs in it see no others."""
+    logged: bool = True
+    """Let the engine keep what it prints. Of a stream that would be a whole copy, on the engine's disk."""
     ulimits: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -92,6 +96,7 @@ def run_argv(spec: ContainerSpec) -> list[str]:
     """Give the `docker run` command for a spec: the one that is executed and that --dry prints."""
     argv = ["docker", "run", "--rm", "--pull=never", "--interactive", "--init", "--name", spec.name]
     argv += ["--tty"] if spec.terminal else []
+    argv += [] if spec.logged else ["--log-driver=none"]
     argv += [f"--label={key}={value}" for key, value in sorted(spec.labels.items())]
     if spec.privileged:
         argv.append("--privileged")
@@ -109,6 +114,10 @@ def run_argv(spec: ContainerSpec) -> list[str]:
         mode = "" if bind.writable else ",readonly"
         argv.append(f"--mount=type=bind,source={bind.source},target={bind.target}{mode}")
     argv += [f"--mount=type=volume,source={name},target={path}" for name, path in spec.volumes.items()]
+    argv += [
+        f"--mount=type=volume,source={name},target={path},readonly"
+        for name, path in spec.read_only_volumes.items()
+    ]
     marks = "".join(f",volume-label={key}={value}" for key, value in sorted(spec.labels.items()))
     argv += [f"--mount=type=volume,target={path}{marks}" for path in spec.anonymous_volumes]
     argv += [f"--tmpfs={path}:{options}" for path, options in spec.tmpfs.items()]

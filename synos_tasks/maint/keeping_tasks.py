@@ -1,0 +1,187 @@
+"""The verbs of `inv maint.*` that keep things: volumes as archives, old ISOs, logs."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from synos_tasks import console
+from synos_tasks.cli import Command, verb
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from synos_tasks.maint.means import Means
+    from synos_tasks.maint.volumes import Listed
+
+JSON = "one JSON object on standard output"
+
+
+@verb(
+    "maint.volumes",
+    help={
+        "inspect": "tell all of one volume",
+        "export": "write a volume into an archive, and FILE.json beside it",
+        "import_": "make a new volume of such an archive",
+        "clone": "make a new volume with what this one holds",
+        "to": "--export: the file (default: .synos/volumes/NAME-TIME.tar.zst); --clone: the new volume",
+        "name": "--import: the new volume (default: as the one that was exported)",
+        "json": JSON,
+    },
+)
+def volumes(
+    command: Command,
+    inspect: str = "",
+    export: str = "",
+    import_: str = "",
+    clone: str = "",
+    to: str = "",
+    name: str = "",
+    json: bool = False,  # noqa: ARG001
+) -> None:
+    """List the volumes of this project; look into one, copy it, write it into a file, make one of a file.
+
+    A volume may be named in short: by what follows the project's id.
+    """
+    actions: Mapping[str, Callable[[], None]] = {
+        "inspect": lambda: _inspect(command, inspect),
+        "export": lambda: _export(command, export, to),
+        "import": lambda: _import(command, import_, name),
+        "clone": lambda: _clone(command, clone, to),
+    }
+    given = {"inspect": inspect, "export": export, "import": import_, "clone": clone}
+    chosen = _one_of(given)
+    _refuse_idle({"to": to}, chosen, ("export", "clone"))
+    _refuse_idle({"name": name}, chosen, ("import",))
+    actions.get(chosen, lambda: _list(command))()
+
+
+VERBS = [volumes]
+
+
+def _list(command: Command) -> None:
+    from synos_tasks.maint.volumes import listed, total  # noqa: PLC0415
+
+    found = listed(_means(command))
+    rows = [
+        [one.short, one.role, _size(one), one.created[:10], ", ".join(one.users) or "nobody", _notes(one)]
+        for one in found
+    ]
+    title = f"volumes of {command.settings.project_id}: {console.human_bytes(total(found))}"
+    console.table(title, ["name", "role", "size", "made (UTC)", "used by", ""], rows)
+    command.result({"bytes": total(found), "volumes": [asdict(one) for one in found]})
+
+
+def _inspect(command: Command, name: str) -> None:
+    from synos_tasks.maint.volumes import find, inspect  # noqa: PLC0415
+
+    means = _means(command)
+    if command.dry:
+        command.would(f"look into volume {find(means, name)[0].name}")
+        return
+    found = inspect(means, name)
+    told = {
+        "volume": found.volume.name,
+        "role": found.volume.role,
+        "size": _size(found.volume),
+        "made": found.volume.created,
+        "files": f"{found.files} in {found.folders} folders",
+        "newest change": found.changed,
+        "used by": ", ".join(found.volume.users) or "nobody",
+        "": _notes(found.volume),
+        "exports": "\n".join(found.exports) or "none",
+        "backups": ", ".join(found.backups),
+    }
+    for label, text in told.items():
+        if text:
+            console.say(f"{label}: {text}" if label else text)
+    command.result(asdict(found))
+
+
+def _export(command: Command, name: str, to: str) -> None:
+    from synos_tasks.maint import copying, volumes  # noqa: PLC0415
+
+    means, target = _means(command), Path(to).resolve() if to else None
+    if command.dry:
+        volume, _ = volumes.find(means, name)
+        path = copying.export_path(means, volume, target)
+        command.would(f"write volume {volume.name} into {path}", volume=volume.name, file=str(path))
+        return
+    done = copying.export(means, name, target)
+    record = done.record
+    console.say(f"{record.files} files, {console.human_bytes(record.bytes)} in {done.path}")
+    command.result({"file": str(done.path), **asdict(record)})
+
+
+def _import(command: Command, file: str, name: str) -> None:
+    from synos_tasks.maint import copying, exports  # noqa: PLC0415
+
+    means, archive = _means(command), Path(file).resolve()
+    if command.dry:
+        record = exports.read(archive)
+        full = copying.load_name(means, record, name)
+        exports.verify(archive, record)
+        command.would(f"make volume {full} of {archive}", volume=full, files=record.files)
+        return
+    done = copying.load(means, archive, name)
+    console.say(f"volume {done.volume}: {done.files} files")
+    command.result(asdict(done))
+
+
+def _clone(command: Command, name: str, to: str) -> None:
+    from synos_tasks.errors import SettingsError  # noqa: PLC0415
+    from synos_tasks.maint import copying, volumes  # noqa: PLC0415
+
+    if not to:
+        raise SettingsError("--clone needs a name for the new volume", hint="--clone NAME --to NEW")
+    means = _means(command)
+    if command.dry:
+        volume, _ = volumes.find(means, name)
+        full = volumes.new_name(command.settings, to)
+        command.would(f"make volume {full} of volume {volume.name}", volume=full)
+        return
+    done = copying.clone(means, name, to)
+    console.say(f"volume {done.volume}: {done.files} files")
+    command.result(asdict(done))
+
+
+def _means(command: Command) -> Means:
+    from synos_tasks.maint.means import Means  # noqa: PLC0415
+
+    return Means(settings=command.settings, say=console.say)
+
+
+def _one_of(given: Mapping[str, str]) -> str:
+    """Give the name of the option that was given, '' for none; raises SettingsError for two."""
+    from synos_tasks.errors import SettingsError  # noqa: PLC0415
+
+    chosen = [name for name, value in given.items() if value]
+    if len(chosen) > 1:
+        raise SettingsError(
+            f"{' and '.join(f'--{name}' for name in chosen)} are two things", hint="one at a time"
+        )
+    return chosen[0] if chosen else ""
+
+
+def _refuse_idle(given: Mapping[str, str], chosen: str, belong: Sequence[str]) -> None:
+    """Raise SettingsError for an option that says nothing without another."""
+    from synos_tasks.errors import SettingsError  # noqa: PLC0415
+
+    for name, value in given.items():
+        if value and chosen not in belong:
+            raise SettingsError(
+                f"--{name} says nothing here", hint=f"it belongs to {', '.join(f'--{one}' for one in belong)}"
+            )
+
+
+def _size(volume: Listed) -> str:
+    if volume.alias_of:
+        return "-"
+    return "?" if volume.bytes is None else console.human_bytes(volume.bytes)
+
+
+def _notes(volume: Listed) -> str:
+    notes = [f"another name of {volume.alias_of}"] if volume.alias_of else []
+    notes += ["unfinished: the next import or clone removes it"] if volume.unfinished else []
+    return "; ".join(notes)
