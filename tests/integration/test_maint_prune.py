@@ -1,0 +1,241 @@
+"""`inv maint.prune` beside three projects that look like ours: theirs stays, byte for byte, and ours goes."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import uuid
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from synos_tasks.build.builder import store_volume
+from synos_tasks.build.image import tag_of
+from synos_tasks.engine import inventory
+from synos_tasks.engine.spec import LABEL_PROJECT, LABEL_ROLE
+from synos_tasks.images.base import BOOKWORM
+from tests import crowd as crowds
+from tests.build_helpers import copy_project, docker
+from tests.conftest import remove_labelled
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from synos_tasks.engine.gateway import DockerEngine
+    from tests.build_helpers import Answer, Clone
+    from tests.crowd import Crowd
+
+pytestmark = pytest.mark.integration
+
+# made of the real builder, so that the store can be read; small, so that it is made in no time
+DOCKERFILE = """\
+FROM {builder} AS runtime
+RUN --mount=type=cache,id=synos-tiny-{mark},target=/kept \\
+    # version {version}
+    head -c 30000000 /dev/urandom >/kept/{version} \\
+    && head -c 20000000 /dev/urandom >/version-{version}
+CMD ["synos-build"]
+
+FROM runtime AS toolchain
+RUN head -c 10000000 /dev/urandom >/toolchain-{version}
+"""
+WITHIN = 0.02
+
+
+@dataclass(frozen=True)
+class Ground:
+    """A clone with things of its own among those of the others."""
+
+    clone: Clone
+    crowd: Crowd
+    root_dir: str
+    before: dict[str, Any]
+    old: tuple[str, ...]
+    """Names of images that Dockerfiles of before gave."""
+    current: tuple[str, ...]
+
+    @property
+    def project(self) -> str:
+        return self.clone.settings.project_id
+
+    def now(self, *words: str, fails: bool = False) -> Answer:
+        """Run a verb to which nothing is too young."""
+        return self.clone.inv(*words, fails=fails, INVOKE_SYNOS_MAINT_YOUNG_MINUTES="0")
+
+    def prune(self, *options: str) -> Answer:
+        answer = self.now("maint.prune", "--yes", "--older-than", "0m", "--keep-last", "1", *options)
+        assert self.crowd.state() == self.before
+        return answer
+
+    def there(self, kind: str, name: str) -> bool:
+        return not subprocess.run(
+            ["docker", kind, "inspect", name], capture_output=True, check=False
+        ).returncode
+
+    def used_bytes(self) -> int:
+        told = subprocess.run(
+            ["du", "-sx", "--block-size=1", self.root_dir], capture_output=True, text=True, check=False
+        )
+        return int(told.stdout.split()[0])
+
+
+@pytest.fixture(scope="module")
+def ground(
+    engine: DockerEngine, builder_image: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Ground]:
+    """Build images three times, from another Dockerfile each time, and let the others gather around them."""
+    clone, mark = copy_project(tmp_path_factory.mktemp("ground")), f"crowd-{uuid.uuid4().hex[:12]}"
+    project, tags = clone.settings.project_id, []
+    try:
+        for version in range(3):
+            text = DOCKERFILE.format(builder=builder_image, mark=mark, version=version)
+            clone.add("docker/build/Dockerfile", text)
+            clone.inv("build.image")
+            tags.append(tuple(tag_of(clone.settings, name) for name in ("builder", "toolchain")))
+        context = tmp_path_factory.mktemp("context")
+        crowd = crowds.gather(mark, project, tags[-1][0], BOOKWORM.tag, context)
+        yield Ground(
+            clone=clone,
+            crowd=crowd,
+            root_dir=engine.facts().root_dir,
+            before=crowd.state(),
+            old=(*tags[0], *tags[1]),
+            current=tags[-1],
+        )
+    finally:
+        crowds.disperse(mark)
+        remove_labelled(project)
+
+
+def labels(ground: Ground, role: str) -> list[str]:
+    return [f"--label={LABEL_PROJECT}={ground.project}", f"--label={LABEL_ROLE}={role}"]
+
+
+def volume(ground: Ground, name: str, role: str, megabytes: int) -> str:
+    """Make a volume of ours that holds something."""
+    docker("volume", "create", *labels(ground, role), name)
+    fill = f"head -c {megabytes}000000 /dev/urandom >/v/data"
+    docker("run", "--rm", *labels(ground, "test"), f"--volume={name}:/v", BOOKWORM.tag, "sh", "-c", fill)
+    return name
+
+
+def everything() -> list[set[str]]:
+    """Give the ids of all that the engine has."""
+    seen = inventory.take(lambda _: False)
+    kinds = (seen.images, seen.containers, seen.networks, seen.records)
+    return [{one.id for one in kind} for kind in kinds] + [{one.name for one in seen.volumes}]
+
+
+def test_the_others_are_a_crowd(ground: Ground) -> None:
+    assert len(ground.crowd.images) > crowds.IMAGES
+    assert (len(ground.crowd.volumes), len(ground.crowd.containers)) == (crowds.VOLUMES, crowds.CONTAINERS)
+    states = json.loads(docker("container", "inspect", *ground.crowd.containers))
+    assert {state["State"]["Status"] for state in states} == {"running", "exited"}
+
+
+def test_a_dry_run_tells_and_changes_nothing(ground: Ground) -> None:
+    there = everything()
+    told = ground.now("--dry", "maint.prune", "--all")
+    assert told.json["planned"]
+    assert told.json["removed"] == []
+    assert everything() == there
+    refused = ground.now("maint.prune", "--all", fails=True)
+    assert "nobody to ask" in refused.err
+    assert everything() == there
+
+
+def test_what_was_made_a_moment_ago_stays(ground: Ground) -> None:
+    told = ground.clone.inv("maint.prune", "--yes", "--all")
+    assert told.json["planned"] == []
+
+
+def test_what_is_left_and_what_is_old_goes(ground: Ground) -> None:
+    once = volume(ground, f"{ground.project}-once-1-deadbeef", "cache", 30)
+    left, network = f"{ground.project}-build-left", f"{ground.project}-unified_left"
+    runs = f"{ground.project}-build-runs"
+    write = "head -c 15000000 /dev/urandom >/written"
+    docker("run", "--name", left, *labels(ground, "build"), "--entrypoint=", ground.old[0], "sh", "-c", write)
+    docker(
+        "run",
+        "--detach",
+        "--rm",
+        "--name",
+        runs,
+        *labels(ground, "build"),
+        "--entrypoint=",
+        ground.old[2],
+        "sleep",
+        "300",
+    )
+    docker("network", "create", *labels(ground, "services"), network)
+    used = ground.used_bytes()
+    told = ground.prune()
+    freed = used - ground.used_bytes()
+    assert told.json["freed_bytes"] == pytest.approx(freed, rel=WITHIN)
+    assert freed > 44_000_000
+    assert not ground.there("volume", once)
+    assert not ground.there("container", left)
+    assert not ground.there("network", network)
+    assert [ground.there("image", tag) for tag in ground.old] == [False, False, True, False]
+    assert all(ground.there("image", tag) for tag in ground.current)
+    reasons = {thing["name"]: thing["reason"] for thing in told.json["kept"]}
+    assert reasons[ground.old[2]] == f"in use by {runs}"
+    docker("rm", "--force", runs)
+
+
+def test_our_cache_goes_and_theirs_stays(ground: Ground) -> None:
+    used = ground.used_bytes()
+    told = ground.prune("--cache")
+    freed = used - ground.used_bytes()
+    names = [thing["name"] for thing in told.json["removed"]]
+    assert f"cache mount synos-tiny-{ground.crowd.mark}" in names
+    assert told.json["freed_bytes"] == pytest.approx(freed, rel=WITHIN)
+    # the mount's three files, and two versions of two images; the images of now keep their layers
+    assert freed > 90_000_000 + 55_000_000
+    assert not [name for name in names if any(mount in name for mount in ground.crowd.mounts)]
+    again = ground.prune("--cache")
+    assert again.json["planned"] == []
+    assert "nothing to do" in again.err
+
+
+def test_the_store_lets_go_what_no_build_has_used(ground: Ground) -> None:
+    ground.clone.inv("build.plan", "--profile", "minimal")  # makes the store
+    for key, age in (("a" * 64, "20 days ago"), ("b" * 64, "1 hour ago")):
+        ground.clone.in_store(
+            f"mkdir -p /cache/objects/{key}; head -c 12000000 /dev/urandom >/cache/objects/{key}/layer.squashfs;"
+            f"echo '{{}}' >/cache/objects/{key}/entry.json; touch -d '{age}' /cache/objects/{key}/*"
+        )
+    told = ground.now("maint.prune", "--yes", "--store")
+    assert ground.crowd.state() == ground.before
+    assert [thing["id"] for thing in told.json["removed"] if thing["kind"] == "store"] == ["a" * 64]
+    assert ground.clone.in_store("ls /cache/objects") == "b" * 64
+    assert ground.there("volume", store_volume(ground.clone.settings))
+
+
+def test_data_goes_only_when_it_is_elsewhere_too(ground: Ground) -> None:
+    data = volume(ground, f"{ground.project}-unified_nats", "services", 5)
+    refused = ground.prune("--volumes")
+    assert {thing["name"]: thing["reason"] for thing in refused.json["kept"]}[data].endswith(
+        "no fresh backup of it"
+    )
+    assert ground.there("volume", data)
+    ground.clone.inv("maint.volumes", "--export", data)
+    assert ground.there("volume", data)
+    ground.prune()
+    assert ground.there("volume", data)
+    ground.prune("--volumes")
+    assert not ground.there("volume", data)
+
+
+def test_all_takes_what_can_be_made_again_and_no_more(ground: Ground) -> None:
+    caches = volume(ground, f"{ground.project}-ccache", "cache", 5)
+    data = volume(ground, f"{ground.project}-unified_redis", "services", 5)
+    ground.prune("--all")
+    assert not ground.there("volume", caches)
+    assert ground.there("volume", data)
+    assert all(ground.there("image", tag) for tag in ground.current)
+    usage = ground.clone.inv("maint.disk").json
+    assert usage["others_bytes"] > 0
+    assert {row["name"] for row in usage["rows"]} >= {"images", "volumes with data"}
+    assert ground.crowd.state() == ground.before
