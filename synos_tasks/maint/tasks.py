@@ -20,14 +20,13 @@ JSON = "one JSON object on standard output"
 @verb("maint.disk", help={"json": JSON})
 def disk(command: Command, json: bool = False) -> None:
     """Show what this project takes on the disk, what of it can be freed, and what that would cost to have again."""
-    from synos_tasks.maint import disk as disks  # noqa: PLC0415
-    from synos_tasks.maint import view  # noqa: PLC0415
+    from synos_tasks.maint import usage, view  # noqa: PLC0415
 
-    usage = disks.usage(session_of(command))
+    found = usage.usage(session_of(command))
     if json:
-        command.result(usage.to_json())
+        command.result(found.to_json())
         return
-    view.show_usage(usage)
+    view.show_usage(found)
 
 
 @verb(
