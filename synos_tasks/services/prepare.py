@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from synos_tasks.engine.spec import Bind, ContainerSpec, labels
 from synos_tasks.errors import HostUnfit, ServiceFailed
+from synos_tasks.images.catalog import SERVICES
 from synos_tasks.iso.scratch import write_whole
 from synos_tasks.services.secrets import Secrets
-from synos_tasks.services.stack import FOLDER, state_folder
+from synos_tasks.services.stack import state_folder
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -145,7 +146,7 @@ def make_readable(settings: Settings, services: Iterable[Service]) -> None:
     These are files of the repository, and no secrets. Raises HostUnfit.
     """
     for service in services:
-        folder = settings.root / FOLDER / service.name
+        folder = settings.root / SERVICES / service.name
         for path in [folder, *folder.iterdir()] if folder.is_dir() else []:
             mode = stat.S_IMODE(path.stat().st_mode)
             needed = 0o555 if path.is_dir() else 0o444

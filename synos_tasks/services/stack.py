@@ -8,18 +8,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from synos_tasks.engine.compose import ComposeFile
+from synos_tasks.engine.compose import ComposeFile, raw_services
 from synos_tasks.errors import SettingsError
+from synos_tasks.images.catalog import SERVICES, stack_files
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from synos_tasks.settings import Settings
 
-FOLDER = "docker/services"
-PREFIX, SUFFIX = "docker-compose.", ".yml"
 TOOLS_PROFILE = "tools"
 
 
@@ -90,13 +87,10 @@ class Stack:
 
 def file_of(settings: Settings, stack: str) -> Path:
     """Path of a stack's compose file; raises SettingsError, with a suggestion, where there is no such stack."""
-    folder = settings.root / FOLDER
-    known = sorted(
-        path.name[len(PREFIX) : -len(SUFFIX)] for path in folder.glob(f"{PREFIX}*{SUFFIX}") if path.is_file()
-    )
+    known = stack_files(settings.root)
     if stack not in known:
-        raise unknown("stack", stack, known, str(folder))
-    return folder / f"{PREFIX}{stack}{SUFFIX}"
+        raise unknown("stack", stack, list(known), str(settings.root / SERVICES))
+    return known[stack]
 
 
 def state_folder(settings: Settings, stack: str) -> Path:
@@ -128,23 +122,6 @@ def compose_file(settings: Settings, stack: str, images: Mapping[str, str]) -> C
 def variable(service: str) -> str:
     """Give the beginning of a service's variables, as SYNOS_NATS_BOX."""
     return f"SYNOS_{service.upper().replace('-', '_')}"
-
-
-def raw_services(path: Path) -> dict[str, Any]:
-    """Read the services of a compose file, unresolved; raises SettingsError with the place of a mistake."""
-    try:
-        read = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SettingsError(
-            "a stack's compose file cannot be read", where=str(path), why=str(error)
-        ) from error
-    services = read.get("services") if isinstance(read, dict) else None
-    if not isinstance(services, dict) or not services:
-        raise SettingsError("a stack's compose file has no services", where=str(path))
-    for name, told in services.items():
-        if not isinstance(name, str) or not isinstance(told, dict):
-            raise SettingsError(f"service {name} says nothing of itself", where=str(path))
-    return services
 
 
 def started_services(path: Path) -> list[str]:

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 import yaml
 
-from synos_tasks.services.stack import PREFIX, SUFFIX, TOOLS_PROFILE
+from synos_tasks.images.catalog import PREFIX, SUFFIX
+from synos_tasks.services.stack import TOOLS_PROFILE
 from synos_tasks.settings import ServicesSettings
 
 FOLDER = Path(__file__).resolve().parents[2] / "docker/services"

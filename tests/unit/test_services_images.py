@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from synos_tasks.errors import EngineTooOld, ImageBuildFailed
+from synos_tasks.images import catalog
 from synos_tasks.images.base import TRIXIE
 from synos_tasks.images.recipe import tag_of
 from synos_tasks.services import images
@@ -77,7 +78,7 @@ def test_an_image_of_the_settings_takes_the_place_of_ours(replaced: Settings) ->
     tags = images.tags(replaced, "unified")
     assert tags["redis"] == THEIRS
     assert tags["nats"] == tag_of(replaced.root, images.recipes(replaced, "unified")["nats"])
-    assert images.replacement(replaced, "nats-box") == ""
+    assert catalog.replacement(replaced, "nats-box") == ""
 
 
 @pytest.mark.parametrize("told", ["{image: web}", "{build: .}", "{build: {context: .}}", "{build: null}"])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from synos_tasks.engine.compose import raw_services
 from synos_tasks.errors import SettingsError
 from synos_tasks.services import images
 from synos_tasks.services.secrets import Secrets
@@ -16,7 +17,6 @@ from synos_tasks.services.stack import (
     compose_file,
     file_of,
     files_digest,
-    raw_services,
     resolve,
     started_services,
     state_folder,
