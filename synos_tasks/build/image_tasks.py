@@ -179,25 +179,15 @@ def verify_caches(command: Command, json: bool = False) -> None:  # noqa: ARG001
 )
 def update_base(command: Command, limit: int = 20, json: bool = False) -> None:  # noqa: ARG001
     """Take a newer base image, build every image on it without cache, and show which packages changed."""
-    from synos_tasks.build import locking  # noqa: PLC0415
-    from synos_tasks.build import update_base as updating  # noqa: PLC0415
     from synos_tasks.engine.gateway import DockerEngine  # noqa: PLC0415
+    from synos_tasks.images import update_base as updating  # noqa: PLC0415
     from synos_tasks.images.base import BOOKWORM  # noqa: PLC0415
+    from synos_tasks.images.catalog import RECIPES  # noqa: PLC0415
 
     if command.dry:
         command.would(f"renew {BOOKWORM.tag} and build every image on it without cache")
         return
-    updated = updating.update(command.settings, DockerEngine(), console.say)
+    updated = updating.update(command.settings, DockerEngine(), list(RECIPES.values()), console.say)
     for one in updated:
-        told = f"{len(one.changes)} changed" if one.there else "was not there before"
-        console.say(f"{one.image}: {one.packages} packages, {told}")
-        lines = locking.lines_of(one.changes)
-        if lines:
-            console.say("\n".join([*lines[:limit], *(["  …"] if len(lines) > limit else [])]))
-    command.result(
-        {
-            "images": [
-                {**one.__dict__, "changes": [change.__dict__ for change in one.changes]} for one in updated
-            ]
-        }
-    )
+        console.say("\n".join(one.lines(limit)))
+    command.result({"images": [one.to_json() for one in updated]})

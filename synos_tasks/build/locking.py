@@ -141,11 +141,4 @@ def _write(path: Path, text: str) -> None:
 
 def lines_of(changes: list[Change]) -> list[str]:
     """Tell people what changed, a line each."""
-    lines = []
-    for change in changes:
-        mark = "  (security)" if change.security else ""
-        if change.old and change.new:
-            lines.append(f"  {change.name}  {change.old} -> {change.new}{mark}")
-        else:
-            lines.append(f"  {'+' if change.new else '-'} {change.name}  {change.new or change.old}{mark}")
-    return lines
+    return [change.line for change in changes]

@@ -179,6 +179,14 @@ class Change:
     security: bool
     """The new version comes from the security archive."""
 
+    @property
+    def line(self) -> str:
+        """Tell people of it."""
+        mark = "  (security)" if self.security else ""
+        if self.old and self.new:
+            return f"  {self.name}  {self.old} -> {self.new}{mark}"
+        return f"  {'+' if self.new else '-'} {self.name}  {self.new or self.old}{mark}"
+
 
 def changes(old: Lock | None, new: Lock) -> list[Change]:
     """List what differs, by name."""
