@@ -10,7 +10,8 @@ import json
 import re
 from dataclasses import dataclass
 
-SHELL = "/bin/sh -c"
+_SHELL = re.compile(r"/\S+(?: \S+){0,3}? -c ")
+"""What runs a command: it follows from the base image too, which is not in the Dockerfile."""
 _FLAG = re.compile(r"--[a-z-]+(?:=\S+)?\s+")
 _MADE_BY = re.compile(r"mount / from exec (?P<text>.*)", re.DOTALL)
 _STEP = re.compile(r"\[(?:(?P<stage>\S+) +)?\d+/\d+\] (?P<text>.*)", re.DOTALL)
@@ -29,16 +30,12 @@ def steps_of(dockerfile: str) -> frozenset[str]:
     """Give the steps of a Dockerfile, as step_of() names them."""
     instructions = _instructions(dockerfile)
     alone = sum(one.word == "FROM" for one in instructions) == 1
-    shells: dict[str, str] = {}
     stage, count, found = "", 0, set()
     for one in instructions:
         if one.word == "FROM":
-            stage, shell = _stage(one.text, count, shells)
-            shells[stage], count = shell, count + 1
-        elif one.word == "SHELL":
-            shells[stage] = " ".join(json.loads(one.text))
+            stage, count = _stage(one.text, count), count + 1
         elif one.word == "RUN":
-            found |= _run(one.text, shells.get(stage, SHELL))
+            found |= _run(one.text)
         elif one.word in {"COPY", "ADD", "WORKDIR"}:
             text = _plain(f"{one.word} {one.text}")
             found |= {f"[{stage}] {text}", *([f"[] {text}"] if alone else [])}  # both are seen
@@ -48,9 +45,9 @@ def steps_of(dockerfile: str) -> frozenset[str]:
 def step_of(description: str) -> str:
     """Give the step that a record of the cache is of, by its description; '' where it is of none."""
     if found := _MOUNT.fullmatch(description):
-        return f"mount {found['target']} {found['id']} {_plain(found['text'])}"
+        return f"mount {found['target']} {found['id']} {_command(found['text'])}"
     if found := _MADE_BY.fullmatch(description):
-        return f"exec {_plain(found['text'])}"
+        return f"exec {_command(found['text'])}"
     if found := _STEP.fullmatch(description):
         return f"[{found['stage'] or ''}] {_plain(found['text'])}"
     return ""
@@ -62,19 +59,22 @@ def cache_id(description: str) -> str:
     return found["id"] if found else ""
 
 
-def _run(text: str, shell: str) -> set[str]:
+def _run(text: str) -> set[str]:
     mounts, command = [], text
     while found := _FLAG.match(command):
         mounts.append(found[0].strip())
         command = command[found.end() :]
-    words = _exec_form(command)
-    line = _plain(words or f"{shell} {command}")
+    line = _command(_exec_form(command) or command)
     fields = [_fields(mount) for mount in mounts if mount.startswith("--mount=type=cache,")]
     return {f"exec {line}"} | {
         f"mount {told['target']} {told.get('id', told['target'])} {line}"
         for told in fields
         if "target" in told
     }
+
+
+def _command(text: str) -> str:
+    return _SHELL.sub("", _plain(text), count=1) if _SHELL.match(_plain(text)) else _plain(text)
 
 
 def _fields(mount: str) -> dict[str, str]:
@@ -90,11 +90,10 @@ def _exec_form(command: str) -> str:
     return " ".join(words) if isinstance(words, list) and all(isinstance(w, str) for w in words) else ""
 
 
-def _stage(text: str, number: int, shells: dict[str, str]) -> tuple[str, str]:
-    """Give name and shell of a stage: the shell goes on from the stage that it is built on."""
+def _stage(text: str, number: int) -> str:
+    """Give the name of a stage."""
     words = [word for word in text.split() if not word.startswith("--")]
-    name = words[2].lower() if len(words) > 2 and words[1].upper() == "AS" else f"stage-{number}"
-    return name, shells.get(words[0].lower(), SHELL)
+    return words[2].lower() if len(words) > 2 and words[1].upper() == "AS" else f"stage-{number}"
 
 
 def _instructions(dockerfile: str) -> list[_Instruction]:

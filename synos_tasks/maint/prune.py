@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from synos_tasks.iso import housekeeping
 from synos_tasks.maint import apply, backing, facts, measure, ownership, store
 from synos_tasks.maint import plan as plans
 from synos_tasks.maint.things import Thing
@@ -105,14 +106,12 @@ def _evict(session: Session, planned: Planned) -> Iterable[tuple[Thing, str]]:
     chosen = [thing for thing in planned.plan.gone if thing.kind == "store"]
     if not chosen:
         return []
-    limits = planned.limits
-    store.evict(
-        session.settings,
-        session.engine,
-        max_bytes=None,
-        max_age=0.0 if limits.everything else limits.older_than,
-        everything=False,
+    asked = planned.limits
+    limits = housekeeping.Limits(
+        max_age=0.0 if asked.everything else asked.older_than,
+        everything=asked.everything and not asked.young,
     )
+    store.evict(session.settings, session.engine, limits)
     left = {kept.key for kept in store.listing(session.settings, session.engine)}
     return [(thing, "a build is using it" if thing.id in left else "") for thing in chosen]
 

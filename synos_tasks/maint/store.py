@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import asdict, fields
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks import errors
@@ -10,7 +11,7 @@ from synos_tasks.engine.leased import leased
 from synos_tasks.engine.spec import Bind, ContainerSpec, labels
 from synos_tasks.images.catalog import RECIPES
 from synos_tasks.images.recipe import tag_of
-from synos_tasks.iso.housekeeping import Evicted, Kept
+from synos_tasks.iso.housekeeping import Evicted, Kept, Limits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,13 +33,10 @@ def listing(settings: Settings, engine: Engine) -> list[Kept]:
     return [Kept(**entry) for entry in _ask(settings, engine, {"do": "store"}, "store")["entries"]]
 
 
-def evict(
-    settings: Settings, engine: Engine, *, max_bytes: int | None, max_age: float | None, everything: bool
-) -> Evicted:
-    """Let go what no build has used for ``max_age`` seconds, and then until ``max_bytes`` are left; see iso/housekeeping.py."""
-    asked = {"do": "evict", "max_bytes": max_bytes, "max_age": max_age, "everything": everything}
-    told = _ask(settings, engine, asked, "evicted")
-    return Evicted(**{name: told[name] for name in ("bytes", "count", "left_bytes", "skipped")})
+def evict(settings: Settings, engine: Engine, limits: Limits) -> Evicted:
+    """Let go what is beyond limits; see iso/housekeeping.py."""
+    told = _ask(settings, engine, {"do": "evict", "limits": asdict(limits)}, "evicted")
+    return Evicted(**{field.name: told[field.name] for field in fields(Evicted)})
 
 
 def is_there(settings: Settings, engine: Engine) -> bool:

@@ -9,6 +9,7 @@ from invoke.collection import Collection
 
 from synos_tasks import console
 from synos_tasks.cli import Command, verb
+from synos_tasks.maint import keeping_tasks
 
 if TYPE_CHECKING:
     from synos_tasks.maint.prune import Planned, Pruned
@@ -120,4 +121,4 @@ def session_of(command: Command) -> Session:
     return Session(settings=command.settings, say=console.say)
 
 
-namespace = Collection("maint", disk, prune)
+namespace = Collection("maint", disk, prune, *keeping_tasks.VERBS)
