@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from synos_tasks.dev.config import fields_of
 from synos_tasks.engine.compose import ComposeFile
-from synos_tasks.engine.spec import labels
+from synos_tasks.engine.spec import image_labels, labels
 from synos_tasks.errors import SettingsError
 from synos_tasks.images.steps import Steps
 from synos_tasks.iso.scratch import write_whole
@@ -71,7 +71,8 @@ def make(session: Session, config: DevContainer, extra: Sequence[str], *, cached
 def build(session: Session, config: DevContainer, *, cached: bool) -> str:
     """Build the image of a devcontainer.json with what BuildKit has of it, and give its tag."""
     told = config.values["build"]
-    tag = image_tag(session.settings.project_id, config)
+    project = session.settings.project_id
+    tag = image_tag(project, config)
     session.say(f"building image {tag} (what has not changed is taken from before)")
     arguments = [
         f"--tag={tag}",
@@ -80,7 +81,7 @@ def build(session: Session, config: DevContainer, *, cached: bool) -> str:
         *([] if cached else ["--no-cache"]),
         *(f"--build-arg={key}={value}" for key, value in told.get("args", {}).items()),
         *told.get("options", []),
-        *(f"--label={key}={value}" for key, value in labels(session.settings.project_id, "dev").items()),
+        *(f"--label={key}={value}" for key, value in image_labels(project, "dev", tag).items()),
         str(config.beside(told.get("context", "."))),
     ]
     session.engine.build(arguments, Steps(session.say))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from synos_tasks.dev import host, volumes
 from synos_tasks.dev.variables import devcontainer_id
+from synos_tasks.engine.spec import image_labels
 from synos_tasks.errors import DevContainerMissing
 from synos_tasks.images.base import BOOKWORM, ensure_base
 from synos_tasks.iso.scratch import write_whole
@@ -59,10 +60,12 @@ def joined(session: Session, config: DevContainer) -> dict[str, Any]:
     root, targets = str(config.root), _kinds()
     secrets = session.settings.stack_dir(stack) / "secrets"
     caches = {kind: {"name": f"{prefix}-{kind}", "external": True} for kind in targets}
+    project, service = session.settings.compose_project(f"dev-{config.name}"), config.values["service"]
     return {
-        "name": session.settings.compose_project(f"dev-{config.name}"),
+        "name": project,
         "services": {
-            config.values["service"]: {
+            service: {
+                "build": {"labels": image_labels(session.settings.project_id, "dev", f"{project}-{service}")},
                 "labels": dict(volumes.labels(session.settings.project_id, _OF_CONTAINER)),
                 "working_dir": _literal(root),
                 "volumes": [

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from synos_tasks.dev import lifecycle, making, official, shell
 from synos_tasks.errors import DevContainerMissing, HostUnfit, SettingsError
 from synos_tasks.host.locks import held
+from synos_tasks.images import ledger
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,6 +83,8 @@ def _up(
     by = _start(session, config, found, docker, cached=cached)
     container = session.running(config)
     shell.remember(session, config, container)
+    if by != "running" and (config.compose_files or "build" in config.values):
+        _remember_image(session, container)
     return Up(
         name=config.name,
         container=container.name,
@@ -90,6 +93,13 @@ def _up(
         by=by,
         seconds=round(time.monotonic() - began, 2),
     )
+
+
+def _remember_image(session: Session, container: Running) -> None:
+    """Know the image as this clone's when it has lost its name: the official CLI gives it no label of ours."""
+    ident = session.engine.image_id(container.image)
+    if ident:
+        ledger.remember(session.settings.state_dir, ident=ident, tag=container.image)
 
 
 def _start(

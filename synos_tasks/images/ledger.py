@@ -7,13 +7,15 @@ from __future__ import annotations
 
 import json
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from synos_tasks.host.locks import held
 from synos_tasks.iso.scratch import write_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
 FILE = "images.json"
@@ -54,25 +56,42 @@ def read(state: Path) -> Ledger:
 
 
 def remember(state: Path, *, ident: str, tag: str, seconds: float = 0.0, steps: Iterable[str] = ()) -> None:
-    """Add an image, and the steps of its Dockerfile. Who builds holds the images' lock, see images/building.py."""
-    told = _read(state)
-    before = told["images"].get(ident, {"seconds": 0.0})
-    images = {
-        **told["images"],
-        ident: {"tag": tag, "seconds": round(max(seconds, before["seconds"]), 2), "seen": round(time.time())},
-    }
-    _write(state, {"images": images, "steps": sorted({*told["steps"], *steps})})
+    """Add an image, and the steps of its Dockerfile."""
+    with _alone(state):
+        told = _read(state)
+        before = told["images"].get(ident, {"seconds": 0.0})
+        images = {
+            **told["images"],
+            ident: {
+                "tag": tag,
+                "seconds": round(max(seconds, before["seconds"]), 2),
+                "seen": round(time.time()),
+            },
+        }
+        _write(state, {"images": images, "steps": sorted({*told["steps"], *steps})})
 
 
 def forget(state: Path, gone: Iterable[str]) -> None:
     """Drop images that are no longer there, but for the last of each name: it knows what the next will cost."""
-    told, gone = _read(state), set(gone)
-    last = {one["tag"].partition(":")[0]: ident for ident, one in told["images"].items()}
-    kept = {
-        ident: one for ident, one in told["images"].items() if ident not in gone or ident in last.values()
-    }
-    if kept != told["images"]:
-        _write(state, {**told, "images": kept})
+    going = set(gone)
+    with _alone(state):
+        told = _read(state)
+        last = {one["tag"].partition(":")[0]: ident for ident, one in told["images"].items()}
+        kept = {
+            ident: one
+            for ident, one in told["images"].items()
+            if ident not in going or ident in last.values()
+        }
+        if kept != told["images"]:
+            _write(state, {**told, "images": kept})
+
+
+@contextmanager
+def _alone(state: Path) -> Iterator[None]:
+    """Let no other command write meanwhile."""
+    state.mkdir(parents=True, exist_ok=True)
+    with held(state / "ledger.lock"):
+        yield
 
 
 def _read(state: Path) -> dict[str, Any]:
