@@ -1,4 +1,4 @@
-"""Takes things out of the engine, one by its exact name or id, and never by force: what came into use stays."""
+"""Takes things out of the engine, one by its exact name or id. Not by force: what came into use meanwhile stays."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ class Removal(Protocol):
     Each method gives '' when the thing is gone, or went away before, and else what the engine says to keep it.
     """
 
-    def container(self, ident: str) -> str:
-        """Remove one that does not run, with its anonymous volumes."""
+    def container(self, ident: str, *, running: bool = False) -> str:
+        """Remove one with its anonymous volumes; ``running``: though it may run."""
         ...
 
     def image(self, ident: str, names: Sequence[str]) -> str:
@@ -47,9 +47,9 @@ class Removal(Protocol):
 class DockerRemoval:
     """The real thing, over the engine's socket."""
 
-    def container(self, ident: str) -> str:
-        """Remove one that does not run, with its anonymous volumes."""
-        return _delete(f"/containers/{ident}", {"v": "true"})
+    def container(self, ident: str, *, running: bool = False) -> str:
+        """Remove one with its anonymous volumes; ``running``: though it may run."""
+        return _delete(f"/containers/{ident}", {"v": "true", "force": str(running).lower()})
 
     def image(self, ident: str, names: Sequence[str]) -> str:
         """Take names from an image, as far as they are still its names, and it goes with its last; () for a nameless one."""

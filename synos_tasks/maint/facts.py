@@ -35,6 +35,8 @@ class Context:
     """When containers ended, by id."""
     backups: Mapping[str, str] = field(default_factory=dict)
     """Fresh backups, by volume."""
+    whole: bool = False
+    """The store goes as the volume that it is."""
 
 
 def things(inventory: Inventory, owned: Owned, clone: Clone, context: Context) -> list[Thing]:
@@ -133,7 +135,7 @@ def _volume(volume: Volume, inventory: Inventory, ours: set[str], clone: Clone, 
     others = [one for one in inventory.volumes if one.device and one.device == volume.place]
     names = {volume.name, *(one.name for one in others)}  # a second name in use is this one in use
     held, ended = _users((one for one in inventory.containers if names & set(one.volumes)), ours)
-    if not held and volume.name == f"{clone.project}{STORE}":
+    if not held and volume.name == f"{clone.project}{STORE}" and not context.whole:
         held = "the store: what it holds goes with --store"
     return Thing(
         kind=kind,

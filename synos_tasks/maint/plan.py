@@ -32,6 +32,8 @@ class Limits:
     volumes: bool = False
     everything: bool = False
     """Whatever can be made again, however new."""
+    whole: bool = False
+    """All that is not held, data and the newest of each too: for a clone that is to be as new."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +64,7 @@ def plan(things: Sequence[Thing], limits: Limits, now: float) -> Plan:
 def _reason(thing: Thing, limits: Limits, now: float, rank: int) -> str:
     """Say why a thing stays; '' where it goes."""
     age = now - thing.used
-    if thing.held:
+    if thing.held or limits.whole:
         return thing.held
     if age < limits.young:
         return "made or used a moment ago"

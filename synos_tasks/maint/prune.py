@@ -48,7 +48,8 @@ def plan(session: Session, limits: Limits, inventory: Inventory | None = None) -
     inventory = inventory or session.inventory(clone)
     owned = ownership.owned(inventory, clone)
     context = facts.Context(
-        current=session.current(),
+        whole=limits.whole,
+        current=frozenset() if limits.whole else session.current(),
         ended={one.id: session.ended(one) for one in owned.containers if one.state not in facts.LIVE},
         backups=_backups(session, owned, limits),
     )
@@ -73,7 +74,7 @@ def carry_out(session: Session, planned: Planned) -> Pruned:
 
 def _backups(session: Session, owned: ownership.Owned, limits: Limits) -> dict[str, str]:
     """Read backups through only where they decide something."""
-    if not (limits.volumes or limits.everything):
+    if not (limits.volumes or limits.everything or limits.whole):
         return {}
     project = session.settings.project_id
     data = [one for one in owned.volumes if facts.kind_of_volume(one, project) == "data volume"]

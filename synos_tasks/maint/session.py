@@ -72,7 +72,7 @@ class Session:
     def current(self) -> frozenset[str]:
         """Give the names of the images that the Dockerfiles of now give."""
         root = self.settings.root
-        return frozenset(tag_of(root, recipe) for recipe in catalog.RECIPES.values())
+        return frozenset(tag_of(root, recipe) for recipe in catalog.every(self.settings))
 
 
 def dockerfiles(settings: Settings) -> list[Path]:

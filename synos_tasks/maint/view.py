@@ -9,10 +9,10 @@ from synos_tasks import console
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from synos_tasks.maint.usage import Usage
     from synos_tasks.maint.plan import Plan
     from synos_tasks.maint.prune import Pruned
     from synos_tasks.maint.things import Thing
+    from synos_tasks.maint.usage import Usage
 
 BAR = 24
 """Characters of the longest bar."""
