@@ -109,7 +109,9 @@ def verb(name: str, **options: Any) -> Callable[[Callable[Concatenate[Command, P
             # SIGINT too: a command in the background of a script starts with it ignored, and must end all the same
             _on_interrupt(_interrupt)
             try:
-                function(Command(name, context, json=as_json), *args, **kwargs)
+                command = Command(name, context, json=as_json)
+                function(command, *args, **kwargs)
+                _do_what_follows(command)
             except EngineUnavailable as error:
                 _fail(_where_there_is_none(error, name), name, as_json=as_json)
             except SynosError as error:
@@ -126,6 +128,31 @@ def verb(name: str, **options: Any) -> Callable[[Callable[Concatenate[Command, P
         return task(name=name.rpartition(".")[2], **options)(body)
 
     return decorate
+
+
+def follow(verb_name: str, work: Callable[[Command], None]) -> None:
+    """Have ``work`` done whenever a verb was done: that of another room, which the verb does not know.
+
+    The verb has succeeded by then: what goes wrong in ``work`` is a warning.
+    """
+    _FOLLOWING[verb_name] = work
+
+
+_FOLLOWING: dict[str, Callable[[Command], None]] = {}
+
+
+def _do_what_follows(command: Command) -> None:
+    work = _FOLLOWING.get(command.verb)
+    if work is None or command.dry:
+        return
+    try:
+        work(command)
+    except SynosError as error:
+        console.warn(f"{error.what}{f': {error.why}' if error.why else ''}")
+    except KeyboardInterrupt:
+        console.say(f"inv {command.verb} is done; what followed was interrupted")
+    except Exception as error:  # noqa: BLE001  (a bug in what follows must not fail what is done)
+        console.warn(f"after inv {command.verb}: {type(error).__name__}: {error}")
 
 
 def _on_interrupt(action: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:

@@ -2,6 +2,7 @@
 
 from invoke.collection import Collection
 
+from synos_tasks import cli
 from synos_tasks.build import tasks as build
 from synos_tasks.dev import tasks as dev
 from synos_tasks.maint import tasks as maint
@@ -13,3 +14,6 @@ namespace.add_collection(build.namespace, "build")
 namespace.add_collection(dev.namespace, "dev")
 namespace.add_collection(services.namespace, "services")
 namespace.add_collection(maint.namespace, "maint")
+
+for verb in ("build.iso", "build.image", "build.component", "build.components"):
+    cli.follow(verb, maint.keep_within_limits)

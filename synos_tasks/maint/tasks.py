@@ -82,6 +82,51 @@ def prune(
     command.result(_told(planned, pruned))
 
 
+@verb(
+    "maint.reset",
+    help={
+        "keep-isos": "leave the output folder as it is",
+        "without-backup": "give up data of volumes that is in no fresh backup",
+        "yes": "do not ask",
+        "json": JSON,
+    },
+)
+def reset(
+    command: Command,
+    keep_isos: bool = False,
+    without_backup: bool = False,
+    yes: bool = False,
+    json: bool = False,  # noqa: ARG001
+) -> None:
+    """Make this clone as it was when it was new: containers, volumes, images, caches, ISOs and state go; backups stay."""
+    from synos_tasks.maint import reset as resetting  # noqa: PLC0415
+    from synos_tasks.maint import view  # noqa: PLC0415
+
+    session = session_of(command)
+    plan = resetting.plan(session, keep_isos=keep_isos, without_backup=without_backup)
+    steps = [asdict(step) for step in plan.steps]
+    view.show_steps(plan.steps)
+    if command.dry or not plan.steps:
+        command.result({"steps": steps, "done": []})
+        return
+    if not yes:
+        _ask("Do all of this?")
+    done = []
+    for line in resetting.carry_out(session, plan):
+        console.say(line)
+        done.append(line)
+    command.result({"steps": steps, "done": done})
+
+
+def keep_within_limits(command: Command) -> None:
+    """See to what invoke.yaml says is kept: what follows each build."""
+    from synos_tasks.maint import policy  # noqa: PLC0415
+
+    applied = policy.apply_all(session_of(command))
+    for line in applied.lines:
+        console.say(line)
+
+
 def _ask(question: str) -> None:
     """Raise SettingsError where there is nobody to ask, or the answer is no."""
     import sys  # noqa: PLC0415
@@ -121,4 +166,4 @@ def session_of(command: Command) -> Session:
     return Session(settings=command.settings, say=console.say)
 
 
-namespace = Collection("maint", disk, prune, *keeping_tasks.VERBS)
+namespace = Collection("maint", disk, prune, reset, *keeping_tasks.VERBS)

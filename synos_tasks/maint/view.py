@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from synos_tasks.maint.plan import Plan
     from synos_tasks.maint.prune import Pruned
+    from synos_tasks.maint.reset import Step
     from synos_tasks.maint.things import Thing
     from synos_tasks.maint.usage import Usage
 
@@ -73,6 +74,19 @@ def show_usage(usage: Usage) -> None:
     console.say(
         f"the rest of what the engine has, which is never touched: {console.human_bytes(usage.others_bytes)}"
     )
+
+
+def show_steps(steps: Sequence[Step]) -> None:
+    """Show what a reset takes."""
+    rows = [
+        [step.name, str(step.count), console.human_bytes(step.bytes), _short(", ".join(step.names))]
+        for step in steps
+    ]
+    if rows:
+        _table("goes", ["what", "count", "size", "names"], rows)
+        console.say("stays: backups and exported volumes, the engine, and what inv itself runs with")
+    else:
+        console.say("nothing to do: this clone is as it was when it was new")
 
 
 def _gone(things: Iterable[Thing]) -> Iterable[list[str]]:

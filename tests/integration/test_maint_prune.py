@@ -241,3 +241,38 @@ def test_all_takes_what_can_be_made_again_and_no_more(ground: Ground) -> None:
     assert usage["others_bytes"] > 0
     assert {row["name"] for row in usage["rows"]} >= {"images", "volumes with data"}
     assert ground.crowd.state() == ground.before
+
+
+def test_a_build_keeps_the_newest_images_alone(ground: Ground) -> None:
+    text = (ground.clone.root / "docker/build/Dockerfile").read_text()
+    tags = []
+    for number in range(3):
+        ground.clone.add("docker/build/Dockerfile", f"{text}# {number}\n")
+        told = ground.clone.inv(
+            "build.image", INVOKE_SYNOS_MAINT_YOUNG_MINUTES="0", INVOKE_SYNOS_MAINT_IMAGES_KEEP="1"
+        )
+        tags.append(tag_of(ground.clone.settings, "toolchain"))
+    assert "images beyond the newest 1 of each kind are gone" in told.err
+    assert [ground.there("image", tag) for tag in tags] == [False, False, True]
+    assert ground.crowd.state() == ground.before
+
+
+def test_reset_leaves_a_fresh_clone_and_all_of_the_others(ground: Ground) -> None:
+    running = f"{ground.project}-unified-runs"
+    docker("run", "--detach", "--name", running, *labels(ground, "services"), BOOKWORM.tag, "sleep", "300")
+    refused = ground.clone.inv("maint.reset", "--yes", fails=True)
+    assert "unified_redis" in refused.err
+    steps = ground.clone.inv("--dry", "maint.reset", "--without-backup").json["steps"]
+    assert "services and other containers" in {step["name"] for step in steps}
+    assert ground.there("container", running)
+    told = ground.clone.inv("maint.reset", "--yes", "--without-backup")
+    label = f"--filter=label={LABEL_PROJECT}={ground.project}"
+    left = [docker(*words, "--quiet", label) for words in (("volume", "ls"), ("network", "ls"))]
+    assert left == ["", ""]
+    assert not ground.there("container", running)
+    assert not ground.there("image", tag_of(ground.clone.settings, "toolchain"))
+    assert f"removed: container {running}" in told.json["done"]
+    assert {path.name for path in (ground.clone.root / ".synos").iterdir()} <= {"volumes", "backups", "setup"}
+    assert ground.crowd.state() == ground.before
+    again = ground.clone.inv("--dry", "maint.reset")
+    assert {step["name"] for step in again.json["steps"]} <= {"images"}

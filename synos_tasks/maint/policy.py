@@ -1,0 +1,87 @@
+"""What invoke.yaml says is kept, seen to after a build: images, ISOs and logs. The store sees to itself, in the build.
+
+It must not cost a build anything that matters: it ends when its time is up, and the next one goes on.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from synos_tasks.images import ledger
+from synos_tasks.iso.scratch import write_whole
+from synos_tasks.maint import apply, isos, prune
+from synos_tasks.maint.plan import Limits, Plan
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from synos_tasks.maint.session import Session
+
+SEEN = "policy-seen"
+"""In .synos: which images were there when they were last seen to."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Applied:
+    """What went: a line for each kind, and whether time was up before all was seen to."""
+
+    lines: tuple[str, ...]
+    in_time: bool
+
+
+def apply_all(session: Session) -> Applied:
+    """See to all of it within ``synos.maint.budget_seconds``; raises a SynosError where one of them cannot be done."""
+    deadline = time.monotonic() + session.settings.maint.budget_seconds
+    lines: list[str] = []
+    for work in (_isos, _images):
+        if time.monotonic() >= deadline:
+            return Applied(lines=tuple(lines), in_time=False)
+        lines += work(session, lambda: time.monotonic() >= deadline)
+    return Applied(lines=tuple(lines), in_time=time.monotonic() < deadline)
+
+
+def _logs(session: Session, _late: Callable[[], bool]) -> Iterator[str]:
+    days = session.settings.maint.logs_days
+    if days:
+        done = logs.rotate(session.settings, days, session.now(), dry=False)
+        if done.removed:
+            yield f"{len(done.removed)} logs older than {days} days are gone"
+
+
+def _isos(session: Session, late: Callable[[], bool]) -> Iterator[str]:
+    """Remove the oldest ISOs of each profile. What a link points to stays, and what is not whole is not touched."""
+    keep, output = session.settings.maint.isos_keep, session.settings.output_dir
+    if not keep:
+        return
+    found, _ = isos.builds(output)
+    linked = isos.linked(output)
+    for one in isos.old(found, older_than=0.0, keep_last=keep, now=session.now(), linked=linked):
+        if late():
+            return
+        for path in one.files:  # the manifest last: without it the rest is not known as ours
+            path.unlink(missing_ok=True)
+        yield f"{one.iso.name} is gone: synos.maint.isos_keep is {keep}"
+
+
+def _images(session: Session, late: Callable[[], bool]) -> Iterator[str]:
+    """Remove images beyond the newest, where one was built since: to ask the engine takes longer than the rest."""
+    keep, state = session.settings.maint.images_keep, session.settings.state_dir
+    seen = state / SEEN
+    known = " ".join(sorted(ledger.read(state).images))
+    if not keep or (seen.exists() and seen.read_text() == known):
+        return
+    limits = Limits(older_than=0.0, young=session.settings.maint.young_minutes * 60, keep_last=keep)
+    planned = prune.plan(session, limits).plan
+    gone = []
+    for thing in planned.gone:
+        if late():
+            return
+        if thing.kind == "image":
+            gone += [
+                one for one, trouble in apply.apply(session, Plan(gone=(thing,), kept=())) if not trouble
+            ]
+    write_whole(seen, " ".join(sorted(ledger.read(state).images)))
+    if gone:
+        yield f"{len(gone)} images beyond the newest {keep} of each kind are gone"
