@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 from synos_tasks.errors import BadSignature, LockDrift, LockError, PackageVanished
 from synos_tasks.iso import deb
 from synos_tasks.iso.diagnose import diagnose
+from synos_tasks.iso.holds import touch
 from synos_tasks.iso.lock import HINT
 from synos_tasks.iso.store import sha256
 
 if TYPE_CHECKING:
+    import os
     from collections.abc import Sequence
     from pathlib import Path
 
@@ -31,12 +33,15 @@ class Pool:
     def __init__(self, store: Store, shop: Workshop, *, offline: bool) -> None:
         """Nothing is fetched yet; nothing ever is when ``offline``."""
         self._store, self._shop, self._offline = store, shop, offline
+        self._held: os.stat_result | None = None
 
     def have(self, packages: Sequence[Package]) -> list[Path]:
         """Give the paths of packages, after fetching what is missing; each is verified, the old ones too.
 
-        Raises PackageVanished, MirrorUnreachable, BadSignature, or LockDrift when offline.
+        None of them goes before let_go(), or before the store is closed. Raises PackageVanished, MirrorUnreachable, BadSignature, or LockDrift when offline.
         """
+        with self._store.named_errors():
+            self._held = self._store.holds.take(self._store.folder / "pool")
         with ThreadPoolExecutor() as threads:
             good = list(threads.map(self._is_good, packages))
         missing = [package for package, there in zip(packages, good, strict=True) if not there]
@@ -49,7 +54,16 @@ class Pool:
             )
         if missing:
             self._fetch(missing)
-        return [self.path(package) for package in packages]
+        paths = [self.path(package) for package in packages]
+        for path in paths:
+            touch(path)
+        return paths
+
+    def let_go(self) -> None:
+        """Need no path any more that have() gave."""
+        if self._held:
+            self._store.holds.release(self._held)
+            self._held = None
 
     def path(self, package: Package) -> Path:
         """Where a package is, or would be."""

@@ -52,6 +52,7 @@ class Runner:
                 "warning", text="a stage wrote into files of the layer below it: once more, in turn"
             )
             layers, boot = self._root(overlapping=False)
+        self.pool.let_go()
         live = {INITRD: boot.file(INITRD), KERNEL: boot.file(KERNEL), **self._file_systems(layers)}
         tree, target = self.shop.work / "iso", self.shop.output / deliver.ISO
         with self._timed("bootfiles"):
@@ -206,7 +207,7 @@ class Runner:
     def _commit(
         self, name: str, key: str, began: float, ended: float, folder: Path, facts: dict[str, Any]
     ) -> Entry:
-        entry = self.store.commit(key, folder, facts)
+        entry = self.store.commit(key, folder, facts, name)
         self._tell(name, key, began, ended, entry.bytes, hit=False)
         return entry
 

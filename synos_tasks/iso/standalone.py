@@ -132,9 +132,9 @@ def _build(plan: Plan, output: Path, work: Path) -> None:
             owner=owner,
             events=told.events,
         )
-        store = Store(CACHE, lambda text: _say(f"warning: {text}"))
-        _take_compiled(plan, store)
-        Runner(shop, plan, store).run()
+        with Store(CACHE, lambda text: _say(f"warning: {text}")) as store:
+            _take_compiled(plan, store)
+            Runner(shop, plan, store).run()
         digest = json.loads((folder / deliver.MANIFEST).read_text())["sha256"]
         iso = publish.publish(folder, plan.profile.name, plan.build_id, digest)
     for path in (*output.glob(f"{iso.name}*"), iso.with_name(f"synos-{plan.profile.name}.iso")):
@@ -156,14 +156,16 @@ def _compile(work: Path) -> None:
             events=told.events,
         )
         bench = Bench(shop=shop, recipes=folder)
-        store = Store(CACHE, lambda text: _say(f"warning: {text}"))
         before = _installed(shop)
-        for name in recipe.names(folder):
-            component = recipe.load(folder, name)
-            found = recipe.inputs_of(component, folder, tools)
-            build.have(bench, store, component, recipe.key_of(found), found["source"])
-            if added := sorted(_installed(shop) - before):  # the next must not find what this one asked for
-                shop.run(component.stage, ["apt-get", "purge", "--quiet", "--yes", *added])
+        with Store(CACHE, lambda text: _say(f"warning: {text}")) as store:
+            for name in recipe.names(folder):
+                component = recipe.load(folder, name)
+                found = recipe.inputs_of(component, folder, tools)
+                build.have(bench, store, component, recipe.key_of(found), found["source"])
+                if added := sorted(
+                    _installed(shop) - before
+                ):  # the next must not find what this one asked for
+                    shop.run(component.stage, ["apt-get", "purge", "--quiet", "--yes", *added])
 
 
 def _installed(shop: Workshop) -> set[str]:
@@ -213,16 +215,18 @@ def _show(descriptor: int) -> None:
 def _take_compiled(plan: Plan, store: Store) -> None:
     """Bring what was compiled with the image into the store."""
     for stage in plan.components:
-        there = (COMPILED / "objects" / stage.key).is_dir()
-        found = Store(COMPILED, _say).find(stage.key) if there else None
-        if found is None:
+        if not (COMPILED / "objects" / stage.key).is_dir():
             continue
-        with store.alone(stage.key):  # another build may bring it at the same time
-            if store.find(stage.key) is None:
+        with (
+            Store(COMPILED, _say) as given,
+            store.alone(stage.key),
+        ):  # another build may bring it at the same time
+            found = given.find(stage.key)
+            if found and store.find(stage.key) is None:
                 with store.slot() as slot:
                     for package in found.facts["packages"]:
                         shutil.copyfile(found.file(package["file"]), slot / package["file"])
-                    store.commit(stage.key, slot, found.facts)
+                    store.commit(stage.key, slot, found.facts, stage.name)
 
 
 def _lock(wanted: Profile) -> lock.Lock:

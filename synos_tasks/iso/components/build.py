@@ -176,7 +176,7 @@ def _keep(store: Store, component: Component, key: str, folder: Path, facts: dic
                     "installed_bytes": int(fields.get("Installed-Size", 0)) * 1024,
                 }
             )
-        return store.commit(key, slot, {**facts, "packages": packages})
+        return store.commit(key, slot, {**facts, "packages": packages}, component.stage)
 
 
 def deliver(bench: Bench, entry: Entry) -> None:
