@@ -31,7 +31,7 @@ CACHE = "/cache"
 # of a root file system: the .debs, what they unpack to, and their copies while they are installed
 TMPFS_PER_DEB_BYTE = 8
 # the event that ends a request
-ANSWERS = {"delivered", "lock", "entries", "compared", "built", "measured"}
+ANSWERS = {"delivered", "lock", "entries", "compared", "built", "measured", "store", "evicted"}
 COMPILER_CACHES = ("ccache", "sccache")
 PRIVILEGED = (
     "a privileged container is NOT isolated: it can reach the host's disks, load kernel modules, and mount the host's "
@@ -190,7 +190,7 @@ def _log_path(settings: Settings, what: str, container: str) -> Path:
 def _write_log(log: IO[str], event: dict[str, Any]) -> None:
     if event["event"] == "log":
         log.write(f"[{event['stage']}] {event['line']}\n")
-    elif event["event"] in {"start", "done", "warning", "error", "delivered"}:
+    elif event["event"] in {"start", "done", "warning", "error", "delivered", "evicted"}:
         log.write(json.dumps(event) + "\n")
 
 

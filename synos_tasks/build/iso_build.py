@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from synos_tasks import errors
+from synos_tasks import console, errors
 from synos_tasks.build import components, locking, planning, preflight
 from synos_tasks.build.builder import PRIVILEGED, ask, builder_spec, once_volume, owner
 from synos_tasks.build.image import ensure_image, tag_of
@@ -23,8 +23,9 @@ if TYPE_CHECKING:
     from synos_tasks.iso.lock import Lock
     from synos_tasks.iso.plan import Plan
     from synos_tasks.iso.profile import Profile
-    from synos_tasks.settings import Settings
+    from synos_tasks.settings import MaintSettings, Settings
 
+DAY = 86400
 STAGE_FIELDS = ("name", "key", "hit", "seconds", "bytes")
 
 
@@ -78,6 +79,21 @@ def build_iso(
         seconds=round(time.monotonic() - began, 3),
         stages=[{key: stage[key] for key in STAGE_FIELDS} for stage in done["stages"]],
     )
+
+
+def keep_of(maint: MaintSettings) -> dict[str, int | None] | None:
+    """Give what the project's store may keep after a build, as the container is told; None where nothing is to go.
+
+    Sizes in bytes, times in seconds.
+    """
+    if not maint.budget_seconds or not (maint.store_max_gb or maint.store_days):
+        return None
+    return {
+        "max_bytes": maint.store_max_gb * 10**9 or None,
+        "max_age": maint.store_days * DAY or None,
+        "young": maint.young_minutes * 60,
+        "seconds": maint.budget_seconds,
+    }
 
 
 def _refuse_impossible(settings: Settings, engine: Engine, options: Options, profile: Profile) -> None:
@@ -220,6 +236,8 @@ class _Build:
                 packages_bytes=sum(package.size for package in plan.lock.packages), privileged=options.privileged,
             )  # fmt: skip
             request = {"do": "build", "plan": plan.to_json(), "offline": options.offline, "owner": owner()}
+            if store == "" and (keep := keep_of(self.settings.maint)):
+                request["keep"] = keep
             with view_for(plan.stage_names, history) as view:
                 ask(self.settings, self.engine, spec, request, lambda event: self._note(event, view))
             publish(folder, self.profile.name, plan.build_id, self.sha256)
@@ -242,6 +260,9 @@ class _Build:
             self.stages = [*others, self._told(event)]
         elif event["event"] == "delivered":
             self.sha256 = str(event["sha256"])
+        elif event["event"] == "evicted" and event["count"]:
+            gone, left = (console.human_bytes(event[name]) for name in ("bytes", "left_bytes"))
+            self.say(f"store: {gone} that were not used for longest are gone, {left} are left")
         self._warn(event)
 
     def _told(self, event: dict[str, Any]) -> dict[str, Any]:

@@ -5,22 +5,29 @@ from __future__ import annotations
 import dataclasses
 import errno
 import json
+import math
 import os
 import sys
+import time
 import traceback
+from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from synos_tasks.errors import StageFailed, SynosError
-from synos_tasks.iso import compare, guard, lease, plan, resolve
+from synos_tasks.iso import compare, guard, housekeeping, lease, plan, resolve
 from synos_tasks.iso.components import build, measure, recipe
 from synos_tasks.iso.components.bench import Bench
 from synos_tasks.iso.diagnose import disk_full
 from synos_tasks.iso.events import Events
+from synos_tasks.iso.holds import touch
 from synos_tasks.iso.profile import Profile
 from synos_tasks.iso.run import Runner
 from synos_tasks.iso.store import Store
 from synos_tasks.iso.tools import Workshop
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 WORK = Path("/work")
 OUTPUT = Path("/output")
@@ -77,10 +84,22 @@ def _work(request: dict[str, Any], events: Events) -> SynosError | None:
 
 
 def _build(request: dict[str, Any], events: Events) -> None:
-    """Build an ISO."""
+    """Build an ISO; what of the store no build needs any more goes when the ISO is there."""
     wanted = plan.from_json(request["plan"])
     shop = _workshop(request, events, wanted.profile, wanted.lock.epoch)
-    Runner(shop, wanted, _store(events), offline=request["offline"]).run()
+    with _store(events) as store:
+        Runner(shop, wanted, store, offline=request["offline"]).run()
+        if keep := request.get("keep"):
+            _tidy(store, keep, events)
+
+
+def _tidy(store: Store, keep: Mapping[str, Any], events: Events) -> None:
+    """Evict; whatever goes wrong, the build has succeeded."""
+    try:
+        _evict_from(store, keep, events)
+    except Exception as error:  # noqa: BLE001  (a bug too)
+        events.send("log", stage="engine", line=traceback.format_exc())
+        events.send("warning", text=f"nothing could be removed from the store: {error}")
 
 
 def _resolve(request: dict[str, Any], events: Events) -> None:
@@ -89,16 +108,41 @@ def _resolve(request: dict[str, Any], events: Events) -> None:
     previous = plan.lock_from_json(request["previous"]) if request["previous"] else None
     shop = _workshop(request, events, profile, 0)
     store = _store(events)
-    with store.alone(f"lists-{profile.suite}"):  # apt locks its lists, and does not wait
+    with store.alone(housekeeping.lists_lock(profile.suite)):
         found = resolve.resolve(shop, profile, store.folder / "lists", previous)
+        touch(store.folder / "lists" / profile.suite)
     events.send("lock", lock=dataclasses.asdict(found))
 
 
 def _inspect(request: dict[str, Any], events: Events) -> None:
     """Tell which of some keys the store has."""
     store = _store(events)
-    found = {key: entry for key in request["keys"] if (entry := store.peek(key))}
-    events.send("entries", entries={key: {"bytes": e.bytes, **e.facts} for key, e in found.items()})
+    entries = {}
+    for key in request["keys"]:
+        with suppress(FileNotFoundError):  # nothing is held here: it may go while it is measured
+            if entry := store.peek(key):
+                entries[key] = {"bytes": entry.bytes, **entry.facts}
+    events.send("entries", entries=entries)
+
+
+def _list(_request: dict[str, Any], events: Events) -> None:
+    """Tell all that the store holds."""
+    with _store(events) as store:
+        events.send("store", entries=[dataclasses.asdict(one) for one in housekeeping.listing(store)])
+
+
+def _evict(request: dict[str, Any], events: Events) -> None:
+    """Remove what is beyond the limits."""
+    with _store(events) as store:
+        _evict_from(store, request["limits"], events)
+
+
+def _evict_from(store: Store, asked: Mapping[str, Any], events: Events) -> None:
+    """Evict within ``seconds``, where these are given, and tell what went."""
+    seconds = asked.get("seconds")
+    deadline = math.inf if seconds is None else time.monotonic() + seconds
+    told = housekeeping.evict(store, housekeeping.limits_of(asked), deadline)
+    events.send("evicted", **dataclasses.asdict(told))
 
 
 def _compare(request: dict[str, Any], events: Events) -> None:
@@ -116,15 +160,17 @@ def _components(request: dict[str, Any], events: Events) -> None:
     bench = Bench(
         shop=shop, recipes=recipe.folder_of(DOCKER_BUILD), offline=request["offline"], jobs=request["jobs"]
     )
-    store, compiled = _store(events), False
-    for asked in request["components"]:
-        lacking = store.find(asked["key"]) is None
-        if lacking and compiled:
-            break
-        compiled = compiled or lacking
-        entry = build.have(bench, store, recipe.from_json(asked["component"]), asked["key"], asked["source"])
-        if request["deliver"]:
-            build.deliver(bench, entry)
+    compiled = False
+    with _store(events) as store:
+        for asked in request["components"]:
+            lacking = store.find(asked["key"]) is None
+            if lacking and compiled:
+                break
+            compiled = compiled or lacking
+            component = recipe.from_json(asked["component"])
+            entry = build.have(bench, store, component, asked["key"], asked["source"])
+            if request["deliver"]:
+                build.deliver(bench, entry)
     events.send("built")
 
 
@@ -139,6 +185,8 @@ ASKED = {
     "build": _build,
     "resolve": _resolve,
     "inspect": _inspect,
+    "store": _list,
+    "evict": _evict,
     "compare": _compare,
     "components": _components,
     "measure": _measure,
