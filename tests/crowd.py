@@ -136,11 +136,8 @@ def _plain_images(mark: str, project: str, ours: str) -> list[str]:
     ]
 
     def make(number: int) -> None:
-        changes = [
-            f"--change=LABEL {label} {LABEL_IMAGE}={ours}" for label in [" ".join(_label(mark, number))]
-        ]
-        content = hashlib.sha256(f"{mark}{number}".encode()).digest() * (SIZE // 32)
-        _piped(["docker", "import", *changes, "-", tags[number]], _archive(content))
+        labels = " ".join([*_label(mark, number), f"{LABEL_IMAGE}={ours}"])
+        import_image(tags[number], f"{mark}{number}".encode(), labels)
 
     with ThreadPoolExecutor(4) as threads:
         list(threads.map(make, range(len(tags))))
@@ -225,23 +222,23 @@ def _mounts(mark: str, context: Path, base: str) -> tuple[str, ...]:
     )
     write = " && ".join(f"head -c {SIZE} /dev/urandom >/c{index}/data" for index in range(len(names)))
     # a step is known by its words, and the ids of its mounts are not among them
-    (context / "Dockerfile").write_text(f"FROM {base} AS runtime\nRUN {_mounted(names)} : {mark} && {write}\n")
+    (context / "Dockerfile").write_text(
+        f"FROM {base} AS runtime\nRUN {_mounted(names)} : {mark} && {write}\n"
+    )
     docker("buildx", "build", "--quiet", "--network=none", f"--label={LABEL_CROWD}={mark}", str(context))
     return names
 
 
-def _archive(content: bytes) -> bytes:
-    """Make a root of one file, and the shell's folder that `docker export` expects of none."""
+def import_image(tag: str, seed: bytes, labels: str) -> None:
+    """Make an image of one file that no other image has."""
+    content = hashlib.sha256(seed).digest() * (SIZE // 32)
     stream = io.BytesIO()
     with tarfile.open(fileobj=stream, mode="w") as archive:
         entry = tarfile.TarInfo("data")
         entry.size = len(content)
         archive.addfile(entry, io.BytesIO(content))
-    return stream.getvalue()
-
-
-def _piped(argv: list[str], content: bytes) -> None:
-    subprocess.run(argv, input=content, check=True, capture_output=True)
+    argv = ["docker", "import", f"--change=LABEL {labels}", "-", tag]
+    subprocess.run(argv, input=stream.getvalue(), check=True, capture_output=True)
 
 
 def disperse(mark: str) -> None:

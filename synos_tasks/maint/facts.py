@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from synos_tasks.maint.ownership import Clone, Owned
     from synos_tasks.maint.things import Kind
 
+ABOUT_TO_START = 600.0
+"""Seconds for which a container that was only created is taken for one that a command is about to start."""
 LIVE = ("running", "paused", "restarting", "removing")
 """States of a container that is in use."""
 STORE = "-store"
@@ -35,6 +37,7 @@ class Context:
     """When containers ended, by id."""
     backups: Mapping[str, str] = field(default_factory=dict)
     """Fresh backups, by volume."""
+    now: float = 0.0
     whole: bool = False
     """The store goes as the volume that it is."""
 
@@ -70,8 +73,15 @@ def _container(container: Container, context: Context) -> Thing:
         name=container.name,
         bytes=container.bytes,
         used=context.ended.get(container.id) or container.created,
-        held=f"it is {container.state}" if container.state in LIVE else "",
+        held=_alive(container, context.now),
     )
+
+
+def _alive(container: Container, now: float) -> str:
+    """Say why a container is in use; '' where it is not."""
+    if container.state == "created" and now - container.created < ABOUT_TO_START:
+        return "it is about to start"
+    return f"it is {container.state}" if container.state in LIVE else ""
 
 
 def _network(network: Network, inventory: Inventory, ours: set[str]) -> Thing:

@@ -48,6 +48,7 @@ def plan(session: Session, limits: Limits, inventory: Inventory | None = None) -
     inventory = inventory or session.inventory(clone)
     owned = ownership.owned(inventory, clone)
     context = facts.Context(
+        now=session.now(),
         whole=limits.whole,
         current=frozenset() if limits.whole else session.current(),
         ended={one.id: session.ended(one) for one in owned.containers if one.state not in facts.LIVE},
