@@ -16,8 +16,8 @@ from synos_tasks.engine.streams import MEMBER, is_file
 from synos_tasks.errors import CacheUnusable, DiskFull, OutputNotWritable, SettingsError
 from synos_tasks.iso.scratch import sync
 from synos_tasks.maint import exports, unfinished, volumes
-from synos_tasks.maint.files import Sum, chunks, named_errors, partial, read_chunks, settle, write_durably
 from synos_tasks.maint.exports import Record
+from synos_tasks.maint.files import Sum, chunks, named_errors, partial, read_chunks, settle, write_durably
 from synos_tasks.maint.volumes import PLACE, READING
 
 if TYPE_CHECKING:
