@@ -58,6 +58,7 @@ def prune(
     from synos_tasks.maint import prune as pruning  # noqa: PLC0415
     from synos_tasks.maint import view  # noqa: PLC0415
     from synos_tasks.maint.ages import seconds_of  # noqa: PLC0415
+    from synos_tasks.maint.asking import confirm  # noqa: PLC0415
     from synos_tasks.maint.plan import Limits  # noqa: PLC0415
 
     limits = Limits(
@@ -76,7 +77,7 @@ def prune(
         command.result(_told(planned, None))
         return
     if not yes:
-        _ask(f"Remove these {len(planned.plan.gone)}?")
+        confirm(f"Remove these {len(planned.plan.gone)}?", nothing="nothing was removed")
     pruned = pruning.carry_out(session, planned)
     view.show_pruned(pruned)
     command.result(_told(planned, pruned))
@@ -101,6 +102,7 @@ def reset(
     """Make this clone as it was when it was new: containers, volumes, images, caches, ISOs and state go; backups stay."""
     from synos_tasks.maint import reset as resetting  # noqa: PLC0415
     from synos_tasks.maint import view  # noqa: PLC0415
+    from synos_tasks.maint.asking import confirm  # noqa: PLC0415
 
     session = session_of(command)
     plan = resetting.plan(session, keep_isos=keep_isos, without_backup=without_backup)
@@ -110,7 +112,7 @@ def reset(
         command.result({"steps": steps, "done": []})
         return
     if not yes:
-        _ask("Do all of this?")
+        confirm("Do all of this?", nothing="nothing was removed")
     done = []
     for line in resetting.carry_out(session, plan):
         console.say(line)
@@ -125,21 +127,6 @@ def keep_within_limits(command: Command) -> None:
     applied = policy.apply_all(session_of(command))
     for line in applied.lines:
         console.say(line)
-
-
-def _ask(question: str) -> None:
-    """Raise SettingsError where there is nobody to ask, or the answer is no."""
-    import sys  # noqa: PLC0415
-
-    from synos_tasks.errors import SettingsError  # noqa: PLC0415
-
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
-        raise SettingsError(
-            "nothing was removed: there is nobody to ask",
-            hint="--yes does not ask; --dry shows the plan alone",
-        )
-    if not console.agreed(question):
-        raise SettingsError("nothing was removed: the answer was no")
 
 
 def _told(planned: Planned, pruned: Pruned | None) -> dict[str, Any]:
