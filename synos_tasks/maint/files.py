@@ -130,6 +130,6 @@ def named_errors(folder: Path, what: str) -> Iterator[None]:
                 f"no space is left for {what}",
                 where=where,
                 why=f"{free_disk_bytes(folder)} bytes are free",
-                hint="nothing of it was kept, and nothing was removed; make room there",
+                hint="nothing unfinished was kept; make room there",
             ) from error
         raise OutputNotWritable(f"{what} cannot be written", where=where, why=why) from error

@@ -57,7 +57,33 @@ def volumes(
     actions.get(chosen, lambda: _list(command))()
 
 
-VERBS = [volumes]
+@verb(
+    "maint.logs",
+    help={"days": "older ones go, 0: none (default: synos.maint.logs_days in invoke.yaml)", "json": JSON},
+)
+def logs(command: Command, days: int = -1, json: bool = False) -> None:  # noqa: ARG001
+    """Remove old logs of .synos/logs and compress those of yesterday and before; what is in use is left alone."""
+    import time  # noqa: PLC0415
+
+    from synos_tasks.errors import SettingsError  # noqa: PLC0415
+    from synos_tasks.maint.logs import rotate  # noqa: PLC0415
+
+    if days < -1:
+        raise SettingsError(f"--days is {days}", hint="0 or more")
+    limit = command.settings.maint.logs_days if days == -1 else days
+    done = rotate(command.settings, limit, time.time(), dry=command.dry)
+    words = ("would remove", "would compress") if command.dry else ("removed", "compressed")
+    for word, names in zip(words, (done.removed, done.compressed), strict=True):
+        for name in names:
+            console.say(f"{word} {name}")
+    for name in done.left:
+        console.say(f"left alone, as it is in use: {name}")
+    sizes = [console.human_bytes(size) for size in (done.before_bytes, done.after_bytes)]
+    console.say(f"logs: {sizes[0]} before, {sizes[1]} after")
+    command.result(asdict(done))
+
+
+VERBS = [volumes, logs]
 
 
 def _list(command: Command) -> None:
