@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
     from pathlib import Path
 
+    from tests.build_helpers import Clone
+
 IMAGES, VOLUMES, CONTAINERS = 50, 20, 20
 OTHERS = ("synos-0000000000", "acme", "synos")
 """Their project labels."""
@@ -29,6 +31,30 @@ LABEL_CROWD = "io.synos.test.crowd"
 """What all of theirs carries, to be removed by."""
 ROLES = ("build", "services", "dev", "cache")
 SIZE = 40_000
+
+# made of the real builder, so that ISOs can be built and the store be read; small, so that it is made in no time
+DOCKERFILE = """\
+FROM {builder} AS runtime
+RUN --mount=type=cache,id=synos-tiny-{mark},target=/kept \\
+    # version {version}
+    head -c 30000000 /dev/urandom >/kept/{version} \\
+    && head -c 20000000 /dev/urandom >/version-{version}
+CMD ["synos-build"]
+
+FROM runtime AS toolchain
+RUN head -c 10000000 /dev/urandom >/toolchain-{version}
+"""
+
+
+def small_images(clone: Clone, builder: str, mark: str, version: int) -> None:
+    """Let a clone's images be small ones, other in each ``version``; what they leave in the cache is nobody else's.
+
+    The cache of steps that this project's own Dockerfiles have is every clone's, and a clone that prunes takes it.
+    """
+    for path in clone.root.glob("docker/*/*Dockerfile*"):
+        path.write_text("FROM scratch\n")
+    text = DOCKERFILE.format(builder=builder, mark=mark, version=version)
+    clone.add("docker/build/Dockerfile", text)
 
 
 @dataclass(frozen=True)

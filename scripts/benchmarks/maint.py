@@ -12,9 +12,11 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 from scripts.benchmarks.workbench import INV, Workbench, median, report, seconds, workbench
+from synos_tasks import settings
+from synos_tasks.build.image import tag_of
 from synos_tasks.engine.spec import LABEL_PROJECT, LABEL_ROLE
 from tests import crowd
-from tests.build_helpers import docker
+from tests.build_helpers import ROOT, docker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -66,13 +68,16 @@ def bench_race(rounds: int, seed: int) -> None:
     """Prunes of every kind, again and again, beside as many builds of ISOs and of images; none may fail."""
     chance = random.Random(seed)
     with workbench() as bench:
+        builder = tag_of(settings.load(ROOT, {}), "builder")
+        crowd.small_images(bench.clone, builder, "race", 0)
         bench.build()
         done, prunes, wrong = threading.Event(), list[str](), list[str]()
         racer = threading.Thread(target=_prune_on, args=(bench, done, prunes, wrong, rounds))
         racer.start()
         builds = 0
         while builds < rounds or len(prunes) < rounds:
-            trouble = _build(bench, builds, chance)
+            time.sleep(chance.uniform(0, 1))
+            trouble = _build(bench, builds, builder)
             builds += 1
             wrong += [trouble] if trouble else []
             print(
@@ -88,20 +93,18 @@ def bench_race(rounds: int, seed: int) -> None:
     )  # fmt: skip
 
 
-def _build(bench: Workbench, number: int, chance: random.Random) -> str:
+def _build(bench: Workbench, number: int, builder: str) -> str:
     """Build an ISO after a change of a file, an image after a change of its Dockerfile, or one by plain docker."""
     kind = ("iso", "image", "docker")[number % 3]
     root = bench.clone.root
-    dockerfile = root / "docker/build/boot.Dockerfile"
+    dockerfile = root / "docker/dev/Dockerfile"
     if kind == "iso":
         bench.touch()
         return _run(
             [str(INV), "build.iso", "--profile", "bench", *(["--no-cache"] if number % 4 == 3 else [])], root
         )
     if kind == "image":
-        path = root / "docker/build/image/synos-build"
-        path.write_text(f"{path.read_text()}\n# {number}\n")
-        time.sleep(chance.uniform(0, 1))
+        crowd.small_images(bench.clone, builder, "race", number)
         return _run([str(INV), "build.image"], root)
     text = f"FROM {BASE}\nRUN --mount=type=cache,id=synos-race,target=/c date >/c/{number}; sleep 1; : {number}\n"
     dockerfile.write_text(f"{text}RUN ls /c | wc -l >/{number}\n")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from typing import TYPE_CHECKING
 
 from synos_tasks import console
@@ -15,8 +16,9 @@ if TYPE_CHECKING:
     from synos_tasks.maint.things import Thing
     from synos_tasks.maint.usage import Usage
 
-BAR = 24
-"""Characters of the longest bar."""
+BARS = (10, 30)
+"""Characters of the longest bar: in a terminal of 80 columns, and in a wide one."""
+WIDE = 100
 NAME = 60
 """Characters of a name that are shown."""
 FEW = 3
@@ -26,7 +28,7 @@ FEW = 3
 def show_plan(plan: Plan) -> None:
     """Show what goes, and what stays and why."""
     if plan.gone:
-        _table("goes", ["what", "name", "about", "to have it again"], list(_gone(plan.gone)))
+        _table("goes", ["what", "name", "about", "to remake"], list(_gone(plan.gone)))
     if plan.kept:
         _table("stays", ["what", "name", "size", "because"], list(_kept(plan.kept)))
     if not plan.gone:
@@ -55,7 +57,7 @@ def show_usage(usage: Usage) -> None:
         ]
         for row in usage.rows
     ]
-    _table("on the disk", ["what", "count", "size", "", "can go", "to have it again"], rows)
+    _table("on the disk", ["what", "count", "size", "", "can go", "to remake"], rows)
     if usage.stages:
         most = max(stage.bytes for stage in usage.stages)
         rows = [
@@ -69,7 +71,7 @@ def show_usage(usage: Usage) -> None:
             ]
             for stage in usage.stages
         ]
-        _table("in the store", ["stage", "count", "size", "", "last used", "to have one again"], rows)
+        _table("in the store", ["stage", "count", "size", "", "last used", "to remake"], rows)
     console.say(f"this project: {console.human_bytes(usage.bytes)}")
     console.say(
         f"the rest of what the engine has, which is never touched: {console.human_bytes(usage.others_bytes)}"
@@ -127,7 +129,8 @@ def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) ->
 
 
 def _bar(part: int, most: int) -> str:
-    return "█" * round(BAR * part / most) if most else ""
+    longest = BARS[shutil.get_terminal_size().columns >= WIDE]
+    return "█" * round(longest * part / most) if most else ""
 
 
 def _short(name: str) -> str:

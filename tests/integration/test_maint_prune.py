@@ -13,6 +13,7 @@ import pytest
 from synos_tasks.build.builder import store_volume
 from synos_tasks.build.image import tag_of
 from synos_tasks.engine import inventory
+from synos_tasks.engine.gateway import DockerEngine
 from synos_tasks.engine.spec import LABEL_PROJECT, LABEL_ROLE
 from synos_tasks.images.base import BOOKWORM
 from tests import crowd as crowds
@@ -22,24 +23,11 @@ from tests.conftest import remove_labelled
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from synos_tasks.engine.gateway import DockerEngine
     from tests.build_helpers import Answer, Clone
     from tests.crowd import Crowd
 
 pytestmark = pytest.mark.integration
 
-# made of the real builder, so that the store can be read; small, so that it is made in no time
-DOCKERFILE = """\
-FROM {builder} AS runtime
-RUN --mount=type=cache,id=synos-tiny-{mark},target=/kept \\
-    # version {version}
-    head -c 30000000 /dev/urandom >/kept/{version} \\
-    && head -c 20000000 /dev/urandom >/version-{version}
-CMD ["synos-build"]
-
-FROM runtime AS toolchain
-RUN head -c 10000000 /dev/urandom >/toolchain-{version}
-"""
 WITHIN = 0.02
 
 
@@ -88,11 +76,8 @@ def ground(
     clone, mark = copy_project(tmp_path_factory.mktemp("ground")), f"crowd-{uuid.uuid4().hex[:12]}"
     project, tags = clone.settings.project_id, []
     try:
-        for path in clone.root.glob("docker/*/*Dockerfile*"):
-            path.write_text("FROM scratch\n")  # the cache of their steps is this project's too, and stays
         for version in range(3):
-            text = DOCKERFILE.format(builder=builder_image, mark=mark, version=version)
-            clone.add("docker/build/Dockerfile", text)
+            crowds.small_images(clone, builder_image, mark, version)
             clone.inv("build.image")
             tags.append(tuple(tag_of(clone.settings, name) for name in ("builder", "toolchain")))
         context = tmp_path_factory.mktemp("context")
@@ -134,6 +119,10 @@ def test_the_others_are_a_crowd(ground: Ground) -> None:
     assert (len(ground.crowd.volumes), len(ground.crowd.containers)) == (crowds.VOLUMES, crowds.CONTAINERS)
     states = json.loads(docker("container", "inspect", *ground.crowd.containers))
     assert {state["State"]["Status"] for state in states} == {"running", "exited"}
+    # some are of our image, and so have its labels: a build, which removes what its likes have left, must not see them
+    inherited = [state for state in states if state["Config"]["Labels"].get(LABEL_PROJECT) == ground.project]
+    assert inherited
+    assert not {one.name for one in DockerEngine().containers(ground.project)} & set(ground.crowd.containers)
 
 
 def test_a_dry_run_tells_and_changes_nothing(ground: Ground) -> None:
