@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from synos_tasks.images import ledger
 from synos_tasks.iso.scratch import write_whole
-from synos_tasks.maint import apply, isos, prune
+from synos_tasks.maint import apply, isos, logs, prune
 from synos_tasks.maint.plan import Limits, Plan
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ def apply_all(session: Session) -> Applied:
     """See to all of it within ``synos.maint.budget_seconds``; raises a SynosError where one of them cannot be done."""
     deadline = time.monotonic() + session.settings.maint.budget_seconds
     lines: list[str] = []
-    for work in (_isos, _images):
+    for work in (_logs, _isos, _images):
         if time.monotonic() >= deadline:
             return Applied(lines=tuple(lines), in_time=False)
         lines += work(session, lambda: time.monotonic() >= deadline)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.engine import inventory as engine
@@ -93,7 +93,10 @@ def usage(session: Session) -> Usage:
     things = [*planned.plan.gone, *(thing for thing, _ in planned.plan.kept)]
     rows = [_row(kind, [one for one in things if _kind(one) == kind], gone) for kind in NAMES]
     images = engine.union_bytes(ownership.owned(inventory, clone).images)
-    rows = [_images(row, images, clone) if row.name == NAMES["image"] else row for row in rows]
+    seconds = _seconds_of_images(clone)
+    rows = [_row_of_images(row, images) if row.name == NAMES["image"] else row for row in rows]
+    remade = {NAMES["image"], NAMES["cache"]}  # without the cache, each image is made from nothing
+    rows = [replace(row, seconds=seconds) if row.name in remade else row for row in rows]
     # the store is in a volume, which is counted by what is in it
     ours = sum(row.bytes for row in rows)
     return Usage(
@@ -119,18 +122,16 @@ def _row(kind: str, things: Sequence[Thing], gone: set[str]) -> Row:
     )
 
 
-def _images(row: Row, size: int, clone: Clone) -> Row:
-    """Count what images share once, and take for each kind of image what it cost at most."""
+def _row_of_images(row: Row, size: int) -> Row:
+    """Count what images share once."""
+    return replace(row, bytes=size, free_bytes=min(size, row.free_bytes))
+
+
+def _seconds_of_images(clone: Clone) -> float | None:
+    """Give what the images took to make: for each kind, the longest that is remembered."""
     kinds = {made.tag.partition(":")[0] for made in clone.ledger.images.values()}
     seconds = [took for kind in kinds if (took := clone.ledger.seconds_of(kind))]
-    return Row(
-        **{
-            **vars(row),
-            "bytes": size,
-            "free_bytes": min(size, row.free_bytes),
-            "seconds": round(sum(seconds), 1) if seconds else None,
-        }
-    )
+    return round(sum(seconds), 1) if seconds else None
 
 
 def _engine_bytes(inventory: Inventory) -> int:

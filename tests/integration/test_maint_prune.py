@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+import sys
 import uuid
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -17,7 +19,7 @@ from synos_tasks.engine.gateway import DockerEngine
 from synos_tasks.engine.spec import LABEL_PROJECT, LABEL_ROLE
 from synos_tasks.images.base import BOOKWORM
 from tests import crowd as crowds
-from tests.build_helpers import copy_project, docker
+from tests.build_helpers import copy_project, docker, wait_until
 from tests.conftest import remove_labelled
 
 if TYPE_CHECKING:
@@ -173,6 +175,21 @@ def test_what_is_left_and_what_is_old_goes(ground: Ground) -> None:
     reasons = {thing["name"]: thing["reason"] for thing in told.json["kept"]}
     assert reasons[ground.old[2]] == f"in use by {runs}"
     docker("rm", "--force", runs)
+
+
+def test_a_prune_that_is_killed_can_be_run_again(ground: Ground) -> None:
+    names = [f"{ground.project}-once-1-{number:08x}" for number in range(40)]
+    for name in names:
+        docker("volume", "create", *labels(ground, "cache"), name)
+    argv = [sys.executable, "-m", "invoke", "maint.prune", "--yes"]
+    environment = {**os.environ, "INVOKE_SYNOS_MAINT_YOUNG_MINUTES": "0"}
+    with subprocess.Popen(argv, cwd=ground.clone.root, env=environment, stderr=subprocess.DEVNULL) as process:
+        assert wait_until(lambda: not ground.there("volume", names[0]), 20)
+        process.kill()
+    left = [name for name in names if ground.there("volume", name)]
+    told = ground.prune()
+    assert [thing["name"] for thing in told.json["removed"]] == left
+    assert not [name for name in names if ground.there("volume", name)]
 
 
 def test_our_cache_goes_and_theirs_stays(ground: Ground) -> None:
