@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from synos_tasks.maint.session import Session
 
 JSON = "one JSON object on standard output"
+DEFAULT = -1
+"""For an option whose default is in the settings."""
 
 
 @verb("maint.disk", help={"json": JSON})
@@ -46,7 +48,7 @@ def disk(command: Command, json: bool = False) -> None:
 def prune(
     command: Command,
     older_than: str = "14d",
-    keep_last: int = -1,
+    keep_last: int = DEFAULT,
     cache: bool = False,
     store: bool = False,
     volumes: bool = False,
@@ -55,16 +57,21 @@ def prune(
     json: bool = False,  # noqa: ARG001
 ) -> None:
     """Remove what this project no longer needs, after showing it; other projects' things never."""
+    from synos_tasks.errors import SettingsError  # noqa: PLC0415
     from synos_tasks.maint import prune as pruning  # noqa: PLC0415
     from synos_tasks.maint import view  # noqa: PLC0415
     from synos_tasks.maint.ages import seconds_of  # noqa: PLC0415
     from synos_tasks.maint.asking import confirm  # noqa: PLC0415
     from synos_tasks.maint.plan import Limits  # noqa: PLC0415
 
+    if keep_last < DEFAULT:
+        raise SettingsError(
+            f"--keep-last {keep_last} is no number of images", hint="0 or more; the newest of each kind stays"
+        )
     limits = Limits(
         older_than=seconds_of(older_than),
         young=command.settings.maint.young_minutes * 60,
-        keep_last=command.settings.maint.images_keep if keep_last < 0 else keep_last,
+        keep_last=command.settings.maint.images_keep if keep_last == DEFAULT else keep_last,
         cache=cache,
         store=store,
         volumes=volumes,
