@@ -100,6 +100,16 @@ def parse_entry(text: bytes) -> Entry:
     return _entry(data)
 
 
+def read_entry(member: IO[bytes]) -> Entry:
+    """Read it from an archive; raises ValueError."""
+    return parse_entry(member.read(_LARGEST_ENTRY))
+
+
+def name_of(archive: Path) -> str:
+    """Give the name that an archive's entry has."""
+    return archive.name.removesuffix(SUFFIX)
+
+
 def tar_stream(entry: Entry, contents: Iterable[tuple[File, Iterable[bytes]]]) -> Iterator[bytes]:
     """Give a tar archive in parts: the entry, then its files. No owner of this machine is in it."""
     text = entry.text().encode()
@@ -129,7 +139,7 @@ def first_entry(stream: IO[bytes]) -> Entry:
     """Read the entry at the start of a tar stream; raises ValueError."""
     for name, content in members(stream):
         if name == FILE:
-            return parse_entry(content.read(_LARGEST_ENTRY))
+            return read_entry(content)
         break
     raise ValueError(f"{FILE} is not the first in it")
 

@@ -52,7 +52,7 @@ class Build:
 
 @dataclass(frozen=True, kw_only=True)
 class Left:
-    """An ISO that is not one of ours, and why."""
+    """An ISO that is named as ours are, and why it is left alone."""
 
     name: str
     why: str
@@ -62,7 +62,8 @@ def builds(output: Path) -> tuple[list[Build], list[Left]]:
     """Give the builds in the output folder, oldest first, and what looks like one and is none."""
     found, left = [], []
     for path in sorted(output.glob("*.iso")):
-        if not is_regular(path):  # synos-PROFILE.iso is a link
+        # synos-PROFILE.iso is a link, and other ISOs are somebody's own
+        if not is_regular(path) or not _ISO.fullmatch(path.name):
             continue
         try:
             found.append(_build(path))

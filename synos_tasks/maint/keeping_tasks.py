@@ -12,6 +12,7 @@ from synos_tasks.cli import Command, verb
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from synos_tasks.maint.isos import Left
     from synos_tasks.maint.means import Means
     from synos_tasks.maint.volumes import Listed
 
@@ -58,6 +59,34 @@ def volumes(
 
 
 @verb(
+    "maint.archive",
+    help={
+        "older-than": "only ISOs that were built so long ago: 12h, 30d, 8w",
+        "keep-last": "newest ISOs of each profile that stay, 1 at least",
+        "restore": "put an archived ISO back: synos-PROFILE-BUILDID",
+        "list": "list what was archived",
+        "json": JSON,
+    },
+)
+def archive(
+    command: Command,
+    older_than: str = "30d",
+    keep_last: int = 3,
+    restore: str = "",
+    list: bool = False,  # noqa: A002
+    json: bool = False,  # noqa: ARG001
+) -> None:
+    """Move old ISOs, with all that belongs to them, into dist/archive, compressed and checked; or put one back."""
+    chosen = _one_of({"restore": restore, "list": "list" if list else ""})
+    if chosen == "restore":
+        _restore(command, restore)
+    elif chosen:
+        _list_archives(command)
+    else:
+        _archive(command, older_than, keep_last)
+
+
+@verb(
     "maint.logs",
     help={"days": "older ones go, 0: none (default: synos.maint.logs_days in invoke.yaml)", "json": JSON},
 )
@@ -83,7 +112,7 @@ def logs(command: Command, days: int = -1, json: bool = False) -> None:  # noqa:
     command.result(asdict(done))
 
 
-VERBS = [volumes, logs]
+VERBS = [volumes, archive, logs]
 
 
 def _list(command: Command) -> None:
@@ -170,6 +199,77 @@ def _clone(command: Command, name: str, to: str) -> None:
     done = copying.clone(means, name, to)
     console.say(f"volume {done.volume}: {done.files} files")
     command.result(asdict(done))
+
+
+def _archive(command: Command, older_than: str, keep_last: int) -> None:
+    from synos_tasks.maint import archiving  # noqa: PLC0415
+    from synos_tasks.maint.ages import seconds_of  # noqa: PLC0415
+
+    means = _means(command)
+    planned = archiving.plan(
+        command.settings, older_than=seconds_of(older_than), keep_last=keep_last, now=means.now()
+    )
+    if command.dry:
+        for one in planned.builds:
+            console.say(f"would archive {one.iso.name}: {console.human_bytes(one.bytes)}")
+        _show_left(planned.left)
+        command.would(
+            f"archive {len(planned.builds)} ISOs of {console.human_bytes(planned.bytes)}",
+            builds=[one.name for one in planned.builds],
+            bytes=planned.bytes,
+            left=[asdict(one) for one in planned.left],
+        )
+        return
+    done = archiving.archive(means, planned)
+    _show_left(done.left)
+    freed = console.human_bytes(max(0, done.freed_bytes))
+    console.say(
+        f"archived {len(done.archives)} ISOs; {command.settings.output_dir} takes {freed} less"
+        if done.archives
+        else "nothing to do: no ISO is old enough"
+    )
+    command.result(
+        {
+            "archived": [one.to_json() for one in done.archives],
+            "left": [asdict(one) for one in done.left],
+            "freed_bytes": done.freed_bytes,
+        }
+    )
+
+
+def _show_left(left: Sequence[Left]) -> None:
+    for one in left:
+        console.say(f"left alone: {one.name}: {one.why}")
+
+
+def _list_archives(command: Command) -> None:
+    from synos_tasks.maint import archiving  # noqa: PLC0415
+
+    found = archiving.listing(_means(command))
+    trouble = [archiving.trouble(command.settings, one) for one in found]
+    rows = [
+        [one.entry.name, one.entry.created[:10], *map(console.human_bytes, (one.entry.bytes, one.bytes)), why]
+        for one, why in zip(found, trouble, strict=True)
+    ]
+    title = f"archives in {archiving.folder_of(command.settings)}"
+    console.table(title, ["name", "archived (UTC)", "files", "archive", ""], rows)
+    command.result(
+        {"archives": [{**one.to_json(), "trouble": why} for one, why in zip(found, trouble, strict=True)]}
+    )
+
+
+def _restore(command: Command, name: str) -> None:
+    from synos_tasks.maint import archiving  # noqa: PLC0415
+
+    means = _means(command)
+    if command.dry:
+        entry = archiving.find(means, name).entry
+        command.would(f"put {len(entry.files)} files of {entry.name} back", name=entry.name)
+        return
+    entry = archiving.restore(means, name).entry
+    files = [str(command.settings.output_dir / file.name) for file in entry.files]
+    console.say(f"put back: {files[0]}, and {len(files) - 1} files beside it; the archive stays")
+    command.result({"name": entry.name, "files": files})
 
 
 def _means(command: Command) -> Means:

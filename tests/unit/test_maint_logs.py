@@ -4,7 +4,7 @@ import gzip
 import os
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import IO
 
 import pytest
 
@@ -147,7 +147,7 @@ def test_one_that_grows_while_it_is_packed_stays(settings: Settings, monkeypatch
     path = lay(settings, BUILD, 2 * DAY)
     copy = shutil.copyfileobj
 
-    def grow(source: Any, target: Any) -> None:
+    def grow(source: IO[bytes], target: IO[bytes]) -> None:
         copy(source, target)
         with path.open("ab") as stream:
             stream.write(b"more")
