@@ -262,7 +262,7 @@ class _Build:
             self.sha256 = str(event["sha256"])
         elif event["event"] == "evicted" and event["count"]:
             gone, left = (console.human_bytes(event[name]) for name in ("bytes", "left_bytes"))
-            self.say(f"store: {gone} that were not used for longest are gone, {left} are left")
+            self.say(f"store: {gone} of what no build has used for longest is gone, {left} are left")
         self._warn(event)
 
     def _told(self, event: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What of the store goes: what was not used for longest, never what is used or was a moment ago."""
+"""What the store is said to hold, and what is removed of it, is what is there and goes; see also test_housekeeping_choice."""
 
 from __future__ import annotations
 
@@ -14,8 +14,6 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from synos_tasks.errors import CacheUnusable
 from synos_tasks.iso import __main__ as requests
@@ -24,7 +22,6 @@ from synos_tasks.iso.events import Events
 from synos_tasks.iso.holds import unheld
 from synos_tasks.iso.housekeeping import (
     BLOCK,
-    YOUNG_SECONDS,
     Evicted,
     Kept,
     Limits,
@@ -38,7 +35,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-NOW = 1_800_000_000.0
 DAY = 86400
 EVERYTHING = Limits(everything=True)
 
@@ -47,85 +43,6 @@ EVERYTHING = Limits(everything=True)
 def no_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not wait for the disk."""
     monkeypatch.setattr("os.fsync", lambda _: None)
-
-
-@st.composite
-def kept(draw: st.DrawFn) -> list[Kept]:
-    def one(key: int) -> Kept:
-        used = NOW - draw(st.one_of(st.integers(-DAY, 2 * YOUNG_SECONDS), st.integers(0, 90 * DAY)))
-        size, in_use = draw(st.integers(0, 1000)), draw(st.booleans())
-        return Kept(
-            draw(st.sampled_from(["stage", "package", "lists"])), "", str(key), size, used, used, in_use
-        )
-
-    return [one(key) for key in range(draw(st.integers(0, 12)))]
-
-
-LIMITS = st.builds(
-    Limits,
-    max_bytes=st.none() | st.integers(0, 6000),
-    max_age=st.none() | st.integers(0, 90 * DAY),
-    young=st.sampled_from([0, YOUNG_SECONDS]),
-)
-
-
-def may_go(entries: list[Kept], limits: Limits) -> list[Kept]:
-    return [one for one in entries if not one.in_use and NOW - one.last_used >= limits.young]
-
-
-@settings(deadline=None, derandomize=True)
-@given(kept(), LIMITS)
-def test_nothing_goes_that_is_in_use_or_young(entries: list[Kept], limits: Limits) -> None:
-    chosen = choose(entries, limits, NOW)
-    assert len(set(chosen)) == len(chosen)
-    assert set(chosen) <= set(may_go(entries, limits))
-
-
-@settings(deadline=None, derandomize=True)
-@given(kept(), LIMITS)
-def test_what_was_not_used_for_longest_goes_first(entries: list[Kept], limits: Limits) -> None:
-    chosen = choose(entries, limits, NOW)
-    used = [one.last_used for one in chosen]
-    assert used == sorted(used)
-    left = set(may_go(entries, limits)) - set(chosen)
-    assert all(one.last_used >= used[-1] for one in left if used)
-
-
-@settings(deadline=None, derandomize=True)
-@given(kept(), LIMITS)
-def test_afterwards_the_limits_are_kept_where_that_is_possible(entries: list[Kept], limits: Limits) -> None:
-    chosen = choose(entries, limits, NOW)
-    left = set(entries) - set(chosen)
-    free = [one for one in may_go(entries, limits) if one in left]
-    if limits.max_age is not None:
-        assert not [one for one in free if NOW - one.last_used > limits.max_age]
-    if limits.max_bytes is not None and free:
-        assert sum(one.bytes for one in left) <= limits.max_bytes
-
-
-@settings(deadline=None, derandomize=True)
-@given(kept(), LIMITS)
-def test_no_more_goes_than_must(entries: list[Kept], limits: Limits) -> None:
-    chosen = choose(entries, limits, NOW)
-    if not chosen:
-        return
-    last = chosen[-1]
-    left = sum(one.bytes for one in entries) - sum(one.bytes for one in chosen[:-1])
-    too_old = limits.max_age is not None and NOW - last.last_used > limits.max_age
-    assert too_old or (limits.max_bytes is not None and left > limits.max_bytes)
-
-
-@settings(deadline=None, derandomize=True)
-@given(kept())
-def test_without_limits_all_stays(entries: list[Kept]) -> None:
-    assert choose(entries, Limits(), NOW) == []
-
-
-@settings(deadline=None, derandomize=True)
-@given(kept(), LIMITS)
-def test_everything_is_all_that_is_not_in_use(entries: list[Kept], limits: Limits) -> None:
-    chosen = choose(entries, dataclasses.replace(limits, everything=True), NOW)
-    assert set(chosen) == {one for one in entries if not one.in_use}
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import textwrap
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,10 @@ import pytest
 from synos_tasks.errors import CacheUnusable
 from synos_tasks.iso.holds import Holds, unheld
 from synos_tasks.iso.housekeeping import Limits, evict, listing
+from synos_tasks.iso.pool import Pool
 from synos_tasks.iso.store import ENTRY, Entry, Store, used_at
+from tests.unit import deb_files
+from tests.unit.fakes import fake_tools, workshop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -243,6 +247,45 @@ def test_who_commits_over_a_damaged_entry_takes_its_place(cache: Path) -> None:
     assert len(warned) == 1
 
 
+@pytest.mark.parametrize("there", [True, False])
+def test_packages_stay_until_they_are_laid_down(
+    cache: Path, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, there: bool
+) -> None:
+    data = deb_files.deb(deb_files.stanza())
+    package, before = deb_files.package(data), open_files()
+    path = cache / "pool" / f"{package.sha256}.deb"
+
+    def fetch(argv: list[str]) -> None:
+        assert is_held(path.parent), "one that was just fetched must not go"
+        Path(argv[-2]).write_bytes(data)
+        os.utime(argv[-2], (1, 1))  # the mirror's date
+
+    fake_tools(monkeypatch, fetch)
+    if there:
+        path.write_bytes(data)
+        os.utime(path, (1, 1))
+    with workshop(tmp_path) as shop:
+        debs = Pool(store, shop, offline=there)
+        for _ in range(2):
+            assert debs.have([package]) == [path]
+            assert abs(time.time() - path.stat().st_mtime) < 60
+        with Store(cache, pytest.fail) as other:
+            assert evict(other, EVERYTHING, math.inf).count == 0
+            debs.let_go()
+            debs.let_go()
+            assert evict(other, EVERYTHING, math.inf).count == 1
+    assert open_files() == before
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_lock_that_is_not_waited_for(store: Store, there: bool) -> None:
+    with store.alone(KEY) if there else nullcontext():
+        with store.alone(KEY, wait=False) as ours:
+            assert ours is not there
+            assert (store.folder / "locks" / KEY).exists()
+        assert (store.folder / "locks" / KEY).exists() is there
+
+
 def test_two_that_evict_at_once_share_the_work(cache: Path) -> None:
     for number in range(60):
         put_unheld(cache, f"{number:064}")
@@ -263,6 +306,7 @@ WORKER = """
 import math, os, sys, time
 from pathlib import Path
 from synos_tasks.iso.housekeeping import Limits, evict
+from synos_tasks.iso.pool import Pool
 from synos_tasks.iso.store import Store
 os.fsync = lambda _: None
 what, cache, seconds = sys.argv[1], Path(sys.argv[2]), float(sys.argv[3])
