@@ -65,9 +65,9 @@ def read(
 ) -> None:
     """Read an archive to its end and hand each file to ``give``; raises BackupDamaged where anything differs."""
     wanted = {file.name: file for file in archive.entry.files}
-    passed = Sum()
+    passed, spec = Sum(), means.container(UNPACK)
     try:
-        with means.volumes.stream(means.container(UNPACK), map(passed.add, read_chunks(path))) as unpacked:
+        with means.volumes.stream(spec, map(passed.add, read_chunks(path))) as unpacked:
             for name, content in index.members(unpacked.out):
                 _member(archive.entry, wanted, name, content, give)
             _drain(chunks(unpacked.out))
@@ -82,8 +82,9 @@ def read(
 
 def ask(means: Means, path: Path) -> Archive:
     """Make the index's entry of an archive by what is in it; raises ValueError or OSError."""
+    spec = means.container(UNPACK)
     try:
-        with means.volumes.stream(means.container(UNPACK), read_chunks(path)) as unpacked:
+        with means.volumes.stream(spec, read_chunks(path)) as unpacked:
             entry = index.first_entry(unpacked.out)
     except tarfile.TarError as error:
         raise ValueError(f"it is no whole archive: {error}") from error
