@@ -23,10 +23,15 @@ NETWORKS = ("--iptables=true", "--ip6tables=false")
 
 
 class OwnEngine:
-    """The engine; ``networks``: with bridges, in the network name space that it has for itself."""
+    """The engine; ``networks``: with bridges, in the network name space that it has for itself.
+
+    What the machine's daemon.json says is not for it: it reads ``config``.
+    """
 
     def __init__(self, folder: Path, *, networks: bool = False) -> None:
         self.folder, self.networks = folder, networks
+        self.config = folder / "daemon.json"
+        self.config.write_text("{}")
         self.environment = {"DOCKER_HOST": f"unix://{folder}/docker.sock"}
         self.process = self._start()
 
@@ -37,6 +42,7 @@ class OwnEngine:
             "unshare",
             "--net",
             "dockerd",
+            f"--config-file={self.config}",
             f"--data-root={self.folder}/data",
             f"--exec-root={self.folder}/exec",
         ]
@@ -57,6 +63,12 @@ class OwnEngine:
     def start(self) -> None:
         """Start it again."""
         self.process = self._start()
+
+    def restart(self) -> None:
+        """End it in order, and start it again."""
+        self.process.terminate()
+        self.process.wait(timeout=30)
+        self.start()
 
     def kill(self) -> None:
         """End dockerd and its containerd with SIGKILL; the shims of containers stay."""
