@@ -69,7 +69,11 @@ def update(
 
 
 def split(settings: Settings, engine: Engine, recipes: Sequence[Recipe]) -> tuple[list[Recipe], list[Recipe]]:
-    """Tell the images that are there, as their Dockerfiles give them now, from those that are not built."""
+    """Tell the images that are there, as their Dockerfiles give them now, from those that are not built.
+
+    Raises EngineUnavailable.
+    """
+    engine.facts()  # where no engine answers, there seems to be no image either
     there = [recipe for recipe in recipes if engine.image_id(tag_of(settings.root, recipe))]
     return there, [recipe for recipe in recipes if recipe not in there]
 
