@@ -64,7 +64,8 @@ def _run(text: str) -> set[str]:
     while found := _FLAG.match(command):
         mounts.append(found[0].strip())
         command = command[found.end() :]
-    line = _command(_exec_form(command) or command)
+    form = _exec_form(command)
+    line = _command(form) if form else _plain(command)  # a shell in words for a shell is one of them
     fields = [_fields(mount) for mount in mounts if mount.startswith("--mount=type=cache,")]
     return {f"exec {line}"} | {
         f"mount {told['target']} {told.get('id', told['target'])} {line}"
@@ -105,8 +106,8 @@ def _instructions(dockerfile: str) -> list[_Instruction]:
         if line.rstrip().endswith("\\"):
             gathered += line.rstrip()[:-1] + " "
             continue
-        word, _, text = (gathered + line).strip().partition(" ")
-        found.append(_Instruction(word.upper(), text.strip()))
+        word, *text = (gathered + line).split(maxsplit=1) or [""]
+        found.append(_Instruction(word.upper(), "".join(text).strip()))
         gathered = ""
     return found
 
