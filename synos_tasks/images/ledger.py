@@ -59,7 +59,7 @@ def remember(state: Path, *, ident: str, tag: str, seconds: float = 0.0, steps: 
     """Add an image, and the steps of its Dockerfile."""
     with _alone(state):
         told = _read(state)
-        before = told["images"].get(ident, {"seconds": 0.0})
+        before = told["images"].pop(ident, {"seconds": 0.0})  # the last made comes last
         images = {
             **told["images"],
             ident: {
@@ -102,7 +102,7 @@ def _read(state: Path) -> dict[str, Any]:
             for ident, one in told["images"].items()
         }
         return {"images": images, "steps": [str(step) for step in told["steps"]]}
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return {"images": {}, "steps": []}
 
 

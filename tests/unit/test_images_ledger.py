@@ -1,0 +1,172 @@
+"""What a clone remembers of the images it had built, whatever became of the file."""
+
+from __future__ import annotations
+
+import json
+import threading
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+import pytest
+
+from synos_tasks.host.locks import held
+from synos_tasks.images import ledger
+from synos_tasks.images.ledger import Ledger, Made
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+ONE, TWO, THREE = (f"sha256:{number}" for number in "123")
+
+
+@pytest.fixture
+def state(tmp_path: Path) -> Path:
+    return tmp_path / "state"
+
+
+def test_without_a_file_nothing_is_remembered(state: Path) -> None:
+    assert ledger.read(state) == Ledger()
+    assert ledger.read(state).seconds_of("synos-builder") is None
+    assert not state.exists()  # reading leaves nothing
+
+
+def test_what_was_made_is_remembered_with_its_steps(state: Path) -> None:
+    ledger.remember(state, ident=ONE, tag="synos-builder:a", seconds=12.345, steps=["exec a"])
+    ledger.remember(state, ident=TWO, tag="synos-boot:a", steps=["exec b", "exec a"])
+    assert ledger.read(state) == Ledger(
+        images={
+            ONE: Made(tag="synos-builder:a", seconds=12.35),
+            TWO: Made(tag="synos-boot:a", seconds=0.0),
+        },
+        steps=frozenset({"exec a", "exec b"}),
+    )
+
+
+def test_what_an_image_took_from_nothing_is_kept_though_the_cache_gave_it_again(state: Path) -> None:
+    for seconds in (80.0, 0.5, 79.0):
+        ledger.remember(state, ident=ONE, tag="synos-builder:a", seconds=seconds)
+    assert ledger.read(state).images[ONE].seconds == 80.0
+
+
+def test_what_an_image_costs_is_the_most_that_one_of_its_name_took(state: Path) -> None:
+    for ident, tag, seconds in (
+        (ONE, "synos-boot:a", 3.0),
+        (TWO, "synos-boot:b", 7.0),
+        (THREE, "synos-booter:a", 99.0),
+    ):
+        ledger.remember(state, ident=ident, tag=tag, seconds=seconds)
+    assert ledger.read(state).seconds_of("synos-boot") == 7.0
+    assert ledger.read(state).seconds_of("synos") is None
+
+
+def test_what_is_gone_is_forgotten_and_the_steps_are_not(state: Path) -> None:
+    for ident, tag in ((ONE, "synos-boot:a"), (TWO, "synos-boot:b"), (THREE, "synos-builder:a")):
+        ledger.remember(state, ident=ident, tag=tag, seconds=1, steps=[f"exec {tag}"])
+    ledger.forget(state, [ONE, "sha256:never-heard-of"])
+    told = ledger.read(state)
+    assert set(told.images) == {TWO, THREE}
+    assert told.steps == {"exec synos-boot:a", "exec synos-boot:b", "exec synos-builder:a"}
+
+
+def test_the_last_of_a_name_is_not_forgotten_so_that_its_cost_is_known(state: Path) -> None:
+    for ident, tag, seconds in ((ONE, "synos-boot:a", 5.0), (TWO, "synos-boot:b", 6.0)):
+        ledger.remember(state, ident=ident, tag=tag, seconds=seconds)
+    ledger.forget(state, [ONE, TWO])
+    assert ledger.read(state).images == {TWO: Made(tag="synos-boot:b", seconds=6.0)}
+
+
+def test_the_last_is_the_one_that_was_made_last_not_first(state: Path) -> None:
+    for ident, tag in ((ONE, "synos-boot:a"), (TWO, "synos-boot:b"), (ONE, "synos-boot:a")):
+        ledger.remember(state, ident=ident, tag=tag)
+    ledger.forget(state, [ONE, TWO])
+    assert set(ledger.read(state).images) == {ONE}
+
+
+def test_to_forget_nothing_writes_nothing(state: Path) -> None:
+    ledger.forget(state, [ONE])
+    assert not (state / ledger.FILE).exists()
+    ledger.remember(state, ident=ONE, tag="synos-boot:a")
+    before = (state / ledger.FILE).stat()
+    ledger.forget(state, [TWO])
+    assert (state / ledger.FILE).stat().st_ino == before.st_ino
+
+
+DAMAGED = {
+    "empty": "",
+    "cut off": '{"images": {"sha256:1": {"tag": "a:b", "sec',
+    "no JSON": "images: {}",
+    "a list": "[]",
+    "null": "null",
+    "a text": '"images"',
+    "no images": '{"steps": []}',
+    "no steps": '{"images": {}}',
+    "images as a list": '{"images": [], "steps": []}',
+    "an image without a name": '{"images": {"sha256:1": {"seconds": 1}}, "steps": []}',
+    "an image that is a text": '{"images": {"sha256:1": "a:b"}, "steps": []}',
+    "no number": '{"images": {"sha256:1": {"tag": "a:b", "seconds": "long"}}, "steps": []}',
+    "no seconds": '{"images": {"sha256:1": {"tag": "a:b", "seconds": null}}, "steps": []}',
+    "steps that are none": '{"images": {}, "steps": 1}',
+    "too deep": "[" * 100_000,
+}
+
+
+@pytest.mark.parametrize("text", DAMAGED.values(), ids=DAMAGED)
+def test_a_damaged_file_is_an_empty_one_and_is_written_anew(state: Path, text: str) -> None:
+    state.mkdir()
+    (state / ledger.FILE).write_text(text)
+    assert ledger.read(state) == Ledger()
+    ledger.forget(state, [ONE])
+    ledger.remember(state, ident=ONE, tag="a:b")
+    assert set(ledger.read(state).images) == {ONE}
+
+
+def test_bytes_that_are_no_text_are_an_empty_one(state: Path) -> None:
+    state.mkdir()
+    (state / ledger.FILE).write_bytes(b"\xff\xfe{}")
+    assert ledger.read(state) == Ledger()
+    (state / ledger.FILE).unlink()
+    (state / ledger.FILE).mkdir()
+    assert ledger.read(state) == Ledger()
+
+
+def test_commands_at_the_same_time_lose_nothing_of_each_other(state: Path) -> None:
+    def remember(number: int) -> None:
+        ledger.remember(state, ident=f"sha256:{number}", tag=f"synos-{number}:a", steps=[f"exec {number}"])
+
+    with ThreadPoolExecutor(8) as threads:
+        list(threads.map(remember, range(40)))
+    told = ledger.read(state)
+    assert len(told.images) == len(told.steps) == 40
+
+
+def test_who_writes_waits_for_who_is_writing(state: Path) -> None:
+    ledger.remember(state, ident=ONE, tag="synos-boot:a")
+    ledger.remember(state, ident=TWO, tag="synos-boot:b")
+    for work in (
+        lambda: ledger.remember(state, ident=THREE, tag="synos-boot:c"),
+        lambda: ledger.forget(state, [ONE]),
+    ):
+        before = (state / ledger.FILE).read_text()
+        waiting = threading.Thread(target=work)
+        with held(state / "ledger.lock"):
+            waiting.start()
+            waiting.join(0.05)
+            assert waiting.is_alive()
+            assert (state / ledger.FILE).read_text() == before
+        waiting.join(10)
+        assert (state / ledger.FILE).read_text() != before
+
+
+def test_the_file_is_whole_at_any_moment(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ledger.remember(state, ident=ONE, tag="synos-boot:a")
+
+    def killed(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("os.replace", killed)
+    monkeypatch.setattr("os.rename", killed)
+    monkeypatch.setattr("pathlib.Path.replace", killed)
+    monkeypatch.setattr("pathlib.Path.rename", killed)
+    with pytest.raises(KeyboardInterrupt):
+        ledger.remember(state, ident=TWO, tag="synos-boot:b")
+    assert set(json.loads((state / ledger.FILE).read_text())["images"]) == {ONE}
