@@ -186,7 +186,7 @@ def _import(command: Command, file: str, name: str) -> None:
 
 def _clone(command: Command, name: str, to: str) -> None:
     from synos_tasks.errors import SettingsError  # noqa: PLC0415
-    from synos_tasks.maint import copying, volumes  # noqa: PLC0415
+    from synos_tasks.maint import copying, unfinished, volumes  # noqa: PLC0415
 
     if not to:
         raise SettingsError("--clone needs a name for the new volume", hint="--clone NAME --to NEW")
@@ -194,6 +194,7 @@ def _clone(command: Command, name: str, to: str) -> None:
     if command.dry:
         volume, _ = volumes.find(means, name)
         full = volumes.new_name(command.settings, to)
+        unfinished.refuse_existing(means.volumes, full)
         command.would(f"make volume {full} of volume {volume.name}", volume=full)
         return
     done = copying.clone(means, name, to)

@@ -56,6 +56,14 @@ def test_a_spec_that_asks_for_nothing_gets_nothing() -> None:
     ]  # fmt: skip
 
 
+def test_a_volume_may_be_one_that_is_only_read_and_a_stream_one_that_is_not_logged() -> None:
+    reading = dataclasses.replace(BUILDER, volumes={}, anonymous_volumes=(), binds=(), logged=False)
+    argv = spec.run_argv(dataclasses.replace(reading, read_only_volumes={"data": "/volume"}))
+    assert values(argv, "--mount") == ["type=volume,source=data,target=/volume,readonly"]
+    assert "--log-driver=none" in argv
+    assert "--log-driver=none" not in spec.run_argv(BUILDER)
+
+
 def test_binds_are_read_only_unless_asked_otherwise() -> None:
     mounts = values(spec.run_argv(BUILDER), "--mount")
     assert "type=bind,source=/home/me/synos,target=/project,readonly" in mounts
