@@ -1,0 +1,264 @@
+"""maint.volumes and maint.archive against the real engine: what tar can keep of a file is there again, byte for byte."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from synos_tasks.engine.spec import LABEL_PROJECT
+from tests.build_helpers import Clone, docker, wait_until
+from tests.iso_sets import lay_iso
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+pytestmark = pytest.mark.integration
+
+FILL = r"""
+import os, struct
+os.chdir("/volume")
+os.umask(0)
+def write(name, text):
+    with open(name, "wb") as stream:
+        stream.write(text)
+write("plain", b"x" * 100)
+os.chown("plain", 1234, 4321)
+os.chmod("plain", 0o4755)
+os.setxattr("plain", "user.note", b"hi\0\xff=")
+write("closed", b"y")
+os.chown("closed", 999, 999)
+os.chmod("closed", 0)
+os.link("plain", "hard")
+os.symlink(b"no\nwhere\xff", b"link")
+os.chown("link", 5, 6, follow_symlinks=False)
+os.utime("link", ns=(1, 1500000000123456789), follow_symlinks=False)
+write(b"bad\nname\xff\x80 \xc3\xa4", b"z")
+write(b"tar: -looks like a message", b"")
+write("n" * 250, b"long")
+with open("sparse", "wb") as stream:
+    stream.seek(50 * 2**20)
+    stream.write(b"end")
+os.mknod("whiteout", 0o20600, os.makedev(0, 0))
+os.mknod("null", 0o20666, os.makedev(1, 3))
+os.mkfifo("fifo", 0o640)
+os.makedirs("folder/below")
+os.chmod("folder", 0o3770)
+os.chown("folder", 7, 8)
+os.setxattr("folder", "user.d", b"v")
+write("capable", b"c")
+os.setxattr("capable", "security.capability", struct.pack("<IIIII", 0x02000001, 1 << 13, 0, 0, 0))
+write("shared", b"c")
+entries = [(1, 6, 0xFFFFFFFF), (2, 4, 1000), (4, 4, 0xFFFFFFFF), (16, 4, 0xFFFFFFFF), (32, 0, 0xFFFFFFFF)]
+acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", *entry) for entry in entries)
+os.setxattr("shared", "system.posix_acl_access", acl)
+os.setxattr("folder", "system.posix_acl_default", acl)
+os.chmod(".", 0o1750)
+os.chown(".", 42, 43)
+for name in ("plain", "folder", "folder/below", "."):
+    os.utime(name, ns=(1, 1400000000987654321))
+"""
+LIST = r"""
+import hashlib, os, stat
+os.chdir(b"/volume")
+first = {}
+def show(path):
+    status = os.lstat(path)
+    content = b""
+    if stat.S_ISREG(status.st_mode):
+        with open(path, "rb") as stream:
+            content = hashlib.file_digest(stream, "sha256").hexdigest().encode()
+    elif stat.S_ISLNK(status.st_mode):
+        content = os.readlink(path)
+    names = sorted(os.listxattr(path, follow_symlinks=False))
+    is_folder = stat.S_ISDIR(status.st_mode)
+    print(
+        path, oct(status.st_mode), status.st_uid, status.st_gid, status.st_mtime_ns, status.st_rdev, content,
+        0 if is_folder else status.st_size, status.st_blocks < 2000,
+        {name: os.getxattr(path, name, follow_symlinks=False) for name in names},
+        first.setdefault(status.st_ino, path),
+    )
+def walk(folder):
+    for name in sorted(os.listdir(folder)):
+        path = folder + b"/" + name
+        show(path)
+        if os.path.isdir(path) and not os.path.islink(path):
+            walk(path)
+show(b".")
+walk(b".")
+"""
+
+
+@pytest.fixture(scope="module")
+def full(clone: Clone, builder_image: str) -> str:
+    """A volume of the clone with one of each odd kind of file; its listing."""
+    make(clone, f"{clone.settings.project_id}-odd")
+    inside(clone, builder_image, "odd", FILL)
+    return inside(clone, builder_image, "odd", LIST)
+
+
+def make(clone: Clone, name: str, *options: str) -> None:
+    docker("volume", "create", f"--label={clone.label}", "--label=io.synos.role=cache", *options, name)
+
+
+def inside(clone: Clone, image: str, volume: str, script: str) -> str:
+    """Run Python in a container that has a volume of the clone, and give what it prints."""
+    name = f"{clone.settings.project_id}-{volume}"
+    mount = f"--mount=type=volume,source={name},target=/volume"
+    more = ("--rm", "--network=none", "--tmpfs=/work", f"--label={clone.label}", mount)
+    return docker("run", *more, image, "python3", "-c", script)
+
+
+def volumes_of(clone: Clone) -> set[str]:
+    found = docker("volume", "ls", "--quiet", f"--filter=label={clone.label}").split()
+    return {name.removeprefix(f"{clone.settings.project_id}-") for name in found}
+
+
+def test_all_that_a_file_is_survives_export_and_import(clone: Clone, builder_image: str, full: str) -> None:
+    exported = clone.inv("maint.volumes", "--export", "odd").json
+    assert exported["files"] == 13
+    assert exported["bytes"] < 10_000, "the hole of a sparse file is none of its content"
+    made = clone.inv("maint.volumes", "--import", exported["file"], "--name", "again").json
+    assert made["files"] == 13
+    assert inside(clone, builder_image, "again", LIST) == full
+    told = clone.inv("maint.volumes", "--inspect", "again").json
+    assert (told["files"], told["folders"]) == (13, 2)
+
+
+def test_a_clone_is_the_same(clone: Clone, builder_image: str, full: str) -> None:
+    clone.inv("maint.volumes", "--clone", "odd", "--to", "twin")
+    assert inside(clone, builder_image, "twin", LIST) == full
+    assert inside(clone, builder_image, "odd", LIST) == full
+
+
+def test_a_damaged_archive_is_refused_and_nothing_made(clone: Clone, full: str, tmp_path: Path) -> None:
+    path = tmp_path / "odd.tar.zst"
+    clone.inv("maint.volumes", "--export", "odd", "--to", str(path))
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    before = volumes_of(clone)
+    answer = clone.inv("maint.volumes", "--import", str(path), "--name", "bad", fails=True)
+    assert answer.json["error"]["kind"] == "BackupDamaged"
+    assert volumes_of(clone) == before
+
+
+def test_the_alias_of_a_volume_takes_nothing_and_users_are_named(
+    clone: Clone, builder_image: str, full: str
+) -> None:
+    project = clone.settings.project_id
+    place = docker("volume", "inspect", "--format={{.Mountpoint}}", f"{project}-odd")
+    bind = ("--driver=local", "--opt=type=none", "--opt=o=bind", f"--opt=device={place}")
+    make(clone, f"{project}-alias", *bind)
+    mount = f"--mount=type=volume,source={project}-alias,target=/volume"
+    user = docker(
+        "run", "--detach", "--rm", "--network=none", "--tmpfs=/work", f"--label={clone.label}",
+        f"--name={project}-user", mount, builder_image, "sleep", "60",
+    )  # fmt: skip
+    try:
+        listed = {one["short"]: one for one in clone.inv("maint.volumes").json["volumes"]}
+        assert (listed["alias"]["bytes"], listed["alias"]["alias_of"]) == (0, f"{project}-odd")
+        assert listed["odd"]["bytes"] > 50 * 2**20
+        assert listed["odd"]["users"] == listed["alias"]["users"] == [f"{project}-user (runs)"]
+        answer = clone.inv("maint.volumes", "--export", "odd", "--to", str(clone.root / "used.tar.zst"))
+        assert f"in use by {project}-user" in answer.err
+        assert answer.json["users"] == [f"{project}-user"]
+    finally:
+        docker("rm", "--force", user)
+
+
+def test_a_volume_of_another_project_is_not_touched(clone: Clone, own_label: str) -> None:
+    name = f"{own_label}-data"
+    docker("volume", "create", f"--label={LABEL_PROJECT}={own_label}", name)
+    for options in (("--inspect", name), ("--export", name), ("--clone", name, "--to", "x")):
+        answer = clone.inv("maint.volumes", *options, fails=True)
+        assert answer.json["error"]["kind"] == "SettingsError"
+    assert name not in str(clone.inv("maint.volumes").json)
+
+
+@pytest.fixture(scope="module")
+def large(clone: Clone, builder_image: str) -> Path:
+    """An export that takes long enough to import to be killed in the middle."""
+    make(clone, f"{clone.settings.project_id}-large")
+    script = "import os\nfor n in range(200):\n    open(f'/volume/{n}', 'wb').write(os.urandom(10**6))"
+    inside(clone, builder_image, "large", script)
+    path = clone.root / "large.tar.zst"
+    clone.inv("maint.volumes", "--export", "large", "--to", str(path))
+    return path
+
+
+@pytest.fixture
+def slow_import(clone: Clone, large: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Its import, in the middle."""
+    argv = [sys.executable, "-m", "invoke", "maint.volumes", f"--import={large}", "--name=half"]
+    process = subprocess.Popen(argv, cwd=clone.root, stderr=subprocess.DEVNULL, start_new_session=True)
+    end = time.monotonic() + 30
+    while not helpers(clone) and time.monotonic() < end:
+        time.sleep(0.01)  # it is over in less than a second
+    assert process.poll() is None
+    yield process
+    process.kill()
+    process.wait()
+
+
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGKILL])
+def test_an_import_that_ends_in_the_middle_leaves_nothing(
+    clone: Clone, slow_import: subprocess.Popen[bytes], how: signal.Signals
+) -> None:
+    assert "half" in volumes_of(clone)
+    os.kill(slow_import.pid, how)
+    slow_import.wait()
+    if how == signal.SIGINT:
+        assert slow_import.returncode == 130
+    else:
+        assert wait_until(lambda: not helpers(clone), 10), "the container goes with the command"
+        listed = {one["short"]: one["unfinished"] for one in clone.inv("maint.volumes").json["volumes"]}
+        assert listed["half"]
+        clone.inv("maint.volumes", "--clone", "half", "--to", "half-clone")  # any of them tidies up before
+        docker("volume", "rm", f"{clone.settings.project_id}-half-clone")
+    assert not helpers(clone)
+    assert "half" not in volumes_of(clone)
+
+
+def helpers(clone: Clone) -> list[str]:
+    return docker("ps", "--all", "--quiet", f"--filter=label={clone.label}").split()
+
+
+def test_isos_go_into_archives_and_come_back_byte_for_byte(clone: Clone) -> None:
+    now = time.time()
+    for number, days in enumerate((90, 80, 1)):
+        lay_iso(
+            clone.output,
+            "mini",
+            f"{number:012x}",
+            now - days * 86400,
+            content=os.urandom(3_000_000),
+            report=True,
+        )
+    before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in clone.output.iterdir()}
+    done = clone.inv("maint.archive", "--keep-last", "1")
+    names = [one["name"] for one in done.json["archived"]]
+    assert names == ["synos-mini-000000000000", "synos-mini-000000000001"]
+    assert len(list(clone.output.glob("*.iso"))) == 1
+    (clone.output / "archive/index.json").write_text("{")
+    for name in names:
+        clone.inv("maint.archive", "--restore", name)
+    after = {
+        path.name: (path.read_bytes(), path.stat().st_mtime_ns)
+        for path in clone.output.iterdir()
+        if path.is_file()
+    }
+    assert after == before
+    damaged = clone.output / f"archive/{names[0]}.tar.zst"
+    damaged.write_bytes(damaged.read_bytes()[:-100])
+    for path in clone.output.glob(f"{names[0]}*"):
+        path.unlink()
+    answer = clone.inv("maint.archive", "--restore", names[0], fails=True)
+    assert answer.json["error"]["kind"] == "BackupDamaged"
+    assert not list(clone.output.glob(f"{names[0]}*"))
