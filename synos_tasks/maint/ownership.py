@@ -76,8 +76,6 @@ def our_names(image: Image, clone: Clone) -> tuple[str, ...]:
     mark = image.labels.get(LABEL_IMAGE, "")
     made = clone.ledger.images.get(image.id)
     ours = {mark, made.tag if made else ""} - {""}
-    if not ours:
-        return image.tags
     return tuple(tag for tag in image.tags if tag in ours or _latest(tag) in ours or _of_folder(tag, clone))
 
 
@@ -94,26 +92,18 @@ def _is_base(image: Image, clone: Clone) -> bool:
 
 
 def _images(inventory: Inventory, clone: Clone) -> Iterable[Image]:
-    labelled = [image for image in inventory.images if concerns(clone, image.labels)]
     for image in inventory.images:
-        if _is_base(image, clone):
-            continue
         known = image.id in clone.ledger.images or any(_of_folder(tag, clone) for tag in image.tags)
-        if known or (image in labelled and _is_made_here(image, labelled)):
+        if (known or _is_made_here(image, clone)) and not _is_base(image, clone):
             yield image
 
 
-def _is_made_here(image: Image, labelled: Iterable[Image]) -> bool:
-    """Tell whether a labelled image has its label of its own, and not from the one that it is built on."""
+def _is_made_here(image: Image, clone: Clone) -> bool:
+    """Tell whether an image has our labels of its own, and not from the one that it is built on: that may be gone."""
     mark = image.labels.get(LABEL_IMAGE)
-    if mark:
-        return any(mark in {tag, _latest(tag)} for tag in image.tags)
-    return not any(stands_on(image, other) or _is_twin(image, other) for other in labelled)
-
-
-def _is_twin(image: Image, other: Image) -> bool:
-    """Tell whether an image has the same layers as an older one: then only its settings were changed."""
-    return image.id != other.id and image.layers == other.layers and other.created <= image.created
+    if not mark or image.labels.get(LABEL_PROJECT) != clone.project:
+        return False
+    return any(mark in {tag, _latest(tag)} for tag in image.tags)
 
 
 def _latest(tag: str) -> str:

@@ -1,0 +1,537 @@
+"""Whose a thing is: ours by what nobody else can have, and never by what it looks like."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from synos_tasks.engine.inventory import Inventory
+from synos_tasks.engine.spec import LABEL_BASE, LABEL_IMAGE, LABEL_PROJECT, LABEL_ROLE, image_labels
+from synos_tasks.images.base import BOOKWORM, TRIXIE
+from synos_tasks.images.dockerfile import steps_of
+from synos_tasks.images.ledger import Ledger, Made
+from synos_tasks.maint.ownership import LABEL_FOLDER, concerns, our_names, owned
+from tests.unit.fake_inventory import (
+    BUILDER,
+    IMAGE_LABELS,
+    LAYERS,
+    OLD,
+    OURS,
+    ROOT,
+    THEIRS,
+    clone,
+    container,
+    ident,
+    image,
+    network,
+    our_base,
+    our_image,
+    record,
+    volume,
+)
+
+if TYPE_CHECKING:
+    from synos_tasks.engine.inventory import Container, Image, Record
+    from synos_tasks.maint.ownership import Clone
+
+BASE = our_base()
+IMAGE = our_image()
+LOOKALIKES = (
+    THEIRS,
+    f"{OURS}0",
+    OURS[:-1],
+    f"x{OURS}",
+    OURS.upper(),
+    OURS.replace("0", "O"),
+    f" {OURS}",
+    f"{OURS}-",
+    "synos",
+    "",
+)
+"""Ids of projects that are not the clone's."""
+OTHER_NAMES = (
+    "theirs:latest",
+    "synos-builder:bbbbbbbbbbbb",
+    f"{BUILDER}0",
+    BUILDER[:-1],
+    f"x{BUILDER}",
+    f"localhost:5000/{BUILDER}",
+    f"docker.io/{BUILDER}",
+    BUILDER.replace(":", "-"),
+    f"{BUILDER.partition(':')[0]}:latest",
+    "SYNOS-builder:aaaaaaaaaaaa",
+)
+DIGEST = hashlib.sha256(str(ROOT).encode()).hexdigest()
+
+
+def remembered(*images: Image, tag: str = BUILDER) -> Ledger:
+    return Ledger(images={one.id: Made(tag=tag, seconds=1.0) for one in images})
+
+
+def ours_of(*images: Image, of: Clone | None = None) -> list[Image]:
+    found = owned(Inventory(images=images), of or clone())
+    assert not set(map(id, found.images)) & set(map(id, found.bases))
+    return list(found.images)
+
+
+# Images
+
+
+def test_an_image_with_our_label_and_the_name_in_it_is_ours() -> None:
+    assert ours_of(BASE, IMAGE) == [IMAGE]
+
+
+@pytest.mark.parametrize("project", LOOKALIKES)
+def test_an_image_of_another_clone_is_not_ours_whatever_its_name(project: str) -> None:
+    theirs = our_image("theirs", labels=image_labels(project, "build", BUILDER))
+    assert ours_of(BASE, theirs) == []
+    assert not concerns(clone(), theirs.labels)
+
+
+def test_an_image_without_labels_is_not_ours_whatever_its_name() -> None:
+    assert ours_of(BASE, image("theirs", BUILDER), image("other", f"{OURS}-dev:latest")) == []
+
+
+@pytest.mark.parametrize("name", OTHER_NAMES)
+@pytest.mark.parametrize("layers", [LAYERS, (*LAYERS, "theirs")], ids=["other settings", "a layer more"])
+def test_what_is_built_on_ours_inherits_its_labels_and_is_not_ours(
+    name: str, layers: tuple[str, ...]
+) -> None:
+    theirs = our_image("theirs", name, layers=layers)
+    assert ours_of(BASE, IMAGE, theirs) == [IMAGE]
+    assert ours_of(BASE, theirs) == []  # ours may be gone by then
+
+
+@pytest.mark.parametrize("layers", [LAYERS, (*LAYERS, "theirs")], ids=["other settings", "a layer more"])
+def test_what_is_built_on_ours_and_lost_its_name_is_not_ours(layers: tuple[str, ...]) -> None:
+    theirs = dataclasses.replace(our_image("theirs", layers=layers), tags=())
+    assert ours_of(BASE, IMAGE, theirs) == [IMAGE]
+    assert ours_of(BASE, theirs) == []
+
+
+@pytest.mark.parametrize("label", [LABEL_PROJECT, LABEL_BASE])
+@pytest.mark.parametrize(
+    "layers", [LAYERS, (*LAYERS, "theirs"), ("base", "theirs"), ("base",), ("squashed",)]
+)
+def test_our_label_without_a_name_in_it_is_inherited(layers: tuple[str, ...], label: str) -> None:
+    """A base image has only one of them, and what others built on it has it still when that is replaced and gone."""
+    for names in ((name,) for name in (*OTHER_NAMES, "")):
+        theirs = image(
+            "theirs", *filter(None, names), labels={label: OURS, LABEL_ROLE: "build"}, layers=layers
+        )
+        older = dataclasses.replace(theirs, created=OLD - 1e6)
+        for kept in ((BASE, IMAGE), (IMAGE,), (BASE,), ()):
+            assert theirs not in ours_of(*kept, theirs)
+            assert older not in ours_of(*kept, older)
+
+
+@pytest.mark.parametrize("marked", ["synos-dev", f"{OURS}-dev", "synos-dev:latest"])
+def test_the_name_in_the_label_may_lack_its_tag_or_have_it(marked: str) -> None:
+    plain = marked.removesuffix(":latest")
+    one = our_image("dev", f"{plain}:latest", labels=image_labels(OURS, "dev", plain))
+    assert ours_of(one) == [one]
+    assert our_names(one, clone()) == (f"{plain}:latest",)
+    for wrong in (f"{plain}:newest", f"{plain}-x:latest", f"x{plain}:latest", f"{plain}:latest-x"):
+        assert ours_of(dataclasses.replace(one, tags=(wrong,))) == []
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_a_second_name_is_not_ours_to_take(order: int) -> None:
+    both = our_image("ours", *(BUILDER, "theirs:latest")[::order])
+    assert ours_of(both) == [both]
+    assert our_names(both, clone()) == (BUILDER,)
+    assert our_names(both, clone(ledger=remembered(both))) == (BUILDER,)
+
+
+def test_an_image_that_has_only_the_second_name_left_has_none_to_take() -> None:
+    left = our_image("ours", "theirs:latest")
+    assert ours_of(left) == []
+    assert our_names(left, clone()) == ()
+    assert our_names(left, clone(ledger=remembered(left))) == ()
+
+
+def test_a_nameless_image_is_ours_if_it_is_remembered() -> None:
+    nameless = dataclasses.replace(IMAGE, tags=())
+    assert ours_of(nameless) == []
+    assert ours_of(nameless, of=clone(ledger=remembered(nameless))) == [nameless]
+    assert ours_of(nameless, of=clone(ledger=remembered(image("another")))) == []
+    assert our_names(nameless, clone(ledger=remembered(nameless))) == ()
+
+
+def test_what_is_built_on_a_remembered_image_is_not_remembered() -> None:
+    ledger = remembered(IMAGE)
+    theirs = our_image("theirs", "theirs:latest", layers=(*LAYERS, "theirs"))
+    assert ours_of(IMAGE, theirs, of=clone(ledger=ledger)) == [IMAGE]
+
+
+def test_an_image_of_ours_on_another_of_ours_is_ours_too() -> None:
+    toolchain = our_image(
+        "toolchain",
+        "synos-toolchain:b",
+        labels=image_labels(OURS, "build", "synos-toolchain:b"),
+        layers=(*LAYERS, "toolchain"),
+    )
+    assert ours_of(IMAGE, toolchain) == [IMAGE, toolchain]
+
+
+def test_the_official_commands_image_is_known_by_the_folder_in_its_name() -> None:
+    for name in (
+        f"vsc-synos-{DIGEST}:latest",
+        f"vsc-synos-{DIGEST}-uid:latest",
+        f"vsc-a-b-{DIGEST}-features:latest",
+    ):
+        one = image("vsc", name)
+        assert ours_of(one) == [one]
+        assert our_names(one, clone()) == (name,)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        f"vsc-synos-{hashlib.sha256(b'/home/me/synos2').hexdigest()}:latest",
+        f"vsc-synos-{hashlib.sha256(b'/home/me').hexdigest()}:latest",
+        f"vsc-synos-{DIGEST}0:latest",
+        f"vsc-synos-x{DIGEST}:latest",
+        f"vsc-synos-{DIGEST[:-1]}:latest",
+        f"vsc-synos-{DIGEST.upper()}:latest",
+        f"xvsc-synos-{DIGEST}:latest",
+        f"theirs-{DIGEST}:latest",
+        f"theirs:vsc-{DIGEST}",
+    ],
+)
+def test_a_name_that_speaks_of_another_folder_is_not_ours(name: str) -> None:
+    assert ours_of(image("vsc", name)) == []
+
+
+def test_of_the_official_commands_image_too_a_second_name_is_not_ours_to_take() -> None:
+    name = f"vsc-synos-{DIGEST}:latest"
+    assert our_names(image("vsc", name, "mine:latest"), clone()) == (name,)
+    assert our_names(image("vsc", "mine:latest", name), clone()) == (name,)
+
+
+# Base images
+
+
+@pytest.mark.parametrize("name", [BOOKWORM.tag, TRIXIE.tag])
+def test_a_base_image_that_was_bootstrapped_here_is_a_base(name: str) -> None:
+    base = our_base(name)
+    found = owned(Inventory(images=(base,)), clone())
+    assert (found.bases, found.images) == ((base,), ())
+
+
+@pytest.mark.parametrize(
+    "base",
+    [
+        our_base(labels={}),
+        our_base(labels={LABEL_BASE: THEIRS}),
+        our_base(labels={LABEL_BASE: f"{OURS}0"}),
+        our_base("debian:bookworm"),
+        our_base("theirs:latest"),
+        our_base(f"localhost:5000/{BOOKWORM.tag}"),
+        our_base(layers=("base", "theirs")),
+        dataclasses.replace(our_base(), tags=()),
+    ],
+    ids=["pulled", "another clone's", "a lookalike's", "another suite", "renamed", "a registry's", "built on", "nameless"],
+)  # fmt: skip
+def test_what_is_no_base_of_ours(base: Image) -> None:
+    found = owned(Inventory(images=(base,)), clone())
+    assert (found.bases, found.images) == ((), ())
+
+
+@pytest.mark.parametrize("layers", [LAYERS[:1], ("base", "theirs")], ids=["other settings", "a layer more"])
+def test_what_others_build_on_our_base_is_theirs(layers: tuple[str, ...]) -> None:
+    theirs = image("theirs", "theirs:latest", labels=BASE.labels, layers=layers)
+    for images in ((BASE, theirs), (theirs, BASE), (theirs,)):
+        found = owned(Inventory(images=images), clone())
+        assert theirs not in (*found.images, *found.bases)
+
+
+# Containers
+
+
+def ours_among(
+    *containers: Container, images: tuple[Image, ...] = (IMAGE,), of: Clone | None = None
+) -> list[str]:
+    found = owned(Inventory(images=images, containers=containers), of or clone())
+    return [one.name for one in found.containers]
+
+
+def with_label(name: str, of: Image | str = IMAGE, project: str = OURS, **more: str) -> Container:
+    return container(name, of, labels={LABEL_PROJECT: project, **more})
+
+
+def test_a_container_that_we_name_is_ours() -> None:
+    assert ours_among(with_label(f"{OURS}-build-1234")) == [f"{OURS}-build-1234"]
+
+
+def test_a_service_is_known_by_its_compose_project() -> None:
+    one = with_label("nats-1", **{"com.docker.compose.project": f"{OURS}-unified"})
+    assert ours_among(one) == ["nats-1"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["silly_hopper", "synos", "synos-build", OURS, f"{OURS}x-build", f"x{OURS}-build", f"{OURS.upper()}-build", f"{THEIRS}-build"],
+)  # fmt: skip
+def test_a_container_by_hand_from_one_of_our_images_has_its_label_and_is_not_ours(name: str) -> None:
+    assert ours_among(container(name, IMAGE)) == []
+
+
+@pytest.mark.parametrize("project", ["acme", "synos", OURS, f"{OURS}x-unified", f"x{OURS}-unified", THEIRS, f"{THEIRS}-unified"])  # fmt: skip
+def test_a_compose_project_of_another_that_uses_our_image_is_not_ours(project: str) -> None:
+    one = container("nats-1", IMAGE, labels={"com.docker.compose.project": project})
+    assert ours_among(one) == []
+
+
+def test_where_the_image_is_gone_its_label_may_be_inherited_all_the_same() -> None:
+    assert ours_among(with_label("silly_hopper", "sha256:gone")) == []
+    assert ours_among(with_label(f"{OURS}-boot-1", "sha256:gone")) == [f"{OURS}-boot-1"]
+
+
+def test_a_label_that_the_image_has_not_is_the_containers_own() -> None:
+    """As of the services where the settings name an official image, and of throw-away helpers."""
+    plain = image("nats", "nats:2")
+    assert ours_among(with_label("silly_hopper", plain), images=(plain,)) == ["silly_hopper"]
+    assert ours_among(with_label("silly_hopper", BASE), images=(BASE,)) == ["silly_hopper"]
+
+
+@pytest.mark.parametrize("project", LOOKALIKES)
+def test_a_container_of_another_project_is_not_ours_whatever_its_name(project: str) -> None:
+    assert ours_among(with_label(f"{OURS}-build-1", project=project)) == []
+    assert ours_among(container(f"{OURS}-build-1", image("x", "x:1"))) == []
+
+
+@pytest.mark.parametrize(
+    ("folder", "ours"),
+    [
+        (str(ROOT), True),
+        (f"{ROOT}2", False),
+        (f"{ROOT}/docker", False),
+        (str(ROOT.parent), False),
+        (str(ROOT).upper(), False),
+        (f"/mnt{ROOT}", False),
+        ("", False),
+    ],
+)
+def test_a_development_container_is_known_by_its_folder(folder: str, ours: bool) -> None:
+    one = container("quirky_euler", image("vsc"), labels={LABEL_FOLDER: folder})
+    assert ours_among(one, images=()) == (["quirky_euler"] if ours else [])
+
+
+# Volumes and networks
+
+
+@pytest.mark.parametrize("project", LOOKALIKES)
+def test_volumes_and_networks_are_ours_by_their_label_and_not_by_their_name(project: str) -> None:
+    mine, theirs = volume("anything"), volume(f"{OURS}-store", project)
+    net, other = network("anything"), network(f"{OURS}-unified_data", project)
+    found = owned(Inventory(volumes=(theirs, mine), networks=(other, net)), clone())
+    assert (found.volumes, found.networks) == ((mine,), (net,))
+
+
+def test_a_volume_is_not_ours_by_the_label_of_a_base_image() -> None:
+    one = volume(f"{OURS}-store", labels={LABEL_BASE: OURS})
+    assert owned(Inventory(volumes=(one,)), clone()).volumes == ()
+
+
+# Build cache
+
+DOCKERFILE = """\
+FROM debian AS runtime
+COPY dpkg.conf /etc/
+RUN --mount=type=cache,id=synos-apt,target=/var/cache/apt apt-get update
+RUN make
+"""
+FROM = record("base", "pulled from docker.io/library/debian:bookworm-slim@sha256:00")
+LOCAL = record("base", "from local ")
+COPY = record("copy", "[runtime 2/4] COPY dpkg.conf /etc/", "base")
+UPDATE = record("update", "mount / from exec /bin/sh -c apt-get update", "copy")
+MAKE = record("make", "mount / from exec /bin/bash -o pipefail -c make", "update")
+MOUNT_TEXT = 'cached mount /var/cache/apt from exec /bin/sh -c apt-get update with id "/synos-apt"'
+MOUNT = record("mount", MOUNT_TEXT, type="exec.cachemount")
+
+
+def records_of(*records: Record, **given: Any) -> set[str]:  # noqa: ANN401
+    steps = given.pop("steps", steps_of(DOCKERFILE))
+    return {one.id for one in owned(Inventory(records=records), clone(steps=steps, **given)).records}
+
+
+@pytest.mark.parametrize("base", [FROM, LOCAL])
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_steps_of_our_dockerfiles_down_to_their_image_are_ours(base: Record, order: int) -> None:
+    every = (base, COPY, UPDATE, MAKE, MOUNT)[::order]
+    assert records_of(*every) == {"copy", "update", "make", "mount"}
+    assert records_of(*every, steps=frozenset()) == set()
+
+
+def test_the_steps_of_dockerfiles_of_before_are_remembered() -> None:
+    ledger = Ledger(steps=steps_of(DOCKERFILE))
+    assert records_of(FROM, COPY, UPDATE, steps=frozenset(), ledger=ledger) == {"copy", "update"}
+
+
+def test_a_like_step_on_a_step_of_others_is_theirs() -> None:
+    theirs = record("theirs", "[2/3] RUN curl theirs", "base")
+    like = record("like", MAKE.description, "theirs")
+    above = record("above", UPDATE.description, "like")
+    assert records_of(FROM, theirs, like, above) == set()
+
+
+def test_of_several_parents_each_must_be_ours() -> None:
+    theirs = record("theirs", "mount / from exec /bin/sh -c theirs", "base")
+    assert records_of(FROM, COPY, theirs, record("both", MAKE.description, "copy", "theirs")) == {"copy"}
+    assert records_of(FROM, COPY, theirs, record("both", MAKE.description, "theirs", "copy")) == {"copy"}
+
+
+def test_what_stands_on_a_record_that_nobody_knows_is_not_ours() -> None:
+    assert records_of(UPDATE, MAKE) == set()
+    assert records_of(FROM, record("copy", COPY.description, "base", "gone")) == set()
+
+
+def test_images_and_what_a_build_was_given_are_nobodys() -> None:
+    given = (
+        record("a", "local source for context", type="source.local"),
+        record("b", "[internal] load .dockerignore"),
+        record("c", ""),
+        FROM,
+    )
+    assert records_of(*given) == set()
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("/synos-apt", "/synos-apt-2"),
+        ("/synos-apt", "/xsynos-apt"),
+        ("/synos-apt", "/synos-ap"),
+        ("/synos-apt", "/SYNOS-apt"),
+        ("mount /var/cache/apt", "mount /var/cache/apt2"),
+        ("apt-get update", "apt-get update -y"),
+    ],
+)
+def test_a_cache_mount_that_looks_like_ours_is_not(old: str, new: str) -> None:
+    assert records_of(record("mount", MOUNT_TEXT.replace(old, new), type="exec.cachemount")) == set()
+
+
+def test_a_cache_mount_that_began_as_a_folder_of_ours_is_ours() -> None:
+    assert records_of(record("mount", MOUNT_TEXT, "somewhere", type="exec.cachemount")) == {"mount"}
+
+
+def test_a_chain_as_long_as_an_image_can_have_is_no_trouble() -> None:
+    chain = [
+        record(str(n), f"mount / from exec /bin/sh -c step {n}", str(n - 1) if n else "base")
+        for n in range(127)
+    ]
+    steps = frozenset(f"exec step {n}" for n in range(127))
+    assert len(records_of(*reversed(chain), FROM, steps=steps)) == 127
+    assert records_of(*reversed(chain), steps=steps) == set()
+
+
+# Whatever there is
+
+NAMES = st.sampled_from([*OTHER_NAMES, BUILDER, BOOKWORM.tag, TRIXIE.tag, f"{OURS}-dev:latest"])
+ROLES = st.sampled_from(["build", "services", "dev", "cache"])
+FOREIGN_LABELS = st.fixed_dictionaries(
+    {},
+    optional={
+        LABEL_PROJECT: st.sampled_from(LOOKALIKES) | st.text(max_size=20).filter(lambda text: text != OURS),
+        LABEL_BASE: st.sampled_from(LOOKALIKES),
+        LABEL_ROLE: ROLES,
+        LABEL_IMAGE: NAMES,
+        LABEL_FOLDER: st.sampled_from([f"{ROOT}2", str(ROOT.parent), f"{ROOT}/x", OURS]),
+        "com.docker.compose.project": st.sampled_from([OURS, f"{OURS}-unified"]),
+    },
+)
+LAYER_LISTS = st.sampled_from([(), LAYERS[:1], LAYERS[:2], LAYERS, (*LAYERS, "theirs"), ("theirs",)])
+CONTAINER_NAMES = st.sampled_from([f"{OURS}-build-1", f"{OURS}-unified-nats-1", OURS, "x"])
+
+
+@given(st.data())
+def test_nothing_without_our_label_or_folder_is_ours_whatever_its_names(data: st.DataObject) -> None:
+    labels = data.draw(st.lists(FOREIGN_LABELS, min_size=4, max_size=4))
+    images = [
+        image(str(n), *data.draw(st.lists(NAMES, max_size=3, unique=True)), labels=labels[n], layers=data.draw(LAYER_LISTS))
+        for n in range(4)
+    ]  # fmt: skip
+    containers = [
+        container(data.draw(CONTAINER_NAMES), data.draw(st.sampled_from(images)), labels=one)
+        for one in labels
+    ]
+    found = owned(
+        Inventory(
+            images=tuple(images),
+            containers=tuple(containers),
+            volumes=tuple(volume(f"{OURS}-store", labels=one) for one in labels),
+            networks=tuple(network(f"{OURS}-unified_data", labels=one) for one in labels),
+        ),
+        clone(steps=steps_of(DOCKERFILE), ledger=remembered(IMAGE)),
+    )
+    assert not any((found.images, found.bases, found.containers, found.volumes, found.networks))
+
+
+@st.composite
+def built_by_others(draw: st.DrawFn) -> Image:
+    """An image that others built: on ours, on our base, on one of theirs, or on nothing; under a name of theirs."""
+    below = draw(
+        st.sampled_from([IMAGE, BASE, image("x", layers=("x",)), our_base(labels={LABEL_PROJECT: OURS})])
+    )
+    more = tuple(draw(st.lists(st.sampled_from("abc"), max_size=2)))
+    own = draw(FOREIGN_LABELS)
+    tags = draw(st.lists(st.sampled_from(OTHER_NAMES), max_size=2, unique=True))
+    return image(
+        draw(st.text(min_size=1, max_size=8)) + "!",
+        *tags,
+        labels={
+            **below.labels,
+            **{key: own[key] for key in own if key in {LABEL_ROLE, LABEL_PROJECT, LABEL_BASE}},
+        },
+        layers=(*below.layers, *more),
+        created=OLD + draw(st.integers(-10, 10)),
+    )
+
+
+@given(
+    st.lists(built_by_others(), max_size=6),
+    st.sampled_from([(), (IMAGE,), (BASE,), (BASE, IMAGE)]),
+    st.randoms(use_true_random=False),
+)
+def test_whatever_others_build_nothing_of_theirs_becomes_ours_and_ours_stays_ours(
+    theirs: list[Image],
+    ours: tuple[Image, ...],
+    order: Any,  # noqa: ANN401
+) -> None:
+    every = [*theirs, *ours]
+    order.shuffle(every)
+    for of in (clone(), clone(ledger=remembered(IMAGE))):
+        found = owned(Inventory(images=tuple(every)), of)
+        assert sorted(one.id for one in (*found.images, *found.bases)) == sorted(one.id for one in ours)
+
+
+DESCRIPTIONS = [
+    COPY.description,
+    UPDATE.description,
+    MAKE.description,
+    "mount / from exec theirs",
+    "[1/2] COPY x /",
+]
+
+
+@given(st.lists(st.tuples(st.sampled_from(DESCRIPTIONS), st.integers(0, 9)), max_size=10))
+def test_what_stands_on_theirs_is_never_ours(steps: list[tuple[str, int]]) -> None:
+    below = record("theirs", "mount / from exec /bin/sh -c theirs", "base")
+    names = ["theirs", *map(str, range(len(steps)))]
+    records = [
+        record(str(number), text, names[min(parent, number)]) for number, (text, parent) in enumerate(steps)
+    ]
+    assert records_of(FROM, below, *records) == set()
+
+
+def test_an_image_is_known_by_its_whole_id() -> None:
+    assert len({ident(name) for name in ("ours", "theirs")}) == 2
+    short = dataclasses.replace(IMAGE, id=IMAGE.id[:20], tags=())
+    assert ours_of(short, of=clone(ledger=remembered(IMAGE))) == []
+    assert IMAGE.labels == IMAGE_LABELS
