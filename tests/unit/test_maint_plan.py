@@ -1,0 +1,329 @@
+"""What goes and what stays: each rule, and what holds for whatever there is."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import time
+from typing import TYPE_CHECKING, get_args
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from synos_tasks.maint.plan import AT_ANY_AGE, ORDER, Limits, Plan, plan
+from synos_tasks.maint.things import Kind
+from tests.unit.fake_inventory import DAY, NOW, OLD, thing
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from synos_tasks.maint.things import Thing
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+DEFAULT = Limits(older_than=14 * DAY, keep_last=3)
+ALL = dataclasses.replace(DEFAULT, everything=True)
+VOLUMES = dataclasses.replace(DEFAULT, volumes=True)
+WHOLE = Limits(older_than=0, young=0, keep_last=0, whole=True)
+MOMENT = NOW - DEFAULT.young
+
+
+def why(thing: Thing, limits: Limits = DEFAULT, others: Sequence[Thing] = ()) -> str:
+    """Say why a thing stays; '' where it goes."""
+    decided = plan([*others, thing], limits, NOW)
+    return next((reason for one, reason in decided.kept if one is thing), "")
+
+
+def test_every_kind_has_a_place_in_the_order() -> None:
+    assert sorted(ORDER) == sorted(KINDS)
+    assert set(AT_ANY_AGE) < set(KINDS)
+
+
+GO_BY_DEFAULT = {"build container", "container", "dev container", "scratch volume", "network", "image"}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_goes_by_default_when_it_is_old(kind: Kind) -> None:
+    assert (why(thing("x", kind=kind)) == "") == (kind in GO_BY_DEFAULT)
+
+
+@pytest.mark.parametrize(
+    ("kind", "option"),
+    [("cache", "cache"), ("store", "store"), ("base image", "everything"), ("cache volume", "everything")],
+)
+def test_what_goes_only_when_it_is_asked_for(kind: Kind, option: str) -> None:
+    name = {"everything": "all"}.get(option, option)
+    assert why(thing("x", kind=kind)) == f"goes with --{name} only"
+    for other in ("cache", "store", "volumes", "everything"):
+        asked = Limits(older_than=0, keep_last=1, **{other: True})
+        assert (why(thing("x", kind=kind), asked) == "") == (other in {option, "everything"})
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_left_by_a_kill_goes_at_any_age_and_the_rest_when_it_is_old(kind: Kind) -> None:
+    limits = Limits(older_than=14 * DAY, keep_last=1, cache=True, store=True, volumes=True)
+    new = thing("x", kind=kind, used=NOW - DAY, backup="fresh")
+    reason = why(new, limits)
+    if kind in {"build container", "scratch volume", "network", "data volume"}:
+        assert reason == ""
+    elif kind in {"base image", "cache volume"}:
+        assert reason == "goes with --all only"
+    else:
+        assert reason == "only 24 hours old"
+        assert why(dataclasses.replace(new, used=NOW - 14 * DAY), limits) == ""
+        assert why(dataclasses.replace(new, used=NOW - 14 * DAY + 1), limits) == "only 14 days old"
+    assert why(new, ALL) == ""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("used", [NOW, MOMENT + 1, NOW + DAY])
+def test_what_was_used_a_moment_ago_or_in_the_future_stays_whatever_is_asked(kind: Kind, used: float) -> None:
+    limits = Limits(older_than=0, keep_last=0, cache=True, store=True, volumes=True, everything=True)
+    assert why(thing("x", kind=kind, used=used, backup="fresh"), limits) == "made or used a moment ago"
+    assert why(thing("x", kind=kind, used=MOMENT, backup="fresh"), limits) == ""
+
+
+def test_how_young_is_too_young_is_what_was_asked() -> None:
+    new = thing("x", kind="network", used=NOW - 60)
+    assert why(new, dataclasses.replace(DEFAULT, young=61))
+    assert why(new, dataclasses.replace(DEFAULT, young=60)) == ""
+
+
+@pytest.mark.parametrize("limits", [DEFAULT, VOLUMES, ALL, dataclasses.replace(ALL, volumes=True)])
+def test_data_stays_where_no_fresh_backup_has_it(limits: Limits) -> None:
+    assert why(thing("x", kind="data volume"), limits).startswith("holds data")
+
+
+def test_data_that_a_fresh_backup_has_stays_where_nobody_speaks_of_volumes() -> None:
+    data = thing("x", kind="data volume", backup="fresh")
+    others = Limits(older_than=0, young=0, keep_last=0, cache=True, store=True)
+    assert why(data, others) == "holds data: goes with --volumes only"
+    assert why(data, VOLUMES) == ""
+
+
+def images(*ages: int, group: str = "synos-boot") -> list[Thing]:
+    return [thing(f"{group}:{age}", group=group, used=NOW - age * DAY) for age in ages]
+
+
+@pytest.mark.parametrize("keep_last", range(7))
+@pytest.mark.parametrize("order", [1, -1])
+def test_the_newest_of_each_kind_of_image_stay(keep_last: int, order: int) -> None:
+    limits = Limits(older_than=0, keep_last=keep_last)
+    boots, nats = images(90, 50, 70, 60, 80), images(99, group="synos-nats")
+    decided = plan([*boots, *nats][::order], limits, NOW)
+    newest = ["synos-boot:50", "synos-boot:60", "synos-boot:70", "synos-boot:80", "synos-boot:90"]
+    kept = {one.name for one, _ in decided.kept}
+    assert kept == {*newest[: max(1, keep_last)], "synos-nats:99"}
+    assert {reason for one, reason in decided.kept if one.name in {newest[0], "synos-nats:99"}} == {
+        "the newest"
+    }
+
+
+def test_of_two_that_are_as_new_one_stays() -> None:
+    one, two = (thing(name, group="g", used=OLD) for name in "ab")
+    for both in ([one, two], [two, one]):
+        decided = plan(both, ALL, NOW)
+        assert [kept.name for kept, _ in decided.kept] == ["a"]
+
+
+def test_with_all_only_the_newest_stays() -> None:
+    assert [kept.name for kept, _ in plan(images(1, 2, 3, 4), ALL, NOW).kept] == ["synos-boot:1"]
+
+
+def test_the_newest_counts_though_it_is_held_for_another_reason() -> None:
+    new, old = images(1, 50)
+    decided = plan([dataclasses.replace(new, held="what the Dockerfiles give now"), old], ALL, NOW)
+    assert decided.gone == (old,)
+
+
+def test_what_is_in_no_group_is_in_none_together() -> None:
+    assert len(plan([thing(name) for name in "abc"], ALL, NOW).gone) == 3
+
+
+def test_what_somebody_needs_who_stays_stays() -> None:
+    container = thing("c", kind="container", held="it is running")
+    needed = thing("v", kind="scratch volume", above=("c",))
+    below = thing("b", kind="network", above=("v",))
+    decided = plan([below, needed, container], WHOLE, NOW)
+    assert decided.gone == ()
+    assert [reason for _, reason in decided.kept] == ["what stays needs it"] * 2 + ["it is running"]
+
+
+def test_what_somebody_needs_who_goes_goes_after_him() -> None:
+    chain = [thing("b", kind="network", above=("c",)), thing("c", kind="container")]
+    assert [one.id for one in plan(chain, DEFAULT, NOW).gone] == ["c", "b"]
+
+
+def test_what_nobody_here_knows_stays_and_so_does_what_it_needs() -> None:
+    assert why(thing("x", above=("another's",))) == "what stays needs it"
+    assert why(thing("x", above=("another's",)), WHOLE) == "what stays needs it"
+
+
+def test_for_a_clone_that_is_to_be_as_new_all_goes_that_is_not_held() -> None:
+    every = [thing(kind, kind=kind, used=NOW, group="g") for kind in KINDS]
+    decided = plan([*every, thing("held", held="it is running")], WHOLE, NOW)
+    assert [one.kind for one in decided.gone] == list(ORDER)
+    assert [(one.id, reason) for one, reason in decided.kept] == [("held", "it is running")]
+
+
+def test_what_goes_goes_in_the_order_of_what_holds_what_and_the_oldest_first() -> None:
+    every = [
+        thing(f"{kind} {age}", kind=kind, used=NOW - age, backup="b")
+        for kind in KINDS
+        for age in (5000, 7000)
+    ]
+    gone = plan(every, dataclasses.replace(ALL, volumes=True), NOW).gone
+    assert [one.name for one in gone] == [f"{kind} {age}" for kind in ORDER for age in (7000, 5000)]
+
+
+def test_a_cache_mount_is_not_younger_than_its_last_use() -> None:
+    limits = dataclasses.replace(DEFAULT, cache=True)
+    assert why(thing("m", kind="cache", used=NOW - 13.4 * DAY), limits) == "only 13 days old"
+    assert why(thing("m", kind="cache", used=NOW - 3 * 3600), limits) == "only 3 hours old"
+    assert why(thing("m", kind="cache", used=NOW - 1800), limits) == "only 30 minutes old"
+
+
+def test_nothing_at_all_is_a_plan_too() -> None:
+    assert plan([], DEFAULT, NOW) == Plan(gone=(), kept=())
+    assert Plan(gone=(), kept=()).bytes == 0
+
+
+# Whatever there is
+
+AGES = st.sampled_from([-DAY, 0, 599, 600, 601, DAY, 14 * DAY - 1, 14 * DAY, 100 * DAY])
+
+
+@st.composite
+def a_lot(draw: st.DrawFn) -> list[Thing]:
+    """Things of all kinds; what a thing has above it comes before it, or is nobody's."""
+    things: list[Thing] = []
+    for number in range(draw(st.integers(0, 12))):
+        names = st.sampled_from([*(one.id for one in things), "another's"])
+        things.append(
+            thing(
+                str(number),
+                kind=draw(st.sampled_from(KINDS)),
+                bytes=draw(st.integers(0, 1000)),
+                used=NOW - draw(AGES),
+                held=draw(st.sampled_from(["", "", "", "it is running"])),
+                group=draw(st.sampled_from(["", "g", "h"])),
+                backup=draw(st.sampled_from(["", "fresh"])),
+                above=tuple(draw(st.lists(names, max_size=2))) if draw(st.booleans()) else (),
+            )
+        )
+    return draw(st.permutations(things))
+
+
+LIMITS = st.builds(
+    Limits,
+    older_than=st.sampled_from([0, DAY, 14 * DAY]),
+    young=st.sampled_from([0, 600]),
+    keep_last=st.integers(-1, 4),
+    cache=st.booleans(),
+    store=st.booleans(),
+    volumes=st.booleans(),
+    everything=st.booleans(),
+    whole=st.booleans(),
+)
+
+
+@given(a_lot(), LIMITS)
+def test_every_thing_goes_or_stays_and_has_a_reason_to_stay(things: list[Thing], limits: Limits) -> None:
+    decided = plan(things, limits, NOW)
+    gone, kept = [one.id for one in decided.gone], [one.id for one, _ in decided.kept]
+    assert sorted([*gone, *kept]) == sorted(one.id for one in things)
+    assert all(reason for _, reason in decided.kept)
+    assert decided.bytes == sum(one.bytes for one in things) - sum(one.bytes for one, _ in decided.kept)
+    assert [one.kind for one in decided.gone] == sorted((one.kind for one in decided.gone), key=ORDER.index)
+
+
+@given(a_lot(), LIMITS)
+def test_what_is_held_never_goes_nor_what_something_that_stays_needs(
+    things: list[Thing], limits: Limits
+) -> None:
+    gone = {one.id for one in plan(things, limits, NOW).gone}
+    for one in things:
+        assert not (one.held and one.id in gone)
+        assert one.id not in gone or gone.issuperset(one.above)
+
+
+@given(a_lot(), LIMITS)
+def test_but_for_a_reset_data_goes_only_with_a_fresh_backup_and_nothing_that_is_young(
+    things: list[Thing], limits: Limits
+) -> None:
+    limits = dataclasses.replace(limits, whole=False)
+    for one in plan(things, limits, NOW).gone:
+        assert NOW - one.used >= limits.young
+        if one.kind == "data volume":
+            assert one.backup
+            assert limits.volumes or limits.everything
+
+
+@given(a_lot(), LIMITS)
+def test_but_for_a_reset_the_newest_of_each_group_stays(things: list[Thing], limits: Limits) -> None:
+    decided = plan(things, dataclasses.replace(limits, whole=False), NOW)
+    kept = {one.id for one, _ in decided.kept}
+    for group in {one.group for one in things} - {""}:
+        newest = max(one.used for one in things if one.group == group)
+        assert any(one.group == group and one.used == newest and one.id in kept for one in things)
+
+
+@given(a_lot(), LIMITS, st.sampled_from(["cache", "store", "volumes", "everything", "whole"]))
+def test_who_asks_for_more_gets_no_less(things: list[Thing], limits: Limits, option: str) -> None:
+    fewer = {one.id for one in plan(things, dataclasses.replace(limits, **{option: False}), NOW).gone}
+    more = {one.id for one in plan(things, dataclasses.replace(limits, **{option: True}), NOW).gone}
+    assert fewer <= more
+
+
+@given(a_lot(), LIMITS)
+def test_fewer_go_where_they_must_be_older_or_more_are_to_be_kept(
+    things: list[Thing], limits: Limits
+) -> None:
+    gone = {one.id for one in plan(things, limits, NOW).gone}
+    for stricter in (
+        dataclasses.replace(limits, older_than=limits.older_than + DAY),
+        dataclasses.replace(limits, keep_last=limits.keep_last + 1),
+        dataclasses.replace(limits, young=limits.young + 60),
+    ):
+        assert gone >= {one.id for one in plan(things, stricter, NOW).gone}
+
+
+@given(a_lot(), LIMITS)
+def test_the_order_in_which_things_are_told_decides_nothing(things: list[Thing], limits: Limits) -> None:
+    one, two = plan(things, limits, NOW), plan(things[::-1], limits, NOW)
+    assert one.gone == two.gone
+    assert set(one.kept) == set(two.kept)
+
+
+@given(a_lot(), LIMITS)
+def test_what_a_plan_leaves_is_left_by_the_next_but_for_the_newest(
+    things: list[Thing], limits: Limits
+) -> None:
+    """Carried out once, the same plan has nothing more to do."""
+    limits = dataclasses.replace(limits, keep_last=max(1, limits.keep_last))
+    kept = [one for one, _ in plan(things, limits, NOW).kept]
+    assert plan(kept, limits, NOW).gone == ()
+
+
+@pytest.mark.parametrize("long", [True, False])
+def test_five_hundred_things_take_no_time(long: bool) -> None:
+    every = [
+        thing(str(n), kind="cache", above=(str(n + 1),) if long else (), group="" if long else str(n % 9))
+        for n in range(500)
+    ]
+    begun = time.perf_counter()
+    decided = plan(every, WHOLE, NOW)
+    assert time.perf_counter() - begun < 0.1
+    assert len(decided.gone) == (0 if long else 500)  # the uppermost of the chain is needed by another's
+
+
+def test_reasons_are_words_for_people() -> None:
+    kinds, ages = KINDS, (0, 3600, 20 * DAY)
+    every = [
+        thing(f"{kind} {age}", kind=kind, used=NOW - age, group="g")
+        for kind, age in itertools.product(kinds, ages)
+    ]
+    for limits in (DEFAULT, ALL, VOLUMES):
+        assert all(
+            reason == reason.strip() and len(reason) < 80 for _, reason in plan(every, limits, NOW).kept
+        )
