@@ -37,12 +37,12 @@ DOCKERFILE = """\
 FROM {builder} AS runtime
 RUN --mount=type=cache,id=synos-tiny-{mark},target=/kept \\
     # version {version}
-    head -c 30000000 /dev/urandom >/kept/{version} \\
-    && head -c 20000000 /dev/urandom >/version-{version}
+    head -c 60000000 /dev/zero >/kept/{version} \\
+    && head -c 50000000 /dev/zero >/version-{version}
 CMD ["synos-build"]
 
 FROM runtime AS toolchain
-RUN head -c 10000000 /dev/urandom >/toolchain-{version}
+RUN head -c 20000000 /dev/zero >/toolchain-{version}
 """
 
 

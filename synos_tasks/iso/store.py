@@ -222,7 +222,7 @@ def _full(where: str, why: str) -> DiskFull:
         "the cache volume is full",
         where=where,
         why=why,
-        hint="make room on the engine's disk; `docker system df` shows what takes it",
+        hint="make room on the engine's disk: `inv maint.prune --store --cache`; `inv maint.disk` shows what takes it",
     )
 
 

@@ -6,18 +6,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from synos_tasks.errors import ContainerLost
 from synos_tasks.iso import housekeeping
-from synos_tasks.maint import apply, backing, facts, measure, ownership, store
+from synos_tasks.maint import apply, backing, facts, measure, ownership
 from synos_tasks.maint import plan as plans
+from synos_tasks.maint.store import store_of
 from synos_tasks.maint.things import Thing
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable
 
     from synos_tasks.engine.inventory import Inventory
     from synos_tasks.iso.housekeeping import Kept
     from synos_tasks.maint.plan import Limits, Plan
     from synos_tasks.maint.session import Session
+    from synos_tasks.maint.store import StoreOf
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +40,8 @@ class Planned:
     plan: Plan
     limits: Limits
     root_dir: str
+    store: StoreOf | None = None
+    """Where something in the store goes."""
 
 
 def plan(session: Session, limits: Limits, inventory: Inventory | None = None) -> Planned:
@@ -55,17 +60,23 @@ def plan(session: Session, limits: Limits, inventory: Inventory | None = None) -
         backups=_backups(session, owned, limits),
     )
     things = facts.things(inventory, owned, clone, context)
-    if limits.store or limits.everything:
-        things += _store(session, inventory)
-    return Planned(plan=plans.plan(things, limits, session.now()), limits=limits, root_dir=inventory.root_dir)
+    found = store_of(session.settings, session.engine) if limits.store or limits.everything else None
+    if found:
+        seconds = session.history()
+        things += [_stored(one, seconds) for one in found.listing()]
+    return Planned(
+        plan=plans.plan(things, limits, session.now()),
+        limits=limits,
+        root_dir=inventory.root_dir,
+        store=found,
+    )
 
 
 def carry_out(session: Session, planned: Planned) -> Pruned:
     """Do what a plan says. Cut short at any moment, it can be planned and carried out again."""
     disks = [Path(planned.root_dir), session.settings.root]
     before = measure.free(disks)
-    outcome = list(apply.apply(session, planned.plan))
-    outcome += _evict(session, planned)
+    outcome = [*_evict(planned), *apply.apply(session, planned.plan)]
     return Pruned(
         removed=tuple(thing for thing, trouble in outcome if not trouble),
         stayed=tuple((thing, trouble) for thing, trouble in outcome if trouble),
@@ -82,14 +93,6 @@ def _backups(session: Session, owned: ownership.Owned, limits: Limits) -> dict[s
     return backing.fresh_backups(session.settings, data, session.now())
 
 
-def _store(session: Session, inventory: Inventory) -> list[Thing]:
-    name = f"{session.settings.project_id}{facts.STORE}"
-    if not any(volume.name == name for volume in inventory.volumes):
-        return []
-    seconds = session.history()
-    return [_stored(one, seconds) for one in store.listing(session.settings, session.engine)]
-
-
 def _stored(kept: Kept, seconds: dict[str, float]) -> Thing:
     name = f"{kept.stage} {kept.key[:12]}" if kept.stage else f"{kept.kind} {kept.key[:12]}"
     return Thing(
@@ -103,21 +106,19 @@ def _stored(kept: Kept, seconds: dict[str, float]) -> Thing:
     )
 
 
-def _evict(session: Session, planned: Planned) -> Iterable[tuple[Thing, str]]:
+def _evict(planned: Planned) -> Iterable[tuple[Thing, str]]:
     """Let the store choose again by the same limits: a build may have used something since."""
     chosen = [thing for thing in planned.plan.gone if thing.kind == "store"]
-    if not chosen:
+    if not chosen or planned.store is None:
         return []
     asked = planned.limits
     limits = housekeeping.Limits(
         max_age=0.0 if asked.everything else asked.older_than,
         everything=asked.everything and not asked.young,
     )
-    store.evict(session.settings, session.engine, limits)
-    left = {kept.key for kept in store.listing(session.settings, session.engine)}
+    try:
+        planned.store.evict(limits)
+        left = {kept.key for kept in planned.store.listing()}
+    except ContainerLost as error:  # the rest can go all the same
+        return [(thing, error.why) for thing in chosen]
     return [(thing, "a build is using it" if thing.id in left else "") for thing in chosen]
-
-
-def total(things: Sequence[Thing]) -> int:
-    """Give what things take together, in bytes."""
-    return sum(thing.bytes for thing in things)

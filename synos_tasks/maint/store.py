@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from dataclasses import asdict, fields
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks import errors
@@ -23,47 +23,51 @@ SECONDS = 600.0
 """Within which the store answers."""
 
 
-def listing(settings: Settings, engine: Engine) -> list[Kept]:
-    """Give what the store holds; nothing where there is no store, or no image yet to read it with.
+@dataclass(frozen=True, kw_only=True)
+class StoreOf:
+    """The store of a clone, and the image to read it with: the Dockerfile may change meanwhile."""
 
-    Raises ContainerLost, or the error that the container met.
-    """
-    if not is_there(settings, engine):
-        return []
-    return [Kept(**entry) for entry in _ask(settings, engine, {"do": "store"}, "store")["entries"]]
+    settings: Settings
+    engine: Engine
+    image: str
+
+    def listing(self) -> list[Kept]:
+        """Give what the store holds. Raises ContainerLost, or the error that the container met."""
+        return [Kept(**entry) for entry in self._ask({"do": "store"}, "store")["entries"]]
+
+    def evict(self, limits: Limits) -> Evicted:
+        """Let go what is beyond limits; see iso/housekeeping.py. Raises as listing() does."""
+        told = self._ask({"do": "evict", "limits": asdict(limits)}, "evicted")
+        return Evicted(**{field.name: told[field.name] for field in fields(Evicted)})
+
+    def _ask(self, request: Mapping[str, Any], answer: str) -> dict[str, Any]:
+        spec = _spec(self.settings, self.image)
+        with leased(self.engine, spec, request, seconds=SECONDS) as container:
+            for event in container.events():
+                if event["event"] == "error":
+                    kind = errors.by_name(event.get("kind", ""))
+                    raise kind(event["error"], where=event.get("where", ""), why=event.get("why", ""))
+                if event["event"] == answer:
+                    return event
+            raise container.lost("the store could not be asked", hint="run the command again; `inv doctor`")
 
 
-def evict(settings: Settings, engine: Engine, limits: Limits) -> Evicted:
-    """Let go what is beyond limits; see iso/housekeeping.py."""
-    told = _ask(settings, engine, {"do": "evict", "limits": asdict(limits)}, "evicted")
-    return Evicted(**{field.name: told[field.name] for field in fields(Evicted)})
-
-
-def is_there(settings: Settings, engine: Engine) -> bool:
-    """Tell whether there is a store, and an image to read it with."""
-    image = tag_of(settings.root, RECIPES["builder"])
-    return engine.volume_exists(_volume(settings)) and engine.image_id(image) is not None
+def store_of(settings: Settings, engine: Engine) -> StoreOf | None:
+    """Give the store of a clone; None where there is none, or no image yet to read it with."""
+    image = engine.image_id(tag_of(settings.root, RECIPES["builder"]))
+    if image is None or not engine.volume_exists(_volume(settings)):
+        return None
+    return StoreOf(settings=settings, engine=engine, image=image)
 
 
 def _volume(settings: Settings) -> str:
     return f"{settings.project_id}-store"
 
 
-def _ask(settings: Settings, engine: Engine, request: Mapping[str, Any], answer: str) -> dict[str, Any]:
-    with leased(engine, _spec(settings), request, seconds=SECONDS) as container:
-        for event in container.events():
-            if event["event"] == "error":
-                kind = errors.by_name(event.get("kind", ""))
-                raise kind(event["error"], where=event.get("where", ""), why=event.get("why", ""))
-            if event["event"] == answer:
-                return event
-        raise container.lost("the store could not be asked", hint="run the command again; `inv doctor`")
-
-
-def _spec(settings: Settings) -> ContainerSpec:
+def _spec(settings: Settings, image: str) -> ContainerSpec:
     return ContainerSpec(
         name=f"{settings.project_id}-store-{uuid.uuid4().hex[:8]}",
-        image=tag_of(settings.root, RECIPES["builder"]),
+        image=image,
         command=("python3", "-m", "synos_tasks.iso"),
         labels=labels(settings.project_id, "build"),
         capabilities=("DAC_OVERRIDE", "FOWNER"),

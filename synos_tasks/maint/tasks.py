@@ -9,7 +9,7 @@ from invoke.collection import Collection
 
 from synos_tasks import console
 from synos_tasks.cli import Command, verb
-from synos_tasks.maint import keeping_tasks
+from synos_tasks.maint import engine_tasks, keeping_tasks
 
 if TYPE_CHECKING:
     from synos_tasks.maint.prune import Planned, Pruned
@@ -160,4 +160,4 @@ def session_of(command: Command) -> Session:
     return Session(settings=command.settings, say=console.say)
 
 
-namespace = Collection("maint", disk, prune, reset, *keeping_tasks.VERBS)
+namespace = Collection("maint", disk, prune, reset, *keeping_tasks.VERBS, *engine_tasks.VERBS)

@@ -144,7 +144,7 @@ def test_what_was_made_a_moment_ago_stays(ground: Ground) -> None:
 
 
 def test_what_is_left_and_what_is_old_goes(ground: Ground) -> None:
-    once = volume(ground, f"{ground.project}-once-1-deadbeef", "cache", 30)
+    once = volume(ground, f"{ground.project}-once-1-deadbeef", "cache", 150)
     left, network = f"{ground.project}-build-left", f"{ground.project}-unified_left"
     runs = f"{ground.project}-build-runs"
     write = "head -c 15000000 /dev/urandom >/written"
@@ -166,7 +166,7 @@ def test_what_is_left_and_what_is_old_goes(ground: Ground) -> None:
     told = ground.prune()
     freed = used - ground.used_bytes()
     assert told.json["freed_bytes"] == pytest.approx(freed, rel=WITHIN)
-    assert freed > 44_000_000
+    assert freed > 164_000_000
     assert not ground.there("volume", once)
     assert not ground.there("container", left)
     assert not ground.there("network", network)
@@ -188,7 +188,7 @@ def test_a_prune_that_is_killed_can_be_run_again(ground: Ground) -> None:
         process.kill()
     left = [name for name in names if ground.there("volume", name)]
     told = ground.prune()
-    assert [thing["name"] for thing in told.json["removed"]] == left
+    assert {thing["name"] for thing in told.json["removed"]} >= set(left)
     assert not [name for name in names if ground.there("volume", name)]
 
 
@@ -199,8 +199,8 @@ def test_our_cache_goes_and_theirs_stays(ground: Ground) -> None:
     names = [thing["name"] for thing in told.json["removed"]]
     assert f"cache mount synos-tiny-{ground.crowd.mark}" in names
     assert told.json["freed_bytes"] == pytest.approx(freed, rel=WITHIN)
-    # the mount's three files, and two versions of two images; the images of now keep their layers
-    assert freed > 90_000_000 + 55_000_000
+    # the mount, and two versions of two images; the images of now keep their layers
+    assert freed > 50_000_000 + 2 * 70_000_000
     assert not [name for name in names if any(mount in name for mount in ground.crowd.mounts)]
     again = ground.prune("--cache")
     assert again.json["planned"] == []
