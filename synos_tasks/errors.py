@@ -140,10 +140,10 @@ class OutputNotWritable(SynosError):
 
 
 class CacheUnusable(SynosError):
-    """The store cannot be read or written."""
+    """The store, or another volume, cannot be read or written."""
 
     exit_code = 25
-    summary = "the cache volume cannot be read or written"
+    summary = "a volume, as that of the store, cannot be read or written"
 
 
 class PortTaken(SynosError):

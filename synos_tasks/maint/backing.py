@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from synos_tasks import backups
 from synos_tasks.engine.compose import LABEL_COMPOSE_PROJECT
-from synos_tasks.errors import BackupDamaged
-from synos_tasks.maint.exports import fresh_export
+from synos_tasks.errors import BackupDamaged, SettingsError
+from synos_tasks.maint import exports
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -37,9 +37,21 @@ def fresh_backups(settings: Settings, volumes: Iterable[Volume], now: float) -> 
         backup = checked.get(stack)
         if backup and (kept in backup[1] or kept.endswith(SPOOL)):
             found[volume.name] = backup[0]
-        elif export := fresh_export(settings, volume.name, settings.maint.backup_hours, now):
-            found[volume.name] = export.name
+        elif export := _export_of(settings, volume.name, now):
+            found[volume.name] = export
     return found
+
+
+def _export_of(settings: Settings, volume: str, now: float) -> str:
+    """Give the name of a volume's newest export that is fresh, where it is whole."""
+    path = exports.fresh_export(settings, volume, settings.maint.backup_hours, now)
+    if path is None:
+        return ""
+    try:
+        exports.verify(path, exports.read(path))
+    except (BackupDamaged, SettingsError):
+        return ""
+    return path.name
 
 
 def _backup_of(settings: Settings, stack: str, now: float) -> tuple[str, Mapping[str, object]] | None:

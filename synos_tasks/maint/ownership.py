@@ -76,7 +76,8 @@ def our_names(image: Image, clone: Clone) -> tuple[str, ...]:
     mark = image.labels.get(LABEL_IMAGE, "")
     made = clone.ledger.images.get(image.id)
     ours = {mark, made.tag if made else ""} - {""}
-    return tuple(tag for tag in image.tags if tag in ours or _latest(tag) in ours or _of_folder(tag, clone))
+    names = tuple(tag for tag in image.tags if tag in ours or _latest(tag) in ours or _of_folder(tag, clone))
+    return names if names or ours else image.tags
 
 
 def stands_on(image: Image, other: Image) -> bool:
@@ -94,16 +95,28 @@ def _is_base(image: Image, clone: Clone) -> bool:
 def _images(inventory: Inventory, clone: Clone) -> Iterable[Image]:
     for image in inventory.images:
         known = image.id in clone.ledger.images or any(_of_folder(tag, clone) for tag in image.tags)
-        if (known or _is_made_here(image, clone)) and not _is_base(image, clone):
+        if (known or _is_labelled_here(image, inventory.images, clone)) and not _is_base(image, clone):
             yield image
 
 
-def _is_made_here(image: Image, clone: Clone) -> bool:
-    """Tell whether an image has our labels of its own, and not from the one that it is built on: that may be gone."""
-    mark = image.labels.get(LABEL_IMAGE)
-    if not mark or image.labels.get(LABEL_PROJECT) != clone.project:
+def _is_labelled_here(image: Image, images: Iterable[Image], clone: Clone) -> bool:
+    """Tell whether an image has our labels of its own, and not from the one that it is built on."""
+    if image.labels.get(LABEL_PROJECT) != clone.project:
         return False
-    return any(mark in {tag, _latest(tag)} for tag in image.tags)
+    mark = image.labels.get(LABEL_IMAGE)
+    if mark:
+        return any(mark in {tag, _latest(tag)} for tag in image.tags)
+    below = [other for other in images if stands_on(image, other) or _is_elder_twin(other, image)]
+    if any(concerns(clone, other.labels) for other in below):
+        return False
+    # somebody gave it the label by hand: what it is built on has none, or it is built on nothing. One whose base is
+    # gone may have it from there
+    return bool(below) or len(image.layers) == 1
+
+
+def _is_elder_twin(image: Image, other: Image) -> bool:
+    """Tell whether an image has the same layers as another and is older: then only settings were changed since."""
+    return image.id != other.id and image.layers == other.layers and image.created <= other.created
 
 
 def _latest(tag: str) -> str:

@@ -44,10 +44,9 @@ def apply_all(session: Session) -> Applied:
 
 def _logs(session: Session, _late: Callable[[], bool]) -> Iterator[str]:
     days = session.settings.maint.logs_days
-    if days:
-        done = logs.rotate(session.settings, days, session.now(), dry=False)
-        if done.removed:
-            yield f"{len(done.removed)} logs older than {days} days are gone"
+    done = logs.rotate(session.settings, days, session.now(), dry=False)
+    if done.removed:
+        yield f"{len(done.removed)} logs older than {days} days are gone"
 
 
 def _isos(session: Session, late: Callable[[], bool]) -> Iterator[str]:

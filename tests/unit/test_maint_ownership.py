@@ -114,20 +114,33 @@ def test_what_is_built_on_ours_and_lost_its_name_is_not_ours(layers: tuple[str, 
     assert ours_of(BASE, theirs) == []
 
 
-@pytest.mark.parametrize("label", [LABEL_PROJECT, LABEL_BASE])
 @pytest.mark.parametrize(
     "layers", [LAYERS, (*LAYERS, "theirs"), ("base", "theirs"), ("base",), ("squashed",)]
 )
-def test_our_label_without_a_name_in_it_is_inherited(layers: tuple[str, ...], label: str) -> None:
-    """A base image has only one of them, and what others built on it has it still when that is replaced and gone."""
+def test_the_label_of_a_base_image_alone_is_inherited(layers: tuple[str, ...]) -> None:
+    """A base image has only that, and what others built on it has it still when that is replaced and gone."""
     for names in ((name,) for name in (*OTHER_NAMES, "")):
-        theirs = image(
-            "theirs", *filter(None, names), labels={label: OURS, LABEL_ROLE: "build"}, layers=layers
-        )
+        theirs = image("theirs", *filter(None, names), labels={LABEL_BASE: OURS}, layers=layers)
         older = dataclasses.replace(theirs, created=OLD - 1e6)
         for kept in ((BASE, IMAGE), (IMAGE,), (BASE,), ()):
             assert theirs not in ours_of(*kept, theirs)
             assert older not in ours_of(*kept, older)
+
+
+def test_a_label_that_somebody_gave_by_hand_is_ours_where_it_cannot_be_inherited() -> None:
+    plain = image("plain", "debian:13", layers=("plain",))
+    old_base = image("old", "debian:12", labels={LABEL_PROJECT: OURS}, layers=("old",))
+    given = {LABEL_PROJECT: OURS, LABEL_ROLE: "build"}
+    by_hand = image("hand", "mine:1", labels=given, layers=("plain", "hand"))
+    imported = image("imported", "mine:2", labels=given, layers=("alone",))
+    settings = image("settings", "mine:3", labels=given, layers=("plain",), created=plain.created + 1)
+    assert ours_of(plain, by_hand, imported) == [by_hand, imported]
+    assert ours_of(plain, settings) == [settings]
+    assert our_names(by_hand, clone()) == ("mine:1",)
+    inherited = dataclasses.replace(by_hand, layers=("old", "theirs"))
+    assert ours_of(old_base, inherited) == [old_base]
+    assert ours_of(inherited) == []
+    assert ours_of(IMAGE, dataclasses.replace(by_hand, layers=(*LAYERS, "theirs"))) == [IMAGE]
 
 
 @pytest.mark.parametrize("marked", ["synos-dev", f"{OURS}-dev", "synos-dev:latest"])
@@ -476,9 +489,7 @@ def test_nothing_without_our_label_or_folder_is_ours_whatever_its_names(data: st
 @st.composite
 def built_by_others(draw: st.DrawFn) -> Image:
     """An image that others built: on ours, on our base, on one of theirs, or on nothing; under a name of theirs."""
-    below = draw(
-        st.sampled_from([IMAGE, BASE, image("x", layers=("x",)), our_base(labels={LABEL_PROJECT: OURS})])
-    )
+    below = draw(st.sampled_from([IMAGE, BASE, image("x", layers=("x",))]))
     more = tuple(draw(st.lists(st.sampled_from("abc"), max_size=2)))
     own = draw(FOREIGN_LABELS)
     tags = draw(st.lists(st.sampled_from(OTHER_NAMES), max_size=2, unique=True))
