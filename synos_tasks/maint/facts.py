@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from synos_tasks.engine.spec import LABEL_ROLE
+from synos_tasks.images.base import BOOKWORM, TRIXIE
 from synos_tasks.images.dockerfile import cache_id
 from synos_tasks.maint import ownership
 from synos_tasks.maint.things import Thing
@@ -21,6 +22,7 @@ ABOUT_TO_START = 600.0
 """Seconds for which a container that was only created is taken for one that a command is about to start."""
 LIVE = ("running", "paused", "restarting", "removing")
 """States of a container that is in use."""
+BASES = (BOOKWORM.tag, TRIXIE.tag)
 STORE = "-store"
 ONCE = "-once-"
 """In the name of a volume for one command; see build/builder.py."""
@@ -124,6 +126,7 @@ def _base(image: Image, inventory: Inventory, owned: Owned) -> Thing:
     ours = {one.id for one in owned.images}
     above = [one for one in inventory.images if ownership.stands_on(one, image)]
     foreign = [one for one in above if one.id not in ours]
+    names = tuple(tag for tag in image.tags if tag in BASES)
     users = (one for one in inventory.containers if one.image == image.id)
     held, ended = _users(users, {one.id for one in owned.containers})
     if not held and foreign:
@@ -131,11 +134,11 @@ def _base(image: Image, inventory: Inventory, owned: Owned) -> Thing:
     return Thing(
         kind="base image",
         id=image.id,
-        name=image.tags[0],
-        bytes=image.own_bytes,
+        name=names[0],
+        bytes=image.own_bytes if names == image.tags else 0,
         used=max(image.tagged, image.created),
         held=held,
-        names=image.tags,
+        names=names,
         above=(*ended, *(one.id for one in above)),
     )
 
@@ -161,10 +164,10 @@ def _volume(volume: Volume, inventory: Inventory, ours: set[str], clone: Clone, 
 
 def kind_of_volume(volume: Volume, project: str) -> Kind:
     """Tell what a volume of ours holds: what one command left, what can be had again, or data."""
+    if volume.labels.get(LABEL_ROLE) not in {"cache", "build"}:
+        return "data volume"
     anonymous = len(volume.name) == 64 and HEX.issuperset(volume.name)
-    if anonymous or volume.name.startswith(f"{project}{ONCE}"):
-        return "scratch volume"
-    return "cache volume" if volume.labels.get(LABEL_ROLE) in {"cache", "build"} else "data volume"
+    return "scratch volume" if anonymous or volume.name.startswith(f"{project}{ONCE}") else "cache volume"
 
 
 def _records(every: Iterable[Record], ours: Iterable[Record]) -> Iterable[Thing]:
