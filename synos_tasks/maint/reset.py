@@ -49,12 +49,11 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Reset:
-    """All that goes: what runs first, then the rest of the engine, then files."""
+    """What runs, which goes first, and all steps."""
 
     running: tuple[Container, ...]
-    planned: Planned
-    files: tuple[Path, ...]
     steps: tuple[Step, ...]
+    keep_isos: bool
 
 
 def plan(session: Session, *, keep_isos: bool, without_backup: bool) -> Reset:
@@ -70,8 +69,8 @@ def plan(session: Session, *, keep_isos: bool, without_backup: bool) -> Reset:
     things = [*planned.plan.gone, *_freed_by(running, planned)]
     if not without_backup:
         _refuse_loss(things)
-    files = tuple(_files(session, keep_isos=keep_isos))
-    return Reset(running=running, planned=planned, files=files, steps=tuple(_steps(things, files)))
+    steps = tuple(_steps(things, _files(session, keep_isos=keep_isos)))
+    return Reset(running=running, steps=steps, keep_isos=keep_isos)
 
 
 def carry_out(session: Session, reset: Reset) -> Iterator[str]:
@@ -90,7 +89,7 @@ def carry_out(session: Session, reset: Reset) -> Iterator[str]:
             yield f"removed: {len(gone)} {name}"
     for thing, trouble in pruned.stayed:
         yield f"stays: {thing.kind} {thing.name}: {trouble}"
-    for path in reset.files:
+    for path in list(_files(session, keep_isos=reset.keep_isos)):  # locks of the steps before are among them
         _remove(path)
         yield f"removed: {path.relative_to(session.settings.root) if path.is_relative_to(session.settings.root) else path}"
     freed = measure.free([session.settings.root]).since(disks)
