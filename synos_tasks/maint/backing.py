@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from synos_tasks import backups
@@ -11,7 +12,7 @@ from synos_tasks.errors import BackupDamaged, SettingsError
 from synos_tasks.maint import exports
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable
 
     from synos_tasks.engine.inventory import Volume
     from synos_tasks.settings import Settings
@@ -28,43 +29,50 @@ def fresh_backups(settings: Settings, volumes: Iterable[Volume], now: float) -> 
     it was taken is not in it: how long ago that is, the name tells.
     """
     found = {}
-    checked: dict[str, tuple[str, Mapping[str, object]] | None] = {}
+    checked: dict[str, backups.Manifest | None] = {}
     for volume in volumes:
         stack = volume.labels.get(LABEL_COMPOSE_PROJECT, "").removeprefix(f"{settings.project_id}-")
         kept = volume.labels.get(LABEL_COMPOSE_VOLUME, "")
         if stack and stack not in checked:
             checked[stack] = _backup_of(settings, stack, now)
         backup = checked.get(stack)
-        if backup and (kept in backup[1] or kept.endswith(SPOOL)):
-            found[volume.name] = backup[0]
-        elif export := _export_of(settings, volume.name, now):
+        has_it = backup and (kept in backup.facts or kept.endswith(SPOOL))
+        if backup and has_it and _taken(backup.created) >= volume.created:  # or it was of one that is gone
+            found[volume.name] = backup.name
+        elif export := _export_of(settings, volume, now):
             found[volume.name] = export
     return found
 
 
-def _export_of(settings: Settings, volume: str, now: float) -> str:
+def _export_of(settings: Settings, volume: Volume, now: float) -> str:
     """Give the name of a volume's newest export that is fresh, where it is whole."""
-    path = exports.fresh_export(settings, volume, settings.maint.backup_hours, now)
+    path = exports.fresh_export(settings, volume.name, settings.maint.backup_hours, now)
     if path is None:
         return ""
     try:
-        exports.verify(path, exports.read(path))
+        record = exports.read(path)
+        exports.verify(path, record)
     except (BackupDamaged, SettingsError):
         return ""
-    return path.name
+    return path.name if record.time >= volume.created else ""
 
 
-def _backup_of(settings: Settings, stack: str, now: float) -> tuple[str, Mapping[str, object]] | None:
-    """Give name and facts of the newest backup of a stack that is fresh and whole."""
+def _backup_of(settings: Settings, stack: str, now: float) -> backups.Manifest | None:
+    """Give the newest backup of a stack that is fresh and whole."""
     folder = settings.state_dir / "backups" / stack
     for one in backups.listing(folder):
         if one.trouble or not one.created:
             continue
-        taken = dt.datetime.strptime(one.created, backups.CREATED).replace(tzinfo=dt.UTC).timestamp()
-        if not 0 <= now - taken <= settings.maint.backup_hours * 3600:
+        if not 0 <= now - _taken(one.created) <= settings.maint.backup_hours * 3600:
             continue
         try:
-            return one.name, backups.verify(folder / one.name).facts
+            return replace(
+                backups.verify(folder / one.name), name=one.name
+            )  # its folder may have been renamed
         except BackupDamaged:
             continue
     return None
+
+
+def _taken(created: str) -> float:
+    return dt.datetime.strptime(created, backups.CREATED).replace(tzinfo=dt.UTC).timestamp()
