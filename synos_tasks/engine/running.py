@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
+from synos_tasks.engine.docker_cli import docker
 from synos_tasks.errors import EngineUnavailable
 
 if TYPE_CHECKING:
@@ -97,9 +98,9 @@ class DockerContainers:
     def find(self, labels: Mapping[str, str]) -> list[Running]:
         """Give the containers that have all these labels, newest first; raises EngineUnavailable."""
         filters = [f"--filter=label={key}={value}" for key, value in labels.items()]
-        idents = _docker("ps", "--all", "--quiet", "--no-trunc", *filters).split()
+        idents = docker("ps", "--all", "--quiet", "--no-trunc", *filters).split()
         try:
-            return [running_of(one) for one in json.loads(_docker("inspect", *idents))] if idents else []
+            return [running_of(one) for one in json.loads(docker("inspect", *idents))] if idents else []
         except EngineUnavailable as error:
             if not re.search("no such (object|container)", error.why, re.IGNORECASE):
                 raise
@@ -107,11 +108,11 @@ class DockerContainers:
 
     def create(self, argv: Sequence[str]) -> str:
         """Start a container by a `docker run --detach` command and give its id; raises EngineUnavailable."""
-        return _docker(*argv[1:]).strip()
+        return docker(*argv[1:]).strip()
 
     def start(self, ident: str) -> None:
         """Start one that has ended; raises EngineUnavailable."""
-        _docker("start", ident)
+        docker("start", ident)
 
     def remove(self, ident: str) -> None:
         """End and remove a container, not its named volumes; silent when it is gone."""
@@ -136,13 +137,13 @@ class DockerContainers:
 
     def is_rootless(self) -> bool:
         """Tell whether the engine runs without root, so that its container's root is the host's user."""
-        return "name=rootless" in _docker("info", "--format", "{{json .SecurityOptions}}")
+        return "name=rootless" in docker("info", "--format", "{{json .SecurityOptions}}")
 
     def alias_volume(self, name: str, volume: str, labels: Mapping[str, str]) -> None:
         """Create a volume that is another name of one; raises EngineUnavailable."""
-        place = _docker("volume", "inspect", "--format", "{{.Mountpoint}}", volume).strip()
+        place = docker("volume", "inspect", "--format", "{{.Mountpoint}}", volume).strip()
         options = ("--driver=local", "--opt=type=none", "--opt=o=bind", f"--opt=device={place}")
-        _docker(
+        docker(
             "volume", "create", *options, *(f"--label={key}={value}" for key, value in labels.items()), name
         )
 
@@ -151,11 +152,11 @@ class DockerContainers:
         mount = f"--mount=type=volume,source={name},target=/volume"
         rights = ("--network=none", "--cap-drop=ALL", "--cap-add=CHOWN")
         give = ("chown", "{}:{}".format(*owner), "/volume")
-        _docker("run", "--rm", "--pull=never", *rights, mount, image, *give)
+        docker("run", "--rm", "--pull=never", *rights, mount, image, *give)
 
     def network_exists(self, name: str) -> bool:
         """Tell whether there is a network of that name; raises EngineUnavailable."""
-        found = _docker("network", "ls", "--format", "{{.Name}}", f"--filter=name={name}")
+        found = docker("network", "ls", "--format", "{{.Name}}", f"--filter=name={name}")
         return name in found.split()
 
 
@@ -193,20 +194,3 @@ def running_of(inspected: Mapping[str, Any]) -> Running:
         privileged=inspected["HostConfig"]["Privileged"],
         sources=tuple(mount.get("Source", "") for mount in inspected["Mounts"] if mount["Type"] == "bind"),
     )
-
-
-def _docker(*arguments: str) -> str:
-    try:
-        done = subprocess.run(
-            ["docker", *arguments], capture_output=True, text=True, errors="replace", check=False
-        )
-    except FileNotFoundError:
-        raise EngineUnavailable("there is no `docker` command", hint="./scripts/synos installs it") from None
-    if done.returncode:
-        raise EngineUnavailable(
-            "the Docker Engine does not do what was asked",
-            where=f"docker {' '.join(arguments)}"[:600],
-            why=done.stderr.strip(),
-            hint="inv doctor tells whether the engine is well",
-        )
-    return done.stdout

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Protocol
 
 from synos_tasks.engine import api
+from synos_tasks.engine.docker_cli import docker
 from synos_tasks.engine.inventory import SECONDS, epoch
 from synos_tasks.engine.spec import LABEL_PROJECT, LABEL_ROLE
 from synos_tasks.engine.streams import streaming
@@ -88,7 +88,7 @@ class DockerVolumes:
 
     def listing(self, project: str) -> list[VolumeFacts]:
         """Give the volumes with a project's label, by name, with sizes and users; raises EngineUnavailable."""
-        names = _docker("volume", "ls", "--quiet", f"--filter=label={LABEL_PROJECT}={project}").split()
+        names = docker("volume", "ls", "--quiet", f"--filter=label={LABEL_PROJECT}={project}").split()
         sizes = _sizes() if names else {}
         users = _users() if names else {}
         found = [_facts(told, sizes, users) for told in _inspected(names)]
@@ -101,12 +101,12 @@ class DockerVolumes:
 
     def create(self, name: str, labels: Mapping[str, str]) -> None:
         """Make a volume; one of that name stays as it is. Raises EngineUnavailable."""
-        _docker("volume", "create", *(f"--label={key}={value}" for key, value in labels.items()), name)
+        docker("volume", "create", *(f"--label={key}={value}" for key, value in labels.items()), name)
 
     def remove(self, name: str) -> str:
         """Remove a volume that no container has; gives '' when it is gone, else what the engine says."""
         try:
-            _docker("volume", "rm", name)
+            docker("volume", "rm", name)
         except EngineUnavailable as error:
             return "" if NO_SUCH in error.why.lower() else error.why or error.what
         return ""
@@ -133,7 +133,7 @@ def _inspected(names: Sequence[str]) -> list[dict[str, Any]]:
     if not names:
         return []
     try:
-        told: list[dict[str, Any]] = json.loads(_docker("volume", "inspect", *names))
+        told: list[dict[str, Any]] = json.loads(docker("volume", "inspect", *names))
     except EngineUnavailable as error:
         if NO_SUCH not in error.why.lower():
             raise
@@ -158,23 +158,8 @@ def _users() -> dict[str, list[User]]:
     """Containers by the volume that they have, running or not."""
     found: dict[str, list[User]] = {}
     template = "{{json .Names}}\t{{json .State}}\t{{json .Mounts}}"
-    for line in _docker("ps", "--all", "--no-trunc", f"--format={template}").splitlines():
+    for line in docker("ps", "--all", "--no-trunc", f"--format={template}").splitlines():
         name, state, mounts = (json.loads(part) for part in line.split("\t"))
         for mount in set(mounts.split(",")):
             found.setdefault(mount, []).append(User(name=name, state=state))
     return found
-
-
-def _docker(*arguments: str) -> str:
-    try:
-        done = subprocess.run(["docker", *arguments], capture_output=True, text=True, check=False)
-    except FileNotFoundError:
-        raise EngineUnavailable("there is no `docker` command", hint="./scripts/synos installs it") from None
-    if done.returncode:
-        raise EngineUnavailable(
-            "the Docker Engine does not do what was asked",
-            where=f"docker {' '.join(arguments)}"[:600],
-            why=done.stderr.strip(),
-            hint="inv doctor tells whether the engine is well",
-        )
-    return done.stdout

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
 import subprocess
@@ -12,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from synos_tasks.iso.holds import one_at_a_time
 from synos_tasks.iso.scratch import remove
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def caches(work: Path, builder: tuple[int, int], warn: Callable[[str], None]) ->
     temporary.mkdir()
     os.chown(temporary, *builder)
     usable = {folder: _usable(folder, builder, warn) for folder in (CCACHE, SCCACHE)}
-    with _alone(SCCACHE if usable[SCCACHE] else work):
+    with one_at_a_time(SCCACHE if usable[SCCACHE] else work):
         yield Caches(
             environment=environment(temporary, ccache=usable[CCACHE], sccache=usable[SCCACHE]),
             ccache=usable[CCACHE],
@@ -115,13 +115,3 @@ def _usable(folder: Path, builder: tuple[int, int], warn: Callable[[str], None])
         warn(f"{folder.name} is not used, which costs time: {why.decode(errors='replace').strip()[-200:]}")
         return False
     return True
-
-
-@contextmanager
-def _alone(folder: Path) -> Iterator[None]:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
