@@ -59,6 +59,8 @@ class DockerRemoval:
         if not names:
             return "it has a name by now" if told["RepoTags"] else _delete(f"/images/{ident}")
         still = [name for name in names if name in (told["RepoTags"] or ())]
+        if not still:
+            return "it lost its name by now"
         said = [_delete(f"/images/{name}") for name in still]
         return "; ".join(filter(None, said))
 
