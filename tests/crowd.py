@@ -80,6 +80,18 @@ class Crowd:
             ]
             return {name: part.result() for name, part in zip(_PARTS, parts, strict=True)}
 
+    def missing(self) -> dict[str, int]:
+        """Count what of it is gone, by kind."""
+        cache = docker("buildx", "du", "--verbose")
+        there = {
+            "images": docker("image", "ls", "--format", "{{.Repository}}:{{.Tag}}").split(),
+            "volumes": docker("volume", "ls", "--quiet").split(),
+            "containers": docker("ps", "--all", "--format", "{{.Names}}").split(),
+            "networks": docker("network", "ls", "--format", "{{.Name}}").split(),
+            "mounts": [name for name in self.mounts if f'"/{name}"' in cache],
+        }
+        return {kind: len(set(getattr(self, kind)) - set(names)) for kind, names in there.items()}
+
     def _images(self) -> dict[str, Any]:
         told = json.loads(docker("image", "inspect", *self.images))
         return {one["Id"]: [sorted(one["RepoTags"]), one["RootFS"], one["Config"]["Labels"]] for one in told}

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import subprocess
 import sys
+import tempfile
 import threading
 import time
+import uuid
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from scripts.benchmarks.workbench import INV, Workbench, median, report, seconds, workbench
@@ -17,10 +21,10 @@ from synos_tasks.build.image import tag_of
 from synos_tasks.engine.spec import LABEL_PROJECT, LABEL_ROLE
 from tests import crowd
 from tests.build_helpers import ROOT, docker
+from tests.own_engine import own_engine
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
 BASE = "debian:bookworm-slim"
 OBJECTS = {"images": 200, "volumes": 150, "containers": 150}
@@ -62,6 +66,66 @@ def _fill(bench: Workbench) -> None:
     with ThreadPoolExecutor(4) as threads:
         for kind, count in OBJECTS.items():
             list(threads.map(makers[kind], range(count)))
+
+
+def bench_others() -> None:
+    """Count what three other projects lose by `maint.prune --all`, and by what Docker has for it; needs root.
+
+    In an engine of its own, because the others' ways take everything.
+    """
+    base, mark = "debian:bookworm-slim", f"crowd-{uuid.uuid4().hex[:12]}"
+    builder = tag_of(settings.load(ROOT, {}), "builder")
+    with own_engine(builder, base, networks=True) as engine, workbench() as bench:
+        os.environ.update(engine.environment)
+        project = bench.clone.settings.project_id
+        label = f"label={LABEL_PROJECT}={project}"
+        ways = {
+            "inv maint.prune --all": [str(INV), "maint.prune", "--all", "--yes", "--older-than", "0m"],
+            "docker builder prune --filter label": [
+                "docker",
+                "builder",
+                "prune",
+                "--all",
+                "--force",
+                f"--filter={label}",
+            ],
+            "docker system prune --filter label": [
+                "docker",
+                "system",
+                "prune",
+                "--all",
+                "--force",
+                f"--filter={label}",
+            ],
+            "docker system prune --all --volumes": [
+                "docker",
+                "system",
+                "prune",
+                "--all",
+                "--force",
+                "--volumes",
+            ],
+        }
+        for number, (way, argv) in enumerate(ways.items()):
+            crowd.small_images(bench.clone, builder, mark, number)
+            bench.clone.inv("build.image")
+            with tempfile.TemporaryDirectory() as context:
+                ours = tag_of(bench.clone.settings, "builder")
+                others = crowd.gather(f"{mark}{number}", project, ours, base, Path(context))
+                trouble = _run(argv, bench.clone.root, {"INVOKE_SYNOS_MAINT_YOUNG_MINUTES": "0"})
+                lost = others.missing()
+                crowd.disperse(others.mark)
+            if trouble:
+                raise SystemExit(trouble)
+            if argv[0] == str(INV):
+                report(f"others' things lost by {way}", 0, sum(lost.values()), **lost)
+            else:  # nobody promised anything
+                print(
+                    json.dumps({"bench": f"lost by {way}", "measured": sum(lost.values()), **lost}),
+                    flush=True,
+                )
+            if docker("images", "--quiet", base) == "":  # gone, with the builder
+                break
 
 
 def bench_race(rounds: int, seed: int) -> None:
