@@ -114,6 +114,7 @@ def _evict(planned: Planned) -> Iterable[tuple[Thing, str]]:
     asked = planned.limits
     limits = housekeeping.Limits(
         max_age=0.0 if asked.everything else asked.older_than,
+        young=asked.young,
         everything=asked.everything and not asked.young,
     )
     try:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from synos_tasks.engine.inventory import Inventory
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from synos_tasks.engine.removal import Removal
 
@@ -52,3 +54,34 @@ class FakeRemoval:
 def as_removal(fake: FakeRemoval) -> Removal:
     """Let mypy check that the fake still fits the Protocol."""
     return fake
+
+
+_KINDS = {
+    "container": "containers",
+    "image": "images",
+    "volume": "volumes",
+    "network": "networks",
+    "record": "records",
+}
+
+
+@dataclass
+class FakeWorld(FakeRemoval):
+    """An engine that has things until they are taken out of it."""
+
+    inventory: Inventory = field(default_factory=Inventory)
+    looked: int = 0
+    """How often somebody asked for all of it."""
+
+    def take(self, _wanted: Callable[[Mapping[str, str]], bool]) -> Inventory:
+        self.looked += 1
+        return self.inventory
+
+    def _remove(self, kind: str, ident: str) -> str:
+        trouble = super()._remove(kind, ident)
+        if not trouble:
+            part = _KINDS[kind]
+            key = "name" if kind == "volume" else "id"
+            left = tuple(one for one in getattr(self.inventory, part) if getattr(one, key) != ident)
+            self.inventory = Inventory(**{**vars(self.inventory), part: left})
+        return trouble

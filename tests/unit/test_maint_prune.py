@@ -1,0 +1,522 @@
+"""`inv maint.prune` from facts to the last line: what it plans, asks, removes and tells."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from invoke.collection import Collection
+from invoke.program import Program
+
+from synos_tasks import cli
+from synos_tasks.engine.inventory import Inventory
+from synos_tasks.engine.spec import LABEL_PROJECT, image_labels, labels
+from synos_tasks.errors import ContainerLost, SettingsError
+from synos_tasks.images import catalog
+from synos_tasks.images.recipe import tag_of
+from synos_tasks.iso import housekeeping
+from synos_tasks.iso.housekeeping import Evicted, Kept
+from synos_tasks.maint import backing, measure, prune, tasks
+from synos_tasks.maint.plan import Limits
+from synos_tasks.maint.session import Session
+from synos_tasks.maint.store import StoreOf
+from tests.unit.fake_inventory import (
+    DAY,
+    NOW,
+    OLD,
+    OURS,
+    THEIRS,
+    container,
+    image,
+    network,
+    our_image,
+    record,
+    volume,
+)
+from tests.unit.fake_removal import FakeWorld
+from tests.unit.fakes import FakeEngine
+from tests.unit.projects import project, tree
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from synos_tasks.engine.inventory import Image
+    from synos_tasks.settings import Settings
+
+pytestmark = pytest.mark.usefixtures("keep_signals")
+Shown = pytest.CaptureFixture[str]
+DEFAULT = Limits(older_than=14 * DAY, keep_last=1)
+DOCKERFILE = """\
+FROM debian AS runtime
+RUN --mount=type=cache,id=synos-apt,target=/var/cache/apt apt-get update
+"""
+
+
+@pytest.fixture(autouse=True)
+def no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not wait for the disks of this machine."""
+    monkeypatch.setattr(os, "sync", lambda: None)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    made = dataclasses.replace(project(tmp_path), project_id=OURS)
+    (tmp_path / "docker/build/Dockerfile").write_text(DOCKERFILE)
+    return made
+
+
+def builder(number: int, **given: Any) -> Image:  # noqa: ANN401
+    tag = f"synos-builder:{number:012d}"
+    return our_image(
+        f"builder {number}", tag, labels=image_labels(OURS, "build", tag), created=OLD + number, **given
+    )
+
+
+@pytest.fixture
+def world(settings: Settings) -> FakeWorld:
+    """Things of ours that are old, and of others that look like them."""
+    current = tag_of(settings.root, catalog.RECIPES["builder"])
+    now = our_image("current", current, labels=image_labels(OURS, "build", current), created=OLD - 9)
+    theirs = image("theirs", "synos-builder:theirs", labels=labels(THEIRS, "build"))
+    step = "mount / from exec /bin/sh -c apt-get update"
+    mount = 'cached mount /var/cache/apt from exec /bin/sh -c apt-get update with id "/synos-apt"'
+    return FakeWorld(
+        inventory=Inventory(
+            images=(builder(1), builder(2), now, theirs),
+            containers=(
+                container(f"{OURS}-build-1", labels=labels(OURS, "build"), volumes=(f"{OURS}-once-1-a",)),
+                container(f"{OURS}-runs", builder(1), labels=labels(OURS, "build"), state="running"),
+                container("by-hand", now, labels={LABEL_PROJECT: OURS}),
+                container("theirs", theirs, labels=labels(THEIRS, "build")),
+            ),
+            volumes=(
+                volume(f"{OURS}-once-1-a", role="cache"),
+                volume(f"{OURS}-ccache", role="cache"),
+                volume(f"{OURS}-store", role="cache"),
+                volume(f"{OURS}-data"),
+                volume(f"{OURS}-data-theirs", THEIRS),
+            ),
+            networks=(network("mine"), network("theirs", THEIRS)),
+            records=(
+                record("base", "from local "),
+                record("step", step, "base"),
+                record("mount", mount, type="exec.cachemount"),
+                record("theirs", "mount / from exec /bin/sh -c theirs", "base"),
+                record("like", step, "theirs"),
+            ),
+            root_dir="/nowhere",
+        )
+    )
+
+
+@pytest.fixture
+def session(settings: Settings, world: FakeWorld) -> Session:
+    return Session(
+        settings=settings,
+        say=lambda _: None,
+        engine=FakeEngine(),
+        removal=world,
+        take=world.take,
+        ended=lambda _: 0.0,
+        now=lambda: NOW,
+    )
+
+
+def names(*, of: prune.Planned) -> set[str]:
+    return {one.name for one in of.plan.gone}
+
+
+BY_DEFAULT = {f"{OURS}-build-1", f"{OURS}-once-1-a", "mine"}
+
+
+def test_what_is_left_and_old_goes_and_what_is_in_use_or_of_now_stays(session: Session) -> None:
+    planned = prune.plan(session, DEFAULT)
+    # of the builders one runs, one is of now, and one is the newest
+    assert names(of=planned) == BY_DEFAULT
+    reasons = {thing.name: reason for thing, reason in planned.plan.kept}
+    assert reasons["synos-builder:000000000001"] == f"in use by {OURS}-runs"
+    assert reasons["synos-builder:000000000002"] == "the newest"
+    assert reasons[f"{OURS}-store"] == "the store: what it holds goes with --store"
+    assert reasons[f"{OURS}-runs"] == "it is running"
+
+
+def test_the_cache_of_our_steps_goes_and_that_of_others_stays(session: Session) -> None:
+    planned = prune.plan(session, dataclasses.replace(DEFAULT, cache=True))
+    assert {one.id for one in planned.plan.gone if one.kind == "cache"} == {"step", "mount"}
+
+
+def test_a_plan_changes_nothing(session: Session, world: FakeWorld, settings: Settings) -> None:
+    before, files = world.inventory, tree(settings.root)
+    prune.plan(session, dataclasses.replace(DEFAULT, cache=True, store=True, volumes=True, everything=True))
+    assert (world.inventory, world.asked) == (before, [])
+    assert tree(settings.root) == files
+
+
+def test_what_was_seen_already_is_not_asked_for_again(session: Session, world: FakeWorld) -> None:
+    prune.plan(session, DEFAULT, world.inventory)
+    assert world.looked == 0
+
+
+def test_backups_are_read_only_where_they_decide(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[list[str]] = []
+
+    def fresh(_settings: Settings, volumes: Any, _now: float) -> dict[str, str]:  # noqa: ANN401
+        asked.append([one.name for one in volumes])
+        return {f"{OURS}-data": "yesterday"}
+
+    monkeypatch.setattr(backing, "fresh_backups", fresh)
+    prune.plan(session, dataclasses.replace(DEFAULT, cache=True))
+    assert asked == []
+    assert f"{OURS}-data" in names(of=prune.plan(session, dataclasses.replace(DEFAULT, volumes=True)))
+    assert asked == [[f"{OURS}-data"]]  # of volumes with data, and of ours
+
+
+def test_a_plan_is_carried_out_and_the_next_has_nothing_to_do(session: Session, world: FakeWorld) -> None:
+    limits = dataclasses.replace(DEFAULT, cache=True, everything=True)
+    theirs = [one for one in _all(world.inventory) if "theirs" in one or one in {"by-hand", "like", "base"}]
+    pruned = prune.carry_out(session, planned := prune.plan(session, limits))
+    assert {one.name for one in pruned.removed} == names(of=planned)
+    assert f"{OURS}-ccache" in names(of=planned)
+    assert pruned.stayed == ()
+    assert prune.plan(session, limits).plan.gone == ()
+    left = _all(world.inventory)
+    assert set(theirs) <= set(left)
+    assert {f"{OURS}-data", f"{OURS}-store", f"{OURS}-runs"} <= set(left)
+
+
+def _all(inventory: Inventory) -> list[str]:
+    parts = (inventory.containers, inventory.volumes, inventory.networks)
+    images = [tag for one in inventory.images for tag in one.tags]
+    return [*(one.name for part in parts for one in part), *(one.id for one in inventory.records), *images]
+
+
+def test_what_came_into_use_meanwhile_stays_and_is_told(session: Session, world: FakeWorld) -> None:
+    planned = prune.plan(session, DEFAULT)
+    world.refused[f"{OURS}-once-1-a"] = "volume is in use"
+    pruned = prune.carry_out(session, planned)
+    assert [(one.name, why) for one, why in pruned.stayed] == [(f"{OURS}-once-1-a", "volume is in use")]
+    assert {one.name for one in pruned.removed} == BY_DEFAULT - {f"{OURS}-once-1-a"}
+
+
+@pytest.mark.parametrize("after", range(3))
+def test_what_was_cut_short_is_planned_again(session: Session, world: FakeWorld, after: int) -> None:
+    def killed(*_: object) -> None:
+        if len(world.asked) == after:
+            raise KeyboardInterrupt
+
+    world.on_ask = killed
+    with pytest.raises(KeyboardInterrupt):
+        prune.carry_out(session, prune.plan(session, DEFAULT))
+    world.on_ask = lambda *_: None
+    assert len(prune.carry_out(session, prune.plan(session, DEFAULT)).removed) == len(BY_DEFAULT) - after
+    assert prune.plan(session, DEFAULT).plan.gone == ()
+
+
+def test_what_was_freed_is_measured_on_the_disks(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[str]] = []
+    answers = iter([measure.Free({1: 100, 2: 50}), measure.Free({1: 175, 2: 45})])
+
+    def free(folders: Any) -> measure.Free:  # noqa: ANN401
+        seen.append([str(folder) for folder in folders])
+        return next(answers)
+
+    monkeypatch.setattr(measure, "free", free)
+    assert prune.carry_out(session, prune.plan(session, DEFAULT)).freed_bytes == 70
+    assert seen == [["/nowhere", str(session.settings.root)]] * 2
+
+
+# The store
+
+
+class FakeStore(StoreOf):
+    """Lets all go that it is told to, but for what a build took meanwhile."""
+
+    def __init__(self, *kept: Kept) -> None:
+        self.__dict__.update(kept=list(kept), asked=[], used=set(), lost=False)
+        self.kept: list[Kept]
+        self.asked: list[housekeeping.Limits]
+        self.used: set[str]
+
+    def listing(self) -> list[Kept]:
+        return list(self.kept)
+
+    def evict(self, limits: housekeeping.Limits) -> Evicted:
+        if self.__dict__["lost"]:
+            raise ContainerLost("the store could not be asked", why="killed")
+        self.asked.append(limits)
+        gone = {one.key for one in housekeeping.choose(self.kept, limits, NOW)} - self.used
+        self.kept[:] = [one for one in self.kept if one.key not in gone]
+        return Evicted(bytes=0, count=len(gone), left_bytes=0, skipped=0)
+
+
+def kept(key: str, age: float, stage: str = "base", **given: Any) -> Kept:  # noqa: ANN401
+    told = {"kind": "stage", "bytes": 100, "in_use": False, **given}
+    return Kept(stage=stage, key=key * 64, created=OLD, last_used=NOW - age, **told)
+
+
+@pytest.fixture
+def stored(monkeypatch: pytest.MonkeyPatch) -> FakeStore:
+    made = FakeStore(
+        kept("a", 20 * DAY),
+        kept("b", DAY, "overlay"),
+        kept("c", 30 * DAY, in_use=True),
+        kept("d", 60),
+        kept("e", 1800),
+        kept("f", 40 * DAY, "", kind="package"),
+    )
+    monkeypatch.setattr(prune, "store_of", lambda *_: made)
+    return made
+
+
+STORE = dataclasses.replace(DEFAULT, store=True)
+
+
+def in_store(planned: prune.Planned) -> str:
+    return "".join(sorted(one.id[0] for one in planned.plan.gone if one.kind == "store"))
+
+
+def test_the_store_is_looked_into_only_where_it_is_asked_for(session: Session, stored: FakeStore) -> None:
+    del stored.__dict__["kept"]  # a look would fail
+    assert in_store(prune.plan(session, DEFAULT)) == ""
+
+
+def test_of_the_store_goes_what_no_build_used_for_long(session: Session, stored: FakeStore) -> None:
+    (session.settings.state_dir).mkdir(exist_ok=True)
+    (session.settings.state_dir / "history.json").write_text('{"x": {"base": 14.5}, "y": {"base": 20}}')
+    planned = prune.plan(session, STORE)
+    things = {one.id[0]: one for one in planned.plan.gone if one.kind == "store"}
+    assert set(things) == {"a", "f"}
+    assert (things["a"].name, things["a"].seconds, things["a"].bytes) == (f"base {'a' * 12}", 20.0, 100)
+    assert (things["f"].name, things["f"].seconds) == (f"package {'f' * 12}", None)
+    reasons = {thing.id[0]: why for thing, why in planned.plan.kept if thing.kind == "store"}
+    assert reasons["c"] == "a build is using it"
+    pruned = prune.carry_out(session, planned)
+    assert {one.id[0] for one in pruned.removed if one.kind == "store"} == {"a", "f"}
+    assert [one.key[0] for one in stored.kept] == ["b", "c", "d", "e"]
+
+
+@pytest.mark.parametrize("young", [0, 600, 3600])
+@pytest.mark.parametrize("older_than", [0, DAY / 2, 14 * DAY])
+@pytest.mark.parametrize("everything", [True, False])
+def test_the_store_lets_go_what_the_plan_says_and_no_more(
+    session: Session, stored: FakeStore, young: float, older_than: float, everything: bool
+) -> None:
+    limits = Limits(older_than=older_than, young=young, keep_last=1, store=True, everything=everything)
+    planned = prune.plan(session, limits)
+    before = "".join(one.key[0] for one in stored.kept)
+    pruned = prune.carry_out(session, planned)
+    assert [one for one, _ in pruned.stayed if one.kind == "store"] == []
+    left = "".join(one.key[0] for one in stored.kept)
+    assert sorted(left + in_store(planned)) == sorted(before)
+
+
+def test_what_a_build_took_out_of_the_store_meanwhile_stays(session: Session, stored: FakeStore) -> None:
+    planned = prune.plan(session, STORE)
+    stored.used.add("a" * 64)
+    pruned = prune.carry_out(session, planned)
+    assert [(one.id[0], why) for one, why in pruned.stayed] == [("a", "a build is using it")]
+
+
+def test_a_store_that_cannot_be_asked_keeps_nothing_else(session: Session, stored: FakeStore) -> None:
+    planned = prune.plan(session, STORE)
+    stored.__dict__["lost"] = True
+    pruned = prune.carry_out(session, planned)
+    assert {one.id[0]: why for one, why in pruned.stayed} == {"a": "killed", "f": "killed"}
+    assert {one.name for one in pruned.removed} == BY_DEFAULT
+
+
+def test_where_nothing_of_the_store_goes_it_is_not_asked(session: Session, stored: FakeStore) -> None:
+    stored.kept[:] = [kept("b", DAY)]
+    prune.carry_out(session, prune.plan(session, STORE))
+    assert stored.asked == []
+
+
+@pytest.mark.parametrize(("image_there", "volume_there"), [(True, False), (False, True), (False, False)])
+def test_without_a_store_or_an_image_to_read_it_with_there_is_none(
+    session: Session, image_there: bool, volume_there: bool
+) -> None:
+    engine = session.engine
+    assert isinstance(engine, FakeEngine)
+    engine.images = (
+        {tag_of(session.settings.root, catalog.RECIPES["builder"]): "sha256:1"} if image_there else {}
+    )
+    engine.volumes = {f"{OURS}-store": {}} if volume_there else {}
+    assert in_store(prune.plan(session, STORE)) == ""
+    assert engine.started == []
+
+
+# The disks
+
+
+def test_each_disk_counts_once_and_what_is_not_there_for_nothing(tmp_path: Path) -> None:
+    one = measure.free([tmp_path])
+    assert len(one.bytes) == 1
+    assert measure.free([tmp_path, tmp_path / "nowhere", tmp_path]).bytes.keys() == one.bytes.keys()
+    assert measure.free([tmp_path / "nowhere"]).bytes == {}
+    assert measure.free([]).since(one) == 0
+
+
+def test_only_a_disk_that_was_seen_before_counts() -> None:
+    before, after = measure.Free({1: 100, 3: 7}), measure.Free({1: 90, 2: 1000})
+    assert after.since(before) == -10
+    assert measure.Free({1: 100, 2: 5}).since(measure.Free({1: 60, 2: 1})) == 44
+
+
+# The verb
+
+
+class Verb:
+    """Runs `inv maint.prune`."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, settings: Settings, session: Session) -> None:
+        self._monkeypatch = monkeypatch
+        self.limits: list[Limits] = []
+        plan = prune.plan
+
+        def planned(session: Session, limits: Limits) -> prune.Planned:
+            self.limits.append(limits)
+            return plan(session, limits)
+
+        monkeypatch.setattr(prune, "plan", planned)
+        monkeypatch.setattr(tasks, "session_of", lambda _: session)
+        monkeypatch.setattr(cli, "ROOT", settings.root)
+        monkeypatch.chdir(settings.root)
+        monkeypatch.setenv("NO_COLOR", "1")
+
+    def run(self, *words: str) -> int:
+        namespace = Collection()
+        namespace.add_collection(tasks.namespace, "maint")
+        argv = ["inv", *words]
+        self._monkeypatch.setattr(sys, "argv", argv)
+        try:
+            Program(namespace=namespace, name="inv").run(argv, exit=False)
+        except SystemExit as ended:
+            return int(ended.code or 0)
+        return 0
+
+
+@pytest.fixture
+def verb(monkeypatch: pytest.MonkeyPatch, settings: Settings, session: Session) -> Verb:
+    return Verb(monkeypatch, settings, session)
+
+
+def answer(shown: Shown) -> dict[str, Any]:
+    told: dict[str, Any] = json.loads(shown.readouterr().out)
+    assert told.pop("schema") == "synos.maint.prune/1"
+    return told
+
+
+def test_without_a_terminal_and_without_yes_nothing_is_removed(
+    verb: Verb, world: FakeWorld, capfd: Shown
+) -> None:
+    assert verb.run("maint.prune") == SettingsError.exit_code
+    shown = capfd.readouterr()
+    assert "nobody to ask" in shown.err
+    assert "--yes" in shown.err
+    assert f"{OURS}-build-1" in shown.err  # the plan was shown
+    assert world.asked == []
+
+
+def test_the_refusal_is_one_object_for_scripts(verb: Verb, world: FakeWorld, capfd: Shown) -> None:
+    assert verb.run("maint.prune", "--json") == SettingsError.exit_code
+    assert answer(capfd)["error"]["exit_code"] == SettingsError.exit_code
+    assert world.asked == []
+
+
+@pytest.mark.parametrize(
+    ("said", "goes"), [("y\n", True), ("yes\n", True), ("n\n", False), ("\n", False), ("", False)]
+)
+def test_a_person_is_asked_and_only_yes_is_yes(
+    verb: Verb, world: FakeWorld, monkeypatch: pytest.MonkeyPatch, said: str, goes: bool
+) -> None:
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
+    monkeypatch.setattr(sys.stdin, "readline", lambda: said, raising=False)
+    assert verb.run("maint.prune") == (0 if goes else SettingsError.exit_code)
+    assert bool(world.asked) == goes
+
+
+@pytest.mark.parametrize(
+    "words", [(), ("--yes",), ("--yes", "--all", "--cache", "--store", "--volumes", "--older-than", "0m")]
+)
+def test_a_dry_run_tells_the_plan_and_changes_nothing(
+    verb: Verb, world: FakeWorld, settings: Settings, capfd: Shown, words: tuple[str, ...]
+) -> None:
+    files = tree(settings.root)
+    assert verb.run("--dry", "maint.prune", "--json", *words) == 0
+    told = answer(capfd)
+    assert {one["name"] for one in told["planned"]} >= BY_DEFAULT
+    assert (told["removed"], told["stayed"], told["freed_bytes"]) == ([], [], 0)
+    assert world.asked == []
+    assert tree(settings.root) == files
+
+
+def test_what_was_done_is_one_object(verb: Verb, world: FakeWorld, capfd: Shown) -> None:
+    world.refused[f"{OURS}-once-1-a"] = "volume is in use"
+    assert verb.run("maint.prune", "--yes", "--json") == 0
+    told = answer(capfd)
+    assert set(told) == {"planned", "planned_bytes", "kept", "removed", "stayed", "freed_bytes"}
+    assert {one["name"] for one in told["planned"]} == BY_DEFAULT
+    assert told["planned_bytes"] == sum(one["bytes"] for one in told["planned"]) == 1010
+    assert {one["name"] for one in told["removed"]} == BY_DEFAULT - {f"{OURS}-once-1-a"}
+    assert [(one["name"], one["reason"]) for one in told["stayed"]] == [
+        (f"{OURS}-once-1-a", "volume is in use")
+    ]
+    assert all(one["reason"] for one in told["kept"])
+    assert {one["name"] for one in told["kept"]} >= {f"{OURS}-data", f"{OURS}-runs"}
+
+
+def test_where_nothing_is_to_go_nobody_is_asked(verb: Verb, world: FakeWorld, capfd: Shown) -> None:
+    world.inventory = Inventory(root_dir="/nowhere")
+    assert verb.run("maint.prune", "--json") == 0
+    shown = capfd.readouterr()
+    assert "nothing to do" in shown.err
+    assert json.loads(shown.out)["planned"] == []
+
+
+@pytest.mark.parametrize("age", ["", "14", "d", "14x", "-1d", "1.5d", "14 d", "1d2h", "soon"])
+def test_an_age_that_is_none_is_told_before_anything_is_looked_at(
+    verb: Verb, world: FakeWorld, capfd: Shown, age: str
+) -> None:
+    assert verb.run("maint.prune", "--yes", f"--older-than={age}") == SettingsError.exit_code
+    assert "no age" in capfd.readouterr().err
+    assert (world.looked, world.asked) == (0, [])
+
+
+def test_the_options_are_what_is_planned_by(verb: Verb) -> None:
+    verb.run("--dry", "maint.prune")
+    verb.run(
+        "--dry",
+        "maint.prune",
+        "--older-than",
+        "2w",
+        "--keep-last",
+        "5",
+        "--cache",
+        "--store",
+        "--volumes",
+        "--all",
+    )
+    young = verb.limits[0].young
+    assert verb.limits == [
+        Limits(older_than=14 * DAY, young=600, keep_last=3),
+        Limits(
+            older_than=14 * DAY,
+            young=young,
+            keep_last=5,
+            cache=True,
+            store=True,
+            volumes=True,
+            everything=True,
+        ),
+    ]
+
+
+@pytest.mark.parametrize("number", ["-2", "-100"])
+def test_a_number_that_cannot_be_is_refused(verb: Verb, world: FakeWorld, number: str) -> None:
+    assert verb.run("maint.prune", "--yes", f"--keep-last={number}") == SettingsError.exit_code
+    assert world.asked == []
