@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.engine import inventory as engine
-from synos_tasks.maint import ownership, prune
+from synos_tasks.maint import facts, ownership, prune
 from synos_tasks.maint.plan import Limits
 
 if TYPE_CHECKING:
@@ -90,20 +90,26 @@ def usage(session: Session) -> Usage:
     inventory = session.inventory(clone)
     planned = prune.plan(session, EVERYTHING, inventory)
     gone = {thing.id for thing in planned.plan.gone}
-    things = [*planned.plan.gone, *(thing for thing, _ in planned.plan.kept)]
+    things = _once([*planned.plan.gone, *(thing for thing, _ in planned.plan.kept)], clone)
     rows = [_row(kind, [one for one in things if _kind(one) == kind], gone) for kind in NAMES]
     images = engine.union_bytes(ownership.owned(inventory, clone).images)
     seconds = _seconds_of_images(clone)
     rows = [_row_of_images(row, images) if row.name == NAMES["image"] else row for row in rows]
     remade = {NAMES["image"], NAMES["cache"]}  # without the cache, each image is made from nothing
     rows = [replace(row, seconds=seconds) if row.name in remade else row for row in rows]
-    # the store is in a volume, which is counted by what is in it
     ours = sum(row.bytes for row in rows)
     return Usage(
         rows=tuple(row for row in (*rows, *_folders(session)) if row.count),
         stages=tuple(_stages([one for one in things if one.kind == "store"], session.now())),
         others_bytes=max(0, _engine_bytes(inventory) - ours),
     )
+
+
+def _once(things: Sequence[Thing], clone: Clone) -> list[Thing]:
+    """Leave to the store's volume only what is in none of the store's entries: they are counted too."""
+    inside = sum(one.bytes for one in things if one.kind == "store")
+    name = f"{clone.project}{facts.STORE}"
+    return [replace(one, bytes=max(0, one.bytes - inside)) if one.id == name else one for one in things]
 
 
 def _kind(thing: Thing) -> str:

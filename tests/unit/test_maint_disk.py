@@ -1,0 +1,302 @@
+"""`inv maint.disk`: nothing is counted twice, nothing is left out, and what is told to be free can go."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from invoke.config import Config
+from invoke.context import Context
+
+from synos_tasks.engine import inventory
+from synos_tasks.engine.inventory import Inventory
+from synos_tasks.engine.spec import image_labels, labels
+from synos_tasks.images import ledger
+from synos_tasks.iso.housekeeping import Kept
+from synos_tasks.maint import prune, tasks, usage
+from synos_tasks.maint.session import Session
+from synos_tasks.maint.usage import NAMES, Row, Usage
+from tests.iso_sets import lay_iso
+from tests.unit.fake_inventory import (
+    BUILDER,
+    DAY,
+    NOW,
+    OLD,
+    OURS,
+    THEIRS,
+    container,
+    image,
+    our_base,
+    our_image,
+    record,
+    volume,
+)
+from tests.unit.fake_removal import FakeWorld
+from tests.unit.fakes import FakeEngine
+from tests.unit.projects import project, tree
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from synos_tasks.engine.inventory import Image
+    from synos_tasks.settings import Settings
+
+pytestmark = pytest.mark.usefixtures("keep_signals")
+DOCKERFILE = """\
+FROM debian AS runtime
+RUN --mount=type=cache,id=synos-apt,target=/var/cache/apt apt-get update
+"""
+STEP = "mount / from exec /bin/sh -c apt-get update"
+MOUNT = 'cached mount /var/cache/apt from exec /bin/sh -c apt-get update with id "/synos-apt"'
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    made = dataclasses.replace(project(tmp_path), project_id=OURS)
+    (tmp_path / "docker/build/Dockerfile").write_text(DOCKERFILE)
+    return made
+
+
+@pytest.fixture
+def world(monkeypatch: pytest.MonkeyPatch) -> FakeWorld:
+    """Have nothing; images take what each has of its own, and together 100 more."""
+
+    def union(images: Iterable[Image]) -> int:
+        found = list(images)
+        return sum(one.own_bytes for one in found) + (100 if found else 0)
+
+    monkeypatch.setattr(inventory, "union_bytes", union)
+    return FakeWorld(inventory=Inventory(root_dir="/nowhere"))
+
+
+@pytest.fixture
+def session(settings: Settings, world: FakeWorld) -> Session:
+    return Session(
+        settings=settings,
+        say=lambda _: None,
+        engine=FakeEngine(),
+        removal=world,
+        take=world.take,
+        ended=lambda _: 0.0,
+        now=lambda: NOW,
+    )
+
+
+def has(world: FakeWorld, **things: Any) -> None:  # noqa: ANN401
+    world.inventory = Inventory(**{**vars(world.inventory), **things})
+
+
+def stored(monkeypatch: pytest.MonkeyPatch, *kept: Kept) -> None:
+    class Store:
+        def listing(self) -> list[Kept]:
+            return list(kept)
+
+    monkeypatch.setattr(prune, "store_of", lambda *_: Store())
+
+
+def kept(stage: str, key: str, size: int, age: float, **given: Any) -> Kept:  # noqa: ANN401
+    told = {"kind": "stage", "in_use": False, **given}
+    return Kept(stage=stage, key=key * 64, bytes=size, created=OLD, last_used=NOW - age, **told)
+
+
+def rows(session: Session) -> dict[str, Row]:
+    found = usage.usage(session)
+    assert len({row.name for row in found.rows}) == len(found.rows)
+    return {row.name: row for row in found.rows}
+
+
+def test_where_there_is_nothing_nothing_is_told(session: Session) -> None:
+    assert usage.usage(session) == Usage(rows=(), stages=(), others_bytes=0)
+
+
+def test_every_kind_of_thing_that_takes_bytes_has_a_name() -> None:
+    assert len(set(NAMES.values())) == len(NAMES)
+    assert set(usage.NAMES) == {
+        "image", "base image", "container", "build container", "dev container", "data volume", "cache volume",
+        "scratch volume", "cache", "cache mount", "store",
+    }  # fmt: skip
+
+
+def test_each_kind_is_a_row_and_what_others_have_is_the_rest(session: Session, world: FakeWorld) -> None:
+    theirs = image("theirs", "theirs:1", labels=labels(THEIRS, "build"), own_bytes=7)
+    has(
+        world,
+        images=(our_image(own_bytes=40), theirs),
+        containers=(container(f"{OURS}-build-1", labels=labels(OURS, "build")), container("theirs", theirs)),
+        volumes=(
+            volume(f"{OURS}-ccache", role="cache"),
+            volume(f"{OURS}-data"),
+            volume("theirs", THEIRS, bytes=3),
+        ),
+        records=(
+            record("base", "from local ", bytes=2),
+            record("step", STEP, "base"),
+            record("mount", MOUNT, type="exec.cachemount", bytes=60),
+            record("theirs", "mount / from exec /bin/sh -c theirs", "base", bytes=4),
+        ),
+        layers_bytes=40 + 100 + 7 + 500,
+    )
+    found = rows(session)
+    assert {name: (row.count, row.bytes) for name, row in found.items()} == {
+        "images": (1, 140),
+        "builders that were left": (1, 10),
+        "compilers' and other caches": (1, 1000),
+        "volumes with data": (1, 1000),
+        "build cache": (1, 5),
+        "build cache mounts": (1, 60),
+    }
+    told = usage.usage(session)
+    assert told.bytes == sum(row.bytes for row in told.rows)
+    # the layers of others, their container, volume and records
+    assert told.others_bytes == 507 + 10 + 3 + 2 + 4
+
+
+def test_the_store_is_counted_once_though_it_lies_in_a_volume(
+    session: Session, world: FakeWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    has(world, volumes=(volume(f"{OURS}-store", role="cache", bytes=1000), volume(f"{OURS}-ccache", role="cache", bytes=30)))  # fmt: skip
+    stored(monkeypatch, kept("base", "a", 600, DAY), kept("overlay", "b", 390, 2 * DAY))
+    told = usage.usage(session)
+    assert {row.name: row.bytes for row in told.rows} == {
+        NAMES["cache volume"]: 30 + 10,  # what is in none of the store's entries
+        NAMES["store"]: 990,
+    }
+    assert told.others_bytes == 0
+
+
+def test_a_store_that_cannot_be_read_is_still_told_of(session: Session, world: FakeWorld) -> None:
+    has(world, volumes=(volume(f"{OURS}-store", role="cache", bytes=1000),))
+    told = usage.usage(session)
+    assert told.bytes == 1000
+    assert told.others_bytes == 0
+
+
+def test_the_store_is_told_by_stage_the_largest_first(
+    session: Session, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    session.settings.state_dir.mkdir()
+    (session.settings.state_dir / "history.json").write_text('{"x": {"base": 14.5}}')
+    stored(
+        monkeypatch,
+        kept("base", "a", 600, DAY),
+        kept("overlay", "b", 390, 2 * DAY, in_use=True),
+        kept("base", "c", 100, 30 * DAY),
+        kept("", "d", 5, DAY, kind="package"),
+        kept("", "e", 6, DAY, kind="package"),
+    )
+    told = usage.usage(session)
+    assert [(one.name, one.count, one.bytes, one.days, one.seconds) for one in told.stages] == [
+        ("base", 2, 700, (1.0, 30.0), 14.5),
+        ("overlay", 1, 390, (2.0, 2.0), None),
+        ("package", 2, 11, (1.0, 1.0), None),
+    ]
+    [row] = [row for row in told.rows if row.name == NAMES["store"]]
+    assert (row.count, row.bytes, row.free_bytes) == (5, 1101, 711)
+
+
+def test_what_can_go_is_what_all_would_take(session: Session, world: FakeWorld) -> None:
+    newer = our_image(
+        "new", "synos-builder:n", labels=image_labels(OURS, "build", "synos-builder:n"), created=NOW
+    )
+    has(
+        world,
+        images=(our_image(own_bytes=40), dataclasses.replace(newer, own_bytes=11), our_base(own_bytes=3)),
+        containers=(
+            container(
+                f"{OURS}-nats", labels=labels(OURS, "services"), state="running", volumes=(f"{OURS}-used",)
+            ),
+            container(f"{OURS}-ended", labels=labels(OURS, "services"), bytes=4),
+        ),
+        volumes=(
+            volume(f"{OURS}-used", role="cache", bytes=1),
+            volume(f"{OURS}-free", role="cache", bytes=20),
+            volume(f"{OURS}-data", bytes=300),
+        ),
+    )
+    free = {name: row.free_bytes for name, row in rows(session).items() if row.free_bytes}
+    # the base image is needed by the newest image, and the data is in no backup
+    assert free == {"images": 40, "containers": 4, "compilers' and other caches": 20}
+
+
+def test_what_images_cost_is_what_the_longest_of_each_kind_took(session: Session, world: FakeWorld) -> None:
+    state = session.settings.state_dir
+    for ident, tag, seconds in (
+        ("1", "synos-builder:a", 60),
+        ("2", "synos-builder:b", 9),
+        ("3", "synos-boot:a", 5),
+    ):
+        ledger.remember(state, ident=ident, tag=tag, seconds=seconds)
+    has(world, images=(our_image(),))
+    assert rows(session)["images"].seconds == 65.0
+
+
+def test_isos_logs_backups_and_exports_are_told_of(session: Session) -> None:
+    settings = session.settings
+    iso = lay_iso(settings.output_dir, "minimal", "0" * 12, NOW, content=b"x" * 50_000)
+    lay_iso(settings.output_dir, "other", "1" * 12, NOW, content=b"x" * 50_000)
+    (settings.output_dir / "synos-minimal.iso").symlink_to(iso.name)
+    (settings.output_dir / "mine.iso").write_bytes(b"x" * 90_000)
+    for name in ("logs/a.log", "logs/b/c.log", "backups/unified/one/dump", "volumes/x.tar.zst"):
+        path = settings.state_dir / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x" * 5000)
+    (settings.state_dir / "history.json").write_text(
+        '{"minimal": {"base": 14.5, "iso": 1}, "unbuilt": {"base": 9}}'
+    )
+    found = rows(session)
+    assert {name: row.count for name, row in found.items()} == {
+        "ISOs": 2, "logs": 2, "backups of services": 1, "exported volumes": 1,
+    }  # fmt: skip
+    assert 100_000 <= found["ISOs"].bytes < 190_000
+    assert found["ISOs"].seconds == 15.5
+    assert 10_000 <= found["logs"].bytes < 20_000
+
+
+def test_to_look_changes_nothing(session: Session, world: FakeWorld, settings: Settings) -> None:
+    has(world, images=(our_image(),), volumes=(volume(f"{OURS}-data"),))
+    before = tree(settings.root)
+    usage.usage(session)
+    assert world.asked == []
+    assert world.looked == 1
+    assert tree(settings.root) == before
+
+
+def test_the_verb_tells_people_and_scripts_the_same(
+    session: Session, world: FakeWorld, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    has(world, images=(our_image(own_bytes=4_000_000),), layers_bytes=9_000_100)
+    monkeypatch.setattr(tasks, "session_of", lambda _: session)
+    monkeypatch.setattr("synos_tasks.cli.settings.load", lambda *_: session.settings)
+    monkeypatch.setenv("NO_COLOR", "1")
+    tasks.disk(Context(Config(overrides={"run": {"dry": False}})), json=True)
+    told = json.loads(capfd.readouterr().out)
+    assert told.pop("schema") == "synos.maint.disk/1"
+    assert set(told) == {"rows", "store", "bytes", "free_bytes", "others_bytes"}
+    assert (told["bytes"], told["others_bytes"]) == (4_000_100, 5_000_000)
+    assert [row["name"] for row in told["rows"]] == ["images"]
+    tasks.disk(Context(Config(overrides={"run": {"dry": False}})))
+    shown = capfd.readouterr()
+    assert shown.out == ""
+    assert "images" in shown.err
+    assert "never touched: 5.0 MB" in shown.err
+    assert BUILDER not in shown.err
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", '{"x": 1}', '{"x": {"base": "long"}}', '{"x": {"base": null}}']
+)
+def test_a_history_that_is_damaged_is_none(session: Session, text: str) -> None:
+    session.settings.state_dir.mkdir()
+    (session.settings.state_dir / "history.json").write_text(text)
+    assert session.histories() == {}
+    assert session.history() == {}
+
+
+def test_of_all_profiles_the_longest_counts(session: Session) -> None:
+    session.settings.state_dir.mkdir()
+    history = {"x": {"base": 14.5, "iso": 2}, "y": {"base": 20, "overlay": 1}}
+    (session.settings.state_dir / "history.json").write_text(json.dumps(history))
+    assert session.history() == {"base": 20.0, "iso": 2.0, "overlay": 1.0}
