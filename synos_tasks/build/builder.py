@@ -12,6 +12,7 @@ from typing import IO, TYPE_CHECKING, Any
 
 from synos_tasks import errors
 from synos_tasks.engine.leased import leased
+from synos_tasks.engine.once import once_name
 from synos_tasks.engine.spec import (
     BUILDER_CAPABILITIES,
     TOOLCHAIN_CAPABILITIES,
@@ -38,8 +39,6 @@ PRIVILEGED = (
     "devtmpfs. Its /dev is its own; do not mount another"
 )
 """What is said before one starts."""
-ONCE = "-once-"
-"""In the name of a volume for one command, before its process id."""
 OWN_DEV = "synos-own-dev"
 """Entry in the image that gives a privileged container a /dev of its own."""
 
@@ -57,7 +56,7 @@ def compiler_cache_volumes(settings: Settings) -> dict[str, str]:
 @contextmanager
 def once_volume(settings: Settings, engine: Engine) -> Iterator[str]:
     """Give a volume for one command, removed afterwards."""
-    name = f"{settings.project_id}{ONCE}{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    name = once_name(settings.project_id)
     try:
         yield name
     finally:

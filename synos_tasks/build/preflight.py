@@ -7,8 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from synos_tasks.build.builder import ONCE
 from synos_tasks.engine.gateway import EngineFacts, check_versions
+from synos_tasks.engine.once import ONCE, is_in_hand
 from synos_tasks.errors import DiskFull, HostUnfit, OutputNotWritable
 from synos_tasks.host import checks
 from synos_tasks.host.devices import dev_problems
@@ -83,6 +83,5 @@ def remove_leftovers(settings: Settings, engine: Engine) -> None:
         if container.role == "build" and container.state not in RUNNING:
             engine.remove_container(container.id)
     for volume in engine.volume_names(settings.project_id):
-        pid = volume.rpartition(ONCE)[2].partition("-")[0]
-        if ONCE in volume and not Path(f"/proc/{pid}").exists():
+        if ONCE in volume and not is_in_hand(volume):
             engine.remove_volume(volume)

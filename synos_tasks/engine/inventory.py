@@ -51,7 +51,7 @@ class Container:
     created: float
     volumes: tuple[str, ...] = ()
     networks: tuple[str, ...] = ()
-    """Their ids."""
+    """Their ids and names."""
 
     @property
     def compose_project(self) -> str:
@@ -203,7 +203,7 @@ def _container(told: Mapping[str, Any]) -> Container:
         bytes=told.get("SizeRw") or 0,
         created=float(told["Created"]),
         volumes=tuple(one["Name"] for one in told["Mounts"] or () if one.get("Type") == "volume"),
-        networks=tuple(one["NetworkID"] for one in networks.values()),
+        networks=tuple(sorted({*networks, *(one["NetworkID"] for one in networks.values())} - {""})),
     )
 
 

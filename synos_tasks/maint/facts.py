@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from synos_tasks.engine.once import ONCE, is_in_hand
 from synos_tasks.engine.spec import LABEL_ROLE
-from synos_tasks.images.base import BOOKWORM, TRIXIE
 from synos_tasks.images.dockerfile import cache_id
 from synos_tasks.maint import ownership
 from synos_tasks.maint.things import Thing
+from synos_tasks.maint.unfinished import LABEL_MARK
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -22,10 +23,7 @@ ABOUT_TO_START = 600.0
 """Seconds for which a container that was only created is taken for one that a command is about to start."""
 LIVE = ("running", "paused", "restarting", "removing")
 """States of a container that is in use."""
-BASES = (BOOKWORM.tag, TRIXIE.tag)
 STORE = "-store"
-ONCE = "-once-"
-"""In the name of a volume for one command; see build/builder.py."""
 HEX = frozenset("0123456789abcdef")
 
 
@@ -87,7 +85,8 @@ def _alive(container: Container, now: float) -> str:
 
 
 def _network(network: Network, inventory: Inventory, ours: set[str]) -> Thing:
-    held, above = _users((one for one in inventory.containers if network.id in one.networks), ours)
+    marks = {network.id, network.name}  # of a container that never ran the engine tells the name alone
+    held, above = _users((one for one in inventory.containers if marks & set(one.networks)), ours)
     return Thing(
         kind="network",
         id=network.id,
@@ -126,7 +125,7 @@ def _base(image: Image, inventory: Inventory, owned: Owned) -> Thing:
     ours = {one.id for one in owned.images}
     above = [one for one in inventory.images if ownership.stands_on(one, image)]
     foreign = [one for one in above if one.id not in ours]
-    names = tuple(tag for tag in image.tags if tag in BASES)
+    names = tuple(tag for tag in image.tags if tag in ownership.BASES)
     users = (one for one in inventory.containers if one.image == image.id)
     held, ended = _users(users, {one.id for one in owned.containers})
     if not held and foreign:
@@ -148,6 +147,8 @@ def _volume(volume: Volume, inventory: Inventory, ours: set[str], clone: Clone, 
     others = [one for one in inventory.volumes if one.device and one.device == volume.place]
     names = {volume.name, *(one.name for one in others)}  # a second name in use is this one in use
     held, ended = _users((one for one in inventory.containers if names & set(one.volumes)), ours)
+    if not held and kind == "scratch volume" and is_in_hand(volume.name):
+        held = "a command is using it"
     if not held and volume.name == f"{clone.project}{STORE}" and not context.whole:
         held = "the store: what it holds goes with --store"
     return Thing(
@@ -164,7 +165,8 @@ def _volume(volume: Volume, inventory: Inventory, ours: set[str], clone: Clone, 
 
 def kind_of_volume(volume: Volume, project: str) -> Kind:
     """Tell what a volume of ours holds: what one command left, what can be had again, or data."""
-    if volume.labels.get(LABEL_ROLE) not in {"cache", "build"}:
+    copied = LABEL_MARK in volume.labels  # on purpose, of whatever
+    if copied or volume.labels.get(LABEL_ROLE) not in {"cache", "build"}:
         return "data volume"
     anonymous = len(volume.name) == 64 and HEX.issuperset(volume.name)
     return "scratch volume" if anonymous or volume.name.startswith(f"{project}{ONCE}") else "cache volume"

@@ -25,8 +25,10 @@ LABEL_FOLDER = "devcontainer.local_folder"
 """What VS Code, the official CLI and we mark a development container with: see https://containers.dev."""
 CACHE_MOUNT = "exec.cachemount"
 """BuildKit's type for what `RUN --mount=type=cache` leaves."""
-FROM_AN_IMAGE = ("from local", "pulled from")
+LOCAL, PULLED = "from local", "pulled from"
 """How BuildKit tells of the image that a Dockerfile begins with."""
+BASES = (BOOKWORM.tag, TRIXIE.tag)
+_WORKDIR = "] WORKDIR "
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,11 +75,9 @@ def owned(inventory: Inventory, clone: Clone) -> Owned:
 
 def our_names(image: Image, clone: Clone) -> tuple[str, ...]:
     """Give the names of an image that are ours to take: somebody may have given it one of his own."""
-    mark = image.labels.get(LABEL_IMAGE, "")
     made = clone.ledger.images.get(image.id)
-    ours = {mark, made.tag if made else ""} - {""}
-    names = tuple(tag for tag in image.tags if tag in ours or _latest(tag) in ours or _of_folder(tag, clone))
-    return names if names or ours else image.tags
+    ours = {image.labels.get(LABEL_IMAGE, ""), made.tag if made else ""}
+    return tuple(tag for tag in image.tags if {tag, _latest(tag)} & ours or _of_folder(tag, clone))
 
 
 def stands_on(image: Image, other: Image) -> bool:
@@ -87,36 +87,36 @@ def stands_on(image: Image, other: Image) -> bool:
 
 
 def _is_base(image: Image, clone: Clone) -> bool:
-    named = {BOOKWORM.tag, TRIXIE.tag} & set(image.tags)
+    named = set(BASES) & set(image.tags)
     # what is built on one has its label, but not its name, and more layers than the one
     return concerns(clone, image.labels) and len(image.layers) == 1 and bool(named)
 
 
 def _images(inventory: Inventory, clone: Clone) -> Iterable[Image]:
     for image in inventory.images:
-        known = image.id in clone.ledger.images or any(_of_folder(tag, clone) for tag in image.tags)
-        if (known or _is_labelled_here(image, inventory.images, clone)) and not _is_base(image, clone):
+        official = any(_of_folder(tag, clone) for tag in image.tags)
+        known = official or _is_named_here(image, clone) or _is_remembered(image, clone)
+        if known and not _is_base(image, clone):
             yield image
 
 
-def _is_labelled_here(image: Image, images: Iterable[Image], clone: Clone) -> bool:
-    """Tell whether an image has our labels of its own, and not from the one that it is built on."""
-    if image.labels.get(LABEL_PROJECT) != clone.project:
-        return False
+def _is_named_here(image: Image, clone: Clone) -> bool:
+    """Tell whether an image has our labels of its own: what was built on it has them too, but not the name in them.
+
+    A label of the project alone can be inherited from an image that is gone by now.
+    """
     mark = image.labels.get(LABEL_IMAGE)
-    if mark:
-        return any(mark in {tag, _latest(tag)} for tag in image.tags)
-    below = [other for other in images if stands_on(image, other) or _is_elder_twin(other, image)]
-    if any(concerns(clone, other.labels) for other in below):
+    ours = mark and image.labels.get(LABEL_PROJECT) == clone.project
+    return bool(ours) and any(mark in {tag, _latest(tag)} for tag in image.tags)
+
+
+def _is_remembered(image: Image, clone: Clone) -> bool:
+    """Tell whether this clone had an image built. The ledger alone does not tell: a folder may be copied with it."""
+    made = clone.ledger.images.get(image.id)
+    if made is None:
         return False
-    # somebody gave it the label by hand: what it is built on has none, or it is built on nothing. One whose base is
-    # gone may have it from there
-    return bool(below) or len(image.layers) == 1
-
-
-def _is_elder_twin(image: Image, other: Image) -> bool:
-    """Tell whether an image has the same layers as another and is older: then only settings were changed since."""
-    return image.id != other.id and image.layers == other.layers and image.created <= other.created
+    labelled = image.labels.get(LABEL_PROJECT) == clone.project
+    return labelled or _of_folder(made.tag, clone) or made.tag.startswith(f"{clone.project}-")
 
 
 def _latest(tag: str) -> str:
@@ -130,11 +130,13 @@ def _of_folder(tag: str, clone: Clone) -> bool:
 
 
 def _is_container(container: Container, images: Mapping[str, Image], clone: Clone) -> bool:
-    if container.labels.get(LABEL_FOLDER) == str(clone.root):
-        return True
+    image = images.get(container.image)
+    folder = str(clone.root)
+    if container.labels.get(LABEL_FOLDER) == folder:
+        # `docker commit` lays the container's labels into an image
+        return image is None or image.labels.get(LABEL_FOLDER) != folder
     if container.labels.get(LABEL_PROJECT) != clone.project:
         return False
-    image = images.get(container.image)
     inherited = image is None or image.labels.get(LABEL_PROJECT) == clone.project
     ours = (container.name, container.compose_project)
     return not inherited or any(name.startswith(f"{clone.project}-") for name in ours)
@@ -148,13 +150,22 @@ def _records(records: Iterable[Record], clone: Clone) -> list[Record]:
 
     def is_ours(record: Record) -> bool:  # as deep as an image has layers, which are 127 at most
         if record.id not in verdicts:
-            verdicts[record.id] = step_of(record.description) in steps and (
-                record.type == CACHE_MOUNT or all(map(_is_image_or_ours, record.parents))
-            )
+            step = step_of(record.description)
+            verdicts[record.id] = step in steps and (record.type == CACHE_MOUNT or is_on_ours(record, step))
         return verdicts[record.id]
 
-    def _is_image_or_ours(ident: str) -> bool:
-        below = known.get(ident)
-        return below is not None and (below.description.startswith(FROM_AN_IMAGE) or is_ours(below))
+    def is_on_ours(record: Record, step: str) -> bool:
+        below = [known.get(ident) for ident in record.parents]
+        if not below or (_WORKDIR in step and all(map(_is_base_of_ours, below))):
+            return False  # that step is in every Dockerfile
+        return all(one is not None and (_is_base_of_ours(one) or is_ours(one)) for one in below)
 
     return [record for record in known.values() if is_ours(record)]
+
+
+def _is_base_of_ours(record: Record | None) -> bool:
+    """Tell whether a record is an image that our Dockerfiles begin with; of a local one the name is not told."""
+    if record is None:
+        return False
+    pulled = record.description.startswith(PULLED) and any(f"/{tag}" in record.description for tag in BASES)
+    return pulled or record.description.startswith(LOCAL)

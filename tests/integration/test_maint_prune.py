@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.integration
 
+GONE = 4_194_305
+"""No process has that number."""
 WITHIN = 0.02
 
 
@@ -144,7 +146,7 @@ def test_what_was_made_a_moment_ago_stays(ground: Ground) -> None:
 
 
 def test_what_is_left_and_what_is_old_goes(ground: Ground) -> None:
-    once = volume(ground, f"{ground.project}-once-1-deadbeef", "cache", 150)
+    once = volume(ground, f"{ground.project}-once-{GONE}-deadbeef", "cache", 150)
     left, network = f"{ground.project}-build-left", f"{ground.project}-unified_left"
     runs = f"{ground.project}-build-runs"
     write = "head -c 15000000 /dev/urandom >/written"
@@ -178,7 +180,7 @@ def test_what_is_left_and_what_is_old_goes(ground: Ground) -> None:
 
 
 def test_a_prune_that_is_killed_can_be_run_again(ground: Ground) -> None:
-    names = [f"{ground.project}-once-1-{number:08x}" for number in range(40)]
+    names = [f"{ground.project}-once-{GONE}-{number:08x}" for number in range(40)]
     for name in names:
         docker("volume", "create", *labels(ground, "cache"), name)
     argv = [sys.executable, "-m", "invoke", "maint.prune", "--yes"]

@@ -182,7 +182,7 @@ def test_containers_are_told_with_what_they_use(daemon: Daemon) -> None:
             bytes=11,
             created=1700000002.0,
             volumes=("data",),
-            networks=("n1", "n2"),
+            networks=("n1", "n2", "net", "two"),
         ),
         Container(id="c2", name="", image=THEIRS, labels={}, state="created", bytes=0, created=1700000003.0),
     )

@@ -127,20 +127,49 @@ def test_the_label_of_a_base_image_alone_is_inherited(layers: tuple[str, ...]) -
             assert older not in ours_of(*kept, older)
 
 
-def test_a_label_that_somebody_gave_by_hand_is_ours_where_it_cannot_be_inherited() -> None:
+def test_the_label_of_the_project_alone_may_be_inherited_from_an_image_that_is_gone() -> None:
     plain = image("plain", "debian:13", layers=("plain",))
-    old_base = image("old", "debian:12", labels={LABEL_PROJECT: OURS}, layers=("old",))
-    given = {LABEL_PROJECT: OURS, LABEL_ROLE: "build"}
-    by_hand = image("hand", "mine:1", labels=given, layers=("plain", "hand"))
-    imported = image("imported", "mine:2", labels=given, layers=("alone",))
-    settings = image("settings", "mine:3", labels=given, layers=("plain",), created=plain.created + 1)
-    assert ours_of(plain, by_hand, imported) == [by_hand, imported]
-    assert ours_of(plain, settings) == [settings]
-    assert our_names(by_hand, clone()) == ("mine:1",)
-    inherited = dataclasses.replace(by_hand, layers=("old", "theirs"))
-    assert ours_of(old_base, inherited) == [old_base]
-    assert ours_of(inherited) == []
-    assert ours_of(IMAGE, dataclasses.replace(by_hand, layers=(*LAYERS, "theirs"))) == [IMAGE]
+    inherited = {LABEL_PROJECT: OURS, LABEL_ROLE: "build"}
+    for layers in (("plain", "ours", "theirs"), ("plain",), ("alone",)):
+        theirs = image("theirs", "acme/t:1", labels=inherited, layers=layers)
+        assert ours_of(plain, theirs) == []
+        assert our_names(theirs, clone()) == ()
+
+
+def test_a_clone_that_was_copied_with_its_ledger_does_not_own_the_first_ones_images() -> None:
+    firsts = our_image(labels={**IMAGE_LABELS, LABEL_PROJECT: THEIRS})
+    found = owned(Inventory(images=(firsts,)), clone(ledger=remembered(firsts)))
+    assert found.images == ()
+
+
+def test_what_was_made_of_our_development_container_is_not_ours() -> None:
+    committed = image("committed", "mine:1", labels={LABEL_FOLDER: str(ROOT)})
+    theirs, ours = container("theirs", committed), container("ours", labels={LABEL_FOLDER: str(ROOT)})
+    found = owned(Inventory(images=(committed,), containers=(theirs, ours)), clone())
+    assert found.containers == (ours,)
+
+
+@pytest.mark.parametrize(
+    ("base", "step", "ours"),
+    [
+        ("from local ", "RUN make", True),
+        ("pulled from docker.io/library/debian:bookworm-slim@sha256:1", "RUN make", True),
+        ("pulled from docker.io/library/redis:7@sha256:1", "RUN make", False),
+        ("from local ", "WORKDIR /data", False),
+    ],
+)
+def test_a_like_step_on_another_image_is_not_ours(base: str, step: str, ours: bool) -> None:
+    steps = steps_of(f"FROM debian:bookworm-slim AS a\n{step}\n")
+    told = f"[a 2/2] {step}" if step.startswith("WORKDIR") else "mount / from exec /bin/sh -c make"
+    records = (record("base", base), record("one", told, "base"))
+    found = owned(Inventory(records=records), clone(steps=steps))
+    assert [one.id for one in found.records] == (["one"] if ours else [])
+
+
+def test_a_step_on_nothing_is_not_ours() -> None:
+    steps = steps_of("FROM scratch AS a\nCOPY x /x\n")
+    found = owned(Inventory(records=(record("one", "[a 1/1] COPY x /x"),)), clone(steps=steps))
+    assert found.records == ()
 
 
 @pytest.mark.parametrize("marked", ["synos-dev", f"{OURS}-dev", "synos-dev:latest"])
