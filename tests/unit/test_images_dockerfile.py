@@ -188,6 +188,13 @@ def test_a_cache_mount_is_known_by_its_id_its_place_and_its_step(
     assert (step_of(description) in steps_of(f"FROM debian\n{CACHE}\n")) == ours
 
 
+def test_words_behind_a_cache_mount_make_it_another() -> None:
+    description = 'cached mount /var/cache/apt from exec /bin/sh -c apt-get update with id "/synos-apt"'
+    assert step_of(description)
+    for odd in (f"{description} x", f"x {description}", f"{description}\n", f'{description}"'):
+        assert step_of(odd) not in steps_of(f"FROM debian\n{CACHE}\n")
+
+
 def test_the_id_of_a_cache_mount_is_read_though_its_command_speaks_of_one() -> None:
     inner = 'echo with id "/not-me" with'
     description = f'cached mount /c from exec /bin/sh -c {inner} with id "/look-one"'

@@ -154,6 +154,16 @@ def test_each_kind_is_a_row_and_what_others_have_is_the_rest(session: Session, w
     assert told.others_bytes == 507 + 10 + 3 + 2 + 4
 
 
+def test_a_second_name_of_a_volume_takes_nothing_more(session: Session, world: FakeWorld) -> None:
+    one = volume("theirs", THEIRS)
+    has(
+        world,
+        volumes=(one, volume(f"{OURS}-alias", device=one.place), volume("alias", THEIRS, device=one.place)),
+    )
+    told = usage.usage(session)
+    assert (told.bytes, told.others_bytes) == (0, 1000)
+
+
 def test_the_store_is_counted_once_though_it_lies_in_a_volume(
     session: Session, world: FakeWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -15,7 +15,7 @@ from synos_tasks.engine.spec import LABEL_BASE, LABEL_IMAGE, LABEL_PROJECT, LABE
 from synos_tasks.images.base import BOOKWORM, TRIXIE
 from synos_tasks.images.dockerfile import steps_of
 from synos_tasks.images.ledger import Ledger, Made
-from synos_tasks.maint.ownership import LABEL_FOLDER, concerns, our_names, owned
+from synos_tasks.maint.ownership import LABEL_FOLDER, concerns, our_names, owned, stands_on
 from tests.unit.fake_inventory import (
     BUILDER,
     IMAGE_LABELS,
@@ -254,6 +254,15 @@ def test_of_the_official_commands_image_too_a_second_name_is_not_ours_to_take() 
     name = f"vsc-synos-{DIGEST}:latest"
     assert our_names(image("vsc", name, "mine:latest"), clone()) == (name,)
     assert our_names(image("vsc", "mine:latest", name), clone()) == (name,)
+
+
+def test_an_image_stands_on_one_whose_layers_are_its_lowest() -> None:
+    assert stands_on(IMAGE, BASE)
+    for other in (IMAGE, our_image("longer", layers=(*LAYERS, "more")), image("x", layers=("one",))):
+        assert not stands_on(IMAGE, other)
+    # nor on one whose layers nobody asked for, or that has none
+    assert not stands_on(IMAGE, image("unknown", layers=()))
+    assert not stands_on(image("unknown", layers=()), IMAGE)
 
 
 # Base images
