@@ -13,11 +13,13 @@ from synos_tasks.engine.compose import LABEL_COMPOSE_PROJECT
 from synos_tasks.errors import EngineUnavailable, HostUnfit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
 
 SECONDS = 120.0
 """The engine may have to measure volumes with many files."""
 AT_ONCE = 4
+API = "1.44"
+"""From 1.52 on, `/system/df` has another form unless it is asked for in an older one."""
 _FRACTION = re.compile(r"\.(\d{6})\d*")
 
 
@@ -110,22 +112,17 @@ class Inventory:
     root_dir: str = field(default="")
 
 
-def take(wanted: Callable[[Mapping[str, str]], bool]) -> Inventory:
-    """Ask the engine for all it has; of images whose labels are ``wanted``, and of all below or above them, more.
-
-    Raises EngineUnavailable, or HostUnfit where the engine is not this machine's.
-    """
+def take() -> Inventory:
+    """Ask the engine for all it has; raises EngineUnavailable, or HostUnfit where the engine is not this machine's."""
     if api.socket_path() is None:
         raise HostUnfit(
             "the engine is not this machine's",
             why="what is freed can only be measured, and what is ours only be told, on the engine's own machine",
             hint="unset DOCKER_HOST and DOCKER_CONTEXT, or run this there",
         )
-    told = _get("/system/df", timeout=SECONDS)
-    images = [_image(one) for one in told["Images"] or ()]
-    if any(wanted(image.labels) for image in images):
-        with ThreadPoolExecutor(AT_ONCE) as threads:
-            images = [image for image in threads.map(_more_of, images) if image]
+    told = _get(f"{_version()}/system/df", timeout=SECONDS)
+    with ThreadPoolExecutor(AT_ONCE) as threads:
+        images = [image for image in threads.map(_more_of, map(_image, told["Images"] or ())) if image]
     return Inventory(
         images=tuple(images),
         containers=tuple(map(_container, told["Containers"] or ())),
@@ -135,6 +132,12 @@ def take(wanted: Callable[[Mapping[str, str]], bool]) -> Inventory:
         layers_bytes=told["LayersSize"],
         root_dir=_get("/info")["DockerRootDir"],
     )
+
+
+def _version() -> str:
+    """Give the path of the version that tells disk usage in the form read here; that of an older engine is its own."""
+    known = _get("/version").get("ApiVersion", "")
+    return f"/v{API}" if tuple(map(int, known.split("."))) >= tuple(map(int, API.split("."))) else ""
 
 
 def union_bytes(images: Iterable[Image]) -> int:

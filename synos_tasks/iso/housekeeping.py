@@ -50,14 +50,15 @@ class Kept:
 
 @dataclass(frozen=True)
 class Limits:
-    """What may stay. None sets no limit; ``everything`` lets all go that is not in use, however young."""
+    """What may stay. None sets no limit."""
 
     max_bytes: int | None = None
     max_age: float | None = None
     """Seconds since the last use."""
-    everything: bool = False
     young: float = YOUNG_SECONDS
-    """What was used within so many seconds stays, but for ``everything``."""
+    """What was used within so many seconds stays."""
+    chosen: Mapping[str, float] | None = None
+    """What a plan has chosen already, with the last use of each: that alone goes, where it was not used since."""
 
 
 LIMITS = tuple(one.name for one in fields(Limits))
@@ -86,8 +87,8 @@ def choose(entries: Iterable[Kept], limits: Limits, now: float) -> list[Kept]:
     """
     known = list(entries)
     oldest = sorted((one for one in known if not one.in_use), key=lambda one: (one.last_used, one.key))
-    if limits.everything:
-        return oldest
+    if limits.chosen is not None:
+        return [one for one in oldest if limits.chosen.get(one.key) == one.last_used]
     total, chosen = sum(one.bytes for one in known), []
     for one in oldest:
         age = now - one.last_used

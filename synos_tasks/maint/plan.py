@@ -31,7 +31,7 @@ class Limits:
     store: bool = False
     volumes: bool = False
     everything: bool = False
-    """Whatever can be made again, however new."""
+    """Whatever can be made again: not data."""
     whole: bool = False
     """All that is not held, data and the newest of each too: for a clone that is to be as new."""
 
@@ -70,16 +70,16 @@ def _reason(thing: Thing, limits: Limits, now: float, rank: int) -> str:
         return "made or used a moment ago"
     if needed := _not_asked_for(thing, limits):
         return needed
-    if thing.group and rank < (1 if limits.everything else max(1, limits.keep_last)):
+    if thing.group and rank < max(1, limits.keep_last):
         return "the newest" if rank == 0 else f"one of the newest {limits.keep_last}"
-    if thing.kind in AT_ANY_AGE or limits.everything:
+    if thing.kind in AT_ANY_AGE:
         return ""
     return "" if age >= limits.older_than else f"only {_ago(age)} old"
 
 
 def _not_asked_for(thing: Thing, limits: Limits) -> str:
     if thing.kind == "data volume":
-        if not (limits.volumes or limits.everything):
+        if not limits.volumes:
             return "holds data: goes with --volumes only"
         return "" if thing.backup else "holds data, and there is no fresh backup of it"
     asked = {
@@ -87,6 +87,7 @@ def _not_asked_for(thing: Thing, limits: Limits) -> str:
         "store": limits.store,
         "base image": False,
         "cache volume": False,
+        "dev container": False,  # somebody may have installed what he needs in it
     }.get(thing.kind, True)
     if asked or limits.everything:
         return ""

@@ -38,7 +38,6 @@ class Planned:
     """A plan, and the place of the engine's files."""
 
     plan: Plan
-    limits: Limits
     root_dir: str
     store: StoreOf | None = None
     """Where something in the store goes."""
@@ -50,7 +49,7 @@ def plan(session: Session, limits: Limits, inventory: Inventory | None = None) -
     Raises EngineUnavailable, HostUnfit where the engine is not this machine's, or ContainerLost.
     """
     clone = session.clone()
-    inventory = inventory or session.inventory(clone)
+    inventory = inventory or session.inventory()
     owned = ownership.owned(inventory, clone)
     context = facts.Context(
         now=session.now(),
@@ -61,12 +60,13 @@ def plan(session: Session, limits: Limits, inventory: Inventory | None = None) -
     )
     things = facts.things(inventory, owned, clone, context)
     found = store_of(session.settings, session.engine) if limits.store or limits.everything else None
+    if limits.store and found is None:
+        session.say("there is no store, or no builder image to look into it with: inv build.image makes one")
     if found:
         seconds = session.history()
         things += [_stored(one, seconds) for one in found.listing()]
     return Planned(
         plan=plans.plan(things, limits, session.now()),
-        limits=limits,
         root_dir=inventory.root_dir,
         store=found,
     )
@@ -86,7 +86,7 @@ def carry_out(session: Session, planned: Planned) -> Pruned:
 
 def _backups(session: Session, owned: ownership.Owned, limits: Limits) -> dict[str, str]:
     """Read backups through only where they decide something."""
-    if not (limits.volumes or limits.everything or limits.whole):
+    if not (limits.volumes or limits.whole):
         return {}
     project = session.settings.project_id
     data = [one for one in owned.volumes if facts.kind_of_volume(one, project) == "data volume"]
@@ -107,18 +107,12 @@ def _stored(kept: Kept, seconds: dict[str, float]) -> Thing:
 
 
 def _evict(planned: Planned) -> Iterable[tuple[Thing, str]]:
-    """Let the store choose again by the same limits: a build may have used something since."""
+    """Let the store remove what the plan has chosen of it, where no build has used it since."""
     chosen = [thing for thing in planned.plan.gone if thing.kind == "store"]
     if not chosen or planned.store is None:
         return []
-    asked = planned.limits
-    limits = housekeeping.Limits(
-        max_age=0.0 if asked.everything else asked.older_than,
-        young=asked.young,
-        everything=asked.everything and not asked.young,
-    )
     try:
-        planned.store.evict(limits)
+        planned.store.evict(housekeeping.Limits(chosen={thing.id: thing.used for thing in chosen}))
         left = {kept.key for kept in planned.store.listing()}
     except ContainerLost as error:  # the rest can go all the same
         return [(thing, error.why) for thing in chosen]

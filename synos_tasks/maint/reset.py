@@ -62,7 +62,7 @@ def plan(session: Session, *, keep_isos: bool, without_backup: bool) -> Reset:
     Raises SettingsError while a build runs, and where a volume's data is in no fresh backup unless ``without_backup``.
     """
     clone = session.clone()
-    inventory = session.inventory(clone)
+    inventory = session.inventory()
     running = tuple(one for one in ownership.owned(inventory, clone).containers if one.state in facts.LIVE)
     _refuse_builds(running)
     planned = prune.plan(session, WHOLE, inventory)

@@ -13,11 +13,10 @@ from synos_tasks.engine.removal import DockerRemoval, Removal
 from synos_tasks.images import catalog, ledger
 from synos_tasks.images.dockerfile import steps_of
 from synos_tasks.images.recipe import tag_of
-from synos_tasks.maint import ownership
 from synos_tasks.maint.ownership import Clone
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from pathlib import Path
 
     from synos_tasks.engine.inventory import Container, Inventory
@@ -32,7 +31,7 @@ class Session:
     say: Callable[[str], None]
     engine: Engine = field(default_factory=DockerEngine)
     removal: Removal = field(default_factory=DockerRemoval)
-    take: Callable[[Callable[[Mapping[str, str]], bool]], Inventory] = inventory.take
+    take: Callable[[], Inventory] = inventory.take
     ended: Callable[[Container], float] = inventory.ended
     now: Callable[[], float] = time.time
 
@@ -65,9 +64,9 @@ class Session:
                 longest[name] = max(took, longest.get(name, 0.0))
         return longest
 
-    def inventory(self, clone: Clone) -> Inventory:
+    def inventory(self) -> Inventory:
         """Ask the engine; raises EngineUnavailable or HostUnfit."""
-        return self.take(lambda labels: ownership.concerns(clone, labels))
+        return self.take()
 
     def current(self) -> frozenset[str]:
         """Give the names of the images that the Dockerfiles of now give."""

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from synos_tasks.maint.session import Session
 
 JSON = "one JSON object on standard output"
-DEFAULT = -1
-"""For an option whose default is in the settings."""
 
 
 @verb("maint.disk", help={"json": JSON})
@@ -35,20 +33,20 @@ def disk(command: Command, json: bool = False) -> None:
 @verb(
     "maint.prune",
     help={
-        "older-than": "only what was not used for so long: 30m, 12h, 14d, 2w",
-        "keep-last": "newest images of each kind that stay (default: synos.maint.images_keep of invoke.yaml)",
+        "older-than": "only what was not used for so long: 30m, 12h, 2w (default: 14d; with --all 0m)",
+        "keep-last": "newest images of each kind that stay (default: images_keep of invoke.yaml; with --all 1)",
         "cache": "BuildKit's cache of our images' steps, with our cache mounts",
         "store": "stages and packages that builds of ISOs keep",
         "volumes": "volumes with data, where a fresh backup has what they hold",
-        "all": "whatever can be made again, however new; never what is in use, the newest image or others'",
+        "all": "whatever can be made again, however new; never data, what is in use, the newest image or others'",
         "yes": "do not ask",
         "json": JSON,
     },
 )
 def prune(
     command: Command,
-    older_than: str = "14d",
-    keep_last: int = DEFAULT,
+    older_than: str = "",
+    keep_last: str = "",
     cache: bool = False,
     store: bool = False,
     volumes: bool = False,
@@ -57,21 +55,16 @@ def prune(
     json: bool = False,  # noqa: ARG001
 ) -> None:
     """Remove what this project no longer needs, after showing it; other projects' things never."""
-    from synos_tasks.errors import SettingsError  # noqa: PLC0415
     from synos_tasks.maint import prune as pruning  # noqa: PLC0415
     from synos_tasks.maint import view  # noqa: PLC0415
     from synos_tasks.maint.ages import seconds_of  # noqa: PLC0415
     from synos_tasks.maint.asking import confirm  # noqa: PLC0415
     from synos_tasks.maint.plan import Limits  # noqa: PLC0415
 
-    if keep_last < DEFAULT:
-        raise SettingsError(
-            f"--keep-last {keep_last} is no number of images", hint="0 or more; the newest of each kind stays"
-        )
     limits = Limits(
-        older_than=seconds_of(older_than),
+        older_than=seconds_of(older_than or ("0m" if all else "14d")),
         young=command.settings.maint.young_minutes * 60,
-        keep_last=command.settings.maint.images_keep if keep_last == DEFAULT else keep_last,
+        keep_last=_count(keep_last) if keep_last else _newest(command, everything=all),
         cache=cache,
         store=store,
         volumes=volumes,
@@ -134,6 +127,24 @@ def keep_within_limits(command: Command) -> None:
     applied = policy.apply_all(session_of(command))
     for line in applied.lines:
         console.say(line)
+
+
+def _count(text: str) -> int:
+    """Read --keep-last; raises SettingsError."""
+    from synos_tasks.errors import SettingsError  # noqa: PLC0415
+
+    if not (text.isascii() and text.isdigit()):
+        raise SettingsError(
+            f"--keep-last {text} is no number of images", hint="0 or more; the newest of each kind stays"
+        )
+    return int(text)
+
+
+def _newest(command: Command, *, everything: bool) -> int:
+    """Give how many images of each kind stay where nobody says: in the settings, 0 keeps all."""
+    import sys  # noqa: PLC0415
+
+    return 1 if everything else command.settings.maint.images_keep or sys.maxsize
 
 
 def _told(planned: Planned, pruned: Pruned | None) -> dict[str, Any]:

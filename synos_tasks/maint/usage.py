@@ -87,7 +87,7 @@ class Usage:
 def usage(session: Session) -> Usage:
     """Look at the engine, the store, and the folders of this clone; raises EngineUnavailable or HostUnfit."""
     clone = session.clone()
-    inventory = session.inventory(clone)
+    inventory = session.inventory()
     planned = prune.plan(session, EVERYTHING, inventory)
     gone = {thing.id for thing in planned.plan.gone}
     things = _once([*planned.plan.gone, *(thing for thing, _ in planned.plan.kept)], clone)

@@ -49,7 +49,7 @@ from synos_tasks.iso.store import Store
 cache, gone = pathlib.Path("/cache"), 0
 while not (cache / "enough").exists():
     with Store(cache, print) as store:
-        gone += evict(store, Limits(everything=True), math.inf).count
+        gone += evict(store, Limits(max_age=-1.0, young=0.0), math.inf).count
     time.sleep(0.01)
 print(gone)
 """

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from synos_tasks.engine.inventory import Inventory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     from synos_tasks.engine.removal import Removal
 
@@ -73,7 +73,7 @@ class FakeWorld(FakeRemoval):
     looked: int = 0
     """How often somebody asked for all of it."""
 
-    def take(self, _wanted: Callable[[Mapping[str, str]], bool]) -> Inventory:
+    def take(self) -> Inventory:
         self.looked += 1
         return self.inventory
 

@@ -98,6 +98,7 @@ def daemon(monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
         monkeypatch.setenv("DOCKER_HOST", found.host)
         found.answers |= {
             "GET /system/df": (200, copy.deepcopy(USED)),
+            "GET /version": (200, {"ApiVersion": "1.42"}),
             "GET /networks": (200, NETWORKS),
             "GET /info": (200, {"DockerRootDir": "/var/lib/docker"}),
         }
@@ -111,12 +112,8 @@ def daemon(monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
         yield found
 
 
-def is_ours(labels: Any) -> bool:  # noqa: ANN401
-    return bool(labels.get("io.synos.project") == "p")
-
-
 def test_images_are_told_with_their_layers_and_names(daemon: Daemon) -> None:
-    assert inventory.take(is_ours).images == (
+    assert inventory.take().images == (
         Image(
             id=OURS,
             tags=("synos-boot:1", "b:2"),
@@ -151,27 +148,39 @@ def test_images_are_told_with_their_layers_and_names(daemon: Daemon) -> None:
     )
 
 
-def test_where_no_image_may_be_ours_none_is_looked_at(daemon: Daemon) -> None:
-    found = inventory.take(lambda _: False)
-    assert [one.layers for one in found.images] == [(), (), ()]
-    assert sorted(daemon.asked) == ["GET /info", "GET /networks", "GET /system/df"]
+@pytest.mark.parametrize(
+    ("version", "asked"),
+    [
+        ("1.42", "/system/df"),
+        ("1.44", "/v1.44/system/df"),
+        ("1.52", "/v1.44/system/df"),
+        ("1.9", "/system/df"),
+    ],
+)
+def test_what_is_used_is_asked_for_in_the_form_that_is_read_here(
+    daemon: Daemon, version: str, asked: str
+) -> None:
+    daemon.answers["GET /version"] = 200, {"ApiVersion": version}
+    daemon.answers[f"GET {asked}"] = 200, copy.deepcopy(USED)
+    assert len(inventory.take().images) == 3
+    assert f"GET {asked}" in daemon.asked
 
 
 def test_an_image_that_went_away_meanwhile_is_not_there(daemon: Daemon) -> None:
     del daemon.answers[f"GET /images/{OURS}/json"]
-    assert [one.id for one in inventory.take(is_ours).images] == [THEIRS, BARE]
+    assert [one.id for one in inventory.take().images] == [THEIRS, BARE]
 
 
 @pytest.mark.parametrize("metadata", [{}, None, {"LastTagTime": ""}, {"LastTagTime": "0001-01-01T00:00:00Z"}])
 def test_an_image_may_never_have_had_a_name_nor_layers(daemon: Daemon, metadata: object) -> None:
     told = {"Metadata": metadata, "RootFS": {"Type": "layers", "Layers": None}}
     daemon.answers[f"GET /images/{OURS}/json"] = 200, told
-    image = inventory.take(is_ours).images[0]
+    image = inventory.take().images[0]
     assert (image.tagged, image.layers) == (0.0, ())
 
 
 def test_containers_are_told_with_what_they_use(daemon: Daemon) -> None:
-    found = inventory.take(is_ours).containers
+    found = inventory.take().containers
     assert found == (
         Container(
             id="c1",
@@ -190,7 +199,7 @@ def test_containers_are_told_with_what_they_use(daemon: Daemon) -> None:
 
 
 def test_volumes_are_told_with_the_folder_that_they_are_another_name_of(daemon: Daemon) -> None:
-    assert inventory.take(is_ours).volumes == (
+    assert inventory.take().volumes == (
         Volume(name="data", labels={"io.synos.project": "p"}, bytes=99, created=NOON, place="/v/data/_data"),
         Volume(
             name="alias", labels={}, bytes=0, created=NOON, device="/v/data/_data", place="/v/alias/_data"
@@ -200,7 +209,7 @@ def test_volumes_are_told_with_the_folder_that_they_are_another_name_of(daemon: 
 
 
 def test_networks_are_told(daemon: Daemon) -> None:
-    found = inventory.take(is_ours).networks
+    found = inventory.take().networks
     assert [(one.id, one.name, one.labels) for one in found] == [
         ("n1", "net", {"io.synos.project": "p"}),
         ("n0", "bridge", {}),
@@ -210,7 +219,7 @@ def test_networks_are_told(daemon: Daemon) -> None:
 
 
 def test_records_are_told_with_their_parents_however_the_engine_spells_that(daemon: Daemon) -> None:
-    one, two, three = inventory.take(is_ours).records
+    one, two, three = inventory.take().records
     assert one == Record(
         id="r1",
         parents=("r0", "rx"),
@@ -226,21 +235,21 @@ def test_records_are_told_with_their_parents_however_the_engine_spells_that(daem
 
 
 def test_the_rest_is_told(daemon: Daemon) -> None:
-    found = inventory.take(is_ours)
+    found = inventory.take()
     assert (found.layers_bytes, found.root_dir) == (12345, "/var/lib/docker")
 
 
 def test_an_engine_that_has_nothing_gives_nothing(daemon: Daemon) -> None:
     nothing = {"Images": None, "Containers": None, "Volumes": None, "BuildCache": None, "LayersSize": 0}
     daemon.answers |= {"GET /system/df": (200, nothing), "GET /networks": (200, [])}
-    assert inventory.take(lambda _: True) == inventory.Inventory(root_dir="/var/lib/docker")
+    assert inventory.take() == inventory.Inventory(root_dir="/var/lib/docker")
 
 
 @pytest.mark.parametrize("path", ["/system/df", "/networks", "/info", f"/images/{OURS}/json"])
 def test_an_engine_that_refuses_is_told_and_no_part_is_taken_for_the_whole(daemon: Daemon, path: str) -> None:
     daemon.answers[f"GET {path}"] = 500, {"message": "broken"}
     with pytest.raises(EngineUnavailable) as caught:
-        inventory.take(is_ours)
+        inventory.take()
     assert (caught.value.where, caught.value.why) == (path, "broken")
 
 
@@ -248,7 +257,7 @@ def test_an_engine_that_refuses_is_told_and_no_part_is_taken_for_the_whole(daemo
 def test_an_engine_elsewhere_is_not_looked_at(monkeypatch: pytest.MonkeyPatch, host: str) -> None:
     monkeypatch.setenv("DOCKER_HOST", host)
     with pytest.raises(HostUnfit, match="not this machine's"):
-        inventory.take(is_ours)
+        inventory.take()
 
 
 @pytest.mark.parametrize(

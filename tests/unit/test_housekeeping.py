@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DAY = 86400
-EVERYTHING = Limits(everything=True)
+EVERYTHING = Limits(max_age=-1.0, young=0.0)
 
 
 @pytest.fixture(autouse=True)

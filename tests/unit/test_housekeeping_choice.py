@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -89,10 +87,16 @@ def test_without_limits_all_stays(entries: list[Kept]) -> None:
 
 
 @settings(deadline=None, derandomize=True)
-@given(kept(), LIMITS)
-def test_everything_is_all_that_is_not_in_use(entries: list[Kept], limits: Limits) -> None:
-    chosen = choose(entries, dataclasses.replace(limits, everything=True), NOW)
-    assert set(chosen) == {one for one in entries if not one.in_use}
+@given(kept(), st.data())
+def test_what_was_chosen_goes_and_no_more_and_not_where_it_was_used_since(
+    entries: list[Kept], data: st.DataObject
+) -> None:
+    picked = data.draw(st.lists(st.sampled_from(entries), unique=True)) if entries else []
+    since = data.draw(st.sampled_from(picked)) if picked else None
+    told = {one.key: one.last_used - (1 if one == since else 0) for one in picked}
+    chosen = choose(entries, Limits(chosen=told, max_age=0.0, max_bytes=0), NOW)
+    assert set(chosen) == {one for one in entries if told.get(one.key) == one.last_used and not one.in_use}
+    assert since not in chosen
 
 
 def test_what_the_settings_say_is_what_the_container_is_told() -> None:

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 DEFAULT = Limits(older_than=14 * DAY, keep_last=3)
-ALL = dataclasses.replace(DEFAULT, everything=True)
+ALL = dataclasses.replace(DEFAULT, everything=True, older_than=0, keep_last=1)
+"""As --all is without other options."""
 VOLUMES = dataclasses.replace(DEFAULT, volumes=True)
 WHOLE = Limits(older_than=0, young=0, keep_last=0, whole=True)
 MOMENT = NOW - DEFAULT.young
@@ -39,7 +40,7 @@ def test_every_kind_has_a_place_in_the_order() -> None:
     assert set(AT_ANY_AGE) < set(KINDS)
 
 
-GO_BY_DEFAULT = {"build container", "container", "dev container", "scratch volume", "network", "image"}
+GO_BY_DEFAULT = {"build container", "container", "scratch volume", "network", "image"}
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -49,7 +50,13 @@ def test_what_goes_by_default_when_it_is_old(kind: Kind) -> None:
 
 @pytest.mark.parametrize(
     ("kind", "option"),
-    [("cache", "cache"), ("store", "store"), ("base image", "everything"), ("cache volume", "everything")],
+    [
+        ("cache", "cache"),
+        ("store", "store"),
+        ("base image", "everything"),
+        ("cache volume", "everything"),
+        ("dev container", "everything"),
+    ],
 )
 def test_what_goes_only_when_it_is_asked_for(kind: Kind, option: str) -> None:
     name = {"everything": "all"}.get(option, option)
@@ -66,13 +73,23 @@ def test_what_is_left_by_a_kill_goes_at_any_age_and_the_rest_when_it_is_old(kind
     reason = why(new, limits)
     if kind in {"build container", "scratch volume", "network", "data volume"}:
         assert reason == ""
-    elif kind in {"base image", "cache volume"}:
+    elif kind in {"base image", "cache volume", "dev container"}:
         assert reason == "goes with --all only"
     else:
         assert reason == "only 24 hours old"
         assert why(dataclasses.replace(new, used=NOW - 14 * DAY), limits) == ""
         assert why(dataclasses.replace(new, used=NOW - 14 * DAY + 1), limits) == "only 14 days old"
-    assert why(new, ALL) == ""
+    assert why(new, dataclasses.replace(ALL, volumes=True)) == ""
+
+
+def test_all_is_not_data_and_keeps_what_other_options_keep() -> None:
+    assert why(thing("x", kind="data volume", backup="fresh"), ALL) == "holds data: goes with --volumes only"
+    limits = dataclasses.replace(ALL, older_than=DAY, keep_last=2)
+    assert why(thing("x", used=NOW - 3600), limits) == "only 60 minutes old"
+    assert [kept.name for kept, _ in plan(images(2, 3, 4), limits, NOW).kept] == [
+        "synos-boot:2",
+        "synos-boot:3",
+    ]
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -259,7 +276,7 @@ def test_but_for_a_reset_data_goes_only_with_a_fresh_backup_and_nothing_that_is_
         assert NOW - one.used >= limits.young
         if one.kind == "data volume":
             assert one.backup
-            assert limits.volumes or limits.everything
+            assert limits.volumes
 
 
 @settings(max_examples=60)

@@ -19,7 +19,7 @@ from tests.unit.fakes import FakeEngine
 from tests.unit.projects import project
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from synos_tasks.engine.inventory import Image
@@ -73,7 +73,7 @@ def built(settings: Settings, number: int) -> Image:
 def session_with(settings: Settings, removal: Removal, images: list[Image]) -> Session:
     taken: list[int] = []
 
-    def take(_: Callable[[Mapping[str, str]], bool]) -> Inventory:
+    def take() -> Inventory:
         taken.append(1)
         return Inventory(images=tuple(images), root_dir="/nowhere")
 

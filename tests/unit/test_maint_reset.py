@@ -28,7 +28,7 @@ class Engine:
     def __init__(self, inventory: Inventory) -> None:
         self.inventory, self.gone = inventory, list[str]()
 
-    def take(self, _: object) -> Inventory:
+    def take(self) -> Inventory:
         return self.inventory
 
     def _drop(self, kind: str, key: str, name: str) -> str:
