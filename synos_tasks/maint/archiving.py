@@ -24,6 +24,7 @@ from synos_tasks.maint.files import (
     read_chunks,
     settle,
     summed,
+    sweep,
     write_durably,
 )
 from synos_tasks.maint.index import Archive, Entry, File
@@ -87,6 +88,7 @@ def archive(means: Means, planned: Plan) -> Archived:
     with named_errors(folder, "the archive"):
         folder.mkdir(parents=True, exist_ok=True)
         with held(folder / LOCK, lambda: means.say("waiting for another inv maint.archive")):
+            sweep(folder)
             before = _taken(output) + _taken(folder)
             known = _known(means, save=True)
             _finish(means, known)

@@ -17,7 +17,16 @@ from synos_tasks.errors import CacheUnusable, DiskFull, OutputNotWritable, Setti
 from synos_tasks.iso.scratch import sync
 from synos_tasks.maint import exports, unfinished, volumes
 from synos_tasks.maint.exports import Record
-from synos_tasks.maint.files import Sum, chunks, named_errors, partial, read_chunks, settle, write_durably
+from synos_tasks.maint.files import (
+    Sum,
+    chunks,
+    named_errors,
+    partial,
+    read_chunks,
+    settle,
+    sweep,
+    write_durably,
+)
 from synos_tasks.maint.volumes import PLACE, READING
 
 if TYPE_CHECKING:
@@ -73,6 +82,10 @@ def export(means: Means, name: str, to: Path | None = None) -> Exported:
     with named_errors(target.parent, "the export"):
         if to is None:
             target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if (
+            target.parent.resolve() == exports.folder_of(means.settings).resolve()
+        ):  # no other is ours to sweep
+            sweep(target.parent)
         with partial(target.parent, mode=0o600) as (temporary, stream):
             read = Sum()
             with means.volumes.stream(spec) as packed:

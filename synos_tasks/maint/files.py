@@ -19,7 +19,7 @@ from synos_tasks.iso.scratch import sync
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-PARTIAL = ".partial-"
+PARTIAL = ".synos-partial-"
 """What the names of unfinished files begin with. Whoever writes one holds its lock."""
 CHUNK = 2**20
 
@@ -28,31 +28,49 @@ CHUNK = 2**20
 def partial(folder: Path, *, mode: int = 0o644) -> Iterator[tuple[Path, BinaryIO]]:
     """Give an unfinished file in ``folder``, open for writing; whoever does not rename it loses it.
 
-    Those of killed commands are removed.
+    A killed command leaves it: sweep() is for folders of our own.
     """
-    sweep(folder)
-    descriptor, name = tempfile.mkstemp(prefix=PARTIAL, dir=folder)
-    path = Path(name)
+    path, descriptor = _made(folder)
     with os.fdopen(descriptor, "wb") as stream:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        os.fchmod(descriptor, mode)
         try:
+            os.fchmod(descriptor, mode)
             yield path, stream
         finally:
             path.unlink(missing_ok=True)
 
 
 def sweep(folder: Path) -> None:
-    """Remove the unfinished files of killed commands."""
+    """Remove the unfinished files of killed commands from a folder of our own; what is no file of ours stays."""
     for leftover in folder.glob(f"{PARTIAL}*"):
-        descriptor = os.open(leftover, os.O_RDONLY | os.O_NOFOLLOW)
         try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            leftover.unlink(missing_ok=True)
+            # a FIFO would let nobody in who waits for no writer
+            descriptor = os.open(leftover, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+        except OSError:  # its command has just ended, it is a link, or somebody else's
+            continue
+        try:
+            if stat.S_ISREG(os.fstat(descriptor).st_mode):
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                leftover.unlink(missing_ok=True)
         except BlockingIOError:
             pass
         finally:
             os.close(descriptor)
+
+
+def _made(folder: Path) -> tuple[Path, int]:
+    """Make a file and hold its lock. Between the two another command's sweep may take it for nobody's: then once more."""
+    while True:
+        descriptor, name = tempfile.mkstemp(prefix=PARTIAL, dir=folder)
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+            is_there = os.fstat(descriptor).st_nlink > 0
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            os.close(descriptor)
+            raise
+        if is_there:
+            return Path(name), descriptor
+        os.close(descriptor)
 
 
 def settle(stream: BinaryIO) -> None:

@@ -12,6 +12,7 @@ import pytest
 
 from synos_tasks.errors import BackupDamaged, ContainerLost, DiskFull, SettingsError
 from synos_tasks.maint import archiving, index, isos
+from synos_tasks.maint.files import PARTIAL
 from tests.iso_sets import lay_iso
 from tests.unit.fake_volumes import NOW, Ground, ground
 from tests.unit.projects import tree
@@ -277,7 +278,7 @@ def test_one_that_cannot_be_read_back_removes_nothing(here: Ground) -> None:
     before = files(here)
 
     def spoil(spec: object) -> None:
-        for path in (output(here) / "archive").glob(".partial-*"):
+        for path in (output(here) / "archive").glob(f"{PARTIAL}*"):
             if path.stat().st_size:
                 path.write_bytes(path.read_bytes()[:-30])
 

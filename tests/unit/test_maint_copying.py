@@ -13,6 +13,7 @@ from synos_tasks.engine.volumes import User
 from synos_tasks.errors import BackupDamaged, CacheUnusable, DiskFull, OutputNotWritable, SettingsError
 from synos_tasks.maint import copying, exports, unfinished, volumes
 from synos_tasks.maint.exports import fresh_export
+from synos_tasks.maint.files import PARTIAL
 from tests.unit.fake_volumes import NOW, PROJECT, Ground, ground
 from tests.unit.projects import tree
 
@@ -49,6 +50,17 @@ def test_it_may_go_elsewhere_but_over_nothing(here: Ground, tmp_path: Path) -> N
     with pytest.raises(OutputNotWritable, match="no such folder"):
         copying.export(here.means, "data", tmp_path / "nowhere/x")
     assert tree(tmp_path) == before
+
+
+def test_where_it_goes_elsewhere_nothing_else_is_touched(here: Ground, tmp_path: Path) -> None:
+    folder = tmp_path / "downloads"
+    (folder / ".partial-folder").mkdir(parents=True)
+    (folder / ".partial-link").symlink_to("none")
+    for name in (".partial-firefox-download", f"{PARTIAL}of-another-clone"):
+        (folder / name).write_text("half")
+    before = {path.name for path in folder.iterdir()}
+    copying.export(here.means, "data", folder / "x.tar.zst")
+    assert {path.name for path in folder.iterdir()} == {*before, "x.tar.zst", "x.tar.zst.json"}
 
 
 def test_one_in_use_is_warned_of_and_remembered(here: Ground) -> None:
@@ -104,7 +116,7 @@ def test_where_an_archive_has_its_name_its_record_is_there(
         exports.verify(archive, exports.read(archive))
     other = here.exports / "other.tar.zst"
     copying.export(here.means, "data", other)
-    assert not list(here.exports.glob(".partial-*"))
+    assert not list(here.exports.glob(f"{PARTIAL}*"))
 
 
 def test_import_makes_a_labelled_volume_of_it(here: Ground) -> None:
