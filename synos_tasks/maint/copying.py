@@ -32,7 +32,9 @@ from synos_tasks.maint.volumes import PLACE, READING
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
+    from typing import BinaryIO
 
+    from synos_tasks.engine.spec import ContainerSpec
     from synos_tasks.engine.streams import Ended
     from synos_tasks.engine.volumes import User, VolumeFacts
     from synos_tasks.maint.means import Means
@@ -80,20 +82,9 @@ def export(means: Means, name: str, to: Path | None = None) -> Exported:
     spec = means.container(command, capabilities=READING, reads={volume.name: PLACE})
     _warn(means, volume, users)
     with named_errors(target.parent, "the export"):
-        if to is None:
-            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if (
-            target.parent.resolve() == exports.folder_of(means.settings).resolve()
-        ):  # no other is ours to sweep
-            sweep(target.parent)
+        _ready(means, target.parent)
         with partial(target.parent, mode=0o600) as (temporary, stream):
-            read = Sum()
-            with means.volumes.stream(spec) as packed:
-                for part in means.paced(chunks(packed.out), f"volume {volume.name}"):
-                    stream.write(read.add(part))
-                files = _packed(means, volume, users, packed.finish())
-            settle(stream)
-            record = _record(means, volume, users, read, files)
+            record = _written(means, spec, volume, users, stream)
             # the archive gets its name last: where it is, its record is too
             write_durably(exports.record_path(target), record.text(), mode=0o600)
             temporary.rename(target)
@@ -113,6 +104,42 @@ def export_path(means: Means, volume: VolumeFacts, to: Path | None) -> Path:
     if to is not None and not to.parent.is_dir():
         raise OutputNotWritable("there is no such folder", where=str(to.parent))
     return target
+
+
+def _ready(means: Means, folder: Path) -> None:
+    """Make our own folder of exports, and tidy it up; another, which a user named, is as it is."""
+    own = exports.folder_of(means.settings)
+    if folder.resolve() == own.resolve():
+        own.mkdir(mode=0o700, parents=True, exist_ok=True)
+        sweep(own)
+
+
+def _written(
+    means: Means, spec: ContainerSpec, volume: VolumeFacts, users: Sequence[User], stream: BinaryIO
+) -> Record:
+    """Write a volume's archive, see it on the disk, and say what it is."""
+    read, began = Sum(), means.now()  # what is written from now on may not be in it
+    with means.volumes.stream(spec) as packed:
+        for part in means.paced(chunks(packed.out), f"volume {volume.name}"):
+            stream.write(read.add(part))
+        ended = packed.finish()
+    known = {user.name for user in users}
+    later = [user for user in volumes.live_users(means, volume) if user.name not in known]
+    _warn(means, volume, later)
+    every = (*users, *later)
+    files = _packed(means, volume, every, ended)
+    settle(stream)
+    return Record(
+        volume=volume.name,
+        project=means.settings.project_id,
+        role=volume.role,
+        bytes=read.bytes,
+        sha256=read.sha256,
+        files=files,
+        created=dt.datetime.fromtimestamp(began, dt.UTC).strftime(CREATED),
+        users=tuple(user.name for user in every),
+        labels=dict(volume.labels),
+    )
 
 
 def load(means: Means, archive: Path, name: str = "") -> Filled:
@@ -218,20 +245,6 @@ def _refuse(ended: Ended, volume: str, what: str) -> None:
 def _named(listing: Iterable[bytes]) -> int:
     """Count the files that tar names while it unpacks them."""
     return sum(line.startswith(MEMBER) and is_file(line) for line in listing)
-
-
-def _record(means: Means, volume: VolumeFacts, users: Sequence[User], read: Sum, files: int) -> Record:
-    return Record(
-        volume=volume.name,
-        project=means.settings.project_id,
-        role=volume.role,
-        bytes=read.bytes,
-        sha256=read.sha256,
-        files=files,
-        created=dt.datetime.fromtimestamp(means.now(), dt.UTC).strftime(CREATED),
-        users=tuple(user.name for user in users),
-        labels=dict(volume.labels),
-    )
 
 
 def _labels(means: Means, record: Record, name: str) -> Mapping[str, str]:

@@ -27,7 +27,10 @@ _LARGEST = 2**20
 
 @dataclass(frozen=True, kw_only=True)
 class Record:
-    """What FILE.json says. ``bytes`` and ``sha256`` are the archive's, ``created`` is ISO-8601 in UTC."""
+    """What FILE.json says. ``bytes`` and ``sha256`` are the archive's.
+
+    ``created`` is when reading began, ISO-8601 in UTC: what was written after that may not be in it.
+    """
 
     volume: str
     project: str
@@ -38,12 +41,12 @@ class Record:
     """All that is no folder: a hard link is one more."""
     created: str
     users: tuple[str, ...] = ()
-    """Running containers that had the volume: what they wrote meanwhile may be in it half."""
+    """Containers that ran with the volume before or after: what they wrote meanwhile may be in it half."""
     labels: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def time(self) -> float:
-        """When it was made, in seconds since 1970."""
+        """As of when it is, in seconds since 1970."""
         return dt.datetime.strptime(self.created, CREATED).replace(tzinfo=dt.UTC).timestamp()
 
     @property

@@ -105,7 +105,12 @@ def find(means: Means, name: str) -> tuple[VolumeFacts, list[User]]:
     """
     every = means.volumes.listing(means.settings.project_id)
     volume = chosen(means, every, name)
-    return volume, [user for user in users_of(volume, every) if user.is_live]
+    return volume, _live(volume, every)
+
+
+def live_users(means: Means, volume: VolumeFacts) -> list[User]:
+    """Give the running containers that have a volume now; none where it is gone."""
+    return _live(volume, means.volumes.listing(means.settings.project_id))
 
 
 def chosen(means: Means, every: Sequence[VolumeFacts], name: str) -> VolumeFacts:
@@ -152,6 +157,10 @@ def users_of(volume: VolumeFacts, every: Sequence[VolumeFacts]) -> list[User]:
     place = volume.device or volume.place
     same = [one for one in every if one.name == volume.name or place in {one.place, one.device}]
     return list({user.name: user for one in same for user in one.users}.values())
+
+
+def _live(volume: VolumeFacts, every: Sequence[VolumeFacts]) -> list[User]:
+    return [user for user in users_of(volume, every) if user.is_live]
 
 
 def _listed(

@@ -4,6 +4,7 @@ import errno
 import fcntl
 import json
 import os
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -69,6 +70,45 @@ def test_one_in_use_is_warned_of_and_remembered(here: Ground) -> None:
     assert "in use by app" in here.said[0]
     assert "inv services.backup" in here.said[1]
     assert done.record.users == ("app",)
+
+
+def test_its_time_is_that_of_before_it_was_read(here: Ground) -> None:
+    """What is written meanwhile is not in it, so that it is no backup of it."""
+    time = [NOW]
+    here.volumes.on_stream = lambda _: time.append(NOW + HOUR)
+    done = copying.export(replace(here.means, now=lambda: time[-1]), "data")
+    assert done.record.time == NOW
+
+
+def test_who_starts_while_it_is_read_is_remembered_too(here: Ground) -> None:
+    later = User(name="later", state="running")
+    full = here.volumes.add("db", "a", users=(RUNS,))
+
+    def start(_: object) -> None:
+        here.volumes.facts[full] = replace(here.volumes.facts[full], users=(later,))
+
+    here.volumes.on_stream = start
+    done = copying.export(here.means, "db")
+    assert done.record.users == ("app", "later")
+    assert ["in use by app:" in line for line in here.said] == [True, False]
+    assert "in use by later:" in here.said[1]
+    assert fresh_export(here.means.settings, full, 24, NOW) is None
+
+
+def test_files_that_change_because_of_who_has_just_started_are_no_error(here: Ground) -> None:
+    full = f"{PROJECT}-data"
+
+    def start(_: object) -> None:
+        here.volumes.facts[full] = replace(here.volumes.facts[full], users=(RUNS,))
+
+    here.volumes.on_stream = start
+    here.volumes.code, here.volumes.said = 1, "tar: ./a: file changed as we read it"
+    assert copying.export(here.means, "data").record.users == ("app",)
+
+
+def test_one_of_a_volume_that_has_gone_meanwhile_is_kept(here: Ground) -> None:
+    here.volumes.on_stream = lambda _: here.volumes.facts.pop(f"{PROJECT}-data")
+    assert copying.export(here.means, "data").path.exists()
 
 
 def test_files_that_change_meanwhile_are_an_error_unless_it_is_in_use(here: Ground) -> None:
