@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from synos_tasks.backups import CREATED
+from synos_tasks.engine.spec import LABEL_PROJECT
 from synos_tasks.engine.spec import labels as own_labels
 from synos_tasks.engine.streams import MEMBER, is_file
 from synos_tasks.errors import CacheUnusable, DiskFull, OutputNotWritable, SettingsError
@@ -181,7 +182,7 @@ def clone(means: Means, name: str, to: str) -> Filled:
     volume, users = volumes.find(means, name)
     full = volumes.new_name(means.settings, to)
     _warn(means, volume, users)
-    labels = own_labels(means.settings.project_id, volume.role or "cache")
+    labels = _own(means, volume.role)
     with unfinished.new_volume(means.settings, means.volumes, full, labels):
         spec = means.container(
             ("bash", "-c", f"set -o pipefail; {_PACK} . | {_UNPACK}{TARGET}"),
@@ -249,7 +250,13 @@ def _named(listing: Iterable[bytes]) -> int:
 
 def _labels(means: Means, record: Record, name: str) -> Mapping[str, str]:
     """Give the labels of a volume that is made of an export: compose takes one back that has those it gave it."""
-    labels = own_labels(means.settings.project_id, record.role or "cache")
+    labels = _own(means, record.role)
     if name != record.volume:
         return labels
     return {**{key: text for key, text in record.labels.items() if key.startswith(COMPOSE)}, **labels}
+
+
+def _own(means: Means, role: str) -> dict[str, str]:
+    """Give the labels of a copy: a role that nobody gave would say that it is of no worth."""
+    project = means.settings.project_id
+    return own_labels(project, role) if role else {LABEL_PROJECT: project}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from synos_tasks import backups
 from synos_tasks.backups import CREATED
 from synos_tasks.engine.compose import LABEL_COMPOSE_PROJECT
+from synos_tasks.engine.once import ONCE
 from synos_tasks.engine.spec import LABEL_PROJECT
 from synos_tasks.errors import CacheUnusable, SettingsError
 from synos_tasks.maint import exports, unfinished
@@ -148,6 +149,11 @@ def new_name(settings: Settings, name: str) -> str:
         raise SettingsError(
             f"{full} would be a volume of another clone",
             hint=f"this one's begin with {settings.project_id}-, which may be left out",
+        )
+    if ONCE in full:
+        raise SettingsError(
+            f"{full} would be taken for a volume that a killed command left, and removed",
+            hint=f"give a name without {ONCE.strip('-')}-",
         )
     return full
 

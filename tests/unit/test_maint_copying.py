@@ -183,6 +183,31 @@ def test_one_that_is_gone_comes_back_as_it_was_labelled(here: Ground) -> None:
     assert labels[LABEL_ROLE] == "services"
 
 
+def test_a_copy_has_the_role_of_what_was_copied_and_none_where_that_had_none(here: Ground) -> None:
+    bare = here.volumes.add("bare", "a")
+    here.volumes.facts[bare] = replace(here.volumes.facts[bare], labels={LABEL_PROJECT: PROJECT})
+    here.volumes.add("stack", "a", role="services")
+    for name, role in (("bare", None), ("stack", "services"), ("data", "cache")):
+        path = copying.export(here.means, name).path
+        for made in (
+            copying.clone(here.means, name, f"{name}-clone"),
+            copying.load(here.means, path, f"{name}-import"),
+        ):
+            labels = here.volumes.facts[made.volume].labels
+            assert (labels[LABEL_PROJECT], labels.get(LABEL_ROLE)) == (PROJECT, role)
+            assert labels[unfinished.LABEL_MARK]
+
+
+def test_no_copy_is_called_as_a_volume_that_one_command_left(here: Ground) -> None:
+    path = copying.export(here.means, "data").path
+    for name in ("once-copy", f"{PROJECT}-once-1-aaaaaaaa", "my-once-copy"):
+        with pytest.raises(SettingsError, match="once"):
+            copying.clone(here.means, "data", name)
+        with pytest.raises(SettingsError, match="once"):
+            copying.load(here.means, path, name)
+    assert copying.clone(here.means, "data", "onces").volume == f"{PROJECT}-onces"
+
+
 def test_one_of_another_clone_becomes_this_ones(here: Ground) -> None:
     path = copying.export(here.means, "data").path
     told = Path(f"{path}.json")
