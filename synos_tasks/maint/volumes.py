@@ -161,7 +161,7 @@ def new_name(settings: Settings, name: str) -> str:
 def users_of(volume: VolumeFacts, every: Sequence[VolumeFacts]) -> list[User]:
     """Give the containers that have a volume, under whatever name."""
     place = volume.device or volume.place
-    same = [one for one in every if one.name == volume.name or place in {one.place, one.device}]
+    same = [one for one in every if one.name == volume.name or (place and place in {one.place, one.device})]
     return list({user.name: user for one in same for user in one.users}.values())
 
 

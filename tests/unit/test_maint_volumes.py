@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -45,6 +46,16 @@ def test_another_name_says_so_takes_nothing_and_shares_its_users(here: Ground) -
     assert folder.alias_of == "/home/me/x"
     assert cache.users == alias.users == ("a (runs)",)
     assert volumes.total([cache, alias, folder]) == 5
+
+
+def test_one_whose_place_is_not_told_has_no_users_but_its_own(here: Ground) -> None:
+    """A plug-in's volume has no folder of the engine before it is mounted."""
+    full = here.volumes.add("far")
+    here.volumes.facts[full] = replace(here.volumes.facts[full], place="")
+    here.volumes.add("store", users=(RUNS,))
+    assert [one.users for one in volumes.listed(here.means)] == [(), ("a (runs)",)]
+    here.volumes.facts[full] = replace(here.volumes.facts[full], users=(ENDED,))
+    assert [one.users for one in volumes.listed(here.means)] == [("b",), ("a (runs)",)]
 
 
 def test_sizes_that_nobody_tells_are_not_made_up(here: Ground) -> None:
