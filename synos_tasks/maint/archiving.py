@@ -30,7 +30,7 @@ from synos_tasks.maint.files import (
 from synos_tasks.maint.index import Archive, Entry, File
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
     from pathlib import Path
 
     from synos_tasks.maint.isos import Build, Left
@@ -46,6 +46,9 @@ class Plan:
 
     builds: tuple[Build, ...]
     left: tuple[Left, ...]
+    older_than: float
+    """In seconds; with the next, what it was made by."""
+    keep_last: int
 
     @property
     def bytes(self) -> int:
@@ -72,19 +75,20 @@ def plan(settings: Settings, *, older_than: float, keep_last: int, now: float) -
     output = settings.output_dir
     found, left = isos.builds(output)
     chosen = isos.old(found, older_than=older_than, keep_last=keep_last, now=now, linked=isos.linked(output))
-    return Plan(builds=tuple(chosen), left=tuple(left))
+    return Plan(builds=tuple(chosen), left=tuple(left), older_than=older_than, keep_last=keep_last)
 
 
 def archive(means: Means, planned: Plan) -> Archived:
     """Archive what a plan says, one ISO after the other, and finish what a killed command had begun.
 
-    An ISO that is not what its manifest says stays. Raises BackupDamaged where an archive cannot be read back,
+    It is planned again once no other command archives: what was not planned before stays, and so does what changed.
+    An ISO that is not what its manifest says stays too. Raises BackupDamaged where an archive cannot be read back,
     DiskFull, OutputNotWritable, or as images/building.py does; then the originals are where they were.
     """
     folder, output = folder_of(means.settings), means.settings.output_dir
     if not planned.builds and not folder.is_dir():
         return Archived(archives=(), left=planned.left, freed_bytes=0)
-    done, left = [], list(planned.left)
+    done = []
     with named_errors(folder, "the archive"):
         folder.mkdir(parents=True, exist_ok=True)
         with held(folder / LOCK, lambda: means.say("waiting for another inv maint.archive")):
@@ -92,7 +96,8 @@ def archive(means: Means, planned: Plan) -> Archived:
             before = _taken(output) + _taken(folder)
             known = _known(means, save=True)
             _finish(means, known)
-            for one in planned.builds:
+            builds, left = _again(means, planned, known)
+            for one in builds:
                 try:
                     entry = _entry(one, means.now())
                 except ValueError as error:
@@ -101,6 +106,18 @@ def archive(means: Means, planned: Plan) -> Archived:
                 done.append(_archived(means, known, one, entry))
             freed = before - _taken(output) - _taken(folder)
     return Archived(archives=tuple(done), left=tuple(left), freed_bytes=freed)
+
+
+def _again(means: Means, planned: Plan, known: Mapping[str, Archive]) -> tuple[list[Build], list[Left]]:
+    """Give what of a plan is still to be done, and what is left alone."""
+    now = plan(means.settings, older_than=planned.older_than, keep_last=planned.keep_last, now=means.now())
+    left, told = list(now.left), {one.name for one in now.left}
+    for one in planned.builds:
+        if one not in now.builds and one.iso.name not in told:
+            archived = one.name in known and not os.path.lexists(one.iso)
+            why = "another command archived it" if archived else "it is not as it was when this was planned"
+            left.append(isos.Left(name=one.iso.name, why=why))
+    return [one for one in now.builds if one in planned.builds], left
 
 
 def listing(means: Means) -> list[Archive]:

@@ -12,6 +12,7 @@ from synos_tasks.cli import Command, verb
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from synos_tasks.maint.archiving import Archived, Plan
     from synos_tasks.maint.isos import Left
     from synos_tasks.maint.means import Means
     from synos_tasks.maint.volumes import Listed
@@ -65,6 +66,7 @@ def volumes(
         "keep-last": "newest ISOs of each profile that stay, 1 at least",
         "restore": "put an archived ISO back: synos-PROFILE-BUILDID",
         "list": "list what was archived",
+        "yes": "do not ask",
         "json": JSON,
     },
 )
@@ -74,6 +76,7 @@ def archive(
     keep_last: int = 3,
     restore: str = "",
     list: bool = False,  # noqa: A002
+    yes: bool = False,
     json: bool = False,  # noqa: ARG001
 ) -> None:
     """Move old ISOs, with all that belongs to them, into dist/archive, compressed and checked; or put one back."""
@@ -83,7 +86,7 @@ def archive(
     elif chosen:
         _list_archives(command)
     else:
-        _archive(command, older_than, keep_last)
+        _archive(command, older_than, keep_last, yes=yes)
 
 
 @verb(
@@ -202,33 +205,33 @@ def _clone(command: Command, name: str, to: str) -> None:
     command.result(asdict(done))
 
 
-def _archive(command: Command, older_than: str, keep_last: int) -> None:
+def _archive(command: Command, older_than: str, keep_last: int, *, yes: bool) -> None:
     from synos_tasks.maint import archiving  # noqa: PLC0415
     from synos_tasks.maint.ages import seconds_of  # noqa: PLC0415
+    from synos_tasks.maint.asking import confirm  # noqa: PLC0415
 
     means = _means(command)
     planned = archiving.plan(
         command.settings, older_than=seconds_of(older_than), keep_last=keep_last, now=means.now()
     )
+    _show_planned(planned, "would archive" if command.dry else "to be archived:")
+    amount = f"{len(planned.builds)} ISOs of {console.human_bytes(planned.bytes)}"
     if command.dry:
-        for one in planned.builds:
-            console.say(f"would archive {one.iso.name}: {console.human_bytes(one.bytes)}")
         _show_left(planned.left)
         command.would(
-            f"archive {len(planned.builds)} ISOs of {console.human_bytes(planned.bytes)}",
+            f"archive {amount}",
             builds=[one.name for one in planned.builds],
             bytes=planned.bytes,
             left=[asdict(one) for one in planned.left],
         )
         return
+    if planned.builds and not yes:
+        confirm(
+            f"{amount}. Archive them, and remove the originals?",
+            nothing="nothing was archived",
+        )
     done = archiving.archive(means, planned)
-    _show_left(done.left)
-    freed = console.human_bytes(max(0, done.freed_bytes))
-    console.say(
-        f"archived {len(done.archives)} ISOs; {command.settings.output_dir} takes {freed} less"
-        if done.archives
-        else "nothing to do: no ISO is old enough"
-    )
+    _show_archived(command, planned, done)
     command.result(
         {
             "archived": [one.to_json() for one in done.archives],
@@ -236,6 +239,22 @@ def _archive(command: Command, older_than: str, keep_last: int) -> None:
             "freed_bytes": done.freed_bytes,
         }
     )
+
+
+def _show_planned(planned: Plan, words: str) -> None:
+    for one in planned.builds:
+        console.say(f"{words} {one.iso.name}: {console.human_bytes(one.bytes)}")
+
+
+def _show_archived(command: Command, planned: Plan, done: Archived) -> None:
+    _show_left(done.left)
+    freed = console.human_bytes(max(0, done.freed_bytes))
+    if done.archives:
+        console.say(f"archived {len(done.archives)} ISOs; {command.settings.output_dir} takes {freed} less")
+    elif planned.builds:
+        console.say("nothing was archived")
+    else:
+        console.say("nothing to do: no ISO is old enough")
 
 
 def _show_left(left: Sequence[Left]) -> None:

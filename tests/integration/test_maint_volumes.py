@@ -242,7 +242,7 @@ def test_isos_go_into_archives_and_come_back_byte_for_byte(clone: Clone) -> None
             report=True,
         )
     before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in clone.output.iterdir()}
-    done = clone.inv("maint.archive", "--keep-last", "1")
+    done = clone.inv("maint.archive", "--keep-last", "1", "--yes")
     names = [one["name"] for one in done.json["archived"]]
     assert names == ["synos-mini-000000000000", "synos-mini-000000000001"]
     assert len(list(clone.output.glob("*.iso"))) == 1

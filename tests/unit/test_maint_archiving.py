@@ -319,6 +319,60 @@ def test_dry_reads_and_nothing_else(here: Ground) -> None:
     assert here.volumes.specs == []
 
 
+def test_the_second_of_two_at_once_leaves_what_the_first_has_archived(here: Ground) -> None:
+    for number in range(2, 5):
+        lay_iso(output(here), "mini", f"{number:012x}", NOW - number * DAY)
+    first, second = planned(here, days=1), planned(here, days=1)
+    assert len(archiving.archive(here.means, first).archives) == 4
+    before = tree(output(here))
+    done = archiving.archive(here.means, second)
+    assert done.archives == ()
+    assert [one.why for one in done.left] == ["another command archived it"] * 4
+    assert tree(output(here)) == before
+
+
+def test_what_changed_since_the_plan_is_left_alone(here: Ground) -> None:
+    plan = planned(here)
+    (output(here) / "synos-mini.iso").symlink_to(f"{NAME}.iso")
+    done = archiving.archive(here.means, plan)
+    assert (done.archives, [one.name for one in done.left]) == ((), [f"{NAME}.iso"])
+    assert "not as it was" in done.left[0].why
+    (output(here) / "synos-mini.iso").unlink()
+    lay_iso(output(here), "mini", OLD, NOW - 90 * DAY, content=b"another" * 1000)
+    assert archiving.archive(here.means, plan).archives == ()
+    assert len(files(here)) == 5
+
+
+def test_nothing_goes_that_the_plan_has_not_shown(here: Ground) -> None:
+    plan = planned(here)
+    lay_iso(output(here), "mini", "2" * 12, NOW - 80 * DAY)
+    assert [one.entry.name for one in archiving.archive(here.means, plan).archives] == [NAME]
+
+
+@pytest.mark.allow_process(reason="a race needs two")
+def test_two_processes_at_once_end_well(tmp_path: Path) -> None:
+    here = ground(tmp_path)
+    for number in range(8):
+        lay_iso(output(here), "mini", f"{number:012x}", NOW - (90 - number) * DAY)
+    plan = planned(here)
+    children = []
+    for _ in range(3):
+        child = os.fork()
+        if child == 0:
+            code = 1
+            try:
+                archiving.archive(here.means, plan)
+                code = 0
+            except BaseException:  # noqa: BLE001  (a fork of pytest must not go on as one)
+                traceback.print_exc()
+            finally:
+                os._exit(code)
+        children.append(child)
+    assert [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children] == [0, 0, 0]
+    assert len(archiving.listing(here.means)) == 7
+    assert len(list(output(here).glob("*.iso"))) == 1
+
+
 # Every call that changes the disk, and every start of a container, is a moment to be killed at.
 STEPS = [
     (os, "fsync"), (Path, "replace"), (Path, "rename"), (Path, "unlink"), (Path, "mkdir"), (os, "utime"),

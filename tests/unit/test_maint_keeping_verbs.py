@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from typing import TYPE_CHECKING, Any
 
 import pytest
 from invoke.config import Config
 from invoke.context import Context
 
+from synos_tasks import console
 from synos_tasks.engine.volumes import User
 from synos_tasks.maint import keeping_tasks as tasks
 from synos_tasks.maint.logs import folder_of
@@ -108,7 +110,7 @@ def test_options_that_do_not_go_together_are_refused(
 
 
 def test_an_old_iso_goes_and_comes_back(here: Ground, capfd: pytest.CaptureFixture[str]) -> None:
-    done = told(capfd, tasks.archive, keep_last=1)
+    done = told(capfd, tasks.archive, keep_last=1, yes=True)
     assert [one["name"] for one in done["archived"]] == [NAME]
     assert told(capfd, tasks.archive, list=True)["archives"][0]["trouble"] == ""
     run(tasks.archive, list=True)
@@ -116,6 +118,51 @@ def test_an_old_iso_goes_and_comes_back(here: Ground, capfd: pytest.CaptureFixtu
     assert told(capfd, tasks.archive, restore=NAME)["files"][0].endswith(f"{NAME}.iso")
     run(tasks.archive, older_than="52w")
     assert "nothing to do" in capfd.readouterr().err
+
+
+def test_what_goes_is_shown_before_and_asked_about(
+    here: Ground, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = tree(here.means.settings.root)
+    assert "nothing was archived: there is nobody to ask" in refused(capfd, tasks.archive, keep_last=1)
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    monkeypatch.setenv("NO_COLOR", "1")
+    asked: list[str] = []
+
+    def answer(*, agrees: bool) -> None:
+        def agreed(question: str) -> bool:
+            asked.append(capfd.readouterr().err + question)
+            return agrees
+
+        monkeypatch.setattr(console, "agreed", agreed)
+
+    answer(agrees=False)
+    assert "the answer was no" in refused(capfd, tasks.archive, keep_last=1)
+    assert f"to be archived: {NAME}.iso: 0.0 MB" in asked[0]
+    assert "1 ISOs of 0.0 MB" in asked[0]
+    assert "Archive them, and remove the originals?" in asked[0]
+    assert tree(here.means.settings.root) == before
+    answer(agrees=True)
+    run(tasks.archive, keep_last=1)
+    assert "archived 1 ISOs" in capfd.readouterr().err
+    run(tasks.archive, keep_last=1)
+    assert len(asked) == 2, "nobody is asked about nothing"
+
+
+def test_what_another_command_has_archived_meanwhile_is_told(
+    here: Ground, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def other(*_: object, **__: object) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr("synos_tasks.maint.asking.confirm", lambda *_, **__: None)
+            run(tasks.archive, keep_last=1)
+
+    monkeypatch.setattr("synos_tasks.maint.asking.confirm", other)
+    run(tasks.archive, keep_last=1)
+    said = capfd.readouterr().err
+    assert f"left alone: {NAME}.iso: another command archived it" in said
+    assert said.splitlines()[-1] == "nothing was archived"
 
 
 @pytest.mark.parametrize(
@@ -141,7 +188,7 @@ def test_old_logs_go(here: Ground, capfd: pytest.CaptureFixture[str]) -> None:
 
 def test_dry_changes_nothing(here: Ground, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     export = told(capfd, tasks.volumes, export="data")["file"]
-    told(capfd, tasks.archive, keep_last=1)
+    told(capfd, tasks.archive, keep_last=1, yes=True)
     told(capfd, tasks.archive, restore=NAME)
     before, facts, count = tree(tmp_path), dict(here.volumes.facts), len(here.volumes.specs)
     given: list[tuple[Any, dict[str, Any]]] = [
