@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from synos_tasks.settings import Settings
 
 LOCK = ".lock"
+BUILD = "inv build.image makes it"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +95,7 @@ def archive(means: Means, planned: Plan) -> Archived:
         with held(folder / LOCK, lambda: means.say("waiting for another inv maint.archive")):
             sweep(folder)
             before = _taken(output) + _taken(folder)
-            known = _known(means, save=True)
+            known = _known(means, save=True, build=True)
             _finish(means, known)
             builds, left = _again(means, planned, known)
             for one in builds:
@@ -121,8 +122,11 @@ def _again(means: Means, planned: Plan, known: Mapping[str, Archive]) -> tuple[l
 
 
 def listing(means: Means) -> list[Archive]:
-    """Tell what archives there are, by name; changes nothing. A damaged index is made anew in memory."""
-    known = _known(means, save=False)
+    """Tell what archives there are, by name; changes nothing. A damaged index is made anew in memory.
+
+    An archive that is not in the index is asked itself, where no image must be built for that.
+    """
+    known = _known(means, save=False, build=False)
     return [known[name] for name in sorted(known)]
 
 
@@ -135,16 +139,28 @@ def trouble(settings: Settings, archive: Archive) -> str:
     return "" if size == archive.bytes else f"it has {size} bytes, not {archive.bytes}"
 
 
-def find(means: Means, name: str) -> Archive:
-    """Give the archive of an ISO, by its name with or without ``synos-`` and ending; raises SettingsError."""
+def find(means: Means, name: str, *, build: bool = False) -> Archive:
+    """Give the archive of an ISO, by its name with or without ``synos-`` and ending; raises SettingsError.
+
+    ``build``: the image that looks into archives which are not in the index may be built.
+    """
     wanted = name.removesuffix(indexes.SUFFIX).removesuffix(".iso")
-    known = _known(means, save=False)
-    for one in (wanted, f"synos-{wanted}"):
+    names, folder = (wanted, f"synos-{wanted}"), folder_of(means.settings)
+    known = _known(means, save=False, build=build)
+    for one in names:
         if one in known:
             return known[one]
+    unread = [path for path in _strange(folder, known) if indexes.name_of(path) in names]
+    if unread and not means.can_start():
+        raise SettingsError(
+            f"the archive {name!r} is not in the index, and cannot be looked into",
+            where=str(unread[0]),
+            why="the builder image is not there",
+            hint=BUILD,
+        )
     raise SettingsError(
         f"there is no archive {name!r}",
-        where=str(folder_of(means.settings)),
+        where=str(folder),
         hint=f"there are: {', '.join(sorted(known))}" if known else "nothing was archived yet",
     )
 
@@ -156,7 +172,7 @@ def restore(means: Means, name: str) -> Archive:
     the index says; then nothing was put back.
     """
     output = means.settings.output_dir
-    chosen = find(means, name)
+    chosen = find(means, name, build=True)
     with (
         named_errors(output, "what was archived"),
         held(folder_of(means.settings) / LOCK, lambda: means.say("waiting for another inv maint.archive")),
@@ -280,8 +296,11 @@ def _put(fresh: Path, output: Path, file: File) -> None:
         fresh.rename(output / file.name)
 
 
-def _known(means: Means, *, save: bool) -> dict[str, Archive]:
-    """Read the index; what it does not know of the archives that are there, they are asked themselves."""
+def _known(means: Means, *, save: bool, build: bool) -> dict[str, Archive]:
+    """Read the index; what it does not know of the archives that are there, they are asked themselves.
+
+    Without ``build`` only where no image is to be built for that.
+    """
     folder = folder_of(means.settings)
     path = folder / indexes.FILE
     known: dict[str, Archive] = {}
@@ -293,7 +312,12 @@ def _known(means: Means, *, save: bool) -> dict[str, Archive]:
     except (OSError, ValueError, RecursionError) as error:
         damaged = True
         means.say(f"warning: {path} is damaged ({error}); it is made anew of the archives")
-    strange = [one for one in sorted(folder.glob(f"*{indexes.SUFFIX}")) if indexes.name_of(one) not in known]
+    strange = _strange(folder, known)
+    if strange and not build and not means.can_start():
+        names = ", ".join(map(indexes.name_of, strange))
+        means.say(f"warning: {len(strange)} archives are not in {path}: {names}")
+        means.say(f"the builder image, which would look into them, is not there; {BUILD}")
+        return known
     for one in strange:
         try:
             known[indexes.name_of(one)] = packing.ask(means, one)
@@ -302,6 +326,11 @@ def _known(means: Means, *, save: bool) -> dict[str, Archive]:
     if save and (strange or damaged):
         _save(means, known)
     return known
+
+
+def _strange(folder: Path, known: Mapping[str, Archive]) -> list[Path]:
+    """Give the archives that an index does not know."""
+    return [one for one in sorted(folder.glob(f"*{indexes.SUFFIX}")) if indexes.name_of(one) not in known]
 
 
 def _save(means: Means, known: dict[str, Archive]) -> None:

@@ -12,6 +12,7 @@ from synos_tasks.engine.spec import ContainerSpec, labels
 from synos_tasks.engine.volumes import DockerVolumes, Volumes
 from synos_tasks.images.building import ensure_image
 from synos_tasks.images.catalog import RECIPES
+from synos_tasks.images.recipe import tag_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -30,6 +31,10 @@ class Means:
     engine: Engine = field(default_factory=DockerEngine)
     volumes: Volumes = field(default_factory=DockerVolumes)
     now: Callable[[], float] = time.time
+
+    def can_start(self) -> bool:
+        """Tell whether container() would have no image to build."""
+        return bool(self.engine.image_id(tag_of(self.settings.root, RECIPES["builder"])))
 
     def container(
         self,

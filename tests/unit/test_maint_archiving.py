@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from synos_tasks.errors import BackupDamaged, ContainerLost, DiskFull, SettingsError
+from synos_tasks.images.base import BOOKWORM
 from synos_tasks.maint import archiving, index, isos
 from synos_tasks.maint.files import PARTIAL
 from tests.iso_sets import lay_iso
 from tests.unit.fake_volumes import NOW, Ground, ground
+from tests.unit.fakes import FakeEngine
 from tests.unit.projects import tree
 
 if TYPE_CHECKING:
@@ -219,6 +221,36 @@ def test_an_index_that_is_lost_is_made_anew(here: Ground) -> None:
     run(here)
     assert path.read_text() == before
     assert any("no archive of ours" in line for line in here.said)
+
+
+def test_without_the_image_that_reads_archives_none_is_built_to_look(here: Ground) -> None:
+    run(here)
+    path = output(here) / "archive/index.json"
+    path.unlink()
+    engine = FakeEngine(images={BOOKWORM.tag: "sha256:0"})
+    means = dataclasses.replace(here.means, engine=engine)
+    count = len(here.volumes.specs)
+    assert archiving.listing(means) == []
+    assert here.said[-2].startswith("warning: 1 archives are not in")
+    assert here.said[-2].endswith(NAME)
+    assert "inv build.image" in here.said[-1]
+    for name in (NAME, f"mini-{OLD}"):
+        with pytest.raises(SettingsError, match="cannot be looked into") as refused:
+            archiving.find(means, name)
+        assert "inv build.image" in refused.value.hint
+    with pytest.raises(SettingsError, match="there is no archive 'x'"):
+        archiving.find(means, "x")
+    assert (engine.built, len(here.volumes.specs)) == ([], count)
+    archiving.restore(means, NAME)
+    assert len(engine.built) == 1
+    assert len(files(here)) == 5
+
+
+def test_what_the_index_knows_is_told_without_an_image(here: Ground) -> None:
+    run(here)
+    means = dataclasses.replace(here.means, engine=FakeEngine())
+    assert [one.entry.name for one in archiving.listing(means)] == [NAME]
+    assert archiving.find(means, NAME).entry.name == NAME
 
 
 def edited(entry: dict[str, Any], **fields: object) -> dict[str, Any]:
