@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from synos_tasks.maint.volumes import Listed
 
 JSON = "one JSON object on standard output"
+MOST_DIGITS = 6
+"""Of a number that somebody types; Python reads thousands of them as a number, and tens of thousands as none."""
 
 
 @verb(
@@ -73,7 +75,7 @@ def volumes(
 def archive(
     command: Command,
     older_than: str = "30d",
-    keep_last: int = 3,
+    keep_last: str = "3",
     restore: str = "",
     list: bool = False,  # noqa: A002
     yes: bool = False,
@@ -86,23 +88,20 @@ def archive(
     elif chosen:
         _list_archives(command)
     else:
-        _archive(command, older_than, keep_last, yes=yes)
+        _archive(command, older_than, _count("keep-last", keep_last, "ISOs"), yes=yes)
 
 
 @verb(
     "maint.logs",
     help={"days": "older ones go, 0: none (default: synos.maint.logs_days in invoke.yaml)", "json": JSON},
 )
-def logs(command: Command, days: int = -1, json: bool = False) -> None:  # noqa: ARG001
+def logs(command: Command, days: str = "", json: bool = False) -> None:  # noqa: ARG001
     """Remove old logs of .synos/logs and compress those of yesterday and before; what is in use is left alone."""
     import time  # noqa: PLC0415
 
-    from synos_tasks.errors import SettingsError  # noqa: PLC0415
     from synos_tasks.maint.logs import rotate  # noqa: PLC0415
 
-    if days < -1:
-        raise SettingsError(f"--days is {days}", hint="0 or more")
-    limit = command.settings.maint.logs_days if days == -1 else days
+    limit = _count("days", days, "days") if days else command.settings.maint.logs_days
     done = rotate(command.settings, limit, time.time(), dry=command.dry)
     words = ("would remove", "would compress") if command.dry else ("removed", "compressed")
     for word, names in zip(words, (done.removed, done.compressed), strict=True):
@@ -296,6 +295,17 @@ def _means(command: Command) -> Means:
     from synos_tasks.maint.means import Means  # noqa: PLC0415
 
     return Means(settings=command.settings, say=console.say)
+
+
+def _count(option: str, text: str, what: str) -> int:
+    """Read a number of things; raises SettingsError."""
+    from synos_tasks.errors import SettingsError  # noqa: PLC0415
+
+    if not (text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS):
+        raise SettingsError(
+            f"--{option} {text} is no number of {what}", hint="a whole number, without a sign"
+        )
+    return int(text)
 
 
 def _one_of(given: Mapping[str, str]) -> str:
