@@ -35,7 +35,7 @@ def gc_policy(command: Command, write: bool = False, yes: bool = False, json: bo
         command.would(f"write {policy.file.path}", **told)
         return
     if not yes:
-        confirm(f"Write this into {policy.file.path}?", nothing="nothing was written")
+        confirm(view.question(policy), nothing="nothing was written")
     copy = policies.write(policy, change)
     view.show_written(policy, copy)
     command.result(

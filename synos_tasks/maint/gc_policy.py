@@ -54,6 +54,11 @@ class Policy:
         return self.in_force == self.proposed
 
     @property
+    def turns_on(self) -> bool:
+        """Tell whether writing it makes an engine drop build cache that has dropped none: whosever it is."""
+        return not self.in_force and not self.is_written
+
+    @property
     def dropping(self) -> list[int]:
         """Numbers of the rules in force by which cache mounts may go."""
         return [number for number, rule in enumerate(self.in_force) if rule.drops_mounts]

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 OFF = "garbage collection is off: no build cache is ever dropped, until the disk is full"
 
+TURNS_ON = "garbage collection on, for every project's build cache on this machine"
+
 
 def show(policy: Policy) -> None:
     """Show the rules in force, what daemon.json says, what that means for our cache mounts, and the proposal."""
@@ -31,6 +33,15 @@ def show(policy: Policy) -> None:
         return
     size = console.human_bytes(policy.disk_bytes)
     _rules(f"proposed, for a disk of {size}", policy.proposed)
+    if policy.turns_on:
+        console.say(f"writing the proposal turns {TURNS_ON}")
+
+
+def question(policy: Policy) -> str:
+    """Say what a person is asked before it is written."""
+    if policy.turns_on:
+        return f"This turns {TURNS_ON}. Write it into {policy.file.path}?"
+    return f"Write this into {policy.file.path}?"
 
 
 def show_state(policy: Policy, *, asked: bool) -> None:

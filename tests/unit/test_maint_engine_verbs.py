@@ -123,6 +123,34 @@ def test_where_nothing_is_dropped_it_says_so_and_proposes(machine: Machine, capf
     assert not machine.file.exists()
 
 
+TURNS_ON = "garbage collection on, for every project's build cache on this machine"
+
+
+def test_that_writing_turns_the_dropping_on_for_everybody_is_said_and_asked(
+    machine: Machine, capfd: Shown
+) -> None:
+    machine.person(agrees=False)
+    assert run("maint.gc-policy") == 0
+    assert f"writing the proposal turns {TURNS_ON}" in capfd.readouterr().err.splitlines()
+    assert run("maint.gc-policy", "--write") == 12
+    assert machine.asked == [f"This turns {TURNS_ON}. Write it into {machine.file}?"]
+
+
+def test_where_it_is_on_already_nothing_of_that_is_said(machine: Machine, capfd: Shown) -> None:
+    machine.told = DEFAULTS
+    machine.person(agrees=False)
+    assert run("maint.gc-policy", "--write") == 12
+    assert TURNS_ON not in capfd.readouterr().err
+    assert machine.asked == [f"Write this into {machine.file}?"]
+
+
+def test_where_it_is_written_already_it_turns_nothing_on_by_writing(machine: Machine, capfd: Shown) -> None:
+    assert run("maint.gc-policy", "--write", "--yes") == 0
+    capfd.readouterr()
+    assert run("maint.gc-policy") == 0
+    assert TURNS_ON not in capfd.readouterr().err
+
+
 def test_rules_that_drop_our_mounts_are_named(settings: Settings, machine: Machine, capfd: Shown) -> None:
     (settings.root / "docker/build/Dockerfile").write_text(
         "FROM base\nRUN --mount=type=cache,id=synos-ccache,target=/c --mount=type=cache,id=x,target=/x make\n"
@@ -137,6 +165,7 @@ def test_rules_that_drop_our_mounts_are_named(settings: Settings, machine: Machi
 def test_it_is_written_after_asking_and_the_rest_stays(machine: Machine, capfd: Shown) -> None:
     before = '{"debug": true, "builder": {"gc": {"enabled": true, "defaultKeepStorage": "1GB"}}}'
     machine.lay(before)
+    machine.told = DEFAULTS
     machine.person(agrees=True)
     assert run("maint.gc-policy", "--write", "--json") == 0
     told, err = answer(capfd)
