@@ -33,9 +33,14 @@ def paint(text: str, code: str) -> str:
     return text if is_plain() else f"\x1b[{code}m{text}\x1b[0m"
 
 
+def can_ask() -> bool:
+    """Tell whether a person is at a terminal, to read a question and to answer it."""
+    return sys.stdin.isatty() and sys.stderr.isatty()
+
+
 def agreed(question: str) -> bool:
     """Ask a person; False without a terminal to ask at, or for anything but yes."""
-    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if not can_ask():
         return False
     print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
     return sys.stdin.readline().strip().lower() in {"y", "yes"}
