@@ -7,6 +7,7 @@ import json
 from typing import TYPE_CHECKING, Protocol
 
 from synos_tasks.engine import api
+from synos_tasks.engine.inventory import epoch
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -15,6 +16,8 @@ SECONDS = 300.0
 """What the engine may take to remove one thing."""
 AT_ONCE = 200
 """Records of the cache in one request: their ids are in its address."""
+THIS_ALONE = {"noprune": "true"}
+"""Not also images that it was made of and that have no name: they may be somebody else's."""
 
 
 class Removal(Protocol):
@@ -23,16 +26,16 @@ class Removal(Protocol):
     Each method gives '' when the thing is gone, or went away before, and else what the engine says to keep it.
     """
 
-    def container(self, ident: str, *, running: bool = False) -> str:
-        """Remove one with its anonymous volumes; ``running``: though it may run."""
+    def container(self, ident: str, *, running: bool = False, volumes: bool = False) -> str:
+        """Remove one; ``running``: though it may run; ``volumes``: with its anonymous volumes."""
         ...
 
     def image(self, ident: str, names: Sequence[str]) -> str:
         """Take names from an image, as far as they are still its names, and it goes with its last; () for a nameless one."""
         ...
 
-    def volume(self, name: str) -> str:
-        """Remove a volume that no container has."""
+    def volume(self, name: str, created: float) -> str:
+        """Remove a volume that no container has, where it still is the one that was made then (epoch seconds)."""
         ...
 
     def network(self, ident: str) -> str:
@@ -47,9 +50,9 @@ class Removal(Protocol):
 class DockerRemoval:
     """The real thing, over the engine's socket."""
 
-    def container(self, ident: str, *, running: bool = False) -> str:
-        """Remove one with its anonymous volumes; ``running``: though it may run."""
-        return _delete(f"/containers/{ident}", {"v": "true", "force": str(running).lower()})
+    def container(self, ident: str, *, running: bool = False, volumes: bool = False) -> str:
+        """Remove one; ``running``: though it may run; ``volumes``: with its anonymous volumes."""
+        return _delete(f"/containers/{ident}", {"v": str(volumes).lower(), "force": str(running).lower()})
 
     def image(self, ident: str, names: Sequence[str]) -> str:
         """Take names from an image, as far as they are still its names, and it goes with its last; () for a nameless one."""
@@ -57,15 +60,20 @@ class DockerRemoval:
         if told is None:
             return ""
         if not names:
-            return "it has a name by now" if told["RepoTags"] else _delete(f"/images/{ident}")
+            return "it has a name by now" if told["RepoTags"] else _delete(f"/images/{ident}", THIS_ALONE)
         still = [name for name in names if name in (told["RepoTags"] or ())]
         if not still:
             return "it lost its name by now"
-        said = [_delete(f"/images/{name}") for name in still]
+        said = [_delete(f"/images/{name}", THIS_ALONE) for name in still]
         return "; ".join(filter(None, said))
 
-    def volume(self, name: str) -> str:
-        """Remove a volume that no container has."""
+    def volume(self, name: str, created: float) -> str:
+        """Remove a volume that no container has, where it still is the one that was made then (epoch seconds)."""
+        told = api.get(f"/volumes/{name}")
+        if told is None:
+            return ""
+        if epoch(told["CreatedAt"]) != created:
+            return "another volume has its name by now"
         return _delete(f"/volumes/{name}")
 
     def network(self, ident: str) -> str:
@@ -74,10 +82,14 @@ class DockerRemoval:
 
     def records(self, idents: Sequence[str]) -> list[str]:
         """Remove records of the build cache; gives the ids of those that went."""
-        gone: list[str] = []
-        for start in range(0, len(idents), AT_ONCE):
-            gone += _prune(idents[start : start + AT_ONCE])
-        return gone
+        left = list(idents)
+        while left:  # one goes after what is built on it, which may be in a later request
+            batches = [left[start : start + AT_ONCE] for start in range(0, len(left), AT_ONCE)]
+            went = {ident for batch in batches for ident in _prune(batch)}.intersection(left)
+            if not went:
+                break
+            left = [ident for ident in left if ident not in went]
+        return [ident for ident in idents if ident not in left]
 
 
 def _delete(path: str, query: dict[str, str] | None = None) -> str:

@@ -9,7 +9,7 @@ from synos_tasks.images import ledger
 from synos_tasks.images.building import one_at_a_time
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from synos_tasks.maint.plan import Plan
     from synos_tasks.maint.session import Session
@@ -19,16 +19,20 @@ LOCKED = ("image", "cache", "base image")
 """What the build of an image may be about to use, so that it is waited for."""
 
 
-def apply(session: Session, plan: Plan) -> Iterator[tuple[Thing, str]]:
+def apply(
+    session: Session, plan: Plan, waiting: Callable[[], object] | None = None
+) -> Iterator[tuple[Thing, str]]:
     """Remove what a plan says, giving each thing with what kept it, or '' when it is gone; the store's come elsewhere.
 
-    Can be cut short at any moment: what is left is found again by the next plan.
+    ``waiting`` is called before an image that is being built is waited for. Can be cut short at any moment: what
+    is left is found again by the next plan.
     """
+    tell = waiting or (lambda: session.say("waiting for an image that is being built"))
     for locked, group in itertools.groupby(plan.gone, key=lambda thing: thing.kind in LOCKED):
         if not locked:
             yield from _remove(session, group)
             continue
-        with one_at_a_time(session.settings, lambda: session.say("waiting for an image that is being built")):
+        with one_at_a_time(session.settings, tell):
             yield from _remove(session, group)
 
 
@@ -56,5 +60,6 @@ def _one(session: Session, thing: Thing) -> str:
     if thing.kind == "network":
         return removal.network(thing.id)
     if thing.kind in {"container", "build container", "dev container"}:
-        return removal.container(thing.id)
-    return removal.volume(thing.id)
+        # an anonymous volume of a service may hold data; the others' hold what was being worked on
+        return removal.container(thing.id, volumes=thing.kind != "container")
+    return removal.volume(thing.id, thing.used)

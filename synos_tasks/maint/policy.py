@@ -15,9 +15,10 @@ from synos_tasks.maint import apply, isos, logs, prune
 from synos_tasks.maint.plan import Limits, Plan
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
     from synos_tasks.maint.session import Session
+    from synos_tasks.maint.things import Thing
 
 SEEN = "policy-seen"
 """In .synos: which images were there when they were last seen to."""
@@ -68,19 +69,38 @@ def _images(session: Session, late: Callable[[], bool]) -> Iterator[str]:
     """Remove images beyond the newest, where one was built since: to ask the engine takes longer than the rest."""
     keep, state = session.settings.maint.images_keep, session.settings.state_dir
     seen = state / SEEN
-    known = " ".join(sorted(ledger.read(state).images))
-    if not keep or (seen.exists() and seen.read_text() == known):
+    if not keep or (seen.exists() and seen.read_text() == _known(session)):
         return
     limits = Limits(older_than=0.0, young=session.settings.maint.young_minutes * 60, keep_last=keep)
-    planned = prune.plan(session, limits).plan
-    gone = []
-    for thing in planned.gone:
-        if late():
-            return
-        if thing.kind == "image":
-            gone += [
-                one for one, trouble in apply.apply(session, Plan(gone=(thing,), kept=())) if not trouble
-            ]
-    write_whole(seen, " ".join(sorted(ledger.read(state).images)))
+    wanted = [thing for thing in prune.plan(session, limits).plan.gone if thing.kind == "image"]
+    gone = _removed(session, wanted, late)
+    if len(gone) == len(wanted):  # what stayed is tried again after the next build
+        write_whole(seen, _known(session))
     if gone:
         yield f"{len(gone)} images beyond the newest {keep} of each kind are gone"
+
+
+def _removed(session: Session, things: Iterable[Thing], late: Callable[[], bool]) -> list[Thing]:
+    """Remove images until it is late, or another command builds one."""
+    gone: list[Thing] = []
+    for thing in things:
+        if late():
+            break
+        try:
+            outcome = list(apply.apply(session, Plan(gone=(thing,), kept=()), _give_up))
+        except _Busy:
+            break
+        gone += [one for one, trouble in outcome if not trouble]
+    return gone
+
+
+class _Busy(Exception):
+    """An image is being built."""
+
+
+def _give_up() -> None:
+    raise _Busy
+
+
+def _known(session: Session) -> str:
+    return " ".join(sorted(ledger.read(session.settings.state_dir).images))

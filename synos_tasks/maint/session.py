@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -21,6 +22,10 @@ if TYPE_CHECKING:
 
     from synos_tasks.engine.inventory import Container, Inventory
     from synos_tasks.settings import Settings
+
+
+_DOCKERFILE = re.compile(r"(?:[A-Za-z0-9-]+\.)?Dockerfile(?:\.[A-Za-z0-9-]+)?", re.ASCII)
+"""Their names here; not what an editor lays beside one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,7 +47,9 @@ class Session:
             project=settings.project_id,
             root=settings.root,
             ledger=ledger.read(settings.state_dir),
-            steps=frozenset().union(*(steps_of(path.read_text()) for path in dockerfiles(settings))),
+            steps=frozenset().union(
+                *(steps_of(path.read_text(errors="replace")) for path in dockerfiles(settings))
+            ),
         )
 
     def histories(self) -> dict[str, dict[str, float]]:
@@ -76,4 +83,5 @@ class Session:
 
 def dockerfiles(settings: Settings) -> list[Path]:
     """Give the Dockerfiles of this project."""
-    return sorted(settings.root.glob("docker/*/*Dockerfile*"))
+    found = settings.root.glob("docker/*/*Dockerfile*")
+    return sorted(path for path in found if _DOCKERFILE.fullmatch(path.name) and path.is_file())

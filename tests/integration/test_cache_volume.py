@@ -44,7 +44,7 @@ def test_a_full_cache_volume(clone: Clone, volume: Callable[[str], None], megaby
     answer = clone.inv("build.iso", "--profile", "minimal", fails=True)
     assert (answer.code, answer.json["error"]["kind"]) == (34, "DiskFull")
     assert "cache volume" in answer.json["error"]["error"], answer.err
-    assert "docker system df" in answer.json["error"]["hint"]
+    assert "inv maint.prune --store" in answer.json["error"]["hint"]
     assert list(clone.output.iterdir()) == []
 
 

@@ -32,7 +32,7 @@ class FakeRemoval:
         self.asked.append((kind, ident))
         return self.refused.get(ident, "")
 
-    def container(self, ident: str, *, running: bool = False) -> str:
+    def container(self, ident: str, *, running: bool = False, volumes: bool = False) -> str:
         if running:
             self.stopped.append(ident)
         return self._remove("container", ident)
@@ -41,7 +41,7 @@ class FakeRemoval:
         self.names[ident] = tuple(names)
         return self._remove("image", ident)
 
-    def volume(self, name: str) -> str:
+    def volume(self, name: str, created: float) -> str:
         return self._remove("volume", name)
 
     def network(self, ident: str) -> str:

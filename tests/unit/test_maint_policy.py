@@ -31,14 +31,14 @@ class Removal:
     def __init__(self) -> None:
         self.images: list[tuple[str, ...]] = []
 
-    def container(self, ident: str, *, running: bool = False) -> str:
+    def container(self, ident: str, *, running: bool = False, volumes: bool = False) -> str:
         raise AssertionError(ident)
 
     def image(self, ident: str, names: Sequence[str]) -> str:
         self.images.append(tuple(names))
         return ""
 
-    def volume(self, name: str) -> str:
+    def volume(self, name: str, created: float) -> str:
         raise AssertionError(name)
 
     def network(self, ident: str) -> str:

@@ -37,14 +37,14 @@ class Engine:
         self.inventory = Inventory(**{**vars(self.inventory), kind: left})
         return ""
 
-    def container(self, ident: str, *, running: bool = False) -> str:
+    def container(self, ident: str, *, running: bool = False, volumes: bool = False) -> str:
         assert running or all(one.state != "running" for one in self.inventory.containers if one.id == ident)
         return self._drop("containers", "id", ident)
 
     def image(self, ident: str, names: Sequence[str]) -> str:
         return self._drop("images", "id", ident)
 
-    def volume(self, name: str) -> str:
+    def volume(self, name: str, created: float) -> str:
         return self._drop("volumes", "name", name)
 
     def network(self, ident: str) -> str:
