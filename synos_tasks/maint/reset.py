@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synos_tasks.engine.spec import LABEL_ROLE
@@ -12,8 +13,7 @@ from synos_tasks.maint import facts, isos, measure, ownership, prune
 from synos_tasks.maint.plan import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from pathlib import Path
+    from collections.abc import Iterable, Iterator, Sequence
 
     from synos_tasks.engine.inventory import Container
     from synos_tasks.maint.prune import Planned
@@ -23,8 +23,11 @@ if TYPE_CHECKING:
 WHOLE = Limits(older_than=0.0, young=0.0, keep_last=0, cache=True, volumes=True, everything=False, whole=True)
 STAYS = ("setup", "backups", "volumes")
 """In .synos: what inv itself runs with, and what was put aside."""
+SECRETS = "services"
+"""In .synos: passwords, without which the data of a volume cannot be reached."""
+RUNNING = "services and development containers that run"
 NAMES = {
-    "container": "services and other containers",
+    "container": "containers that ended",
     "dev container": "development containers",
     "build container": "builders that were left",
     "network": "networks",
@@ -49,9 +52,10 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Reset:
-    """What runs, which goes first, and all steps."""
+    """What runs, which goes first, the plan for the rest of the engine, and all steps."""
 
     running: tuple[Container, ...]
+    planned: Planned
     steps: tuple[Step, ...]
     keep_isos: bool
 
@@ -61,16 +65,17 @@ def plan(session: Session, *, keep_isos: bool, without_backup: bool) -> Reset:
 
     Raises SettingsError while a build runs, and where a volume's data is in no fresh backup unless ``without_backup``.
     """
-    clone = session.clone()
     inventory = session.inventory()
-    running = tuple(one for one in ownership.owned(inventory, clone).containers if one.state in facts.LIVE)
-    _refuse_builds(running)
-    planned = prune.plan(session, WHOLE, inventory)
-    things = [*planned.plan.gone, *_freed_by(running, planned)]
+    ours = ownership.owned(inventory, session.clone()).containers
+    running = tuple(one for one in ours if one.state in facts.LIVE)
+    _refuse_builds(ours)
+    # planned as if what runs were gone already: so all that is shown goes, and nothing else
+    left = tuple(one for one in inventory.containers if one not in running)
+    planned = prune.plan(session, WHOLE, replace(inventory, containers=left))
     if not without_backup:
-        _refuse_loss(things)
-    steps = tuple(_steps(things, _files(session, keep_isos=keep_isos)))
-    return Reset(running=running, steps=steps, keep_isos=keep_isos)
+        _refuse_loss(planned.plan.gone)
+    steps = tuple(_steps(running, planned.plan.gone, list(_files(session, keep_isos=keep_isos))))
+    return Reset(running=running, planned=planned, steps=steps, keep_isos=keep_isos)
 
 
 def carry_out(session: Session, reset: Reset) -> Iterator[str]:
@@ -78,29 +83,37 @@ def carry_out(session: Session, reset: Reset) -> Iterator[str]:
 
     The last line tells what became free. Raises OutputNotWritable where files belong to somebody else.
     """
-    disks = measure.free([session.settings.root])
+    disks = [Path(reset.planned.root_dir), session.settings.root]
+    before = measure.free(disks)
     for container in reset.running:
         trouble = session.removal.container(container.id, running=True)
         yield f"{'stays: ' + trouble if trouble else 'removed'}: container {container.name}"
-    pruned = prune.carry_out(session, prune.plan(session, WHOLE))
+    pruned = prune.carry_out(session, reset.planned)
     for kind, name in NAMES.items():
         gone = [thing for thing in pruned.removed if thing.kind == kind]
         if gone:
             yield f"removed: {len(gone)} {name}"
     for thing, trouble in pruned.stayed:
         yield f"stays: {thing.kind} {thing.name}: {trouble}"
-    for path in list(_files(session, keep_isos=reset.keep_isos)):  # locks of the steps before are among them
+    kept = any(thing.kind == "data volume" for thing, _ in pruned.stayed)
+    for path in list(_files(session, keep_isos=reset.keep_isos)):
+        if kept and path.name == SECRETS:
+            yield f"stays: {path.name}: a volume that needs its passwords is there still"
+            continue
         _remove(path)
-        yield f"removed: {path.relative_to(session.settings.root) if path.is_relative_to(session.settings.root) else path}"
-    freed = measure.free([session.settings.root]).since(disks)
-    yield f"{max(0, freed) / 1e6:.1f} MB more are free on the disk"
+        yield f"removed: {path.name}"
+    yield f"{max(0, measure.free(disks).since(before)) / 1e6:.1f} MB more are free on the disk"
 
 
-def _refuse_builds(running: Iterable[Container]) -> None:
-    builds = [one.name for one in running if one.labels.get(LABEL_ROLE) == "build"]
+def _refuse_builds(containers: Iterable[Container]) -> None:
+    """Raise SettingsError where a build runs, or is about to."""
+    at_work = {*facts.LIVE, "created"}
+    builds = [one for one in containers if one.labels.get(LABEL_ROLE) == "build" and one.state in at_work]
     if builds:
         raise SettingsError(
-            "a build is running", where=builds[0], hint="wait until it is done, or end it with Ctrl-C"
+            "a build, or another command that works in a container, is running",
+            where=builds[0].name,
+            hint="wait until it is done, or end it with Ctrl-C",
         )
 
 
@@ -114,17 +127,12 @@ def _refuse_loss(things: Iterable[Thing]) -> None:
         )
 
 
-def _freed_by(running: Iterable[Container], planned: Planned) -> list[Thing]:
-    """Give what stays only because of the containers that go first."""
-    names = {one.name for one in running}
-    held = {f"in use by {name}" for name in names} | {f"it is {state}" for state in facts.LIVE}
-    return [thing for thing, reason in planned.plan.kept if reason in held or thing.name in names]
-
-
 def _files(session: Session, *, keep_isos: bool) -> Iterator[Path]:
     state, output = session.settings.state_dir, session.settings.output_dir
     if state.is_dir():
-        yield from sorted(path for path in state.iterdir() if path.name not in STAYS)
+        # a lock that is removed is held by nobody, though somebody waits for it
+        kept = {*STAYS, *(path.name for path in state.glob("*.lock"))}
+        yield from sorted(path for path in state.iterdir() if path.name not in kept)
     if keep_isos:
         return
     found, _ = isos.builds(output)
@@ -136,14 +144,16 @@ def _files(session: Session, *, keep_isos: bool) -> Iterator[Path]:
     yield from links
 
 
-def _steps(things: Iterable[Thing], files: Iterable[Path]) -> Iterator[Step]:
+def _steps(running: Iterable[Container], things: Iterable[Thing], paths: Sequence[Path]) -> Iterator[Step]:
     every = list(things)
+    started = [one.name for one in running]
+    if started:
+        yield Step(name=RUNNING, count=len(started), bytes=0, names=tuple(sorted(started)))
     for kind, name in NAMES.items():
         found = [thing for thing in every if thing.kind == kind]
         if found:
             names = tuple(sorted(thing.name for thing in found))
             yield Step(name=name, count=len(found), bytes=sum(one.bytes for one in found), names=names)
-    paths = list(files)
     if paths:
         size = sum(each.lstat().st_blocks * 512 for path in paths for each in (path, *path.rglob("*")))
         yield Step(

@@ -27,11 +27,14 @@ class Engine:
 
     def __init__(self, inventory: Inventory) -> None:
         self.inventory, self.gone = inventory, list[str]()
+        self.refused: dict[str, str] = {}
 
     def take(self) -> Inventory:
         return self.inventory
 
     def _drop(self, kind: str, key: str, name: str) -> str:
+        if name in self.refused:
+            return self.refused[name]
         self.gone.append(name)
         left = tuple(one for one in getattr(self.inventory, kind) if getattr(one, key) != name)
         self.inventory = Inventory(**{**vars(self.inventory), kind: left})
@@ -122,7 +125,7 @@ def test_data_that_is_in_no_backup_is_not_lost_unasked(session: Session, engine:
 def test_each_step_is_named_before_it_is_taken(session: Session, engine: Engine) -> None:
     plan = reset.plan(session, keep_isos=False, without_backup=True)
     steps = {step.name: step.names for step in plan.steps}
-    assert steps["services and other containers"] == (SERVICE.name,)
+    assert steps["services and development containers that run"] == (SERVICE.name,)
     assert steps["volumes with data"] == (f"{OURS}-unified_nats",)
     assert set(steps["the store of stages, and compilers' and other caches"]) == {
         f"{OURS}-store",
@@ -135,15 +138,15 @@ def test_each_step_is_named_before_it_is_taken(session: Session, engine: Engine)
 
 def test_all_of_this_clone_goes_and_nothing_of_anybody_else(session: Session, engine: Engine) -> None:
     said = do(session)
-    left = dataclasses.replace(engine.inventory, root_dir="")
-    assert left == OTHERS
+    assert Inventory(**{**vars(engine.inventory), "root_dir": ""}) == OTHERS
     assert engine.gone[0] == SERVICE.id  # what runs holds the rest
     assert f"removed: container {SERVICE.name}" in said
 
 
 def test_backups_and_what_inv_runs_with_stay(session: Session) -> None:
     do(session)
-    assert {path.name for path in session.settings.state_dir.iterdir()} == {"setup", "backups", "volumes"}
+    left = {path.name for path in session.settings.state_dir.iterdir() if path.suffix != ".lock"}
+    assert left == {"setup", "backups", "volumes"}
     assert {path.name for path in session.settings.output_dir.iterdir()} == {"mine.txt"}
 
 
@@ -153,12 +156,32 @@ def test_isos_stay_where_that_is_asked(session: Session) -> None:
     assert sorted(session.settings.output_dir.iterdir()) == before
 
 
-def test_a_build_that_runs_is_not_killed(session: Session, engine: Engine) -> None:
-    runs = container(f"{OURS}-build-1", labels=labels(OURS, "build"), state="running")
+@pytest.mark.parametrize("state", ["running", "created", "paused"])
+def test_a_build_that_runs_is_not_killed(session: Session, engine: Engine, state: str) -> None:
+    runs = container(f"{OURS}-build-1", labels=labels(OURS, "build"), state=state)
     engine.inventory = dataclasses.replace(ALL, containers=(*ALL.containers, runs))
-    with pytest.raises(SettingsError, match="a build is running"):
+    with pytest.raises(SettingsError, match="is running"):
         reset.plan(session, keep_isos=False, without_backup=True)
     assert engine.gone == []
+
+
+def test_what_came_while_the_question_was_asked_stays(session: Session, engine: Engine) -> None:
+    plan = reset.plan(session, keep_isos=False, without_backup=True)
+    late = volume(f"{OURS}-late")
+    engine.inventory = dataclasses.replace(ALL, volumes=(*ALL.volumes, late))
+    list(reset.carry_out(session, plan))
+    assert late in engine.inventory.volumes
+
+
+def test_passwords_stay_where_the_data_does(session: Session, engine: Engine) -> None:
+    (session.settings.state_dir / "services/unified").mkdir(parents=True)
+    engine.refused = {f"{OURS}-unified_nats": "volume is in use"}
+    said = do(session)
+    assert (session.settings.state_dir / "services/unified").is_dir()
+    assert any("volume is in use" in line for line in said)
+    engine.refused = {}
+    do(session)
+    assert not (session.settings.state_dir / "services").exists()
 
 
 def test_a_second_time_there_is_nothing_to_do(session: Session) -> None:
