@@ -10,6 +10,7 @@ from synos_tasks.dev.config import fields_of
 from synos_tasks.engine.compose import ComposeFile
 from synos_tasks.engine.spec import image_labels, labels
 from synos_tasks.errors import SettingsError
+from synos_tasks.images.building import one_at_a_time
 from synos_tasks.images.steps import Steps
 from synos_tasks.iso.scratch import write_whole
 
@@ -84,7 +85,8 @@ def build(session: Session, config: DevContainer, *, cached: bool) -> str:
         *(f"--label={key}={value}" for key, value in image_labels(project, "dev", tag).items()),
         str(config.beside(told.get("context", "."))),
     ]
-    session.engine.build(arguments, Steps(session.say))
+    with one_at_a_time(session.settings):
+        session.engine.build(arguments, Steps(session.say))
     return tag
 
 

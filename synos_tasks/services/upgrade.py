@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from synos_tasks.engine.gateway import check_versions
 from synos_tasks.errors import ContainerLost, ServiceUnhealthy, SynosError
 from synos_tasks.images.base import TRIXIE, renew
-from synos_tasks.images.building import build_image
+from synos_tasks.images.building import build_image, one_at_a_time
 from synos_tasks.images.packages import versions
 from synos_tasks.iso.lock import version_changes
 from synos_tasks.services import health, images, prepare
@@ -45,7 +45,8 @@ def upgrade(session: Session, services: Sequence[Service], timeout: float, show:
         chosen = [service for service in services if service.name in running]
         if any(service.name in images.recipes(session.settings, session.stack.name) for service in chosen):
             renew(session.settings, session.engine, TRIXIE, session.say)
-        return [_one(session, service, running[service.name], timeout, show) for service in chosen]
+        with one_at_a_time(session.settings):  # the old image has no name while it may be wanted back
+            return [_one(session, service, running[service.name], timeout, show) for service in chosen]
 
 
 def _one(session: Session, service: Service, old: str, timeout: float, show: Show) -> Upgraded:
