@@ -26,7 +26,7 @@ def fresh_backups(settings: Settings, volumes: Iterable[Volume], now: float) -> 
     """Give a fresh backup or export of each volume that has one, by its name.
 
     It is read to its end and its checksums are right; ``now`` in seconds since 1970. What was written since
-    it was taken is not in it: how long ago that is, the name tells.
+    it was taken is not in it: how long ago that is, is told with the name.
     """
     found = {}
     checked: dict[str, backups.Manifest | None] = {}
@@ -38,10 +38,15 @@ def fresh_backups(settings: Settings, volumes: Iterable[Volume], now: float) -> 
         backup = checked.get(stack)
         has_it = backup and (kept in backup.facts or kept.endswith(SPOOL))
         if backup and has_it and _taken(backup.created) >= volume.created:  # or it was of one that is gone
-            found[volume.name] = backup.name
+            found[volume.name] = _told("backup", backup.name, now - _taken(backup.created))
         elif export := _export_of(settings, volume, now):
             found[volume.name] = export
     return found
+
+
+def _told(what: str, name: str, age: float) -> str:
+    """Say what has it, and how old that is: what was written since is not in it."""
+    return f"{what} {name} of {age / 3600:.1f} hours ago"
 
 
 def _export_of(settings: Settings, volume: Volume, now: float) -> str:
@@ -54,7 +59,7 @@ def _export_of(settings: Settings, volume: Volume, now: float) -> str:
         exports.verify(path, record)
     except (BackupDamaged, SettingsError):
         return ""
-    return path.name if record.time >= volume.created else ""
+    return _told("export", path.name, now - record.time) if record.time >= volume.created else ""
 
 
 def _backup_of(settings: Settings, stack: str, now: float) -> backups.Manifest | None:

@@ -43,6 +43,6 @@ class Thing:
     above: tuple[str, ...] = ()
     """Ids of what needs it: it cannot go while one of them stays."""
     backup: str = ""
-    """Name of a fresh backup of what it holds."""
+    """A fresh backup of what it holds, with its age."""
     names: tuple[str, ...] = ()
     """Of an image: those that are ours to take."""

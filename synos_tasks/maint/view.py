@@ -97,7 +97,8 @@ def _gone(things: Iterable[Thing]) -> Iterable[list[str]]:
         if label := _in_hundreds(thing):
             many.setdefault(label, []).append(thing)
         else:
-            yield [thing.kind, _short(thing.name), console.human_bytes(thing.bytes), _seconds(thing.seconds)]
+            name = f"{_short(thing.name)}, which is in {thing.backup}" if thing.backup else _short(thing.name)
+            yield [thing.kind, name, console.human_bytes(thing.bytes), _seconds(thing.seconds)]
     for label, found in many.items():
         yield [found[0].kind, f"{len(found)} {label}", console.human_bytes(_total(found)), ""]
 

@@ -11,8 +11,8 @@ import pytest
 
 from synos_tasks import backups
 from synos_tasks.engine.compose import LABEL_COMPOSE_PROJECT
-from synos_tasks.maint import exports
-from synos_tasks.maint.backing import LABEL_COMPOSE_VOLUME, fresh_backups
+from synos_tasks.maint import backing, exports
+from synos_tasks.maint.backing import LABEL_COMPOSE_VOLUME
 from synos_tasks.settings import MaintSettings, Settings
 from tests.unit.fake_inventory import OURS, THEIRS, volume
 
@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 
 HOUR = 3600.0
 DAY = 24 * HOUR
+
+
+def fresh_backups(settings: Settings, volumes: list[Volume], now: float) -> dict[str, str]:
+    """Give the names of the backups alone."""
+    return {name: told.split()[1] for name, told in backing.fresh_backups(settings, volumes, now).items()}
 
 
 @pytest.fixture
@@ -217,3 +222,8 @@ def test_a_volume_that_was_made_after_the_export_is_not_in_it(settings: Settings
     export(settings, "synos-dev", 2 * HOUR)
     assert fresh_backups(settings, [volume("synos-dev", created=now - HOUR)], now) == {}
     assert fresh_backups(settings, [volume("synos-dev", created=now - 3 * HOUR)], now)
+
+
+def test_how_old_a_backup_is_is_told_with_its_name(settings: Settings, now: float) -> None:
+    back_up(settings, "one", "nats", age=9.5 * HOUR)
+    assert backing.fresh_backups(settings, [NATS], now) == {NATS.name: "backup one of 9.5 hours ago"}
