@@ -18,6 +18,8 @@ from tests.build_helpers import ENGINE_PREFIX, docker, network_devices, wait_unt
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+PATIENCE = 120.0
+"""Seconds that an engine may take for something on a machine with other work; it is a second or two otherwise."""
 NO_NETWORKS = ("--bridge=none", "--iptables=false", "--ip6tables=false", "--ip-forward=false")
 NETWORKS = ("--iptables=true", "--ip6tables=false")
 
@@ -50,7 +52,7 @@ class OwnEngine:
         argv += NETWORKS if self.networks else NO_NETWORKS
         with (self.folder / "log").open("ab") as log:
             process = subprocess.Popen(argv, stdout=log, stderr=log, start_new_session=True)
-        if not wait_until(self._answers, 30):
+        if not wait_until(self._answers, PATIENCE):
             process.kill()
             raise AssertionError((self.folder / "log").read_text())
         return process
@@ -67,7 +69,7 @@ class OwnEngine:
     def restart(self) -> None:
         """End it in order, and start it again."""
         self.process.terminate()
-        self.process.wait(timeout=30)
+        self.process.wait(timeout=PATIENCE)
         self.start()
 
     def kill(self) -> None:
@@ -84,7 +86,7 @@ class OwnEngine:
         if left := docker("ps", "--all", "--quiet", environment=self.environment).split():
             docker("rm", "--force", "--volumes", *left, environment=self.environment)
         self.process.terminate()
-        self.process.wait(timeout=30)
+        self.process.wait(timeout=PATIENCE)
         for mount in sorted(mount_table(), key=lambda mount: -len(mount.point)):
             if mount.point.startswith(f"{self.folder}/"):  # its data folder's mount on itself
                 subprocess.run(["umount", mount.point], check=True)

@@ -11,7 +11,7 @@ import pytest
 from synos_tasks.images.base import BOOKWORM
 from synos_tasks.maint import gc_rules
 from tests.build_helpers import docker, wait_until
-from tests.own_engine import OwnEngine
+from tests.own_engine import PATIENCE, OwnEngine
 from tests.own_engine import own_engine as own_engines
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Bench:
         self.engine.restart()
 
     def left(self, expected: dict[str, int]) -> bool:
-        return wait_until(lambda: self.sizes() == expected, 10)
+        return wait_until(lambda: self.sizes() == expected, PATIENCE)
 
     def sizes(self) -> dict[str, int]:
         """Give the sizes of records with a size to speak of, in MB, by kind."""
