@@ -30,9 +30,22 @@ def free(folders: Iterable[Path]) -> Free:
     found = {}
     for folder in folders:
         try:
-            os.sync()
             told = os.statvfs(folder)
             found[folder.stat().st_dev] = told.f_bfree * told.f_frsize
         except OSError:
             continue
     return Free(found)
+
+
+def freed(folders: Iterable[Path], before: Free, expected: int) -> int:
+    """Give the bytes that became free since ``before``, of which about ``expected`` are to be seen.
+
+    Some file systems free what was removed later, others only when they are told to write: where much is missing,
+    they are, which takes its time.
+    """
+    places = list(folders)
+    found = free(places).since(before)
+    if found < expected / 2:
+        os.sync()
+        found = free(places).since(before)
+    return found

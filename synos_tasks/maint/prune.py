@@ -80,7 +80,7 @@ def carry_out(session: Session, planned: Planned) -> Pruned:
     return Pruned(
         removed=tuple(thing for thing, trouble in outcome if not trouble),
         stayed=tuple((thing, trouble) for thing, trouble in outcome if trouble),
-        freed_bytes=measure.free(disks).since(before),
+        freed_bytes=measure.freed(disks, before, sum(one.bytes for one, trouble in outcome if not trouble)),
     )
 
 

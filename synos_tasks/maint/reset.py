@@ -102,7 +102,8 @@ def carry_out(session: Session, reset: Reset) -> Iterator[str]:
             continue
         _remove(path)
         yield f"removed: {path.name}"
-    yield f"{max(0, measure.free(disks).since(before)) / 1e6:.1f} MB more are free on the disk"
+    freed = measure.freed(disks, before, sum(step.bytes for step in reset.steps))
+    yield f"{max(0, freed) / 1e6:.1f} MB more are free on the disk"
 
 
 def _refuse_builds(containers: Iterable[Container]) -> None:

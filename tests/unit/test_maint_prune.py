@@ -220,7 +220,7 @@ def test_what_was_cut_short_is_planned_again(session: Session, world: FakeWorld,
 
 def test_what_was_freed_is_measured_on_the_disks(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: list[list[str]] = []
-    answers = iter([measure.Free({1: 100, 2: 50}), measure.Free({1: 175, 2: 45})])
+    answers = iter([measure.Free({1: 100, 2: 50}), *[measure.Free({1: 175, 2: 45})] * 2])
 
     def free(folders: Any) -> measure.Free:  # noqa: ANN401
         seen.append([str(folder) for folder in folders])
@@ -524,3 +524,15 @@ def test_the_options_are_what_is_planned_by(verb: Verb) -> None:
 def test_a_number_that_cannot_be_is_refused(verb: Verb, world: FakeWorld, number: str) -> None:
     assert verb.run("maint.prune", "--yes", f"--keep-last={number}") == SettingsError.exit_code
     assert world.asked == []
+
+
+def test_where_much_is_missing_the_disk_is_told_to_write_first(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    told: list[str] = []
+    monkeypatch.setattr(os, "sync", lambda: told.append("sync"))
+    before = measure.Free({1: 100})
+    monkeypatch.setattr(measure, "free", lambda _: measure.Free({1: 900 if told else 150}))
+    assert measure.freed([tmp_path], before, 60) == 50
+    assert told == []
+    assert measure.freed([tmp_path], before, 800) == 800
