@@ -77,7 +77,7 @@ def export(means: Means, name: str, to: Path | None = None) -> Exported:
     Raises SettingsError where there is no such volume or the file exists, CacheUnusable where the volume cannot be
     read, DiskFull, OutputNotWritable; then there is no archive.
     """
-    volume, users = volumes.find(means, name)
+    volume, users = whole(means, name)
     target = export_path(means, volume, to)
     command = ("bash", "-c", f"{_PACK} --use-compress-program='{means.zstd()}' .")
     spec = means.container(command, capabilities=READING, reads={volume.name: PLACE})
@@ -105,6 +105,19 @@ def export_path(means: Means, volume: VolumeFacts, to: Path | None) -> Path:
     if to is not None and not to.parent.is_dir():
         raise OutputNotWritable("there is no such folder", where=str(to.parent))
     return target
+
+
+def whole(means: Means, name: str) -> tuple[VolumeFacts, list[User]]:
+    """Find a volume to copy; raises SettingsError where it is not there or not whole."""
+    volume, users = volumes.find(means, name)
+    if volume.name in unfinished.marked(means.settings):
+        raise SettingsError(
+            f"volume {volume.name} is not whole: it is not copied",
+            where=volume.name,
+            why="a command is filling it, or was killed at it",
+            hint="wait for its end; of a killed one, the next import or clone of another removes what is left",
+        )
+    return volume, users
 
 
 def _ready(means: Means, folder: Path) -> None:
@@ -179,7 +192,7 @@ def load_name(means: Means, record: Record, name: str = "") -> str:
 
 def clone(means: Means, name: str, to: str) -> Filled:
     """Make a new volume with what another holds. Raises as export() and load() do; then there is no new one."""
-    volume, users = volumes.find(means, name)
+    volume, users = whole(means, name)
     full = volumes.new_name(means.settings, to)
     _warn(means, volume, users)
     labels = _own(means, volume.role)

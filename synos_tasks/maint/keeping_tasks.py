@@ -157,11 +157,11 @@ def _inspect(command: Command, name: str) -> None:
 
 
 def _export(command: Command, name: str, to: str) -> None:
-    from synos_tasks.maint import copying, volumes  # noqa: PLC0415
+    from synos_tasks.maint import copying  # noqa: PLC0415
 
     means, target = _means(command), Path(to).resolve() if to else None
     if command.dry:
-        volume, _ = volumes.find(means, name)
+        volume, _ = copying.whole(means, name)
         path = copying.export_path(means, volume, target)
         command.would(f"write volume {volume.name} into {path}", volume=volume.name, file=str(path))
         return
@@ -194,7 +194,7 @@ def _clone(command: Command, name: str, to: str) -> None:
         raise SettingsError("--clone needs a name for the new volume", hint="--clone NAME --to NEW")
     means = _means(command)
     if command.dry:
-        volume, _ = volumes.find(means, name)
+        volume, _ = copying.whole(means, name)
         full = volumes.new_name(command.settings, to)
         unfinished.refuse_existing(means.volumes, full)
         command.would(f"make volume {full} of volume {volume.name}", volume=full)

@@ -351,6 +351,20 @@ def test_what_a_killed_one_left_is_shown_and_removed_by_the_next(here: Ground) -
     assert unfinished.marked(here.means.settings) == frozenset()
 
 
+def test_what_is_not_whole_is_not_copied(here: Ground) -> None:
+    """The clone would remove it first, and the engine make an empty one of that name for it to read."""
+    killed(here, "half")
+    before = dict(here.volumes.facts)
+    for copy in (
+        lambda: copying.clone(here.means, "half", "copy"),
+        lambda: copying.export(here.means, "half"),
+    ):
+        with pytest.raises(SettingsError, match="not whole") as refused:
+            copy()
+        assert "import or clone of another" in refused.value.hint
+    assert (here.volumes.facts, here.volumes.specs) == (before, [])
+
+
 def test_a_mark_is_no_reason_to_remove_what_was_not_made_for_it(here: Ground) -> None:
     killed(here, "half")
     here.volumes.facts.pop(f"{PROJECT}-half")

@@ -17,6 +17,7 @@ from synos_tasks import console
 from synos_tasks.engine.volumes import User
 from synos_tasks.maint import keeping_tasks as tasks
 from synos_tasks.maint.logs import folder_of
+from synos_tasks.maint.unfinished import MARK
 from tests.iso_sets import lay_iso
 from tests.unit.fake_volumes import NOW, PROJECT, Ground, ground
 from tests.unit.projects import tree
@@ -211,6 +212,13 @@ def test_what_is_typed_gets_to_the_verb_as_it_is(here: Ground, capfd: pytest.Cap
             Program(namespace=namespace, name="inv").run(["inv", *words], exit=False)
         assert ended.value.code == 12
         assert "is no number" in capfd.readouterr().err
+
+
+def test_dry_refuses_what_would_be_refused(here: Ground, capfd: pytest.CaptureFixture[str]) -> None:
+    here.exports.mkdir(parents=True)
+    (here.exports / f"{MARK}{PROJECT}-data").write_text("token")
+    for options in ({"export": "data"}, {"clone": "data", "to": "new"}):
+        assert "is not whole" in refused(capfd, tasks.volumes, dry=True, **options)
 
 
 def test_dry_changes_nothing(here: Ground, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
