@@ -111,11 +111,13 @@ def volume(ground: Ground, name: str, role: str, megabytes: int) -> str:
     return name
 
 
-def everything() -> list[set[str]]:
-    """Give the ids of all that the engine has."""
+def ours(ground: Ground) -> list[set[str]]:
+    """Give the ids of all that carries the clone's label, and of the cache of its steps."""
     seen = inventory.take()
-    kinds = (seen.images, seen.containers, seen.networks, seen.records)
-    return [{one.id for one in kind} for kind in kinds] + [{one.name for one in seen.volumes}]
+    kinds = (seen.images, seen.containers, seen.networks)
+    found = [{one.id for one in kind if one.labels.get(LABEL_PROJECT) == ground.project} for kind in kinds]
+    volumes = {one.name for one in seen.volumes if one.labels.get(LABEL_PROJECT) == ground.project}
+    return [*found, volumes, {one.id for one in seen.records if ground.crowd.mark in one.description}]
 
 
 def test_the_others_are_a_crowd(ground: Ground) -> None:
@@ -130,14 +132,15 @@ def test_the_others_are_a_crowd(ground: Ground) -> None:
 
 
 def test_a_dry_run_tells_and_changes_nothing(ground: Ground) -> None:
-    there = everything()
+    there = ours(ground)
     told = ground.now("--dry", "maint.prune", "--all")
     assert told.json["planned"]
     assert told.json["removed"] == []
-    assert everything() == there
+    assert ours(ground) == there
+    assert ground.crowd.state() == ground.before
     refused = ground.now("maint.prune", "--all", fails=True)
     assert "nobody to ask" in refused.err
-    assert everything() == there
+    assert ours(ground) == there
 
 
 def test_what_was_made_a_moment_ago_stays(ground: Ground) -> None:

@@ -228,7 +228,7 @@ def test_what_was_freed_is_measured_on_the_disks(session: Session, monkeypatch: 
 
     monkeypatch.setattr(measure, "free", free)
     assert prune.carry_out(session, prune.plan(session, DEFAULT)).freed_bytes == 70
-    assert seen == [["/nowhere", str(session.settings.root)]] * 2
+    assert seen == [["/nowhere", str(session.settings.root)]] * 3
 
 
 # The store
