@@ -68,7 +68,10 @@ class DevSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class MaintSettings:
-    """Section ``synos.maint``: what is kept. Sizes in GB (10^9 bytes); 0 sets no limit, and keeps all."""
+    """Section ``synos.maint``: what is kept. Sizes in GB (10^9 bytes); 0 sets no limit, and keeps all.
+
+    But 0 seconds are no time at all, and of 0 hours no backup is fresh.
+    """
 
     store_max_gb: int = 20
     store_days: int = 30

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 from scripts.benchmarks.workbench import INV, Workbench, median, report, seconds, workbench
 from synos_tasks import settings
 from synos_tasks.build.image import tag_of
-from synos_tasks.engine.spec import LABEL_PROJECT, LABEL_ROLE
+from synos_tasks.engine.spec import LABEL_IMAGE, LABEL_PROJECT, LABEL_ROLE
 from tests import crowd
 from tests.build_helpers import ROOT, docker
 from tests.own_engine import own_engine
@@ -54,7 +54,8 @@ def _fill(bench: Workbench) -> None:
     project = bench.clone.settings.project_id
 
     def image(number: int) -> None:
-        crowd.import_image(f"{project}-many:{number}", f"{project}{number}".encode(), " ".join(marks))
+        tag = f"{project}-many:{number}"
+        crowd.import_image(tag, f"{project}{number}".encode(), " ".join([*marks, f"{LABEL_IMAGE}={tag}"]))
 
     def volume(number: int) -> None:
         docker("volume", "create", *labels, f"{project}-many-{number}")

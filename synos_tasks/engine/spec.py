@@ -113,12 +113,13 @@ def run_argv(spec: ContainerSpec) -> list[str]:
     for bind in spec.binds:
         mode = "" if bind.writable else ",readonly"
         argv.append(f"--mount=type=bind,source={bind.source},target={bind.target}{mode}")
-    argv += [f"--mount=type=volume,source={name},target={path}" for name, path in spec.volumes.items()]
+    # one that went away since it was made is made anew by the engine, and is ours all the same
+    marks = "".join(f",volume-label={key}={value}" for key, value in sorted(spec.labels.items()))
+    argv += [f"--mount=type=volume,source={name},target={path}{marks}" for name, path in spec.volumes.items()]
     argv += [
         f"--mount=type=volume,source={name},target={path},readonly"
         for name, path in spec.read_only_volumes.items()
     ]
-    marks = "".join(f",volume-label={key}={value}" for key, value in sorted(spec.labels.items()))
     argv += [f"--mount=type=volume,target={path}{marks}" for path in spec.anonymous_volumes]
     argv += [f"--tmpfs={path}:{options}" for path, options in spec.tmpfs.items()]
     argv += [f"--device={device}" for device in spec.devices]

@@ -86,7 +86,9 @@ def show_steps(steps: Sequence[Step]) -> None:
     ]
     if rows:
         _table("goes", ["what", "count", "size", "names"], rows)
-        console.say("stays: backups and exported volumes, the engine, and what inv itself runs with")
+        console.say(
+            "stays: backups, exported volumes, archived ISOs, compiled components, the engine, and what inv runs with"
+        )
     else:
         console.say("nothing to do: this clone is as it was when it was new")
 
