@@ -168,5 +168,5 @@ def test_no_spec_without_privileges_reaches_the_host(
 
 
 def test_a_volume_that_the_engine_has_to_make_carries_the_labels_of_what_it_is_made_for() -> None:
-    spec = ContainerSpec(name="n", image="i", command=(), labels={"a": "b"}, volumes={"data": "/v"})
-    assert "--mount=type=volume,source=data,target=/v,volume-label=a=b" in run_argv(spec)
+    one = spec.ContainerSpec(name="n", image="i", command=(), labels={"a": "b"}, volumes={"data": "/v"})
+    assert "--mount=type=volume,source=data,target=/v,volume-label=a=b" in spec.run_argv(one)
