@@ -121,14 +121,14 @@ class Crowd:
     def _mounts(self) -> str:
         """Read the cache mounts in a build, which is the only way to; one with --no-cache would empty them."""
         assert self.context
-        look = " && ".join(f"sha256sum /c{index}/data >>/sums" for index in range(len(self.mounts)))
+        look = " && ".join(f"sha256sum /c{index}/* >>/sums" for index in range(len(self.mounts)))
         path = self.context / "look.Dockerfile"
         path.write_text(
             f"FROM {self.images[0]} AS looking\nENV LOOK={uuid.uuid4().hex}\nRUN {_mounted(self.mounts)} {look}\n"
             "FROM scratch\nCOPY --from=looking /sums /\n"
         )
         tar = ("--quiet", "--network=none", "--output=type=tar,dest=-", f"--file={path}", str(self.context))
-        return "".join(line for line in docker("buildx", "build", *tar).splitlines() if "/data" in line)
+        return "".join(line for line in docker("buildx", "build", *tar).splitlines() if "/c" in line)
 
 
 def _mounted(names: Sequence[str]) -> str:
@@ -140,9 +140,12 @@ def _mounted(names: Sequence[str]) -> str:
 _PARTS = ("images", "volumes", "containers", "networks", "mounts")
 
 
-def gather(mark: str, project: str, ours: str, base: str, context: Path) -> Crowd:
-    """Make all of it. ``ours``: an image of the clone, on which they build too; ``base``: a Debian image."""
-    images = (*_plain_images(mark, project, ours), *_built_images(mark, ours, base, context))
+def gather(mark: str, project: str, ours: str, base: str, context: Path, old: str = "") -> Crowd:
+    """Make all of it. ``ours``: an image of the clone, on which they build too; ``base``: a Debian image.
+
+    ``old``: another of the clone, which goes while what they built on it is still there.
+    """
+    images = (*_plain_images(mark, project, ours), *_built_images(mark, ours, base, context, old))
     volumes = _volumes(mark, project, base)
     return Crowd(
         mark=mark,
@@ -182,7 +185,7 @@ def _plain_images(mark: str, project: str, ours: str) -> list[str]:
     return tags
 
 
-def _built_images(mark: str, ours: str, base: str, context: Path) -> list[str]:
+def _built_images(mark: str, ours: str, base: str, context: Path, old: str) -> list[str]:
     """Build on our image, with all its labels, and on the base: with a layer more, or with other settings alone."""
     files = {
         "theirs-layer": f"FROM {ours}\nRUN echo theirs >/theirs\n",
@@ -192,6 +195,8 @@ def _built_images(mark: str, ours: str, base: str, context: Path) -> list[str]:
         "theirs-twice": f"FROM {ours}\nRUN echo a >/a\nRUN echo b >/b\n",
         "theirs-stage": f"FROM {base} AS runtime\nCOPY look /look\nFROM {ours}\nCOPY --from=runtime /look /\n",
     }
+    if old:
+        files["theirs-old"] = f"FROM {old}\nRUN echo old >/theirs\n"
     (context / "look").write_text("theirs")
     tags = []
     for name, text in files.items():
@@ -254,17 +259,32 @@ def _networks(mark: str, project: str) -> tuple[str, ...]:
 
 def _mounts(mark: str, context: Path, base: str) -> tuple[str, ...]:
     """Fill cache mounts under ids like ours, at the same places, by steps like ours."""
-    names = tuple(
-        f"{stem}-{mark[-6:]}"
-        for stem in ("synos-apt-bookworm-cache", "synosx-ccache", "xsynos-crowd", "synos-crowd")
+    near = f"synos-tiny-{mark}x"
+    names = (
+        *(
+            f"{stem}-{mark[-6:]}"
+            for stem in ("synos-apt-bookworm-cache", "synosx-ccache", "xsynos-crowd", "synos-crowd")
+        ),
+        near,
     )
-    write = " && ".join(f"head -c {SIZE} /dev/urandom >/c{index}/data" for index in range(len(names)))
+    own = names[:-1]
+    write = " && ".join(f"head -c {SIZE} /dev/urandom >/c{index}/data" for index in range(len(own)))
     # a step is known by its words, and the ids of its mounts are not among them
-    (context / "Dockerfile").write_text(
-        f"FROM {base} AS runtime\nRUN {_mounted(names)} : {mark} && {write}\n"
-    )
+    steps = f"RUN {_mounted(own)} : {mark} && {write}\n"
+    # and one with the very words and the place of ours, but another id
+    [ours] = [
+        line for line in _joined(DOCKERFILE.format(builder="", mark=mark, version=0)) if "/kept/0" in line
+    ]
+    steps += ours.replace(f"id=synos-tiny-{mark},", f"id={near},") + "\n"
+    (context / "Dockerfile").write_text(f"FROM {base} AS runtime\n{steps}")
     docker("buildx", "build", "--quiet", "--network=none", f"--label={LABEL_CROWD}={mark}", str(context))
     return names
+
+
+def _joined(dockerfile: str) -> list[str]:
+    """Give the instructions of a Dockerfile, each on a line."""
+    lines = (line for line in dockerfile.splitlines() if not line.lstrip().startswith("#"))
+    return "\n".join(lines).replace("\\\n", "").splitlines()
 
 
 def import_image(tag: str, seed: bytes, labels: str) -> None:
