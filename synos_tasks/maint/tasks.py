@@ -127,6 +127,8 @@ def keep_within_limits(command: Command) -> None:
     applied = policy.apply_all(session_of(command))
     for line in applied.lines:
         console.say(line)
+    if not applied.in_time and command.settings.maint.budget_seconds:
+        console.say("budget_seconds are up: the rest of what is to go goes after the next build")
 
 
 def _count(text: str) -> int:
