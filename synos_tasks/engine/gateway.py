@@ -15,7 +15,7 @@ from synos_tasks.errors import EngineTooOld, EngineUnavailable, ImageBuildFailed
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from python_on_whales import DockerClient
+    from python_on_whales import Container, DockerClient
 
 MINIMUM_ENGINE = (23, 0)
 MINIMUM_BUILDX = (0, 13)
@@ -237,16 +237,8 @@ class DockerEngine:
         The label alone does not tell: whoever starts one of our images by hand gets the image's.
         """
         listed = self._docker().container.list(all=True, filters=[("label", f"{LABEL_PROJECT}={project}")])
-        return [
-            ContainerFacts(
-                id=c.id,
-                name=c.name,
-                state=c.state.status or "unknown",
-                role=(c.config.labels or {}).get(LABEL_ROLE, ""),
-            )
-            for c in listed
-            if c.name.startswith(f"{project}-")
-        ]
+        told = (_facts_of(container) for container in listed)
+        return [one for one in told if one and one.name.startswith(f"{project}-")]
 
     def remove_container(self, ident: str) -> None:
         """Kill and remove a container, with its anonymous volumes; silent when it is gone."""
@@ -351,6 +343,21 @@ def version_tuple(text: str) -> tuple[int, ...]:
             break
         numbers.append(int(digits))
     return tuple(numbers)
+
+
+def _facts_of(container: Container) -> ContainerFacts | None:
+    """Look at a container; None where it is gone: each is asked for by itself, after the list of them."""
+    from python_on_whales.exceptions import NoSuchContainer  # noqa: PLC0415
+
+    try:
+        return ContainerFacts(
+            id=container.id,
+            name=container.name,
+            state=container.state.status or "unknown",
+            role=(container.config.labels or {}).get(LABEL_ROLE, ""),
+        )
+    except NoSuchContainer:
+        return None
 
 
 def _plugin_version(plugin: str) -> str:
