@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+STORE = "-store"
+"""Behind a clone's id, the name of the volume with its store."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class BuildSettings:
     """Section ``synos.build``. Sizes in MB (1,048,576 bytes), times in seconds."""
@@ -102,6 +106,11 @@ class Settings:
     def state_dir(self) -> Path:
         """Caches, logs and state of this clone: .synos/ at its root."""
         return self.root / ".synos"
+
+    @property
+    def store_volume(self) -> str:
+        """Name of the volume with the store of ISO stages: it outlives containers."""
+        return f"{self.project_id}{STORE}"
 
     def compose_project(self, name: str) -> str:
         """Name of a compose project: this clone's, so that two clones never share a container, network or volume."""

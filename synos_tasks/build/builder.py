@@ -45,7 +45,7 @@ OWN_DEV = "synos-own-dev"
 
 def store_volume(settings: Settings) -> str:
     """Name of the volume with the store: it outlives containers."""
-    return f"{settings.project_id}-store"
+    return settings.store_volume
 
 
 def compiler_cache_volumes(settings: Settings) -> dict[str, str]:

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 from synos_tasks.engine.once import ONCE, is_in_hand
 from synos_tasks.engine.spec import LABEL_ROLE
+from synos_tasks.engine.volumes import LIVE
 from synos_tasks.images.dockerfile import cache_id
 from synos_tasks.maint import ownership
 from synos_tasks.maint.things import Thing
 from synos_tasks.maint.unfinished import LABEL_MARK
+from synos_tasks.settings import STORE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -21,9 +23,6 @@ if TYPE_CHECKING:
 
 ABOUT_TO_START = 600.0
 """Seconds for which a container that was only created is taken for one that a command is about to start."""
-LIVE = ("running", "paused", "restarting", "removing")
-"""States of a container that is in use."""
-STORE = "-store"
 HEX = frozenset("0123456789abcdef")
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from synos_tasks.engine.volumes import LIVE
 from synos_tasks.errors import ContainerLost
 from synos_tasks.iso import housekeeping
 from synos_tasks.maint import apply, backing, facts, measure, ownership
@@ -55,7 +56,7 @@ def plan(session: Session, limits: Limits, inventory: Inventory | None = None) -
         now=session.now(),
         whole=limits.whole,
         current=frozenset() if limits.whole else session.current(),
-        ended={one.id: session.ended(one) for one in owned.containers if one.state not in facts.LIVE},
+        ended={one.id: session.ended(one) for one in owned.containers if one.state not in LIVE},
         backups=_backups(session, owned, limits),
     )
     things = facts.things(inventory, owned, clone, context)

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synos_tasks.engine.spec import LABEL_ROLE
+from synos_tasks.engine.volumes import LIVE
 from synos_tasks.errors import OutputNotWritable, SettingsError
 from synos_tasks.iso.scratch import remove
-from synos_tasks.maint import facts, isos, measure, ownership, prune
+from synos_tasks.maint import isos, measure, ownership, prune
 from synos_tasks.maint.plan import Limits
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def plan(session: Session, *, keep_isos: bool, without_backup: bool) -> Reset:
     """
     inventory = session.inventory()
     ours = ownership.owned(inventory, session.clone()).containers
-    running = tuple(one for one in ours if one.state in facts.LIVE)
+    running = tuple(one for one in ours if one.state in LIVE)
     _refuse_builds(ours)
     # planned as if what runs were gone already: so all that is shown goes, and nothing else
     left = tuple(one for one in inventory.containers if one not in running)
@@ -108,7 +109,7 @@ def carry_out(session: Session, reset: Reset) -> Iterator[str]:
 
 def _refuse_builds(containers: Iterable[Container]) -> None:
     """Raise SettingsError where a build runs, or is about to."""
-    at_work = {*facts.LIVE, "created"}
+    at_work = {*LIVE, "created"}
     builds = [one for one in containers if one.labels.get(LABEL_ROLE) == "build" and one.state in at_work]
     if builds:
         raise SettingsError(

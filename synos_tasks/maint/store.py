@@ -55,13 +55,9 @@ class StoreOf:
 def store_of(settings: Settings, engine: Engine) -> StoreOf | None:
     """Give the store of a clone; None where there is none, or no image yet to read it with."""
     image = engine.image_id(tag_of(settings.root, RECIPES["builder"]))
-    if image is None or not engine.volume_exists(_volume(settings)):
+    if image is None or not engine.volume_exists(settings.store_volume):
         return None
     return StoreOf(settings=settings, engine=engine, image=image)
-
-
-def _volume(settings: Settings) -> str:
-    return f"{settings.project_id}-store"
 
 
 def _spec(settings: Settings, image: str) -> ContainerSpec:
@@ -72,7 +68,7 @@ def _spec(settings: Settings, image: str) -> ContainerSpec:
         labels=labels(settings.project_id, "build"),
         capabilities=("DAC_OVERRIDE", "FOWNER"),
         binds=(Bind(source=settings.root, target="/project"),),
-        volumes={_volume(settings): "/cache"},
+        volumes={settings.store_volume: "/cache"},
         tmpfs={"/work": "rw,size=64m"},
         network="none",
     )

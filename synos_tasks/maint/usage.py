@@ -6,8 +6,9 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.engine import inventory as engine
-from synos_tasks.maint import facts, ownership, prune
+from synos_tasks.maint import ownership, prune
 from synos_tasks.maint.plan import Limits
+from synos_tasks.settings import STORE
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -108,7 +109,7 @@ def usage(session: Session) -> Usage:
 def _once(things: Sequence[Thing], clone: Clone) -> list[Thing]:
     """Leave to the store's volume only what is in none of the store's entries: they are counted too."""
     inside = sum(one.bytes for one in things if one.kind == "store")
-    name = f"{clone.project}{facts.STORE}"
+    name = f"{clone.project}{STORE}"
     return [replace(one, bytes=max(0, one.bytes - inside)) if one.id == name else one for one in things]
 
 
