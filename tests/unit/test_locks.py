@@ -1,0 +1,91 @@
+"""Locks: alone or shared, waited for or not, on folders and on lock files that their holder removes."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import pytest
+
+from synos_tasks.locks import exclusive, shared, try_exclusive
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.fixture(params=["folder", "file"])
+def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    return tmp_path if request.param == "folder" else tmp_path / "lock"
+
+
+def test_one_at_a_time_is_alone(path: Path) -> None:
+    with exclusive(path), try_exclusive(path) as alone:
+        assert not alone
+    with try_exclusive(path) as alone:
+        assert alone
+
+
+def test_many_share_and_nobody_is_alone_meanwhile(path: Path) -> None:
+    with shared(path):
+        with shared(path), try_exclusive(path) as alone:
+            assert not alone
+        with try_exclusive(path) as alone:
+            assert not alone
+    with try_exclusive(path) as alone:
+        assert alone
+
+
+def test_says_once_that_it_waits(path: Path) -> None:
+    said: list[str] = []
+    waits, entered = threading.Event(), threading.Event()
+
+    def note() -> None:
+        said.append("waiting")
+        waits.set()
+
+    def second() -> None:
+        with exclusive(path, waiting=note):
+            entered.set()
+
+    with exclusive(path):
+        thread = threading.Thread(target=second)
+        thread.start()
+        assert waits.wait(10)
+        assert not entered.is_set()
+    thread.join(10)
+    assert entered.is_set()
+    assert said == ["waiting"]
+
+
+def test_does_not_speak_of_waiting_when_it_need_not_wait(path: Path) -> None:
+    with exclusive(path, waiting=lambda: pytest.fail("nobody holds it")):
+        pass
+
+
+def test_an_error_releases_it(path: Path) -> None:
+    with pytest.raises(ValueError, match="x"), exclusive(path):
+        raise ValueError("x")
+    with try_exclusive(path) as alone:
+        assert alone
+
+
+def test_who_waited_for_a_removed_lock_file_locks_the_new_one(tmp_path: Path) -> None:
+    path = tmp_path / "lock"
+    waits, entered, leave = threading.Event(), threading.Event(), threading.Event()
+
+    def second() -> None:
+        with exclusive(path, waiting=waits.set):
+            entered.set()
+            leave.wait(10)
+
+    thread = threading.Thread(target=second)
+    with exclusive(path):
+        thread.start()
+        assert waits.wait(10)
+        path.unlink()
+    assert entered.wait(10)
+    with try_exclusive(path) as alone:
+        assert path.exists()
+        assert not alone
+    leave.set()
+    thread.join(10)
