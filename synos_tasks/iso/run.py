@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from synos_tasks.iso.plan import Plan, Stage
     from synos_tasks.iso.store import Entry, Store
-    from synos_tasks.iso.tools import Workshop
+    from synos_tasks.iso.tools import BuildContext
 
 INITRD, KERNEL = "initrd.img", "vmlinuz"
 
@@ -32,11 +32,11 @@ INITRD, KERNEL = "initrd.img", "vmlinuz"
 class Runner:
     """One execution of a plan."""
 
-    def __init__(self, shop: Workshop, wanted: Plan, store: Store, *, offline: bool = False) -> None:
+    def __init__(self, context: BuildContext, wanted: Plan, store: Store, *, offline: bool = False) -> None:
         """Nothing is done before run()."""
-        self.shop, self.plan, self.store = shop, wanted, store
-        self.tree = Tree(shop)
-        self.pool = Pool(store, shop, offline=offline)
+        self.context, self.plan, self.store = context, wanted, store
+        self.tree = Tree(context)
+        self.pool = Pool(store, context, offline=offline)
         self.told: dict[str, dict[str, Any]] = {}
         self.compiled: list[Entry] = []
         self._lock = Lock()
@@ -48,23 +48,23 @@ class Runner:
         try:
             layers, boot = self._root(overlapping=True)
         except Tainted:
-            self.shop.events.send(
+            self.context.events.send(
                 "warning", text="a stage wrote into files of the layer below it: once more, in turn"
             )
             layers, boot = self._root(overlapping=False)
         self.pool.let_go()
         live = {INITRD: boot.file(INITRD), KERNEL: boot.file(KERNEL), **self._file_systems(layers)}
-        tree, target = self.shop.work / "iso", self.shop.output / deliver.ISO
+        tree, target = self.context.work / "iso", self.context.output / deliver.ISO
         with self._timed("bootfiles"):
-            bootfiles.make(self.shop, self.plan.build_id, tree)
+            bootfiles.make(self.context, self.plan.build_id, tree)
             if not self.plan.release:
                 _list_layers(tree, live)
         with self._timed("iso") as facts:
-            iso.make(self.shop, tree, live, target)
+            iso.make(self.context, tree, live, target)
             facts["bytes"] = target.stat().st_size
         stages = [self.told[stage.name] for stage in self.plan.stages]
-        sha256 = deliver.deliver(self.shop, self.plan, [*layers, *self.compiled], live, stages)
-        self.shop.events.send("delivered", build_id=self.plan.build_id, sha256=sha256)
+        sha256 = deliver.deliver(self.context, self.plan, [*layers, *self.compiled], live, stages)
+        self.context.events.send("delivered", build_id=self.plan.build_id, sha256=sha256)
 
     def _find_components(self) -> None:
         """Have all components from the store: this image has no compiler."""
@@ -84,8 +84,8 @@ class Runner:
 
     def _root(self, *, overlapping: bool) -> tuple[list[Entry], Entry]:
         """Have all layers and the initramfs; raises Tainted when overlapping went wrong."""
-        with Beside(self.shop.stop) as beside:
-            maker = Layers(self.shop, self.plan, self.pool, self.tree, beside, self.compiled)
+        with Beside(self.context.stop) as beside:
+            maker = Layers(self.context, self.plan, self.pool, self.tree, beside, self.compiled)
             layers: list[Layer] = []
             early: Future[Entry] | None = None
             for stage in self.plan.layers:
@@ -143,15 +143,15 @@ class Runner:
         return self._make_initramfs(key, self._copy_for_initramfs(maker, part), lambda: None)
 
     def _copy_for_initramfs(self, maker: Layers, layers: list[Layer]) -> Path:
-        copy = self.shop.work / "initramfs"
+        copy = self.context.work / "initramfs"
         remove(copy)
         maker.bring_tree_to(layers)
-        initramfs.prepare(self.shop.root, copy)
+        initramfs.prepare(self.context.root, copy)
         return copy
 
     def _make_initramfs(self, key: str, copy: Path, wait_for_verdict: Callable[[], None]) -> Entry:
         def make(folder: Path) -> dict[str, Any]:
-            initramfs.make(self.shop, copy, folder)
+            initramfs.make(self.context, copy, folder)
             return {}
 
         try:
@@ -172,7 +172,7 @@ class Runner:
             self.tree.settle()
             compression = release_compression(self.plan.profile)
             with self.store.tools_write_here():
-                squashfs.make(self.shop, stage.name, self.shop.root, folder / name, compression)
+                squashfs.make(self.context, stage.name, self.context.root, folder / name, compression)
             return {}
 
         return {name: self._stored(stage.name, stage.key, make).file(name)}
@@ -199,7 +199,7 @@ class Runner:
         """Give a stored entry; or nothing, with the key's lock in ``held``: then it is ours to make."""
         entry = self.store.find(key)
         if entry is None:
-            self.shop.events.send("start", stage=name)
+            self.context.events.send("start", stage=name)
             held.enter_context(self.store.alone(key))
             entry = self.store.find(key)  # another build may have made it while this one waited
         return self._hit(name, began, entry) if entry else None
@@ -218,7 +218,7 @@ class Runner:
     @contextmanager
     def _timed(self, name: str) -> Iterator[dict[str, int]]:
         """Run a stage whose product is not stored: it takes less time than to find it."""
-        self.shop.events.send("start", stage=name)
+        self.context.events.send("start", stage=name)
         began, facts = time.monotonic(), {"bytes": 0}
         yield facts
         self._tell(name, self.plan.stage(name).key, began, time.monotonic(), facts["bytes"], hit=False)
@@ -234,7 +234,7 @@ class Runner:
         }
         with self._lock:
             self.told[name] = fields
-        self.shop.events.send("done", stage=name, **fields)
+        self.context.events.send("done", stage=name, **fields)
 
 
 def _done(entry: Entry) -> Future[Entry]:

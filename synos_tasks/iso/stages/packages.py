@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from synos_tasks.iso.tools import Workshop
+    from synos_tasks.iso.tools import BuildContext
 
 INSIDE = "var/cache/synos"
 
 
 def make(
-    shop: Workshop,
+    context: BuildContext,
     root: Path,
     repository: Path,
     stage: str,
@@ -48,7 +48,9 @@ def make(
         "--no-install-recommends",
         "--allow-downgrades",
     ]
-    shop.run(stage, ["chroot", str(root), *argv, "-oAPT::Sandbox::User=root", *names], on_failure=on_failure)
+    context.run(
+        stage, ["chroot", str(root), *argv, "-oAPT::Sandbox::User=root", *names], on_failure=on_failure
+    )
     shutil.rmtree(inside)
     services.unlink()
     (root / DPKG_CONF).unlink()
