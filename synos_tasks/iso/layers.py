@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from pathlib import Path
 
-    from synos_tasks.iso.beside import Beside
+    from synos_tasks.iso.background import BackgroundJobs
     from synos_tasks.iso.plan import Plan, Stage
     from synos_tasks.iso.pool import Pool
     from synos_tasks.iso.store import Entry
@@ -53,12 +53,12 @@ class Layers:
         wanted: Plan,
         debs: Pool,
         tree: Tree,
-        beside: Beside,
+        jobs: BackgroundJobs,
         compiled: Sequence[Entry],
     ) -> None:
         """Share the tree, so that a layer starts where the one below it ended; ``compiled`` are the components."""
         self._compiled = compiled
-        self._context, self._plan, self._pool, self._tree, self._beside = context, wanted, debs, tree, beside
+        self._context, self._plan, self._pool, self._tree, self._jobs = context, wanted, debs, tree, jobs
         self._compression = plan.layer_compression(wanted.profile, release=wanted.release)
 
     def pick(self, stage: Stage, below: list[Layer]) -> Picked:
@@ -76,7 +76,7 @@ class Layers:
     def bring_tree_to(self, below: list[Layer]) -> None:
         """Let the tree be what layers make; waits for them only where they must be unpacked."""
         if not self._tree.is_at([layer.key for layer in below]):
-            self._tree.bring_to(self._beside.wait_for([layer.entry for layer in below]))
+            self._tree.bring_to(self._jobs.wait_for([layer.entry for layer in below]))
 
     def _changes(self, stage: Stage, below: list[Layer], folder: Path) -> Picked:
         """Let a stage work in the tree."""
@@ -84,11 +84,11 @@ class Layers:
         self.bring_tree_to(below)
         before = tree.snapshot()
         tree.spoil()
-        self._beside.stage_begins()
+        self._jobs.stage_begins()
         with self._context.fake_clock(root) if stage.kind != "base" else nullcontext():
             facts = self._work(stage, root)
         delta = difference(before, tree.snapshot())
-        self._beside.stage_ended(delta.written)
+        self._jobs.stage_ended(delta.written)
         tree.settle()
         freeze(root, delta, folder, self._context.epoch)
         tree.is_now([*(layer.key for layer in below), stage.key])
@@ -119,7 +119,7 @@ class Layers:
         """Make a layer of files alone; the layers below stay packed."""
         context = self._context
         folder.mkdir()
-        entries = self._beside.wait_for([layer.entry for layer in below])
+        entries = self._jobs.wait_for([layer.entry for layer in below])
         lower = self._listing(entries)
         if stage.kind == "overlay":
             names = (plan.BASE_OVERLAY, *context.profile.overlays)

@@ -1,4 +1,4 @@
-"""Executes a plan: what the store has is used, the rest is made; compression and the initramfs beside the stages."""
+"""Executes a plan: takes from the store what it has, makes the rest, and compresses layers in the background."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from synos_tasks.errors import ComponentMissing
 from synos_tasks.iso import deliver
-from synos_tasks.iso.beside import Beside, Tainted
+from synos_tasks.iso.background import BackgroundJobs, InputsModified
 from synos_tasks.iso.layers import Layer, Layers
 from synos_tasks.iso.plan import release_compression
 from synos_tasks.iso.pool import Pool
@@ -47,7 +47,7 @@ class Runner:
         self._find_components()
         try:
             layers, boot = self._root(overlapping=True)
-        except Tainted:
+        except InputsModified:
             self.context.events.send(
                 "warning", text="a stage wrote into files of the layer below it: once more, in turn"
             )
@@ -83,21 +83,21 @@ class Runner:
             )
 
     def _root(self, *, overlapping: bool) -> tuple[list[Entry], Entry]:
-        """Have all layers and the initramfs; raises Tainted when overlapping went wrong."""
-        with Beside(self.context.stop) as beside:
-            maker = Layers(self.context, self.plan, self.pool, self.tree, beside, self.compiled)
+        """Have all layers and the initramfs; raises InputsModified when overlapping went wrong."""
+        with BackgroundJobs(self.context.stop) as jobs:
+            maker = Layers(self.context, self.plan, self.pool, self.tree, jobs, self.compiled)
             layers: list[Layer] = []
             early: Future[Entry] | None = None
             for stage in self.plan.layers:
-                layers.append(self._layer(maker, beside, stage, layers))
-                early = early or self._begin_initramfs(maker, beside, layers)
+                layers.append(self._layer(maker, jobs, stage, layers))
+                early = early or self._begin_initramfs(maker, jobs, layers)
                 if not overlapping:
-                    beside.wait_for([layers[-1].entry, early])
+                    jobs.wait_for([layers[-1].entry, early])
             assert early is not None  # noqa: S101  (every plan has a base)
-            entries = beside.wait_for([layer.entry for layer in layers])
+            entries = jobs.wait_for([layer.entry for layer in layers])
             return entries, self._initramfs(maker, early, layers, entries)
 
-    def _layer(self, maker: Layers, beside: Beside, stage: Stage, below: list[Layer]) -> Layer:
+    def _layer(self, maker: Layers, jobs: BackgroundJobs, stage: Stage, below: list[Layer]) -> Layer:
         """Take a layer from the store, or begin to compress it once its stage has worked."""
         began = time.monotonic()
         with ExitStack() as held:
@@ -107,27 +107,27 @@ class Runner:
             picked = maker.pick(stage, below)
             making = held.pop_all()
 
-        def work(wait_for_verdict: Callable[[], None]) -> Entry:
+        def work(wait_until_safe: Callable[[], None]) -> Entry:
             with making:
                 making.callback(remove, picked.folder)
                 folder = making.enter_context(self.store.slot())
                 with self.store.tools_write_here():
                     maker.squeeze(stage, picked, folder)
                 ended = time.monotonic()
-                wait_for_verdict()
+                wait_until_safe()
                 return self._commit(stage.name, stage.key, began, ended, folder, picked.facts)
 
-        layer = beside.compress(work)
+        layer = jobs.start(work)
         layer.add_done_callback(lambda future: making.close() if future.cancelled() else None)
         return Layer(stage.key, layer)
 
-    def _begin_initramfs(self, maker: Layers, beside: Beside, layers: list[Layer]) -> Future[Entry]:
+    def _begin_initramfs(self, maker: Layers, jobs: BackgroundJobs, layers: list[Layer]) -> Future[Entry]:
         """Start to make the initramfs of the base layer, in a copy that later layers do not change."""
         key, began = self.plan.stage("initramfs").key, time.monotonic()
         if entry := self.store.find(key):
             return _done(self._hit("initramfs", began, entry))
         copy = self._copy_for_initramfs(maker, layers)
-        return beside.compress(lambda wait_for_verdict: self._make_initramfs(key, copy, wait_for_verdict))
+        return jobs.start(lambda wait_until_safe: self._make_initramfs(key, copy, wait_until_safe))
 
     def _initramfs(
         self, maker: Layers, early: Future[Entry], layers: list[Layer], entries: list[Entry]
@@ -149,13 +149,13 @@ class Runner:
         initramfs.prepare(self.context.root, copy)
         return copy
 
-    def _make_initramfs(self, key: str, copy: Path, wait_for_verdict: Callable[[], None]) -> Entry:
+    def _make_initramfs(self, key: str, copy: Path, wait_until_safe: Callable[[], None]) -> Entry:
         def make(folder: Path) -> dict[str, Any]:
             initramfs.make(self.context, copy, folder)
             return {}
 
         try:
-            return self._stored("initramfs", key, make, wait_for_verdict)
+            return self._stored("initramfs", key, make, wait_until_safe)
         finally:
             remove(copy)
 
@@ -182,7 +182,7 @@ class Runner:
         name: str,
         key: str,
         make: Callable[[Path], dict[str, Any]],
-        wait_for_verdict: Callable[[], None] = lambda: None,
+        wait_until_safe: Callable[[], None] = lambda: None,
     ) -> Entry:
         """Take an entry from the store, or make it: in a slot of the store, by ``make``, which returns its facts."""
         began = time.monotonic()
@@ -192,7 +192,7 @@ class Runner:
                 return entry
             folder = held.enter_context(self.store.slot())
             facts, ended = make(folder), time.monotonic()
-            wait_for_verdict()
+            wait_until_safe()
             return self._commit(name, key, began, ended, folder, facts)
 
     def _found(self, name: str, key: str, began: float, held: ExitStack) -> Entry | None:
