@@ -8,41 +8,6 @@ from synos_tasks.cli import Command, verb
 JSON = "one JSON object on standard output"
 
 
-@verb(
-    "maint.gc-policy",
-    help={
-        "write": "write the proposed policy into the engine's daemon.json, and nothing else there",
-        "yes": "do not ask",
-        "json": JSON,
-    },
-)
-def gc_policy(command: Command, write: bool = False, yes: bool = False, json: bool = False) -> None:  # noqa: ARG001
-    """Show by which rules the engine drops build cache, and propose some under which compilers' caches stay."""
-    from synos_tasks.maint import gc_policy as policies  # noqa: PLC0415
-    from synos_tasks.maint import gc_view as view  # noqa: PLC0415
-    from synos_tasks.maint.asking import confirm  # noqa: PLC0415
-
-    policy = policies.look(command.settings)
-    view.show(policy)
-    told = {**policy.to_json(), "changed": False, "copy": ""}
-    if not write or policy.is_written:
-        view.show_state(policy, asked=write)
-        command.result(told)
-        return
-    change = policies.change(policy)
-    view.show_change(change)
-    if command.dry:
-        command.would(f"write {policy.file.path}", **told)
-        return
-    if not yes:
-        confirm(view.question(policy), nothing="nothing was written")
-    copy = policies.write(policy, change)
-    view.show_written(policy, copy)
-    command.result(
-        {**told, "changed": True, "written": policy.config, "is_written": True, "copy": str(copy or "")}
-    )
-
-
 @verb("maint.update-base", help={"limit": "lines shown of each image; --json has all", "json": JSON})
 def update_base(command: Command, limit: int = 20, json: bool = False) -> None:  # noqa: ARG001
     """Take newer base images, build every image of ours that is there on them, and show which packages changed."""
@@ -71,4 +36,4 @@ def update_base(command: Command, limit: int = 20, json: bool = False) -> None: 
     command.result({**told, "images": [one.to_json() for one in updated]})
 
 
-VERBS = [gc_policy, update_base]
+VERBS = [update_base]

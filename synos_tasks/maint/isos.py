@@ -7,11 +7,9 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from synos_tasks.errors import SettingsError
 from synos_tasks.maint.files import is_regular
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
 MANIFEST_SCHEMA = "synos.manifest/1"
@@ -23,13 +21,13 @@ _ISO = re.compile(r"synos-(?P<profile>.+)-(?P<build>[0-9a-f]{12})\.iso", re.ASCI
 
 @dataclass(frozen=True, kw_only=True)
 class Build:
-    """One ISO that a build of ours published. ``built`` is its time in seconds since 1970."""
+    """One ISO that a build of ours published. ``used`` is when it was built, in seconds since 1970."""
 
     iso: Path
     profile: str
     build_id: str
     sha256: str
-    built: float
+    used: float
 
     @property
     def name(self) -> str:
@@ -69,28 +67,7 @@ def builds(output: Path) -> tuple[list[Build], list[Left]]:
             found.append(_build(path))
         except (OSError, ValueError, RecursionError) as error:
             left.append(Left(name=path.name, why=str(error)))
-    return sorted(found, key=lambda one: (one.built, one.name)), left
-
-
-def old(
-    found: Iterable[Build], *, older_than: float, keep_last: int, now: float, linked: frozenset[str]
-) -> list[Build]:
-    """Give those that are to be archived, oldest first. ``older_than`` in seconds; ``linked``: names links point to.
-
-    Raises SettingsError where not even the newest of each profile would be kept.
-    """
-    if keep_last < 1:
-        raise SettingsError(
-            f"--keep-last {keep_last} would keep none", hint="1 or more: the newest of each profile stays"
-        )
-    by_profile: dict[str, list[Build]] = {}
-    for one in found:
-        by_profile.setdefault(one.profile, []).append(one)
-    chosen = [one for every in by_profile.values() for one in every[:-keep_last]]
-    return sorted(
-        (one for one in chosen if now - one.built > older_than and one.iso.name not in linked),
-        key=lambda one: (one.built, one.name),
-    )
+    return sorted(found, key=lambda one: (one.used, one.name)), left
 
 
 def linked(output: Path) -> frozenset[str]:
@@ -106,13 +83,6 @@ def parts(name: str) -> tuple[str, str]:
     return found["profile"], found["build"]
 
 
-def belongs(name: str, files: Sequence[str]) -> bool:
-    """Tell whether files can be those of the ISO ``name``.iso, which is among them with its manifest."""
-    allowed = {f"{name}.iso", *(f"{name}.iso{ending}" for ending in BESIDE)}
-    needed = {f"{name}.iso", f"{name}.iso{MANIFEST}"}
-    return needed <= set(files) <= allowed and len(set(files)) == len(files)
-
-
 def _build(iso: Path) -> Build:
     """Read what is beside an ISO; raises ValueError or OSError where it does not fit."""
     profile, build_id = parts(iso.name.removesuffix(".iso"))
@@ -126,7 +96,7 @@ def _build(iso: Path) -> Build:
     digest = str(manifest.get("sha256"))
     if iso.with_name(f"{iso.name}{SUM}").read_text() != f"{digest}  {iso.name}\n":
         raise ValueError("its .sha256 is not what its manifest says")
-    return Build(iso=iso, profile=profile, build_id=build_id, sha256=digest, built=status.st_mtime)
+    return Build(iso=iso, profile=profile, build_id=build_id, sha256=digest, used=status.st_mtime)
 
 
 def _manifest(iso: Path) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""The verbs of `inv maint.*` that keep things: volumes as archives, old ISOs, logs."""
+"""The verb `inv maint.volumes`: each of its options, one function."""
 
 from __future__ import annotations
 
@@ -12,14 +12,10 @@ from synos_tasks.cli import Command, verb
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from synos_tasks.maint.archiving import Archived, Plan
-    from synos_tasks.maint.isos import Left
     from synos_tasks.maint.means import Means
     from synos_tasks.maint.volumes import Listed
 
 JSON = "one JSON object on standard output"
-MOST_DIGITS = 6
-"""Of a number that somebody types; Python reads thousands of them as a number, and tens of thousands as none."""
 
 
 @verb(
@@ -61,60 +57,7 @@ def volumes(
     actions.get(chosen, lambda: _list(command))()
 
 
-@verb(
-    "maint.archive",
-    help={
-        "older-than": "only ISOs that were built so long ago: 12h, 30d, 8w",
-        "keep-last": "newest ISOs of each profile that stay, 1 at least",
-        "restore": "put an archived ISO back: synos-PROFILE-BUILDID",
-        "list": "list what was archived",
-        "yes": "do not ask",
-        "json": JSON,
-    },
-)
-def archive(
-    command: Command,
-    older_than: str = "30d",
-    keep_last: str = "3",
-    restore: str = "",
-    list: bool = False,  # noqa: A002
-    yes: bool = False,
-    json: bool = False,  # noqa: ARG001
-) -> None:
-    """Move old ISOs, with all that belongs to them, into dist/archive, compressed and checked; or put one back."""
-    chosen = _one_of({"restore": restore, "list": "list" if list else ""})
-    if chosen == "restore":
-        _restore(command, restore)
-    elif chosen:
-        _list_archives(command)
-    else:
-        _archive(command, older_than, _count("keep-last", keep_last, "ISOs"), yes=yes)
-
-
-@verb(
-    "maint.logs",
-    help={"days": "older ones go, 0: none (default: synos.maint.logs_days in invoke.yaml)", "json": JSON},
-)
-def logs(command: Command, days: str = "", json: bool = False) -> None:  # noqa: ARG001
-    """Remove old logs of .synos/logs and compress those of yesterday and before; what is in use is left alone."""
-    import time  # noqa: PLC0415
-
-    from synos_tasks.maint.logs import rotate  # noqa: PLC0415
-
-    limit = _count("days", days, "days") if days else command.settings.maint.logs_days
-    done = rotate(command.settings, limit, time.time(), dry=command.dry)
-    words = ("would remove", "would compress") if command.dry else ("removed", "compressed")
-    for word, names in zip(words, (done.removed, done.compressed), strict=True):
-        for name in names:
-            console.say(f"{word} {name}")
-    for name in done.left:
-        console.say(f"left alone, as it is in use: {name}")
-    sizes = [console.human_bytes(size) for size in (done.before_bytes, done.after_bytes)]
-    console.say(f"logs: {sizes[0]} before, {sizes[1]} after")
-    command.result(asdict(done))
-
-
-VERBS = [volumes, archive, logs]
+VERBS = [volumes]
 
 
 def _list(command: Command) -> None:
@@ -204,108 +147,10 @@ def _clone(command: Command, name: str, to: str) -> None:
     command.result(asdict(done))
 
 
-def _archive(command: Command, older_than: str, keep_last: int, *, yes: bool) -> None:
-    from synos_tasks.maint import archiving  # noqa: PLC0415
-    from synos_tasks.maint.ages import seconds_of  # noqa: PLC0415
-    from synos_tasks.maint.asking import confirm  # noqa: PLC0415
-
-    means = _means(command)
-    planned = archiving.plan(
-        command.settings, older_than=seconds_of(older_than), keep_last=keep_last, now=means.now()
-    )
-    _show_planned(planned, "would archive" if command.dry else "to be archived:")
-    amount = f"{len(planned.builds)} ISOs of {console.human_bytes(planned.bytes)}"
-    if command.dry:
-        _show_left(planned.left)
-        command.would(
-            f"archive {amount}",
-            builds=[one.name for one in planned.builds],
-            bytes=planned.bytes,
-            left=[asdict(one) for one in planned.left],
-        )
-        return
-    if planned.builds and not yes:
-        confirm(
-            f"{amount}. Archive them, and remove the originals?",
-            nothing="nothing was archived",
-        )
-    done = archiving.archive(means, planned)
-    _show_archived(command, planned, done)
-    command.result(
-        {
-            "archived": [one.to_json() for one in done.archives],
-            "left": [asdict(one) for one in done.left],
-            "freed_bytes": done.freed_bytes,
-        }
-    )
-
-
-def _show_planned(planned: Plan, words: str) -> None:
-    for one in planned.builds:
-        console.say(f"{words} {one.iso.name}: {console.human_bytes(one.bytes)}")
-
-
-def _show_archived(command: Command, planned: Plan, done: Archived) -> None:
-    _show_left(done.left)
-    freed = console.human_bytes(max(0, done.freed_bytes))
-    if done.archives:
-        console.say(f"archived {len(done.archives)} ISOs; {command.settings.output_dir} takes {freed} less")
-    elif planned.builds:
-        console.say("nothing was archived")
-    else:
-        console.say("nothing to do: no ISO is old enough")
-
-
-def _show_left(left: Sequence[Left]) -> None:
-    for one in left:
-        console.say(f"left alone: {one.name}: {one.why}")
-
-
-def _list_archives(command: Command) -> None:
-    from synos_tasks.maint import archiving  # noqa: PLC0415
-
-    found = archiving.listing(_means(command))
-    trouble = [archiving.trouble(command.settings, one) for one in found]
-    rows = [
-        [one.entry.name, one.entry.created[:10], *map(console.human_bytes, (one.entry.bytes, one.bytes)), why]
-        for one, why in zip(found, trouble, strict=True)
-    ]
-    title = f"archives in {archiving.folder_of(command.settings)}"
-    console.table(title, ["name", "archived (UTC)", "files", "archive", ""], rows)
-    command.result(
-        {"archives": [{**one.to_json(), "trouble": why} for one, why in zip(found, trouble, strict=True)]}
-    )
-
-
-def _restore(command: Command, name: str) -> None:
-    from synos_tasks.maint import archiving  # noqa: PLC0415
-
-    means = _means(command)
-    if command.dry:
-        entry = archiving.find(means, name).entry
-        command.would(f"put {len(entry.files)} files of {entry.name} back", name=entry.name)
-        return
-    entry = archiving.restore(means, name).entry
-    files = [str(command.settings.output_dir / file.name) for file in entry.files]
-    console.say(f"put back: {files[0]}, and {len(files) - 1} files beside it; the archive stays")
-    command.result({"name": entry.name, "files": files})
-
-
 def _means(command: Command) -> Means:
     from synos_tasks.maint.means import Means  # noqa: PLC0415
 
     return Means(settings=command.settings, say=console.say)
-
-
-def _count(option: str, text: str, what: str) -> int:
-    """Read a number of things; raises SettingsError."""
-    from synos_tasks.errors import SettingsError  # noqa: PLC0415
-
-    if not (text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS):
-        raise SettingsError(
-            f"--{option} {text} is no number of {what}", hint="a whole number, without a sign"
-        )
-    return int(text)
 
 
 def _one_of(given: Mapping[str, str]) -> str:
@@ -315,7 +160,7 @@ def _one_of(given: Mapping[str, str]) -> str:
     chosen = [name for name, value in given.items() if value]
     if len(chosen) > 1:
         raise SettingsError(
-            f"{' and '.join(f'--{name}' for name in chosen)} are two things", hint="one at a time"
+            f"{' and '.join(f'--{name}' for name in chosen)} cannot be combined", hint="give one at a time"
         )
     return chosen[0] if chosen else ""
 
@@ -326,9 +171,7 @@ def _refuse_idle(given: Mapping[str, str], chosen: str, belong: Sequence[str]) -
 
     for name, value in given.items():
         if value and chosen not in belong:
-            raise SettingsError(
-                f"--{name} says nothing here", hint=f"it belongs to {', '.join(f'--{one}' for one in belong)}"
-            )
+            raise SettingsError(f"--{name} is only valid with {' or '.join(f'--{one}' for one in belong)}")
 
 
 def _size(volume: Listed) -> str:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from synos_tasks.images import ledger
 from synos_tasks.iso.scratch import write_whole
-from synos_tasks.maint import apply, isos, logs, prune
+from synos_tasks.maint import apply, isos, prune, retention
 from synos_tasks.maint.plan import Limits, Plan
 
 if TYPE_CHECKING:
@@ -45,9 +45,10 @@ def apply_all(session: Session) -> Applied:
 
 def _logs(session: Session, _late: Callable[[], bool]) -> Iterator[str]:
     days = session.settings.maint.logs_days
-    done = logs.rotate(session.settings, days, session.now(), dry=False)
-    if done.removed:
-        yield f"{len(done.removed)} logs older than {days} days are gone"
+    old = retention.old_logs(session.settings, days, session.now())
+    retention.delete_logs(old)
+    if old:
+        yield f"removed {len(old)} logs older than {days} days"
 
 
 def _isos(session: Session, late: Callable[[], bool]) -> Iterator[str]:
@@ -57,7 +58,10 @@ def _isos(session: Session, late: Callable[[], bool]) -> Iterator[str]:
         return
     found, _ = isos.builds(output)
     linked = isos.linked(output)
-    for one in isos.old(found, older_than=0.0, keep_last=keep, now=session.now(), linked=linked):
+    old = retention.expired(found, now=session.now(), keep_last=keep, group=lambda one: one.profile)
+    for one in old:
+        if one.iso.name in linked:
+            continue
         if late():
             return
         for path in one.files:  # the manifest last: without it the rest is not known as ours

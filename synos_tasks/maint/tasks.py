@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from synos_tasks.maint.session import Session
 
 JSON = "one JSON object on standard output"
+MOST_DIGITS = 6
+"""Of a number that somebody types: Python refuses to read tens of thousands of them."""
 
 
 @verb("maint.disk", help={"json": JSON})
@@ -57,14 +60,14 @@ def prune(
     """Remove what this project no longer needs, after showing it; other projects' things never."""
     from synos_tasks.maint import prune as pruning  # noqa: PLC0415
     from synos_tasks.maint import view  # noqa: PLC0415
-    from synos_tasks.maint.ages import seconds_of  # noqa: PLC0415
     from synos_tasks.maint.asking import confirm  # noqa: PLC0415
     from synos_tasks.maint.plan import Limits  # noqa: PLC0415
+    from synos_tasks.maint.retention import seconds_of  # noqa: PLC0415
 
     limits = Limits(
         older_than=seconds_of(older_than or ("0m" if all else "14d")),
         young=command.settings.maint.young_minutes * 60,
-        keep_last=_count(keep_last) if keep_last else _newest(command, everything=all),
+        keep_last=_number("keep-last", keep_last) if keep_last else _newest(command, everything=all),
         cache=cache,
         store=store,
         volumes=volumes,
@@ -120,6 +123,38 @@ def reset(
     command.result({"steps": steps, "done": done})
 
 
+@verb(
+    "maint.logs",
+    help={
+        "days": "delete logs older than this, 0: none (default: synos.maint.logs_days in invoke.yaml)",
+        "list": "list the logs, delete none",
+        "json": JSON,
+    },
+)
+def logs(command: Command, days: str = "", list: bool = False, json: bool = False) -> None:  # noqa: A002, ARG001
+    """Delete old logs of .synos/logs."""
+    from synos_tasks.maint import retention  # noqa: PLC0415
+
+    limit = _number("days", days) if days else command.settings.maint.logs_days
+    every = retention.logs(command.settings)
+    if list:
+        rows = [[log.path.name, console.human_bytes(log.bytes)] for log in every]
+        console.table("logs, oldest first", ["name", "size"], rows)
+        logs = [{"name": log.path.name, "bytes": log.bytes, "written": log.used} for log in every]
+        command.result({"logs": logs})
+        return
+    old = retention.old_logs(command.settings, limit, time.time())
+    if not command.dry:
+        retention.delete_logs(old)
+    before, freed = sum(log.bytes for log in every), sum(log.bytes for log in old)
+    told = "Would remove" if command.dry else "Removed"
+    console.say(
+        f"{told} {len(old)} of {len(every)} logs, {console.human_bytes(freed)} of {console.human_bytes(before)}"
+    )
+    names = [log.path.name for log in old]
+    command.result({"removed": names, "before_bytes": before, "after_bytes": before - freed})
+
+
 def keep_within_limits(command: Command) -> None:
     """See to what invoke.yaml says is kept: what follows each build."""
     from synos_tasks.maint import policy  # noqa: PLC0415
@@ -131,13 +166,13 @@ def keep_within_limits(command: Command) -> None:
         console.say("budget_seconds are up: the rest of what is to go goes after the next build")
 
 
-def _count(text: str) -> int:
-    """Read --keep-last; raises SettingsError."""
+def _number(option: str, text: str) -> int:
+    """Read a number that somebody typed; raises SettingsError."""
     from synos_tasks.errors import SettingsError  # noqa: PLC0415
 
-    if not (text.isascii() and text.isdigit()):
+    if not (text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS):
         raise SettingsError(
-            f"--keep-last {text} is no number of images", hint="0 or more; the newest of each kind stays"
+            f"--{option} {text} is not a number", hint=f"a whole number of at most {MOST_DIGITS} digits"
         )
     return int(text)
 
@@ -173,4 +208,4 @@ def session_of(command: Command) -> Session:
     return Session(settings=command.settings, say=console.say)
 
 
-namespace = Collection("maint", disk, prune, reset, *keeping_tasks.VERBS, *engine_tasks.VERBS)
+namespace = Collection("maint", disk, prune, reset, logs, *keeping_tasks.VERBS, *engine_tasks.VERBS)

@@ -176,10 +176,9 @@ def _folders(session: Session) -> Iterable[Row]:
         bytes=_size(isos),
         free_bytes=0,
         seconds=_iso_seconds(session, isos),
-        how="inv maint.archive",
+        how="inv maint.prune",
     )
     for name, folder, how in (
-        ("archived ISOs", output / "archive", ""),
         ("logs", state / "logs", "inv maint.logs"),
         ("backups of services", state / "backups", ""),
         ("exported volumes", state / "volumes", ""),

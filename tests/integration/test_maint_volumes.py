@@ -1,8 +1,7 @@
-"""maint.volumes and maint.archive against the real engine: what tar can keep of a file is there again, byte for byte."""
+"""maint.volumes against the real engine: what tar can keep of a file is there again, byte for byte."""
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -14,7 +13,6 @@ import pytest
 
 from synos_tasks.engine.spec import LABEL_PROJECT
 from tests.build_helpers import Clone, docker, wait_until
-from tests.iso_sets import lay_iso
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -256,37 +254,3 @@ def test_what_an_import_that_is_killed_leaves_is_shown_and_tidied_up(
 def helpers(clone: Clone, state: str = "") -> list[str]:
     states = [f"--filter=status={state}"] if state else []
     return docker("ps", "--all", "--quiet", f"--filter=label={clone.label}", *states).split()
-
-
-def test_isos_go_into_archives_and_come_back_byte_for_byte(clone: Clone) -> None:
-    now = time.time()
-    for number, days in enumerate((90, 80, 1)):
-        lay_iso(
-            clone.output,
-            "mini",
-            f"{number:012x}",
-            now - days * 86400,
-            content=os.urandom(3_000_000),
-            report=True,
-        )
-    before = {path.name: (path.read_bytes(), path.stat().st_mtime_ns) for path in clone.output.iterdir()}
-    done = clone.inv("maint.archive", "--keep-last", "1", "--yes")
-    names = [one["name"] for one in done.json["archived"]]
-    assert names == ["synos-mini-000000000000", "synos-mini-000000000001"]
-    assert len(list(clone.output.glob("*.iso"))) == 1
-    (clone.output / "archive/index.json").write_text("{")
-    for name in names:
-        clone.inv("maint.archive", "--restore", name)
-    after = {
-        path.name: (path.read_bytes(), path.stat().st_mtime_ns)
-        for path in clone.output.iterdir()
-        if path.is_file()
-    }
-    assert after == before
-    damaged = clone.output / f"archive/{names[0]}.tar.zst"
-    damaged.write_bytes(damaged.read_bytes()[:-100])
-    for path in clone.output.glob(f"{names[0]}*"):
-        path.unlink()
-    answer = clone.inv("maint.archive", "--restore", names[0], fails=True)
-    assert answer.json["error"]["kind"] == "BackupDamaged"
-    assert not list(clone.output.glob(f"{names[0]}*"))

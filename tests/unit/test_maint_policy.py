@@ -151,7 +151,7 @@ def test_old_logs_go(session: Session) -> None:
     applied = policy.apply_all(session)
     assert not (folder / "old.log").exists()
     assert any(folder.glob("new.log*"))
-    assert "1 logs older than 30 days are gone" in applied.lines
+    assert "removed 1 logs older than 30 days" in applied.lines
 
 
 def test_nothing_is_seen_to_without_a_budget(session: Session, removal: Removal) -> None:

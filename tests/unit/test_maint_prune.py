@@ -485,7 +485,7 @@ def test_an_age_that_is_none_is_told_before_anything_is_looked_at(
     verb: Verb, world: FakeWorld, capfd: Shown, age: str
 ) -> None:
     assert verb.run("maint.prune", "--yes", f"--older-than={age}") == SettingsError.exit_code
-    assert "no age" in capfd.readouterr().err
+    assert "is not an age" in capfd.readouterr().err
     assert (world.looked, world.asked) == (0, [])
 
 
