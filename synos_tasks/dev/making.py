@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.dev.config import fields_of
-from synos_tasks.engine.compose import ComposeFile
+from synos_tasks.engine.old_compose import ComposeFile
 from synos_tasks.engine.spec import image_labels, labels
 from synos_tasks.errors import SettingsError
 from synos_tasks.images.building import one_at_a_time

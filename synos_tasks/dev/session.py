@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from synos_tasks.dev.config import DevContainer
-    from synos_tasks.engine.compose import Compose, ComposeFile
     from synos_tasks.engine.gateway import Engine
+    from synos_tasks.engine.old_compose import Compose, ComposeFile
     from synos_tasks.engine.running import Containers, Running
     from synos_tasks.settings import Settings
 

@@ -153,8 +153,8 @@ def _started(command: Command, started: object) -> None:
 
 def _session(command: Command) -> Session:
     from synos_tasks.dev.session import Session  # noqa: PLC0415
-    from synos_tasks.engine.compose import DockerCompose  # noqa: PLC0415
     from synos_tasks.engine.gateway import DockerEngine  # noqa: PLC0415
+    from synos_tasks.engine.old_compose import DockerCompose  # noqa: PLC0415
     from synos_tasks.engine.running import DockerContainers  # noqa: PLC0415
 
     return Session(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.engine import api
-from synos_tasks.engine.compose import LABEL_COMPOSE_PROJECT
+from synos_tasks.engine.old_compose import LABEL_COMPOSE_PROJECT
 from synos_tasks.errors import EngineUnavailable, HostUnfit
 
 if TYPE_CHECKING:

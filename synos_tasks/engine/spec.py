@@ -1,53 +1,27 @@
-"""What to run, as frozen data, and the `docker` command that runs it. Pure: nothing here starts anything."""
+"""What a container that runs once may do, as frozen data. Pure: nothing here starts anything."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
+
+from synos_tasks.engine.labels import BUILDER_CAPABILITIES as BUILDER_CAPABILITIES
+from synos_tasks.engine.labels import LABEL_BASE as LABEL_BASE
+from synos_tasks.engine.labels import LABEL_IMAGE as LABEL_IMAGE
+from synos_tasks.engine.labels import LABEL_PROJECT as LABEL_PROJECT
+from synos_tasks.engine.labels import LABEL_ROLE as LABEL_ROLE
+from synos_tasks.engine.labels import TOOLCHAIN_CAPABILITIES as TOOLCHAIN_CAPABILITIES
+from synos_tasks.engine.labels import image_labels as image_labels
+from synos_tasks.engine.labels import labels as labels
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
-
-LABEL_PROJECT = "io.synos.project"
-LABEL_ROLE = "io.synos.role"
-LABEL_IMAGE = "io.synos.image"
-"""The name that an image of ours was made under. What is built on it inherits this label, but not the name."""
-LABEL_BASE = "io.synos.base"
-"""On a bootstrapped base image, in place of the project's label: what others build on it would inherit that."""
-
-# Verified to be enough for mmdebstrap, debootstrap, mksquashfs, GRUB and xorriso. Notably absent: SYS_ADMIN.
-BUILDER_CAPABILITIES = (
-    "CHOWN",
-    "DAC_OVERRIDE",
-    "FOWNER",
-    "FSETID",
-    "KILL",
-    "MKNOD",
-    "SETFCAP",
-    "SETGID",
-    "SETUID",
-    "SYS_CHROOT",
-)
-
-
-# Of these, what installing build dependencies through sudo needs: nothing is made there that a machine boots from.
-TOOLCHAIN_CAPABILITIES = tuple(name for name in BUILDER_CAPABILITIES if name not in {"MKNOD", "SYS_CHROOT"})
-
-
-def labels(project: str, role: str) -> dict[str, str]:
-    """Give the labels that everything we create carries."""
-    return {LABEL_PROJECT: project, LABEL_ROLE: role}
-
-
-def image_labels(project: str, role: str, tag: str) -> dict[str, str]:
-    """Give the labels of an image of ours, which is made under the name ``tag``."""
-    return {**labels(project, role), LABEL_IMAGE: tag}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Bind:
-    """A folder of the host inside the container."""
+    """A folder or file of the host inside the container."""
 
     source: Path
     target: str
@@ -56,7 +30,7 @@ class Bind:
 
 @dataclass(frozen=True, kw_only=True)
 class ContainerSpec:
-    """One container. Memory in MB. All capabilities are dropped but those named."""
+    """A container to run once; it is removed when it ends."""
 
     name: str
     image: str
@@ -67,7 +41,6 @@ class ContainerSpec:
     volumes: Mapping[str, str] = field(default_factory=dict)
     """Volume name to path inside; it outlives the container."""
     read_only_volumes: Mapping[str, str] = field(default_factory=dict)
-    """The same for volumes that it cannot write."""
     anonymous_volumes: tuple[str, ...] = ()
     tmpfs: Mapping[str, str] = field(default_factory=dict)
     devices: tuple[str, ...] = ()
@@ -78,7 +51,7 @@ class ContainerSpec:
     network: str | None = None
     privileged: bool = False
     new_privileges: bool = False
-    """Let programs gain what their user has not, as sudo does; within the capabilities that are left."""
+    """Let programs gain privileges as sudo does, within the capabilities that are left."""
     entrypoint: str = ""
     terminal: bool = False
     """On the caller's terminal."""
@@ -86,10 +59,61 @@ class ContainerSpec:
     """uid:gid; the image's own when None."""
     hostname: str | None = None
     cpuset: str | None = None
-    """Cores it may use, as ``0`` or ``0-3``: unlike ``cpus``, programs in it see no others."""
+    """Cores it may use, as ``0`` or ``0-3``; unlike ``cpus``, programs in it see no others."""
     logged: bool = True
-    """Let the engine keep what it prints. Of a stream that would be a whole copy, on the engine's disk."""
+    """Let the engine keep what it prints. Of a data stream that would be a whole copy on the engine's disk."""
     ulimits: Mapping[str, str] = field(default_factory=dict)
+
+    def options(self) -> dict[str, Any]:
+        """Return the arguments of python-on-whales' `container.create`."""
+        limits: dict[str, Any] = {"cpus": self.cpus, "pids_limit": self.pids}
+        if self.memory_mb is not None:
+            # swap = memory: without it the container may take as much again in swap
+            limits |= {"memory": f"{self.memory_mb}m", "memory_swap": f"{self.memory_mb}m"}
+        rights: dict[str, Any] = (
+            {"privileged": True}
+            if self.privileged
+            else {
+                "cap_drop": ["ALL"],
+                "cap_add": list(self.capabilities),
+                "security_options": [] if self.new_privileges else ["no-new-privileges"],
+            }
+        )
+        return {
+            "name": self.name,
+            "labels": dict(self.labels),
+            "remove": True,
+            "pull": "never",
+            "interactive": True,
+            "init": True,
+            "tty": self.terminal,
+            "log_driver": None if self.logged else "none",
+            "entrypoint": self.entrypoint or None,
+            "hostname": self.hostname,
+            "user": self.user,
+            "networks": [self.network] if self.network is not None else [],
+            "mounts": list(self._mounts()),
+            "tmpfs": [f"{path}:{options}" for path, options in self.tmpfs.items()],
+            "devices": list(self.devices),
+            "envs": dict(self.environment),
+            "cpuset_cpus": None if self.cpuset is None else [self.cpuset],
+            "ulimit": [f"{key}={value}" for key, value in self.ulimits.items()],
+            **limits,
+            **rights,
+        }
+
+    def _mounts(self) -> Iterator[list[str]]:
+        for bind in self.binds:
+            mode = [] if bind.writable else ["readonly"]
+            yield ["type=bind", f"source={bind.source}", f"target={bind.target}", *mode]
+        # a volume that was removed meanwhile is created again by the engine, and needs our labels too
+        labels = [f"volume-label={key}={value}" for key, value in self.labels.items()]
+        for name, path in self.volumes.items():
+            yield ["type=volume", f"source={name}", f"target={path}", *labels]
+        for name, path in self.read_only_volumes.items():
+            yield ["type=volume", f"source={name}", f"target={path}", "readonly"]
+        for path in self.anonymous_volumes:
+            yield ["type=volume", f"target={path}", *labels]
 
 
 def run_argv(spec: ContainerSpec) -> list[str]:

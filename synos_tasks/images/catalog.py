@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from synos_tasks.engine.compose import raw_services
+from synos_tasks.engine.old_compose import raw_services
 from synos_tasks.errors import ImageBuildFailed
 from synos_tasks.images.base import TRIXIE
 from synos_tasks.images.recipe import Recipe

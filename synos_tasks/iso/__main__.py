@@ -24,7 +24,7 @@ from synos_tasks.iso.holds import touch
 from synos_tasks.iso.profile import Profile
 from synos_tasks.iso.run import Runner
 from synos_tasks.iso.store import Store
-from synos_tasks.iso.tools import BuildContext
+from synos_tasks.iso.tools import Workshop
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -86,9 +86,9 @@ def _work(request: dict[str, Any], events: Events) -> SynosError | None:
 def _build(request: dict[str, Any], events: Events) -> None:
     """Build an ISO; what of the store no build needs any more goes when the ISO is there."""
     wanted = plan.from_json(request["plan"])
-    context = _context(request, events, wanted.profile, wanted.lock.epoch)
+    shop = _workshop(request, events, wanted.profile, wanted.lock.epoch)
     with _store(events) as store:
-        Runner(context, wanted, store, offline=request["offline"]).run()
+        Runner(shop, wanted, store, offline=request["offline"]).run()
         if keep := request.get("keep"):
             _tidy(store, keep, events)
 
@@ -106,10 +106,10 @@ def _resolve(request: dict[str, Any], events: Events) -> None:
     """Send a profile's lock."""
     profile = plan.profile_from_json(request["profile"])
     previous = plan.lock_from_json(request["previous"]) if request["previous"] else None
-    context = _context(request, events, profile, 0)
+    shop = _workshop(request, events, profile, 0)
     store = _store(events)
     with store.alone(housekeeping.lists_lock(profile.suite)):
-        found = resolve.resolve(context, profile, store.folder / "lists", previous)
+        found = resolve.resolve(shop, profile, store.folder / "lists", previous)
         touch(store.folder / "lists" / profile.suite)
     events.send("lock", lock=dataclasses.asdict(found))
 
@@ -147,8 +147,8 @@ def _evict_from(store: Store, asked: Mapping[str, Any], events: Events) -> None:
 
 def _compare(request: dict[str, Any], events: Events) -> None:
     """Tell how two ISOs differ."""
-    context = _context(request, events, Profile(name="none"), 0)
-    events.send("compared", result=compare.compare(context, Path(request["one"]), Path(request["two"])))
+    shop = _workshop(request, events, Profile(name="none"), 0)
+    events.send("compared", result=compare.compare(shop, Path(request["one"]), Path(request["two"])))
 
 
 def _components(request: dict[str, Any], events: Events) -> None:
@@ -156,9 +156,9 @@ def _components(request: dict[str, Any], events: Events) -> None:
 
     What is installed for one must not be there for the next: whoever asks, asks again for the rest.
     """
-    context = _context(request, events, Profile(name="none"), 0)
+    shop = _workshop(request, events, Profile(name="none"), 0)
     bench = Bench(
-        shop=context, recipes=recipe.folder_of(DOCKER_BUILD), offline=request["offline"], jobs=request["jobs"]
+        shop=shop, recipes=recipe.folder_of(DOCKER_BUILD), offline=request["offline"], jobs=request["jobs"]
     )
     compiled = False
     with _store(events) as store:
@@ -176,8 +176,8 @@ def _components(request: dict[str, Any], events: Events) -> None:
 
 def _measure(request: dict[str, Any], events: Events) -> None:
     """Tell how long a real source package compiles."""
-    context = _context(request, events, Profile(name="none"), 0)
-    bench = Bench(shop=context, recipes=recipe.folder_of(DOCKER_BUILD))
+    shop = _workshop(request, events, Profile(name="none"), 0)
+    bench = Bench(shop=shop, recipes=recipe.folder_of(DOCKER_BUILD))
     events.send("measured", result=measure.measure(bench, measure.SUBJECTS[request["cache"]]))
 
 
@@ -197,10 +197,10 @@ def _store(events: Events) -> Store:
     return Store(CACHE, lambda text: events.send("warning", text=text))
 
 
-def _context(request: dict[str, Any], events: Events, profile: Profile, epoch: int) -> BuildContext:
+def _workshop(request: dict[str, Any], events: Events, profile: Profile, epoch: int) -> Workshop:
     owner = request.get("owner", (0, 0))
     os.umask(0o022)  # files' modes must not depend on what the process was started with
-    return BuildContext(
+    return Workshop(
         profile=profile,
         epoch=epoch,
         clock=request.get("clock", 0),

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from synos_tasks.iso.plan import Plan
     from synos_tasks.iso.store import Entry
-    from synos_tasks.iso.tools import BuildContext
+    from synos_tasks.iso.tools import Workshop
 
 ISO = "image.iso"
 MANIFEST = "manifest.json"
@@ -27,26 +27,22 @@ LOG = "build.log"
 
 
 def deliver(
-    context: BuildContext,
-    done: Plan,
-    entries: list[Entry],
-    live: Mapping[str, Path],
-    stages: list[dict[str, Any]],
+    shop: Workshop, done: Plan, entries: list[Entry], live: Mapping[str, Path], stages: list[dict[str, Any]]
 ) -> str:
     """Lay manifest and log beside the ISO in the output folder; returns the ISO's SHA-256, hex.
 
     ``entries`` are those of the store that it is made of.
     """
-    iso = context.output / ISO
+    iso = shop.output / ISO
     digest = sha256(iso)
-    context.events.finish_log()
+    shop.events.finish_log()
     sizes = {"iso": iso.stat().st_size, **{name: path.stat().st_size for name, path in live.items()}}
     fields = manifest(done, digest, sizes, _installed(entries), stages)
     fields["packages"] += _compiled(entries)
-    (context.output / MANIFEST).write_text(f"{json.dumps(fields, indent=1, sort_keys=True)}\n")
-    shutil.copyfile(context.events.log_path, context.output / LOG)
+    (shop.output / MANIFEST).write_text(f"{json.dumps(fields, indent=1, sort_keys=True)}\n")
+    shutil.copyfile(shop.events.log_path, shop.output / LOG)
     for name in (ISO, MANIFEST, LOG):
-        _settle(context.output / name, context.owner)
+        _settle(shop.output / name, shop.owner)
     return digest
 
 

@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     from concurrent.futures import Future
     from pathlib import Path
 
-    from synos_tasks.iso.background import BackgroundJobs
+    from synos_tasks.iso.beside import Beside
     from synos_tasks.iso.plan import Plan, Stage
     from synos_tasks.iso.pool import Pool
     from synos_tasks.iso.store import Entry
-    from synos_tasks.iso.tools import BuildContext
+    from synos_tasks.iso.tools import Workshop
     from synos_tasks.iso.tree import Tree
 
 
@@ -48,22 +48,16 @@ class Layers:
     """The layers of one plan."""
 
     def __init__(
-        self,
-        context: BuildContext,
-        wanted: Plan,
-        debs: Pool,
-        tree: Tree,
-        jobs: BackgroundJobs,
-        compiled: Sequence[Entry],
+        self, shop: Workshop, wanted: Plan, debs: Pool, tree: Tree, beside: Beside, compiled: Sequence[Entry]
     ) -> None:
         """Share the tree, so that a layer starts where the one below it ended; ``compiled`` are the components."""
         self._compiled = compiled
-        self._context, self._plan, self._pool, self._tree, self._jobs = context, wanted, debs, tree, jobs
+        self._shop, self._plan, self._pool, self._tree, self._beside = shop, wanted, debs, tree, beside
         self._compression = plan.layer_compression(wanted.profile, release=wanted.release)
 
     def pick(self, stage: Stage, below: list[Layer]) -> Picked:
         """Let a stage work, and lay out what it changed."""
-        folder = self._context.work / f"layer-{stage.name}"
+        folder = self._shop.work / f"layer-{stage.name}"
         remove(folder)
         if stage.kind in {"overlay", "identity"}:
             return self._files(stage, below, folder)
@@ -71,12 +65,12 @@ class Layers:
 
     def squeeze(self, stage: Stage, picked: Picked, folder: Path) -> None:
         """Write what was picked as a squashfs into ``folder``."""
-        squashfs.make(self._context, stage.name, picked.folder, folder / SQUASHFS, self._compression)
+        squashfs.make(self._shop, stage.name, picked.folder, folder / SQUASHFS, self._compression)
 
     def bring_tree_to(self, below: list[Layer]) -> None:
         """Let the tree be what layers make; waits for them only where they must be unpacked."""
         if not self._tree.is_at([layer.key for layer in below]):
-            self._tree.bring_to(self._jobs.wait_for([layer.entry for layer in below]))
+            self._tree.bring_to(self._beside.wait_for([layer.entry for layer in below]))
 
     def _changes(self, stage: Stage, below: list[Layer], folder: Path) -> Picked:
         """Let a stage work in the tree."""
@@ -84,50 +78,50 @@ class Layers:
         self.bring_tree_to(below)
         before = tree.snapshot()
         tree.spoil()
-        self._jobs.stage_begins()
-        with self._context.fake_clock(root) if stage.kind != "base" else nullcontext():
+        self._beside.stage_begins()
+        with self._shop.fake_clock(root) if stage.kind != "base" else nullcontext():
             facts = self._work(stage, root)
         delta = difference(before, tree.snapshot())
-        self._jobs.stage_ended(delta.written)
+        self._beside.stage_ended(delta.written)
         tree.settle()
-        freeze(root, delta, folder, self._context.epoch)
+        freeze(root, delta, folder, self._shop.epoch)
         tree.is_now([*(layer.key for layer in below), stage.key])
         return Picked(folder, {**_facts(delta), **facts})
 
     def _work(self, stage: Stage, root: Path) -> dict[str, Any]:
-        context = self._context
+        shop = self._shop
         if stage.kind == "system":
-            system.make(context, root)
+            system.make(shop, root)
         elif stage.kind == "hooks":
-            hooks.make(context, root)
+            hooks.make(shop, root)
         elif stage.kind == "components":
-            return {"installed": components.make(context, root, self._compiled)}
+            return {"installed": components.make(shop, root, self._compiled)}
         else:
             locked = self._plan.lock.layer(stage.name)
-            repository = context.work / "repository"
+            repository = shop.work / "repository"
             paths = self._pool.have(locked)
             stanzas = pool.repository(locked, paths, repository)
             if stage.kind == "base":
-                base.make(context, root, repository, locked)
+                base.make(shop, root, repository, locked)
             elif locked:
-                packages.make(context, root, repository, stage.name)
+                packages.make(shop, root, repository, stage.name)
             remove(repository)
             return {"installed": {name: _installed_bytes(stanza) for name, stanza in stanzas.items()}}
         return {}
 
     def _files(self, stage: Stage, below: list[Layer], folder: Path) -> Picked:
         """Make a layer of files alone; the layers below stay packed."""
-        context = self._context
+        shop = self._shop
         folder.mkdir()
-        entries = self._jobs.wait_for([layer.entry for layer in below])
+        entries = self._beside.wait_for([layer.entry for layer in below])
         lower = self._listing(entries)
         if stage.kind == "overlay":
-            names = (plan.BASE_OVERLAY, *context.profile.overlays)
-            overlay.make(context.profile, [context.docker_build / name for name in names], lower, folder)
+            names = (plan.BASE_OVERLAY, *shop.profile.overlays)
+            overlay.make(shop.profile, [shop.docker_build / name for name in names], lower, folder)
         else:
             text = _read(entries, identity.OS_RELEASE)
             identity.make(text, self._plan.build_id, lower, folder)
-        return Picked(folder, _facts(settle_files(folder, lower, context.epoch)))
+        return Picked(folder, _facts(settle_files(folder, lower, shop.epoch)))
 
     def _listing(self, below: list[Entry]) -> Listing:
         listing = Listing()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from synos_tasks.iso.lock import Package
     from synos_tasks.iso.store import Store
-    from synos_tasks.iso.tools import BuildContext
+    from synos_tasks.iso.tools import Workshop
 
 STAGE = "pool"
 HELPER = "/usr/lib/apt/apt-helper"
@@ -30,9 +30,9 @@ _ERROR = re.compile(r"^E: Failed to fetch (\S+)\s+(.*)")
 class Pool:
     """The .debs of a store."""
 
-    def __init__(self, store: Store, context: BuildContext, *, offline: bool) -> None:
+    def __init__(self, store: Store, shop: Workshop, *, offline: bool) -> None:
         """Nothing is fetched yet; nothing ever is when ``offline``."""
-        self._store, self._context, self._offline = store, context, offline
+        self._store, self._shop, self._offline = store, shop, offline
         self._held: os.stat_result | None = None
 
     def have(self, packages: Sequence[Package]) -> list[Path]:
@@ -76,7 +76,7 @@ class Pool:
                 if path.stat().st_size == package.size and sha256(path) == package.sha256:
                     return True
                 what = f"{package.name} {package.version}"
-                self._context.events.send("warning", text=f"damaged in the pool, fetched again: {what}")
+                self._shop.events.send("warning", text=f"damaged in the pool, fetched again: {what}")
                 path.unlink(missing_ok=True)
         except FileNotFoundError:
             pass
@@ -84,7 +84,7 @@ class Pool:
 
     def _fetch(self, packages: Sequence[Package]) -> None:
         """Fetch with apt's own downloader, which pipelines, retries and verifies."""
-        profile = self._context.profile
+        profile = self._shop.profile
         with self._store.slot() as folder:
             argv = [
                 HELPER,
@@ -105,7 +105,7 @@ class Pool:
                 return _explain(lines, packages) or diagnose(STAGE, argv[:1], code, lines, {})
 
             with self._store.tools_write_here():
-                self._context.run(STAGE, argv, on_failure=failed)
+                self._shop.run(STAGE, argv, on_failure=failed)
             for package in packages:
                 if (folder / package.sha256).stat().st_size != package.size:
                     raise LockError(

@@ -1,4 +1,4 @@
-"""Executes a plan: takes from the store what it has, makes the rest, and compresses layers in the background."""
+"""Executes a plan: what the store has is used, the rest is made; compression and the initramfs beside the stages."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from synos_tasks.errors import ComponentMissing
 from synos_tasks.iso import deliver
-from synos_tasks.iso.background import BackgroundJobs, InputsModified
+from synos_tasks.iso.beside import Beside, Tainted
 from synos_tasks.iso.layers import Layer, Layers
 from synos_tasks.iso.plan import release_compression
 from synos_tasks.iso.pool import Pool
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from synos_tasks.iso.plan import Plan, Stage
     from synos_tasks.iso.store import Entry, Store
-    from synos_tasks.iso.tools import BuildContext
+    from synos_tasks.iso.tools import Workshop
 
 INITRD, KERNEL = "initrd.img", "vmlinuz"
 
@@ -32,11 +32,11 @@ INITRD, KERNEL = "initrd.img", "vmlinuz"
 class Runner:
     """One execution of a plan."""
 
-    def __init__(self, context: BuildContext, wanted: Plan, store: Store, *, offline: bool = False) -> None:
+    def __init__(self, shop: Workshop, wanted: Plan, store: Store, *, offline: bool = False) -> None:
         """Nothing is done before run()."""
-        self.context, self.plan, self.store = context, wanted, store
-        self.tree = Tree(context)
-        self.pool = Pool(store, context, offline=offline)
+        self.shop, self.plan, self.store = shop, wanted, store
+        self.tree = Tree(shop)
+        self.pool = Pool(store, shop, offline=offline)
         self.told: dict[str, dict[str, Any]] = {}
         self.compiled: list[Entry] = []
         self._lock = Lock()
@@ -47,24 +47,24 @@ class Runner:
         self._find_components()
         try:
             layers, boot = self._root(overlapping=True)
-        except InputsModified:
-            self.context.events.send(
+        except Tainted:
+            self.shop.events.send(
                 "warning", text="a stage wrote into files of the layer below it: once more, in turn"
             )
             layers, boot = self._root(overlapping=False)
         self.pool.let_go()
         live = {INITRD: boot.file(INITRD), KERNEL: boot.file(KERNEL), **self._file_systems(layers)}
-        tree, target = self.context.work / "iso", self.context.output / deliver.ISO
+        tree, target = self.shop.work / "iso", self.shop.output / deliver.ISO
         with self._timed("bootfiles"):
-            bootfiles.make(self.context, self.plan.build_id, tree)
+            bootfiles.make(self.shop, self.plan.build_id, tree)
             if not self.plan.release:
                 _list_layers(tree, live)
         with self._timed("iso") as facts:
-            iso.make(self.context, tree, live, target)
+            iso.make(self.shop, tree, live, target)
             facts["bytes"] = target.stat().st_size
         stages = [self.told[stage.name] for stage in self.plan.stages]
-        sha256 = deliver.deliver(self.context, self.plan, [*layers, *self.compiled], live, stages)
-        self.context.events.send("delivered", build_id=self.plan.build_id, sha256=sha256)
+        sha256 = deliver.deliver(self.shop, self.plan, [*layers, *self.compiled], live, stages)
+        self.shop.events.send("delivered", build_id=self.plan.build_id, sha256=sha256)
 
     def _find_components(self) -> None:
         """Have all components from the store: this image has no compiler."""
@@ -83,21 +83,21 @@ class Runner:
             )
 
     def _root(self, *, overlapping: bool) -> tuple[list[Entry], Entry]:
-        """Have all layers and the initramfs; raises InputsModified when overlapping went wrong."""
-        with BackgroundJobs(self.context.stop) as jobs:
-            maker = Layers(self.context, self.plan, self.pool, self.tree, jobs, self.compiled)
+        """Have all layers and the initramfs; raises Tainted when overlapping went wrong."""
+        with Beside(self.shop.stop) as beside:
+            maker = Layers(self.shop, self.plan, self.pool, self.tree, beside, self.compiled)
             layers: list[Layer] = []
             early: Future[Entry] | None = None
             for stage in self.plan.layers:
-                layers.append(self._layer(maker, jobs, stage, layers))
-                early = early or self._begin_initramfs(maker, jobs, layers)
+                layers.append(self._layer(maker, beside, stage, layers))
+                early = early or self._begin_initramfs(maker, beside, layers)
                 if not overlapping:
-                    jobs.wait_for([layers[-1].entry, early])
+                    beside.wait_for([layers[-1].entry, early])
             assert early is not None  # noqa: S101  (every plan has a base)
-            entries = jobs.wait_for([layer.entry for layer in layers])
+            entries = beside.wait_for([layer.entry for layer in layers])
             return entries, self._initramfs(maker, early, layers, entries)
 
-    def _layer(self, maker: Layers, jobs: BackgroundJobs, stage: Stage, below: list[Layer]) -> Layer:
+    def _layer(self, maker: Layers, beside: Beside, stage: Stage, below: list[Layer]) -> Layer:
         """Take a layer from the store, or begin to compress it once its stage has worked."""
         began = time.monotonic()
         with ExitStack() as held:
@@ -107,27 +107,27 @@ class Runner:
             picked = maker.pick(stage, below)
             making = held.pop_all()
 
-        def work(wait_until_safe: Callable[[], None]) -> Entry:
+        def work(wait_for_verdict: Callable[[], None]) -> Entry:
             with making:
                 making.callback(remove, picked.folder)
                 folder = making.enter_context(self.store.slot())
                 with self.store.tools_write_here():
                     maker.squeeze(stage, picked, folder)
                 ended = time.monotonic()
-                wait_until_safe()
+                wait_for_verdict()
                 return self._commit(stage.name, stage.key, began, ended, folder, picked.facts)
 
-        layer = jobs.start(work)
+        layer = beside.compress(work)
         layer.add_done_callback(lambda future: making.close() if future.cancelled() else None)
         return Layer(stage.key, layer)
 
-    def _begin_initramfs(self, maker: Layers, jobs: BackgroundJobs, layers: list[Layer]) -> Future[Entry]:
+    def _begin_initramfs(self, maker: Layers, beside: Beside, layers: list[Layer]) -> Future[Entry]:
         """Start to make the initramfs of the base layer, in a copy that later layers do not change."""
         key, began = self.plan.stage("initramfs").key, time.monotonic()
         if entry := self.store.find(key):
             return _done(self._hit("initramfs", began, entry))
         copy = self._copy_for_initramfs(maker, layers)
-        return jobs.start(lambda wait_until_safe: self._make_initramfs(key, copy, wait_until_safe))
+        return beside.compress(lambda wait_for_verdict: self._make_initramfs(key, copy, wait_for_verdict))
 
     def _initramfs(
         self, maker: Layers, early: Future[Entry], layers: list[Layer], entries: list[Entry]
@@ -143,19 +143,19 @@ class Runner:
         return self._make_initramfs(key, self._copy_for_initramfs(maker, part), lambda: None)
 
     def _copy_for_initramfs(self, maker: Layers, layers: list[Layer]) -> Path:
-        copy = self.context.work / "initramfs"
+        copy = self.shop.work / "initramfs"
         remove(copy)
         maker.bring_tree_to(layers)
-        initramfs.prepare(self.context.root, copy)
+        initramfs.prepare(self.shop.root, copy)
         return copy
 
-    def _make_initramfs(self, key: str, copy: Path, wait_until_safe: Callable[[], None]) -> Entry:
+    def _make_initramfs(self, key: str, copy: Path, wait_for_verdict: Callable[[], None]) -> Entry:
         def make(folder: Path) -> dict[str, Any]:
-            initramfs.make(self.context, copy, folder)
+            initramfs.make(self.shop, copy, folder)
             return {}
 
         try:
-            return self._stored("initramfs", key, make, wait_until_safe)
+            return self._stored("initramfs", key, make, wait_for_verdict)
         finally:
             remove(copy)
 
@@ -172,7 +172,7 @@ class Runner:
             self.tree.settle()
             compression = release_compression(self.plan.profile)
             with self.store.tools_write_here():
-                squashfs.make(self.context, stage.name, self.context.root, folder / name, compression)
+                squashfs.make(self.shop, stage.name, self.shop.root, folder / name, compression)
             return {}
 
         return {name: self._stored(stage.name, stage.key, make).file(name)}
@@ -182,7 +182,7 @@ class Runner:
         name: str,
         key: str,
         make: Callable[[Path], dict[str, Any]],
-        wait_until_safe: Callable[[], None] = lambda: None,
+        wait_for_verdict: Callable[[], None] = lambda: None,
     ) -> Entry:
         """Take an entry from the store, or make it: in a slot of the store, by ``make``, which returns its facts."""
         began = time.monotonic()
@@ -192,14 +192,14 @@ class Runner:
                 return entry
             folder = held.enter_context(self.store.slot())
             facts, ended = make(folder), time.monotonic()
-            wait_until_safe()
+            wait_for_verdict()
             return self._commit(name, key, began, ended, folder, facts)
 
     def _found(self, name: str, key: str, began: float, held: ExitStack) -> Entry | None:
         """Give a stored entry; or nothing, with the key's lock in ``held``: then it is ours to make."""
         entry = self.store.find(key)
         if entry is None:
-            self.context.events.send("start", stage=name)
+            self.shop.events.send("start", stage=name)
             held.enter_context(self.store.alone(key))
             entry = self.store.find(key)  # another build may have made it while this one waited
         return self._hit(name, began, entry) if entry else None
@@ -218,7 +218,7 @@ class Runner:
     @contextmanager
     def _timed(self, name: str) -> Iterator[dict[str, int]]:
         """Run a stage whose product is not stored: it takes less time than to find it."""
-        self.context.events.send("start", stage=name)
+        self.shop.events.send("start", stage=name)
         began, facts = time.monotonic(), {"bytes": 0}
         yield facts
         self._tell(name, self.plan.stage(name).key, began, time.monotonic(), facts["bytes"], hit=False)
@@ -234,7 +234,7 @@ class Runner:
         }
         with self._lock:
             self.told[name] = fields
-        self.context.events.send("done", stage=name, **fields)
+        self.shop.events.send("done", stage=name, **fields)
 
 
 def _done(entry: Entry) -> Future[Entry]:

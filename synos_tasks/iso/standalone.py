@@ -35,7 +35,7 @@ from synos_tasks.iso.profile import Profile
 from synos_tasks.iso.run import Runner
 from synos_tasks.iso.scratch import scratch
 from synos_tasks.iso.store import Store
-from synos_tasks.iso.tools import BuildContext
+from synos_tasks.iso.tools import Workshop
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -123,7 +123,7 @@ def _iso(asked: argparse.Namespace, work: Path) -> None:
 def _build(plan: Plan, output: Path, work: Path) -> None:
     owner = _owner()
     with publish.staging(output) as folder, _Told(work, output / FAILED) as told:
-        context = BuildContext(
+        shop = Workshop(
             profile=plan.profile,
             epoch=plan.lock.epoch,
             work=work,
@@ -134,7 +134,7 @@ def _build(plan: Plan, output: Path, work: Path) -> None:
         )
         with Store(CACHE, lambda text: _say(f"warning: {text}")) as store:
             _take_compiled(plan, store)
-            Runner(context, plan, store).run()
+            Runner(shop, plan, store).run()
         digest = json.loads((folder / deliver.MANIFEST).read_text())["sha256"]
         iso = publish.publish(folder, plan.profile.name, plan.build_id, digest)
     for path in (*output.glob(f"{iso.name}*"), iso.with_name(f"synos-{plan.profile.name}.iso")):
@@ -146,7 +146,7 @@ def _compile(work: Path) -> None:
     folder = recipe.folder_of(DOCKER_BUILD)
     tools = _tools().builder  # in the toolchain image these are its own
     with _Told(work) as told:
-        context = BuildContext(
+        shop = Workshop(
             profile=Profile(name="none"),
             epoch=0,
             work=work,
@@ -155,21 +155,21 @@ def _compile(work: Path) -> None:
             owner=(0, 0),
             events=told.events,
         )
-        bench = Bench(shop=context, recipes=folder)
-        before = _installed(context)
+        bench = Bench(shop=shop, recipes=folder)
+        before = _installed(shop)
         with Store(CACHE, lambda text: _say(f"warning: {text}")) as store:
             for name in recipe.names(folder):
                 component = recipe.load(folder, name)
                 found = recipe.inputs_of(component, folder, tools)
                 build.have(bench, store, component, recipe.key_of(found), found["source"])
                 if added := sorted(
-                    _installed(context) - before
+                    _installed(shop) - before
                 ):  # the next must not find what this one asked for
-                    context.run(component.stage, ["apt-get", "purge", "--quiet", "--yes", *added])
+                    shop.run(component.stage, ["apt-get", "purge", "--quiet", "--yes", *added])
 
 
-def _installed(context: BuildContext) -> set[str]:
-    return set(context.run("components", ["dpkg-query", "--show", "--showformat=${Package}\n"]))
+def _installed(shop: Workshop) -> set[str]:
+    return set(shop.run("components", ["dpkg-query", "--show", "--showformat=${Package}\n"]))
 
 
 class _Told:

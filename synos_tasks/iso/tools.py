@@ -40,7 +40,7 @@ BASE_ENVIRONMENT = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class BuildContext:
+class Workshop:
     """What stages share: the profile, the folders inside the container, and where events go.
 
     Every tool gets SOURCE_DATE_EPOCH, see reproducible-builds.org.

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from synos_tasks import backups
-from synos_tasks.engine.compose import LABEL_COMPOSE_PROJECT
+from synos_tasks.engine.old_compose import LABEL_COMPOSE_PROJECT
 from synos_tasks.errors import BackupDamaged, SettingsError
 from synos_tasks.maint import exports
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from synos_tasks import backups
 from synos_tasks.backups import CREATED
-from synos_tasks.engine.compose import LABEL_COMPOSE_PROJECT
+from synos_tasks.engine.old_compose import LABEL_COMPOSE_PROJECT
 from synos_tasks.engine.once import ONCE
 from synos_tasks.engine.spec import LABEL_PROJECT
 from synos_tasks.errors import CacheUnusable, SettingsError

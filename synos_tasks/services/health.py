@@ -11,7 +11,7 @@ from synos_tasks.errors import ContainerLost, DiskFull, EngineUnavailable, Servi
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from synos_tasks.engine.compose import Compose, ServiceContainer
+    from synos_tasks.engine.old_compose import Compose, ServiceContainer
 
 POLL = 0.2
 """Seconds between two looks."""

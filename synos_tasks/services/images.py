@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from synos_tasks.engine.compose import raw_services
+from synos_tasks.engine.old_compose import raw_services
 from synos_tasks.errors import ImageBuildFailed
 from synos_tasks.images.building import ensure_image
 from synos_tasks.images.catalog import replacement, service_recipes

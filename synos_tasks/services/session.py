@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from synos_tasks.engine.compose import DockerCompose
+from synos_tasks.engine.old_compose import DockerCompose
 from synos_tasks.errors import ServiceFailed
 from synos_tasks.host.locks import held
 from synos_tasks.services import images
@@ -15,8 +15,8 @@ from synos_tasks.services.stack import compose_file, resolve, state_folder
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from synos_tasks.engine.compose import Compose, ServiceContainer
     from synos_tasks.engine.gateway import Engine
+    from synos_tasks.engine.old_compose import Compose, ServiceContainer
     from synos_tasks.services.stack import Stack
     from synos_tasks.settings import Settings
 

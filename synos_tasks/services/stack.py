@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synos_tasks.engine.compose import ComposeFile, raw_services
+from synos_tasks.engine.old_compose import ComposeFile, raw_services
 from synos_tasks.errors import SettingsError
 from synos_tasks.images.catalog import SERVICES, stack_files
 

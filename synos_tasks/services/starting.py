@@ -16,7 +16,7 @@ from synos_tasks.services.session import Session, alone
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from synos_tasks.engine.compose import ServiceContainer
+    from synos_tasks.engine.old_compose import ServiceContainer
     from synos_tasks.services.health import Progress
     from synos_tasks.services.stack import Service
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from synos_tasks.engine.compose import Compose, ServiceContainer, Usage
+    from synos_tasks.engine.old_compose import Compose, ServiceContainer, Usage
 
 WINDOW = 0.02
 """Seconds at least over which CPU use is measured."""

@@ -85,7 +85,7 @@ def down(
 )
 def status(command: Command, stack: str = "", watch: bool = False, json: bool = False) -> None:
     """Show state, health, uptime, CPU, memory, ports and restarts of each service."""
-    from synos_tasks.engine.compose import ComposeFile, DockerCompose  # noqa: PLC0415
+    from synos_tasks.engine.old_compose import ComposeFile, DockerCompose  # noqa: PLC0415
     from synos_tasks.services import stack as stacks  # noqa: PLC0415
     from synos_tasks.services import status as states  # noqa: PLC0415
     from synos_tasks.services import view  # noqa: PLC0415
@@ -161,6 +161,38 @@ def config(command: Command, stack: str = "", json: bool = False) -> None:
         print(session.compose.run("config"), end="")
 
 
+@verb("services.enable", help={"stack": STACK, "json": JSON})
+def enable(command: Command, stack: str = "", json: bool = False) -> None:  # noqa: ARG001
+    """Start a stack with the machine, through systemd."""
+    from synos_tasks.services import stack as stacks  # noqa: PLC0415
+    from synos_tasks.services import systemd  # noqa: PLC0415
+
+    name = stack or command.settings.services.stack
+    stacks.file_of(command.settings, name)
+    if command.dry:
+        command.would(f"enable a systemd unit for stack {name}")
+        return
+    path = systemd.enable(command.settings, name)
+    console.say(f"enabled: {path}")
+    command.result({"stack": name, "unit": str(path)})
+
+
+@verb("services.disable", help={"stack": STACK, "json": JSON})
+def disable(command: Command, stack: str = "", json: bool = False) -> None:  # noqa: ARG001
+    """Start a stack no more with the machine; it goes on running now."""
+    from synos_tasks.services import stack as stacks  # noqa: PLC0415
+    from synos_tasks.services import systemd  # noqa: PLC0415
+
+    name = stack or command.settings.services.stack
+    stacks.file_of(command.settings, name)
+    if command.dry:
+        command.would(f"disable the systemd unit of stack {name}")
+        return
+    path = systemd.disable(command.settings, name)
+    console.say(f"disabled: {path}" if path else "it was not enabled")
+    command.result({"stack": name, "unit": str(path or "")})
+
+
 namespace = Collection(
     "services",
     up,
@@ -169,6 +201,8 @@ namespace = Collection(
     restart,
     heal,
     config,
+    enable,
+    disable,
     access_tasks.logs,
     access_tasks.execute,
     access_tasks.psql,

@@ -8,6 +8,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -32,7 +33,6 @@ from tests.services_clones import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.integration
 NEVER_HEALTHY = """
@@ -223,6 +223,14 @@ def test_addresses_that_are_used_up_are_told(fresh: Clone) -> None:
     assert "no addresses left for another network" in refused.stderr
     assert "default-address-pools" in refused.stderr
     assert "Traceback" not in refused.stderr
+
+
+def test_systemd_that_does_not_run_is_told(stack: Clone) -> None:
+    if Path("/run/systemd/system").is_dir():
+        pytest.skip("it runs here")
+    refused = stack.inv("services.enable", fails=True)
+    assert refused.code == 20
+    assert "systemd does not run" in refused.err
 
 
 def test_an_engine_that_dies_in_the_middle_is_told_with_what_was_started(fresh: Clone) -> None:

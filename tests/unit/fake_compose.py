@@ -8,7 +8,7 @@ import tarfile
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
-from synos_tasks.engine.compose import Compose, ComposeFile, ServiceContainer, Usage
+from synos_tasks.engine.old_compose import Compose, ComposeFile, ServiceContainer, Usage
 from synos_tasks.images.base import TRIXIE
 from synos_tasks.services.session import Session
 from synos_tasks.services.stack import file_of, resolve, state_folder

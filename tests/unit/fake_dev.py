@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from synos_tasks.dev.config import DevContainer
-    from synos_tasks.engine.compose import Compose, ComposeFile
+    from synos_tasks.engine.old_compose import Compose, ComposeFile
 
 GIVEN: dict[str, Any] = {
     "name": "SynOS: a test",

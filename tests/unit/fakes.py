@@ -1,4 +1,4 @@
-"""An engine that needs no Docker, and a build context that needs no container."""
+"""An engine that needs no Docker, and a workshop that needs no container."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from synos_tasks.errors import EngineUnavailable
 from synos_tasks.iso.events import Events
 from synos_tasks.iso.inputs import Tools
 from synos_tasks.iso.profile import Profile
-from synos_tasks.iso.tools import BuildContext
+from synos_tasks.iso.tools import Workshop
 
 if TYPE_CHECKING:
     import subprocess
@@ -231,14 +231,14 @@ EPOCH = 1_700_000_000
 
 
 @contextmanager
-def build_context(folder: Path, profile: Profile | None = None) -> Iterator[BuildContext]:
-    """Give a build context whose work, output and docker/build are folders in ``folder``; nobody hears its events."""
+def workshop(folder: Path, profile: Profile | None = None) -> Iterator[Workshop]:
+    """Give a workshop whose work, output and docker/build are folders in ``folder``; nobody hears its events."""
     for name in ("work", "output", "docker_build"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     descriptor = os.open(os.devnull, os.O_WRONLY)
     events = Events(folder / "work/build.log", descriptor)
     try:
-        yield BuildContext(
+        yield Workshop(
             profile=profile or Profile(name="x"),
             epoch=EPOCH,
             work=folder / "work",
@@ -255,14 +255,14 @@ def build_context(folder: Path, profile: Profile | None = None) -> Iterator[Buil
 def fake_tools(
     monkeypatch: pytest.MonkeyPatch, act: Callable[[list[str]], list[str] | None] = lambda _: None
 ) -> list[list[str]]:
-    """Let ``act`` stand for every tool that a build context runs; gives what was run."""
+    """Let ``act`` stand for every tool that a workshop runs; gives what was run."""
     ran: list[list[str]] = []
 
-    def run(_context: BuildContext, _stage: str, argv: Sequence[str], **_: object) -> list[str]:
+    def run(_shop: Workshop, _stage: str, argv: Sequence[str], **_: object) -> list[str]:
         ran.append(list(argv))
         return act(list(argv)) or []
 
-    monkeypatch.setattr(BuildContext, "run", run)
+    monkeypatch.setattr(Workshop, "run", run)
     return ran
 
 

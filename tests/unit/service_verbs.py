@@ -11,7 +11,7 @@ from invoke.collection import Collection
 from invoke.program import Program
 
 from synos_tasks import cli
-from synos_tasks.services import access_tasks, data_tasks, health
+from synos_tasks.services import access_tasks, data_tasks, health, systemd
 from synos_tasks.services import backup as backing
 from synos_tasks.services import tasks as services
 from synos_tasks.services.keepers import KEEPERS
@@ -34,14 +34,18 @@ class Verbs:
         self.here: Scene = scene(root)
         self.opened: list[str] = []
         self.done: list[str] = []
+        self.units = root / "units"
         self._monkeypatch = monkeypatch
         for module in (services, data_tasks, access_tasks):
             monkeypatch.setattr(module, "open_stack", self._open)
-        monkeypatch.setattr("synos_tasks.engine.compose.DockerCompose", lambda _file: self.here.compose)
+        monkeypatch.setattr("synos_tasks.engine.old_compose.DockerCompose", lambda _file: self.here.compose)
         monkeypatch.setattr(cli, "ROOT", root)
         monkeypatch.chdir(root)
         monkeypatch.setenv("NO_COLOR", "1")
         monkeypatch.setattr(health, "POLL", 0.001)
+        monkeypatch.setattr(systemd, "BOOTED", root)
+        monkeypatch.setattr(systemd, "_folder", lambda: self.units)
+        monkeypatch.setattr(systemd, "_run", lambda argv: self.done.append(" ".join(argv)))
         for name in KEEPERS:
             monkeypatch.setitem(KEEPERS, name, FakeKeeper(name, holds=2, done=self.done))
 

@@ -15,9 +15,9 @@ from synos_tasks.iso.components import build, caches, measure, recipe
 from synos_tasks.iso.components.bench import Bench
 from synos_tasks.iso.components.recipe import Component
 from synos_tasks.iso.store import Store, sha256
-from synos_tasks.iso.tools import BuildContext
+from synos_tasks.iso.tools import Workshop
 from tests.unit.deb_files import deb, stanza
-from tests.unit.fakes import build_context
+from tests.unit.fakes import workshop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -64,7 +64,7 @@ class Tools:
 
     def run(
         self,
-        _shop: BuildContext,
+        _shop: Workshop,
         _stage: str,
         argv: Sequence[str],
         *,
@@ -73,7 +73,7 @@ class Tools:
         environment: Mapping[str, str | None],
         on_failure: Callable[[int, Sequence[str]], Exception],
     ) -> list[str]:
-        """Do as BuildContext.run() does."""
+        """Do as Workshop.run() does."""
         self.ran.append(list(argv))
         self.environments.append(environment)
         self.users.append(user)
@@ -99,10 +99,10 @@ def tools(monkeypatch: pytest.MonkeyPatch) -> Tools:
     """Let dpkg-buildpackage give one package, and every other tool nothing."""
     made = Tools(acts={"dpkg-buildpackage": gives("tool"), "sccache": lambda _: (0, [STATS])})
 
-    def run(shop: BuildContext, stage: str, argv: Sequence[str], **options: Any) -> list[str]:  # noqa: ANN401
+    def run(shop: Workshop, stage: str, argv: Sequence[str], **options: Any) -> list[str]:  # noqa: ANN401
         return made.run(shop, stage, argv, **options)
 
-    monkeypatch.setattr(BuildContext, "run", run)
+    monkeypatch.setattr(Workshop, "run", run)
     monkeypatch.setattr(Bench, "builder", property(lambda _: ME))
     monkeypatch.setattr(caches, "_usable", lambda *_: True)
     monkeypatch.setattr("os.fsync", lambda _: None)
@@ -115,7 +115,7 @@ def bench(tmp_path: Path, tools: Tools, monkeypatch: pytest.MonkeyPatch) -> Iter
     for name in ("CCACHE", "SCCACHE"):
         (tmp_path / name).mkdir()
         monkeypatch.setattr(caches, name, tmp_path / name)
-    with build_context(tmp_path) as shop:
+    with workshop(tmp_path) as shop:
         found = Bench(shop=shop, recipes=shop.docker_build / "components")
         (found.recipes / "tool").mkdir(parents=True)
         (found.recipes / "tool/main.c").write_text("int main;")

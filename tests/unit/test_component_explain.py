@@ -407,7 +407,7 @@ CASES = {
 
 
 def lines_of(log: str) -> list[str]:
-    """Give the lines of a log as BuildContext.run() gives them: without the empty ones."""
+    """Give the lines of a log as Workshop.run() gives them: without the empty ones."""
     return [line for line in log.split("\n") if line.strip()]
 
 

@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synos_tasks.engine import api, compose
-from synos_tasks.engine.compose import (
+from synos_tasks.engine import api
+from synos_tasks.engine import old_compose as compose
+from synos_tasks.engine.old_compose import (
     ComposeFile,
     DockerCompose,
     ServiceContainer,

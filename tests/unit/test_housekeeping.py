@@ -349,7 +349,7 @@ def test_what_goes_while_it_is_measured_is_not_there(
 class Built:
     """A build that uses one entry."""
 
-    def __init__(self, _context: object, _plan: object, store: Store, *, offline: bool) -> None:
+    def __init__(self, _shop: object, _plan: object, store: Store, *, offline: bool) -> None:
         self._store = store
 
     def run(self) -> None:
@@ -359,7 +359,7 @@ class Built:
 @pytest.fixture
 def build(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(requests, "Runner", Built)
-    monkeypatch.setattr(requests, "_context", lambda *_: None)
+    monkeypatch.setattr(requests, "_workshop", lambda *_: None)
     monkeypatch.setattr(plan, "from_json", lambda given: given)
 
 

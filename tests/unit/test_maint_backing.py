@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from synos_tasks import backups
-from synos_tasks.engine.compose import LABEL_COMPOSE_PROJECT
+from synos_tasks.engine.old_compose import LABEL_COMPOSE_PROJECT
 from synos_tasks.maint import backing, exports
 from synos_tasks.maint.backing import LABEL_COMPOSE_VOLUME
 from synos_tasks.settings import MaintSettings, Settings

@@ -11,7 +11,7 @@ import pytest
 from synos_tasks.iso import code, compare
 from synos_tasks.iso.stages import clean, initramfs
 from synos_tasks.iso.tree import Delta
-from tests.unit.fakes import build_context, files
+from tests.unit.fakes import files, workshop
 from tests.unit.plans import BASE, FILES, LAYERS, changed, locked_with, planned
 from tests.unit.test_tree_layers import _change
 
@@ -31,8 +31,8 @@ def test_a_full_folder_may_become_a_file_or_link(tmp_path: Path, what: str) -> N
         else:
             (root / "var/deep").symlink_to("../moved/deep" if what.endswith("names") else "nowhere")
 
-    with build_context(tmp_path) as context:
-        _, delta, layer = _change(context, change)
+    with workshop(tmp_path) as shop:
+        _, delta, layer = _change(shop, change)
     assert delta.removed == ["var/deep"]
     assert os.path.lexists(layer / "var/deep")
 
@@ -111,5 +111,5 @@ def test_what_is_written_with_an_old_date_is_a_change(tmp_path: Path) -> None:
         (root / "etc/a").write_text("y")
         os.utime(root / "etc/a", (1_700_000_000, 1_700_000_000))
 
-    with build_context(tmp_path) as context:
-        assert _change(context, change)[1].changed == ["etc/a"]
+    with workshop(tmp_path) as shop:
+        assert _change(shop, change)[1].changed == ["etc/a"]

@@ -15,8 +15,8 @@ from synos_tasks.iso import deliver
 from synos_tasks.iso.run import Runner
 from synos_tasks.iso.stages import components
 from synos_tasks.iso.store import Entry, Store
-from synos_tasks.iso.tools import BuildContext
-from tests.unit.fakes import build_context, fake_tools, files
+from synos_tasks.iso.tools import Workshop
+from tests.unit.fakes import fake_tools, files, workshop
 from tests.unit.plans import BASE, LOCK, planned
 
 if TYPE_CHECKING:
@@ -41,8 +41,8 @@ def no_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def context(tmp_path: Path) -> Iterator[BuildContext]:
-    with build_context(tmp_path, PLAN.profile) as made:
+def shop(tmp_path: Path) -> Iterator[Workshop]:
+    with workshop(tmp_path, PLAN.profile) as made:
         files(made.root, "etc/apt/sources.list", "etc/dpkg/dpkg.cfg.d/x", "usr/sbin/x", "var/cache/x")
         yield made
 
@@ -53,12 +53,10 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.fixture
-def sent(context: BuildContext, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
+def sent(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Events that the engine tells."""
     told: list[dict[str, Any]] = []
-    monkeypatch.setattr(
-        context.events, "send", lambda event, **fields: told.append({"event": event, **fields})
-    )
+    monkeypatch.setattr(shop.events, "send", lambda event, **fields: told.append({"event": event, **fields}))
     return told
 
 
@@ -81,7 +79,7 @@ def _compiled(store: Store, name: str, *packages: dict[str, Any]) -> Entry:
 
 @pytest.mark.parametrize("there", [(), ("tool",), ("agent",)])
 def test_what_is_not_compiled_is_named_before_any_work(
-    context: BuildContext,
+    shop: Workshop,
     store: Store,
     sent: list[dict[str, Any]],
     monkeypatch: pytest.MonkeyPatch,
@@ -90,33 +88,33 @@ def test_what_is_not_compiled_is_named_before_any_work(
     ran = fake_tools(monkeypatch)
     for name in there:
         _compiled(store, name)
-    before = sorted(context.work.rglob("*"))
+    before = sorted(shop.work.rglob("*"))
     missing = [name for name in PLAN.profile.components if name not in there]
     with pytest.raises(ComponentMissing) as caught:
-        Runner(context, PLAN, store).run()
+        Runner(shop, PLAN, store).run()
     assert caught.value.what == f"not compiled yet: {', '.join(missing)}"
     assert ran == []
-    assert sorted(context.work.rglob("*")) == before
-    assert list(context.output.iterdir()) == []
+    assert sorted(shop.work.rglob("*")) == before
+    assert list(shop.output.iterdir()) == []
     assert not any(event["event"] == "start" for event in sent)
 
 
-def test_a_damaged_component_is_not_compiled_either(context: BuildContext, tmp_path: Path) -> None:
+def test_a_damaged_component_is_not_compiled_either(shop: Workshop, tmp_path: Path) -> None:
     warned: list[str] = []
     store = Store(tmp_path / "cache", warned.append)
     _compiled(store, "tool")
     _compiled(store, "agent").file("agent_1.0_amd64.deb").write_text("damaged")
     with pytest.raises(ComponentMissing) as caught:
-        Runner(context, PLAN, store).run()
+        Runner(shop, PLAN, store).run()
     assert caught.value.what == "not compiled yet: agent"
     assert len(warned) == 1
 
 
 def test_components_that_are_there_are_told_as_hits_in_the_order_of_the_plan(
-    context: BuildContext, store: Store, sent: list[dict[str, Any]]
+    shop: Workshop, store: Store, sent: list[dict[str, Any]]
 ) -> None:
     entries = [_compiled(store, name) for name in ("tool", "agent")]
-    runner = Runner(context, PLAN, store)
+    runner = Runner(shop, PLAN, store)
     runner._find_components()
     assert runner.compiled == entries
     assert [(event["name"], event["key"], event["hit"]) for event in sent] == [
@@ -124,25 +122,25 @@ def test_components_that_are_there_are_told_as_hits_in_the_order_of_the_plan(
     ]
 
 
-def test_a_plan_without_components_asks_the_store_for_none(context: BuildContext, store: Store) -> None:
-    runner = Runner(context, planned(), store)
+def test_a_plan_without_components_asks_the_store_for_none(shop: Workshop, store: Store) -> None:
+    runner = Runner(shop, planned(), store)
     runner._find_components()
     assert (runner.compiled, runner.told) == ([], {})
 
 
-def _manifest(context: BuildContext, entries: list[Entry]) -> list[dict[str, Any]]:
-    (context.output / deliver.ISO).write_bytes(b"iso")
-    deliver.deliver(context, PLAN, entries, {}, [])
-    packages: list[dict[str, Any]] = json.loads((context.output / deliver.MANIFEST).read_text())["packages"]
+def _manifest(shop: Workshop, entries: list[Entry]) -> list[dict[str, Any]]:
+    (shop.output / deliver.ISO).write_bytes(b"iso")
+    deliver.deliver(shop, PLAN, entries, {}, [])
+    packages: list[dict[str, Any]] = json.loads((shop.output / deliver.MANIFEST).read_text())["packages"]
     return packages
 
 
 def test_the_manifest_lists_the_packages_of_components_behind_those_of_the_lock(
-    context: BuildContext, store: Store
+    shop: Workshop, store: Store
 ) -> None:
-    layer = Entry("k", context.work, {"installed": {"sudo": 5000}, "removed": []})
+    layer = Entry("k", shop.work, {"installed": {"sudo": 5000}, "removed": []})
     two = _compiled(store, "tool", _package("tool"), _package("tool-data", installed_bytes=7))
-    packages = _manifest(context, [layer, two, _compiled(store, "agent")])
+    packages = _manifest(shop, [layer, two, _compiled(store, "agent")])
     locked = [package.name for package in LOCK.packages]
     assert [package["name"] for package in packages] == [*locked, "tool", "tool-data", "agent"]
     assert packages[-2] == {
@@ -153,31 +151,31 @@ def test_the_manifest_lists_the_packages_of_components_behind_those_of_the_lock(
     assert {tuple(sorted(package)) for package in packages} == {tuple(sorted(packages[0]))}
 
 
-def test_without_components_the_manifest_is_that_of_the_lock(context: BuildContext) -> None:
-    packages = _manifest(context, [Entry("k", context.work, {"removed": []})])
+def test_without_components_the_manifest_is_that_of_the_lock(shop: Workshop) -> None:
+    packages = _manifest(shop, [Entry("k", shop.work, {"removed": []})])
     assert [package["name"] for package in packages] == [package.name for package in LOCK.packages]
 
 
 def test_components_are_installed_all_at_once_from_the_store(
-    context: BuildContext, store: Store, monkeypatch: pytest.MonkeyPatch
+    shop: Workshop, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     two = _compiled(store, "tool", _package("tool"), _package("tool-data", installed_bytes=7))
     entries = [two, _compiled(store, "agent")]
     names = ("agent", "tool-data", "tool")
 
     def act(_argv: list[str]) -> None:
-        found = {path.name: path for path in (context.root / "var/cache/synos").iterdir()}
+        found = {path.name: path for path in (shop.root / "var/cache/synos").iterdir()}
         assert {name: path.read_text() for name, path in found.items()} == {f"{n}.deb": n for n in names}
         assert not any(path.is_symlink() for path in found.values()), "the store is not in the chroot"
 
     ran = fake_tools(monkeypatch, act)
-    installed = components.make(context, context.root, entries)
+    installed = components.make(shop, shop.root, entries)
     assert installed == {"tool": 4096, "tool-data": 7, "agent": 4096}
     [argv] = ran
-    assert argv[:2] == ["chroot", str(context.root)]
+    assert argv[:2] == ["chroot", str(shop.root)]
     assert argv[-3:] == [f"/var/cache/synos/{name}.deb" for name in names]
-    assert not (context.work / "components").exists()
-    assert not (context.root / "var/cache/synos").exists()
+    assert not (shop.work / "components").exists()
+    assert not (shop.root / "var/cache/synos").exists()
     assert all(entry.folder.is_dir() for entry in entries)
 
 
@@ -185,7 +183,7 @@ def _failing(monkeypatch: pytest.MonkeyPatch, lines: list[str]) -> None:
     """Let apt fail with some last words."""
 
     def run(
-        _context: BuildContext,
+        _shop: Workshop,
         stage: str,
         _argv: Sequence[str],
         *,
@@ -194,15 +192,15 @@ def _failing(monkeypatch: pytest.MonkeyPatch, lines: list[str]) -> None:
         assert stage == "components"
         raise on_failure(100, lines) or StageFailed("what the lines say")
 
-    monkeypatch.setattr(BuildContext, "run", run)
+    monkeypatch.setattr(Workshop, "run", run)
 
 
 def test_a_dependency_that_the_profile_lacks_is_named(
-    context: BuildContext, store: Store, monkeypatch: pytest.MonkeyPatch
+    shop: Workshop, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _failing(monkeypatch, UNMET)
     with pytest.raises(ComponentError) as caught:
-        components.make(context, context.root, [_compiled(store, "agent")])
+        components.make(shop, shop.root, [_compiled(store, "agent")])
     assert caught.value.what == "synos-agent needs libsystemd-extra, which the profile does not have"
     assert "synos-agent : Depends: libsystemd-extra (>= 2)" in caught.value.why
     assert "synos-tool : Depends: less" in caught.value.why
@@ -211,11 +209,11 @@ def test_a_dependency_that_the_profile_lacks_is_named(
 
 @pytest.mark.parametrize("lines", [[], ["dpkg: error processing package synos-agent"], UNMET[:2]])
 def test_another_failure_is_told_as_any_stage_tells_it(
-    context: BuildContext, store: Store, monkeypatch: pytest.MonkeyPatch, lines: list[str]
+    shop: Workshop, store: Store, monkeypatch: pytest.MonkeyPatch, lines: list[str]
 ) -> None:
     _failing(monkeypatch, lines)
     with pytest.raises(StageFailed) as caught:
-        components.make(context, context.root, [_compiled(store, "agent")])
+        components.make(shop, shop.root, [_compiled(store, "agent")])
     assert caught.value.what == "what the lines say"
 
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from synos_tasks.engine.compose import ComposeFile
+from synos_tasks.engine.old_compose import ComposeFile
 from synos_tasks.errors import ContainerLost, DiskFull, EngineUnavailable, ServiceUnhealthy
 from synos_tasks.services import health
 from synos_tasks.services.access_tasks import logs

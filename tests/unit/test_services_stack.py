@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from synos_tasks.engine.compose import raw_services
+from synos_tasks.engine.old_compose import raw_services
 from synos_tasks.errors import SettingsError
 from synos_tasks.services import images
 from synos_tasks.services.secrets import Secrets

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from synos_tasks.engine.compose import ServiceContainer
+    from synos_tasks.engine.old_compose import ServiceContainer
     from synos_tasks.services.health import Progress
     from synos_tasks.services.starting import Started
 

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synos_tasks.engine.compose import ComposeFile, Usage
+from synos_tasks.engine.old_compose import ComposeFile, Usage
 from synos_tasks.errors import EngineUnavailable
 from synos_tasks.services import status
 from synos_tasks.services.status import Watcher, cpu_percent, to_json

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from synos_tasks.engine.compose import Usage
+from synos_tasks.engine.old_compose import Usage
 from synos_tasks.errors import (
     BackupDamaged,
     ServiceFailed,
@@ -175,6 +175,19 @@ def test_config_is_what_compose_resolved(running: Verbs, capfd: Shown) -> None:
     assert answer(capfd, "config") == {"stack": "unified", "model": running.here.compose.model}
 
 
+def test_enable_and_disable_tell_the_unit(running: Verbs, capfd: Shown) -> None:
+    assert running.run("services.enable", "--json") == 0
+    told = answer(capfd, "enable")
+    [unit] = running.units.iterdir()
+    assert told == {"stack": "unified", "unit": str(unit)}
+    assert running.run("services.disable", "--json") == 0
+    assert answer(capfd, "disable") == told
+    assert running.run("services.disable", "--json") == 0
+    shown = capfd.readouterr()
+    assert json.loads(shown.out)["unit"] == ""
+    assert shown.err == "it was not enabled\n"
+
+
 def test_backup_and_the_list_of_backups(running: Verbs, capfd: Shown) -> None:
     assert running.run("services.backup", "--name", "other", "--json") == 0
     shown = capfd.readouterr()
@@ -239,6 +252,7 @@ def test_an_upgrade_takes_a_backup_first(
     [
         (("services.up", "--only", "redsi"), SettingsError),
         (("services.status", "--stack", "unifed"), SettingsError),
+        (("services.enable", "--stack", "unifed"), SettingsError),
         (("services.restore", "mien"), SettingsError),
         (("services.restore", "damaged"), BackupDamaged),
         (("services.backup", "--name", "mine"), SettingsError),

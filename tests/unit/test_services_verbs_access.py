@@ -116,6 +116,8 @@ CHANGES = [
     (("services.down", "--volumes", "--yes"), "synos-test-unified_postgres"),
     (("services.restart",), "would restart nats, postgres, redis"),
     (("services.heal",), "would make anew: nothing"),
+    (("services.enable",), "would enable a systemd unit for stack unified"),
+    (("services.disable",), "would disable the systemd unit of stack unified"),
     (("services.exec", "redis", "--", "rm", "a b"), "would docker compose exec --no-TTY redis rm 'a b'"),
     (("services.psql", "--", "-c", "DROP"), "would docker compose exec --no-TTY postgres"),
     (("services.redis-cli", "--", "FLUSHALL"), "sh /etc/synos/cli FLUSHALL"),

@@ -23,7 +23,7 @@ from synos_tasks.iso.housekeeping import Limits, evict, listing
 from synos_tasks.iso.pool import Pool
 from synos_tasks.iso.store import ENTRY, Entry, Store, used_at
 from tests.unit import deb_files
-from tests.unit.fakes import build_context, fake_tools
+from tests.unit.fakes import fake_tools, workshop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -264,8 +264,8 @@ def test_packages_stay_until_they_are_laid_down(
     if there:
         path.write_bytes(data)
         os.utime(path, (1, 1))
-    with build_context(tmp_path) as context:
-        debs = Pool(store, context, offline=there)
+    with workshop(tmp_path) as shop:
+        debs = Pool(store, shop, offline=there)
         for _ in range(2):
             assert debs.have([package]) == [path]
             assert abs(time.time() - path.stat().st_mtime) < 60

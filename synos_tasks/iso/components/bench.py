@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from synos_tasks.iso.components.recipe import Component
-    from synos_tasks.iso.tools import BuildContext
+    from synos_tasks.iso.tools import Workshop
 
 USER = "builder"
 
@@ -25,7 +25,7 @@ USER = "builder"
 class Bench:
     """Where components are compiled. ``recipes`` is docker/build/components."""
 
-    shop: BuildContext
+    shop: Workshop
     recipes: Path
     offline: bool = False
     jobs: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))

@@ -16,18 +16,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from synos_tasks.iso.lock import Package
-    from synos_tasks.iso.tools import BuildContext
+    from synos_tasks.iso.tools import Workshop
 
 STAGE = "base"
 
 
-def make(context: BuildContext, root: Path, repository: Path, locked: Sequence[Package]) -> None:
+def make(shop: Workshop, root: Path, repository: Path, locked: Sequence[Package]) -> None:
     """Fill the empty ``root`` with the packages of a flat repository."""
-    if context.profile.bootstrapper == "mmdebstrap":
-        _mmdebstrap(context, root, repository, [package.name for package in locked])
+    if shop.profile.bootstrapper == "mmdebstrap":
+        _mmdebstrap(shop, root, repository, [package.name for package in locked])
     else:
-        _debootstrap(context, root, repository)
-        packages.make(context, root, repository, STAGE)
+        _debootstrap(shop, root, repository)
+        packages.make(shop, root, repository, STAGE)
     # what the bootstrappers leave of themselves and of the machine they run on
     for path in (
         "etc/apt/sources.list",
@@ -41,13 +41,13 @@ def make(context: BuildContext, root: Path, repository: Path, locked: Sequence[P
     clean(root)
 
 
-def _mmdebstrap(context: BuildContext, root: Path, repository: Path, names: Sequence[str]) -> None:
-    profile = context.profile
-    conf = context.work / "dpkg.conf"
+def _mmdebstrap(shop: Workshop, root: Path, repository: Path, names: Sequence[str]) -> None:
+    profile = shop.profile
+    conf = shop.work / "dpkg.conf"
     conf.write_text("".join(f"{option}\n" for option in DPKG_OPTIONS))
     # as a hook: given as --dpkgopt, its path-exclude would start a filter in Python for each package
     hook = f'mkdir -p "$1"/etc/dpkg/dpkg.cfg.d && cp {conf} "$1"/{DPKG_CONF}'
-    if context.clock:
+    if shop.clock:
         hook += f' && mkdir -p "$1"{FAKETIME.parent} && cp {FAKETIME} "$1"{FAKETIME}'
     argv = ["mmdebstrap", "--mode=root", "--skip=check/canmount,cleanup/apt/lists", "--variant=apt"]
     argv += [
@@ -59,12 +59,12 @@ def _mmdebstrap(context: BuildContext, root: Path, repository: Path, names: Sequ
     argv += [f"--aptopt={option}" for option in APT_OPTIONS]
     # the packages were verified against the lock when they left the pool
     source = f"deb [trusted=yes] copy://{repository} ./\n"
-    context.run(STAGE, [*argv, profile.suite, str(root), "-"], stdin=source)
+    shop.run(STAGE, [*argv, profile.suite, str(root), "-"], stdin=source)
 
 
-def _debootstrap(context: BuildContext, root: Path, repository: Path) -> None:
+def _debootstrap(shop: Workshop, root: Path, repository: Path) -> None:
     """Lay the required packages with debootstrap."""
-    profile = context.profile
+    profile = shop.profile
     for path in repository.glob(
         "*.deb"
     ):  # debootstrap links to them, and in the root a link to the pool leads nowhere
@@ -79,7 +79,7 @@ def _debootstrap(context: BuildContext, root: Path, repository: Path) -> None:
         f"Suite: {profile.suite}\nCodename: {profile.suite}\nComponents: main\nArchitectures: {profile.architecture}\n"
         f"SHA256:\n {hashlib.sha256(index).hexdigest()} {len(index)} {name}\n"
     )
-    context.run(
+    shop.run(
         STAGE,
         ["debootstrap", f"--arch={profile.architecture}", "--variant=minbase", "--no-check-gpg",
          profile.suite, str(root), f"file://{repository}"],

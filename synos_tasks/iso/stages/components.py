@@ -14,24 +14,24 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from synos_tasks.iso.store import Entry
-    from synos_tasks.iso.tools import BuildContext
+    from synos_tasks.iso.tools import Workshop
 
 STAGE = "components"
 _UNMET = re.compile(r"^ *(?P<name>\S+) : Depends: (?P<needs>\S+)")
 
 
-def make(context: BuildContext, root: Path, compiled: Sequence[Entry]) -> dict[str, int]:
+def make(shop: Workshop, root: Path, compiled: Sequence[Entry]) -> dict[str, int]:
     """Install the components' packages in ``root``; gives the unpacked size of each, in bytes.
 
     Raises ComponentError where one needs a package that the profile does not have.
     """
-    repository = context.work / "components"
+    repository = shop.work / "components"
     repository.mkdir()
     found = [(entry, package) for entry in compiled for package in entry.facts["packages"]]
     _refuse_twice([package["name"] for _, package in found])
     for entry, package in found:
         (repository / f"{package['name']}.deb").symlink_to(entry.file(package["file"]))
-    packages.make(context, root, repository, STAGE, on_failure=lambda _, lines: _unmet(lines))
+    packages.make(shop, root, repository, STAGE, on_failure=lambda _, lines: _unmet(lines))
     remove(repository)
     return {package["name"]: package["installed_bytes"] for _, package in found}
 

@@ -15,22 +15,22 @@ from synos_tasks.iso.stages.clean import clean
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from synos_tasks.iso.tools import BuildContext
+    from synos_tasks.iso.tools import Workshop
 
 STAGE = "hooks"
 RESOLVER = "etc/resolv.conf"
 
 
-def make(context: BuildContext, root: Path) -> None:
+def make(shop: Workshop, root: Path) -> None:
     """Run the profile's hooks in order, as root of the container, which is less than root of the host."""
     devices.make(root)
-    wanted = overlaid(context.docker_build / name for name in context.profile.overlays)
+    wanted = overlaid(shop.docker_build / name for name in shop.profile.overlays)
     if RESOLVER not in wanted:
         with suppress(FileNotFoundError):  # there is none without a network
             remove(root / RESOLVER)  # it may be a link
             shutil.copyfile(f"/{RESOLVER}", root / RESOLVER)
-    for hook in context.profile.hooks:
-        _run(context, root, hook)
+    for hook in shop.profile.hooks:
+        _run(shop, root, hook)
     clean(root, keep=wanted)
 
 
@@ -39,20 +39,20 @@ def overlaid(folders: Iterable[Path]) -> set[str]:
     return {str(path.relative_to(folder)) for folder in folders for path in folder.rglob("*")}
 
 
-def _run(context: BuildContext, root: Path, hook: str) -> None:
+def _run(shop: Workshop, root: Path, hook: str) -> None:
     inside = Path("/tmp") / f"synos-hook-{Path(hook).name}"  # noqa: S108  (in the root under construction)
     target = root / inside.relative_to("/")
     target.parent.mkdir(exist_ok=True)
-    shutil.copyfile(context.docker_build / hook, target)
+    shutil.copyfile(shop.docker_build / hook, target)
     target.chmod(0o755)
 
     def failed(code: int, lines: Sequence[str]) -> Exception:
         return HookFailed(
             f"hook {hook} ended with {code}",
-            where=context.profile.origins.get(hook, hook),
+            where=shop.profile.origins.get(hook, hook),
             why="\n".join(lines[-10:]),
             hint="the full log has all it printed",
         )
 
-    context.run(STAGE, ["chroot", str(root), str(inside)], on_failure=failed)
+    shop.run(STAGE, ["chroot", str(root), str(inside)], on_failure=failed)
     target.unlink(missing_ok=True)

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from synos_tasks.iso.tools import BuildContext
+    from synos_tasks.iso.tools import Workshop
 
 STAGE = "initramfs"
 # The live medium is on one of these. A list, because MODULES=most takes two and a half times as long
@@ -120,7 +120,7 @@ def _copy(source: Path, target: Path, file: Callable[..., object] = shutil.copy2
         shutil.copy2(source, target, follow_symlinks=False)
 
 
-def make(context: BuildContext, root: Path, folder: Path) -> None:
+def make(shop: Workshop, root: Path, folder: Path) -> None:
     """Write initrd.img and vmlinuz into ``folder``. ``root`` is a copy that nothing else needs."""
     version = kernel_version(root)
     scratch = root / "run/synos"
@@ -129,12 +129,12 @@ def make(context: BuildContext, root: Path, folder: Path) -> None:
     (scratch / "conf/conf.d/synos").write_text("MODULES=list\nCOMPRESS=zstd\n")
     _quicken(root, scratch)
     argv = ["mkinitramfs", "-d", "/run/synos/conf", "-o", "/run/synos/initrd.cpio", version]
-    with context.fake_clock(root):
-        context.run(STAGE, ["env", "TMPDIR=/run/synos", "chroot", str(root), *argv])
+    with shop.fake_clock(root):
+        shop.run(STAGE, ["env", "TMPDIR=/run/synos", "chroot", str(root), *argv])
     _refuse_incomplete(names_in(scratch / "initrd.cpio"))
     image = folder / "initrd.img"
     # any number of threads gives the same bytes, but for --single-thread
-    context.run(STAGE, ["zstd", "-q", "-9", "-T2", str(scratch / "initrd.cpio"), "-o", str(image)])
+    shop.run(STAGE, ["zstd", "-q", "-9", "-T2", str(scratch / "initrd.cpio"), "-o", str(image)])
     shutil.copyfile(root / "boot" / f"vmlinuz-{version}", folder / "vmlinuz")
 
 

@@ -11,15 +11,15 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from synos_tasks.iso.tools import BuildContext
+    from synos_tasks.iso.tools import Workshop
 
 STAGE = "iso"
 
 
-def make(context: BuildContext, tree: Path, live: Mapping[str, Path], target: Path) -> None:
+def make(shop: Workshop, tree: Path, live: Mapping[str, Path], target: Path) -> None:
     """Write the ISO to ``target``: the files of ``tree``, and ``live`` as name to path below /live."""
-    profile = context.profile
-    date = dt.datetime.fromtimestamp(context.epoch, dt.UTC)
+    profile = shop.profile
+    date = dt.datetime.fromtimestamp(shop.epoch, dt.UTC)
     argv = [
         "xorriso",
         "-as",
@@ -44,7 +44,7 @@ def make(context: BuildContext, tree: Path, live: Mapping[str, Path], target: Pa
         argv += ["-eltorito-alt-boot"] if "bios" in profile.boot else ["-c", "boot/boot.cat"]
         argv += ["-e", "--interval:appended_partition_2:all::", "-no-emul-boot"]
     grafts = [f"/live/{name}={path}" for name, path in live.items()]
-    context.run(STAGE, [*argv, "-graft-points", f"/={tree}", *grafts])
+    shop.run(STAGE, [*argv, "-graft-points", f"/={tree}", *grafts])
 
 
 def volume_id(profile_name: str) -> str:

@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from synos_tasks.iso.tools import BuildContext
+    from synos_tasks.iso.tools import Workshop
 
 INSIDE = "var/cache/synos"
 
 
 def make(
-    context: BuildContext,
+    shop: Workshop,
     root: Path,
     repository: Path,
     stage: str,
@@ -48,9 +48,7 @@ def make(
         "--no-install-recommends",
         "--allow-downgrades",
     ]
-    context.run(
-        stage, ["chroot", str(root), *argv, "-oAPT::Sandbox::User=root", *names], on_failure=on_failure
-    )
+    shop.run(stage, ["chroot", str(root), *argv, "-oAPT::Sandbox::User=root", *names], on_failure=on_failure)
     shutil.rmtree(inside)
     services.unlink()
     (root / DPKG_CONF).unlink()

@@ -1,0 +1,261 @@
+"""What only the engine's socket has: BuildKit's cache records, sizes, and statistics without a wait.
+
+python-on-whales' `buildx.disk_usage` is not implemented, no command prints sizes as numbers, `docker stats` takes
+a second, and asking whether one container runs needs no import of 0.2 s.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import http.client
+import json
+import os
+import re
+import socket
+import urllib.parse
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from synos_tasks.errors import EngineUnavailable, HostUnfit
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+DEFAULT_SOCKET = "unix:///var/run/docker.sock"
+DEFAULT_CONTEXT = "default"
+TIMEOUT = 10.0
+"""Seconds for one request."""
+LONG_TIMEOUT = 300.0
+"""Seconds for one that measures volumes with many files, or removes."""
+DISK_USAGE_API = "1.44"
+"""From 1.52 on, `/system/df` has another form unless it is asked for in an older one."""
+RECORDS_AT_ONCE = 200
+"""Cache records in one request: their ids are in its address."""
+_FRACTION = re.compile(r"\.(\d{6})\d*")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """One record of BuildKit's cache. A ``shared`` one is also a layer of an image. ``used``: epoch seconds."""
+
+    id: str
+    parents: tuple[str, ...]
+    type: str
+    description: str
+    in_use: bool
+    shared: bool
+    bytes: int
+    used: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class DiskUsage:
+    """Sizes in bytes, by id or name, of everything that the engine has."""
+
+    images: Mapping[str, int]
+    own_images: Mapping[str, int]
+    """Without layers that other images have too; the build cache may have them all the same."""
+    containers: Mapping[str, int]
+    """What each has written, apart from its volumes."""
+    volumes: Mapping[str, int]
+    layers: int
+    """All images together."""
+    records: tuple[Record, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Usage:
+    """What a container has used. CPU in nanoseconds since its start, memory in bytes; limit 0: none."""
+
+    cpu_ns: int
+    memory: int
+    memory_limit: int
+
+
+class _SocketConnection(http.client.HTTPConnection):
+    def __init__(self, path: str, timeout: float) -> None:
+        super().__init__("localhost", timeout=timeout)
+        self._path, self._seconds = path, timeout
+
+    def connect(self) -> None:
+        """Connect to the socket file; raises OSError."""
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(self._seconds)
+        self.sock.connect(self._path)
+
+
+def socket_path() -> str | None:
+    """Return the path of the engine's socket; None where the client reaches it otherwise (a context, SSH, TCP)."""
+    host = os.environ.get("DOCKER_HOST", "")
+    if not host and _context() != DEFAULT_CONTEXT:
+        return None
+    host = host or DEFAULT_SOCKET
+    return host.removeprefix("unix://") if host.startswith("unix://") else None
+
+
+def require_local_engine() -> None:
+    """Raise HostUnfit where the engine is not on this machine."""
+    if socket_path() is None:
+        raise HostUnfit(
+            "the engine is not on this machine",
+            where=os.environ.get("DOCKER_HOST") or os.environ.get("DOCKER_CONTEXT", ""),
+            why="sizes, ownership and what was freed can only be determined on the engine's own machine",
+            hint="unset DOCKER_HOST and DOCKER_CONTEXT, or run this there",
+        )
+
+
+def is_running(container: str) -> bool | None:
+    """Tell whether a container runs; None where there is none, or where only the client reaches the engine."""
+    if socket_path() is None:
+        return None
+    status, answer = _request("GET", f"/containers/{container}/json")
+    return bool(answer["State"]["Running"]) if status == http.client.OK else None
+
+
+def statistics(containers: Iterable[str]) -> dict[str, Usage]:
+    """Return what running containers have used, by id; {} where only the client reaches the engine."""
+    if socket_path() is None:
+        return {}
+    query = {"stream": "false", "one-shot": "true"}
+    answers = {ident: _request("GET", f"/containers/{ident}/stats", query) for ident in containers}
+    return {ident: usage_of(told) for ident, (status, told) in answers.items() if status == http.client.OK}
+
+
+def usage_of(stats: Mapping[str, Any]) -> Usage:
+    """Read the engine's statistics; memory without what the kernel can reclaim, as `docker stats` shows it."""
+    memory = stats.get("memory_stats") or {}
+    details = memory.get("stats") or {}
+    reclaimable = details.get("total_inactive_file", details.get("inactive_file", 0))  # cgroup v1, v2
+    return Usage(
+        cpu_ns=(stats.get("cpu_stats") or {}).get("cpu_usage", {}).get("total_usage", 0),
+        memory=max(memory.get("usage", 0) - reclaimable, 0),
+        memory_limit=memory.get("limit", 0),
+    )
+
+
+def disk_usage(*types: str) -> DiskUsage:
+    """Return sizes and cache records; ``types``: image, container, volume, build-cache, by default all.
+
+    Raises HostUnfit where the engine is not on this machine, EngineUnavailable where it does not answer.
+    """
+    require_local_engine()
+    version = _get("/version").get("ApiVersion", "")
+    prefix = f"/v{DISK_USAGE_API}" if _numbers(version) >= _numbers(DISK_USAGE_API) else ""
+    query = urllib.parse.urlencode([("type", one) for one in types])
+    told = _get(f"{prefix}/system/df?{query}", timeout=LONG_TIMEOUT)
+    images = told.get("Images") or ()
+    return DiskUsage(
+        images={one["Id"]: one["Size"] for one in images},
+        own_images={one["Id"]: one["Size"] - max(0, one["SharedSize"]) for one in images},
+        containers={one["Id"]: one.get("SizeRw") or 0 for one in told.get("Containers") or ()},
+        volumes={
+            one["Name"]: max(0, (one.get("UsageData") or {}).get("Size", 0))
+            for one in told.get("Volumes") or ()
+        },
+        layers=told.get("LayersSize") or 0,
+        records=tuple(map(_record, told.get("BuildCache") or ())),
+    )
+
+
+def union_bytes(images: Iterable[str]) -> int:
+    """Return what images take together, in bytes; layers that they share count once."""
+    sizes: dict[int, int] = {}
+    for image in images:
+        path = 0
+        status, history = _request("GET", f"/images/{image}/history")
+        for layer in reversed(history if status == http.client.OK else ()):
+            path = hash((path, layer["Created"], layer["CreatedBy"], layer["Size"]))
+            sizes[path] = layer["Size"]
+    return sum(sizes.values())
+
+
+def prune_records(idents: Sequence[str]) -> list[str]:
+    """Remove records of the build cache; returns the ids of those that went."""
+    left = list(idents)
+    while left:  # a record goes after those built on it, which may be in a later request
+        batches = [left[start : start + RECORDS_AT_ONCE] for start in range(0, len(left), RECORDS_AT_ONCE)]
+        went = {ident for batch in batches for ident in _prune(batch)}.intersection(left)
+        if not went:
+            break
+        left = [ident for ident in left if ident not in went]
+    return [ident for ident in idents if ident not in left]
+
+
+def epoch(text: str) -> float:
+    """Read a time as the engine prints it; 0 for its year 1, which means never."""
+    moment = dt.datetime.fromisoformat(_FRACTION.sub(r".\1", text.replace("Z", "+00:00")))
+    return 0.0 if moment.year == 1 else moment.timestamp()
+
+
+def _prune(idents: Sequence[str]) -> list[str]:
+    """Remove exactly these. The filter is an expression, so only letters and digits may go into it."""
+    chosen = [ident for ident in idents if ident.isascii() and ident.isalnum()]
+    if not chosen:  # no filter would mean: everything
+        return []
+    query = {"all": "true", "filters": json.dumps({"id": {f'"^({"|".join(chosen)})$"': True}})}
+    status, told = _request("POST", "/build/prune", query, timeout=LONG_TIMEOUT)
+    return list((told or {}).get("CachesDeleted") or ()) if status == http.client.OK else []
+
+
+def _record(told: Mapping[str, Any]) -> Record:
+    parents = told.get("Parents") or told.get(" Parents") or ()  # with that space in Engine 23 to 26
+    return Record(
+        id=told["ID"],
+        parents=tuple(parents),
+        type=told["Type"],
+        description=told["Description"],
+        in_use=told["InUse"],
+        shared=told["Shared"],
+        bytes=told["Size"],
+        used=epoch(told.get("LastUsedAt") or told["CreatedAt"]),
+    )
+
+
+def _get(path: str, *, timeout: float = TIMEOUT) -> Any:  # noqa: ANN401
+    status, told = _request("GET", path, timeout=timeout)
+    if status != http.client.OK:
+        why = str(told.get("message", told)) if isinstance(told, dict) else str(told)
+        raise EngineUnavailable("the Docker Engine refused a request", where=path, why=why)
+    return told
+
+
+def _request(
+    method: str, path: str, query: dict[str, str] | None = None, *, timeout: float = TIMEOUT
+) -> tuple[int, Any]:
+    """Return the status of a request and its answer, read as JSON; raises EngineUnavailable."""
+    where = socket_path() or ""
+    connection = _SocketConnection(where, timeout)
+    try:
+        connection.request(method, f"{path}?{urllib.parse.urlencode(query)}" if query else path)
+        answer = connection.getresponse()
+        body = answer.read()
+    except (OSError, http.client.HTTPException) as error:
+        raise EngineUnavailable(
+            "no Docker Engine answers",
+            where=where,
+            why=str(error),
+            hint="./scripts/synos installs and starts one; `inv doctor` tells more",
+        ) from error
+    finally:
+        connection.close()
+    try:
+        return answer.status, json.loads(body)
+    except ValueError:  # an error's text may be plain
+        return answer.status, body.decode(errors="replace")
+
+
+def _context() -> str:
+    """Return the name of the client's context where DOCKER_HOST is not set; the environment's wins."""
+    if named := os.environ.get("DOCKER_CONTEXT"):
+        return named
+    path = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker", "config.json")
+    try:
+        named = json.loads(path.read_text()).get("currentContext")
+    except (OSError, ValueError, AttributeError):
+        named = None
+    return str(named or DEFAULT_CONTEXT)
+
+
+def _numbers(version: str) -> tuple[int, ...]:
+    return tuple(int(part) for part in version.split(".") if part.isdigit())

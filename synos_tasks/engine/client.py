@@ -1,0 +1,486 @@
+"""The Docker client of this library, on python-on-whales.
+
+Its objects (Container, Image, Volume, Network) are returned as snapshots: one inspect call loads all of a kind,
+and their attributes never ask the engine again. The processes that this module starts itself, with the
+client's own command line, do what python-on-whales cannot: each says why.
+
+No DockerException leaves this package: it becomes an error of errors.py.
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import itertools
+import json
+import os
+import subprocess
+import sys
+from contextlib import contextmanager
+from functools import cached_property
+from typing import IO, TYPE_CHECKING, Any, Literal, cast
+
+from synos_tasks.engine import rawjson
+from synos_tasks.errors import EngineTooOld, EngineUnavailable, ImageBuildFailed
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from python_on_whales import Container as Container
+    from python_on_whales import DockerClient
+    from python_on_whales import Image as Image
+    from python_on_whales import Network as Network
+    from python_on_whales import Volume as Volume
+    from python_on_whales.components.system.models import SystemInfo as SystemInfo
+
+    from synos_tasks.engine.spec import ContainerSpec
+
+Kind = Literal["container", "image", "volume", "network"]
+
+MINIMUM_ENGINE = (23, 0)
+MINIMUM_BUILDX = (0, 13)
+MINIMUM_COMPOSE = (2, 0)
+LIVE = ("running", "paused", "restarting", "removing")
+"""States of a container whose processes may write."""
+NO_ENGINE = (
+    "cannot connect to the docker daemon",
+    "error during connect",
+    "failed to connect to the docker api",
+)
+INSPECTED_AT_ONCE = 500
+"""Objects in one inspect command, whose length the system limits."""
+HINT = "./scripts/synos installs and starts one; `inv doctor` tells more"
+
+
+class Docker:
+    """One Docker Engine. Nothing is imported or asked before the first use."""
+
+    def __init__(self, client_call: Sequence[str] = ("docker",), **options: Any) -> None:
+        """Keep the command that is called and further options of DockerClient."""
+        self._options = {"client_call": list(client_call), **options}
+
+    @cached_property
+    def client(self) -> DockerClient:
+        """The client of python-on-whales, whose import takes 0.2 s."""
+        from python_on_whales import DockerClient
+
+        return DockerClient(**self._options)
+
+    def command(self, *arguments: str) -> list[str]:
+        """Return the client's command line, for a process that the caller starts."""
+        with errors_as_ours("the docker command is missing"):
+            return [*map(str, self.client.client_config.docker_cmd), *arguments]
+
+    # ---- what is there
+
+    def info(self) -> SystemInfo:
+        """Return what the engine says of itself; raises EngineUnavailable."""
+        with errors_as_ours("no Docker Engine answers", hint=HINT):
+            info = self.client.system.info()
+        if not info.server_version:
+            raise EngineUnavailable(
+                "no Docker Engine answers",
+                where=os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock"),
+                hint=HINT,
+            )
+        return info
+
+    def containers(self, labels: Mapping[str, str] | None = None) -> list[Container]:
+        """Return all containers that have these labels, running or not, newest first."""
+        with errors_as_ours("containers could not be listed"):
+            return self._snapshots("container", self._refs("container", labels))
+
+    def images(self) -> list[Image]:
+        """Return all images, with a name or without, in no order."""
+        with errors_as_ours("images could not be listed"):
+            return self._snapshots("image", self._refs("image", None))
+
+    def volumes(self, labels: Mapping[str, str] | None = None) -> list[Volume]:
+        """Return all volumes that have these labels."""
+        with errors_as_ours("volumes could not be listed"):
+            return self._snapshots("volume", self._refs("volume", labels))
+
+    def networks(self, labels: Mapping[str, str] | None = None) -> list[Network]:
+        """Return all networks that have these labels."""
+        with errors_as_ours("networks could not be listed"):
+            return self._snapshots("network", self._refs("network", labels))
+
+    def container(self, ref: str) -> Container | None:
+        """Return a container by name or id; None where there is none."""
+        found: Container | None = self._one("container", ref)
+        return found
+
+    def image(self, ref: str) -> Image | None:
+        """Return an image by name or id; None where there is none."""
+        found: Image | None = self._one("image", ref)
+        return found
+
+    def volume(self, name: str) -> Volume | None:
+        """Return a volume; None where there is none."""
+        found: Volume | None = self._one("volume", name)
+        return found
+
+    def network(self, ref: str) -> Network | None:
+        """Return a network by name or id; None where there is none."""
+        found: Network | None = self._one("network", ref)
+        return found
+
+    def image_id(self, ref: str) -> str | None:
+        """Return the id of a local image; None where there is none."""
+        image = self.image(ref)
+        return image.id if image else None
+
+    def timestamps(self, ref: str) -> tuple[str, str]:
+        """Return when a container was created and started, as the engine prints it: to the nanosecond.
+
+        python-on-whales' datetimes end at microseconds.
+        """
+        with errors_as_ours("a container could not be inspected", where=ref):
+            inspected = self._inspect("container", [ref])
+        if not inspected:
+            raise EngineUnavailable("the container is gone", where=ref)
+        return inspected[0]["Created"], inspected[0]["State"]["StartedAt"]
+
+    def published_ports(self) -> dict[int, str]:
+        """Return the name of the container that publishes a port of this machine, by port; of any project."""
+        return {
+            int(binding["HostPort"]): container.name
+            for container in self.containers()
+            if container.state.running
+            for bindings in (container.network_settings.ports or {}).values()
+            for binding in bindings or ()
+        }
+
+    def logs(self, ref: str, lines: int) -> str:
+        """Return a container's last lines, of both its streams."""
+        with errors_as_ours("a container's log could not be read", where=ref):
+            stream = self.client.container.logs(ref, tail=lines, stream=True)
+            return (
+                b"".join(line for _, line in cast("Iterable[tuple[str, bytes]]", stream))
+                .decode(errors="replace")
+                .strip()
+            )
+
+    # ---- images
+
+    def pull(self, ref: str, *, timeout: float) -> bool:
+        """Pull an image; False where the registry does not offer it within ``timeout`` seconds."""
+        # python-on-whales has no time limit, and where no registry answers the client would wait for minutes
+        offered = self.command("manifest", "inspect", ref)
+        try:
+            subprocess.run(offered, capture_output=True, timeout=timeout, check=True)
+        except (subprocess.CalledProcessError, subprocess.TimeoutExpired):
+            return False
+        try:
+            with errors_as_ours("an image could not be pulled", where=ref):
+                self.client.image.pull(ref, quiet=True)
+        except EngineUnavailable:
+            return False
+        return True
+
+    def import_image(self, archive: IO[bytes], ref: str, changes: Sequence[str]) -> None:
+        """Make an image of a tar stream; raises ImageBuildFailed."""
+        # python-on-whales imports from a path only
+        argv = self.command("import", *(f"--change={change}" for change in changes), "-", ref)
+        done = subprocess.run(argv, stdin=archive, capture_output=True, check=False)
+        if done.returncode:
+            raise ImageBuildFailed(f"{ref} could not be imported", why=done.stderr.decode().strip())
+
+    def build_image(self, arguments: Sequence[str], on_event: Callable[[dict[str, Any]], None]) -> None:
+        """Run `buildx build` with these arguments and pass on its progress; raises ImageBuildFailed."""
+        # python-on-whales offers plain progress only, which has neither durations nor cache hits as data
+        argv = self.command("buildx", "build", "--progress=rawjson", *arguments)
+        tail: list[str] = []
+        with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
+            assert process.stderr is not None  # noqa: S101  (for the type checker)
+            for event in rawjson.events(line.decode(errors="replace") for line in process.stderr):
+                if isinstance(event, str):
+                    tail = [*tail[-20:], event]
+                else:
+                    on_event(event)
+        if process.returncode:
+            raise ImageBuildFailed(
+                "an image could not be built",
+                where=" ".join(argv),
+                why="\n".join(tail).strip(),
+                hint="the same command without --progress=rawjson shows everything",
+            )
+
+    def tag(self, ref: str, new_name: str) -> None:
+        """Give an image another name."""
+        with errors_as_ours("an image could not be tagged", where=ref):
+            self.client.image.tag(ref, new_name)
+
+    # ---- volumes, and removing one thing by its exact name or id
+
+    def create_volume(
+        self, name: str, labels: Mapping[str, str], options: Mapping[str, str] | None = None
+    ) -> None:
+        """Create a volume; an existing one stays as it is. ``options`` are the local driver's."""
+        with errors_as_ours("a volume could not be created", where=name):
+            self.client.volume.create(name, labels=dict(labels), options=dict(options or {}))
+
+    def remove_container(self, ref: str, *, force: bool = False, volumes: bool = True) -> str:
+        """Remove a container, with its anonymous volumes; ``force`` kills it first.
+
+        The four methods to remove return '' where the thing is gone, even if it was before,
+        else the engine's reason to keep it.
+        """
+        return _refusal(lambda: self.client.container.remove(ref, force=force, volumes=volumes))
+
+    def remove_image(self, ref: str) -> str:
+        """Remove a name from an image, and the image with its last; parents that have no name stay."""
+        return _refusal(lambda: self.client.image.remove(ref, prune=False))
+
+    def remove_volume(self, name: str) -> str:
+        """Remove a volume that no container uses."""
+        return _refusal(lambda: self.client.volume.remove(name))
+
+    def remove_network(self, ref: str) -> str:
+        """Remove a network that no running container is on."""
+        return _refusal(lambda: self.client.network.remove(ref))
+
+    # ---- containers that run once
+
+    def create(self, spec: ContainerSpec) -> str:
+        """Create a container and return its id."""
+        with errors_as_ours("a container could not be created", where=spec.image):
+            return self.client.container.create(spec.image, list(spec.command), **spec.options()).id
+
+    def attach(
+        self, spec: ContainerSpec, *, stdin: int | IO[bytes] = subprocess.PIPE
+    ) -> subprocess.Popen[bytes]:
+        """Create and start a container, its three streams as pipes, out of reach of the terminal's Ctrl-C."""
+        # python-on-whales cannot keep standard input open
+        return subprocess.Popen(
+            self.command("start", "--attach", "--interactive", self.create(spec)),
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
+        )
+
+    def interact(self, spec: ContainerSpec) -> int:
+        """Run a container on the caller's own streams to its end, and return its exit code."""
+        try:
+            argv = self.command("start", "--attach", "--interactive", self.create(spec))
+            return subprocess.run(argv, check=False).returncode
+        finally:  # the end of the client is not that of the container
+            self.remove_container(spec.name, force=True)
+
+    # ---- commands in containers
+
+    def output_of(self, image: str, command: Sequence[str]) -> str:
+        """Return what a command prints in a throw-away container without network and capabilities."""
+        with errors_as_ours("a container could not be run", where=image):
+            return str(
+                self.client.container.run(
+                    image, list(command), remove=True, networks=["none"], cap_drop=["ALL"], pull="never"
+                )
+            )
+
+    def start(self, ref: str) -> None:
+        """Start a container that is stopped."""
+        with errors_as_ours("a container could not be started", where=ref):
+            self.client.container.start(ref)
+
+    def execute(
+        self,
+        ref: str,
+        command: Sequence[str],
+        *,
+        user: str | None = None,
+        workdir: str | None = None,
+        environment: Mapping[str, str] | None = None,
+        attached: bool = False,
+        stdout: int | IO[str] | None = subprocess.PIPE,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command in a running container to its end.
+
+        ``attached`` gives it the caller's own streams, and a terminal where there is one.
+        """
+        # python-on-whales raises where a command fails, drops its standard error, and has no standard input
+        terminal = attached and sys.stdin.isatty() and sys.stdout.isatty()
+        argv = self.command(
+            "exec",
+            *(["--interactive"] if attached else []),
+            *(["--tty"] if terminal else []),
+            *exec_options(user=user, workdir=workdir, environment=environment or {}),
+            ref,
+            *command,
+        )
+        if attached:
+            return subprocess.run(argv, check=False, text=True)
+        return subprocess.run(
+            argv,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            stdout=stdout,
+            stderr=subprocess.PIPE if stdout == subprocess.PIPE else None,
+            text=True,
+            errors="replace",
+        )
+
+    # ---- snapshots
+
+    def _one(self, kind: Kind, ref: str) -> Any:
+        with errors_as_ours(f"a {kind} could not be inspected", where=ref):
+            return next(iter(self._snapshots(kind, [ref])), None)
+
+    def _snapshots(self, kind: Kind, refs: Iterable[str]) -> list[Any]:
+        distinct = iter(dict.fromkeys(refs))
+        batches = iter(lambda: list(itertools.islice(distinct, INSPECTED_AT_ONCE)), [])
+        return [snapshot(kind, data) for batch in batches for data in self._inspect(kind, batch)]
+
+    def _refs(self, kind: Kind, labels: Mapping[str, str] | None) -> list[str]:
+        filters: Any = [("label", f"{key}={value}") for key, value in (labels or {}).items()]
+        client = self.client
+        listing: dict[Kind, Callable[[], Sequence[object]]] = {
+            "container": lambda: client.container.list(all=True, filters=filters),
+            "image": lambda: client.image.list(filters=filters),
+            "volume": lambda: client.volume.list(filters=filters),
+            "network": lambda: client.network.list(filters=filters),
+        }
+        return [str(one) for one in listing[kind]()]
+
+    def _inspect(self, kind: Kind, refs: Sequence[str]) -> list[dict[str, Any]]:
+        """Return what inspect prints; those that went away meanwhile are left out."""
+        from python_on_whales import exceptions, utils
+
+        gone = (
+            exceptions.NoSuchContainer,
+            exceptions.NoSuchImage,
+            exceptions.NoSuchVolume,
+            exceptions.NoSuchNetwork,
+        )
+        try:
+            printed = str(utils.run([*self.client.client_config.docker_cmd, kind, "inspect", *refs]))
+        except gone as error:
+            printed = error.stdout or ""
+        return list(json.loads(printed or "[]"))
+
+
+def snapshot(kind: Kind, data: Mapping[str, Any]) -> Any:
+    """Return python-on-whales' object of what `docker KIND inspect` printed.
+
+    Its attributes are those of that moment: left alone, it would ask the engine again 10 ms later.
+    """
+    import python_on_whales
+    from python_on_whales.client_config import ClientConfig
+
+    cls = {
+        "container": python_on_whales.Container,
+        "image": python_on_whales.Image,
+        "volume": python_on_whales.Volume,
+        "network": python_on_whales.Network,
+    }[kind]
+    ident = data["Name"] if kind == "volume" else data["Id"]
+    found: Any = cls(ClientConfig(), ident, is_immutable_id=True)
+    found._set_inspect_result(found._parse_json_object(data))
+    found._last_refreshed_time = dt.datetime.max
+    return found
+
+
+@contextmanager
+def errors_as_ours(what: str, *, where: str = "", hint: str = "") -> Iterator[None]:
+    """Turn errors of python-on-whales into EngineUnavailable."""
+    try:
+        yield
+    except Exception as error:
+        raised = _ours(error, what, where, hint)
+        if raised is None:
+            raise
+        raise raised from error
+
+
+def _ours(error: Exception, what: str, where: str, hint: str) -> EngineUnavailable | None:
+    from python_on_whales.client_config import ClientNotFoundError, ParsingError
+    from python_on_whales.exceptions import DockerException
+
+    if isinstance(error, ClientNotFoundError):
+        return EngineUnavailable("there is no `docker` command", hint="./scripts/synos installs it")
+    if isinstance(error, ParsingError):
+        return EngineUnavailable("the engine's answer could not be read", where=where, why=str(error))
+    if not isinstance(error, DockerException):
+        return None
+    why = reason(error)
+    if no_engine(why):
+        return EngineUnavailable("no Docker Engine answers", where=where, why=why, hint=HINT)
+    place = where or " ".join(map(str, error.docker_command))[:600]
+    return EngineUnavailable(what, where=place, why=why, hint=hint)
+
+
+def no_engine(text: str) -> bool:
+    """Tell whether the client's words mean that no engine answers."""
+    return any(words in text.lower() for words in NO_ENGINE)
+
+
+def reason(error: Any) -> str:
+    """Return what the engine said when a command failed."""
+    text = (error.stderr or error.stdout or "").strip()
+    return text.removeprefix("Error response from daemon: ") or f"exit code {error.return_code}"
+
+
+def _refusal(remove: Callable[[], object]) -> str:
+    from python_on_whales import exceptions
+
+    try:
+        with errors_as_ours("nothing could be removed"):
+            remove()
+    except EngineUnavailable as error:
+        cause = error.__cause__
+        gone = (
+            exceptions.NoSuchContainer,
+            exceptions.NoSuchImage,
+            exceptions.NoSuchVolume,
+            exceptions.NoSuchNetwork,
+        )
+        if isinstance(cause, gone):
+            return ""
+        if not isinstance(cause, exceptions.DockerException) or no_engine(error.why):
+            raise
+        return error.why
+    return ""
+
+
+def exec_options(*, user: str | None, workdir: str | None, environment: Mapping[str, str]) -> list[str]:
+    """Return the options of `docker exec` for a user, a folder and variables."""
+    return [
+        *([f"--user={user}"] if user is not None else []),
+        *([f"--workdir={workdir}"] if workdir is not None else []),
+        *(f"--env={key}={value}" for key, value in sorted(environment.items())),
+    ]
+
+
+def check_versions(info: SystemInfo) -> None:
+    """Raise EngineTooOld, naming every part that is missing or too old."""
+    wanted = [
+        ("Docker Engine", info.server_version or "", MINIMUM_ENGINE),
+        ("docker buildx", plugin_version(info, "buildx"), MINIMUM_BUILDX),
+        ("docker compose", plugin_version(info, "compose"), MINIMUM_COMPOSE),
+    ]
+    wrong = [
+        f"{name} {have or 'missing'}, needed: {'.'.join(map(str, least))}"
+        for name, have, least in wanted
+        if version_tuple(have) < least
+    ]
+    if wrong:
+        raise EngineTooOld(
+            "the engine is too old", why="; ".join(wrong), hint="./scripts/synos installs what is missing"
+        )
+
+
+def plugin_version(info: SystemInfo, name: str) -> str:
+    """Return the version of the client's plugin; '' where it is missing."""
+    plugins = (info.client_info.plugins if info.client_info else None) or ()
+    return next((one.version or "" for one in plugins if one.name == name), "").lstrip("v")
+
+
+def version_tuple(text: str) -> tuple[int, ...]:
+    """Return (26, 1, 5) for '26.1.5+dfsg1'; () where there is no number."""
+    numbers: list[int] = []
+    for part in text.strip().lstrip("v").split(".")[:3]:
+        digits = "".join(itertools.takewhile(str.isdigit, part))
+        if not digits:
+            break
+        numbers.append(int(digits))
+    return tuple(numbers)

@@ -1,0 +1,40 @@
+"""Labels that mark what this library creates, and the capabilities of its builders."""
+
+from __future__ import annotations
+
+LABEL_PROJECT = "io.synos.project"
+LABEL_ROLE = "io.synos.role"
+LABEL_IMAGE = "io.synos.image"
+"""The name under which an image was built. Images built on it inherit the label, but not the name."""
+LABEL_BASE = "io.synos.base"
+"""On a bootstrapped base image, in place of the project's label, which images built on it would inherit."""
+LABEL_COMPOSE_PROJECT = "com.docker.compose.project"
+LABEL_COMPOSE_SERVICE = "com.docker.compose.service"
+LABEL_COMPOSE_ONE_OFF = "com.docker.compose.oneoff"
+
+# Verified to be enough for mmdebstrap, debootstrap, mksquashfs, GRUB and xorriso. Notably absent: SYS_ADMIN.
+BUILDER_CAPABILITIES = (
+    "CHOWN",
+    "DAC_OVERRIDE",
+    "FOWNER",
+    "FSETID",
+    "KILL",
+    "MKNOD",
+    "SETFCAP",
+    "SETGID",
+    "SETUID",
+    "SYS_CHROOT",
+)
+
+# Of these, what installing build dependencies through sudo needs: nothing bootable is made there.
+TOOLCHAIN_CAPABILITIES = tuple(name for name in BUILDER_CAPABILITIES if name not in {"MKNOD", "SYS_CHROOT"})
+
+
+def labels(project: str, role: str) -> dict[str, str]:
+    """Return the labels of a container, volume or network of this project."""
+    return {LABEL_PROJECT: project, LABEL_ROLE: role}
+
+
+def image_labels(project: str, role: str, tag: str) -> dict[str, str]:
+    """Return the labels of an image of this project that is built under the name ``tag``."""
+    return {**labels(project, role), LABEL_IMAGE: tag}
