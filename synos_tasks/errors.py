@@ -273,10 +273,10 @@ class Irreproducible(SynosError):
 
 
 class ClaimFailed(SynosError):
-    """A documented claim on the caches does not hold here."""
+    """The compilers' caches answer too few calls."""
 
     exit_code = 44
-    summary = "`inv build.verify-caches` measured less than the documentation claims"
+    summary = "`inv build.verify-caches` measured fewer cache hits than needed"
 
 
 class BackupDamaged(SynosError):

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 from synos_tasks import settings as settings_module
 from synos_tasks.build.builder import store_volume
-from synos_tasks.build.image import tag_of
 from synos_tasks.engine.spec import LABEL_PROJECT
 from synos_tasks.host.devices import DeviceNode, device_listing
 from synos_tasks.host.mounts import Mount, mount_table
+from synos_tasks.images.catalog import BUILDER
+from synos_tasks.images.recipe import tag_of
 from synos_tasks.iso import lock
 from synos_tasks.iso import profile as profiles
 
@@ -103,7 +104,7 @@ class Clone:
 
     def in_store(self, script: str) -> str:
         """Run a shell script in a container that has the clone's store as /cache; gives what it prints."""
-        image = tag_of(self.settings, "builder")
+        image = tag_of(self.settings.root, BUILDER)
         volume = f"--volume={store_volume(self.settings)}:/cache"
         return docker(
             "run", "--rm", f"--label={self.label}", "--network=none", volume, image, "sh", "-euc", script

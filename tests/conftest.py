@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from synos_tasks import settings
-from synos_tasks.build.image import ensure_image
 from synos_tasks.engine.gateway import DockerEngine, check_versions
 from synos_tasks.engine.spec import LABEL_PROJECT
+from synos_tasks.images.building import ensure_image
+from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
 from synos_tasks.services import images as services_images
 from tests.build_helpers import ROOT, copy_project
 from tests.services_clones import SERVICES, services_clone, take_down
@@ -41,13 +42,13 @@ def own_label() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def builder_image(engine: DockerEngine) -> str:
     """The builder image, made once and labelled as the project's own: it outlives the tests."""
-    return ensure_image(settings.load(ROOT, {}), engine, "builder", print)
+    return ensure_image(settings.load(ROOT, {}), engine, BUILDER, print)
 
 
 @pytest.fixture(scope="session")
 def toolchain_image(engine: DockerEngine) -> str:
     """The image that compiles, made once and labelled as the project's own."""
-    return ensure_image(settings.load(ROOT, {}), engine, "toolchain", print)
+    return ensure_image(settings.load(ROOT, {}), engine, TOOLCHAIN, print)
 
 
 @pytest.fixture(scope="module")

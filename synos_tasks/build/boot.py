@@ -8,10 +8,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synos_tasks.build.image import ensure_image
 from synos_tasks.engine.leased import leased
 from synos_tasks.engine.spec import Bind, ContainerSpec, labels
 from synos_tasks.errors import BootFailed, IsoNotFound, OutputNotWritable
+from synos_tasks.images.building import ensure_image
+from synos_tasks.images.catalog import BOOT
 from synos_tasks.iso.boot.request import FIRMWARES, MEDIA, BootRequest, check_choice
 
 if TYPE_CHECKING:
@@ -64,7 +65,7 @@ def boot_iso(
     if not iso.is_file():
         raise IsoNotFound(f"there is no ISO {iso.name}", where=str(iso), hint="`inv build.iso` makes one")
     folder = _output_folder(settings)
-    image = ensure_image(settings, engine, "boot", on_line)
+    image = ensure_image(settings, engine, BOOT, on_line)
     kvm = kvm and KVM.exists()
     request = BootRequest(
         iso=Path("/iso") / iso.name,

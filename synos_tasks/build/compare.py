@@ -8,10 +8,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.build.builder import ask, builder_spec
-from synos_tasks.build.image import ensure_image
 from synos_tasks.build.locking import lock_path
 from synos_tasks.engine.spec import Bind
 from synos_tasks.errors import IsoNotFound, SettingsError
+from synos_tasks.images.building import ensure_image
+from synos_tasks.images.catalog import BUILDER
 from synos_tasks.iso import lock as locks
 
 if TYPE_CHECKING:
@@ -76,7 +77,7 @@ def files_of(
     settings: Settings, engine: Engine, one: Path, two: Path, say: Callable[[str], None]
 ) -> dict[str, Any]:
     """Compare two ISOs file by file, in a container without network; see iso/compare.py for what is told."""
-    image = ensure_image(settings, engine, "builder", say)
+    image = ensure_image(settings, engine, BUILDER, say)
     spec = builder_spec(
         settings, engine.facts(), image, network=False, store=None,
         packages_bytes=one.stat().st_size + two.stat().st_size,

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.build import planning, preflight
-from synos_tasks.build.builder import ask, once_volume, owner, toolchain_spec
-from synos_tasks.build.image import ensure_image
+from synos_tasks.build.builder import ask, compiler_cache_volumes, once_volume, owner, toolchain_spec
 from synos_tasks.build.progress import History, view_for
 from synos_tasks.errors import ComponentFailed
+from synos_tasks.images.building import ensure_image
+from synos_tasks.images.catalog import TOOLCHAIN
 from synos_tasks.iso import profile as profiles
 from synos_tasks.iso.components import recipe
 from synos_tasks.iso.inputs import components_of
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
     from synos_tasks.engine.spec import ContainerSpec
     from synos_tasks.iso.components.recipe import Component
     from synos_tasks.settings import Settings
+
+
+REQUIRED_HITS = {"ccache": 80, "sccache": 75}
+"""Percent of the compilers' calls that a filled cache answers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +97,7 @@ def have(
     place = place or Place()
     docker_build = planning.docker_build(settings)
     wanted = components_of(docker_build, list(names))
-    image = ensure_image(settings, engine, "toolchain", say)
+    image = ensure_image(settings, engine, TOOLCHAIN, say)
     tools = planning.tools_of(settings, engine, image)
     asked = [_asked(component, docker_build, tools) for component in wanted]
     spec = toolchain_spec(
@@ -182,6 +187,29 @@ def compile_all(
         for name in names_told:
             (folder / name).replace(output / name)
     return made
+
+
+def cache_hit_rates(
+    settings: Settings, engine: Engine, say: Callable[[str], None]
+) -> list[dict[str, str | int | bool]]:
+    """Compile all components twice from an empty store; return what the compilers' caches had the second time."""
+    facts = preflight.check(settings, engine, settings.state_dir)
+    caches = compiler_cache_volumes(settings)
+    for _ in range(2):
+        with once_volume(settings, engine) as store:
+            place = Place(
+                store=store,
+                change=lambda spec: dataclasses.replace(spec, volumes={**spec.volumes, **caches}),
+            )
+            made = have(settings, engine, facts, names_of(settings), say, place)
+    rates: list[dict[str, str | int | bool]] = []
+    for cache, required in REQUIRED_HITS.items():
+        hits = sum(one.caches[cache]["hits"] for one in made)
+        calls = hits + sum(one.caches[cache]["misses"] for one in made)
+        measured = round(100 * hits / calls) if calls else 0
+        rates.append({"what": cache, "hits": hits, "calls": calls, "required": required, "measured": measured,
+                      "holds": measured >= required})  # fmt: skip
+    return rates
 
 
 def _verify(folder: Path, package: dict[str, Any]) -> None:

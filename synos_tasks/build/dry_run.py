@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 from synos_tasks.build import locking, planning
 from synos_tasks.build.builder import builder_spec
-from synos_tasks.build.image import tag_of
 from synos_tasks.engine.spec import run_argv
+from synos_tasks.images.catalog import BUILDER
+from synos_tasks.images.recipe import tag_of
 from synos_tasks.iso.lock import Lock, request_of
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ def dry_run(settings: Settings, engine: Engine, options: Options) -> tuple[Plan,
     profile = planning.read_profile(settings, options.profile)
     empty = Lock(request=request_of(profile), epoch=0, packages=())
     lock = locking.fitting(settings, profile) or empty
-    image = tag_of(settings, "builder")
+    image = tag_of(settings.root, BUILDER)
     tools = planning.known_tools_for(settings, engine, profile)
     plan = planning.plan_build(settings, profile, lock, tools, release=options.release)
     spec = builder_spec(

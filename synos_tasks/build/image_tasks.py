@@ -15,14 +15,17 @@ from synos_tasks.cli import Command, verb
 )
 def image(command: Command, no_cache: bool = False, json: bool = False) -> None:  # noqa: ARG001
     """Build the toolchain and the builder image, and show their sizes."""
-    from synos_tasks.build import image as images  # noqa: PLC0415
     from synos_tasks.engine.gateway import DockerEngine  # noqa: PLC0415
+    from synos_tasks.images.building import build_images  # noqa: PLC0415
+    from synos_tasks.images.catalog import BUILDER, TOOLCHAIN  # noqa: PLC0415
+    from synos_tasks.images.recipe import tag_of  # noqa: PLC0415
 
+    recipes = [TOOLCHAIN, BUILDER]
     if command.dry:
-        tags = [images.tag_of(command.settings, name) for name in ("toolchain", "builder")]
+        tags = [tag_of(command.settings.root, recipe) for recipe in recipes]
         command.would(f"build {' and '.join(tags)}", images=tags)
         return
-    built = images.build_images(command.settings, DockerEngine(), console.say, cached=not no_cache)
+    built = build_images(command.settings, DockerEngine(), console.say, recipes, cached=not no_cache)
     console.table(
         "images",
         ["image", "size", "built in"],
@@ -141,33 +144,28 @@ def _compile(command: Command, names: list[str], *, no_cache: bool, output: str)
     help={"json": "one JSON object on standard output"},
 )
 def verify_caches(command: Command, json: bool = False) -> None:  # noqa: ARG001
-    """Measure what the documentation claims of caches and images; takes about six minutes on two cores."""
-    from synos_tasks.build import verify_caches as verifying  # noqa: PLC0415
+    """Compile all components twice, and check that the compilers' caches answer the second time."""
+    from synos_tasks.build import components as compiling  # noqa: PLC0415
     from synos_tasks.engine.gateway import DockerEngine  # noqa: PLC0415
+    from synos_tasks.errors import ClaimFailed  # noqa: PLC0415
 
     if command.dry:
-        command.would("build the images without cache, and compile two source packages twice each")
+        command.would("compile all components twice, with an empty store")
         return
-    claims = verifying.verify(command.settings, DockerEngine(), console.say)
+    rates = compiling.cache_hit_rates(command.settings, DockerEngine(), console.say)
     console.table(
         "caches",
-        ["what", "documented", "needed", "measured", "before -> after", ""],
-        [
-            [
-                one.what,
-                one.documented,
-                f"{one.required:g} %",
-                f"{one.measured} %",
-                f"{verifying.amount(one.before)} -> {verifying.amount(one.after)}",
-                one.told,
-            ]
-            for one in claims
-        ],
+        ["cache", "hits", "needed"],
+        [[str(one["what"]), f"{one['hits']} of {one['calls']}", f"{one['required']} %"] for one in rates],
     )
-    verifying.refuse(claims)
-    command.result(
-        {"claims": [{**one.__dict__, "measured": one.measured, "holds": one.holds} for one in claims]}
-    )
+    failed = [one for one in rates if not one["holds"]]
+    if failed:
+        raise ClaimFailed(
+            f"{failed[0]['what']} answered {failed[0]['measured']} % of the compilers' calls",
+            why=f"{failed[0]['required']} % are needed",
+            hint="`inv build.shell --toolchain` with `ccache --show-stats` or `sccache --show-stats` shows more",
+        )
+    command.result({"claims": rates})
 
 
 @verb(

@@ -10,9 +10,11 @@ from typing import TYPE_CHECKING, Any
 from synos_tasks import console, errors
 from synos_tasks.build import components, locking, planning, preflight
 from synos_tasks.build.builder import PRIVILEGED, ask, builder_spec, once_volume, owner
-from synos_tasks.build.image import ensure_image, tag_of
 from synos_tasks.build.plan_view import last_plan, remember
 from synos_tasks.build.progress import History, View, view_for
+from synos_tasks.images.building import ensure_image
+from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
+from synos_tasks.images.recipe import tag_of
 from synos_tasks.iso.publish import iso_path, point_to, publish, published, staging, sweep_staging
 
 if TYPE_CHECKING:
@@ -104,11 +106,12 @@ def _refuse_impossible(settings: Settings, engine: Engine, options: Options, pro
         )
     if (options.locked or options.offline) and locking.fitting(settings, profile) is None:
         locking.refuse_drift(settings, profile, "--locked" if options.locked else "--offline")
-    for name in ("builder", *(["toolchain"] if profile.components else [])):
-        if options.offline and engine.image_id(tag_of(settings, name)) is None:
+    for recipe in (BUILDER, *([TOOLCHAIN] if profile.components else [])):
+        tag = tag_of(settings.root, recipe)
+        if options.offline and engine.image_id(tag) is None:
             raise errors.HostUnfit(
-                f"the {name} image is not there, and --offline fetches none",
-                where=tag_of(settings, name),
+                f"the {recipe.name} image is not there, and --offline fetches none",
+                where=tag,
                 hint="run the same command without --offline once",
             )
 
@@ -145,7 +148,7 @@ class _Build:
             self.say(f"warning: {PRIVILEGED}")
         facts = preflight.check(self.settings, self.engine, self.options.output)
         sweep_staging(self.options.output)
-        image = ensure_image(self.settings, self.engine, "builder", self.say)
+        image = ensure_image(self.settings, self.engine, BUILDER, self.say)
         lock = locking.fitting(self.settings, self.profile) or self._renew(facts, image)
         with self._store() as store:
             if not self.options.cached:

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from synos_tasks.build import planning
 from synos_tasks.build.builder import ask, builder_spec, owner
-from synos_tasks.build.image import ensure_image
 from synos_tasks.engine.gateway import check_versions
 from synos_tasks.errors import LockDrift, LockError, OutputNotWritable
+from synos_tasks.images.building import ensure_image
+from synos_tasks.images.catalog import BUILDER
 from synos_tasks.iso import lock as locks
 from synos_tasks.iso.plan import lock_from_json
 from synos_tasks.iso.scratch import write_whole
@@ -56,7 +57,7 @@ def lock_profile(
     profile = planning.read_profile(settings, name)
     facts = engine.facts()
     check_versions(facts)
-    image = ensure_image(settings, engine, "builder", say)
+    image = ensure_image(settings, engine, BUILDER, say)
 
     def warn(event: dict[str, Any]) -> None:
         if event["event"] == "warning":

@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from synos_tasks.build import locking, planning
 from synos_tasks.build.builder import ask, builder_spec, store_volume
-from synos_tasks.build.image import ensure_image, tag_of
 from synos_tasks.build.progress import History
+from synos_tasks.images.building import ensure_image
+from synos_tasks.images.catalog import BUILDER
+from synos_tasks.images.recipe import tag_of
 from synos_tasks.iso import lock as locks
 from synos_tasks.iso.lock import Lock
 from synos_tasks.iso.plan import Plan, from_json
@@ -72,7 +74,7 @@ def view(
     """
     profile = planning.read_profile(settings, options.profile)
     lock, state = _lock(settings, profile)
-    image = tag_of(settings, "builder") if dry else ensure_image(settings, engine, "builder", say)
+    image = tag_of(settings.root, BUILDER) if dry else ensure_image(settings, engine, BUILDER, say)
     tools = (
         planning.known_tools_for(settings, engine, profile)
         if dry

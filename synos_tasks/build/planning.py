@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from synos_tasks.build.image import ensure_image, tag_of
 from synos_tasks.errors import ComponentError, ProfileError, ProfileNotFound
+from synos_tasks.images.building import ensure_image
+from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
+from synos_tasks.images.recipe import tag_of
 from synos_tasks.iso import digests, inputs
 from synos_tasks.iso import profile as profiles
 from synos_tasks.iso.inputs import Tools
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from synos_tasks.engine.gateway import Engine
+    from synos_tasks.images.recipe import Recipe
     from synos_tasks.iso.lock import Lock
     from synos_tasks.iso.plan import Plan
     from synos_tasks.iso.profile import Profile
@@ -51,19 +54,19 @@ def plan_build(
 def tools_for(settings: Settings, engine: Engine, profile: Profile, say: Callable[[str], None]) -> Tools:
     """Have the images that a profile needs, and ask for their tools."""
 
-    def tools_in(name: str) -> str:
-        return tools_of(settings, engine, ensure_image(settings, engine, name, say))
+    def tools_in(recipe: Recipe) -> str:
+        return tools_of(settings, engine, ensure_image(settings, engine, recipe, say))
 
-    return Tools(builder=tools_in("builder"), toolchain=tools_in("toolchain") if profile.components else "")
+    return Tools(builder=tools_in(BUILDER), toolchain=tools_in(TOOLCHAIN) if profile.components else "")
 
 
 def known_tools_for(settings: Settings, engine: Engine, profile: Profile) -> Tools:
     """Give what tools_for() found before, without making or asking anything; empty where it never did."""
 
-    def tools_in(name: str) -> str:
-        return known_tools(settings, engine.image_id(tag_of(settings, name)))
+    def tools_in(recipe: Recipe) -> str:
+        return known_tools(settings, engine.image_id(tag_of(settings.root, recipe)))
 
-    return Tools(builder=tools_in("builder"), toolchain=tools_in("toolchain") if profile.components else "")
+    return Tools(builder=tools_in(BUILDER), toolchain=tools_in(TOOLCHAIN) if profile.components else "")
 
 
 def tools_of(settings: Settings, engine: Engine, image: str) -> str:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 from synos_tasks.build import components, planning, preflight
 from synos_tasks.build.builder import ask, builder_spec, once_volume
 from synos_tasks.build.compare import files_of
-from synos_tasks.build.image import ensure_image
 from synos_tasks.build.locking import fitting, refuse_drift
 from synos_tasks.errors import Irreproducible
+from synos_tasks.images.building import ensure_image
+from synos_tasks.images.catalog import BUILDER
 from synos_tasks.iso import deliver
 from synos_tasks.iso.scratch import scratch
 from synos_tasks.iso.store import sha256
@@ -79,7 +80,7 @@ def verify(
     lock = fitting(settings, profile)
     if lock is None:
         refuse_drift(settings, profile, "build.verify-reproducible")
-    image = ensure_image(settings, engine, "builder", say)
+    image = ensure_image(settings, engine, BUILDER, say)
     tools = planning.tools_for(settings, engine, profile, say)
     plan = planning.plan_build(settings, profile, lock, tools, release=release)
     settings.state_dir.mkdir(parents=True, exist_ok=True)

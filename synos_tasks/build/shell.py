@@ -7,9 +7,11 @@ import sys
 from typing import TYPE_CHECKING
 
 from synos_tasks.build.builder import PRIVILEGED, builder_spec, toolchain_spec
-from synos_tasks.build.image import ensure_image, tag_of
 from synos_tasks.engine.gateway import check_versions
 from synos_tasks.engine.spec import labels
+from synos_tasks.images.building import ensure_image
+from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
+from synos_tasks.images.recipe import tag_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,11 +36,11 @@ def shell_spec(
     words = ("bash", "-c", command) if command else ("bash",)
     output = settings.output_dir
     if toolchain:
-        image = tag_of(settings, "toolchain")
+        image = tag_of(settings.root, TOOLCHAIN)
         spec = toolchain_spec(settings, facts, image, output=output, store="", network=True)
         spec = dataclasses.replace(spec, user=None)
     else:
-        image = tag_of(settings, "builder")
+        image = tag_of(settings.root, BUILDER)
         spec = builder_spec(settings, facts, image, output=output, privileged=privileged)
     name = spec.name.replace("-build-", "-shell-").replace("-compile-", "-shell-")
     return dataclasses.replace(spec, name=name, command=words, terminal=not command and sys.stdin.isatty())
@@ -56,7 +58,7 @@ def open_shell(
     """Open a shell, or run a command in one; gives its exit code. Raises EngineUnavailable or EngineTooOld."""
     facts = engine.facts()
     check_versions(facts)
-    ensure_image(settings, engine, "toolchain" if toolchain else "builder", say)
+    ensure_image(settings, engine, TOOLCHAIN if toolchain else BUILDER, say)
     settings.output_dir.mkdir(parents=True, exist_ok=True)
     spec = shell_spec(settings, facts, toolchain=toolchain, privileged=privileged, command=command)
     for volume in spec.volumes:

@@ -1,4 +1,4 @@
-"""All images of ours: those of docker/build by name, and those of the services, which compose files tell."""
+"""All images of this project: those of docker/build, and those of the services, which compose files name."""
 
 from __future__ import annotations
 
@@ -16,15 +16,14 @@ if TYPE_CHECKING:
     from synos_tasks.settings import Settings
 
 DOCKERFILE = "docker/build/Dockerfile"
-RECIPES = {
-    recipe.name: recipe
-    for recipe in (
-        Recipe("builder", DOCKERFILE, "runtime", "docker/build/image"),
-        Recipe("toolchain", DOCKERFILE, "toolchain", "docker/build/image"),
-        Recipe("boot", "docker/build/boot.Dockerfile"),
-    )
-}
-"""The images of docker/build: the builder, the toolchain and the boot tester, all on bookworm."""
+BUILDER = Recipe("builder", DOCKERFILE, "runtime", "docker/build/image")
+"""Makes ISOs."""
+TOOLCHAIN = Recipe("toolchain", DOCKERFILE, "toolchain", "docker/build/image")
+"""Compiles components."""
+BOOT = Recipe("boot", "docker/build/boot.Dockerfile")
+"""Boots ISOs in QEMU."""
+RECIPES = {recipe.name: recipe for recipe in (BUILDER, TOOLCHAIN, BOOT)}
+"""The images of docker/build, all on bookworm."""
 SERVICES = "docker/services"
 PREFIX, SUFFIX = "docker-compose.", ".yml"
 

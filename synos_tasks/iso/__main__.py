@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any
 
 from synos_tasks.errors import StageFailed, SynosError
 from synos_tasks.iso import compare, guard, housekeeping, lease, plan, resolve
-from synos_tasks.iso.components import build, measure, recipe
-from synos_tasks.iso.components.bench import Bench
+from synos_tasks.iso.components import build, recipe
+from synos_tasks.iso.components.context import CompileContext
 from synos_tasks.iso.diagnose import disk_full
 from synos_tasks.iso.events import Events
 from synos_tasks.iso.holds import touch
@@ -157,8 +157,8 @@ def _components(request: dict[str, Any], events: Events) -> None:
     What is installed for one must not be there for the next: whoever asks, asks again for the rest.
     """
     shop = _workshop(request, events, Profile(name="none"), 0)
-    bench = Bench(
-        shop=shop, recipes=recipe.folder_of(DOCKER_BUILD), offline=request["offline"], jobs=request["jobs"]
+    context = CompileContext(
+        build=shop, recipes=recipe.folder_of(DOCKER_BUILD), offline=request["offline"], jobs=request["jobs"]
     )
     compiled = False
     with _store(events) as store:
@@ -168,17 +168,10 @@ def _components(request: dict[str, Any], events: Events) -> None:
                 break
             compiled = compiled or lacking
             component = recipe.from_json(asked["component"])
-            entry = build.have(bench, store, component, asked["key"], asked["source"])
+            entry = build.find_or_compile(context, store, component, asked["key"], asked["source"])
             if request["deliver"]:
-                build.deliver(bench, entry)
+                build.deliver(context, entry)
     events.send("built")
-
-
-def _measure(request: dict[str, Any], events: Events) -> None:
-    """Tell how long a real source package compiles."""
-    shop = _workshop(request, events, Profile(name="none"), 0)
-    bench = Bench(shop=shop, recipes=recipe.folder_of(DOCKER_BUILD))
-    events.send("measured", result=measure.measure(bench, measure.SUBJECTS[request["cache"]]))
 
 
 ASKED = {
@@ -189,7 +182,6 @@ ASKED = {
     "evict": _evict,
     "compare": _compare,
     "components": _components,
-    "measure": _measure,
 }
 
 

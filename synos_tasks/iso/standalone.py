@@ -29,7 +29,7 @@ from synos_tasks.errors import (
 )
 from synos_tasks.iso import deliver, digests, guard, inputs, lock, profile, publish
 from synos_tasks.iso.components import build, recipe
-from synos_tasks.iso.components.bench import Bench
+from synos_tasks.iso.components.context import CompileContext
 from synos_tasks.iso.events import Events
 from synos_tasks.iso.profile import Profile
 from synos_tasks.iso.run import Runner
@@ -155,13 +155,13 @@ def _compile(work: Path) -> None:
             owner=(0, 0),
             events=told.events,
         )
-        bench = Bench(shop=shop, recipes=folder)
+        context = CompileContext(build=shop, recipes=folder)
         before = _installed(shop)
         with Store(CACHE, lambda text: _say(f"warning: {text}")) as store:
             for name in recipe.names(folder):
                 component = recipe.load(folder, name)
                 found = recipe.inputs_of(component, folder, tools)
-                build.have(bench, store, component, recipe.key_of(found), found["source"])
+                build.find_or_compile(context, store, component, recipe.key_of(found), found["source"])
                 if added := sorted(
                     _installed(shop) - before
                 ):  # the next must not find what this one asked for

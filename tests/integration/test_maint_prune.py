@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from synos_tasks.build.builder import store_volume
-from synos_tasks.build.image import tag_of
 from synos_tasks.engine import inventory
 from synos_tasks.engine.gateway import DockerEngine
 from synos_tasks.engine.spec import LABEL_PROJECT, LABEL_ROLE
 from synos_tasks.images.base import BOOKWORM
+from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
+from synos_tasks.images.recipe import tag_of
 from tests import crowd as crowds
 from tests.build_helpers import copy_project, docker, wait_until
 from tests.conftest import remove_labelled
@@ -83,7 +84,7 @@ def ground(
         for version in range(3):
             crowds.small_images(clone, builder_image, mark, version)
             clone.inv("build.image")
-            tags.append(tuple(tag_of(clone.settings, name) for name in ("builder", "toolchain")))
+            tags.append(tuple(tag_of(clone.root, recipe) for recipe in (BUILDER, TOOLCHAIN)))
         context = tmp_path_factory.mktemp("context")
         crowd = crowds.gather(mark, project, tags[-1][0], BOOKWORM.tag, context, old=tags[0][0])
         yield Ground(
@@ -268,7 +269,7 @@ def test_a_build_keeps_the_newest_images_alone(ground: Ground) -> None:
         told = ground.clone.inv(
             "build.image", INVOKE_SYNOS_MAINT_YOUNG_MINUTES="0", INVOKE_SYNOS_MAINT_IMAGES_KEEP="1"
         )
-        tags.append(tag_of(ground.clone.settings, "toolchain"))
+        tags.append(tag_of(ground.clone.settings.root, TOOLCHAIN))
     assert "images beyond the newest 1 of each kind are gone" in told.err
     assert [ground.there("image", tag) for tag in tags] == [False, False, True]
     assert ground.crowd.state() == ground.before
@@ -287,7 +288,7 @@ def test_reset_leaves_a_fresh_clone_and_all_of_the_others(ground: Ground) -> Non
     left = [docker(*words, "--quiet", label) for words in (("volume", "ls"), ("network", "ls"))]
     assert left == ["", ""]
     assert not ground.there("container", running)
-    assert not ground.there("image", tag_of(ground.clone.settings, "toolchain"))
+    assert not ground.there("image", tag_of(ground.clone.settings.root, TOOLCHAIN))
     assert f"removed: container {running}" in told.json["done"]
     state = (ground.clone.root / ".synos").iterdir()
     assert {path.name for path in state if path.suffix != ".lock"} <= {"volumes", "backups", "setup"}

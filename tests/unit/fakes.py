@@ -11,7 +11,6 @@ from synos_tasks.build import (
     builder,
     compare,
     components,
-    image,
     iso_build,
     locking,
     plan_view,
@@ -19,10 +18,10 @@ from synos_tasks.build import (
     preflight,
     reproduce,
     shell,
-    verify_caches,
 )
 from synos_tasks.engine.gateway import ContainerFacts, Engine, EngineFacts
 from synos_tasks.errors import EngineUnavailable
+from synos_tasks.images import building
 from synos_tasks.iso.events import Events
 from synos_tasks.iso.inputs import Tools
 from synos_tasks.iso.profile import Profile
@@ -210,13 +209,15 @@ class FakeContainers:
 def fake_containers(monkeypatch: pytest.MonkeyPatch) -> FakeContainers:
     """Let no command start a container: the host is fit, the images are there, and so are their tools."""
     made = FakeContainers()
-    # names that these modules took over from builder.py and image.py
-    for module in (compare, components, iso_build, locking, plan_view, reproduce, verify_caches):
+    # names that these modules took over from builder.py and building.py
+    for module in (compare, components, iso_build, locking, plan_view, reproduce):
         assert module.ask is builder.ask
         monkeypatch.setattr(module, "ask", made.ask)
     for module in (compare, components, iso_build, locking, plan_view, planning, reproduce, shell):
-        assert module.ensure_image is image.ensure_image
-        monkeypatch.setattr(module, "ensure_image", lambda _settings, _engine, name, _say: f"synos-{name}")
+        assert module.ensure_image is building.ensure_image
+        monkeypatch.setattr(
+            module, "ensure_image", lambda _settings, _engine, recipe, _say: f"synos-{recipe.name}"
+        )
     monkeypatch.setattr(planning, "tools_of", lambda _settings, _engine, image: f"tools of {image}")
 
     def check(_settings: Settings, _engine: Engine, output: Path) -> EngineFacts:

@@ -72,11 +72,9 @@ def test_caches_that_can_be_written_are_used_as_the_builder(
     folders: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked, warned = as_oneself(monkeypatch), list[str]()
-    with caches.caches(folders / "work", ME, warned.append) as usable:
-        assert usable.ccache
-        assert usable.sccache
-        assert usable.environment["CCACHE_DIR"] == str(folders / "var/ccache")
-        assert usable.environment["SCCACHE_DIR"] == str(folders / "var/sccache")
+    with caches.locked_caches(folders / "work", ME, warned.append) as usable:
+        assert usable["CCACHE_DIR"] == str(folders / "var/ccache")
+        assert usable["SCCACHE_DIR"] == str(folders / "var/sccache")
     assert warned == []
     assert asked == [{"user": ME[0], "group": ME[1], "extra_groups": []}] * 2
     assert [path.name for path in (folders / "var").rglob("*")] == ["ccache", "sccache"], (
@@ -91,10 +89,10 @@ def test_a_cache_that_is_gone_is_named_and_the_other_one_used(
     as_oneself(monkeypatch)
     (folders / "var/sccache").rmdir()
     warned: list[str] = []
-    with caches.caches(folders / "work", ME, warned.append) as usable:
-        assert (usable.ccache, usable.sccache) == (True, False)
-        assert "SCCACHE_DIR" not in usable.environment
-        assert "RUSTC_WRAPPER" not in usable.environment
+    with caches.locked_caches(folders / "work", ME, warned.append) as usable:
+        assert "CCACHE_DIR" in usable
+        assert "SCCACHE_DIR" not in usable
+        assert "RUSTC_WRAPPER" not in usable
     [text] = warned
     assert text.startswith("sccache is not used, which costs time: ")
     assert "No such file" in text
@@ -106,9 +104,9 @@ def test_a_full_cache_is_named_with_the_reason_and_left_clean(
     broken(monkeypatch, "ccache")
     (folders / "var/ccache/.room").write_bytes(b"half of it")
     warned: list[str] = []
-    with caches.caches(folders / "work", ME, warned.append) as usable:
-        assert (usable.ccache, usable.sccache) == (False, True)
-        assert not [key for key in usable.environment if key.startswith("CCACHE") or key == "PATH"]
+    with caches.locked_caches(folders / "work", ME, warned.append) as usable:
+        assert "SCCACHE_DIR" in usable
+        assert not [key for key in usable if key.startswith("CCACHE") or key == "PATH"]
     assert warned == ["ccache is not used, which costs time: head: write error: No space left on device"]
     assert list((folders / "var/ccache").iterdir()) == []
 
@@ -118,8 +116,8 @@ def test_a_cache_that_is_a_file_costs_time_only(folders: Path, monkeypatch: pyte
     (folders / "var/sccache").rmdir()
     (folders / "var/sccache").write_text("")
     warned: list[str] = []
-    with caches.caches(folders / "work", ME, warned.append) as usable:
-        assert (usable.ccache, usable.sccache) == (True, False)
+    with caches.locked_caches(folders / "work", ME, warned.append) as usable:
+        assert set(usable) & {"CCACHE_DIR", "SCCACHE_DIR"} == {"CCACHE_DIR"}
     assert len(warned) == 1
 
 
@@ -133,9 +131,8 @@ def test_a_disk_that_fails_when_the_cache_is_tidied_costs_time_only(
     monkeypatch.setattr(os, "chown", fails)
     monkeypatch.setattr(os, "unlink", fails)
     warned: list[str] = []
-    with caches.caches(folders / "work", ME, warned.append) as usable:
-        assert (usable.ccache, usable.sccache) == (False, False)
-        assert usable.environment == {"CARGO_INCREMENTAL": "0"}
+    with caches.locked_caches(folders / "work", ME, warned.append) as usable:
+        assert usable == {"CARGO_INCREMENTAL": "0"}
     assert [text.partition(" ")[0] for text in warned] == ["ccache", "sccache"]
     assert all("Input/output error" in text for text in warned)
 
@@ -155,7 +152,7 @@ def test_who_comes_second_waits(folders: Path, monkeypatch: pytest.MonkeyPatch, 
             os.close(descriptor)
         return True
 
-    with caches.caches(folders / "work", ME, print):
+    with caches.locked_caches(folders / "work", ME, print):
         assert not is_free()
     assert is_free()
 
@@ -163,10 +160,10 @@ def test_who_comes_second_waits(folders: Path, monkeypatch: pytest.MonkeyPatch, 
 def test_counts_begin_anew_with_each_build(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(caches, "_usable", lambda *_: True)
     for _ in range(2):
-        with caches.caches(folders / "work", ME, print) as usable:
+        with caches.locked_caches(folders / "work", ME, print) as usable:
             log = folders / "work/ccache/log"
-            assert usable.environment["CCACHE_STATSLOG"] == str(log)
-            assert usable.environment["CCACHE_TEMPDIR"] == str(log.parent)
+            assert usable["CCACHE_STATSLOG"] == str(log)
+            assert usable["CCACHE_TEMPDIR"] == str(log.parent)
             assert caches.ccache_counts(log.parent) == NONE
             log.write_bytes(LOG)
             assert caches.ccache_counts(log.parent) == {"hits": 0, "misses": 1}

@@ -17,7 +17,6 @@ from synos_tasks.build.builder import (
     store_volume,
     toolchain_spec,
 )
-from synos_tasks.build.image import tag_of
 from synos_tasks.engine.spec import (
     BUILDER_CAPABILITIES,
     LABEL_ROLE,
@@ -27,6 +26,8 @@ from synos_tasks.engine.spec import (
     run_argv,
 )
 from synos_tasks.errors import EngineTooOld
+from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
+from synos_tasks.images.recipe import tag_of
 from tests.unit.fakes import GOOD, FakeEngine, fake_containers
 from tests.unit.projects import project
 
@@ -175,10 +176,10 @@ def test_a_shell_of_the_toolchain_is_the_images_own_user_and_can_use_sudo(settin
     assert spec.user is None
     assert not any(word.startswith("--user") for word in run_argv(spec))
     assert "--security-opt=no-new-privileges" not in run_argv(spec)
-    assert spec.image == tag_of(settings, "toolchain")
+    assert spec.image == tag_of(settings.root, TOOLCHAIN)
     other = shell.shell_spec(settings, GOOD)
     assert "--security-opt=no-new-privileges" in run_argv(other)
-    assert other.image == tag_of(settings, "builder")
+    assert other.image == tag_of(settings.root, BUILDER)
 
 
 @pytest.mark.parametrize("toolchain", [False, True])

@@ -1,61 +1,124 @@
-"""All images of ours: docker/build's, and those that the compose files of the stacks name."""
+"""All images of this project, and what their tags follow."""
 
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import TYPE_CHECKING
 
 import pytest
 
 from synos_tasks.errors import ImageBuildFailed, SettingsError
-from synos_tasks.images.catalog import RECIPES, every, stack_files
+from synos_tasks.images.base import BOOKWORM, TRIXIE
+from synos_tasks.images.catalog import BUILDER, RECIPES, every, stack_files
+from synos_tasks.images.recipe import Recipe, tag_of
 from synos_tasks.settings import ServicesSettings, Settings
 from tests.build_helpers import ROOT
 from tests.unit.fake_compose import lay_services
+from tests.unit.projects import project
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+FULL = Recipe(
+    "full", "docker/build/Dockerfile", "small", "docker/build/image", TRIXIE, "services", ("A=1", "B=2")
+)
+SERVICES = ["nats", "postgres", "redis", "nats-box"]
+
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    made = Settings(root=tmp_path, project_id="synos-test")
-    lay_services(made)
-    return made
+    return project(tmp_path)
+
+
+@pytest.fixture
+def with_services(settings: Settings) -> Settings:
+    lay_services(settings)
+    return settings
+
+
+@pytest.mark.parametrize(
+    ("edited", "stale"),
+    [
+        ("docker/build/Dockerfile", {"builder", "toolchain"}),
+        ("docker/build/image/sudoers", {"builder", "toolchain"}),
+        ("docker/build/image/new", {"builder", "toolchain"}),
+        ("docker/build/boot.Dockerfile", {"boot"}),
+        ("docker/build/profiles/x.yaml", set()),
+    ],
+)
+def test_a_tag_changes_with_what_its_image_is_made_of(
+    settings: Settings, edited: str, stale: set[str]
+) -> None:
+    before = {name: tag_of(settings.root, recipe) for name, recipe in RECIPES.items()}
+    with (settings.root / edited).open("a") as stream:
+        stream.write("edited")
+    assert {name for name, tag in before.items() if tag_of(settings.root, RECIPES[name]) != tag} == stale
+
+
+def test_a_file_that_is_made_executable_makes_another_tag(settings: Settings) -> None:
+    before = tag_of(settings.root, BUILDER)
+    (settings.root / "docker/build/image/sudoers").chmod(0o755)
+    assert tag_of(settings.root, BUILDER) != before
+
+
+def test_a_tag_changes_with_the_base_and_the_arguments(settings: Settings) -> None:
+    others = [
+        FULL,
+        dataclasses.replace(FULL, base=BOOKWORM),
+        *(
+            dataclasses.replace(FULL, args=args)
+            for args in [("A=1",), ("A=1", "B=3"), ("A=1B=2",), ("B=2", "A=1"), ()]
+        ),
+    ]
+    assert len({tag_of(settings.root, recipe) for recipe in others}) == len(others)
+
+
+@pytest.mark.parametrize("recipe", [*RECIPES.values(), FULL], ids=lambda recipe: recipe.name)
+def test_tags_are_of_a_digest_and_never_latest(settings: Settings, recipe: Recipe) -> None:
+    assert re.fullmatch(f"synos-{recipe.name}:[0-9a-f]{{12}}", tag_of(settings.root, recipe))
+
+
+@pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
+def test_a_plain_docker_build_makes_the_same_image(recipe: Recipe) -> None:
+    text = (ROOT / recipe.dockerfile).read_text()
+    assert re.findall(r"^ARG BASE=(.*)$", text, re.MULTILINE) == [recipe.base.tag]
+    assert recipe.target in {"", *re.findall(r"^FROM \S+ AS (\S+)", text, re.MULTILINE)}
+    assert recipe.build_args == ()
+    assert FULL.build_args == ("BASE=debian:trixie-slim", "A=1", "B=2")
 
 
 def names(settings: Settings) -> list[str]:
     return [recipe.name for recipe in every(settings)]
 
 
-def test_builds_images_come_first_and_then_the_services(settings: Settings) -> None:
-    assert names(settings) == [*RECIPES, "nats", "postgres", "redis", "nats-box"]
+def test_the_images_of_builds_come_first_and_then_those_of_services(
+    with_services: Settings, tmp_path: Path
+) -> None:
+    assert names(with_services) == [*RECIPES, *SERVICES]
+    assert names(Settings(root=tmp_path / "without", project_id="x")) == list(RECIPES)
 
 
-def test_what_two_stacks_have_in_common_is_one_image(settings: Settings) -> None:
-    path = stack_files(settings.root)["unified"]
+def test_an_image_of_two_stacks_is_there_once(with_services: Settings) -> None:
+    path = stack_files(with_services.root)["unified"]
     path.with_name("docker-compose.small.yml").write_text(
         "services:\n  redis: {build: {dockerfile: docker/services/Dockerfile.redis}}\n"
     )
-    assert sorted(names(settings)) == sorted([*RECIPES, "nats", "postgres", "redis", "nats-box"])
+    assert sorted(names(with_services)) == sorted([*RECIPES, *SERVICES])
 
 
-def test_an_image_of_the_settings_is_not_ours(settings: Settings) -> None:
-    replaced = dataclasses.replace(settings, services=ServicesSettings(redis_image="redis:8"))
+def test_an_image_that_the_settings_name_is_not_built(with_services: Settings) -> None:
+    replaced = dataclasses.replace(with_services, services=ServicesSettings(redis_image="redis:8"))
     assert "redis" not in names(replaced)
 
 
-def test_without_stacks_there_are_those_of_build(tmp_path: Path) -> None:
-    assert names(Settings(root=tmp_path, project_id="x")) == list(RECIPES)
-
-
-def test_a_compose_file_with_a_mistake_and_a_missing_dockerfile_are_told(settings: Settings) -> None:
-    (settings.root / "docker/services/Dockerfile.redis").unlink()
+def test_a_compose_file_with_a_mistake_and_a_missing_dockerfile_are_errors(with_services: Settings) -> None:
+    (with_services.root / "docker/services/Dockerfile.redis").unlink()
     with pytest.raises(ImageBuildFailed, match="service redis has no Dockerfile"):
-        every(settings)
-    stack_files(settings.root)["unified"].write_text("services: [")
+        every(with_services)
+    stack_files(with_services.root)["unified"].write_text("services: [")
     with pytest.raises(SettingsError, match="cannot be read"):
-        every(settings)
+        every(with_services)
 
 
 def test_each_of_this_project_has_its_dockerfile() -> None:

@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
-from synos_tasks.build.image import tag_of
 from synos_tasks.errors import EngineTooOld, ImageBuildFailed, MirrorUnreachable
 from synos_tasks.images import base as bases
 from synos_tasks.images.base import BOOKWORM, TRIXIE, Base
-from synos_tasks.images.catalog import RECIPES
-from synos_tasks.images.recipe import Recipe
-from synos_tasks.images.recipe import tag_of as tag_of_recipe
+from synos_tasks.images.catalog import BOOT, BUILDER, RECIPES
+from synos_tasks.images.recipe import Recipe, tag_of
 from synos_tasks.images.update_base import Updated, split
 from synos_tasks.images.update_base import update as update_all
 from synos_tasks.iso.lock import Change
@@ -69,7 +67,7 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 def engine(settings: Settings) -> Engine:
     made = Engine(images={BASE: "sha256:old-base"})
-    made.images |= {tag_of(settings, name): f"sha256:old-{name}" for name in RECIPES}
+    made.images |= {tag_of(settings.root, recipe): f"sha256:old-{name}" for name, recipe in RECIPES.items()}
     made.held = dict.fromkeys(made.images.values(), OLD)
     return made
 
@@ -105,14 +103,17 @@ def test_without_a_registry_the_base_is_bootstrapped_though_there_is_one(
 
 def test_every_image_is_built_on_it_without_cache(settings: Settings, engine: Engine) -> None:
     update(settings, engine)
-    tags = [f"--tag={tag_of(settings, name)}" for name in RECIPES]
+    tags = [f"--tag={tag_of(settings.root, recipe)}" for recipe in RECIPES.values()]
     assert [word for words in engine.built for word in words if word.startswith("--tag=")] == tags
     assert all("--no-cache" in words for words in engine.built)
 
 
 def test_what_changed_is_told_for_each_image(settings: Settings, engine: Engine) -> None:
     found = update(settings, engine)
-    assert [one.image for one in found] == [BASE, *(tag_of(settings, name) for name in RECIPES)]
+    assert [one.image for one in found] == [
+        BASE,
+        *(tag_of(settings.root, recipe) for recipe in RECIPES.values()),
+    ]
     assert all(one.changes == CHANGES for one in found)
     assert {one.packages for one in found} == {3}
 
@@ -123,10 +124,10 @@ def test_nothing_changed_is_no_change(settings: Settings, engine: Engine) -> Non
 
 
 def test_an_image_that_was_not_there_has_no_changes(settings: Settings, engine: Engine) -> None:
-    del engine.images[tag_of(settings, "boot")]
+    del engine.images[tag_of(settings.root, BOOT)]
     changes = {one.image: one.changes for one in update(settings, engine)}
-    assert changes[tag_of(settings, "boot")] == []
-    assert changes[tag_of(settings, "builder")] == CHANGES
+    assert changes[tag_of(settings.root, BOOT)] == []
+    assert changes[tag_of(settings.root, BUILDER)] == CHANGES
 
 
 def test_what_the_new_images_took_the_names_of_goes_and_nothing_else(
@@ -185,23 +186,23 @@ def test_each_base_is_renewed_once_and_each_image_goes_on_its_own(
     engine.registry = None
     found = update(settings, engine, REDIS)
     assert bootstrapped == [BASE, TRIXIE.tag]
-    redis = tag_of_recipe(settings.root, REDIS)
+    redis = tag_of(settings.root, REDIS)
     assert [one.image for one in found[:2]] == [BASE, TRIXIE.tag]
     assert found[-1].image == redis
     on = {words[0]: [word for word in words if word.startswith("--build-arg")] for words in engine.built}
     assert on[f"--tag={redis}"] == [f"--build-arg=BASE={TRIXIE.tag}"]
-    assert on[f"--tag={tag_of(settings, 'boot')}"] == []
+    assert on[f"--tag={tag_of(settings.root, BOOT)}"] == []
 
 
 def test_a_base_that_no_image_is_on_is_left_alone(settings: Settings, engine: Engine) -> None:
     before = engine.images[BASE]
     found = update_all(settings, engine, [REDIS], print)
-    assert [one.image for one in found] == [TRIXIE.tag, tag_of_recipe(settings.root, REDIS)]
+    assert [one.image for one in found] == [TRIXIE.tag, tag_of(settings.root, REDIS)]
     assert engine.images[BASE] == before
 
 
 def test_what_is_there_is_told_from_what_is_not_built(settings: Settings, engine: Engine) -> None:
-    del engine.images[tag_of(settings, "boot")]
+    del engine.images[tag_of(settings.root, BOOT)]
     there, missing = split(settings, engine, [*RECIPES.values(), REDIS])
     assert [one.name for one in there] == ["builder", "toolchain"]
     assert [one.name for one in missing] == ["boot", "redis"]

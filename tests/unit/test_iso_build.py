@@ -10,7 +10,6 @@ import pytest
 
 from synos_tasks.build import iso_build, locking, plan_view
 from synos_tasks.build.builder import store_volume
-from synos_tasks.build.image import tag_of
 from synos_tasks.build.iso_build import BuildResult, Options, build_iso
 from synos_tasks.errors import (
     ComponentFailed,
@@ -21,6 +20,8 @@ from synos_tasks.errors import (
     StageFailed,
     SynosError,
 )
+from synos_tasks.images.catalog import BUILDER, RECIPES, TOOLCHAIN
+from synos_tasks.images.recipe import tag_of
 from synos_tasks.iso import deliver
 from synos_tasks.iso import plan as plans
 from tests.unit.fakes import FakeContainers, FakeEngine, fake_containers
@@ -292,7 +293,7 @@ def test_a_package_that_vanished_costs_no_second_compilation(
 
 
 def test_offline_nothing_is_fetched_to_compile_either(settings: Settings, containers: Containers) -> None:
-    containers.engine.images = {tag_of(settings, name): "sha256:1" for name in ("builder", "toolchain")}
+    containers.engine.images = {tag_of(settings.root, recipe): "sha256:1" for recipe in (BUILDER, TOOLCHAIN)}
     _build(settings, containers, offline=True)
     assert "components" in containers.all.done
     assert all(spec.network == "none" for spec in containers.all.specs)
@@ -304,16 +305,16 @@ def test_offline_an_image_that_is_not_there_is_told_before_anything_is_done(
     settings: Settings, containers: Containers, there: str
 ) -> None:
     [lacking] = {"builder", "toolchain"} - {there}
-    containers.engine.images = {tag_of(settings, there): "sha256:1"}
+    containers.engine.images = {tag_of(settings.root, RECIPES[there]): "sha256:1"}
     with pytest.raises(HostUnfit) as caught:
         _build(settings, containers, offline=True)
-    assert caught.value.where == tag_of(settings, lacking)
+    assert caught.value.where == tag_of(settings.root, RECIPES[lacking])
     assert containers.all.asked == []
 
 
 def test_offline_without_components_needs_no_toolchain(settings: Settings, containers: Containers) -> None:
     _without_components(settings)
-    containers.engine.images = {tag_of(settings, "builder"): "sha256:1"}
+    containers.engine.images = {tag_of(settings.root, BUILDER): "sha256:1"}
     _build(settings, containers, offline=True)
     assert containers.all.done == ["build"]
 

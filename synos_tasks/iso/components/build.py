@@ -1,4 +1,4 @@
-"""Compiles one component into .debs, through the caches, as the builder user; the store keeps them by key."""
+"""Compile one component into .debs, as the builder user, with the compilers' caches; the store keeps them by key."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 from synos_tasks.errors import ComponentFailed, SynosError
 from synos_tasks.iso import deb
 from synos_tasks.iso.components import caches, packaging, source
-from synos_tasks.iso.components.explain import TREE
+from synos_tasks.iso.components.context import mirror_error
 from synos_tasks.iso.diagnose import is_unreachable
 from synos_tasks.iso.scratch import remove
 from synos_tasks.iso.store import sha256
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from synos_tasks.iso.components.bench import Bench
+    from synos_tasks.iso.components.context import CompileContext
     from synos_tasks.iso.components.recipe import Component
     from synos_tasks.iso.store import Entry, Store
 
@@ -28,16 +28,18 @@ CARGO_CONFIG = (
 )
 
 
-def have(bench: Bench, store: Store, component: Component, key: str, source_digest: str) -> Entry:
-    """Give a component's entry, compiled unless it is in the store; tells ``start`` and ``done`` of it."""
+def find_or_compile(
+    context: CompileContext, store: Store, component: Component, key: str, source_digest: str
+) -> Entry:
+    """Return a component's entry, compiled unless the store has it; sends the events ``start`` and ``done``."""
     began = time.monotonic()
     entry = store.find(key)
     hit = entry is not None
     if entry is None:
-        bench.shop.events.send("start", stage=component.stage)
+        context.build.events.send("start", stage=component.stage)
         with store.alone(key):
-            entry = store.find(key) or _make(bench, store, component, key, source_digest)
-    bench.shop.events.send(
+            entry = store.find(key) or _compile(context, store, component, key, source_digest)
+    context.build.events.send(
         "done",
         stage=component.stage,
         name=component.stage,
@@ -50,103 +52,73 @@ def have(bench: Bench, store: Store, component: Component, key: str, source_dige
     return entry
 
 
-def _make(bench: Bench, store: Store, component: Component, key: str, source_digest: str) -> Entry:
-    folder = bench.shop.work / "build"
+def _compile(
+    context: CompileContext, store: Store, component: Component, key: str, source_digest: str
+) -> Entry:
+    folder = context.build.work / "build"
     remove(folder)
     folder.mkdir()
-    bench.own(folder)
-    tree = folder / TREE.rpartition("/")[2]
-    source.prepare(bench, component, source_digest, tree)
+    context.own(folder)
+    tree = folder / "source"  # the same for all, so that no path differs
+    source.prepare(context, component, source_digest, tree)
     packaging.write(component, tree)
-    bench.own(tree)
-    _install_dependencies(bench, component, tree)
+    context.own(tree)
+    _install_dependencies(context, component, tree)
     began = time.monotonic()
-    with caches.caches(bench.shop.work, bench.builder, bench.warn) as usable:
-        variables = {**usable.environment, **environment(bench, component, folder)}
-        bench.run(
-            component,
-            ["dpkg-buildpackage", "--build=binary", "--no-sign", "--no-check-builddeps"],
-            folder=tree,
-            environment=variables,
-        )
-        found = counts(bench, component, tree, variables)
-    facts = {"caches": found, "compile_seconds": round(time.monotonic() - began, 1)}
-    return _keep(store, component, key, folder, facts)
+    with caches.locked_caches(context.build.work, context.builder, context.warn) as usable:
+        variables = {**usable, **_environment(context, component, folder)}
+        argv = ["dpkg-buildpackage", "--build=binary", "--no-sign", "--no-check-builddeps"]
+        context.run(component, argv, folder=tree, environment=variables)
+        counts = caches.counts(context, component, tree, variables)
+    facts = {"caches": counts, "compile_seconds": round(time.monotonic() - began, 1)}
+    return _store_packages(store, component, key, folder, facts)
 
 
-def counts(
-    bench: Bench, component: Component, tree: Path, variables: Mapping[str, str | None]
-) -> dict[str, dict[str, int]]:
-    """Give hits and misses of the compilers' caches in this build, by cache; ends the sccache server."""
-    ask = "sccache --show-stats --stats-format=json || true; sccache --stop-server >/dev/null 2>&1 || true"
-    told = []
-    if "SCCACHE_DIR" in variables:
-        told = bench.run(component, ["sh", "-c", ask], folder=tree, environment=variables)
-    return {
-        "ccache": caches.ccache_counts(bench.shop.work / "ccache"),
-        "sccache": caches.sccache_counts("".join(told)),
-    }
-
-
-def environment(bench: Bench, component: Component, folder: Path) -> dict[str, str | None]:
-    """Give what a build is told besides the caches."""
+def _environment(context: CompileContext, component: Component, folder: Path) -> dict[str, str | None]:
+    """Return the variables of a build besides those of the caches; writes Cargo's configuration."""
     home = folder / "cargo"
     home.mkdir()
     (home / "config.toml").write_text(CARGO_CONFIG)
-    bench.own(home)
-    jobs = bench.jobs
-    options = [f"parallel={jobs}", "noautodbgsym", *(["nocheck"] if component.tests == "skip" else [])]
+    context.own(home)
+    skipped = ["nocheck"] if component.tests == "skip" else []
     return {
-        "DEB_BUILD_OPTIONS": " ".join(options),
+        "DEB_BUILD_OPTIONS": " ".join([f"parallel={context.jobs}", "noautodbgsym", *skipped]),
         "CARGO_HOME": str(home),
-        "CARGO_BUILD_JOBS": str(jobs),
+        "CARGO_BUILD_JOBS": str(context.jobs),
         "SOURCE_DATE_EPOCH": None,  # dpkg-buildpackage takes it from the changelog
         "TERM": "dumb",
-        # said, because meson would put sccache in front of a compiler that it finds by itself
+        # meson would put sccache in front of a compiler that it finds by itself
         "CC": "cc",
         "CXX": "c++",
     }
 
 
-def _install_dependencies(bench: Bench, component: Component, tree: Path) -> None:
-    """Install what the toolchain image lacks; raises ComponentFailed, which names it."""
-    lacking: list[str] = []
-
-    def note(_code: int, lines: Sequence[str]) -> Exception:
-        lacking.extend(
-            line.rpartition("dependencies: ")[2] for line in lines if "Unmet build dependencies" in line
-        )
-        return ComponentFailed(
-            f"the build dependencies of {component.name} cannot be told",
-            where=f"docker/build/components/{component.name}.yaml",
-            why="\n".join(lines[-4:]),
-        )
-
-    try:
-        bench.run(component, ["dpkg-checkbuilddeps"], folder=tree, on_failure=note)
-    except ComponentFailed:
-        if not lacking:
-            raise
-    else:
+def _install_dependencies(context: CompileContext, component: Component, tree: Path) -> None:
+    """Install the build dependencies that the toolchain image lacks; raises ComponentFailed, which names them."""
+    lines = context.run(component, ["sh", "-c", "dpkg-checkbuilddeps 2>&1 || true"], folder=tree)
+    missing = [line.rpartition("dependencies: ")[2] for line in lines if "Unmet build dependencies" in line]
+    if not missing:
         return
 
-    def failed(_code: int, lines: Sequence[str]) -> SynosError:
+    def failed(lines: Sequence[str]) -> SynosError:
         if is_unreachable(lines):
-            return bench.no_mirror(component, lines)
+            return mirror_error(lines)
         return ComponentFailed(
-            f"a build dependency of {component.name} is missing: {', '.join(lacking)}",
+            f"a build dependency of {component.name} is missing: {', '.join(missing)}",
             where=f"docker/build/components/{component.name}.yaml",
             why="\n".join([line for line in lines if line.startswith(("E:", " "))][-4:]),
             hint="check the names under `build_depends:`; the mirrors must have them",
         )
 
-    bench.update_lists(component)
+    context.update_lists(component)
     argv = ["sudo", "DEBIAN_FRONTEND=noninteractive", "apt-get", "build-dep", "-q", "--yes",
             "--no-install-recommends", "./"]  # fmt: skip
-    bench.run(component, argv, folder=tree, on_failure=failed)
+    context.run(component, argv, folder=tree, on_failure=failed)
 
 
-def _keep(store: Store, component: Component, key: str, folder: Path, facts: dict[str, Any]) -> Entry:
+def _store_packages(
+    store: Store, component: Component, key: str, folder: Path, facts: dict[str, Any]
+) -> Entry:
     """Put the binary packages that the recipe names into the store."""
     found = {}
     for path in sorted(folder.glob("*.deb")):
@@ -164,25 +136,26 @@ def _keep(store: Store, component: Component, key: str, folder: Path, facts: dic
         packages = []
         for name in component.packages:
             path, fields = found[name]
-            shutil.copyfile(path, slot / path.name)
+            copy = slot / path.name
+            shutil.copyfile(path, copy)
             packages.append(
                 {
                     "name": name,
                     "version": fields["Version"],
                     "architecture": fields["Architecture"],
                     "file": path.name,
-                    "sha256": sha256(slot / path.name),
-                    "bytes": (slot / path.name).stat().st_size,
+                    "sha256": sha256(copy),
+                    "bytes": copy.stat().st_size,
                     "installed_bytes": int(fields.get("Installed-Size", 0)) * 1024,
                 }
             )
         return store.commit(key, slot, {**facts, "packages": packages}, component.stage)
 
 
-def deliver(bench: Bench, entry: Entry) -> None:
-    """Lay the .debs of an entry into the output folder."""
+def deliver(context: CompileContext, entry: Entry) -> None:
+    """Copy the .debs of an entry into the output folder."""
     for package in entry.facts["packages"]:
-        target = bench.shop.output / package["file"]
+        target = context.build.output / package["file"]
         shutil.copyfile(entry.file(package["file"]), target)
-        os.chown(target, *bench.shop.owner)
+        os.chown(target, *context.build.owner)
         target.chmod(0o644)

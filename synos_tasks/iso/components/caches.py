@@ -7,62 +7,50 @@ import os
 import subprocess
 from collections import Counter
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from synos_tasks.iso.holds import one_at_a_time
 from synos_tasks.iso.scratch import remove
+from synos_tasks.locks import exclusive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
+    from synos_tasks.iso.components.context import CompileContext
+    from synos_tasks.iso.components.recipe import Component
+
 CCACHE = Path("/var/cache/ccache")
 SCCACHE = Path("/var/cache/sccache")
-CONFIG = "/etc/ccache.conf"
-"""Not in the volume, where a damaged one would stop each compiler."""
-WRAPPER = "/usr/local/bin/rustc-cached"
 SIZE = "2G"
 ROOM_BYTES = 2**20
-_HITS = ("direct_cache_hit", "preprocessed_cache_hit")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Caches:
-    """Which of the two can be used, and the environment that uses them."""
-
-    environment: Mapping[str, str]
-    ccache: bool
-    sccache: bool
 
 
 @contextmanager
-def caches(work: Path, builder: tuple[int, int], warn: Callable[[str], None]) -> Iterator[Caches]:
-    """Give what can be used of the caches; who comes second waits, as sccache bears one server for a folder.
+def locked_caches(
+    work: Path, builder: tuple[int, int], warn: Callable[[str], None]
+) -> Iterator[dict[str, str]]:
+    """Yield the variables that use the caches which can be used. Others wait: sccache allows one server a folder.
 
-    ``work`` takes what is not worth keeping. ``warn`` is told of a cache that cannot be used.
+    ``work`` gets what is not worth keeping. ``warn`` is called for a cache that cannot be used.
     """
     temporary = work / "ccache"
     remove(temporary)
     temporary.mkdir()
     os.chown(temporary, *builder)
-    usable = {folder: _usable(folder, builder, warn) for folder in (CCACHE, SCCACHE)}
-    with one_at_a_time(SCCACHE if usable[SCCACHE] else work):
-        yield Caches(
-            environment=environment(temporary, ccache=usable[CCACHE], sccache=usable[SCCACHE]),
-            ccache=usable[CCACHE],
-            sccache=usable[SCCACHE],
-        )
+    ccache, sccache = (_usable(folder, builder, warn) for folder in (CCACHE, SCCACHE))
+    with exclusive(SCCACHE if sccache else work):
+        yield environment(temporary, ccache=ccache, sccache=sccache)
 
 
 def environment(temporary: Path, *, ccache: bool, sccache: bool) -> dict[str, str]:
-    """Give the variables for a build. See ccache(1) and sccache's documentation for each."""
+    """Return the variables for a build. See ccache(1) and sccache's documentation for each."""
     found = {"CARGO_INCREMENTAL": "0"}
     if ccache:
         found |= {
             "PATH": "/usr/local/lib/cached:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
             "CCACHE_DIR": str(CCACHE),
-            "CCACHE_CONFIGPATH": CONFIG,
+            # not in the volume, where a damaged one would stop each compiler
+            "CCACHE_CONFIGPATH": "/etc/ccache.conf",
             "CCACHE_TEMPDIR": str(temporary),
             "CCACHE_STATSLOG": str(temporary / "log"),
             "CCACHE_COMPILERCHECK": "content",
@@ -71,7 +59,7 @@ def environment(temporary: Path, *, ccache: bool, sccache: bool) -> dict[str, st
         }
     if sccache:
         found |= {
-            "RUSTC_WRAPPER": WRAPPER,
+            "RUSTC_WRAPPER": "/usr/local/bin/rustc-cached",
             "SCCACHE_DIR": str(SCCACHE),
             "SCCACHE_CACHE_SIZE": SIZE,
             "SCCACHE_IDLE_TIMEOUT": "0",
@@ -79,17 +67,29 @@ def environment(temporary: Path, *, ccache: bool, sccache: bool) -> dict[str, st
     return found
 
 
+def counts(
+    context: CompileContext, component: Component, tree: Path, variables: Mapping[str, str | None]
+) -> dict[str, dict[str, int]]:
+    """Return hits and misses in this build by cache; ends the sccache server."""
+    script = "sccache --show-stats --stats-format=json || true; sccache --stop-server >/dev/null 2>&1 || true"
+    lines = []
+    if "SCCACHE_DIR" in variables:
+        lines = context.run(component, ["sh", "-c", script], folder=tree, environment=variables)
+    return {"ccache": ccache_counts(context.build.work / "ccache"), "sccache": sccache_counts("".join(lines))}
+
+
 def ccache_counts(temporary: Path) -> dict[str, int]:
-    """Give hits and misses of the builds since ``temporary`` was made, from ccache's own log of results."""
+    """Return hits and misses since ``temporary`` was made, from ccache's own log of results."""
     try:
         results = Counter((temporary / "log").read_text(errors="replace").split())
     except OSError:
         return {"hits": 0, "misses": 0}
-    return {"hits": sum(results[name] for name in _HITS), "misses": results["cache_miss"]}
+    hits = results["direct_cache_hit"] + results["preprocessed_cache_hit"]
+    return {"hits": hits, "misses": results["cache_miss"]}
 
 
 def sccache_counts(text: str) -> dict[str, int]:
-    """Read hits and misses out of `sccache --show-stats --stats-format=json`; none where it says nothing."""
+    """Return hits and misses from sccache's statistics in JSON; zeros where the text is something else."""
     try:
         stats = json.loads(text)["stats"]
         return {
@@ -101,7 +101,7 @@ def sccache_counts(text: str) -> dict[str, int]:
 
 
 def _usable(folder: Path, builder: tuple[int, int], warn: Callable[[str], None]) -> bool:
-    """Tell whether the builder can write into a cache."""
+    """Return whether the builder can write into a cache."""
     try:
         os.chown(folder, *builder)
         subprocess.run(

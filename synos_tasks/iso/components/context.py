@@ -1,4 +1,4 @@
-"""The workbench of a component: commands run as the builder user, whose failures are explained."""
+"""Where components are compiled: commands run as the builder user, and their failures are explained."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ USER = "builder"
 
 
 @dataclass(kw_only=True)
-class Bench:
-    """Where components are compiled. ``recipes`` is docker/build/components."""
+class CompileContext:
+    """What all steps of a compilation share. ``recipes`` is docker/build/components."""
 
-    shop: Workshop
+    build: Workshop
     recipes: Path
     offline: bool = False
     jobs: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
     """How many compilers run at once."""
-    _lists: bool = field(default=False, init=False)
+    _lists_are_new: bool = field(default=False, init=False)
 
     @property
     def builder(self) -> tuple[int, int]:
@@ -39,8 +39,8 @@ class Bench:
         return found.pw_uid, found.pw_gid
 
     def warn(self, text: str) -> None:
-        """Tell people something that costs them time only."""
-        self.shop.events.send("warning", text=text)
+        """Send a warning to the person who builds."""
+        self.build.events.send("warning", text=text)
 
     def own(self, tree: Path) -> None:
         """Give a file, or a folder and all in it, to the builder."""
@@ -57,25 +57,27 @@ class Bench:
         *,
         folder: Path,
         environment: Mapping[str, str | None] | None = None,
-        on_failure: Callable[[int, Sequence[str]], Exception] | None = None,
+        on_failure: Callable[[Sequence[str]], Exception] | None = None,
     ) -> list[str]:
-        """Run a command as the builder; raises ComponentFailed with the compiler's own error."""
-        return self.shop.run(
+        """Run a command as the builder and return its output; raise ``on_failure``'s error, or what explain() finds."""
+
+        def failure(code: int, lines: Sequence[str]) -> Exception:
+            if on_failure is None or is_full(lines):
+                return explain(component, argv, code, lines, folder)
+            return on_failure(lines)
+
+        return self.build.run(
             component.stage,
             argv,
             user=self.builder,
             folder=folder,
             environment={"HOME": f"/home/{USER}", **(environment or {})},
-            on_failure=lambda code, lines: (
-                explain(component, argv, code, lines)
-                if on_failure is None or is_full(lines)
-                else on_failure(code, lines)
-            ),
+            on_failure=failure,
         )
 
     def update_lists(self, component: Component) -> None:
-        """Ask the mirrors what there is, once; raises MirrorUnreachable."""
-        if self._lists:
+        """Update apt's package lists, once; raises MirrorUnreachable."""
+        if self._lists_are_new:
             return
         if self.offline:
             raise MirrorUnreachable(
@@ -84,21 +86,15 @@ class Bench:
                 why="--offline fetches nothing",
                 hint="run the same command without --offline once",
             )
-
         argv = ["sudo", "apt-get", "update", "-q", "--error-on=any"]
-        self.run(
-            component,
-            argv,
-            folder=self.shop.work,
-            on_failure=lambda _, lines: self.no_mirror(component, lines),
-        )
-        self._lists = True
+        self.run(component, argv, folder=self.build.work, on_failure=mirror_error)
+        self._lists_are_new = True
 
-    def no_mirror(self, component: Component, lines: Sequence[str]) -> MirrorUnreachable:
-        """Give the error for a mirror that does not answer."""
-        return MirrorUnreachable(
-            "a package mirror does not answer",
-            where=component.stage,
-            why="\n".join([line for line in lines if line.startswith(("E:", "W:", "Err:"))][-3:]),
-            hint="check the network and synos.build.mirror in invoke.yaml",
-        )
+
+def mirror_error(lines: Sequence[str]) -> MirrorUnreachable:
+    """Return the error for a mirror that does not answer."""
+    return MirrorUnreachable(
+        "a package mirror does not answer",
+        why="\n".join([line for line in lines if line.startswith(("E:", "W:", "Err:"))][-3:]),
+        hint="check the network and synos.build.mirror in invoke.yaml",
+    )
