@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any
@@ -13,7 +14,7 @@ from synos_tasks.engine.labels import LABEL_COMPOSE_ONE_OFF, LABEL_COMPOSE_PROJE
 from synos_tasks.errors import DiskFull, EngineUnavailable, PortTaken, ServiceFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from synos_tasks.engine.client import Container
@@ -22,6 +23,7 @@ NO_ADDRESSES = (  # until Engine 27, and since
     "could not find an available, non-overlapping IPv4 address pool",
     "all predefined address pools have been fully subnetted",
 )
+CHUNK = 2**20
 PREFIXES = ("SYNOS_", "COMPOSE_")
 """Variables of the caller that must not change what the file means."""
 
@@ -89,34 +91,31 @@ class Compose:
         arguments: Sequence[str],
         *,
         stdin: bytes | IO[bytes] | None = None,
-        stdout: IO[bytes] | None = None,
+        stdout: Callable[[bytes], object] | None = None,
     ) -> bytes:
-        """Run a compose command with a file or bytes as its input and a file for its output.
+        """Run a compose command with a file or bytes as its input; ``stdout`` is called with chunks of its output.
 
         Returns what it prints where ``stdout`` is None. Raises as run() does.
         """
         # python-on-whales has neither pipes nor a way to end a command that runs in another thread
-        given = stdin if isinstance(stdin, bytes) else None
-        process = subprocess.Popen(
-            self.command(*arguments),
-            stdin=subprocess.PIPE if stdin is None or isinstance(stdin, bytes) else stdin,
-            stdout=stdout or subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            start_new_session=True,
-        )
-        self._processes.add(process)
-        try:
-            printed, complaints = process.communicate(given)
-        except BaseException:
-            process.kill()
-            process.wait()
-            raise
-        finally:
-            self._processes.discard(process)
+        with tempfile.TemporaryFile() as stderr:  # a pipe would fill up while nobody reads it
+            process = subprocess.Popen(
+                self.command(*arguments),
+                stdin=subprocess.PIPE if stdin is None or isinstance(stdin, bytes) else stdin,
+                stdout=subprocess.PIPE,
+                stderr=stderr,
+                start_new_session=True,
+            )
+            self._processes.add(process)
+            try:
+                printed = communicate(process, stdin if isinstance(stdin, bytes) else None, stdout)
+            finally:
+                self._processes.discard(process)
+            stderr.seek(0)
+            complaints = stderr.read()
         if process.returncode:
-            text = (printed or b"").decode(errors="replace") + complaints.decode(errors="replace")
-            raise failure(arguments, text, self.file)
-        return printed or b""
+            raise failure(arguments, (printed + complaints).decode(errors="replace"), self.file)
+        return printed
 
     def stop(self) -> None:
         """End what run() and pipe() have running in other threads."""
@@ -127,6 +126,28 @@ class Compose:
         """Return the whole command line, which can be run again by hand."""
         self.docker.command()  # raises where there is no docker
         return [*map(str, self.docker.client.client_config.docker_compose_cmd), *arguments]
+
+
+def communicate(
+    process: subprocess.Popen[bytes], given: bytes | None, stdout: Callable[[bytes], object] | None
+) -> bytes:
+    """Wait for a process that writes no standard error; on an exception end it."""
+    try:
+        if stdout is None:
+            return process.communicate(given)[0]
+        if process.stdin is not None:
+            process.stdin.write(given or b"")
+            process.stdin.close()
+        assert process.stdout is not None  # noqa: S101  (for the type checker)
+        with process.stdout as pipe:
+            while chunk := os.read(pipe.fileno(), CHUNK):
+                stdout(chunk)
+        process.wait()
+    except BaseException:
+        process.kill()
+        process.wait()
+        raise
+    return b""
 
 
 def failure(

@@ -6,16 +6,18 @@ import datetime as dt
 import json
 import os
 import subprocess
+import tempfile
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
 import yaml
 
 from synos_tasks.engine import api
+from synos_tasks.engine.compose import communicate
 from synos_tasks.errors import DiskFull, EngineUnavailable, PortTaken, ServiceFailed, SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
 LABEL_COMPOSE_PROJECT = "com.docker.compose.project"
@@ -113,7 +115,11 @@ class Compose(Protocol):
         ...
 
     def pipe(
-        self, arguments: Sequence[str], *, into: bytes | IO[bytes] | None = None, out: IO[bytes] | None = None
+        self,
+        arguments: Sequence[str],
+        *,
+        into: bytes | IO[bytes] | None = None,
+        out: Callable[[bytes], object] | None = None,
     ) -> bytes:
         """Run a `docker compose` command with a file or bytes as standard input and a file for its output.
 
@@ -157,36 +163,38 @@ class DockerCompose:
         return subprocess.run(self.argv(*arguments), env=self._environment(), check=False).returncode
 
     def pipe(
-        self, arguments: Sequence[str], *, into: bytes | IO[bytes] | None = None, out: IO[bytes] | None = None
+        self,
+        arguments: Sequence[str],
+        *,
+        into: bytes | IO[bytes] | None = None,
+        out: Callable[[bytes], object] | None = None,
     ) -> bytes:
         """Run a `docker compose` command with a file or bytes as standard input and a file for its output."""
-        given = into if isinstance(into, bytes) else None
-        try:
-            process = subprocess.Popen(
-                self.argv(*arguments),
-                stdin=subprocess.PIPE if into is None or isinstance(into, bytes) else into,
-                stdout=out or subprocess.PIPE,
-                stderr=subprocess.PIPE,
-                env=self._environment(),
-                start_new_session=True,
-            )
-        except FileNotFoundError:
-            raise EngineUnavailable(
-                "there is no `docker` command", hint="./scripts/synos installs it"
-            ) from None
-        self._running.add(process)
-        try:
-            printed, said = process.communicate(given)
-        except BaseException:
-            process.kill()
-            process.wait()
-            raise
-        finally:
-            self._running.discard(process)
+        with tempfile.TemporaryFile() as stderr:
+            try:
+                process = subprocess.Popen(
+                    self.argv(*arguments),
+                    stdin=subprocess.PIPE if into is None or isinstance(into, bytes) else into,
+                    stdout=subprocess.PIPE,
+                    stderr=stderr,
+                    env=self._environment(),
+                    start_new_session=True,
+                )
+            except FileNotFoundError:
+                raise EngineUnavailable(
+                    "there is no `docker` command", hint="./scripts/synos installs it"
+                ) from None
+            self._running.add(process)
+            try:
+                printed = communicate(process, into if isinstance(into, bytes) else None, out)
+            finally:
+                self._running.discard(process)
+            stderr.seek(0)
+            said = stderr.read()
         if process.returncode:
-            words = (printed or b"").decode(errors="replace") + said.decode(errors="replace")
+            words = (printed + said).decode(errors="replace")
             raise failure(arguments, words, self.file)
-        return printed or b""
+        return printed
 
     def containers(self) -> list[ServiceContainer]:
         """Give the containers of the services, running or not, by name; raises EngineUnavailable."""

@@ -6,7 +6,7 @@ import datetime as dt
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from synos_tasks import backups
+from synos_tasks import archive
 from synos_tasks.engine.old_compose import LABEL_COMPOSE_PROJECT
 from synos_tasks.errors import BackupDamaged, SettingsError
 from synos_tasks.maint import exports
@@ -29,7 +29,7 @@ def fresh_backups(settings: Settings, volumes: Iterable[Volume], now: float) -> 
     it was taken is not in it: how long ago that is, is told with the name.
     """
     found = {}
-    checked: dict[str, backups.Manifest | None] = {}
+    checked: dict[str, archive.Manifest | None] = {}
     for volume in volumes:
         stack = volume.labels.get(LABEL_COMPOSE_PROJECT, "").removeprefix(f"{settings.project_id}-")
         kept = volume.labels.get(LABEL_COMPOSE_VOLUME, "")
@@ -62,17 +62,17 @@ def _export_of(settings: Settings, volume: Volume, now: float) -> str:
     return _told("export", path.name, now - record.time) if record.time >= volume.created else ""
 
 
-def _backup_of(settings: Settings, stack: str, now: float) -> backups.Manifest | None:
+def _backup_of(settings: Settings, stack: str, now: float) -> archive.Manifest | None:
     """Give the newest backup of a stack that is fresh and whole."""
     folder = settings.state_dir / "backups" / stack
-    for one in backups.listing(folder):
+    for one in archive.listing(folder):
         if one.trouble or not one.created:
             continue
         if not 0 <= now - _taken(one.created) <= settings.maint.backup_hours * 3600:
             continue
         try:
             return replace(
-                backups.verify(folder / one.name), name=one.name
+                archive.verify(folder / one.name), name=one.name
             )  # its folder may have been renamed
         except BackupDamaged:
             continue
@@ -80,4 +80,4 @@ def _backup_of(settings: Settings, stack: str, now: float) -> backups.Manifest |
 
 
 def _taken(created: str) -> float:
-    return dt.datetime.strptime(created, backups.CREATED).replace(tzinfo=dt.UTC).timestamp()
+    return dt.datetime.strptime(created, archive.CREATED).replace(tzinfo=dt.UTC).timestamp()

@@ -10,7 +10,7 @@ import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from synos_tasks.backups import CREATED
+from synos_tasks.archive import CREATED
 from synos_tasks.engine.spec import LABEL_PROJECT
 from synos_tasks.engine.spec import labels as own_labels
 from synos_tasks.engine.streams import MEMBER, is_file

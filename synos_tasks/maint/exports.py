@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synos_tasks.backups import CREATED
+from synos_tasks.archive import CREATED
 from synos_tasks.errors import BackupDamaged, SettingsError
 from synos_tasks.maint.files import is_regular, read_chunks, summed
 

@@ -8,8 +8,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from synos_tasks import backups
-from synos_tasks.backups import CREATED
+from synos_tasks import archive
+from synos_tasks.archive import CREATED
 from synos_tasks.engine.old_compose import LABEL_COMPOSE_PROJECT
 from synos_tasks.engine.once import ONCE
 from synos_tasks.engine.spec import LABEL_PROJECT
@@ -196,7 +196,7 @@ def _backups(settings: Settings, volume: VolumeFacts) -> list[str]:
     stack = volume.labels.get(LABEL_COMPOSE_PROJECT, "").removeprefix(f"{settings.project_id}-")
     if not stack or volume.role != "services":
         return []
-    return [one.name for one in backups.listing(settings.state_dir / "backups" / stack) if not one.trouble]
+    return [one.name for one in archive.listing(settings.state_dir / "backups" / stack) if not one.trouble]
 
 
 def _moment(seconds: float) -> str:

@@ -1,12 +1,11 @@
-"""`inv services.backup` and `restore`: what every service holds, into files with checksums and back."""
+"""`inv services.backup` and `restore`: save what every service holds into files with checksums, and load it back."""
 
 from __future__ import annotations
 
-import datetime as dt
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from synos_tasks import backups
+from synos_tasks import archive
 from synos_tasks.errors import BackupDamaged, ServiceFailed, SettingsError, SynosError
 from synos_tasks.services import mending, starting
 from synos_tasks.services.keepers import KEEPERS
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Restored:
-    """What a restore did: the backup, and the one that was taken of what was there before ('' for none)."""
+    """What a restore did: the backup, and the name of the one that was taken of what was there before, '' for none."""
 
     backup: Path
     facts: Mapping[str, Any]
@@ -30,38 +29,33 @@ class Restored:
 
 
 def folder_of(session: Session) -> Path:
-    """Where the backups of a stack are."""
+    """Return where the backups of a stack are."""
     return session.settings.state_dir / "backups" / session.stack.name
 
 
 def backup(session: Session, name: str = "", *, before: str = "") -> Path:
-    """Take a backup of every service that keeps data; gives its folder.
+    """Save every service that keeps data; return the backup's folder.
 
-    Without a ``name`` it is named for the time, and for what it is taken ``before``, if for anything.
-
-    Each service is consistent by itself, as of one moment; they are taken one after the other. Raises
-    SettingsError, ServiceFailed where one is not running, DiskFull; then there is no backup of that name.
+    Each service is consistent by itself, as of one moment; they are saved one after the other. Without a ``name`` the
+    backup is named for the time, and for what it is taken ``before``. Raises SettingsError, ServiceFailed where a
+    service does not run, DiskFull; then there is no backup of that name.
     """
     with alone(session):
         return _backup(session, name, before)
 
 
 def _backup(session: Session, name: str, before: str) -> Path:
-    if not name:
-        time = backups.default_name(dt.datetime.now(dt.UTC))
-        name = backups.free_name(folder_of(session), f"before-{before}-{time}" if before else time)
-    backups.valid_name(name)
-    kept = _kept(session)
-    for service in kept:
-        session.container(service)
-    mending.mend(session, kept)
-    facts = {service: KEEPERS[service].facts(session) for service in kept}
     folder = folder_of(session)
-    with backups.new_backup(folder, name, facts) as working:
-        for service in kept:
-            session.say(f"saving {service}: {told(service, facts[service])}")
-            (working / service).mkdir(mode=0o700)
-            KEEPERS[service].save(session, working / service)
+    name = archive.check_name(name or archive.unused_name(folder, f"before-{before}-" if before else ""))
+    services = _stateful(session)
+    for service in services:
+        session.container(service)
+    mending.mend(session, services)
+    facts = {service: KEEPERS[service].facts(session) for service in services}
+    with archive.create(folder, name, facts) as draft:
+        for service in services:
+            session.say(f"saving {service}: {describe(service, facts[service])}")
+            KEEPERS[service].save(session, draft.below(service), facts[service])
     return folder / name
 
 
@@ -74,23 +68,23 @@ def restore(
     agreed: Callable[[str], bool],
     safety: bool = True,
 ) -> Restored:
-    """Let the services hold what a backup has. ``name``: below folder_of(), or a path.
+    """Load a backup into the services. ``name`` is below folder_of(), or a path.
 
     A damaged backup, or one that does not fit, is refused before anything is touched. Where the services hold
     data, ``agreed`` is asked, and a backup is taken first if ``safety``. A ``view`` draws while services start, and at
     no other time: it would draw over the question. Raises BackupDamaged, SettingsError, ServiceFailed, ServiceUnhealthy.
     """
-    source = backups.find(folder_of(session), name)
+    source = archive.find(folder_of(session), name)
     session.say(f"checking {source}")
-    manifest = backups.verify(source)
-    services = _services_in(session, source, manifest.facts)
+    manifest = archive.verify(source)
+    services = _services_in(session, source, manifest)
     _up(session, timeout, view)
     with alone(session):
         mending.mend(session, services)
-        held = _held(session, services, manifest.facts)
-        if held and not agreed(f"{held}. Replace it with backup {manifest.name}?"):
-            raise SettingsError("nothing was restored: it was not agreed to", hint="--yes agrees")
-        before = _backup(session, "", "restore").name if held and safety else ""
+        replaced = _replaced(session, services, manifest.facts)
+        if replaced and not agreed(f"{replaced}. Replace it with backup {manifest.name}?"):
+            raise SettingsError("nothing was restored: you did not agree", hint="--yes agrees")
+        before = _backup(session, "", "restore").name if replaced and safety else ""
         with mending.marked(session, f"the restore of {source} was interrupted; {_way_back(before)}"):
             _load(session, source, services, manifest.facts, before)
     try:
@@ -101,45 +95,44 @@ def restore(
     return Restored(backup=source, facts=manifest.facts, before=before)
 
 
+def describe(service: str, facts: Mapping[str, Any]) -> str:
+    """Return in a few words what a service holds."""
+    return KEEPERS[service].told(facts)
+
+
 def _up(session: Session, timeout: float, view: Callable[[], View]) -> None:
     with view() as shown:
         starting.up(session, session.stack.running, timeout, shown.show)
 
 
-def _held(session: Session, services: Sequence[str], saved: Mapping[str, Any]) -> str:
-    """Say what the services hold, '' for nothing. Raises SettingsError where what was ``saved`` does not fit them."""
+def _replaced(session: Session, services: Sequence[str], saved: Mapping[str, Any]) -> str:
+    """Return what a restore would replace, '' for nothing. Raise SettingsError where ``saved`` does not fit."""
     now = {service: KEEPERS[service].facts(session) for service in services}
     for service in services:
         KEEPERS[service].refuse(now[service], saved[service])
     full = [service for service in services if not KEEPERS[service].is_empty(now[service])]
-    return "; ".join(f"{service} holds {told(service, now[service])}" for service in full)
+    return "; ".join(f"{service} holds {describe(service, now[service])}" for service in full)
 
 
-def told(service: str, facts: Mapping[str, Any]) -> str:
-    """Say in a few words what a service holds, of the facts its keeper gave."""
-    return KEEPERS[service].told(facts)
+def _stateful(session: Session) -> list[str]:
+    services = [service.name for service in session.stack.running if service.name in KEEPERS]
+    if not services:
+        raise SettingsError(f"stack {session.stack.name} has no service that keeps data")
+    return services
 
 
-def _kept(session: Session) -> list[str]:
-    kept = [service.name for service in session.stack.running if service.name in KEEPERS]
-    if not kept:
-        raise SettingsError(f"stack {session.stack.name} has no service whose data is kept")
-    return kept
-
-
-def _services_in(session: Session, source: Path, facts: Mapping[str, Any]) -> list[str]:
-    kept = _kept(session)
-    strange = [service for service in facts if service not in kept]
-    if strange:
+def _services_in(session: Session, source: Path, manifest: archive.Manifest) -> list[str]:
+    services = _stateful(session)
+    if strange := [service for service in manifest.facts if service not in services]:
         raise SettingsError(
-            f"the backup is of services that stack {session.stack.name} does not have: {', '.join(strange)}",
+            f"stack {session.stack.name} has no service {', '.join(strange)}, of which the backup is",
             where=str(source),
-            hint=f"it has: {', '.join(kept)}",
+            hint=f"it has: {', '.join(services)}",
         )
-    lacking = [service for service in facts if not (source / service).is_dir()]
-    if lacking:
+    saved = {file.path.split("/")[0] for file in manifest.files}
+    if lacking := [service for service in manifest.facts if service not in saved]:
         raise BackupDamaged("a backup has no files of a service", where=str(source), why=", ".join(lacking))
-    return [service for service in kept if service in facts]
+    return [service for service in services if service in manifest.facts]
 
 
 def _load(
@@ -147,7 +140,8 @@ def _load(
 ) -> None:
     done: list[str] = []
     for service in services:
-        session.say(f"restoring {service}: {told(service, facts[service])}")
+        session.say(f"restoring {service}: {describe(service, facts[service])}")
+        restored = ", ".join(done) or "none"
         try:
             KEEPERS[service].load(session, source / service)
         except SynosError as error:
@@ -155,10 +149,10 @@ def _load(
                 f"{service} could not be restored",
                 where=error.where,
                 why=error.why or error.what,
-                hint=f"restored before: {', '.join(done) or 'none'}; {_way_back(before)}",
+                hint=f"restored before: {restored}; {_way_back(before)}",
             ) from error
         except KeyboardInterrupt:
-            session.say(f"restored: {', '.join(done) or 'none'}, and maybe {service}; {_way_back(before)}")
+            session.say(f"restored: {restored}, and maybe {service}; {_way_back(before)}")
             raise
         done.append(service)
 

@@ -12,8 +12,8 @@ from synos_tasks.services.options import JSON, ONLY, STACK, TIMEOUT, YES, agreem
     help={"stack": STACK, "name": "letters, digits, . _ - (default: the time, UTC)", "json": JSON},
 )
 def backup(command: Command, name: str = "", stack: str = "", json: bool = False) -> None:  # noqa: ARG001
-    """Take a backup of what every service holds, with checksums; it can be restored on another machine."""
-    from synos_tasks import backups  # noqa: PLC0415
+    """Back up what every service holds, with checksums; restore it here or on another machine."""
+    from synos_tasks import archive  # noqa: PLC0415
     from synos_tasks.services import backup as backing  # noqa: PLC0415
 
     session = open_stack(command, stack)
@@ -21,7 +21,7 @@ def backup(command: Command, name: str = "", stack: str = "", json: bool = False
         command.would(f"take a backup of stack {session.stack.name} into {backing.folder_of(session)}")
         return
     path = backing.backup(session, name)
-    manifest = backups.verify(path)
+    manifest = archive.manifest_of(path)
     console.say(f"{console.human_bytes(manifest.bytes)} in {path}")
     command.result({"name": path.name, "path": str(path), "bytes": manifest.bytes, "holds": manifest.facts})
 
@@ -29,17 +29,17 @@ def backup(command: Command, name: str = "", stack: str = "", json: bool = False
 @verb("services.backups", help={"stack": STACK, "json": JSON})
 def list_backups(command: Command, stack: str = "", json: bool = False) -> None:  # noqa: ARG001
     """List the backups of a stack, newest first."""
-    from synos_tasks import backups  # noqa: PLC0415
+    from synos_tasks import archive  # noqa: PLC0415
     from synos_tasks.services import backup as backing  # noqa: PLC0415
 
     session = open_stack(command, stack)
-    found = backups.listing(backing.folder_of(session))
+    found = archive.listing(backing.folder_of(session))
     rows = [
         [
             one.name,
             one.created,
             console.human_bytes(one.bytes),
-            one.trouble or "; ".join(backing.told(name, facts) for name, facts in one.facts.items()),
+            one.trouble or "; ".join(backing.describe(name, facts) for name, facts in one.facts.items()),
         ]
         for one in found
     ]
@@ -68,15 +68,15 @@ def restore(
     wait_timeout: int = 0,
     json: bool = False,  # noqa: ARG001
 ) -> None:
-    """Let the services hold what a backup has; a damaged one is refused before anything is touched."""
-    from synos_tasks import backups  # noqa: PLC0415
+    """Restore a backup; a damaged one is refused before anything is touched."""
+    from synos_tasks import archive  # noqa: PLC0415
     from synos_tasks.services import backup as backing  # noqa: PLC0415
     from synos_tasks.services import view  # noqa: PLC0415
 
     session = open_stack(command, stack)
     if command.dry:
-        source = backups.find(backing.folder_of(session), name)
-        command.would(f"restore {source}, taken {backups.verify(source).created}")
+        source = archive.find(backing.folder_of(session), name)
+        command.would(f"restore {source}, taken {archive.verify(source).created}")
         return
     done = backing.restore(
         session,

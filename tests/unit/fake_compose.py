@@ -105,7 +105,11 @@ class FakeCompose:
         return "\n".join(self.logs.get(ident, "").splitlines()[-lines:])
 
     def pipe(
-        self, arguments: Sequence[str], *, into: bytes | IO[bytes] | None = None, out: IO[bytes] | None = None
+        self,
+        arguments: Sequence[str],
+        *,
+        into: bytes | IO[bytes] | None = None,
+        out: Callable[[bytes], object] | None = None,
     ) -> bytes:
         taken = into if isinstance(into, bytes) else into.read() if into else b""
         self.asked.append(tuple(arguments))
@@ -118,7 +122,7 @@ class FakeCompose:
         answer = next((said for part, said in self.printed.items() if part in text), b"")
         if out is None:
             return answer
-        out.write(answer)
+        out(answer)
         return b""
 
     def did(self, part: str) -> list[tuple[str, ...]]:

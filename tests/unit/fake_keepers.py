@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from synos_tasks.archive import Draft
     from synos_tasks.services.keepers import Keeper
     from synos_tasks.services.session import Session
 
@@ -49,10 +50,11 @@ class FakeKeeper:
         if saved["version"] > facts["version"]:
             raise SettingsError(f"the backup is of a newer {self.name}")
 
-    def save(self, session: Session, folder: Path) -> None:
+    def save(self, session: Session, into: Draft, facts: Mapping[str, Any]) -> None:
         """Write the number."""
         self.done.append(f"save {self.name}")
-        (folder / "number").write_text(str(self.holds))
+        with into.file("number") as out:
+            out.write(str(self.count(facts)).encode())
         if self.fails_to_save:
             raise self.fails_to_save
 

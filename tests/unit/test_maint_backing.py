@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from synos_tasks import backups
+from synos_tasks import archive
 from synos_tasks.engine.old_compose import LABEL_COMPOSE_PROJECT
 from synos_tasks.maint import backing, exports
 from synos_tasks.maint.backing import LABEL_COMPOSE_VOLUME
@@ -54,23 +54,26 @@ def back_up(
 ) -> Path:
     """Make a backup as the services do, and give it an age."""
     folder = settings.state_dir / "backups" / stack
-    with backups.new_backup(folder, name, {service: {} for service in services or ("nats",)}) as working:
-        (working / "dump").write_text("what the service holds")
-    manifest, total = folder / name / backups.MANIFEST, folder / name / backups.SUM
+    with (
+        archive.create(folder, name, {service: {} for service in services or ("nats",)}) as draft,
+        draft.file("dump") as out,
+    ):
+        out.write(b"what the service holds")
+    manifest, total = folder / name / archive.MANIFEST, folder / name / archive.CHECKSUM
     told = json.loads(manifest.read_text())
-    told["created"] = (dt.datetime.now(dt.UTC) - dt.timedelta(seconds=age)).strftime(backups.CREATED)
+    told["created"] = (dt.datetime.now(dt.UTC) - dt.timedelta(seconds=age)).strftime(archive.CREATED)
     manifest.write_text(json.dumps(told))
-    total.write_text(f"{hashlib.sha256(manifest.read_bytes()).hexdigest()}  {backups.MANIFEST}\n")
-    backups.verify(folder / name)
+    total.write_text(f"{hashlib.sha256(manifest.read_bytes()).hexdigest()}  {archive.MANIFEST}\n")
+    archive.verify(folder / name)
     return folder / name
 
 
 def export(settings: Settings, name: str, age: float = 0, content: bytes = b"archive", **given: Any) -> Path:  # noqa: ANN401
     folder = exports.folder_of(settings)
     folder.mkdir(parents=True, exist_ok=True)
-    archive = folder / f"{name}-{age:.0f}{exports.SUFFIX}"
-    archive.write_bytes(content)
-    created = (dt.datetime.now(dt.UTC) - dt.timedelta(seconds=age)).strftime(backups.CREATED)
+    path = folder / f"{name}-{age:.0f}{exports.SUFFIX}"
+    path.write_bytes(content)
+    created = (dt.datetime.now(dt.UTC) - dt.timedelta(seconds=age)).strftime(archive.CREATED)
     told = {
         "volume": name,
         "project": OURS,
@@ -81,8 +84,8 @@ def export(settings: Settings, name: str, age: float = 0, content: bytes = b"arc
         "created": created,
         **given,
     }
-    exports.record_path(archive).write_text(exports.Record(**told).text())
-    return archive
+    exports.record_path(path).write_text(exports.Record(**told).text())
+    return path
 
 
 def test_without_any_backup_none_has_one(settings: Settings, now: float) -> None:
@@ -130,7 +133,7 @@ def damage(path: Path) -> None:
     path.write_bytes(content)
 
 
-@pytest.mark.parametrize("file", ["dump", backups.MANIFEST, backups.SUM])
+@pytest.mark.parametrize("file", ["dump", archive.MANIFEST, archive.CHECKSUM])
 def test_a_damaged_backup_is_none_and_the_one_before_is_taken(
     settings: Settings, now: float, file: str
 ) -> None:
@@ -140,7 +143,7 @@ def test_a_damaged_backup_is_none_and_the_one_before_is_taken(
     assert fresh_backups(settings, [NATS], now) == {NATS.name: "whole"}
 
 
-@pytest.mark.parametrize("file", ["dump", backups.MANIFEST, backups.SUM])
+@pytest.mark.parametrize("file", ["dump", archive.MANIFEST, archive.CHECKSUM])
 def test_a_backup_that_lacks_a_file_is_none(settings: Settings, now: float, file: str) -> None:
     (back_up(settings, age=HOUR) / file).unlink()
     assert fresh_backups(settings, [NATS], now) == {}
@@ -172,13 +175,13 @@ def test_each_stack_is_read_through_once(
     settings: Settings, now: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     back_up(settings, "one", "nats", "postgres")
-    verify, read = backups.verify, list[str]()
+    verify, read = archive.verify, list[str]()
 
-    def count(backup: Path) -> backups.Manifest:
+    def count(backup: Path) -> archive.Manifest:
         read.append(backup.name)
         return verify(backup)
 
-    monkeypatch.setattr(backups, "verify", count)
+    monkeypatch.setattr(archive, "verify", count)
     assert len(fresh_backups(settings, [NATS, POSTGRES, SPOOL], now)) == 3
     assert read == ["one"]
 

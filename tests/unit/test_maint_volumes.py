@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from synos_tasks import backups
+from synos_tasks import archive
 from synos_tasks.engine.volumes import User
 from synos_tasks.errors import CacheUnusable, SettingsError
 from synos_tasks.maint import copying, volumes
@@ -121,8 +121,11 @@ def test_inspect_tells_all_of_one(here: Ground) -> None:
     stack = {"com.docker.compose.project": f"{PROJECT}-unified"}
     here.volumes.add("data", "a", "b", role="services", labels=stack)
     path = copying.export(here.means, "data").path
-    with backups.new_backup(here.means.settings.state_dir / "backups/unified", "monday", {}) as folder:
-        (folder / "x").write_text("x")
+    with (
+        archive.create(here.means.settings.state_dir / "backups/unified", "monday", {}) as draft,
+        draft.file("x"),
+    ):
+        pass
     found = volumes.inspect(here.means, "data")
     assert (found.files, found.folders) == (2, 1)
     assert found.changed == "2027-01-15T08:00:00Z"

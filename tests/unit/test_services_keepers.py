@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from synos_tasks.archive import Draft
 from synos_tasks.errors import EngineUnavailable, ServiceFailed, SettingsError
 from synos_tasks.services.keepers import KEEPERS, nats, postgres, redis
 from synos_tasks.services.keepers.postgres import LONGEST, _literal, _quoted, _safe
@@ -96,7 +97,7 @@ def test_a_redis_that_does_not_tell_is_told_with_its_own_words(here: Scene, said
 
 def test_redis_is_saved_as_the_snapshot_its_script_gives(here: Scene, tmp_path: Path) -> None:
     here.compose.printed = {"backup": b"REDIS0011"}
-    redis.save(here.session, tmp_path)
+    redis.save(here.session, Draft(tmp_path), {})
     assert (tmp_path / "redis.rdb").read_bytes() == b"REDIS0011"
     assert here.compose.asked == [(*EXEC, "redis", "sh", "/etc/synos/backup")]
 
@@ -151,7 +152,7 @@ def test_a_nats_without_streams_is_empty(here: Scene, said: str) -> None:
 
 def test_nats_is_saved_and_loaded_as_one_archive(here: Scene, tmp_path: Path) -> None:
     here.compose.printed = {"nats-box backup": b"a tar"}
-    nats.save(here.session, tmp_path)
+    nats.save(here.session, Draft(tmp_path), {})
     assert (tmp_path / "nats.tar").read_bytes() == b"a tar"
     nats.load(here.session, tmp_path)
     assert here.compose.asked == [(*BOX, "backup"), (*BOX, "restore", "--replace")]
@@ -189,10 +190,13 @@ def test_a_postgres_without_tables_is_empty() -> None:
 def test_postgres_is_saved_with_roles_and_a_dump_of_each_database(here: Scene, tmp_path: Path) -> None:
     answers_databases(here, DATABASES)
     folder = tmp_path / "saved"
-    folder.mkdir()
-    postgres.save(here.session, folder)
+    facts = postgres.facts(here.session)
+    here.compose.asked.clear()
+    postgres.save(here.session, Draft(folder), facts)
+    assert not here.compose.did("psql"), "the databases were listed already"
     kept = {path.name: path.read_bytes() for path in folder.iterdir()}
-    assert json.loads(kept.pop("databases.json")) == DATABASES
+    owners = [{"name": one["name"], "owner": one["owner"]} for one in DATABASES]
+    assert json.loads(kept.pop("databases.json")) == owners
     assert kept == {"globals.sql": b"CREATE ROLE synos;\n", "shop.dump": b"PGDMP", "synos.dump": b"PGDMP"}
     [roles] = here.compose.did("pg_dumpall")
     assert "--no-role-passwords" in roles

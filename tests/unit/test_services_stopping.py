@@ -7,7 +7,7 @@ from typing import NoReturn
 
 import pytest
 
-from synos_tasks import backups
+from synos_tasks import archive
 from synos_tasks.errors import DiskFull, ServiceFailed, SettingsError
 from synos_tasks.services import backup as backing
 from synos_tasks.services import stopping
@@ -37,7 +37,7 @@ def never(question: str) -> NoReturn:
 
 
 def saved(here: Scene) -> list[str]:
-    return [one.name for one in backups.listing(backing.folder_of(here.session))]
+    return [one.name for one in archive.listing(backing.folder_of(here.session))]
 
 
 def test_down_removes_containers_and_keeps_the_data(here: Scene) -> None:
@@ -71,7 +71,7 @@ def test_volumes_go_when_it_was_agreed_to_and_after_a_backup(here: Scene) -> Non
     [name] = saved(here)
     assert name.startswith("before-down-")
     assert told.backup == str(backing.folder_of(here.session) / name)
-    backups.verify(Path(told.backup))
+    archive.verify(Path(told.backup))
     [question] = questions
     assert all(volume in question for volume in VOLUMES)
     assert here.compose.asked == [("down", "--volumes")]

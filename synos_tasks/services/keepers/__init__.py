@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from synos_tasks.archive import Draft
     from synos_tasks.services.session import Session
 
 
@@ -32,8 +33,11 @@ class Keeper(Protocol):
         """Raise SettingsError when a backup of those ``saved`` facts does not fit the service."""
         ...
 
-    def save(self, session: Session, folder: Path) -> None:
-        """Write all that the service holds, as of one moment, into files. Raises ServiceFailed, DiskFull."""
+    def save(self, session: Session, into: Draft, facts: Mapping[str, Any]) -> None:
+        """Write all that the service holds, as of one moment, into files. Raises ServiceFailed, DiskFull.
+
+        ``facts`` are those that facts() has just returned.
+        """
         ...
 
     def load(self, session: Session, folder: Path) -> None:

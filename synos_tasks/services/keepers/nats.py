@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from synos_tasks.archive import Draft
     from synos_tasks.services.session import Session
 
 SERVICE = "nats"
@@ -51,10 +52,10 @@ def refuse(facts: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
     refuse_newer(facts, saved, 2, "NATS", reads="may not be able to read", version="that version")
 
 
-def save(session: Session, folder: Path) -> None:
+def save(session: Session, into: Draft, facts: Mapping[str, Any]) -> None:  # noqa: ARG001
     """Write a snapshot of every stream into one archive."""
-    with (folder / FILE).open("wb") as out:
-        session.compose.pipe((*BOX, "backup"), out=out)
+    with into.file(FILE) as out:
+        session.compose.pipe((*BOX, "backup"), out=out.write)
 
 
 def load(session: Session, folder: Path) -> None:

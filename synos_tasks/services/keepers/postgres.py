@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from synos_tasks.archive import Draft
     from synos_tasks.services.session import Session
 
 SERVICE = "postgres"
@@ -78,18 +79,17 @@ def refuse(facts: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
     refuse_newer(facts, saved, 1, "PostgreSQL", reads="cannot read", version="that major version")
 
 
-def save(session: Session, folder: Path) -> None:
+def save(session: Session, into: Draft, facts: Mapping[str, Any]) -> None:
     """Write roles (without passwords) and every database but the health check's."""
-    with (folder / "globals.sql").open("wb") as out:
-        _run(session, "pg_dumpall", *SUPERUSER, "--globals-only", "--no-role-passwords", out=out)
-    databases = json.loads(_query(session, "postgres", DATABASES))
-    (folder / "databases.json").write_text(json.dumps(databases, indent=1))
-    for one in databases:
-        with (folder / f"{_safe(one['name'])}.dump").open("wb") as out:
-            _run(
-                session, "pg_dump", *SUPERUSER, "--format=custom", "--compress=zstd:3", f"--dbname={one['name']}",
-                out=out,
-            )  # fmt: skip
+    owners = [{"name": name, "owner": one["owner"]} for name, one in facts["databases"].items()]
+    with into.file("databases.json") as out:
+        out.write(json.dumps(owners, indent=1).encode())
+    with into.file("globals.sql") as out:
+        _run(session, "pg_dumpall", *SUPERUSER, "--globals-only", "--no-role-passwords", out=out.write)
+    for name in facts["databases"]:
+        with into.file(f"{_safe(name)}.dump") as out:
+            dump = ("pg_dump", *SUPERUSER, "--format=custom", "--compress=zstd:3", f"--dbname={name}")
+            _run(session, *dump, out=out.write)
 
 
 def load(session: Session, folder: Path) -> None:

@@ -1,0 +1,349 @@
+"""Archives on disk: files with a manifest of their sizes and checksums, whole or absent.
+
+A backup is a folder with ``manifest.json`` and ``manifest.json.sha256``, the manifest's own checksum. An exported volume
+is one file with its manifest beside it (maint/volumes.py).
+"""
+
+from __future__ import annotations
+
+import datetime as dt
+import difflib
+import errno
+import hashlib
+import itertools
+import json
+import os
+import re
+import stat
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+from synos_tasks.errors import BackupDamaged, DiskFull, OutputNotWritable, SettingsError
+from synos_tasks.host.facts import free_disk_bytes
+from synos_tasks.iso.scratch import scratch, sync
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+SCHEMA = "synos.backup/1"
+MANIFEST = "manifest.json"
+CHECKSUM = "manifest.json.sha256"
+PARTIAL = ".partial-"
+CREATED = "%Y-%m-%dT%H:%M:%SZ"
+_NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}", re.ASCII)
+_LONGEST_NAME = 64
+_SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
+_LARGEST_MANIFEST = 2**26
+_CHUNK = 2**20
+
+
+@dataclass(frozen=True, kw_only=True)
+class File:
+    """One file: its path below the archive, its size in bytes, its SHA-256 in hex. Raises ValueError or TypeError."""
+
+    path: str
+    bytes: int
+    sha256: str
+
+    def __post_init__(self) -> None:
+        if (
+            {"", ".", ".."} & set(self.path.split("/"))
+            or "\0" in self.path
+            or self.path in {MANIFEST, CHECKSUM}
+        ):
+            raise ValueError(f"{self.path!r} is no path below an archive")
+        if type(self.bytes) is not int or self.bytes < 0 or not _SHA256.fullmatch(self.sha256):
+            raise ValueError(f"{self.path!r} has no size or no SHA-256")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    """What an archive holds. ``created`` is when saving began, ISO-8601 in UTC; ``facts`` is JSON of its writer."""
+
+    name: str
+    created: str
+    facts: Mapping[str, Any]
+    files: tuple[File, ...]
+
+    def __post_init__(self) -> None:
+        if not _NAME.fullmatch(self.name) or not isinstance(self.facts, dict) or not self.time:
+            raise ValueError("it has no name, no facts or no date")
+        if len({file.path for file in self.files}) != len(self.files):
+            raise ValueError("it has a file twice")
+
+    @property
+    def bytes(self) -> int:
+        """The sizes of all files together."""
+        return sum(file.bytes for file in self.files)
+
+    @property
+    def time(self) -> float:
+        """``created`` in seconds since 1970."""
+        return dt.datetime.strptime(self.created, CREATED).replace(tzinfo=dt.UTC).timestamp()
+
+    def text(self) -> str:
+        """Return it as JSON."""
+        return json.dumps({"schema": SCHEMA, **asdict(self)}, indent=1) + "\n"
+
+
+@dataclass(frozen=True)
+class Summary:
+    """One line of a listing. ``trouble`` is what is wrong with it as far as sizes tell; '' for nothing."""
+
+    name: str
+    created: str = ""
+    bytes: int = 0
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    trouble: str = ""
+
+
+class Output:
+    """A file that is being written, and hashed on the way."""
+
+    def __init__(self, stream: BinaryIO) -> None:
+        self._stream, self._digest, self._bytes = stream, hashlib.sha256(), 0
+
+    def write(self, chunk: bytes) -> int:
+        """Write a chunk; return its size."""
+        self._digest.update(chunk)
+        self._bytes += len(chunk)
+        return self._stream.write(chunk)
+
+    def written(self, path: str) -> File:
+        """Return what was written, as the manifest has it."""
+        return File(path=path, bytes=self._bytes, sha256=self._digest.hexdigest())
+
+
+@dataclass(frozen=True)
+class Draft:
+    """An archive that is being written; its folder is hidden until all of it is on disk."""
+
+    folder: Path
+    files: list[File] = field(default_factory=list)
+    prefix: str = ""
+
+    def below(self, name: str) -> Draft:
+        """Return the same draft, for files in a subfolder."""
+        return replace(self, prefix=f"{self.prefix}{name}/")
+
+    @contextmanager
+    def file(self, name: str) -> Iterator[Output]:
+        """Write one file; at the end it is on disk."""
+        target = self.folder / self.prefix / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with _new_file(target) as stream:
+            output = Output(stream)
+            yield output
+        self.files.append(output.written(f"{self.prefix}{name}"))
+
+
+def check_name(text: str) -> str:
+    """Return a name that a backup may have; raise SettingsError for another."""
+    if len(text) > _LONGEST_NAME or not _NAME.fullmatch(text):
+        hint = f"use letters, digits, . _ and -, at most {_LONGEST_NAME}, and no dot in front"
+        raise SettingsError(f"{text!r} is not a valid name for a backup", hint=hint)
+    return text
+
+
+def unused_name(folder: Path, prefix: str = "") -> str:
+    """Return ``prefix`` and the time in UTC, as 20261125T043000, and -2, -3, ... where that is taken."""
+    name = f"{prefix}{dt.datetime.now(dt.UTC):%Y%m%dT%H%M%S}"
+    names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
+    return next(one for one in names if not os.path.lexists(folder / one))
+
+
+@contextmanager
+def create(folder: Path, name: str, facts: Mapping[str, Any]) -> Iterator[Draft]:
+    """Write a new archive ``folder/name``. It appears at the end; after an exception nothing is left.
+
+    Raises SettingsError where the name is taken, DiskFull, OutputNotWritable.
+    """
+    final, created = folder / check_name(name), dt.datetime.now(dt.UTC).strftime(CREATED)
+    if os.path.lexists(final):
+        hint = "choose another name, or remove it"
+        raise SettingsError(f"backup {name!r} already exists", where=str(final), hint=hint)
+    with disk_errors(folder, "the backup"):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with scratch(folder, PARTIAL) as working:
+            draft = Draft(working)
+            yield draft
+            files = tuple(sorted(draft.files, key=lambda file: file.path))
+            _seal(working, Manifest(name=name, created=created, facts=facts, files=files))
+            working.rename(final)
+            sync(folder)
+
+
+def verify(archive: Path) -> Manifest:
+    """Read all of an archive; raise BackupDamaged with every file that is not as it was written."""
+    manifest = manifest_of(archive)
+    if troubles := _troubles(archive, manifest, read_contents=True):
+        raise damaged(archive, "\n".join(troubles))
+    return manifest
+
+
+def content(path: Path, file: File) -> Iterator[bytes]:
+    """Yield a file in chunks; raise ValueError at its end if it is not what the manifest says."""
+    digest, size = hashlib.sha256(), 0
+    with _opened(path) as stream:
+        while chunk := stream.read(_CHUNK):
+            digest.update(chunk)
+            size += len(chunk)
+            yield chunk
+    if (size, digest.hexdigest()) != (file.bytes, file.sha256):
+        raise ValueError("its SHA-256 differs")
+
+
+def find(folder: Path, name: str) -> Path:
+    """Return the archive of that name in ``folder``, or at that path if ``name`` has a slash; raise SettingsError."""
+    place = Path(name) if "/" in name else folder / name
+    if ("/" in name or _NAME.fullmatch(name)) and place.is_dir():
+        return place
+    known = [archive.name for archive in _archives(folder)]
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    hint += f"there are: {', '.join(known)}" if known else f"{folder} has none"
+    raise SettingsError(f"there is no backup {name!r}", where=str(place), hint=hint)
+
+
+def listing(folder: Path) -> list[Summary]:
+    """Return the archives in a folder, newest first. Sizes are checked, contents are not: see verify()."""
+    found = [_summary(archive) for archive in _archives(folder)]
+    return sorted(found, key=lambda one: (one.created, one.name), reverse=True)
+
+
+def damaged(archive: Path, why: str, kind: str = "backup") -> BackupDamaged:
+    """Return the error for an archive that must not be used."""
+    hint = f"nothing was touched; use another {kind}, or copy this one again from where it came"
+    return BackupDamaged(
+        f"{kind} {archive.name} is damaged or incomplete", where=str(archive), why=why, hint=hint
+    )
+
+
+def parse(text: bytes) -> Manifest:
+    """Return the manifest that JSON describes; raise ValueError for any other text."""
+    try:
+        return _manifest(json.loads(text))
+    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        raise ValueError(f"the manifest is not valid: {error}") from error
+
+
+def read_small(path: Path) -> bytes:
+    """Read a manifest or its checksum; raise ValueError where that is impossible."""
+    try:
+        with _opened(path) as stream:
+            return stream.read(_LARGEST_MANIFEST)
+    except OSError as error:
+        raise ValueError(f"{path.name} cannot be read: {error.strerror}") from error
+
+
+@contextmanager
+def disk_errors(folder: Path, what: str) -> Iterator[None]:
+    """Raise DiskFull or OutputNotWritable where ``what`` cannot be written below ``folder``; pass other errors on."""
+    try:
+        yield
+    except OSError as error:
+        # writing raises without a file's name: then it was ours
+        if error.filename is not None and not Path(str(error.filename)).is_relative_to(folder):
+            raise
+        where, why = str(error.filename or folder), error.strerror or str(error)
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            why, hint = f"{free_disk_bytes(folder)} bytes are free", "nothing of it was kept; make room there"
+            raise DiskFull(f"no space is left for {what}", where=where, why=why, hint=hint) from error
+        raise OutputNotWritable(f"{what} cannot be written", where=where, why=why) from error
+
+
+def _manifest(data: Any) -> Manifest:  # noqa: ANN401
+    if data["schema"] != SCHEMA:
+        raise ValueError(f"its schema is {data['schema']!r:.60}, this command reads {SCHEMA!r}")
+    files = tuple(File(**entry) for entry in data["files"])
+    return Manifest(name=data["name"], created=data["created"], facts=data["facts"], files=files)
+
+
+def manifest_of(archive: Path) -> Manifest:
+    """Read the manifest of an archive without its files; raise BackupDamaged."""
+    try:
+        text, checksum = (read_small(archive / name) for name in (MANIFEST, CHECKSUM))
+        manifest = parse(text)
+    except ValueError as error:
+        raise damaged(archive, str(error)) from error
+    if checksum != _checksum(text):
+        raise damaged(archive, f"{MANIFEST} is not what {CHECKSUM} says")
+    return manifest
+
+
+def _summary(archive: Path) -> Summary:
+    try:
+        manifest = manifest_of(archive)
+    except BackupDamaged as error:
+        return Summary(archive.name, trouble=error.why)
+    trouble = "\n".join(_troubles(archive, manifest, read_contents=False))
+    return Summary(archive.name, manifest.created, manifest.bytes, manifest.facts, trouble)
+
+
+def _troubles(archive: Path, manifest: Manifest, *, read_contents: bool) -> list[str]:
+    """Compare an archive with its manifest; return a line for each file that differs."""
+    below = (path for path in archive.rglob("*") if path.is_symlink() or not path.is_dir())
+    found = {str(path.relative_to(archive)): path.lstat() for path in below}
+    for own in (MANIFEST, CHECKSUM):
+        found.pop(own, None)
+    compared = [
+        (file.path, _trouble(archive / file.path, file, found.pop(file.path, None), read_contents))
+        for file in manifest.files
+    ]
+    compared += [(path, "is not in the manifest") for path in sorted(found)]
+    return [f"{path if path.isprintable() else ascii(path)}: {why}" for path, why in compared if why]
+
+
+def _trouble(path: Path, file: File, status: os.stat_result | None, read_contents: bool) -> str:
+    if status is None:
+        return "is missing"
+    if not stat.S_ISREG(status.st_mode):
+        return "is not a regular file"
+    if status.st_size != file.bytes:
+        return f"has {status.st_size} bytes, not {file.bytes}"
+    try:
+        for _ in content(path, file) if read_contents else ():
+            pass
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    except ValueError as error:
+        return str(error)
+    return ""
+
+
+def _archives(folder: Path) -> list[Path]:
+    found = folder.iterdir() if folder.is_dir() else ()
+    return sorted(path for path in found if path.is_dir() and not path.name.startswith("."))
+
+
+def _seal(working: Path, manifest: Manifest) -> None:
+    """Add the manifest, and see all names on disk."""
+    text = manifest.text().encode()
+    for name, written in ((MANIFEST, text), (CHECKSUM, _checksum(text))):
+        with _new_file(working / name) as stream:
+            stream.write(written)
+    for folder, _, _ in os.walk(working, topdown=False):
+        Path(folder).chmod(0o700)
+        sync(Path(folder))
+
+
+@contextmanager
+def _new_file(path: Path) -> Iterator[BinaryIO]:
+    """Open a new file that nobody else may read; at the end it is on disk."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "wb") as stream:
+        yield stream
+        stream.flush()
+        os.fsync(descriptor)
+
+
+def _opened(path: Path) -> BinaryIO:
+    """Open a file for reading; a link in its place is an OSError, and a pipe in its place waits for nobody."""
+    return open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK))
+
+
+def _checksum(manifest: bytes) -> bytes:
+    """Return the line that `sha256sum --check` reads."""
+    return f"{hashlib.sha256(manifest).hexdigest()}  {MANIFEST}\n".encode()
