@@ -1,5 +1,5 @@
-"""What `inv` loads: the verbs, assembled in synos_tasks.namespace."""
+"""What `inv` loads."""
 
-from synos_tasks.namespace import namespace
+from synos_tasks import collection
 
-__all__ = ["namespace"]
+ns = collection()

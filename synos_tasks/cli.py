@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import os
 import signal
 import sys
@@ -14,6 +15,7 @@ from invoke.tasks import task
 
 from synos_tasks import console, settings
 from synos_tasks.errors import DoctorFound, EngineUnavailable, SynosError, WrongSystem
+from synos_tasks.project import STATE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,7 +27,8 @@ if TYPE_CHECKING:
     from synos_tasks.settings import Settings
 
 P = ParamSpec("P")
-ROOT = Path(__file__).resolve().parent.parent
+PROJECT_ROOT = "project_root"
+"""Key of Invoke's configuration with the folder of the project; see synos_tasks.collection()."""
 
 
 class Command:
@@ -35,7 +38,8 @@ class Command:
         """Load the settings from Invoke's configuration; raises SettingsError."""
         self.verb, self.json, self.dry = verb, json, bool(context.config.run.dry)
         self.rest = after_dashes(sys.argv) if context.remainder else []
-        self.settings: Settings = settings.load(ROOT, _plain(context.config.get("synos") or {}))
+        values = _plain(context.config.get("synos") or {})
+        self.settings: Settings = settings.load(_root(context), values, record=not self.dry)
 
     def would(self, what: str, **fields: Any) -> None:  # noqa: ANN401
         """Say what --dry keeps from being done."""
@@ -91,27 +95,28 @@ def _found(checks: Sequence[Check]) -> DoctorFound | None:
 
 
 def after_dashes(argv: Sequence[str]) -> list[str]:
-    """Give the words after ``--``, for a command that hands them on: Invoke joins them, and so loses their quotes."""
+    """Return the words after ``--``, for a command that hands them on: Invoke joins them, and so loses their quotes."""
     return list(argv[argv.index("--") + 1 :]) if "--" in argv else []
 
 
 def verb(name: str, **options: Any) -> Callable[[Callable[Concatenate[Command, P], None]], Any]:  # noqa: ANN401
     """Make an Invoke task named ``name`` of a function whose first parameter is the Command.
 
-    The one place where a command ends early: a SynosError becomes four lines and its exit code,
-    Ctrl-C and SIGTERM become 130.
+    Where ``help`` has the key json, the verb gets the option --json: see Command.result(). The one place where a
+    command ends early: a SynosError becomes four lines and its exit code, Ctrl-C and SIGTERM become 130.
     """
 
     def decorate(function: Callable[Concatenate[Command, P], None]) -> Any:  # noqa: ANN401
+        signature = inspect.signature(function)
+        adds_json = "json" in options.get("help", {}) and "json" not in signature.parameters
+
         @functools.wraps(function)
         def body(context: Context, /, *args: P.args, **kwargs: P.kwargs) -> None:
-            as_json = bool(kwargs.get("json", False))
+            as_json = bool(kwargs.pop("json", False) if adds_json else kwargs.get("json", False))
             # SIGINT too: a command in the background of a script starts with it ignored, and must end all the same
             _on_interrupt(_interrupt)
             try:
-                command = Command(name, context, json=as_json)
-                function(command, *args, **kwargs)
-                _do_what_follows(command)
+                function(Command(name, context, json=as_json), *args, **kwargs)
             except EngineUnavailable as error:
                 _fail(_where_there_is_none(error, name), name, as_json=as_json)
             except SynosError as error:
@@ -123,36 +128,39 @@ def verb(name: str, **options: Any) -> Callable[[Callable[Concatenate[Command, P
                     console.print_json(name, {"error": interrupted})
                 sys.exit(130)
             except Exception:  # noqa: BLE001  (a person gets a sentence; the traceback goes to a file)
-                _unexpected(name, as_json=as_json)
+                _unexpected(name, _root(context), as_json=as_json)
 
+        if adds_json:
+            option = inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=bool)
+            body.__signature__ = signature.replace(  # type: ignore[attr-defined]
+                parameters=[*signature.parameters.values(), option]
+            )
         return task(name=name.rpartition(".")[2], **options)(body)
 
     return decorate
 
 
-def follow(verb_name: str, work: Callable[[Command], None]) -> None:
-    """Have ``work`` done whenever a verb was done: that of another room, which the verb does not know.
+def afterwards(name: str) -> Callable[[Callable[[Command], None]], Any]:
+    """Make an Invoke task that follows others as their ``post``. They have succeeded: its errors are warnings."""
 
-    The verb has succeeded by then: what goes wrong in ``work`` is a warning.
-    """
-    _FOLLOWING[verb_name] = work
+    def decorate(function: Callable[[Command], None]) -> Any:  # noqa: ANN401
+        @functools.wraps(function)
+        def body(context: Context, /) -> None:
+            if context.config.run.dry:
+                return
+            _on_interrupt(_interrupt)
+            try:
+                function(Command(name, context, json=False))
+            except SynosError as error:
+                console.warn(f"{error.what}{f': {error.why}' if error.why else ''}")
+            except KeyboardInterrupt:
+                console.say(f"{name} was interrupted; what it follows is done")
+            except Exception as error:  # noqa: BLE001  (a bug here must not fail what is done)
+                console.warn(f"{name}: {type(error).__name__}: {error}")
 
+        return task(name=name)(body)
 
-_FOLLOWING: dict[str, Callable[[Command], None]] = {}
-
-
-def _do_what_follows(command: Command) -> None:
-    work = _FOLLOWING.get(command.verb)
-    if work is None or command.dry:
-        return
-    try:
-        work(command)
-    except SynosError as error:
-        console.warn(f"{error.what}{f': {error.why}' if error.why else ''}")
-    except KeyboardInterrupt:
-        console.say(f"inv {command.verb} is done; what followed was interrupted")
-    except Exception as error:  # noqa: BLE001  (a bug in what follows must not fail what is done)
-        console.warn(f"after inv {command.verb}: {type(error).__name__}: {error}")
+    return decorate
 
 
 def _on_interrupt(action: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
@@ -187,8 +195,12 @@ def _fail(error: SynosError, verb_name: str, *, as_json: bool) -> None:
     sys.exit(error.exit_code)
 
 
-def _unexpected(verb_name: str, *, as_json: bool) -> None:
-    log = ROOT / ".synos" / "logs" / "crash.log"
+def _root(context: Context) -> Path:
+    return Path(context.config.get(PROJECT_ROOT) or Path.cwd())
+
+
+def _unexpected(verb_name: str, root: Path, *, as_json: bool) -> None:
+    log = root / STATE / "logs" / "crash.log"
     text = traceback.format_exc()
     try:
         log.parent.mkdir(parents=True, exist_ok=True)

@@ -286,6 +286,20 @@ class BackupDamaged(SynosError):
     summary = "a backup is damaged or incomplete: nothing was touched"
 
 
+class ProjectCopied(SynosError):
+    """The folder was copied with its state, and two projects have one id."""
+
+    exit_code = 46
+    summary = "the folder is a copy of another project, with its id"
+
+
+class ProjectMissing(SynosError):
+    """The folder is no project, or lacks what every project has."""
+
+    exit_code = 47
+    summary = "the folder is no project, or has no docker/"
+
+
 def error_classes() -> list[type[SynosError]]:
     """Every concrete error class, by exit code."""
     return sorted(SynosError.__subclasses__(), key=lambda cls: cls.exit_code)

@@ -1,19 +1,28 @@
-"""The verbs, put together: here and nowhere else."""
+"""The verbs, assembled here and nowhere else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
 
 from invoke.collection import Collection
 
-from synos_tasks import cli
 from synos_tasks.build import tasks as build
+from synos_tasks.cli import PROJECT_ROOT
 from synos_tasks.dev import tasks as dev
 from synos_tasks.maint import tasks as maint
-from synos_tasks.project import tasks as project
+from synos_tasks.root import tasks as root
 from synos_tasks.services import tasks as services
 
-namespace = Collection.from_module(project)
-namespace.add_collection(build.namespace, "build")
-namespace.add_collection(dev.namespace, "dev")
-namespace.add_collection(services.namespace, "services")
-namespace.add_collection(maint.namespace, "maint")
+if TYPE_CHECKING:
+    from pathlib import Path
 
-for verb in ("build.iso", "build.image", "build.component", "build.components"):
-    cli.follow(verb, maint.keep_within_limits)
+
+def assemble(folder: Path) -> Collection:
+    """Return the collection of all verbs for the project in a folder."""
+    namespace = Collection.from_module(root)
+    for name, module in (("build", build), ("dev", dev), ("services", services), ("maint", maint)):
+        namespace.add_collection(module.namespace, name)
+    for verb in ("build.iso", "build.image", "build.component", "build.components"):
+        namespace[verb].post = [maint.clean_after_build]
+    namespace.configure({PROJECT_ROOT: str(folder)})
+    return namespace

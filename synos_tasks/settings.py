@@ -10,10 +10,12 @@ import difflib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from synos_tasks import project
 from synos_tasks.errors import SettingsError
+from synos_tasks.project import Project
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
 
@@ -72,9 +74,9 @@ class DevSettings:
 
 @dataclass(frozen=True, kw_only=True)
 class MaintSettings:
-    """Section ``synos.maint``: what is kept. Sizes in GB (10^9 bytes); 0 sets no limit, and keeps all.
+    """Section ``synos.maint``: what is kept. Sizes in GB (10^9 bytes). 0 means no limit: everything is kept.
 
-    But 0 seconds are no time at all, and of 0 hours no backup is fresh.
+    Two exceptions: budget_seconds=0 disables cleanup after builds; backup_hours=0 trusts no backup.
     """
 
     store_max_gb: int = 20
@@ -96,11 +98,18 @@ class Settings:
 
     root: Path
     project_id: str
+    name: str = "synos"
+    title: str = "SynOS"
     build: BuildSettings = field(default_factory=BuildSettings)
     boot: BootSettings = field(default_factory=BootSettings)
     services: ServicesSettings = field(default_factory=ServicesSettings)
     dev: DevSettings = field(default_factory=DevSettings)
     maint: MaintSettings = field(default_factory=MaintSettings)
+
+    @property
+    def project(self) -> Project:
+        """Where the project is, and how its images and resources are named."""
+        return Project(root=self.root, name=self.name, id=self.project_id, title=self.title)
 
     @property
     def state_dir(self) -> Path:
@@ -126,10 +135,10 @@ class Settings:
         return (self.root / self.build.output).resolve()
 
 
-def load(root: Path, values: Mapping[str, Any]) -> Settings:
-    """Check the ``synos`` section of Invoke's configuration and freeze it.
+def load(root: Path, values: Mapping[str, Any], *, record: bool = True) -> Settings:
+    """Check the ``synos`` section of Invoke's configuration and freeze it; with ``record`` a new project gets its id.
 
-    Raises SettingsError on an unknown key, a wrong type or an impossible value.
+    Raises SettingsError on an unknown key, a wrong type or an impossible value, ProjectCopied as project.load() does.
     """
     sections = {
         "build": BuildSettings,
@@ -138,9 +147,11 @@ def load(root: Path, values: Mapping[str, Any]) -> Settings:
         "dev": DevSettings,
         "maint": MaintSettings,
     }
-    _refuse_unknown(values, sections, "synos")
+    _refuse_unknown(values, [*_TEXTS, *sections], "synos")
+    texts = {key: _text(values.get(key, ""), f"synos.{key}") for key in _TEXTS}
     loaded = {name: _section(cls, values.get(name) or {}, f"synos.{name}") for name, cls in sections.items()}
-    settings = Settings(root=root, project_id=project_id(root), **loaded)
+    own = project.load(root, **texts, record=record)
+    settings = Settings(root=own.root, project_id=own.id, name=own.name, title=own.title, **loaded)
     _refuse_other("synos.build.work", settings.build.work, ("auto", "volume", "tmpfs"))
     _refuse_other("synos.dev.cli", settings.dev.cli, ("auto", "official", "docker"))
     for name, value in vars(settings.services).items():
@@ -149,11 +160,13 @@ def load(root: Path, values: Mapping[str, Any]) -> Settings:
     return settings
 
 
-def project_id(root: Path) -> str:
-    """Give the id that all labels of this clone carry: its path's hash, so two clones never mix."""
-    import hashlib  # noqa: PLC0415  (kept off `inv --list`)
+_TEXTS = ("name", "title")
 
-    return f"synos-{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:10]}"
+
+def _text(value: object, name: str) -> str:
+    if not isinstance(value, str):
+        raise SettingsError(f"{name} is {value!r}, not a text", where="invoke.yaml")
+    return value
 
 
 def _section(cls: type[Any], values: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401
@@ -177,7 +190,7 @@ def _refuse_other(name: str, value: str, known: tuple[str, ...]) -> None:
         raise SettingsError(f"{name} is {value!r}", where="invoke.yaml", hint=f"one of: {', '.join(known)}")
 
 
-def _refuse_unknown(values: Mapping[str, Any], known: Mapping[str, Any], name: str) -> None:
+def _refuse_unknown(values: Mapping[str, Any], known: Collection[str], name: str) -> None:
     for key in values:
         if key not in known:
             close = difflib.get_close_matches(str(key), known, n=1)

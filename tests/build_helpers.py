@@ -62,7 +62,7 @@ class Clone:
 
     @property
     def settings(self) -> Settings:
-        return settings_module.load(self.root, {})
+        return settings_module.load(self.root, {"name": "synos", "title": "SynOS"})
 
     @property
     def output(self) -> Path:

@@ -13,7 +13,7 @@ from synos_tasks.cli import Command, verb
     "build.image",
     help={"no-cache": "run every step again", "json": "one JSON object on standard output"},
 )
-def image(command: Command, no_cache: bool = False, json: bool = False) -> None:  # noqa: ARG001
+def image(command: Command, no_cache: bool = False) -> None:
     """Build the toolchain and the builder image, and show their sizes."""
     from synos_tasks.engine.gateway import DockerEngine  # noqa: PLC0415
     from synos_tasks.images.building import build_images  # noqa: PLC0415
@@ -83,7 +83,6 @@ def component(
     name: str,
     no_cache: bool = False,
     output: str = "",
-    json: bool = False,  # noqa: ARG001
 ) -> None:
     """Compile one component, and lay its .debs into dist/components."""
     _compile(command, [name], no_cache=no_cache, output=output)
@@ -101,7 +100,6 @@ def components(
     command: Command,
     no_cache: bool = False,
     output: str = "",
-    json: bool = False,  # noqa: ARG001
 ) -> None:
     """Compile every component that is not in the store yet, and show all of them."""
     from synos_tasks.build.components import names_of  # noqa: PLC0415
@@ -143,7 +141,7 @@ def _compile(command: Command, names: list[str], *, no_cache: bool, output: str)
     "build.verify-caches",
     help={"json": "one JSON object on standard output"},
 )
-def verify_caches(command: Command, json: bool = False) -> None:  # noqa: ARG001
+def verify_caches(command: Command) -> None:
     """Compile all components twice, and check that the compilers' caches answer the second time."""
     from synos_tasks.build import components as compiling  # noqa: PLC0415
     from synos_tasks.engine.gateway import DockerEngine  # noqa: PLC0415
@@ -175,7 +173,7 @@ def verify_caches(command: Command, json: bool = False) -> None:  # noqa: ARG001
         "json": "one JSON object on standard output",
     },
 )
-def update_base(command: Command, limit: int = 20, json: bool = False) -> None:  # noqa: ARG001
+def update_base(command: Command, limit: int = 20) -> None:
     """Take a newer base image, build every image on it without cache, and show which packages changed."""
     from synos_tasks.engine.gateway import DockerEngine  # noqa: PLC0415
     from synos_tasks.images import update_base as updating  # noqa: PLC0415

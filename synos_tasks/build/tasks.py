@@ -40,7 +40,6 @@ def iso(
     offline: bool = False,
     no_cache: bool = False,
     privileged: bool = False,
-    json: bool = False,  # noqa: ARG001
 ) -> None:
     """Build a bootable SynOS ISO in the unprivileged builder container.
 
@@ -87,7 +86,6 @@ def boot(
     firmware: str = "bios",
     media: str = "cdrom",
     timeout: int = 0,
-    json: bool = False,  # noqa: ARG001
 ) -> None:
     """Boot an ISO in QEMU and exit by what the guest itself reports."""
     from synos_tasks.build.boot import newest_iso  # noqa: PLC0415
@@ -147,7 +145,7 @@ def _show_plan(command: Command, options: Options) -> None:
         "json": "one JSON object on standard output",
     },
 )
-def lock(command: Command, profile: str = "", update: bool = False, json: bool = False) -> None:  # noqa: ARG001
+def lock(command: Command, profile: str = "", update: bool = False) -> None:
     """Write the exact packages of a profile to docker/build/profiles/NAME.lock.yaml."""
     from synos_tasks.build import locking, planning  # noqa: PLC0415
     from synos_tasks.engine.gateway import DockerEngine  # noqa: PLC0415
@@ -183,7 +181,6 @@ def plan(
     profile: str = "",
     output: str = "",
     release: bool = False,
-    json: bool = False,  # noqa: ARG001
 ) -> None:
     """Show which stages of a build are there already, why others are not, and how long they take."""
     from synos_tasks.build import iso_build, plan_view  # noqa: PLC0415
@@ -229,7 +226,7 @@ def plan(
         "json": "one JSON object on standard output",
     },
 )
-def diff(command: Command, one: str, two: str, limit: int = 20, json: bool = False) -> None:  # noqa: ARG001
+def diff(command: Command, one: str, two: str, limit: int = 20) -> None:
     """Show what changed between two ISOs or two locks: packages, files, sizes."""
     from synos_tasks.build import compare, locking  # noqa: PLC0415
     from synos_tasks.engine.gateway import DockerEngine  # noqa: PLC0415
@@ -261,7 +258,6 @@ def verify_reproducible(
     profile: str = "",
     release: bool = False,
     rounds: int = 1,
-    json: bool = False,  # noqa: ARG001
 ) -> None:
     """Build where everything that must not matter differs, and compare the bytes."""
     from synos_tasks.build import planning, reproduce  # noqa: PLC0415
@@ -287,7 +283,7 @@ def verify_reproducible(
         "json": "one JSON object on standard output",
     },
 )
-def report(command: Command, iso: str = "", to: str = "", json: bool = False) -> None:  # noqa: ARG001
+def report(command: Command, iso: str = "", to: str = "") -> None:
     """Write one HTML file about a build: stages, sizes, packages."""
     from synos_tasks.build import report as reports  # noqa: PLC0415
     from synos_tasks.build.boot import newest_iso  # noqa: PLC0415

@@ -21,7 +21,7 @@ NO_CACHE = "build the image from nothing"
 
 
 @verb("dev.up", help={"name": NAME, "docker": DOCKER, "json": JSON})
-def up(command: Command, name: str = "", docker: str = "", json: bool = False) -> None:  # noqa: ARG001
+def up(command: Command, name: str = "", docker: str = "") -> None:
     """Start a development container, made where it is not there; VS Code finds the same one.
 
     Not for making ISOs (inv build.iso), nor for running services (inv services.up).
@@ -42,7 +42,6 @@ def rebuild(
     name: str = "",
     docker: str = "",
     no_cache: bool = False,
-    json: bool = False,  # noqa: ARG001
 ) -> None:
     """Make a development container anew, from its image on; its caches and history stay."""
     from synos_tasks.dev import config as configs  # noqa: PLC0415
@@ -85,12 +84,12 @@ def code(command: Command, name: str = "") -> None:
 
 
 @verb("dev.list", help={"json": JSON})
-def list_(command: Command, json: bool = False) -> None:
+def list_(command: Command) -> None:
     """List the development containers of this project, made or not."""
     from synos_tasks.dev.listing import listed  # noqa: PLC0415
 
     found = listed(_session(command))
-    if json:
+    if command.json:
         command.result({"containers": [asdict(one) for one in found]})
         return
     rows = [
@@ -102,7 +101,7 @@ def list_(command: Command, json: bool = False) -> None:
 
 
 @verb("dev.down", help={"name": NAME, "all": "every one of this project", "json": JSON})
-def down(command: Command, name: str = "", all: bool = False, json: bool = False) -> None:  # noqa: A002, ARG001
+def down(command: Command, name: str = "", all: bool = False) -> None:  # noqa: A002
     """Stop and remove a development container; the project, its caches and its history stay."""
     from synos_tasks.dev import config as configs  # noqa: PLC0415
     from synos_tasks.dev import starting  # noqa: PLC0415
@@ -119,7 +118,7 @@ def down(command: Command, name: str = "", all: bool = False, json: bool = False
 
 
 @verb("dev.doctor", help={"json": JSON})
-def doctor(command: Command, json: bool = False) -> None:  # noqa: ARG001
+def doctor(command: Command) -> None:
     """Check what development containers need, and those that are there; changes nothing."""
     from synos_tasks.dev.doctor import examine  # noqa: PLC0415
 

@@ -9,7 +9,7 @@ JSON = "one JSON object on standard output"
 
 
 @verb("maint.update-base", help={"limit": "lines shown of each image; --json has all", "json": JSON})
-def update_base(command: Command, limit: int = 20, json: bool = False) -> None:  # noqa: ARG001
+def update_base(command: Command, limit: int = 20) -> None:
     """Take newer base images, build every image of ours that is there on them, and show which packages changed."""
     from synos_tasks.engine.gateway import DockerEngine  # noqa: PLC0415
     from synos_tasks.images import catalog  # noqa: PLC0415

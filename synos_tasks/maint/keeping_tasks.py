@@ -38,7 +38,6 @@ def volumes(
     clone: str = "",
     to: str = "",
     name: str = "",
-    json: bool = False,  # noqa: ARG001
 ) -> None:
     """List the volumes of this project; look into one, copy it, write it into a file, make one of a file.
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from invoke.collection import Collection
 
 from synos_tasks import console
-from synos_tasks.cli import Command, verb
+from synos_tasks.cli import Command, afterwards, verb
 from synos_tasks.maint import engine_tasks, keeping_tasks
 
 if TYPE_CHECKING:
@@ -22,12 +22,12 @@ MOST_DIGITS = 6
 
 
 @verb("maint.disk", help={"json": JSON})
-def disk(command: Command, json: bool = False) -> None:
+def disk(command: Command) -> None:
     """Show what this project takes on the disk, what of it can be freed, and what that would cost to have again."""
     from synos_tasks.maint import usage, view  # noqa: PLC0415
 
     found = usage.usage(session_of(command))
-    if json:
+    if command.json:
         command.result(found.to_json())
         return
     view.show_usage(found)
@@ -55,7 +55,6 @@ def prune(
     volumes: bool = False,
     all: bool = False,  # noqa: A002
     yes: bool = False,
-    json: bool = False,  # noqa: ARG001
 ) -> None:
     """Remove what this project no longer needs, after showing it; other projects' things never."""
     from synos_tasks.maint import prune as pruning  # noqa: PLC0415
@@ -100,7 +99,6 @@ def reset(
     keep_isos: bool = False,
     without_backup: bool = False,
     yes: bool = False,
-    json: bool = False,  # noqa: ARG001
 ) -> None:
     """Make this clone as it was when it was new: containers, volumes, images, caches, ISOs and state go; backups stay."""
     from synos_tasks.maint import reset as resetting  # noqa: PLC0415
@@ -131,7 +129,7 @@ def reset(
         "json": JSON,
     },
 )
-def logs(command: Command, days: str = "", list: bool = False, json: bool = False) -> None:  # noqa: A002, ARG001
+def logs(command: Command, days: str = "", list: bool = False) -> None:  # noqa: A002
     """Delete old logs of .synos/logs."""
     from synos_tasks.maint import retention  # noqa: PLC0415
 
@@ -155,8 +153,9 @@ def logs(command: Command, days: str = "", list: bool = False, json: bool = Fals
     command.result({"removed": names, "before_bytes": before, "after_bytes": before - freed})
 
 
-def keep_within_limits(command: Command) -> None:
-    """See to what invoke.yaml says is kept: what follows each build."""
+@afterwards("cleanup after the build")
+def clean_after_build(command: Command) -> None:
+    """Remove what exceeds the limits in invoke.yaml."""
     from synos_tasks.maint import policy  # noqa: PLC0415
 
     applied = policy.apply_all(session_of(command))

@@ -11,7 +11,7 @@ from synos_tasks.services.options import JSON, ONLY, STACK, TIMEOUT, YES, agreem
     "services.backup",
     help={"stack": STACK, "name": "letters, digits, . _ - (default: the time, UTC)", "json": JSON},
 )
-def backup(command: Command, name: str = "", stack: str = "", json: bool = False) -> None:  # noqa: ARG001
+def backup(command: Command, name: str = "", stack: str = "") -> None:
     """Back up what every service holds, with checksums; restore it here or on another machine."""
     from synos_tasks import archive  # noqa: PLC0415
     from synos_tasks.services import backup as backing  # noqa: PLC0415
@@ -27,7 +27,7 @@ def backup(command: Command, name: str = "", stack: str = "", json: bool = False
 
 
 @verb("services.backups", help={"stack": STACK, "json": JSON})
-def list_backups(command: Command, stack: str = "", json: bool = False) -> None:  # noqa: ARG001
+def list_backups(command: Command, stack: str = "") -> None:
     """List the backups of a stack, newest first."""
     from synos_tasks import archive  # noqa: PLC0415
     from synos_tasks.services import backup as backing  # noqa: PLC0415
@@ -66,7 +66,6 @@ def restore(
     no_backup: bool = False,
     yes: bool = False,
     wait_timeout: int = 0,
-    json: bool = False,  # noqa: ARG001
 ) -> None:
     """Restore a backup; a damaged one is refused before anything is touched."""
     from synos_tasks import archive  # noqa: PLC0415
@@ -101,7 +100,6 @@ def secrets_rotate(
     stack: str = "",
     only: str = "",
     wait_timeout: int = 0,
-    json: bool = False,  # noqa: ARG001
 ) -> None:
     """Change the passwords, in the running services too; clients must read them anew."""
     from synos_tasks.services import prepare, rotate, view  # noqa: PLC0415
@@ -133,7 +131,6 @@ def upgrade(
     only: str = "",
     no_backup: bool = False,
     wait_timeout: int = 0,
-    json: bool = False,  # noqa: ARG001
 ) -> None:
     """Bring running services to newer images, one by one; one that does not get healthy has its old image again."""
     from synos_tasks.services import backup as backing  # noqa: PLC0415

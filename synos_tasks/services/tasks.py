@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @verb("services.up", help={"stack": STACK, "only": ONLY, "wait-timeout": TIMEOUT, "json": JSON})
-def up(command: Command, stack: str = "", only: str = "", wait_timeout: int = 0, json: bool = False) -> None:  # noqa: ARG001
+def up(command: Command, stack: str = "", only: str = "", wait_timeout: int = 0) -> None:
     """Start services, building what is missing, and wait until they are healthy.
 
     The first time it makes the secrets. Not for building ISOs (inv build.iso), nor for editing code (inv dev.up).
@@ -56,7 +56,6 @@ def down(
     volumes: bool = False,
     no_backup: bool = False,
     yes: bool = False,
-    json: bool = False,  # noqa: ARG001
 ) -> None:
     """Stop services and remove their containers; the data stays, unless --volumes."""
     from synos_tasks.services import stopping  # noqa: PLC0415
@@ -83,7 +82,7 @@ def down(
     "services.status",
     help={"stack": STACK, "watch": "again every second, until Ctrl-C", "json": JSON},
 )
-def status(command: Command, stack: str = "", watch: bool = False, json: bool = False) -> None:
+def status(command: Command, stack: str = "", watch: bool = False) -> None:
     """Show state, health, uptime, CPU, memory, ports and restarts of each service."""
     from synos_tasks.engine.old_compose import ComposeFile, DockerCompose  # noqa: PLC0415
     from synos_tasks.services import stack as stacks  # noqa: PLC0415
@@ -94,10 +93,10 @@ def status(command: Command, stack: str = "", watch: bool = False, json: bool = 
     path = stacks.file_of(command.settings, name)  # unresolved: that would take longer than all the rest
     file = ComposeFile(project=command.settings.compose_project(name), path=path, environment={})
     watcher = states.Watcher(DockerCompose(file), stacks.started_services(path))
-    if watch and not json:
+    if watch and not command.json:
         _watch(watcher, name)
     found = watcher.look()
-    if json:
+    if command.json:
         command.result({"stack": name, "services": states.to_json(found)})
         return
     console.table(f"stack {name}", view.COLUMNS, view.rows(found))
@@ -120,7 +119,6 @@ def restart(
     stack: str = "",
     only: str = "",
     wait_timeout: int = 0,
-    json: bool = False,  # noqa: ARG001
 ) -> None:
     """Restart services and wait until they are healthy."""
     from synos_tasks.services import starting, view  # noqa: PLC0415
@@ -136,7 +134,7 @@ def restart(
 
 
 @verb("services.heal", help={"stack": STACK, "wait-timeout": TIMEOUT, "json": JSON})
-def heal(command: Command, stack: str = "", wait_timeout: int = 0, json: bool = False) -> None:  # noqa: ARG001
+def heal(command: Command, stack: str = "", wait_timeout: int = 0) -> None:
     """Make the containers anew of services that are not healthy; the data stays."""
     from synos_tasks.services import starting, view  # noqa: PLC0415
 
@@ -152,17 +150,17 @@ def heal(command: Command, stack: str = "", wait_timeout: int = 0, json: bool = 
 
 
 @verb("services.config", help={"stack": STACK, "json": JSON})
-def config(command: Command, stack: str = "", json: bool = False) -> None:
+def config(command: Command, stack: str = "") -> None:
     """Print the resolved compose model; no secret is in it."""
     session = open_stack(command, stack)
-    if json:
+    if command.json:
         command.result({"stack": session.stack.name, "model": session.compose.config()})
     else:
         print(session.compose.run("config"), end="")
 
 
 @verb("services.enable", help={"stack": STACK, "json": JSON})
-def enable(command: Command, stack: str = "", json: bool = False) -> None:  # noqa: ARG001
+def enable(command: Command, stack: str = "") -> None:
     """Start a stack with the machine, through systemd."""
     from synos_tasks.services import stack as stacks  # noqa: PLC0415
     from synos_tasks.services import systemd  # noqa: PLC0415
@@ -178,7 +176,7 @@ def enable(command: Command, stack: str = "", json: bool = False) -> None:  # no
 
 
 @verb("services.disable", help={"stack": STACK, "json": JSON})
-def disable(command: Command, stack: str = "", json: bool = False) -> None:  # noqa: ARG001
+def disable(command: Command, stack: str = "") -> None:
     """Start a stack no more with the machine; it goes on running now."""
     from synos_tasks.services import stack as stacks  # noqa: PLC0415
     from synos_tasks.services import systemd  # noqa: PLC0415

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from synos_tasks import project
 from synos_tasks.engine.spec import LABEL_PROJECT
-from synos_tasks.settings import project_id
 from tests.conftest import remove_labelled
 
 if TYPE_CHECKING:
@@ -82,12 +82,12 @@ def clone(tmp_path: Path, engine: DockerEngine) -> Iterator[Clone]:
     copy.earlier.write_bytes(EARLIER)
     yield copy
     left = _left_running(root)
-    remove_labelled(project_id(root))
+    remove_labelled(project.load(root, "synos").id)
     assert not left, "a builder of a failed build is still there"
 
 
 def _left_running(root: Path) -> str:
-    label = f"label={LABEL_PROJECT}={project_id(root)}"
+    label = f"label={LABEL_PROJECT}={project.load(root, 'synos').id}"
     listed = subprocess.run(
         ["docker", "ps", "--all", "--quiet", "--filter", label], capture_output=True, text=True, check=True
     )

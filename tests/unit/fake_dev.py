@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
 from synos_tasks import settings
@@ -153,8 +153,9 @@ def scene(root: Path, **dev: str) -> Scene:
         composes.append(FakeCompose(file))
         return cast("Compose", composes[-1])
 
+    loaded = settings.load(root, {"name": "synos", "dev": {"cli": "docker", **dev}}, record=False)
     session = Session(
-        settings=settings.load(root, {"dev": {"cli": "docker", **dev}}),
+        settings=replace(loaded, project_id="synos-test"),
         engine=as_engine(engine),
         containers=containers,
         say=said.append,

@@ -10,7 +10,6 @@ import pytest
 from invoke.collection import Collection
 from invoke.program import Program
 
-from synos_tasks import cli
 from synos_tasks.services import access_tasks, data_tasks, health, systemd
 from synos_tasks.services import backup as backing
 from synos_tasks.services import tasks as services
@@ -39,7 +38,7 @@ class Verbs:
         for module in (services, data_tasks, access_tasks):
             monkeypatch.setattr(module, "open_stack", self._open)
         monkeypatch.setattr("synos_tasks.engine.old_compose.DockerCompose", lambda _file: self.here.compose)
-        monkeypatch.setattr(cli, "ROOT", root)
+        monkeypatch.chdir(root)
         monkeypatch.chdir(root)
         monkeypatch.setenv("NO_COLOR", "1")
         monkeypatch.setattr(health, "POLL", 0.001)

@@ -11,12 +11,11 @@ import pytest
 from invoke.collection import Collection
 from invoke.program import Program
 
-from synos_tasks import cli
 from synos_tasks.build import locking, planning
 from synos_tasks.build import tasks as build
 from synos_tasks.build.builder import store_volume
 from synos_tasks.errors import IsoNotFound, LockError, OutputNotWritable, ProfileNotFound, SettingsError
-from synos_tasks.settings import project_id
+from synos_tasks.project import load as identify
 from tests.unit.fakes import FakeEngine, fake_containers
 from tests.unit.projects import NAME, lay_lock, lock_for, package, project, tree
 
@@ -62,7 +61,7 @@ def container(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Container:
     made = Container(settings, monkeypatch)
     engine = FakeEngine(volumes={store_volume(settings): {}})
     monkeypatch.setattr("synos_tasks.engine.gateway.DockerEngine", lambda: engine)
-    monkeypatch.setattr(cli, "ROOT", settings.root)
+    monkeypatch.chdir(settings.root)
     monkeypatch.chdir(settings.root)
     monkeypatch.setenv("NO_COLOR", "1")
     for name in ("SUDO_UID", "SUDO_GID"):
@@ -73,7 +72,7 @@ def container(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Container:
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """A project as the verbs find it: named for its folder."""
-    return dataclasses.replace(project(tmp_path), project_id=project_id(tmp_path))
+    return dataclasses.replace(project(tmp_path), project_id=identify(tmp_path).id)
 
 
 @pytest.fixture
@@ -123,7 +122,7 @@ def test_plan_shows_each_stage(settings: Settings, container: Container, capfd: 
         "name": "base", "key": base["key"], "hit": False, "why": "not built before", "bytes": 0, "seconds": None
     }  # fmt: skip
     container.entries = {base["key"]: {"bytes": 4096}}
-    settings.state_dir.mkdir()
+    settings.state_dir.mkdir(exist_ok=True)
     (settings.state_dir / "history.json").write_text(json.dumps({NAME: {"base": 9.0, "system": 0.26}}))
     assert run("build.plan", "--json") == 0
     second = answer(capfd, "plan")
@@ -135,7 +134,7 @@ def test_plan_tells_people_what_is_missing_and_how_long_it_takes(
     settings: Settings, container: Container, capfd: Shown
 ) -> None:
     lay_lock(settings, package("sudo"))
-    settings.state_dir.mkdir()
+    settings.state_dir.mkdir(exist_ok=True)
     (settings.state_dir / "history.json").write_text(json.dumps({NAME: {"base": 12.34, "system": 0.3}}))
     assert run("build.plan") == 0
     shown = capfd.readouterr()

@@ -4,6 +4,7 @@ import json
 import os
 import signal
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,13 +12,13 @@ from invoke.collection import Collection
 from invoke.program import Program
 
 from synos_tasks import cli, errors
-from synos_tasks.cli import Command, verb
+from synos_tasks.cli import Command, afterwards, verb
 from synos_tasks.host.checks import Check
-from synos_tasks.project import quality
-from synos_tasks.project import tasks as project
+from synos_tasks.root import quality
+from synos_tasks.root import tasks as project
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
 pytestmark = pytest.mark.usefixtures("keep_signals", "in_empty_folder")
 
@@ -28,18 +29,20 @@ FAILURE = errors.MirrorUnreachable("no answer", where="http://mirror", why="time
 def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep Invoke from reading an invoke.yaml, and crashes from being logged in the project."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(cli, "ROOT", tmp_path)
     monkeypatch.setenv("NO_COLOR", "1")
 
 
-@verb("room.good")
-def good(command: Command, json: bool = False, name: str = "me") -> None:
+JSON = {"json": "one JSON object on standard output"}
+
+
+@verb("room.good", help=JSON)
+def good(command: Command, name: str = "me") -> None:
     """Say hello."""
-    command.result({"name": name, "json": json, "dry": command.dry})
+    command.result({"name": name, "json": command.json, "dry": command.dry})
 
 
-@verb("room.bad")
-def bad(command: Command, json: bool = False) -> None:
+@verb("room.bad", help=JSON)
+def bad(command: Command) -> None:
     """Fail in a way we know."""
     raise FAILURE
 
@@ -56,11 +59,19 @@ def stop(command: Command) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
 
 
+@verb("room.make", help=JSON)
+def make(command: Command, fail: bool = False) -> None:
+    """Make something, which another task follows."""
+    if fail:
+        raise FAILURE
+    command.result({"made": True})
+
+
 def run(*words: str, settings: dict[str, Any] | None = None) -> int:
     """Run verbs as `inv` does; give the exit code."""
-    room = Collection("room", good, bad)
+    room = Collection("room", good, bad, make)
     namespace = Collection(room, crash, stop, project.doctor, project.test, project.lint, project.docs)
-    namespace.configure({"synos": settings or {}})
+    namespace.configure({"synos": settings or {}, cli.PROJECT_ROOT: str(Path.cwd())})
     try:
         Program(namespace=namespace, name="inv").run(["inv", *words], exit=False)
     except SystemExit as ended:
@@ -68,9 +79,10 @@ def run(*words: str, settings: dict[str, Any] | None = None) -> int:
     return 0
 
 
-def test_a_verb_keeps_its_options_and_docstring() -> None:
-    assert good.name == "good"
-    assert good.__doc__ == "Say hello."
+def test_a_verb_keeps_its_docstring_and_has_json_where_its_help_says_so() -> None:
+    assert (good.name, good.__doc__) == ("good", "Say hello.")
+    assert [argument.name for argument in good.get_arguments()] == ["name", "json"]
+    assert [argument.name for argument in crash.get_arguments()] == []
 
 
 def test_json_is_one_object_with_its_schema(capfd: pytest.CaptureFixture[str]) -> None:
@@ -124,7 +136,7 @@ def test_a_wrong_setting_stops_the_verb(capfd: pytest.CaptureFixture[str]) -> No
 
 
 def doctor_finds(monkeypatch: pytest.MonkeyPatch, *checks: Check) -> None:
-    monkeypatch.setattr("synos_tasks.project.doctor.examine", lambda *_: list(checks))
+    monkeypatch.setattr("synos_tasks.root.doctor.examine", lambda *_: list(checks))
 
 
 GOOD_CHECK = Check(name="memory", status="ok", detail="8000 MB")
@@ -205,8 +217,8 @@ def test_docs_writes_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> 
     assert shown[-1] == "nothing to do: all generated files are current"
 
 
-@verb("room.engine")
-def engine(command: Command, json: bool = False) -> None:
+@verb("room.engine", help=JSON)
+def engine(command: Command) -> None:
     """Need an engine, and find none."""
     raise errors.EngineUnavailable("no Docker Engine answers")
 
@@ -240,8 +252,8 @@ def test_in_a_development_container_a_missing_engine_is_the_hosts(
 REPORTED: list[Check] = []
 
 
-@verb("room.report")
-def report(command: Command, json: bool = False) -> None:
+@verb("room.report", help=JSON)
+def report(command: Command) -> None:
     """Show checks."""
     command.report("Some checks", REPORTED)
 
@@ -272,3 +284,67 @@ def test_a_report_fails_where_a_check_does(
         told = json.loads(shown.out)
         assert [check["name"] for check in told["checks"]] == [check.name for check in checks]
         assert ("error" in told) == bool(code)
+
+
+@pytest.fixture
+def followed(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException | None], list[str]]:
+    """Have a task follow `room.make`; it notes that it ran, and fails where an error is given."""
+
+    def follow(error: BaseException | None = None) -> list[str]:
+        ran: list[str] = []
+
+        @afterwards("tidying up")
+        def tidy(command: Command) -> None:
+            ran.append(command.verb)
+            if error is not None:
+                raise error
+
+        monkeypatch.setattr(make, "post", [tidy])
+        return ran
+
+    return follow
+
+
+@pytest.mark.parametrize(
+    ("words", "runs"), [(["--json"], 1), (["--fail"], 0)], ids=["after success", "not after a failure"]
+)
+def test_a_task_follows_a_verb_that_has_succeeded(
+    words: list[str], runs: int, followed: Callable[[BaseException | None], list[str]]
+) -> None:
+    ran = followed(None)
+    run("room.make", *words)
+    assert ran == ["tidying up"] * runs
+
+
+def test_nothing_follows_a_dry_run(followed: Callable[[BaseException | None], list[str]]) -> None:
+    ran = followed(None)
+    assert run("--dry", "room.make") == 0
+    assert ran == []
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (errors.EngineUnavailable("no engine", why="it is gone"), "warning: no engine: it is gone"),
+        (ZeroDivisionError("a bug"), "warning: tidying up: ZeroDivisionError: a bug"),
+        (KeyboardInterrupt(), "tidying up was interrupted; what it follows is done"),
+    ],
+)
+def test_what_goes_wrong_afterwards_does_not_undo_what_is_done(
+    error: BaseException,
+    said: str,
+    followed: Callable[[BaseException | None], list[str]],
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    followed(error)
+    assert run("room.make", "--json") == 0
+    shown = capfd.readouterr()
+    assert said in shown.err
+    assert json.loads(shown.out)["made"] is True
+
+
+def test_a_verb_that_only_shows_what_it_would_do_writes_nothing(tmp_path: Path) -> None:
+    assert run("--dry", "room.good") == 0
+    assert list(tmp_path.iterdir()) == []
+    assert run("room.good") == 0
+    assert [path.name for path in (tmp_path / ".synos").iterdir()] == ["id"]

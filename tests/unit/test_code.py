@@ -51,7 +51,7 @@ def test_what_serves_type_checking_alone_is_not_in_it() -> None:
 
 
 def test_packages_hold_no_code_that_the_closure_would_miss() -> None:
-    for package in PACKAGES:
+    for package in PACKAGES - {"synos_tasks"}:  # its __init__ is for tasks.py: no stage calls it
         body = ast.parse((ROOT.parent / package.replace(".", "/") / "__init__.py").read_bytes()).body
         assert [type(node) for node in body if not isinstance(node, (ast.Expr, ast.Assign))] == []
 

@@ -14,7 +14,7 @@ from synos_tasks import settings
 from synos_tasks.dev import config, jsonc
 
 ROOT = Path(__file__).resolve().parents[2]
-OWN = settings.load(ROOT, {})
+OWN = settings.load(ROOT, {}, record=False)
 NAMES = config.names(OWN)
 SINGLE = [name for name in NAMES if name != "full"]
 TEXTS = {"type": "array", "items": {"type": "string"}, "minItems": 1}

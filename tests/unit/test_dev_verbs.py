@@ -27,7 +27,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
     """A project that the verbs work on, with containers `one` and `two`."""
     made = scene(tmp_path, name="one")
     monkeypatch.setattr(tasks, "_session", lambda _command: made.session)
-    monkeypatch.setattr("synos_tasks.cli.settings.load", lambda *_: made.session.settings)
+    monkeypatch.setattr("synos_tasks.cli.settings.load", lambda *_, **__: made.session.settings)
     made.config("two")
     made.config("one")
     return made

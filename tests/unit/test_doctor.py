@@ -8,7 +8,7 @@ import pytest
 from synos_tasks.engine.gateway import ContainerFacts
 from synos_tasks.host import checks, facts
 from synos_tasks.host.mounts import Mount
-from synos_tasks.project import doctor
+from synos_tasks.root import doctor
 from tests.unit.fakes import GOOD, FakeEngine, as_engine
 
 if TYPE_CHECKING:

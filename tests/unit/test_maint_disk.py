@@ -279,7 +279,7 @@ def test_the_verb_tells_people_and_scripts_the_same(
 ) -> None:
     has(world, images=(our_image(own_bytes=4_000_000),), layers_bytes=9_000_100)
     monkeypatch.setattr(tasks, "session_of", lambda _: session)
-    monkeypatch.setattr("synos_tasks.cli.settings.load", lambda *_: session.settings)
+    monkeypatch.setattr("synos_tasks.cli.settings.load", lambda *_, **__: session.settings)
     monkeypatch.setenv("NO_COLOR", "1")
     tasks.disk(Context(Config(overrides={"run": {"dry": False}})), json=True)
     told = json.loads(capfd.readouterr().out)

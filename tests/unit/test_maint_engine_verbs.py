@@ -9,12 +9,12 @@ import pytest
 from invoke.collection import Collection
 from invoke.program import Program
 
-from synos_tasks import cli
 from synos_tasks.images.base import BOOKWORM, TRIXIE
 from synos_tasks.images.catalog import every
 from synos_tasks.images.recipe import tag_of
 from synos_tasks.maint import engine_tasks
-from synos_tasks.settings import Settings, project_id
+from synos_tasks.project import load as identify
+from synos_tasks.settings import Settings
 from tests.unit.fake_compose import lay_services
 from tests.unit.fakes import FakeEngine
 from tests.unit.projects import project
@@ -32,10 +32,10 @@ DEFAULTS = "GC Policy rule#0:\n All: false\n Keep Bytes: 20GiB\n"
 def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
     made = project(tmp_path)
     lay_services(made)
-    monkeypatch.setattr(cli, "ROOT", tmp_path)
+    monkeypatch.chdir(tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NO_COLOR", "1")
-    return Settings(root=tmp_path, project_id=project_id(tmp_path))
+    return Settings(root=tmp_path, project_id=identify(tmp_path).id)
 
 
 @pytest.fixture

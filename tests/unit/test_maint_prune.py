@@ -12,7 +12,6 @@ import pytest
 from invoke.collection import Collection
 from invoke.program import Program
 
-from synos_tasks import cli
 from synos_tasks.engine.inventory import Inventory
 from synos_tasks.engine.spec import LABEL_PROJECT, image_labels, labels
 from synos_tasks.errors import ContainerLost, SettingsError
@@ -385,7 +384,7 @@ class Verb:
 
         monkeypatch.setattr(prune, "plan", planned)
         monkeypatch.setattr(tasks, "session_of", lambda _: session)
-        monkeypatch.setattr(cli, "ROOT", settings.root)
+        monkeypatch.chdir(settings.root)
         monkeypatch.chdir(settings.root)
         monkeypatch.setenv("NO_COLOR", "1")
 

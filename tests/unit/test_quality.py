@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from synos_tasks.errors import SettingsError
-from synos_tasks.project import quality
+from synos_tasks.root import quality
 
 TOOLS = Path("/venv/bin")
 

@@ -86,7 +86,7 @@ def lint_steps(root: Path, tools: Path) -> list[Step]:
     if dockerfiles := _matching(root, DOCKERFILES):
         steps.append(Step(name="hadolint", argv=(str(tools / "hadolint"), *dockerfiles)))
     steps.append(
-        Step(name="generated files", argv=(str(tools / "python"), "-m", "synos_tasks.project.generated"))
+        Step(name="generated files", argv=(str(tools / "python"), "-m", "synos_tasks.root.generated"))
     )
     return steps
 

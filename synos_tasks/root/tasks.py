@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING
 from synos_tasks import console
 from synos_tasks.cli import verb
 from synos_tasks.errors import TestsFailed
-from synos_tasks.project import generated, quality
+from synos_tasks.root import generated, quality
 
 if TYPE_CHECKING:
     from synos_tasks.cli import Command
 
 
 @verb("doctor", help={"json": "one JSON object with all checks on standard output"})
-def doctor(command: Command, json: bool = False) -> None:  # noqa: ARG001
+def doctor(command: Command) -> None:
     """Check the host and the Docker Engine, with a hint for whatever is not right; changes nothing."""
     from synos_tasks.engine.gateway import DockerEngine  # noqa: PLC0415  (kept off `inv --list`)
-    from synos_tasks.project.doctor import examine  # noqa: PLC0415
+    from synos_tasks.root.doctor import examine  # noqa: PLC0415
 
     command.report("The host and the engine", examine(command.settings, DockerEngine()))
 
