@@ -1,82 +1,175 @@
-"""The gateway against the real engine."""
+"""The Docker client against the real engine."""
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import subprocess
 import tarfile
+import threading
 from typing import TYPE_CHECKING
 
 import pytest
 
-from synos_tasks.engine import spec
-from synos_tasks.engine.gateway import DockerEngine, version_tuple
-from synos_tasks.errors import ImageBuildFailed
+from synos_tasks.engine.client import Docker, check_versions
+from synos_tasks.engine.compose import Compose, ComposeFile
+from synos_tasks.engine.labels import LABEL_PROJECT, labels
+from synos_tasks.engine.run import streaming
+from synos_tasks.engine.spec import ContainerSpec
+from synos_tasks.errors import EngineUnavailable, ImageBuildFailed, ServiceFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.integration
 
 
 @pytest.fixture(scope="module")
-def empty_image(engine: DockerEngine, own_label: str) -> Iterator[str]:
+def client() -> Docker:
+    """The real engine."""
+    return Docker()
+
+
+@pytest.fixture(scope="module")
+def empty_image(client: Docker, own_label: str) -> str:
     """An image with nothing in it: enough to create containers, which are never started."""
     tag = f"{own_label}:empty"
     archive = io.BytesIO()
     tarfile.open(fileobj=archive, mode="w").close()
-    changes = [f"--change=LABEL {key}={value}" for key, value in spec.labels(own_label, "build").items()]
-    subprocess.run(
-        ["docker", "import", *changes, "-", tag], input=archive.getvalue(), check=True, capture_output=True
+    archive.seek(0)
+    argv = client.command("import", f"--change=LABEL {LABEL_PROJECT}={own_label}", "-", tag)
+    subprocess.run(argv, input=archive.getvalue(), check=True, capture_output=True)
+    return tag
+
+
+def spec(name: str, project: str, image: str, *command: str) -> ContainerSpec:
+    return ContainerSpec(
+        name=name, image=image, command=command, labels=labels(project, "build"), network="none"
     )
-    yield tag
-    subprocess.run(["docker", "image", "rm", "--force", tag], check=False, capture_output=True)
 
 
-def test_facts_say_what_there_is(engine: DockerEngine) -> None:
-    facts = engine.facts()
-    assert version_tuple(facts.version) >= (23, 0)
-    assert version_tuple(facts.buildx)
-    assert version_tuple(facts.compose)
-    assert facts.cpus >= 1
-    assert facts.memory_mb > 0
-    assert facts.root_dir.startswith("/")
+def test_the_engine_and_its_plugins_fit(client: Docker) -> None:
+    info = client.info()
+    check_versions(info)
+    assert info.n_cpu
+    assert info.mem_total
 
 
-def test_containers_are_found_by_label_and_by_nothing_else(
-    engine: DockerEngine, own_label: str, empty_image: str
+def test_things_are_found_by_label_name_and_id_and_by_nothing_else(
+    client: Docker, own_label: str, empty_image: str
 ) -> None:
-    name = f"{own_label}-left"
-    labels = [f"--label={key}={value}" for key, value in spec.labels(own_label, "build").items()]
-    subprocess.run(
-        ["docker", "create", "--name", name, *labels, empty_image, "/none"], check=True, capture_output=True
+    ident = client.create(spec(f"{own_label}-left", own_label, empty_image, "/none"))
+    (found,) = client.containers({LABEL_PROJECT: own_label})
+    assert (found.id, found.name, found.state.status) == (ident, f"{own_label}-left", "created")
+    assert client.containers({LABEL_PROJECT: f"{own_label}x"}) == []
+    assert empty_image in (client.image(found.image).repo_tags if client.image(found.image) else ())  # type: ignore[union-attr]
+    assert client.remove_container(ident) == ""
+    assert client.remove_container(ident) == ""  # gone already
+    assert client.container(ident) is None
+
+
+def test_a_container_that_ends_while_containers_are_listed_is_left_out(
+    client: Docker, own_label: str, empty_image: str
+) -> None:
+    done = threading.Event()
+    failures: list[EngineUnavailable] = []
+
+    def look() -> None:
+        while not done.is_set():
+            try:
+                client.containers({LABEL_PROJECT: own_label})
+            except EngineUnavailable as error:
+                failures.append(error)
+
+    looking = threading.Thread(target=look)
+    looking.start()
+    for number in range(10):
+        client.remove_container(
+            client.create(spec(f"{own_label}-{number}", own_label, empty_image, "/none")), force=True
+        )
+    done.set()
+    looking.join()
+    assert not failures
+
+
+def test_what_is_in_use_is_not_removed_and_the_reason_comes_back(
+    client: Docker, own_label: str, empty_image: str
+) -> None:
+    volume = f"{own_label}-used"
+    client.create_volume(volume, labels(own_label, "cache"))
+    client.create_volume(volume, {"other": "labels"})
+    assert client.volume(volume).labels == labels(own_label, "cache")  # type: ignore[union-attr]
+    used = ContainerSpec(
+        name=f"{own_label}-user",
+        image=empty_image,
+        command=("/none",),
+        labels=labels(own_label, "build"),
+        volumes={volume: "/data"},
     )
-    (found,) = engine.containers(own_label)
-    assert (found.name, found.state, found.role) == (name, "created", "build")
-    assert engine.containers(f"{own_label}x") == []
-    engine.remove_container(found.id)
-    engine.remove_container(found.id)
-    assert engine.containers(own_label) == []
+    ident = client.create(used)
+    assert "in use" in client.remove_volume(volume)
+    assert "using" in client.remove_image(empty_image) or client.image(empty_image)
+    client.remove_container(ident)
+    assert client.remove_volume(volume) == ""
+    assert client.volume(volume) is None
 
 
-def test_an_image_is_known_by_its_tag(engine: DockerEngine, own_label: str, empty_image: str) -> None:
-    ident = engine.image_id(empty_image)
-    assert ident is not None
-    assert ident.startswith("sha256:")
-    assert engine.image_id(f"{own_label}:none") is None
+def test_a_container_is_a_filter_and_gone_afterwards(
+    client: Docker, own_label: str, builder_image: str
+) -> None:
+    copy = spec(f"{own_label}-copy", own_label, builder_image, "sh", "-c", "cat; echo warning >&2; exit 3")
+    with streaming(client, copy, [b"a" * 100_000, b"b"]) as stream:
+        assert stream.out.read() == b"a" * 100_000 + b"b"
+        assert (result := stream.finish()).code == 3
+        assert result.stderr == "warning"
+    assert client.container(copy.name) is None
 
 
-def test_a_volume_is_made_once_with_labels(engine: DockerEngine, own_label: str) -> None:
-    labels = spec.labels(own_label, "cache")
-    engine.ensure_volume(f"{own_label}-store", labels)
-    engine.ensure_volume(f"{own_label}-store", labels)
-    listed = subprocess.run(
-        ["docker", "volume", "ls", "--quiet", f"--filter=label={spec.LABEL_PROJECT}={own_label}"],
-        check=True, capture_output=True, text=True,
-    )  # fmt: skip
-    assert listed.stdout.split() == [f"{own_label}-store"]
+def test_a_container_that_cannot_start_says_why(client: Docker, own_label: str, empty_image: str) -> None:
+    lost = dataclasses.replace(
+        spec(f"{own_label}-none", own_label, empty_image, "/none"), network=f"{own_label}-nowhere"
+    )
+    with streaming(client, lost) as stream:
+        stream.out.read()
+        with pytest.raises(EngineUnavailable, match="could not be started") as caught:
+            stream.finish()
+    assert f"{own_label}-nowhere" in caught.value.why
+    assert client.container(lost.name) is None
 
 
-def test_a_build_that_fails_is_an_error_of_ours(engine: DockerEngine) -> None:
+def test_a_build_that_fails_is_an_error_of_ours(client: Docker) -> None:
     with pytest.raises(ImageBuildFailed):
-        engine.build(["--file=/nowhere/Dockerfile", "/nowhere"], lambda _: None)
+        client.build_image(["--file=/nowhere/Dockerfile", "/nowhere"], lambda _: None)
+
+
+def test_a_context_that_leads_nowhere_is_named(client: Docker, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere.sock")
+    with pytest.raises(EngineUnavailable, match="no Docker Engine answers") as caught:
+        client.containers()
+    assert "nowhere.sock" in caught.value.why
+
+
+def test_compose_reads_the_project_s_variables_and_not_the_caller_s(
+    tmp_path: Path, own_label: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SYNOS_IMAGE", "the-caller-s")
+    monkeypatch.setenv("COMPOSE_FILE", "/nowhere.yml")
+    path = tmp_path / "compose.yml"
+    path.write_text("services: {one: {image: '${SYNOS_IMAGE:-none}', profiles: [off]}}\n")
+    file = ComposeFile(project=own_label, path=path, environment={})
+    assert Compose(file).config()["services"]["one"]["image"] == "none"
+    given = ComposeFile(project=own_label, path=path, environment={"SYNOS_IMAGE": "ours"})
+    assert Compose(given).config()["services"]["one"]["image"] == "ours"
+    assert Compose(given).containers() == []
+    path.write_text("services: {one: {image: [}}\n")
+    with pytest.raises(ServiceFailed) as caught:
+        Compose(given).config()
+    assert str(path) in caught.value.where
+
+
+def test_a_stale_snapshot_stays_as_it_was(client: Docker, own_label: str, empty_image: str) -> None:
+    ident = client.create(spec(f"{own_label}-stale", own_label, empty_image, "/none"))
+    found = client.container(ident)
+    client.remove_container(ident)
+    assert found is not None
+    assert found.state.status == "created"
