@@ -24,6 +24,8 @@ RENEWAL_SECONDS = 2.0
 TICK_SECONDS = 0.5
 PATIENCE_SECONDS = 4.0
 KEPT_LINES = 20
+ENGINE_SPEAKS = ("Error response from daemon", "Error: failed to start containers")
+"""How the client's own complaints begin; its exit code 1 may be the program's too."""
 
 
 # ---- a container whose life is tied to the command's
@@ -190,7 +192,7 @@ class Stream:
         if self._failure is not None:
             raise self._failure
         stderr = "\n".join(self._stderr).strip()
-        if code and self._docker.container(self._spec.name):  # one that ran was removed when it ended
+        if code and stderr.startswith(ENGINE_SPEAKS):
             raise EngineUnavailable("a container could not be started", where=self._spec.image, why=stderr)
         return ExitResult(code=code, stderr=stderr)
 
