@@ -6,6 +6,7 @@ import subprocess
 import uuid
 from typing import TYPE_CHECKING
 
+import hypothesis
 import pytest
 
 from synos_tasks import settings
@@ -21,6 +22,22 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tests.build_helpers import Answer, Clone
+
+
+hypothesis.settings.register_profile("few", max_examples=25, deadline=None)
+hypothesis.settings.register_profile("many", max_examples=2000, deadline=None)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Try few examples of each property, but many with ``-m nightly``."""
+    hypothesis.settings.load_profile("many" if "nightly" in config.option.markexpr else "few")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark property tests, so that ``-m nightly`` runs them alone."""
+    for item in items:
+        if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+            item.add_marker("nightly")
 
 
 @pytest.fixture(scope="session")
