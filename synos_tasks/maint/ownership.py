@@ -1,7 +1,7 @@
-"""Which of all that the engine has is this clone's. Pure; where there is a doubt, it is not.
+"""Which resources of the engine belong to this clone. Pure; in doubt they do not.
 
-The labels alone do not tell. An image hands its own on to what is built on it and to each container of it, so one
-of somebody else's can carry our project's label. Build cache carries none at all.
+Labels alone do not tell. Images built on an image inherit its labels, and so do its containers: a foreign one can
+carry our project's label. Build cache carries no labels at all.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from synos_tasks.engine.spec import LABEL_BASE, LABEL_IMAGE, LABEL_PROJECT
+from synos_tasks.engine.labels import LABEL_BASE, LABEL_COMPOSE_PROJECT, LABEL_IMAGE, LABEL_PROJECT
 from synos_tasks.images.base import BOOKWORM, TRIXIE
 from synos_tasks.images.dockerfile import step_of
 
@@ -18,22 +18,37 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from synos_tasks.engine.inventory import Container, Image, Inventory, Network, Record, Volume
+    from synos_tasks.engine.cache import DiskUsage, Record
+    from synos_tasks.engine.client import Container, Image, Network, Volume
     from synos_tasks.images.ledger import Ledger
 
 LABEL_FOLDER = "devcontainer.local_folder"
-"""What VS Code, the official CLI and we mark a development container with: see https://containers.dev."""
+"""On development containers, by VS Code, the official CLI and us: see https://containers.dev."""
 CACHE_MOUNT = "exec.cachemount"
-"""BuildKit's type for what `RUN --mount=type=cache` leaves."""
+"""BuildKit's type of a `RUN --mount=type=cache`."""
 LOCAL, PULLED = "from local", "pulled from"
-"""How BuildKit tells of the image that a Dockerfile begins with."""
+"""How BuildKit describes the image that a Dockerfile begins with."""
 BASES = (BOOKWORM.tag, TRIXIE.tag)
 _WORKDIR = "] WORKDIR "
 
 
 @dataclass(frozen=True, kw_only=True)
+class Inventory:
+    """Everything that the engine has, of whatever project."""
+
+    images: tuple[Image, ...] = ()
+    containers: tuple[Container, ...] = ()
+    volumes: tuple[Volume, ...] = ()
+    networks: tuple[Network, ...] = ()
+    usage: DiskUsage
+    """Sizes by id or name, and the records of the build cache."""
+    root_dir: str
+    """The engine's folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Clone:
-    """Whom to look for: a clone's project id, its folder, the steps of its Dockerfiles, and what it remembers."""
+    """How a clone is recognised: project id, folder, the steps of its Dockerfiles, the images that it has built."""
 
     project: str
     root: Path
@@ -43,7 +58,7 @@ class Clone:
 
 @dataclass(frozen=True, kw_only=True)
 class Owned:
-    """What is the clone's."""
+    """The resources of a clone."""
 
     images: tuple[Image, ...]
     bases: tuple[Image, ...]
@@ -55,67 +70,82 @@ class Owned:
 
 
 def concerns(clone: Clone, labels: Mapping[str, str]) -> bool:
-    """Tell whether labels may be this clone's."""
+    """Tell whether labels may be of this clone."""
     return clone.project in {labels.get(LABEL_PROJECT), labels.get(LABEL_BASE)}
 
 
 def owned(inventory: Inventory, clone: Clone) -> Owned:
-    """Pick out what is the clone's."""
+    """Return what belongs to the clone."""
     bases = tuple(image for image in inventory.images if _is_base(image, clone))
     known = {image.id: image for image in inventory.images}
     return Owned(
         images=tuple(_images(inventory, clone)),
         bases=bases,
         containers=tuple(one for one in inventory.containers if _is_container(one, known, clone)),
-        volumes=tuple(one for one in inventory.volumes if one.labels.get(LABEL_PROJECT) == clone.project),
-        networks=tuple(one for one in inventory.networks if one.labels.get(LABEL_PROJECT) == clone.project),
-        records=tuple(_records(inventory.records, clone)),
+        volumes=tuple(one for one in inventory.volumes if (one.labels or {}).get(LABEL_PROJECT) == clone.project),
+        networks=tuple(one for one in inventory.networks if (one.labels or {}).get(LABEL_PROJECT) == clone.project),
+        records=tuple(_records(inventory.usage.records, clone)),
     )
 
 
 def our_names(image: Image, clone: Clone) -> tuple[str, ...]:
-    """Give the names of an image that are ours to take: somebody may have given it one of his own."""
+    """Return the names of an image that are ours to remove: others may have given it further ones."""
     made = clone.ledger.images.get(image.id)
-    ours = {image.labels.get(LABEL_IMAGE, ""), made.tag if made else ""}
-    return tuple(tag for tag in image.tags if {tag, _latest(tag)} & ours or _of_folder(tag, clone))
+    ours = {labels_of(image).get(LABEL_IMAGE, ""), made.tag if made else ""}
+    return tuple(tag for tag in tags_of(image) if {tag, _latest(tag)} & ours or _of_folder(tag, clone))
 
 
-def stands_on(image: Image, other: Image) -> bool:
+def is_built_on(image: Image, other: Image) -> bool:
     """Tell whether an image is built on another."""
-    count = len(other.layers)
-    return 0 < count < len(image.layers) and image.layers[:count] == other.layers
+    layers, below = layers_of(image), layers_of(other)
+    return 0 < len(below) < len(layers) and layers[: len(below)] == below
+
+
+def labels_of(resource: Image | Container) -> Mapping[str, str]:
+    """Return the labels of an image or a container."""
+    return (resource.config.labels if resource.config else None) or {}
+
+
+def tags_of(image: Image) -> tuple[str, ...]:
+    """Return the names of an image."""
+    return tuple(tag for tag in image.repo_tags or () if tag != "<none>:<none>")
+
+
+def layers_of(image: Image) -> list[str]:
+    """Return the digests of an image's layers, the lowest first."""
+    return (image.root_fs.layers if image.root_fs else None) or []
 
 
 def _is_base(image: Image, clone: Clone) -> bool:
-    named = set(BASES) & set(image.tags)
-    # what is built on one has its label, but not its name, and more layers than the one
-    return concerns(clone, image.labels) and len(image.layers) == 1 and bool(named)
+    named = set(BASES) & set(tags_of(image))
+    # an image built on it inherits its label, but not its name, and has more layers
+    return concerns(clone, labels_of(image)) and len(layers_of(image)) == 1 and bool(named)
 
 
 def _images(inventory: Inventory, clone: Clone) -> Iterable[Image]:
     for image in inventory.images:
-        official = any(_of_folder(tag, clone) for tag in image.tags)
+        official = any(_of_folder(tag, clone) for tag in tags_of(image))
         known = official or _is_named_here(image, clone) or _is_remembered(image, clone)
         if known and not _is_base(image, clone):
             yield image
 
 
 def _is_named_here(image: Image, clone: Clone) -> bool:
-    """Tell whether an image has our labels of its own: what was built on it has them too, but not the name in them.
+    """Tell whether an image has labels of its own: those built on it inherit them, but have other names.
 
-    A label of the project alone can be inherited from an image that is gone by now.
+    The project's label alone can be inherited from an image that is gone by now.
     """
-    mark = image.labels.get(LABEL_IMAGE)
-    ours = mark and image.labels.get(LABEL_PROJECT) == clone.project
-    return bool(ours) and any(mark in {tag, _latest(tag)} for tag in image.tags)
+    mark = labels_of(image).get(LABEL_IMAGE)
+    ours = mark and labels_of(image).get(LABEL_PROJECT) == clone.project
+    return bool(ours) and any(mark in {tag, _latest(tag)} for tag in tags_of(image))
 
 
 def _is_remembered(image: Image, clone: Clone) -> bool:
-    """Tell whether this clone had an image built. The ledger alone does not tell: a folder may be copied with it."""
+    """Tell whether this clone built an image. The ledger alone does not tell: it is copied with the folder."""
     made = clone.ledger.images.get(image.id)
     if made is None:
         return False
-    labelled = image.labels.get(LABEL_PROJECT) == clone.project
+    labelled = labels_of(image).get(LABEL_PROJECT) == clone.project
     return labelled or _of_folder(made.tag, clone) or made.tag.startswith(f"{clone.project}-")
 
 
@@ -124,26 +154,26 @@ def _latest(tag: str) -> str:
 
 
 def _of_folder(tag: str, clone: Clone) -> bool:
-    """Tell whether the official CLI gave this name for this folder: it holds the SHA-256 of the folder's path."""
+    """Tell whether the official CLI named an image for this folder: the SHA-256 of its path is in the name."""
     digest = hashlib.sha256(str(clone.root).encode()).hexdigest()
     return tag.startswith("vsc-") and digest in _latest(tag).split("-")
 
 
 def _is_container(container: Container, images: Mapping[str, Image], clone: Clone) -> bool:
     image = images.get(container.image)
-    folder = str(clone.root)
-    if container.labels.get(LABEL_FOLDER) == folder:
-        # `docker commit` lays the container's labels into an image
-        return image is None or image.labels.get(LABEL_FOLDER) != folder
-    if container.labels.get(LABEL_PROJECT) != clone.project:
+    folder, labels = str(clone.root), labels_of(container)
+    if labels.get(LABEL_FOLDER) == folder:
+        # `docker commit` copies the container's labels into an image
+        return image is None or labels_of(image).get(LABEL_FOLDER) != folder
+    if labels.get(LABEL_PROJECT) != clone.project:
         return False
-    inherited = image is None or image.labels.get(LABEL_PROJECT) == clone.project
-    ours = (container.name, container.compose_project)
+    inherited = image is None or labels_of(image).get(LABEL_PROJECT) == clone.project
+    ours = (container.name, labels.get(LABEL_COMPOSE_PROJECT, ""))
     return not inherited or any(name.startswith(f"{clone.project}-") for name in ours)
 
 
 def _records(records: Iterable[Record], clone: Clone) -> list[Record]:
-    """Give the records of our steps: with all that they are built on, so that a like step of others' is none."""
+    """Return the records of our steps that are built on our steps only, down to a base image of ours."""
     known = {record.id: record for record in records}
     steps = clone.steps | clone.ledger.steps
     verdicts: dict[str, bool] = {}
@@ -164,7 +194,7 @@ def _records(records: Iterable[Record], clone: Clone) -> list[Record]:
 
 
 def _is_base_of_ours(record: Record | None) -> bool:
-    """Tell whether a record is an image that our Dockerfiles begin with; of a local one the name is not told."""
+    """Tell whether a record is an image that our Dockerfiles begin with; a local one has no name there."""
     if record is None:
         return False
     pulled = record.description.startswith(PULLED) and any(f"/{tag}" in record.description for tag in BASES)

@@ -1,120 +1,340 @@
-"""`inv maint.prune`: facts, a plan, a question, and what was really freed."""
+"""Prune: read facts, make a plan, apply it one exact id at a time, measure what it freed."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import itertools
+import os
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from synos_tasks.engine.volumes import LIVE
 from synos_tasks.errors import ContainerLost
+from synos_tasks.images import ledger
+from synos_tasks.images.building import one_at_a_time
 from synos_tasks.iso import housekeeping
-from synos_tasks.maint import apply, backing, facts, measure, ownership
-from synos_tasks.maint import plan as plans
-from synos_tasks.maint.store import store_of
-from synos_tasks.maint.things import Thing
+from synos_tasks.maint import backing, ownership, retention
+from synos_tasks.maint.resources import Facts, Resource, current_images, kind_of_volume, resources
+from synos_tasks.maint.store import history, store_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from synos_tasks.engine.inventory import Inventory
-    from synos_tasks.iso.housekeeping import Kept
-    from synos_tasks.maint.plan import Limits, Plan
-    from synos_tasks.maint.session import Session
+    from synos_tasks.maint.ownership import Inventory, Owned
+    from synos_tasks.maint.resources import Context, Kind
     from synos_tasks.maint.store import StoreOf
+
+ORDER: tuple[Kind, ...] = (
+    "build container", "container", "dev container", "scratch volume", "network", "image", "cache", "base image", "store",
+    "cache volume", "data volume", "iso",
+)  # fmt: skip
+"""Users of a resource are removed before it."""
+AT_ANY_AGE = ("build container", "scratch volume", "network", "data volume")
+"""Left by a kill, or recreated in no time, or asked for by name."""
+LOCKED = ("image", "cache", "base image")
+"""What a build of an image may be about to use: such a build is waited for."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What was asked for. ``older_than`` and ``young`` in seconds."""
+
+    older_than: float
+    young: float = 600.0
+    """What was created or used since stays in any case: a command may be about to use it."""
+    keep_last: int
+    """Newest images of each name that stay."""
+    keep_isos: int = 0
+    """Newest ISOs of each profile that stay; 0: all."""
+    cache: bool = False
+    store: bool = False
+    volumes: bool = False
+    include_rebuildable: bool = False
+    """Everything that can be rebuilt: not data."""
+    factory_reset: bool = False
+    """Everything that is not in use, data and the newest of each group too."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is removed, in that order, and what is kept, with the reason."""
+
+    removals: tuple[Resource, ...] = ()
+    kept: tuple[tuple[Resource, str], ...] = ()
+    root_dir: str = ""
+    """The engine's folder: free bytes are measured there."""
+    store: StoreOf | None = None
+    """Set where entries of the store are planned."""
+
+    @property
+    def bytes(self) -> int:
+        """What the removals free at most."""
+        return sum(one.bytes for one in self.removals)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pruned:
-    """What a prune did. ``freed_bytes`` is measured on the disks, and so has what others wrote or removed meanwhile."""
+    """What a prune did. ``freed_bytes`` is measured on the disks, and includes what others wrote or removed meanwhile."""
 
-    removed: tuple[Thing, ...]
-    stayed: tuple[tuple[Thing, str], ...]
-    """What was to go, and what kept it."""
+    removed: tuple[Resource, ...]
+    stayed: tuple[tuple[Resource, str], ...]
+    """What was planned, with the reason why it was not removed."""
     freed_bytes: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class Planned:
-    """A plan, and the place of the engine's files."""
-
-    plan: Plan
-    root_dir: str
-    store: StoreOf | None = None
-    """Where something in the store goes."""
+# ---- the plan
 
 
-def plan(session: Session, limits: Limits, inventory: Inventory | None = None) -> Planned:
-    """Look at all that is this clone's, and say what goes; changes nothing. ``inventory``: what was seen already.
+def plan(context: Context, limits: Limits, inventory: Inventory | None = None) -> Plan:
+    """Look at everything that belongs to this clone and decide what is removed. Changes nothing.
 
-    Raises EngineUnavailable, HostUnfit where the engine is not this machine's, or ContainerLost.
+    Raises EngineUnavailable, HostUnfit where the engine is not on this machine, or ContainerLost.
     """
-    clone = session.clone()
-    inventory = inventory or session.inventory()
+    clone = context.clone()
+    inventory = inventory or context.inventory()
     owned = ownership.owned(inventory, clone)
-    context = facts.Context(
-        now=session.now(),
-        whole=limits.whole,
-        current=frozenset() if limits.whole else session.current(),
-        ended={one.id: session.ended(one) for one in owned.containers if one.state not in LIVE},
-        backups=_backups(session, owned, limits),
+    facts = Facts(
+        now=context.now(),
+        factory_reset=limits.factory_reset,
+        current=frozenset() if limits.factory_reset else current_images(context.settings),
+        backups=_backups(context, owned, limits),
     )
-    things = facts.things(inventory, owned, clone, context)
-    found = store_of(session.settings, session.engine) if limits.store or limits.everything else None
-    if limits.store and found is None:
-        session.say("there is no store, or no builder image to look into it with: inv build.image makes one")
-    if found:
-        seconds = session.history()
-        things += [_stored(one, seconds) for one in found.listing()]
-    return Planned(
-        plan=plans.plan(things, limits, session.now()),
-        root_dir=inventory.root_dir,
-        store=found,
-    )
+    found = [*resources(inventory, owned, clone, facts), *isos(context, limits)]
+    store = store_of(context) if limits.store or limits.include_rebuildable else None
+    if limits.store and store is None:
+        context.say("there is no store, or no builder image to read it with: inv build.image makes one")
+    if store:
+        found += stored(store, history(context.settings))
+    return replace(decide(found, limits, facts.now), root_dir=inventory.root_dir, store=store)
 
 
-def carry_out(session: Session, planned: Planned) -> Pruned:
-    """Do what a plan says. Cut short at any moment, it can be planned and carried out again."""
-    disks = [Path(planned.root_dir), session.settings.root]
-    before = measure.free(disks)
-    outcome = [*_evict(planned), *apply.apply(session, planned.plan)]
-    return Pruned(
-        removed=tuple(thing for thing, trouble in outcome if not trouble),
-        stayed=tuple((thing, trouble) for thing, trouble in outcome if trouble),
-        freed_bytes=measure.freed(disks, before, sum(one.bytes for one, trouble in outcome if not trouble)),
+def decide(found: Sequence[Resource], limits: Limits, now: float) -> Plan:
+    """Decide about each resource. Pure; ``now`` in seconds since 1970."""
+    reasons = {one.id: one.pinned for one in found}
+    if not limits.factory_reset:
+        by_kind = sorted(found, key=lambda one: ORDER.index(one.kind))
+        for kind, group in itertools.groupby(by_kind, key=lambda one: one.kind):
+            reasons.update(_reasons(kind, list(group), limits, now))
+    _keep_needed(found, reasons)
+    removals = [one for one in found if not reasons[one.id]]
+    return Plan(
+        removals=tuple(sorted(removals, key=lambda one: (ORDER.index(one.kind), one.used, one.name))),
+        kept=tuple((one, reasons[one.id]) for one in found if reasons[one.id]),
     )
 
 
-def _backups(session: Session, owned: ownership.Owned, limits: Limits) -> dict[str, str]:
-    """Read backups through only where they decide something."""
-    if not (limits.volumes or limits.whole):
+def _reasons(kind: Kind, found: Sequence[Resource], limits: Limits, now: float) -> Iterator[tuple[str, str]]:
+    """Return why each resource of one kind is kept, by id; '' where it is removed."""
+    judged = retention.verdicts(
+        sorted(found, key=lambda one: one.id),
+        now=now,
+        older_than=0.0 if kind in AT_ANY_AGE else limits.older_than,
+        keep_last=limits.keep_isos if kind == "iso" else max(1, limits.keep_last),
+        group=lambda one: one.group,
+    )
+    for one, expiry in judged:
+        young = "created or used a moment ago" if now - one.used < limits.young else ""
+        yield one.id, one.pinned or young or _not_asked_for(one, limits) or expiry
+
+
+def _not_asked_for(one: Resource, limits: Limits) -> str:
+    if one.kind == "iso":
+        return "" if limits.keep_isos else "synos.maint.isos_keep is 0: all are kept"
+    if one.kind == "data volume":
+        if not limits.volumes:
+            return "holds data: removed with --volumes only"
+        return "" if one.backup else "holds data, and there is no fresh backup of it"
+    asked: dict[Kind, bool] = {
+        "cache": limits.cache,
+        "store": limits.store,
+        "base image": False,
+        "cache volume": False,
+        "dev container": False,  # something may have been installed in it
+    }
+    if asked.get(one.kind, True) or limits.include_rebuildable:
+        return ""
+    return f"removed with --{one.kind if one.kind in {'cache', 'store'} else 'all'} only"
+
+
+def _keep_needed(found: Sequence[Resource], reasons: dict[str, str]) -> None:
+    """Keep what a kept resource needs; one that is not in ``found`` is kept."""
+    waiting = [one for one in found if not reasons[one.id]]
+    while True:
+        needed = [one for one in waiting if any(reasons.get(user, "foreign") for user in one.needed_by)]
+        if not needed:
+            return
+        for one in needed:
+            reasons[one.id] = "something that stays needs it"
+        waiting = [one for one in waiting if not reasons[one.id]]
+
+
+def isos(context: Context, limits: Limits) -> Iterator[Resource]:
+    """Return the ISOs in the output folder as resources."""
+    for one in retention.isos(context.settings.output_dir):
+        yield Resource(
+            kind="iso",
+            id=str(one.iso),
+            name=one.iso.name,
+            bytes=one.bytes,
+            used=one.used,
+            pinned="a link points to it" if one.linked and not limits.factory_reset else "",
+            group=one.profile,
+        )
+
+
+def stored(store: StoreOf, seconds: Mapping[str, float]) -> Iterator[Resource]:
+    """Return the entries of the store as resources; ``seconds`` of each stage, from history."""
+    for one in store.listing():
+        yield Resource(
+            kind="store",
+            id=one.key,
+            name=f"{one.stage or one.kind} {one.key[:12]}",
+            bytes=one.bytes,
+            used=one.last_used,
+            pinned="a build is using it" if one.in_use else "",
+            seconds=seconds.get(one.stage),
+        )
+
+
+def _backups(context: Context, owned: Owned, limits: Limits) -> Mapping[str, str]:
+    """Verify backups only where they decide something: every byte is read."""
+    if not (limits.volumes or limits.factory_reset):
         return {}
-    project = session.settings.project_id
-    data = [one for one in owned.volumes if facts.kind_of_volume(one, project) == "data volume"]
-    return backing.fresh_backups(session.settings, data, session.now())
+    project = context.settings.project_id
+    data = [one for one in owned.volumes if kind_of_volume(one, project) == "data volume"]
+    return backing.fresh_backups(context.settings, data, context.now())
 
 
-def _stored(kept: Kept, seconds: dict[str, float]) -> Thing:
-    name = f"{kept.stage} {kept.key[:12]}" if kept.stage else f"{kept.kind} {kept.key[:12]}"
-    return Thing(
-        kind="store",
-        id=kept.key,
-        name=name,
-        bytes=kept.bytes,
-        used=kept.last_used,
-        held="a build is using it" if kept.in_use else "",
-        seconds=seconds.get(kept.stage),
+# ---- applying it
+
+
+def carry_out(context: Context, planned: Plan) -> Pruned:
+    """Do what a plan says. It can be cut short at any moment: the next plan finds the rest."""
+    disks = [Path(planned.root_dir), context.settings.root, context.settings.output_dir]
+    before = free_bytes(disks)
+    outcome = [*_evict(planned), *apply(context, planned)]
+    removed = tuple(one for one, trouble in outcome if not trouble)
+    return Pruned(
+        removed=removed,
+        stayed=tuple((one, trouble) for one, trouble in outcome if trouble),
+        freed_bytes=freed(disks, before, sum(one.bytes for one in removed)),
     )
 
 
-def _evict(planned: Planned) -> Iterable[tuple[Thing, str]]:
-    """Let the store remove what the plan has chosen of it, where no build has used it since."""
-    chosen = [thing for thing in planned.plan.gone if thing.kind == "store"]
+def apply(
+    context: Context, planned: Plan, waiting: Callable[[], object] | None = None
+) -> Iterator[tuple[Resource, str]]:
+    """Remove what is planned outside the store; return each with '' or why it was not removed.
+
+    ``waiting`` is called before an image that is being built is waited for.
+    """
+    say = waiting or (lambda: context.say("waiting for an image that is being built"))
+    outside = (one for one in planned.removals if one.kind != "store")
+    for locked, group in itertools.groupby(outside, key=lambda one: one.kind in LOCKED):
+        if locked:
+            with one_at_a_time(context.settings, say):
+                yield from _remove(context, group)
+        else:
+            yield from _remove(context, group)
+
+
+def _remove(context: Context, group: Iterable[Resource]) -> Iterator[tuple[Resource, str]]:
+    for kind, found in itertools.groupby(group, key=lambda one: one.kind):
+        if kind != "cache":
+            yield from ((one, _remove_one(context, one)) for one in found)
+            continue
+        records = list(found)
+        went = set(context.prune_records([one.id for one in records]))
+        yield from ((one, "" if one.id in went else "a build is using it") for one in records)
+
+
+def _remove_one(context: Context, one: Resource) -> str:
+    docker = context.docker
+    if one.kind in {"image", "base image"}:
+        trouble = _remove_image(context, one)
+        if not trouble:
+            ledger.forget(context.settings.state_dir, [one.id])
+        return trouble
+    if one.kind == "network":
+        return docker.remove_network(one.id)
+    if one.kind in {"container", "build container", "dev container"}:
+        # an anonymous volume of a service may hold data
+        return docker.remove_container(one.id, volumes=one.kind != "container")
+    if one.kind == "iso":
+        return _remove_iso(context, one)
+    volume = docker.volume(one.id)
+    if volume and volume.created_at.timestamp() != one.used:
+        return "another volume has its name by now"
+    return docker.remove_volume(one.id)
+
+
+def _remove_image(context: Context, one: Resource) -> str:
+    """Remove our names from an image, as far as they are still its names; it goes with the last."""
+    image = context.docker.image(one.id)
+    if image is None:
+        return ""
+    have = ownership.tags_of(image)
+    if not one.names:
+        return "it has a name by now" if have else context.docker.remove_image(one.id)
+    still = [name for name in one.names if name in have]
+    if not still:
+        return "it lost its name by now"
+    return "; ".join(filter(None, map(context.docker.remove_image, still)))
+
+
+def _remove_iso(context: Context, one: Resource) -> str:
+    """Remove an ISO with its files if it still is the one that was planned. The manifest is last: it marks the set."""
+    found = {str(iso.iso): iso for iso in retention.isos(context.settings.output_dir)}
+    iso = found.get(one.id)
+    if iso is None or iso.used != one.used:
+        return "" if not Path(one.id).exists() else "it changed meanwhile"
+    try:
+        for path in iso.files:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        return error.strerror or str(error)
+    return ""
+
+
+def _evict(planned: Plan) -> list[tuple[Resource, str]]:
+    """Let the store remove the planned entries that no build has used since."""
+    chosen = [one for one in planned.removals if one.kind == "store"]
     if not chosen or planned.store is None:
         return []
     try:
-        planned.store.evict(housekeeping.Limits(chosen={thing.id: thing.used for thing in chosen}))
+        planned.store.evict(housekeeping.Limits(chosen={one.id: one.used for one in chosen}))
         left = {kept.key for kept in planned.store.listing()}
-    except ContainerLost as error:  # the rest can go all the same
-        return [(thing, error.why) for thing in chosen]
-    return [(thing, "a build is using it" if thing.id in left else "") for thing in chosen]
+    except ContainerLost as error:  # the rest can be removed all the same
+        return [(one, error.why) for one in chosen]
+    return [(one, "a build is using it" if one.id in left else "") for one in chosen]
+
+
+# ---- measuring it
+
+
+def free_bytes(folders: Iterable[Path]) -> dict[int, int]:
+    """Return the free bytes of folders' file systems, by device; folders that cannot be seen are left out.
+
+    Free for root: a user's quota does not change with what root frees.
+    """
+    found = {}
+    for folder in folders:
+        try:
+            status = os.statvfs(folder)
+            found[folder.stat().st_dev] = status.f_bfree * status.f_frsize
+        except OSError:
+            continue
+    return found
+
+
+def freed(folders: Sequence[Path], before: Mapping[int, int], expected: int) -> int:
+    """Return the bytes that became free since ``before``; negative where others wrote more.
+
+    Some file systems free removed files only once they are told to write: where much of ``expected`` is missing,
+    they are, which takes its time.
+    """
+    for settle in (lambda: None, os.sync):
+        settle()
+        found = sum(free - before[disk] for disk, free in free_bytes(folders).items() if disk in before)
+        if found >= expected / 2:
+            break
+    return found

@@ -1,0 +1,310 @@
+"""Resources that may be pruned, with the reasons to keep them."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any, Literal
+
+from synos_tasks.engine import cache
+from synos_tasks.engine.cache import DiskUsage, epoch
+from synos_tasks.engine.client import LIVE, Docker
+from synos_tasks.engine.labels import LABEL_ROLE
+from synos_tasks.engine.once import ONCE, is_in_hand
+from synos_tasks.images import catalog, ledger
+from synos_tasks.images.dockerfile import cache_id, steps_of
+from synos_tasks.images.recipe import tag_of
+from synos_tasks.maint import ownership
+from synos_tasks.maint.ownership import Clone, Inventory, labels_of, tags_of
+from synos_tasks.maint.unfinished import LABEL_MARK
+from synos_tasks.settings import STORE
+
+if TYPE_CHECKING:
+    import datetime as dt
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from synos_tasks.engine.cache import Record
+    from synos_tasks.engine.client import Container, Image, Network, Volume
+    from synos_tasks.maint.ownership import Owned
+    from synos_tasks.settings import Settings
+
+Kind = Literal[
+    "container", "build container", "dev container", "network", "image", "base image",
+    "scratch volume", "cache volume", "data volume", "cache", "store", "iso",
+]  # fmt: skip
+"""Build containers and scratch volumes end with their command: those that are there were left by a kill."""
+ABOUT_TO_START = 600.0
+"""Seconds for which a created container counts as one that a command is about to start."""
+HEX = frozenset("0123456789abcdef")
+_DOCKERFILE = re.compile(r"(?:[A-Za-z0-9-]+\.)?Dockerfile(?:\.[A-Za-z0-9-]+)?", re.ASCII)
+"""Names of Dockerfiles; not of what an editor leaves beside one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What a command works with. ``now`` returns seconds since 1970."""
+
+    settings: Settings
+    say: Callable[[str], None]
+    docker: Docker = field(default_factory=Docker)
+    disk_usage: Callable[[], DiskUsage] = cache.disk_usage
+    union_bytes: Callable[[Sequence[str]], int] = cache.union_bytes
+    prune_records: Callable[[Sequence[str]], list[str]] = cache.prune_records
+    now: Callable[[], float] = time.time
+
+    def clone(self) -> Clone:
+        """Return how this clone's resources are recognised."""
+        settings = self.settings
+        paths = [path for path in settings.root.glob("docker/*/*") if _DOCKERFILE.fullmatch(path.name)]
+        return Clone(
+            project=settings.project_id,
+            root=settings.root,
+            ledger=ledger.read(settings.state_dir),
+            steps=frozenset().union(*(steps_of(path.read_text(errors="replace")) for path in paths if path.is_file())),
+        )
+
+    def inventory(self) -> Inventory:
+        """Ask the engine for everything that it has.
+
+        Raises EngineUnavailable, or HostUnfit where the engine is not on this machine.
+        """
+        docker = self.docker
+        with ThreadPoolExecutor(4) as threads:
+            usage, info = threads.submit(self.disk_usage), threads.submit(docker.info)
+            containers, images = threads.submit(docker.containers), threads.submit(docker.images)
+            volumes, networks = docker.volumes(), docker.networks()
+            return Inventory(
+                usage=usage.result(),
+                root_dir=str(info.result().docker_root_dir or ""),
+                containers=tuple(containers.result()),
+                images=tuple(images.result()),
+                volumes=tuple(volumes),
+                networks=tuple(networks),
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resource:
+    """One resource. Sizes in bytes, times in seconds since 1970."""
+
+    kind: Kind
+    id: str
+    """By which the engine or the store removes it; the path of an ISO."""
+    name: str
+    bytes: int
+    """What its removal frees, at most: a layer of an image may be shared with the cache."""
+    used: float
+    """When it was last used, as far as is known, else created."""
+    pinned: str = ""
+    """Why it cannot be removed at all."""
+    group: str = ""
+    """Of each group the newest are kept; '' for none."""
+    seconds: float | None = None
+    """What it took to make; None where that is not known."""
+    needed_by: tuple[str, ...] = ()
+    """Ids of resources that need it: it stays while one of them does."""
+    backup: str = ""
+    """A fresh backup of its content, with its age."""
+    names: tuple[str, ...] = ()
+    """Of an image: the names that are ours to remove."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields of --json."""
+        fields = asdict(self)
+        return {**fields, "held": fields.pop("pinned"), "above": fields.pop("needed_by")}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What the engine does not know. ``now`` in seconds since 1970."""
+
+    current: frozenset[str] = frozenset()
+    """Names of the images that the Dockerfiles give now."""
+    backups: Mapping[str, str] = field(default_factory=dict)
+    """Fresh backups, by volume."""
+    now: float
+    factory_reset: bool = False
+    """The store is removed with its volume."""
+
+
+def current_images(settings: Settings) -> frozenset[str]:
+    """Return the names of the images that the Dockerfiles give now."""
+    return frozenset(tag_of(settings.root, recipe) for recipe in catalog.every(settings))
+
+
+def resources(inventory: Inventory, owned: Owned, clone: Clone, facts: Facts) -> list[Resource]:
+    """Return all resources of the clone in the engine, without the entries of the store."""
+    users = _Users(inventory, owned)
+    return [
+        *(_container(one, inventory, facts) for one in owned.containers),
+        *(_network(one, users) for one in owned.networks),
+        *(_image(one, users, inventory, clone, facts) for one in owned.images),
+        *(_base(one, users, inventory, owned) for one in owned.bases),
+        *(_volume(one, users, inventory, clone, facts) for one in owned.volumes),
+        *_records(inventory.usage.records, owned.records),
+    ]
+
+
+class _Users:
+    """The containers that use a resource, by each of its ids and names."""
+
+    def __init__(self, inventory: Inventory, owned: Owned) -> None:
+        self._ours = {container.id for container in owned.containers}
+        self._by_name: dict[str, dict[str, Container]] = defaultdict(dict)
+        for one in inventory.containers:
+            networks = (one.network_settings.networks if one.network_settings else None) or {}
+            volumes = [mount.name for mount in one.mounts or () if mount.type == "volume"]
+            # of a container that never ran the engine knows the networks' names alone
+            for name in (one.image, *networks, *(net.network_id for net in networks.values()), *volumes):
+                if name:
+                    self._by_name[name][one.id] = one
+
+    def of(self, *names: str) -> tuple[str, tuple[str, ...]]:
+        """Return the reason to keep what is used under any of these names, and else the ids to remove before it."""
+        found = {ident: one for name in names for ident, one in self._by_name.get(name, {}).items()}
+        by_name = sorted(found.values(), key=lambda one: one.name)
+        for user in by_name:
+            if user.state.status in LIVE or user.id not in self._ours:
+                return f"in use by {user.name}", ()
+        return "", tuple(user.id for user in by_name)
+
+
+def _container(container: Container, inventory: Inventory, facts: Facts) -> Resource:
+    kinds: dict[str, Kind] = {"build": "build container", "dev": "dev container"}
+    labels, state = labels_of(container), str(container.state.status)
+    created, pinned = _time(container.created), ""
+    if state == "created" and facts.now - created < ABOUT_TO_START:
+        pinned = "it is about to start"
+    elif state in LIVE:
+        pinned = f"it is {state}"
+    return Resource(
+        kind=kinds.get("dev" if ownership.LABEL_FOLDER in labels else labels.get(LABEL_ROLE, ""), "container"),
+        id=container.id,
+        name=container.name,
+        bytes=inventory.usage.containers.get(container.id, 0),
+        used=(0.0 if state in LIVE else _time(container.state.finished_at)) or created,
+        pinned=pinned,
+    )
+
+
+def _network(network: Network, users: _Users) -> Resource:
+    pinned, needed_by = users.of(network.id, network.name)
+    return Resource(
+        kind="network",
+        id=network.id,
+        name=network.name,
+        bytes=0,
+        used=_time(network.created),
+        pinned=pinned,
+        needed_by=needed_by,
+    )
+
+
+def _image(image: Image, users: _Users, inventory: Inventory, clone: Clone, facts: Facts) -> Resource:
+    names = ownership.our_names(image, clone)
+    group = names[0].rpartition(":")[0] if names else ""
+    others = set(tags_of(image)) - set(names)
+    pinned, needed_by = users.of(image.id)
+    if not pinned and facts.current & set(names):
+        pinned = "what the Dockerfiles give now"
+    if not pinned and others and not names:
+        pinned = f"has only names of others, as {min(others)}"
+    return Resource(
+        kind="image",
+        id=image.id,
+        name=names[0] if names else f"nameless {image.id.removeprefix('sha256:')[:12]}",
+        bytes=0 if others else inventory.usage.own_images.get(image.id, 0),
+        used=_named(image),
+        pinned=pinned,
+        needed_by=needed_by,
+        group=group,
+        seconds=clone.ledger.seconds_of(group) if group else None,
+        names=names,
+    )
+
+
+def _base(image: Image, users: _Users, inventory: Inventory, owned: Owned) -> Resource:
+    ours = {one.id for one in owned.images}
+    built_on = [one for one in inventory.images if ownership.is_built_on(one, image)]
+    foreign = [one for one in built_on if one.id not in ours]
+    names = tuple(tag for tag in tags_of(image) if tag in ownership.BASES)
+    pinned, ended = users.of(image.id)
+    if not pinned and foreign:
+        pinned = f"others' images are built on it, as {(*tags_of(foreign[0]), foreign[0].id)[0]}"
+    return Resource(
+        kind="base image",
+        id=image.id,
+        name=names[0],
+        bytes=inventory.usage.own_images.get(image.id, 0) if names == tags_of(image) else 0,
+        used=_named(image),
+        pinned=pinned,
+        names=names,
+        needed_by=(*ended, *(one.id for one in built_on)),
+    )
+
+
+def _volume(volume: Volume, users: _Users, inventory: Inventory, clone: Clone, facts: Facts) -> Resource:
+    kind = kind_of_volume(volume, clone.project)
+    place = str(volume.mountpoint or "")
+    aliases = [one.name for one in inventory.volumes if place and device_of(one) == place]
+    pinned, ended = users.of(volume.name, *aliases)
+    if not pinned and kind == "scratch volume" and is_in_hand(volume.name):
+        pinned = "a command is using it"
+    if not pinned and volume.name == f"{clone.project}{STORE}" and not facts.factory_reset:
+        pinned = "the store: its content is removed with --store"
+    return Resource(
+        kind=kind,
+        id=volume.name,
+        name=volume.name,
+        bytes=0 if device_of(volume) else inventory.usage.volumes.get(volume.name, 0),
+        used=_time(volume.created_at),
+        pinned=pinned,
+        needed_by=(*ended, *aliases),
+        backup=facts.backups.get(volume.name, ""),
+    )
+
+
+def kind_of_volume(volume: Volume, project: str) -> Kind:
+    """Return what a volume of ours holds: leftovers of one command, what can be rebuilt, or data."""
+    labels = volume.labels or {}
+    copied = LABEL_MARK in labels  # on purpose, of whatever
+    if copied or labels.get(LABEL_ROLE) not in {"cache", "build"}:
+        return "data volume"
+    anonymous = len(volume.name) == 64 and HEX.issuperset(volume.name)
+    return "scratch volume" if anonymous or volume.name.startswith(f"{project}{ONCE}") else "cache volume"
+
+
+def device_of(volume: Volume) -> str:
+    """Return the folder that a volume is an alias of; '' where it has its own."""
+    return (volume.options or {}).get("device", "")
+
+
+def _records(every: Iterable[Record], ours: Iterable[Record]) -> Iterable[Resource]:
+    children: dict[str, list[str]] = defaultdict(list)
+    for record in every:
+        for parent in record.parents:
+            children[parent].append(record.id)
+    for record in ours:
+        mount = cache_id(record.description) if record.type == ownership.CACHE_MOUNT else ""
+        yield Resource(
+            kind="cache",
+            id=record.id,
+            name=f"cache mount {mount}" if mount else record.description,
+            bytes=0 if record.shared else record.bytes,
+            used=record.used,
+            pinned="a build is using it" if record.in_use else "",
+            needed_by=tuple(children.get(record.id, ())),
+        )
+
+
+def _named(image: Image) -> float:
+    """Return when an image got its last name, or was created."""
+    return max(epoch((image.metadata or {}).get("LastTagTime") or "0001-01-01T00:00:00Z"), _time(image.created))
+
+
+def _time(moment: dt.datetime | None) -> float:
+    """Return seconds since 1970; 0 for the engine's year 1, which means never."""
+    return 0.0 if moment is None or moment.year == 1 else moment.timestamp()
