@@ -7,14 +7,14 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from synos_tasks import archive
-from synos_tasks.engine.old_compose import LABEL_COMPOSE_PROJECT
+from synos_tasks.engine.labels import LABEL_COMPOSE_PROJECT
 from synos_tasks.errors import BackupDamaged, SettingsError
 from synos_tasks.maint import exports
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from synos_tasks.engine.inventory import Volume
+    from synos_tasks.engine.client import Volume
     from synos_tasks.settings import Settings
 
 LABEL_COMPOSE_VOLUME = "com.docker.compose.volume"
@@ -31,13 +31,15 @@ def fresh_backups(settings: Settings, volumes: Iterable[Volume], now: float) -> 
     found = {}
     checked: dict[str, archive.Manifest | None] = {}
     for volume in volumes:
-        stack = volume.labels.get(LABEL_COMPOSE_PROJECT, "").removeprefix(f"{settings.project_id}-")
-        kept = volume.labels.get(LABEL_COMPOSE_VOLUME, "")
+        stack = (volume.labels or {}).get(LABEL_COMPOSE_PROJECT, "").removeprefix(f"{settings.project_id}-")
+        kept = (volume.labels or {}).get(LABEL_COMPOSE_VOLUME, "")
         if stack and stack not in checked:
             checked[stack] = _backup_of(settings, stack, now)
         backup = checked.get(stack)
         has_it = backup and (kept in backup.facts or kept.endswith(SPOOL))
-        if backup and has_it and _taken(backup.created) >= volume.created:  # or it was of one that is gone
+        if (
+            backup and has_it and _taken(backup.created) >= volume.created_at.timestamp()
+        ):  # or it was of one that is gone
             found[volume.name] = _told("backup", backup.name, now - _taken(backup.created))
         elif export := _export_of(settings, volume, now):
             found[volume.name] = export
@@ -59,7 +61,9 @@ def _export_of(settings: Settings, volume: Volume, now: float) -> str:
         exports.verify(path, record)
     except (BackupDamaged, SettingsError):
         return ""
-    return _told("export", path.name, now - record.time) if record.time >= volume.created else ""
+    return (
+        _told("export", path.name, now - record.time) if record.time >= volume.created_at.timestamp() else ""
+    )
 
 
 def _backup_of(settings: Settings, stack: str, now: float) -> archive.Manifest | None:

@@ -125,7 +125,9 @@ def _row_of_images(row: Row, size: int, clone: Clone) -> Row:
     kinds = {made.tag.partition(":")[0] for made in clone.ledger.images.values()}
     known = [took for kind in kinds if (took := clone.ledger.seconds_of(kind))]
     row = replace(row, seconds=round(sum(known), 1) if known else None)
-    return replace(row, bytes=size, free_bytes=min(size, row.free_bytes)) if row.name == NAMES["image"] else row
+    return (
+        replace(row, bytes=size, free_bytes=min(size, row.free_bytes)) if row.name == NAMES["image"] else row
+    )
 
 
 def _engine_bytes(inventory: Inventory) -> int:

@@ -82,8 +82,12 @@ def owned(inventory: Inventory, clone: Clone) -> Owned:
         images=tuple(_images(inventory, clone)),
         bases=bases,
         containers=tuple(one for one in inventory.containers if _is_container(one, known, clone)),
-        volumes=tuple(one for one in inventory.volumes if (one.labels or {}).get(LABEL_PROJECT) == clone.project),
-        networks=tuple(one for one in inventory.networks if (one.labels or {}).get(LABEL_PROJECT) == clone.project),
+        volumes=tuple(
+            one for one in inventory.volumes if (one.labels or {}).get(LABEL_PROJECT) == clone.project
+        ),
+        networks=tuple(
+            one for one in inventory.networks if (one.labels or {}).get(LABEL_PROJECT) == clone.project
+        ),
         records=tuple(_records(inventory.usage.records, clone)),
     )
 

@@ -332,9 +332,10 @@ def freed(folders: Sequence[Path], before: Mapping[int, int], expected: int) -> 
     Some file systems free removed files only once they are told to write: where much of ``expected`` is missing,
     they are, which takes its time.
     """
-    for settle in (lambda: None, os.sync):
-        settle()
-        found = sum(free - before[disk] for disk, free in free_bytes(folders).items() if disk in before)
-        if found >= expected / 2:
-            break
-    return found
+
+    def gained() -> int:
+        return sum(free - before[disk] for disk, free in free_bytes(folders).items() if disk in before)
+
+    if gained() < expected / 2:
+        os.sync()
+    return gained()

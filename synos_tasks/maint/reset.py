@@ -13,6 +13,7 @@ from synos_tasks.errors import OutputNotWritable, SettingsError
 from synos_tasks.iso.scratch import remove
 from synos_tasks.maint import ownership, prune
 from synos_tasks.maint.prune import Limits, Plan
+from synos_tasks.project import ID_FILE, SETUP
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -21,8 +22,8 @@ if TYPE_CHECKING:
     from synos_tasks.maint.resources import Context
 
 LIMITS = Limits(older_than=0.0, young=0.0, keep_last=0, cache=True, volumes=True, factory_reset=True)
-STAYS = ("setup", "backups", "volumes")
-"""In .synos: what inv itself runs with, backups, and exported volumes."""
+STAYS = (ID_FILE, SETUP, "backups", "volumes")
+"""In .synos: the project's id, what inv itself runs with, backups, and exported volumes."""
 SECRETS = "services"
 """In .synos: passwords, without which the data of a volume cannot be reached."""
 RUNNING = "services and development containers that run"
@@ -86,6 +87,8 @@ def carry_out(context: Context, reset: Reset) -> Iterator[str]:
 
     Raises OutputNotWritable where files belong to somebody else.
     """
+    disks = [Path(reset.planned.root_dir), context.settings.root, context.settings.output_dir]
+    before = prune.free_bytes(disks)
     for container in reset.running:
         trouble = context.docker.remove_container(container.id, force=True, volumes=False)
         yield f"{'stays: ' + trouble if trouble else 'removed'}: container {container.name}"
@@ -103,7 +106,8 @@ def carry_out(context: Context, reset: Reset) -> Iterator[str]:
             continue
         _remove(path)
         yield f"removed: {path.name}"
-    yield f"freed {console.human_bytes(max(0, pruned.freed_bytes))} in the engine"
+    freed = prune.freed(disks, before, sum(step.bytes for step in reset.steps))
+    yield f"freed {console.human_bytes(max(0, freed))}"
 
 
 def _refuse_builds(containers: Iterable[Container]) -> None:

@@ -63,7 +63,9 @@ class Context:
             project=settings.project_id,
             root=settings.root,
             ledger=ledger.read(settings.state_dir),
-            steps=frozenset().union(*(steps_of(path.read_text(errors="replace")) for path in paths if path.is_file())),
+            steps=frozenset().union(
+                *(steps_of(path.read_text(errors="replace")) for path in paths if path.is_file())
+            ),
         )
 
     def inventory(self) -> Inventory:
@@ -114,7 +116,8 @@ class Resource:
     def to_json(self) -> dict[str, Any]:
         """Return the fields of --json."""
         fields = asdict(self)
-        return {**fields, "held": fields.pop("pinned"), "above": fields.pop("needed_by")}
+        fields["held"], fields["above"] = fields.pop("pinned"), fields.pop("needed_by")
+        return fields
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -181,7 +184,9 @@ def _container(container: Container, inventory: Inventory, facts: Facts) -> Reso
     elif state in LIVE:
         pinned = f"it is {state}"
     return Resource(
-        kind=kinds.get("dev" if ownership.LABEL_FOLDER in labels else labels.get(LABEL_ROLE, ""), "container"),
+        kind=kinds.get(
+            "dev" if ownership.LABEL_FOLDER in labels else labels.get(LABEL_ROLE, ""), "container"
+        ),
         id=container.id,
         name=container.name,
         bytes=inventory.usage.containers.get(container.id, 0),
@@ -302,7 +307,9 @@ def _records(every: Iterable[Record], ours: Iterable[Record]) -> Iterable[Resour
 
 def _named(image: Image) -> float:
     """Return when an image got its last name, or was created."""
-    return max(epoch((image.metadata or {}).get("LastTagTime") or "0001-01-01T00:00:00Z"), _time(image.created))
+    return max(
+        epoch((image.metadata or {}).get("LastTagTime") or "0001-01-01T00:00:00Z"), _time(image.created)
+    )
 
 
 def _time(moment: dt.datetime | None) -> float:

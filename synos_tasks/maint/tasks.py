@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -10,11 +11,12 @@ from invoke.collection import Collection
 
 from synos_tasks import console
 from synos_tasks.cli import Command, afterwards, verb
+from synos_tasks.errors import SettingsError
 from synos_tasks.maint import engine_tasks, keeping_tasks
 
 if TYPE_CHECKING:
-    from synos_tasks.maint.prune import Planned, Pruned
-    from synos_tasks.maint.session import Session
+    from synos_tasks.maint.prune import Plan, Pruned
+    from synos_tasks.maint.resources import Context
 
 JSON = "one JSON object on standard output"
 MOST_DIGITS = 6
@@ -23,25 +25,26 @@ MOST_DIGITS = 6
 
 @verb("maint.disk", help={"json": JSON})
 def disk(command: Command) -> None:
-    """Show what this project takes on the disk, what of it can be freed, and what that would cost to have again."""
-    from synos_tasks.maint import usage, view  # noqa: PLC0415
+    """Show what this project takes on the disk, what of it can be freed, and what it would cost to make again."""
+    from synos_tasks.maint import disk as disks  # noqa: PLC0415
+    from synos_tasks.maint import view  # noqa: PLC0415
 
-    found = usage.usage(session_of(command))
+    usage = disks.usage(context_of(command))
     if command.json:
-        command.result(found.to_json())
+        command.result(usage.to_json())
         return
-    view.show_usage(found)
+    view.show_usage(usage)
 
 
 @verb(
     "maint.prune",
     help={
         "older-than": "only what was not used for so long: 30m, 12h, 2w (default: 14d; with --all 0m)",
-        "keep-last": "newest images of each kind that stay (default: images_keep of invoke.yaml; with --all 1)",
-        "cache": "BuildKit's cache of our images' steps, with our cache mounts",
-        "store": "stages and packages that builds of ISOs keep",
-        "volumes": "volumes with data, where a fresh backup has what they hold",
-        "all": "whatever can be made again, however new; never data, what is in use, the newest image or others'",
+        "keep-last": "newest images of each kind to keep (default: images_keep of invoke.yaml; with --all 1)",
+        "cache": "also BuildKit's cache of our images' steps, with our cache mounts",
+        "store": "also stages and packages that builds of ISOs keep",
+        "volumes": "also volumes with data, where a fresh backup has it",
+        "all": "everything that can be rebuilt, even if new. Never data, what is in use, the newest image, or other projects' things",
         "yes": "do not ask",
         "json": JSON,
     },
@@ -56,33 +59,34 @@ def prune(
     all: bool = False,  # noqa: A002
     yes: bool = False,
 ) -> None:
-    """Remove what this project no longer needs, after showing it; other projects' things never."""
+    """Show what this project no longer needs, ask, and remove it. Never touches other projects' things."""
     from synos_tasks.maint import prune as pruning  # noqa: PLC0415
     from synos_tasks.maint import view  # noqa: PLC0415
-    from synos_tasks.maint.asking import confirm  # noqa: PLC0415
-    from synos_tasks.maint.plan import Limits  # noqa: PLC0415
     from synos_tasks.maint.retention import seconds_of  # noqa: PLC0415
 
-    limits = Limits(
+    kept = command.settings.maint
+    newest = 1 if all else kept.images_keep or sys.maxsize
+    limits = pruning.Limits(
         older_than=seconds_of(older_than or ("0m" if all else "14d")),
-        young=command.settings.maint.young_minutes * 60,
-        keep_last=_number("keep-last", keep_last) if keep_last else _newest(command, everything=all),
+        young=kept.young_minutes * 60,
+        keep_last=_number("keep-last", keep_last) if keep_last else newest,
+        keep_isos=kept.isos_keep,
         cache=cache,
         store=store,
         volumes=volumes,
-        everything=all,
+        include_rebuildable=all,
     )
-    session = session_of(command)
-    planned = pruning.plan(session, limits)
-    view.show_plan(planned.plan)
-    if command.dry or not planned.plan.gone:
-        command.result(_told(planned, None))
+    context = context_of(command)
+    plan = pruning.plan(context, limits)
+    view.show_plan(plan)
+    if command.dry or not plan.removals:
+        command.result(_fields(plan, None))
         return
     if not yes:
-        confirm(f"Remove these {len(planned.plan.gone)}?", nothing="nothing was removed")
-    pruned = pruning.carry_out(session, planned)
+        _confirm(f"Remove these {len(plan.removals)}?")
+    pruned = pruning.carry_out(context, plan)
     view.show_pruned(pruned)
-    command.result(_told(planned, pruned))
+    command.result(_fields(plan, pruned))
 
 
 @verb(
@@ -100,22 +104,21 @@ def reset(
     without_backup: bool = False,
     yes: bool = False,
 ) -> None:
-    """Make this clone as it was when it was new: containers, volumes, images, caches, ISOs and state go; backups stay."""
+    """Remove everything that this clone made: containers, volumes, images, caches, ISOs and state. Keeps backups."""
     from synos_tasks.maint import reset as resetting  # noqa: PLC0415
     from synos_tasks.maint import view  # noqa: PLC0415
-    from synos_tasks.maint.asking import confirm  # noqa: PLC0415
 
-    session = session_of(command)
-    plan = resetting.plan(session, keep_isos=keep_isos, without_backup=without_backup)
+    context = context_of(command)
+    plan = resetting.plan(context, keep_isos=keep_isos, without_backup=without_backup)
     steps = [asdict(step) for step in plan.steps]
     view.show_steps(plan.steps)
     if command.dry or not plan.steps:
         command.result({"steps": steps, "done": []})
         return
     if not yes:
-        confirm("Do all of this?", nothing="nothing was removed")
+        _confirm("Do all of this?")
     done = []
-    for line in resetting.carry_out(session, plan):
+    for line in resetting.carry_out(context, plan):
         console.say(line)
         done.append(line)
     command.result({"steps": steps, "done": done})
@@ -138,17 +141,16 @@ def logs(command: Command, days: str = "", list: bool = False) -> None:  # noqa:
     if list:
         rows = [[log.path.name, console.human_bytes(log.bytes)] for log in every]
         console.table("logs, oldest first", ["name", "size"], rows)
-        logs = [{"name": log.path.name, "bytes": log.bytes, "written": log.used} for log in every]
-        command.result({"logs": logs})
+        found = [{"name": log.path.name, "bytes": log.bytes, "written": log.used} for log in every]
+        command.result({"logs": found})
         return
     old = retention.old_logs(command.settings, limit, time.time())
     if not command.dry:
         retention.delete_logs(old)
     before, freed = sum(log.bytes for log in every), sum(log.bytes for log in old)
-    told = "Would remove" if command.dry else "Removed"
-    console.say(
-        f"{told} {len(old)} of {len(every)} logs, {console.human_bytes(freed)} of {console.human_bytes(before)}"
-    )
+    done = "Would remove" if command.dry else "Removed"
+    sizes = f"{console.human_bytes(freed)} of {console.human_bytes(before)}"
+    console.say(f"{done} {len(old)} of {len(every)} logs, {sizes}")
     names = [log.path.name for log in old]
     command.result({"removed": names, "before_bytes": before, "after_bytes": before - freed})
 
@@ -158,17 +160,34 @@ def clean_after_build(command: Command) -> None:
     """Remove what exceeds the limits in invoke.yaml."""
     from synos_tasks.maint import policy  # noqa: PLC0415
 
-    applied = policy.apply_all(session_of(command))
+    applied = policy.apply_all(context_of(command))
     for line in applied.lines:
         console.say(line)
     if not applied.in_time and command.settings.maint.budget_seconds:
-        console.say("budget_seconds are up: the rest of what is to go goes after the next build")
+        console.say("synos.maint.budget_seconds is used up: the next build continues the cleanup")
+
+
+def context_of(command: Command) -> Context:
+    """Return what a command works with."""
+    from synos_tasks.maint.resources import Context  # noqa: PLC0415
+
+    return Context(settings=command.settings, say=console.say)
+
+
+def _confirm(question: str) -> None:
+    """Ask a person; raises SettingsError without a terminal, and where the answer is no."""
+    if not console.can_ask():
+        raise SettingsError(
+            "confirmation needed, but this is not a terminal; use --yes",
+            why="nothing was removed",
+            hint="--yes does not ask; `inv --dry` only shows what would be done",
+        )
+    if not console.agreed(question):
+        raise SettingsError("nothing was removed: the answer was no")
 
 
 def _number(option: str, text: str) -> int:
     """Read a number that somebody typed; raises SettingsError."""
-    from synos_tasks.errors import SettingsError  # noqa: PLC0415
-
     if not (text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS):
         raise SettingsError(
             f"--{option} {text} is not a number", hint=f"a whole number of at most {MOST_DIGITS} digits"
@@ -176,35 +195,15 @@ def _number(option: str, text: str) -> int:
     return int(text)
 
 
-def _newest(command: Command, *, everything: bool) -> int:
-    """Give how many images of each kind stay where nobody says: in the settings, 0 keeps all."""
-    import sys  # noqa: PLC0415
-
-    return 1 if everything else command.settings.maint.images_keep or sys.maxsize
-
-
-def _told(planned: Planned, pruned: Pruned | None) -> dict[str, Any]:
-    plan = planned.plan
-    told = {
-        "planned": [asdict(thing) for thing in plan.gone],
-        "planned_bytes": plan.bytes,
-        "kept": [{**asdict(thing), "reason": reason} for thing, reason in plan.kept],
-    }
-    if pruned is None:
-        return {**told, "removed": [], "stayed": [], "freed_bytes": 0}
+def _fields(plan: Plan, pruned: Pruned | None) -> dict[str, Any]:
     return {
-        **told,
-        "removed": [asdict(thing) for thing in pruned.removed],
-        "stayed": [{**asdict(thing), "reason": reason} for thing, reason in pruned.stayed],
-        "freed_bytes": pruned.freed_bytes,
+        "planned": [one.to_json() for one in plan.removals],
+        "planned_bytes": plan.bytes,
+        "kept": [{**one.to_json(), "reason": reason} for one, reason in plan.kept],
+        "removed": [one.to_json() for one in pruned.removed] if pruned else [],
+        "stayed": [{**one.to_json(), "reason": reason} for one, reason in pruned.stayed] if pruned else [],
+        "freed_bytes": pruned.freed_bytes if pruned else 0,
     }
-
-
-def session_of(command: Command) -> Session:
-    """Give what a command works with."""
-    from synos_tasks.maint.session import Session  # noqa: PLC0415
-
-    return Session(settings=command.settings, say=console.say)
 
 
 namespace = Collection("maint", disk, prune, reset, logs, *keeping_tasks.VERBS, *engine_tasks.VERBS)

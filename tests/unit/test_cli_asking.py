@@ -11,8 +11,6 @@ from hypothesis import strategies as st
 
 from synos_tasks import console
 from synos_tasks.cli import after_dashes
-from synos_tasks.errors import SettingsError
-from synos_tasks.maint.asking import confirm
 from synos_tasks.services.options import agreement
 
 
@@ -54,25 +52,6 @@ def test_without_a_terminal_nobody_is_asked(
     shown = ask(monkeypatch, "y\n", stdin=stdin, stderr=stderr)
     assert not console.agreed("Remove it?")
     assert shown.getvalue() == ""
-
-
-@pytest.mark.parametrize(
-    ("answer", "there", "said"),
-    [
-        ("y\n", False, "nothing was removed: there is nobody to ask"),
-        ("n\n", True, "nothing was removed: the answer was no"),
-    ],
-)
-def test_confirm_says_why_nothing_was_done(
-    monkeypatch: pytest.MonkeyPatch, answer: str, there: bool, said: str
-) -> None:
-    shown = ask(monkeypatch, answer, stderr=there)
-    with pytest.raises(SettingsError) as refused:
-        confirm("Remove it?", nothing="nothing was removed")
-    assert refused.value.what == said
-    assert bool(shown.getvalue()) == there
-    ask(monkeypatch, "y\n")
-    confirm("Remove it?", nothing="nothing was removed")
 
 
 def test_nothing_of_a_question_is_on_standard_output(

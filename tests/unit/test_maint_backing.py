@@ -9,8 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+<<<<<<< HEAD
 from synos_tasks import archive
 from synos_tasks.engine.old_compose import LABEL_COMPOSE_PROJECT
+=======
+from synos_tasks import backups
+from synos_tasks.engine.labels import LABEL_COMPOSE_PROJECT, labels
+>>>>>>> e2978da (maint: plan from python-on-whales' snapshots, one Context and one Plan)
 from synos_tasks.maint import backing, exports
 from synos_tasks.maint.backing import LABEL_COMPOSE_VOLUME
 from synos_tasks.settings import MaintSettings, Settings
@@ -19,7 +24,7 @@ from tests.unit.fake_inventory import OURS, THEIRS, volume
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from synos_tasks.engine.inventory import Volume
+    from synos_tasks.engine.client import Volume
 
 HOUR = 3600.0
 DAY = 24 * HOUR
@@ -42,8 +47,7 @@ def now() -> float:
 
 def of_stack(name: str, stack: str = f"{OURS}-unified", **given: Any) -> Volume:  # noqa: ANN401
     marks = {LABEL_COMPOSE_PROJECT: stack, LABEL_COMPOSE_VOLUME: name}
-    one = volume(f"{stack}_{name}", **given)
-    return volume(one.name, **{**given, "labels": {**one.labels, **marks}})
+    return volume(f"{stack}_{name}", labels={**labels(OURS, "services"), **marks}, **given)
 
 
 NATS, POSTGRES, SPOOL = (of_stack(name) for name in ("nats", "postgres", "nats-spool"))

@@ -8,16 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from invoke.config import Config
-from invoke.context import Context
+from invoke.context import Context as Invoked
 
-from synos_tasks.engine import inventory
-from synos_tasks.engine.inventory import Inventory
-from synos_tasks.engine.spec import image_labels, labels
+from synos_tasks.engine.labels import image_labels, labels
 from synos_tasks.images import ledger
 from synos_tasks.iso.housekeeping import Kept
-from synos_tasks.maint import prune, tasks, usage
-from synos_tasks.maint.session import Session
-from synos_tasks.maint.usage import NAMES, Row, Usage
+from synos_tasks.maint import disk, prune, tasks
+from synos_tasks.maint.disk import NAMES, Row, Usage
+from synos_tasks.maint.store import histories, history
 from tests.iso_sets import lay_iso
 from tests.unit.fake_inventory import (
     BUILDER,
@@ -28,20 +26,19 @@ from tests.unit.fake_inventory import (
     THEIRS,
     container,
     image,
+    inventory,
     our_base,
     our_image,
     record,
     volume,
 )
-from tests.unit.fake_removal import FakeWorld
-from tests.unit.fakes import FakeEngine
+from tests.unit.fake_world import World, context_of
 from tests.unit.projects import project, tree
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
-    from synos_tasks.engine.inventory import Image
+    from synos_tasks.maint.resources import Context
     from synos_tasks.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("keep_signals")
@@ -61,32 +58,18 @@ def settings(tmp_path: Path) -> Settings:
 
 
 @pytest.fixture
-def world(monkeypatch: pytest.MonkeyPatch) -> FakeWorld:
+def world() -> World:
     """Have nothing; images take what each has of its own, and together 100 more."""
-
-    def union(images: Iterable[Image]) -> int:
-        found = list(images)
-        return sum(one.own_bytes for one in found) + (100 if found else 0)
-
-    monkeypatch.setattr(inventory, "union_bytes", union)
-    return FakeWorld(inventory=Inventory(root_dir="/nowhere"))
+    return World()
 
 
 @pytest.fixture
-def session(settings: Settings, world: FakeWorld) -> Session:
-    return Session(
-        settings=settings,
-        say=lambda _: None,
-        engine=FakeEngine(),
-        removal=world,
-        take=world.take,
-        ended=lambda _: 0.0,
-        now=lambda: NOW,
-    )
+def context(settings: Settings, world: World) -> Context:
+    return context_of(settings, world)
 
 
-def has(world: FakeWorld, **things: Any) -> None:  # noqa: ANN401
-    world.inventory = Inventory(**{**vars(world.inventory), **things})
+def has(world: World, **parts: Any) -> None:  # noqa: ANN401
+    world.inventory = inventory(**parts)
 
 
 def stored(monkeypatch: pytest.MonkeyPatch, *kept: Kept) -> None:
@@ -102,34 +85,35 @@ def kept(stage: str, key: str, size: int, age: float, **given: Any) -> Kept:  # 
     return Kept(stage=stage, key=key * 64, bytes=size, created=OLD, last_used=NOW - age, **told)
 
 
-def rows(session: Session) -> dict[str, Row]:
-    found = usage.usage(session)
+def rows(context: Context) -> dict[str, Row]:
+    found = disk.usage(context)
     assert len({row.name for row in found.rows}) == len(found.rows)
     return {row.name: row for row in found.rows}
 
 
-def test_where_there_is_nothing_nothing_is_told(session: Session) -> None:
-    assert usage.usage(session) == Usage(rows=(), stages=(), others_bytes=0)
+def test_where_there_is_nothing_nothing_is_told(context: Context) -> None:
+    assert disk.usage(context) == Usage(rows=(), stages=(), others_bytes=0)
 
 
 def test_every_kind_of_thing_that_takes_bytes_has_a_name() -> None:
     assert len(set(NAMES.values())) == len(NAMES)
-    assert set(usage.NAMES) == {
+    assert set(disk.NAMES) == {
         "image", "base image", "container", "build container", "dev container", "data volume", "cache volume",
         "scratch volume", "cache", "cache mount", "store",
     }  # fmt: skip
 
 
-def test_each_kind_is_a_row_and_what_others_have_is_the_rest(session: Session, world: FakeWorld) -> None:
-    theirs = image("theirs", "theirs:1", labels=labels(THEIRS, "build"), own_bytes=7)
+def test_each_kind_is_a_row_and_what_others_have_is_the_rest(context: Context, world: World) -> None:
+    theirs = image("theirs", "theirs:1", labels=labels(THEIRS, "build"))
     has(
         world,
-        images=(our_image(own_bytes=40), theirs),
+        images=(our_image(), theirs),
+        sizes={"theirs:1": 7, "theirs": 3},
         containers=(container(f"{OURS}-build-1", labels=labels(OURS, "build")), container("theirs", theirs)),
         volumes=(
             volume(f"{OURS}-ccache", role="cache"),
             volume(f"{OURS}-data"),
-            volume("theirs", THEIRS, bytes=3),
+            volume("theirs", THEIRS),
         ),
         records=(
             record("base", "from local ", bytes=2),
@@ -137,39 +121,44 @@ def test_each_kind_is_a_row_and_what_others_have_is_the_rest(session: Session, w
             record("mount", MOUNT, type="exec.cachemount", bytes=60),
             record("theirs", "mount / from exec /bin/sh -c theirs", "base", bytes=4),
         ),
-        layers_bytes=40 + 100 + 7 + 500,
+        layers=40 + 100 + 7 + 500,
     )
-    found = rows(session)
+    found = rows(context)
     assert {name: (row.count, row.bytes) for name, row in found.items()} == {
         "images": (1, 140),
-        "builders that were left": (1, 10),
+        "leftover builders": (1, 10),
         "compilers' and other caches": (1, 1000),
         "volumes with data": (1, 1000),
         "build cache": (1, 5),
         "build cache mounts": (1, 60),
     }
-    told = usage.usage(session)
+    told = disk.usage(context)
     assert told.bytes == sum(row.bytes for row in told.rows)
     # the layers of others, their container, volume and records
-    assert told.others_bytes == 507 + 10 + 3 + 2 + 4
+    assert told.others_bytes == 507 + 3 + 3 + 2 + 4
 
 
-def test_a_second_name_of_a_volume_takes_nothing_more(session: Session, world: FakeWorld) -> None:
+def test_a_second_name_of_a_volume_takes_nothing_more(context: Context, world: World) -> None:
     one = volume("theirs", THEIRS)
     has(
         world,
-        volumes=(one, volume(f"{OURS}-alias", device=one.place), volume("alias", THEIRS, device=one.place)),
+        volumes=(
+            one,
+            volume(f"{OURS}-alias", device=str(one.mountpoint)),
+            volume("alias", THEIRS, device=str(one.mountpoint)),
+        ),
     )
-    told = usage.usage(session)
+    told = disk.usage(context)
     assert (told.bytes, told.others_bytes) == (0, 1000)
 
 
 def test_the_store_is_counted_once_though_it_lies_in_a_volume(
-    session: Session, world: FakeWorld, monkeypatch: pytest.MonkeyPatch
+    context: Context, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    has(world, volumes=(volume(f"{OURS}-store", role="cache", bytes=1000), volume(f"{OURS}-ccache", role="cache", bytes=30)))  # fmt: skip
+    caches = (volume(f"{OURS}-store", role="cache"), volume(f"{OURS}-ccache", role="cache"))
+    has(world, volumes=caches, sizes={f"{OURS}-ccache": 30})
     stored(monkeypatch, kept("base", "a", 600, DAY), kept("overlay", "b", 390, 2 * DAY))
-    told = usage.usage(session)
+    told = disk.usage(context)
     assert {row.name: row.bytes for row in told.rows} == {
         NAMES["cache volume"]: 30 + 10,  # what is in none of the store's entries
         NAMES["store"]: 990,
@@ -177,18 +166,18 @@ def test_the_store_is_counted_once_though_it_lies_in_a_volume(
     assert told.others_bytes == 0
 
 
-def test_a_store_that_cannot_be_read_is_still_told_of(session: Session, world: FakeWorld) -> None:
-    has(world, volumes=(volume(f"{OURS}-store", role="cache", bytes=1000),))
-    told = usage.usage(session)
+def test_a_store_that_cannot_be_read_is_still_told_of(context: Context, world: World) -> None:
+    has(world, volumes=(volume(f"{OURS}-store", role="cache"),))
+    told = disk.usage(context)
     assert told.bytes == 1000
     assert told.others_bytes == 0
 
 
 def test_the_store_is_told_by_stage_the_largest_first(
-    session: Session, monkeypatch: pytest.MonkeyPatch
+    context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    session.settings.state_dir.mkdir()
-    (session.settings.state_dir / "history.json").write_text('{"x": {"base": 14.5}}')
+    context.settings.state_dir.mkdir()
+    (context.settings.state_dir / "history.json").write_text('{"x": {"base": 14.5}}')
     stored(
         monkeypatch,
         kept("base", "a", 600, DAY),
@@ -197,7 +186,7 @@ def test_the_store_is_told_by_stage_the_largest_first(
         kept("", "d", 5, DAY, kind="package"),
         kept("", "e", 6, DAY, kind="package"),
     )
-    told = usage.usage(session)
+    told = disk.usage(context)
     assert [(one.name, one.count, one.bytes, one.days, one.seconds) for one in told.stages] == [
         ("base", 2, 700, (1.0, 30.0), 14.5),
         ("overlay", 1, 390, (2.0, 2.0), None),
@@ -207,32 +196,33 @@ def test_the_store_is_told_by_stage_the_largest_first(
     assert (row.count, row.bytes, row.free_bytes) == (5, 1101, 711)
 
 
-def test_what_can_go_is_what_all_would_take(session: Session, world: FakeWorld) -> None:
+def test_what_can_go_is_what_all_would_take(context: Context, world: World) -> None:
     newer = our_image(
         "new", "synos-builder:n", labels=image_labels(OURS, "build", "synos-builder:n"), created=NOW
     )
     has(
         world,
-        images=(our_image(own_bytes=40), dataclasses.replace(newer, own_bytes=11), our_base(own_bytes=3)),
+        images=(our_image(), newer, our_base()),
+        sizes={"synos-builder:n": 11, f"{OURS}-ended": 4, f"{OURS}-used": 1, f"{OURS}-free": 20},
         containers=(
             container(
                 f"{OURS}-nats", labels=labels(OURS, "services"), state="running", volumes=(f"{OURS}-used",)
             ),
-            container(f"{OURS}-ended", labels=labels(OURS, "services"), bytes=4),
+            container(f"{OURS}-ended", labels=labels(OURS, "services")),
         ),
         volumes=(
-            volume(f"{OURS}-used", role="cache", bytes=1),
-            volume(f"{OURS}-free", role="cache", bytes=20),
-            volume(f"{OURS}-data", bytes=300),
+            volume(f"{OURS}-used", role="cache"),
+            volume(f"{OURS}-free", role="cache"),
+            volume(f"{OURS}-data"),
         ),
     )
-    free = {name: row.free_bytes for name, row in rows(session).items() if row.free_bytes}
+    free = {name: row.free_bytes for name, row in rows(context).items() if row.free_bytes}
     # the base image is needed by the newest image, and the data is in no backup
     assert free == {"images": 40, "containers": 4, "compilers' and other caches": 20}
 
 
-def test_what_images_cost_is_what_the_longest_of_each_kind_took(session: Session, world: FakeWorld) -> None:
-    state = session.settings.state_dir
+def test_what_images_cost_is_what_the_longest_of_each_kind_took(context: Context, world: World) -> None:
+    state = context.settings.state_dir
     for ident, tag, seconds in (
         ("1", "synos-builder:a", 60),
         ("2", "synos-builder:b", 9),
@@ -240,11 +230,11 @@ def test_what_images_cost_is_what_the_longest_of_each_kind_took(session: Session
     ):
         ledger.remember(state, ident=ident, tag=tag, seconds=seconds)
     has(world, images=(our_image(),))
-    assert rows(session)["images"].seconds == 65.0
+    assert rows(context)["images"].seconds == 65.0
 
 
-def test_isos_logs_backups_and_exports_are_told_of(session: Session) -> None:
-    settings = session.settings
+def test_isos_logs_backups_and_exports_are_told_of(context: Context) -> None:
+    settings = context.settings
     iso = lay_iso(settings.output_dir, "minimal", "0" * 12, NOW, content=b"x" * 50_000)
     lay_iso(settings.output_dir, "other", "1" * 12, NOW, content=b"x" * 50_000)
     (settings.output_dir / "synos-minimal.iso").symlink_to(iso.name)
@@ -256,7 +246,7 @@ def test_isos_logs_backups_and_exports_are_told_of(session: Session) -> None:
     (settings.state_dir / "history.json").write_text(
         '{"minimal": {"base": 14.5, "iso": 1}, "unbuilt": {"base": 9}}'
     )
-    found = rows(session)
+    found = rows(context)
     assert {name: row.count for name, row in found.items()} == {
         "ISOs": 2, "logs": 2, "backups of services": 1, "exported volumes": 1,
     }  # fmt: skip
@@ -265,29 +255,35 @@ def test_isos_logs_backups_and_exports_are_told_of(session: Session) -> None:
     assert 10_000 <= found["logs"].bytes < 20_000
 
 
-def test_to_look_changes_nothing(session: Session, world: FakeWorld, settings: Settings) -> None:
+def test_to_look_changes_nothing(context: Context, world: World, settings: Settings) -> None:
     has(world, images=(our_image(),), volumes=(volume(f"{OURS}-data"),))
     before = tree(settings.root)
-    usage.usage(session)
+    disk.usage(context)
     assert world.asked == []
     assert world.looked == 1
     assert tree(settings.root) == before
 
 
 def test_the_verb_tells_people_and_scripts_the_same(
-    session: Session, world: FakeWorld, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    context: Context, world: World, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
+<<<<<<< HEAD
     has(world, images=(our_image(own_bytes=4_000_000),), layers_bytes=9_000_100)
     monkeypatch.setattr(tasks, "session_of", lambda _: session)
     monkeypatch.setattr("synos_tasks.cli.settings.load", lambda *_, **__: session.settings)
+=======
+    has(world, images=(our_image(),), sizes={BUILDER: 4_000_000}, layers=9_000_100)
+    monkeypatch.setattr(tasks, "context_of", lambda _: context)
+    monkeypatch.setattr("synos_tasks.cli.settings.load", lambda *_: context.settings)
+>>>>>>> e2978da (maint: plan from python-on-whales' snapshots, one Context and one Plan)
     monkeypatch.setenv("NO_COLOR", "1")
-    tasks.disk(Context(Config(overrides={"run": {"dry": False}})), json=True)
+    tasks.disk(Invoked(Config(overrides={"run": {"dry": False}})), json=True)
     told = json.loads(capfd.readouterr().out)
     assert told.pop("schema") == "synos.maint.disk/1"
     assert set(told) == {"rows", "store", "bytes", "free_bytes", "others_bytes"}
     assert (told["bytes"], told["others_bytes"]) == (4_000_100, 5_000_000)
     assert [row["name"] for row in told["rows"]] == ["images"]
-    tasks.disk(Context(Config(overrides={"run": {"dry": False}})))
+    tasks.disk(Invoked(Config(overrides={"run": {"dry": False}})))
     shown = capfd.readouterr()
     assert shown.out == ""
     assert "images" in shown.err
@@ -298,15 +294,15 @@ def test_the_verb_tells_people_and_scripts_the_same(
 @pytest.mark.parametrize(
     "text", ["", "{", "[]", "null", '{"x": 1}', '{"x": {"base": "long"}}', '{"x": {"base": null}}']
 )
-def test_a_history_that_is_damaged_is_none(session: Session, text: str) -> None:
-    session.settings.state_dir.mkdir()
-    (session.settings.state_dir / "history.json").write_text(text)
-    assert session.histories() == {}
-    assert session.history() == {}
+def test_a_history_that_is_damaged_is_none(context: Context, text: str) -> None:
+    context.settings.state_dir.mkdir()
+    (context.settings.state_dir / "history.json").write_text(text)
+    assert histories(context.settings) == {}
+    assert history(context.settings) == {}
 
 
-def test_of_all_profiles_the_longest_counts(session: Session) -> None:
-    session.settings.state_dir.mkdir()
-    history = {"x": {"base": 14.5, "iso": 2}, "y": {"base": 20, "overlay": 1}}
-    (session.settings.state_dir / "history.json").write_text(json.dumps(history))
-    assert session.history() == {"base": 20.0, "iso": 2.0, "overlay": 1.0}
+def test_of_all_profiles_the_longest_counts(context: Context) -> None:
+    context.settings.state_dir.mkdir()
+    told = {"x": {"base": 14.5, "iso": 2}, "y": {"base": 20, "overlay": 1}}
+    (context.settings.state_dir / "history.json").write_text(json.dumps(told))
+    assert history(context.settings) == {"base": 20.0, "iso": 2.0, "overlay": 1.0}

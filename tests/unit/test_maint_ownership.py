@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from typing import TYPE_CHECKING, Any
 
@@ -10,12 +9,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synos_tasks.engine.inventory import Inventory
-from synos_tasks.engine.spec import LABEL_BASE, LABEL_IMAGE, LABEL_PROJECT, LABEL_ROLE, image_labels
+from synos_tasks.engine.labels import LABEL_BASE, LABEL_IMAGE, LABEL_PROJECT, LABEL_ROLE, image_labels
 from synos_tasks.images.base import BOOKWORM, TRIXIE
 from synos_tasks.images.dockerfile import steps_of
 from synos_tasks.images.ledger import Ledger, Made
-from synos_tasks.maint.ownership import LABEL_FOLDER, concerns, our_names, owned, stands_on
+from synos_tasks.maint.ownership import (
+    LABEL_FOLDER,
+    concerns,
+    is_built_on,
+    labels_of,
+    layers_of,
+    our_names,
+    owned,
+)
 from tests.unit.fake_inventory import (
     BUILDER,
     IMAGE_LABELS,
@@ -24,10 +30,12 @@ from tests.unit.fake_inventory import (
     OURS,
     ROOT,
     THEIRS,
+    altered,
     clone,
     container,
     ident,
     image,
+    inventory,
     network,
     our_base,
     our_image,
@@ -36,7 +44,8 @@ from tests.unit.fake_inventory import (
 )
 
 if TYPE_CHECKING:
-    from synos_tasks.engine.inventory import Container, Image, Record
+    from synos_tasks.engine.cache import Record
+    from synos_tasks.engine.client import Container, Image
     from synos_tasks.maint.ownership import Clone
 
 BASE = our_base()
@@ -74,7 +83,7 @@ def remembered(*images: Image, tag: str = BUILDER) -> Ledger:
 
 
 def ours_of(*images: Image, of: Clone | None = None) -> list[Image]:
-    found = owned(Inventory(images=images), of or clone())
+    found = owned(inventory(images=images), of or clone())
     assert not set(map(id, found.images)) & set(map(id, found.bases))
     return list(found.images)
 
@@ -90,7 +99,7 @@ def test_an_image_with_our_label_and_the_name_in_it_is_ours() -> None:
 def test_an_image_of_another_clone_is_not_ours_whatever_its_name(project: str) -> None:
     theirs = our_image("theirs", labels=image_labels(project, "build", BUILDER))
     assert ours_of(BASE, theirs) == []
-    assert not concerns(clone(), theirs.labels)
+    assert not concerns(clone(), labels_of(theirs))
 
 
 def test_an_image_without_labels_is_not_ours_whatever_its_name() -> None:
@@ -109,7 +118,7 @@ def test_what_is_built_on_ours_inherits_its_labels_and_is_not_ours(
 
 @pytest.mark.parametrize("layers", [LAYERS, (*LAYERS, "theirs")], ids=["other settings", "a layer more"])
 def test_what_is_built_on_ours_and_lost_its_name_is_not_ours(layers: tuple[str, ...]) -> None:
-    theirs = dataclasses.replace(our_image("theirs", layers=layers), tags=())
+    theirs = altered(our_image("theirs", layers=layers), tags=())
     assert ours_of(BASE, IMAGE, theirs) == [IMAGE]
     assert ours_of(BASE, theirs) == []
 
@@ -121,7 +130,7 @@ def test_the_label_of_a_base_image_alone_is_inherited(layers: tuple[str, ...]) -
     """A base image has only that, and what others built on it has it still when that is replaced and gone."""
     for names in ((name,) for name in (*OTHER_NAMES, "")):
         theirs = image("theirs", *filter(None, names), labels={LABEL_BASE: OURS}, layers=layers)
-        older = dataclasses.replace(theirs, created=OLD - 1e6)
+        older = altered(theirs, created=OLD - 1e6)
         for kept in ((BASE, IMAGE), (IMAGE,), (BASE,), ()):
             assert theirs not in ours_of(*kept, theirs)
             assert older not in ours_of(*kept, older)
@@ -138,14 +147,14 @@ def test_the_label_of_the_project_alone_may_be_inherited_from_an_image_that_is_g
 
 def test_a_clone_that_was_copied_with_its_ledger_does_not_own_the_first_ones_images() -> None:
     firsts = our_image(labels={**IMAGE_LABELS, LABEL_PROJECT: THEIRS})
-    found = owned(Inventory(images=(firsts,)), clone(ledger=remembered(firsts)))
+    found = owned(inventory(images=(firsts,)), clone(ledger=remembered(firsts)))
     assert found.images == ()
 
 
 def test_what_was_made_of_our_development_container_is_not_ours() -> None:
     committed = image("committed", "mine:1", labels={LABEL_FOLDER: str(ROOT)})
     theirs, ours = container("theirs", committed), container("ours", labels={LABEL_FOLDER: str(ROOT)})
-    found = owned(Inventory(images=(committed,), containers=(theirs, ours)), clone())
+    found = owned(inventory(images=(committed,), containers=(theirs, ours)), clone())
     assert found.containers == (ours,)
 
 
@@ -162,13 +171,13 @@ def test_a_like_step_on_another_image_is_not_ours(base: str, step: str, ours: bo
     steps = steps_of(f"FROM debian:bookworm-slim AS a\n{step}\n")
     told = f"[a 2/2] {step}" if step.startswith("WORKDIR") else "mount / from exec /bin/sh -c make"
     records = (record("base", base), record("one", told, "base"))
-    found = owned(Inventory(records=records), clone(steps=steps))
+    found = owned(inventory(records=records), clone(steps=steps))
     assert [one.id for one in found.records] == (["one"] if ours else [])
 
 
 def test_a_step_on_nothing_is_not_ours() -> None:
     steps = steps_of("FROM scratch AS a\nCOPY x /x\n")
-    found = owned(Inventory(records=(record("one", "[a 1/1] COPY x /x"),)), clone(steps=steps))
+    found = owned(inventory(records=(record("one", "[a 1/1] COPY x /x"),)), clone(steps=steps))
     assert found.records == ()
 
 
@@ -179,7 +188,7 @@ def test_the_name_in_the_label_may_lack_its_tag_or_have_it(marked: str) -> None:
     assert ours_of(one) == [one]
     assert our_names(one, clone()) == (f"{plain}:latest",)
     for wrong in (f"{plain}:newest", f"{plain}-x:latest", f"x{plain}:latest", f"{plain}:latest-x"):
-        assert ours_of(dataclasses.replace(one, tags=(wrong,))) == []
+        assert ours_of(altered(one, tags=(wrong,))) == []
 
 
 @pytest.mark.parametrize("order", [1, -1])
@@ -198,7 +207,7 @@ def test_an_image_that_has_only_the_second_name_left_has_none_to_take() -> None:
 
 
 def test_a_nameless_image_is_ours_if_it_is_remembered() -> None:
-    nameless = dataclasses.replace(IMAGE, tags=())
+    nameless = altered(IMAGE, tags=())
     assert ours_of(nameless) == []
     assert ours_of(nameless, of=clone(ledger=remembered(nameless))) == [nameless]
     assert ours_of(nameless, of=clone(ledger=remembered(image("another")))) == []
@@ -256,13 +265,13 @@ def test_of_the_official_commands_image_too_a_second_name_is_not_ours_to_take() 
     assert our_names(image("vsc", "mine:latest", name), clone()) == (name,)
 
 
-def test_an_image_stands_on_one_whose_layers_are_its_lowest() -> None:
-    assert stands_on(IMAGE, BASE)
+def test_an_image_is_built_on_one_whose_layers_are_its_lowest() -> None:
+    assert is_built_on(IMAGE, BASE)
     for other in (IMAGE, our_image("longer", layers=(*LAYERS, "more")), image("x", layers=("one",))):
-        assert not stands_on(IMAGE, other)
+        assert not is_built_on(IMAGE, other)
     # nor on one whose layers nobody asked for, or that has none
-    assert not stands_on(IMAGE, image("unknown", layers=()))
-    assert not stands_on(image("unknown", layers=()), IMAGE)
+    assert not is_built_on(IMAGE, image("unknown", layers=()))
+    assert not is_built_on(image("unknown", layers=()), IMAGE)
 
 
 # Base images
@@ -271,7 +280,7 @@ def test_an_image_stands_on_one_whose_layers_are_its_lowest() -> None:
 @pytest.mark.parametrize("name", [BOOKWORM.tag, TRIXIE.tag])
 def test_a_base_image_that_was_bootstrapped_here_is_a_base(name: str) -> None:
     base = our_base(name)
-    found = owned(Inventory(images=(base,)), clone())
+    found = owned(inventory(images=(base,)), clone())
     assert (found.bases, found.images) == ((base,), ())
 
 
@@ -285,20 +294,20 @@ def test_a_base_image_that_was_bootstrapped_here_is_a_base(name: str) -> None:
         our_base("theirs:latest"),
         our_base(f"localhost:5000/{BOOKWORM.tag}"),
         our_base(layers=("base", "theirs")),
-        dataclasses.replace(our_base(), tags=()),
+        altered(our_base(), tags=()),
     ],
     ids=["pulled", "another clone's", "a lookalike's", "another suite", "renamed", "a registry's", "built on", "nameless"],
 )  # fmt: skip
 def test_what_is_no_base_of_ours(base: Image) -> None:
-    found = owned(Inventory(images=(base,)), clone())
+    found = owned(inventory(images=(base,)), clone())
     assert (found.bases, found.images) == ((), ())
 
 
 @pytest.mark.parametrize("layers", [LAYERS[:1], ("base", "theirs")], ids=["other settings", "a layer more"])
 def test_what_others_build_on_our_base_is_theirs(layers: tuple[str, ...]) -> None:
-    theirs = image("theirs", "theirs:latest", labels=BASE.labels, layers=layers)
+    theirs = image("theirs", "theirs:latest", labels=dict(labels_of(BASE)), layers=layers)
     for images in ((BASE, theirs), (theirs, BASE), (theirs,)):
-        found = owned(Inventory(images=images), clone())
+        found = owned(inventory(images=images), clone())
         assert theirs not in (*found.images, *found.bases)
 
 
@@ -308,7 +317,7 @@ def test_what_others_build_on_our_base_is_theirs(layers: tuple[str, ...]) -> Non
 def ours_among(
     *containers: Container, images: tuple[Image, ...] = (IMAGE,), of: Clone | None = None
 ) -> list[str]:
-    found = owned(Inventory(images=images, containers=containers), of or clone())
+    found = owned(inventory(images=images, containers=containers), of or clone())
     return [one.name for one in found.containers]
 
 
@@ -381,13 +390,13 @@ def test_a_development_container_is_known_by_its_folder(folder: str, ours: bool)
 def test_volumes_and_networks_are_ours_by_their_label_and_not_by_their_name(project: str) -> None:
     mine, theirs = volume("anything"), volume(f"{OURS}-store", project)
     net, other = network("anything"), network(f"{OURS}-unified_data", project)
-    found = owned(Inventory(volumes=(theirs, mine), networks=(other, net)), clone())
+    found = owned(inventory(volumes=(theirs, mine), networks=(other, net)), clone())
     assert (found.volumes, found.networks) == ((mine,), (net,))
 
 
 def test_a_volume_is_not_ours_by_the_label_of_a_base_image() -> None:
     one = volume(f"{OURS}-store", labels={LABEL_BASE: OURS})
-    assert owned(Inventory(volumes=(one,)), clone()).volumes == ()
+    assert owned(inventory(volumes=(one,)), clone()).volumes == ()
 
 
 # Build cache
@@ -409,7 +418,7 @@ MOUNT = record("mount", MOUNT_TEXT, type="exec.cachemount")
 
 def records_of(*records: Record, **given: Any) -> set[str]:  # noqa: ANN401
     steps = given.pop("steps", steps_of(DOCKERFILE))
-    return {one.id for one in owned(Inventory(records=records), clone(steps=steps, **given)).records}
+    return {one.id for one in owned(inventory(records=records), clone(steps=steps, **given)).records}
 
 
 @pytest.mark.parametrize("base", [FROM, LOCAL])
@@ -438,7 +447,7 @@ def test_of_several_parents_each_must_be_ours() -> None:
     assert records_of(FROM, COPY, theirs, record("both", MAKE.description, "theirs", "copy")) == {"copy"}
 
 
-def test_what_stands_on_a_record_that_nobody_knows_is_not_ours() -> None:
+def test_what_is_built_on_a_record_that_nobody_knows_is_not_ours() -> None:
     assert records_of(UPDATE, MAKE) == set()
     assert records_of(FROM, record("copy", COPY.description, "base", "gone")) == set()
 
@@ -513,7 +522,7 @@ def test_nothing_without_our_label_or_folder_is_ours_whatever_its_names(data: st
         for one in labels
     ]
     found = owned(
-        Inventory(
+        inventory(
             images=tuple(images),
             containers=tuple(containers),
             volumes=tuple(volume(f"{OURS}-store", labels=one) for one in labels),
@@ -535,10 +544,10 @@ def built_by_others(draw: st.DrawFn) -> Image:
         draw(st.text(min_size=1, max_size=8)) + "!",
         *tags,
         labels={
-            **below.labels,
+            **labels_of(below),
             **{key: own[key] for key in own if key in {LABEL_ROLE, LABEL_PROJECT, LABEL_BASE}},
         },
-        layers=(*below.layers, *more),
+        layers=(*layers_of(below), *more),
         created=OLD + draw(st.integers(-10, 10)),
     )
 
@@ -556,7 +565,7 @@ def test_whatever_others_build_nothing_of_theirs_becomes_ours_and_ours_stays_our
     every = [*theirs, *ours]
     order.shuffle(every)
     for of in (clone(), clone(ledger=remembered(IMAGE))):
-        found = owned(Inventory(images=tuple(every)), of)
+        found = owned(inventory(images=tuple(every)), of)
         assert sorted(one.id for one in (*found.images, *found.bases)) == sorted(one.id for one in ours)
 
 
@@ -570,7 +579,7 @@ DESCRIPTIONS = [
 
 
 @given(st.lists(st.tuples(st.sampled_from(DESCRIPTIONS), st.integers(0, 9)), max_size=10))
-def test_what_stands_on_theirs_is_never_ours(steps: list[tuple[str, int]]) -> None:
+def test_what_is_built_on_theirs_is_never_ours(steps: list[tuple[str, int]]) -> None:
     below = record("theirs", "mount / from exec /bin/sh -c theirs", "base")
     names = ["theirs", *map(str, range(len(steps)))]
     records = [
@@ -581,6 +590,6 @@ def test_what_stands_on_theirs_is_never_ours(steps: list[tuple[str, int]]) -> No
 
 def test_an_image_is_known_by_its_whole_id() -> None:
     assert len({ident(name) for name in ("ours", "theirs")}) == 2
-    short = dataclasses.replace(IMAGE, id=IMAGE.id[:20], tags=())
+    short = altered(IMAGE, id=IMAGE.id[:20], tags=())
     assert ours_of(short, of=clone(ledger=remembered(IMAGE))) == []
-    assert IMAGE.labels == IMAGE_LABELS
+    assert labels_of(IMAGE) == IMAGE_LABELS

@@ -7,56 +7,28 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from synos_tasks.engine.inventory import Inventory
-from synos_tasks.engine.spec import labels
+from synos_tasks.engine.labels import labels
 from synos_tasks.errors import OutputNotWritable, SettingsError
 from synos_tasks.maint import reset
-from synos_tasks.maint.session import Session
 from tests.iso_sets import lay_iso
-from tests.unit.fake_inventory import NOW, OURS, THEIRS, container, image, network, our_image, volume
-from tests.unit.fakes import FakeEngine
+from tests.unit.fake_inventory import (
+    NOW,
+    OURS,
+    THEIRS,
+    container,
+    image,
+    inventory,
+    network,
+    our_image,
+    volume,
+)
+from tests.unit.fake_world import World, context_of
 from tests.unit.projects import project
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
-
-class Engine:
-    """Has things until they are taken out, and knows in which order that was."""
-
-    def __init__(self, inventory: Inventory) -> None:
-        self.inventory, self.gone = inventory, list[str]()
-        self.refused: dict[str, str] = {}
-
-    def take(self) -> Inventory:
-        return self.inventory
-
-    def _drop(self, kind: str, key: str, name: str) -> str:
-        if name in self.refused:
-            return self.refused[name]
-        self.gone.append(name)
-        left = tuple(one for one in getattr(self.inventory, kind) if getattr(one, key) != name)
-        self.inventory = Inventory(**{**vars(self.inventory), kind: left})
-        return ""
-
-    def container(self, ident: str, *, running: bool = False, volumes: bool = False) -> str:
-        assert running or all(one.state != "running" for one in self.inventory.containers if one.id == ident)
-        return self._drop("containers", "id", ident)
-
-    def image(self, ident: str, names: Sequence[str]) -> str:
-        return self._drop("images", "id", ident)
-
-    def volume(self, name: str, created: float) -> str:
-        return self._drop("volumes", "name", name)
-
-    def network(self, ident: str) -> str:
-        return self._drop("networks", "id", ident)
-
-    def records(self, idents: Sequence[str]) -> list[str]:
-        self.gone += idents
-        return list(idents)
-
+    from synos_tasks.maint.resources import Context
 
 SERVICE = container(
     f"{OURS}-unified-nats-1",
@@ -64,13 +36,13 @@ SERVICE = container(
     state="running",
     volumes=(f"{OURS}-unified_nats",),
 )
-OTHERS = Inventory(
+OTHERS = inventory(
     images=(image("theirs", "synos-builder:theirs"),),
     containers=(container("theirs", labels=labels(THEIRS, "services"), state="running"),),
     volumes=(volume(f"{THEIRS}-unified_nats", THEIRS),),
     networks=(network("theirs", THEIRS),),
 )
-ALL = Inventory(
+ALL = inventory(
     images=(*OTHERS.images, our_image()),
     containers=(*OTHERS.containers, SERVICE),
     volumes=(
@@ -80,17 +52,18 @@ ALL = Inventory(
         volume(f"{OURS}-ccache", role="cache"),
     ),
     networks=(*OTHERS.networks, network(f"{OURS}-unified_data")),
-    root_dir="/nowhere",
 )
 
 
 @pytest.fixture
-def engine() -> Engine:
-    return Engine(ALL)
+def world() -> World:
+    made = World()
+    made.inventory = ALL
+    return made
 
 
 @pytest.fixture
-def session(tmp_path: Path, engine: Engine) -> Session:
+def context(tmp_path: Path, world: World) -> Context:
     settings = dataclasses.replace(project(tmp_path), project_id=OURS)
     state = settings.state_dir
     for name in ("setup/venv", "backups/unified/one/x", "volumes/x.tar.zst", "dev/c.lock", "logs/a.log"):
@@ -99,31 +72,23 @@ def session(tmp_path: Path, engine: Engine) -> Session:
     iso = lay_iso(settings.output_dir, "minimal", "0" * 12, NOW)
     (settings.output_dir / "synos-minimal.iso").symlink_to(iso.name)
     (settings.output_dir / "mine.txt").write_text("mine")
-    return Session(
-        settings=settings,
-        say=pytest.fail,
-        engine=FakeEngine(),
-        removal=engine,
-        take=engine.take,
-        ended=lambda _: 0.0,
-        now=lambda: NOW,
-    )
+    return context_of(settings, world, say=pytest.fail)
 
 
-def do(session: Session, *, keep_isos: bool = False) -> list[str]:
-    return list(reset.carry_out(session, reset.plan(session, keep_isos=keep_isos, without_backup=True)))
+def do(context: Context, *, keep_isos: bool = False) -> list[str]:
+    return list(reset.carry_out(context, reset.plan(context, keep_isos=keep_isos, without_backup=True)))
 
 
-def test_data_that_is_in_no_backup_is_not_lost_unasked(session: Session, engine: Engine) -> None:
+def test_data_that_is_in_no_backup_is_not_lost_unasked(context: Context, world: World) -> None:
     with pytest.raises(SettingsError) as caught:
-        reset.plan(session, keep_isos=False, without_backup=False)
+        reset.plan(context, keep_isos=False, without_backup=False)
     assert f"{OURS}-unified_nats" in caught.value.where
     assert "--without-backup" in caught.value.hint
-    assert engine.gone == []
+    assert world.asked == []
 
 
-def test_each_step_is_named_before_it_is_taken(session: Session, engine: Engine) -> None:
-    plan = reset.plan(session, keep_isos=False, without_backup=True)
+def test_each_step_is_named_before_it_is_taken(context: Context, world: World) -> None:
+    plan = reset.plan(context, keep_isos=False, without_backup=True)
     steps = {step.name: step.names for step in plan.steps}
     assert steps["services and development containers that run"] == (SERVICE.name,)
     assert steps["volumes with data"] == (f"{OURS}-unified_nats",)
@@ -132,65 +97,67 @@ def test_each_step_is_named_before_it_is_taken(session: Session, engine: Engine)
         f"{OURS}-ccache",
     }
     assert {"dev", "logs", "synos-minimal.iso"} <= set(steps["files of this clone"])
-    assert engine.gone == []
-    assert (session.settings.state_dir / "dev/c.lock").exists()
+    assert steps["ISOs"] == (f"synos-minimal-{'0' * 12}.iso",)
+    assert world.asked == []
+    assert (context.settings.state_dir / "dev/c.lock").exists()
 
 
-def test_all_of_this_clone_goes_and_nothing_of_anybody_else(session: Session, engine: Engine) -> None:
-    said = do(session)
-    assert Inventory(**{**vars(engine.inventory), "root_dir": ""}) == OTHERS
-    assert engine.gone[0] == SERVICE.id  # what runs holds the rest
+def test_all_of_this_clone_goes_and_nothing_of_anybody_else(context: Context, world: World) -> None:
+    said = do(context)
+    assert dataclasses.replace(world.inventory, usage=OTHERS.usage) == OTHERS
+    assert world.asked[0] == ("container", SERVICE.id)  # what runs uses the rest
+    assert world.forced == [SERVICE.id]
     assert f"removed: container {SERVICE.name}" in said
 
 
-def test_backups_and_what_inv_runs_with_stay(session: Session) -> None:
-    do(session)
-    left = {path.name for path in session.settings.state_dir.iterdir() if path.suffix != ".lock"}
+def test_backups_and_what_inv_runs_with_stay(context: Context) -> None:
+    do(context)
+    left = {path.name for path in context.settings.state_dir.iterdir() if path.suffix != ".lock"}
     assert left == {"setup", "backups", "volumes"}
-    assert {path.name for path in session.settings.output_dir.iterdir()} == {"mine.txt"}
+    assert {path.name for path in context.settings.output_dir.iterdir()} == {"mine.txt"}
 
 
-def test_isos_stay_where_that_is_asked(session: Session) -> None:
-    before = sorted(session.settings.output_dir.iterdir())
-    do(session, keep_isos=True)
-    assert sorted(session.settings.output_dir.iterdir()) == before
+def test_isos_stay_where_that_is_asked(context: Context) -> None:
+    before = sorted(context.settings.output_dir.iterdir())
+    do(context, keep_isos=True)
+    assert sorted(context.settings.output_dir.iterdir()) == before
 
 
 @pytest.mark.parametrize("state", ["running", "created", "paused"])
-def test_a_build_that_runs_is_not_killed(session: Session, engine: Engine, state: str) -> None:
+def test_a_build_that_runs_is_not_killed(context: Context, world: World, state: str) -> None:
     runs = container(f"{OURS}-build-1", labels=labels(OURS, "build"), state=state)
-    engine.inventory = dataclasses.replace(ALL, containers=(*ALL.containers, runs))
+    world.inventory = dataclasses.replace(ALL, containers=(*ALL.containers, runs))
     with pytest.raises(SettingsError, match="is running"):
-        reset.plan(session, keep_isos=False, without_backup=True)
-    assert engine.gone == []
+        reset.plan(context, keep_isos=False, without_backup=True)
+    assert world.asked == []
 
 
-def test_what_came_while_the_question_was_asked_stays(session: Session, engine: Engine) -> None:
-    plan = reset.plan(session, keep_isos=False, without_backup=True)
+def test_what_came_while_the_question_was_asked_stays(context: Context, world: World) -> None:
+    plan = reset.plan(context, keep_isos=False, without_backup=True)
     late = volume(f"{OURS}-late")
-    engine.inventory = dataclasses.replace(ALL, volumes=(*ALL.volumes, late))
-    list(reset.carry_out(session, plan))
-    assert late in engine.inventory.volumes
+    world.inventory = dataclasses.replace(ALL, volumes=(*ALL.volumes, late))
+    list(reset.carry_out(context, plan))
+    assert late in world.inventory.volumes
 
 
-def test_passwords_stay_where_the_data_does(session: Session, engine: Engine) -> None:
-    (session.settings.state_dir / "services/unified").mkdir(parents=True)
-    engine.refused = {f"{OURS}-unified_nats": "volume is in use"}
-    said = do(session)
-    assert (session.settings.state_dir / "services/unified").is_dir()
+def test_passwords_stay_where_the_data_does(context: Context, world: World) -> None:
+    (context.settings.state_dir / "services/unified").mkdir(parents=True)
+    world.refused = {f"{OURS}-unified_nats": "volume is in use"}
+    said = do(context)
+    assert (context.settings.state_dir / "services/unified").is_dir()
     assert any("volume is in use" in line for line in said)
-    engine.refused = {}
-    do(session)
-    assert not (session.settings.state_dir / "services").exists()
+    world.refused = {}
+    do(context)
+    assert not (context.settings.state_dir / "services").exists()
 
 
-def test_a_second_time_there_is_nothing_to_do(session: Session) -> None:
-    do(session)
-    assert reset.plan(session, keep_isos=False, without_backup=False).steps == ()
+def test_a_second_time_there_is_nothing_to_do(context: Context) -> None:
+    do(context)
+    assert reset.plan(context, keep_isos=False, without_backup=False).steps == ()
 
 
-def test_what_belongs_to_another_user_is_named(session: Session, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_belongs_to_another_user_is_named(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reset, "remove", lambda _: None)
     with pytest.raises(OutputNotWritable) as caught:
-        do(session)
+        do(context)
     assert "sudo rm -r" in caught.value.hint

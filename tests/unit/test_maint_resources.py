@@ -2,29 +2,28 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from synos_tasks.engine.inventory import Inventory
-from synos_tasks.engine.spec import LABEL_ROLE, image_labels, labels
+from synos_tasks.engine.labels import LABEL_PROJECT, image_labels, labels
 from synos_tasks.images.base import BOOKWORM, TRIXIE
 from synos_tasks.images.ledger import Ledger, Made
-from synos_tasks.maint import facts, ownership
-from synos_tasks.maint.facts import Context, kind_of_volume
+from synos_tasks.maint import ownership, resources
 from synos_tasks.maint.ownership import LABEL_FOLDER
+from synos_tasks.maint.resources import Facts, kind_of_volume
 from tests.unit.fake_inventory import (
     BUILDER,
-    LAYERS,
     NOW,
     OLD,
     OURS,
     ROOT,
     THEIRS,
+    altered,
     clone,
     container,
     image,
+    inventory,
     network,
     our_base,
     our_image,
@@ -33,25 +32,22 @@ from tests.unit.fake_inventory import (
 )
 
 if TYPE_CHECKING:
-    from synos_tasks.engine.inventory import Container, Image, Volume
-    from synos_tasks.maint.things import Thing
+    from synos_tasks.engine.client import Container, Image, Volume
+    from synos_tasks.maint.resources import Resource
 
 STEPS = frozenset({"exec one", "exec two", "mount /c synos-c one"})
 
 
-def things(
+def found_of(
     *,
-    context: Context | None = None,
+    facts: Facts | None = None,
     ledger: Ledger | None = None,
     **given: Any,  # noqa: ANN401
-) -> dict[str, Thing]:
+) -> dict[str, Resource]:
     """Give what is the clone's of an inventory, by name."""
-    parts: dict[str, Any] = {kind: tuple(found) for kind, found in given.items()}
-    inventory = Inventory(**parts)
+    every = inventory(**given)
     of = clone(steps=STEPS, ledger=ledger or Ledger())
-    found = facts.things(
-        inventory, ownership.owned(inventory, of), of, context or Context(current=frozenset(), now=NOW)
-    )
+    found = resources.resources(every, ownership.owned(every, of), of, facts or Facts(now=NOW))
     assert len({one.id for one in found}) == len(found)
     return {one.name: one for one in found}
 
@@ -75,29 +71,27 @@ def ours(name: str, of: Image | str = "sha256:gone", role: str = "services", **g
     ],
 )
 def test_what_a_container_is_for_its_labels_tell(told: dict[str, str], kind: str) -> None:
-    assert things(containers=[ours("x", labels=told)])[f"{OURS}-x"].kind == kind
+    assert found_of(containers=[ours("x", labels=told)])[f"{OURS}-x"].kind == kind
 
 
 @pytest.mark.parametrize("state", ["running", "paused", "restarting", "removing"])
 def test_a_container_that_is_in_use_is_held(state: str) -> None:
-    assert things(containers=[ours("x", state=state)])[f"{OURS}-x"].held == f"it is {state}"
+    assert found_of(containers=[ours("x", state=state)])[f"{OURS}-x"].pinned == f"it is {state}"
 
 
 @pytest.mark.parametrize("state", ["exited", "dead"])
 def test_a_container_that_ended_is_not_held(state: str) -> None:
-    assert things(containers=[ours("x", state=state, created=NOW)])[f"{OURS}-x"].held == ""
+    assert found_of(containers=[ours("x", state=state, created=NOW)])[f"{OURS}-x"].pinned == ""
 
 
 @pytest.mark.parametrize(("age", "held"), [(0, True), (599, True), (600, False), (-5, True)])
 def test_a_container_that_was_just_created_is_about_to_start(age: float, held: bool) -> None:
-    [found] = things(containers=[ours("x", state="created", created=NOW - age)]).values()
-    assert bool(found.held) == held
+    [found] = found_of(containers=[ours("x", state="created", created=NOW - age)]).values()
+    assert bool(found.pinned) == held
 
 
 def test_a_container_was_last_used_when_it_ended() -> None:
-    ended, never = ours("ended"), ours("never")
-    context = Context(current=frozenset(), now=NOW, ended={ended.id: NOW - 5, never.id: 0.0})
-    found = things(containers=[ended, never], context=context)
+    found = found_of(containers=[ours("ended", ended=NOW - 5), ours("never")])
     assert [one.used for one in found.values()] == [NOW - 5, OLD]
     assert [one.bytes for one in found.values()] == [10, 10]
 
@@ -110,73 +104,73 @@ def test_what_a_container_of_others_has_is_held_though_that_may_not_run(state: s
     """It could not start again."""
     one, net, vol = our_image(), network("net"), volume("vol")
     theirs = container("theirs", one, state=state, volumes=("vol",), networks=(net.id,))
-    found = things(images=[one], networks=[net], volumes=[vol], containers=[theirs])
-    assert {found[name].held for name in (BUILDER, "net", "vol")} == {"in use by theirs"}
+    found = found_of(images=[one], networks=[net], volumes=[vol], containers=[theirs])
+    assert {found[name].pinned for name in (BUILDER, "net", "vol")} == {"in use by theirs"}
 
 
 def test_what_a_running_container_of_ours_has_is_held() -> None:
     one, net, vol = our_image(), network("net"), volume("vol")
     runs = ours("x", one, state="running", volumes=("vol",), networks=(net.id,))
-    found = things(images=[one], networks=[net], volumes=[vol], containers=[runs])
-    assert {found[name].held for name in (BUILDER, "net", "vol")} == {f"in use by {OURS}-x"}
+    found = found_of(images=[one], networks=[net], volumes=[vol], containers=[runs])
+    assert {found[name].pinned for name in (BUILDER, "net", "vol")} == {f"in use by {OURS}-x"}
 
 
 def test_what_containers_of_ours_have_that_ended_goes_after_all_of_them() -> None:
     one, net, vol = our_image(), network("net"), volume("vol")
     ended = [ours(name, one, volumes=("vol",), networks=(net.id,)) for name in "ab"]
-    found = things(images=[one], networks=[net], volumes=[vol], containers=ended)
+    found = found_of(images=[one], networks=[net], volumes=[vol], containers=ended)
     for name in (BUILDER, "net", "vol"):
-        assert found[name].held == ""
-        assert found[name].above == tuple(each.id for each in ended)
+        assert found[name].pinned == ""
+        assert found[name].needed_by == tuple(each.id for each in ended)
 
 
 def test_one_user_who_stays_is_enough() -> None:
     vol = volume("vol")
     ended, theirs = ours("a", volumes=("vol",)), container("z", volumes=("vol",))
-    assert things(volumes=[vol], containers=[ended, theirs])["vol"].held == "in use by z"
+    assert found_of(volumes=[vol], containers=[ended, theirs])["vol"].pinned == "in use by z"
 
 
 def test_names_that_only_begin_alike_are_not_in_use() -> None:
     theirs = container("theirs", volumes=("vol2", "xvol"), networks=("other",), state="running")
-    found = things(networks=[network("net")], volumes=[volume("vol")], containers=[theirs])
-    assert {one.held for one in found.values()} == {""}
+    found = found_of(networks=[network("net")], volumes=[volume("vol")], containers=[theirs])
+    assert {one.pinned for one in found.values()} == {""}
 
 
 # Images
 
 
 def test_what_the_dockerfiles_give_now_is_held_by_any_of_its_names() -> None:
-    context = Context(current=frozenset({BUILDER}), now=NOW)
+    facts = Facts(current=frozenset({BUILDER}), now=NOW)
     for tags in ((BUILDER,), ("theirs:1", BUILDER)):
-        found = things(images=[our_image("ours", *tags)], context=context)
-        assert found[BUILDER].held == "what the Dockerfiles give now"
-    assert things(images=[our_image()])[BUILDER].held == ""
+        found = found_of(images=[our_image("ours", *tags)], facts=facts)
+        assert found[BUILDER].pinned == "what the Dockerfiles give now"
+    assert found_of(images=[our_image()])[BUILDER].pinned == ""
 
 
 def test_an_image_is_of_the_group_of_its_name_and_as_old_as_its_last_name() -> None:
     ledger = Ledger(images={"sha256:before": Made(tag="synos-builder:old", seconds=81.5)})
-    found = things(images=[our_image(tagged=NOW - 7, own_bytes=44)], ledger=ledger)[BUILDER]
+    found = found_of(images=[our_image(tagged=NOW - 7)], sizes={BUILDER: 44}, ledger=ledger)[BUILDER]
     assert (found.kind, found.group, found.names) == ("image", "synos-builder", (BUILDER,))
     assert (found.used, found.bytes, found.seconds) == (NOW - 7, 44, 81.5)
-    assert things(images=[our_image()])[BUILDER].used == OLD
-    assert things(images=[our_image()])[BUILDER].seconds is None
+    assert found_of(images=[our_image()])[BUILDER].used == OLD
+    assert found_of(images=[our_image()])[BUILDER].seconds is None
 
 
 def test_an_image_that_others_gave_a_name_frees_nothing_and_keeps_that_name() -> None:
-    found = things(images=[our_image("ours", "a-theirs:1", BUILDER)])[BUILDER]
-    assert (found.bytes, found.names, found.held) == (0, (BUILDER,), "")
+    found = found_of(images=[our_image("ours", "a-theirs:1", BUILDER)])[BUILDER]
+    assert (found.bytes, found.names, found.pinned) == (0, (BUILDER,), "")
 
 
 def test_an_image_with_names_of_others_only_stays() -> None:
     left = our_image("ours", "theirs:1", "a:2")
-    [found] = things(images=[left], ledger=Ledger(images={left.id: Made(tag=BUILDER, seconds=1)})).values()
-    assert (found.held, found.names, found.bytes) == ("has only names of others, as a:2", (), 0)
+    [found] = found_of(images=[left], ledger=Ledger(images={left.id: Made(tag=BUILDER, seconds=1)})).values()
+    assert (found.pinned, found.names, found.bytes) == ("has only names of others, as a:2", (), 0)
 
 
 def test_a_nameless_image_is_in_no_group() -> None:
-    lost = dataclasses.replace(our_image(), tags=())
-    [found] = things(images=[lost], ledger=Ledger(images={lost.id: Made(tag=BUILDER, seconds=9)})).values()
-    assert (found.group, found.names, found.held, found.bytes) == ("", (), "", 40)
+    lost = altered(our_image(), tags=())
+    [found] = found_of(images=[lost], ledger=Ledger(images={lost.id: Made(tag=BUILDER, seconds=9)})).values()
+    assert (found.group, found.names, found.pinned, found.bytes) == ("", (), "", 40)
     assert found.name == f"nameless {lost.id[7:19]}"
 
 
@@ -186,31 +180,31 @@ def test_a_nameless_image_is_in_no_group() -> None:
 def test_a_base_image_is_needed_by_what_is_built_on_it() -> None:
     base, one = our_base(), our_image()
     ended = ours("x", base)
-    found = things(images=[base, one, image("unrelated", "x:1")], containers=[ended])[BOOKWORM.tag]
-    assert (found.kind, found.held, found.above) == ("base image", "", (ended.id, one.id))
+    found = found_of(images=[base, one, image("unrelated", "x:1")], containers=[ended])[BOOKWORM.tag]
+    assert (found.kind, found.pinned, found.needed_by) == ("base image", "", (ended.id, one.id))
 
 
 @pytest.mark.parametrize("tags", [("theirs:1",), ()])
 def test_a_base_image_that_others_build_on_is_held(tags: tuple[str, ...]) -> None:
     theirs = image("theirs", *tags, layers=("base", "theirs"))
-    found = things(images=[our_base(), our_image(), theirs])[BOOKWORM.tag]
-    assert found.held.startswith("others' images are built on it, as ")
-    assert (tags or (theirs.id,))[0] in found.held
+    found = found_of(images=[our_base(), our_image(), theirs])[BOOKWORM.tag]
+    assert found.pinned.startswith("others' images are built on it, as ")
+    assert (tags or (theirs.id,))[0] in found.pinned
 
 
 def test_a_base_image_on_which_a_container_runs_is_held() -> None:
     base = our_base()
-    found = things(images=[base], containers=[container("theirs", base)])[BOOKWORM.tag]
-    assert found.held == "in use by theirs"
+    found = found_of(images=[base], containers=[container("theirs", base)])[BOOKWORM.tag]
+    assert found.pinned == "in use by theirs"
 
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_of_a_base_image_too_the_names_that_others_gave_are_theirs(order: int) -> None:
     base = our_base(*(BOOKWORM.tag, "a-theirs:1")[::order])
-    found = things(images=[base])[BOOKWORM.tag]
+    found = found_of(images=[base])[BOOKWORM.tag]
     assert found.names == (BOOKWORM.tag,)
     assert found.bytes == 0
-    assert things(images=[our_base(TRIXIE.tag)])[TRIXIE.tag].bytes == 40
+    assert found_of(images=[our_base(TRIXIE.tag)])[TRIXIE.tag].bytes == 40
 
 
 # Volumes
@@ -243,59 +237,57 @@ ANONYMOUS = "0123456789abcdef" * 4
 )
 def test_what_a_volume_holds(name: str, role: str, kind: str) -> None:
     assert kind_of_volume(volume(name, role=role), OURS) == kind
-    assert things(volumes=[volume(name, role=role)])[name].kind == kind
+    assert found_of(volumes=[volume(name, role=role)])[name].kind == kind
 
 
 def test_a_volume_without_a_role_holds_data() -> None:
-    one = volume("x")
-    told = {key: value for key, value in one.labels.items() if key != LABEL_ROLE}
-    assert kind_of_volume(dataclasses.replace(one, labels=told), OURS) == "data volume"
+    assert kind_of_volume(volume("x", labels={LABEL_PROJECT: OURS}), OURS) == "data volume"
 
 
 def test_the_store_goes_piece_by_piece_and_as_a_volume_only_for_a_reset() -> None:
     one = volume(f"{OURS}-store", role="cache")
-    assert things(volumes=[one])[one.name].held == "the store: what it holds goes with --store"
-    whole = Context(current=frozenset(), now=NOW, whole=True)
-    assert things(volumes=[one], context=whole)[one.name].held == ""
+    assert found_of(volumes=[one])[one.name].pinned == "the store: its content is removed with --store"
+    whole = Facts(now=NOW, factory_reset=True)
+    assert found_of(volumes=[one], facts=whole)[one.name].pinned == ""
     used = container("theirs", volumes=(one.name,))
-    assert things(volumes=[one], containers=[used], context=whole)[one.name].held == "in use by theirs"
+    assert found_of(volumes=[one], containers=[used], facts=whole)[one.name].pinned == "in use by theirs"
     for other in (f"{OURS}-store2", f"{THEIRS}-store", "store"):
-        assert things(volumes=[volume(other, role="cache")])[other].held == ""
+        assert found_of(volumes=[volume(other, role="cache")])[other].pinned == ""
 
 
 def test_a_volume_has_the_backup_that_is_known_of_it() -> None:
-    context = Context(current=frozenset(), now=NOW, backups={"a": "yesterday"})
-    found = things(volumes=[volume("a"), volume("b")], context=context)
+    facts = Facts(now=NOW, backups={"a": "yesterday"})
+    found = found_of(volumes=[volume("a"), volume("b")], facts=facts)
     assert [one.backup for one in found.values()] == ["yesterday", ""]
 
 
 def alias(name: str, of: Volume, **given: Any) -> Volume:  # noqa: ANN401
-    return volume(name, **{"device": of.place, **given})
+    return volume(name, **{"device": str(of.mountpoint), **given})
 
 
 def test_a_volume_in_use_under_another_name_is_in_use() -> None:
     one = volume("one")
     runs = container("theirs", volumes=("two",))
-    found = things(volumes=[one, alias("two", one, labels={})], containers=[runs])
-    assert found["one"].held == "in use by theirs"
+    found = found_of(volumes=[one, alias("two", one, labels={})], containers=[runs])
+    assert found["one"].pinned == "in use by theirs"
 
 
 def test_another_name_goes_first_and_where_it_is_of_others_it_is_needed() -> None:
     one = volume("one")
     for two in (alias("two", one), alias("two", one, labels={})):
-        assert things(volumes=[one, two])["one"].above == ("two",)
+        assert found_of(volumes=[one, two])["one"].needed_by == ("two",)
 
 
 def test_another_name_of_a_volume_holds_no_bytes_itself() -> None:
     one = volume("one")
-    found = things(volumes=[one, alias("two", one)])
+    found = found_of(volumes=[one, alias("two", one)])
     assert [each.bytes for each in found.values()] == [1000, 0]
-    assert found["two"].above == ()
+    assert found["two"].needed_by == ()
 
 
 def test_volumes_without_a_device_are_not_names_of_each_other() -> None:
-    found = things(volumes=[volume("one", place=""), volume("two", place="")])
-    assert [one.above for one in found.values()] == [(), ()]
+    found = found_of(volumes=[volume("one", place=""), volume("two", place="")])
+    assert [one.needed_by for one in found.values()] == [(), ()]
 
 
 # Build cache
@@ -309,8 +301,8 @@ def test_a_record_says_what_it_frees_and_what_stands_on_it() -> None:
         record("c", "mount / from exec /bin/sh -c theirs", "a", "b"),
         record("m", 'cached mount /c from exec /bin/sh -c one with id "/synos-c"', type="exec.cachemount", in_use=True),
     ]  # fmt: skip
-    found = {one.id: one for one in things(records=records).values()}
-    assert {ident: (one.bytes, one.above, one.held) for ident, one in found.items()} == {
+    found = {one.id: one for one in found_of(records=records).values()}
+    assert {ident: (one.bytes, one.needed_by, one.pinned) for ident, one in found.items()} == {
         "a": (5, ("b", "c"), ""),
         "b": (0, ("c",), ""),
         "m": (5, (), "a build is using it"),
@@ -324,7 +316,7 @@ def test_a_record_says_what_it_frees_and_what_stands_on_it() -> None:
 
 def test_only_what_is_ours_is_told_of() -> None:
     theirs = our_image("theirs", "theirs:1", labels=image_labels(THEIRS, "build", "theirs:1"), layers=("x",))
-    found = things(
+    found = found_of(
         images=[our_image(), theirs, image("x", "x:1")],
         containers=[ours("mine"), container("theirs", theirs)],
         volumes=[volume("mine"), volume("theirs", THEIRS)],
@@ -332,4 +324,3 @@ def test_only_what_is_ours_is_told_of() -> None:
         records=[record("theirs", "mount / from exec /bin/sh -c one", "gone")],
     )
     assert set(found) == {BUILDER, f"{OURS}-mine", "mine", "net"}
-    assert LAYERS[0] == our_base().layers[0]
