@@ -9,13 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-<<<<<<< HEAD
 from synos_tasks import archive
-from synos_tasks.engine.old_compose import LABEL_COMPOSE_PROJECT
-=======
-from synos_tasks import backups
 from synos_tasks.engine.labels import LABEL_COMPOSE_PROJECT, labels
->>>>>>> e2978da (maint: plan from python-on-whales' snapshots, one Context and one Plan)
 from synos_tasks.maint import backing, exports
 from synos_tasks.maint.backing import LABEL_COMPOSE_VOLUME
 from synos_tasks.settings import MaintSettings, Settings

@@ -267,15 +267,9 @@ def test_to_look_changes_nothing(context: Context, world: World, settings: Setti
 def test_the_verb_tells_people_and_scripts_the_same(
     context: Context, world: World, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-<<<<<<< HEAD
-    has(world, images=(our_image(own_bytes=4_000_000),), layers_bytes=9_000_100)
-    monkeypatch.setattr(tasks, "session_of", lambda _: session)
-    monkeypatch.setattr("synos_tasks.cli.settings.load", lambda *_, **__: session.settings)
-=======
     has(world, images=(our_image(),), sizes={BUILDER: 4_000_000}, layers=9_000_100)
     monkeypatch.setattr(tasks, "context_of", lambda _: context)
-    monkeypatch.setattr("synos_tasks.cli.settings.load", lambda *_: context.settings)
->>>>>>> e2978da (maint: plan from python-on-whales' snapshots, one Context and one Plan)
+    monkeypatch.setattr("synos_tasks.cli.settings.load", lambda *_, **__: context.settings)
     monkeypatch.setenv("NO_COLOR", "1")
     tasks.disk(Invoked(Config(overrides={"run": {"dry": False}})), json=True)
     told = json.loads(capfd.readouterr().out)

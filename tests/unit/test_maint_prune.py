@@ -12,13 +12,7 @@ import pytest
 from invoke.collection import Collection
 from invoke.program import Program
 
-<<<<<<< HEAD
-from synos_tasks.engine.inventory import Inventory
-from synos_tasks.engine.spec import LABEL_PROJECT, image_labels, labels
-=======
-from synos_tasks import cli
 from synos_tasks.engine.labels import LABEL_PROJECT, image_labels, labels
->>>>>>> e2978da (maint: plan from python-on-whales' snapshots, one Context and one Plan)
 from synos_tasks.errors import ContainerLost, SettingsError
 from synos_tasks.images import catalog
 from synos_tasks.images.recipe import tag_of
@@ -374,13 +368,7 @@ class Verb:
             return plan(context, limits)
 
         monkeypatch.setattr(prune, "plan", planned)
-<<<<<<< HEAD
-        monkeypatch.setattr(tasks, "session_of", lambda _: session)
-        monkeypatch.chdir(settings.root)
-=======
         monkeypatch.setattr(tasks, "context_of", lambda _: context)
-        monkeypatch.setattr(cli, "ROOT", settings.root)
->>>>>>> e2978da (maint: plan from python-on-whales' snapshots, one Context and one Plan)
         monkeypatch.chdir(settings.root)
         monkeypatch.setenv("NO_COLOR", "1")
 
