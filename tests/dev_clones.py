@@ -8,8 +8,7 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING, Any
 
-from synos_tasks.dev import jsonc
-from synos_tasks.dev.config import LABEL_FOLDER
+from synos_tasks.dev.config import LABEL_FOLDER, loads
 from tests.build_helpers import ROOT, Clone, copy_project, docker
 from tests.services_clones import services_clone
 
@@ -78,7 +77,7 @@ def inspected(container: str) -> dict[str, Any]:
 
 def editor_file(name: str) -> dict[str, Any]:
     """Read tasks.json or launch.json."""
-    found: dict[str, Any] = jsonc.loads((ROOT / ".vscode" / name).read_text())
+    found: dict[str, Any] = loads((ROOT / ".vscode" / name).read_text())
     return found
 
 

@@ -1,16 +1,16 @@
-"""The development containers of this project: a devcontainer.json each, read, checked and frozen."""
+"""The development containers of this project: each a devcontainer.json, read, checked and frozen."""
 
 from __future__ import annotations
 
 import difflib
+import hashlib
+import json
 import os
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synos_tasks.dev import jsonc
-from synos_tasks.dev.variables import filled, known
-from synos_tasks.engine.running import Inside
 from synos_tasks.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -21,121 +21,80 @@ if TYPE_CHECKING:
 FOLDER = ".devcontainer"
 FILE = "devcontainer.json"
 LABEL_FOLDER, LABEL_FILE = "devcontainer.local_folder", "devcontainer.config_file"
-"""The labels by which VS Code, the official CLI and this room find the same container."""
-SELF_MADE = frozenset(
+"""The labels by which VS Code, the official CLI and this package find the same container."""
+LIFECYCLE = (
+    "initializeCommand", "onCreateCommand", "updateContentCommand", "postCreateCommand", "postStartCommand",
+    "postAttachCommand",
+)  # fmt: skip
+MAKING = frozenset(
+    ["$schema", "name", "dockerComposeFile", "service", "runServices", "initializeCommand", "workspaceFolder"]
+)
+METADATA = frozenset(LIFECYCLE[1:]) | frozenset(
     [
-        "$schema",
-        "name",
-        "build",
-        "dockerComposeFile",
-        "service",
-        "runServices",
-        "initializeCommand",
-        "onCreateCommand",
-        "updateContentCommand",
-        "postCreateCommand",
-        "postStartCommand",
-        "postAttachCommand",
         "waitFor",
-        "workspaceMount",
-        "workspaceFolder",
+        "customizations",
         "remoteUser",
         "updateRemoteUserUID",
-        "init",
-        "runArgs",
-        "capAdd",
-        "securityOpt",
-        "mounts",
-        "containerEnv",
+        "userEnvProbe",
         "remoteEnv",
-        "overrideCommand",
-        "forwardPorts",
         "portsAttributes",
         "otherPortsAttributes",
-        "customizations",
+        "forwardPorts",
         "shutdownAction",
-        "userEnvProbe",
     ]
 )
-"""Keys with which a container can be made without the official CLI."""
-_COMMANDS = ("initializeCommand", "onCreateCommand", "updateContentCommand", "postCreateCommand", "postStartCommand",
-             "postAttachCommand")  # fmt: skip
-_KINDS: dict[str, type | tuple[type, ...]] = {
+"""Keys from which VS Code configures itself when it attaches. Others than these two sets need the official CLI."""
+_TYPES: dict[str, type | tuple[type, ...]] = {
     "workspaceFolder": str, "workspaceMount": str, "remoteUser": str, "mounts": list, "runArgs": list, "capAdd": list,
-    "securityOpt": list, "containerEnv": dict, "remoteEnv": dict, "build": dict, "dockerComposeFile": (str, list),
-    "service": str, "runServices": list, **dict.fromkeys(_COMMANDS, (str, list, dict)),
+    "securityOpt": list, "containerEnv": dict, "remoteEnv": dict, "build": dict, "image": str, "customizations": dict,
+    "dockerComposeFile": (str, list), "service": str, "runServices": list,
+    **dict.fromkeys(LIFECYCLE, (str, list, dict)),
 }  # fmt: skip
-_BUILD_KINDS: dict[str, type | tuple[type, ...]] = {
+_BUILD_TYPES: dict[str, type | tuple[type, ...]] = {
     "dockerfile": str, "context": str, "target": str, "args": dict, "options": list,
 }  # fmt: skip
+# a string is one piece, so that nothing in it is taken for a comment
+_JSONC = re.compile(
+    r'"(?:\\.|[^"\\\n])*"|//[^\n]*|/\*.*?\*/|,(?=(?>\s|//[^\n]*+|/\*(?>.*?\*/))*+[\]}])', re.DOTALL
+)
+_VARIABLE = re.compile(r"\$\{([^}]*)\}")
+_TARGET = re.compile(r"(?:^|,)(?:target|dst|destination)=")
 
 
 @dataclass(frozen=True, kw_only=True)
 class DevContainer:
-    """One devcontainer.json, its variables filled in."""
+    """One devcontainer.json, its variables replaced."""
 
     name: str
-    """Of its folder, which is what ``--name`` says."""
-    path: Path
+    """Of its folder, as ``--name`` takes it."""
+    title: str
+    """As VS Code shows it."""
     root: Path
-    values: Mapping[str, Any]
+    path: Path
+    user: str
+    folder: str
+    """The project in the container."""
+    environment: Mapping[str, str]
+    compose_files: tuple[Path, ...]
+    service: str
+    run_services: tuple[str, ...]
+    joins_services: bool
+    """Whether it is on the network of `inv services.up`: ``customizations.synos.services``."""
+    commands: Mapping[str, list[tuple[str, list[str]]]]
+    """By stage, as names and words. Only commands of an object have a name."""
+    metadata: str
+    """The label from which VS Code takes extensions, settings and the user when it attaches."""
+    needs_official: tuple[str, ...]
+    """Keys that only the official CLI knows."""
 
     @property
     def labels(self) -> dict[str, str]:
-        """What its container is found by."""
+        """The labels by which its container is found."""
         return id_labels(self.root, self.path)
-
-    @property
-    def inside(self) -> Inside:
-        """As whom, where and with what a person works in it."""
-        return Inside(
-            user=self.values.get("remoteUser", "root"),
-            folder=self.values.get("workspaceFolder", str(self.root)),
-            environment=self.values.get("remoteEnv", {}),
-        )
-
-    @property
-    def compose_files(self) -> tuple[Path, ...]:
-        """Its compose files, absolute; () where it is a single container."""
-        told = self.values.get("dockerComposeFile", [])
-        return tuple(self.beside(name) for name in ([told] if isinstance(told, str) else told))
-
-    @property
-    def needs_official(self) -> list[str]:
-        """Keys of it for which only the official CLI knows what to do."""
-        return sorted(set(self.values) - SELF_MADE)
-
-    def beside(self, path: str) -> Path:
-        """Give a path that is relative to the devcontainer.json."""
-        return Path(os.path.normpath(self.path.parent / path))
-
-    def volumes(self) -> dict[str, str]:
-        """Give the volumes with a name that it mounts, with where."""
-        mounts = [fields_of(mount) for mount in self.values.get("mounts", [])]
-        return {
-            mount["source"]: mount["target"]
-            for mount in mounts
-            if mount.get("type") == "volume" and "source" in mount
-        }
-
-
-def fields_of(mount: str | Mapping[str, str]) -> dict[str, str]:
-    """Read a mount, which may be a text as of `docker run --mount`, with the long names of its fields."""
-    pairs = (part.partition("=") for part in mount.split(",")) if isinstance(mount, str) else None
-    found = dict(mount) if pairs is None else {key: value for key, _, value in pairs}  # type: ignore[arg-type]
-    for short, long in (("src", "source"), ("dst", "target"), ("destination", "target")):
-        if short in found:
-            found[long] = found.pop(short)
-    return found
-
-
-def id_labels(root: Path, path: Path) -> dict[str, str]:
-    """Give the labels of the container of a devcontainer.json."""
-    return {LABEL_FOLDER: str(root), LABEL_FILE: str(path)}
 
 
 def names(settings: Settings) -> list[str]:
-    """Names of the development containers that there are."""
+    """Return the names of the development containers: the folders in .devcontainer."""
     return sorted(path.parent.name for path in (settings.root / FOLDER).glob(f"*/{FILE}"))
 
 
@@ -143,36 +102,117 @@ def load(settings: Settings, name: str) -> DevContainer:
     """Read one by name; the settings' for ''. Raises SettingsError with the place of a mistake."""
     name = name or settings.dev.name
     path = settings.root / FOLDER / name / FILE
-    if name not in (there := names(settings)):
-        close = difflib.get_close_matches(name, there, n=1)
+    if name not in (known := names(settings)):
+        close = difflib.get_close_matches(name, known, n=1)
         raise SettingsError(
             f"there is no development container {name!r}",
             where=str(settings.root / FOLDER),
-            hint=f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(there) or 'none'}",
+            hint=f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known) or 'none'}",
         )
     try:
-        values = jsonc.loads(path.read_text(encoding="utf-8"))
+        values = loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise SettingsError("a devcontainer.json cannot be read", where=str(path), why=str(error)) from error
     _check(values, path)
-    return DevContainer(name=name, path=path, root=settings.root, values=_filled(values, settings.root, path))
+    values = _with_variables(values, settings.root, path)
+    files = values.get("dockerComposeFile", [])
+    own = values.get("customizations", {}).get("synos", {})
+    return DevContainer(
+        name=name,
+        title=str(values.get("name", name)),
+        root=settings.root,
+        path=path,
+        user=values.get("remoteUser", "root"),
+        folder=values.get("workspaceFolder", str(settings.root)),
+        environment={key: str(one) for key, one in values.get("remoteEnv", {}).items() if one is not None},
+        compose_files=tuple(
+            Path(os.path.normpath(path.parent / file))
+            for file in ([files] if isinstance(files, str) else files)
+        ),
+        service=values.get("service", ""),
+        run_services=tuple(values.get("runServices", ())),
+        joins_services=isinstance(own, dict) and bool(own.get("services")),
+        commands={stage: commands_of(values.get(stage, "")) for stage in LIFECYCLE},
+        metadata=json.dumps([{key: value for key, value in values.items() if key in METADATA}]),
+        needs_official=tuple(sorted(set(values) - METADATA - MAKING)),
+    )
 
 
-def _filled(values: dict[str, Any], root: Path, path: Path) -> dict[str, Any]:
-    labels = id_labels(root, path)
-    outside = known(str(root), labels)
+def loads(text: str) -> Any:  # noqa: ANN401
+    """Read JSON with comments and trailing commas; raises ValueError with line and column of the file as it is."""
+
+    def blank(piece: re.Match[str]) -> str:
+        return piece[0] if piece[0].startswith('"') else re.sub(r"[^\n]", " ", piece[0])
+
+    return json.loads(_JSONC.sub(blank, text))
+
+
+def id_labels(root: Path, path: Path) -> dict[str, str]:
+    """Return the labels of the container of a devcontainer.json."""
+    return {LABEL_FOLDER: str(root), LABEL_FILE: str(path)}
+
+
+def devcontainer_id(labels: Mapping[str, str]) -> str:
+    """Return ``${devcontainerId}``: the hash of the labels by which a container is found, in base 32."""
+    text = json.dumps(dict(sorted(labels.items())), separators=(",", ":"), ensure_ascii=False)
+    number = int.from_bytes(hashlib.sha256(text.encode()).digest())
+    digits = ""
+    while number:
+        number, digit = divmod(number, 32)
+        digits = "0123456789abcdefghijklmnopqrstuv"[digit] + digits
+    return digits.rjust(52, "0")
+
+
+def commands_of(value: Any) -> list[tuple[str, list[str]]]:  # noqa: ANN401
+    """Read a lifecycle command: a line for a shell, words, or several of these by name."""
+    if isinstance(value, dict):
+        return [(name, words) for name, one in value.items() for _, words in commands_of(one)]
+    if isinstance(value, str):
+        return [("", ["/bin/sh", "-c", value])] if value else []
+    return [("", [str(word) for word in value])] if value else []
+
+
+def replace_variables(value: Any, variables: Mapping[str, str], environment: Mapping[str, str]) -> Any:  # noqa: ANN401
+    """Replace ``${NAME}`` in all texts of a value. Raises SettingsError for an unknown variable."""
+
+    def one(found: re.Match[str]) -> str:
+        kind, _, rest = found[1].partition(":")
+        if found[1] in variables:
+            return variables[found[1]]
+        if kind in {"localEnv", "env"}:
+            variable, _, default = rest.partition(":")
+            return environment.get(variable, default)
+        known = ", ".join(sorted(variables))
+        hint = f"known are localEnv:NAME, {known}; the official CLI knows containerEnv:NAME too"
+        raise SettingsError(f"unknown variable ${{{found[1]}}}", hint=hint)
+
+    if isinstance(value, str):
+        return _VARIABLE.sub(one, value)
+    if isinstance(value, list):
+        return [replace_variables(item, variables, environment) for item in value]
+    if isinstance(value, dict):
+        return {key: replace_variables(item, variables, environment) for key, item in value.items()}
+    return value
+
+
+def _with_variables(values: dict[str, Any], root: Path, path: Path) -> dict[str, Any]:
+    variables = {
+        "localWorkspaceFolder": str(root),
+        "localWorkspaceFolderBasename": root.name,
+        "devcontainerId": devcontainer_id(id_labels(root, path)),
+    }
     try:
-        folder = filled(values.get("workspaceFolder", str(root)), outside, os.environ)
-        found: dict[str, Any] = filled(values, known(str(root), labels, folder), os.environ)
+        folder = replace_variables(values.get("workspaceFolder", str(root)), variables, os.environ)
+        inside = {"containerWorkspaceFolder": folder, "containerWorkspaceFolderBasename": Path(folder).name}
+        return dict(replace_variables(values, variables | inside, os.environ))
     except SettingsError as error:
         raise SettingsError(error.what, where=str(path), hint=error.hint) from error
-    return found
 
 
 def _check(values: Any, path: Path) -> None:  # noqa: ANN401
     if not isinstance(values, dict):
-        raise SettingsError("a devcontainer.json is not an object", where=str(path))
-    _check_kinds(values, _KINDS, "", path)
+        raise SettingsError("devcontainer.json is not an object", where=str(path))
+    _check_types(values, _TYPES, "", path)
     if values.get("privileged") or any(
         str(one).startswith("--privileged") for one in values.get("runArgs", [])
     ):
@@ -182,35 +222,30 @@ def _check(values: Any, path: Path) -> None:  # noqa: ANN401
             why="it would see the host's devices",
             hint="what must mount belongs to a build: inv build.iso --privileged",
         )
+    for stage in LIFECYCLE:
+        named = values.get(stage)
+        if isinstance(named, dict):
+            _check_types(named, dict.fromkeys(named, (str, list)), f"{stage}.", path)
+    _check_types(values.get("build", {}), _BUILD_TYPES, "build.", path)
+    missing = ""
     if not {"build", "dockerComposeFile", "image"} & set(values):
-        raise SettingsError(
-            "a devcontainer.json says of no image",
-            where=str(path),
-            hint="it needs one of build, image and dockerComposeFile",
-        )
-    _check_parts(values, path)
+        missing = "build, image or dockerComposeFile"
+    elif "dockerfile" not in values.get("build", {"dockerfile": ""}):
+        missing = "build.dockerfile"
+    elif "dockerComposeFile" in values and "service" not in values:
+        missing = "service with dockerComposeFile"
+    if missing:
+        raise SettingsError(f"devcontainer.json needs {missing}", where=str(path))
+    for mount in values.get("mounts", []):
+        if not (
+            _TARGET.search(mount) if isinstance(mount, str) else isinstance(mount, dict) and "target" in mount
+        ):
+            raise SettingsError(f"one of the mounts has no target: {mount}", where=str(path))
 
 
-def _check_kinds(
-    values: Mapping[str, Any], kinds: Mapping[str, type | tuple[type, ...]], within: str, path: Path
+def _check_types(
+    values: Mapping[str, Any], types: Mapping[str, type | tuple[type, ...]], within: str, path: Path
 ) -> None:
-    for key, kind in kinds.items():
+    for key, kind in types.items():
         if key in values and not isinstance(values[key], kind):
             raise SettingsError(f"{within}{key} of a devcontainer.json has the wrong type", where=str(path))
-
-
-def _check_parts(values: Mapping[str, Any], path: Path) -> None:
-    """Refuse what has the right type and lacks something within."""
-    for command in _COMMANDS:
-        told = values.get(command)
-        named = told if isinstance(told, dict) else {}
-        _check_kinds(named, dict.fromkeys(named, (str, list)), f"{command}.", path)
-    if "build" in values:
-        _check_kinds(values["build"], _BUILD_KINDS, "build.", path)
-        if "dockerfile" not in values["build"]:
-            raise SettingsError("a devcontainer.json has a build without build.dockerfile", where=str(path))
-    if "dockerComposeFile" in values and "service" not in values:
-        raise SettingsError("a devcontainer.json has a dockerComposeFile without service", where=str(path))
-    for mount in values.get("mounts", []):
-        if not isinstance(mount, (str, dict)) or "target" not in fields_of(mount):
-            raise SettingsError(f"one of the mounts has no target: {mount}", where=str(path))

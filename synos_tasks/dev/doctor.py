@@ -1,109 +1,79 @@
-"""`inv dev.doctor`: what development containers need, and whether those that are there keep our promises."""
+"""`inv dev.doctor`: what development containers need, and whether the existing ones keep the project's promises."""
 
 from __future__ import annotations
 
+import os
 import shutil
-import subprocess
 from typing import TYPE_CHECKING
 
-from synos_tasks.dev import host, official
+from synos_tasks.dev import official
 from synos_tasks.dev.config import LABEL_FOLDER, load, names
+from synos_tasks.dev.prepare import is_rootless, owner_of, services_network
+from synos_tasks.dev.starting import has_socket
 from synos_tasks.errors import SynosError
 from synos_tasks.host.checks import Check
 
 if TYPE_CHECKING:
-    from synos_tasks.dev.session import Session
-    from synos_tasks.engine.running import Running
+    from synos_tasks.dev.containers import Context
+    from synos_tasks.engine.client import Container
 
 
-def examine(session: Session) -> list[Check]:
-    """Look at everything; changes nothing. Raises EngineUnavailable."""
-    containers = session.containers.find({LABEL_FOLDER: str(session.settings.root)})
+def examine(context: Context) -> list[Check]:
+    """Look at everything; change nothing. Raises EngineUnavailable."""
+    containers = context.docker.containers({LABEL_FOLDER: str(context.settings.root)})
+    uid, gid = owner_of(context.settings.root, (os.geteuid(), os.getegid()), rootless=is_rootless(context))
     return [
-        *_configurations(session),
-        _user(session),
-        _cli(session),
-        _editor(),
-        _services(session),
+        *(_configuration(context, name) for name in names(context.settings)),
+        _ok("user", f"files made inside belong to {uid}:{gid}"),
+        _official(context),
+        _ok(
+            "code",
+            "VS Code is on PATH"
+            if shutil.which("code")
+            else "not on PATH: `inv dev.code` tells how to open VS Code",
+        ),
+        _services(context),
         *(_container(one) for one in containers),
     ]
 
 
-def _configurations(session: Session) -> list[Check]:
-    found = []
-    for name in names(session.settings):
-        try:
-            config = load(session.settings, name)
-        except SynosError as error:
-            found.append(
-                Check(name=f"config {name}", status="fail", detail=error.what, hint=error.hint or error.why)
-            )
-            continue
-        needs = ", ".join(config.needs_official)
-        detail = f"needs the official CLI: {needs}" if needs else "can be made with Docker alone"
-        found.append(Check(name=f"config {name}", status="ok", detail=detail, hint=""))
-    return found
+def _configuration(context: Context, name: str) -> Check:
+    try:
+        needs = ", ".join(load(context.settings, name).needs_official)
+    except SynosError as error:
+        return Check(name=f"config {name}", status="fail", detail=error.what, hint=error.hint or error.why)
+    detail = f"needs the official CLI: {needs}" if needs else "can be made with Docker alone"
+    return _ok(f"config {name}", detail)
 
 
-def _user(session: Session) -> Check:
-    uid, gid = host.owner(session.settings.root, host.ids(), rootless=session.containers.is_rootless())
-    return Check(name="user", status="ok", detail=f"files made inside belong to {uid}:{gid}", hint="")
-
-
-def _cli(session: Session) -> Check:
-    cli = official.find(session)
-    if cli is not None:
-        version = _version([str(cli), "--version"])
-        return Check(name="official CLI", status="ok", detail=f"{version} at {cli}", hint="")
-    if shutil.which("npm") and official.node_major() >= official.NODE_MINIMUM:
-        return Check(
-            name="official CLI",
-            status="ok",
-            detail="will be installed by the first `inv dev.up`",
-            hint="",
-        )
-    return Check(
-        name="official CLI",
-        status="ok",
-        detail="not there, nor Node.js with npm for it; containers are made with Docker alone",
-        hint=f"Node.js {official.NODE_MINIMUM} with npm gives it, for configurations with features",
+def _official(context: Context) -> Check:
+    if cli := official.find(context):
+        return _ok("official CLI", f"at {cli}")
+    if official.installable():
+        return _ok("official CLI", "will be installed by the first `inv dev.up`")
+    return _ok(
+        "official CLI",
+        "not there, nor Node.js with npm for it; containers are made with Docker alone",
+        f"Node.js {official.NODE_MINIMUM} with npm gives it, for configurations with features",
     )
 
 
-def _editor() -> Check:
-    if shutil.which("code"):
-        return Check(name="code", status="ok", detail="VS Code is on PATH", hint="")
-    return Check(
-        name="code",
-        status="ok",
-        detail="not on PATH: `inv dev.code` tells how to open VS Code, `inv dev.shell` needs none",
-        hint="",
-    )
+def _services(context: Context) -> Check:
+    if context.docker.network(services_network(context)):
+        return _ok("services", f"stack {context.settings.services.stack} runs, and can be joined")
+    return _ok("services", "none run; `full` starts them by itself", "inv services.up")
 
 
-def _services(session: Session) -> Check:
-    stack = session.settings.services.stack
-    network = f"{session.settings.compose_project(stack)}_data"
-    if session.containers.network_exists(network):
-        return Check(name="services", status="ok", detail=f"stack {stack} is there to be joined", hint="")
-    return Check(
-        name="services", status="ok", detail="none run; `full` starts them by itself", hint="inv services.up"
-    )
-
-
-def _container(container: Running) -> Check:
+def _container(container: Container) -> Check:
     name = f"container {container.name}"
-    if container.privileged:
-        hint = "inv dev.down, and take what made it so out of its devcontainer.json"
+    if container.host_config.privileged:
+        hint = "inv dev.down, and remove what made it so from its devcontainer.json"
         return Check(name=name, status="fail", detail="it is privileged", hint=hint)
-    if any(source.endswith("docker.sock") for source in container.sources):
+    if has_socket(container):
         hint = "inv dev.down and inv dev.up without --docker, once it is not needed"
         return Check(name=name, status="warn", detail="it has an engine's socket", hint=hint)
-    return Check(name=name, status="ok", detail=container.state, hint="")
+    return _ok(name, container.state.status or "")
 
 
-def _version(argv: list[str]) -> str:
-    try:
-        return subprocess.run(argv, check=False, capture_output=True, text=True).stdout.strip()
-    except OSError:
-        return ""
+def _ok(name: str, detail: str, hint: str = "") -> Check:
+    return Check(name=name, status="ok", detail=detail, hint=hint)

@@ -1,107 +1,173 @@
-"""What has to be there before a container is made, whoever makes it: devcontainer.json's initializeCommand asks for it."""
+"""What a container is made from, whoever makes it: devcontainer.json's initializeCommand calls this.
+
+The base image, the volumes, what the image learns of the host, and the part of the compose file that only this
+clone knows.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import subprocess
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synos_tasks.dev import host, volumes
-from synos_tasks.dev.variables import devcontainer_id
-from synos_tasks.engine.spec import image_labels
+from synos_tasks.dev.config import FOLDER
+from synos_tasks.engine.gateway import DockerEngine
+from synos_tasks.engine.labels import LABEL_PROJECT, image_labels, labels
 from synos_tasks.errors import DevContainerMissing
-from synos_tasks.images.base import BOOKWORM, ensure_base
+from synos_tasks.images.base import BOOKWORM, renew
 from synos_tasks.iso.scratch import write_whole
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from synos_tasks.dev.config import DevContainer
-    from synos_tasks.dev.session import Session
+    from synos_tasks.dev.containers import Context
 
+CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 SECRETS = "/run/synos-secrets"
-"""Where a container that is joined to the services has their passwords."""
+"""Where a container that joins the services has their passwords."""
+BUILDER_UID = 1000
+"""As whom docker/build compiles: sccache lets nobody else read what that user has cached."""
+CACHES = ("ccache", "sccache", "uv", "cargo")
+HISTORY = "/var/lib/synos-history"
 
 
-def prepare(session: Session, config: DevContainer) -> None:
-    """Have the base image, the volumes, and what the image is told of the host. With all there it changes nothing.
+def prepare(context: Context, config: DevContainer) -> None:
+    """Make everything that a container needs first; where all is there it changes nothing.
 
-    Raises DevContainerMissing where the services that it is to be joined to do not run, and what ensure_base() raises.
+    Raises DevContainerMissing where the services that it joins do not run, and what renew() raises.
     """
-    session.state.mkdir(parents=True, exist_ok=True)
-    uid, gid = host.owner(config.root, host.ids(), rootless=session.containers.is_rootless())
-    files = {
-        "owner": f"{uid} {gid}\n",
-        "certificates.pem": host.certificates(os.environ),
-        "gitconfig": host.identity(config.root),
-    }
-    host.write(session.state / "host", files)
-    ensure_base(session.settings, session.engine, BOOKWORM, session.say)
-    sources = [*config.volumes()]
-    generated = [path for path in config.compose_files if path.parent == session.state]
-    if generated:
-        sources += [f"synos-{devcontainer_id(config.labels)}-{kind}" for kind in _kinds()]
-    wanted = volumes.plan(session.settings.project_id, sources, devcontainer_id(config.labels), uid)
-    _ensure(session, wanted, (uid, gid))
-    for path in generated:
-        model = joined(session, config)
-        write_whole(path, json.dumps(model, indent=1) + "\n")
-
-
-def joined(session: Session, config: DevContainer) -> dict[str, Any]:
-    """Give the part of a compose file that only this clone knows: where it is, and which network the services have."""
-    stack = session.settings.services.stack
-    network = f"{session.settings.compose_project(stack)}_data"
-    if not session.containers.network_exists(network):
+    owner = owner_of(config.root, (os.geteuid(), os.getegid()), rootless=is_rootless(context))
+    host = context.state / "host"
+    write_changed(host / "owner", "{} {}\n".format(*owner))
+    write_changed(host / "certificates.pem", certificates(os.environ))
+    write_changed(host / "gitconfig", git_identity(config.root))
+    if context.docker.image_id(BOOKWORM.tag) is None:
+        renew(context.settings, DockerEngine(), BOOKWORM, context.say)
+    path = context.state / f"{config.name}.yml"
+    if path not in config.compose_files:
+        return
+    network = services_network(context) if config.joins_services else ""
+    if network and context.docker.network(network) is None:
         raise DevContainerMissing(
-            f"development container {config.name} is joined to services that do not run",
+            f"development container {config.name} joins services that do not run",
             where=f"network {network}",
             hint="inv services.up",
         )
-    prefix = f"synos-{devcontainer_id(config.labels)}"
-    root, targets = str(config.root), _kinds()
-    secrets = session.settings.stack_dir(stack) / "secrets"
-    caches = {kind: {"name": f"{prefix}-{kind}", "external": True} for kind in targets}
-    project, service = session.settings.compose_project(f"dev-{config.name}"), config.values["service"]
+    project = context.settings.project_id
+    existing = {volume.name for volume in context.docker.volumes({LABEL_PROJECT: project})}
+    volumes = volumes_of(project, config, owner[0])
+    for kind, name in volumes.items():
+        if name not in existing:
+            context.docker.create_volume(name, labels(project, "cache" if kind in CACHES else "dev"))
+    write_changed(path, json.dumps(compose_model(context, config, volumes, network), indent=1) + "\n")
+
+
+def owner_of(root: Path, caller: tuple[int, int], *, rootless: bool) -> tuple[int, int]:
+    """Return uid and gid that the user in a container gets, so that its files are the host user's.
+
+    The caller's own; for root those of the project's folder: root itself, or who called sudo. 0 where the
+    engine runs without root, because it maps the host's user to 0.
+    """
+    if rootless:
+        return 0, 0
+    if caller[0] != 0:
+        return caller
+    status = root.stat()
+    return status.st_uid, status.st_gid
+
+
+def is_rootless(context: Context) -> bool:
+    """Return whether the engine runs without root."""
+    return any("rootless" in option for option in context.docker.info().security_options or ())
+
+
+def certificates(environment: Mapping[str, str], default: Path = CERTIFICATES) -> str:
+    """Return the certificates that this host trusts, as PEM; '' where they are not in one file."""
+    return _read(Path(environment.get("SSL_CERT_FILE") or default)) or ""
+
+
+def git_identity(root: Path) -> str:
+    """Return the name and the address that git has for commits here, in git's own format."""
+    lines = []
+    for key in ("name", "email"):
+        argv = ["git", "-C", str(root), "config", "--get", f"user.{key}"]
+        try:
+            value = subprocess.run(argv, check=False, capture_output=True, text=True).stdout.strip()
+        except FileNotFoundError:
+            break
+        if value:
+            quoted = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+            lines.append(f'\t{key} = "{quoted}"')
+    return "\n".join(["[user]", *lines, ""]) if lines else ""
+
+
+def write_changed(path: Path, text: str) -> None:
+    """Write a file only where it differs, because an image is rebuilt when one of its files is newer."""
+    if _read(path) != text:
+        write_whole(path, text)
+
+
+def services_network(context: Context) -> str:
+    """Return the name of the network on which `inv services.up` has the services."""
+    return f"{context.settings.compose_project(context.settings.services.stack)}_data"
+
+
+def volumes_of(project: str, config: DevContainer, uid: int) -> dict[str, str]:
+    """Return the names of the volumes of a container, by kind. Caches are shared by all containers of a clone.
+
+    The cache of another user than docker/build's has a name of its own.
+    """
+    suffix = "" if uid == BUILDER_UID else f"-{uid}"
+    caches = {kind: f"{project}-{kind}{suffix}" for kind in CACHES}
+    return {**caches, "history": f"{project}-history-{config.name}"}
+
+
+def compose_model(
+    context: Context, config: DevContainer, volumes: Mapping[str, str], network: str
+) -> dict[str, Any]:
+    """Return the part of the compose file that only this clone knows."""
+    settings = context.settings
+    root = escaped(str(config.root))
+    own = config.path.with_name("Dockerfile")
+    build = {"dockerfile": f"{FOLDER}/{config.name}/Dockerfile"} if own.exists() else {"target": config.name}
+    image = settings.project.image(f"dev-{config.name}", settings.project_id)
+    secrets = escaped(str(settings.stack_dir(settings.services.stack) / "secrets"))
     return {
-        "name": project,
+        "name": settings.compose_project(f"dev-{config.name}"),
         "services": {
-            service: {
-                "build": {"labels": image_labels(session.settings.project_id, "dev", f"{project}-{service}")},
-                "labels": dict(volumes.labels(session.settings.project_id, _OF_CONTAINER)),
-                "working_dir": _literal(root),
+            config.service: {
+                "image": image,
+                "build": {**build, "labels": image_labels(settings.project_id, "dev", image)},
+                "labels": labels(settings.project_id, "dev"),
+                "working_dir": root,
                 "volumes": [
-                    {"type": "bind", "source": _literal(root), "target": _literal(root)},
-                    {"type": "bind", "source": _literal(str(secrets)), "target": SECRETS, "read_only": True},
-                    *(f"{kind}:{target}" for kind, target in targets.items()),
+                    {"type": "bind", "source": root, "target": root},
+                    *(
+                        [{"type": "bind", "source": secrets, "target": SECRETS, "read_only": True}]
+                        if network
+                        else []
+                    ),
+                    *(f"{kind}:/var/cache/{kind}" for kind in CACHES),
+                    f"history:{HISTORY}",
                 ],
+                **({"networks": ["default", "data"]} if network else {"network_mode": "bridge"}),
             }
         },
-        "networks": {"data": {"name": network, "external": True}},
-        "volumes": caches,
+        "volumes": {kind: {"name": name, "external": True} for kind, name in volumes.items()},
+        **({"networks": {"data": {"name": network, "external": True}}} if network else {}),
     }
 
 
-def _literal(text: str) -> str:
-    """Give a text as a compose file has it: there, ``$`` begins a variable."""
+def escaped(text: str) -> str:
+    """Return a text as a compose file has it, in which ``$`` begins a variable."""
     return text.replace("$", "$$")
 
 
-_OF_CONTAINER = volumes.Volume(name="", behind="", role="dev")
-
-
-def _kinds() -> dict[str, str]:
-    caches = {kind: f"/var/cache/{kind}" for kind in volumes.WITH_BUILD + volumes.BETWEEN}
-    return {**caches, "history": "/var/lib/synos-history"}
-
-
-def _ensure(session: Session, wanted: list[volumes.Volume], owner: tuple[int, int]) -> None:
-    engine, project = session.engine, session.settings.project_id
-    there = set(engine.volume_names(project))
-    for volume in wanted:
-        marks = volumes.labels(project, volume)
-        first = volume.behind or volume.name
-        if first not in there:
-            engine.ensure_volume(first, marks)
-            session.containers.give_volume(first, BOOKWORM.tag, owner)
-            there.add(first)
-        if volume.behind and volume.name not in there:
-            session.containers.alias_volume(volume.name, volume.behind, marks)
+def _read(path: Path) -> str | None:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return None

@@ -1,29 +1,52 @@
-"""Brings development containers up and down."""
+"""Bring development containers up and down, and run their lifecycle commands.
+
+The official CLI makes a container where it is there; else `docker compose` does, with the same labels and markers,
+so that each finds what the other made.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
 import stat
+import subprocess
+import sys
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from synos_tasks.dev import lifecycle, making, official, shell
-from synos_tasks.errors import DevContainerMissing, HostUnfit, SettingsError
-from synos_tasks.host.locks import held
+from synos_tasks.dev import official
+from synos_tasks.dev.containers import remember, shell_files
+from synos_tasks.dev.prepare import escaped, is_rootless
+from synos_tasks.engine import cache
+from synos_tasks.engine.compose import ComposeFile
+from synos_tasks.engine.labels import labels
+from synos_tasks.errors import DevContainerMissing, HookFailed, HostUnfit, ImageBuildFailed, SettingsError
 from synos_tasks.images import ledger
+from synos_tasks.iso.scratch import write_whole
+from synos_tasks.locks import exclusive
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from synos_tasks.dev.config import DevContainer
-    from synos_tasks.dev.session import Session
-    from synos_tasks.engine.running import Running
+    from synos_tasks.dev.containers import Context
+    from synos_tasks.engine.client import Container
+    from synos_tasks.engine.compose import Compose
 
 SOCKET = "/run/docker.sock"
 """Where a container that was given an engine's socket has it."""
+# the official CLI's own marker; exit code 1: the command was run already
+MARK = """\
+mark="$HOME/.devcontainer/.$1Marker"
+mkdir -p "${mark%/*}"
+[ "$(cat "$mark" 2>/dev/null)" = "$2" ] && exit 1
+printf '%s\\n' "$2" >"$mark"
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,133 +61,198 @@ class Up:
     seconds: float
 
 
-def up(session: Session, config: DevContainer, *, docker: str = "") -> Up:
-    """Have the container running, made where it is not there. A second time nothing is to do.
+def up(context: Context, config: DevContainer, *, docker: str = "", cached: bool = True) -> Up:
+    """Start the container, and create it if needed. Where it runs, only the initializeCommand is run.
 
-    ``docker`` gives it an engine's socket: see socket_options(). Raises what making.make(), official.up() and the
-    lifecycle's commands raise.
+    ``docker`` gives it an engine's socket: rootless, or socket for the engine in use. Raises SettingsError,
+    HostUnfit, DevContainerMissing, ImageBuildFailed, ServiceFailed or HookFailed.
     """
     began = time.monotonic()
-    with _alone(session, config):
-        _refuse_wrong(config, docker)
-        found = session.find(config)
-        _refuse_late_socket(config, found, docker)
-        return _up(session, config, found, docker, cached=True, began=began)
+    with _lock(context, config):
+        return _up(context, config, docker, began, cached=cached)
 
 
-def rebuild(session: Session, config: DevContainer, *, docker: str = "", cached: bool = True) -> Up:
-    """Make image and container anew. What is wrong with the options is found while the old one is still there."""
+def rebuild(context: Context, config: DevContainer, *, docker: str = "", cached: bool = True) -> Up:
+    """Build the image and create the container again. Wrong options are found while the old one still exists."""
     began = time.monotonic()
-    with _alone(session, config):
-        socket_options(session, config, docker)
-        _down(session, config)
-        return _up(session, config, None, docker, cached=cached, began=began)
+    with _lock(context, config):
+        socket_of_engine(context, docker)
+        _down(context, config)
+        return _up(context, config, docker, began, cached=cached)
 
 
-def down(session: Session, config: DevContainer) -> list[str]:
-    """End and remove the container, and what compose made beside it. Volumes stay. Gives names of what is gone."""
-    with _alone(session, config):
-        return _down(session, config)
+def down(context: Context, config: DevContainer) -> list[str]:
+    """Stop and remove the container and its networks; volumes stay. Return the names of what was removed."""
+    with _lock(context, config):
+        return _down(context, config)
+
+
+def has_socket(container: Container) -> bool:
+    """Return whether an engine's socket is mounted in a container."""
+    return any(str(mount.source).endswith("docker.sock") for mount in container.mounts)
 
 
 @contextmanager
-def _alone(session: Session, config: DevContainer) -> Iterator[None]:
+def _lock(context: Context, config: DevContainer) -> Iterator[None]:
     """Let no other command change this container meanwhile."""
-    _refuse_engine_elsewhere()
-    session.state.mkdir(parents=True, exist_ok=True)
-    waiting = f"another command works on development container {config.name}: waiting for it"
-    with held(session.state / f"{config.name}.lock", lambda: session.say(waiting)):
+    host = os.environ.get("DOCKER_HOST", "")
+    if host and not host.startswith("unix://"):
+        raise HostUnfit(
+            "the engine in use is on another machine, which does not have this project's folder",
+            where=f"DOCKER_HOST={host}",
+            hint="unset DOCKER_HOST, or clone the project there and use it there (VS Code: Remote - SSH)",
+        )
+    context.state.mkdir(parents=True, exist_ok=True)
+    waiting = f"waiting for another command on development container {config.name}"
+    with exclusive(context.state / f"{config.name}.lock", lambda: context.say(waiting)):
         yield
 
 
-def _up(
-    session: Session, config: DevContainer, found: Running | None, docker: str, *, cached: bool, began: float
-) -> Up:
-    by = _start(session, config, found, docker, cached=cached)
-    container = session.running(config)
-    shell.remember(session, config, container)
-    if by != "running" and (config.compose_files or "build" in config.values):
-        _remember_image(session, container)
+def _up(context: Context, config: DevContainer, docker: str, began: float, *, cached: bool) -> Up:
+    if not docker and (name := _running_by_socket(context, config)):
+        initialize(context, config)
+        by = "running"
+    else:
+        container, by = _find_or_start(context, config, docker, cached=cached)
+        name = container.name
+        remember(context, config, name)
     return Up(
         name=config.name,
-        container=container.name,
-        user=config.inside.user,
-        folder=config.inside.folder,
+        container=name,
+        user=config.user,
+        folder=config.folder,
         by=by,
         seconds=round(time.monotonic() - began, 2),
     )
 
 
-def _remember_image(session: Session, container: Running) -> None:
-    """Know the image as this clone's when it has lost its name: the official CLI gives it no label of ours."""
-    ident = session.engine.image_id(container.image)
-    if ident:
-        ledger.remember(session.settings.state_dir, ident=ident, tag=container.image)
+def _running_by_socket(context: Context, config: DevContainer) -> str:
+    """Return the name of the container that runs, asking the engine's socket only; '' where that cannot tell.
+
+    So one that is up already does not cost the import of python-on-whales.
+    """
+    path = shell_files(context, config)[0]
+    try:
+        name = path.read_text().partition("\n")[0]
+        current = path.stat().st_mtime >= config.path.stat().st_mtime
+    except OSError:
+        return ""
+    return name if current and cache.is_running(name) else ""
+
+
+def _find_or_start(
+    context: Context, config: DevContainer, docker: str, *, cached: bool
+) -> tuple[Container, str]:
+    socket = socket_of_engine(context, docker)
+    found = context.find(config)
+    if socket and found is not None and not has_socket(found):
+        raise DevContainerMissing(
+            f"development container {config.name} exists already, without an engine's socket",
+            where=found.name,
+            why="a container cannot be given a mount later",
+            hint=f"inv dev.down --name {config.name}, then inv dev.up --name {config.name} --docker {docker}",
+        )
+    if found is not None and found.state.status == "running":
+        initialize(context, config)
+        return found, "running"
+    cli = None if socket else official.ensure(context)
+    if cli is not None:
+        official.up(context, config, cli, cached=cached)
+    else:
+        _start(context, config, found, socket, cached=cached)
+    container = context.running(config)
+    if config.compose_files:
+        # an image that loses its name to a newer one is still known as this clone's
+        ledger.remember(context.settings.state_dir, ident=container.image, tag=container.config.image or "")
+    return container, "official" if cli else "docker"
 
 
 def _start(
-    session: Session, config: DevContainer, found: Running | None, docker: str, *, cached: bool
-) -> str:
-    if found is not None and found.state == "running":
-        lifecycle.initialize(session, config)
-        return "running"
-    extra = socket_options(session, config, docker)
-    cli = None if extra else official.ensure(session)
-    if cli is not None:
-        official.up(session, config, cli, cached=cached)
-        return "official"
-    lifecycle.initialize(session, config)
-    if found is None:
-        making.make(session, config, extra, cached=cached)
+    context: Context, config: DevContainer, found: Container | None, socket: Path | None, *, cached: bool
+) -> None:
+    """Do what the official CLI does, for a service of a compose file."""
+    if config.needs_official:
+        raise SettingsError(
+            f"only the official CLI knows what to do with {', '.join(config.needs_official)}",
+            where=str(config.path),
+            hint="npm install --global @devcontainers/cli, or have npm on PATH: it is then installed for this project",
+        )
+    initialize(context, config)
+    if found is not None:
+        context.docker.start(found.id)
     else:
-        session.containers.start(found.id)
-    lifecycle.run_all(session, config, session.running(config))
-    return "docker"
+        write_whole(_override(context, config), json.dumps(override_model(context, config, socket)) + "\n")
+        compose = _compose(context, config)
+        context.say(f"building the image of {config.name} (unchanged steps come from the cache)")
+        options = [] if cached else ["--no-cache"]
+        if compose.attached("build", *options, config.service, stdout=sys.stderr):
+            raise ImageBuildFailed(
+                f"the image of {config.name} could not be built",
+                where=str(config.path),
+                why="the output of `docker compose build` is above",
+            )
+        compose.run("up", "--detach", "--no-build", *config.run_services, config.service)
+    run_commands(context, config, context.running(config).id)
 
 
-def _down(session: Session, config: DevContainer) -> list[str]:
-    found = session.containers.find(config.labels)
+def _down(context: Context, config: DevContainer) -> list[str]:
+    found = context.docker.containers(config.labels)
     for container in found:
-        session.containers.remove(container.id)
+        context.docker.remove_container(container.id, force=True)
     if found and config.compose_files and all(path.exists() for path in config.compose_files):
-        session.compose(making.compose_file(session, config)).run("down")
-    shell.forget(session, config)
+        _override(context, config).unlink(missing_ok=True)
+        _compose(context, config).run("down")
+    for path in shell_files(context, config):
+        path.unlink(missing_ok=True)
     return [container.name for container in found]
 
 
-def socket_options(session: Session, config: DevContainer, docker: str) -> list[str]:
-    """Give the options that hand an engine's socket to a container: none, of a rootless engine, or of the one in use.
+def _override(context: Context, config: DevContainer) -> Path:
+    return context.state / f"{config.name}.override.yml"
+
+
+def _compose(context: Context, config: DevContainer) -> Compose:
+    override = _override(context, config)
+    first, *others = (*config.compose_files, *([override] if override.exists() else []))
+    project = context.settings.compose_project(f"dev-{config.name}")
+    return context.compose(ComposeFile(project=project, path=first, environment={}, overrides=tuple(others)))
+
+
+def override_model(context: Context, config: DevContainer, socket: Path | None) -> dict[str, Any]:
+    """Return the compose file with what the official CLI would add, and the engine's socket."""
+    marks = {
+        **config.labels,
+        **labels(context.settings.project_id, "dev"),
+        "devcontainer.metadata": config.metadata,
+    }
+    service: dict[str, Any] = {"labels": {key: escaped(value) for key, value in marks.items()}}
+    if socket is not None:
+        service["volumes"] = [{"type": "bind", "source": escaped(str(socket)), "target": SOCKET}]
+        service["group_add"] = [str(socket.stat().st_gid)]
+        service["environment"] = {"DOCKER_HOST": f"unix://{SOCKET}"}
+    return {"services": {config.service: service}}
+
+
+def socket_of_engine(context: Context, docker: str) -> Path | None:
+    """Return the socket that ``--docker`` means: of a rootless engine, or of the one in use; None for ''.
 
     Raises SettingsError or HostUnfit.
     """
-    _refuse_wrong(config, docker)
     if not docker:
-        return []
-    path = _rootless_socket() if docker == "rootless" else _socket_in_use()
-    if docker == "socket" and not session.containers.is_rootless():
-        session.say(
-            "warning: this engine runs as root, so whoever is in the container can be root on this machine"
-        )
-    return [
-        f"--mount=type=bind,source={path},target={SOCKET}",
-        f"--group-add={path.stat().st_gid}",
-        f"--env=DOCKER_HOST=unix://{SOCKET}",
-    ]
-
-
-def _rootless_socket() -> Path:
-    path = Path(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}") / "docker.sock"
-    if not path.exists():
-        raise HostUnfit(
-            "no rootless Docker Engine runs for this user",
-            where=str(path),
-            why="the socket of an engine that runs as root makes whoever has it root on this machine",
-            hint="dockerd-rootless-setuptool.sh install (package docker-ce-rootless-extras); or, knowing that, --docker socket",
-        )
-    return path
-
-
-def _socket_in_use() -> Path:
+        return None
+    if docker == "rootless":
+        path = Path(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}") / "docker.sock"
+        if not path.exists():
+            raise HostUnfit(
+                "no rootless Docker Engine runs for this user",
+                where=str(path),
+                why="anyone who may use the socket of an engine that runs as root is effectively root",
+                hint="dockerd-rootless-setuptool.sh install (package docker-ce-rootless-extras); or, knowing that,"
+                " --docker socket",
+            )
+        return path
+    if docker != "socket":
+        raise SettingsError(f"--docker is {docker!r}", hint="rootless, or socket for the engine in use")
     host = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
     path = Path(host.removeprefix("unix://"))
     if not host.startswith("unix://") or not path.exists() or not stat.S_ISSOCK(path.stat().st_mode):
@@ -173,35 +261,69 @@ def _socket_in_use() -> Path:
             where=host,
             hint="inside the container, set DOCKER_HOST to the same address",
         )
+    if not is_rootless(context):
+        context.say(
+            "warning: this engine runs as root, so anyone in the container can be root on this machine"
+        )
     return path
 
 
-def _refuse_engine_elsewhere() -> None:
-    host = os.environ.get("DOCKER_HOST", "")
-    if host and not host.startswith("unix://"):
-        raise HostUnfit(
-            "the engine in use is on another machine, and has not this project's folder",
-            where=f"DOCKER_HOST={host}",
-            hint="unset DOCKER_HOST, or clone the project there and use it there (VS Code: Remote - SSH)",
-        )
+def initialize(context: Context, config: DevContainer) -> None:
+    """Run what is to happen on this machine before a container is made or started. Raises HookFailed."""
+
+    def run(words: Sequence[str]) -> int:
+        try:
+            return subprocess.run(
+                words, cwd=config.root, stdin=subprocess.DEVNULL, stdout=sys.stderr, check=False
+            ).returncode
+        except OSError as error:
+            context.say(str(error))
+            return 127
+
+    _run_stage(context, config, "initializeCommand", run)
 
 
-def _refuse_wrong(config: DevContainer, docker: str) -> None:
-    if docker not in {"", "rootless", "socket"}:
-        raise SettingsError(f"--docker is {docker!r}", hint="rootless, or socket for the engine in use")
-    if docker and config.compose_files:
-        raise SettingsError(
-            f"--docker is not for {config.name}, which a compose file describes",
-            where=str(config.path),
-            hint="write the mount into a compose file of its dockerComposeFile",
-        )
+def run_commands(context: Context, config: DevContainer, container: str) -> None:
+    """Run what is due in a container that runs. Raises HookFailed; later commands are then not run.
+
+    Their order: https://containers.dev/implementors/spec/#lifecycle.
+    """
+    created, started = context.docker.timestamps(container)
+    once = dict.fromkeys(("onCreateCommand", "updateContentCommand", "postCreateCommand"), created)
+
+    def run(words: Sequence[str]) -> int:
+        return context.docker.execute(
+            container,
+            words,
+            user=config.user,
+            workdir=config.folder,
+            environment=config.environment,
+            stdout=sys.stderr,
+        ).returncode
+
+    for stage, since in {**once, "postStartCommand": started}.items():
+        if run(["/bin/sh", "-c", MARK, "sh", stage, since]) == 0:
+            _run_stage(context, config, stage, run)
+    _run_stage(context, config, "postAttachCommand", run)
 
 
-def _refuse_late_socket(config: DevContainer, found: Running | None, docker: str) -> None:
-    if docker and found is not None and not any(source.endswith("docker.sock") for source in found.sources):
-        raise DevContainerMissing(
-            f"development container {config.name} is there already, without an engine's socket",
-            where=found.name,
-            why="a container cannot be given a mount later",
-            hint=f"inv dev.down --name {config.name}, then inv dev.up --name {config.name} --docker {docker}",
-        )
+def _run_stage(
+    context: Context, config: DevContainer, stage: str, run: Callable[[Sequence[str]], int]
+) -> None:
+    """Run a stage's commands, those with names at the same time."""
+    commands = config.commands[stage]
+    if not commands:
+        return
+    labelled = [(f"{stage} {name}".strip(), words) for name, words in commands]
+    for label, words in labelled:
+        context.say(f"{label}: {words[-1] if words[:2] == ['/bin/sh', '-c'] else shlex.join(words)}")
+    with ThreadPoolExecutor(max_workers=len(commands)) as pool:
+        codes = list(pool.map(run, [words for _, words in commands]))
+    for (label, words), code in zip(labelled, codes, strict=True):
+        if code:
+            raise HookFailed(
+                f"{label} failed with exit code {code}",
+                where=str(config.path),
+                why=shlex.join(words),
+                hint="its output is above; inv dev.shell looks into the container",
+            )

@@ -128,11 +128,11 @@ def test_caches_are_those_of_docker_build_and_history_outlives_the_container(
     give(project, 1000)
     argv = [sys.executable, "-m", "invoke", "build.shell", "--toolchain", "--command", AS_DOCKER_BUILD]
     subprocess.run(argv, cwd=project.root, check=True, capture_output=True, stdin=subprocess.DEVNULL)
-    first = project.inv("dev.up", "--name", "c").json["container"]
+    first = inspected(project.inv("dev.up", "--name", "c").json["container"])["Id"]
     before = inside(project, "c", "sh", "-c", AS_IN_AN_EDITOR)
     assert sum(int(line.split()[1]) for line in before.splitlines()) == 1
     inside(project, "c", "sh", "-c", "echo remembered >>$HISTFILE; echo kept >/var/cache/uv/kept")
-    second = project.inv("dev.rebuild", "--name", "c").json["container"]
+    second = inspected(project.inv("dev.rebuild", "--name", "c").json["container"])["Id"]
     assert first != second
     assert inside(project, "c", "sh", "-c", "cat $HISTFILE /var/cache/uv/kept").split() == [
         "remembered",
@@ -153,7 +153,7 @@ def test_an_engines_socket_is_there_only_when_asked_for(project: Clone) -> None:
     refused = project.inv("dev.up", "--docker", "rootless", fails=True, XDG_RUNTIME_DIR=str(project.root))
     assert refused.code == 20
     assert "--docker socket" in refused.err
-    container = project.inv("dev.up").json["container"]
+    container = inspected(project.inv("dev.up").json["container"])["Id"]
     assert in_container(project, "python", "docker", "version").returncode != 0
     late = project.inv("dev.up", "--docker", "socket", fails=True)
     assert late.code == 29
@@ -161,11 +161,30 @@ def test_an_engines_socket_is_there_only_when_asked_for(project: Clone) -> None:
     project.inv("dev.down")
     with_socket = project.inv("dev.up", "--docker", "socket")
     assert "can be root on this machine" in with_socket.err
-    assert with_socket.json["container"] != container
+    found = inspected(with_socket.json["container"])
+    assert found["Id"] != container
     assert inside(project, "python", "docker", "ps", "--format={{.Names}}")
-    assert not inspected(with_socket.json["container"])["HostConfig"]["Privileged"]
+    assert not found["HostConfig"]["Privileged"]
     checks = {check["name"]: check for check in project.inv("dev.doctor").json["checks"]}
     assert checks[f"container {with_socket.json['container']}"]["status"] == "warn"
+
+
+@pytest.mark.parametrize("maker", ["official", "docker"])
+def test_a_new_container_is_one_folder(project: Clone, maker: str) -> None:
+    made_by(project, maker)
+    folder = project.root / ".devcontainer/tiny"
+    folder.mkdir()
+    config = json.loads((project.root / ".devcontainer/python/devcontainer.json").read_text())
+    text = json.dumps({**config, "name": "Tiny", "postStartCommand": "echo up >started"})
+    (folder / "devcontainer.json").write_text(text.replace("python", "tiny"))
+    (folder / "Dockerfile").write_text("FROM debian:bookworm-slim\nRUN useradd --create-home dev\nUSER dev\n")
+    project.root.chmod(0o777)
+    assert project.inv("dev.up", "--name", "tiny").json["by"] == maker
+    assert inside(project, "tiny", "whoami").strip() == "dev"
+    assert (project.root / "started").read_text() == "up\n"
+    states = {row["name"]: row["state"] for row in project.inv("dev.list").json["containers"]}
+    assert (states["tiny"], states["python"]) == ("running", "absent")
+    assert project.inv("dev.down", "--name", "tiny").json["removed"]
 
 
 def test_bad_input_is_named(project: Clone) -> None:

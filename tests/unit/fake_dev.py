@@ -1,139 +1,94 @@
-"""Development containers that need no Docker: a project with one configuration, and an engine that remembers."""
+"""A project with development containers, on an engine in memory."""
 
 from __future__ import annotations
 
 import json
-import subprocess
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, cast
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from synos_tasks import settings
 from synos_tasks.dev import config
-from synos_tasks.dev.session import Session
-from synos_tasks.engine.running import Inside, Running
-from tests.unit.fakes import FakeEngine, as_engine
+from synos_tasks.dev.containers import Context
+from synos_tasks.engine import cache
+from synos_tasks.engine.compose import Compose
+from tests.unit.fake_docker import FakeDocker
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-    from pathlib import Path
+    from typing import IO
+
+    import pytest
 
     from synos_tasks.dev.config import DevContainer
-    from synos_tasks.engine.old_compose import Compose, ComposeFile
+    from synos_tasks.engine.compose import ComposeFile
 
 GIVEN: dict[str, Any] = {
     "name": "SynOS: a test",
-    "build": {"dockerfile": "../../docker/dev/Dockerfile", "context": "../..", "target": "one"},
+    "dockerComposeFile": ["../../docker/dev/docker-compose.yml", "../../.synos/dev/one.yml"],
+    "service": "dev",
     "workspaceFolder": "${localWorkspaceFolder}",
-    "workspaceMount": "type=bind,source=${localWorkspaceFolder},target=${localWorkspaceFolder}",
     "remoteUser": "dev",
-    "init": True,
-    "runArgs": ["--cap-drop=ALL"],
-    "securityOpt": ["no-new-privileges"],
-    "mounts": ["type=volume,source=synos-${devcontainerId}-ccache,target=/var/cache/ccache"],
 }
 
 
-def container(labels: Mapping[str, str], **changes: Any) -> Running:  # noqa: ANN401
-    """A container that runs."""
-    found: dict[str, Any] = {
-        "id": "1" * 64,
-        "name": "quirky_name",
-        "image": "an-image",
-        "state": "running",
-        "created": "2026-01-01T00:00:00.1Z",
-        "started": "2026-01-01T00:00:01.1Z",
-        "labels": dict(labels),
-        "privileged": False,
-        "sources": (),
-    }
-    return Running(**{**found, **changes})
-
-
 @dataclass
-class FakeContainers:
-    """Remembers what was asked of it; ``marks`` are the markers in the container."""
+class Project:
+    """A context on a project in a folder. ``commands``: what ran in containers, but for the markers' scripts."""
 
-    there: list[Running] = field(default_factory=list)
-    asked: list[Any] = field(default_factory=list)
-    marks: dict[str, str] = field(default_factory=dict)
+    context: Context
+    docker: FakeDocker
+    said: list[str] = field(default_factory=list)
+    composed: list[tuple[str, ...]] = field(default_factory=list)
+    commands: list[str] = field(default_factory=list)
     codes: dict[str, int] = field(default_factory=dict)
-    """Exit code of a command, by its last word."""
-    networks: set[str] = field(default_factory=set)
-    rootless: bool = False
-    born: dict[str, str] = field(default_factory=dict)
-    """Labels of what create() makes."""
+    """Exit codes of commands in containers, and of compose commands, by their last word."""
+    _marks: dict[str, str] = field(default_factory=dict)
 
-    def find(self, labels: Mapping[str, str]) -> list[Running]:
-        return [one for one in self.there if labels.items() <= one.labels.items()]
-
-    def create(self, argv: Sequence[str]) -> str:
-        self.asked.append(("create", list(argv)))
-        told = [word.removeprefix("--label=").partition("=") for word in argv if word.startswith("--label=")]
-        ident = str(len(self.there) + 1) * 64
-        self.there.insert(0, container({key: value for key, _, value in told}, id=ident))
-        return self.there[0].id
-
-    def start(self, ident: str) -> None:
-        self.asked.append(("start", ident))
-        self.there = [container(one.labels, started="later") for one in self.there]
-
-    def remove(self, ident: str) -> None:
-        self.there = [one for one in self.there if one.id != ident]
-
-    def output(self, ident: str, inside: Inside, command: Sequence[str]) -> subprocess.CompletedProcess[str]:
-        stage, life = command[-2:]
-        due = self.marks.get(stage) != life
-        self.marks[stage] = life
-        return subprocess.CompletedProcess([], 0 if due else 1, "", "")
-
-    def attached(self, ident: str, inside: Inside, command: Sequence[str]) -> int:
-        self.asked.append(("attached", inside, list(command)))
-        return self.codes.get(command[-1], 0)
-
-    def told(self, ident: str, inside: Inside, command: Sequence[str]) -> int:
-        self.asked.append(command[-1])
-        return self.codes.get(command[-1], 0)
-
-    def is_rootless(self) -> bool:
-        return self.rootless
-
-    def alias_volume(self, name: str, volume: str, labels: Mapping[str, str]) -> None:
-        self.asked.append(("alias", name, volume))
-
-    def give_volume(self, name: str, image: str, owner: tuple[int, int]) -> None:
-        self.asked.append(("give", name, owner))
-
-    def network_exists(self, name: str) -> bool:
-        return name in self.networks
-
-
-@dataclass
-class FakeCompose:
-    """Remembers the commands."""
-
-    file: ComposeFile
-    ran: list[tuple[str, ...]] = field(default_factory=list)
-
-    def run(self, *arguments: str) -> str:
-        self.ran.append(arguments)
-        return ""
-
-
-@dataclass
-class Scene:
-    """A session on a project in a folder."""
-
-    session: Session
-    containers: FakeContainers
-    engine: FakeEngine
-    said: list[str]
-    composes: list[FakeCompose]
+    @property
+    def root(self) -> Path:
+        return self.context.settings.root
 
     def config(self, name: str = "one", **changes: Any) -> DevContainer:  # noqa: ANN401
         """Write a devcontainer.json, and read it."""
         values = {key: value for key, value in {**GIVEN, **changes}.items() if value is not None}
-        write(self.session.settings.root, name, json.dumps(values))
-        return config.load(self.session.settings, name)
+        write(self.root, name, json.dumps(values))
+        return config.load(self.context.settings, name)
+
+    def add(self, of: DevContainer, name: str = "quirky_name", **options: Any) -> str:  # noqa: ANN401
+        """Have a container of a configuration, whoever made it."""
+        return self.docker.add_container(name, labels=options.pop("labels", of.labels), **options)
+
+    def execute(self, _ref: str, words: Any) -> tuple[int, str]:  # noqa: ANN401
+        if len(words) == 6:  # /bin/sh -c MARK sh STAGE SINCE
+            due = self._marks.get(words[4]) != words[5]
+            self._marks[words[4]] = words[5]
+            return (0 if due else 1), ""
+        self.commands.append(words[-1])
+        return self.codes.get(words[-1], 0), ""
+
+
+class FakeCompose(Compose):
+    """Makes the container that its last file describes."""
+
+    def __init__(self, file: ComposeFile, project: Project) -> None:
+        super().__init__(file)
+        self.project = project
+
+    def attached(self, *arguments: str, stdout: IO[str] | None = None) -> int:
+        self.project.composed.append(arguments)
+        return self.project.codes.get(arguments[0], 0)
+
+    def run(self, *arguments: str) -> str:
+        self.project.composed.append(arguments)
+        if arguments[0] == "up":
+            [service] = json.loads(self.file.overrides[-1].read_text())["services"].values()
+            self.project.docker.add_container(
+                f"{self.file.project}-dev-1",
+                image="sha256:image",
+                labels=service["labels"],
+                binds=[mount["source"] for mount in service.get("volumes", [])],
+            )
+        return ""
 
 
 def write(root: Path, name: str, text: str) -> Path:
@@ -144,21 +99,22 @@ def write(root: Path, name: str, text: str) -> Path:
     return path
 
 
-def scene(root: Path, **dev: str) -> Scene:
-    """Make a session that reaches nothing outside."""
-    containers, engine, said = FakeContainers(), FakeEngine(), cast("list[str]", [])
-    composes: list[FakeCompose] = []
+def project(root: Path, monkeypatch: pytest.MonkeyPatch, **dev: str) -> Project:
+    """Make a project that reaches nothing outside."""
+    docker, said = FakeDocker(), list[str]()
+    values = {"name": "synos", "dev": {"cli": "docker", **dev}}
+    loaded = replace(settings.load(root, values, record=False), project_id="synos-test")
+    made: Project
 
     def compose(file: ComposeFile) -> Compose:
-        composes.append(FakeCompose(file))
-        return cast("Compose", composes[-1])
+        for path in (file.path, *file.overrides):
+            assert isinstance(path, Path)
+        return FakeCompose(file, made)
 
-    loaded = settings.load(root, {"name": "synos", "dev": {"cli": "docker", **dev}}, record=False)
-    session = Session(
-        settings=replace(loaded, project_id="synos-test"),
-        engine=as_engine(engine),
-        containers=containers,
-        say=said.append,
-        compose=compose,
+    made = Project(Context(settings=loaded, docker=docker, say=said.append, compose=compose), docker, said)
+    docker.on_execute = made.execute
+    monkeypatch.delenv("DOCKER_HOST", raising=False)
+    monkeypatch.setattr(
+        cache, "is_running", lambda name: (found := docker.container(name)) and found.state.running
     )
-    return Scene(session=session, containers=containers, engine=engine, said=said, composes=composes)
+    return made

@@ -37,7 +37,7 @@ class FakeDocker(Docker):
     def __init__(self) -> None:
         """Start with an empty engine that fits."""
         super().__init__()
-        self.answers = True
+        self.answers, self.rootless = True, False
         self.objects: dict[Kind, dict[str, dict[str, Any]]] = {
             "container": {},
             "image": {},
@@ -193,6 +193,7 @@ class FakeDocker(Docker):
                 "NCPU": self.cpus,
                 "MemTotal": self.memory_mb * 2**20,
                 "DockerRootDir": self.root_dir,
+                "SecurityOptions": ["name=rootless"] if self.rootless else [],
                 "ClientInfo": {
                     "Plugins": [{"Name": name, "Version": version} for name, version in plugins if version]
                 },

@@ -1,9 +1,10 @@
-"""devcontainer.json: read with comments, filled in, checked."""
+"""devcontainer.json: read with comments, its variables replaced, its mistakes named with their place."""
 
 from __future__ import annotations
 
 import hashlib
 import json
+import re
 import string
 from typing import TYPE_CHECKING, Any
 
@@ -11,11 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synos_tasks.dev import config, jsonc
-from synos_tasks.dev.config import fields_of
-from synos_tasks.dev.variables import devcontainer_id, filled, known
+from synos_tasks.dev import config
+from synos_tasks.dev.config import commands_of, devcontainer_id, loads, replace_variables
 from synos_tasks.errors import SettingsError
-from tests.unit.fake_dev import GIVEN, scene, write
+from tests.unit.fake_dev import GIVEN, Project, project, write
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -25,11 +25,31 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=12,
 )
+PLAIN = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.text().filter(lambda text: "${" not in text),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=10,
+)
 GAPS = st.sampled_from(["", " ", "\n", "// a comment, with }\n", "/* , ] */", "/* two\nlines */"])
+LOOKS_LIKE_IT = st.lists(st.sampled_from(["//", "/*", "*/", '"', "\\", ",]", ",}", ", ", "\n", "é", "x"]))
+FILE, FOLDER = "devcontainer.config_file", "devcontainer.local_folder"
+BUILD = {"dockerfile": "Dockerfile"}
+COMPOSE = {"build": None, "dockerComposeFile": "a.yml"}
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    return project(tmp_path, monkeypatch, name="one")
+
+
+def failure(here: Project, name: str = "one") -> SettingsError:
+    with pytest.raises(SettingsError) as caught:
+        config.load(here.context.settings, name)
+    return caught.value
 
 
 @given(VALUES, st.data())
-def test_comments_and_last_commas_change_nothing(value: Any, data: st.DataObject) -> None:  # noqa: ANN401
+def test_comments_and_trailing_commas_change_nothing(value: Any, data: st.DataObject) -> None:  # noqa: ANN401
     def text(part: Any) -> str:  # noqa: ANN401
         gap = data.draw(GAPS)
         last = data.draw(st.sampled_from(["", ","]))
@@ -40,93 +60,204 @@ def test_comments_and_last_commas_change_nothing(value: Any, data: st.DataObject
             return f"[{gap}{f'{gap},'.join(text(item) for item in part)}{last}{gap}]"
         return f"{gap}{json.dumps(part)}{gap}"
 
-    assert jsonc.loads(text(value)) == value
+    assert loads(text(value)) == value
 
 
-def test_a_mistake_keeps_its_line_and_column() -> None:
-    with pytest.raises(ValueError, match="line 3 column 9"):
-        jsonc.loads('{ // a comment\n  /* one\n */ "a" 1 }')
+@given(LOOKS_LIKE_IT.map("".join), LOOKS_LIKE_IT.map("".join))
+def test_what_looks_like_a_comment_in_a_text_stays(key: str, value: str) -> None:
+    for ascii_only in (True, False):
+        text = json.dumps({key: [value]}, ensure_ascii=ascii_only)
+        assert loads(text) == {key: [value]}
+        assert loads(f"// {key!r}\n{text}// {value!r}") == {key: [value]}
 
 
-@given(st.text())
-def test_a_text_without_variables_stays(text: str) -> None:
-    assert filled(text.replace("${", ""), {}, {}) == text.replace("${", "")
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("{}// no line end", {}),
+        ("/**/[1]/***/", [1]),
+        ("[1, // ]\n]", [1]),
+        ("[1, /* ] */ /* } */\r\n]", [1]),
+        ('{"a": [1,\n], // }\n}', {"a": [1]}),
+        ('["https://x", "/* ", " */",]', ["https://x", "/* ", " */"]),
+    ],
+)
+def test_comments_are_left_out(text: str, value: object) -> None:
+    assert loads(text) == value
 
 
-def test_variables_are_filled_in_everywhere() -> None:
-    variables = known("/a project", {"b": "2", "a": "1"}, "/inside")
-    given = [
-        "${localWorkspaceFolder}:${containerWorkspaceFolder}",
-        {"x": "${localEnv:HOME}${localEnv:NO:or}"},
-        7,
-    ]
-    assert filled(given, variables, {"HOME": "/me"}) == ["/a project:/inside", {"x": "/meor"}, 7]
-    with pytest.raises(SettingsError, match="containerEnv:PATH"):
-        filled("${containerEnv:PATH}", variables, {})
+@pytest.mark.parametrize(
+    ("text", "place"),
+    [
+        ("", "line 1 column 1"),
+        ('{ // a comment\n  /* one\n */ "a" 1 }', "line 3 column 9"),
+        ("// only\n/* this */", "line 2 column 11"),
+        ("{}\n/* not closed", "line 2 column 1"),
+        ("[1,\n /* x */ ,]", "line 2 column 11"),
+        ('{"a": "b\n', "line 1 column 9"),
+        ("[1 / 2]", "line 1 column 4"),
+    ],
+)
+def test_a_syntax_error_has_its_place_in_the_file(text: str, place: str) -> None:
+    with pytest.raises(ValueError, match=place):
+        loads(text)
+
+
+@given(PLAIN)
+def test_a_value_without_variables_stays(value: Any) -> None:  # noqa: ANN401
+    assert replace_variables(value, {}, {}) == value
+
+
+@given(st.text(), st.text())
+def test_a_replaced_variable_is_not_replaced_again(before: str, value: str) -> None:
+    before = before.replace("${", "")
+    assert replace_variables(f"{before}}}${{x}}", {"x": value}, {}) == f"{before}}}{value}"
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("${localWorkspaceFolderBasename}", "a b"),
+        ("${containerWorkspaceFolderBasename}", "in"),
+        ("${localEnv:SET:other}${env:SET}", "yesyes"),
+        ("${localEnv:EMPTY:other}", ""),
+        ("${localEnv:NONE}", ""),
+        ("${localEnv:NONE:other}", "other"),
+        ("$HOME $${localEnv:SET} ${", "$HOME $yes ${"),
+    ],
+)
+def test_variables_are_replaced(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, wanted: str
+) -> None:
+    monkeypatch.setenv("SET", "yes")
+    monkeypatch.setenv("EMPTY", "")
+    monkeypatch.delenv("NONE", raising=False)
+    here = project(tmp_path / "a b", monkeypatch)
+    found = here.config(workspaceFolder="/y/in", remoteEnv={"X": text, "N": None}, postStartCommand=[text])
+    assert found.environment == {"X": wanted}
+    assert found.commands["postStartCommand"] == [("", [wanted])]
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"workspaceFolder": "/x/${containerWorkspaceFolder}"},
+        {"remoteEnv": {"A": "${localenv:A}"}},
+        {"mounts": ["type=volume,source=${containerEnv:A},target=/x"]},
+    ],
+)
+def test_an_unknown_variable_is_named_with_its_file(here: Project, changes: dict[str, Any]) -> None:
+    with pytest.raises(SettingsError, match=r"unknown variable \$\{\w+(:A)?\}") as caught:
+        here.config(**changes)
+    assert caught.value.where.endswith(".devcontainer/one/devcontainer.json")
+    assert "localWorkspaceFolder" in caught.value.hint
 
 
 @given(st.dictionaries(st.text(string.ascii_letters), st.text(), max_size=3))
 def test_the_id_of_a_container_is_the_specifications(labels: dict[str, str]) -> None:
     ident = devcontainer_id(labels)
-    assert len(ident) == 52
     text = json.dumps(labels, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     assert int(ident, 32) == int(hashlib.sha256(text.encode()).hexdigest(), 16)
-
-
-def test_the_id_is_the_one_that_the_official_cli_gives() -> None:
-    labels = {
-        "devcontainer.local_folder": "/work/main",
-        "devcontainer.config_file": "/work/main/.devcontainer/try/devcontainer.json",
-    }
-    assert devcontainer_id(labels) == "0iutbas2d3attshifhi3u2oofm43ps83ct5lmfvprn695bh4c0cc"
-
-
-def test_mounts_are_read_with_the_long_names() -> None:
-    assert fields_of("type=volume,src=a,dst=/b") == {"type": "volume", "source": "a", "target": "/b"}
-    assert fields_of({"type": "bind", "source": "/a", "destination": "/b"})["target"] == "/b"
-    assert fields_of("type=bind,source=/a,target=/b,readonly")["readonly"] == ""
-
-
-def test_a_configuration_is_filled_in_and_found_by_name(tmp_path: Path) -> None:
-    here = scene(tmp_path, name="one")
-    found = here.config()
-    assert found == config.load(here.session.settings, "")
-    assert found.inside.user == "dev"
-    assert found.inside.folder == str(tmp_path)
-    assert found.volumes() == {f"synos-{devcontainer_id(found.labels)}-ccache": "/var/cache/ccache"}
-    assert found.beside("../../docker") == tmp_path / "docker"
-    assert found.needs_official == []
-    assert here.config(features={"x": {}}).needs_official == ["features"]
+    assert re.fullmatch("[0-9a-v]{52}", ident)
+    assert ident == devcontainer_id(dict(reversed(labels.items())))
 
 
 @pytest.mark.parametrize(
-    ("text", "what", "hint"),
+    ("labels", "wanted"),
     [
-        ("{", "cannot be read", ""),
-        ("[]", "is not an object", ""),
-        (json.dumps({**GIVEN, "privileged": True}), "may not be privileged", "build.iso --privileged"),
-        (json.dumps({**GIVEN, "runArgs": ["--privileged=true"]}), "may not be privileged", "build.iso"),
-        (json.dumps({**GIVEN, "mounts": "a"}), "mounts of a devcontainer.json has the wrong type", ""),
-        (json.dumps({"name": "x"}), "says of no image", "dockerComposeFile"),
-        (json.dumps({**GIVEN, "workspaceMount": "${nobody}"}), "${nobody}", "localEnv:NAME"),
+        # as Node.js gives them, by JSON.stringify, SHA-256 and BigInt.toString(32)
+        ({}, "0h0jduhlbcr7h88kdb8muvk697kkvd7s47v7fq1h1g30uoealvsa"),
+        (
+            {FOLDER: '/home/ä b"\\\n\x01\x7f😀', FILE: "/x/.devcontainer/c/devcontainer.json"},
+            "09gmq99nnss3e1nnljbfrffil95rbp89lbulsp736ua0isrfm9qh",
+        ),
+        # as the official CLI gave it
+        (
+            {FOLDER: "/work/main", FILE: "/work/main/.devcontainer/try/devcontainer.json"},
+            "0iutbas2d3attshifhi3u2oofm43ps83ct5lmfvprn695bh4c0cc",
+        ),
     ],
 )
-def test_a_mistake_is_named_with_its_place(tmp_path: Path, text: str, what: str, hint: str) -> None:
-    here = scene(tmp_path)
-    path = write(tmp_path, "one", text)
-    with pytest.raises(SettingsError) as caught:
-        config.load(here.session.settings, "one")
-    assert what in caught.value.what
-    assert caught.value.where == str(path)
-    assert hint in caught.value.hint
+def test_the_id_is_the_one_that_the_official_cli_gives(labels: dict[str, str], wanted: str) -> None:
+    assert devcontainer_id(labels) == wanted
 
 
-def test_an_unknown_name_has_a_suggestion(tmp_path: Path) -> None:
-    here = scene(tmp_path)
-    here.config("python")
-    with pytest.raises(SettingsError) as caught:
-        config.load(here.session.settings, "pyhton")
-    assert caught.value.hint == "did you mean 'python'?"
-    with pytest.raises(SettingsError) as caught:
-        config.load(here.session.settings, "zzz")
-    assert caught.value.hint == "there are: python"
+@given(st.dictionaries(st.text(), st.text(min_size=1) | st.lists(st.text(), min_size=1)))
+def test_a_named_command_is_as_one_alone(named: dict[str, Any]) -> None:
+    found = commands_of(named)
+    assert [name for name, _ in found] == list(named)
+    for (_, words), value in zip(found, named.values(), strict=True):
+        assert commands_of(value) == [("", words)]
+        assert words == (["/bin/sh", "-c", value] if isinstance(value, str) else value)
+    assert commands_of("") == commands_of([]) == []
+
+
+def test_a_configuration_is_found_by_name_and_by_the_settings(here: Project) -> None:
+    found = here.config()
+    assert found == config.load(here.context.settings, "")
+    assert (found.user, found.folder, found.needs_official) == ("dev", str(here.root), ())
+    assert found.compose_files[0] == here.root / "docker/dev/docker-compose.yml"
+    assert here.config(features={"x": {}}, image="x").needs_official == ("features", "image")
+
+
+def test_vs_code_configures_itself_from_a_label(here: Project) -> None:
+    [metadata] = json.loads(here.config(customizations={"vscode": {"extensions": ["a.b"]}}).metadata)
+    assert metadata == {"remoteUser": "dev", "customizations": {"vscode": {"extensions": ["a.b"]}}}
+
+
+@pytest.mark.parametrize(
+    ("changes", "what"),
+    [
+        ({"runArgs": 5}, "runArgs"),
+        ({"runArgs": "--privileged"}, "runArgs"),
+        ({"mounts": "a"}, "mounts"),
+        ({"mounts": [5]}, "mounts"),
+        ({"mounts": ["type=volume,source=a"]}, "mounts"),
+        ({"mounts": [{"type": "volume", "source": "a"}]}, "mounts"),
+        ({"postStartCommand": 5}, "postStartCommand"),
+        ({"initializeCommand": {"a": 5}}, "initializeCommand"),
+        ({"build": "Dockerfile"}, "build"),
+        ({"build": {"target": "x"}}, "build.dockerfile"),
+        ({"build": {**BUILD, "args": []}}, "build.args"),
+        ({"build": {**BUILD, "options": "--x"}}, "build.options"),
+        ({**COMPOSE}, "service"),
+        ({**COMPOSE, "service": ["dev"]}, "service"),
+        ({**COMPOSE, "service": "dev", "runServices": "dev"}, "runServices"),
+        ({"remoteUser": 5}, "remoteUser"),
+        ({"remoteEnv": ["A=b"]}, "remoteEnv"),
+        ({"workspaceMount": {}}, "workspaceMount"),
+        ({"build": None}, "devcontainer.json needs build, image or dockerComposeFile"),
+        ({"privileged": True}, "may not be privileged"),
+        ({"runArgs": ["--privileged=true"]}, "may not be privileged"),
+    ],
+)
+def test_a_mistake_is_named_with_its_place(here: Project, changes: dict[str, Any], what: str) -> None:
+    values = {"build": BUILD, **changes}
+    path = write(
+        here.root, "one", json.dumps({key: value for key, value in values.items() if value is not None})
+    )
+    assert what in failure(here).what
+    assert failure(here).where == str(path)
+
+
+@pytest.mark.parametrize("content", [b"\xff", b"{,,}", b"\xef\xbb\xbf{}", b""])
+def test_what_is_not_json_is_told_with_why(here: Project, content: bytes) -> None:
+    path = write(here.root, "one", "")
+    path.write_bytes(content)
+    error = failure(here)
+    assert ("cannot be read" in error.what, error.where, bool(error.why)) == (True, str(path), True)
+    path.write_text("[]")
+    assert "is not an object" in failure(here).what
+
+
+@pytest.mark.parametrize("name", ["../x", "/", ".", "a/b", "a\n"])
+def test_a_name_is_no_path(here: Project, name: str) -> None:
+    write(here.root, "../x", "{}")
+    assert "there is no development container" in failure(here, name).what
+
+
+def test_an_unknown_name_has_a_suggestion(here: Project) -> None:
+    assert failure(here).hint == "there are: none"
+    write(here.root, "python", json.dumps(GIVEN))
+    assert failure(here, "pyhton").hint == "did you mean 'python'?"
+    assert failure(here, "zzz").hint == "there are: python"

@@ -11,12 +11,11 @@ import pytest
 import yaml
 
 from synos_tasks import settings
-from synos_tasks.dev import config, jsonc
+from synos_tasks.dev import config
 
 ROOT = Path(__file__).resolve().parents[2]
 OWN = settings.load(ROOT, {}, record=False)
 NAMES = config.names(OWN)
-SINGLE = [name for name in NAMES if name != "full"]
 TEXTS = {"type": "array", "items": {"type": "string"}, "minItems": 1}
 COMMAND = {"type": ["string", "array", "object"]}
 PORT = {
@@ -60,53 +59,29 @@ COMMON: dict[str, Any] = {
         },
         "required": ["vscode"],
     },
+    "dockerComposeFile": TEXTS,
+    "service": {"const": "dev"},
 }
-ALONE = {
-    "build": {
-        "type": "object",
-        "properties": {key: {"type": "string"} for key in ("dockerfile", "context", "target")},
-        "required": ["dockerfile", "context", "target"],
-        "additionalProperties": False,
-    },
-    "init": {"const": True},
-    "runArgs": {"const": ["--cap-drop=ALL", "--pids-limit=4096", "--label=io.synos.role=dev"]},
-    "securityOpt": {"const": ["no-new-privileges"]},
-    "workspaceMount": {"const": "type=bind,source=${localWorkspaceFolder},target=${localWorkspaceFolder}"},
-    "mounts": TEXTS,
-}
-COMPOSED = {"dockerComposeFile": TEXTS, "service": {"type": "string"}, "runServices": TEXTS}
 
 
 def raw(name: str) -> dict[str, Any]:
-    found: dict[str, Any] = jsonc.loads((ROOT / ".devcontainer" / name / "devcontainer.json").read_text())
+    found: dict[str, Any] = config.loads((ROOT / ".devcontainer" / name / "devcontainer.json").read_text())
     return found
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_each_is_valid_and_hardened(name: str) -> None:
-    own = COMPOSED if name == "full" else ALONE
-    schema = {
-        "type": "object",
-        "properties": {**COMMON, **own},
-        "required": [*own, "name", "initializeCommand", "remoteUser", "workspaceFolder", "customizations"],
-        "additionalProperties": False,
-    }
+    required = ["name", "dockerComposeFile", "service", "initializeCommand", "remoteUser", "workspaceFolder"]
+    schema = {"type": "object", "properties": COMMON, "required": required, "additionalProperties": False}
     jsonschema.validate(raw(name), schema)
-    assert config.load(OWN, name).needs_official == []
+    found = config.load(OWN, name)
+    assert found.needs_official == ()
+    base, *_, own = found.compose_files
+    assert base == ROOT / "docker/dev/docker-compose.yml"
+    assert own == ROOT / f".synos/dev/{name}.yml"
     text = (ROOT / ".devcontainer" / name / "devcontainer.json").read_text()
     assert "docker.sock" not in text
     assert f"dev.prepare --name {name}" in raw(name)["initializeCommand"]
-
-
-@pytest.mark.parametrize("name", SINGLE)
-def test_each_has_a_stage_of_the_dockerfile_and_a_history(name: str) -> None:
-    found = config.load(OWN, name)
-    stages = re.findall(
-        r"(?m)^FROM \S+ AS (\S+)$", found.beside(raw(name)["build"]["dockerfile"]).read_text()
-    )
-    assert raw(name)["build"]["target"] in stages
-    assert found.beside(raw(name)["build"]["context"]) == ROOT
-    assert "/var/lib/synos-history" in found.volumes().values()
 
 
 def test_each_last_stage_makes_the_user_and_leaves_root() -> None:
@@ -119,18 +94,27 @@ def test_each_last_stage_makes_the_user_and_leaves_root() -> None:
         assert f"ENV SYNOS_DEV_CONTAINER={name}\n" in stage[0]
 
 
-def test_the_one_that_is_joined_is_hardened_too() -> None:
-    model = yaml.safe_load((ROOT / "docker/dev/docker-compose.full.yml").read_text())
-    service = model["services"]["dev"]
+def test_all_are_hardened_and_no_file_takes_it_back() -> None:
+    [base, *others] = [
+        yaml.safe_load(path.read_text())
+        for path in (
+            ROOT / "docker/dev/docker-compose.yml",
+            *(ROOT / ".devcontainer").glob("*/*compose*.yml"),
+        )
+    ]
+    service = base["services"]["dev"]
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
-    assert not {"ports", "privileged", "devices", "cap_add", "network_mode", "pid"} & set(service)
-    assert model["name"]
+    assert service["pids_limit"] == 4096
+    assert base["name"]
+    given = {"ports", "privileged", "devices", "cap_add", "network_mode", "pid", "security_opt", "cap_drop"}
+    assert not (given - {"security_opt", "cap_drop"}) & set(service)
+    assert not [model for model in others if given & set(model["services"]["dev"])]
 
 
 def test_tasks_and_launch_configurations_fit_together() -> None:
-    tasks = jsonc.loads((ROOT / ".vscode/tasks.json").read_text())["tasks"]
-    launches = jsonc.loads((ROOT / ".vscode/launch.json").read_text())["configurations"]
+    tasks = config.loads((ROOT / ".vscode/tasks.json").read_text())["tasks"]
+    launches = config.loads((ROOT / ".vscode/launch.json").read_text())["configurations"]
     labels = {task["label"] for task in tasks}
     assert len(labels) == len(tasks)
     assert {one["preLaunchTask"] for one in launches if "preLaunchTask" in one} <= labels
@@ -140,10 +124,10 @@ def test_tasks_and_launch_configurations_fit_together() -> None:
 
 def test_the_official_cli_is_pinned_with_its_checksum() -> None:
     folder = ROOT / "docker/dev/cli"
-    wanted = jsonc.loads((folder / "package.json").read_text())["dependencies"]["@devcontainers/cli"]
+    wanted = config.loads((folder / "package.json").read_text())["dependencies"]["@devcontainers/cli"]
     [locked] = [
         package
-        for path, package in jsonc.loads((folder / "package-lock.json").read_text())["packages"].items()
+        for path, package in config.loads((folder / "package-lock.json").read_text())["packages"].items()
         if path
     ]
     assert locked["version"] == wanted

@@ -1,4 +1,4 @@
-"""The official CLI: found, installed, run, and its outcome told. What is not there is in test_dev_making.py."""
+"""The official CLI: found, installed where npm is there, run, and its outcome told."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from synos_tasks.dev import official, starting
-from synos_tasks.errors import HookFailed, ImageBuildFailed, SynosError
-from tests.unit.fake_dev import Scene, container, scene
+from synos_tasks.errors import HookFailed, HostUnfit, ImageBuildFailed, SynosError
+from tests.unit.fake_dev import Project, project
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-WORDS = ["[2026-01-01T00:00:00.0Z] x", "#5 [one 1/2] RUN a && b", "#5 ERROR: it broke"]
+MESSAGES = ["[2026-01-01T00:00:00.0Z] x", "#5 [one 1/2] RUN a && b", "#5 ERROR: it broke"]
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
-    monkeypatch.delenv("DOCKER_HOST", raising=False)
-    return scene(tmp_path, cli="auto")
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    return project(tmp_path, monkeypatch, cli="auto")
 
 
 def cli(folder: Path, outcome: Mapping[str, Any] | str, code: int = 0) -> Path:
     """Write a CLI that keeps its arguments and its environment."""
     path = folder / "devcontainer"
-    told = outcome if isinstance(outcome, str) else json.dumps(outcome)
-    lines = "".join(f"echo '{line}' >&2\n" for line in WORDS)
+    printed = outcome if isinstance(outcome, str) else json.dumps(outcome)
+    lines = "".join(f"echo '{line}' >&2\n" for line in MESSAGES)
     path.write_text(
-        f"#!/bin/sh\nfor a; do echo \"$a\"; done >{folder}/argv\nenv >{folder}/env\n{lines}echo '{told}'\nexit {code}\n"
+        f'#!/bin/sh\nfor a; do echo "$a"; done >{folder}/argv\nenv >{folder}/env\n{lines}'
+        f"echo '{printed}'\nexit {code}\n"
     )
     path.chmod(0o755)
     return path
@@ -40,18 +40,18 @@ def cli(folder: Path, outcome: Mapping[str, Any] | str, code: int = 0) -> Path:
 
 @pytest.mark.allow_process(reason="the CLI is a process")
 @pytest.mark.parametrize("cached", [True, False])
-def test_it_is_told_which_configuration_and_its_words_are_kept(
-    here: Scene, monkeypatch: pytest.MonkeyPatch, cached: bool
+def test_it_gets_the_configuration_and_its_messages_are_logged(
+    here: Project, monkeypatch: pytest.MonkeyPatch, cached: bool
 ) -> None:
     monkeypatch.setenv("COMPOSE_FILE", "elsewhere.yml")
-    config, root = here.config(), here.session.settings.root
-    official.up(here.session, config, cli(root, {"outcome": "success"}), cached=cached)
-    assert (root / "argv").read_text().splitlines() == [
-        "up", f"--workspace-folder={root}", f"--config={config.path}", *([] if cached else ["--build-no-cache"]),
+    config = here.config()
+    official.up(here.context, config, cli(here.root, {"outcome": "success"}), cached=cached)
+    assert (here.root / "argv").read_text().splitlines() == [
+        "up", f"--workspace-folder={here.root}", f"--config={config.path}", *([] if cached else ["--build-no-cache"]),
     ]  # fmt: skip
-    assert "COMPOSE_" not in (root / "env").read_text()
+    assert "COMPOSE_" not in (here.root / "env").read_text()
     assert here.said == ["  [one 1/2] RUN a"]
-    assert (root / ".synos/logs/dev-one.log").read_text().splitlines() == WORDS
+    assert (here.root / ".synos/logs/dev-one.log").read_text().splitlines() == MESSAGES
 
 
 @pytest.mark.allow_process(reason="the CLI is a process")
@@ -63,39 +63,69 @@ def test_it_is_told_which_configuration_and_its_words_are_kept(
         ({"outcome": "error", "message": "a hook", "containerId": "1"}, 1, HookFailed, "a hook"),
         ({"outcome": "success"}, 3, ImageBuildFailed, "exit code 3"),
         ("nothing at all", 0, ImageBuildFailed, "exit code 0"),
+        ('{"outcome":"error","message":"why"}\n[1]', 1, ImageBuildFailed, "why"),
     ],
 )
-def test_what_it_says_of_a_failure_is_told(
-    here: Scene, outcome: Mapping[str, Any] | str, code: int, kind: type[SynosError], why: str
+def test_its_reason_for_a_failure_is_told(
+    here: Project, outcome: Mapping[str, Any] | str, code: int, kind: type[SynosError], why: str
 ) -> None:
     with pytest.raises(kind) as caught:
-        official.up(here.session, here.config(), cli(here.session.settings.root, outcome, code), cached=True)
-    assert caught.value.why.splitlines() == [*WORDS, why]
+        official.up(here.context, here.config(), cli(here.root, outcome, code), cached=True)
+    assert caught.value.why.splitlines() == [*MESSAGES, why]
     assert caught.value.where.endswith(".synos/logs/dev-one.log")
 
 
+def test_of_its_messages_steps_and_commands_are_shown(tmp_path: Path) -> None:
+    said: list[str] = []
+    lines = [
+        "[2026-01-01T00:00:00.0Z] Start: Run: docker buildx build\n",
+        "#1 [internal] load build definition\n",
+        "#2 [python 1/2] RUN apt-get update && apt-get install x\n",
+        "#2 [python 1/2] RUN apt-get update && apt-get install x\n",
+        "#2 DONE 1.0s\n",
+        "[2026-01-01T00:00:00.0Z] \x1b[1mRunning the postCreateCommand from devcontainer.json...\n",
+        "what the command prints\n",
+    ]
+    with (tmp_path / "log").open("w") as log:
+        official.show_steps(lines, log, said.append)
+    assert said[0] == "  [python 1/2] RUN apt-get update"
+    assert "Running the postCreateCommand" in said[1]
+    assert said[2:] == ["what the command prints"]
+    assert (tmp_path / "log").read_text() == "".join(lines)
+
+
 def test_where_it_is_there_it_makes_and_starts_the_container(
-    here: Scene, monkeypatch: pytest.MonkeyPatch
+    here: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = here.config(features={"x": {}}, initializeCommand="its own business")
-    made: list[Path] = []
+    here.add(config, state="exited")
+    used: list[Path] = []
 
-    def makes(_session: object, _config: object, path: Path, *, cached: bool) -> None:
-        made.append(path)
-        here.containers.there = [container(config.labels)]
+    def makes(_context: object, _config: object, path: Path, *, cached: bool) -> None:
+        used.append(path)
+        here.add(config)
 
     monkeypatch.setattr(official, "up", makes)
     monkeypatch.setattr(shutil, "which", {"devcontainer": "/bin/devcontainer"}.get)
-    here.containers.there = [container(config.labels, state="exited")]
-    assert starting.up(here.session, config).by == "official"
-    assert made == [Path("/bin/devcontainer")]
-    assert here.containers.asked == []
+    assert starting.up(here.context, config).by == "official"
+    assert (used, here.commands, here.composed) == ([Path("/bin/devcontainer")], [], [])
 
 
-def test_npm_installs_it_from_our_lock_once(here: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    root, ran = here.session.settings.root, list[list[str]]()
+def test_the_settings_choose_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths = {"devcontainer": "/bin/devcontainer"}
+    monkeypatch.setattr(shutil, "which", paths.get)
+    assert official.ensure(project(tmp_path, monkeypatch, cli="auto").context) == Path("/bin/devcontainer")
+    assert official.ensure(project(tmp_path, monkeypatch, cli="docker").context) is None
+    paths.clear()
+    assert official.ensure(project(tmp_path, monkeypatch, cli="auto").context) is None
+    with pytest.raises(HostUnfit, match="no @devcontainers/cli"):
+        official.ensure(project(tmp_path, monkeypatch, cli="official").context)
+
+
+def test_npm_installs_it_from_our_lock_once(here: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    ran: list[list[str]] = []
     for name in ("package.json", "package-lock.json", "README.md"):
-        path = root / official.PACKAGE / name
+        path = here.root / official.PACKAGE / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("{}")
 
@@ -107,28 +137,46 @@ def test_npm_installs_it_from_our_lock_once(here: Scene, monkeypatch: pytest.Mon
         return subprocess.CompletedProcess(argv, 0, "", "")
 
     monkeypatch.setattr(shutil, "which", {"npm": "/bin/npm", "node": "/bin/node"}.get)
-    monkeypatch.setattr(official, "node_major", lambda: official.NODE_MINIMUM)
+    monkeypatch.setattr(official, "installable", lambda: True)
     monkeypatch.setattr(subprocess, "run", npm)
-    own = here.session.state / "cli/node_modules/.bin/devcontainer"
-    assert official.ensure(here.session) == official.ensure(here.session) == own
+    own = here.context.state / "cli/node_modules/.bin/devcontainer"
+    assert official.ensure(here.context) == official.ensure(here.context) == own
     assert [argv[:3] for argv in ran] == [["npm", "ci", "--ignore-scripts"]]
     monkeypatch.setattr(shutil, "which", {"npm": "/bin/npm"}.get)
-    assert official.find(here.session) is None  # it cannot run without Node.js
+    assert official.find(here.context) is None  # it cannot run without Node.js
 
 
-@pytest.mark.parametrize(("npm", "major"), [("", 22), ("/bin/npm", 18), ("/bin/npm", 0)])
-def test_without_a_node_that_is_new_enough_nothing_is_installed(
-    here: Scene, monkeypatch: pytest.MonkeyPatch, npm: str, major: int
+@pytest.mark.parametrize("broken", ["fails", "hangs"])
+def test_npm_that_does_not_install_it_is_told(
+    here: Project, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
-    monkeypatch.setattr(shutil, "which", {"npm": npm}.get)
-    monkeypatch.setattr(official, "node_major", lambda: major)
-    assert official.ensure(here.session) is None
-    assert here.said == []
+    def run(argv: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        if broken == "hangs":
+            raise subprocess.TimeoutExpired(argv, 120)
+        return subprocess.CompletedProcess(argv, 1, "", "npm error network\nnpm error no answer")
+
+    monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}" if name != "devcontainer" else None)
+    monkeypatch.setattr(official, "installable", lambda: True)
+    monkeypatch.setattr(subprocess, "run", run)
+    assert official.ensure(here.context) is None
+    assert here.said[-1].endswith("going on without it")
+    assert ("no answer" if broken == "fails" else "more than 120 s") in here.said[-1]
 
 
-def test_without_node_there_is_no_version(monkeypatch: pytest.MonkeyPatch) -> None:
-    def missing(*_: object, **__: object) -> None:
-        raise FileNotFoundError("node")
-
-    monkeypatch.setattr(subprocess, "run", missing)
-    assert official.node_major() == 0
+@pytest.mark.parametrize(
+    ("there", "version", "wanted"),
+    [
+        ({"npm", "node"}, "v20.20.2\n", True),
+        ({"npm", "node"}, "v18.1.0\n", False),
+        ({"npm", "node"}, "", False),
+        ({"node"}, "v22.0.0\n", False),
+        ({"npm"}, "", False),
+    ],
+)
+def test_npm_and_a_node_that_is_new_enough_install_it(
+    monkeypatch: pytest.MonkeyPatch, there: set[str], version: str, wanted: bool
+) -> None:
+    done = subprocess.CompletedProcess(["node"], 0, version, "")
+    monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}" if name in there else None)
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: done)
+    assert official.installable() is wanted

@@ -1,104 +1,171 @@
-"""What is prepared before a container is made: its volumes, and what only this clone knows of a compose file."""
+"""What exists before a container is made: what its image learns of the host, volumes, the compose file of this clone."""
 
 from __future__ import annotations
 
 import json
+import subprocess
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from synos_tasks.dev import host, prepare, volumes
-from synos_tasks.dev.variables import devcontainer_id
-from synos_tasks.engine.spec import LABEL_PROJECT, LABEL_ROLE
+from synos_tasks.dev import config, prepare
+from synos_tasks.engine.labels import LABEL_IMAGE, LABEL_PROJECT, LABEL_ROLE
 from synos_tasks.errors import DevContainerMissing, MirrorUnreachable
 from synos_tasks.images.base import BOOKWORM
-from tests.unit.fake_dev import Scene, scene
+from tests.unit.fake_dev import GIVEN, Project, project, write
 from tests.unit.projects import tree
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-COMPOSED: dict[str, Any] = {
-    "build": None, "mounts": None, "dockerComposeFile": ["a.yml", "../../.synos/dev/full.yml"], "service": "dev",
-}  # fmt: skip
+JOINED: dict[str, Any] = {
+    "dockerComposeFile": ["a.yml", "../../.synos/dev/full.yml"],
+    "customizations": {"synos": {"services": True}},
+}
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
-    monkeypatch.setattr(host, "identity", lambda _root: "")
-    monkeypatch.setattr(host, "ids", lambda: (1000, 1000))
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    monkeypatch.setattr(prepare, "git_identity", lambda _root: "")
+    monkeypatch.setattr("os.geteuid", lambda: 1000)
+    monkeypatch.setattr("os.getegid", lambda: 1000)
     monkeypatch.setenv("SSL_CERT_FILE", "/nowhere")
-    made = scene(tmp_path / "costs $5")
-    made.engine.images[BOOKWORM.tag] = "sha256:base"
+    made = project(tmp_path / "costs $5", monkeypatch)
+    made.docker.add_image(BOOKWORM.tag)
     return made
 
 
-def test_a_second_time_no_file_is_written(here: Scene) -> None:
-    config = here.config()
-    prepare.prepare(here.session, config)
-    before = tree(here.session.state)
-    prepare.prepare(here.session, config)
-    assert tree(here.session.state) == before
+def model_of(here: Project, name: str = "one") -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((here.context.state / f"{name}.yml").read_text())
+    return found
+
+
+def test_a_second_time_nothing_is_written(here: Project) -> None:
+    configured = here.config()
+    prepare.prepare(here.context, configured)
+    before = tree(here.context.state)
+    prepare.prepare(here.context, configured)
+    assert tree(here.context.state) == before
     assert here.said == []
 
 
-def test_volumes_have_labels_and_those_that_there_are_keep_their_owner(here: Scene) -> None:
-    ident = devcontainer_id(here.config().labels)
-    project = here.session.settings.project_id
-    here.engine.volumes[f"{project}-ccache"] = {"whose": "docker/build's"}
-    mounts = [f"type=volume,source=synos-{ident}-{kind},target=/{kind}" for kind in ("ccache", "history")]
-    prepare.prepare(here.session, here.config(mounts=[*mounts, "type=bind,source=/x,target=/x"]))
-    assert here.engine.volumes == {
-        f"{project}-ccache": {"whose": "docker/build's"},
-        f"synos-{ident}-history": {LABEL_PROJECT: project, LABEL_ROLE: "dev"},
-    }
-    assert here.containers.asked == [
-        ("alias", f"synos-{ident}-ccache", f"{project}-ccache"),
-        ("give", f"synos-{ident}-history", (1000, 1000)),
-    ]
+def test_caches_are_the_clones_and_existing_volumes_stay_as_they_are(here: Project) -> None:
+    configured, owner = here.config(), here.context.settings.project_id
+    here.docker.add_volume(f"{owner}-ccache", labels={LABEL_PROJECT: owner, "whose": "docker/build's"})
+    prepare.prepare(here.context, configured)
+    history = f"{owner}-history-one"
+    caches = [f"{owner}-{kind}" for kind in prepare.CACHES]
+    volumes = {volume.name: volume.labels for volume in here.docker.volumes()}
+    assert sorted(volumes) == sorted([*caches, history])
+    assert volumes[f"{owner}-ccache"]["whose"] == "docker/build's"
+    assert volumes[f"{owner}-uv"] == {LABEL_PROJECT: owner, LABEL_ROLE: "cache"}
+    assert volumes[history] == {LABEL_PROJECT: owner, LABEL_ROLE: "dev"}
+    model = model_of(here)
+    assert {one["name"] for one in model["volumes"].values()} == set(volumes)
+    assert all(one["external"] for one in model["volumes"].values())
 
 
-def test_under_an_engine_without_root_all_is_its_roots(here: Scene) -> None:
-    here.containers.rootless = True
-    prepare.prepare(here.session, here.config())
-    project = here.session.settings.project_id
-    assert (here.session.state / "host/owner").read_text() == "0 0\n"
-    assert ("give", f"{project}-ccache-0", (0, 0)) in here.containers.asked
+def test_another_user_than_the_builders_has_caches_apart(here: Project) -> None:
+    owner = here.context.settings.project_id
+    names = prepare.volumes_of(owner, here.config(), 7)
+    assert (names["ccache"], names["uv"]) == (f"{owner}-ccache-7", f"{owner}-uv-7")
 
 
-def test_without_a_base_image_no_volume_is_made(here: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_under_an_engine_without_root_everything_is_its_roots(here: Project) -> None:
+    here.docker.rootless = True
+    prepare.prepare(here.context, here.config())
+    assert (here.context.state / "host/owner").read_text() == "0 0\n"
+    assert f"{here.context.settings.project_id}-ccache-0" in here.docker.names("volume")
+
+
+def test_without_a_base_image_no_volume_is_made(here: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     def none(*_: object) -> None:
         raise MirrorUnreachable("no answer")
 
-    monkeypatch.setattr(prepare, "ensure_base", none)
+    here.docker.remove_image(BOOKWORM.tag)
+    monkeypatch.setattr(prepare, "renew", none)
     with pytest.raises(MirrorUnreachable):
-        prepare.prepare(here.session, here.config())
-    assert here.engine.volumes == {}
+        prepare.prepare(here.context, here.config())
+    assert here.docker.names("volume") == []
 
 
-def test_the_one_that_is_joined_has_every_cache_and_no_variable_in_a_path(here: Scene) -> None:
-    config = here.config("full", **COMPOSED)
-    settings = here.session.settings
-    here.containers.networks.add(f"{settings.project_id}-unified_data")
-    prepare.prepare(here.session, config)
-    model = json.loads((here.session.state / "full.yml").read_text())
-    service, prefix = model["services"]["dev"], f"synos-{devcontainer_id(config.labels)}"
-    kinds = [*volumes.WITH_BUILD, *volumes.BETWEEN, *volumes.OWN]
-    assert model["volumes"] == {kind: {"name": f"{prefix}-{kind}", "external": True} for kind in kinds}
-    assert [name for name, *_ in (one.split(":") for one in service["volumes"][2:])] == kinds
-    escaped = str(settings.root).replace("$", "$$")
-    assert service["working_dir"] == service["volumes"][0]["source"] == escaped
-    assert service["volumes"][1]["source"].startswith(f"{escaped}/.synos/services/")
-    assert service["labels"] == {LABEL_PROJECT: settings.project_id, LABEL_ROLE: "dev"}
-    assert f"{prefix}-history" in here.engine.volumes
+def test_the_compose_file_has_what_only_this_clone_knows(here: Project) -> None:
+    prepare.prepare(here.context, here.config())
+    model = model_of(here)
+    service, owner = model["services"]["dev"], here.context.settings.project_id
+    escaped = str(here.root).replace("$", "$$")
+    assert service["volumes"][0] == {"type": "bind", "source": escaped, "target": escaped}
+    assert service["working_dir"] == escaped
+    assert service["labels"] == {LABEL_PROJECT: owner, LABEL_ROLE: "dev"}
+    assert service["build"]["target"] == "one"
+    assert service["build"]["labels"][LABEL_IMAGE] == service["image"] == f"synos-dev-one:{owner}"
+    assert (service["network_mode"], "networks" in model) == ("bridge", False)
 
 
-def test_services_that_ended_are_missed_and_the_file_is_as_it_was(here: Scene) -> None:
-    config = here.config("full", **COMPOSED)
-    path = here.session.state / "full.yml"
+def test_one_that_joins_the_services_needs_them(here: Project) -> None:
+    configured = here.config("full", **JOINED)
+    path = here.context.state / "full.yml"
     path.parent.mkdir(parents=True)
     path.write_text("from before")
+    network = f"{here.context.settings.project_id}-unified_data"
     with pytest.raises(DevContainerMissing, match="services that do not run") as caught:
-        prepare.prepare(here.session, config)
-    assert caught.value.where == f"network {here.session.settings.project_id}-unified_data"
+        prepare.prepare(here.context, configured)
+    assert (caught.value.where, caught.value.hint) == (f"network {network}", "inv services.up")
     assert path.read_text() == "from before"
+    here.docker.add_network(network)
+    prepare.prepare(here.context, configured)
+    model = model_of(here, "full")
+    assert model["networks"]["data"] == {"name": network, "external": True}
+    [secrets] = [one for one in model["services"]["dev"]["volumes"] if "secrets" in str(one)]
+    assert secrets["source"].endswith("/.synos/services/unified/secrets")
+    assert secrets["read_only"] is True
+
+
+def test_a_new_container_is_one_folder(here: Project) -> None:
+    """Nothing else in the project knows its name."""
+    files = ["../../docker/dev/docker-compose.yml", "../../.synos/dev/go.yml"]
+    path = write(here.root, "go", json.dumps({**GIVEN, "dockerComposeFile": files}))
+    path.with_name("Dockerfile").write_text("FROM debian:bookworm-slim\n")
+    assert config.names(here.context.settings) == ["go"]
+    prepare.prepare(here.context, config.load(here.context.settings, "go"))
+    build = model_of(here, "go")["services"]["dev"]["build"]
+    assert build["dockerfile"] == ".devcontainer/go/Dockerfile"
+    assert "target" not in build
+
+
+def test_the_owner_is_the_caller_and_for_root_the_projects(tmp_path: Path) -> None:
+    mine = tmp_path.stat()
+    assert prepare.owner_of(tmp_path, (1234, 5), rootless=False) == (1234, 5)
+    assert prepare.owner_of(tmp_path, (0, 0), rootless=False) == (mine.st_uid, mine.st_gid)
+    assert prepare.owner_of(tmp_path, (1234, 5), rootless=True) == (0, 0)
+
+
+def test_the_hosts_certificates_are_read_from_where_they_are(tmp_path: Path) -> None:
+    (tmp_path / "pem").write_text("certificates")
+    assert prepare.certificates({"SSL_CERT_FILE": str(tmp_path / "pem")}, tmp_path / "no") == "certificates"
+    assert prepare.certificates({}, tmp_path / "pem") == "certificates"
+    assert prepare.certificates({}, tmp_path / "no") == ""
+
+
+@pytest.mark.allow_process(reason="what git reads is git's to say")
+def test_git_in_a_container_reads_the_name_that_git_here_has(tmp_path: Path) -> None:
+    told = {"name": 'Ann "A" O\'Neill \\ ; # é\tß\nx', "email": "ann@example.org"}
+    subprocess.run(["git", "init", "--quiet", tmp_path], check=True)
+    for key, value in told.items():
+        subprocess.run(["git", "-C", tmp_path, "config", f"user.{key}", value], check=True)
+    (tmp_path / "config").write_text(prepare.git_identity(tmp_path))
+    for key, value in told.items():
+        argv = ["git", "config", "--file", str(tmp_path / "config"), f"user.{key}"]
+        assert subprocess.run(argv, check=True, capture_output=True, text=True).stdout == f"{value}\n"
+
+
+def test_without_a_name_or_git_there_is_no_identity(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    none = subprocess.CompletedProcess([], 1, "", "")
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: none)
+    assert prepare.git_identity(tmp_path) == ""
+
+    def missing(*_: object, **__: object) -> None:
+        raise FileNotFoundError("git")
+
+    monkeypatch.setattr(subprocess, "run", missing)
+    assert prepare.git_identity(tmp_path) == ""

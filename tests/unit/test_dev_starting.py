@@ -1,30 +1,41 @@
-"""Bringing containers up: the engine's socket, two commands at a time. The rest is in test_dev_making.py."""
+"""Containers come up and go: made, found again, started again, entered, with lifecycle commands in their order."""
 
 from __future__ import annotations
 
 import dataclasses
 import fcntl
-import json
 import os
+import shutil
 import socket
+import subprocess
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from synos_tasks.dev import making, starting
-from synos_tasks.errors import HookFailed, HostUnfit, SettingsError
-from tests.unit.fake_dev import Scene, container, scene
+from synos_tasks.dev import containers, starting
+from synos_tasks.dev.config import LIFECYCLE
+from synos_tasks.errors import (
+    DevContainerMissing,
+    HookFailed,
+    HostUnfit,
+    ImageBuildFailed,
+    SettingsError,
+    SynosError,
+)
+from synos_tasks.images import ledger
+from tests.unit.fake_dev import Project, project
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+ALL = {stage: f"echo {stage}" for stage in LIFECYCLE[1:]}
+
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
-    monkeypatch.delenv("DOCKER_HOST", raising=False)
-    return scene(tmp_path)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    return project(tmp_path, monkeypatch)
 
 
 @pytest.fixture
@@ -35,65 +46,143 @@ def listening() -> Iterator[Path]:
         yield Path(folder, "docker.sock")
 
 
-@pytest.mark.parametrize("rootless", [True, False])
-def test_the_socket_in_use_is_given_with_a_warning_where_it_is_roots(
-    here: Scene, listening: Path, monkeypatch: pytest.MonkeyPatch, rootless: bool
+def test_up_makes_it_and_a_second_time_there_is_nothing_to_do(here: Project) -> None:
+    config = here.config(postStartCommand="echo started", runServices=["other"])
+    first = starting.up(here.context, config)
+    assert (first.by, first.user, first.folder) == ("docker", "dev", str(here.root))
+    assert here.composed == [("build", "dev"), ("up", "--detach", "--no-build", "other", "dev")]
+    assert here.commands == ["echo started"]
+    assert here.context.running(config).name == first.container
+    assert "sha256:image" in ledger.read(here.context.settings.state_dir).images
+    again = starting.up(here.context, config)
+    assert (again.by, again.container) == ("running", first.container)
+    assert (len(here.composed), here.commands) == (2, ["echo started"])
+
+
+def test_one_that_runs_is_found_without_the_client(here: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    """python-on-whales takes longer to import than the rest of a second `dev.up` takes."""
+    config = here.config()
+    container = starting.up(here.context, config).container
+    monkeypatch.setattr(here.docker, "containers", None)
+    assert starting.up(here.context, config).container == container
+
+
+def test_down_removes_what_was_made_with_it(here: Project) -> None:
+    config = here.config()
+    up = starting.up(here.context, config)
+    here.add(config, "another of it")
+    for path in config.compose_files:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    assert sorted(starting.down(here.context, config)) == ["another of it", up.container]
+    assert here.composed[-1] == ("down",)
+    assert not list(here.context.state.glob("*.shell"))
+    assert starting.down(here.context, config) == []
+
+
+def test_without_its_compose_files_the_container_goes_all_the_same(here: Project) -> None:
+    config = here.config()
+    here.add(config)
+    assert starting.down(here.context, config) == ["quirky_name"]
+    assert here.composed == []
+
+
+def test_a_rebuild_that_cannot_be_leaves_the_old_one(here: Project) -> None:
+    config = here.config()
+    starting.up(here.context, config)
+    with pytest.raises(SettingsError):
+        starting.rebuild(here.context, config, docker="yes")
+    assert len(here.docker.names("container")) == 1
+    assert starting.rebuild(here.context, config, cached=False).by == "docker"
+    assert ("build", "--no-cache", "dev") in here.composed
+
+
+def test_an_image_that_cannot_be_built_is_told(here: Project) -> None:
+    here.codes["build"] = 17
+    with pytest.raises(ImageBuildFailed):
+        starting.up(here.context, here.config())
+    assert here.docker.names("container") == []
+
+
+def test_what_only_the_official_cli_knows_is_refused_by_name(here: Project) -> None:
+    config = here.config(dockerComposeFile=None, build={"dockerfile": "x"}, features={}, runArgs=[])
+    with pytest.raises(SettingsError, match="build, features, runArgs") as caught:
+        starting.up(here.context, config)
+    assert "@devcontainers/cli" in caught.value.hint
+
+
+def test_one_that_has_ended_is_started(here: Project) -> None:
+    config = here.config()
+    here.add(config, state="exited")
+    assert (starting.up(here.context, config).by, here.composed) == ("docker", [])
+
+
+def test_lifecycle_commands_run_once_in_order(here: Project) -> None:
+    config = here.config(**ALL)
+    ident = here.add(config)
+    starting.run_commands(here.context, config, ident)
+    assert here.commands == list(ALL.values())
+    here.commands.clear()
+    starting.run_commands(here.context, config, ident)
+    assert here.commands == ["echo postAttachCommand"]
+    here.commands.clear()
+    here.docker.objects["container"][ident]["State"]["StartedAt"] = "2026-02-01T00:00:00.1Z"
+    starting.run_commands(here.context, config, ident)
+    assert here.commands == ["echo postStartCommand", "echo postAttachCommand"]
+
+
+def test_after_a_failed_command_no_other_is_run(here: Project) -> None:
+    here.codes["echo updateContentCommand"] = 7
+    with pytest.raises(HookFailed, match="updateContentCommand failed with exit code 7"):
+        starting.up(here.context, here.config(**ALL))
+    assert here.commands == ["echo onCreateCommand", "echo updateContentCommand"]
+    assert not list(here.context.state.glob("*.shell"))
+    assert starting.up(here.context, here.config(**ALL)).by == "running"
+
+
+def test_of_several_commands_the_failed_one_is_named_and_all_were_run(here: Project) -> None:
+    here.codes["b"] = 9
+    with pytest.raises(HookFailed, match="postCreateCommand bad failed with exit code 9"):
+        starting.up(here.context, here.config(postCreateCommand={"good": "a", "bad": "b", "fine": "c"}))
+    assert sorted(here.commands) == ["a", "b", "c"]
+
+
+@pytest.mark.allow_process(reason="the command is one on this machine")
+def test_initialize_runs_here_in_the_projects_folder(
+    here: Project, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("DOCKER_HOST", f"unix://{listening}")
-    here.containers.rootless = rootless
-    starting.up(here.session, here.config(), docker="socket")
-    [(_, argv)] = [asked for asked in here.containers.asked if asked[0] == "create"]
-    assert f"--mount=type=bind,source={listening},target=/run/docker.sock" in argv
-    assert f"--group-add={listening.stat().st_gid}" in argv
-    assert "--env=DOCKER_HOST=unix:///run/docker.sock" in argv
-    assert [line[:8] for line in here.said if "root" in line] == ([] if rootless else ["warning:"])
+    config = here.config(initializeCommand={"a": "pwd; cat >seen", "b": ["sh", "-c", "echo $0", "x y"]})
+    starting.initialize(here.context, config)
+    shown = capfd.readouterr()
+    assert (sorted(shown.err.splitlines()), shown.out) == ([str(here.root), "x y"], "")
+    assert (here.root / "seen").read_text() == ""
+    assert here.said == ["initializeCommand a: pwd; cat >seen", "initializeCommand b: sh -c 'echo $0' 'x y'"]
 
 
-def test_an_empty_docker_host_is_none(here: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DOCKER_HOST", "")
-    config = here.config()
-    monkeypatch.setattr(Path, "exists", lambda _: False)
-    with pytest.raises(HostUnfit) as caught:
-        starting.socket_options(here.session, config, "socket")
-    assert caught.value.where == "unix:///var/run/docker.sock"
+@pytest.mark.allow_process(reason="the command is one on this machine")
+@pytest.mark.parametrize(("command", "code"), [("exit 3", 3), (["/nowhere/x"], 127), (["/etc"], 127)])
+def test_an_initialize_that_fails_is_told(here: Project, command: Any, code: int) -> None:  # noqa: ANN401
+    config = here.config(initializeCommand=command)
+    with pytest.raises(HookFailed, match=f"initializeCommand failed with exit code {code}") as caught:
+        starting.initialize(here.context, config)
+    assert caught.value.where == str(config.path)
 
 
-def test_a_file_is_no_socket(here: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
-    (here.session.settings.root / "docker.sock").touch()
-    monkeypatch.setenv("DOCKER_HOST", f"unix://{here.session.settings.root}/docker.sock")
-    with pytest.raises(HostUnfit, match="no socket on this machine"):
-        starting.up(here.session, here.config(), docker="socket")
+@pytest.mark.allow_process(reason="the marker is a script for a shell")
+def test_the_marker_is_the_official_clis(tmp_path: Path) -> None:
+    def code(stage: str, life: str) -> int:
+        argv = [shutil.which("sh") or "", "-c", starting.MARK, "sh", stage, life]
+        return subprocess.run(argv, env={**os.environ, "HOME": f"{tmp_path}/a b"}, check=False).returncode
+
+    assert [code("postCreateCommand", life) for life in ("t1", "t1", "t2")] == [0, 1, 0]
+    assert code("postStartCommand", "t1") == 0
+    assert (tmp_path / "a b/.devcontainer/.postCreateCommandMarker").read_text() == "t2\n"
 
 
-@pytest.mark.parametrize("sources", [(), ("/run/user/7/docker.sock",)])
-@pytest.mark.parametrize("state", ["running", "exited"])
-def test_a_wrong_value_is_told_whatever_is_there(here: Scene, sources: tuple[str, ...], state: str) -> None:
-    config = here.config()
-    here.containers.there = [container(config.labels, sources=sources, state=state)]
-    with pytest.raises(SettingsError, match="--docker is 'yes'"):
-        starting.up(here.session, config, docker="yes")
-
-
-def test_one_that_has_the_socket_is_up_already(here: Scene) -> None:
-    config = here.config()
-    here.containers.there = [container(config.labels, sources=("/run/user/7/docker.sock",))]
-    assert starting.up(here.session, config, docker="rootless").by == "running"
-
-
-def test_a_container_whose_command_failed_is_gone_on_with_by_the_next_up(here: Scene) -> None:
-    config = here.config(postCreateCommand="a", postStartCommand="b")
-    here.containers.codes["a"] = 1
-    with pytest.raises(HookFailed):
-        starting.up(here.session, config)
-    assert len(here.containers.there) == 1
-    assert not list(here.session.state.glob("*.shell"))
-    assert starting.up(here.session, config).by == "running"
-
-
-def test_another_command_on_the_same_container_is_waited_for(here: Scene) -> None:
+def test_another_command_on_the_same_container_is_waited_for(here: Project) -> None:
     config, said = here.config(), list[str]()
-    here.session.state.mkdir(parents=True)
-    other = os.open(here.session.state / "one.lock", os.O_RDWR | os.O_CREAT)
+    here.context.state.mkdir(parents=True)
+    other = os.open(here.context.state / "one.lock", os.O_RDWR | os.O_CREAT)
     fcntl.flock(other, fcntl.LOCK_EX)
 
     def say(text: str) -> None:
@@ -101,35 +190,81 @@ def test_another_command_on_the_same_container_is_waited_for(here: Scene) -> Non
         if len(said) == 1:
             os.close(other)  # the other ends
 
-    starting.up(dataclasses.replace(here.session, say=say), config)
-    assert said[0] == "another command works on development container one: waiting for it"
+    starting.up(dataclasses.replace(here.context, say=say), config)
+    assert said[0] == "waiting for another command on development container one"
 
 
-COMPOSED: dict[str, Any] = {
-    "build": None, "mounts": None, "dockerComposeFile": ["../../a.yml", "../../.synos/dev/one.yml"],
-    "service": "dev",
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("there", [True, False])
-def test_what_compose_made_beside_a_container_goes_with_it_where_it_can_be_told(
-    here: Scene, there: bool
+def test_an_engine_elsewhere_does_not_have_the_projects_folder(
+    here: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    config = here.config(**COMPOSED)
-    here.containers.there = [container(config.labels), container(config.labels, id="2")]
-    if there:
-        for path in config.compose_files:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch()
-    assert starting.down(here.session, config) == ["quirky_name"] * 2
-    assert [compose.ran for compose in here.composes] == ([[("down",)]] if there else [])
+    monkeypatch.setenv("DOCKER_HOST", "tcp://192.0.2.1:2376")
+    with pytest.raises(HostUnfit, match="on another machine"):
+        starting.up(here.context, here.config())
 
 
-def test_a_composed_one_that_is_to_be_kept_running_is(here: Scene) -> None:
-    config = here.config(**COMPOSED, overrideCommand=True, customizations={"costs": "$5"})
-    making.make(here.session, config, [], cached=True)
-    override = json.loads((here.session.state / "one.labels.yml").read_text())["services"]["dev"]
-    assert override["entrypoint"][2] == making.KEEP_RUNNING.replace("$", "$$")  # compose takes one back
-    assert override["command"] == []
-    assert '"costs": "$$5"' in override["labels"]["devcontainer.metadata"]
-    assert here.composes[0].ran[-1] == ("up", "--detach", "--no-build", "dev")
+def test_scripts_synos_is_left_what_it_needs(here: Project) -> None:
+    here = dataclasses.replace(
+        here, context=dataclasses.replace(here.context, settings=_with_default(here, "one"))
+    )
+    container = starting.up(here.context, here.config(remoteEnv={"A": "b c"})).container
+    path = str(here.root / ".devcontainer/one/devcontainer.json")
+    wanted = [container, path, "--user=dev", f"--workdir={here.root}", "--env=A=b c"]
+    for name in ("one", "default"):
+        assert (here.context.state / f"{name}.shell").read_text().splitlines() == wanted
+    other = here.config("two", remoteEnv={"A": "b\nc"})  # would not fit on a line
+    containers.remember(here.context, other, "x")
+    assert not (here.context.state / "two.shell").exists()
+
+
+def _with_default(here: Project, name: str) -> Any:  # noqa: ANN401
+    settings = here.context.settings
+    return dataclasses.replace(settings, dev=dataclasses.replace(settings.dev, name=name))
+
+
+@pytest.mark.parametrize("rootless", [True, False])
+def test_the_socket_in_use_is_given_with_a_warning_where_it_is_roots(
+    here: Project, listening: Path, monkeypatch: pytest.MonkeyPatch, rootless: bool
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", f"unix://{listening}")
+    here.docker.rootless = rootless
+    config = here.config()
+    starting.up(here.context, config, docker="socket")
+    assert starting.has_socket(here.context.running(config))
+    assert [line[:8] for line in here.said if "root" in line] == ([] if rootless else ["warning:"])
+    [service] = starting.override_model(here.context, config, listening)["services"].values()
+    assert service["group_add"] == [str(listening.stat().st_gid)]
+    assert service["environment"] == {"DOCKER_HOST": "unix:///run/docker.sock"}
+    assert starting.up(here.context, config, docker="socket").by == "running"
+
+
+@pytest.mark.parametrize(
+    ("docker", "host", "kind"),
+    [
+        ("yes", "", SettingsError),
+        ("rootless", "", HostUnfit),
+        ("socket", "unix:///nowhere", HostUnfit),
+        ("socket", "unix://{root}/no-socket", HostUnfit),
+    ],
+)
+def test_a_socket_that_cannot_be_given_is_told_first(
+    here: Project, monkeypatch: pytest.MonkeyPatch, docker: str, host: str, kind: type[SynosError]
+) -> None:
+    (here.root / "no-socket").touch()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(here.root))
+    monkeypatch.setenv("DOCKER_HOST", host.format(root=here.root))
+    with pytest.raises(kind):
+        starting.up(here.context, here.config(), docker=docker)
+    assert here.docker.names("container") == []
+
+
+def test_a_socket_is_not_given_later(here: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    (here.root / "docker.sock").touch()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(here.root))
+    config = here.config()
+    ident = here.add(config)
+    with pytest.raises(DevContainerMissing, match="without an engine's socket") as caught:
+        starting.up(here.context, config, docker="rootless")
+    assert "inv dev.down --name one" in caught.value.hint
+    here.docker.remove_container(ident, force=True)
+    starting.up(here.context, config, docker="rootless")
+    assert "warning" not in " ".join(here.said)

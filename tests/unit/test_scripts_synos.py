@@ -260,7 +260,7 @@ def test_all_else_of_dev_shell_is_for_inv(project: Path, docker_says: Path, argu
 def test_a_container_that_is_gone_is_for_inv_to_tell(project: Path, docker_says: Path) -> None:
     done = enter(project, 1, "--", "a")
     assert done.stdout == "inv: dev.shell -- a\n"
-    assert docker_says.read_text().splitlines()[1] == "ps|--quiet|--filter|id=abc|"
+    assert docker_says.read_text().splitlines()[1] == "ps|--quiet|--filter|name=^/?abc$|"
 
 
 def test_a_newer_setting_is_for_inv(project: Path, docker_says: Path) -> None:

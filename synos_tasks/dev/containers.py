@@ -1,0 +1,156 @@
+"""Find development containers, list them, and enter them: a command, a shell, or VS Code."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import quote
+
+from synos_tasks.dev.config import LABEL_FILE, LABEL_FOLDER, load, names
+from synos_tasks.engine.client import exec_options
+from synos_tasks.errors import DevContainerMissing, HostUnfit
+from synos_tasks.iso.scratch import write_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from pathlib import Path
+
+    from synos_tasks.dev.config import DevContainer
+    from synos_tasks.engine.client import Container, Docker
+    from synos_tasks.engine.compose import Compose, ComposeFile
+    from synos_tasks.settings import Settings
+
+SHELL = ("bash", "--login")
+EDITORS = ("code", "code-insiders")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What every command on a development container needs."""
+
+    settings: Settings
+    docker: Docker
+    compose: Callable[[ComposeFile], Compose]
+    say: Callable[[str], None]
+
+    @property
+    def state(self) -> Path:
+        """Folder for what is generated and remembered."""
+        return self.settings.state_dir / "dev"
+
+    def find(self, config: DevContainer) -> Container | None:
+        """Return the newest container of a devcontainer.json, whoever made it; None where there is none."""
+        return next(iter(self.docker.containers(config.labels)), None)
+
+    def running(self, config: DevContainer) -> Container:
+        """Return the container, which runs; raises DevContainerMissing."""
+        found = self.find(config)
+        if found is None or found.state.status != "running":
+            raise DevContainerMissing(
+                f"development container {config.name} {'has ended' if found else 'does not exist'}",
+                where=str(config.path),
+                hint=f"inv dev.up --name {config.name}",
+            )
+        return found
+
+
+@dataclass(frozen=True, kw_only=True)
+class Listed:
+    """One development container. ``state`` is "absent" where none was made."""
+
+    name: str
+    title: str
+    state: str
+    container: str = ""
+    image: str = ""
+    started: str = ""
+
+
+def listed(context: Context) -> list[Listed]:
+    """List all of this project, running or not; raises SettingsError or EngineUnavailable."""
+    found = context.docker.containers({LABEL_FOLDER: str(context.settings.root)})
+    newest = {(one.config.labels or {}).get(LABEL_FILE): one for one in reversed(found)}
+    rows = []
+    for config in [load(context.settings, name) for name in names(context.settings)]:
+        container = newest.get(str(config.path))
+        if container is None:
+            rows.append(Listed(name=config.name, title=config.title, state="absent"))
+            continue
+        started = container.state.started_at if container.state.status == "running" else None
+        rows.append(
+            Listed(
+                name=config.name,
+                title=config.title,
+                state=container.state.status or "",
+                container=container.name,
+                image=container.config.image or "",
+                started=started.isoformat() if started else "",
+            )
+        )
+    return rows
+
+
+def enter(context: Context, config: DevContainer, command: Sequence[str]) -> int:
+    """Run a command, or a shell, on the caller's own streams; return its exit code. Raises DevContainerMissing."""
+    container = context.running(config)
+    remember(context, config, container.name)
+    return context.docker.execute(
+        container.id,
+        command or SHELL,
+        user=config.user,
+        workdir=config.folder,
+        environment=config.environment,
+        attached=True,
+    ).returncode
+
+
+def remember(context: Context, config: DevContainer, container: str) -> None:
+    """Write what `docker exec` needs for scripts/synos, which is quicker than inv.
+
+    The container's name, the file that it was made from, and the options, each a line.
+    """
+    options = exec_options(user=config.user, workdir=config.folder, environment=config.environment)
+    lines = [container, str(config.path), *options]
+    if not any("\n" in line for line in lines):
+        for path in shell_files(context, config):
+            write_whole(path, "".join(f"{line}\n" for line in lines))
+
+
+def shell_files(context: Context, config: DevContainer) -> list[Path]:
+    """Return where remember() writes: a file for the name, and `default` for the settings' container."""
+    default = ["default"] if config.name == context.settings.dev.name else []
+    return [context.state / f"{name}.shell" for name in (config.name, *default)]
+
+
+def editor_address(config: DevContainer, container: str) -> str:
+    """Return the address by which VS Code attaches to a running container, in the project's folder.
+
+    Its form is the one that the extension Dev Containers writes into VS Code's list of recent folders.
+    """
+    authority = json.dumps({"containerName": f"/{container}"}, separators=(",", ":")).encode().hex()
+    return f"vscode-remote://attached-container+{authority}{quote(config.folder)}"
+
+
+def open_editor(config: DevContainer, container: str) -> str:
+    """Have VS Code open the container; return the command that did it. Raises HostUnfit where there is none."""
+    address = editor_address(config, container)
+    editor = next((path for name in EDITORS if (path := shutil.which(name))), None)
+    if editor is None:
+        raise HostUnfit(
+            "there is no `code` command",
+            where="PATH",
+            why=f"development container {config.name} runs; open VS Code by hand",
+            hint=(
+                f"in VS Code, with the extension Dev Containers: open {config.root}, then the command "
+                f"'Dev Containers: Reopen in Container' and there '{config.title}'.\n"
+                f"Or where `code` is: code --folder-uri {address}"
+            ),
+        )
+    argv = [editor, "--folder-uri", address]
+    done = subprocess.run(argv, check=False, capture_output=True, text=True)
+    if done.returncode:
+        raise HostUnfit("VS Code could not be opened", where=" ".join(argv), why=done.stderr.strip())
+    return " ".join(argv)
