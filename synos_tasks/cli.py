@@ -2,20 +2,19 @@
 
 from __future__ import annotations
 
-import functools
 import inspect
 import os
 import signal
 import sys
 import traceback
+from functools import cached_property, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
 
 from invoke.tasks import task
 
-from synos_tasks import console, settings
+from synos_tasks import console
 from synos_tasks.errors import DoctorFound, EngineUnavailable, SynosError, WrongSystem
-from synos_tasks.project import STATE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -35,11 +34,23 @@ class Command:
     """One running verb: its settings, and whether scripts or people listen."""
 
     def __init__(self, verb: str, context: Context, *, json: bool) -> None:
-        """Load the settings from Invoke's configuration; raises SettingsError."""
+        """Keep what was typed; ``rest`` is what came after ``--``."""
         self.verb, self.json, self.dry = verb, json, bool(context.config.run.dry)
         self.rest = after_dashes(sys.argv) if context.remainder else []
-        values = _plain(context.config.get("synos") or {})
-        self.settings: Settings = settings.load(_root(context), values, record=not self.dry)
+        self.root = Path(context.config.get(PROJECT_ROOT) or Path.cwd())
+        self._values = _plain(context.config.get("synos") or {})
+
+    @cached_property
+    def settings(self) -> Settings:
+        """Load the settings from Invoke's configuration; raises as settings.load() does."""
+        from synos_tasks import settings  # noqa: PLC0415  (kept off `inv --list`)
+
+        return settings.load(self.root, self._values, record=not self.dry)
+
+    @property
+    def name(self) -> str:
+        """Name of the project in invoke.yaml, unchecked; '' where it has none."""
+        return str(self._values.get("name", ""))
 
     def would(self, what: str, **fields: Any) -> None:  # noqa: ANN401
         """Say what --dry keeps from being done."""
@@ -110,13 +121,14 @@ def verb(name: str, **options: Any) -> Callable[[Callable[Concatenate[Command, P
         signature = inspect.signature(function)
         adds_json = "json" in options.get("help", {}) and "json" not in signature.parameters
 
-        @functools.wraps(function)
+        @wraps(function)
         def body(context: Context, /, *args: P.args, **kwargs: P.kwargs) -> None:
             as_json = bool(kwargs.pop("json", False) if adds_json else kwargs.get("json", False))
             # SIGINT too: a command in the background of a script starts with it ignored, and must end all the same
             _on_interrupt(_interrupt)
+            command = Command(name, context, json=as_json)
             try:
-                function(Command(name, context, json=as_json), *args, **kwargs)
+                function(command, *args, **kwargs)
             except EngineUnavailable as error:
                 _fail(_where_there_is_none(error, name), name, as_json=as_json)
             except SynosError as error:
@@ -128,7 +140,7 @@ def verb(name: str, **options: Any) -> Callable[[Callable[Concatenate[Command, P
                     console.print_json(name, {"error": interrupted})
                 sys.exit(130)
             except Exception:  # noqa: BLE001  (a person gets a sentence; the traceback goes to a file)
-                _unexpected(name, _root(context), as_json=as_json)
+                _unexpected(command)
 
         if adds_json:
             option = inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=bool)
@@ -144,7 +156,7 @@ def afterwards(name: str) -> Callable[[Callable[[Command], None]], Any]:
     """Make an Invoke task that follows others as their ``post``. They have succeeded: its errors are warnings."""
 
     def decorate(function: Callable[[Command], None]) -> Any:  # noqa: ANN401
-        @functools.wraps(function)
+        @wraps(function)
         def body(context: Context, /) -> None:
             if context.config.run.dry:
                 return
@@ -195,12 +207,10 @@ def _fail(error: SynosError, verb_name: str, *, as_json: bool) -> None:
     sys.exit(error.exit_code)
 
 
-def _root(context: Context) -> Path:
-    return Path(context.config.get(PROJECT_ROOT) or Path.cwd())
+def _unexpected(command: Command) -> None:
+    from synos_tasks.project import STATE  # noqa: PLC0415
 
-
-def _unexpected(verb_name: str, root: Path, *, as_json: bool) -> None:
-    log = root / STATE / "logs" / "crash.log"
+    log = command.root / STATE / "logs" / "crash.log"
     text = traceback.format_exc()
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
@@ -209,7 +219,7 @@ def _unexpected(verb_name: str, root: Path, *, as_json: bool) -> None:
         console.say(text)
     last = text.strip().splitlines()[-1]
     error = SynosError(f"unexpected: {last}", where=str(log), hint="this is a bug: please report it")
-    _fail(error, verb_name, as_json=as_json)
+    _fail(error, command.verb, as_json=command.json)
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401

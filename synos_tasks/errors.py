@@ -261,6 +261,12 @@ class ProjectMissing(SynosError):
     exit_code = 47
 
 
+class WouldOverwrite(SynosError):
+    """`inv init` would overwrite a file."""
+
+    exit_code = 48
+
+
 def error_classes() -> list[type[SynosError]]:
     """Return every error class, by exit code."""
     return sorted(SynosError.__subclasses__(), key=lambda cls: cls.exit_code)

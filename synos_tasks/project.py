@@ -87,7 +87,7 @@ def give_new_id(root: Path, name: str) -> str:
     (state / "images.json").unlink(missing_ok=True)
     for shell in (state / "dev").glob("*.shell"):
         shell.unlink()
-    ident = _random_id(name)
+    ident = _random_id(name or fitting_name(root.name))
     _write(state, _Record(ident, root))
     return ident
 
@@ -173,7 +173,7 @@ def _lay(state: Path, record: _Record) -> Path:
 
 
 def _has_state(state: Path) -> bool:
-    new = {SETUP, ID_FILE}
+    new = {SETUP, ID_FILE, ""}  # "": .gitignore
     return state.is_dir() and any(path.name.partition(".")[0] not in new for path in state.iterdir())
 
 

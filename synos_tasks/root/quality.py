@@ -16,29 +16,11 @@ if TYPE_CHECKING:
 
 SUITES = ("unit", "integration", "e2e")
 PARTS = ("lint", *SUITES)
-SHELL_SCRIPTS = (
-    "scripts/synos",
-    "scripts/*.sh",
-    "scripts/setup/*.sh",
-    ".ci/run",
-    "docker/build/image/synos-*",
-    "docker/build/image/cached",
-    "docker/build/image/not-here",
-    "docker/build/components/*/profile.d/*.sh",
-    "docker/dev/image/make-user",
-    "docker/dev/image/not-here",
-    "docker/dev/image/sync",
-    "docker/dev/image/credentials",
-    "docker/dev/image/psql",
-    "docker/dev/image/redis-cli",
-    "docker/services/*/start",
-    "docker/services/*/apply",
-    "docker/services/*/health",
-    "docker/services/*/cli",
-    "docker/services/*/backup",
-    "docker/services/*/restore",
-)
+SHELL_SCRIPTS = ("scripts/**/*", ".ci/*", "docker/**/*")
+"""Where shell scripts are: those with the ending .sh, or a shell in their first line."""
 DOCKERFILES = ("docker/**/*Dockerfile*",)
+TOOLS = Path(sys.executable).parent
+"""The commands of the environment that this Python is of; links stay unresolved."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,14 +35,13 @@ class Step:
 class Outcome:
     """How a step went: its exit code, all it printed, and how many seconds it took."""
 
-    step: Step
     code: int
     output: str
     seconds: float
 
 
 def parse_only(text: str) -> tuple[str, ...]:
-    """Give the parts named in `--only`, in the order in which they run; all of them for ''.
+    """Return the parts named in `--only`, in the order in which they run; all of them for ''.
 
     Raises SettingsError on a name that is none of PARTS.
     """
@@ -71,35 +52,26 @@ def parse_only(text: str) -> tuple[str, ...]:
     return tuple(part for part in PARTS if part in wanted) or PARTS
 
 
-def lint_steps(root: Path, tools: Path) -> list[Step]:
-    """Plan every check that needs no test run. ``tools``: the folder with the venv's commands."""
+def lint_steps(root: Path) -> list[Step]:
+    """Plan every check that needs no test run."""
     steps = [
-        Step(name="ruff check", argv=(str(tools / "ruff"), "check", ".")),
-        Step(name="ruff format", argv=(str(tools / "ruff"), "format", "--check", ".")),
-        Step(name="mypy", argv=(str(tools / "mypy"),)),
-        Step(name="imports", argv=(str(tools / "lint-imports"), "--no-cache")),
+        _step("ruff check", "ruff", "check", "."),
+        _step("ruff format", "ruff", "format", "--check", "."),
+        _step("mypy", "mypy"),
+        _step("imports", "lint-imports", "--no-cache"),
     ]
-    if scripts := _matching(root, SHELL_SCRIPTS):
-        steps.append(
-            Step(name="shellcheck", argv=(str(tools / "shellcheck"), "--external-sources", *scripts))
-        )
+    if scripts := [path for path in _matching(root, SHELL_SCRIPTS) if _is_shell_script(root / path)]:
+        steps.append(_step("shellcheck", "shellcheck", "--external-sources", *scripts))
     if dockerfiles := _matching(root, DOCKERFILES):
-        steps.append(Step(name="hadolint", argv=(str(tools / "hadolint"), *dockerfiles)))
-    steps.append(
-        Step(name="generated files", argv=(str(tools / "python"), "-m", "synos_tasks.root.generated"))
-    )
+        steps.append(_step("hadolint", "hadolint", *dockerfiles))
+    steps.append(_step("generated files", "python", "-m", "synos_tasks.root.generated"))
     return steps
 
 
-def pytest_step(suites: Iterable[str], tools: Path) -> Step:
+def pytest_step(suites: Iterable[str]) -> Step:
     """Plan the one pytest call. What is marked `long` is run by hand: see CONTRIBUTING.md."""
-    folders = tuple(f"tests/{suite}" for suite in suites)
-    return Step(name="pytest", argv=(str(tools / "python"), "-m", "pytest", "-m", "not long", *folders))
-
-
-def tools_folder() -> Path:
-    """Give the folder of the running Python, which holds the venv's commands; links stay unresolved."""
-    return Path(sys.executable).parent
+    folders = (f"tests/{suite}" for suite in suites)
+    return _step("pytest", "python", "-m", "pytest", "-m", "not long", *folders)
 
 
 def run_quietly(step: Step, root: Path) -> Outcome:
@@ -113,14 +85,25 @@ def run_quietly(step: Step, root: Path) -> Outcome:
         code, output = done.returncode, done.stdout
     except OSError as error:
         code, output = 127, f"{step.argv[0]} cannot be run: {error.strerror}\n"
-    return Outcome(step=step, code=code, output=output, seconds=time.monotonic() - begun)
+    return Outcome(code=code, output=output, seconds=time.monotonic() - begun)
 
 
 def run_openly(step: Step, root: Path) -> int:
-    """Run a step on the caller's own standard output, and give its exit code."""
+    """Run a step on the caller's own standard output, and return its exit code."""
     return subprocess.run(step.argv, cwd=root, check=False).returncode
+
+
+def _step(name: str, tool: str, *arguments: str) -> Step:
+    return Step(name=name, argv=(str(TOOLS / tool), *arguments))
 
 
 def _matching(root: Path, patterns: Iterable[str]) -> list[str]:
     found = {path for pattern in patterns for path in root.glob(pattern) if path.is_file()}
     return sorted(str(path.relative_to(root)) for path in found)
+
+
+def _is_shell_script(path: Path) -> bool:
+    with path.open("rb") as file:
+        first = file.readline(64).split() or [b""]
+    shells = {b"#!/bin/sh", b"#!/bin/bash", b"bash"}
+    return path.suffix == ".sh" or (first[0].startswith(b"#!") and first[-1] in shells)

@@ -38,7 +38,7 @@ JSON = {"json": "one JSON object on standard output"}
 @verb("room.good", help=JSON)
 def good(command: Command, name: str = "me") -> None:
     """Say hello."""
-    command.result({"name": name, "json": command.json, "dry": command.dry})
+    command.result({"name": name, "cpus": command.settings.build.cpus, "dry": command.dry})
 
 
 @verb("room.bad", help=JSON)
@@ -88,7 +88,7 @@ def test_a_verb_keeps_its_docstring_and_has_json_where_its_help_says_so() -> Non
 def test_json_is_one_object_with_its_schema(capfd: pytest.CaptureFixture[str]) -> None:
     assert run("room.good", "--json", "--name", "you") == 0
     shown = capfd.readouterr()
-    assert json.loads(shown.out) == {"schema": "synos.room.good/1", "name": "you", "json": True, "dry": False}
+    assert json.loads(shown.out) == {"schema": "synos.room.good/1", "name": "you", "cpus": 4, "dry": False}
 
 
 def test_without_json_standard_output_stays_empty(capfd: pytest.CaptureFixture[str]) -> None:
@@ -190,8 +190,8 @@ def test_test_runs_all_and_says_nothing_after_pytest(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    def quietly(step: quality.Step, _root: Path) -> quality.Outcome:
-        return quality.Outcome(step=step, code=lint_code, output="complaints\n", seconds=0.1)
+    def quietly(_step: quality.Step, _root: Path) -> quality.Outcome:
+        return quality.Outcome(code=lint_code, output="complaints\n", seconds=0.1)
 
     def openly(_step: quality.Step, _root: Path) -> int:
         print("closing line", file=sys.stderr)

@@ -28,7 +28,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     """A project that the verbs work on, with containers `one` and `two`."""
     made = project(tmp_path, monkeypatch, name="one")
     monkeypatch.setattr(tasks, "_context", lambda _command: made.context)
-    monkeypatch.setattr("synos_tasks.cli.settings.load", lambda *_, **__: made.context.settings)
+    monkeypatch.setattr("synos_tasks.settings.load", lambda *_, **__: made.context.settings)
     made.config("two")
     made.config("one")
     return made

@@ -269,7 +269,7 @@ def test_the_verb_tells_people_and_scripts_the_same(
 ) -> None:
     has(world, images=(our_image(),), sizes={BUILDER: 4_000_000}, layers=9_000_100)
     monkeypatch.setattr(tasks, "context_of", lambda _: context)
-    monkeypatch.setattr("synos_tasks.cli.settings.load", lambda *_, **__: context.settings)
+    monkeypatch.setattr("synos_tasks.settings.load", lambda *_, **__: context.settings)
     monkeypatch.setenv("NO_COLOR", "1")
     tasks.disk(Invoked(Config(overrides={"run": {"dry": False}})), json=True)
     told = json.loads(capfd.readouterr().out)

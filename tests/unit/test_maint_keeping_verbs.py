@@ -29,7 +29,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ground:
     """A project with a volume, two ISOs and a log."""
     made = ground(tmp_path)
     monkeypatch.setattr(tasks, "_means", lambda _command: made.means)
-    monkeypatch.setattr("synos_tasks.cli.settings.load", lambda *_, **__: made.means.settings)
+    monkeypatch.setattr("synos_tasks.settings.load", lambda *_, **__: made.means.settings)
     made.volumes.add("data", "a", "b", users=(User(name="app", state="running"),))
     made.volumes.add("alias", device=f"/engine/{PROJECT}-data")
     return made

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ import pytest
 from synos_tasks.errors import SettingsError
 from synos_tasks.root import quality
 
-TOOLS = Path("/venv/bin")
+TOOLS = Path(sys.executable).parent
 
 
 def test_only_sorts_and_defaults_to_everything() -> None:
@@ -21,29 +22,29 @@ def test_only_refuses_what_it_does_not_know() -> None:
 
 
 def test_lint_finds_scripts_and_dockerfiles_by_itself(tmp_path: Path) -> None:
-    for name in (
-        "scripts/synos",
-        "scripts/setup/a.sh",
-        ".ci/run",
-        "docker/build/Dockerfile",
-        "docker/x/Dockerfile.dev",
-    ):
+    for name, text in {
+        "scripts/synos": "#!/usr/bin/env bash\n", "scripts/setup/a.sh": "# sourced\n", ".ci/run": "#!/bin/sh\n",
+        "docker/services/x/start": "#!/bin/sh\n", "docker/services/x/conf": "a\n", "docker/empty": "",
+        "scripts/bench": "#!/usr/bin/env python3\n", "docker/build/Dockerfile": "", "docker/x/Dockerfile.dev": "",
+    }.items():  # fmt: skip
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).touch()
-    steps = {step.name: step.argv for step in quality.lint_steps(tmp_path, TOOLS)}
-    assert steps["shellcheck"][-3:] == (".ci/run", "scripts/setup/a.sh", "scripts/synos")
-    assert steps["hadolint"][-2:] == ("docker/build/Dockerfile", "docker/x/Dockerfile.dev")
-    assert all(argv[0].startswith("/venv/bin/") for argv in steps.values())
+        (tmp_path / name).write_text(text)
+    steps = {step.name: step.argv for step in quality.lint_steps(tmp_path)}
+    assert steps["shellcheck"][2:] == (
+        ".ci/run", "docker/services/x/start", "scripts/setup/a.sh", "scripts/synos",
+    )  # fmt: skip
+    assert steps["hadolint"][1:] == ("docker/build/Dockerfile", "docker/x/Dockerfile.dev")
+    assert all(Path(argv[0]).parent == TOOLS for argv in steps.values())
 
 
 def test_a_project_without_scripts_has_no_such_steps(tmp_path: Path) -> None:
-    names = [step.name for step in quality.lint_steps(tmp_path, TOOLS)]
+    names = [step.name for step in quality.lint_steps(tmp_path)]
     assert names == ["ruff check", "ruff format", "mypy", "imports", "generated files"]
 
 
 def test_pytest_is_called_once_for_all_suites() -> None:
-    argv = quality.pytest_step(["unit", "e2e"], TOOLS).argv
-    assert argv == ("/venv/bin/python", "-m", "pytest", "-m", "not long", "tests/unit", "tests/e2e")
+    argv = quality.pytest_step(["unit", "e2e"]).argv
+    assert argv == (str(TOOLS / "python"), "-m", "pytest", "-m", "not long", "tests/unit", "tests/e2e")
 
 
 @pytest.mark.allow_process(reason="a tool that is not there is an error of starting it")
