@@ -14,7 +14,7 @@ from synos_tasks.engine.gateway import DockerEngine, check_versions
 from synos_tasks.engine.spec import LABEL_PROJECT
 from synos_tasks.images.building import ensure_image
 from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
-from synos_tasks.services import images as services_images
+from synos_tasks.services.stack import open_stack
 from tests.build_helpers import ROOT, copy_project
 from tests.services_clones import SERVICES, services_clone, take_down
 
@@ -94,8 +94,7 @@ def minimal(warm: Clone) -> Answer:
 @pytest.fixture(scope="session")
 def service_images(engine: DockerEngine) -> None:
     """The images of the services, made once and labelled as the project's own: they outlive the tests."""
-    own = settings.load(ROOT, {})
-    services_images.ensure(own, engine, "unified", (*SERVICES, "nats-box"), print)
+    open_stack(settings.load(ROOT, {}), "unified", print).ensure_images((*SERVICES, "nats-box"))
 
 
 @pytest.fixture(scope="session")

@@ -10,11 +10,9 @@ import tempfile
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any, Protocol
 
-import yaml
-
 from synos_tasks.engine import api
 from synos_tasks.engine.compose import communicate
-from synos_tasks.errors import DiskFull, EngineUnavailable, PortTaken, ServiceFailed, SettingsError
+from synos_tasks.errors import DiskFull, EngineUnavailable, PortTaken, ServiceFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -299,23 +297,6 @@ def failure(
     if "Cannot connect to the Docker daemon" in said or "error during connect" in said:
         return EngineUnavailable("the Docker Engine went away", where=where, why=why)
     return ServiceFailed("docker compose failed", where=where, why=why)
-
-
-def raw_services(path: Path) -> dict[str, Any]:
-    """Read the services of a compose file, unresolved; raises SettingsError with the place of a mistake."""
-    try:
-        read = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise SettingsError(
-            "a stack's compose file cannot be read", where=str(path), why=str(error)
-        ) from error
-    services = read.get("services") if isinstance(read, dict) else None
-    if not isinstance(services, dict) or not services:
-        raise SettingsError("a stack's compose file has no services", where=str(path))
-    for name, told in services.items():
-        if not isinstance(name, str) or not isinstance(told, dict):
-            raise SettingsError(f"service {name} says nothing of itself", where=str(path))
-    return services
 
 
 def _docker(*arguments: str) -> subprocess.CompletedProcess[str]:

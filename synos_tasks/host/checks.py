@@ -73,6 +73,7 @@ def all_checks(project: Path, engine: EngineReport) -> list[Check]:
         check_mounts(stale_mounts(project, mount_table(), ignore=engine_dir)),
         # without an answer nobody knows
         *([] if engine.problem else [check_leftovers(engine.leftovers)]),
+        *([] if engine.problem or engine.host else [check_boot()]),
         check_kvm(kvm()),
     ]
 
@@ -147,6 +148,15 @@ def check_leftovers(names: Sequence[str]) -> Check:
         return Check(name="leftovers", status="ok", detail="no container left behind")
     hint = f"docker rm --force --volumes {' '.join(names)}"
     return Check(name="leftovers", status="warn", detail=", ".join(names), hint=hint)
+
+
+def check_boot(etc: Path = Path("/etc")) -> Check:
+    """Check that the engine starts with the machine: it then starts the services again that ran."""
+    links = ("systemd/system/*.wants/docker.s*", "rc[2-5].d/S*docker", "runlevels/*/docker")
+    if any(link for pattern in links for link in etc.glob(pattern)):
+        return Check(name="engine at boot", status="ok", detail="starts with the machine")
+    hint = "sudo systemctl enable docker; otherwise services stay down after a reboot"
+    return Check(name="engine at boot", status="warn", detail="does not start with the machine", hint=hint)
 
 
 def check_kvm(have: Kvm) -> Check:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from synos_tasks.engine.old_compose import raw_services
-from synos_tasks.errors import ImageBuildFailed
+import yaml
+
+from synos_tasks.errors import ImageBuildFailed, SettingsError
 from synos_tasks.images.base import TRIXIE
 from synos_tasks.images.recipe import Recipe
 
@@ -42,6 +43,23 @@ def stack_files(root: Path) -> dict[str, Path]:
     """Give the compose file of each stack of services, by the stack's name."""
     paths = sorted(path for path in (root / SERVICES).glob(f"{PREFIX}*{SUFFIX}") if path.is_file())
     return {path.name[len(PREFIX) : -len(SUFFIX)]: path for path in paths}
+
+
+def raw_services(path: Path) -> dict[str, Any]:
+    """Return the services of a compose file, unresolved; raises SettingsError with the place of a mistake."""
+    try:
+        read = yaml.safe_load(path.read_text())
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise SettingsError(
+            "a stack's compose file cannot be read", where=str(path), why=str(error)
+        ) from error
+    services = read.get("services") if isinstance(read, dict) else None
+    if not isinstance(services, dict) or not services:
+        raise SettingsError("a stack's compose file has no services", where=str(path))
+    for name, told in services.items():
+        if not isinstance(name, str) or not isinstance(told, dict):
+            raise SettingsError(f"service {name} says nothing of itself", where=str(path))
+    return services
 
 
 def service_recipes(settings: Settings, services: Mapping[str, Any]) -> dict[str, Recipe]:

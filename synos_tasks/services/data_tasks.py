@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from synos_tasks import console
 from synos_tasks.cli import Command, verb
-from synos_tasks.services.options import JSON, ONLY, STACK, TIMEOUT, YES, agreement, open_stack, seconds
+from synos_tasks.services.options import JSON, ONLY, STACK, TIMEOUT, YES, agreement, open_stack
 
 
 @verb(
@@ -16,11 +16,11 @@ def backup(command: Command, name: str = "", stack: str = "") -> None:
     from synos_tasks import archive  # noqa: PLC0415
     from synos_tasks.services import backup as backing  # noqa: PLC0415
 
-    session = open_stack(command, stack)
+    context = open_stack(command, stack)
     if command.dry:
-        command.would(f"take a backup of stack {session.stack.name} into {backing.folder_of(session)}")
+        command.would(f"take a backup of stack {context.stack.name} into {backing.folder_of(context)}")
         return
-    path = backing.backup(session, name)
+    path = backing.backup(context, name)
     manifest = archive.manifest_of(path)
     console.say(f"{console.human_bytes(manifest.bytes)} in {path}")
     command.result({"name": path.name, "path": str(path), "bytes": manifest.bytes, "holds": manifest.facts})
@@ -32,8 +32,8 @@ def list_backups(command: Command, stack: str = "") -> None:
     from synos_tasks import archive  # noqa: PLC0415
     from synos_tasks.services import backup as backing  # noqa: PLC0415
 
-    session = open_stack(command, stack)
-    found = archive.listing(backing.folder_of(session))
+    context = open_stack(command, stack)
+    found = archive.listing(backing.folder_of(context))
     rows = [
         [
             one.name,
@@ -43,7 +43,7 @@ def list_backups(command: Command, stack: str = "") -> None:
         ]
         for one in found
     ]
-    console.table(f"backups in {backing.folder_of(session)}", ["name", "taken", "size", "holds"], rows)
+    console.table(f"backups in {backing.folder_of(context)}", ["name", "taken", "size", "holds"], rows)
     command.result({"backups": [one.__dict__ for one in found]})
 
 
@@ -70,18 +70,15 @@ def restore(
     """Restore a backup; a damaged one is refused before anything is touched."""
     from synos_tasks import archive  # noqa: PLC0415
     from synos_tasks.services import backup as backing  # noqa: PLC0415
-    from synos_tasks.services import view  # noqa: PLC0415
 
-    session = open_stack(command, stack)
+    context = open_stack(command, stack, wait_timeout)
     if command.dry:
-        source = archive.find(backing.folder_of(session), name)
+        source = archive.find(backing.folder_of(context), name)
         command.would(f"restore {source}, taken {archive.verify(source).created}")
         return
     done = backing.restore(
-        session,
+        context,
         name,
-        seconds(command, wait_timeout),
-        view.make_view,
         agreed=agreement(yes=yes),
         safety=not no_backup,
     )
@@ -102,17 +99,16 @@ def secrets_rotate(
     wait_timeout: int = 0,
 ) -> None:
     """Change the passwords, in the running services too; clients must read them anew."""
-    from synos_tasks.services import prepare, rotate, view  # noqa: PLC0415
+    from synos_tasks.services import secrets  # noqa: PLC0415
 
-    session = open_stack(command, stack)
+    context = open_stack(command, stack, wait_timeout)
     if command.dry:
-        command.would(f"change the secrets of {', '.join(one.name for one in session.stack.chosen(only))}")
+        command.would(f"change the secrets of {', '.join(one.name for one in context.stack.chosen(only))}")
         return
-    with view.make_view() as shown:
-        names = rotate.rotate(session, only, seconds(command, wait_timeout), shown.show)
-    folder = prepare.secrets_of(session).folder
+    names = secrets.rotate(context, only)
+    folder = context.folder / "secrets"
     console.say(f"changed: {', '.join(names)} in {folder}")
-    command.result({"stack": session.stack.name, "secrets": names, "folder": str(folder)})
+    command.result({"stack": context.stack.name, "secrets": names, "folder": str(folder)})
 
 
 @verb(
@@ -135,17 +131,15 @@ def upgrade(
     """Bring running services to newer images, one by one; one that does not get healthy has its old image again."""
     from synos_tasks.services import backup as backing  # noqa: PLC0415
     from synos_tasks.services import upgrade as upgrading  # noqa: PLC0415
-    from synos_tasks.services import view  # noqa: PLC0415
 
-    session = open_stack(command, stack)
-    services = session.stack.chosen(only)
+    context = open_stack(command, stack, wait_timeout)
+    services = context.stack.chosen(only)
     if command.dry:
         command.would(f"upgrade {', '.join(service.name for service in services)}, one by one")
         return
     if not no_backup:
-        console.say(f"backup: {backing.backup(session)}")
-    with view.make_view() as shown:
-        done = upgrading.upgrade(session, services, seconds(command, wait_timeout), shown.show)
+        console.say(f"backup: {backing.backup(context)}")
+    done = upgrading.upgrade(context, services)
     changed = [one.service for one in done if one.changed]
     console.say(f"upgraded: {', '.join(changed) or 'none: nothing newer'}")
-    command.result({"stack": session.stack.name, "services": [one.__dict__ for one in done]})
+    command.result({"stack": context.stack.name, "services": [one.__dict__ for one in done]})

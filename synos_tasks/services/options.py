@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from synos_tasks.cli import Command
-    from synos_tasks.services.session import Session
+    from synos_tasks.services.stack import StackContext
 
 STACK = "compose file docker/services/docker-compose.NAME.yml (default: synos.services.stack in invoke.yaml)"
 ONLY = "names with commas between them (default: all)"
@@ -19,19 +19,13 @@ TIMEOUT = "seconds to get healthy (default: synos.services.wait_timeout in invok
 YES = "agree to what would be asked"
 
 
-def open_stack(command: Command, stack: str) -> Session:
+def open_stack(command: Command, stack: str, wait_timeout: int = 0) -> StackContext:
     """Open a stack on the real engine."""
-    from synos_tasks.engine.gateway import DockerEngine  # noqa: PLC0415
-    from synos_tasks.services.session import open_session  # noqa: PLC0415
+    from synos_tasks.services import stack as stacks  # noqa: PLC0415
 
-    return open_session(command.settings, DockerEngine(), stack, console.say)
+    return stacks.open_stack(command.settings, stack, console.say, wait_timeout)
 
 
 def agreement(*, yes: bool) -> Callable[[str], bool]:
-    """Give what is asked before something is lost: a person, or nobody with --yes."""
+    """Return what is asked before something is lost: a person, or nobody with --yes."""
     return (lambda _question: True) if yes else console.agreed
-
-
-def seconds(command: Command, wait_timeout: int) -> int:
-    """Give the seconds to wait: the option's, or the settings'."""
-    return wait_timeout or command.settings.services.wait_timeout

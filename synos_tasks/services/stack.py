@@ -1,23 +1,36 @@
-"""Stacks: a compose file of docker/services each, and what it says of its services."""
+"""Stacks of services: a compose file of docker/services each, resolved once for a command."""
 
 from __future__ import annotations
 
 import difflib
 import hashlib
-from dataclasses import dataclass
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synos_tasks.engine.old_compose import ComposeFile, raw_services
-from synos_tasks.errors import SettingsError
-from synos_tasks.images.catalog import SERVICES, stack_files
+from synos_tasks.engine.client import Docker
+from synos_tasks.engine.compose import Compose, ComposeFile
+from synos_tasks.engine.gateway import DockerEngine
+from synos_tasks.engine.labels import LABEL_COMPOSE_SERVICE
+from synos_tasks.errors import ImageBuildFailed, ServiceFailed, SettingsError
+from synos_tasks.images.building import ensure_image
+from synos_tasks.images.catalog import SERVICES, raw_services, replacement, service_recipes, stack_files
+from synos_tasks.images.recipe import tag_of
+from synos_tasks.iso.scratch import write_whole
+from synos_tasks.locks import exclusive
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from synos_tasks.engine.client import Container
+    from synos_tasks.engine.gateway import Engine
+    from synos_tasks.images.recipe import Recipe
     from synos_tasks.settings import Settings
 
 TOOLS_PROFILE = "tools"
+PULL_TIMEOUT = 30.0
+"""Seconds that a registry has to answer for an image of the settings."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,26 +43,23 @@ class Port:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SecretFile:
-    """A secret as one service gets it: a file of its own, which only its user can read."""
+class Volume:
+    """A named volume, by its name in the engine, and where a service has it."""
 
     name: str
-    file: Path
-    uid: int
-    gid: int
+    target: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Service:
-    """One service of a stack. Volumes by their name in the engine."""
+    """One service of a stack. ``user`` is as in the compose file; ``secrets`` are those that this library makes."""
 
     name: str
     image: str
-    uid: int
-    gid: int
+    user: str
     ports: tuple[Port, ...]
-    secrets: tuple[SecretFile, ...]
-    volumes: tuple[str, ...]
+    secrets: tuple[str, ...]
+    volumes: tuple[Volume, ...]
     tool: bool
     """Runs for one command at a time, and is not started."""
 
@@ -62,56 +72,150 @@ class Stack:
     services: tuple[Service, ...]
 
     def __getitem__(self, name: str) -> Service:
-        """Give the service of that name; raises SettingsError with a suggestion."""
+        """Return the service of that name; raises SettingsError with a suggestion."""
         for service in self.services:
             if service.name == name:
                 return service
         raise unknown("service", name, [service.name for service in self.services], f"stack {self.name}")
 
     @property
-    def running(self) -> tuple[Service, ...]:
+    def long_running(self) -> tuple[Service, ...]:
         """The services that `up` starts."""
         return tuple(service for service in self.services if not service.tool)
 
+    @property
+    def secrets(self) -> list[str]:
+        """Names of the secrets of all services."""
+        return sorted({secret for service in self.services for secret in service.secrets})
+
     def chosen(self, only: str) -> tuple[Service, ...]:
-        """Give the services named in ``only``, separated by commas, in the order of the file; all for ''.
+        """Return the services named in ``only``, separated by commas, in the order of the file; all for ''.
 
         Raises SettingsError on an unknown one.
         """
         names = [name.strip() for name in only.split(",") if name.strip()]
         for name in names:
-            if name not in (known := [service.name for service in self.running]):
+            if name not in (known := [service.name for service in self.long_running]):
                 raise unknown("service", name, known, f"stack {self.name}")
-        return tuple(service for service in self.running if service.name in names) or self.running
+        return tuple(service for service in self.long_running if service.name in names) or self.long_running
 
 
-def file_of(settings: Settings, stack: str) -> Path:
-    """Path of a stack's compose file; raises SettingsError, with a suggestion, where there is no such stack."""
-    known = stack_files(settings.root)
-    if stack not in known:
-        raise unknown("stack", stack, list(known), str(settings.root / SERVICES))
-    return known[stack]
+@dataclass(frozen=True, kw_only=True)
+class StackContext:
+    """What every command on a stack needs."""
+
+    settings: Settings
+    docker: Docker
+    engine: Engine
+    compose: Compose
+    stack: Stack
+    recipes: Mapping[str, Recipe]
+    """How the images of ours are built, by service."""
+    timeout: float
+    """Seconds that services have to get healthy."""
+    say: Callable[[str], None]
+
+    @property
+    def folder(self) -> Path:
+        """Secrets and state of the stack, which belong to this clone."""
+        return self.settings.stack_dir(self.stack.name)
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Let no other command change this stack meanwhile; waits for the one that does, and says so."""
+        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        waits = f"another command works on stack {self.stack.name}: waiting for it"
+        with exclusive(self.folder / "lock", lambda: self.say(waits)):
+            yield
+
+    def containers(self) -> dict[str, Container]:
+        """Return the services' containers, running or not, by service; raises EngineUnavailable."""
+        return {service_of(one): one for one in self.compose.containers()}
+
+    def running(self, service: str) -> Container:
+        """Return the running container of a service; raises SettingsError or ServiceFailed."""
+        container = self.containers().get(self.stack[service].name)
+        if container is not None and container.state.status == "running":
+            return container
+        raise ServiceFailed(
+            f"service {service} is not running",
+            where=self.compose.file.project,
+            hint="inv services.up starts it",
+        )
+
+    def ensure_images(self, services: Iterable[str]) -> None:
+        """Build or pull the images of services that are missing.
+
+        Raises ImageBuildFailed, MirrorUnreachable, HostUnfit, EngineUnavailable or EngineTooOld.
+        """
+        for name in services:
+            image = replacement(self.settings, name)
+            if name in self.recipes:
+                ensure_image(self.settings, self.engine, self.recipes[name], self.say)
+            elif image and not self.docker.image_id(image):
+                self._pull(name, image)
+
+    def _pull(self, service: str, image: str) -> None:
+        self.say(f"pulling {image}")
+        if not self.docker.pull(image, timeout=PULL_TIMEOUT):
+            raise ImageBuildFailed(
+                f"the image of service {service} is not there, and no registry gives it",
+                where=image,
+                hint=f"load it with `docker load`, or take synos.services.{service}_image out of invoke.yaml",
+            )
+
+    def write_variables(self) -> None:
+        """Write the compose file's variables, none of them a secret, to a file for plain `docker compose`."""
+        variables = self.compose.file.environment.items()
+        text = "".join(f"{key}={quoted(value)}\n" for key, value in variables)
+        write_whole(self.folder / "compose.env", text)
+
+    def with_image(self, service: str, image: str) -> StackContext:
+        """Return a context in which a service has another image."""
+        file = self.compose.file
+        variables = {**file.environment, f"{variable(service)}_IMAGE": image}
+        return replace(self, compose=type(self.compose)(replace(file, environment=variables)))
 
 
-def state_folder(settings: Settings, stack: str) -> Path:
-    """Folder of a stack's secrets and state, which belongs to this clone."""
-    return settings.stack_dir(stack)
+def open_stack(settings: Settings, name: str, say: Callable[[str], None], timeout: float = 0) -> StackContext:
+    """Resolve a stack; '' and 0 are the settings' own.
 
-
-def compose_file(settings: Settings, stack: str, images: Mapping[str, str]) -> ComposeFile:
-    """Give the compose file with its variables; ``images`` by service.
-
-    None of them is a secret: they are in the containers' labels and in `services.config`.
+    Raises SettingsError, ServiceFailed where its file has a mistake, ImageBuildFailed where a Dockerfile is missing,
+    or EngineUnavailable.
     """
-    path = file_of(settings, stack)
+    name = name or settings.services.stack
+    path = file_of(settings, name)
+    services = raw_services(path)
+    recipes = service_recipes(settings, services)
+    images = {one: tag_of(settings.root, recipe) for one, recipe in recipes.items()}
+    compose = Compose(compose_file(settings, name, path, services, images))
+    return StackContext(
+        settings=settings,
+        docker=Docker(),
+        engine=DockerEngine(),
+        compose=compose,
+        stack=resolve(name, compose.config(), settings.stack_dir(name) / "mounted"),
+        recipes=recipes,
+        timeout=timeout or settings.services.wait_timeout,
+        say=say,
+    )
+
+
+def compose_file(
+    settings: Settings, stack: str, path: Path, services: Iterable[str], images: Mapping[str, str]
+) -> ComposeFile:
+    """Return the compose file with its variables. ``images``: ours, by service; the settings may name others.
+
+    No variable is a secret: they are in the containers' labels and in `services.config`.
+    """
     environment = {
         "SYNOS_STACK": settings.compose_project(stack),
         "SYNOS_PROJECT": settings.project_id,
-        "SYNOS_SECRETS": str(state_folder(settings, stack) / "mounted"),
+        "SYNOS_SECRETS": str(settings.stack_dir(stack) / "mounted"),
     }
-    for name in raw_services(path):
+    for name in services:
         key = variable(name)
-        environment[f"{key}_IMAGE"] = images.get(name, "")
+        environment[f"{key}_IMAGE"] = images.get(name) or replacement(settings, name)
         environment[f"{key}_FILES"] = files_digest(path.parent / name)
         port = getattr(settings.services, f"{name.replace('-', '_')}_port", None)
         if port is not None:
@@ -119,20 +223,38 @@ def compose_file(settings: Settings, stack: str, images: Mapping[str, str]) -> C
     return ComposeFile(project=settings.compose_project(stack), path=path, environment=environment)
 
 
-def variable(service: str) -> str:
-    """Give the beginning of a service's variables, as SYNOS_NATS_BOX."""
-    return f"SYNOS_{service.upper().replace('-', '_')}"
+def file_of(settings: Settings, stack: str) -> Path:
+    """Return the path of a stack's compose file; raises SettingsError, with a suggestion, where there is none."""
+    known = stack_files(settings.root)
+    if stack not in known:
+        raise unknown("stack", stack, list(known), str(settings.root / SERVICES))
+    return known[stack]
 
 
 def started_services(path: Path) -> list[str]:
-    """Names of the services of a compose file that `up` starts, in its order; the file is not resolved."""
+    """Return the services of a compose file that `up` starts, in its order; the file is not resolved."""
     return [
         name for name, told in raw_services(path).items() if TOOLS_PROFILE not in (told.get("profiles") or ())
     ]
 
 
+def service_of(container: Container) -> str:
+    """Return the name of the service that a container is of."""
+    return (container.config.labels or {}).get(LABEL_COMPOSE_SERVICE, "")
+
+
+def variable(service: str) -> str:
+    """Return the beginning of a service's variables, as SYNOS_NATS_BOX."""
+    return f"SYNOS_{service.upper().replace('-', '_')}"
+
+
+def quoted(value: str) -> str:
+    """Return a value as compose reads it from a file: without quotes, ``$`` and `` #`` in a path would be syntax."""
+    return "'" + value.replace("'", "\\'") + "'"
+
+
 def files_digest(folder: Path) -> str:
-    """Digest of what is mounted into a service: in a label, so that an edit makes a new container."""
+    """Return a digest of what is mounted into a service: in a label, so that an edit makes a new container."""
     if not folder.is_dir():
         return ""
     found = hashlib.sha256()
@@ -143,16 +265,8 @@ def files_digest(folder: Path) -> str:
     return found.hexdigest()[:12]
 
 
-def resolve(name: str, model: Mapping[str, Any]) -> Stack:
-    """Read the model that `docker compose config` gives."""
-    services = tuple(
-        _service(service, told, model) for service, told in sorted(model.get("services", {}).items())
-    )
-    return Stack(name=name, services=services)
-
-
 def unknown(kind: str, name: str, known: Sequence[str], where: str) -> SettingsError:
-    """Make the error for a name that is none of those known."""
+    """Return the error for a name that is none of those known."""
     close = difflib.get_close_matches(name, known, n=1)
     there = f"there are: {', '.join(known) or 'none'}"
     return SettingsError(
@@ -162,44 +276,38 @@ def unknown(kind: str, name: str, known: Sequence[str], where: str) -> SettingsE
     )
 
 
-def _service(name: str, told: Mapping[str, Any], model: Mapping[str, Any]) -> Service:
-    uid, gid = _user(str(told.get("user", "")))
-    files, volumes = model.get("secrets") or {}, model.get("volumes") or {}
+def resolve(name: str, model: Mapping[str, Any], mounted: Path) -> Stack:
+    """Read the model that `docker compose config` prints; secrets are the files in folder ``mounted``."""
+    files = {key: Path(told.get("file", "").replace("$$", "$")) for key, told in _section(model, "secrets")}
+    ours = {key for key, file in files.items() if file == mounted / key}
+    volumes = {key: told["name"] for key, told in _section(model, "volumes")}
+    services = (_service(key, told, ours, volumes) for key, told in sorted(_section(model, "services")))
+    return Stack(name=name, services=tuple(services))
+
+
+def _section(model: Mapping[str, Any], key: str) -> Iterable[tuple[str, Any]]:
+    return (model.get(key) or {}).items()
+
+
+def _service(name: str, told: Mapping[str, Any], secrets: set[str], volumes: Mapping[str, str]) -> Service:
     return Service(
         name=name,
         image=told.get("image", ""),
-        uid=uid,
-        gid=gid,
+        user=str(told.get("user", "")),
         ports=tuple(
             Port(address=port.get("host_ip", ""), published=_published(port), target=int(port["target"]))
             for port in told.get("ports") or ()
         ),
-        secrets=tuple(
-            SecretFile(name=one["source"], file=_path(files[one["source"]]["file"]), uid=uid, gid=gid)
-            for one in told.get("secrets") or ()
+        secrets=tuple(one["source"] for one in told.get("secrets") or () if one["source"] in secrets),
+        volumes=tuple(
+            Volume(name=volumes[mount["source"]], target=mount["target"])
+            for mount in told.get("volumes") or ()
+            if mount["type"] == "volume" and mount.get("source")
         ),
-        volumes=tuple(_volumes(told.get("volumes") or (), volumes)),
         tool=TOOLS_PROFILE in (told.get("profiles") or ()),
     )
-
-
-def _path(text: str) -> Path:
-    return Path(text.replace("$$", "$"))  # compose prints what it could read again
 
 
 def _published(port: Mapping[str, Any]) -> int:
     text = str(port.get("published", ""))
     return int(text) if text.isdecimal() else 0  # none, or a range to choose from
-
-
-def _volumes(mounts: Iterable[Mapping[str, Any]], volumes: Mapping[str, Any]) -> Iterable[str]:
-    for mount in mounts:
-        if mount["type"] == "volume" and mount.get("source"):
-            yield volumes[mount["source"]]["name"]
-
-
-def _user(text: str) -> tuple[int, int]:
-    uid, _, gid = text.partition(":")
-    if not uid.isdigit():
-        return 0, 0
-    return int(uid), int(gid) if gid.isdigit() else int(uid)

@@ -1,4 +1,4 @@
-"""`inv services.status`: how each service is, and what it takes of the machine."""
+"""`inv services.status`: how each service is, what it takes of the machine, and the table of it."""
 
 from __future__ import annotations
 
@@ -7,13 +7,21 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from synos_tasks.engine import cache
+from synos_tasks.services.health import check_output
+from synos_tasks.services.stack import service_of
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from synos_tasks.engine.old_compose import Compose, ServiceContainer, Usage
+    from synos_tasks.engine.cache import Usage
+    from synos_tasks.engine.client import Container
+    from synos_tasks.engine.compose import Compose
 
 WINDOW = 0.02
 """Seconds at least over which CPU use is measured."""
+COLUMNS = ("service", "state", "up for", "CPU", "memory", "restarts", "ports")
+MEGABYTE = 2**20
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,11 +40,6 @@ class ServiceStatus:
     said: str
     """What the last health check printed."""
 
-    @property
-    def step(self) -> str:
-        """Its health while it runs, else its state."""
-        return self.health or self.state  # there is a health only while it runs
-
 
 class Watcher:
     """Looks at a stack again and again; CPU use is between two looks."""
@@ -48,52 +51,98 @@ class Watcher:
         self._before, self._at = self._usage(), time.monotonic()
 
     def _usage(self) -> dict[str, Usage]:
-        return self._compose.usage([one.id for one in self._containers if one.state == "running"])
+        return cache.statistics([one.id for one in self._containers if one.state.status == "running"])
 
     def look(self) -> list[ServiceStatus]:
-        """Give the services in the order of the stack, those without a container too. Raises EngineUnavailable."""
+        """Return the services in the order of the stack, those without a container too. Raises EngineUnavailable."""
         time.sleep(max(0.0, self._at + WINDOW - time.monotonic()))
         if time.monotonic() - self._at > 2 * WINDOW:
             self._containers = self._compose.containers()
         usage, now = self._usage(), time.monotonic()
-        seen = {one.service: one for one in self._containers}
+        seen = {service_of(one): one for one in self._containers}
         found = []
         for name in self._services:
-            one = seen.get(name)
-            ident = one.id if one else ""
+            ident = seen[name].id if name in seen else ""
             cpu = cpu_percent(self._before.get(ident), usage.get(ident), now - self._at)
-            found.append(_status(name, one, usage.get(ident), cpu, dt.datetime.now(dt.UTC)))
+            found.append(_status(name, seen.get(name), usage.get(ident), cpu))
         self._before, self._at = usage, now
         return found
 
 
 def cpu_percent(before: Usage | None, after: Usage | None, seconds: float) -> float | None:
-    """Give what was used between two looks, in percent of one processor; None where one of them is missing."""
+    """Return what was used between two looks, in percent of one processor; None where one of them is missing."""
     if before is None or after is None or seconds <= 0 or after.cpu_ns < before.cpu_ns:
         return None
     return round((after.cpu_ns - before.cpu_ns) / (seconds * 1e9) * 100, 1)
 
 
-def _status(
-    name: str, container: ServiceContainer | None, usage: Usage | None, cpu: float | None, now: dt.datetime
-) -> ServiceStatus:
-    runs = container is not None and container.state == "running"
+def _status(name: str, container: Container | None, usage: Usage | None, cpu: float | None) -> ServiceStatus:
+    if container is None:
+        state, running = "missing", None
+    else:
+        state = container.state.status or ""
+        running = container.state if state == "running" else None
+    started = running.started_at if running else None
     return ServiceStatus(
         name=name,
-        state=container.state if container else "missing",
-        health=container.health if container and runs else "",
-        uptime=int((now - container.started).total_seconds())
-        if container and runs and container.started
-        else None,
+        state=state,
+        health=(running.health.status or "") if running and running.health else "",
+        uptime=int((dt.datetime.now(dt.UTC) - started).total_seconds()) if started else None,
         cpu_percent=cpu,
         memory=usage.memory if usage else None,
         memory_limit=usage.memory_limit if usage else None,
-        ports=container.ports if container else (),
-        restarts=container.restarts if container else 0,
-        said=container.said if container and runs else "",
+        ports=_ports(container) if container else (),
+        restarts=container.restart_count if container else 0,
+        said=check_output(container) if container and running else "",
+    )
+
+
+def _ports(container: Container) -> tuple[str, ...]:
+    """Return published ports as ``127.0.0.1:5432->5432``."""
+    ports = container.network_settings.ports or {}
+    return tuple(
+        f"{one['HostIp']}:{one['HostPort']}->{inside.partition('/')[0]}"
+        for inside, bindings in sorted(ports.items())
+        for one in bindings or ()
     )
 
 
 def to_json(found: Sequence[ServiceStatus]) -> list[Mapping[str, object]]:
-    """Give the services as JSON-ready values."""
+    """Return the services as JSON-ready values."""
     return [{**one.__dict__, "ports": list(one.ports)} for one in found]
+
+
+def rows(found: Sequence[ServiceStatus]) -> list[list[str]]:
+    """Return the rows of the table."""
+    return [
+        [
+            one.name,
+            one.health or one.state,
+            duration(one.uptime),
+            "" if one.cpu_percent is None else f"{one.cpu_percent:.1f} %",
+            memory(one.memory, one.memory_limit),
+            str(one.restarts),
+            ", ".join(one.ports),
+        ]
+        for one in found
+    ]
+
+
+def duration(seconds: int | None) -> str:
+    """Return seconds as people say them, with the two biggest units: 2 d 3 h, 4 min 5 s."""
+    if seconds is None:
+        return ""
+    left = max(seconds, 0)
+    parts: list[str] = []
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
+        count, left = divmod(left, size)
+        if count or (unit == "s" and not parts):
+            parts.append(f"{count} {unit}")
+    return " ".join(parts[:2])
+
+
+def memory(used: int | None, limit: int | None) -> str:
+    """Return memory and its limit in MB (1,048,576 bytes)."""
+    if used is None:
+        return ""
+    return f"{used / MEGABYTE:.0f} of {limit / MEGABYTE:.0f} MB" if limit else f"{used / MEGABYTE:.0f} MB"

@@ -3,17 +3,13 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
 
 from invoke.collection import Collection
 
 from synos_tasks import console
 from synos_tasks.cli import Command, verb
-from synos_tasks.services import access_tasks, data_tasks
-from synos_tasks.services.options import JSON, ONLY, STACK, TIMEOUT, YES, agreement, open_stack, seconds
-
-if TYPE_CHECKING:
-    from synos_tasks.services.status import Watcher
+from synos_tasks.services import client_tasks, data_tasks
+from synos_tasks.services.options import JSON, ONLY, STACK, TIMEOUT, YES, agreement, open_stack
 
 
 @verb("services.up", help={"stack": STACK, "only": ONLY, "wait-timeout": TIMEOUT, "json": JSON})
@@ -22,22 +18,20 @@ def up(command: Command, stack: str = "", only: str = "", wait_timeout: int = 0)
 
     The first time it makes the secrets. Not for building ISOs (inv build.iso), nor for editing code (inv dev.up).
     """
-    from synos_tasks.services import starting, view  # noqa: PLC0415
+    from synos_tasks.services import lifecycle  # noqa: PLC0415
 
-    session = open_stack(command, stack)
-    services = session.stack.chosen(only)
+    context = open_stack(command, stack, wait_timeout)
+    services = context.stack.chosen(only)
     if command.dry:
         names = [service.name for service in services]
-        command.would(f"start {', '.join(names)} of stack {session.stack.name}", services=names)
+        command.would(f"start {', '.join(names)} of stack {context.stack.name}", services=names)
         return
-    with view.make_view() as shown:
-        started = starting.up(session, services, seconds(command, wait_timeout), shown.show)
+    started = lifecycle.up(context, services)
     if started.secrets:
-        folder = command.settings.state_dir / "services" / session.stack.name / "secrets"
-        console.say(f"secrets made: {', '.join(started.secrets)} in {folder}")
+        console.say(f"secrets made: {', '.join(started.secrets)} in {context.folder / 'secrets'}")
     if not (started.changed or started.secrets or started.restarted):
         console.say("nothing to do: all were running, and healthy")
-    command.result({"stack": session.stack.name, **started.__dict__})
+    command.result({"stack": context.stack.name, **started.__dict__})
 
 
 @verb(
@@ -58,19 +52,21 @@ def down(
     yes: bool = False,
 ) -> None:
     """Stop services and remove their containers; the data stays, unless --volumes."""
-    from synos_tasks.services import stopping  # noqa: PLC0415
+    from synos_tasks.services import lifecycle  # noqa: PLC0415
+    from synos_tasks.services.backup import backup  # noqa: PLC0415
 
-    session = open_stack(command, stack)
+    context = open_stack(command, stack)
     if command.dry:
-        names = [name for service in session.stack.services for name in service.volumes] if volumes else []
+        names = [one.name for service in context.stack.services for one in service.volumes] if volumes else []
         command.would(
-            f"stop stack {session.stack.name}, and remove {', '.join(names) or 'no data'}", volumes=names
+            f"stop stack {context.stack.name}, and remove {', '.join(names) or 'no data'}", volumes=names
         )
         return
     if volumes:
-        stopped = stopping.down_with_volumes(session, agreed=agreement(yes=yes), safety=not no_backup)
+        save = None if no_backup else lambda: backup(context, before="down")
+        stopped = lifecycle.down_with_volumes(context, agreed=agreement(yes=yes), backup=save)
     else:
-        stopped = stopping.down(session)
+        stopped = lifecycle.down(context)
     kept = f"data removed: {', '.join(stopped.volumes)}" if stopped.volumes else "data kept"
     console.say(f"{stopped.containers} containers removed; {kept}")
     if stopped.backup:
@@ -84,33 +80,25 @@ def down(
 )
 def status(command: Command, stack: str = "", watch: bool = False) -> None:
     """Show state, health, uptime, CPU, memory, ports and restarts of each service."""
-    from synos_tasks.engine.old_compose import ComposeFile, DockerCompose  # noqa: PLC0415
+    from synos_tasks.engine.compose import Compose, ComposeFile  # noqa: PLC0415
     from synos_tasks.services import stack as stacks  # noqa: PLC0415
     from synos_tasks.services import status as states  # noqa: PLC0415
-    from synos_tasks.services import view  # noqa: PLC0415
 
     name = stack or command.settings.services.stack
     path = stacks.file_of(command.settings, name)  # unresolved: that would take longer than all the rest
     file = ComposeFile(project=command.settings.compose_project(name), path=path, environment={})
-    watcher = states.Watcher(DockerCompose(file), stacks.started_services(path))
-    if watch and not command.json:
-        _watch(watcher, name)
-    found = watcher.look()
-    if command.json:
-        command.result({"stack": name, "services": states.to_json(found)})
-        return
-    console.table(f"stack {name}", view.COLUMNS, view.rows(found))
-
-
-def _watch(watcher: Watcher, name: str) -> None:
-    from synos_tasks.services import view  # noqa: PLC0415
-
+    watcher = states.Watcher(Compose(file), stacks.started_services(path))
     while True:
-        time.sleep(1)
         found = watcher.look()
-        if not console.is_plain():
+        if command.json:
+            command.result({"stack": name, "services": states.to_json(found)})
+            return
+        if watch and not console.is_plain():
             print("\x1b[2J\x1b[H", end="", flush=True)
-        console.table(f"stack {name}", view.COLUMNS, view.rows(found))
+        console.table(f"stack {name}", states.COLUMNS, states.rows(found))
+        if not watch:
+            return
+        time.sleep(1)
 
 
 @verb("services.restart", help={"stack": STACK, "only": ONLY, "wait-timeout": TIMEOUT, "json": JSON})
@@ -121,74 +109,39 @@ def restart(
     wait_timeout: int = 0,
 ) -> None:
     """Restart services and wait until they are healthy."""
-    from synos_tasks.services import starting, view  # noqa: PLC0415
+    from synos_tasks.services import lifecycle  # noqa: PLC0415
 
-    session = open_stack(command, stack)
-    services = session.stack.chosen(only)
+    context = open_stack(command, stack, wait_timeout)
+    services = context.stack.chosen(only)
     if command.dry:
         command.would(f"restart {', '.join(service.name for service in services)}")
         return
-    with view.make_view() as shown:
-        took = starting.restart(session, services, seconds(command, wait_timeout), shown.show)
-    command.result({"stack": session.stack.name, "seconds": took})
+    command.result({"stack": context.stack.name, "seconds": lifecycle.restart(context, services)})
 
 
 @verb("services.heal", help={"stack": STACK, "wait-timeout": TIMEOUT, "json": JSON})
 def heal(command: Command, stack: str = "", wait_timeout: int = 0) -> None:
-    """Make the containers anew of services that are not healthy; the data stays."""
-    from synos_tasks.services import starting, view  # noqa: PLC0415
+    """Recreate the containers of services that are not healthy; the data stays."""
+    from synos_tasks.services import lifecycle  # noqa: PLC0415
 
-    session = open_stack(command, stack)
+    context = open_stack(command, stack, wait_timeout)
     if command.dry:
-        ill = starting.ill(session)
-        command.would(f"make anew: {', '.join(ill) or 'nothing'}", services=ill)
+        names = lifecycle.unhealthy(context, context.containers())
+        command.would(f"recreate: {', '.join(names) or 'nothing'}", services=names)
         return
-    with view.make_view() as shown:
-        healed, took = starting.heal(session, seconds(command, wait_timeout), shown.show)
-    console.say(f"made anew: {', '.join(healed)}" if healed else "nothing to heal")
-    command.result({"stack": session.stack.name, "healed": healed, "seconds": took})
+    healed, took = lifecycle.heal(context)
+    console.say(f"recreated: {', '.join(healed)}" if healed else "nothing to heal")
+    command.result({"stack": context.stack.name, "healed": healed, "seconds": took})
 
 
 @verb("services.config", help={"stack": STACK, "json": JSON})
 def config(command: Command, stack: str = "") -> None:
     """Print the resolved compose model; no secret is in it."""
-    session = open_stack(command, stack)
+    context = open_stack(command, stack)
     if command.json:
-        command.result({"stack": session.stack.name, "model": session.compose.config()})
+        command.result({"stack": context.stack.name, "model": context.compose.config()})
     else:
-        print(session.compose.run("config"), end="")
-
-
-@verb("services.enable", help={"stack": STACK, "json": JSON})
-def enable(command: Command, stack: str = "") -> None:
-    """Start a stack with the machine, through systemd."""
-    from synos_tasks.services import stack as stacks  # noqa: PLC0415
-    from synos_tasks.services import systemd  # noqa: PLC0415
-
-    name = stack or command.settings.services.stack
-    stacks.file_of(command.settings, name)
-    if command.dry:
-        command.would(f"enable a systemd unit for stack {name}")
-        return
-    path = systemd.enable(command.settings, name)
-    console.say(f"enabled: {path}")
-    command.result({"stack": name, "unit": str(path)})
-
-
-@verb("services.disable", help={"stack": STACK, "json": JSON})
-def disable(command: Command, stack: str = "") -> None:
-    """Start a stack no more with the machine; it goes on running now."""
-    from synos_tasks.services import stack as stacks  # noqa: PLC0415
-    from synos_tasks.services import systemd  # noqa: PLC0415
-
-    name = stack or command.settings.services.stack
-    stacks.file_of(command.settings, name)
-    if command.dry:
-        command.would(f"disable the systemd unit of stack {name}")
-        return
-    path = systemd.disable(command.settings, name)
-    console.say(f"disabled: {path}" if path else "it was not enabled")
-    command.result({"stack": name, "unit": str(path or "")})
+        print(context.compose.run("config"), end="")
 
 
 namespace = Collection(
@@ -199,13 +152,11 @@ namespace = Collection(
     restart,
     heal,
     config,
-    enable,
-    disable,
-    access_tasks.logs,
-    access_tasks.execute,
-    access_tasks.psql,
-    access_tasks.redis_cli,
-    access_tasks.nats,
+    client_tasks.logs,
+    client_tasks.execute,
+    client_tasks.psql,
+    client_tasks.redis_cli,
+    client_tasks.nats,
     data_tasks.backup,
     data_tasks.list_backups,
     data_tasks.restore,

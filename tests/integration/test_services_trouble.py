@@ -8,13 +8,12 @@ import shutil
 import socket
 import subprocess
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from synos_tasks import settings
-from synos_tasks.services import images
+from synos_tasks.services.stack import open_stack
 from tests.build_helpers import ROOT, Clone, docker, wait_until
 from tests.conftest import remove_labelled
 from tests.own_engine import own_engine
@@ -33,6 +32,7 @@ from tests.services_clones import (
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.integration
 NEVER_HEALTHY = """
@@ -171,7 +171,7 @@ def test_an_image_that_takes_the_place_of_ours_and_the_way_back_from_a_bad_one(
     service_images: None, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     clone = services_clone(tmp_path_factory.mktemp("replaced"))
-    ours = images.tags(settings.load(ROOT, {}), "unified")["redis"]
+    ours = open_stack(settings.load(ROOT, {}), "unified", print).stack["redis"].image
     theirs = f"{clone.settings.project_id}-redis:test"
     # as an official image: root by default, and no folder that our user could write
     build = f"FROM {ours}\nUSER 0\nRUN rm -r /data\nLABEL {clone.label}\n"
@@ -202,7 +202,7 @@ def test_an_image_that_takes_the_place_of_ours_and_the_way_back_from_a_bad_one(
 def test_addresses_that_are_used_up_are_told(fresh: Clone) -> None:
     if os.geteuid() != 0:
         pytest.skip("an engine of one's own needs root")
-    image = images.tags(settings.load(ROOT, {}), "unified")["redis"]
+    image = open_stack(settings.load(ROOT, {}), "unified", print).stack["redis"].image
     odd = NEVER_HEALTHY.replace("IMAGE", image).replace("    network_mode: none\n", "")
     fresh.add("docker/services/docker-compose.odd.yml", odd)
     with own_engine(image, networks=True) as engine:
@@ -225,18 +225,10 @@ def test_addresses_that_are_used_up_are_told(fresh: Clone) -> None:
     assert "Traceback" not in refused.stderr
 
 
-def test_systemd_that_does_not_run_is_told(stack: Clone) -> None:
-    if Path("/run/systemd/system").is_dir():
-        pytest.skip("it runs here")
-    refused = stack.inv("services.enable", fails=True)
-    assert refused.code == 20
-    assert "systemd does not run" in refused.err
-
-
 def test_an_engine_that_dies_in_the_middle_is_told_with_what_was_started(fresh: Clone) -> None:
     if os.geteuid() != 0:
         pytest.skip("an engine of one's own needs root")
-    image = images.tags(settings.load(ROOT, {}), "unified")["redis"]
+    image = open_stack(settings.load(ROOT, {}), "unified", print).stack["redis"].image
     fresh.add(
         "docker/services/docker-compose.odd.yml",
         NEVER_HEALTHY.replace("IMAGE", image).replace("retries: 2", "retries: 900"),

@@ -1,31 +1,34 @@
-"""A stack of services that needs no engine: its compose project, its files, and a session on both."""
+"""A stack of services that needs no engine: its files, its compose project, and a context on both."""
 
 from __future__ import annotations
 
 import datetime as dt
-import io
-import tarfile
+import itertools
 from dataclasses import dataclass, field
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, ClassVar
 
-from synos_tasks.engine.old_compose import Compose, ComposeFile, ServiceContainer, Usage
+from synos_tasks.engine.compose import Compose, ComposeFile
+from synos_tasks.engine.gateway import EngineFacts
+from synos_tasks.engine.labels import LABEL_COMPOSE_PROJECT, LABEL_COMPOSE_SERVICE
 from synos_tasks.images.base import TRIXIE
-from synos_tasks.services.session import Session
-from synos_tasks.services.stack import file_of, resolve, state_folder
+from synos_tasks.images.catalog import raw_services, service_recipes
+from synos_tasks.images.recipe import tag_of
+from synos_tasks.services.stack import StackContext, file_of, resolve
 from synos_tasks.settings import ServicesSettings, Settings
-from tests.unit.fakes import FakeEngine
+from tests.unit.fake_docker import FakeDocker
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from synos_tasks.engine.spec import ContainerSpec
-    from synos_tasks.errors import SynosError
+    from synos_tasks.engine.client import Container
 
 PROJECT = "synos-test-unified"
-BEGAN = dt.datetime(2026, 1, 31, 12, tzinfo=dt.UTC)
 UIDS = {"nats": 997, "nats-box": 997, "postgres": 999, "redis": 999}
 INSIDE = {"nats": 4222, "postgres": 5432, "redis": 6379}
+NAMES = list(INSIDE)
+SECRETS = [f"{name}_password" for name in NAMES]
+UP = ("up", "--detach", "--no-build", "--no-deps")
 YAML = """\
 name: ${SYNOS_STACK:-synos-unified}
 services:
@@ -36,32 +39,25 @@ services:
 """
 
 
-def container(service: str, **changes: object) -> ServiceContainer:
-    """Give the container of a service that does its work."""
-    told: dict[str, Any] = {
-        "service": service, "id": f"id-{service}", "name": f"{PROJECT}-{service}-1", "state": "running",
-        "health": "healthy", "said": "", "started": BEGAN, "restarts": 0, "exit_code": 0,
-        "killed_for_memory": False, "image": f"sha256:{service}", "ports": (),
-    }  # fmt: skip
-    told.update(changes)
-    return ServiceContainer(**told)
+class Engine(FakeDocker):
+    """Is a gateway too, for the images: they are built through it."""
 
+    def facts(self) -> EngineFacts:
+        info = self.info()
+        return EngineFacts(
+            version=info.server_version or "", buildx=self.buildx, compose=self.compose_version, cpus=self.cpus,
+            memory_mb=self.memory_mb, root_dir=self.root_dir,
+        )  # fmt: skip
 
-Look = list[ServiceContainer]
+    def build(self, arguments: Sequence[str], on_event: Callable[[dict[str, Any]], None]) -> None:
+        self.build_image(arguments, on_event)
 
 
 @dataclass
-class FakeCompose:
-    """Keeps what it was asked, and does what it was told to."""
+class Commands:
+    """The compose commands that were run, and what they print, do, or fail with: by any part of one, or of its input."""
 
-    file: ComposeFile
-    model: dict[str, Any] = field(default_factory=dict)
-    here: Look = field(default_factory=list)
-    """The containers there are."""
-    script: list[Look | SynosError] = field(default_factory=list)
-    """What the next looks see, in order; then it is ``here``."""
     asked: list[tuple[str, ...]] = field(default_factory=list)
-    """All commands, run and piped, in order."""
     given: list[bytes] = field(default_factory=list)
     """The input of each of those."""
     streams: list[tuple[str, ...]] = field(default_factory=list)
@@ -69,75 +65,127 @@ class FakeCompose:
     code: int = 0
     """Exit code of those."""
     printed: dict[str, bytes] = field(default_factory=dict)
-    """What a command prints, by any part of it or of its input."""
     fails: dict[str, BaseException] = field(default_factory=dict)
-    """How a command fails, by a part as well."""
     acts: dict[str, Callable[[tuple[str, ...]], object]] = field(default_factory=dict)
-    """What a command does, by a part as well."""
-    used: dict[str, Usage] = field(default_factory=dict)
-    logs: dict[str, str] = field(default_factory=dict)
-    """Last lines by container."""
-    stopped: int = 0
+    model: dict[str, Any] = field(default_factory=dict)
+
+    def did(self, part: str) -> list[tuple[str, ...]]:
+        """Return the commands that have these words next to each other."""
+        return [words for words in self.asked if part in " ".join(words)]
+
+
+class FakeCompose(Compose):
+    """Plays ``commands``; a subclass for each scene has them, so that a second one of another file shares them."""
+
+    commands: ClassVar[Commands]
+    engine: ClassVar[FakeDocker]
+
+    @property
+    def docker(self) -> FakeDocker:
+        return self.engine
 
     def config(self) -> dict[str, Any]:
-        return self.model
-
-    def run(self, *arguments: str) -> str:
-        return self.pipe(arguments).decode()
+        return self.commands.model
 
     def attached(self, *arguments: str) -> int:
-        self.streams.append(arguments)
-        return self.code
-
-    def stop(self) -> None:
-        self.stopped += 1
-
-    def containers(self) -> list[ServiceContainer]:
-        seen = self.script.pop(0) if self.script else self.here
-        if isinstance(seen, list):
-            return sorted(seen, key=lambda one: one.name)
-        raise seen
-
-    def usage(self, idents: Iterable[str]) -> dict[str, Usage]:
-        return {ident: self.used[ident] for ident in idents if ident in self.used}
-
-    def log(self, ident: str, lines: int) -> str:
-        return "\n".join(self.logs.get(ident, "").splitlines()[-lines:])
+        self.commands.streams.append(arguments)
+        return self.commands.code
 
     def pipe(
         self,
         arguments: Sequence[str],
         *,
-        into: bytes | IO[bytes] | None = None,
-        out: Callable[[bytes], object] | None = None,
+        stdin: bytes | IO[bytes] | None = None,
+        stdout: Callable[[bytes], object] | None = None,
     ) -> bytes:
-        taken = into if isinstance(into, bytes) else into.read() if into else b""
-        self.asked.append(tuple(arguments))
-        self.given.append(taken)
-        text = f"{' '.join(arguments)}\n{taken.decode(errors='replace')}"
-        for error in (error for part, error in self.fails.items() if part in text):
+        given = stdin if isinstance(stdin, bytes) else stdin.read() if stdin else b""
+        self.commands.asked.append(tuple(arguments))
+        self.commands.given.append(given)
+        text = f"{' '.join(arguments)}\n{given.decode(errors='replace')}"
+        for error in (error for part, error in self.commands.fails.items() if part in text):
             raise error
-        for act in [act for part, act in self.acts.items() if part in text]:
-            act(tuple(arguments))
-        answer = next((said for part, said in self.printed.items() if part in text), b"")
-        if out is None:
+        image = self.file.environment.get("SYNOS_REDIS_IMAGE", "")
+        for act in [act for part, act in self.commands.acts.items() if part in text]:
+            act((*arguments, image) if image.startswith("sha256:") else tuple(arguments))
+        answer = next((printed for part, printed in self.commands.printed.items() if part in text), b"")
+        if stdout is None:
             return answer
-        out(answer)
+        stdout(answer)
         return b""
 
-    def did(self, part: str) -> list[tuple[str, ...]]:
-        """Give the commands that have these words next to each other."""
-        return [words for words in self.asked if part in " ".join(words)]
 
+@dataclass
+class Scene:
+    """A stack whose engine does as it should, unless a test changes that."""
 
-def as_compose(fake: FakeCompose) -> Compose:
-    """Let mypy check that the fake still fits the Protocol."""
-    return fake
+    settings: Settings
+    context: StackContext
+    compose: Commands
+    engine: Engine
+    said: list[str]
+    numbers: itertools.count[int] = field(default_factory=itertools.count)
+
+    @property
+    def state(self) -> Path:
+        """The folder of secrets and state."""
+        return self.settings.stack_dir("unified")
+
+    @property
+    def secrets(self) -> Path:
+        """The folder of the secrets."""
+        return self.state / "secrets"
+
+    def mounted(self, service: str) -> str:
+        """Return the password that a service has mounted."""
+        return (self.state / f"mounted/{service}_password").read_text().strip()
+
+    def containers(self) -> dict[str, Container]:
+        """Return what there is, by service."""
+        return self.context.containers()
+
+    def container(self, service: str, *, keep: bool = False, **changes: object) -> str:
+        """Let a service have a container that works, but for ``changes``; ``keep``: it is the same one as before.
+
+        Returns its id.
+        """
+        before = self.containers().get(service)
+        name = f"{PROJECT}-{service}-{next(self.numbers)}"
+        if before is not None:
+            self.remove(service)
+            name = before.name if keep else name
+        told: dict[str, Any] = {
+            "health": "healthy", "image": f"sha256:{service}",
+            "started": dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z"),
+            "labels": {LABEL_COMPOSE_PROJECT: PROJECT, LABEL_COMPOSE_SERVICE: service},
+            "binds": [str(self.state / f"mounted/{service}_password")], **changes,
+        }  # fmt: skip
+        return self.engine.add_container(name, **told)
+
+    def remove(self, *services: str) -> None:
+        """Remove containers; without names, all."""
+        for name, one in self.containers().items():
+            if not services or name in services:
+                del self.engine.objects["container"][one.id]
+
+    def runs(self, *services: str) -> None:
+        """Let these services be healthy, and have no others."""
+        self.remove()
+        for name in services or NAMES:
+            self.container(name)
+
+    def forget(self) -> None:
+        """Begin to keep what is done from here on."""
+        lists: tuple[list[Any], ...] = (
+            self.compose.asked, self.compose.given, self.compose.streams, self.said, self.engine.built,
+            self.engine.removed,
+        )  # fmt: skip
+        for kept in lists:
+            kept.clear()
 
 
 def model(settings: Settings) -> dict[str, Any]:
-    """Give a stack as `docker compose config --format=json` prints it, without what nobody reads."""
-    mounted = state_folder(settings, "unified") / "mounted"
+    """Return a stack as `docker compose config --format=json` prints it, without what nobody reads."""
+    mounted = settings.stack_dir("unified") / "mounted"
     services: dict[str, Any] = {}
     for name, uid in UIDS.items():
         secret = f"{name.removesuffix('-box')}_password"
@@ -150,28 +198,14 @@ def model(settings: Settings) -> dict[str, Any]:
             ],
         }  # fmt: skip
         if name in INSIDE:
-            port = getattr(settings.services, f"{name}_port")
-            told["ports"] = [
-                {
-                    "mode": "ingress",
-                    "host_ip": "127.0.0.1",
-                    "target": INSIDE[name],
-                    "published": f"{port}",
-                    "protocol": "tcp",
-                }
-            ]
+            port = {"mode": "ingress", "host_ip": "127.0.0.1", "target": INSIDE[name], "protocol": "tcp"}
+            told["ports"] = [{**port, "published": str(getattr(settings.services, f"{name}_port"))}]
         else:
             told["profiles"] = ["tools"]
         services[name] = told
     return {
         "name": PROJECT,
-        "secrets": {
-            f"{name}_password": {
-                "name": f"{PROJECT}_{name}_password",
-                "file": f"{mounted}/{UIDS[name]}/{name}_password",
-            }
-            for name in INSIDE
-        },
+        "secrets": {name: {"name": f"{PROJECT}_{name}", "file": f"{mounted}/{name}"} for name in SECRETS},
         "services": services,
         "volumes": {name: {"name": f"{PROJECT}_{name}"} for name in UIDS},
     }
@@ -188,75 +222,49 @@ def lay_services(settings: Settings) -> None:
         (folder / name / "start").write_text(f"exec {name}\n")
 
 
-def take(spec: ContainerSpec, given: bytes) -> None:
-    """Do as the helper container does that gets the secrets; the owner stays who it is."""
-    for bind in spec.binds:
-        with tarfile.open(fileobj=io.BytesIO(given)) as tar:
-            for member in tar.getmembers():
-                content = tar.extractfile(member)
-                assert content is not None
-                if member.name.startswith("new/"):
-                    place = bind.source / member.name.removeprefix("new/")
-                    place.parent.mkdir(parents=True, exist_ok=True)
-                    place.write_bytes(content.read())
-
-
-@dataclass
-class Scene:
-    """A stack whose engine does as it should, unless a test changes that."""
-
-    settings: Settings
-    session: Session
-    compose: FakeCompose
-    engine: FakeEngine
-    said: list[str]
-
-    @property
-    def secrets(self) -> Path:
-        """The folder of the secrets."""
-        return state_folder(self.settings, "unified") / "secrets"
-
-    def handed(self, service: str) -> str:
-        """Give the password that a service got."""
-        folder = state_folder(self.settings, "unified") / f"mounted/{UIDS[service]}"
-        return (folder / f"{service}_password").read_text().strip()
-
-    def runs(self, *services: str) -> None:
-        """Let services be healthy."""
-        self.compose.here = [container(name) for name in services or INSIDE]
-
-
 def scene(root: Path, services: ServicesSettings | None = None) -> Scene:
-    """Write a stack, and open a session on it, with an engine that has the base image only."""
+    """Write a stack, and open a context on it, with an engine that has the base image only."""
     free = ServicesSettings(nats_port=0, postgres_port=0, redis_port=0)
     settings = Settings(root=root, project_id="synos-test", services=services or free)
     lay_services(settings)
-    path = file_of(settings, "unified")
-    file = ComposeFile(
-        project=settings.compose_project("unified"), path=path, environment={"SYNOS_STACK": PROJECT}
-    )
-    compose = FakeCompose(file=file, model=model(settings))
-    engine = FakeEngine(images={TRIXIE.tag: "sha256:base"}, on_start=take)
+    path, engine = file_of(settings, "unified"), Engine()
+    engine.add_image(TRIXIE.tag)
+    recipes = service_recipes(settings, raw_services(path))
+    compose_model = model(settings)
+    for name, recipe in recipes.items():
+        compose_model["services"][name]["image"] = tag_of(root, recipe)
+    commands = Commands(model=compose_model)
+    kind = type("SceneCompose", (FakeCompose,), {"commands": commands, "engine": engine})
     said: list[str] = []
-    session = Session(
-        settings=settings, engine=engine, compose=as_compose(compose),
-        stack=resolve("unified", compose.model), say=said.append,
+    context = StackContext(
+        settings=settings, docker=engine, engine=engine,  # type: ignore[arg-type]
+        compose=kind(ComposeFile(project=PROJECT, path=path, environment={"SYNOS_STACK": PROJECT})),
+        stack=resolve("unified", compose_model, settings.stack_dir("unified") / "mounted"),
+        recipes=recipes, timeout=10, say=said.append,
     )  # fmt: skip
+    here = Scene(settings=settings, context=context, compose=commands, engine=engine, said=said)
+    commands.acts = _acts(here)
+    return here
 
-    def makes_volumes(words: tuple[str, ...]) -> None:
-        engine.volumes.update({f"{PROJECT}_{name}": {} for name in UIDS if name in words})
 
-    def starts(words: tuple[str, ...]) -> None:
-        known = {one.service: one for one in compose.here}
-        for name in words:
-            if name in INSIDE and (name not in known or "--force-recreate" in words):
-                known[name] = container(name, id=f"id-{name}-{len(compose.asked)}")
-        compose.here = list(known.values())
+def _acts(here: Scene) -> dict[str, Callable[[tuple[str, ...]], object]]:
+    def up(words: tuple[str, ...]) -> None:
+        for name in NAMES:
+            one = here.containers().get(name)
+            if name in words and (one is None or not one.state.running or "--force-recreate" in words):
+                here.container(name)
+        for name in UIDS:
+            if name in words:
+                here.engine.add_volume(f"{PROJECT}_{name}")
 
-    def removes(words: tuple[str, ...]) -> None:
-        compose.here = []
+    def restart(words: tuple[str, ...]) -> None:
+        for name in NAMES:
+            if name in words:
+                here.container(name, keep=True)
+
+    def down(words: tuple[str, ...]) -> None:
+        here.remove()
         if "--volumes" in words:
-            engine.volumes.clear()
+            here.engine.objects["volume"].clear()
 
-    compose.acts = {"--no-start": makes_volumes, "up --detach": starts, "down": removes}
-    return Scene(settings=settings, session=session, compose=compose, engine=engine, said=said)
+    return {"up --detach": up, "restart": restart, "down": down}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
 from typing import TYPE_CHECKING, Any
@@ -10,18 +11,18 @@ import pytest
 from invoke.collection import Collection
 from invoke.program import Program
 
-from synos_tasks.services import access_tasks, data_tasks, health, systemd
 from synos_tasks.services import backup as backing
+from synos_tasks.services import client_tasks, data_tasks, health
 from synos_tasks.services import tasks as services
-from synos_tasks.services.keepers import KEEPERS
+from synos_tasks.services.adapters import ADAPTERS
+from tests.unit.fake_adapters import FakeAdapter
 from tests.unit.fake_compose import Scene, scene
-from tests.unit.fake_keepers import FakeKeeper
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from synos_tasks.cli import Command
-    from synos_tasks.services.session import Session
+    from synos_tasks.services.stack import StackContext
 
 Shown = pytest.CaptureFixture[str]
 
@@ -33,27 +34,23 @@ class Verbs:
         self.here: Scene = scene(root)
         self.opened: list[str] = []
         self.done: list[str] = []
-        self.units = root / "units"
         self._monkeypatch = monkeypatch
-        for module in (services, data_tasks, access_tasks):
+        for module in (services, data_tasks, client_tasks):
             monkeypatch.setattr(module, "open_stack", self._open)
-        monkeypatch.setattr("synos_tasks.engine.old_compose.DockerCompose", lambda _file: self.here.compose)
-        monkeypatch.chdir(root)
+        monkeypatch.setattr("synos_tasks.engine.compose.Compose", lambda _file: self.here.context.compose)
         monkeypatch.chdir(root)
         monkeypatch.setenv("NO_COLOR", "1")
         monkeypatch.setattr(health, "POLL", 0.001)
-        monkeypatch.setattr(systemd, "BOOTED", root)
-        monkeypatch.setattr(systemd, "_folder", lambda: self.units)
-        monkeypatch.setattr(systemd, "_run", lambda argv: self.done.append(" ".join(argv)))
-        for name in KEEPERS:
-            monkeypatch.setitem(KEEPERS, name, FakeKeeper(name, holds=2, done=self.done))
+        for name in ADAPTERS:
+            monkeypatch.setitem(ADAPTERS, name, FakeAdapter(name, holds=2, done=self.done))
 
-    def _open(self, _command: Command, stack: str) -> Session:
+    def _open(self, _command: Command, stack: str, wait_timeout: int = 0) -> StackContext:
+
         self.opened.append(stack)
-        return self.here.session
+        return dataclasses.replace(self.here.context, timeout=wait_timeout or self.here.context.timeout)
 
     def run(self, *words: str) -> int:
-        """Run a verb as `inv` does; give the exit code."""
+        """Run a verb as `inv` does; return the exit code."""
         namespace = Collection()
         namespace.add_collection(services.namespace, "services")
         argv = ["inv", *words]
@@ -67,21 +64,18 @@ class Verbs:
     def started(self) -> None:
         """Have all running, with their secrets, and one backup; and forget how it came to that."""
         assert self.run("services.up") == 0
-        backing.backup(self.here.session, "mine")
+        backing.backup(self.here.context, "mine")
         self.forget()
 
     def forget(self) -> None:
         """Begin to keep what is done from here on."""
-        for kept in (
-            self.here.compose.asked, self.here.compose.given, self.here.compose.streams, self.done,
-            self.here.engine.built, self.here.engine.started, self.here.engine.removed, self.here.said,
-            self.opened,
-        ):  # fmt: skip
-            kept.clear()
+        self.here.forget()
+        self.done.clear()
+        self.opened.clear()
 
 
 def answer(shown: Shown, verb: str) -> dict[str, Any]:
-    """Give the one JSON object on standard output."""
+    """Return the one JSON object on standard output."""
     fields: dict[str, Any] = json.loads(shown.readouterr().out)
     assert fields.pop("schema") == f"synos.services.{verb}/1"
     return fields

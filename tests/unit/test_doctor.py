@@ -141,3 +141,21 @@ def test_all_checks_have_names_of_their_own_and_hints_where_needed(tmp_path: Pat
     assert len({check.name for check in found}) == len(found)
     assert all(check.hint for check in found if check.status != "ok")
     assert "leftovers" not in status(found)
+
+
+@pytest.mark.parametrize(
+    ("link", "status"),
+    [
+        ("systemd/system/multi-user.target.wants/docker.service", "ok"),
+        ("systemd/system/sockets.target.wants/docker.socket", "ok"),
+        ("rc3.d/S01docker", "ok"),
+        ("rc3.d/K01docker", "warn"),
+        ("systemd/system/docker.service", "warn"),
+    ],
+)
+def test_an_engine_that_does_not_start_at_boot_is_a_warning(tmp_path: Path, link: str, status: str) -> None:
+    (tmp_path / link).parent.mkdir(parents=True)
+    (tmp_path / link).touch()
+    found = checks.check_boot(tmp_path)
+    assert found.status == status
+    assert bool(found.hint) == (status == "warn")

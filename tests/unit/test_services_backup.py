@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
@@ -19,15 +21,14 @@ from synos_tasks.errors import (
     SynosError,
 )
 from synos_tasks.services import backup as backing
-from synos_tasks.services import health, starting
-from synos_tasks.services.keepers import KEEPERS
+from synos_tasks.services import health, lifecycle
+from synos_tasks.services.adapters import ADAPTERS
 from synos_tasks.services.stack import resolve
-from synos_tasks.services.view import PlainView
-from tests.unit.fake_compose import INSIDE, Scene, container, scene
-from tests.unit.fake_keepers import FakeKeeper
+from tests.unit.fake_adapters import FakeAdapter
+from tests.unit.fake_compose import INSIDE, Scene, scene
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from synos_tasks.services.backup import Restored
@@ -44,17 +45,17 @@ class Held:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.done: list[str] = []
-        self.keepers = {name: FakeKeeper(name, holds=3, done=self.done) for name in NAMES}
-        for name, keeper in self.keepers.items():
-            monkeypatch.setitem(KEEPERS, name, keeper)
+        self.adapters = {name: FakeAdapter(name, holds=3, done=self.done) for name in NAMES}
+        for name, adapter in self.adapters.items():
+            monkeypatch.setitem(ADAPTERS, name, adapter)
 
     @property
     def counts(self) -> list[int]:
-        return [keeper.holds for keeper in self.keepers.values()]
+        return [adapter.holds for adapter in self.adapters.values()]
 
     def hold(self, *counts: int) -> None:
-        for keeper, count in zip(self.keepers.values(), counts, strict=True):
-            keeper.holds = count
+        for adapter, count in zip(self.adapters.values(), counts, strict=True):
+            adapter.holds = count
 
 
 @pytest.fixture
@@ -77,19 +78,19 @@ def never(question: str) -> NoReturn:
 def restore(
     here: Scene, name: str, *, agreed: Callable[[str], bool] = lambda _: True, safety: bool = True
 ) -> Restored:
-    return backing.restore(here.session, name, 10, PlainView, agreed=agreed, safety=safety)
+    return backing.restore(here.context, name, agreed=agreed, safety=safety)
 
 
 def taken(here: Scene) -> list[str]:
-    return sorted(one.name for one in archive.listing(backing.folder_of(here.session)))
+    return sorted(one.name for one in archive.listing(backing.folder_of(here.context)))
 
 
 def test_a_backup_has_every_service_and_says_what_it_holds(here: Scene, held: Held) -> None:
-    path = backing.backup(here.session, "mine")
+    path = backing.backup(here.context, "mine")
     assert path == here.settings.state_dir / "backups/unified/mine"
     manifest = archive.verify(path)
     assert [file.path for file in manifest.files] == [f"{name}/number" for name in NAMES]
-    assert manifest.facts == {name: keeper.facts(here.session) for name, keeper in held.keepers.items()}
+    assert manifest.facts == {name: adapter.facts(here.context) for name, adapter in held.adapters.items()}
     assert held.done == [f"save {name}" for name in NAMES]
     assert here.said == [
         "saving nats: 3 streams, 3 messages, 0 consumers",
@@ -99,7 +100,7 @@ def test_a_backup_has_every_service_and_says_what_it_holds(here: Scene, held: He
 
 
 def test_a_backup_without_a_name_is_named_for_its_time(here: Scene) -> None:
-    path = backing.backup(here.session)
+    path = backing.backup(here.context)
     assert len(path.name) == len("20260131T120000")
     assert path.name.replace("T", "").isdigit()
 
@@ -107,45 +108,43 @@ def test_a_backup_without_a_name_is_named_for_its_time(here: Scene) -> None:
 @pytest.mark.parametrize("name", ["../x", ".x", "a b", "x" * 65])
 def test_a_name_that_cannot_be_is_refused_before_anything(here: Scene, held: Held, name: str) -> None:
     with pytest.raises(SettingsError):
-        backing.backup(here.session, name)
+        backing.backup(here.context, name)
     assert (held.done, taken(here)) == ([], [])
 
 
 def test_a_name_that_is_taken_is_refused(here: Scene, held: Held) -> None:
-    backing.backup(here.session, "mine")
+    backing.backup(here.context, "mine")
     held.done.clear()
     with pytest.raises(SettingsError, match="backup 'mine' already exists"):
-        backing.backup(here.session, "mine")
+        backing.backup(here.context, "mine")
     assert held.done == []
 
 
 def test_a_service_that_does_not_run_is_told_before_any_is_saved(here: Scene, held: Held) -> None:
     here.runs("nats", "postgres")
     with pytest.raises(ServiceFailed, match="service redis is not running") as caught:
-        backing.backup(here.session)
+        backing.backup(here.context)
     assert "inv services.up" in caught.value.hint
     assert (held.done, taken(here)) == ([], [])
 
 
 def test_a_service_that_cannot_be_saved_leaves_no_backup(here: Scene, held: Held) -> None:
-    held.keepers["postgres"].fails_to_save = DiskFull("no space left")
+    held.adapters["postgres"].fails_to_save = DiskFull("no space left")
     with pytest.raises(DiskFull):
-        backing.backup(here.session, "mine")
+        backing.backup(here.context, "mine")
     assert taken(here) == []
-    assert list(backing.folder_of(here.session).iterdir()) == []
+    assert list(backing.folder_of(here.context).iterdir()) == []
 
 
 def test_a_stack_that_keeps_nothing_has_no_backup(here: Scene) -> None:
-    stack = resolve("plain", {"services": {"web": {"image": "web"}}})
-    session = here.session.__class__(
-        settings=here.settings, engine=here.engine, compose=here.compose, stack=stack, say=print
-    )
+    stack = resolve("plain", {"services": {"web": {"image": "web"}}}, here.state)
+    context = dataclasses.replace(here.context, stack=stack)
     with pytest.raises(SettingsError, match="stack plain has no service that keeps data"):
-        backing.backup(session)
+        backing.backup(context)
 
 
 def test_a_restore_into_empty_services_asks_nothing_and_saves_nothing(here: Scene, held: Held) -> None:
-    path = backing.backup(here.session, "mine")
+    path = backing.backup(here.context, "mine")
     held.hold(0, 0, 0)
     held.done.clear()
     told = restore(here, "mine", agreed=never)
@@ -156,16 +155,16 @@ def test_a_restore_into_empty_services_asks_nothing_and_saves_nothing(here: Scen
 
 
 def test_a_restore_starts_what_is_down_before_and_looks_after_it_afterwards(here: Scene, held: Held) -> None:
-    backing.backup(here.session, "mine")
-    here.compose.here = []
+    backing.backup(here.context, "mine")
+    here.remove()
     held.hold(0, 0, 0)
     restore(here, "mine")
     assert len(here.compose.did("up --detach")) == 2
-    assert [one.service for one in here.compose.here] == NAMES
+    assert list(here.containers()) == NAMES
 
 
 def test_what_services_hold_is_told_asked_about_and_saved_first(here: Scene, held: Held) -> None:
-    backing.backup(here.session, "mine")
+    backing.backup(here.context, "mine")
     held.hold(0, 1, 1234)
     held.done.clear()
     questions: list[str] = []
@@ -187,91 +186,93 @@ def test_what_services_hold_is_told_asked_about_and_saved_first(here: Scene, hel
 
 
 def test_backups_within_one_second_have_names_of_their_own(here: Scene) -> None:
-    backing.backup(here.session, "mine")
+    backing.backup(here.context, "mine")
     names = [restore(here, "mine").before for _ in range(3)]
     assert len(set(names)) == 3
     assert all(name.startswith("before-restore-2") for name in names)
-    assert backing.backup(here.session, before="down").name.startswith("before-down-2")
+    assert backing.backup(here.context, before="down").name.startswith("before-down-2")
 
 
 def test_what_an_interrupted_restore_left_is_mended_before_anything_is_read(here: Scene, held: Held) -> None:
-    held.keepers["postgres"].broken = True
-    backing.backup(here.session, "mine")
-    assert held.done[:2] == ["mend postgres", "save nats"]
-    assert here.said[0] == "postgres: put right what an interrupted restore had left"
-    held.keepers["postgres"].broken = True
+    held.adapters["postgres"].broken = True
+    backing.backup(here.context, "mine")
+    assert held.done[:2] == ["recover postgres", "save nats"]
+    assert here.said[0] == "postgres: recovered from an interrupted restore"
+    held.adapters["postgres"].broken = True
     held.done.clear()
     restore(here, "mine")
-    assert held.done[:2] == ["mend postgres", "save nats"]
+    assert held.done[:2] == ["recover postgres", "save nats"]
 
 
 def test_a_restore_that_is_killed_leaves_a_mark_that_up_finds(
     here: Scene, held: Held, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    source = backing.backup(here.session, "mine")
+    source = backing.backup(here.context, "mine")
 
     def killed(*_: object) -> None:
         raise Killed
 
-    monkeypatch.setattr(held.keepers["postgres"], "load", killed)
+    monkeypatch.setattr(held.adapters["postgres"], "load", killed)
     with pytest.raises(Killed):
         restore(here, "mine")
     [before] = [name for name in taken(here) if name != "mine"]
-    held.keepers["postgres"].broken = True
+    held.adapters["postgres"].broken = True
     held.done.clear()
     here.said.clear()
-    for only, done in (("nats", []), ("postgres", ["mend postgres"]), ("", [])):
-        starting.up(here.session, here.session.stack.chosen(only), 10, lambda _: None)
+    for only, done in (("nats", []), ("postgres", ["recover postgres"]), ("", [])):
+        lifecycle.up(here.context, here.context.stack.chosen(only))
         assert held.done == done
         held.done.clear()
     assert here.said == [
-        "postgres: put right what an interrupted restore had left",
+        "postgres: recovered from an interrupted restore",
         f"the restore of {source} was interrupted; `inv services.restore {before}` puts all back as it was",
     ]
-    held.keepers["postgres"].broken = True
-    starting.up(here.session, here.session.stack.running, 10, lambda _: None)
+    held.adapters["postgres"].broken = True
+    lifecycle.up(here.context, here.context.stack.long_running)
     assert held.done == []  # without a mark, no service is asked
 
 
 def test_a_restore_that_ends_well_leaves_no_mark(here: Scene, held: Held) -> None:
-    backing.backup(here.session, "mine")
+    backing.backup(here.context, "mine")
     restore(here, "mine")
-    held.keepers["postgres"].broken = True
+    held.adapters["postgres"].broken = True
     here.said.clear()
-    starting.up(here.session, here.session.stack.running, 10, lambda _: None)
-    assert (here.said, held.keepers["postgres"].broken) == ([], True)
+    lifecycle.up(here.context, here.context.stack.long_running)
+    assert (here.said, held.adapters["postgres"].broken) == ([], True)
 
 
-def test_the_question_is_asked_and_data_loaded_while_no_view_draws(here: Scene, held: Held) -> None:
-    backing.backup(here.session, "mine")
+def test_the_question_is_asked_and_data_loaded_while_no_view_draws(
+    here: Scene, held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lifecycle.up(here.context, here.context.stack.long_running)
+    backing.backup(here.context, "mine")
     held.done.clear()
-    done = held.done  # the keepers write there, too
+    done = held.done  # the adapters write there, too
 
-    class Watched(PlainView):
-        def __enter__(self) -> Self:
-            done.append("view opens")
-            return super().__enter__()
-
-        def __exit__(self, *exc: object) -> None:
-            done.append("view closes")
+    @contextmanager
+    def watched() -> Iterator[Callable[[object], None]]:
+        done.append("view opens")
+        yield lambda _: None
+        done.append("view closes")
 
     def agreed(_: str) -> bool:
         done.append("asked")
         return True
 
-    backing.restore(here.session, "mine", 10, Watched, agreed=agreed, safety=False)
+    monkeypatch.setattr(health, "progress_view", watched)
+    restore(here, "mine", agreed=agreed, safety=False)
     drawn = ["view opens", "view closes"]
     assert done == [*drawn, "asked", *(f"load {name}" for name in NAMES), *drawn]
 
 
 def test_without_safety_nothing_is_saved_first(here: Scene, held: Held) -> None:
-    backing.backup(here.session, "mine")
+    backing.backup(here.context, "mine")
     assert restore(here, "mine", safety=False).before == ""
     assert taken(here) == ["mine"]
 
 
 def test_nothing_is_restored_when_it_was_not_agreed_to(here: Scene, held: Held) -> None:
-    backing.backup(here.session, "mine")
+    backing.backup(here.context, "mine")
     held.hold(1, 1, 1)
     held.done.clear()
     with pytest.raises(SettingsError, match="nothing was restored") as caught:
@@ -281,10 +282,10 @@ def test_nothing_is_restored_when_it_was_not_agreed_to(here: Scene, held: Held) 
 
 
 def test_nothing_is_restored_when_what_is_there_cannot_be_saved(here: Scene, held: Held) -> None:
-    backing.backup(here.session, "mine")
+    backing.backup(here.context, "mine")
     held.hold(1, 1, 1)
     held.done.clear()
-    held.keepers["redis"].fails_to_save = DiskFull("no space left")
+    held.adapters["redis"].fails_to_save = DiskFull("no space left")
     with pytest.raises(DiskFull):
         restore(here, "mine")
     assert "load nats" not in held.done
@@ -305,9 +306,9 @@ def lose(path: Path) -> None:
 
 
 def test_a_backup_that_is_not_there_is_refused(here: Scene, held: Held) -> None:
-    backing.backup(here.session, "mine")
+    backing.backup(here.context, "mine")
     held.done.clear()
-    here.compose.here = []
+    here.remove()
     with pytest.raises(SettingsError) as caught:
         restore(here, "mien", agreed=never)
     assert "did you mean 'mine'?" in caught.value.hint
@@ -318,16 +319,16 @@ def test_a_backup_that_is_not_there_is_refused(here: Scene, held: Held) -> None:
 def test_a_damaged_backup_is_refused_before_anything_is_touched(
     here: Scene, held: Held, harm: Callable[[Path], None]
 ) -> None:
-    harm(backing.backup(here.session, "mine"))
+    harm(backing.backup(here.context, "mine"))
     held.done.clear()
-    here.compose.here = []
+    here.remove()
     with pytest.raises(BackupDamaged):
         restore(here, "mine", agreed=never)
-    assert (here.compose.asked, here.engine.started, held.done) == ([], [], [])
+    assert (here.compose.asked, held.done) == ([], [])
 
 
 def test_a_backup_of_services_that_the_stack_does_not_have_is_refused(here: Scene, held: Held) -> None:
-    folder = backing.folder_of(here.session)
+    folder = backing.folder_of(here.context)
     with archive.create(folder, "foreign", {"redis": {}, "mongo": {}, "nats-box": {}}) as draft:
         number(draft, "redis", 1)
     with pytest.raises(SettingsError, match="has no service mongo, nats-box") as caught:
@@ -337,7 +338,7 @@ def test_a_backup_of_services_that_the_stack_does_not_have_is_refused(here: Scen
 
 
 def test_a_backup_without_the_files_of_a_service_is_refused(here: Scene, held: Held) -> None:
-    with archive.create(backing.folder_of(here.session), "half", {"redis": {}, "nats": {}}) as draft:
+    with archive.create(backing.folder_of(here.context), "half", {"redis": {}, "nats": {}}) as draft:
         number(draft, "redis", 1)
     with pytest.raises(BackupDamaged, match="no files of a service") as caught:
         restore(here, "half", agreed=never)
@@ -346,17 +347,17 @@ def test_a_backup_without_the_files_of_a_service_is_refused(here: Scene, held: H
 
 
 def test_a_backup_of_one_service_leaves_the_others_alone(here: Scene, held: Held) -> None:
-    facts = {"redis": held.keepers["redis"].facts(here.session)}
-    with archive.create(backing.folder_of(here.session), "one", facts) as draft:
+    facts = {"redis": held.adapters["redis"].facts(here.context)}
+    with archive.create(backing.folder_of(here.context), "one", facts) as draft:
         number(draft, "redis", 7)
     restore(here, "one", safety=False)
     assert held.counts == [3, 3, 7]
 
 
 def test_a_backup_of_a_newer_version_is_refused_before_any_service_is_loaded(here: Scene, held: Held) -> None:
-    held.keepers["redis"].version = 2
-    backing.backup(here.session, "mine")
-    held.keepers["redis"].version = 1
+    held.adapters["redis"].version = 2
+    backing.backup(here.context, "mine")
+    held.adapters["redis"].version = 1
     held.done.clear()
     with pytest.raises(SettingsError, match="newer redis"):
         restore(here, "mine", agreed=never)
@@ -364,7 +365,7 @@ def test_a_backup_of_a_newer_version_is_refused_before_any_service_is_loaded(her
 
 
 def test_a_backup_from_another_machine_is_one_at_a_path(here: Scene, held: Held, tmp_path: Path) -> None:
-    shutil.move(backing.backup(here.session, "mine"), tmp_path / "usb")
+    shutil.move(backing.backup(here.context, "mine"), tmp_path / "usb")
     held.hold(0, 0, 0)
     assert restore(here, str(tmp_path / "usb")).backup == tmp_path / "usb"
     assert held.counts == [3, 3, 3]
@@ -377,8 +378,8 @@ def test_a_backup_from_another_machine_is_one_at_a_path(here: Scene, held: Held,
 def test_a_service_that_cannot_be_restored_is_told_with_what_was_and_the_way_back(
     here: Scene, held: Held, error: SynosError
 ) -> None:
-    backing.backup(here.session, "mine")
-    held.keepers["postgres"].fails_to_load = error
+    backing.backup(here.context, "mine")
+    held.adapters["postgres"].fails_to_load = error
     with pytest.raises(ServiceFailed, match="postgres could not be restored") as caught:
         restore(here, "mine")
     [before] = [name for name in taken(here) if name != "mine"]
@@ -390,9 +391,9 @@ def test_a_service_that_cannot_be_restored_is_told_with_what_was_and_the_way_bac
 
 
 def test_without_a_backup_of_before_the_way_is_to_run_it_again(here: Scene, held: Held) -> None:
-    backing.backup(here.session, "mine")
+    backing.backup(here.context, "mine")
     held.hold(0, 0, 0)
-    held.keepers["nats"].fails_to_load = ServiceFailed("docker compose failed")
+    held.adapters["nats"].fails_to_load = ServiceFailed("docker compose failed")
     with pytest.raises(ServiceFailed) as caught:
         restore(here, "mine")
     assert caught.value.why == "docker compose failed"
@@ -402,11 +403,12 @@ def test_without_a_backup_of_before_the_way_is_to_run_it_again(here: Scene, held
 def test_services_that_do_not_get_healthy_with_what_was_restored_are_told_with_the_way_back(
     here: Scene, held: Held
 ) -> None:
-    backing.backup(here.session, "mine")
+    backing.backup(here.context, "mine")
 
     def ill(words: tuple[str, ...]) -> None:
         if "load redis" in held.done:
-            here.compose.here = [container(name, health="unhealthy") for name in NAMES]
+            for name in NAMES:
+                here.container(name, health="unhealthy")
 
     here.compose.acts["up --detach"] = ill
     with pytest.raises(ServiceUnhealthy) as caught:
@@ -419,12 +421,12 @@ def test_services_that_do_not_get_healthy_with_what_was_restored_are_told_with_t
 def test_ctrl_c_in_the_middle_says_what_was_restored_and_the_way_back(
     here: Scene, held: Held, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    backing.backup(here.session, "mine")
+    backing.backup(here.context, "mine")
 
     def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(held.keepers["postgres"], "load", interrupted)
+    monkeypatch.setattr(held.adapters["postgres"], "load", interrupted)
     with pytest.raises(KeyboardInterrupt):
         restore(here, "mine")
     [before] = [name for name in taken(here) if name != "mine"]
@@ -446,7 +448,7 @@ def test_what_a_service_holds_is_a_few_words(service: str, facts: dict[str, Any]
 
 
 def test_facts_survive_the_manifest_as_they_are(here: Scene) -> None:
-    path = backing.backup(here.session, "mine")
+    path = backing.backup(here.context, "mine")
     read = json.loads((path / archive.MANIFEST).read_text())["facts"]
     assert read == archive.verify(path).facts
     assert set(read) == set(INSIDE)

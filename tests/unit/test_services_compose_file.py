@@ -183,13 +183,18 @@ def test_every_volume_is_ours_and_used(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_each_user_has_a_copy_of_a_secret_that_is_its_own(path: Path) -> None:
-    for told in READ[path]["services"].values():
-        uid = told["user"].partition(":")[0]
-        for secret in told["secrets"]:
-            file = READ[path]["secrets"][secret]
-            assert set(file) == {"file"}
-            assert re.fullmatch(rf"\$\{{SYNOS_SECRETS:-[\w./-]+\}}/{uid}/{secret}", file["file"])
+def test_a_secret_is_a_file_of_the_closed_folder(path: Path) -> None:
+    assert {secret for told in READ[path]["services"].values() for secret in told["secrets"]} == set(
+        READ[path]["secrets"]
+    )
+    for secret, told in READ[path]["secrets"].items():
+        assert set(told) == {"file"}
+        assert re.fullmatch(rf"\$\{{SYNOS_SECRETS:-[\w./-]+/mounted\}}/{secret}", told["file"])
+
+
+@each_service
+def test_a_service_has_its_own_secret_alone(name: str, told: Told) -> None:
+    assert told["secrets"] == [f"{name.removesuffix('-box')}_password"]
 
 
 @each_service

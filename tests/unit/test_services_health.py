@@ -1,137 +1,124 @@
-"""Waiting for services: who is ready and when, and what is said of one that never is."""
+"""Waiting for services: who is ready and when, what is said of one that never is, and what is shown meanwhile."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import dataclasses
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from synos_tasks.engine.old_compose import ComposeFile
+from synos_tasks import console
 from synos_tasks.errors import ContainerLost, DiskFull, EngineUnavailable, ServiceUnhealthy
 from synos_tasks.services import health
-from synos_tasks.services.access_tasks import logs
-from synos_tasks.services.health import Progress, step_of
-from tests.unit.fake_compose import PROJECT, FakeCompose, Look, container
+from synos_tasks.services.client_tasks import logs
+from synos_tasks.services.health import Progress, progress_view, step_of
+from tests.unit.fake_compose import PROJECT, Scene, scene
 from tests.unit.fake_time import Clock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from synos_tasks.errors import SynosError
-
-GONE = EngineUnavailable("no Docker Engine answers", where="/var/run/docker.sock", why="refused")
 BOTH = ("postgres", "redis")
-STARTING = container("redis", health="starting")
+
+
+@dataclass
+class Story(Clock):
+    """What happens while somebody sleeps, one thing each time."""
+
+    then: list[Callable[[], object]] = field(default_factory=list)
+
+    def sleep(self, seconds: float) -> None:
+        super().sleep(seconds)
+        if self.then:
+            self.then.pop(0)()
 
 
 @pytest.fixture(autouse=True)
-def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
-    made = Clock()
+def clock(monkeypatch: pytest.MonkeyPatch) -> Story:
+    made = Story()
     monkeypatch.setattr(health, "time", made)
     return made
 
 
 @pytest.fixture
-def compose(tmp_path: Path) -> FakeCompose:
-    return FakeCompose(file=ComposeFile(project=PROJECT, path=tmp_path / "x.yml", environment={}))
+def here(tmp_path: Path) -> Scene:
+    return scene(tmp_path)
 
 
-def looks(compose: FakeCompose, *seen: Look | SynosError) -> None:
-    """Let the looks see that; the last one stays."""
-    compose.script = list(seen)
-    if isinstance(seen[-1], list):
-        compose.here = seen[-1]
+@pytest.fixture
+def shown(monkeypatch: pytest.MonkeyPatch) -> list[list[Progress]]:
+    looks: list[list[Progress]] = []
+
+    class View:
+        def __enter__(self) -> Callable[[list[Progress]], None]:
+            return looks.append
+
+        def __exit__(self, *_: object) -> None:
+            pass
+
+    monkeypatch.setattr(health, "progress_view", View)
+    return looks
 
 
-def wait(
-    compose: FakeCompose,
-    *services: str,
-    timeout: float = 10,
-    doing: Callable[[], bool] = lambda: False,
-    shown: list[list[Progress]] | None = None,
-) -> dict[str, float]:
-    kept: list[list[Progress]] = [] if shown is None else shown
-    return health.wait(compose, services or BOTH, timeout, kept.append, doing=doing)
+def wait(here: Scene, *services: str, timeout: float = 10) -> dict[str, float]:
+    return health.wait(dataclasses.replace(here.context, timeout=timeout), services or BOTH)
 
 
-def for_looks(count: int) -> Callable[[], bool]:
-    """Be at it for so many looks."""
-    left = [True] * count
-    return lambda: bool(left and left.pop())
+def fails(here: Scene, *services: str) -> ServiceUnhealthy:
+    with pytest.raises(ServiceUnhealthy) as caught:
+        wait(here, *services)
+    return caught.value
 
 
-def test_what_is_ready_takes_no_time(compose: FakeCompose) -> None:
-    looks(compose, [container("postgres"), container("redis")])
-    assert wait(compose) == {"postgres": 0, "redis": 0}
+def test_what_is_ready_takes_no_time(here: Scene) -> None:
+    here.runs()
+    assert wait(here) == {"postgres": 0, "redis": 0}
+    assert health.wait(here.context, []) == {}
 
 
-def test_nothing_to_wait_for_is_ready(compose: FakeCompose) -> None:
-    assert health.wait(compose, [], 0, lambda _: None) == {}
+def test_one_without_a_health_check_is_ready_when_it_runs(here: Scene, clock: Story) -> None:
+    here.container("redis", state="created", health="")
+    clock.then = [lambda: here.container("redis", health="")]
+    assert wait(here, "redis") == {"redis": health.POLL}
 
 
-def test_one_that_cannot_tell_is_ready_when_it_runs(compose: FakeCompose) -> None:
-    looks(compose, [container("redis", state="created", health="")], [container("redis", health="")])
-    assert wait(compose, "redis") == {"redis": health.POLL}
-
-
-def test_each_service_has_its_own_time(compose: FakeCompose) -> None:
-    ready = container("postgres")
-    looks(compose, [], [ready, STARTING], [ready, STARTING], [ready, container("redis")])
-    shown: list[list[Progress]] = []
-    assert wait(compose, shown=shown, doing=for_looks(1)) == {"postgres": 0.2, "redis": 0.6}
+def test_each_service_has_its_own_time(here: Scene, clock: Story, shown: list[list[Progress]]) -> None:
+    clock.then = [
+        lambda: (here.container("postgres"), here.container("redis", health="starting")),
+        lambda: here.container("redis", health="starting", health_output="one\ntwo"),
+        lambda: here.container("redis", health_output="wrote and read"),
+    ]
+    assert wait(here) == {"postgres": 0.2, "redis": 0.6}
     assert [[one.step for one in look] for look in shown] == [
         ["missing", "missing"], ["healthy", "starting"], ["healthy", "starting"], ["healthy", "healthy"],
     ]  # fmt: skip
     assert [look[0].seconds for look in shown] == [0, 0.2, 0.2, 0.2]
     assert [look[1].seconds for look in shown] == [0, 0.2, 0.4, 0.6]
     assert [look[1].ready for look in shown] == [False, False, False, True]
+    assert [look[1].output for look in shown] == ["", "", "two", "wrote and read"]
 
 
-def test_what_a_check_says_is_handed_on_its_last_line(compose: FakeCompose) -> None:
-    looks(compose, [container("redis", health="starting", said="one\ntwo")], [container("redis")])
-    shown: list[list[Progress]] = []
-    wait(compose, "redis", shown=shown)
-    assert [look[0].said for look in shown] == ["two", ""]
+def test_time_counts_from_when_they_were_started(here: Scene, clock: Story) -> None:
+    here.runs()
+    clock.now = 7
+    assert health.wait(here.context, BOTH, began=4) == {"postgres": 3, "redis": 3}
 
 
-def test_containers_of_other_services_are_not_looked_at(compose: FakeCompose) -> None:
-    looks(compose, [container("redis"), container("nats", health="unhealthy")])
-    assert set(wait(compose, "redis")) == {"redis"}
+def test_containers_of_other_services_are_not_looked_at(here: Scene) -> None:
+    here.container("redis")
+    here.container("nats", health="unhealthy")
+    assert set(wait(here, "redis")) == {"redis"}
 
 
-def test_while_they_are_being_started_a_missing_one_is_no_failure(compose: FakeCompose, clock: Clock) -> None:
-    looks(compose, [], [], [], [container("redis")])
-    assert wait(compose, "redis", timeout=0.1, doing=for_looks(3)) == {"redis": 0.6}
-
-
-def test_one_that_is_ready_before_it_is_started_anew_is_waited_for(compose: FakeCompose) -> None:
-    looks(compose, [container("redis")], [STARTING], [STARTING], [container("redis")])
-    assert wait(compose, "redis", doing=for_looks(2)) == {"redis": 0.6}
-
-
-@pytest.mark.parametrize(
-    "before",
-    [
-        container("redis", health="unhealthy"),
-        container("redis", state="exited", health="unhealthy"),
-        container("redis", state="dead", health=""),
-    ],
-    ids=step_of,
-)
-def test_one_that_was_ill_before_it_is_started_anew_is_no_failure(compose: FakeCompose, before: Look) -> None:
-    after = container("redis", id="new")
-    looks(compose, [before], [before], [STARTING], [after])  # type: ignore[list-item]
-    assert wait(compose, "redis", doing=for_looks(2)) == {"redis": 0.6}
-
-
-def test_an_unhealthy_one_is_told_with_its_words_and_how_the_others_are(compose: FakeCompose) -> None:
-    ill = container("redis", health="unhealthy", said="NOAUTH\nwrong password")
-    looks(compose, [container("postgres"), container("nats", health="starting"), ill])
-    compose.logs = {"id-redis": "\n".join(f"line {number}" for number in range(30))}
-    with pytest.raises(ServiceUnhealthy) as caught:
-        wait(compose, "nats", "postgres", "redis", "web")
-    error = caught.value
+def test_an_unhealthy_one_is_told_with_its_words_and_how_the_others_are(here: Scene) -> None:
+    here.container("postgres")
+    here.container("nats", health="starting")
+    redis = here.container("redis", health="unhealthy", health_output="NOAUTH\nwrong password")
+    here.engine.log_text[redis] = "\n".join(f"line {number}" for number in range(30))
+    error = fails(here, "nats", "postgres", "redis", "web")
     assert error.what == "not healthy: redis, web"
     assert error.where == f"compose project {PROJECT}, after 0 s"
     assert error.why.splitlines() == [
@@ -143,61 +130,40 @@ def test_an_unhealthy_one_is_told_with_its_words_and_how_the_others_are(compose:
         "web: has no container",
     ]
     left = "nats is starting, postgres is healthy, redis is unhealthy, web is missing"
-    assert error.hint.startswith(f"left as it is: {left}; ")
+    assert error.hint.startswith(f"left as it is: {left}; inv services.logs --only redis tells more")
+    assert "only" in [argument.name for argument in logs.get_arguments()]
     assert "inv services.down" in error.hint
 
 
-def test_the_hint_names_an_option_that_there_is(compose: FakeCompose) -> None:
-    looks(compose, [container("redis", health="unhealthy")])
-    with pytest.raises(ServiceUnhealthy) as caught:
-        wait(compose, "redis")
-    assert "inv services.logs --only redis" in caught.value.hint
-    assert "only" in [argument.name for argument in logs.get_arguments()]
-
-
-def test_one_that_ended_is_told_with_its_exit_code(compose: FakeCompose) -> None:
-    looks(
-        compose,
-        [container("redis", state="exited", health="unhealthy", exit_code=137, killed_for_memory=True)],
-    )
-    with pytest.raises(ServiceUnhealthy) as caught:
-        wait(compose, "redis")
-    first = caught.value.why.splitlines()[0]
+def test_one_that_ended_is_told_with_its_exit_code(here: Scene) -> None:
+    here.container("redis", state="exited", health="unhealthy", exit_code=137, killed_for_memory=True)
+    first = fails(here, "redis").why.splitlines()[0]
     assert first == "redis: exited, exit code 137, killed because it took more memory than its limit"
 
 
-def test_three_restarts_are_enough(compose: FakeCompose) -> None:
-    def again(restarts: int) -> Look:
-        return [container("redis", state="restarting", health="", restarts=restarts, exit_code=1)]
+def restarting(here: Scene, restarts: int) -> Callable[[], object]:
+    return lambda: here.container("redis", state="restarting", health="", restarts=restarts, exit_code=1)
 
-    looks(compose, again(7), again(8), again(9), again(10))
-    shown: list[list[Progress]] = []
-    with pytest.raises(ServiceUnhealthy) as caught:
-        wait(compose, "redis", shown=shown)
+
+def test_three_restarts_are_enough(here: Scene, clock: Story, shown: list[list[Progress]]) -> None:
+    first, *clock.then = (restarting(here, number) for number in (7, 8, 9, 10))
+    first()
+    why = fails(here, "redis").why
     assert len(shown) == 4
-    assert caught.value.why.splitlines()[0] == "redis: restarting, exit code 1, restarted 10 times"
+    assert why.splitlines()[0] == "redis: restarting, exit code 1, restarted 10 times"
 
 
-def test_restarts_of_the_container_before_do_not_count(compose: FakeCompose) -> None:
-    def again(restarts: int) -> Look:
-        return [container("redis", id="new", state="restarting", health="", restarts=restarts)]
-
-    looks(compose, [container("redis", restarts=7)], again(0), again(1), again(2), again(3))
-    shown: list[list[Progress]] = []
-    with pytest.raises(ServiceUnhealthy):
-        wait(compose, "redis", shown=shown, doing=for_looks(1))
-    assert len(shown) == 5
+def test_two_restarts_are_not_enough(here: Scene, clock: Story) -> None:
+    restarting(here, 0)()
+    clock.then = [lambda: here.container("redis", restarts=2)]
+    assert wait(here, "redis") == {"redis": 0.2}
 
 
-def test_two_restarts_are_not_enough(compose: FakeCompose) -> None:
-    looks(compose, [container("redis", state="restarting", health="")], [container("redis", restarts=2)])
-    assert wait(compose, "redis") == {"redis": 0.2}
-
-
-def test_time_runs_out_for_those_that_are_slow_or_missing(compose: FakeCompose, clock: Clock) -> None:
-    looks(compose, [container("postgres"), container("redis", health="starting", said="loading")])
+def test_time_runs_out_for_those_that_are_slow_or_missing(here: Scene, clock: Story) -> None:
+    here.container("postgres")
+    here.container("redis", health="starting", health_output="loading")
     with pytest.raises(ServiceUnhealthy) as caught:
-        wait(compose, "nats", *BOTH, timeout=5)
+        wait(here, "nats", *BOTH, timeout=5)
     assert caught.value.what == "not healthy: redis, nats"
     assert caught.value.where.endswith("after 5 s")
     assert caught.value.why.splitlines() == [
@@ -208,39 +174,36 @@ def test_time_runs_out_for_those_that_are_slow_or_missing(compose: FakeCompose, 
     assert 5 < clock.now < 5.5
 
 
-@pytest.mark.parametrize("where", ["said", "log"])
-def test_a_full_disk_is_told_as_one(compose: FakeCompose, where: str) -> None:
+@pytest.mark.parametrize("where", ["health check", "log"])
+def test_a_full_disk_is_told_as_one(here: Scene, where: str) -> None:
     text = "could not write: No space left on device"
-    looks(compose, [container("redis", health="unhealthy", said=text if where == "said" else "")])
-    compose.logs = {"id-redis": text if where == "log" else ""}
+    redis = here.container("redis", health="unhealthy", health_output=text if where == "health check" else "")
+    here.engine.log_text = {redis: text if where == "log" else ""}
     with pytest.raises(DiskFull) as caught:
-        wait(compose, "redis")
+        wait(here, "redis")
     assert caught.value.what == "redis: no space left for its data"
     assert text in caught.value.why
     assert "left as it is: redis is unhealthy" in caught.value.hint
 
 
-def test_an_engine_that_goes_away_is_told_with_what_was_seen_last(compose: FakeCompose) -> None:
-    looks(compose, [STARTING], GONE)
+def test_an_engine_that_goes_away_is_told_with_what_was_seen_last(here: Scene, clock: Story) -> None:
+    here.container("redis", health="starting")
+    clock.then = [lambda: setattr(here.engine, "answers", False)]
     with pytest.raises(ContainerLost) as caught:
-        wait(compose)
-    assert caught.value.where == GONE.where
-    assert caught.value.why == "refused; postgres was missing, redis was starting"
+        wait(here)
+    assert caught.value.why == "connection refused; postgres was missing, redis was starting"
     assert "run the same command" in caught.value.hint
-    assert caught.value.__cause__ is GONE
 
 
 def test_an_engine_that_does_not_give_the_log_does_not_hide_the_trouble(
-    compose: FakeCompose, monkeypatch: pytest.MonkeyPatch
+    here: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def gone(_ident: str, _lines: int) -> str:
-        raise GONE
+    def gone(_ident: str, _lines: int) -> NoReturn:
+        raise EngineUnavailable("no Docker Engine answers")
 
-    monkeypatch.setattr(compose, "log", gone)
-    looks(compose, [container("redis", health="unhealthy", said="no")])
-    with pytest.raises(ServiceUnhealthy) as caught:
-        wait(compose, "redis")
-    assert caught.value.why.splitlines() == ["redis: unhealthy", "its health check says: no"]
+    monkeypatch.setattr(here.engine, "logs", gone)
+    here.container("redis", health="unhealthy", health_output="no")
+    assert fails(here, "redis").why.splitlines() == ["redis: unhealthy", "its health check says: no"]
 
 
 @pytest.mark.parametrize(
@@ -252,6 +215,58 @@ def test_an_engine_that_does_not_give_the_log_does_not_hide_the_trouble(
         ("exited", "healthy", "exited"),
     ],
 )
-def test_a_step_is_the_health_of_what_runs_and_else_the_state(state: str, told: str, step: str) -> None:
-    assert step_of(container("redis", state=state, health=told)) == step
+def test_a_step_is_the_health_of_what_runs_and_else_the_state(
+    here: Scene, state: str, told: str, step: str
+) -> None:
+    here.container("redis", state=state, health=told)
+    assert step_of(here.containers()["redis"]) == step
     assert step_of(None) == "missing"
+
+
+# ---- what is shown
+
+
+def progress(service: str, step: str, seconds: float = 0, output: str = "") -> Progress:
+    return Progress(service=service, step=step, output=output, seconds=seconds, ready=step == "healthy")
+
+
+def test_without_a_terminal_lines_say_only_what_is_new(capfd: pytest.CaptureFixture[str]) -> None:
+    looks: list[Sequence[Progress]] = [
+        [],
+        [progress("nats", "missing"), progress("redis", "starting", 0.2)],
+        [progress("nats", "missing", 0.2), progress("redis", "starting", 0.4)],
+        [progress("nats", "starting", 0.6), progress("redis", "starting", 0.6, "loading")],
+        [progress("nats", "starting", 0.8), progress("redis", "healthy", 0.8)],
+        [progress("nats", "healthy", 12.34), progress("redis", "healthy", 0.8)],
+    ]
+    with progress_view() as show:
+        for look in looks:
+            show(look)
+    captured = capfd.readouterr()
+    assert captured.out == ""
+    assert captured.err.splitlines() == [
+        "nats         missing      0.0 s",
+        "redis        starting     0.2 s",
+        "nats         starting     0.6 s",
+        "redis        healthy      0.8 s",
+        "nats         healthy     12.3 s",
+    ]
+
+
+def test_a_live_table_has_the_last_look_and_what_a_check_says_until_all_is_well(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(console, "is_plain", lambda: False)
+    with progress_view() as show:
+        show([progress("redis", "starting", 1, output="[red]loading[/red]")])
+        show(
+            [
+                progress("redis", "healthy", 2.04, output="wrote and read"),
+                progress("nats", "odd", output="[b"),
+            ]
+        )
+    captured = capfd.readouterr()
+    assert captured.out == ""
+    assert re.search(r"redis +healthy +2\.0 s\s", captured.err)
+    assert "wrote and read" not in captured.err
+    assert "[b" in captured.err  # as it was said: no markup

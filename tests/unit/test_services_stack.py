@@ -3,30 +3,33 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+import re
+from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from synos_tasks.engine.old_compose import raw_services
-from synos_tasks.errors import SettingsError
-from synos_tasks.services import images
+from synos_tasks.errors import ImageBuildFailed, SettingsError
+from synos_tasks.images.base import TRIXIE
+from synos_tasks.images.catalog import raw_services, service_recipes
+from synos_tasks.images.recipe import tag_of
 from synos_tasks.services.secrets import Secrets
 from synos_tasks.services.stack import (
     Port,
-    SecretFile,
+    Stack,
+    Volume,
     compose_file,
     file_of,
     files_digest,
+    quoted,
     resolve,
     started_services,
-    state_folder,
     variable,
 )
 from synos_tasks.settings import ServicesSettings, Settings
-from tests.unit.fake_compose import PROJECT, lay_services, model
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from tests.unit.fake_compose import PROJECT, Scene, lay_services, model, scene
 
 
 @pytest.fixture
@@ -34,6 +37,10 @@ def settings(tmp_path: Path) -> Settings:
     made = Settings(root=tmp_path, project_id="synos-test")
     lay_services(made)
     return made
+
+
+def stack_of(settings: Settings, told: dict[str, Any] | None = None) -> Stack:
+    return resolve("unified", told or model(settings), settings.stack_dir("unified") / "mounted")
 
 
 def test_a_stack_is_a_compose_file(settings: Settings) -> None:
@@ -118,17 +125,16 @@ def test_tools_are_not_started_and_the_order_is_the_files(settings: Settings) ->
 
 
 def test_what_compose_resolved_is_read_whole(settings: Settings) -> None:
-    stack = resolve("unified", model(settings))
+    stack = stack_of(settings)
     assert [service.name for service in stack.services] == ["nats", "nats-box", "postgres", "redis"]
     postgres = stack["postgres"]
-    assert (postgres.uid, postgres.gid, postgres.image) == (999, 999, "synos-postgres:1")
+    assert (postgres.user, postgres.image) == ("999:999", "synos-postgres:1")
     assert postgres.ports == (Port(address="127.0.0.1", published=5432, target=5432),)
-    file = state_folder(settings, "unified") / "mounted/999/postgres_password"
-    assert postgres.secrets == (SecretFile(name="postgres_password", file=file, uid=999, gid=999),)
-    assert postgres.volumes == (f"{PROJECT}_postgres",)
+    assert postgres.secrets == ("postgres_password",)
+    assert postgres.volumes == (Volume(name=f"{PROJECT}_postgres", target="/data"),)
     assert not postgres.tool
     assert stack["nats-box"].tool
-    assert [service.name for service in stack.running] == ["nats", "postgres", "redis"]
+    assert [service.name for service in stack.long_running] == ["nats", "postgres", "redis"]
 
 
 def test_a_dollar_in_the_path_of_a_clone_is_one(settings: Settings) -> None:
@@ -137,39 +143,32 @@ def test_a_dollar_in_the_path_of_a_clone_is_one(settings: Settings) -> None:
     told = model(settings)
     for secret in told["secrets"].values():
         secret["file"] = secret["file"].replace("$", "$$")
-    [secret] = resolve("unified", told)["redis"].secrets
-    assert secret.file == state_folder(settings, "unified") / "mounted/999/redis_password"
+    assert stack_of(settings, told)["redis"].secrets == ("redis_password",)
+
+
+@pytest.mark.parametrize("told", [{"file": "/home/me/own"}, {"environment": "OWN"}, {"external": True}])
+def test_a_secret_that_is_somebodys_own_is_not_made(settings: Settings, told: dict[str, Any]) -> None:
+    theirs = model(settings)
+    theirs["secrets"]["redis_password"] = told
+    assert stack_of(settings, theirs).secrets == ["nats_password", "postgres_password"]
 
 
 def test_two_services_may_have_one_secret(settings: Settings) -> None:
-    stack = resolve("unified", model(settings))
+    stack = stack_of(settings)
     assert stack["nats"].secrets == stack["nats-box"].secrets
-
-
-@pytest.mark.parametrize(
-    ("user", "owner"),
-    [
-        ("999:998", (999, 998)),
-        ("999", (999, 999)),
-        ("", (0, 0)),
-        ("postgres", (0, 0)),
-        ("5:staff", (5, 5)),
-        (None, (0, 0)),
-    ],
-)
-def test_a_user_is_its_numbers(settings: Settings, user: str | None, owner: tuple[int, int]) -> None:
-    told = model(settings)
-    told["services"]["redis"]["user"] = user
-    if user is None:
-        del told["services"]["redis"]["user"]
-    redis = resolve("unified", told)["redis"]
-    assert (redis.uid, redis.gid) == owner
 
 
 def test_a_service_may_have_nothing_but_an_image() -> None:
     bare = {"services": {"web": {"command": None, "entrypoint": None, "image": "web", "networks": None}}}
-    web = resolve("x", bare)["web"]
-    assert (web.image, web.ports, web.secrets, web.volumes, web.tool) == ("web", (), (), (), False)
+    web = resolve("x", bare, Path("/m"))["web"]
+    assert (web.image, web.user, web.ports, web.secrets, web.volumes, web.tool) == (
+        "web",
+        "",
+        (),
+        (),
+        (),
+        False,
+    )
 
 
 def test_a_port_that_the_engine_chooses_is_0() -> None:
@@ -180,7 +179,7 @@ def test_a_port_that_the_engine_chooses_is_0() -> None:
         {"mode": "ingress", "target": 82, "protocol": "tcp"},
         {"mode": "ingress", "target": 90, "published": "9000-9005", "protocol": "tcp"},
     ]
-    web = resolve("x", {"services": {"web": {"image": "web", "ports": ports}}})["web"]
+    web = resolve("x", {"services": {"web": {"image": "web", "ports": ports}}}, Path("/m"))["web"]
     assert [(port.address, port.published, port.target) for port in web.ports] == [
         ("127.0.0.1", 0, 80), ("127.0.0.1", 0, 81), ("", 0, 82), ("", 0, 90),
     ]  # fmt: skip
@@ -191,7 +190,7 @@ def test_anonymous_volumes_and_folders_are_no_volumes_of_a_service(settings: Set
     told["services"]["redis"]["volumes"] += [
         {"type": "volume", "target": "/anonymous", "volume": {}}, {"type": "tmpfs", "target": "/tmp"}
     ]  # fmt: skip
-    assert resolve("unified", told)["redis"].volumes == (f"{PROJECT}_redis",)
+    assert stack_of(settings, told)["redis"].volumes == (Volume(name=f"{PROJECT}_redis", target="/data"),)
 
 
 @pytest.mark.parametrize(
@@ -207,12 +206,12 @@ def test_anonymous_volumes_and_folders_are_no_volumes_of_a_service(settings: Set
 def test_services_are_chosen_in_the_order_of_the_stack(
     settings: Settings, only: str, names: list[str]
 ) -> None:
-    assert [one.name for one in resolve("unified", model(settings)).chosen(only)] == names
+    assert [one.name for one in stack_of(settings).chosen(only)] == names
 
 
 @pytest.mark.parametrize("only", ["redsi", "nats,redsi", "nats-box"])
 def test_one_that_cannot_be_chosen_is_answered_with_a_suggestion(settings: Settings, only: str) -> None:
-    stack = resolve("unified", model(settings))
+    stack = stack_of(settings)
     with pytest.raises(SettingsError) as caught:
         stack.chosen(only)
     assert caught.value.what == f"there is no service {only.rpartition(',')[2]!r}"
@@ -222,7 +221,7 @@ def test_one_that_cannot_be_chosen_is_answered_with_a_suggestion(settings: Setti
 
 
 def test_a_service_is_found_by_its_name_tools_too(settings: Settings) -> None:
-    stack = resolve("unified", model(settings))
+    stack = stack_of(settings)
     assert stack["nats-box"].name == "nats-box"
     with pytest.raises(SettingsError, match="there is no service 'postgers'") as caught:
         stack["postgers"]
@@ -234,38 +233,118 @@ def test_a_service_has_variables_of_its_own() -> None:
     assert variable("Redis") == "SYNOS_REDIS"
 
 
+def images_of(settings: Settings, stack: str = "unified") -> dict[str, str]:
+    recipes = service_recipes(settings, raw_services(file_of(settings, stack)))
+    return {name: tag_of(settings.root, recipe) for name, recipe in recipes.items()}
+
+
 def test_the_file_is_read_with_images_ports_digests_and_names(settings: Settings) -> None:
-    settings = dataclasses.replace(settings, services=ServicesSettings(nats_port=0, redis_port=7000))
-    tags = images.tags(settings, "unified")
-    file = compose_file(settings, "unified", tags)
-    assert (file.project, file.path) == (PROJECT, file_of(settings, "unified"))
+    own = ServicesSettings(nats_port=0, redis_port=7000, redis_image="redis:8")
+    settings = dataclasses.replace(settings, services=own)
+    path, images = file_of(settings, "unified"), images_of(settings)
+    file = compose_file(settings, "unified", path, raw_services(path), images)
+    assert (file.project, file.path) == (PROJECT, path)
     assert file.project == settings.compose_project("unified")
     folder = settings.root / "docker/services"
     assert file.environment == {
         "SYNOS_STACK": PROJECT,
         "SYNOS_PROJECT": "synos-test",
         "SYNOS_SECRETS": str(settings.root / ".synos/services/unified/mounted"),
-        "SYNOS_NATS_IMAGE": tags["nats"],
+        "SYNOS_NATS_IMAGE": images["nats"],
         "SYNOS_NATS_FILES": files_digest(folder / "nats"),
         "SYNOS_NATS_PORT": "0",
-        "SYNOS_POSTGRES_IMAGE": tags["postgres"],
+        "SYNOS_POSTGRES_IMAGE": images["postgres"],
         "SYNOS_POSTGRES_FILES": files_digest(folder / "postgres"),
         "SYNOS_POSTGRES_PORT": "5432",
-        "SYNOS_REDIS_IMAGE": tags["redis"],
+        "SYNOS_REDIS_IMAGE": "redis:8",
         "SYNOS_REDIS_FILES": files_digest(folder / "redis"),
         "SYNOS_REDIS_PORT": "7000",
-        "SYNOS_NATS_BOX_IMAGE": tags["nats-box"],
+        "SYNOS_NATS_BOX_IMAGE": images["nats-box"],
         "SYNOS_NATS_BOX_FILES": "",
     }
 
 
+def test_what_has_a_dockerfile_is_ours_on_trixie_unless_the_settings_replace_it(settings: Settings) -> None:
+    services = raw_services(file_of(settings, "unified"))
+    made = service_recipes(settings, services)
+    assert list(made) == ["nats", "postgres", "redis", "nats-box"]
+    redis = made["redis"]
+    assert (redis.name, redis.dockerfile) == ("redis", "docker/services/Dockerfile.redis")
+    assert (redis.base, redis.role, redis.copied) == (TRIXIE, "services", "")
+    replaced = dataclasses.replace(settings, services=ServicesSettings(redis_image="redis:8"))
+    assert "redis" not in service_recipes(replaced, services)
+
+
+@pytest.mark.parametrize("told", ["{image: web}", "{build: .}", "{build: {context: .}}", "{build: null}"])
+def test_what_has_no_dockerfile_of_its_own_is_not_ours(settings: Settings, told: str) -> None:
+    path = settings.root / "docker/services/docker-compose.web.yml"
+    path.write_text(f"name: x\nservices:\n  web: {told}\n")
+    assert images_of(settings, "web") == {}
+
+
+def test_a_folder_that_is_copied_belongs_to_the_tag(settings: Settings) -> None:
+    folder = settings.root / "docker/services"
+    before = images_of(settings)["redis"]
+    (folder / "redis/start").write_text("anything else\n")
+    assert images_of(settings)["redis"] == before  # mounted, not copied
+    (folder / "Dockerfile.redis").write_text("FROM base\nCOPY docker/services/redis /src\n")
+    copied = images_of(settings)["redis"]
+    (folder / "redis/start").write_text("exec redis\n")
+    assert len({before, copied, images_of(settings)["redis"]}) == 3
+
+
+def test_a_dockerfile_that_is_not_there_is_told(settings: Settings) -> None:
+    path = settings.root / "docker/services/Dockerfile.redis"
+    path.unlink()
+    with pytest.raises(ImageBuildFailed, match="service redis has no Dockerfile") as caught:
+        images_of(settings)
+    assert caught.value.where == str(path)
+
+
+# ---- the file with the variables
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Scene:
+    return scene(tmp_path)
+
+
+def written(here: Scene, **told: str) -> dict[str, str]:
+    """Write those variables, and read them as compose does: single quotes keep all but \\'."""
+    compose = type(here.context.compose)(dataclasses.replace(here.context.compose.file, environment=told))
+    dataclasses.replace(here.context, compose=compose).write_variables()
+    found = {}
+    for line in (here.state / "compose.env").read_text().splitlines():
+        key, _, value = line.partition("=")
+        assert value[0] == value[-1] == "'"
+        found[key] = value[1:-1].replace("\\'", "'")
+    return found
+
+
+def test_variables_are_read_as_they_were_written_and_over_the_old_ones(here: Scene) -> None:
+    told = {"A": "synos-redis:1", "B": "", "C": "/home/me/it's $HOME #1/x y", "D": 'a "b" c'}
+    assert written(here, **told) == told
+    assert written(here, A="1") == {"A": "1"}
+    assert [path.name for path in here.state.glob("compose*")] == ["compose.env"]
+
+
+@given(
+    st.text(st.characters(exclude_categories=("Cc", "Cs", "Zl", "Zp"), exclude_characters="\\"), min_size=1)
+)
+def test_no_path_gets_out_of_its_quotes(text: str) -> None:
+    assert re.fullmatch(r"'([^'\\]|\\')*'", quoted(text))
+
+
 def test_no_variable_is_a_secret(settings: Settings) -> None:
-    own = Secrets(state_folder(settings, "unified") / "secrets")
+    own = Secrets(settings.stack_dir("unified"))
     own.ensure(["nats_password", "redis_password"])
-    values = compose_file(settings, "unified", {}).environment.values()
-    assert not [
-        one for one in values if own.read("nats_password") in one or own.read("redis_password") in one
-    ]
+    path = file_of(settings, "unified")
+    shown = compose_file(settings, "unified", path, raw_services(path), {}).environment.values()
+    secrets = [own.read("nats_password"), own.read("redis_password")]
+    assert not [text for text in shown for secret in secrets if secret in text]
+
+
+# ---- the digest of what is mounted
 
 
 def test_the_digest_of_files_changes_with_any_of_them(tmp_path: Path) -> None:

@@ -5,24 +5,26 @@ from __future__ import annotations
 import dataclasses
 import datetime as dt
 import json
+import re
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synos_tasks.engine.old_compose import ComposeFile, Usage
+from synos_tasks.engine import cache
+from synos_tasks.engine.cache import Usage
 from synos_tasks.errors import EngineUnavailable
 from synos_tasks.services import status
-from synos_tasks.services.status import Watcher, cpu_percent, to_json
-from tests.unit.fake_compose import PROJECT, FakeCompose, container
+from synos_tasks.services.status import ServiceStatus, Watcher, cpu_percent, duration, memory, rows, to_json
+from tests.unit.fake_compose import NAMES, Scene, scene
 from tests.unit.fake_time import Clock
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
     from pathlib import Path
 
-NAMES = ["nats", "postgres", "redis"]
-MINUTE_AGO = dt.datetime.now(dt.UTC) - dt.timedelta(seconds=60)
+SECONDS = {"d": 86400, "h": 3600, "min": 60, "s": 1}
 
 
 @pytest.fixture(autouse=True)
@@ -33,14 +35,28 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 @pytest.fixture
-def compose(tmp_path: Path) -> FakeCompose:
-    made = FakeCompose(file=ComposeFile(project=PROJECT, path=tmp_path / "x.yml", environment={}))
-    made.here = [
-        container("redis", started=MINUTE_AGO, ports=("127.0.0.1:6379->6379",), restarts=2, said="PONG"),
-        container("nats", state="exited", said="old", started=MINUTE_AGO, exit_code=1),
-    ]
-    made.used = {"id-redis": usage(0), "id-nats": usage(0)}
-    return made
+def used(monkeypatch: pytest.MonkeyPatch) -> dict[str, Usage]:
+    """What containers have used, by id."""
+    told: dict[str, Usage] = {}
+
+    def statistics(idents: Iterable[str]) -> dict[str, Usage]:
+        return {ident: told[ident] for ident in idents if ident in told}
+
+    monkeypatch.setattr(cache, "statistics", statistics)
+    return told
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Scene:
+    return scene(tmp_path)
+
+
+def minute_ago() -> str:
+    return (dt.datetime.now(dt.UTC) - dt.timedelta(seconds=60)).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def watch(here: Scene, names: Sequence[str] = NAMES) -> Watcher:
+    return Watcher(here.context.compose, names)
 
 
 def usage(cpu_seconds: float, memory: int = 5, limit: int = 10) -> Usage:
@@ -75,66 +91,124 @@ def test_cpu_use_is_never_negative(before: int, more: int, seconds: float) -> No
     assert percent >= 0
 
 
-def test_a_look_tells_of_every_service_in_the_order_of_the_stack(compose: FakeCompose, clock: Clock) -> None:
-    watcher = Watcher(compose, NAMES)
-    compose.used["id-redis"] = usage(status.WINDOW / 4)
-    nats, postgres, redis = watcher.look()
-    assert (nats.name, nats.state, nats.health, nats.step) == ("nats", "exited", "", "exited")
-    assert (nats.uptime, nats.cpu_percent, nats.memory, nats.said) == (None, None, None, "")
-    assert (postgres.name, postgres.state, postgres.step, postgres.ports) == (
-        "postgres", "missing", "missing", (),
+def test_a_look_tells_of_every_service_in_the_order_of_the_stack(
+    here: Scene, used: dict[str, Usage], clock: Clock
+) -> None:
+    ports = {"6379/tcp": ("127.0.0.1", 6379)}
+    redis = here.container("redis", started=minute_ago(), ports=ports, restarts=2, health_output="PONG")
+    nats = here.container("nats", state="exited", health_output="old", exit_code=1)
+    used |= {redis: usage(0), nats: usage(0)}
+    watcher = watch(here)
+    used[redis] = usage(status.WINDOW / 4)
+    found = {one.name: one for one in watcher.look()}
+    assert list(found) == NAMES
+    gone = ServiceStatus(
+        name="nats", state="exited", health="", uptime=None, cpu_percent=None, memory=None,
+        memory_limit=None, ports=(), restarts=0, said="",
     )  # fmt: skip
-    assert redis.uptime is not None
-    assert 60 <= redis.uptime < 3600  # counted from when this file was read
-    told = dataclasses.replace(redis, uptime=60)
-    assert told == status.ServiceStatus(
+    assert found["nats"] == gone
+    assert found["postgres"] == dataclasses.replace(gone, name="postgres", state="missing")
+    assert 60 <= (found["redis"].uptime or 0) < 3600
+    assert dataclasses.replace(found["redis"], uptime=60) == ServiceStatus(
         name="redis", state="running", health="healthy", uptime=60, cpu_percent=25.0, memory=5,
         memory_limit=10, ports=("127.0.0.1:6379->6379",), restarts=2, said="PONG",
     )  # fmt: skip
     assert clock.now == pytest.approx(100 + status.WINDOW)
 
 
-def test_only_running_containers_are_measured(compose: FakeCompose) -> None:
-    [nats, *_] = Watcher(compose, NAMES).look()
-    assert nats.memory is None
+def test_one_without_a_health_check_runs(here: Scene, used: dict[str, Usage]) -> None:
+    here.container("redis", health="")
+    [redis] = watch(here, ["redis"]).look()
+    assert (redis.state, redis.health, redis.memory, redis.cpu_percent) == ("running", "", None, None)
+    assert rows([redis])[0][1] == "running"
 
 
-def test_one_without_a_health_check_runs(compose: FakeCompose) -> None:
-    compose.here = [container("redis", health="", started=None)]
-    compose.used = {}
-    [redis] = Watcher(compose, ["redis"]).look()
-    assert (redis.step, redis.uptime, redis.memory, redis.cpu_percent) == ("running", None, None, None)
-
-
-def test_the_next_look_is_on_what_there_is_then(compose: FakeCompose, clock: Clock) -> None:
-    watcher = Watcher(compose, ["redis"])
+def test_the_next_look_is_on_what_there_is_then(here: Scene, used: dict[str, Usage], clock: Clock) -> None:
+    here.container("redis")
+    watcher = watch(here, ["redis"])
     watcher.look()
     clock.now += 1
-    compose.here = [container("redis", id="new", health="starting", started=MINUTE_AGO)]
-    compose.used = {"new": usage(1)}
+    used[here.container("redis", health="starting")] = usage(1)
     [redis] = watcher.look()
-    assert (redis.step, redis.cpu_percent) == ("starting", None)
+    assert (redis.health, redis.cpu_percent) == ("starting", None)
     clock.now += 1
-    compose.used = {"new": usage(1.5)}
+    used[here.containers()["redis"].id] = usage(1.5)
     [redis] = watcher.look()
     assert redis.cpu_percent == 50.0
-    compose.here = []
+    here.remove()
     clock.now += 1
-    [redis] = watcher.look()
-    assert redis.step == "missing"
-
-
-def test_an_engine_that_goes_away_is_told(compose: FakeCompose, clock: Clock) -> None:
-    watcher = Watcher(compose, NAMES)
+    assert [one.state for one in watcher.look()] == ["missing"]
     clock.now += 1
-    compose.script = [EngineUnavailable("no Docker Engine answers")]
+    here.engine.answers = False
     with pytest.raises(EngineUnavailable):
         watcher.look()
 
 
-def test_scripts_get_all_of_it(compose: FakeCompose) -> None:
-    told = json.loads(json.dumps(to_json(Watcher(compose, NAMES).look())))
+def test_scripts_get_all_of_it(here: Scene, used: dict[str, Usage]) -> None:
+    here.runs()
+    told = json.loads(json.dumps(to_json(watch(here).look())))
     assert [one["name"] for one in told] == NAMES
-    keys = [field.name for field in dataclasses.fields(status.ServiceStatus)]
+    keys = [field.name for field in dataclasses.fields(ServiceStatus)]
     assert all(list(one) == keys for one in told)
-    assert told[2]["ports"] == ["127.0.0.1:6379->6379"]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (None, ""),
+        (0, "0 s"),
+        (-5, "0 s"),
+        (59, "59 s"),
+        (60, "1 min"),
+        (245, "4 min 5 s"),
+        (3600, "1 h"),
+        (3661, "1 h 1 min"),
+        (97200, "1 d 3 h"),
+        (8640000, "100 d"),
+    ],
+)
+def test_a_duration_has_two_units_at_most(seconds: int | None, text: str) -> None:
+    assert duration(seconds) == text
+
+
+@given(st.integers(0, 10**9))
+def test_a_duration_says_what_it_was_but_for_what_is_smaller_than_it_says(seconds: int) -> None:
+    text = duration(seconds)
+    assert re.fullmatch(r"\d+ (d|h|min|s)( \d+ (h|min|s))?", text)
+    parts = [(int(count), unit) for count, unit in re.findall(r"(\d+) (\w+)", text)]
+    said = sum(count * SECONDS[unit] for count, unit in parts)
+    assert 0 <= seconds - said < SECONDS[parts[-1][1]]
+    assert seconds == said or len(parts) == 2
+    sizes = [SECONDS[unit] for _, unit in parts]
+    assert sizes == sorted(sizes, reverse=True)
+    limits = {"h": 24, "min": 60, "s": 60}
+    assert all(count < limits.get(unit, count + 1) for count, unit in parts)
+
+
+@pytest.mark.parametrize(
+    ("used", "limit", "text"),
+    [
+        (None, None, ""),
+        (None, 5, ""),
+        (2**20, None, "1 MB"),
+        (2**20, 0, "1 MB"),
+        (0, 2**20, "0 of 1 MB"),
+        (3 * 2**19, 512 * 2**20, "2 of 512 MB"),
+    ],
+)
+def test_memory_is_told_of_its_limit_where_there_is_one(
+    used: int | None, limit: int | None, text: str
+) -> None:
+    assert memory(used, limit) == text
+
+
+def test_a_row_has_a_cell_for_each_column() -> None:
+    redis = ServiceStatus(
+        name="redis", state="running", health="healthy", uptime=65, cpu_percent=0.25, memory=5 * 2**20,
+        memory_limit=768 * 2**20, ports=("127.0.0.1:6379->6379", "[::1]:1->1"), restarts=3, said="PONG",
+    )  # fmt: skip
+    [cells] = rows([redis])
+    assert cells == [
+        "redis", "healthy", "1 min 5 s", "0.2 %", "5 of 768 MB", "3", "127.0.0.1:6379->6379, [::1]:1->1"
+    ]  # fmt: skip
+    assert len(cells) == len(status.COLUMNS)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from synos_tasks.engine.labels import LABEL_PROJECT
 from synos_tasks.errors import (
     ContainerLost,
     EngineTooOld,
@@ -17,11 +18,9 @@ from synos_tasks.errors import (
 )
 from synos_tasks.images import packages
 from synos_tasks.images.base import TRIXIE
-from synos_tasks.services import health, images, upgrade
-from synos_tasks.services.stack import resolve
+from synos_tasks.services import health, upgrade
 from synos_tasks.settings import ServicesSettings
-from tests.unit.fake_compose import Scene, container, scene
-from tests.unit.fakes import GOOD, FakeEngine
+from tests.unit.fake_compose import NAMES, UP, Engine, Scene, scene
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -32,10 +31,10 @@ if TYPE_CHECKING:
 OLD = "libc6:amd64\t2.41-1\nredis-server\t5:8.0-1\ntzdata\t2024a\n"
 NEW = "libc6:amd64\t2.41-2\nredis-server\t5:8.0-1\nzlib1g\t1.3\n"
 CHANGES = ["libc6:amd64 2.41-1 -> 2.41-2", "tzdata 2024a -> none", "zlib1g none -> 1.3"]
-UP = ("up", "--detach", "--no-build", "--no-deps")
+OURS = {LABEL_PROJECT: "synos-test"}
 
 
-class Engine(FakeEngine):
+class Newer(Engine):
     """Builds images that are newer; what is in one goes by its id."""
 
     held: Mapping[str, str]
@@ -44,12 +43,13 @@ class Engine(FakeEngine):
     def build(self, arguments: Sequence[str], on_event: Callable[[dict[str, Any]], None]) -> None:
         super().build(arguments, on_event)
         [tag] = [word.removeprefix("--tag=") for word in arguments if word.startswith("--tag=")]
-        self.images[tag] = f"sha256:new-{tag.partition(':')[0].removeprefix('synos-')}"
+        new = f"sha256:new-{tag.partition(':')[0].removeprefix('synos-')}"
+        self.add_image(tag, ident=new, labels=OURS)
 
-    def pull(self, tag: str, *, timeout: float) -> bool:
-        if tag in self.registry:
-            self.images[tag] = self.registry[tag]
-        return tag in self.registry
+    def pull(self, ref: str, *, timeout: float) -> bool:
+        if ref in self.registry:
+            self.add_image(ref, ident=self.registry[ref])
+        return ref in self.registry
 
     def output_of(self, image: str, command: Sequence[str]) -> str:
         assert command == packages.LIST
@@ -68,37 +68,49 @@ class Stage:
     """All services run with their images, and there are newer ones."""
 
     here: Scene
-    engine: Engine
+    engine: Newer
     tags: dict[str, str]
 
-    def upgrade(self, only: str = "", timeout: float = 10) -> list[Upgraded]:
-        session = self.here.session
-        return upgrade.upgrade(session, session.stack.chosen(only), timeout, lambda _: None)
+    def upgrade(self, only: str = "") -> list[Upgraded]:
+        context = self.here.context
+        return upgrade.upgrade(context, context.stack.chosen(only))
 
-    def fails_with(self, image: str) -> None:
-        """Let redis be ill with an image, and healthy with others, as its tag or the environment has it."""
+    def image(self, service: str) -> str | None:
+        """Return the image that a service's tag is on."""
+        return self.engine.image_id(self.tags[service])
+
+    def runs(self) -> str:
+        """Return the image that redis runs."""
+        return self.here.containers()["redis"].image
+
+    def fails_with(self, *images: str) -> None:
+        """Let redis be ill with these images, and healthy with others, as its tag or a variable has it."""
 
         def starts(words: tuple[str, ...]) -> None:
             if "redis" in words:
-                told = self.here.compose.file.environment.get("SYNOS_REDIS_IMAGE", "")
-                has = told if told.startswith("sha256:") else self.engine.images[self.tags["redis"]]
-                ill = container("redis", image=has, health="unhealthy", said="no")
-                self.here.compose.here = [ill if has == image else container("redis", image=has)]
+                has = words[-1] if words[-1].startswith("sha256:") else self.image("redis")
+                told = "unhealthy" if has in images else "healthy"
+                self.here.container("redis", image=has, health=told, health_output=f"no, says {has}")
 
         self.here.compose.acts["up --detach"] = starts
 
 
 def stage(tmp_path: Path, services: ServicesSettings | None = None) -> Stage:
     here = scene(tmp_path, services)
-    tags = images.tags(here.settings, "unified")
-    for name, told in here.compose.model["services"].items():
-        told["image"] = tags[name]
-    engine = Engine(images={TRIXIE.tag: "sha256:base"})
+    here.engine.__class__ = Newer
+    engine = here.engine
+    assert isinstance(engine, Newer)
+    tags = {service.name: service.image for service in here.context.stack.services}
+    if services and services.redis_image:
+        tags["redis"] = services.redis_image
+        redis = dataclasses.replace(here.context.stack["redis"], image=services.redis_image)
+        others = [one for one in here.context.stack.services if one.name != "redis"]
+        stack = dataclasses.replace(here.context.stack, services=(*others, redis))
+        here.context = dataclasses.replace(here.context, stack=stack)
     engine.registry = {TRIXIE.tag: "sha256:new-base"}
-    engine.images |= {tag: f"sha256:{name}" for name, tag in tags.items()}
+    for name, tag in tags.items():
+        engine.add_image(tag, ident=f"sha256:{name}", labels=OURS)
     engine.held = {f"sha256:{name}": OLD for name in tags} | {f"sha256:new-{name}": NEW for name in tags}
-    stack = resolve("unified", here.compose.model)
-    here.session = dataclasses.replace(here.session, engine=engine, stack=stack)
     here.runs()
     here.compose.acts.clear()
     return Stage(here, engine, tags)
@@ -111,11 +123,9 @@ def at(tmp_path: Path) -> Stage:
 
 def test_each_service_gets_its_newer_image_one_after_the_other(at: Stage) -> None:
     told = at.upgrade()
-    assert [(one.service, one.changed) for one in told] == [
-        ("nats", True), ("postgres", True), ("redis", True)
-    ]  # fmt: skip
+    assert [(one.service, one.changed) for one in told] == [(name, True) for name in NAMES]
     assert all(one.packages == CHANGES for one in told)
-    assert at.here.compose.asked == [(*UP, "nats"), (*UP, "postgres"), (*UP, "redis")]
+    assert at.here.compose.asked == [(*UP, name) for name in NAMES]
     assert at.engine.removed == ["sha256:nats", "sha256:postgres", "sha256:redis"]
     assert f"redis: {', '.join(CHANGES)}" in at.here.said
 
@@ -124,15 +134,7 @@ def test_it_is_built_without_cache_on_a_newer_base(at: Stage) -> None:
     at.upgrade("redis")
     [words] = at.engine.built
     assert "--no-cache" in words
-    assert at.engine.images[TRIXIE.tag] == "sha256:new-base"
-
-
-def test_the_next_service_waits_until_this_one_is_healthy(at: Stage) -> None:
-    at.here.compose.acts["up --detach"] = lambda _: setattr(
-        at.here.compose, "script", [[container("nats", health="starting")], [container("nats")]]
-    )
-    at.upgrade("nats")
-    assert at.here.compose.script == []
+    assert at.engine.image_id(TRIXIE.tag) == "sha256:new-base"
 
 
 def test_the_same_packages_are_nothing_newer(at: Stage) -> None:
@@ -140,15 +142,16 @@ def test_the_same_packages_are_nothing_newer(at: Stage) -> None:
     [told] = at.upgrade("redis")
     assert (told.changed, told.packages) == (False, [])
     assert at.here.compose.asked == []
-    assert at.engine.images[at.tags["redis"]] == "sha256:redis"
+    assert at.image("redis") == "sha256:redis"
     assert at.engine.removed == ["sha256:new-redis"]
     assert at.here.said[-1] == "redis: nothing newer"
 
 
 def test_a_service_that_is_not_running_is_left_alone(at: Stage) -> None:
-    at.here.compose.here = [container("nats", state="exited"), container("redis")]
+    at.here.runs("redis")
+    at.here.container("nats", state="exited")
     assert [one.service for one in at.upgrade()] == ["redis"]
-    at.here.compose.here = []
+    at.here.remove()
     at.engine.registry = {}  # and then no base is needed either
     assert at.upgrade() == []
 
@@ -157,7 +160,8 @@ def test_an_image_that_docker_services_no_longer_describes_is_changed_though_its
     at: Stage,
 ) -> None:
     at.engine.held = dict.fromkeys(at.engine.held, OLD)
-    del at.engine.images[at.tags["redis"]]
+    at.engine.remove_image(at.tags["redis"])
+    at.engine.add_image(ident="sha256:redis")
     [told] = at.upgrade("redis")
     assert (told.changed, told.packages) == (True, [])
     assert "redis: a new image" in at.here.said
@@ -170,16 +174,15 @@ def test_one_that_does_not_get_healthy_has_its_old_image_again(at: Stage) -> Non
     assert caught.value.where == at.tags["redis"]
     assert "its health check says: no" in caught.value.why
     assert caught.value.hint.startswith("redis runs its old image again, healthy; nothing else was changed")
-    assert at.engine.images[at.tags["redis"]] == "sha256:redis"
-    assert at.here.compose.here == [container("redis")]
+    assert at.image("redis") == "sha256:redis"
+    assert at.runs() == "sha256:redis"
     assert at.engine.removed == ["sha256:new-redis"]
 
 
 def test_services_after_one_that_fails_are_not_touched(at: Stage) -> None:
     def starts(words: tuple[str, ...]) -> None:
-        ill = "postgres" in words and at.engine.images[at.tags["postgres"]] != "sha256:postgres"
-        one = container("postgres", health="unhealthy" if ill else "healthy")
-        at.here.compose.here = [container("nats"), one, container("redis")]
+        ill = "postgres" in words and at.image("postgres") != "sha256:postgres"
+        at.here.container(words[-1], health="unhealthy" if ill else "healthy")
 
     at.here.compose.acts["up --detach"] = starts
     with pytest.raises(ServiceUnhealthy, match="postgres did not"):
@@ -190,33 +193,20 @@ def test_services_after_one_that_fails_are_not_touched(at: Stage) -> None:
 
 def test_without_the_old_tag_the_old_image_runs_by_its_id(at: Stage) -> None:
     """Docker/services was edited: its tag is another one than that of what runs."""
-    at.engine.images[at.tags["redis"]] = "sha256:never-ran"
+    at.engine.add_image(at.tags["redis"], ident="sha256:never-ran")
     at.fails_with("sha256:new-redis")
-    before = at.here.compose.file
     with pytest.raises(ServiceUnhealthy) as caught:
         at.upgrade("redis")
-    assert at.here.compose.here == [container("redis")]
-    assert "mend it before `inv services.up`" in caught.value.hint
-    assert at.here.compose.file == before
+    assert at.runs() == "sha256:redis"
+    assert "correct it before `inv services.up`" in caught.value.hint
     assert "sha256:redis" not in at.engine.removed
-
-
-def ill_with_both(at: Stage) -> None:
-    """Let redis be ill with any image, and say with which."""
-
-    def starts(_: tuple[str, ...]) -> None:
-        told = at.here.compose.file.environment.get("SYNOS_REDIS_IMAGE", at.engine.images[at.tags["redis"]])
-        at.here.compose.here = [container("redis", health="unhealthy", said=f"no, says {told}")]
-
-    at.here.compose.acts["up --detach"] = starts
 
 
 @pytest.mark.parametrize("had_tag", [True, False])
 def test_where_the_old_image_fails_too_both_reasons_are_told(at: Stage, had_tag: bool) -> None:
     if not had_tag:
-        at.engine.images[at.tags["redis"]] = "sha256:never-ran"
-    ill_with_both(at)
-    before = at.here.compose.file
+        at.engine.add_image(at.tags["redis"], ident="sha256:never-ran")
+    at.fails_with("sha256:new-redis", "sha256:redis")
     with pytest.raises(ServiceUnhealthy, match="redis failed with its new image, and its old one") as caught:
         at.upgrade("redis")
     new, old = caught.value.why.split("\nwith the old image: ")
@@ -224,79 +214,52 @@ def test_where_the_old_image_fails_too_both_reasons_are_told(at: Stage, had_tag:
     assert "no, says sha256:new-redis" in new
     assert "no, says sha256:redis" in old
     assert "inv services.down stops all and keeps the data" in caught.value.hint
-    assert at.here.compose.file == before
 
 
 def test_an_engine_that_goes_away_on_the_way_back_is_told_as_lost_with_what_was_before(at: Stage) -> None:
-    at.engine.images[at.tags["redis"]] = "sha256:never-ran"
+    at.engine.add_image(at.tags["redis"], ident="sha256:never-ran")
     at.fails_with("sha256:new-redis")
-    starts, before = at.here.compose.acts["up --detach"], at.here.compose.file
+    starts = at.here.compose.acts["up --detach"]
 
     def dies(words: tuple[str, ...]) -> None:
         starts(words)
-        if at.here.compose.file != before:
-            at.here.compose.script = [EngineUnavailable("no Docker Engine answers")]
+        at.engine.answers = words[-1] == "redis"
 
     at.here.compose.acts["up --detach"] = dies
     with pytest.raises(ContainerLost, match="redis failed with its new image") as caught:
         at.upgrade("redis")
     assert "its health check says: no" in caught.value.why
-    assert "no Docker Engine answers" in caught.value.why
-    assert at.here.compose.file == before
-
-
-def test_ctrl_c_on_the_way_back_leaves_the_compose_file_as_it_was(at: Stage) -> None:
-    at.engine.images[at.tags["redis"]] = "sha256:never-ran"
-    at.fails_with("sha256:new-redis")
-    starts, before = at.here.compose.acts["up --detach"], at.here.compose.file
-
-    def interrupted(words: tuple[str, ...]) -> None:
-        if at.here.compose.file != before:
-            raise KeyboardInterrupt
-        starts(words)
-
-    at.here.compose.acts["up --detach"] = interrupted
-    with pytest.raises(KeyboardInterrupt):
-        at.upgrade("redis")
-    assert at.here.compose.file == before
+    assert "connection refused" in caught.value.why
 
 
 def test_a_compose_that_fails_goes_back_too(at: Stage) -> None:
     def starts(_: tuple[str, ...]) -> None:
-        if at.engine.images[at.tags["redis"]] == "sha256:new-redis":
+        if at.image("redis") == "sha256:new-redis":
             raise ServiceFailed("docker compose failed", why="no such thing")
 
     at.here.compose.acts["up --detach"] = starts
     with pytest.raises(ServiceUnhealthy) as caught:
         at.upgrade("redis")
     assert caught.value.why == "no such thing"
-    assert at.engine.images[at.tags["redis"]] == "sha256:redis"
+    assert at.image("redis") == "sha256:redis"
 
 
 def test_an_engine_that_goes_away_is_told_as_lost_and_nothing_is_turned_back(at: Stage) -> None:
-    at.here.compose.acts["up --detach"] = lambda _: setattr(
-        at.here.compose, "script", [EngineUnavailable("no Docker Engine answers")]
-    )
+    at.here.compose.acts["up --detach"] = lambda _: setattr(at.engine, "answers", False)
     with pytest.raises(ContainerLost):
         at.upgrade("redis")
     assert len(at.here.compose.asked) == 1
 
 
-def test_an_image_that_cannot_be_built_leaves_the_service_as_it_runs(
-    at: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def fails(*_: object) -> None:
-        raise ImageBuildFailed("an image could not be built")
-
-    monkeypatch.setattr(at.engine, "build", fails)
+def test_an_image_that_cannot_be_built_leaves_the_service_as_it_runs(at: Stage) -> None:
+    at.engine.build_fails = True
     with pytest.raises(ImageBuildFailed):
         at.upgrade("redis")
-    assert at.here.compose.asked == []
-    assert at.engine.images[at.tags["redis"]] == "sha256:redis"
+    assert (at.here.compose.asked, at.image("redis")) == ([], "sha256:redis")
 
 
 def test_an_engine_that_is_too_old_is_asked_for_nothing(at: Stage) -> None:
-    at.engine.known = dataclasses.replace(GOOD, compose="1.29")
+    at.engine.compose_version = "1.29"
     with pytest.raises(EngineTooOld):
         at.upgrade()
     assert (at.engine.built, at.here.compose.asked) == ([], [])
@@ -316,7 +279,7 @@ def test_an_image_without_packages_is_newer_when_it_is_another(theirs: Stage) ->
     theirs.engine.registry = {"redis:8": "sha256:pulled"}
     [told] = theirs.upgrade("redis")
     assert (told.changed, told.packages) == (True, [])
-    assert theirs.engine.images["redis:8"] == "sha256:pulled"
+    assert theirs.image("redis") == "sha256:pulled"
     assert theirs.here.compose.asked == [(*UP, "redis")]
     assert theirs.engine.built == []
 
@@ -327,7 +290,7 @@ def test_an_image_of_a_registry_that_has_nothing_newer_stays(theirs: Stage, regi
     [told] = theirs.upgrade("redis")
     assert not told.changed
     assert theirs.here.compose.asked == []
-    assert theirs.engine.images["redis:8"] == "sha256:redis"
+    assert theirs.image("redis") == "sha256:redis"
     assert ("redis: no registry answers for redis:8; it stays as it is here" in theirs.here.said) == (
         not registry
     )

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 import yaml
 
-from synos_tasks.engine.old_compose import Usage
+from synos_tasks.engine import cache
+from synos_tasks.engine.cache import Usage
 from synos_tasks.errors import (
     BackupDamaged,
     ServiceFailed,
@@ -20,7 +21,7 @@ from synos_tasks.errors import (
 )
 from synos_tasks.services import status as states
 from synos_tasks.services import tasks as services
-from tests.unit.fake_compose import container
+from tests.unit.fake_compose import NAMES, SECRETS
 from tests.unit.projects import tree
 from tests.unit.service_verbs import Verbs, answer
 
@@ -30,9 +31,6 @@ if TYPE_CHECKING:
     from tests.unit.service_verbs import Shown
 
 pytestmark = pytest.mark.usefixtures("keep_signals")
-
-NAMES = ["nats", "postgres", "redis"]
-UP = ("up", "--detach", "--no-build", "--no-deps")
 
 
 @pytest.fixture
@@ -53,7 +51,7 @@ def test_up_tells_what_it_made_and_how_long_it_took(verbs: Verbs, capfd: Shown) 
     told = json.loads(shown.out)
     assert told["changed"] == NAMES
     assert set(told["seconds"]) == set(NAMES)
-    assert told["secrets"] == [f"{name}_password" for name in NAMES]
+    assert told["secrets"] == SECRETS
     assert f"secrets made: {', '.join(told['secrets'])} in {verbs.here.secrets}" in shown.err
     assert verbs.opened == ["unified"]
 
@@ -78,11 +76,11 @@ def test_only_takes_some_services(running: Verbs, capfd: Shown) -> None:
     assert set(answer(capfd, "up")["seconds"]) == {"nats", "redis"}
     assert running.run("services.restart", "--only", "redis", "--json") == 0
     assert set(answer(capfd, "restart")["seconds"]) == {"redis"}
-    assert running.here.compose.asked == [(*UP, "nats", "redis"), ("restart", "--no-deps", "redis")]
 
 
 def test_wait_timeout_is_the_seconds_to_get_healthy(running: Verbs, capfd: Shown) -> None:
-    running.here.compose.here = [container(name, health="starting") for name in NAMES]
+    for name in NAMES:
+        running.here.container(name, health="starting")
     began = time.monotonic()
     assert running.run("services.up", "--wait-timeout", "1") == ServiceUnhealthy.exit_code
     assert 1 <= time.monotonic() - began < 5
@@ -99,7 +97,7 @@ def test_down_tells_what_is_gone_and_what_is_kept(running: Verbs, capfd: Shown) 
 
 
 def test_down_with_volumes_tells_where_the_backup_is(running: Verbs, capfd: Shown) -> None:
-    volumes = sorted(running.here.engine.volumes)
+    volumes = running.here.engine.names("volume")
     assert running.run("services.down", "--volumes", "--yes", "--json") == 0
     shown = capfd.readouterr()
     told = json.loads(shown.out)
@@ -116,25 +114,26 @@ def test_down_with_volumes_needs_to_be_agreed_to(running: Verbs, capfd: Shown) -
     assert answer(capfd, "down")["backup"] == ""
 
 
-def test_status_is_a_table_or_an_object(running: Verbs, capfd: Shown) -> None:
-    running.here.compose.here = [
-        container("redis", ports=("127.0.0.1:6379->6379",), restarts=1),
-        container("nats", state="exited"),
-    ]
-    running.here.compose.used = {"id-redis": Usage(cpu_ns=0, memory=2**20, memory_limit=2**21)}
+def test_status_is_a_table_or_an_object(
+    running: Verbs, capfd: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    running.here.remove("postgres")
+    running.here.container("nats", state="exited")
+    redis = running.here.container("redis", ports={"6379/tcp": ("127.0.0.1", 6379)}, restarts=1)
+    used = {redis: Usage(cpu_ns=0, memory=2**20, memory_limit=2**21)}
+    monkeypatch.setattr(cache, "statistics", lambda _idents: used)
     assert running.run("services.status") == 0
     shown = capfd.readouterr()
     assert shown.out == ""
-    title, heading, nats, postgres, redis = shown.err.splitlines()
+    title, heading, *rows = shown.err.splitlines()
     assert title == "stack unified"
     assert heading.split()[:2] == ["service", "state"]
-    assert (nats.split(), postgres.split()) == (["nats", "exited", "0"], ["postgres", "missing", "0"])
-    assert redis.endswith("1 of 2 MB  1         127.0.0.1:6379->6379")
+    assert [row.split() for row in rows[:2]] == [["nats", "exited", "0"], ["postgres", "missing", "0"]]
+    assert rows[2].endswith("1 of 2 MB  1         127.0.0.1:6379->6379")
     assert running.run("services.status", "--json", "--watch") == 0
     told = answer(capfd, "status")
-    assert [(one["name"], one["state"]) for one in told["services"]] == [
-        ("nats", "exited"), ("postgres", "missing"), ("redis", "running"),
-    ]  # fmt: skip
+    states = ["exited", "missing", "running"]
+    assert [(one["name"], one["state"]) for one in told["services"]] == list(zip(NAMES, states, strict=True))
     assert running.opened == []  # a stack that is not resolved is looked at faster
 
 
@@ -151,20 +150,21 @@ def test_status_can_go_on_until_it_is_interrupted(
 
     monkeypatch.setattr(time, "sleep", sleep)
     monkeypatch.setattr(states, "WINDOW", 0)
+    monkeypatch.setattr(cache, "statistics", lambda _idents: {})
     assert running.run("services.status", "--watch") == 130
-    assert capfd.readouterr().err.count("stack unified") == 2
+    assert capfd.readouterr().err.count("stack unified") == 3
 
 
-def test_heal_tells_what_it_made_anew(running: Verbs, capfd: Shown) -> None:
+def test_heal_tells_what_it_recreated(running: Verbs, capfd: Shown) -> None:
     assert running.run("services.heal", "--json") == 0
     shown = capfd.readouterr()
     assert json.loads(shown.out)["healed"] == []
     assert "nothing to heal" in shown.err
-    running.here.compose.here[0] = container("nats", health="unhealthy")
+    running.here.container("nats", health="unhealthy")
     assert running.run("services.heal", "--json") == 0
     shown = capfd.readouterr()
     assert json.loads(shown.out)["healed"] == ["nats"]
-    assert "made anew: nats" in shown.err
+    assert "recreated: nats" in shown.err
 
 
 def test_config_is_what_compose_resolved(running: Verbs, capfd: Shown) -> None:
@@ -173,19 +173,6 @@ def test_config_is_what_compose_resolved(running: Verbs, capfd: Shown) -> None:
     assert yaml.safe_load(capfd.readouterr().out) == {"name": "synos-test-unified"}
     assert running.run("services.config", "--json") == 0
     assert answer(capfd, "config") == {"stack": "unified", "model": running.here.compose.model}
-
-
-def test_enable_and_disable_tell_the_unit(running: Verbs, capfd: Shown) -> None:
-    assert running.run("services.enable", "--json") == 0
-    told = answer(capfd, "enable")
-    [unit] = running.units.iterdir()
-    assert told == {"stack": "unified", "unit": str(unit)}
-    assert running.run("services.disable", "--json") == 0
-    assert answer(capfd, "disable") == told
-    assert running.run("services.disable", "--json") == 0
-    shown = capfd.readouterr()
-    assert json.loads(shown.out)["unit"] == ""
-    assert shown.err == "it was not enabled\n"
 
 
 def test_backup_and_the_list_of_backups(running: Verbs, capfd: Shown) -> None:
@@ -224,7 +211,7 @@ def test_rotation_tells_which_secrets_and_where_and_never_one_of_them(running: V
     folder = str(running.here.secrets)
     assert (told["secrets"], told["folder"]) == (["redis_password"], folder)
     assert f"changed: redis_password in {folder}" in shown.err
-    assert running.here.handed("redis") not in shown.out + shown.err
+    assert running.here.mounted("redis") not in shown.out + shown.err
 
 
 @pytest.mark.parametrize("options", [(), ("--no-backup",)])
@@ -232,8 +219,8 @@ def test_an_upgrade_takes_a_backup_first(
     running: Verbs, capfd: Shown, monkeypatch: pytest.MonkeyPatch, options: tuple[str, ...]
 ) -> None:
     engine = running.here.engine
-    monkeypatch.setattr(engine, "pull", lambda _tag, *, timeout: timeout > 0)
-    engine.images["synos-redis:1"] = container("redis").image
+    monkeypatch.setattr(engine, "pull", lambda _ref, *, timeout: timeout > 0)
+    running.here.container("redis", image=engine.image_id(running.here.context.stack["redis"].image) or "")
     engine.printed = {("dpkg-query", "--show"): "libc6\t1\n"}
     assert running.run("services.upgrade", *options, "--only", "redis", "--json") == 0
     shown = capfd.readouterr()
@@ -252,7 +239,6 @@ def test_an_upgrade_takes_a_backup_first(
     [
         (("services.up", "--only", "redsi"), SettingsError),
         (("services.status", "--stack", "unifed"), SettingsError),
-        (("services.enable", "--stack", "unifed"), SettingsError),
         (("services.restore", "mien"), SettingsError),
         (("services.restore", "damaged"), BackupDamaged),
         (("services.backup", "--name", "mine"), SettingsError),

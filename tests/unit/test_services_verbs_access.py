@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import sys
 from typing import TYPE_CHECKING
@@ -10,7 +11,6 @@ import pytest
 
 from synos_tasks.errors import ServiceFailed, SettingsError
 from synos_tasks.services import tasks as services
-from tests.unit.fake_compose import container
 from tests.unit.projects import tree
 from tests.unit.service_verbs import Verbs
 
@@ -89,7 +89,7 @@ def test_at_a_terminal_the_command_has_one(running: Verbs, monkeypatch: pytest.M
     "words", [("services.exec", "redis"), ("services.redis-cli",), ("services.nats",), ("services.psql",)]
 )
 def test_a_service_that_does_not_run_is_told(running: Verbs, capfd: Shown, words: tuple[str, ...]) -> None:
-    running.here.compose.here = [container("redis", state="exited")]
+    running.here.remove()
     assert running.run(*words, "--", "x") == ServiceFailed.exit_code
     assert "is not running" in capfd.readouterr().err
     assert running.here.compose.streams == []
@@ -115,9 +115,7 @@ CHANGES = [
     (("services.down",), "would stop stack unified, and remove no data"),
     (("services.down", "--volumes", "--yes"), "synos-test-unified_postgres"),
     (("services.restart",), "would restart nats, postgres, redis"),
-    (("services.heal",), "would make anew: nothing"),
-    (("services.enable",), "would enable a systemd unit for stack unified"),
-    (("services.disable",), "would disable the systemd unit of stack unified"),
+    (("services.heal",), "would recreate: nothing"),
     (("services.exec", "redis", "--", "rm", "a b"), "would docker compose exec --no-TTY redis rm 'a b'"),
     (("services.psql", "--", "-c", "DROP"), "would docker compose exec --no-TTY postgres"),
     (("services.redis-cli", "--", "FLUSHALL"), "sh /etc/synos/cli FLUSHALL"),
@@ -139,7 +137,7 @@ def test_dry_says_what_would_be_done_and_changes_nothing(
     running: Verbs, capfd: Shown, words: tuple[str, ...], said: str
 ) -> None:
     root = running.here.settings.root
-    before, volumes = tree(root), dict(running.here.engine.volumes)
+    before, objects = tree(root), copy.deepcopy(running.here.engine.objects)
     assert running.run("--dry", *words) == 0
     shown = capfd.readouterr()
     assert shown.out == ""
@@ -147,7 +145,7 @@ def test_dry_says_what_would_be_done_and_changes_nothing(
     assert tree(root) == before
     compose, engine = running.here.compose, running.here.engine
     assert (compose.asked, compose.streams) == ([], [])
-    assert (engine.built, engine.started, engine.removed, engine.volumes) == ([], [], [], volumes)
+    assert (engine.built, engine.objects) == ([], objects)
     assert running.done == []
 
 
@@ -176,17 +174,16 @@ def test_dry_of_what_only_looks_looks(running: Verbs, words: tuple[str, ...]) ->
 def test_dry_tells_what_would_be_healed_and_leaves_out_what_is_on_its_way(
     running: Verbs, capfd: Shown
 ) -> None:
-    running.here.compose.here = [
-        container("nats", health="starting"), container("redis", health="unhealthy")
-    ]  # fmt: skip
+    running.here.container("nats", health="starting")
+    running.here.container("redis", health="unhealthy")
     assert running.run("--dry", "services.heal", "--json") == 0
     shown = capfd.readouterr()
-    assert shown.err == "would make anew: redis\n"
+    assert shown.err == "would recreate: redis\n"
     assert json.loads(shown.out)["services"] == ["redis"]
 
 
 def test_dry_of_a_client_needs_no_running_service(running: Verbs, capfd: Shown) -> None:
-    running.here.compose.here = []
+    running.here.remove()
     for words in (("services.nats", "--", "stream", "ls"), ("services.psql",)):
         assert running.run("--dry", *words) == 0
         assert capfd.readouterr().err.startswith("would docker compose ")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import io
 import os
 import re
 import stat
@@ -17,15 +18,23 @@ from hypothesis import strategies as st
 from synos_tasks.errors import DiskFull, OutputNotWritable, SecretsDamaged, SettingsError
 from synos_tasks.services.secrets import Secrets
 from tests.unit.capabilities import has_capability
-from tests.unit.fake_secrets import GOOD, NAMES, mode
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+NAMES = ["nats_password", "postgres_password", "redis_password"]
+GOOD = b"0123456789-good_token.~"
+"""One that a person may have chosen."""
+
+
+def mode(path: Path) -> int:
+    """Permission bits, of a link its own."""
+    return stat.S_IMODE(path.lstat().st_mode)
+
 
 @pytest.fixture
 def kept(tmp_path: Path) -> Secrets:
-    return Secrets(tmp_path / "state/secrets")
+    return Secrets(tmp_path / "state")
 
 
 @pytest.fixture
@@ -60,7 +69,7 @@ def test_a_secret_is_a_line_with_256_random_bits(made: Secrets) -> None:
 def test_nobody_else_can_read_whatever_the_umask(tmp_path: Path, umask: int) -> None:
     before = os.umask(umask)
     try:
-        kept = Secrets(tmp_path / "secrets")
+        kept = Secrets(tmp_path)
         kept.ensure(NAMES)
     finally:
         os.umask(before)
@@ -126,7 +135,7 @@ def test_what_a_person_wrote_is_as_good(made: Secrets, content: bytes) -> None:
 @given(st.binary(max_size=200) | st.text(alphabet="aZ09._~-", max_size=140).map(str.encode))
 def test_whatever_a_file_holds_it_is_read_or_named_and_never_quoted(content: bytes) -> None:
     with tempfile.TemporaryDirectory() as folder:
-        kept = Secrets(Path(folder) / "s")
+        kept = Secrets(Path(folder))
         kept.ensure(["n"])
         kept.path("n").write_bytes(content)
         value = content.removesuffix(b"\n")
@@ -266,11 +275,11 @@ def test_a_full_disk_is_named_and_leaves_nothing(
 
 
 def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
+    (tmp_path / "secrets").touch()
     with pytest.raises(OutputNotWritable):
-        Secrets(tmp_path / "file/secrets").ensure(NAMES)
+        Secrets(tmp_path).ensure(NAMES)
     with pytest.raises(OutputNotWritable):
-        Secrets(tmp_path / "file").ensure(NAMES)
+        Secrets(tmp_path / "secrets").ensure(NAMES)
 
 
 @pytest.mark.parametrize(
@@ -297,3 +306,165 @@ def test_no_repr_and_no_error_shows_a_secret(made: Secrets) -> None:
         repr(error.__cause__),
     ):
         assert value not in text
+
+
+def test_rotation(made: Secrets) -> None:
+    before = {name: made.read(name) for name in NAMES}
+    assert made.pending() == []
+    assert made.propose(NAMES) == NAMES
+    assert made.pending() == NAMES
+    proposed = {name: made.read_proposed(name) for name in NAMES}
+    assert {name: made.read(name) for name in NAMES} == before
+    assert not set(before.values()) & set(proposed.values())
+    made.accept("postgres_password")
+    assert made.pending() == ["nats_password", "redis_password"]
+    assert made.read("postgres_password") == proposed["postgres_password"]
+    assert made.read("nats_password") == before["nats_password"]
+    assert {mode(path) for path in made.folder.iterdir()} == {0o600}
+
+
+def test_an_interrupted_rotation_goes_on_with_what_it_proposed(made: Secrets) -> None:
+    made.propose(NAMES[:1])
+    value = made.read_proposed(NAMES[0])
+    assert made.propose(NAMES) == NAMES[1:]
+    assert made.read_proposed(NAMES[0]) == value
+
+
+@pytest.mark.parametrize(("content", "bits"), [(b"short", 0o600), (GOOD, 0o644)])
+def test_a_damaged_proposal_is_never_accepted_and_is_made_anew(
+    made: Secrets, content: bytes, bits: int
+) -> None:
+    before, path = made.read("nats_password"), made.folder / "nats_password.new"
+    path.write_bytes(content)
+    path.chmod(bits)
+    for use in (made.accept, made.read_proposed):
+        with pytest.raises(SecretsDamaged):
+            use("nats_password")
+    assert made.read("nats_password") == before
+    assert made.propose(["nats_password"]) == ["nats_password"]
+    made.accept("nats_password")
+    assert made.read("nats_password") != before
+
+
+def test_nothing_is_accepted_that_was_not_proposed(made: Secrets) -> None:
+    with pytest.raises(SecretsDamaged, match="missing"):
+        made.accept("nats_password")
+    made.check(NAMES)
+
+
+def test_rotation_repairs_a_damaged_secret(made: Secrets) -> None:
+    made.path("nats_password").write_bytes(b"")
+    made.propose(["nats_password"])
+    made.accept("nats_password")
+    made.check(NAMES)
+    assert made.read("nats_password")
+
+
+def test_pending_leaves_alone_what_is_not_ours(made: Secrets, tmp_path: Path) -> None:
+    (made.folder / ".new").touch()
+    (made.folder / ".x.new").touch()
+    assert made.pending() == []
+    assert Secrets(tmp_path / "none").pending() == []
+
+
+def test_what_is_handed_out_is_readable_in_a_folder_that_is_closed(made: Secrets) -> None:
+    made.hand_out(NAMES)
+    assert mode(made.mounted) == 0o700
+    assert {path.name: mode(path) for path in made.mounted.iterdir()} == dict.fromkeys(NAMES, 0o644)
+    assert made.pending() == []
+    made.mounted.chmod(0o755)
+    made.hand_out(NAMES)
+    assert mode(made.mounted) == 0o700
+
+
+@pytest.mark.parametrize("value", ["as-i-would-have-it", "x" * 128, "y" * 16])
+def test_a_copy_changes_in_place_and_what_changed_it_is_pending(made: Secrets, value: str) -> None:
+    """A container goes on seeing the file that it was started with."""
+    made.hand_out(NAMES)
+    copy = made.mounted / "nats_password"
+    before = copy.stat()
+    made.path("nats_password").write_text(value)
+    made.hand_out(NAMES)
+    after = copy.stat()
+    assert copy.read_text() == f"{value}\n"
+    assert (after.st_ino, after.st_mtime_ns) == (before.st_ino, before.st_mtime_ns)
+    assert made.pending() == ["nats_password"]
+    assert made.read_proposed("nats_password") == value
+
+
+def test_a_copy_is_of_the_proposed_secret_where_there_is_one(made: Secrets) -> None:
+    made.hand_out(NAMES)
+    made.propose(["redis_password"])
+    made.hand_out(NAMES)
+    for name in NAMES:
+        expected = made.read_proposed(name) if name == "redis_password" else made.read(name)
+        assert (made.mounted / name).read_text() == f"{expected}\n"
+
+
+class Killed(BaseException):
+    """Nothing runs after it: every further call that changes the disk raises it again."""
+
+
+def kill_at(monkeypatch: pytest.MonkeyPatch, countdown: int) -> list[int]:
+    left = [countdown]
+
+    def dying(real: Callable[..., object]) -> Callable[..., object]:
+        def call(*arguments: object, **options: object) -> object:
+            left[0] -= 1
+            if left[0] < 0:
+                raise Killed
+            return real(*arguments, **options)
+
+        return call
+
+    names = "open fdopen fsync fchmod chmod replace rename unlink mkdir utime"
+    for name in names.split():
+        monkeypatch.setattr(os, name, dying(getattr(os, name)))
+    monkeypatch.setattr(io, "open", dying(io.open))  # what Path.open() uses
+    return left
+
+
+def test_a_kill_at_any_moment_loses_nothing(tmp_path: Path) -> None:
+    moments = 0
+    while True:
+        kept = Secrets(tmp_path / str(moments))
+        kept.ensure(["early"])
+        early = kept.read("early")
+        with pytest.MonkeyPatch.context() as patch:
+            left = kill_at(patch, moments)
+            try:
+                kept.ensure(["early", "late"])
+                kept.hand_out(["early", "late"])
+                kept.propose(["early"])
+                kept.hand_out(["early", "late"])
+                kept.accept("early")
+            except Killed:
+                pass
+        proposed = kept.read_proposed("early") if kept.pending() else ""
+        now = kept.read("early")
+        assert proposed or now != early or left[0] < 0
+        copy = kept.mounted / "early"
+        mounted = copy.read_text().strip() if copy.exists() else now
+        assert mounted in {early, now, proposed}  # whole, and never one that nobody else has
+        assert mounted == now or kept.pending()  # what was handed out and maybe not taken yet is known
+        kept.check(["early", "late"])
+        kept.ensure(["early", "late"])
+        assert kept.read("early") == now  # what a service may have by now is never made anew
+        kept.propose(["early"])
+        assert not proposed or kept.read_proposed("early") == proposed
+        expected = kept.read_proposed("early")
+        kept.accept("early")
+        assert kept.read("early") == expected
+        kept.check(["early", "late"])
+        if left[0] >= 0:
+            break
+        moments += 1
+    assert moments > 20
+
+
+def test_a_killed_commands_leftover_is_no_obstacle(kept: Secrets) -> None:
+    kept.folder.mkdir(parents=True)
+    (kept.folder / ".nats_password.part").write_text("half")
+    assert kept.ensure(NAMES) == NAMES
+    kept.check(NAMES)
+    assert sorted(path.name for path in kept.folder.iterdir()) == NAMES

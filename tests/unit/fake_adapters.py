@@ -1,4 +1,4 @@
-"""A keeper of a service that needs no service: what it holds is a number."""
+"""An adapter of a service that needs no service: what it holds is a number."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.errors import SettingsError, SynosError
-from synos_tasks.services.keepers import nats, postgres, redis
+from synos_tasks.services.adapters import nats, postgres, redis
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from synos_tasks.archive import Draft
-    from synos_tasks.services.keepers import Keeper
-    from synos_tasks.services.session import Session
+    from synos_tasks.services.adapters import ServiceAdapter
+    from synos_tasks.services.stack import StackContext
 
 
 @dataclass
-class FakeKeeper:
+class FakeAdapter:
     """Keeps what was done, with all others that share its list."""
 
     name: str
@@ -30,7 +30,7 @@ class FakeKeeper:
     broken: bool = False
     """Whether an interrupted load() has left something."""
 
-    def facts(self, session: Session) -> dict[str, Any]:
+    def facts(self, context: StackContext) -> dict[str, Any]:
         """Tell it in the words of the service."""
         things = {str(number): {"tables": 1, "messages": 1, "consumers": 0} for number in range(self.holds)}
         kinds = {"nats": {"streams": things}, "postgres": {"databases": things}}
@@ -40,17 +40,17 @@ class FakeKeeper:
         """Tell whether that is none."""
         return self.count(facts) == 0
 
-    def told(self, facts: Mapping[str, Any]) -> str:
-        """Say it as the service's own keeper does."""
-        real: dict[str, Keeper] = {"nats": nats, "postgres": postgres, "redis": redis}
-        return real.get(self.name, redis).told(facts)
+    def summary(self, facts: Mapping[str, Any]) -> str:
+        """Say it as the service's own adapter does."""
+        real: dict[str, ServiceAdapter] = {"nats": nats, "postgres": postgres, "redis": redis}
+        return real.get(self.name, redis).summary(facts)
 
-    def refuse(self, facts: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
+    def check_restorable(self, facts: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
         """Refuse a newer version."""
         if saved["version"] > facts["version"]:
             raise SettingsError(f"the backup is of a newer {self.name}")
 
-    def save(self, session: Session, into: Draft, facts: Mapping[str, Any]) -> None:
+    def save(self, context: StackContext, into: Draft, facts: Mapping[str, Any]) -> None:
         """Write the number."""
         self.done.append(f"save {self.name}")
         with into.file("number") as out:
@@ -58,18 +58,18 @@ class FakeKeeper:
         if self.fails_to_save:
             raise self.fails_to_save
 
-    def load(self, session: Session, folder: Path) -> None:
+    def load(self, context: StackContext, folder: Path) -> None:
         """Take it back."""
         self.done.append(f"load {self.name}")
         if self.fails_to_load:
             raise self.fails_to_load
         self.holds = int((folder / "number").read_text())
 
-    def mend(self, session: Session) -> bool:
+    def recover(self, context: StackContext) -> bool:
         """Put it right."""
         was, self.broken = self.broken, False
         if was:
-            self.done.append(f"mend {self.name}")
+            self.done.append(f"recover {self.name}")
         return was
 
     def count(self, facts: Mapping[str, Any]) -> int:
@@ -77,6 +77,6 @@ class FakeKeeper:
         return len(facts.get("streams", facts.get("databases", ()))) or sum(facts.get("keys", {}).values())
 
 
-def as_keeper(fake: FakeKeeper) -> Keeper:
+def as_adapter(fake: FakeAdapter) -> ServiceAdapter:
     """Let mypy check that the fake still fits the Protocol."""
     return fake

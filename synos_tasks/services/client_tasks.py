@@ -35,16 +35,16 @@ def logs(
     tail: str = "100",
     since: str = "",
 ) -> None:
-    """Show what services have said."""
-    session = open_stack(command, stack)
-    names = [service.name for service in session.stack.chosen(only)]
+    """Show the logs of services."""
+    context = open_stack(command, stack)
+    names = [service.name for service in context.stack.chosen(only)]
     words = [
         "logs",
         f"--tail={tail}",
         *(["--follow"] if follow else []),
         *([f"--since={since}"] if since else []),
     ]
-    sys.exit(session.compose.attached(*words, *names))
+    sys.exit(context.compose.attached(*words, *names))
 
 
 @verb(
@@ -80,24 +80,24 @@ def redis_cli(command_: Command, stack: str = "", command: str = "") -> None:
 @verb("services.nats", help={"stack": STACK, "command": LINE})
 def nats(command_: Command, stack: str = "", command: str = "") -> None:
     """Run the NATS client beside the running NATS, with the password wired in: -- stream ls."""
-    session = open_stack(command_, stack)
+    context = open_stack(command_, stack)
     words = ["run", "--rm", "--no-deps", *_terminal(), "nats-box", *_words(command_, command)]
     if command_.dry:
         command_.would(f"docker compose {shlex.join(words)}")
         return
-    session.container("nats")
-    sys.exit(session.compose.attached(*words))
+    context.running("nats")
+    sys.exit(context.compose.attached(*words))
 
 
 def _inside(command: Command, stack: str, service: str, argv: Sequence[str]) -> None:
-    session = open_stack(command, stack)
+    context = open_stack(command, stack)
     words = ["exec", *_terminal(), service, *argv]
     if command.dry:
-        session.stack[service]
+        context.stack[service]
         command.would(f"docker compose {shlex.join(words)}")
         return
-    session.container(service)
-    sys.exit(session.compose.attached(*words))
+    context.running(service)
+    sys.exit(context.compose.attached(*words))
 
 
 def _terminal() -> list[str]:

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.errors import ServiceFailed
-from synos_tasks.services.keepers.facts import count, refuse_newer
+from synos_tasks.services.adapters.facts import count, refuse_newer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from synos_tasks.archive import Draft
-    from synos_tasks.services.session import Session
+    from synos_tasks.services.stack import StackContext
 
 SERVICE = "redis"
 FILE = "redis.rdb"
@@ -20,9 +20,9 @@ HEALTH = "db15"
 INFO = "redis-cli --user operator --askpass INFO server keyspace </run/redis/operator"
 
 
-def facts(session: Session) -> dict[str, Any]:
-    """Give version and keys by database, without the health check's."""
-    told = session.compose.pipe(("exec", "--no-TTY", SERVICE, "sh", "-c", INFO)).decode()
+def facts(context: StackContext) -> dict[str, Any]:
+    """Return version and keys by database, without the health check's."""
+    told = context.compose.pipe(("exec", "--no-TTY", SERVICE, "sh", "-c", INFO)).decode()
     lines = dict(line.split(":", 1) for line in told.splitlines() if ":" in line)
     if "redis_version" not in lines:
         raise ServiceFailed("Redis does not tell what it holds", where=SERVICE, why=told.strip())
@@ -39,33 +39,33 @@ def is_empty(facts: Mapping[str, Any]) -> bool:
     return not any(facts["keys"].values())
 
 
-def told(facts: Mapping[str, Any]) -> str:
+def summary(facts: Mapping[str, Any]) -> str:
     """Say in a few words how much that is."""
     return count(sum(facts["keys"].values()), "key")
 
 
-def refuse(facts: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
+def check_restorable(facts: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
     """Refuse the snapshot of a newer major version: its format may be unknown to this server."""
     refuse_newer(facts, saved, 1, "Redis", reads="may not be able to read", version="that major version")
 
 
-def save(session: Session, into: Draft, facts: Mapping[str, Any]) -> None:  # noqa: ARG001
+def save(context: StackContext, into: Draft, facts: Mapping[str, Any]) -> None:  # noqa: ARG001
     """Write the snapshot."""
     with into.file(FILE) as out:
-        session.compose.pipe(("exec", "--no-TTY", SERVICE, "sh", "/etc/synos/backup"), out=out.write)
+        context.compose.pipe(("exec", "--no-TTY", SERVICE, "sh", "/etc/synos/backup"), stdout=out.write)
 
 
-def load(session: Session, folder: Path) -> None:
+def load(context: StackContext, folder: Path) -> None:
     """Stop the server, make the snapshot its data, and start it again."""
-    session.compose.run("stop", SERVICE)
+    context.compose.run("stop", SERVICE)
     try:
         with (folder / FILE).open("rb") as snapshot:
             words = ("run", "--rm", "--no-TTY", "--no-deps", "--entrypoint=sh", SERVICE, "/etc/synos/restore")
-            session.compose.pipe(words, into=snapshot)
+            context.compose.pipe(words, stdin=snapshot)
     finally:
-        session.compose.run("up", "--detach", "--no-build", "--no-deps", SERVICE)
+        context.compose.run("up", "--detach", "--no-build", "--no-deps", SERVICE)
 
 
-def mend(session: Session) -> bool:  # noqa: ARG001
+def recover(context: StackContext) -> bool:  # noqa: ARG001
     """Do nothing: the script `start` does, before the server reads its data."""
     return False

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from synos_tasks.engine.gateway import version_tuple
+from synos_tasks.engine.client import version_tuple
 from synos_tasks.errors import SettingsError
 
 if TYPE_CHECKING:
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def count(number: int, what: str) -> str:
-    """Give a number with its noun, as ``1 key`` or ``2 000 keys``."""
+    """Return a number with its noun, as ``1 key`` or ``2 000 keys``."""
     return f"{number:,} {what}{'' if number == 1 else 's'}".replace(",", " ")
 
 

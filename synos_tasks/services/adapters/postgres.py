@@ -12,14 +12,14 @@ from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any
 
 from synos_tasks.errors import ServiceFailed, SynosError
-from synos_tasks.services.keepers.facts import count, refuse_newer
+from synos_tasks.services.adapters.facts import count, refuse_newer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
     from synos_tasks.archive import Draft
-    from synos_tasks.services.session import Session
+    from synos_tasks.services.stack import StackContext
 
 SERVICE = "postgres"
 HEALTH = "synos_health"
@@ -42,7 +42,7 @@ SELECT json_build_object('tables', count(*), 'rows', coalesce(sum(n_live_tup), 0
 """
 # A killed command's clients run on in the container: first they are ended. Then each line sees what the one before did. The closed one is opened first: what tells that a restore closed it is
 # the database beside it. One that is called ~before while nothing has its name never came to its swap's end.
-MEND = f"""
+RECOVER = f"""
 SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = '{LOADING}' \\g /dev/null
 SELECT format('ALTER DATABASE %I WITH ALLOW_CONNECTIONS true', datname) FROM pg_database AS old
  WHERE NOT datallowconn AND EXISTS (SELECT FROM pg_database WHERE datname = old.datname || '{RESTORING}') \\gexec
@@ -54,13 +54,13 @@ SELECT format('DROP DATABASE %I WITH (FORCE)', datname) FROM pg_database
 """  # noqa: S608  (a constant)
 
 
-def facts(session: Session) -> dict[str, Any]:
-    """Give version, and each database's owner, size, tables and estimated rows."""
+def facts(context: StackContext) -> dict[str, Any]:
+    """Return version, and each database's owner, size, tables and estimated rows."""
     found = {}
-    for one in json.loads(_query(session, "postgres", DATABASES)):
-        told = json.loads(_query(session, one["name"], TABLES))
+    for one in json.loads(_query(context, "postgres", DATABASES)):
+        told = json.loads(_query(context, one["name"], TABLES))
         found[one["name"]] = {"owner": one["owner"], "bytes": one["bytes"], **told}
-    return {"version": _query(session, "postgres", "SHOW server_version").split()[0], "databases": found}
+    return {"version": _query(context, "postgres", "SHOW server_version").split()[0], "databases": found}
 
 
 def is_empty(facts: Mapping[str, Any]) -> bool:
@@ -68,73 +68,73 @@ def is_empty(facts: Mapping[str, Any]) -> bool:
     return not any(one["tables"] for one in facts["databases"].values())
 
 
-def told(facts: Mapping[str, Any]) -> str:
+def summary(facts: Mapping[str, Any]) -> str:
     """Say in a few words how much that is."""
     databases = facts["databases"].values()
     return f"{count(len(databases), 'database')}, {count(sum(one['tables'] for one in databases), 'table')}"
 
 
-def refuse(facts: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
+def check_restorable(facts: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
     """Refuse the dump of a newer major version: this server cannot read it."""
     refuse_newer(facts, saved, 1, "PostgreSQL", reads="cannot read", version="that major version")
 
 
-def save(session: Session, into: Draft, facts: Mapping[str, Any]) -> None:
+def save(context: StackContext, into: Draft, facts: Mapping[str, Any]) -> None:
     """Write roles (without passwords) and every database but the health check's."""
     owners = [{"name": name, "owner": one["owner"]} for name, one in facts["databases"].items()]
     with into.file("databases.json") as out:
         out.write(json.dumps(owners, indent=1).encode())
     with into.file("globals.sql") as out:
-        _run(session, "pg_dumpall", *SUPERUSER, "--globals-only", "--no-role-passwords", out=out.write)
+        _run(context, "pg_dumpall", *SUPERUSER, "--globals-only", "--no-role-passwords", stdout=out.write)
     for name in facts["databases"]:
         with into.file(f"{_safe(name)}.dump") as out:
             dump = ("pg_dump", *SUPERUSER, "--format=custom", "--compress=zstd:3", f"--dbname={name}")
-            _run(session, *dump, out=out.write)
+            _run(context, *dump, stdout=out.write)
 
 
-def load(session: Session, folder: Path) -> None:
+def load(context: StackContext, folder: Path) -> None:
     """Restore every database beside the one that is there; when all are whole, swap them in one transaction each."""
-    mend(session)
+    recover(context)
     try:
-        _load(session, folder)
+        _load(context, folder)
     except BaseException:
-        with suppress(SynosError):  # the engine may be gone; whoever comes next mends it
-            mend(session)
+        with suppress(SynosError):  # the engine may be gone; the next command recovers it
+            recover(context)
         raise
 
 
-def mend(session: Session) -> bool:
+def recover(context: StackContext) -> bool:
     """Undo what is left of an interrupted load(), database by database, and finish swaps that were done.
 
     Tells whether there was anything. Raises ServiceFailed.
     """
-    return bool(_query(session, "postgres", MEND))
+    return bool(_query(context, "postgres", RECOVER))
 
 
-def _load(session: Session, folder: Path) -> None:
+def _load(context: StackContext, folder: Path) -> None:
     databases = json.loads((folder / "databases.json").read_text())
     with (folder / "globals.sql").open("rb") as sql:  # roles that exist are errors that mean nothing
-        _loading(session, "psql", *SUPERUSER, "--no-psqlrc", "--quiet", "--dbname=postgres", into=sql)
+        _loading(context, "psql", *SUPERUSER, "--no-psqlrc", "--quiet", "--dbname=postgres", stdin=sql)
     for one in databases:
         name, new = one["name"], one["name"] + RESTORING
         owner = _quoted(one["owner"])
-        _statements(session, f"CREATE DATABASE {_quoted(new)} OWNER {owner} TEMPLATE template0")
+        _statements(context, f"CREATE DATABASE {_quoted(new)} OWNER {owner} TEMPLATE template0")
         with (folder / f"{_safe(name)}.dump").open("rb") as dump:
-            _loading(session, "pg_restore", *SUPERUSER, "--exit-on-error", f"--dbname={new}", into=dump)
+            _loading(context, "pg_restore", *SUPERUSER, "--exit-on-error", f"--dbname={new}", stdin=dump)
     for one in databases:
-        _swap(session, one["name"])
-    _statements(session, "ANALYZE")
+        _swap(context, one["name"])
+    _statements(context, "ANALYZE")
 
 
-def _swap(session: Session, name: str) -> None:
-    known = json.loads(_query(session, "postgres", DATABASES))
+def _swap(context: StackContext, name: str) -> None:
+    known = json.loads(_query(context, "postgres", DATABASES))
     there = any(one["name"] == name for one in known)
     old, new, before = _quoted(name), _quoted(name + RESTORING), _quoted(name + BEFORE)
     if not there:
-        _statements(session, f"ALTER DATABASE {new} RENAME TO {old}")
+        _statements(context, f"ALTER DATABASE {new} RENAME TO {old}")
         return
     _statements(
-        session,
+        context,
         f"ALTER DATABASE {old} WITH ALLOW_CONNECTIONS false",
         f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = {_literal(name)}",  # noqa: S608
         f"BEGIN; ALTER DATABASE {old} RENAME TO {before}; ALTER DATABASE {new} RENAME TO {old}; COMMIT",
@@ -142,29 +142,29 @@ def _swap(session: Session, name: str) -> None:
     )
 
 
-def _statements(session: Session, *statements: str) -> None:
+def _statements(context: StackContext, *statements: str) -> None:
     sql = "".join(f"{statement};\n" for statement in statements).encode()
     words = ("psql", *SUPERUSER, "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--dbname=postgres")
-    _loading(session, *words, into=sql)
+    _loading(context, *words, stdin=sql)
 
 
-def _query(session: Session, database: str, sql: str) -> str:
+def _query(context: StackContext, database: str, sql: str) -> str:
     words = ("psql", *SUPERUSER, "--no-psqlrc", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1")
-    return _run(session, *words, f"--dbname={database}", into=sql.encode()).decode().strip()
+    return _run(context, *words, f"--dbname={database}", stdin=sql.encode()).decode().strip()
 
 
-def _run(session: Session, *words: str, **streams: Any) -> bytes:  # noqa: ANN401
+def _run(context: StackContext, *words: str, **streams: Any) -> bytes:  # noqa: ANN401
     # the official image has the programs on its PATH, and so has ours
-    return session.compose.pipe(("exec", "--no-TTY", SERVICE, *words), **streams)
+    return context.compose.pipe(("exec", "--no-TTY", SERVICE, *words), **streams)
 
 
-def _loading(session: Session, *words: str, into: bytes | IO[bytes]) -> None:
+def _loading(context: StackContext, *words: str, stdin: bytes | IO[bytes]) -> None:
     """Run a client by whose sessions the server knows what a load() does."""
-    session.compose.pipe(("exec", "--no-TTY", f"--env=PGAPPNAME={LOADING}", SERVICE, *words), into=into)
+    context.compose.pipe(("exec", "--no-TTY", f"--env=PGAPPNAME={LOADING}", SERVICE, *words), stdin=stdin)
 
 
 def _safe(name: str) -> str:
-    """Give a database's name as a file's; raises ServiceFailed where it cannot be one."""
+    """Return a database's name as a file's; raises ServiceFailed where it cannot be one."""
     if not _PLAIN.fullmatch(name):
         raise ServiceFailed(
             f"database {name!r} cannot be backed up",

@@ -1,4 +1,4 @@
-"""What keeps the data of each service: how it reads what there is, what it refuses, and the commands it gives."""
+"""The adapter of each service: how it reads what there is, what it refuses, and the commands it gives."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 
 from synos_tasks.archive import Draft
 from synos_tasks.errors import EngineUnavailable, ServiceFailed, SettingsError
-from synos_tasks.services.keepers import KEEPERS, nats, postgres, redis
-from synos_tasks.services.keepers.postgres import LONGEST, _literal, _quoted, _safe
+from synos_tasks.services.adapters import ADAPTERS, nats, postgres, redis
+from synos_tasks.services.adapters.postgres import LONGEST, _literal, _quoted, _safe
 from tests.unit.fake_compose import Scene, scene
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from synos_tasks.services.keepers import Keeper
+    from synos_tasks.services.adapters import ServiceAdapter
 
-MEND = " ".join(postgres.MEND.split())
+RECOVER = " ".join(postgres.RECOVER.split())
 EXEC = ("exec", "--no-TTY")
 BOX = ("run", "--rm", "--no-TTY", "--no-deps", "nats-box")
 INFO = """\
@@ -66,13 +66,13 @@ def answers_databases(here: Scene, databases: list[dict[str, Any]]) -> None:
     }
 
 
-def test_every_service_that_holds_something_has_a_keeper() -> None:
-    assert list(KEEPERS) == ["nats", "postgres", "redis"]
+def test_every_service_that_holds_something_has_an_adapter() -> None:
+    assert list(ADAPTERS) == ["nats", "postgres", "redis"]
 
 
 def test_redis_tells_its_keys_without_the_health_checks(here: Scene) -> None:
     here.compose.printed = {"INFO": INFO.encode()}
-    facts = redis.facts(here.session)
+    facts = redis.facts(here.context)
     assert facts == {"version": "7.0.15", "keys": {"db0": 12, "db3": 1}}
     [asked] = here.compose.asked
     assert asked[:5] == (*EXEC, "redis", "sh", "-c")
@@ -82,7 +82,7 @@ def test_redis_tells_its_keys_without_the_health_checks(here: Scene) -> None:
 def test_a_redis_that_only_its_health_check_used_is_empty(here: Scene) -> None:
     text = "redis_version:7.0.15\r\ndb15:keys=1,expires=1,avg_ttl=59000\r\n"
     here.compose.printed = {"INFO": text.encode()}
-    facts = redis.facts(here.session)
+    facts = redis.facts(here.context)
     assert facts == {"version": "7.0.15", "keys": {}}
     assert redis.is_empty(facts)
 
@@ -91,13 +91,13 @@ def test_a_redis_that_only_its_health_check_used_is_empty(here: Scene) -> None:
 def test_a_redis_that_does_not_tell_is_told_with_its_own_words(here: Scene, said: str) -> None:
     here.compose.printed = {"INFO": f"{said}\n".encode()}
     with pytest.raises(ServiceFailed) as caught:
-        redis.facts(here.session)
+        redis.facts(here.context)
     assert caught.value.why == said
 
 
 def test_redis_is_saved_as_the_snapshot_its_script_gives(here: Scene, tmp_path: Path) -> None:
     here.compose.printed = {"backup": b"REDIS0011"}
-    redis.save(here.session, Draft(tmp_path), {})
+    redis.save(here.context, Draft(tmp_path), {})
     assert (tmp_path / "redis.rdb").read_bytes() == b"REDIS0011"
     assert here.compose.asked == [(*EXEC, "redis", "sh", "/etc/synos/backup")]
 
@@ -110,9 +110,9 @@ def test_redis_is_loaded_while_it_is_stopped_and_runs_again_whatever_happens(
     if fails:
         here.compose.fails["/etc/synos/restore"] = ServiceFailed("docker compose failed")
         with pytest.raises(ServiceFailed):
-            redis.load(here.session, tmp_path)
+            redis.load(here.context, tmp_path)
     else:
-        redis.load(here.session, tmp_path)
+        redis.load(here.context, tmp_path)
     assert here.compose.asked == [
         ("stop", "redis"),
         ("run", "--rm", "--no-TTY", "--no-deps", "--entrypoint=sh", "redis", "/etc/synos/restore"),
@@ -132,36 +132,36 @@ def test_redis_is_loaded_while_it_is_stopped_and_runs_again_whatever_happens(
 )
 def test_nats_tells_its_version_streams_and_consumers(here: Scene, said: str, version: str) -> None:
     here.compose.printed = {"stream ls": json.dumps(STREAMS).encode(), "--version": said.encode()}
-    facts = nats.facts(here.session)
+    facts = nats.facts(here.context)
     assert facts == {
         "version": version,
         "streams": {"ORDERS": {"messages": 5, "consumers": 2}, "KV_x": {"messages": 0, "consumers": 0}},
     }
     assert here.compose.asked[0] == (*BOX, "stream", "ls", "--json")
     assert not nats.is_empty(facts)
-    nats.refuse(facts, facts)
+    nats.check_restorable(facts, facts)
 
 
 @pytest.mark.parametrize("said", ["null", "[]"])
 def test_a_nats_without_streams_is_empty(here: Scene, said: str) -> None:
     here.compose.printed = {"stream ls": said.encode(), "--version": b"nats-server: v2.10.27"}
-    facts = nats.facts(here.session)
+    facts = nats.facts(here.context)
     assert facts["streams"] == {}
     assert nats.is_empty(facts)
 
 
 def test_nats_is_saved_and_loaded_as_one_archive(here: Scene, tmp_path: Path) -> None:
     here.compose.printed = {"nats-box backup": b"a tar"}
-    nats.save(here.session, Draft(tmp_path), {})
+    nats.save(here.context, Draft(tmp_path), {})
     assert (tmp_path / "nats.tar").read_bytes() == b"a tar"
-    nats.load(here.session, tmp_path)
+    nats.load(here.context, tmp_path)
     assert here.compose.asked == [(*BOX, "backup"), (*BOX, "restore", "--replace")]
     assert here.compose.given == [b"", b"a tar"]
 
 
 def test_postgres_tells_what_each_database_has(here: Scene) -> None:
     answers_databases(here, DATABASES)
-    facts = postgres.facts(here.session)
+    facts = postgres.facts(here.context)
     assert facts == {
         "version": "17.5",
         "databases": {
@@ -190,9 +190,9 @@ def test_a_postgres_without_tables_is_empty() -> None:
 def test_postgres_is_saved_with_roles_and_a_dump_of_each_database(here: Scene, tmp_path: Path) -> None:
     answers_databases(here, DATABASES)
     folder = tmp_path / "saved"
-    facts = postgres.facts(here.session)
+    facts = postgres.facts(here.context)
     here.compose.asked.clear()
-    postgres.save(here.session, Draft(folder), facts)
+    postgres.save(here.context, Draft(folder), facts)
     assert not here.compose.did("psql"), "the databases were listed already"
     kept = {path.name: path.read_bytes() for path in folder.iterdir()}
     owners = [{"name": one["name"], "owner": one["owner"]} for one in DATABASES]
@@ -215,9 +215,9 @@ def test_postgres_is_restored_beside_what_is_there_before_anything_is_swapped(
     here: Scene, tmp_path: Path
 ) -> None:
     answers_databases(here, DATABASES[:1])
-    postgres.load(here.session, laid(tmp_path / "saved"))
+    postgres.load(here.context, laid(tmp_path / "saved"))
     mended, *told = queries(here)
-    assert mended == MEND
+    assert mended == RECOVER
     assert told[0] == "CREATE ROLE synos;"
     assert told[1] == 'CREATE DATABASE "shop~restoring" OWNER "synos" TEMPLATE template0;'
     assert told[2] == "dump of shop"
@@ -240,9 +240,9 @@ def test_a_dump_that_cannot_be_restored_leaves_every_database_as_it_was(here: Sc
     answers_databases(here, DATABASES)
     here.compose.fails["dump of synos"] = ServiceFailed("docker compose failed")
     with pytest.raises(ServiceFailed):
-        postgres.load(here.session, laid(tmp_path / "saved"))
+        postgres.load(here.context, laid(tmp_path / "saved"))
     first, *others, last = queries(here)
-    assert first == last == MEND  # what is half restored goes at once
+    assert first == last == RECOVER  # what is half restored goes at once
     assert not [text for text in others if "RENAME" in text or "DROP" in text]
 
 
@@ -251,10 +251,10 @@ def test_a_swap_that_fails_is_undone_at_once(here: Scene, tmp_path: Path, error:
     answers_databases(here, DATABASES)
     here.compose.fails['RENAME TO "shop~before"'] = error
     with pytest.raises(type(error)):
-        postgres.load(here.session, laid(tmp_path / "saved"))
+        postgres.load(here.context, laid(tmp_path / "saved"))
     *_, swap, last = queries(here)
     assert "ALLOW_CONNECTIONS false" in swap
-    assert last == MEND
+    assert last == RECOVER
 
 
 def test_what_ended_a_restore_is_told_though_it_cannot_be_mended(here: Scene, tmp_path: Path) -> None:
@@ -266,21 +266,23 @@ def test_what_ended_a_restore_is_told_though_it_cannot_be_mended(here: Scene, tm
 
     here.compose.acts["dump of shop"] = goes
     with pytest.raises(ServiceFailed, match="docker compose failed") as caught:
-        postgres.load(here.session, laid(tmp_path / "saved"))
+        postgres.load(here.context, laid(tmp_path / "saved"))
     assert caught.value.why == "the first trouble"
 
 
 @pytest.mark.parametrize(("said", "mended"), [(b"", False), (b"DROP DATABASE\n", True)])
 def test_postgres_tells_whether_a_restore_had_left_something(here: Scene, said: bytes, mended: bool) -> None:
     here.compose.printed = {"format(": said}
-    assert postgres.mend(here.session) == mended
+    assert postgres.recover(here.context) == mended
     [words] = here.compose.asked
     assert words[-1] == "--dbname=postgres"
 
 
 def test_a_database_is_opened_before_what_tells_that_it_was_closed_goes() -> None:
-    assert "application_name = 'synos-restore'" in MEND[: MEND.index("ALLOW_CONNECTIONS")]
-    assert MEND.index("ALLOW_CONNECTIONS true") < MEND.index("RENAME TO") < MEND.index("DROP DATABASE")
+    assert "application_name = 'synos-restore'" in RECOVER[: RECOVER.index("ALLOW_CONNECTIONS")]
+    assert (
+        RECOVER.index("ALLOW_CONNECTIONS true") < RECOVER.index("RENAME TO") < RECOVER.index("DROP DATABASE")
+    )
 
 
 def test_no_name_of_a_restore_is_one_that_is_backed_up() -> None:
@@ -289,9 +291,9 @@ def test_no_name_of_a_restore_is_one_that_is_backed_up() -> None:
             _safe(f"shop{ending}")
 
 
-@pytest.mark.parametrize("keeper", [nats, redis])
-def test_the_others_are_whole_by_themselves(here: Scene, keeper: Keeper) -> None:
-    assert not keeper.mend(here.session)
+@pytest.mark.parametrize("adapter", [nats, redis])
+def test_the_others_are_whole_by_themselves(here: Scene, adapter: ServiceAdapter) -> None:
+    assert not adapter.recover(here.context)
     assert here.compose.asked == []
 
 
@@ -342,10 +344,10 @@ def test_quotes_hold_any_name(text: str) -> None:
 def test_what_a_newer_version_saved_is_refused(service: str, have: str, saved: str, refused: bool) -> None:
     facts, theirs = {"version": have}, {"version": saved}
     if not refused:
-        KEEPERS[service].refuse(facts, theirs)
+        ADAPTERS[service].check_restorable(facts, theirs)
         return
     with pytest.raises(SettingsError) as caught:
-        KEEPERS[service].refuse(facts, theirs)
+        ADAPTERS[service].check_restorable(facts, theirs)
     assert saved in caught.value.what
     assert have in caught.value.what
     assert "or a newer one" in caught.value.hint

@@ -1,0 +1,88 @@
+"""Adapters: what each service stores, how it is saved and loaded. One module each, by the name of the service."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Protocol
+
+from synos_tasks.iso.scratch import write_whole
+from synos_tasks.services.adapters import nats, postgres, redis
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+    from pathlib import Path
+
+    from synos_tasks.archive import Draft
+    from synos_tasks.services.stack import StackContext
+
+
+class ServiceAdapter(Protocol):
+    """A module that saves and loads what one service holds."""
+
+    def facts(self, context: StackContext) -> dict[str, Any]:
+        """Return what the service holds: version and counts, for lists. Raises ServiceFailed."""
+        ...
+
+    def is_empty(self, facts: Mapping[str, Any]) -> bool:
+        """Tell whether those facts are of a service that holds nothing yet."""
+        ...
+
+    def summary(self, facts: Mapping[str, Any]) -> str:
+        """Say in a few words how much that is."""
+        ...
+
+    def check_restorable(self, facts: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
+        """Raise SettingsError when a backup of those ``saved`` facts does not fit the service."""
+        ...
+
+    def save(self, context: StackContext, into: Draft, facts: Mapping[str, Any]) -> None:
+        """Write all that the service holds, as of one moment, into files. Raises ServiceFailed, DiskFull.
+
+        ``facts`` are those that facts() has just returned.
+        """
+        ...
+
+    def load(self, context: StackContext, folder: Path) -> None:
+        """Replace what the service holds by what those files have. Raises ServiceFailed, DiskFull."""
+        ...
+
+    def recover(self, context: StackContext) -> bool:
+        """Undo what a load() left that was killed; tells whether there was anything. Raises ServiceFailed."""
+        ...
+
+
+ADAPTERS: dict[str, ServiceAdapter] = {"nats": nats, "postgres": postgres, "redis": redis}
+
+
+@contextmanager
+def restore_in_progress(context: StackContext, note: str) -> Iterator[None]:
+    """Leave a mark on the disk while services are loaded, which stays where that fails or is killed.
+
+    ``note`` is what recover_interrupted_restore() will say.
+    """
+    mark = context.folder / "restoring"
+    write_whole(mark, f"{note}\n", 0o600)
+    yield
+    mark.unlink(missing_ok=True)
+
+
+def recover_interrupted_restore(context: StackContext, services: Iterable[str]) -> None:
+    """Recover these running services if a restore was interrupted; costs nothing otherwise. Raises ServiceFailed.
+
+    The mark goes when all that hold data were among them.
+    """
+    mark = context.folder / "restoring"
+    if not mark.exists():
+        return
+    named = set(services)
+    recover(context, named)
+    if all(one.name in named for one in context.stack.long_running if one.name in ADAPTERS):
+        context.say(mark.read_text().strip())
+        mark.unlink()
+
+
+def recover(context: StackContext, services: Iterable[str]) -> None:
+    """Let each of these running services be as if no restore had been interrupted. Raises ServiceFailed."""
+    for service in services:
+        if service in ADAPTERS and ADAPTERS[service].recover(context):
+            context.say(f"{service}: recovered from an interrupted restore")

@@ -1,0 +1,282 @@
+"""Starting, restarting, healing and stopping a stack."""
+
+from __future__ import annotations
+
+import re
+import stat
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from synos_tasks.engine.client import check_versions
+from synos_tasks.errors import (
+    DiskFull,
+    EngineUnavailable,
+    HostUnfit,
+    PortTaken,
+    ServiceFailed,
+    SettingsError,
+    SynosError,
+)
+from synos_tasks.host import ports as host_ports
+from synos_tasks.host.facts import free_disk_bytes
+from synos_tasks.images.catalog import SERVICES
+from synos_tasks.services import health, secrets
+from synos_tasks.services.adapters import recover_interrupted_restore
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+
+    from synos_tasks.engine.client import Container
+    from synos_tasks.services.stack import Port, Service, StackContext
+    from synos_tasks.settings import Settings
+
+LEAST_FREE_BYTES = 300 * 10**6
+"""What three new databases take, and some to work with."""
+UP = ("up", "--detach", "--no-build", "--no-deps")
+_USER = re.compile(r"(\d+)(?::(\d+))?")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started:
+    """What `up` did. Seconds by service until it was healthy; services that are changed have a new container."""
+
+    seconds: dict[str, float]
+    changed: list[str]
+    secrets: list[str]
+    """Names of those that were made."""
+    restarted: list[str]
+    """Services that ran, and could not see their new secrets."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stopped:
+    """What `down` did. Names of volumes that are gone; path of the backup of what they held, '' for none."""
+
+    containers: int
+    volumes: list[str]
+    backup: str
+
+
+def up(context: StackContext, services: Sequence[Service]) -> Started:
+    """Start services, building what is missing, and wait until they are healthy.
+
+    Raises PortTaken, DiskFull or SecretsDamaged before anything is started; ServiceUnhealthy, ServiceFailed
+    or ContainerLost afterwards, with what is left running.
+    """
+    names = [service.name for service in services]
+    with context.locked():
+        before = context.containers()
+        made = _prepare(context, services, before)
+        context.write_variables()
+        seconds = _start(context, UP, names)
+        after = context.containers()
+        changed = [name for name in names if name not in before or after[name].id != before[name].id]
+        restarted = secrets.reload(context, after, names)
+        recover_interrupted_restore(context, names)
+        return Started(seconds=seconds, changed=changed, secrets=made, restarted=restarted)
+
+
+def restart(context: StackContext, services: Sequence[Service]) -> dict[str, float]:
+    """Restart services, and wait until they are healthy; returns the seconds that each took. Raises as up() does."""
+    with context.locked():
+        return _start(context, ("restart", "--no-deps"), [service.name for service in services])
+
+
+def heal(context: StackContext) -> tuple[list[str], dict[str, float]]:
+    """Recreate the containers of unhealthy services; returns which, and the seconds that each took.
+
+    Those that were never started are left alone. Raises as up() does.
+    """
+    with context.locked():
+        before = context.containers()
+        names = unhealthy(context, before)
+        if not names:
+            return [], {}
+        _prepare(context, [context.stack[name] for name in names], before)
+        seconds = _start(context, secrets.RECREATE, names)
+        secrets.reload(context, context.containers(), names)
+        return names, seconds
+
+
+def unhealthy(context: StackContext, containers: Mapping[str, Container]) -> list[str]:
+    """Return the services that have a container and are neither healthy nor starting."""
+    steps = {name: health.step_of(one) for name, one in containers.items()}
+    well = {"healthy", "running", "starting"}
+    return [one.name for one in context.stack.long_running if steps.get(one.name, "running") not in well]
+
+
+def down(context: StackContext) -> Stopped:
+    """Remove containers and networks; volumes, secrets and backups stay. Raises ServiceFailed."""
+    with context.locked():
+        count = len(context.containers())
+        context.compose.run("down")
+        return Stopped(containers=count, volumes=[], backup="")
+
+
+def down_with_volumes(
+    context: StackContext, *, agreed: Callable[[str], bool], backup: Callable[[], Path] | None
+) -> Stopped:
+    """Remove the data too, when it was agreed to, and ``backup`` has taken one.
+
+    Raises SettingsError when it was not, ServiceFailed when no backup could be taken: then nothing is removed.
+    """
+    volumes = _volumes(context)
+    question = f"Remove {', '.join(volumes) or 'no volume'}, with all data in them?"
+    if volumes and not agreed(question):
+        raise SettingsError(
+            "nothing was removed: it was not agreed to", hint="--yes agrees; without --volumes data is kept"
+        )
+    saved = _saved(backup) if backup and volumes else ""
+    with context.locked():
+        count = len(context.containers())
+        context.compose.run("down", "--volumes")
+    left = _volumes(context)
+    return Stopped(containers=count, volumes=[name for name in volumes if name not in left], backup=saved)
+
+
+def _volumes(context: StackContext) -> list[str]:
+    named = (volume.name for service in context.stack.services for volume in service.volumes)
+    return [name for name in dict.fromkeys(named) if context.docker.volume(name)]
+
+
+def _saved(backup: Callable[[], Path]) -> str:
+    try:
+        return str(backup())
+    except SynosError as error:
+        raise ServiceFailed(
+            "no backup could be taken, so nothing was removed",
+            where=error.where,
+            why=error.why or error.what,
+            hint="start what is not running (inv services.up), or remove without a backup: --no-backup",
+        ) from error
+
+
+def _prepare(
+    context: StackContext, services: Sequence[Service], before: Mapping[str, Container]
+) -> list[str]:
+    """Check the machine, and make what services need before their containers start; returns new secrets' names."""
+    _check_machine(context, services, before)
+    # the tools' too: a backup needs them, and may be asked for when nothing can be built
+    tools = [service.name for service in context.stack.services if service.tool]
+    context.ensure_images([*(service.name for service in services), *tools])
+    made = secrets.prepare(context)
+    make_readable(context.settings, services)
+    for service in services:
+        if service.name not in context.recipes and service.name not in before:
+            _own_volumes(context, service)
+    return made
+
+
+def _check_machine(
+    context: StackContext, services: Sequence[Service], before: Mapping[str, Container]
+) -> None:
+    """Raise EngineTooOld, PortTaken or DiskFull; asks nothing where all containers are there with their ports."""
+    new_ports = [
+        (service, port)
+        for service in services
+        for port in service.ports
+        if port.published and port.published not in _published(before.get(service.name))
+    ]
+    if new_ports:
+        _check_ports(context, new_ports, [one.name for one in before.values()])
+    if all(service.name in before for service in services):
+        return
+    info = context.docker.info()
+    check_versions(info)
+    root = Path(info.docker_root_dir or "")
+    if root.exists() and (free := free_disk_bytes(root)) < LEAST_FREE_BYTES:
+        raise DiskFull(
+            "the engine's disk is nearly full",
+            where=str(root),
+            why=f"{free // 10**6} MB free, {LEAST_FREE_BYTES // 10**6} MB needed; nothing was started",
+            hint="`docker system df` shows what is used",
+        )
+
+
+def _published(container: Container | None) -> set[int]:
+    if container is None or not container.state.running:
+        return set()
+    bindings = (container.network_settings.ports or {}).values()
+    return {int(one["HostPort"]) for bound in bindings for one in bound or ()}
+
+
+def _check_ports(context: StackContext, wanted: Sequence[tuple[Service, Port]], own: Iterable[str]) -> None:
+    published, ours = context.docker.published_ports(), set(own)
+    taken = []
+    for service, port in wanted:
+        container = published.get(port.published, "")
+        if container in ours or not host_ports.is_taken(port.address, port.published):
+            continue
+        process = host_ports.holder(port.published) or "an unknown process"
+        taken.append((service, port, f"container {container}" if container else process))
+    if taken:
+        settings = (f"synos.services.{service.name.replace('-', '_')}_port" for service, _, _ in taken)
+        raise PortTaken(
+            "; ".join(f"port {port.published} of {one.name} is taken by {who}" for one, port, who in taken),
+            where=", ".join(f"{port.address}:{port.published}" for _, port, _ in taken),
+            why="nothing was started",
+            hint=f"stop it, or take another port in invoke.yaml: {', '.join(settings)}",
+        )
+
+
+def make_readable(settings: Settings, services: Iterable[Service]) -> None:
+    """Let the users of containers read what is mounted into them, which a clone under umask 077 denies.
+
+    These are files of the repository, and no secrets. Raises HostUnfit.
+    """
+    for service in services:
+        folder = settings.root / SERVICES / service.name
+        for path in [folder, *folder.iterdir()] if folder.is_dir() else []:
+            mode = stat.S_IMODE(path.stat().st_mode)
+            needed = 0o555 if path.is_dir() else 0o444
+            if mode & needed != needed:
+                try:
+                    path.chmod(mode | needed)
+                except PermissionError as error:
+                    raise HostUnfit(
+                        f"service {service.name} could not read its configuration",
+                        where=str(path),
+                        why=f"others may not read it (mode {mode:04o}), and it is not yours to change",
+                        hint=f"chmod a+rX {path}",
+                    ) from error
+
+
+def _own_volumes(context: StackContext, service: Service) -> None:
+    """Give a service's volumes to its user, where the image is not ours.
+
+    Ours have the folder with its owner, which an empty volume takes over. An official one may leave it to root.
+    """
+    user = _USER.fullmatch(service.user)
+    if user is None or not service.volumes:
+        return
+    targets = [volume.target for volume in service.volumes]
+    options = ("--rm", "--no-TTY", "--no-deps", "--user=0:0", "--cap-add=CHOWN", "--entrypoint=chown")
+    context.compose.run("run", *options, service.name, f"{user[1]}:{user[2] or user[1]}", *targets)
+
+
+def _start(context: StackContext, words: Sequence[str], names: Sequence[str]) -> dict[str, float]:
+    """Run a compose command that starts services, and wait until they are healthy; returns the seconds of each."""
+    began = time.monotonic()
+    try:
+        try:
+            context.compose.run(*words, *names)
+        except EngineUnavailable as error:
+            raise health.lost(error, names) from error
+        except SynosError as error:
+            hint = "; ".join(part for part in (error.hint, _left(context, names)) if part)
+            raise type(error)(error.what, where=error.where, why=error.why, hint=hint) from error
+        return health.wait(context, names, began)
+    except KeyboardInterrupt:
+        context.say(_left(context, names))
+        raise
+
+
+def _left(context: StackContext, names: Sequence[str]) -> str:
+    """Say how things are left: nothing half-started stays unsaid."""
+    try:
+        seen = context.containers()
+    except EngineUnavailable:
+        return "the engine does not answer, so it is not known what is left running"
+    return f"left as it is: {health.states(names, seen)}; inv services.down stops all and keeps the data"

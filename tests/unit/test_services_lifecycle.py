@@ -1,0 +1,393 @@
+"""`up`, `restart`, `heal` and `down`: what is done in which order, and what is said when it goes wrong in the middle."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import socket
+import stat
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import pytest
+
+from synos_tasks.errors import (
+    ContainerLost,
+    DiskFull,
+    EngineTooOld,
+    EngineUnavailable,
+    HostUnfit,
+    ImageBuildFailed,
+    PortTaken,
+    SecretsDamaged,
+    ServiceFailed,
+    ServiceUnhealthy,
+    SettingsError,
+    SynosError,
+)
+from synos_tasks.host import ports as host_ports
+from synos_tasks.images.base import TRIXIE
+from synos_tasks.services import health, lifecycle
+from synos_tasks.services.stack import resolve
+from synos_tasks.settings import ServicesSettings
+from tests.unit.fake_compose import NAMES, PROJECT, SECRETS, UIDS, UP, Scene, scene
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from synos_tasks.services.lifecycle import Started
+
+VOLUMES = [f"{PROJECT}_{name}" for name in UIDS]
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "POLL", 0.001)
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Scene:
+    return scene(tmp_path)
+
+
+def up(here: Scene, only: str = "") -> Started:
+    return lifecycle.up(here.context, here.context.stack.chosen(only))
+
+
+def untouched(here: Scene) -> bool:
+    return not (here.engine.built or here.compose.asked or here.secrets.exists())
+
+
+@pytest.fixture
+def listening() -> Iterator[int]:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        yield server.getsockname()[1]
+
+
+def test_the_first_time_all_is_made(here: Scene) -> None:
+    started = up(here)
+    assert (started.secrets, started.changed, started.restarted) == (SECRETS, NAMES, [])
+    assert set(started.seconds) == set(NAMES)
+    images = sorted(tag.partition(":")[0] for tag in here.engine.names("image") if tag != TRIXIE.tag)
+    assert images == ["synos-nats", "synos-nats-box", "synos-postgres", "synos-redis"]
+    assert sorted(path.name for path in here.secrets.iterdir()) == SECRETS
+    assert "SYNOS_STACK='synos-test-unified'\n" in (here.state / "compose.env").read_text()
+
+
+def test_a_second_time_nothing_is_changed(here: Scene) -> None:
+    up(here)
+    before = here.containers()
+    here.forget()
+    started = up(here)
+    assert (started.changed, started.secrets, started.restarted) == ([], [], [])
+    assert set(started.seconds) == set(NAMES)
+    assert here.engine.built == []
+    assert {name: one.id for name, one in here.containers().items()} == {
+        name: one.id for name, one in before.items()
+    }  # fmt: skip
+
+
+def test_only_some_are_started_but_the_tools_image_is_made(here: Scene) -> None:
+    assert up(here, "redis").changed == ["redis"]
+    assert list(here.containers()) == ["redis"]
+    images = sorted(tag.partition(":")[0] for tag in here.engine.names("image") if tag != TRIXIE.tag)
+    assert images == ["synos-nats-box", "synos-redis"]
+    assert len(list(here.secrets.iterdir())) == 3  # the others' too, for when they start
+
+
+def test_what_has_a_new_container_is_changed(here: Scene) -> None:
+    up(here)
+    here.compose.acts["up --detach"] = lambda _: here.container("postgres")
+    assert up(here).changed == ["postgres"]
+
+
+def test_a_port_that_is_taken_stops_before_anything_is_made(tmp_path: Path, listening: int) -> None:
+    here = scene(tmp_path, ServicesSettings(nats_port=0, postgres_port=0, redis_port=listening))
+    holder = rf"port {listening} of redis is taken by .*\(process {os.getpid()}\)"
+    with pytest.raises(PortTaken, match=holder) as caught:
+        up(here)
+    assert caught.value.where == f"127.0.0.1:{listening}"
+    assert caught.value.why == "nothing was started"
+    assert caught.value.hint.endswith("invoke.yaml: synos.services.redis_port")
+    assert untouched(here)
+    assert up(here, "nats").changed == ["nats"]  # another's port does not matter
+
+
+def test_every_port_that_is_taken_is_named_with_who_has_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = scene(tmp_path, ServicesSettings(nats_port=1, postgres_port=2, redis_port=3))
+    monkeypatch.setattr(host_ports, "is_taken", lambda _address, port: port != 2)
+    monkeypatch.setattr(host_ports, "holder", lambda _port: "")
+    for name, port in (("somebodys-redis", 3), ("elsewhere", 2)):
+        here.engine.add_container(name, ports={"6379/tcp": ("127.0.0.1", port)})
+    with pytest.raises(PortTaken) as caught:
+        up(here)
+    assert caught.value.what == (
+        "port 1 of nats is taken by an unknown process; port 3 of redis is taken by container somebodys-redis"
+    )
+
+
+def test_a_port_that_this_stack_has_itself_is_no_trouble(tmp_path: Path, listening: int) -> None:
+    here = scene(tmp_path, ServicesSettings(nats_port=0, postgres_port=0, redis_port=listening))
+    here.container("redis", ports={"6379/tcp": ("127.0.0.1", listening)})
+    assert up(here, "redis").changed == []
+    here.container("redis", state="exited")
+    here.container("nats", ports={"4222/tcp": ("127.0.0.1", listening)})  # gives it up when it is made anew
+    up(here)
+
+
+def test_a_disk_that_is_nearly_full_stops_before_anything_is_made(
+    here: Scene, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here.engine.root_dir = str(tmp_path)
+    monkeypatch.setattr(lifecycle, "free_disk_bytes", lambda _: lifecycle.LEAST_FREE_BYTES - 1)
+    with pytest.raises(DiskFull, match="nearly full") as caught:
+        up(here)
+    assert caught.value.where == str(tmp_path)
+    assert "299 MB free, 300 MB needed; nothing was started" in caught.value.why
+    assert untouched(here)
+    here.runs()  # these have their data already
+    up(here)
+
+
+def test_an_engine_that_is_too_old_is_asked_for_nothing(here: Scene) -> None:
+    here.engine.compose_version = "1.29"
+    with pytest.raises(EngineTooOld):
+        up(here)
+    assert untouched(here)
+
+
+def test_damaged_secrets_stop_before_anything_is_started(here: Scene) -> None:
+    up(here)
+    (here.secrets / "redis_password").write_text("")
+    here.forget()
+    with pytest.raises(SecretsDamaged, match="a secret is damaged"):
+        up(here)
+    assert here.compose.asked == []
+
+
+# ---- images
+
+
+THEIRS = "docker.io/library/redis:7"
+
+
+@pytest.fixture
+def replaced(tmp_path: Path) -> Scene:
+    here = scene(tmp_path, ServicesSettings(nats_port=0, postgres_port=0, redis_port=0, redis_image=THEIRS))
+    here.engine.pullable = {THEIRS}
+    return here
+
+
+def test_an_image_of_the_settings_is_pulled_once_and_its_volume_given_to_the_user(replaced: Scene) -> None:
+    """An official image may leave the folder of its data to root."""
+    for _ in range(2):
+        up(replaced, "redis")
+    assert [line for line in replaced.said if line.startswith("pulling")] == [f"pulling {THEIRS}"]
+    [words] = replaced.compose.did("run --rm")
+    assert {"--user=0:0", "--cap-add=CHOWN", "--entrypoint=chown"} <= set(words)
+    assert words[-3:] == ("redis", "999:999", "/data")
+    assert replaced.compose.asked.index(words) < replaced.compose.asked.index((*UP, "redis"))
+
+
+def test_an_image_that_no_registry_gives_is_told_with_what_to_do(replaced: Scene) -> None:
+    replaced.engine.pullable = set()
+    with pytest.raises(ImageBuildFailed) as caught:
+        up(replaced)
+    assert caught.value.where == THEIRS
+    assert "docker load" in caught.value.hint
+    assert "synos.services.redis_image" in caught.value.hint
+
+
+def test_services_without_secrets_volumes_and_dockerfiles_can_be_started(here: Scene) -> None:
+    stack = resolve("plain", {"services": {"nats": {"image": "web", "user": "web"}}}, here.state)
+    context = dataclasses.replace(here.context, stack=stack, recipes={})
+    assert lifecycle.up(context, stack.long_running).secrets == []
+    assert not here.settings.stack_dir("plain").joinpath("secrets").exists()
+    assert here.compose.asked == [(*UP, "nats")]
+
+
+def test_what_is_mounted_is_made_readable_for_the_users_of_containers(
+    here: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = here.settings.root / "docker/services/redis"
+    (folder / "start").chmod(0o700)
+    (folder / "redis.conf").touch(0o600)
+    folder.chmod(0o700)
+    lifecycle.make_readable(here.settings, here.context.stack.chosen("redis"))
+    modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in [folder, *folder.iterdir()]}
+    assert modes == {"redis": 0o755, "start": 0o744, "redis.conf": 0o644}
+
+    def refused(_self: Path, _mode: int) -> None:
+        raise PermissionError
+
+    (folder / "start").chmod(0o600)
+    monkeypatch.setattr(Path, "chmod", refused)
+    with pytest.raises(HostUnfit) as caught:
+        lifecycle.make_readable(here.settings, here.context.stack.long_running)
+    assert caught.value.where == str(folder / "start")
+    assert "mode 0600" in caught.value.why
+    assert caught.value.hint == f"chmod a+rX {folder / 'start'}"
+
+
+# ---- what goes wrong while they start
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        PortTaken("a port was taken in the meantime", where="docker compose up", why="bind: in use"),
+        ServiceFailed("docker compose failed", where="docker compose up", why="no such image"),
+        DiskFull("no space left", where="docker compose up", why="no space", hint="look at it"),
+    ],
+    ids=lambda error: type(error).__name__,
+)
+def test_what_compose_says_is_told_with_what_is_left(here: Scene, error: SynosError) -> None:
+    up(here, "nats")
+    here.compose.fails["up --detach"] = error
+    with pytest.raises(type(error)) as caught:
+        up(here)
+    told = caught.value
+    assert (told.what, told.where, told.why) == (error.what, error.where, error.why)
+    left = "left as it is: nats is healthy, postgres is missing, redis is missing"
+    assert left in told.hint
+    assert told.hint.startswith(error.hint or left)
+
+
+def test_one_that_does_not_get_healthy_is_told_and_left(here: Scene) -> None:
+    up(here)
+    here.container("nats", health="unhealthy")
+    with pytest.raises(ServiceUnhealthy, match="not healthy: nats"):
+        up(here)
+    assert here.compose.did("down") == []
+
+
+def test_an_engine_that_goes_away_under_compose_is_told_as_lost(here: Scene) -> None:
+    up(here)
+    here.compose.fails["up --detach"] = EngineUnavailable("the Docker Engine went away", why="refused")
+    with pytest.raises(ContainerLost) as caught:
+        up(here)
+    assert "redis was " in caught.value.why
+
+
+def test_ctrl_c_says_how_things_are_left(here: Scene) -> None:
+    up(here, "nats")
+    here.compose.fails["up --detach"] = KeyboardInterrupt()
+    with pytest.raises(KeyboardInterrupt):
+        up(here)
+    left = "nats is healthy, postgres is missing, redis is missing"
+    assert here.said[-1].startswith(f"left as it is: {left}; inv services.down")
+
+    def goes(_: object) -> NoReturn:
+        here.engine.answers = False
+        raise KeyboardInterrupt
+
+    here.compose.fails.clear()
+    here.compose.acts["up --detach"] = goes
+    with pytest.raises(KeyboardInterrupt):
+        up(here)
+    assert "not known what is left running" in here.said[-1]
+
+
+# ---- restart and heal
+
+
+def test_a_restart_waits_until_they_are_healthy_again(here: Scene) -> None:
+    up(here)
+    here.forget()
+    here.compose.acts["restart"] = lambda _: here.container("redis", health="starting")
+    context = dataclasses.replace(here.context, timeout=0.01)
+    with pytest.raises(ServiceUnhealthy, match="not healthy: redis"):
+        lifecycle.restart(context, here.context.stack.chosen("redis,nats"))
+    assert here.compose.asked == [("restart", "--no-deps", "nats", "redis")]
+
+
+def test_heal_recreates_only_unhealthy_ones(here: Scene) -> None:
+    up(here)
+    here.container("nats", health="starting")
+    here.container("postgres", state="exited")
+    here.container("redis", health="unhealthy")
+    before = here.containers()
+    assert lifecycle.unhealthy(here.context, before) == ["postgres", "redis"]
+    healed, took = lifecycle.heal(here.context)
+    assert healed == list(took) == ["postgres", "redis"]
+    after = here.containers()
+    assert [name for name in NAMES if after[name].id != before[name].id] == ["postgres", "redis"]
+    assert health.step_of(after["nats"]) == "starting"
+
+
+@pytest.mark.parametrize("running", [(), ("redis",), NAMES])
+def test_heal_leaves_alone_what_is_healthy_or_was_never_started(
+    here: Scene, running: tuple[str, ...]
+) -> None:
+    for name in running:
+        here.container(name)
+    assert lifecycle.heal(here.context) == ([], {})
+    assert untouched(here)
+
+
+# ---- down
+
+
+def never(question: str) -> NoReturn:
+    raise AssertionError(question)
+
+
+@pytest.fixture
+def full(here: Scene) -> Scene:
+    """All run, and have data."""
+    here.runs()
+    for name in VOLUMES:
+        here.engine.add_volume(name)
+    return here
+
+
+def test_down_removes_containers_and_keeps_the_data(full: Scene) -> None:
+    stopped = lifecycle.down(full.context)
+    assert (stopped.containers, stopped.volumes, stopped.backup) == (3, [], "")
+    assert full.engine.names("volume") == sorted(VOLUMES)
+    assert lifecycle.down(full.context).containers == 0
+
+
+def test_volumes_go_when_it_was_agreed_to_and_after_a_backup(full: Scene) -> None:
+    done: list[str] = []
+
+    def save() -> Path:
+        assert full.compose.asked == []
+        done.append("saved")
+        return Path("/backups/mine")
+
+    def agreed(question: str) -> bool:
+        assert all(volume in question for volume in VOLUMES)
+        done.append("asked")
+        return True
+
+    stopped = lifecycle.down_with_volumes(full.context, agreed=agreed, backup=save)
+    assert (stopped.containers, sorted(stopped.volumes)) == (3, sorted(VOLUMES))
+    assert stopped.backup == "/backups/mine"
+    assert done == ["asked", "saved"]
+    assert full.engine.names("volume") == []
+    assert lifecycle.down_with_volumes(full.context, agreed=never, backup=save).volumes == []
+    assert done == ["asked", "saved"]  # where there are no volumes nothing is asked or saved
+
+
+def test_nothing_goes_when_it_was_not_agreed_to_or_no_backup_could_be_taken(full: Scene) -> None:
+    with pytest.raises(SettingsError, match="nothing was removed") as refused:
+        lifecycle.down_with_volumes(full.context, agreed=lambda _: False, backup=None)
+    assert "--yes" in refused.value.hint
+
+    def fails() -> NoReturn:
+        raise DiskFull("no space is left", where="/x", why="5 bytes are free")
+
+    with pytest.raises(ServiceFailed, match="so nothing was removed") as caught:
+        lifecycle.down_with_volumes(full.context, agreed=lambda _: True, backup=fails)
+    assert (caught.value.where, caught.value.why) == ("/x", "5 bytes are free")
+    assert "--no-backup" in caught.value.hint
+    assert full.compose.asked == []
+
+
+def test_a_volume_that_is_in_use_elsewhere_is_not_said_to_be_gone(full: Scene) -> None:
+    full.compose.acts["down"] = lambda _: full.engine.remove_volume(VOLUMES[0])
+    stopped = lifecycle.down_with_volumes(full.context, agreed=lambda _: True, backup=None)
+    assert stopped.volumes == [VOLUMES[0]]

@@ -1,0 +1,244 @@
+"""New passwords in running services: which take them, when they are kept, and which see them after a restart only."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+
+from synos_tasks.errors import SecretsDamaged, ServiceFailed, ServiceUnhealthy, SettingsError
+from synos_tasks.services import health, lifecycle
+from synos_tasks.services.secrets import APPLY, RECREATE, Secrets, rotate
+from synos_tasks.services.stack import resolve
+from tests.unit.fake_compose import NAMES, SECRETS, Scene, scene
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from synos_tasks.services.lifecycle import Started
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(health, "POLL", 0.001)
+
+
+@pytest.fixture
+def here(tmp_path: Path) -> Scene:
+    """All services run, with their secrets."""
+    made = scene(tmp_path)
+    up(made)
+    made.forget()
+    return made
+
+
+def up(here: Scene, only: str = "") -> Started:
+    return lifecycle.up(here.context, here.context.stack.chosen(only))
+
+
+def own(here: Scene) -> Secrets:
+    return Secrets(here.state)
+
+
+def values(here: Scene) -> dict[str, str]:
+    return {name: own(here).read(name) for name in SECRETS}
+
+
+def applied(here: Scene) -> list[str]:
+    return [words[2] for words in here.compose.asked if words[3:] == APPLY]
+
+
+def recreated(here: Scene) -> list[str]:
+    return [name for words in here.compose.asked if words[: len(RECREATE)] == RECREATE for name in words[5:]]
+
+
+def lose(here: Scene, what: str) -> None:
+    """Delete what a clean-up by hand deletes, while the services run on with what they have mounted."""
+    shutil.rmtree(here.state / what)
+    here.forget()
+
+
+def test_all_secrets_are_changed_in_the_running_services(here: Scene) -> None:
+    before = values(here)
+    assert rotate(here.context, "") == SECRETS
+    after = values(here)
+    assert all(after[name] != before[name] for name in SECRETS)
+    assert {f"{name}_password": here.mounted(name) for name in NAMES} == after
+    assert (applied(here), recreated(here), own(here).pending()) == (NAMES, [], [])
+
+
+def test_only_those_of_the_chosen_services_are_changed(here: Scene) -> None:
+    before = values(here)
+    assert rotate(here.context, "redis") == ["redis_password"]
+    assert [name for name, value in values(here).items() if value != before[name]] == ["redis_password"]
+    assert applied(here) == ["redis"]
+
+
+def test_a_service_sees_the_new_secret_before_it_takes_it_and_it_is_kept_after_that(here: Scene) -> None:
+    before = values(here)["redis_password"]
+    seen: list[tuple[str, str]] = []
+    here.compose.acts["apply"] = lambda _: seen.append(
+        (here.mounted("redis"), values(here)["redis_password"])
+    )
+    rotate(here.context, "redis")
+    assert seen == [(values(here)["redis_password"], before)]
+
+
+@pytest.mark.parametrize("there", [["nats"], []])
+def test_a_service_that_is_stopped_takes_its_secret_when_it_starts(here: Scene, there: list[str]) -> None:
+    here.runs(*there) if there else here.remove()
+    if there:
+        here.container("redis", state="exited")
+    assert rotate(here.context, "") == SECRETS
+    assert (applied(here), own(here).pending()) == (there, [])
+    assert here.mounted("redis") == values(here)["redis_password"]
+
+
+def test_a_service_that_does_not_take_it_leaves_both(here: Scene) -> None:
+    before = values(here)
+    here.compose.fails["exec --no-TTY postgres"] = ServiceFailed("docker compose failed", why="no space")
+    with pytest.raises(ServiceFailed, match="postgres did not take its new secret") as caught:
+        rotate(here.context, "")
+    assert caught.value.why == "no space"
+    assert "inv services.secrets-rotate" in caught.value.hint
+    assert values(here) == before
+    proposed = {name: own(here).read_proposed(name) for name in own(here).pending()}
+    assert set(proposed) == set(SECRETS)
+    here.compose.fails.clear()
+    assert rotate(here.context, "") == SECRETS
+    assert values(here) == proposed  # goes on with those, as nats has its one already
+
+
+def test_a_service_that_does_not_get_healthy_with_it_leaves_both(here: Scene) -> None:
+    before = values(here)
+    here.compose.acts["apply"] = lambda _: here.container("redis", health="unhealthy")
+    with pytest.raises(ServiceUnhealthy):
+        rotate(here.context, "redis")
+    assert values(here) == before
+    assert own(here).pending() == ["redis_password"]
+
+
+@pytest.mark.parametrize("finish", ["rotation of another", "up", "up of another", "heal"])
+def test_an_interrupted_rotation_is_finished_by_what_comes_next(here: Scene, finish: str) -> None:
+    own(here).propose(["nats_password"])
+    proposed = own(here).read_proposed("nats_password")
+    if finish == "heal":
+        here.container("redis", health="unhealthy")
+        lifecycle.heal(here.context)
+    elif finish == "rotation of another":
+        rotate(here.context, "redis")
+    else:
+        assert up(here, "" if finish == "up" else "redis").changed == []
+    assert values(here)["nats_password"] == proposed == here.mounted("nats")
+    assert "nats" in applied(here)
+    assert own(here).pending() == []
+
+
+def test_a_secret_that_was_edited_by_hand_is_taken_by_the_next_up(here: Scene) -> None:
+    (here.secrets / "redis_password").write_text("as-i-would-have-it\n")
+    assert up(here).restarted == []
+    assert (applied(here), here.mounted("redis")) == (["redis"], "as-i-would-have-it")
+    here.forget()
+    up(here)
+    assert applied(here) == []
+
+
+def test_rotation_repairs_a_damaged_secret_but_not_with_another_damaged_one(here: Scene) -> None:
+    (here.secrets / "redis_password").write_text("half\0of it")
+    assert rotate(here.context, "redis") == ["redis_password"]
+    assert here.mounted("redis") == values(here)["redis_password"]
+    here.forget()
+    (here.secrets / "nats_password").write_text("")
+    with pytest.raises(SecretsDamaged):
+        rotate(here.context, "redis")
+    assert applied(here) == []
+
+
+def test_before_the_first_start_there_is_nothing_to_change(tmp_path: Path) -> None:
+    fresh = scene(tmp_path)
+    with pytest.raises(SettingsError, match="no secrets yet") as caught:
+        rotate(fresh.context, "")
+    assert "inv services.up" in caught.value.hint
+    assert not fresh.secrets.exists()
+
+
+def test_services_without_secrets_are_told(here: Scene) -> None:
+    plain = resolve("unified", {"services": {"web": {"image": "web"}}}, here.state)
+    with pytest.raises(SettingsError):
+        rotate(dataclasses.replace(here.context, stack=plain), "web")
+
+
+def test_no_value_is_said_or_shown_in_a_command(here: Scene) -> None:
+    rotate(here.context, "")
+    shown = [*here.said, repr(here.compose.asked), repr(here.compose.given), repr(here.context)]
+    shown.append((here.state / "compose.env").read_text())
+    assert not [value for value in values(here).values() if any(value in text for text in shown)]
+
+
+# ---- services that cannot see what is mounted now
+
+
+@pytest.mark.parametrize("what", ["", "mounted"])
+def test_services_whose_password_files_were_deleted_are_started_again(here: Scene, what: str) -> None:
+    """Without that they would take the old secret again, and be healthy with it."""
+    lose(here, what)
+    started = up(here)
+    assert started.secrets == ([] if what else SECRETS)
+    assert (started.changed, started.restarted, recreated(here)) == ([], NAMES, NAMES)
+    assert applied(here) == []  # their start did
+    assert any(line.endswith(": nats, postgres, redis") for line in here.said)
+    assert up(here).restarted == []
+
+
+def test_secrets_that_are_made_again_over_the_copies_are_taken_without_a_restart(here: Scene) -> None:
+    lose(here, "secrets")
+    started = up(here)
+    assert (started.secrets, started.restarted) == (SECRETS, [])
+    assert (applied(here), own(here).pending()) == (NAMES, [])
+
+
+def test_a_rotation_reaches_services_whose_password_files_were_deleted(here: Scene) -> None:
+    lose(here, "mounted")
+    rotate(here.context, "redis")
+    assert (recreated(here), applied(here)) == (["redis"], [])
+    assert here.said[-1].startswith("still with their old passwords: nats, postgres;")
+    assert here.mounted("redis") == values(here)["redis_password"]
+
+
+def test_only_the_chosen_ones_are_started_again_and_the_others_told(here: Scene) -> None:
+    lose(here, "")
+    assert up(here, "redis").restarted == ["redis"]
+    assert here.said[-1] == "still with their old passwords: nats, postgres; inv services.up changes that"
+    assert up(here).restarted == ["nats", "postgres"]
+
+
+def test_a_restart_by_hand_is_enough(here: Scene) -> None:
+    lose(here, "mounted")
+    up(here, "redis")
+    lifecycle.restart(here.context, here.context.stack.long_running)
+    assert up(here).restarted == []
+
+
+def test_what_heal_recreates_sees_them_and_the_others_are_told(here: Scene) -> None:
+    lose(here, "mounted")
+    here.container("redis", health="unhealthy")
+    assert lifecycle.heal(here.context)[0] == ["redis"]
+    assert here.said[-1].startswith("still with their old passwords: nats, postgres;")
+    assert up(here).restarted == ["nats", "postgres"]
+
+
+def test_one_that_is_not_healthy_again_is_told_and_the_next_up_goes_on(here: Scene) -> None:
+    lose(here, "mounted")
+    here.compose.fails["--force-recreate"] = ServiceFailed("docker compose failed")
+    with pytest.raises(ServiceFailed):
+        up(here)
+    here.compose.fails.clear()
+    assert up(here).restarted == NAMES
+
+
+def test_one_that_mounts_a_file_of_an_older_compose_file_is_started_again(here: Scene) -> None:
+    here.container("redis", binds=[str(here.state / "mounted/999/redis_password")])
+    rotate(here.context, "redis")
+    assert (recreated(here), applied(here)) == (["redis"], [])
