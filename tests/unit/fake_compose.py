@@ -87,7 +87,7 @@ class FakeCompose(Compose):
     def config(self) -> dict[str, Any]:
         return self.commands.model
 
-    def attached(self, *arguments: str) -> int:
+    def attached(self, *arguments: str, stdout: IO[str] | None = None) -> int:
         self.commands.streams.append(arguments)
         return self.commands.code
 
