@@ -81,7 +81,7 @@ class Manifest:
     @property
     def time(self) -> float:
         """``created`` in seconds since 1970."""
-        return dt.datetime.strptime(self.created, CREATED).replace(tzinfo=dt.UTC).timestamp()
+        return _seconds(self.created)
 
     def text(self) -> str:
         """Return it as JSON."""
@@ -97,6 +97,11 @@ class Summary:
     bytes: int = 0
     facts: Mapping[str, Any] = field(default_factory=dict)
     trouble: str = ""
+
+    @property
+    def time(self) -> float:
+        """``created`` in seconds since 1970; 0 where it is unknown."""
+        return _seconds(self.created) if self.created else 0.0
 
 
 class Output:
@@ -311,6 +316,10 @@ def _trouble(path: Path, file: File, status: os.stat_result | None, read_content
     except ValueError as error:
         return str(error)
     return ""
+
+
+def _seconds(created: str) -> float:
+    return dt.datetime.strptime(created, CREATED).replace(tzinfo=dt.UTC).timestamp()
 
 
 def _archives(folder: Path) -> list[Path]:

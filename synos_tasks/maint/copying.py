@@ -1,66 +1,55 @@
 """Volumes into archives, out of them, and from one into another: all that GNU tar can keep of a file is kept.
 
-Owners by number, modes, times, extended attributes, access lists, hard and symbolic links, holes, devices. The
-work is done in a container that has the volume and nothing of this machine; the archive is its input or output.
+Owners by number, modes, times, extended attributes, access lists, hard and symbolic links, holes, devices. Tar runs in a
+container that has the volume and nothing of this machine; the archive is its input or output.
 """
 
 from __future__ import annotations
 
 import datetime as dt
+import secrets
+import tempfile
+import time
+from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from synos_tasks.archive import CREATED
-from synos_tasks.engine.spec import LABEL_PROJECT
-from synos_tasks.engine.spec import labels as own_labels
-from synos_tasks.engine.streams import MEMBER, is_file
+from synos_tasks import archive, locks
+from synos_tasks.engine.labels import LABEL_MARK, LABEL_PROJECT, LABEL_ROLE, labels
+from synos_tasks.engine.run import streaming
 from synos_tasks.errors import CacheUnusable, DiskFull, OutputNotWritable, SettingsError
-from synos_tasks.iso.scratch import sync
-from synos_tasks.maint import exports, unfinished, volumes
-from synos_tasks.maint.exports import Record
-from synos_tasks.maint.files import (
-    Sum,
-    chunks,
-    named_errors,
-    partial,
-    read_chunks,
-    settle,
-    sweep,
-    write_durably,
-)
-from synos_tasks.maint.volumes import PLACE, READING
+from synos_tasks.iso.scratch import scratch, sync
+from synos_tasks.maint import exports
+from synos_tasks.maint.exports import Export
+from synos_tasks.maint.volumes import MARK, READING, SOURCE, container, labels_of, new_name, snapshot
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
-    from typing import BinaryIO
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
+    from synos_tasks.engine.client import Volume
+    from synos_tasks.engine.run import ExitResult
     from synos_tasks.engine.spec import ContainerSpec
-    from synos_tasks.engine.streams import Ended
-    from synos_tasks.engine.volumes import User, VolumeFacts
-    from synos_tasks.maint.means import Means
+    from synos_tasks.maint.resources import Context
 
 WRITING = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "MKNOD", "SETFCAP")
-"""What it takes to give files their owners, modes, attributes and kinds."""
+"""Let tar give files their owners, modes, attributes and kinds."""
 CHANGED = 1
 """GNU tar's exit code where files changed while it read them."""
-COMPOSE = "com.docker.compose."
 TARGET = "/target"
-_ALL = "--numeric-owner --acls --xattrs --xattrs-include='*' --quoting-style=escape --verbose"
+COMPOSE = "com.docker.compose."
+PARTIAL = ".synos-partial-"
+PROGRESS_SECONDS = 10.0
+CHUNK = 2**20
+_ALL = "--numeric-owner --acls --xattrs --xattrs-include='*' --quoting-style=escape"
+_NAMED = "--verbose --index-file=/dev/stderr"
 _PACK = (
-    f"tar --create {_ALL} --index-file=/dev/stderr --sparse --sort=name --format=posix "
-    f"--pax-option=delete=atime,delete=ctime --directory={PLACE} --file=-"
+    f"tar --create {_ALL} --sparse --sort=name --format=posix "
+    f"--pax-option=delete=atime,delete=ctime --directory={SOURCE} --file=-"
 )
-_UNPACK = f"tar --extract {_ALL} --same-owner --same-permissions --file=- --directory="
-NO_SPACE = "No space left on device"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Exported:
-    """An archive that was written."""
-
-    path: Path
-    record: Record
+_UNPACK = f"tar --extract {_ALL} {_NAMED} --same-owner --same-permissions --file=- --directory="
+_COUNT = "awk '/^\\.\\// { files += !/\\/$/; next } { print } END { print \"files: \" files + 0 }'"
+"""On standard error names of files start with ./ and messages do not: the last line becomes the number of files."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,205 +60,244 @@ class Filled:
     files: int
 
 
-def export(means: Means, name: str, to: Path | None = None) -> Exported:
-    """Write a volume into an archive, by default .synos/volumes/NAME-TIME.tar.zst, and what it is beside it.
-
-    Raises SettingsError where there is no such volume or the file exists, CacheUnusable where the volume cannot be
-    read, DiskFull, OutputNotWritable; then there is no archive.
-    """
-    volume, users = whole(means, name)
-    target = export_path(means, volume, to)
-    command = ("bash", "-c", f"{_PACK} --use-compress-program='{means.zstd()}' .")
-    spec = means.container(command, capabilities=READING, reads={volume.name: PLACE})
-    _warn(means, volume, users)
-    with named_errors(target.parent, "the export"):
-        _ready(means, target.parent)
-        with partial(target.parent, mode=0o600) as (temporary, stream):
-            record = _written(means, spec, volume, users, stream)
-            # the archive gets its name last: where it is, its record is too
-            write_durably(exports.record_path(target), record.text(), mode=0o600)
-            temporary.rename(target)
-            sync(target.parent)
-    return Exported(path=target, record=record)
-
-
-def export_path(means: Means, volume: VolumeFacts, to: Path | None) -> Path:
-    """Say where an export goes; raises SettingsError where something is there, or the folder is not."""
-    short = volume.name.removeprefix(f"{means.settings.project_id}-")
-    time = dt.datetime.fromtimestamp(means.now(), dt.UTC).strftime("%Y%m%dT%H%M%S")
-    target = to or exports.folder_of(means.settings) / f"{short}-{time}{exports.SUFFIX}"
+def export_path(context: Context, volume: Volume, to: Path | None) -> Path:
+    """Return where the archive of a volume goes; raise SettingsError where something is there, OutputNotWritable."""
+    short = volume.name.removeprefix(f"{context.settings.project_id}-")
+    moment = dt.datetime.fromtimestamp(context.now(), dt.UTC).strftime("%Y%m%dT%H%M%S")
+    target = to or exports.folder_of(context.settings) / f"{short}-{moment}{exports.SUFFIX}"
     if target.exists() or target.is_symlink():
-        raise SettingsError(
-            f"{target.name} exists: it was left as it is", where=str(target), hint="--to names another file"
-        )
+        hint = "--to names another file"
+        raise SettingsError(f"{target.name} exists: it was left as it is", where=str(target), hint=hint)
     if to is not None and not to.parent.is_dir():
         raise OutputNotWritable("there is no such folder", where=str(to.parent))
     return target
 
 
-def whole(means: Means, name: str) -> tuple[VolumeFacts, list[User]]:
-    """Find a volume to copy; raises SettingsError where it is not there or not whole."""
-    volume, users = volumes.find(means, name)
-    if volume.name in unfinished.marked(means.settings):
-        raise SettingsError(
-            f"volume {volume.name} is not whole: it is not copied",
-            where=volume.name,
-            why="a command is filling it, or was killed at it",
-            hint="wait for its end; of a killed one, the next import or clone of another removes what is left",
+def export(context: Context, name: str, to: Path | None = None) -> tuple[Path, Export]:
+    """Write a volume into an archive, by default .synos/volumes/NAME-TIME.tar.zst, and its manifest beside it.
+
+    Raises SettingsError where there is no such volume or the file exists, CacheUnusable where the volume cannot be
+    read, DiskFull, OutputNotWritable; then there is no archive.
+    """
+    volume = whole(context, name)
+    target = export_path(context, volume, to)
+    began = dt.datetime.fromtimestamp(context.now(), dt.UTC).strftime(archive.CREATED)
+    before = _warn(context, volume)
+    zstd = f"zstd -q -3 -T{context.settings.build.cpus}"
+    pack = _counted(f"{_PACK} {_NAMED} --use-compress-program='{zstd}' .")
+    with archive.disk_errors(target.parent, "the export"), _working_folder(context, target.parent) as working:
+        draft = archive.Draft(working)
+        with draft.file("archive") as out:
+            ended = _run(
+                context, container(context, pack, READING, reads={volume.name: SOURCE}), out=out.write
+            )
+        users = (*before, *_warn(context, volume, before))
+        done = Export(
+            volume=volume.name,
+            project=context.settings.project_id,
+            role=labels_of(volume).get(LABEL_ROLE, ""),
+            bytes=draft.files[0].bytes,
+            sha256=draft.files[0].sha256,
+            files=_files(context, volume.name, "read", ended, users),
+            created=began,
+            users=users,
+            labels=labels_of(volume),
         )
-    return volume, users
+        with draft.file("manifest") as out:
+            out.write(done.manifest.text().encode())
+        # the archive gets its name last: where it is, its manifest is too
+        (working / "manifest").rename(exports.manifest_path(target))
+        (working / "archive").rename(target)
+        sync(target.parent)
+    return target, done
 
 
-def _ready(means: Means, folder: Path) -> None:
-    """Make our own folder of exports, and tidy it up; another, which a user named, is as it is."""
-    own = exports.folder_of(means.settings)
-    if folder.resolve() == own.resolve():
-        own.mkdir(mode=0o700, parents=True, exist_ok=True)
-        sweep(own)
+def check_import(context: Context, path: Path, name: str = "") -> tuple[Export, str]:
+    """Check an archive; return its manifest, and the full name of the volume that it is to become.
+
+    Raises SettingsError where that is taken, BackupDamaged.
+    """
+    found = exports.read(path)
+    full = free_name(context, name or found.volume.removeprefix(f"{found.project}-"))
+    exports.verify(path, found)
+    return found, full
 
 
-def _written(
-    means: Means, spec: ContainerSpec, volume: VolumeFacts, users: Sequence[User], stream: BinaryIO
-) -> Record:
-    """Write a volume's archive, see it on the disk, and say what it is."""
-    read, began = Sum(), means.now()  # what is written from now on may not be in it
-    with means.volumes.stream(spec) as packed:
-        for part in means.paced(chunks(packed.out), f"volume {volume.name}"):
-            stream.write(read.add(part))
-        ended = packed.finish()
-    known = {user.name for user in users}
-    later = [user for user in volumes.live_users(means, volume) if user.name not in known]
-    _warn(means, volume, later)
-    every = (*users, *later)
-    files = _packed(means, volume, every, ended)
-    settle(stream)
-    return Record(
-        volume=volume.name,
-        project=means.settings.project_id,
-        role=volume.role,
-        bytes=read.bytes,
-        sha256=read.sha256,
-        files=files,
-        created=dt.datetime.fromtimestamp(began, dt.UTC).strftime(CREATED),
-        users=tuple(user.name for user in every),
-        labels=dict(volume.labels),
-    )
-
-
-def load(means: Means, archive: Path, name: str = "") -> Filled:
-    """Make a volume of an export; its sum is checked before anything is touched.
+def load(context: Context, path: Path, name: str = "") -> Filled:
+    """Make a volume of an archive, which is checked before anything is touched.
 
     Raises BackupDamaged, SettingsError where there is a volume of that name, CacheUnusable where it cannot be written,
     DiskFull; then the volume is gone again.
     """
-    record = exports.read(archive)
-    full = load_name(means, record, name)
-    exports.verify(archive, record)
-    with unfinished.new_volume(means.settings, means.volumes, full, _labels(means, record, full)):
-        try:
-            given, files = _unpacked(means, archive, full)
-        except OSError as error:
-            raise exports.damaged(archive, f"it cannot be read: {error.strerror}") from error
-        if not given.same_as(record.bytes, record.sha256):
-            raise exports.damaged(archive, "it changed while it was read")
-        if files != record.files:
-            raise exports.damaged(archive, f"it has {files} files, not {record.files}")
+    found, full = check_import(context, path, name)
+    marks = _labels(context, found.role)
+    if full == found.volume:  # compose takes a volume back that has the labels that it gave it
+        marks = {key: text for key, text in found.labels.items() if key.startswith(COMPOSE)} | marks
+    unpack = _counted(f"{_UNPACK}{SOURCE} --use-compress-program='zstd -q'")
+    with _new_volume(context, full, marks):
+        spec = container(context, unpack, WRITING, writes={full: SOURCE})
+        files = _files(context, full, "filled", _run(context, spec, given=exports.content(path, found)))
+        if files != found.files:
+            raise exports.damaged(path, f"it has {files} files, not {found.files}")
     return Filled(volume=full, files=files)
 
 
-def load_name(means: Means, record: Record, name: str = "") -> str:
-    """Say how the volume of an export will be called; raises SettingsError where there is one of that name."""
-    if name:
-        full = volumes.new_name(means.settings, name)
-    elif record.volume.startswith(f"{record.project}-"):
-        full = volumes.new_name(means.settings, record.short)
-    else:
-        full = volumes.new_name(means.settings, record.volume)
-    if full not in unfinished.marked(means.settings):  # what a killed command left is removed in time
-        unfinished.refuse_existing(means.volumes, full)
+def clone(context: Context, name: str, to: str) -> Filled:
+    """Make a new volume with what another holds. Raises as export() and load() do; then there is no new one."""
+    volume, full = whole(context, name), free_name(context, to)
+    users = _warn(context, volume)
+    copy = _counted(f"{{ {_PACK} . | {_UNPACK}{TARGET}; }}")
+    with _new_volume(context, full, _labels(context, labels_of(volume).get(LABEL_ROLE, ""))):
+        rights = (*READING, *WRITING)
+        spec = container(context, copy, rights, reads={volume.name: SOURCE}, writes={full: TARGET})
+        files = _files(context, volume.name, "copied", _run(context, spec), users)
+    return Filled(volume=full, files=files)
+
+
+def whole(context: Context, name: str) -> Volume:
+    """Return a volume to copy; raise SettingsError where there is none, or it is not whole."""
+    found = snapshot(context)
+    volume = found.find(name)
+    if found.is_unfinished(volume):
+        raise SettingsError(
+            f"volume {volume.name} is not whole: it is not copied",
+            where=volume.name,
+            why="a command is filling it, or was killed while it did",
+            hint="wait for its end; what a killed one left is removed by the next import or clone of another",
+        )
+    return volume
+
+
+def free_name(context: Context, name: str) -> str:
+    """Return the full name of a copy; raise SettingsError where a volume has it, whoever's.
+
+    What a killed command left does not count: it is removed in time.
+    """
+    full = new_name(context.settings, name)
+    volume = context.docker.volume(full)
+    if volume and not snapshot(context).is_unfinished(volume):
+        raise _taken(full)
     return full
 
 
-def clone(means: Means, name: str, to: str) -> Filled:
-    """Make a new volume with what another holds. Raises as export() and load() do; then there is no new one."""
-    volume, users = whole(means, name)
-    full = volumes.new_name(means.settings, to)
-    _warn(means, volume, users)
-    labels = _own(means, volume.role)
-    with unfinished.new_volume(means.settings, means.volumes, full, labels):
-        spec = means.container(
-            ("bash", "-c", f"set -o pipefail; {_PACK} . | {_UNPACK}{TARGET}"),
-            capabilities=(*READING, *WRITING),
-            reads={volume.name: PLACE},
-            writes={full: TARGET},
-        )
-        with means.volumes.stream(spec) as copied:
-            files = _named(copied.out)
-            read = _packed(means, volume, users, copied.finish())
-        if files != read:
-            raise CacheUnusable(f"of {read} files in volume {volume.name} {files} were copied", where=full)
-    return Filled(volume=full, files=files)
+def _taken(name: str) -> SettingsError:
+    hint = "use another name: --name for an import, --to for a clone"
+    return SettingsError(f"volume {name} exists already: it was left as it is", where=name, hint=hint)
 
 
-def _unpacked(means: Means, archive: Path, volume: str) -> tuple[Sum, int]:
-    """Fill a volume; gives what of the archive went in, and how many files came out."""
-    given = Sum()
-    command = ("bash", "-c", f"{_UNPACK}{PLACE} --use-compress-program='zstd -q'")
-    spec = means.container(command, capabilities=WRITING, writes={volume: PLACE})
-    parts = means.paced(map(given.add, read_chunks(archive)), f"volume {volume}")
-    with means.volumes.stream(spec, parts) as stream:
-        files = _named(stream.out)
-        _refuse(stream.finish(), volume, "filled")
-    return given, files
+def _warn(context: Context, volume: Volume, warned: Sequence[str] = ()) -> tuple[str, ...]:
+    """Warn of containers that may write to a volume now, but of no one twice; return their names."""
+    users = tuple(name for name in snapshot(context).live_users(volume) if name not in warned)
+    if users:
+        names = ", ".join(users)
+        context.say(f"warning: volume {volume.name} is in use by {names}: the copy may be inconsistent")
+        if labels_of(volume).get(LABEL_ROLE) == "services" and not warned:
+            context.say("`inv services.backup` copies what services hold as of one moment")
+    return users
 
 
-def _warn(means: Means, volume: VolumeFacts, users: Sequence[User]) -> None:
-    if not users:
-        return
-    names = ", ".join(user.name for user in users)
-    means.say(
-        f"warning: volume {volume.name} is in use by {names}: what is written meanwhile may be copied half"
-    )
-    if volume.role == "services":
-        means.say("what services hold is copied as of one moment by inv services.backup")
+def _labels(context: Context, role: str) -> dict[str, str]:
+    """Return the labels of a copy. One of a volume without a role has none: with one it might be taken for a cache."""
+    project = context.settings.project_id
+    return labels(project, role) if role else {LABEL_PROJECT: project}
 
 
-def _packed(means: Means, volume: VolumeFacts, users: Sequence[User], ended: Ended) -> int:
-    """Give the number of files that tar read; raises CacheUnusable or DiskFull."""
-    if ended.code == CHANGED and users:
-        means.say(f"warning: files changed while they were read: {ended.said}")
+@contextmanager
+def _new_volume(context: Context, name: str, given: Mapping[str, str]) -> Iterator[None]:
+    """Make a volume for the caller to fill; after an exception it is gone again.
+
+    Until it is whole there is a mark, whose lock this command holds. The volume's label has the mark's random name, so
+    that nothing else is ever removed for it. What killed commands left is removed first.
+    """
+    folder = exports.folder_of(context.settings)
+    mark = folder / f"{MARK}{secrets.token_hex(8)}"
+    with archive.disk_errors(folder, "the mark of an unfinished volume"):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _remove_leftovers(context)
+        mark.touch()
+        sync(folder)  # before there is a volume that only its mark tells from a whole one
+    is_whole = False
+    with locks.exclusive(mark):
+        try:
+            context.docker.create_volume(name, {**given, LABEL_MARK: mark.name})
+            made = context.docker.volume(name)
+            if made is None or labels_of(made).get(LABEL_MARK) != mark.name:
+                raise _taken(name)  # another command was quicker, and the engine made none
+            yield
+            is_whole = True
+        finally:
+            if is_whole or _is_gone(context, mark):  # or it stays for the next command
+                mark.unlink()
+
+
+def _remove_leftovers(context: Context) -> None:
+    """Remove what killed commands left; what a container still uses is left for the next time."""
+    for mark in exports.folder_of(context.settings).glob(f"{MARK}*"):
+        with locks.try_exclusive(mark) as is_free:
+            if is_free and _is_gone(context, mark):
+                mark.unlink(missing_ok=True)
+
+
+def _is_gone(context: Context, mark: Path) -> bool:
+    """Remove the volume of a mark; tell whether there is none any more."""
+    found = context.docker.volumes({LABEL_MARK: mark.name})
+    return not any(context.docker.remove_volume(one.name) for one in found)
+
+
+@contextmanager
+def _working_folder(context: Context, folder: Path) -> Iterator[Path]:
+    """Make a hidden folder in ``folder``. Our own is tidied up before; in one that a user named nothing else changes."""
+    own = exports.folder_of(context.settings)
+    if folder.resolve() == own.resolve():
+        own.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with scratch(own, PARTIAL) as working:
+            yield working
     else:
-        _refuse(ended, volume.name, "read")
-    return ended.files
+        with tempfile.TemporaryDirectory(prefix=PARTIAL, dir=folder) as name:
+            yield Path(name)
 
 
-def _refuse(ended: Ended, volume: str, what: str) -> None:
-    if ended.code == 0:
-        return
-    if NO_SPACE in ended.said:
-        raise DiskFull(
-            "no space is left on the engine's disk",
-            where=volume,
-            why=ended.said,
-            hint="inv maint.prune makes room",
-        )
-    raise CacheUnusable(f"volume {volume} could not be {what}", where=volume, why=ended.said)
+def _counted(tar: str) -> str:
+    """Return a script that ends as tar does, with the number of files as the last line of standard error."""
+    return f"set -o pipefail; exec 3>&1; {tar} 2>&1 >&3 3>&- | {_COUNT} >&2"
 
 
-def _named(listing: Iterable[bytes]) -> int:
-    """Count the files that tar names while it unpacks them."""
-    return sum(line.startswith(MEMBER) and is_file(line) for line in listing)
+def _run(
+    context: Context,
+    spec: ContainerSpec,
+    *,
+    given: Iterable[bytes] = (),
+    out: Callable[[bytes], object] = len,
+) -> ExitResult:
+    """Run a container from its input to its output, and say every few seconds how much has passed."""
+    passed, said = 0, time.monotonic()
+
+    def paced(chunks: Iterable[bytes]) -> Iterator[bytes]:
+        nonlocal passed, said
+        for chunk in chunks:
+            passed += len(chunk)
+            if time.monotonic() - said > PROGRESS_SECONDS:
+                said = time.monotonic()
+                context.say(f"  {passed / 1e9:.2f} GB")
+            yield chunk
+
+    with streaming(context.docker, spec, paced(given)) as stream:
+        for chunk in paced(iter(lambda: stream.out.read(CHUNK), b"")):
+            out(chunk)
+        return stream.finish()
 
 
-def _labels(means: Means, record: Record, name: str) -> Mapping[str, str]:
-    """Give the labels of a volume that is made of an export: compose takes one back that has those it gave it."""
-    labels = _own(means, record.role)
-    if name != record.volume:
-        return labels
-    return {**{key: text for key, text in record.labels.items() if key.startswith(COMPOSE)}, **labels}
+def _files(context: Context, volume: str, what: str, ended: ExitResult, users: Sequence[str] = ()) -> int:
+    """Return the number of files that tar named; raise CacheUnusable or DiskFull where it failed.
 
-
-def _own(means: Means, role: str) -> dict[str, str]:
-    """Give the labels of a copy: a role that nobody gave would say that it is of no worth."""
-    project = means.settings.project_id
-    return own_labels(project, role) if role else {LABEL_PROJECT: project}
+    Files that changed meanwhile are an error only where nobody uses the volume.
+    """
+    messages, _, files = ended.stderr.rpartition("files: ")
+    if ended.code == CHANGED and users:
+        context.say(f"warning: files changed while they were read: {messages.strip()}")
+    elif ended.code and "No space left on device" in messages:
+        what, hint = "no space is left on the engine's disk", "inv maint.prune makes room"
+        raise DiskFull(what, where=volume, why=messages.strip(), hint=hint)
+    elif ended.code:
+        raise CacheUnusable(f"volume {volume} could not be {what}", where=volume, why=ended.stderr)
+    return int(files)

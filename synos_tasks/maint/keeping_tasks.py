@@ -12,7 +12,7 @@ from synos_tasks.cli import Command, verb
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from synos_tasks.maint.means import Means
+    from synos_tasks.maint.resources import Context
     from synos_tasks.maint.volumes import Listed
 
 JSON = "one JSON object on standard output"
@@ -21,8 +21,8 @@ JSON = "one JSON object on standard output"
 @verb(
     "maint.volumes",
     help={
-        "inspect": "tell all of one volume",
-        "export": "write a volume into an archive, and FILE.json beside it",
+        "inspect": "show all about one volume",
+        "export": "write a volume into an archive, and its manifest, FILE.json, beside it",
         "import_": "make a new volume of such an archive",
         "clone": "make a new volume with what this one holds",
         "to": "--export: the file (default: .synos/volumes/NAME-TIME.tar.zst); --clone: the new volume",
@@ -60,27 +60,28 @@ VERBS = [volumes]
 
 
 def _list(command: Command) -> None:
-    from synos_tasks.maint.volumes import listed, total  # noqa: PLC0415
+    from synos_tasks.maint.volumes import listing  # noqa: PLC0415
 
-    found = listed(_means(command))
+    found = listing(_context(command))
+    total = sum(one.bytes or 0 for one in found)  # what has two names counts once
     rows = [
         [one.short, one.role, _size(one), one.created[:10], ", ".join(one.users) or "nobody", _notes(one)]
         for one in found
     ]
-    title = f"volumes of {command.settings.project_id}: {console.human_bytes(total(found))}"
+    title = f"volumes of {command.settings.project_id}: {console.human_bytes(total)}"
     console.table(title, ["name", "role", "size", "made (UTC)", "used by", ""], rows)
-    command.result({"bytes": total(found), "volumes": [asdict(one) for one in found]})
+    command.result({"bytes": total, "volumes": [asdict(one) for one in found]})
 
 
 def _inspect(command: Command, name: str) -> None:
-    from synos_tasks.maint.volumes import find, inspect  # noqa: PLC0415
+    from synos_tasks.maint.volumes import inspect, snapshot  # noqa: PLC0415
 
-    means = _means(command)
+    context = _context(command)
     if command.dry:
-        command.would(f"look into volume {find(means, name)[0].name}")
+        command.would(f"look into volume {snapshot(context).find(name).name}")
         return
-    found = inspect(means, name)
-    told = {
+    found = inspect(context, name)
+    lines = {
         "volume": found.volume.name,
         "role": found.volume.role,
         "size": _size(found.volume),
@@ -92,7 +93,7 @@ def _inspect(command: Command, name: str) -> None:
         "exports": "\n".join(found.exports) or "none",
         "backups": ", ".join(found.backups),
     }
-    for label, text in told.items():
+    for label, text in lines.items():
         if text:
             console.say(f"{label}: {text}" if label else text)
     command.result(asdict(found))
@@ -101,55 +102,50 @@ def _inspect(command: Command, name: str) -> None:
 def _export(command: Command, name: str, to: str) -> None:
     from synos_tasks.maint import copying  # noqa: PLC0415
 
-    means, target = _means(command), Path(to).resolve() if to else None
+    context, target = _context(command), Path(to).resolve() if to else None
     if command.dry:
-        volume, _ = copying.whole(means, name)
-        path = copying.export_path(means, volume, target)
+        volume = copying.whole(context, name)
+        path = copying.export_path(context, volume, target)
         command.would(f"write volume {volume.name} into {path}", volume=volume.name, file=str(path))
         return
-    done = copying.export(means, name, target)
-    record = done.record
-    console.say(f"{record.files} files, {console.human_bytes(record.bytes)} in {done.path}")
-    command.result({"file": str(done.path), **asdict(record)})
+    path, done = copying.export(context, name, target)
+    console.say(f"{done.files} files, {console.human_bytes(done.bytes)} in {path}")
+    command.result({"file": str(path), **asdict(done)})
 
 
 def _import(command: Command, file: str, name: str) -> None:
-    from synos_tasks.maint import copying, exports  # noqa: PLC0415
+    from synos_tasks.maint import copying  # noqa: PLC0415
 
-    means, archive = _means(command), Path(file).resolve()
+    context, path = _context(command), Path(file).resolve()
     if command.dry:
-        record = exports.read(archive)
-        full = copying.load_name(means, record, name)
-        exports.verify(archive, record)
-        command.would(f"make volume {full} of {archive}", volume=full, files=record.files)
+        export, full = copying.check_import(context, path, name)
+        command.would(f"make volume {full} of {path}", volume=full, files=export.files)
         return
-    done = copying.load(means, archive, name)
+    done = copying.load(context, path, name)
     console.say(f"volume {done.volume}: {done.files} files")
     command.result(asdict(done))
 
 
 def _clone(command: Command, name: str, to: str) -> None:
     from synos_tasks.errors import SettingsError  # noqa: PLC0415
-    from synos_tasks.maint import copying, unfinished, volumes  # noqa: PLC0415
+    from synos_tasks.maint import copying  # noqa: PLC0415
 
     if not to:
         raise SettingsError("--clone needs a name for the new volume", hint="--clone NAME --to NEW")
-    means = _means(command)
+    context = _context(command)
     if command.dry:
-        volume, _ = copying.whole(means, name)
-        full = volumes.new_name(command.settings, to)
-        unfinished.refuse_existing(means.volumes, full)
+        volume, full = copying.whole(context, name), copying.free_name(context, to)
         command.would(f"make volume {full} of volume {volume.name}", volume=full)
         return
-    done = copying.clone(means, name, to)
+    done = copying.clone(context, name, to)
     console.say(f"volume {done.volume}: {done.files} files")
     command.result(asdict(done))
 
 
-def _means(command: Command) -> Means:
-    from synos_tasks.maint.means import Means  # noqa: PLC0415
+def _context(command: Command) -> Context:
+    from synos_tasks.maint.resources import Context  # noqa: PLC0415
 
-    return Means(settings=command.settings, say=console.say)
+    return Context(settings=command.settings, say=console.say)
 
 
 def _one_of(given: Mapping[str, str]) -> str:

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any, Literal
 from synos_tasks.engine import cache
 from synos_tasks.engine.cache import DiskUsage, epoch
 from synos_tasks.engine.client import LIVE, Docker
-from synos_tasks.engine.labels import LABEL_ROLE
+from synos_tasks.engine.labels import LABEL_MARK, LABEL_ROLE
 from synos_tasks.engine.once import ONCE, is_in_hand
 from synos_tasks.images import catalog, ledger
 from synos_tasks.images.dockerfile import cache_id, steps_of
 from synos_tasks.images.recipe import tag_of
 from synos_tasks.maint import ownership
 from synos_tasks.maint.ownership import Clone, Inventory, labels_of, tags_of
-from synos_tasks.maint.unfinished import LABEL_MARK
 from synos_tasks.settings import STORE
 
 if TYPE_CHECKING:

@@ -1,35 +1,44 @@
-"""The volumes of this project: which there are, what they take, who uses them, and how one is named."""
+"""The volumes of this project: which there are, who uses them, what is in one, and how a new one may be called."""
 
 from __future__ import annotations
 
 import datetime as dt
 import difflib
 import re
+import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from synos_tasks import archive
 from synos_tasks.archive import CREATED
-from synos_tasks.engine.old_compose import LABEL_COMPOSE_PROJECT
+from synos_tasks.engine import cache
+from synos_tasks.engine.client import LIVE
+from synos_tasks.engine.gateway import DockerEngine
+from synos_tasks.engine.labels import LABEL_COMPOSE_PROJECT, LABEL_MARK, LABEL_PROJECT, LABEL_ROLE, labels
 from synos_tasks.engine.once import ONCE
-from synos_tasks.engine.spec import LABEL_PROJECT
+from synos_tasks.engine.run import streaming
+from synos_tasks.engine.spec import ContainerSpec
 from synos_tasks.errors import CacheUnusable, SettingsError
-from synos_tasks.maint import exports, unfinished
+from synos_tasks.images.building import ensure_image
+from synos_tasks.images.catalog import BUILDER
+from synos_tasks.images.recipe import tag_of
+from synos_tasks.maint import exports
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
-    from synos_tasks.engine.volumes import User, VolumeFacts
-    from synos_tasks.maint.means import Means
+    from synos_tasks.engine.client import Container, Volume
+    from synos_tasks.maint.resources import Context
     from synos_tasks.settings import Settings
 
-PLACE = "/volume"
-"""Where a volume is mounted."""
+SOURCE = "/volume"
 READING = ("DAC_READ_SEARCH",)
-"""Files that their owner alone may read are read too."""
+"""Lets programs read files that only their owner may read."""
+MARK = ".unfinished-"
+"""The name of a file in .synos/volumes that is there until a copy is whole; the copy's label has its full name."""
 _CLONE = re.compile(r"synos-[0-9a-f]{10}-.*", re.ASCII)
 _LOOK = (
-    f"set -o pipefail; find {PLACE} -printf '%y %T@\\n' | awk '"
+    f"set -o pipefail; find {SOURCE} -printf '%y %T@\\n' | awk '"
     '$1 == "d" { folders++ } $1 != "d" { files++ } $2 + 0 > newest + 0 { newest = $2 } '
     "END { print folders - 1, files + 0, newest }'"
 )
@@ -37,7 +46,7 @@ _LOOK = (
 
 @dataclass(frozen=True, kw_only=True)
 class Listed:
-    """One line of the listing. ``bytes`` is None where it cannot be told; ``created`` is ISO-8601 in UTC."""
+    """One line of the listing. ``bytes`` is None where the engine is on another machine; ``created``: ISO-8601 in UTC."""
 
     name: str
     short: str
@@ -49,7 +58,7 @@ class Listed:
     alias_of: str = ""
     """The volume, or the folder, that this is another name of; it takes no bytes of its own."""
     unfinished: bool = False
-    """A command was killed while it filled this one."""
+    """A command is filling it, or was killed while it did."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,138 +75,161 @@ class Inspected:
     """Names of the backups of its stack of services, newest first."""
 
 
-def listed(means: Means) -> list[Listed]:
-    """Give all volumes of the project, by name; raises EngineUnavailable."""
-    every = means.volumes.listing(means.settings.project_id)
-    marked = unfinished.marked(means.settings)
-    return [_listed(means.settings, one, every, marked) for one in every]
+@dataclass(frozen=True)
+class Snapshot:
+    """The volumes of this project by name, all containers, and the marks of unfinished copies."""
 
+    context: Context
+    volumes: Mapping[str, Volume]
+    containers: Sequence[Container]
+    marks: frozenset[str]
 
-def total(volumes: Sequence[Listed]) -> int:
-    """Give what they take together, in bytes: what has two names counts once."""
-    return sum(one.bytes or 0 for one in volumes)
+    def find(self, name: str) -> Volume:
+        """Return a volume by its full or short name; raise SettingsError."""
+        project = self.context.settings.project_id
+        for wanted in (name, f"{project}-{name}"):
+            if wanted in self.volumes:
+                return self.volumes[wanted]
+        if exports.is_volume_name(name) and self.context.docker.volume(name):
+            raise SettingsError(
+                f"volume {name} is not this project's: it is left alone",
+                where=name,
+                why=f"it does not carry the label {LABEL_PROJECT}={project}",
+                hint="inv maint.volumes lists those that are",
+            )
+        short = [one.removeprefix(f"{project}-") for one in self.volumes]
+        close = difflib.get_close_matches(name, [*short, *self.volumes], n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        hint += f"there are: {', '.join(short)}" if short else "this project has no volume"
+        raise SettingsError(f"there is no volume {name!r} of this project", hint=hint)
 
+    def users(self, volume: Volume) -> list[Container]:
+        """Return the containers that have a volume, under whatever name."""
+        place = device(volume) or str(volume.mountpoint or "")
+        same = (one for one in self.volumes.values() if place and place in {str(one.mountpoint), device(one)})
+        names = {volume.name, *(one.name for one in same)}
+        return [one for one in self.containers if names & {mount.name for mount in one.mounts or ()}]
 
-def inspect(means: Means, name: str) -> Inspected:
-    """Look into one volume. Raises SettingsError where it is not ours, CacheUnusable where it cannot be read."""
-    settings = means.settings
-    every = means.volumes.listing(settings.project_id)
-    volume = chosen(means, every, name)
-    spec = means.container(("bash", "-c", _LOOK), capabilities=READING, reads={volume.name: PLACE})
-    with means.volumes.stream(spec) as stream:
-        told = stream.out.read().split()
-        ended = stream.finish()
-    if ended.code or len(told) != 3:
-        raise CacheUnusable(f"volume {volume.name} cannot be read", where=volume.name, why=ended.said)
-    return Inspected(
-        volume=_listed(settings, volume, every, unfinished.marked(settings)),
-        folders=int(told[0]),
-        files=int(told[1]),
-        changed=_moment(float(told[2])),
-        exports=tuple(str(path) for path, _ in exports.known(settings, volume.name)),
-        backups=tuple(_backups(settings, volume)),
-    )
+    def live_users(self, volume: Volume) -> list[str]:
+        """Return the names of the containers that may write to it now."""
+        return sorted(one.name for one in self.users(volume) if one.state.status in LIVE)
 
+    def is_unfinished(self, volume: Volume) -> bool:
+        """Tell whether a command is filling it, or was killed while it did."""
+        return labels_of(volume).get(LABEL_MARK) in self.marks
 
-def find(means: Means, name: str) -> tuple[VolumeFacts, list[User]]:
-    """Give a volume of ours by its full or short name, and the running containers that have it.
-
-    Raises SettingsError where there is none, or it is not ours.
-    """
-    every = means.volumes.listing(means.settings.project_id)
-    volume = chosen(means, every, name)
-    return volume, _live(volume, every)
-
-
-def live_users(means: Means, volume: VolumeFacts) -> list[User]:
-    """Give the running containers that have a volume now; none where it is gone."""
-    return _live(volume, means.volumes.listing(means.settings.project_id))
-
-
-def chosen(means: Means, every: Sequence[VolumeFacts], name: str) -> VolumeFacts:
-    """Give the one of that full or short name; raises SettingsError."""
-    project = means.settings.project_id
-    by_name = {one.name: one for one in every}
-    for wanted in (name, f"{project}-{name}"):
-        if wanted in by_name:
-            return by_name[wanted]
-    if exports.valid_volume(name) and means.volumes.find(name):
-        raise SettingsError(
-            f"volume {name} is not this project's: it is left alone",
-            where=name,
-            why=f"it does not carry the label {LABEL_PROJECT}={project}",
-            hint="inv maint.volumes lists those that are",
+    def listed(self, volume: Volume, sizes: Mapping[str, int]) -> Listed:
+        """Return its line of the listing."""
+        users = self.users(volume)
+        place = device(volume)
+        same = (one.name for one in self.volumes.values() if str(one.mountpoint) == place)
+        return Listed(
+            name=volume.name,
+            short=volume.name.removeprefix(f"{self.context.settings.project_id}-"),
+            role=labels_of(volume).get(LABEL_ROLE, ""),
+            bytes=0 if place else sizes.get(volume.name),
+            created=volume.created_at.astimezone(dt.UTC).strftime(CREATED) if volume.created_at else "",
+            users=tuple(
+                sorted(f"{one.name} (runs)" if one.state.status in LIVE else one.name for one in users)
+            ),
+            alias_of=next(same, place) if place else "",
+            unfinished=self.is_unfinished(volume),
         )
-    short = [one.removeprefix(f"{project}-") for one in by_name]
-    close = difflib.get_close_matches(name, [*short, *by_name], n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    raise SettingsError(
-        f"there is no volume {name!r} of this project",
-        hint=f"{hint}there are: {', '.join(short)}" if short else "this project has no volume",
+
+
+def snapshot(context: Context) -> Snapshot:
+    """Ask the engine; raise EngineUnavailable."""
+    found = context.docker.volumes({LABEL_PROJECT: context.settings.project_id})
+    by_name = {one.name: one for one in sorted(found, key=lambda one: one.name)}
+    marks = exports.folder_of(context.settings).glob(f"{MARK}*")
+    containers = context.docker.containers() if found else []
+    return Snapshot(context, by_name, containers, frozenset(path.name for path in marks))
+
+
+def listing(context: Context) -> list[Listed]:
+    """Return all volumes of the project, by name; raise EngineUnavailable."""
+    found = snapshot(context)
+    sizes = _sizes() if found.volumes else {}
+    return [found.listed(one, sizes) for one in found.volumes.values()]
+
+
+def inspect(context: Context, name: str) -> Inspected:
+    """Look into one volume. Raise SettingsError where it is not ours, CacheUnusable where it cannot be read."""
+    found = snapshot(context)
+    volume = found.find(name)
+    with streaming(context.docker, container(context, _LOOK, READING, reads={volume.name: SOURCE})) as stream:
+        answer = stream.out.read().split()
+        ended = stream.finish()
+    if ended.code or len(answer) != 3:
+        raise CacheUnusable(f"volume {volume.name} cannot be read", where=volume.name, why=ended.stderr)
+    stack = labels_of(volume).get(LABEL_COMPOSE_PROJECT, "").removeprefix(f"{context.settings.project_id}-")
+    backups = archive.listing(context.settings.state_dir / "backups" / stack) if stack else []
+    return Inspected(
+        volume=found.listed(volume, _sizes()),
+        folders=int(answer[0]),
+        files=int(answer[1]),
+        changed=dt.datetime.fromtimestamp(float(answer[2]), dt.UTC).strftime(CREATED),
+        exports=tuple(str(path) for path, _ in exports.known(context.settings, volume.name)),
+        backups=tuple(one.name for one in backups if not one.trouble),
     )
 
 
 def new_name(settings: Settings, name: str) -> str:
-    """Give the full name of a volume that is to be made; raises SettingsError.
+    """Return the full name of a volume that is to be made; raise SettingsError.
 
-    What begins with ``synos-`` is a full name, but those of other clones are not for this one to give.
+    A name that begins with ``synos-`` is a full one, but those of other clones are not for this one to give.
     """
     full = name if name.startswith("synos-") else f"{settings.project_id}-{name}"
-    if not exports.valid_volume(full):
-        raise SettingsError(f"no volume can be named {name!r}", hint="letters, digits, . _ and -")
-    if _CLONE.fullmatch(full) and not full.startswith(f"{settings.project_id}-"):
-        raise SettingsError(
-            f"{full} would be a volume of another clone",
-            hint=f"this one's begin with {settings.project_id}-, which may be left out",
-        )
-    if ONCE in full:
-        raise SettingsError(
-            f"{full} would be taken for a volume that a killed command left, and removed",
-            hint=f"give a name without {ONCE.strip('-')}-",
-        )
+    what = hint = ""
+    if not exports.is_volume_name(full):
+        what, hint = f"{name!r} is not a valid name for a volume", "use letters, digits, . _ and -"
+    elif _CLONE.fullmatch(full) and not full.startswith(f"{settings.project_id}-"):
+        what = f"{full} would be a volume of another clone"
+        hint = f"this one's begin with {settings.project_id}-, which may be left out"
+    elif ONCE in full:
+        what = f"{full} would be taken for what a killed command left, and removed"
+        hint = f"use a name without {ONCE.strip('-')}-"
+    if what:
+        raise SettingsError(what, hint=hint)
     return full
 
 
-def users_of(volume: VolumeFacts, every: Sequence[VolumeFacts]) -> list[User]:
-    """Give the containers that have a volume, under whatever name."""
-    place = volume.device or volume.place
-    same = [one for one in every if one.name == volume.name or (place and place in {one.place, one.device})]
-    return list({user.name: user for one in same for user in one.users}.values())
+def labels_of(volume: Volume) -> dict[str, str]:
+    """Return its labels."""
+    return volume.labels or {}
 
 
-def _live(volume: VolumeFacts, every: Sequence[VolumeFacts]) -> list[User]:
-    return [user for user in users_of(volume, every) if user.is_live]
+def device(volume: Volume) -> str:
+    """Return the folder that a volume is another name of; '' where it has its own."""
+    return (volume.options or {}).get("device", "")
 
 
-def _listed(
-    settings: Settings, volume: VolumeFacts, every: Sequence[VolumeFacts], marked: frozenset[str]
-) -> Listed:
-    users = [f"{user.name} (runs)" if user.is_live else user.name for user in users_of(volume, every)]
-    return Listed(
-        name=volume.name,
-        short=volume.name.removeprefix(f"{settings.project_id}-"),
-        role=volume.role,
-        bytes=0 if volume.device else volume.bytes,
-        created=_moment(volume.created),
-        users=tuple(sorted(users)),
-        alias_of=_behind(volume, every),
-        unfinished=volume.name in marked,
+def container(
+    context: Context,
+    script: str,
+    capabilities: tuple[str, ...],
+    *,
+    reads: Mapping[str, str] | None = None,
+    writes: Mapping[str, str] | None = None,
+) -> ContainerSpec:
+    """Describe a container of the builder image, which has GNU tar and zstd: with volumes, without network."""
+    image = tag_of(context.settings.root, BUILDER)
+    if not context.docker.image_id(image):
+        ensure_image(context.settings, DockerEngine(), BUILDER, context.say)
+    return ContainerSpec(
+        name=f"{context.settings.project_id}-maint-{secrets.token_hex(4)}",
+        image=image,
+        command=("bash", "-c", script),
+        labels=labels(context.settings.project_id, "build"),
+        capabilities=capabilities,
+        volumes=writes or {},
+        read_only_volumes=reads or {},
+        tmpfs={"/work": "size=1m"},  # or the engine makes the volume that the image declares there
+        environment={"LC_ALL": "C"},  # names of files are bytes
+        network="none",
+        logged=False,
     )
 
 
-def _behind(volume: VolumeFacts, every: Sequence[VolumeFacts]) -> str:
-    if not volume.device:
-        return ""
-    return next((one.name for one in every if one.place == volume.device), volume.device)
-
-
-def _backups(settings: Settings, volume: VolumeFacts) -> list[str]:
-    """Name the backups of the stack that a volume is of."""
-    stack = volume.labels.get(LABEL_COMPOSE_PROJECT, "").removeprefix(f"{settings.project_id}-")
-    if not stack or volume.role != "services":
-        return []
-    return [one.name for one in archive.listing(settings.state_dir / "backups" / stack) if not one.trouble]
-
-
-def _moment(seconds: float) -> str:
-    return dt.datetime.fromtimestamp(seconds, dt.UTC).strftime(CREATED)
+def _sizes() -> Mapping[str, int]:
+    return cache.disk_usage("volume").volumes if cache.socket_path() else {}

@@ -165,7 +165,10 @@ def test_a_restore_that_is_killed_is_put_right_by_the_next_up(filled: Clone) -> 
             argv, cwd=filled.root, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True
         )
         try:
-            waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+            waits = (
+                "SELECT count(*) FROM pg_stat_activity"
+                " WHERE wait_event_type = 'Lock' AND application_name = 'synos-restore'"  # autovacuum waits too
+            )
             assert wait_until(lambda: as_superuser(filled, waits) == "1\n", 60)
         finally:
             os.killpg(process.pid, signal.SIGKILL)

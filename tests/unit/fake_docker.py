@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import subprocess
+import threading
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from python_on_whales.components.system.models import SystemInfo
@@ -360,6 +361,7 @@ class FakeProcess:
         self.stdin = Input()
         self.returncode: int | None = None
         self._out, self._err = io.BytesIO(), io.BytesIO()
+        self._lock = threading.Lock()
 
     @property
     def stdout(self) -> IO[bytes]:
@@ -390,10 +392,11 @@ class FakeProcess:
     terminate = kill
 
     def _finish(self) -> None:
-        if self.returncode is None:
-            given = self._given if self._given is not None else self._wait_for_input()
-            self.returncode, out, err = self._docker.on_run(self._spec, given)
-            self._out, self._err = io.BytesIO(out), io.BytesIO(err)
+        with self._lock:  # its streams are read in threads
+            if self.returncode is None:
+                given = self._given if self._given is not None else self._wait_for_input()
+                self.returncode, out, err = self._docker.on_run(self._spec, given)
+                self._out, self._err = io.BytesIO(out), io.BytesIO(err)
 
     def _wait_for_input(self) -> bytes:
         import time  # noqa: PLC0415

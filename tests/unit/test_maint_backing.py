@@ -83,7 +83,7 @@ def export(settings: Settings, name: str, age: float = 0, content: bytes = b"arc
         "created": created,
         **given,
     }
-    exports.record_path(path).write_text(exports.Record(**told).text())
+    exports.manifest_path(path).write_text(exports.Export(**told).manifest.text())
     return path
 
 

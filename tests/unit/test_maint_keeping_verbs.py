@@ -9,29 +9,26 @@ import pytest
 from invoke.config import Config
 from invoke.context import Context
 
-from synos_tasks.engine.volumes import User
+from synos_tasks.engine.labels import LABEL_MARK
 from synos_tasks.maint import keeping_tasks as tasks
-from synos_tasks.maint.unfinished import MARK
+from synos_tasks.maint.volumes import MARK
 from tests.unit.fake_volumes import PROJECT, Ground, ground
 from tests.unit.projects import tree
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-DAY = 86400.0
-OLD = "0" * 12
-NAME = f"synos-mini-{OLD}"
 pytestmark = pytest.mark.usefixtures("keep_signals")
 
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ground:
-    """A project with a volume, two ISOs and a log."""
-    made = ground(tmp_path)
-    monkeypatch.setattr(tasks, "_means", lambda _command: made.means)
-    monkeypatch.setattr("synos_tasks.settings.load", lambda *_, **__: made.means.settings)
-    made.volumes.add("data", "a", "b", users=(User(name="app", state="running"),))
-    made.volumes.add("alias", device=f"/engine/{PROJECT}-data")
+    """A project with a volume, and another name of it."""
+    made = ground(tmp_path, monkeypatch)
+    monkeypatch.setattr(tasks, "_context", lambda _command: made.context)
+    monkeypatch.setattr("synos_tasks.settings.load", lambda *_, **__: made.context.settings)
+    made.use(made.add("data", "a", "b"))
+    made.add("alias", device=f"{made.docker.root_dir}/volumes/{PROJECT}-data/_data")
     return made
 
 
@@ -101,14 +98,15 @@ def test_options_that_do_not_go_together_are_refused(
 
 def test_dry_refuses_what_would_be_refused(here: Ground, capfd: pytest.CaptureFixture[str]) -> None:
     here.exports.mkdir(parents=True)
-    (here.exports / f"{MARK}{PROJECT}-data").write_text("token")
+    (here.exports / f"{MARK}token").touch()
+    here.labels(f"{PROJECT}-data")[LABEL_MARK] = f"{MARK}token"
     for options in ({"export": "data"}, {"clone": "data", "to": "new"}):
         assert "is not whole" in refused(capfd, tasks.volumes, dry=True, **options)
 
 
 def test_dry_changes_nothing(here: Ground, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     export = told(capfd, tasks.volumes, export="data")["file"]
-    before, facts, count = tree(tmp_path), dict(here.volumes.facts), len(here.volumes.specs)
+    before, there, count = tree(tmp_path), here.volumes, len(here.docker.runs)
     given: list[tuple[Any, dict[str, Any]]] = [
         (tasks.volumes, {"inspect": "data"}),
         (tasks.volumes, {"export": "data", "to": str(tmp_path / "x")}),
@@ -119,4 +117,4 @@ def test_dry_changes_nothing(here: Ground, capfd: pytest.CaptureFixture[str], tm
         told(capfd, task, dry=True, **options)
         run(task, dry=True, **options)
         assert "would" in capfd.readouterr().err
-    assert (tree(tmp_path), here.volumes.facts, len(here.volumes.specs)) == (before, facts, count)
+    assert (tree(tmp_path), here.volumes, len(here.docker.runs)) == (before, there, count)

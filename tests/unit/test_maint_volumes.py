@@ -1,150 +1,545 @@
+"""Volumes: which there are, what is never touched, and copies that are whole or absent."""
+
 from __future__ import annotations
 
+import errno
+import json
+import os
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from synos_tasks import archive
-from synos_tasks.engine.volumes import User
-from synos_tasks.errors import CacheUnusable, SettingsError
-from synos_tasks.maint import copying, volumes
-from tests.unit.fake_volumes import PROJECT, Ground, ground
+from synos_tasks import archive, locks
+from synos_tasks.engine import cache
+from synos_tasks.engine.labels import LABEL_MARK, LABEL_PROJECT, LABEL_ROLE
+from synos_tasks.errors import BackupDamaged, CacheUnusable, DiskFull, OutputNotWritable, SettingsError
+from synos_tasks.maint import copying, exports, volumes
+from synos_tasks.maint.copying import PARTIAL
+from synos_tasks.maint.exports import fresh_export
+from synos_tasks.maint.volumes import MARK
+from tests.unit.fake_volumes import NOW, PROJECT, Ground, ground
+from tests.unit.projects import tree
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from collections.abc import Callable
 
-RUNS = User(name="a", state="running")
-ENDED = User(name="b", state="exited")
+DATA, COPY, HALF = (f"{PROJECT}-{name}" for name in ("data", "copy", "half"))
+OLD_RECORD = """{
+ "bytes": %d, "created": "2027-01-15T08:00:00Z", "files": 3, "labels": {"io.synos.project": "synos-test"},
+ "project": "synos-test", "role": "cache", "schema": "synos.volume/1", "sha256": "%s", "users": [], "volume": "synos-test-data"
+}"""
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> Ground:
-    return ground(tmp_path)
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ground:
+    """A project with one volume."""
+    made = ground(tmp_path, monkeypatch)
+    made.add("data", "a", "b", "c")
+    return made
+
+
+@pytest.fixture
+def exported(here: Ground) -> Path:
+    return copying.export(here.context, "data")[0]
+
+
+def spoil(path: Path, at: int = -1) -> None:
+    content = bytearray(path.read_bytes())
+    content[at] ^= 1
+    path.write_bytes(content)
+
+
+def killed(here: Ground, mark: str = f"{MARK}token") -> Path:
+    """Leave what a command leaves that was killed while it filled a volume; return its mark."""
+    here.add("half", "x", labels={LABEL_MARK: mark})
+    here.exports.mkdir(parents=True, exist_ok=True)
+    (here.exports / mark).touch()
+    return here.exports / mark
+
+
+def unfinished(here: Ground) -> list[str]:
+    return [one.short for one in volumes.listing(here.context) if one.unfinished]
+
+
+# which there are
 
 
 def test_all_of_the_project_are_listed_and_no_others(here: Ground) -> None:
-    here.volumes.add("store", size=5, users=(RUNS, ENDED))
-    here.volumes.add("data", size=7, role="services")
-    here.volumes.add("store", project="synos-other", size=1000)
-    found = volumes.listed(here.means)
-    assert [(one.short, one.role, one.bytes) for one in found] == [
-        ("data", "services", 7),
-        ("store", "cache", 5),
-    ]
-    assert found[1].users == ("a (runs)", "b")
-    assert found[1].created == "2027-01-15T08:00:00Z"
-    assert volumes.total(found) == 12
+    here.use(here.add("store", size=5), "a")
+    here.use(f"{PROJECT}-store", "b", "exited")
+    here.add("stack", size=7, role="services")
+    here.add("store", project="synos-other", size=1000)
+    data, stack, store = volumes.listing(here.context)
+    assert [(one.short, one.role, one.bytes) for one in (data, stack, store)] == [
+        ("data", "cache", 100), ("stack", "services", 7), ("store", "cache", 5),
+    ]  # fmt: skip
+    assert store.users == ("a (runs)", "b")
+    assert store.created == "2027-01-15T08:00:00Z"
 
 
 def test_another_name_says_so_takes_nothing_and_shares_its_users(here: Ground) -> None:
-    here.volumes.add("ccache", size=5)
-    here.volumes.add("dev-ccache", device=f"/engine/{PROJECT}-ccache", size=5, users=(RUNS,))
-    here.volumes.add("folder", device="/home/me/x", size=9)
-    cache, alias, folder = volumes.listed(here.means)
-    assert alias.alias_of == f"{PROJECT}-ccache"
-    assert folder.alias_of == "/home/me/x"
-    assert cache.users == alias.users == ("a (runs)",)
-    assert volumes.total([cache, alias, folder]) == 5
+    place = here.docker.volume(DATA)
+    assert place
+    here.use(here.add("alias", device=str(place.mountpoint)), "a")
+    here.add("folder", device="/home/me/x")
+    alias, data, folder = volumes.listing(here.context)
+    assert (alias.alias_of, alias.bytes, folder.alias_of, folder.bytes) == (DATA, 0, "/home/me/x", 0)
+    assert alias.users == data.users == ("a (runs)",)
 
 
-def test_one_whose_place_is_not_told_has_no_users_but_its_own(here: Ground) -> None:
+def test_a_volume_without_a_folder_has_no_users_but_its_own(here: Ground) -> None:
     """A plug-in's volume has no folder of the engine before it is mounted."""
-    full = here.volumes.add("far")
-    here.volumes.facts[full] = replace(here.volumes.facts[full], place="")
-    here.volumes.add("store", users=(RUNS,))
-    assert [one.users for one in volumes.listed(here.means)] == [(), ("a (runs)",)]
-    here.volumes.facts[full] = replace(here.volumes.facts[full], users=(ENDED,))
-    assert [one.users for one in volumes.listed(here.means)] == [("b",), ("a (runs)",)]
+    here.use(DATA, "a")
+    here.docker.objects["volume"][here.add("far")]["Mountpoint"] = None
+    assert [one.users for one in volumes.listing(here.context)] == [("a (runs)",), ()]
 
 
-def test_sizes_that_nobody_tells_are_not_made_up(here: Ground) -> None:
-    here.volumes.add("store", size=None)
-    assert volumes.listed(here.means)[0].bytes is None
+def test_sizes_that_are_not_known_are_not_made_up(here: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "socket_path", lambda: None)
+    assert volumes.listing(here.context)[0].bytes is None
 
 
-@pytest.mark.parametrize("name", ["store", f"{PROJECT}-store"])
-def test_one_is_found_by_either_name(here: Ground, name: str) -> None:
-    full = here.volumes.add("store", users=(RUNS, ENDED))
-    found, users = volumes.find(here.means, name)
-    assert found.name == full
-    assert users == [RUNS]
-
-
-def test_one_that_is_not_there_is_named_with_what_there_is(here: Ground) -> None:
-    here.volumes.add("store")
-    with pytest.raises(SettingsError, match="no volume 'stor'") as refused:
-        volumes.find(here.means, "stor")
-    assert refused.value.hint == "did you mean 'store'? there are: store"
-
-
-def test_without_any_there_is_nothing_to_list(here: Ground) -> None:
-    assert volumes.listed(here.means) == []
+def test_one_is_found_by_either_name_or_named_with_what_there_is(here: Ground) -> None:
+    found = volumes.snapshot(here.context)
+    assert found.find("data").name == found.find(DATA).name == DATA
+    with pytest.raises(SettingsError, match="no volume 'dta'") as refused:
+        found.find("dta")
+    assert refused.value.hint == "did you mean 'data'? there are: data"
+    here.docker.objects["volume"].clear()
+    assert volumes.listing(here.context) == []
     with pytest.raises(SettingsError) as refused:
-        volumes.find(here.means, "store")
+        volumes.snapshot(here.context).find("data")
     assert refused.value.hint == "this project has no volume"
 
 
 def test_what_is_not_ours_is_never_touched(here: Ground) -> None:
-    full = here.volumes.add("data", "a", project="synos-other")
-    here.volumes.facts["mine"] = here.volumes.facts[full]
-    for name in (full, "mine"):
+    theirs = here.add("data", "a", project="synos-other")
+    here.docker.add_volume("mine", labels={LABEL_PROJECT: "synos-other"})
+    for name in (theirs, "mine"):
         for act in (
-            lambda name=name: volumes.inspect(here.means, name),
-            lambda name=name: copying.export(here.means, name),
-            lambda name=name: copying.clone(here.means, name, "new"),
+            lambda name=name: volumes.inspect(here.context, name),
+            lambda name=name: copying.export(here.context, name),
+            lambda name=name: copying.clone(here.context, name, "new"),
         ):
             with pytest.raises(SettingsError, match="not this project's"):
                 act()
-    assert here.volumes.specs == []
+    assert here.docker.runs == []
 
 
 @pytest.mark.parametrize(
     ("given", "full"),
-    [
-        ("new", f"{PROJECT}-new"),
-        (f"{PROJECT}-new", f"{PROJECT}-new"),
-        ("synos-abcdefghijkl-history", "synos-abcdefghijkl-history"),
-    ],
+    [("new", f"{PROJECT}-new"), (DATA, DATA), ("synos-abcdefghijkl-history", "synos-abcdefghijkl-history")],
 )
 def test_a_new_one_gets_the_name_of_its_project(here: Ground, given: str, full: str) -> None:
-    assert volumes.new_name(here.means.settings, given) == full
+    assert volumes.new_name(here.context.settings, given) == full
 
 
-@pytest.mark.parametrize("given", ["a/b", "ä", "a b", "synos-0123456789-store", "x" * 255])
-def test_a_name_that_cannot_be_is_refused(here: Ground, given: str) -> None:
+@pytest.mark.parametrize(
+    "given",
+    ["a/b", "ä", "a b", "synos-0123456789-store", "x" * 255, "once-copy", f"{PROJECT}-once-1-aaaa", "my-once-x"],
+)  # fmt: skip
+def test_a_name_that_cannot_be_or_that_others_would_remove_is_refused(here: Ground, given: str) -> None:
     with pytest.raises(SettingsError):
-        volumes.new_name(here.means.settings, given)
+        volumes.new_name(here.context.settings, given)
 
 
-def test_inspect_tells_all_of_one(here: Ground) -> None:
+def test_inspect_shows_all_about_one(here: Ground) -> None:
     stack = {"com.docker.compose.project": f"{PROJECT}-unified"}
-    here.volumes.add("data", "a", "b", role="services", labels=stack)
-    path = copying.export(here.means, "data").path
-    with (
-        archive.create(here.means.settings.state_dir / "backups/unified", "monday", {}) as draft,
-        draft.file("x"),
-    ):
+    full = here.add("db", "a", "b", role="services", labels=stack)
+    path, _ = copying.export(here.context, "db")
+    folder = here.context.settings.state_dir / "backups/unified"
+    with archive.create(folder, "monday", {}) as draft, draft.file("x"):
         pass
-    found = volumes.inspect(here.means, "data")
-    assert (found.files, found.folders) == (2, 1)
-    assert found.changed == "2027-01-15T08:00:00Z"
-    assert found.exports == (str(path),)
-    assert found.backups == ("monday",)
-
-
-def test_a_container_gets_one_volume_to_read_and_nothing_else(here: Ground) -> None:
-    full = here.volumes.add("data")
-    volumes.inspect(here.means, "data")
-    [spec] = here.volumes.specs
-    assert spec.read_only_volumes == {full: "/volume"}
-    assert (spec.volumes, spec.binds, spec.network, spec.logged) == ({}, (), "none", False)
-    assert spec.capabilities == ("DAC_READ_SEARCH",)
-
-
-def test_one_that_cannot_be_read_is_named(here: Ground) -> None:
-    here.volumes.add("data")
-    here.volumes.code, here.volumes.said = 1, "find: Input/output error"
+    found = volumes.inspect(here.context, "db")
+    assert (found.files, found.folders, found.changed) == (2, 1, "2027-01-15T08:00:00Z")
+    assert (found.exports, found.backups) == ((str(path),), ("monday",))
+    spec = here.docker.runs[-1]
+    assert (spec.read_only_volumes, spec.volumes, spec.binds) == ({full: "/volume"}, {}, ())
+    assert (spec.network, spec.logged, spec.capabilities) == ("none", False, ("DAC_READ_SEARCH",))
+    here.code, here.message = 1, "find: Input/output error"
     with pytest.raises(CacheUnusable, match="cannot be read") as failed:
-        volumes.inspect(here.means, "data")
+        volumes.inspect(here.context, "db")
     assert failed.value.why == "find: Input/output error"
+
+
+# export
+
+
+def test_an_export_is_an_archive_and_its_manifest(here: Ground) -> None:
+    path, done = copying.export(here.context, "data")
+    assert path == here.exports / "data-20270115T080000.tar.zst"
+    assert {one.name for one in here.exports.iterdir()} == {path.name, f"{path.name}.json"}
+    assert [one.stat().st_mode & 0o777 for one in here.exports.iterdir()] == [0o600, 0o600]
+    manifest = archive.parse(Path(f"{path}.json").read_bytes())
+    assert (manifest.name, manifest.created, manifest.bytes) == (
+        DATA,
+        "2027-01-15T08:00:00Z",
+        path.stat().st_size,
+    )
+    assert (done.volume, done.project, done.role, done.files) == (DATA, PROJECT, "cache", 3)
+    assert exports.read(path) == done
+    exports.verify(path, done)
+
+
+def test_it_may_go_elsewhere_where_nothing_else_is_touched(here: Ground, tmp_path: Path) -> None:
+    folder = tmp_path / "downloads"
+    folder.mkdir()
+    (folder / ".partial-firefox-download").touch()
+    (folder / f"{PARTIAL}of-another-clone").mkdir()
+    copying.export(here.context, "data", folder / "x.tar.zst")
+    before = tree(tmp_path)
+    assert {path.name for path in folder.iterdir()} == {
+        ".partial-firefox-download", f"{PARTIAL}of-another-clone", "x.tar.zst", "x.tar.zst.json",
+    }  # fmt: skip
+    with pytest.raises(SettingsError, match="exists"):
+        copying.export(here.context, "data", folder / "x.tar.zst")
+    with pytest.raises(OutputNotWritable, match="no such folder"):
+        copying.export(here.context, "data", tmp_path / "nowhere/x")
+    assert tree(tmp_path) == before
+
+
+def test_containers_that_run_before_or_after_are_warned_of_and_remembered(here: Ground) -> None:
+    full = here.add("db", "a", role="services")
+    here.use(full, "ended", "exited")
+    here.use(full)
+    here.while_it_runs = lambda: here.use(full, "later")
+    _, done = copying.export(here.context, "db")
+    assert done.users == ("app", "later")
+    assert [text for text in ("app", "inv services.backup", "later") if text in " ".join(here.said)]
+    assert ["later" in line for line in here.said] == [False, False, True]
+    assert fresh_export(here.context.settings, full, 24, NOW) is None
+
+
+def test_its_time_is_that_of_before_it_was_read(here: Ground) -> None:
+    """What is written meanwhile may not be in it."""
+    moments = [NOW]
+    here.while_it_runs = lambda: moments.append(NOW + 3600)
+    _, done = copying.export(replace(here.context, now=lambda: moments[-1]), "data")
+    assert done.manifest.time == NOW
+
+
+def test_a_volume_that_goes_meanwhile_was_exported_all_the_same(here: Ground) -> None:
+    here.while_it_runs = lambda: here.docker.remove_volume(DATA)
+    assert copying.export(here.context, "data")[0].exists()
+
+
+def test_files_that_change_meanwhile_are_an_error_unless_it_is_in_use(here: Ground) -> None:
+    here.code, here.message = 1, "tar: ./a: file changed as we read it"
+    with pytest.raises(CacheUnusable, match="could not be read"):
+        copying.export(here.context, "data")
+    here.while_it_runs = lambda: here.use(DATA)
+    copying.export(here.context, "data")
+    assert here.said[-1].endswith("file changed as we read it")
+
+
+def test_an_export_that_fails_leaves_nothing(here: Ground) -> None:
+    here.code, here.message = 2, "tar: ./a: Cannot open"
+    with pytest.raises(CacheUnusable) as failed:
+        copying.export(here.context, "data")
+    assert "tar: ./a: Cannot open" in failed.value.why
+    assert list(here.exports.iterdir()) == []
+
+
+@pytest.mark.parametrize(("number", "kind"), [(errno.ENOSPC, DiskFull), (errno.EACCES, OutputNotWritable)])
+def test_a_disk_that_takes_no_more_leaves_nothing(
+    here: Ground, monkeypatch: pytest.MonkeyPatch, number: int, kind: type[Exception]
+) -> None:
+    def refuse(_: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(kind, match="the export"):
+        copying.export(here.context, "data")
+    assert list(here.exports.iterdir()) == []
+
+
+@pytest.mark.parametrize("renames", [0, 1, 2])
+def test_where_an_archive_has_its_name_its_manifest_is_there(
+    here: Ground, monkeypatch: pytest.MonkeyPatch, renames: int
+) -> None:
+    rename = Path.rename
+    done: list[Path] = []
+
+    def die(self: Path, target: Path) -> Path:
+        if len(done) == renames:
+            raise KeyboardInterrupt
+        done.append(target)
+        return rename(self, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", die)
+        if renames < 2:
+            with pytest.raises(KeyboardInterrupt):
+                copying.export(here.context, "data")
+        else:
+            copying.export(here.context, "data")
+    found = list(here.exports.glob("*.tar.zst"))
+    assert len(found) == renames // 2
+    for path in found:
+        exports.verify(path, exports.read(path))
+    assert not list(here.exports.glob(f"{PARTIAL}*"))
+
+
+def test_what_a_killed_export_left_goes_with_the_next(here: Ground) -> None:
+    (here.exports / f"{PARTIAL}killed").mkdir(parents=True)
+    copying.export(here.context, "data")
+    assert not list(here.exports.glob(f"{PARTIAL}*"))
+
+
+# import and clone
+
+
+def test_import_makes_a_labelled_volume(here: Ground, exported: Path) -> None:
+    done = copying.load(here.context, exported, "copy")
+    assert (done.volume, done.files) == (COPY, 3)
+    assert here.contents[COPY] == ["a", "b", "c"]
+    assert (here.labels(COPY)[LABEL_PROJECT], here.labels(COPY)[LABEL_ROLE]) == (PROJECT, "cache")
+    assert unfinished(here) == []
+    spec = here.docker.runs[-1]
+    assert (spec.volumes, spec.network, spec.binds) == ({COPY: "/volume"}, "none", ())
+    assert "SYS_ADMIN" not in spec.capabilities
+
+
+def test_clone_copies_into_a_new_one(here: Ground) -> None:
+    done = copying.clone(here.context, "data", "copy")
+    assert (done.volume, done.files, here.contents[COPY]) == (COPY, 3, ["a", "b", "c"])
+    [spec] = here.docker.runs
+    assert (spec.read_only_volumes, spec.volumes) == ({DATA: "/volume"}, {COPY: "/target"})
+
+
+def test_one_that_is_gone_comes_back_as_it_was_labelled(here: Ground) -> None:
+    compose = {"com.docker.compose.volume": "db", "com.docker.compose.project": f"{PROJECT}-unified"}
+    full = here.add("db", "a", role="services", labels=compose)
+    path, _ = copying.export(here.context, "db")
+    here.docker.remove_volume(full)
+    assert copying.load(here.context, path).volume == full
+    assert compose.items() <= here.labels(full).items()
+    assert here.labels(full)[LABEL_ROLE] == "services"
+
+
+def test_a_copy_has_the_role_of_what_was_copied_and_none_where_that_had_none(here: Ground) -> None:
+    here.add("bare", "a", role="")
+    here.add("stack", "a", role="services")
+    for name, role in (("bare", None), ("stack", "services"), ("data", "cache")):
+        path, _ = copying.export(here.context, name)
+        for made in (
+            copying.clone(here.context, name, f"{name}-clone"),
+            copying.load(here.context, path, f"{name}-import"),
+        ):
+            labels = here.labels(made.volume)
+            assert (labels[LABEL_PROJECT], labels.get(LABEL_ROLE)) == (PROJECT, role)
+            assert labels[LABEL_MARK]
+
+
+def test_one_of_another_clone_becomes_this_ones(here: Ground, exported: Path) -> None:
+    manifest = Path(f"{exported}.json")
+    manifest.write_text(manifest.read_text().replace(PROJECT, "synos-0123456789"))
+    here.docker.remove_volume(DATA)
+    assert copying.load(here.context, exported).volume == DATA
+
+
+def test_an_export_of_an_earlier_version_is_read(here: Ground, exported: Path) -> None:
+    expected = exports.read(exported)
+    Path(f"{exported}.json").write_text(OLD_RECORD % (expected.bytes, expected.sha256))
+    assert exports.read(exported) == replace(expected, labels={LABEL_PROJECT: PROJECT})
+    assert copying.load(here.context, exported, "copy").files == 3
+
+
+def test_a_name_that_is_taken_is_refused_whoevers_it_is(here: Ground, exported: Path) -> None:
+    here.docker.add_volume("synos-strange")
+    for name in ("", "data", "synos-strange"):
+        with pytest.raises(SettingsError, match="already") as refused:
+            copying.load(here.context, exported, name)
+        assert "--name" in refused.value.hint
+    with pytest.raises(SettingsError, match="already"):
+        copying.clone(here.context, "data", "data")
+    assert here.contents[DATA] == ["a", "b", "c"]
+
+
+def test_a_name_that_another_command_takes_meanwhile_is_left_to_it(
+    here: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    create = here.docker.create_volume
+
+    def late(name: str, labels: dict[str, str]) -> None:
+        here.add("copy", "precious")
+        create(name, labels)
+
+    monkeypatch.setattr(here.docker, "create_volume", late)
+    with pytest.raises(SettingsError, match="already"):
+        copying.clone(here.context, "data", "copy")
+    assert (here.contents[COPY], COPY in here.volumes) == (["precious"], True)
+    assert not list(here.exports.glob(f"{MARK}*"))
+
+
+@pytest.mark.parametrize(
+    ("harm", "why"),
+    [
+        (spoil, "its SHA-256 differs"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-1]), "bytes, not"),
+        (lambda path: Path(f"{path}.json").unlink(), "No such file"),
+        (lambda path: Path(f"{path}.json").write_text("{}"), "not valid"),
+        (lambda path: Path(f"{path}.json").write_text("[" * 100_000), "not valid"),
+        (lambda path: Path(f"{path}.json").write_text('{"schema": "synos.volume/2"}'), "its schema is"),
+        (lambda path: Path(f"{path}.json").write_text('{"schema": "synos.volume/1"}'), "not valid"),
+    ],
+)
+def test_a_damaged_one_is_refused_before_anything_is_made(
+    here: Ground, exported: Path, harm: Callable[[Path], object], why: str
+) -> None:
+    harm(exported)
+    here.docker.runs.clear()
+    with pytest.raises(BackupDamaged, match="damaged") as refused:
+        copying.load(here.context, exported, "copy")
+    assert why in refused.value.why
+    assert (here.volumes, here.docker.runs) == ([DATA], [])
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("name", "../x"), ("name", 1), ("name", "_"), ("created", "yesterday"), ("facts", {}), ("files", []),
+        *[("facts", {"project": "p", "role": "", "files": 1, "users": [], "labels": {}, **wrong}) for wrong in
+          ({"files": "3"}, {"files": True}, {"labels": {"a": 1}}, {"users": [1]}, {"users": None}, {"role": None})],
+    ],
+)  # fmt: skip
+def test_a_manifest_with_a_value_that_cannot_be_is_damage(exported: Path, key: str, value: object) -> None:
+    manifest = Path(f"{exported}.json")
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), key: value}))
+    with pytest.raises(BackupDamaged):
+        exports.read(exported)
+
+
+def test_no_archive_is_no_damage(here: Ground, tmp_path: Path) -> None:
+    with pytest.raises(SettingsError, match="there is no export"):
+        copying.load(here.context, tmp_path / "none.tar.zst")
+
+
+def test_one_that_changes_after_it_was_checked_leaves_no_volume(here: Ground, exported: Path) -> None:
+    verify = exports.verify
+    for change in (lambda: spoil(exported), exported.unlink):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(
+                exports, "verify", lambda path, export, change=change: (verify(path, export), change())
+            )
+            with pytest.raises(BackupDamaged):
+                copying.load(here.context, exported, "copy")
+        assert here.volumes == [DATA]
+        if exported.exists():
+            spoil(exported)
+
+
+@pytest.mark.parametrize(
+    ("code", "message", "kind"),
+    [
+        (2, "tar: ./a: Cannot mknod", CacheUnusable),
+        (2, "tar: ./a: Cannot write: No space left on device", DiskFull),
+    ],
+)
+def test_a_copy_that_fails_leaves_no_volume(
+    here: Ground, exported: Path, code: int, message: str, kind: type[Exception]
+) -> None:
+    here.code, here.message = code, message
+    with pytest.raises(kind):
+        copying.load(here.context, exported, "copy")
+    with pytest.raises(kind):
+        copying.clone(here.context, "data", "copy")
+    assert (here.volumes, list(here.exports.glob(f"{MARK}*"))) == ([DATA], [])
+
+
+def test_an_import_that_lacks_files_leaves_no_volume(here: Ground, exported: Path) -> None:
+    here.lost = 1
+    with pytest.raises(BackupDamaged) as failed:
+        copying.load(here.context, exported, "copy")
+    assert failed.value.why == "it has 2 files, not 3"
+    assert here.volumes == [DATA]
+
+
+def test_an_interrupted_one_leaves_no_volume(here: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(here.docker, "attach", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        copying.clone(here.context, "data", "copy")
+    assert (here.volumes, list(here.exports.glob(f"{MARK}*"))) == ([DATA], [])
+
+
+# what killed commands leave
+
+
+def test_what_a_killed_one_left_is_shown_and_removed_by_the_next(here: Ground, exported: Path) -> None:
+    mark = killed(here)
+    assert unfinished(here) == ["half"]
+    copying.load(here.context, exported, "half")
+    assert (here.contents[HALF], unfinished(here), mark.exists()) == (["a", "b", "c"], [], False)
+
+
+def test_what_is_not_whole_is_not_copied(here: Ground) -> None:
+    killed(here)
+    for copy in (
+        lambda: copying.clone(here.context, "half", "copy"),
+        lambda: copying.export(here.context, "half"),
+    ):
+        with pytest.raises(SettingsError, match="not whole") as refused:
+            copy()
+        assert "import or clone of another" in refused.value.hint
+    assert (here.volumes, here.docker.runs) == ([DATA, HALF], [])
+
+
+def test_a_mark_is_no_reason_to_remove_what_was_not_made_for_it(here: Ground) -> None:
+    mark = killed(here)
+    here.docker.remove_volume(HALF)
+    here.add("half", "precious", labels={LABEL_MARK: f"{MARK}another"})
+    copying.clone(here.context, "data", "copy")
+    assert (here.contents[HALF], HALF in here.volumes, mark.exists()) == (["precious"], True, False)
+
+
+def test_what_a_container_still_uses_stays_for_the_next_time(here: Ground) -> None:
+    mark = killed(here)
+    here.use(HALF)
+    copying.clone(here.context, "data", "copy")
+    with pytest.raises(SettingsError, match="already"):
+        copying.clone(here.context, "data", "half")
+    assert (unfinished(here), mark.exists()) == (["half"], True)
+
+
+def test_one_that_another_command_is_filling_is_not_touched(here: Ground) -> None:
+    mark = killed(here)
+    with locks.exclusive(mark):
+        copying.clone(here.context, "data", "copy")
+        with pytest.raises(SettingsError, match="already"):
+            copying.clone(here.context, "data", "half")
+    assert (here.contents[HALF], unfinished(here), mark.exists()) == (["x"], ["half"], True)
+
+
+# fresh exports
+
+
+def dated(here: Ground, created: str, **changed: object) -> Path:
+    here.exports.mkdir(parents=True, exist_ok=True)
+    path, _ = copying.export(here.context, "data", here.exports / f"data-{created}.tar.zst")
+    manifest = json.loads(Path(f"{path}.json").read_text())
+    manifest |= {"created": created, "facts": {**manifest["facts"], **changed}}
+    Path(f"{path}.json").write_text(json.dumps(manifest))
+    return path
+
+
+def test_the_newest_export_that_is_young_enough_is_fresh(here: Ground) -> None:
+    dated(here, "2027-01-15T05:00:00Z")
+    newest = dated(here, "2027-01-15T07:00:00Z")
+    dated(here, "2027-01-15T09:00:00Z")  # of tomorrow: a clock was wrong
+    settings = here.context.settings
+    assert fresh_export(settings, DATA, 24, NOW) == newest
+    assert fresh_export(settings, DATA, 1, NOW) is None
+    assert fresh_export(settings, f"{PROJECT}-other", 24, NOW) is None
+    newest.write_bytes(newest.read_bytes() + b"x")
+    assert fresh_export(settings, DATA, 2.5, NOW) is None
+
+
+def test_one_of_a_volume_in_use_or_of_another_clone_is_not_fresh(here: Ground) -> None:
+    dated(here, "2027-01-15T07:00:00Z", users=["app"])
+    dated(here, "2027-01-15T07:00:01Z", project="synos-other")
+    assert fresh_export(here.context.settings, DATA, 24, NOW) is None
