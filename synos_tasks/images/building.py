@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synos_tasks.engine.gateway import check_versions
@@ -76,6 +78,7 @@ def build_image(
             *([f"--target={recipe.target}"] if recipe.target else []),
             *([] if cached else ["--no-cache"]),
             *(f"--build-arg={argument}" for argument in recipe.build_args),
+            *(f"--secret=id=certificates,src={path}" for path in _certificates()),
             *(f"--label={k}={v}" for k, v in image_labels(settings.project_id, recipe.role, tag).items()),
             str(settings.root),
         ],
@@ -112,6 +115,13 @@ def build_images(
             seconds = round(time.monotonic() - began, 2)
             found.append(Built(name=recipe.name, tag=tag, bytes=engine.image_bytes(tag), seconds=seconds))
     return found
+
+
+def _certificates() -> list[Path]:
+    """Return the file with the certificates that this host trusts, for packages that a build fetches."""
+    path = Path(os.environ.get("SSL_CERT_FILE") or "/etc/ssl/certs/ca-certificates.crt")
+    # BuildKit refuses larger secrets
+    return [path] if path.is_file() and path.stat().st_size <= 500 * 1024 else []
 
 
 @contextmanager

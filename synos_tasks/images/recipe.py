@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from synos_tasks.images.base import BOOKWORM, Base
-from synos_tasks.iso.digests import of_folder
+from synos_tasks.iso.digests import of_tree
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,7 +45,7 @@ def tag_of(root: Path, recipe: Recipe) -> str:
     """Give the tag of an image of ours: it changes with all that it is made of, so a stale image is never used."""
     found = hashlib.sha256((root / recipe.dockerfile).read_bytes())
     if recipe.copied:
-        found.update(of_folder(root / recipe.copied).encode())
+        found.update(of_tree(root / recipe.copied, ("__pycache__",)).encode())
     for argument in recipe.build_args:
         found.update(f"\0{argument}".encode())
     return f"synos-{recipe.name}:{found.hexdigest()[:12]}"

@@ -26,6 +26,13 @@ NEW = Recipe("new", "new.Dockerfile", base=TRIXIE, role="services", args=("PORT=
 RECIPES = [OLD, NEW]
 
 
+@pytest.fixture(autouse=True)
+def trust(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the host's certificates are; there are none."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "certificates.pem"))
+    return tmp_path / "certificates.pem"
+
+
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     (tmp_path / "files").mkdir()
@@ -116,6 +123,16 @@ def test_what_the_engine_is_told_of_an_image_on_another_base(settings: Settings,
             str(settings.root),
         ]
     ]
+
+
+@pytest.mark.parametrize(("size", "given"), [(1, 1), (500 * 1024 + 1, 0)])
+def test_a_build_trusts_whom_the_host_trusts(
+    settings: Settings, engine: FakeEngine, trust: Path, size: int, given: int
+) -> None:
+    trust.write_bytes(b"x" * size)  # BuildKit takes no larger ones
+    build_image(settings, engine, OLD, print)
+    [words] = engine.built
+    assert words.count(f"--secret=id=certificates,src={trust}") == given
 
 
 def test_an_image_is_built_under_another_tag_when_that_is_asked_for(

@@ -1,4 +1,4 @@
-"""NATS: JetStream's own snapshots, with consumers and their positions, taken by the client in nats-box."""
+"""NATS: JetStream's own snapshots, with consumers and their positions, each restored once by the client in nats-box."""
 
 from __future__ import annotations
 
