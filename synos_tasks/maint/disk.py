@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from synos_tasks.maint import ownership, prune
 from synos_tasks.maint.prune import Limits
-from synos_tasks.maint.resources import device_of
+from synos_tasks.maint.resources import NAMES, device_of
 from synos_tasks.maint.store import histories
 
 if TYPE_CHECKING:
@@ -19,20 +19,6 @@ if TYPE_CHECKING:
 
 DAY = 86400.0
 EVERYTHING = Limits(older_than=0.0, young=0.0, keep_last=1, include_rebuildable=True)
-NAMES = {
-    "image": "images",
-    "base image": "base images",
-    "container": "containers",
-    "build container": "leftover builders",
-    "dev container": "development containers",
-    "data volume": "volumes with data",
-    "cache volume": "compilers' and other caches",
-    "scratch volume": "leftover volumes",
-    "cache": "build cache",
-    "cache mount": "build cache mounts",
-    "store": "store of ISO stages",
-}
-"""Names of the rows, in this order."""
 REBUILT = (NAMES["image"], NAMES["cache"])
 """Without the build cache, each image is built from nothing."""
 
@@ -98,7 +84,8 @@ def usage(context: Context) -> Usage:
         replace(one, bytes=max(0, one.bytes - in_store)) if one.id == context.settings.store_volume else one
         for one in by_kind["cache volume"]
     ]
-    rows = [_row(kind, by_kind[kind], freeable) for kind in NAMES if by_kind[kind]]
+    kinds = [kind for kind in NAMES if by_kind[kind] and kind not in {"network", "iso"}]
+    rows = [_row(kind, by_kind[kind], freeable) for kind in kinds]
     images = context.union_bytes([one.id for one in ownership.owned(inventory, clone).images])
     rows = [_row_of_images(row, images, clone) if row.name in REBUILT else row for row in rows]
     return Usage(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -157,42 +158,33 @@ def _not_asked_for(one: Resource, limits: Limits) -> str:
 
 def _keep_needed(found: Sequence[Resource], reasons: dict[str, str]) -> None:
     """Keep what a kept resource needs; one that is not in ``found`` is kept."""
-    waiting = [one for one in found if not reasons[one.id]]
-    while True:
-        needed = [one for one in waiting if any(reasons.get(user, "foreign") for user in one.needed_by)]
-        if not needed:
-            return
-        for one in needed:
-            reasons[one.id] = "something that stays needs it"
-        waiting = [one for one in waiting if not reasons[one.id]]
+    needs: dict[str, list[str]] = defaultdict(list)
+    for one in found:
+        for user in one.needed_by:
+            needs[user].append(one.id)
+    users = [user for user in needs if reasons.get(user, "foreign")]
+    while users:
+        for needed in needs[users.pop()]:
+            if not reasons[needed]:
+                reasons[needed] = "something that stays needs it"
+                users.append(needed)
 
 
 def isos(context: Context, limits: Limits) -> Iterator[Resource]:
     """Return the ISOs in the output folder as resources."""
     for one in retention.isos(context.settings.output_dir):
+        pinned = "a link points to it" if one.linked and not limits.factory_reset else ""
         yield Resource(
-            kind="iso",
-            id=str(one.iso),
-            name=one.iso.name,
-            bytes=one.bytes,
-            used=one.used,
-            pinned="a link points to it" if one.linked and not limits.factory_reset else "",
-            group=one.profile,
+            "iso", str(one.iso), one.iso.name, one.bytes, one.used, pinned=pinned, group=one.profile
         )
 
 
 def stored(store: StoreOf, seconds: Mapping[str, float]) -> Iterator[Resource]:
     """Return the entries of the store as resources; ``seconds`` of each stage, from history."""
     for one in store.listing():
-        yield Resource(
-            kind="store",
-            id=one.key,
-            name=f"{one.stage or one.kind} {one.key[:12]}",
-            bytes=one.bytes,
-            used=one.last_used,
-            pinned="a build is using it" if one.in_use else "",
-            seconds=seconds.get(one.stage),
-        )
+        name, pinned = f"{one.stage or one.kind} {one.key[:12]}", "a build is using it" if one.in_use else ""
+        took = seconds.get(one.stage)
+        yield Resource("store", one.key, name, one.bytes, one.last_used, pinned=pinned, seconds=took)
 
 
 def _backups(context: Context, owned: Owned, limits: Limits) -> Mapping[str, str]:

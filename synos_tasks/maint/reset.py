@@ -13,6 +13,7 @@ from synos_tasks.errors import OutputNotWritable, SettingsError
 from synos_tasks.iso.scratch import remove
 from synos_tasks.maint import ownership, prune
 from synos_tasks.maint.prune import Limits, Plan
+from synos_tasks.maint.resources import NAMES
 from synos_tasks.project import ID_FILE, SETUP
 
 if TYPE_CHECKING:
@@ -27,19 +28,6 @@ STAYS = (ID_FILE, SETUP, "backups", "volumes")
 SECRETS = "services"
 """In .synos: passwords, without which the data of a volume cannot be reached."""
 RUNNING = "services and development containers that run"
-NAMES = {
-    "container": "containers that ended",
-    "dev container": "development containers",
-    "build container": "leftover builders",
-    "network": "networks",
-    "scratch volume": "leftover volumes",
-    "cache volume": "the store of stages, and compilers' and other caches",
-    "data volume": "volumes with data",
-    "image": "images",
-    "base image": "base images",
-    "cache": "build cache of our images' steps",
-    "iso": "ISOs",
-}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,7 +6,7 @@ import re
 import time
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass, field
+from dataclasses import KW_ONLY, asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from synos_tasks.engine import cache
@@ -30,6 +30,22 @@ if TYPE_CHECKING:
     from synos_tasks.maint.ownership import Owned
     from synos_tasks.settings import Settings
 
+NAMES = {
+    "container": "containers that ended",
+    "build container": "leftover builders",
+    "dev container": "development containers",
+    "network": "networks",
+    "image": "images",
+    "base image": "base images",
+    "data volume": "volumes with data",
+    "cache volume": "compilers' and other caches",
+    "scratch volume": "leftover volumes",
+    "cache": "build cache",
+    "cache mount": "build cache mounts",
+    "store": "store of ISO stages",
+    "iso": "ISOs",
+}
+"""Names of each kind, in the order in which people see them."""
 Kind = Literal[
     "container", "build container", "dev container", "network", "image", "base image",
     "scratch volume", "cache volume", "data volume", "cache", "store", "iso",
@@ -87,7 +103,7 @@ class Context:
             )
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Resource:
     """One resource. Sizes in bytes, times in seconds since 1970."""
 
@@ -99,6 +115,7 @@ class Resource:
     """What its removal frees, at most: a layer of an image may be shared with the cache."""
     used: float
     """When it was last used, as far as is known, else created."""
+    _: KW_ONLY
     pinned: str = ""
     """Why it cannot be removed at all."""
     group: str = ""
@@ -174,54 +191,39 @@ class _Users:
         return "", tuple(user.id for user in by_name)
 
 
-def _container(container: Container, inventory: Inventory, facts: Facts) -> Resource:
+def _container(one: Container, inventory: Inventory, facts: Facts) -> Resource:
     kinds: dict[str, Kind] = {"build": "build container", "dev": "dev container"}
-    labels, state = labels_of(container), str(container.state.status)
-    created, pinned = _time(container.created), ""
+    labels, state, created = labels_of(one), str(one.state.status), _time(one.created)
+    role = "dev" if ownership.LABEL_FOLDER in labels else labels.get(LABEL_ROLE, "")
+    ended, pinned = _time(one.state.finished_at), ""
     if state == "created" and facts.now - created < ABOUT_TO_START:
         pinned = "it is about to start"
     elif state in LIVE:
-        pinned = f"it is {state}"
-    return Resource(
-        kind=kinds.get(
-            "dev" if ownership.LABEL_FOLDER in labels else labels.get(LABEL_ROLE, ""), "container"
-        ),
-        id=container.id,
-        name=container.name,
-        bytes=inventory.usage.containers.get(container.id, 0),
-        used=(0.0 if state in LIVE else _time(container.state.finished_at)) or created,
-        pinned=pinned,
-    )
+        ended, pinned = 0.0, f"it is {state}"
+    size = inventory.usage.containers.get(one.id, 0)
+    return Resource(kinds.get(role, "container"), one.id, one.name, size, ended or created, pinned=pinned)
 
 
-def _network(network: Network, users: _Users) -> Resource:
-    pinned, needed_by = users.of(network.id, network.name)
-    return Resource(
-        kind="network",
-        id=network.id,
-        name=network.name,
-        bytes=0,
-        used=_time(network.created),
-        pinned=pinned,
-        needed_by=needed_by,
-    )
+def _network(one: Network, users: _Users) -> Resource:
+    pinned, needed_by = users.of(one.id, one.name)
+    return Resource("network", one.id, one.name, 0, _time(one.created), pinned=pinned, needed_by=needed_by)
 
 
-def _image(image: Image, users: _Users, inventory: Inventory, clone: Clone, facts: Facts) -> Resource:
-    names = ownership.our_names(image, clone)
+def _image(one: Image, users: _Users, inventory: Inventory, clone: Clone, facts: Facts) -> Resource:
+    names = ownership.our_names(one, clone)
     group = names[0].rpartition(":")[0] if names else ""
-    others = set(tags_of(image)) - set(names)
-    pinned, needed_by = users.of(image.id)
+    others = set(tags_of(one)) - set(names)
+    pinned, needed_by = users.of(one.id)
     if not pinned and facts.current & set(names):
         pinned = "what the Dockerfiles give now"
     if not pinned and others and not names:
         pinned = f"has only names of others, as {min(others)}"
     return Resource(
-        kind="image",
-        id=image.id,
-        name=names[0] if names else f"nameless {image.id.removeprefix('sha256:')[:12]}",
-        bytes=0 if others else inventory.usage.own_images.get(image.id, 0),
-        used=_named(image),
+        "image",
+        one.id,
+        names[0] if names else f"nameless {one.id.removeprefix('sha256:')[:12]}",
+        0 if others else inventory.usage.own_images.get(one.id, 0),
+        _named(one),
         pinned=pinned,
         needed_by=needed_by,
         group=group,
@@ -230,44 +232,39 @@ def _image(image: Image, users: _Users, inventory: Inventory, clone: Clone, fact
     )
 
 
-def _base(image: Image, users: _Users, inventory: Inventory, owned: Owned) -> Resource:
-    ours = {one.id for one in owned.images}
-    built_on = [one for one in inventory.images if ownership.is_built_on(one, image)]
-    foreign = [one for one in built_on if one.id not in ours]
-    names = tuple(tag for tag in tags_of(image) if tag in ownership.BASES)
-    pinned, ended = users.of(image.id)
+def _base(one: Image, users: _Users, inventory: Inventory, owned: Owned) -> Resource:
+    ours = {image.id for image in owned.images}
+    built_on = [image for image in inventory.images if ownership.is_built_on(image, one)]
+    foreign = [image for image in built_on if image.id not in ours]
+    names = tuple(tag for tag in tags_of(one) if tag in ownership.BASES)
+    pinned, ended = users.of(one.id)
     if not pinned and foreign:
         pinned = f"others' images are built on it, as {(*tags_of(foreign[0]), foreign[0].id)[0]}"
+    size = inventory.usage.own_images.get(one.id, 0) if names == tags_of(one) else 0
+    needed_by = (*ended, *(image.id for image in built_on))
     return Resource(
-        kind="base image",
-        id=image.id,
-        name=names[0],
-        bytes=inventory.usage.own_images.get(image.id, 0) if names == tags_of(image) else 0,
-        used=_named(image),
-        pinned=pinned,
-        names=names,
-        needed_by=(*ended, *(one.id for one in built_on)),
+        "base image", one.id, names[0], size, _named(one), pinned=pinned, names=names, needed_by=needed_by
     )
 
 
-def _volume(volume: Volume, users: _Users, inventory: Inventory, clone: Clone, facts: Facts) -> Resource:
-    kind = kind_of_volume(volume, clone.project)
-    place = str(volume.mountpoint or "")
-    aliases = [one.name for one in inventory.volumes if place and device_of(one) == place]
-    pinned, ended = users.of(volume.name, *aliases)
-    if not pinned and kind == "scratch volume" and is_in_hand(volume.name):
+def _volume(one: Volume, users: _Users, inventory: Inventory, clone: Clone, facts: Facts) -> Resource:
+    kind, place = kind_of_volume(one, clone.project), str(one.mountpoint or "")
+    aliases = [alias.name for alias in inventory.volumes if place and device_of(alias) == place]
+    pinned, ended = users.of(one.name, *aliases)
+    if not pinned and kind == "scratch volume" and is_in_hand(one.name):
         pinned = "a command is using it"
-    if not pinned and volume.name == f"{clone.project}{STORE}" and not facts.factory_reset:
+    if not pinned and one.name == f"{clone.project}{STORE}" and not facts.factory_reset:
         pinned = "the store: its content is removed with --store"
+    size = 0 if device_of(one) else inventory.usage.volumes.get(one.name, 0)
     return Resource(
-        kind=kind,
-        id=volume.name,
-        name=volume.name,
-        bytes=0 if device_of(volume) else inventory.usage.volumes.get(volume.name, 0),
-        used=_time(volume.created_at),
+        kind,
+        one.name,
+        one.name,
+        size,
+        _time(one.created_at),
         pinned=pinned,
         needed_by=(*ended, *aliases),
-        backup=facts.backups.get(volume.name, ""),
+        backup=facts.backups.get(one.name, ""),
     )
 
 
@@ -294,13 +291,13 @@ def _records(every: Iterable[Record], ours: Iterable[Record]) -> Iterable[Resour
     for record in ours:
         mount = cache_id(record.description) if record.type == ownership.CACHE_MOUNT else ""
         yield Resource(
-            kind="cache",
-            id=record.id,
-            name=f"cache mount {mount}" if mount else record.description,
-            bytes=0 if record.shared else record.bytes,
-            used=record.used,
+            "cache",
+            record.id,
+            f"cache mount {mount}" if mount else record.description,
+            0 if record.shared else record.bytes,
+            record.used,
             pinned="a build is using it" if record.in_use else "",
-            needed_by=tuple(children.get(record.id, ())),
+            needed_by=tuple(children[record.id]),
         )
 
 

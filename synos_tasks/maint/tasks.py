@@ -160,10 +160,10 @@ def clean_after_build(command: Command) -> None:
     """Remove what exceeds the limits in invoke.yaml."""
     from synos_tasks.maint import policy  # noqa: PLC0415
 
-    applied = policy.apply_all(context_of(command))
-    for line in applied.lines:
+    lines, in_time = policy.apply_all(context_of(command))
+    for line in lines:
         console.say(line)
-    if not applied.in_time and command.settings.maint.budget_seconds:
+    if not in_time and command.settings.maint.budget_seconds:
         console.say("synos.maint.budget_seconds is used up: the next build continues the cleanup")
 
 
