@@ -63,6 +63,8 @@ class Plan:
     kept: tuple[tuple[Resource, str], ...] = ()
     root_dir: str = ""
     """The engine's folder: free bytes are measured there."""
+    stop: frozenset[str] = frozenset()
+    """Ids of containers that are removed though they run."""
     store: StoreOf | None = None
     """Set where entries of the store are planned."""
 
@@ -224,22 +226,22 @@ def apply(
     for locked, group in itertools.groupby(outside, key=lambda one: one.kind in LOCKED):
         if locked:
             with one_at_a_time(context.settings, say):
-                yield from _remove(context, group)
+                yield from _remove(context, planned, group)
         else:
-            yield from _remove(context, group)
+            yield from _remove(context, planned, group)
 
 
-def _remove(context: Context, group: Iterable[Resource]) -> Iterator[tuple[Resource, str]]:
+def _remove(context: Context, planned: Plan, group: Iterable[Resource]) -> Iterator[tuple[Resource, str]]:
     for kind, found in itertools.groupby(group, key=lambda one: one.kind):
         if kind != "cache":
-            yield from ((one, _remove_one(context, one)) for one in found)
+            yield from ((one, _remove_one(context, one, stop=one.id in planned.stop)) for one in found)
             continue
         records = list(found)
         went = set(context.prune_records([one.id for one in records]))
         yield from ((one, "" if one.id in went else "a build is using it") for one in records)
 
 
-def _remove_one(context: Context, one: Resource) -> str:
+def _remove_one(context: Context, one: Resource, *, stop: bool) -> str:
     docker = context.docker
     if one.kind in {"image", "base image"}:
         trouble = _remove_image(context, one)
@@ -250,7 +252,7 @@ def _remove_one(context: Context, one: Resource) -> str:
         return docker.remove_network(one.id)
     if one.kind in {"container", "build container", "dev container"}:
         # an anonymous volume of a service may hold data
-        return docker.remove_container(one.id, volumes=one.kind != "container")
+        return docker.remove_container(one.id, force=stop, volumes=one.kind != "container")
     if one.kind == "iso":
         return _remove_iso(context, one)
     volume = docker.volume(one.id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -28,6 +29,7 @@ STAYS = (ID_FILE, SETUP, "backups", "volumes")
 SECRETS = "services"
 """In .synos: passwords, without which the data of a volume cannot be reached."""
 RUNNING = "services and development containers that run"
+FILES = "files of this clone"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,9 +44,8 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Reset:
-    """What runs, which is removed first, the plan for the rest, the files, and all of it as steps."""
+    """The plan for the engine and the ISOs, the files, and all of it as steps for people."""
 
-    running: tuple[Container, ...]
     planned: Plan
     files: tuple[Path, ...]
     steps: tuple[Step, ...]
@@ -58,16 +59,19 @@ def plan(context: Context, *, keep_isos: bool, without_backup: bool) -> Reset:
     inventory = context.inventory()
     ours = ownership.owned(inventory, context.clone()).containers
     _refuse_builds(ours)
-    running = tuple(one for one in ours if one.state.status in LIVE)
-    # planned as if what runs were gone already: exactly what is shown is removed
-    left = tuple(one for one in inventory.containers if one not in running)
-    planned = prune.plan(context, LIMITS, replace(inventory, containers=left))
-    if keep_isos:
-        planned = replace(planned, removals=tuple(one for one in planned.removals if one.kind != "iso"))
-    if not without_backup:
-        _refuse_loss(planned)
+    planned = prune.plan(context, LIMITS, inventory)
+    removals = tuple(one for one in planned.removals if not (keep_isos and one.kind == "iso"))
+    lost = [one.name for one in removals if one.kind == "data volume" and not one.backup]
+    if lost and not without_backup:
+        raise SettingsError(
+            "data would be lost: there is no fresh backup of it",
+            where=", ".join(lost),
+            hint="inv services.backup, or inv maint.volumes --export NAME; --without-backup gives it up",
+        )
+    running = frozenset(one.id for one in ours if one.state.status in LIVE)
+    planned = replace(planned, removals=removals, stop=running)
     files = tuple(_files(context, planned))
-    return Reset(running=running, planned=planned, files=files, steps=tuple(_steps(running, planned, files)))
+    return Reset(planned=planned, files=files, steps=tuple(_steps(planned, files)))
 
 
 def carry_out(context: Context, reset: Reset) -> Iterator[str]:
@@ -77,14 +81,9 @@ def carry_out(context: Context, reset: Reset) -> Iterator[str]:
     """
     disks = [Path(reset.planned.root_dir), context.settings.root, context.settings.output_dir]
     before = prune.free_bytes(disks)
-    for container in reset.running:
-        trouble = context.docker.remove_container(container.id, force=True, volumes=False)
-        yield f"{'stays: ' + trouble if trouble else 'removed'}: container {container.name}"
     pruned = prune.carry_out(context, reset.planned)
-    for kind, name in NAMES.items():
-        count = sum(one.kind == kind for one in pruned.removed)
-        if count:
-            yield f"removed: {count} {name}"
+    for step in _steps(replace(reset.planned, removals=pruned.removed), ()):
+        yield f"removed: {step.count} {step.name}"
     for one, trouble in pruned.stayed:
         yield f"stays: {one.kind} {one.name}: {trouble}"
     data_stays = any(one.kind == "data volume" for one, _ in pruned.stayed)
@@ -92,7 +91,14 @@ def carry_out(context: Context, reset: Reset) -> Iterator[str]:
         if data_stays and path.name == SECRETS:
             yield f"stays: {path.name}: a volume that stays needs its passwords"
             continue
-        _remove(path)
+        remove(path)
+        if path.exists():
+            raise OutputNotWritable(
+                "some files cannot be removed",
+                where=str(path),
+                why="they belong to another user: services keep their passwords as their own",
+                hint=f"sudo rm -r {path}, then run this again",
+            )
         yield f"removed: {path.name}"
     freed = prune.freed(disks, before, sum(step.bytes for step in reset.steps))
     yield f"freed {console.human_bytes(max(0, freed))}"
@@ -109,16 +115,6 @@ def _refuse_builds(containers: Iterable[Container]) -> None:
             )
 
 
-def _refuse_loss(planned: Plan) -> None:
-    lost = [one.name for one in planned.removals if one.kind == "data volume" and not one.backup]
-    if lost:
-        raise SettingsError(
-            "data would be lost: there is no fresh backup of it",
-            where=", ".join(lost),
-            hint="inv services.backup, or inv maint.volumes --export NAME; --without-backup gives it up",
-        )
-
-
 def _files(context: Context, planned: Plan) -> Iterator[Path]:
     state, output = context.settings.state_dir, context.settings.output_dir
     if state.is_dir():
@@ -126,31 +122,17 @@ def _files(context: Context, planned: Plan) -> Iterator[Path]:
         kept = {*STAYS, *(path.name for path in state.glob("*.lock"))}
         yield from sorted(path for path in state.iterdir() if path.name not in kept)
     isos = {one.name for one in planned.removals if one.kind == "iso"}
-    links = (path for path in output.glob("synos-*.iso") if path.is_symlink())
+    links = (path for path in output.glob("*.iso") if path.is_symlink())
     yield from (path for path in links if path.readlink().name in isos)
 
 
-def _steps(running: Iterable[Container], planned: Plan, files: Iterable[Path]) -> Iterator[Step]:
-    groups = [(RUNNING, [(one.name, 0) for one in running])]
-    for kind, name in NAMES.items():
-        groups.append((name, [(one.name, one.bytes) for one in planned.removals if one.kind == kind]))
-    groups.append(("files of this clone", [(path.name, _size(path)) for path in files]))
-    for name, found in groups:
-        if found:
-            size = sum(size for _, size in found)
-            yield Step(name=name, count=len(found), bytes=size, names=tuple(sorted(one for one, _ in found)))
-
-
-def _size(path: Path) -> int:
-    return sum(each.lstat().st_blocks * 512 for each in (path, *path.rglob("*")))
-
-
-def _remove(path: Path) -> None:
-    remove(path)
-    if path.exists():
-        raise OutputNotWritable(
-            "some files cannot be removed",
-            where=str(path),
-            why="they belong to another user: services keep their passwords as their own",
-            hint=f"sudo rm -r {path}, then run this again",
-        )
+def _steps(planned: Plan, files: Iterable[Path]) -> Iterator[Step]:
+    groups: dict[str, list[tuple[str, int]]] = defaultdict(list)
+    for one in planned.removals:
+        groups[RUNNING if one.id in planned.stop else NAMES[one.kind]].append((one.name, one.bytes))
+    for path in files:
+        size = sum(each.lstat().st_blocks * 512 for each in (path, *path.rglob("*")))
+        groups[FILES].append((path.name, size))
+    for name, found in groups.items():
+        names = tuple(sorted(one for one, _ in found))
+        yield Step(name=name, count=len(found), bytes=sum(size for _, size in found), names=names)

@@ -146,7 +146,7 @@ class Facts:
     """Fresh backups, by volume."""
     now: float
     factory_reset: bool = False
-    """The store is removed with its volume."""
+    """The store is removed with its volume, and what runs is stopped."""
 
 
 def current_images(settings: Settings) -> frozenset[str]:
@@ -156,7 +156,7 @@ def current_images(settings: Settings) -> frozenset[str]:
 
 def resources(inventory: Inventory, owned: Owned, clone: Clone, facts: Facts) -> list[Resource]:
     """Return all resources of the clone in the engine, without the entries of the store."""
-    users = _Users(inventory, owned)
+    users = _Users(inventory, owned, stopped=facts.factory_reset)
     return [
         *(_container(one, inventory, facts) for one in owned.containers),
         *(_network(one, users) for one in owned.networks),
@@ -170,8 +170,9 @@ def resources(inventory: Inventory, owned: Owned, clone: Clone, facts: Facts) ->
 class _Users:
     """The containers that use a resource, by each of its ids and names."""
 
-    def __init__(self, inventory: Inventory, owned: Owned) -> None:
-        self._ours = {container.id for container in owned.containers}
+    def __init__(self, inventory: Inventory, owned: Owned, *, stopped: bool) -> None:
+        """With ``stopped`` ours are as good as stopped."""
+        self._removable = {one.id for one in owned.containers if stopped or one.state.status not in LIVE}
         self._by_name: dict[str, dict[str, Container]] = defaultdict(dict)
         for one in inventory.containers:
             networks = (one.network_settings.networks if one.network_settings else None) or {}
@@ -186,7 +187,7 @@ class _Users:
         found = {ident: one for name in names for ident, one in self._by_name.get(name, {}).items()}
         by_name = sorted(found.values(), key=lambda one: one.name)
         for user in by_name:
-            if user.state.status in LIVE or user.id not in self._ours:
+            if user.id not in self._removable:
                 return f"in use by {user.name}", ()
         return "", tuple(user.id for user in by_name)
 
@@ -199,7 +200,7 @@ def _container(one: Container, inventory: Inventory, facts: Facts) -> Resource:
     if state == "created" and facts.now - created < ABOUT_TO_START:
         pinned = "it is about to start"
     elif state in LIVE:
-        ended, pinned = 0.0, f"it is {state}"
+        ended, pinned = 0.0, "" if facts.factory_reset else f"it is {state}"
     size = inventory.usage.containers.get(one.id, 0)
     return Resource(kinds.get(role, "container"), one.id, one.name, size, ended or created, pinned=pinned)
 

@@ -59,19 +59,6 @@ def verdicts(
     return found
 
 
-def expired(
-    items: Sequence[T],
-    *,
-    now: float,
-    older_than: float = 0.0,
-    keep_last: int = 0,
-    group: Callable[[T], str] = lambda _: "",
-) -> list[T]:
-    """Return the items that have expired, oldest first; see verdicts()."""
-    judged = verdicts(items, now=now, older_than=older_than, keep_last=keep_last, group=group)
-    return [item for item, reason in reversed(judged) if not reason]
-
-
 def seconds_of(text: str) -> float:
     """Return the seconds of an age; raises SettingsError. Spaces around it and capitals are accepted."""
     found = _AGE.fullmatch(text.strip().lower())
@@ -114,7 +101,8 @@ def logs(settings: Settings) -> list[Log]:
 
 def old_logs(settings: Settings, days: int, now: float) -> list[Log]:
     """Return the logs last written more than ``days`` days ago, oldest first; 0 days: none."""
-    return expired(logs(settings), now=now, older_than=days * UNITS["d"]) if days else []
+    judged = verdicts(logs(settings), now=now, older_than=days * UNITS["d"]) if days else []
+    return [log for log, reason in reversed(judged) if not reason]
 
 
 def delete_logs(found: Sequence[Log]) -> None:

@@ -290,7 +290,7 @@ def test_reset_leaves_a_fresh_clone_and_all_of_the_others(ground: Ground) -> Non
     assert left == ["", ""]
     assert not ground.there("container", running)
     assert not ground.there("image", tag_of(ground.clone.settings.root, TOOLCHAIN))
-    assert f"removed: container {running}" in told.json["done"]
+    assert "removed: 1 services and development containers that run" in told.json["done"]
     state = (ground.clone.root / ".synos").iterdir()
     assert {path.name for path in state if path.suffix != ".lock"} <= {"id", "volumes", "backups", "setup"}
     assert ground.crowd.state() == ground.before

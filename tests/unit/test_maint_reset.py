@@ -107,7 +107,7 @@ def test_all_of_this_clone_goes_and_nothing_of_anybody_else(context: Context, wo
     assert dataclasses.replace(world.inventory, usage=OTHERS.usage) == OTHERS
     assert world.asked[0] == ("container", SERVICE.id)  # what runs uses the rest
     assert world.forced == [SERVICE.id]
-    assert f"removed: container {SERVICE.name}" in said
+    assert "removed: 1 services and development containers that run" in said
 
 
 def test_backups_and_what_inv_runs_with_stay(context: Context) -> None:

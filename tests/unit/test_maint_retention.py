@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from synos_tasks.errors import OutputNotWritable, SettingsError
 from synos_tasks.maint import retention
-from synos_tasks.maint.retention import UNITS, expired, seconds_of
+from synos_tasks.maint.retention import UNITS, seconds_of, verdicts
 from synos_tasks.settings import Settings
 from tests.unit.projects import tree
 
@@ -34,11 +34,16 @@ class Item:
 ITEMS = st.lists(st.builds(Item, st.integers(0, 100), st.sampled_from(["", "a", "b"])), max_size=12)
 
 
+def expired(items: list[Item], older: int, keep: int) -> list[Item]:
+    judged = verdicts(items, now=NOW, older_than=older, keep_last=keep, group=lambda one: one.group)
+    return [item for item, reason in reversed(judged) if not reason]
+
+
 @given(ITEMS, st.integers(0, 100), st.integers(0, 4))
 def test_what_expires_is_old_enough_and_not_among_the_newest(
     items: list[Item], older: int, keep: int
 ) -> None:
-    gone = expired(items, now=NOW, older_than=older, keep_last=keep, group=lambda one: one.group)
+    gone = expired(items, older, keep)
     assert [one.age for one in gone] == sorted((one.age for one in gone), reverse=True)
     assert all(one.age >= older for one in gone)
     left = list(items)
@@ -52,9 +57,11 @@ def test_what_expires_is_old_enough_and_not_among_the_newest(
 
 @given(ITEMS, st.integers(0, 100), st.integers(0, 4))
 def test_a_second_time_nothing_expires(items: list[Item], older: int, keep: int) -> None:
-    judged = retention.verdicts(items, now=NOW, older_than=older, keep_last=keep, group=lambda one: one.group)
-    left = [one for one, reason in judged if reason]
-    assert expired(left, now=NOW, older_than=older, keep_last=keep, group=lambda one: one.group) == []
+    gone = expired(items, older, keep)
+    left = list(items)
+    for one in gone:
+        left.remove(one)
+    assert expired(left, older, keep) == []
 
 
 @pytest.mark.parametrize(
