@@ -13,7 +13,8 @@ from synos_tasks.errors import ContainerLost
 from synos_tasks.images import ledger
 from synos_tasks.images.building import one_at_a_time
 from synos_tasks.iso import housekeeping
-from synos_tasks.maint import backing, ownership, retention
+from synos_tasks.maint import ownership, retention
+from synos_tasks.maint.fresh_backups import fresh_backups
 from synos_tasks.maint.resources import Facts, Resource, current_images, kind_of_volume, resources
 from synos_tasks.maint.store import history, store_of
 
@@ -195,7 +196,7 @@ def _backups(context: Context, owned: Owned, limits: Limits) -> Mapping[str, str
         return {}
     project = context.settings.project_id
     data = [one for one in owned.volumes if kind_of_volume(one, project) == "data volume"]
-    return backing.fresh_backups(context.settings, data, context.now())
+    return fresh_backups(context.settings, data, context.now())
 
 
 # ---- applying it

@@ -18,7 +18,7 @@ from synos_tasks.images import catalog
 from synos_tasks.images.recipe import tag_of
 from synos_tasks.iso import housekeeping
 from synos_tasks.iso.housekeeping import Evicted, Kept
-from synos_tasks.maint import backing, prune, tasks
+from synos_tasks.maint import prune, tasks
 from synos_tasks.maint.prune import Limits, Plan
 from synos_tasks.maint.store import StoreOf
 from tests.unit.fake_inventory import (
@@ -157,7 +157,7 @@ def test_backups_are_read_only_where_they_decide(context: Context, monkeypatch: 
         asked.append([one.name for one in volumes])
         return {f"{OURS}-data": "yesterday"}
 
-    monkeypatch.setattr(backing, "fresh_backups", fresh)
+    monkeypatch.setattr(prune, "fresh_backups", fresh)
     prune.plan(context, dataclasses.replace(DEFAULT, cache=True))
     assert asked == []
     assert f"{OURS}-data" in names(of=prune.plan(context, dataclasses.replace(DEFAULT, volumes=True)))

@@ -11,8 +11,9 @@ import pytest
 
 from synos_tasks import archive
 from synos_tasks.engine.labels import LABEL_COMPOSE_PROJECT, labels
-from synos_tasks.maint import backing, exports
-from synos_tasks.maint.backing import LABEL_COMPOSE_VOLUME
+from synos_tasks.maint import exports
+from synos_tasks.maint import fresh_backups as fresh
+from synos_tasks.maint.fresh_backups import LABEL_COMPOSE_VOLUME
 from synos_tasks.settings import MaintSettings, Settings
 from tests.unit.fake_inventory import OURS, THEIRS, volume
 
@@ -27,7 +28,7 @@ DAY = 24 * HOUR
 
 def fresh_backups(settings: Settings, volumes: list[Volume], now: float) -> dict[str, str]:
     """Give the names of the backups alone."""
-    return {name: told.split()[1] for name, told in backing.fresh_backups(settings, volumes, now).items()}
+    return {name: told.split()[1] for name, told in fresh.fresh_backups(settings, volumes, now).items()}
 
 
 @pytest.fixture
@@ -228,4 +229,4 @@ def test_a_volume_that_was_made_after_the_export_is_not_in_it(settings: Settings
 
 def test_how_old_a_backup_is_is_told_with_its_name(settings: Settings, now: float) -> None:
     back_up(settings, "one", "nats", age=9.5 * HOUR)
-    assert backing.fresh_backups(settings, [NATS], now) == {NATS.name: "backup one of 9.5 hours ago"}
+    assert fresh.fresh_backups(settings, [NATS], now) == {NATS.name: "backup one of 9.5 hours ago"}
