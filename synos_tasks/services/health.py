@@ -1,20 +1,15 @@
-"""Waiting until services are healthy: shown meanwhile, and with each failed one's own words when it fails."""
+"""Wait until services are healthy; where one fails, say so with its own words."""
 
 from __future__ import annotations
 
 import contextlib
 import time
-from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from synos_tasks import console
 from synos_tasks.errors import ContainerLost, DiskFull, EngineUnavailable, ServiceUnhealthy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-
-    from rich.table import Table
+    from collections.abc import Iterable, Mapping, Sequence
 
     from synos_tasks.engine.client import Container
     from synos_tasks.services.stack import StackContext
@@ -25,27 +20,8 @@ MOST_RESTARTS = 3
 """Restarts in a row after which a service is given up."""
 LOG_LINES = 12
 FULL = "no space left on device"
-COLOURS = {
-    "healthy": "green",
-    "unhealthy": "red",
-    "exited": "red",
-    "dead": "red",
-    "restarting": "red",
-    "missing": "dim",
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """How far one service is. Seconds since the start began."""
-
-    service: str
-    step: str
-    """missing, or the container's state, or its health where it is running"""
-    output: str
-    """Last line of its last health check."""
-    seconds: float
-    ready: bool
+READY = frozenset({"healthy", "running"})
+"""Steps of a service that works; running: it has no health check."""
 
 
 def step_of(container: Container | None) -> str:
@@ -58,11 +34,6 @@ def step_of(container: Container | None) -> str:
     return state.status or ""
 
 
-def is_ready(container: Container | None) -> bool:
-    """Tell whether a service works: its container runs, and is healthy where it has a health check."""
-    return step_of(container) in {"healthy", "running"}
-
-
 def check_output(container: Container) -> str:
     """Return what the last health check printed."""
     health = container.state.health
@@ -71,45 +42,35 @@ def check_output(container: Container) -> str:
 
 
 def wait(context: StackContext, services: Sequence[str], began: float | None = None) -> dict[str, float]:
-    """Show services until all are ready; returns the seconds that each took since ``began`` (time.monotonic()).
+    """Wait until services are ready, and say each step; returns the seconds that each took since ``began``.
 
-    Raises ServiceUnhealthy, DiskFull, or ContainerLost when the engine goes away.
+    ``began`` is on the clock of time.monotonic(). Raises ServiceUnhealthy, DiskFull, or ContainerLost when the
+    engine goes away.
     """
     began = time.monotonic() if began is None else began
+    steps: dict[str, str] = {}
     took: dict[str, float] = {}
     seen: dict[str, Container] = {}
     restarts: dict[str, int] = {}
-    with progress_view() as show:
-        while True:
-            try:
-                seen = {name: one for name, one in context.containers().items() if name in services}
-            except EngineUnavailable as error:
-                raise lost(error, services, seen) from error
-            now = time.monotonic() - began
-            for name, one in seen.items():
-                restarts.setdefault(name, one.restart_count)
-                if is_ready(one):
-                    took.setdefault(name, round(now, 2))
-                else:
-                    took.pop(name, None)
-            show([_progress(name, seen.get(name), took.get(name, now)) for name in services])
-            if len(took) == len(services):
-                return took
-            failed = [one for name, one in seen.items() if _failed(one, restarts[name])]
-            if failed or now > context.timeout:
-                raise _unhealthy(context, services, failed, seen, now)
-            time.sleep(POLL)
-
-
-def _progress(name: str, container: Container | None, seconds: float) -> Progress:
-    output = check_output(container) if container else ""
-    return Progress(
-        service=name,
-        step=step_of(container),
-        output=output.splitlines()[-1] if output else "",
-        seconds=round(seconds, 1),
-        ready=is_ready(container),
-    )
+    while True:
+        try:
+            seen = {name: one for name, one in context.containers().items() if name in services}
+        except EngineUnavailable as error:
+            raise lost(error, services, seen) from error
+        now = time.monotonic() - began
+        for name in services:
+            step = step_of(seen.get(name))
+            if step != steps.get(name):
+                context.say(f"{name:<12} {step:<10} {now:>5.1f} s")
+                steps[name], took[name] = step, round(now, 2)
+        for name, one in seen.items():
+            restarts.setdefault(name, one.restart_count)
+        if READY.issuperset(steps.values()):
+            return took
+        failed = [one for name, one in seen.items() if _failed(one, restarts[name])]
+        if failed or now > context.timeout:
+            raise _unhealthy(context, services, failed, seen, now)
+        time.sleep(POLL)
 
 
 def _failed(container: Container, restarts_before: int) -> bool:
@@ -133,7 +94,7 @@ def _unhealthy(
 ) -> ServiceUnhealthy | DiskFull:
     """Return the error: each failed service with its check's output and last log lines, and how the others are."""
     bad = {name: one for name, one in seen.items() if one in failed}
-    bad = bad or {name: seen[name] for name in services if name in seen and not is_ready(seen[name])}
+    bad = bad or {name: seen[name] for name in services if name in seen and step_of(seen[name]) not in READY}
     missing = [name for name in services if name not in seen]
     names = [*bad, *missing]
     reports = [_report(context, name, one) for name, one in bad.items()]
@@ -181,43 +142,3 @@ def lost(
         why=f"{error.why or error.what}; {left}",
         hint="start it again (./scripts/synos does) and run the same command: it goes on from there, and data is kept",
     )
-
-
-@contextmanager
-def progress_view() -> Iterator[Callable[[Sequence[Progress]], None]]:
-    """Yield what shows progress: a table that changes in place, or, without a terminal, a line for each change."""
-    if console.is_plain():
-        yield _plain()
-        return
-    from rich.console import Console  # noqa: PLC0415  (heavy: only where something is drawn)
-    from rich.live import Live  # noqa: PLC0415
-
-    with Live(console=Console(stderr=True), refresh_per_second=8) as live:
-        yield lambda progress: live.update(_table(progress))
-
-
-def _plain() -> Callable[[Sequence[Progress]], None]:
-    steps: dict[str, str] = {}
-
-    def show(progress: Sequence[Progress]) -> None:
-        for one in progress:
-            if steps.get(one.service) != one.step:
-                steps[one.service] = one.step
-                console.say(f"{one.service:<12} {one.step:<10} {one.seconds:>5.1f} s")
-
-    return show
-
-
-def _table(progress: Sequence[Progress]) -> Table:
-    from rich.table import Table  # noqa: PLC0415
-    from rich.text import Text  # noqa: PLC0415
-
-    table = Table.grid(padding=(0, 2))
-    for name in ("service", "step", "seconds"):
-        table.add_column(name, no_wrap=True, justify="right" if name == "seconds" else "left")
-    table.add_column("output", no_wrap=True, overflow="ellipsis", ratio=1)
-    for one in progress:
-        step = Text(one.step, style=COLOURS.get(one.step, "yellow"))
-        output = "" if one.ready else one.output
-        table.add_row(one.service, step, f"{one.seconds:.1f} s", Text(output, style="dim"))
-    return table

@@ -109,10 +109,7 @@ def unhealthy(context: StackContext, containers: Mapping[str, Container]) -> lis
 
 def down(context: StackContext) -> Stopped:
     """Remove containers and networks; volumes, secrets and backups stay. Raises ServiceFailed."""
-    with context.locked():
-        count = len(context.containers())
-        context.compose.run("down")
-        return Stopped(containers=count, volumes=[], backup="")
+    return _down(context, "down")
 
 
 def down_with_volumes(
@@ -122,35 +119,35 @@ def down_with_volumes(
 
     Raises SettingsError when it was not, ServiceFailed when no backup could be taken: then nothing is removed.
     """
-    volumes = _volumes(context)
-    question = f"Remove {', '.join(volumes) or 'no volume'}, with all data in them?"
-    if volumes and not agreed(question):
+    volumes, saved = _volumes(context), ""
+    if volumes and not agreed(f"Remove {', '.join(volumes)}, with all data in them?"):
         raise SettingsError(
             "nothing was removed: it was not agreed to", hint="--yes agrees; without --volumes data is kept"
         )
-    saved = _saved(backup) if backup and volumes else ""
+    if volumes and backup:
+        try:
+            saved = str(backup())
+        except SynosError as error:
+            raise ServiceFailed(
+                "no backup could be taken, so nothing was removed",
+                where=error.where,
+                why=error.why or error.what,
+                hint="start what is not running (inv services.up), or remove without a backup: --no-backup",
+            ) from error
+    return _down(context, "down", "--volumes", volumes=volumes, backup=saved)
+
+
+def _down(context: StackContext, *words: str, volumes: Sequence[str] = (), backup: str = "") -> Stopped:
     with context.locked():
         count = len(context.containers())
-        context.compose.run("down", "--volumes")
-    left = _volumes(context)
-    return Stopped(containers=count, volumes=[name for name in volumes if name not in left], backup=saved)
+        context.compose.run(*words)
+    left = _volumes(context) if volumes else []
+    return Stopped(containers=count, volumes=[one for one in volumes if one not in left], backup=backup)
 
 
 def _volumes(context: StackContext) -> list[str]:
     named = (volume.name for service in context.stack.services for volume in service.volumes)
     return [name for name in dict.fromkeys(named) if context.docker.volume(name)]
-
-
-def _saved(backup: Callable[[], Path]) -> str:
-    try:
-        return str(backup())
-    except SynosError as error:
-        raise ServiceFailed(
-            "no backup could be taken, so nothing was removed",
-            where=error.where,
-            why=error.why or error.what,
-            hint="start what is not running (inv services.up), or remove without a backup: --no-backup",
-        ) from error
 
 
 def _prepare(

@@ -20,7 +20,6 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from synos_tasks.errors import DiskFull, OutputNotWritable, SecretsDamaged, ServiceFailed, SettingsError
-from synos_tasks.host.facts import free_disk_bytes
 from synos_tasks.iso.scratch import sync
 from synos_tasks.locks import exclusive
 from synos_tasks.services import health
@@ -39,8 +38,7 @@ PROPOSED = ".new"
 ROTATE = "`inv services.secrets-rotate` makes new ones"
 APPLY = ("sh", "/etc/synos/apply", "--running")
 RECREATE = ("up", "--detach", "--no-build", "--no-deps", "--force-recreate")
-_NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,63}", re.ASCII)
-_CHARACTERS = re.compile(rb"[A-Za-z0-9._~-]+")
+_SECRET = re.compile(rb"[A-Za-z0-9._~-]{%d,%d}\n?" % (SHORTEST, LONGEST))
 
 
 def prepare(context: StackContext) -> list[str]:
@@ -74,7 +72,7 @@ def rotate(context: StackContext, only: str) -> list[str]:
             )
         own.propose(names)
         own.hand_out(context.stack.secrets)
-        reload(context, context.containers(), [])
+        reload(context, context.containers(), [service.name for service in context.stack.long_running])
         return names
 
 
@@ -129,78 +127,61 @@ class Secrets:
         """Take the stack's folder of state; the two folders in it need not be there yet."""
         self.folder, self.mounted = state / "secrets", state / "mounted"
 
-    def path(self, name: str) -> Path:
-        """Return where a secret is; raises SettingsError when it cannot have that name."""
-        if not _NAME.fullmatch(name) or name.endswith(PROPOSED):
-            raise SettingsError(
-                f"no secret can be named {name!r}",
-                hint=f"letters, digits, . _ and -, at most 64; a letter, digit or _ first; not {PROPOSED} at its end",
-            )
-        return self.folder / name
-
     def ensure(self, names: Iterable[str]) -> list[str]:
         """Make the secrets that are missing and return their names; never touches one that is there.
 
         Raises SecretsDamaged when the folder cannot be relied on, OutputNotWritable, DiskFull.
         """
         with self._locked() as folder:
-            made = [name for name in dict.fromkeys(names) if not os.path.lexists(self.path(name))]
+            made = [name for name in dict.fromkeys(names) if not os.path.lexists(self.folder / name)]
             for name in made:
-                _write(self.path(name), new_value(), folder)
+                _write(self.folder / name, _new_value(), folder)
             return made
 
     def check(self, names: Iterable[str]) -> None:
-        """Raise SecretsDamaged with every secret that is damaged, and why; a missing one is not."""
-        paths = [path for path in map(self.path, names) if os.path.lexists(path)]
-        if not paths:
-            return
-        with self._locked() as folder:
-            found = [error for path in paths if (error := _trouble(path, folder.st_uid))]
-        if len(found) == 1:
-            raise found[0]
-        if found:
-            raise SecretsDamaged(
-                f"{len(found)} secrets are damaged",
-                where="\n".join(error.where for error in found),
-                why="\n".join(error.why for error in found),
-                hint="\n".join(dict.fromkeys(error.hint for error in found)),
-            )
+        """Raise SecretsDamaged where a secret is damaged; a missing one is not."""
+        paths = [self.folder / name for name in names if os.path.lexists(self.folder / name)]
+        if paths:
+            with self._locked() as folder:
+                for path in paths:
+                    _inspect(path, folder.st_uid)
 
     def read(self, name: str) -> str:
-        """Return a secret; raises SecretsDamaged when it is missing or damaged."""
-        return self._read(self.path(name), "`inv services.up` makes those that are missing")
+        """Return a secret, or with ``.new`` after its name the one that is proposed.
 
-    def propose(self, names: Iterable[str]) -> list[str]:
-        """Rotation, phase one: make a new secret beside each, and return for which one was made.
-
-        Those of an interrupted rotation are kept, because a service may have them already. Raises as ensure().
+        Raises SecretsDamaged when it is missing or damaged.
         """
-        made = []
+        path = self.folder / name
+        if not os.path.lexists(path):
+            raise SecretsDamaged("a secret is missing", where=str(path), hint="`inv services.up` makes it")
         with self._locked() as folder:
-            for name in names:
-                path = self._proposed(name)
-                if not os.path.lexists(path) or _trouble(path, folder.st_uid):
-                    _write(path, new_value(), folder)
-                    made.append(name)
-        return made
+            return _inspect(path, folder.st_uid)
 
     def pending(self) -> list[str]:
         """Return the names for which a new secret is proposed and not yet accepted, sorted."""
-        names = [path.name.removesuffix(PROPOSED) for path in self.folder.glob(f"*{PROPOSED}")]
-        return sorted(name for name in names if _NAME.fullmatch(name))
+        return sorted(path.name.removesuffix(PROPOSED) for path in self.folder.glob(f"[!.]*{PROPOSED}"))
 
-    def read_proposed(self, name: str) -> str:
-        """Return the secret that is proposed; raises SecretsDamaged when it is missing or damaged."""
-        return self._read(self._proposed(name), ROTATE)
+    def propose(self, names: Iterable[str]) -> None:
+        """Rotation, phase one: make a new secret beside each.
+
+        Those of an interrupted rotation are kept, because a service may have them already. Raises as ensure().
+        """
+        with self._locked() as folder:
+            for name in names:
+                path = self.folder / f"{name}{PROPOSED}"
+                try:
+                    _inspect(path, folder.st_uid)
+                except SecretsDamaged:
+                    _write(path, _new_value(), folder)
 
     def accept(self, name: str) -> None:
         """Rotation, phase two: let the proposed secret take the place of the old one.
 
         Raises SecretsDamaged, with the old one still in place, when none is proposed or it is damaged.
         """
-        self.read_proposed(name)  # whoever overwrites it from here on holds the same lock and writes it whole
+        self.read(name + PROPOSED)
         with self._locked():
-            self._proposed(name).replace(self.path(name))
+            (self.folder / f"{name}{PROPOSED}").replace(self.folder / name)
             sync(self.folder)
 
     def hand_out(self, names: Iterable[str]) -> None:
@@ -213,9 +194,9 @@ class Secrets:
             self.mounted.mkdir(mode=0o700, exist_ok=True)
             self.mounted.chmod(0o700)
             for name in names:
-                path, proposed, copy = self.path(name), self._proposed(name), self.mounted / name
+                proposed, copy = self.folder / f"{name}{PROPOSED}", self.mounted / name
                 pending = os.path.lexists(proposed)
-                value = _inspect(proposed if pending else path, folder.st_uid)
+                value = _inspect(proposed if pending else self.folder / name, folder.st_uid)
                 if not copy.exists():
                     _write(copy, value, folder, 0o644)
                 elif copy.read_text() != f"{value}\n":
@@ -236,19 +217,10 @@ class Secrets:
             for name in names
         )
 
-    def _proposed(self, name: str) -> Path:
-        return self.path(name).with_name(name + PROPOSED)
-
-    def _read(self, path: Path, hint_if_missing: str) -> str:
-        if not os.path.lexists(path):
-            raise SecretsDamaged("a secret is missing", where=str(path), hint=hint_if_missing)
-        with self._locked() as folder:
-            return _inspect(path, folder.st_uid)
-
     @contextmanager
     def _locked(self) -> Iterator[os.stat_result]:
         """Hold the folder's lock, with the folder made, ours, and closed to others; yields what stat() says of it."""
-        with self._named_errors():
+        try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             status = self.folder.stat()
             if os.geteuid() not in {0, status.st_uid}:
@@ -262,92 +234,45 @@ class Secrets:
                 self.folder.chmod(0o700)
             with exclusive(self.folder):
                 yield status
-
-    @contextmanager
-    def _named_errors(self) -> Iterator[None]:
-        try:
-            yield
         except OSError as error:
-            where = str(error.filename or self.folder)
+            where, why = str(error.filename or self.folder), error.strerror or str(error)
             if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-                free = free_disk_bytes(self.folder)
-                raise DiskFull(
-                    "no space is left for the secrets",
-                    where=where,
-                    why=f"{free} bytes are free",
-                    hint="make room there and run the command again: it goes on where it was",
-                ) from error
-            raise OutputNotWritable(
-                "the secrets cannot be read or written", where=where, why=error.strerror or str(error)
-            ) from error
-
-
-def _trouble(path: Path, owner: int) -> SecretsDamaged | None:
-    try:
-        _inspect(path, owner)
-    except SecretsDamaged as error:
-        return error
-    return None
+                hint = "make room there and run the command again: it goes on where it was"
+                raise DiskFull("no space is left for the secrets", where=where, why=why, hint=hint) from error
+            raise OutputNotWritable("the secrets cannot be read or written", where=where, why=why) from error
 
 
 def _inspect(path: Path, owner: int) -> str:
     """Return the secret in a file of the user ``owner``; raises SecretsDamaged, which never has any of it."""
+    why, hint = "", ROTATE
     try:
-        status = path.lstat()
-        _check_file(path, status, owner)
-        # neither following a link nor waiting at a pipe that was put there a moment ago
+        # neither following a link nor waiting at a pipe
         descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
         with os.fdopen(descriptor, "rb") as stream:
-            content = stream.read(16 * LONGEST)
+            status, content = os.fstat(descriptor), stream.read(2 * LONGEST)
     except OSError as error:
-        hint = f"chmod 600 {shlex.quote(str(path))}"
-        raise _damaged(path, f"cannot be read: {error.strerror}", hint) from error
-    why = _content_trouble(content)
-    if why:
-        raise _damaged(path, why, ROTATE)
-    return content.decode("ascii").removesuffix("\n")
-
-
-def _check_file(path: Path, status: os.stat_result, owner: int) -> None:
-    quoted, mode = shlex.quote(str(path)), stat.S_IMODE(status.st_mode)
-    if stat.S_ISLNK(status.st_mode):
-        raise _damaged(path, "is a link", f"remove it; {ROTATE}")
-    if not stat.S_ISREG(status.st_mode):
-        raise _damaged(path, "is not a regular file", f"remove it; {ROTATE}")
+        why = "is a link" if error.errno == errno.ELOOP else f"cannot be read: {error.strerror}"
+        raise _damaged(path, why, f"remove it; {ROTATE}") from error
     if status.st_uid != owner:
-        raise _damaged(
-            path, f"belongs to uid {status.st_uid}, not {owner}", f"chown {owner} {quoted}; {ROTATE}"
-        )
-    if mode & 0o077:
-        raise _damaged(
-            path,
-            f"has mode {mode:04o}: others may open it",
-            f"chmod 600 {quoted}, and then rotate, as others could read it: {ROTATE}",
-        )
-
-
-def _content_trouble(content: bytes) -> str:
-    """Say what is wrong with a secret's bytes, without any of them; empty when nothing is."""
-    line = content.removesuffix(b"\n")
-    if not line:
-        return "is empty"
-    if not line.isascii() or b"\0" in line:
-        return "is not text"
-    if b"\n" in line or b"\r" in line:
-        return "has more than one line"
-    if not _CHARACTERS.fullmatch(line):
-        return "has other characters than letters, digits and . _ ~ -"
-    if not SHORTEST <= len(line) <= LONGEST:
-        return f"is {'shorter' if len(line) < SHORTEST else 'longer'} than {SHORTEST} to {LONGEST} characters"
-    return ""
+        why = f"belongs to uid {status.st_uid}, not {owner}"
+        hint = f"chown {owner} {shlex.quote(str(path))}; {ROTATE}"
+    elif status.st_mode & 0o077:
+        why = f"has mode {stat.S_IMODE(status.st_mode):04o}: others may open it"
+        hint = f"chmod 600 {shlex.quote(str(path))}, and then rotate, as others could read it: {ROTATE}"
+    elif not content.strip():
+        why = "is empty"
+    elif not _SECRET.fullmatch(content):
+        why = f"is not one line of {SHORTEST} to {LONGEST} letters, digits and . _ ~ -"
+    if why:
+        raise _damaged(path, why, hint)
+    return content.decode("ascii").removesuffix("\n")
 
 
 def _damaged(path: Path, why: str, hint: str) -> SecretsDamaged:
     return SecretsDamaged("a secret is damaged", where=str(path), why=f"{path.name} {why}", hint=hint)
 
 
-def new_value() -> str:
-    """Return a new secret: 256 random bits, as text that needs no quotes in an address."""
+def _new_value() -> str:
     return secrets.token_urlsafe(TOKEN_BYTES)
 
 

@@ -14,9 +14,7 @@ from synos_tasks.engine.compose import Compose, ComposeFile
 from synos_tasks.engine.gateway import DockerEngine
 from synos_tasks.engine.labels import LABEL_COMPOSE_SERVICE
 from synos_tasks.errors import ImageBuildFailed, ServiceFailed, SettingsError
-from synos_tasks.images.building import ensure_image
 from synos_tasks.images.catalog import SERVICES, raw_services, replacement, service_recipes, stack_files
-from synos_tasks.images.recipe import tag_of
 from synos_tasks.iso.scratch import write_whole
 from synos_tasks.locks import exclusive
 
@@ -39,7 +37,6 @@ class Port:
 
     address: str
     published: int
-    target: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -148,6 +145,8 @@ class StackContext:
 
         Raises ImageBuildFailed, MirrorUnreachable, HostUnfit, EngineUnavailable or EngineTooOld.
         """
+        from synos_tasks.images.building import ensure_image  # noqa: PLC0415  (services.status needs none of it)
+
         for name in services:
             image = replacement(self.settings, name)
             if name in self.recipes:
@@ -183,6 +182,8 @@ def open_stack(settings: Settings, name: str, say: Callable[[str], None], timeou
     Raises SettingsError, ServiceFailed where its file has a mistake, ImageBuildFailed where a Dockerfile is missing,
     or EngineUnavailable.
     """
+    from synos_tasks.images.recipe import tag_of  # noqa: PLC0415
+
     name = name or settings.services.stack
     path = file_of(settings, name)
     services = raw_services(path)
@@ -295,7 +296,7 @@ def _service(name: str, told: Mapping[str, Any], secrets: set[str], volumes: Map
         image=told.get("image", ""),
         user=str(told.get("user", "")),
         ports=tuple(
-            Port(address=port.get("host_ip", ""), published=_published(port), target=int(port["target"]))
+            Port(address=port.get("host_ip", ""), published=_published(port))
             for port in told.get("ports") or ()
         ),
         secrets=tuple(one["source"] for one in told.get("secrets") or () if one["source"] in secrets),

@@ -1,24 +1,22 @@
-"""Waiting for services: who is ready and when, what is said of one that never is, and what is shown meanwhile."""
+"""Waiting for services: who is ready and when, what is what is said of one that never is."""
 
 from __future__ import annotations
 
 import dataclasses
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from synos_tasks import console
 from synos_tasks.errors import ContainerLost, DiskFull, EngineUnavailable, ServiceUnhealthy
 from synos_tasks.services import health
 from synos_tasks.services.client_tasks import logs
-from synos_tasks.services.health import Progress, progress_view, step_of
+from synos_tasks.services.health import step_of
 from tests.unit.fake_compose import PROJECT, Scene, scene
 from tests.unit.fake_time import Clock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
 BOTH = ("postgres", "redis")
@@ -48,21 +46,6 @@ def here(tmp_path: Path) -> Scene:
     return scene(tmp_path)
 
 
-@pytest.fixture
-def shown(monkeypatch: pytest.MonkeyPatch) -> list[list[Progress]]:
-    looks: list[list[Progress]] = []
-
-    class View:
-        def __enter__(self) -> Callable[[list[Progress]], None]:
-            return looks.append
-
-        def __exit__(self, *_: object) -> None:
-            pass
-
-    monkeypatch.setattr(health, "progress_view", View)
-    return looks
-
-
 def wait(here: Scene, *services: str, timeout: float = 10) -> dict[str, float]:
     return health.wait(dataclasses.replace(here.context, timeout=timeout), services or BOTH)
 
@@ -85,20 +68,20 @@ def test_one_without_a_health_check_is_ready_when_it_runs(here: Scene, clock: St
     assert wait(here, "redis") == {"redis": health.POLL}
 
 
-def test_each_service_has_its_own_time(here: Scene, clock: Story, shown: list[list[Progress]]) -> None:
+def test_each_service_has_its_own_time_and_each_step_is_said_once(here: Scene, clock: Story) -> None:
     clock.then = [
         lambda: (here.container("postgres"), here.container("redis", health="starting")),
-        lambda: here.container("redis", health="starting", health_output="one\ntwo"),
-        lambda: here.container("redis", health_output="wrote and read"),
+        lambda: here.container("redis", health="starting", health_output="loading"),
+        lambda: here.container("redis"),
     ]
     assert wait(here) == {"postgres": 0.2, "redis": 0.6}
-    assert [[one.step for one in look] for look in shown] == [
-        ["missing", "missing"], ["healthy", "starting"], ["healthy", "starting"], ["healthy", "healthy"],
-    ]  # fmt: skip
-    assert [look[0].seconds for look in shown] == [0, 0.2, 0.2, 0.2]
-    assert [look[1].seconds for look in shown] == [0, 0.2, 0.4, 0.6]
-    assert [look[1].ready for look in shown] == [False, False, False, True]
-    assert [look[1].output for look in shown] == ["", "", "two", "wrote and read"]
+    assert here.said == [
+        "postgres     missing      0.0 s",
+        "redis        missing      0.0 s",
+        "postgres     healthy      0.2 s",
+        "redis        starting     0.2 s",
+        "redis        healthy      0.6 s",
+    ]
 
 
 def test_time_counts_from_when_they_were_started(here: Scene, clock: Story) -> None:
@@ -145,18 +128,15 @@ def restarting(here: Scene, restarts: int) -> Callable[[], object]:
     return lambda: here.container("redis", state="restarting", health="", restarts=restarts, exit_code=1)
 
 
-def test_three_restarts_are_enough(here: Scene, clock: Story, shown: list[list[Progress]]) -> None:
-    first, *clock.then = (restarting(here, number) for number in (7, 8, 9, 10))
-    first()
-    why = fails(here, "redis").why
-    assert len(shown) == 4
-    assert why.splitlines()[0] == "redis: restarting, exit code 1, restarted 10 times"
-
-
-def test_two_restarts_are_not_enough(here: Scene, clock: Story) -> None:
+def test_three_restarts_are_enough_and_two_are_not(here: Scene, clock: Story) -> None:
     restarting(here, 0)()
     clock.then = [lambda: here.container("redis", restarts=2)]
     assert wait(here, "redis") == {"redis": 0.2}
+    first, *clock.then = (restarting(here, number) for number in (7, 8, 9, 10))
+    first()
+    why = fails(here, "redis").why
+    assert clock.then == []
+    assert why.splitlines()[0] == "redis: restarting, exit code 1, restarted 10 times"
 
 
 def test_time_runs_out_for_those_that_are_slow_or_missing(here: Scene, clock: Story) -> None:
@@ -221,52 +201,3 @@ def test_a_step_is_the_health_of_what_runs_and_else_the_state(
     here.container("redis", state=state, health=told)
     assert step_of(here.containers()["redis"]) == step
     assert step_of(None) == "missing"
-
-
-# ---- what is shown
-
-
-def progress(service: str, step: str, seconds: float = 0, output: str = "") -> Progress:
-    return Progress(service=service, step=step, output=output, seconds=seconds, ready=step == "healthy")
-
-
-def test_without_a_terminal_lines_say_only_what_is_new(capfd: pytest.CaptureFixture[str]) -> None:
-    looks: list[Sequence[Progress]] = [
-        [],
-        [progress("nats", "missing"), progress("redis", "starting", 0.2)],
-        [progress("nats", "missing", 0.2), progress("redis", "starting", 0.4)],
-        [progress("nats", "starting", 0.6), progress("redis", "starting", 0.6, "loading")],
-        [progress("nats", "starting", 0.8), progress("redis", "healthy", 0.8)],
-        [progress("nats", "healthy", 12.34), progress("redis", "healthy", 0.8)],
-    ]
-    with progress_view() as show:
-        for look in looks:
-            show(look)
-    captured = capfd.readouterr()
-    assert captured.out == ""
-    assert captured.err.splitlines() == [
-        "nats         missing      0.0 s",
-        "redis        starting     0.2 s",
-        "nats         starting     0.6 s",
-        "redis        healthy      0.8 s",
-        "nats         healthy     12.3 s",
-    ]
-
-
-def test_a_live_table_has_the_last_look_and_what_a_check_says_until_all_is_well(
-    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(console, "is_plain", lambda: False)
-    with progress_view() as show:
-        show([progress("redis", "starting", 1, output="[red]loading[/red]")])
-        show(
-            [
-                progress("redis", "healthy", 2.04, output="wrote and read"),
-                progress("nats", "odd", output="[b"),
-            ]
-        )
-    captured = capfd.readouterr()
-    assert captured.out == ""
-    assert re.search(r"redis +healthy +2\.0 s\s", captured.err)
-    assert "wrote and read" not in captured.err
-    assert "[b" in captured.err  # as it was said: no markup
