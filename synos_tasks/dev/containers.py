@@ -71,35 +71,33 @@ class Listed:
 
 def listed(context: Context) -> list[Listed]:
     """List all of this project, running or not; raises SettingsError or EngineUnavailable."""
+    configs = [load(context.settings, name) for name in names(context.settings)]
     found = context.docker.containers({LABEL_FOLDER: str(context.settings.root)})
     newest = {(one.config.labels or {}).get(LABEL_FILE): one for one in reversed(found)}
-    rows = []
-    for config in [load(context.settings, name) for name in names(context.settings)]:
-        container = newest.get(str(config.path))
-        if container is None:
-            rows.append(Listed(name=config.name, title=config.title, state="absent"))
-            continue
-        started = container.state.started_at if container.state.status == "running" else None
-        rows.append(
-            Listed(
-                name=config.name,
-                title=config.title,
-                state=container.state.status or "",
-                container=container.name,
-                image=container.config.image or "",
-                started=started.isoformat() if started else "",
-            )
-        )
-    return rows
+    return [_listed(config, newest.get(str(config.path))) for config in configs]
+
+
+def _listed(config: DevContainer, container: Container | None) -> Listed:
+    if container is None:
+        return Listed(name=config.name, title=config.title, state="absent")
+    started = container.state.started_at if container.state.status == "running" else None
+    return Listed(
+        name=config.name,
+        title=config.title,
+        state=container.state.status or "",
+        container=container.name,
+        image=container.config.image or "",
+        started=started.isoformat() if started else "",
+    )
 
 
 def enter(context: Context, config: DevContainer, command: Sequence[str]) -> int:
-    """Run a command, or a shell, on the caller's own streams; return its exit code. Raises DevContainerMissing."""
+    """Run a command on the caller's own streams; return its exit code. Raises DevContainerMissing."""
     container = context.running(config)
     remember(context, config, container.name)
     return context.docker.execute(
         container.id,
-        command or SHELL,
+        command,
         user=config.user,
         workdir=config.folder,
         environment=config.environment,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from synos_tasks.errors import HookFailed, HostUnfit, ImageBuildFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
     from typing import IO
 
     from synos_tasks.dev.config import DevContainer
@@ -74,15 +74,13 @@ def _install(context: Context) -> Path | None:
     context.say("installing @devcontainers/cli for this project, from the npm registry")
     argv = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
     try:
-        npm = subprocess.run(
-            argv, cwd=folder, check=False, capture_output=True, text=True, timeout=INSTALL_TIMEOUT
-        )
-        messages = npm.stderr.strip().splitlines() or ["npm said nothing"]
+        done = subprocess.run(argv, cwd=folder, check=False, capture_output=True, timeout=INSTALL_TIMEOUT)
+        reason = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
     except subprocess.TimeoutExpired:
-        messages = [f"npm took more than {INSTALL_TIMEOUT} s"]
+        reason = f"npm took more than {INSTALL_TIMEOUT} s"
     found = find(context)
     if found is None:
-        context.say(f"it could not be installed ({messages[-1]}); going on without it")
+        context.say(f"it could not be installed ({reason}); going on without it")
     return found
 
 
@@ -101,57 +99,41 @@ def up(context: Context, config: DevContainer, cli: Path, *, cached: bool) -> No
     with (
         path.open("w") as log,
         subprocess.Popen(
-            argv,
-            stdin=subprocess.DEVNULL,
-            stdout=pipe,
-            stderr=pipe,
-            env=environment,
-            text=True,
-            errors="replace",
+            argv, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=environment, errors="replace"
         ) as process,
     ):
-        assert process.stdout is not None  # noqa: S101  (for the type checker)
-        assert process.stderr is not None  # noqa: S101
-        show_steps(process.stderr, log, context.say)
-        result = outcome(process.stdout.readlines())
+        show_steps(process.stderr or (), log, context.say)
+        printed = process.stdout.read() if process.stdout else ""
+    last = printed.rstrip().rpartition("\n")[2]  # a line of JSON that tells how it went
+    try:
+        result = dict(json.loads(last))
+    except (ValueError, TypeError):
+        result = {}
     if process.returncode == 0 and result.get("outcome") == "success":
         return
-    failed = HookFailed if result.get("containerId") else ImageBuildFailed
-    last = path.read_text().rstrip().splitlines()[-12:]
+    messages = path.read_text().rstrip().splitlines()[-12:]
     reason = result.get("message") or result.get("description") or f"exit code {process.returncode}"
+    failed = HookFailed if result.get("containerId") else ImageBuildFailed
     raise failed(
         f"@devcontainers/cli could not bring {config.name} up",
         where=str(path),
-        why="\n".join([*last, reason]),
+        why="\n".join([*messages, str(reason)]),
         hint=f"fix what it names, then inv dev.rebuild --name {config.name}",
     )
 
 
 def show_steps(lines: Iterable[str], log: IO[str], say: Callable[[str], None]) -> None:
     """Log all lines; show the steps of an image's build, the lifecycle commands and what these print."""
-    steps: set[str] = set()
-    running = False
+    shown: set[str] = set()
+    commands = False
     for line in lines:
         log.write(line)
         text = line.strip()
-        step = _STEP.match(text)
-        if step and step[1] not in steps:
-            steps.add(step[1])
+        commands = commands or bool(_COMMAND.search(text))
+        if (step := _STEP.match(text)) and step[1] not in shown:
+            shown.add(step[1])
             say(f"  {step[1].split(' && ')[0][:90]}")
         elif _COMMAND.search(text):
-            running = True
             say(text.partition("] ")[2] or text)
-        elif running and text and not _NOISE.match(text):
+        elif commands and text and not _NOISE.match(text):
             say(text)
-
-
-def outcome(lines: Sequence[str]) -> dict[str, str]:
-    """Read the CLI's last line of JSON, which tells how it went; {} where there is none."""
-    for line in reversed(lines):
-        try:
-            result = json.loads(line)
-        except ValueError:
-            continue
-        if isinstance(result, dict) and "outcome" in result:
-            return {key: str(value) for key, value in result.items()}
-    return {}

@@ -115,6 +115,11 @@ def services_network(context: Context) -> str:
     return f"{context.settings.compose_project(context.settings.services.stack)}_data"
 
 
+def image_of(context: Context, config: DevContainer) -> str:
+    """Return the name of a container's image."""
+    return context.settings.project.image(f"dev-{config.name}", context.settings.project_id)
+
+
 def volumes_of(project: str, config: DevContainer, uid: int) -> dict[str, str]:
     """Return the names of the volumes of a container, by kind. Caches are shared by all containers of a clone.
 
@@ -133,7 +138,7 @@ def compose_model(
     root = escaped(str(config.root))
     own = config.path.with_name("Dockerfile")
     build = {"dockerfile": f"{FOLDER}/{config.name}/Dockerfile"} if own.exists() else {"target": config.name}
-    image = settings.project.image(f"dev-{config.name}", settings.project_id)
+    image = image_of(context, config)
     secrets = escaped(str(settings.stack_dir(settings.services.stack) / "secrets"))
     return {
         "name": settings.compose_project(f"dev-{config.name}"),

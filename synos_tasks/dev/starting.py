@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import stat
 import subprocess
 import sys
 import time
@@ -21,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from synos_tasks.dev import official
 from synos_tasks.dev.containers import remember, shell_files
-from synos_tasks.dev.prepare import escaped, is_rootless
+from synos_tasks.dev.prepare import escaped, image_of, is_rootless
 from synos_tasks.engine import cache
 from synos_tasks.engine.compose import ComposeFile
 from synos_tasks.engine.labels import labels
@@ -61,24 +60,34 @@ class Up:
     seconds: float
 
 
-def up(context: Context, config: DevContainer, *, docker: str = "", cached: bool = True) -> Up:
+def up(
+    context: Context, config: DevContainer, *, docker: str = "", rebuild: bool = False, cached: bool = True
+) -> Up:
     """Start the container, and create it if needed. Where it runs, only the initializeCommand is run.
 
-    ``docker`` gives it an engine's socket: rootless, or socket for the engine in use. Raises SettingsError,
-    HostUnfit, DevContainerMissing, ImageBuildFailed, ServiceFailed or HookFailed.
+    ``docker`` gives it an engine's socket: see socket_of_engine(). ``rebuild`` removes it first and builds its image;
+    wrong options are found while it still exists. Raises SettingsError, HostUnfit, DevContainerMissing,
+    ImageBuildFailed, ServiceFailed or HookFailed.
     """
     began = time.monotonic()
     with _lock(context, config):
-        return _up(context, config, docker, began, cached=cached)
-
-
-def rebuild(context: Context, config: DevContainer, *, docker: str = "", cached: bool = True) -> Up:
-    """Build the image and create the container again. Wrong options are found while the old one still exists."""
-    began = time.monotonic()
-    with _lock(context, config):
-        socket_of_engine(context, docker)
-        _down(context, config)
-        return _up(context, config, docker, began, cached=cached)
+        socket = socket_of_engine(context, docker)
+        if rebuild:
+            _down(context, config)
+        name, by = "" if socket else _running_by_socket(context, config), "running"
+        if name:
+            initialize(context, config)
+        else:
+            name, by = _find_or_start(context, config, socket, cached=cached)
+            remember(context, config, name)
+    return Up(
+        name=config.name,
+        container=name,
+        user=config.user,
+        folder=config.folder,
+        by=by,
+        seconds=round(time.monotonic() - began, 2),
+    )
 
 
 def down(context: Context, config: DevContainer) -> list[str]:
@@ -108,24 +117,6 @@ def _lock(context: Context, config: DevContainer) -> Iterator[None]:
         yield
 
 
-def _up(context: Context, config: DevContainer, docker: str, began: float, *, cached: bool) -> Up:
-    if not docker and (name := _running_by_socket(context, config)):
-        initialize(context, config)
-        by = "running"
-    else:
-        container, by = _find_or_start(context, config, docker, cached=cached)
-        name = container.name
-        remember(context, config, name)
-    return Up(
-        name=config.name,
-        container=name,
-        user=config.user,
-        folder=config.folder,
-        by=by,
-        seconds=round(time.monotonic() - began, 2),
-    )
-
-
 def _running_by_socket(context: Context, config: DevContainer) -> str:
     """Return the name of the container that runs, asking the engine's socket only; '' where that cannot tell.
 
@@ -141,30 +132,30 @@ def _running_by_socket(context: Context, config: DevContainer) -> str:
 
 
 def _find_or_start(
-    context: Context, config: DevContainer, docker: str, *, cached: bool
-) -> tuple[Container, str]:
-    socket = socket_of_engine(context, docker)
+    context: Context, config: DevContainer, socket: Path | None, *, cached: bool
+) -> tuple[str, str]:
+    """Return the name of the container, which runs then, and by what it does."""
     found = context.find(config)
     if socket and found is not None and not has_socket(found):
         raise DevContainerMissing(
             f"development container {config.name} exists already, without an engine's socket",
             where=found.name,
             why="a container cannot be given a mount later",
-            hint=f"inv dev.down --name {config.name}, then inv dev.up --name {config.name} --docker {docker}",
+            hint=f"inv dev.down --name {config.name}, then inv dev.up --name {config.name} --docker …",
         )
     if found is not None and found.state.status == "running":
         initialize(context, config)
-        return found, "running"
+        return found.name, "running"
     cli = None if socket else official.ensure(context)
     if cli is not None:
         official.up(context, config, cli, cached=cached)
     else:
         _start(context, config, found, socket, cached=cached)
     container = context.running(config)
-    if config.compose_files:
-        # an image that loses its name to a newer one is still known as this clone's
-        ledger.remember(context.settings.state_dir, ident=container.image, tag=container.config.image or "")
-    return container, "official" if cli else "docker"
+    if container.config.image == image_of(context, config):
+        # once it loses that name to a newer one, it is still known as this clone's
+        ledger.remember(context.settings.state_dir, ident=container.image, tag=container.config.image)
+    return container.name, "official" if cli else "docker"
 
 
 def _start(
@@ -181,8 +172,9 @@ def _start(
     if found is not None:
         context.docker.start(found.id)
     else:
-        write_whole(_override(context, config), json.dumps(override_model(context, config, socket)) + "\n")
-        compose = _compose(context, config)
+        override = context.state / f"{config.name}.override.yml"
+        write_whole(override, json.dumps(override_model(context, config, socket)) + "\n")
+        compose = _compose(context, config, override)
         context.say(f"building the image of {config.name} (unchanged steps come from the cache)")
         options = [] if cached else ["--no-cache"]
         if compose.attached("build", *options, config.service, stdout=sys.stderr):
@@ -200,31 +192,22 @@ def _down(context: Context, config: DevContainer) -> list[str]:
     for container in found:
         context.docker.remove_container(container.id, force=True)
     if found and config.compose_files and all(path.exists() for path in config.compose_files):
-        _override(context, config).unlink(missing_ok=True)
         _compose(context, config).run("down")
     for path in shell_files(context, config):
         path.unlink(missing_ok=True)
     return [container.name for container in found]
 
 
-def _override(context: Context, config: DevContainer) -> Path:
-    return context.state / f"{config.name}.override.yml"
-
-
-def _compose(context: Context, config: DevContainer) -> Compose:
-    override = _override(context, config)
-    first, *others = (*config.compose_files, *([override] if override.exists() else []))
+def _compose(context: Context, config: DevContainer, *more: Path) -> Compose:
+    first, *others = (*config.compose_files, *more)
     project = context.settings.compose_project(f"dev-{config.name}")
     return context.compose(ComposeFile(project=project, path=first, environment={}, overrides=tuple(others)))
 
 
 def override_model(context: Context, config: DevContainer, socket: Path | None) -> dict[str, Any]:
     """Return the compose file with what the official CLI would add, and the engine's socket."""
-    marks = {
-        **config.labels,
-        **labels(context.settings.project_id, "dev"),
-        "devcontainer.metadata": config.metadata,
-    }
+    project = labels(context.settings.project_id, "dev")
+    marks = {**config.labels, **project, "devcontainer.metadata": config.metadata}
     service: dict[str, Any] = {"labels": {key: escaped(value) for key, value in marks.items()}}
     if socket is not None:
         service["volumes"] = [{"type": "bind", "source": escaped(str(socket)), "target": SOCKET}]
@@ -234,34 +217,27 @@ def override_model(context: Context, config: DevContainer, socket: Path | None) 
 
 
 def socket_of_engine(context: Context, docker: str) -> Path | None:
-    """Return the socket that ``--docker`` means: of a rootless engine, or of the one in use; None for ''.
+    """Return the socket of this user's rootless engine, or for "socket" of the engine in use; None for ''.
 
     Raises SettingsError or HostUnfit.
     """
-    if not docker:
-        return None
     if docker == "rootless":
-        path = Path(os.environ.get("XDG_RUNTIME_DIR") or f"/run/user/{os.geteuid()}") / "docker.sock"
-        if not path.exists():
-            raise HostUnfit(
-                "no rootless Docker Engine runs for this user",
-                where=str(path),
-                why="anyone who may use the socket of an engine that runs as root is effectively root",
-                hint="dockerd-rootless-setuptool.sh install (package docker-ce-rootless-extras); or, knowing that,"
-                " --docker socket",
-            )
-        return path
-    if docker != "socket":
-        raise SettingsError(f"--docker is {docker!r}", hint="rootless, or socket for the engine in use")
-    host = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
-    path = Path(host.removeprefix("unix://"))
-    if not host.startswith("unix://") or not path.exists() or not stat.S_ISSOCK(path.stat().st_mode):
-        raise HostUnfit(
-            "the engine in use has no socket on this machine",
-            where=host,
-            hint="inside the container, set DOCKER_HOST to the same address",
+        host = f"unix://{os.environ.get('XDG_RUNTIME_DIR') or f'/run/user/{os.geteuid()}'}/docker.sock"
+        hint = (
+            "dockerd-rootless-setuptool.sh install (package docker-ce-rootless-extras). Or --docker socket: "
+            "where the engine runs as root, that makes anyone in the container effectively root on this machine"
         )
-    if not is_rootless(context):
+    elif docker == "socket":
+        host = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
+        hint = "inside the container, set DOCKER_HOST to the same address"
+    elif docker:
+        raise SettingsError(f"--docker is {docker!r}", hint="rootless, or socket for the engine in use")
+    else:
+        return None
+    path = Path(host.removeprefix("unix://"))
+    if not path.is_socket():
+        raise HostUnfit("there is no engine's socket on this machine", where=host, hint=hint)
+    if docker == "socket" and not is_rootless(context):
         context.say(
             "warning: this engine runs as root, so anyone in the container can be root on this machine"
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from invoke.collection import Collection
 
@@ -13,6 +13,7 @@ from synos_tasks.cli import Command, verb
 from synos_tasks.dev.config import load, names
 
 if TYPE_CHECKING:
+    from synos_tasks.dev.config import DevContainer
     from synos_tasks.dev.containers import Context
     from synos_tasks.dev.starting import Up
 
@@ -29,56 +30,34 @@ def up(command: Command, name: str = "", docker: str = "") -> None:
 
     Not for making ISOs (inv build.iso), nor for running services (inv services.up).
     """
-    from synos_tasks.dev import starting  # noqa: PLC0415
-
-    config = load(command.settings, name)
-    if command.dry:
-        command.would(f"start development container {config.name} of {config.path}")
-    else:
-        _report(command, starting.up(_context(command), config, docker=docker))
+    if config := _chosen(command, name, "start"):
+        _start(command, config, docker=docker)
 
 
 @verb("dev.rebuild", help={"name": NAME, "docker": DOCKER, "no-cache": NO_CACHE, "json": JSON})
-def rebuild(
-    command: Command,
-    name: str = "",
-    docker: str = "",
-    no_cache: bool = False,
-) -> None:
+def rebuild(command: Command, name: str = "", docker: str = "", no_cache: bool = False) -> None:
     """Build the image of a development container and create it again; its caches and history stay."""
-    from synos_tasks.dev import starting  # noqa: PLC0415
-
-    config = load(command.settings, name)
-    if command.dry:
-        command.would(f"remove development container {config.name}, build its image and start it")
-    else:
-        _report(command, starting.rebuild(_context(command), config, docker=docker, cached=not no_cache))
+    if config := _chosen(command, name, "remove", ", build its image and start it"):
+        _start(command, config, docker=docker, rebuild=True, cached=not no_cache)
 
 
 @verb("dev.shell", help={"name": NAME})
 def shell(command: Command, name: str = "") -> None:
     """Open a shell in a running development container, or run the words after -- in it."""
-    from synos_tasks.dev import containers  # noqa: PLC0415
+    from synos_tasks.dev.containers import SHELL, enter  # noqa: PLC0415
 
-    config = load(command.settings, name)
-    if command.dry:
-        words = " ".join(command.rest or containers.SHELL)
-        command.would(f"run {words} in development container {config.name}")
-    else:
-        sys.exit(containers.enter(_context(command), config, command.rest))
+    words = command.rest or SHELL
+    if config := _chosen(command, name, f"run {' '.join(words)} in"):
+        sys.exit(enter(_context(command), config, words))
 
 
 @verb("dev.code", help={"name": NAME})
 def code(command: Command, name: str = "") -> None:
     """Open VS Code in a development container, starting it first; where there is no `code`, say how to."""
-    from synos_tasks.dev import containers, starting  # noqa: PLC0415
+    from synos_tasks.dev.containers import open_editor  # noqa: PLC0415
 
-    config = load(command.settings, name)
-    if command.dry:
-        command.would(f"start development container {config.name}, and open VS Code in it")
-        return
-    started = starting.up(_context(command), config)
-    console.say(f"opened: {containers.open_editor(config, started.container)}")
+    if config := _chosen(command, name, "start", ", and open VS Code in it"):
+        console.say(f"opened: {open_editor(config, _start(command, config).container)}")
 
 
 @verb("dev.list", help={"json": JSON})
@@ -126,21 +105,30 @@ def prepare(command: Command, name: str = "") -> None:
     """Make what a development container is made from: its base image and volumes. devcontainer.json calls this."""
     from synos_tasks.dev.prepare import prepare as run  # noqa: PLC0415
 
-    config = load(command.settings, name)
-    if command.dry:
-        command.would(f"create the base image and the volumes of development container {config.name}")
-    else:
+    if config := _chosen(command, name, "create the base image and the volumes of"):
         run(_context(command), config)
 
 
-def _report(command: Command, started: Up) -> None:
-    how = "runs already" if started.by == "running" else f"runs, made by {started.by}"
-    name = started.name
+def _chosen(command: Command, name: str, would: str, further: str = "") -> DevContainer | None:
+    """Read a configuration; None where --dry only says what would be done."""
+    config = load(command.settings, name)
+    if command.dry:
+        command.would(f"{would} development container {config.name}{further}")
+    return None if command.dry else config
+
+
+def _start(command: Command, config: DevContainer, **options: Any) -> Up:  # noqa: ANN401
+    from synos_tasks.dev import starting  # noqa: PLC0415
+
+    started = starting.up(_context(command), config, **options)
+    name, by = started.name, started.by
+    how = "runs already" if by == "running" else f"runs, made by {by}"
     console.say(
         f"development container {name} {how}: {started.container}, in {started.folder} as {started.user}"
     )
     console.say(f"a shell in it: inv dev.shell --name {name}; VS Code: inv dev.code --name {name}")
     command.result(asdict(started))
+    return started
 
 
 def _context(command: Command) -> Context:

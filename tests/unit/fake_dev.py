@@ -84,7 +84,7 @@ class FakeCompose(Compose):
             [service] = json.loads(self.file.overrides[-1].read_text())["services"].values()
             self.project.docker.add_container(
                 f"{self.file.project}-dev-1",
-                image="sha256:image",
+                image=f"synos-dev-one:{self.project.context.settings.project_id}",
                 labels=service["labels"],
                 binds=[mount["source"] for mount in service.get("volumes", [])],
             )

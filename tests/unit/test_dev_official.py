@@ -63,7 +63,7 @@ def test_it_gets_the_configuration_and_its_messages_are_logged(
         ({"outcome": "error", "message": "a hook", "containerId": "1"}, 1, HookFailed, "a hook"),
         ({"outcome": "success"}, 3, ImageBuildFailed, "exit code 3"),
         ("nothing at all", 0, ImageBuildFailed, "exit code 0"),
-        ('{"outcome":"error","message":"why"}\n[1]', 1, ImageBuildFailed, "why"),
+        ("[1]", 1, ImageBuildFailed, "exit code 1"),
     ],
 )
 def test_its_reason_for_a_failure_is_told(
@@ -129,12 +129,12 @@ def test_npm_installs_it_from_our_lock_once(here: Project, monkeypatch: pytest.M
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("{}")
 
-    def npm(argv: list[str], cwd: Path, **_: object) -> subprocess.CompletedProcess[str]:
+    def npm(argv: list[str], cwd: Path, **_: object) -> subprocess.CompletedProcess[bytes]:
         ran.append(argv)
         assert sorted(path.name for path in cwd.iterdir()) == ["package-lock.json", "package.json"]
         (cwd / "node_modules/.bin").mkdir(parents=True)
         (cwd / "node_modules/.bin/devcontainer").touch()
-        return subprocess.CompletedProcess(argv, 0, "", "")
+        return subprocess.CompletedProcess(argv, 0, b"", b"")
 
     monkeypatch.setattr(shutil, "which", {"npm": "/bin/npm", "node": "/bin/node"}.get)
     monkeypatch.setattr(official, "installable", lambda: True)
@@ -150,10 +150,10 @@ def test_npm_installs_it_from_our_lock_once(here: Project, monkeypatch: pytest.M
 def test_npm_that_does_not_install_it_is_told(
     here: Project, monkeypatch: pytest.MonkeyPatch, broken: str
 ) -> None:
-    def run(argv: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+    def run(argv: list[str], **_: object) -> subprocess.CompletedProcess[bytes]:
         if broken == "hangs":
             raise subprocess.TimeoutExpired(argv, 120)
-        return subprocess.CompletedProcess(argv, 1, "", "npm error network\nnpm error no answer")
+        return subprocess.CompletedProcess(argv, 1, b"", b"npm error network\nnpm error no answer\n")
 
     monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}" if name != "devcontainer" else None)
     monkeypatch.setattr(official, "installable", lambda: True)

@@ -53,7 +53,7 @@ def test_up_makes_it_and_a_second_time_there_is_nothing_to_do(here: Project) -> 
     assert here.composed == [("build", "dev"), ("up", "--detach", "--no-build", "other", "dev")]
     assert here.commands == ["echo started"]
     assert here.context.running(config).name == first.container
-    assert "sha256:image" in ledger.read(here.context.settings.state_dir).images
+    assert "synos-dev-one:synos-test" in ledger.read(here.context.settings.state_dir).images
     again = starting.up(here.context, config)
     assert (again.by, again.container) == ("running", first.container)
     assert (len(here.composed), here.commands) == (2, ["echo started"])
@@ -91,9 +91,9 @@ def test_a_rebuild_that_cannot_be_leaves_the_old_one(here: Project) -> None:
     config = here.config()
     starting.up(here.context, config)
     with pytest.raises(SettingsError):
-        starting.rebuild(here.context, config, docker="yes")
+        starting.up(here.context, config, rebuild=True, docker="yes")
     assert len(here.docker.names("container")) == 1
-    assert starting.rebuild(here.context, config, cached=False).by == "docker"
+    assert starting.up(here.context, config, rebuild=True, cached=False).by == "docker"
     assert ("build", "--no-cache", "dev") in here.composed
 
 
@@ -257,9 +257,8 @@ def test_a_socket_that_cannot_be_given_is_told_first(
     assert here.docker.names("container") == []
 
 
-def test_a_socket_is_not_given_later(here: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    (here.root / "docker.sock").touch()
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(here.root))
+def test_a_socket_is_not_given_later(here: Project, listening: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(listening.parent))
     config = here.config()
     ident = here.add(config)
     with pytest.raises(DevContainerMissing, match="without an engine's socket") as caught:

@@ -207,7 +207,7 @@ def test_doctor_finds_what_breaks_our_promises(
 @pytest.mark.parametrize(
     ("there", "installable", "detail"),
     [
-        ({"devcontainer", "code"}, False, "at /bin/devcontainer"),
+        ({"devcontainer"}, False, "at /bin/devcontainer"),
         (set[str](), True, "will be installed"),
         (set[str](), False, "containers are made with Docker alone"),
     ],
@@ -217,13 +217,9 @@ def test_doctor_tells_what_this_machine_has(
 ) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: f"/bin/{name}" if name in there else None)
     monkeypatch.setattr(official, "installable", lambda: installable)
-    checks = checks_of(here)
-    assert detail in checks["official CLI"].detail
-    assert ("is on PATH" in checks["code"].detail) == ("code" in there)
-    assert {check.status for check in checks.values()} == {"ok"}
-    assert checks["services"].hint == "inv services.up"
-    here.docker.add_network(f"{here.context.settings.project_id}-unified_data")
-    assert checks_of(here)["services"].detail == "stack unified runs, and can be joined"
+    check = checks_of(here)["official CLI"]
+    assert detail in check.detail
+    assert check.status == "ok"
 
 
 def test_a_context_reaches_the_real_engine() -> None:
