@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from synos_tasks.dev import official
 from synos_tasks.dev.containers import remember, shell_files
-from synos_tasks.dev.prepare import escaped, image_of, is_rootless
+from synos_tasks.dev.prepare import NOTHING_TO_MAKE, escaped, image_of, is_rootless
 from synos_tasks.engine import cache
 from synos_tasks.engine.compose import ComposeFile
 from synos_tasks.engine.labels import labels
@@ -76,7 +76,7 @@ def up(
             _down(context, config)
         name, by = "" if socket else _running_by_socket(context, config), "running"
         if name:
-            initialize(context, config)
+            initialize(context, config, running=True)
         else:
             name, by = _find_or_start(context, config, socket, cached=cached)
             remember(context, config, name)
@@ -144,7 +144,7 @@ def _find_or_start(
             hint=f"inv dev.down --name {config.name}, then inv dev.up --name {config.name} --docker …",
         )
     if found is not None and found.state.status == "running":
-        initialize(context, config)
+        initialize(context, config, running=True)
         return found.name, "running"
     cli = None if socket else official.ensure(context)
     if cli is not None:
@@ -244,13 +244,22 @@ def socket_of_engine(context: Context, docker: str) -> Path | None:
     return path
 
 
-def initialize(context: Context, config: DevContainer) -> None:
-    """Run what is to happen on this machine before a container is made or started. Raises HookFailed."""
+def initialize(context: Context, config: DevContainer, *, running: bool = False) -> None:
+    """Run what is to happen on this machine before a container is made or started. Raises HookFailed.
+
+    Where it is ``running``, `dev.prepare` is told that nothing will be made.
+    """
+    environment = {**os.environ, NOTHING_TO_MAKE: "1"} if running else None
 
     def run(words: Sequence[str]) -> int:
         try:
             return subprocess.run(
-                words, cwd=config.root, stdin=subprocess.DEVNULL, stdout=sys.stderr, check=False
+                words,
+                cwd=config.root,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=sys.stderr,
+                check=False,
             ).returncode
         except OSError as error:
             context.say(str(error))

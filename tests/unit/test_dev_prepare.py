@@ -49,6 +49,15 @@ def test_a_second_time_nothing_is_written(here: Project) -> None:
     assert here.said == []
 
 
+def test_for_a_container_that_runs_the_engine_is_not_asked(
+    here: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(prepare.NOTHING_TO_MAKE, "1")
+    here.docker.answers = False
+    prepare.prepare(here.context, here.config())
+    assert not here.context.state.exists()
+
+
 def test_caches_are_the_clones_and_existing_volumes_stay_as_they_are(here: Project) -> None:
     configured, owner = here.config(), here.context.settings.project_id
     here.docker.add_volume(f"{owner}-ccache", labels={LABEL_PROJECT: owner, "whose": "docker/build's"})
