@@ -7,9 +7,11 @@ import json
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +19,6 @@ from typing import TYPE_CHECKING, Any
 from synos_tasks import settings as settings_module
 from synos_tasks.build.builder import store_volume
 from synos_tasks.engine.spec import LABEL_PROJECT
-from synos_tasks.host.devices import DeviceNode, device_listing
 from synos_tasks.host.mounts import Mount, mount_table
 from synos_tasks.images.catalog import BUILDER
 from synos_tasks.images.recipe import tag_of
@@ -190,7 +191,7 @@ def wait_until(what: Callable[[], bool], seconds: float) -> bool:
 class HostState:
     """What a build must leave as it was."""
 
-    devices: list[DeviceNode]
+    devices: list[tuple[str, str, int]]
     mounts: tuple[Mount, ...]
     files: str
     kernel: tuple[str, ...]
@@ -213,6 +214,20 @@ def network_devices() -> list[str]:
     """Names of the network devices but for those that come and go with containers."""
     names = [path.name for path in Path("/sys/class/net").iterdir()]
     return sorted(name for name in names if not name.startswith(("veth", "br-")))
+
+
+def device_listing() -> list[tuple[str, str, int]]:
+    """Return name, type with mode, and device number of all below /dev that does not change by itself."""
+    found = []
+    for folder, folders, files in os.walk("/dev"):
+        for path in (Path(folder, name) for name in (*folders, *files)):
+            with suppress(FileNotFoundError):  # gone since the folder was read
+                facts = path.lstat()
+                is_device = stat.S_ISCHR(facts.st_mode) or stat.S_ISBLK(facts.st_mode)
+                found.append((str(path), stat.filemode(facts.st_mode), facts.st_rdev if is_device else 0))
+        if folder == "/dev":
+            folders[:] = [name for name in folders if name not in {"pts", "shm", "mqueue", "hugepages"}]
+    return sorted(found)
 
 
 def _of_an_engine(mount: Mount, engine_root: str) -> bool:

@@ -61,7 +61,7 @@ class EngineReport:
 
 
 def all_checks(project: Path, engine: EngineReport) -> list[Check]:
-    """Look at everything, in the order in which a person would mend it."""
+    """Look at everything, in the order in which a person would repair it."""
     engine_dir = [Path(engine.root_dir)] if engine.root_dir else []
     return [
         check_python(sys.version_info[:3]),
@@ -80,20 +80,40 @@ def all_checks(project: Path, engine: EngineReport) -> list[Check]:
 
 def engine_checks(engine: EngineReport) -> list[Check]:
     """Check the command, the socket, the engine and its parts; without an answer the parts are unknown."""
-    checks = [_check_command(engine.command)]
+    command = _verdict("docker command", engine.command, "not on PATH", "./scripts/synos installs Docker")
     if not engine.command:
-        return checks
-    checks += [_check_socket(engine), _check_answer(engine)]
-    return checks + [_check_part(part) for part in engine.parts]
+        return [command]
+    answer = _verdict(
+        "docker engine",
+        "" if engine.problem else "answers",
+        engine.problem,
+        "./scripts/synos starts one; its log says why it does not run: journalctl --unit docker",
+    )
+    parts = [
+        _verdict(
+            part.name,
+            part.version if part.fits else "",
+            f"{part.version or 'missing'}, needed: {part.minimum}",
+            "./scripts/synos installs what is missing",
+        )
+        for part in engine.parts
+    ]
+    return [command, _check_socket(engine), answer, *parts]
+
+
+def _verdict(name: str, good: str, bad: str, hint: str) -> Check:
+    """Return a check that is fine where ``good`` is not empty."""
+    if good:
+        return Check(name=name, status="ok", detail=good)
+    return Check(name=name, status="fail", detail=bad, hint=hint)
 
 
 def check_python(version: tuple[int, ...]) -> Check:
     """Check the Python that runs this."""
-    text = ".".join(map(str, version))
-    if version >= PYTHON_MINIMUM:
-        return Check(name="python", status="ok", detail=text)
-    least = ".".join(map(str, PYTHON_MINIMUM))
-    return Check(name="python", status="fail", detail=text, hint=f"install Python {least} or newer")
+    text, least = (".".join(map(str, numbers)) for numbers in (version, PYTHON_MINIMUM))
+    return _verdict(
+        "python", text if version >= PYTHON_MINIMUM else "", text, f"install Python {least} or newer"
+    )
 
 
 def check_disk(name: str, folder: Path) -> Check:
@@ -124,10 +144,8 @@ def check_memory(have: Memory, cpus: int) -> Check:
 
 def check_dev(problems: Sequence[str]) -> Check:
     """Check /dev, given its problems."""
-    if not problems:
-        return Check(name="/dev", status="ok", detail="healthy")
-    hint = "a restart of the machine makes /dev anew; find out what wrote there before you build again"
-    return Check(name="/dev", status="fail", detail="; ".join(problems), hint=hint)
+    hint = "restart the machine to get a new /dev; find out what wrote there before you build again"
+    return _verdict("/dev", "" if problems else "healthy", "; ".join(problems), hint)
 
 
 def check_mounts(stale: Sequence[Mount]) -> Check:
@@ -170,16 +188,8 @@ def check_kvm(have: Kvm) -> Check:
 
 
 def failed(checks: Sequence[Check]) -> list[Check]:
-    """Pick the checks that stop a build."""
+    """Return the checks that stop a build."""
     return [check for check in checks if check.status == "fail"]
-
-
-def _check_command(command: str) -> Check:
-    if command:
-        return Check(name="docker command", status="ok", detail=command)
-    return Check(
-        name="docker command", status="fail", detail="not on PATH", hint="./scripts/synos installs Docker"
-    )
 
 
 def _check_socket(engine: EngineReport) -> Check:
@@ -194,22 +204,6 @@ def _check_socket(engine: EngineReport) -> Check:
         hint = "./scripts/synos starts an engine"
         return Check(name="docker socket", status="fail", detail=f"there is no {path}", hint=hint)
     if not os.access(path, os.R_OK | os.W_OK):
-        hint = "sudo usermod --append --groups docker $USER, then log in anew (that group is as good as root)"
+        hint = "sudo usermod --append --groups docker $USER, then log in again (members of that group are effectively root)"
         return Check(name="docker socket", status="fail", detail=f"no permission on {path}", hint=hint)
     return Check(name="docker socket", status="ok", detail=str(path))
-
-
-def _check_answer(engine: EngineReport) -> Check:
-    if not engine.problem:
-        return Check(name="docker engine", status="ok", detail="answers")
-    hint = "./scripts/synos starts one; otherwise its log tells why: journalctl --unit docker"
-    return Check(name="docker engine", status="fail", detail=engine.problem, hint=hint)
-
-
-def _check_part(part: Part) -> Check:
-    if part.fits:
-        return Check(name=part.name, status="ok", detail=part.version)
-    detail = f"{part.version or 'missing'}, needed: {part.minimum}"
-    return Check(
-        name=part.name, status="fail", detail=detail, hint="./scripts/synos installs what is missing"
-    )

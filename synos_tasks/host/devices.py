@@ -1,11 +1,10 @@
-"""The health of /dev: the folder that builds with too many rights damage first. Reads only."""
+"""The health of /dev, the folder that builds with too many rights damage first. Reads only."""
 
 from __future__ import annotations
 
 import os
 import stat
 from pathlib import Path
-from typing import NamedTuple
 
 # Fixed by the kernel: Documentation/admin-guide/devices.txt.
 NODES = {
@@ -18,14 +17,10 @@ NODES = {
     "ptmx": (5, 2),
 }
 LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"}
-
-# Mounts of their own whose content changes with every terminal and every process.
-LIVELY = frozenset({"pts", "shm", "mqueue", "hugepages"})
-
 KINDS = {
-    stat.S_IFCHR: "character",
-    stat.S_IFBLK: "block",
-    stat.S_IFREG: "file",
+    stat.S_IFCHR: "character device",
+    stat.S_IFBLK: "block device",
+    stat.S_IFREG: "regular file",
     stat.S_IFDIR: "folder",
     stat.S_IFLNK: "link",
     stat.S_IFIFO: "pipe",
@@ -33,48 +28,20 @@ KINDS = {
 }
 
 
-class DeviceNode(NamedTuple):
-    """One entry below /dev; ``name`` is relative to it, the numbers are 0 for what is no device."""
-
-    name: str
-    kind: str
-    major: int
-    minor: int
-
-
-def device_listing(dev: Path = Path("/dev")) -> list[DeviceNode]:
-    """List everything below ``dev``, sorted: what a safety test compares before and after a build.
-
-    Left out: what is inside pts, shm, mqueue and hugepages, which changes by itself.
-    """
-    found = []
-    for folder, folders, files in os.walk(dev):
-        here = Path(folder)
-        for name in (*folders, *files):
-            path = here / name
-            try:
-                facts = path.lstat()
-            except FileNotFoundError:
-                continue  # gone since the folder was read
-            numbers = _numbers(facts) if kind_of(facts) in {"character", "block"} else (0, 0)
-            found.append(DeviceNode(str(path.relative_to(dev)), kind_of(facts), *numbers))
-        folders[:] = [name for name in folders if here != dev or name not in LIVELY]
-    return sorted(found)
-
-
 def dev_problems(dev: Path = Path("/dev")) -> list[str]:
-    """Say what is wrong in ``dev``, one sentence each; empty when it is healthy."""
+    """Return what is wrong in ``dev``, one sentence each; empty when it is healthy."""
     problems = []
     for name, numbers in NODES.items():
+        path = dev / name
         try:
-            facts = (dev / name).lstat()
+            facts = path.lstat()
             # Where devpts is an instance of its own, ptmx is a link to pts/ptmx.
             if name == "ptmx" and stat.S_ISLNK(facts.st_mode):
-                facts = (dev / name).stat()
+                facts = path.stat()
         except OSError:
-            problems.append(f"{dev / name} is missing")
-            continue
-        problems += node_problems(dev / name, facts, numbers)
+            problems.append(f"{path} is missing")
+        else:
+            problems += node_problems(path, facts, numbers)
     for name, target in LINKS.items():
         problems += _link_problems(dev / name, target)
     return problems + _stray_files(dev)
@@ -85,21 +52,17 @@ def node_problems(path: Path, facts: os.stat_result, numbers: tuple[int, int]) -
     if not stat.S_ISCHR(facts.st_mode):
         return [f"{path} is a {kind_of(facts)}, not a character device"]
     problems = []
-    if _numbers(facts) != numbers:
-        have, want = (":".join(map(str, pair)) for pair in (_numbers(facts), numbers))
-        problems.append(f"{path} is device {have}, not {want}")
+    have = os.major(facts.st_rdev), os.minor(facts.st_rdev)
+    if have != numbers:
+        problems.append(f"{path} is device {have[0]}:{have[1]}, not {numbers[0]}:{numbers[1]}")
     if facts.st_mode & 0o006 != 0o006:
         problems.append(f"{path} has mode {stat.S_IMODE(facts.st_mode):04o}: not everybody may use it")
     return problems
 
 
 def kind_of(facts: os.stat_result) -> str:
-    """Name the type of a directory entry."""
+    """Return the type of a directory entry in words."""
     return KINDS.get(stat.S_IFMT(facts.st_mode), "unknown")
-
-
-def _numbers(facts: os.stat_result) -> tuple[int, int]:
-    return os.major(facts.st_rdev), os.minor(facts.st_rdev)
 
 
 def _link_problems(path: Path, target: str) -> list[str]:
@@ -114,17 +77,9 @@ def _link_problems(path: Path, target: str) -> list[str]:
 
 def _stray_files(dev: Path) -> list[str]:
     """Find regular files directly in ``dev``; hidden ones belong to container managers."""
-    problems = []
     try:
-        entries = sorted(dev.iterdir())
+        paths = sorted(dev.iterdir())
     except OSError as error:
         return [f"{dev} cannot be read: {error.strerror}"]
-    for path in entries:
-        if path.name in NODES or path.name in LINKS or path.name.startswith("."):
-            continue
-        try:
-            if stat.S_ISREG(path.lstat().st_mode):
-                problems.append(f"{path} is a regular file")
-        except FileNotFoundError:
-            continue
-    return problems
+    strays = [path for path in paths if path.name not in {*NODES, *LINKS} and not path.name.startswith(".")]
+    return [f"{path} is a regular file" for path in strays if path.is_file() and not path.is_symlink()]

@@ -28,7 +28,7 @@ class Kvm:
 
 
 def free_disk_bytes(path: Path) -> int:
-    """Bytes an unprivileged process may still write at ``path``, or at its nearest parent that exists."""
+    """Return the bytes that an unprivileged process may still write at ``path`` or its nearest parent."""
     place = path.absolute()
     while not place.exists() and place != place.parent:
         place = place.parent
@@ -36,25 +36,19 @@ def free_disk_bytes(path: Path) -> int:
 
 
 def memory(meminfo: Path = Path("/proc/meminfo")) -> Memory:
-    """Read total and available memory; raises OSError, and ValueError when the file has no such lines."""
-    kilobytes: dict[str, int] = {}
-    for line in meminfo.read_text(encoding="ascii").splitlines():
-        name, _, rest = line.partition(":")
-        if name in {"MemTotal", "MemAvailable", "MemFree"}:
-            kilobytes[name] = int(rest.split()[0])
-    if "MemTotal" not in kilobytes:
-        raise ValueError(f"{meminfo} has no line MemTotal")
-    available = kilobytes.get("MemAvailable", kilobytes.get("MemFree", 0))
-    return Memory(total_mb=kilobytes["MemTotal"] // 1024, available_mb=available // 1024)
+    """Read total and available memory; format: proc_meminfo(5)."""
+    lines = meminfo.read_text(encoding="ascii").splitlines()
+    kilobytes = {line.split()[0]: int(line.split()[1]) for line in lines if line.startswith("Mem")}
+    return Memory(total_mb=kilobytes["MemTotal:"] // 1024, available_mb=kilobytes["MemAvailable:"] // 1024)
 
 
 def cpu_count() -> int:
-    """Count the processors this process may run on, at least 1."""
-    return len(os.sched_getaffinity(0)) or 1
+    """Return the number of processors that this process may run on."""
+    return len(os.sched_getaffinity(0))
 
 
 def kvm(device: Path = Path("/dev/kvm")) -> Kvm:
-    """Tell whether KVM's device is there and can be opened. It may still be slow: that only a boot shows."""
+    """Return whether KVM's device can be opened. It may still be slow: that only a boot shows."""
     try:
         mode = device.stat().st_mode
     except OSError:

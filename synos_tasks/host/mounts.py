@@ -25,51 +25,37 @@ class Mount:
 
     @property
     def reaches_kernel(self) -> bool:
-        """Tell whether deleting below the mount point would harm the machine."""
+        """Return whether deleting below the mount point would harm the machine."""
         return self.kind in KERNEL_KINDS
 
 
 def mount_table(mountinfo: Path = Path("/proc/self/mountinfo")) -> tuple[Mount, ...]:
-    """Read the mounts this process sees, sorted; format: proc_pid_mountinfo(5)."""
-    lines = mountinfo.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    return tuple(sorted(mount for line in lines if (mount := _parse(line)) is not None))
+    """Read the mounts that this process sees, sorted; format: proc_pid_mountinfo(5)."""
+    found = []
+    for line in mountinfo.read_text(encoding="utf-8", errors="surrogateescape").splitlines():
+        before, dash, after = line.partition(" - ")
+        fields, (kind, _, rest) = before.split(" "), after.partition(" ")
+        if dash and len(fields) > 4:
+            source = rest.partition(" ")[0]
+            found.append(Mount(*(_unescape(text) for text in (fields[4], kind, source, fields[3]))))
+    return tuple(sorted(found))
 
 
 def stale_mounts(project: Path, table: Iterable[Mount], *, ignore: Sequence[Path] = ()) -> tuple[Mount, ...]:
-    """Pick the mounts below ``project``, and those anywhere with a folder named synos-* in their path.
+    """Return the mounts below ``project``, and those anywhere with a folder named synos-* in their path.
 
-    ``ignore``: folders whose mounts are somebody's who tidies up, as the engine's root folder.
+    ``ignore``: folders whose mounts others clean up, as the engine's root folder.
     """
-    return tuple(
-        mount
-        for mount in table
-        if _is_ours(Path(mount.point), project) and not any(_below(Path(mount.point), i) for i in ignore)
-    )
 
+    def is_stale(point: Path) -> bool:
+        if any(folder in point.parents for folder in ignore):
+            return False
+        # the project's own parents may be named synos-* too: only what comes below them counts
+        if point == project or point in project.parents:
+            return False
+        return project in point.parents or any(part.startswith("synos-") for part in point.parts)
 
-def _is_ours(point: Path, project: Path) -> bool:
-    # The project's own parents may be named synos-* too: only what comes below them counts.
-    if point == project or point in project.parents:
-        return False
-    return _below(point, project) or any(part.startswith("synos-") for part in point.parts)
-
-
-def _below(point: Path, folder: Path) -> bool:
-    return folder in point.parents
-
-
-def _parse(line: str) -> Mount | None:
-    fields = line.split(" ")
-    try:
-        dash = fields.index("-", 6)
-        return Mount(
-            point=_unescape(fields[4]),
-            kind=fields[dash + 1],
-            source=_unescape(fields[dash + 2]),
-            root=_unescape(fields[3]),
-        )
-    except (ValueError, IndexError):
-        return None
+    return tuple(mount for mount in table if is_stale(Path(mount.point)))
 
 
 def _unescape(text: str) -> str:

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from synos_tasks.host.devices import device_listing
 from synos_tasks.images.catalog import BUILDER
 from synos_tasks.images.recipe import tag_of
-from tests.build_helpers import OWN_DEV, docker
+from tests.build_helpers import OWN_DEV, device_listing, docker
 
 if TYPE_CHECKING:
     from tests.build_helpers import Clone
