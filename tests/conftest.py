@@ -10,6 +10,7 @@ import hypothesis
 import pytest
 
 from synos_tasks import settings
+from synos_tasks.engine.client import Docker
 from synos_tasks.engine.gateway import DockerEngine, check_versions
 from synos_tasks.engine.spec import LABEL_PROJECT
 from synos_tasks.images.building import ensure_image
@@ -59,13 +60,13 @@ def own_label() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def builder_image(engine: DockerEngine) -> str:
     """The builder image, made once and labelled as the project's own: it outlives the tests."""
-    return ensure_image(settings.load(ROOT, {}), engine, BUILDER, print)
+    return ensure_image(settings.load(ROOT, {}), Docker(), BUILDER, print)
 
 
 @pytest.fixture(scope="session")
 def toolchain_image(engine: DockerEngine) -> str:
     """The image that compiles, made once and labelled as the project's own."""
-    return ensure_image(settings.load(ROOT, {}), engine, TOOLCHAIN, print)
+    return ensure_image(settings.load(ROOT, {}), Docker(), TOOLCHAIN, print)
 
 
 @pytest.fixture(scope="module")

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synos_tasks.engine.leased import leased
-from synos_tasks.engine.spec import Bind, ContainerSpec, labels
+from synos_tasks.engine.labels import labels
+from synos_tasks.engine.run import leased
+from synos_tasks.engine.spec import Bind, ContainerSpec
 from synos_tasks.errors import BootFailed, IsoNotFound, OutputNotWritable
 from synos_tasks.images.building import ensure_image
 from synos_tasks.images.catalog import BOOT
@@ -18,7 +19,7 @@ from synos_tasks.iso.boot.request import FIRMWARES, MEDIA, BootRequest, check_ch
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from synos_tasks.engine.gateway import Engine
+    from synos_tasks.engine.client import Docker
     from synos_tasks.settings import Settings
 
 KVM = Path("/dev/kvm")
@@ -44,7 +45,7 @@ class BootResult:
 
 def boot_iso(
     settings: Settings,
-    engine: Engine,
+    docker: Docker,
     *,
     iso: Path,
     firmware: str,
@@ -65,7 +66,7 @@ def boot_iso(
     if not iso.is_file():
         raise IsoNotFound(f"there is no ISO {iso.name}", where=str(iso), hint="`inv build.iso` makes one")
     folder = _output_folder(settings)
-    image = ensure_image(settings, engine, BOOT, on_line)
+    image = ensure_image(settings, docker, BOOT, on_line)
     kvm = kvm and KVM.exists()
     request = BootRequest(
         iso=Path("/iso") / iso.name,
@@ -78,7 +79,7 @@ def boot_iso(
     )
     spec = boot_spec(settings, image, iso_folder=iso.parent, out=folder, kvm=kvm)
     log = folder / f"{iso.stem}-{firmware}-{media}.log"
-    result = _run(engine, spec, request, log, on_line)
+    result = _run(docker, spec, request, log, on_line)
     if not result.ok:
         raise BootFailed(
             f"{iso.name} did not boot as it should ({firmware}, {media}, {result.seconds:.0f} s)",
@@ -146,10 +147,10 @@ def _output_folder(settings: Settings) -> Path:
 
 
 def _run(
-    engine: Engine, spec: ContainerSpec, request: BootRequest, log: Path, on_line: Callable[[str], None]
+    docker: Docker, spec: ContainerSpec, request: BootRequest, log: Path, on_line: Callable[[str], None]
 ) -> BootResult:
     with (
-        leased(engine, spec, request.to_json(), seconds=request.timeout + GRACE_SECONDS) as container,
+        leased(docker, spec, request.to_json(), seconds=request.timeout + GRACE_SECONDS) as container,
         log.open("w") as serial,
     ):
         for event in container.events():

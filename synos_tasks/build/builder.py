@@ -11,21 +11,16 @@ from contextlib import contextmanager
 from typing import IO, TYPE_CHECKING, Any
 
 from synos_tasks import errors
-from synos_tasks.engine.leased import leased
+from synos_tasks.engine.labels import BUILDER_CAPABILITIES, TOOLCHAIN_CAPABILITIES, labels
 from synos_tasks.engine.once import once_name
-from synos_tasks.engine.spec import (
-    BUILDER_CAPABILITIES,
-    TOOLCHAIN_CAPABILITIES,
-    Bind,
-    ContainerSpec,
-    labels,
-)
+from synos_tasks.engine.run import leased
+from synos_tasks.engine.spec import Bind, ContainerSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
-    from synos_tasks.engine.gateway import Engine, EngineFacts
+    from synos_tasks.engine.client import Docker, SystemInfo
     from synos_tasks.settings import Settings
 
 CACHE = "/cache"
@@ -54,13 +49,13 @@ def compiler_cache_volumes(settings: Settings) -> dict[str, str]:
 
 
 @contextmanager
-def once_volume(settings: Settings, engine: Engine) -> Iterator[str]:
+def once_volume(settings: Settings, docker: Docker) -> Iterator[str]:
     """Give a volume for one command, removed afterwards."""
     name = once_name(settings.project_id)
     try:
         yield name
     finally:
-        engine.remove_volume(name)
+        docker.remove_volume(name)
 
 
 def owner() -> tuple[int, int]:
@@ -70,7 +65,7 @@ def owner() -> tuple[int, int]:
 
 def builder_spec(
     settings: Settings,
-    facts: EngineFacts | None,
+    info: SystemInfo | None,
     image: str,
     *,
     output: Path | None = None,
@@ -87,8 +82,8 @@ def builder_spec(
     capability and a /dev of its own.
     """
     build = settings.build
-    cpus = min(build.cpus, facts.cpus) if facts else build.cpus
-    memory = min(build.memory_mb, facts.memory_mb) if facts else build.memory_mb
+    cpus = min(build.cpus, info.n_cpu or build.cpus) if info else build.cpus
+    memory = min(build.memory_mb, (info.mem_total or 0) // 2**20) if info else build.memory_mb
     size_mb = build.work_mb or memory * 3 // 4
     on_tmpfs = build.work == "tmpfs" or (
         build.work == "auto" and packages_bytes * TMPFS_PER_DEB_BYTE < size_mb * 2**20
@@ -116,7 +111,7 @@ def builder_spec(
 
 def toolchain_spec(
     settings: Settings,
-    facts: EngineFacts | None,
+    info: SystemInfo | None,
     image: str,
     *,
     output: Path | None,
@@ -128,7 +123,7 @@ def toolchain_spec(
     Unprivileged and limited as the builder, but that sudo works in it, for build dependencies. With the project's
     own store come the caches of the compilers; with another, as for --no-cache, they do not.
     """
-    base = builder_spec(settings, facts, image, output=output, store=store, network=network)
+    base = builder_spec(settings, info, image, output=output, store=store, network=network)
     on_tmpfs = settings.build.work == "tmpfs"  # compilers need the memory themselves
     caches = {} if store or store is None else compiler_cache_volumes(settings)
     return dataclasses.replace(
@@ -145,7 +140,7 @@ def toolchain_spec(
 
 def ask(
     settings: Settings,
-    engine: Engine,
+    docker: Docker,
     spec: ContainerSpec,
     request: Mapping[str, Any],
     on_event: Callable[[dict[str, Any]], None],
@@ -155,10 +150,10 @@ def ask(
     All that it says goes into a log below .synos/logs, whose place is in the hint of an error.
     """
     for volume in spec.volumes:
-        engine.ensure_volume(volume, labels(settings.project_id, "cache"))
+        docker.create_volume(volume, labels(settings.project_id, "cache"))
     path = _log_path(settings, str(request["do"]), spec.name)
     answered = False
-    with path.open("w", encoding="utf-8") as log, leased(engine, spec, request) as container:
+    with path.open("w", encoding="utf-8") as log, leased(docker, spec, request) as container:
         for event in container.events():
             _write_log(log, event)
             if event["event"] == "error":

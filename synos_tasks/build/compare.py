@@ -18,7 +18,7 @@ from synos_tasks.iso import lock as locks
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from synos_tasks.engine.gateway import Engine
+    from synos_tasks.engine.client import Docker
     from synos_tasks.settings import Settings
 
 LOCK_ENDING = ".lock.yaml"
@@ -40,7 +40,7 @@ class Difference:
         return not self.packages and one == two and not any(files.get(key) for key in KINDS)
 
 
-def diff(settings: Settings, engine: Engine, one: str, two: str, say: Callable[[str], None]) -> Difference:
+def diff(settings: Settings, docker: Docker, one: str, two: str, say: Callable[[str], None]) -> Difference:
     """Compare two ISOs or two locks; a profile's name stands for its lock. Raises SettingsError, IsoNotFound."""
     paths = [_find(settings, text) for text in (one, two)]
     if all(path.name.endswith(LOCK_ENDING) for path in paths):
@@ -54,7 +54,7 @@ def diff(settings: Settings, engine: Engine, one: str, two: str, say: Callable[[
         )
     known = [_packages(path, say) for path in paths]
     packages = locks.version_changes(*known) if all(known) else []
-    return Difference(packages=packages, files=files_of(settings, engine, paths[0], paths[1], say))
+    return Difference(packages=packages, files=files_of(settings, docker, paths[0], paths[1], say))
 
 
 def sections(found: Difference, packages: list[str]) -> list[tuple[str, list[str]]]:
@@ -74,12 +74,12 @@ def _line(entry: list[Any]) -> str:
 
 
 def files_of(
-    settings: Settings, engine: Engine, one: Path, two: Path, say: Callable[[str], None]
+    settings: Settings, docker: Docker, one: Path, two: Path, say: Callable[[str], None]
 ) -> dict[str, Any]:
     """Compare two ISOs file by file, in a container without network; see iso/compare.py for what is told."""
-    image = ensure_image(settings, engine, BUILDER, say)
+    image = ensure_image(settings, docker, BUILDER, say)
     spec = builder_spec(
-        settings, engine.facts(), image, network=False, store=None,
+        settings, docker.info(), image, network=False, store=None,
         packages_bytes=one.stat().st_size + two.stat().st_size,
         more=(Bind(source=one.parent, target="/one"), Bind(source=two.parent, target="/two")),
     )  # fmt: skip
@@ -89,7 +89,7 @@ def files_of(
         if event["event"] == "compared":
             answer.update(event["result"])
 
-    ask(settings, engine, spec, {"do": "compare", "one": f"/one/{one.name}", "two": f"/two/{two.name}"}, note)
+    ask(settings, docker, spec, {"do": "compare", "one": f"/one/{one.name}", "two": f"/two/{two.name}"}, note)
     return answer
 
 

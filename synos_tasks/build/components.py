@@ -28,7 +28,7 @@ from synos_tasks.iso.store import sha256
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from synos_tasks.engine.gateway import Engine, EngineFacts
+    from synos_tasks.engine.client import Docker, SystemInfo
     from synos_tasks.engine.spec import ContainerSpec
     from synos_tasks.iso.components.recipe import Component
     from synos_tasks.settings import Settings
@@ -86,8 +86,8 @@ def users_of(settings: Settings) -> dict[str, list[str]]:
 
 def have(
     settings: Settings,
-    engine: Engine,
-    facts: EngineFacts,
+    docker: Docker,
+    info: SystemInfo,
     names: Iterable[str],
     say: Callable[[str], None],
     place: Place | None = None,
@@ -97,11 +97,11 @@ def have(
     place = place or Place()
     docker_build = planning.docker_build(settings)
     wanted = components_of(docker_build, list(names))
-    image = ensure_image(settings, engine, TOOLCHAIN, say)
-    tools = planning.tools_of(settings, engine, image)
+    image = ensure_image(settings, docker, TOOLCHAIN, say)
+    tools = planning.tools_of(settings, docker, image)
     asked = [_asked(component, docker_build, tools) for component in wanted]
     spec = toolchain_spec(
-        settings, facts, image, output=place.output, store=place.store, network=not place.offline
+        settings, info, image, output=place.output, store=place.store, network=not place.offline
     )
     found: list[Compiled] = []
 
@@ -122,7 +122,7 @@ def have(
             "jobs": max(1, int(spec.cpus or 1)),
         }
         before = len(found)
-        ask(settings, engine, place.change(spec), request, note)
+        ask(settings, docker, place.change(spec), request, note)
         if len(found) == before:
             raise ComponentFailed("the toolchain's container told of no component", where=spec.name)
         spec = dataclasses.replace(spec, name=f"{spec.name.rpartition('-')[0]}-{uuid.uuid4().hex[:8]}")
@@ -162,7 +162,7 @@ def recipes(settings: Settings, names: Iterable[str]) -> list[Component]:
 
 def compile_all(
     settings: Settings,
-    engine: Engine,
+    docker: Docker,
     names: list[str],
     output: Path,
     say: Callable[[str], None],
@@ -172,15 +172,15 @@ def compile_all(
     """Compile components, and lay their .debs into ``output``. Raises what have() raises, and what a build does."""
     if not names:
         return []
-    facts = preflight.check(settings, engine, output)
+    info = preflight.check(settings, docker, output)
     with (
-        nullcontext("") if cached else once_volume(settings, engine) as store,
+        nullcontext("") if cached else once_volume(settings, docker) as store,
         scratch(output, STAGING_PREFIX) as folder,
         view_for(
             [f"component-{name}" for name in names], History(settings.state_dir / "history.json", "")
         ) as view,
     ):
-        made = have(settings, engine, facts, names, say, Place(store=store, output=folder), view.handle)
+        made = have(settings, docker, info, names, say, Place(store=store, output=folder), view.handle)
         names_told = [package["file"] for one in made for package in one.packages]
         for package in (package for one in made for package in one.packages):
             _verify(folder, package)
@@ -190,18 +190,18 @@ def compile_all(
 
 
 def cache_hit_rates(
-    settings: Settings, engine: Engine, say: Callable[[str], None]
+    settings: Settings, docker: Docker, say: Callable[[str], None]
 ) -> list[dict[str, str | int | bool]]:
     """Compile all components twice from an empty store; return what the compilers' caches had the second time."""
-    facts = preflight.check(settings, engine, settings.state_dir)
+    info = preflight.check(settings, docker, settings.state_dir)
     caches = compiler_cache_volumes(settings)
     for _ in range(2):
-        with once_volume(settings, engine) as store:
+        with once_volume(settings, docker) as store:
             place = Place(
                 store=store,
                 change=lambda spec: dataclasses.replace(spec, volumes={**spec.volumes, **caches}),
             )
-            made = have(settings, engine, facts, names_of(settings), say, place)
+            made = have(settings, docker, info, names_of(settings), say, place)
     rates: list[dict[str, str | int | bool]] = []
     for cache, required in REQUIRED_HITS.items():
         hits = sum(one.caches[cache]["hits"] for one in made)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 
 from synos_tasks import console
@@ -15,7 +14,7 @@ from synos_tasks.cli import Command, verb
 )
 def image(command: Command, no_cache: bool = False) -> None:
     """Build the toolchain and the builder image, and show their sizes."""
-    from synos_tasks.engine.gateway import DockerEngine  # noqa: PLC0415
+    from synos_tasks.engine.client import Docker  # noqa: PLC0415
     from synos_tasks.images.building import build_images  # noqa: PLC0415
     from synos_tasks.images.catalog import BUILDER, TOOLCHAIN  # noqa: PLC0415
     from synos_tasks.images.recipe import tag_of  # noqa: PLC0415
@@ -25,7 +24,7 @@ def image(command: Command, no_cache: bool = False) -> None:
         tags = [tag_of(command.settings.root, recipe) for recipe in recipes]
         command.would(f"build {' and '.join(tags)}", images=tags)
         return
-    built = build_images(command.settings, DockerEngine(), console.say, recipes, cached=not no_cache)
+    built = build_images(command.settings, Docker(), console.say, recipes, cached=not no_cache)
     console.table(
         "images",
         ["image", "size", "built in"],
@@ -50,9 +49,9 @@ def shell(command_: Command, command: str = "", toolchain: bool = False, privile
 
     Not for editing code (inv dev.up), nor for long-running services (inv services.up): see docker/build/README.md.
     """
+    from synos_tasks.build import dry_run  # noqa: PLC0415
     from synos_tasks.build import shell as shells  # noqa: PLC0415
-    from synos_tasks.engine.gateway import DockerEngine  # noqa: PLC0415
-    from synos_tasks.engine.spec import run_argv  # noqa: PLC0415
+    from synos_tasks.engine.client import Docker  # noqa: PLC0415
     from synos_tasks.errors import SettingsError  # noqa: PLC0415
 
     if toolchain and privileged:
@@ -60,10 +59,11 @@ def shell(command_: Command, command: str = "", toolchain: bool = False, privile
     settings = command_.settings
     if command_.dry:
         spec = shells.shell_spec(settings, None, toolchain=toolchain, privileged=privileged, command=command)
-        command_.would(shlex.join(run_argv(spec)))
+        container = dry_run.permissions(spec)
+        console.table("container", ["what", "allowed"], [[what, text] for what, text in container.items()])
         return
     code = shells.open_shell(
-        settings, DockerEngine(), console.say, toolchain=toolchain, privileged=privileged, command=command
+        settings, Docker(), console.say, toolchain=toolchain, privileged=privileged, command=command
     )
     sys.exit(code)
 
@@ -109,7 +109,7 @@ def components(
 
 def _compile(command: Command, names: list[str], *, no_cache: bool, output: str) -> None:
     from synos_tasks.build import components as compiling  # noqa: PLC0415
-    from synos_tasks.engine.gateway import DockerEngine  # noqa: PLC0415
+    from synos_tasks.engine.client import Docker  # noqa: PLC0415
 
     settings = command.settings
     folder = compiling.output_folder(settings, output)
@@ -117,7 +117,7 @@ def _compile(command: Command, names: list[str], *, no_cache: bool, output: str)
     if command.dry:
         command.would(f"compile {', '.join(names) or 'nothing'}", components=names, output=str(folder))
         return
-    made = compiling.compile_all(settings, DockerEngine(), names, folder, console.say, cached=not no_cache)
+    made = compiling.compile_all(settings, Docker(), names, folder, console.say, cached=not no_cache)
     users = compiling.users_of(settings)
     rows = [
         [
@@ -144,13 +144,13 @@ def _compile(command: Command, names: list[str], *, no_cache: bool, output: str)
 def verify_caches(command: Command) -> None:
     """Compile all components twice, and check that the compilers' caches answer the second time."""
     from synos_tasks.build import components as compiling  # noqa: PLC0415
-    from synos_tasks.engine.gateway import DockerEngine  # noqa: PLC0415
+    from synos_tasks.engine.client import Docker  # noqa: PLC0415
     from synos_tasks.errors import ClaimFailed  # noqa: PLC0415
 
     if command.dry:
         command.would("compile all components twice, with an empty store")
         return
-    rates = compiling.cache_hit_rates(command.settings, DockerEngine(), console.say)
+    rates = compiling.cache_hit_rates(command.settings, Docker(), console.say)
     console.table(
         "caches",
         ["cache", "hits", "needed"],
@@ -174,16 +174,10 @@ def verify_caches(command: Command) -> None:
     },
 )
 def update_base(command: Command, limit: int = 20) -> None:
-    """Take a newer base image, build every image on it without cache, and show which packages changed."""
-    from synos_tasks.engine.gateway import DockerEngine  # noqa: PLC0415
+    """Take newer base images, build all images on them without cache, and show which packages changed."""
+    from synos_tasks.engine.client import Docker  # noqa: PLC0415
     from synos_tasks.images import update_base as updating  # noqa: PLC0415
-    from synos_tasks.images.base import BOOKWORM  # noqa: PLC0415
-    from synos_tasks.images.catalog import RECIPES  # noqa: PLC0415
 
-    if command.dry:
-        command.would(f"renew {BOOKWORM.tag} and build every image on it without cache")
-        return
-    updated = updating.update(command.settings, DockerEngine(), list(RECIPES.values()), console.say)
-    for one in updated:
-        console.say("\n".join(one.lines(limit)))
-    command.result({"images": [one.to_json() for one in updated]})
+    command.result(
+        updating.update_base(command.settings, Docker(), console.say, limit=limit, dry=command.dry)
+    )

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from synos_tasks.engine.gateway import Engine, EngineFacts
+    from synos_tasks.engine.client import Docker, SystemInfo
     from synos_tasks.iso.lock import Lock
     from synos_tasks.iso.plan import Plan
     from synos_tasks.iso.profile import Profile
@@ -65,13 +65,13 @@ class BuildResult:
 
 
 def build_iso(
-    settings: Settings, engine: Engine, options: Options, say: Callable[[str], None]
+    settings: Settings, docker: Docker, options: Options, say: Callable[[str], None]
 ) -> BuildResult:
     """Build a profile's ISO; raises a SynosError, and then earlier ISOs are untouched."""
     began = time.monotonic()
     profile = planning.read_profile(settings, options.profile)
-    _refuse_impossible(settings, engine, options, profile)
-    build = _Build(settings, engine, options, profile, say)
+    _refuse_impossible(settings, docker, options, profile)
+    build = _Build(settings, docker, options, profile, say)
     done = build.already() or build.make()
     return BuildResult(
         iso=iso_path(options.output, profile.name, done["build_id"]),
@@ -98,7 +98,7 @@ def keep_of(maint: MaintSettings) -> dict[str, int | None] | None:
     }
 
 
-def _refuse_impossible(settings: Settings, engine: Engine, options: Options, profile: Profile) -> None:
+def _refuse_impossible(settings: Settings, docker: Docker, options: Options, profile: Profile) -> None:
     """Raise before anything is done where options leave no way; SettingsError, LockDrift or HostUnfit."""
     if options.offline and not options.cached:
         raise errors.SettingsError(
@@ -108,7 +108,7 @@ def _refuse_impossible(settings: Settings, engine: Engine, options: Options, pro
         locking.refuse_drift(settings, profile, "--locked" if options.locked else "--offline")
     for recipe in (BUILDER, *([TOOLCHAIN] if profile.components else [])):
         tag = tag_of(settings.root, recipe)
-        if options.offline and engine.image_id(tag) is None:
+        if options.offline and docker.image_id(tag) is None:
             raise errors.HostUnfit(
                 f"the {recipe.name} image is not there, and --offline fetches none",
                 where=tag,
@@ -121,7 +121,7 @@ class _Build:
     """One build, from the question whether it is needed to its publication."""
 
     settings: Settings
-    engine: Engine
+    docker: Docker
     options: Options
     profile: Profile
     say: Callable[[str], None]
@@ -146,20 +146,20 @@ class _Build:
         """Build in a container; raises a SynosError."""
         if self.options.privileged:
             self.say(f"warning: {PRIVILEGED}")
-        facts = preflight.check(self.settings, self.engine, self.options.output)
+        info = preflight.check(self.settings, self.docker, self.options.output)
         sweep_staging(self.options.output)
-        image = ensure_image(self.settings, self.engine, BUILDER, self.say)
-        lock = locking.fitting(self.settings, self.profile) or self._renew(facts, image)
+        image = ensure_image(self.settings, self.docker, BUILDER, self.say)
+        lock = locking.fitting(self.settings, self.profile) or self._renew(info, image)
         with self._store() as store:
             if not self.options.cached:
-                self._compile(facts, store)
+                self._compile(info, store)
             try:
-                return self._run(facts, image, lock, store)
+                return self._run(info, image, lock, store)
             except errors.PackageVanished as error:
                 if self.options.locked or self.options.offline:
                     raise
                 self.say(f"warning: {error.what}; taking what is there now")
-                return self._run(facts, image, self._renew(facts, image), store)
+                return self._run(info, image, self._renew(info, image), store)
 
     @contextmanager
     def _store(self) -> Iterator[str | None]:
@@ -172,13 +172,13 @@ class _Build:
         elif not self.profile.components:
             yield None
         else:
-            with once_volume(self.settings, self.engine) as volume:
+            with once_volume(self.settings, self.docker) as volume:
                 yield volume
 
-    def _renew(self, facts: EngineFacts, image: str) -> Lock:
+    def _renew(self, info: SystemInfo, image: str) -> Lock:
         self.say(f"resolving the packages of {self.profile.name}")
         lock, changed = locking.renew(
-            self.settings, self.engine, facts, image, self.profile, update=False, on_event=self._warn
+            self.settings, self.docker, info, image, self.profile, update=False, on_event=self._warn
         )
         name = locking.lock_path(self.settings, self.profile.name).name
         if len(changed) == len(lock.packages):
@@ -187,17 +187,17 @@ class _Build:
             self.say("\n".join([f"{name}: {len(changed)} packages changed", *locking.lines_of(changed)]))
         return lock
 
-    def _run(self, facts: EngineFacts, image: str, lock: Lock, store: str | None) -> dict[str, Any]:
+    def _run(self, info: SystemInfo, image: str, lock: Lock, store: str | None) -> dict[str, Any]:
         plan = self._plan(lock)
         if not self.compiled and not self._compiled_before(plan):
-            self._compile(facts, store)
+            self._compile(info, store)
             self._refuse_others(plan)
         try:
-            return self._assemble(facts, image, plan, store)
+            return self._assemble(info, image, plan, store)
         except errors.ComponentMissing:
-            self._compile(facts, store)
+            self._compile(info, store)
             self._refuse_others(plan)
-            return self._assemble(facts, image, plan, store)
+            return self._assemble(info, image, plan, store)
 
     def _refuse_others(self, plan: Plan) -> None:
         """Raise ComponentFailed where other components were compiled than the plan has."""
@@ -216,33 +216,33 @@ class _Build:
         known = {stage.key for stage in last.components} if last else set()
         return all(stage.key in known for stage in plan.components)
 
-    def _compile(self, facts: EngineFacts, store: str | None) -> None:
+    def _compile(self, info: SystemInfo, store: str | None) -> None:
         """Have the profile's components in the store."""
         if not self.profile.components:
             return
         place = components.Place(store=store or "", offline=self.options.offline)
         with view_for([f"component-{name}" for name in self.profile.components], self._history()) as view:
             made = components.have(
-                self.settings, self.engine, facts, self.profile.components, self.say, place, view.handle
+                self.settings, self.docker, info, self.profile.components, self.say, place, view.handle
             )
         self.compiled = {f"component-{one.name}": one for one in made}
 
     def _history(self) -> History:
         return History(self.settings.state_dir / "history.json", self.profile.name)
 
-    def _assemble(self, facts: EngineFacts, image: str, plan: Plan, store: str | None) -> dict[str, Any]:
+    def _assemble(self, info: SystemInfo, image: str, plan: Plan, store: str | None) -> dict[str, Any]:
         options, history = self.options, self._history()
         self.stages = []
         with staging(options.output) as folder:
             spec = builder_spec(
-                self.settings, facts, image, output=folder, store=store, network=not options.offline,
+                self.settings, info, image, output=folder, store=store, network=not options.offline,
                 packages_bytes=sum(package.size for package in plan.lock.packages), privileged=options.privileged,
             )  # fmt: skip
             request = {"do": "build", "plan": plan.to_json(), "offline": options.offline, "owner": owner()}
             if store == "" and (keep := keep_of(self.settings.maint)):
                 request["keep"] = keep
             with view_for(plan.stage_names, history) as view:
-                ask(self.settings, self.engine, spec, request, lambda event: self._note(event, view))
+                ask(self.settings, self.docker, spec, request, lambda event: self._note(event, view))
             publish(folder, self.profile.name, plan.build_id, self.sha256)
         self.stages.sort(key=lambda stage: plan.stage_names.index(stage["name"]))
         try:
@@ -253,7 +253,7 @@ class _Build:
         return {"build_id": plan.build_id, "sha256": self.sha256, "stages": self.stages}
 
     def _plan(self, lock: Lock) -> Plan:
-        tools = planning.tools_for(self.settings, self.engine, self.profile, self.say)
+        tools = planning.tools_for(self.settings, self.docker, self.profile, self.say)
         return planning.plan_build(self.settings, self.profile, lock, tools, release=self.options.release)
 
     def _note(self, event: dict[str, Any], view: View) -> None:

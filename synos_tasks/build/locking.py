@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from synos_tasks.build import planning
 from synos_tasks.build.builder import ask, builder_spec, owner
-from synos_tasks.engine.gateway import check_versions
+from synos_tasks.engine.client import check_versions
 from synos_tasks.errors import LockDrift, LockError, OutputNotWritable
 from synos_tasks.images.building import ensure_image
 from synos_tasks.images.catalog import BUILDER
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from synos_tasks.engine.gateway import Engine, EngineFacts
+    from synos_tasks.engine.client import Docker, SystemInfo
     from synos_tasks.iso.lock import Change, Lock
     from synos_tasks.iso.profile import Profile
     from synos_tasks.settings import Settings
@@ -51,25 +51,25 @@ def refuse_drift(settings: Settings, profile: Profile, option: str) -> NoReturn:
 
 
 def lock_profile(
-    settings: Settings, engine: Engine, name: str, *, update: bool, say: Callable[[str], None]
+    settings: Settings, docker: Docker, name: str, *, update: bool, say: Callable[[str], None]
 ) -> tuple[Lock, list[Change]]:
     """Do `inv build.lock`: resolve a profile and write its lock, whether it fits or not."""
     profile = planning.read_profile(settings, name)
-    facts = engine.facts()
-    check_versions(facts)
-    image = ensure_image(settings, engine, BUILDER, say)
+    info = docker.info()
+    check_versions(info)
+    image = ensure_image(settings, docker, BUILDER, say)
 
     def warn(event: dict[str, Any]) -> None:
         if event["event"] == "warning":
             say(f"warning: {event['text']}")
 
-    return renew(settings, engine, facts, image, profile, update=update, on_event=warn)
+    return renew(settings, docker, info, image, profile, update=update, on_event=warn)
 
 
 def renew(
     settings: Settings,
-    engine: Engine,
-    facts: EngineFacts,
+    docker: Docker,
+    info: SystemInfo,
     image: str,
     profile: Profile,
     *,
@@ -97,7 +97,7 @@ def renew(
         "profile": dataclasses.asdict(profile),
         "previous": dataclasses.asdict(start) if start and not update else None,
     }
-    ask(settings, engine, builder_spec(settings, facts, image), request, note)
+    ask(settings, docker, builder_spec(settings, info, image), request, note)
     found = lock_from_json(answer)
     changed = locks.changes(previous, found)
     if start and (not update or start.packages == found.packages):

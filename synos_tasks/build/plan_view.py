@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from synos_tasks.build.iso_build import Options
-    from synos_tasks.engine.gateway import Engine
+    from synos_tasks.engine.client import Docker
     from synos_tasks.iso.plan import Stage
     from synos_tasks.iso.profile import Profile
     from synos_tasks.settings import Settings
@@ -66,7 +66,7 @@ class View:
 
 
 def view(
-    settings: Settings, engine: Engine, options: Options, say: Callable[[str], None], *, dry: bool = False
+    settings: Settings, docker: Docker, options: Options, say: Callable[[str], None], *, dry: bool = False
 ) -> View:
     """Compare a plan with what is there. Raises ProfileError, LockError, EngineUnavailable.
 
@@ -74,16 +74,16 @@ def view(
     """
     profile = planning.read_profile(settings, options.profile)
     lock, state = _lock(settings, profile)
-    image = tag_of(settings.root, BUILDER) if dry else ensure_image(settings, engine, BUILDER, say)
+    image = tag_of(settings.root, BUILDER) if dry else ensure_image(settings, docker, BUILDER, say)
     tools = (
-        planning.known_tools_for(settings, engine, profile)
+        planning.known_tools_for(settings, docker, profile)
         if dry
-        else planning.tools_for(settings, engine, profile, say)
+        else planning.tools_for(settings, docker, profile, say)
     )
     plan = planning.plan_build(settings, profile, lock, tools, release=options.release)
     there = published(options.output, plan) if state == "fits" else None
     sizes = {stage["name"]: int(stage["bytes"]) for stage in there["stages"]} if there else {}
-    entries = {} if dry or state == "missing" else _entries(settings, engine, image, plan)
+    entries = {} if dry or state == "missing" else _entries(settings, docker, image, plan)
     last = last_plan(settings, options.profile)
     expected = History(settings.state_dir / "history.json", options.profile).seconds
     rows = []
@@ -163,9 +163,9 @@ def _path(settings: Settings, profile: str) -> Path:
     return settings.state_dir / "plans" / f"{profile}.json"
 
 
-def _entries(settings: Settings, engine: Engine, image: str, plan: Plan) -> Mapping[str, dict[str, Any]]:
+def _entries(settings: Settings, docker: Docker, image: str, plan: Plan) -> Mapping[str, dict[str, Any]]:
     """Ask the store which keys it has."""
-    if not engine.volume_exists(store_volume(settings)):
+    if docker.volume(store_volume(settings)) is None:
         return {}
     found: dict[str, dict[str, Any]] = {}
 
@@ -175,7 +175,7 @@ def _entries(settings: Settings, engine: Engine, image: str, plan: Plan) -> Mapp
 
     others = {layer.key: plan.initramfs_key(layer.key) for layer in plan.layers[1:]}
     request = {"do": "inspect", "keys": [*(stage.key for stage in plan.stages), *others.values()]}
-    ask(settings, engine, builder_spec(settings, engine.facts(), image, network=False), request, note)
+    ask(settings, docker, builder_spec(settings, docker.info(), image, network=False), request, note)
     touching = [key for key in others if found.get(key, {}).get("initramfs")]
     if touching:  # the base's own is not the one that the ISO needs
         stage = plan.stage("initramfs")

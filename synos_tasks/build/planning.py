@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from synos_tasks.engine.gateway import Engine
+    from synos_tasks.engine.client import Docker
     from synos_tasks.images.recipe import Recipe
     from synos_tasks.iso.lock import Lock
     from synos_tasks.iso.plan import Plan
@@ -51,30 +51,30 @@ def plan_build(
     return inputs.plan_build(docker_build(settings), profile, lock, tools, release=release)
 
 
-def tools_for(settings: Settings, engine: Engine, profile: Profile, say: Callable[[str], None]) -> Tools:
+def tools_for(settings: Settings, docker: Docker, profile: Profile, say: Callable[[str], None]) -> Tools:
     """Have the images that a profile needs, and ask for their tools."""
 
     def tools_in(recipe: Recipe) -> str:
-        return tools_of(settings, engine, ensure_image(settings, engine, recipe, say))
+        return tools_of(settings, docker, ensure_image(settings, docker, recipe, say))
 
     return Tools(builder=tools_in(BUILDER), toolchain=tools_in(TOOLCHAIN) if profile.components else "")
 
 
-def known_tools_for(settings: Settings, engine: Engine, profile: Profile) -> Tools:
+def known_tools_for(settings: Settings, docker: Docker, profile: Profile) -> Tools:
     """Give what tools_for() found before, without making or asking anything; empty where it never did."""
 
     def tools_in(recipe: Recipe) -> str:
-        return known_tools(settings, engine.image_id(tag_of(settings.root, recipe)))
+        return known_tools(settings, docker.image_id(tag_of(settings.root, recipe)))
 
     return Tools(builder=tools_in(BUILDER), toolchain=tools_in(TOOLCHAIN) if profile.components else "")
 
 
-def tools_of(settings: Settings, engine: Engine, image: str) -> str:
+def tools_of(settings: Settings, docker: Docker, image: str) -> str:
     """Digest of an image's tools with their versions; asked once for each image."""
-    ident = engine.image_id(image)
+    ident = docker.image_id(image)
     tools = known_tools(settings, ident)
     if not tools:
-        tools = digests.digest(engine.output_of(ident or image, ["cat", TOOLS]))
+        tools = digests.digest(docker.output_of(ident or image, ["cat", TOOLS]))
         write_whole(_tools_path(settings), json.dumps({**_known(settings), str(ident): tools}))
     return tools
 

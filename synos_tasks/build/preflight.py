@@ -7,7 +7,8 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from synos_tasks.engine.gateway import EngineFacts, check_versions
+from synos_tasks.engine.client import check_versions
+from synos_tasks.engine.labels import LABEL_PROJECT, labels
 from synos_tasks.engine.once import ONCE, is_in_hand
 from synos_tasks.errors import DiskFull, HostUnfit, OutputNotWritable
 from synos_tasks.host import checks
@@ -16,24 +17,24 @@ from synos_tasks.host.facts import cpu_count, memory
 from synos_tasks.host.mounts import mount_table, stale_mounts
 
 if TYPE_CHECKING:
-    from synos_tasks.engine.gateway import Engine
+    from synos_tasks.engine.client import Docker, SystemInfo
     from synos_tasks.settings import Settings
 
 LEAST_OUTPUT_BYTES = 600 * 10**6
-RUNNING = ("created", "running", "paused", "restarting")
+STOPPED = ("exited", "dead")
 
 
-def check(settings: Settings, engine: Engine, output: Path) -> EngineFacts:
+def check(settings: Settings, docker: Docker, output: Path) -> SystemInfo:
     """Check engine, host, output folder and space; remove what a killed engine left.
 
     Raises EngineUnavailable, EngineTooOld, HostUnfit, OutputNotWritable or DiskFull.
     """
-    facts = engine.facts()
-    check_versions(facts)
-    check_host(settings.root, Path(facts.root_dir))
+    info = docker.info()
+    check_versions(info)
+    check_host(settings.root, Path(info.docker_root_dir or "/var/lib/docker"))
     check_output(output)
-    remove_leftovers(settings, engine)
-    return facts
+    remove_leftovers(settings, docker)
+    return info
 
 
 def check_host(project: Path, engine_root: Path) -> None:
@@ -77,11 +78,12 @@ def check_output(output: Path) -> None:
         )
 
 
-def remove_leftovers(settings: Settings, engine: Engine) -> None:
+def remove_leftovers(settings: Settings, docker: Docker) -> None:
     """Remove stopped builders of ours, because the engine died before it could, and volumes of killed commands."""
-    for container in engine.containers(settings.project_id):
-        if container.role == "build" and container.state not in RUNNING:
-            engine.remove_container(container.id)
-    for volume in engine.volume_names(settings.project_id):
-        if ONCE in volume and not is_in_hand(volume):
-            engine.remove_volume(volume)
+    for container in docker.containers(labels(settings.project_id, "build")):
+        # whoever starts the image by hand gets its labels, but not such a name
+        if container.name.startswith(f"{settings.project_id}-") and container.state.status in STOPPED:
+            docker.remove_container(container.id)
+    for volume in docker.volumes({LABEL_PROJECT: settings.project_id}):
+        if ONCE in volume.name and not is_in_hand(volume.name):
+            docker.remove_volume(volume.name)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from synos_tasks.engine.gateway import Engine, EngineFacts
+    from synos_tasks.engine.client import Docker, SystemInfo
     from synos_tasks.engine.spec import ContainerSpec
     from synos_tasks.iso.plan import Plan
     from synos_tasks.settings import Settings
@@ -73,32 +73,32 @@ class Verdict:
 
 
 def verify(
-    settings: Settings, engine: Engine, name: str, *, release: bool, rounds: int, say: Callable[[str], None]
+    settings: Settings, docker: Docker, name: str, *, release: bool, rounds: int, say: Callable[[str], None]
 ) -> Verdict:
     """Build ``rounds`` times under each circumstance. Raises Irreproducible, which names the first difference."""
     profile = planning.read_profile(settings, name)
     lock = fitting(settings, profile)
     if lock is None:
         refuse_drift(settings, profile, "build.verify-reproducible")
-    image = ensure_image(settings, engine, BUILDER, say)
-    tools = planning.tools_for(settings, engine, profile, say)
+    image = ensure_image(settings, docker, BUILDER, say)
+    tools = planning.tools_for(settings, docker, profile, say)
     plan = planning.plan_build(settings, profile, lock, tools, release=release)
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     with scratch(settings.state_dir, "reproduce-") as folder:
-        facts = preflight.check(settings, engine, folder)
+        info = preflight.check(settings, docker, folder)
         first: tuple[Path, str] | None = None
-        for number, case in enumerate(circumstances(min(facts.cpus, os.cpu_count() or 1)) * rounds):
+        for number, case in enumerate(circumstances(min(info.n_cpu or 1, os.cpu_count() or 1)) * rounds):
             output = folder / str(number)
             output.mkdir()
-            with nullcontext("") if case.stored else once_volume(settings, engine) as store:
-                _compile(settings, engine, facts, plan, case, store)
-                iso = _build(settings, engine, facts, image, plan, case, output, store)
+            with nullcontext("") if case.stored else once_volume(settings, docker) as store:
+                _compile(settings, docker, info, plan, case, store)
+                iso = _build(settings, docker, info, image, plan, case, output, store)
             digest = sha256(iso)
             say(f"{digest}  {_told(case)}")
             if first is None:
                 first = (iso, digest)
             elif digest != first[1]:
-                _raise(settings, engine, first[0], iso, say)
+                _raise(settings, docker, first[0], iso, say)
             else:
                 iso.unlink()
         assert first is not None  # noqa: S101  (there is at least one circumstance)
@@ -106,19 +106,19 @@ def verify(
 
 
 def _compile(
-    settings: Settings, engine: Engine, facts: EngineFacts, plan: Plan, case: Circumstances, store: str
+    settings: Settings, docker: Docker, info: SystemInfo, plan: Plan, case: Circumstances, store: str
 ) -> None:
     """Compile the components under the same circumstances; the folder and the clock stay as they are."""
     if plan.profile.components:
         usual = dataclasses.replace(case, elsewhere=False)
         place = components.Place(store=store, change=lambda spec: _varied(spec, usual))
-        components.have(settings, engine, facts, plan.profile.components, lambda _: None, place)
+        components.have(settings, docker, info, plan.profile.components, lambda _: None, place)
 
 
 def _build(
     settings: Settings,
-    engine: Engine,
-    facts: EngineFacts,
+    docker: Docker,
+    info: SystemInfo,
     image: str,
     plan: Plan,
     case: Circumstances,
@@ -130,8 +130,8 @@ def _build(
         "clock": case.clock, "elsewhere": case.elsewhere,
     }  # fmt: skip
     size = sum(package.size for package in plan.lock.packages)
-    spec = builder_spec(settings, facts, image, output=output, store=store, packages_bytes=size)
-    ask(settings, engine, _varied(spec, case), request, lambda _: None)
+    spec = builder_spec(settings, info, image, output=output, store=store, packages_bytes=size)
+    ask(settings, docker, _varied(spec, case), request, lambda _: None)
     return output / deliver.ISO
 
 
@@ -160,10 +160,10 @@ def _told(case: Circumstances) -> str:
     )
 
 
-def _raise(settings: Settings, engine: Engine, one: Path, two: Path, say: Callable[[str], None]) -> None:
+def _raise(settings: Settings, docker: Docker, one: Path, two: Path, say: Callable[[str], None]) -> None:
     """Find the first difference, and raise."""
     say("the bytes differ: looking for the first file that does")
-    found = files_of(settings, engine, one, two, say)
+    found = files_of(settings, docker, one, two, say)
     changed, only = found.get("changed", []), [*found.get("added", []), *found.get("removed", [])]
     first = [only[0][0], ["only in one of them"]] if only else found.get("first")
     raise Irreproducible(

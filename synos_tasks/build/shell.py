@@ -7,8 +7,8 @@ import sys
 from typing import TYPE_CHECKING
 
 from synos_tasks.build.builder import PRIVILEGED, builder_spec, toolchain_spec
-from synos_tasks.engine.gateway import check_versions
-from synos_tasks.engine.spec import labels
+from synos_tasks.engine.client import check_versions
+from synos_tasks.engine.labels import labels
 from synos_tasks.images.building import ensure_image
 from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
 from synos_tasks.images.recipe import tag_of
@@ -16,14 +16,14 @@ from synos_tasks.images.recipe import tag_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from synos_tasks.engine.gateway import Engine, EngineFacts
+    from synos_tasks.engine.client import Docker, SystemInfo
     from synos_tasks.engine.spec import ContainerSpec
     from synos_tasks.settings import Settings
 
 
 def shell_spec(
     settings: Settings,
-    facts: EngineFacts | None,
+    info: SystemInfo | None,
     *,
     toolchain: bool = False,
     privileged: bool = False,
@@ -37,18 +37,18 @@ def shell_spec(
     output = settings.output_dir
     if toolchain:
         image = tag_of(settings.root, TOOLCHAIN)
-        spec = toolchain_spec(settings, facts, image, output=output, store="", network=True)
+        spec = toolchain_spec(settings, info, image, output=output, store="", network=True)
         spec = dataclasses.replace(spec, user=None)
     else:
         image = tag_of(settings.root, BUILDER)
-        spec = builder_spec(settings, facts, image, output=output, privileged=privileged)
+        spec = builder_spec(settings, info, image, output=output, privileged=privileged)
     name = spec.name.replace("-build-", "-shell-").replace("-compile-", "-shell-")
     return dataclasses.replace(spec, name=name, command=words, terminal=not command and sys.stdin.isatty())
 
 
 def open_shell(
     settings: Settings,
-    engine: Engine,
+    docker: Docker,
     say: Callable[[str], None],
     *,
     toolchain: bool,
@@ -56,13 +56,13 @@ def open_shell(
     command: str,
 ) -> int:
     """Open a shell, or run a command in one; gives its exit code. Raises EngineUnavailable or EngineTooOld."""
-    facts = engine.facts()
-    check_versions(facts)
-    ensure_image(settings, engine, TOOLCHAIN if toolchain else BUILDER, say)
+    info = docker.info()
+    check_versions(info)
+    ensure_image(settings, docker, TOOLCHAIN if toolchain else BUILDER, say)
     settings.output_dir.mkdir(parents=True, exist_ok=True)
-    spec = shell_spec(settings, facts, toolchain=toolchain, privileged=privileged, command=command)
+    spec = shell_spec(settings, info, toolchain=toolchain, privileged=privileged, command=command)
     for volume in spec.volumes:
-        engine.ensure_volume(volume, labels(settings.project_id, "cache"))
+        docker.create_volume(volume, labels(settings.project_id, "cache"))
     if privileged:
         say(f"warning: {PRIVILEGED}")
-    return engine.interact(spec)
+    return docker.interact(spec)

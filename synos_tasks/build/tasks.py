@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -46,7 +45,7 @@ def iso(
     Not for long-running services (inv services.up), nor for editing code (inv dev.up): see docker/build/README.md.
     """
     from synos_tasks.build import iso_build  # noqa: PLC0415  (verbs load what they need, --list stays quick)
-    from synos_tasks.engine.gateway import DockerEngine  # noqa: PLC0415
+    from synos_tasks.engine.client import Docker  # noqa: PLC0415
 
     name = profile or command.settings.build.profile
     folder = Path(output).resolve() if output else command.settings.output_dir
@@ -62,7 +61,7 @@ def iso(
     if command.dry:
         _show_plan(command, options)
         return
-    result = iso_build.build_iso(command.settings, DockerEngine(), options, console.say)
+    result = iso_build.build_iso(command.settings, Docker(), options, console.say)
     size = console.human_bytes(result.iso.stat().st_size)
     console.say(f"{result.iso}  {size}  in {result.seconds:.1f} s")
     if boot:
@@ -100,12 +99,12 @@ def boot(
 
 def _boot(command: Command, path: Path, firmware: str, media: str, timeout: int) -> dict[str, object]:
     from synos_tasks.build.boot import boot_iso  # noqa: PLC0415
-    from synos_tasks.engine.gateway import DockerEngine  # noqa: PLC0415
+    from synos_tasks.engine.client import Docker  # noqa: PLC0415
 
     limit = timeout or command.settings.boot.timeout
     result = boot_iso(
         command.settings,
-        DockerEngine(),
+        Docker(),
         iso=path,
         firmware=firmware,
         media=media,
@@ -125,16 +124,16 @@ def _boot(command: Command, path: Path, firmware: str, media: str, timeout: int)
 
 def _show_plan(command: Command, options: Options) -> None:
     from synos_tasks.build import dry_run  # noqa: PLC0415
-    from synos_tasks.engine.gateway import DockerEngine  # noqa: PLC0415
+    from synos_tasks.engine.client import Docker  # noqa: PLC0415
 
-    plan, argv = dry_run.dry_run(command.settings, DockerEngine(), options)
+    plan, spec = dry_run.dry_run(command.settings, Docker(), options)
+    container = dry_run.permissions(spec)
     if command.json:
-        command.result({"profile": options.profile, "plan": plan.to_json(), "command": argv})
+        command.result({"profile": options.profile, "plan": plan.to_json(), "container": container})
         return
     console.table("plan", ["stage", "key"], [[stage.name, stage.key[:16]] for stage in plan.stages])
     console.say(f"packages: {' '.join(plan.profile.packages)}")
-    console.say("the plan goes as one line of JSON (--json shows it) into:")
-    console.say(shlex.join(argv))
+    console.table("container", ["what", "allowed"], [[what, text] for what, text in container.items()])
 
 
 @verb(
@@ -148,7 +147,7 @@ def _show_plan(command: Command, options: Options) -> None:
 def lock(command: Command, profile: str = "", update: bool = False) -> None:
     """Write the exact packages of a profile to docker/build/profiles/NAME.lock.yaml."""
     from synos_tasks.build import locking, planning  # noqa: PLC0415
-    from synos_tasks.engine.gateway import DockerEngine  # noqa: PLC0415
+    from synos_tasks.engine.client import Docker  # noqa: PLC0415
 
     name = profile or command.settings.build.profile
     path = locking.lock_path(command.settings, name)
@@ -156,9 +155,7 @@ def lock(command: Command, profile: str = "", update: bool = False) -> None:
         planning.read_profile(command.settings, name)
         command.would(f"ask the mirrors of profile {name} and write {path}", profile=name, lock=str(path))
         return
-    found, changed = locking.lock_profile(
-        command.settings, DockerEngine(), name, update=update, say=console.say
-    )
+    found, changed = locking.lock_profile(command.settings, Docker(), name, update=update, say=console.say)
     if len(changed) < len(found.packages):
         console.say("\n".join(locking.lines_of(changed)) or "nothing changed")
     security = sum(change.security for change in changed)
@@ -184,12 +181,12 @@ def plan(
 ) -> None:
     """Show which stages of a build are there already, why others are not, and how long they take."""
     from synos_tasks.build import iso_build, plan_view  # noqa: PLC0415
-    from synos_tasks.engine.gateway import DockerEngine  # noqa: PLC0415
+    from synos_tasks.engine.client import Docker  # noqa: PLC0415
 
     name = profile or command.settings.build.profile
     folder = Path(output).resolve() if output else command.settings.output_dir
     options = iso_build.Options(profile=name, output=folder, release=release)
-    seen = plan_view.view(command.settings, DockerEngine(), options, console.say, dry=command.dry)
+    seen = plan_view.view(command.settings, Docker(), options, console.say, dry=command.dry)
     if seen.lock != "fits":
         console.say(
             f"the lock is {seen.lock}: a build asks the mirrors first, and more packages may come of it"
@@ -229,12 +226,12 @@ def plan(
 def diff(command: Command, one: str, two: str, limit: int = 20) -> None:
     """Show what changed between two ISOs or two locks: packages, files, sizes."""
     from synos_tasks.build import compare, locking  # noqa: PLC0415
-    from synos_tasks.engine.gateway import DockerEngine  # noqa: PLC0415
+    from synos_tasks.engine.client import Docker  # noqa: PLC0415
 
     if command.dry:
         command.would(f"compare {one} and {two}", one=one, two=two)
         return
-    found = compare.diff(command.settings, DockerEngine(), one, two, console.say)
+    found = compare.diff(command.settings, Docker(), one, two, console.say)
     for title, lines in compare.sections(found, locking.lines_of(found.packages)):
         console.say(f"{title}: {len(lines)}")
         console.say("\n".join(lines[:limit] + (["  …"] if len(lines) > limit else [])))
@@ -261,7 +258,7 @@ def verify_reproducible(
 ) -> None:
     """Build where everything that must not matter differs, and compare the bytes."""
     from synos_tasks.build import planning, reproduce  # noqa: PLC0415
-    from synos_tasks.engine.gateway import DockerEngine  # noqa: PLC0415
+    from synos_tasks.engine.client import Docker  # noqa: PLC0415
 
     name = profile or command.settings.build.profile
     if command.dry:
@@ -269,7 +266,7 @@ def verify_reproducible(
         command.would(f"build profile {name} {3 * max(1, rounds)} times and compare", profile=name)
         return
     verdict = reproduce.verify(
-        command.settings, DockerEngine(), name, release=release, rounds=max(1, rounds), say=console.say
+        command.settings, Docker(), name, release=release, rounds=max(1, rounds), say=console.say
     )
     console.say(f"{name}: {verdict.builds} builds, the same bytes")
     command.result(verdict.__dict__)

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.dev.config import FOLDER
-from synos_tasks.engine.gateway import DockerEngine
 from synos_tasks.engine.labels import LABEL_PROJECT, image_labels, labels
 from synos_tasks.errors import DevContainerMissing
 from synos_tasks.images.base import BOOKWORM, renew
@@ -49,7 +48,7 @@ def prepare(context: Context, config: DevContainer) -> None:
     write_changed(host / "certificates.pem", certificates(os.environ))
     write_changed(host / "gitconfig", git_identity(config.root))
     if context.docker.image_id(BOOKWORM.tag) is None:
-        renew(context.settings, DockerEngine(), BOOKWORM, context.say)
+        renew(context.settings, context.docker, BOOKWORM, context.say)
     path = context.state / f"{config.name}.yml"
     if path not in config.compose_files:
         return

@@ -131,6 +131,12 @@ class DockerEngine:
         """Touch nothing yet: python_on_whales is imported at first use."""
         self._client: DockerClient | None = None
 
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+        """Give what only the new client has, to callers that were moved to it."""
+        from synos_tasks.engine.client import Docker  # noqa: PLC0415
+
+        return getattr(Docker(), name)
+
     def _docker(self) -> DockerClient:
         if self._client is None:
             from python_on_whales import DockerClient  # noqa: PLC0415  (heavy, and not needed for --list)

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from synos_tasks.engine.spec import LABEL_BASE
+from synos_tasks.engine.labels import LABEL_BASE
 from synos_tasks.errors import HostUnfit, ImageBuildFailed, MirrorUnreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from synos_tasks.engine.gateway import Engine
+    from synos_tasks.engine.client import Docker
     from synos_tasks.settings import Settings
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
@@ -29,7 +29,7 @@ class Base:
 
     @property
     def tag(self) -> str:
-        """The name that Debian's own image has in registries; a bootstrapped one takes it too."""
+        """The name that Debian's own image has in registries; a bootstrapped one gets it too."""
         return f"debian:{self.suite}-slim"
 
 
@@ -37,46 +37,44 @@ BOOKWORM = Base("bookworm")
 TRIXIE = Base("trixie")
 
 
-def ensure_base(settings: Settings, engine: Engine, base: Base, say: Callable[[str], None]) -> None:
-    """Have a base image: the local one, else as renew() gets it, and with its errors."""
-    if engine.image_id(base.tag) is None:
-        renew(settings, engine, base, say)
+def ensure_base(settings: Settings, docker: Docker, base: Base, say: Callable[[str], None]) -> None:
+    """Get a base image unless it is there; raises as renew() does."""
+    if docker.image_id(base.tag) is None:
+        renew(settings, docker, base, say)
 
 
-def renew(settings: Settings, engine: Engine, base: Base, say: Callable[[str], None]) -> None:
-    """Get a base image though there may be one: from a registry, else bootstrapped from the Debian mirror.
+def renew(settings: Settings, docker: Docker, base: Base, say: Callable[[str], None]) -> None:
+    """Get the newest base image from a registry, else bootstrap it from the Debian mirror.
 
-    Raises HostUnfit, MirrorUnreachable or ImageBuildFailed; then the one that was there is as it was.
+    Raises HostUnfit, MirrorUnreachable or ImageBuildFailed; an image that was there stays as it was then.
     """
     say(f"base image {base.tag}: asking the registry")
-    if engine.pull(base.tag, timeout=settings.build.registry_timeout):
+    if docker.pull(base.tag, timeout=settings.build.registry_timeout):
         say(f"base image {base.tag}: pulled")
         return
     say(f"base image {base.tag}: no registry answers; bootstrapping it from {settings.build.mirror}")
-    bootstrap(settings, engine, base)
+    bootstrap(settings, docker, base)
 
 
 def bootstrap_argv(suite: str, mirror: str, security_mirror: str, *, root: bool) -> list[str]:
-    """Give the mmdebstrap command that writes a minimal root of a suite as a tar stream.
+    """Return the mmdebstrap command that writes a minimal root of a suite, with its updates, as a tar stream.
 
-    Nothing of the host is mounted into it: as root all mounting is skipped, as a user it happens in
-    namespaces of its own. With security updates, as the published image has them.
+    Nothing of the host is mounted into it: as root all mounting is skipped, as a user it happens in name spaces.
     """
     mode = ["--mode=root", "--skip=check/canmount,chroot/mount"] if root else ["--mode=unshare"]
-    trim = ["rm -rf", '"$1"/usr/share/doc/*', '"$1"/usr/share/man/*', '"$1"/usr/share/locale/*']
+    trim = 'rm -rf "$1"/usr/share/doc/* "$1"/usr/share/man/* "$1"/usr/share/locale/*'
     return [
-        "mmdebstrap", *mode, "--variant=minbase", f"--keyring={KEYRING}",
-        f"--customize-hook={' '.join(trim)}", suite, "-",
+        "mmdebstrap", *mode, "--variant=minbase", f"--keyring={KEYRING}", f"--customize-hook={trim}", suite, "-",
         f"deb {mirror} {suite} main",
         f"deb {mirror} {suite}-updates main",
         f"deb {security_mirror} {suite}-security main",
     ]  # fmt: skip
 
 
-def bootstrap(settings: Settings, engine: Engine, base: Base) -> None:
-    """Make a base image. Raises HostUnfit without mmdebstrap or Debian's keys, MirrorUnreachable otherwise.
+def bootstrap(settings: Settings, docker: Docker, base: Base) -> None:
+    """Make a base image. Raises HostUnfit without mmdebstrap or Debian's keys, else MirrorUnreachable.
 
-    What mmdebstrap says is kept in the log ``base-image-SUITE.log``.
+    What mmdebstrap prints is kept in the log ``base-image-SUITE.log``.
     """
     if not shutil.which("mmdebstrap") or not KEYRING.is_file():
         raise HostUnfit(
@@ -88,26 +86,22 @@ def bootstrap(settings: Settings, engine: Engine, base: Base) -> None:
     log = settings.state_dir / "logs" / f"base-image-{base.suite}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     mirrors = settings.build.mirror, settings.build.security_mirror
+    argv = bootstrap_argv(base.suite, *mirrors, root=os.geteuid() == 0)
+    # imported under a temporary name: a broken stream must not become the base image
+    temporary = f"synos-base:{os.getpid()}"
+    changes = [f"LABEL {LABEL_BASE}={settings.project_id}", 'CMD ["bash"]']
     with log.open("wb") as messages:
-        process = subprocess.Popen(
-            bootstrap_argv(base.suite, *mirrors, root=os.geteuid() == 0),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=messages,
-        )
+        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=messages)
         if process.stdout is None:
             raise ImageBuildFailed("mmdebstrap gave no output")
-        # imported under a temporary name: a broken stream must not become the base image
-        temporary = f"synos-base:{os.getpid()}"
-        mark = f"LABEL {LABEL_BASE}={settings.project_id}"
         try:
-            engine.import_image(process.stdout, temporary, [mark, 'CMD ["bash"]'])
+            docker.import_image(process.stdout, temporary, changes)
         finally:
             process.stdout.close()
             code = process.wait()
-        if code == 0:
-            engine.tag(temporary, base.tag)
-        engine.untag(temporary)
+    if code == 0:
+        docker.tag(temporary, base.tag)
+    docker.remove_image(temporary)
     if code:
         raise MirrorUnreachable(
             f"the base image {base.tag} could not be bootstrapped",

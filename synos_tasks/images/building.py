@@ -1,4 +1,4 @@
-"""Has the engine build images of ours, each only once and one command at a time."""
+"""Build images of this project: each only once, and one command at a time."""
 
 from __future__ import annotations
 
@@ -9,26 +9,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from synos_tasks.engine.gateway import check_versions
-from synos_tasks.engine.spec import image_labels
-from synos_tasks.host.locks import held
+from synos_tasks.engine.client import check_versions
+from synos_tasks.engine.labels import LABEL_BASE, LABEL_PROJECT, image_labels
+from synos_tasks.errors import ImageBuildFailed
 from synos_tasks.images import ledger
 from synos_tasks.images.base import ensure_base
 from synos_tasks.images.dockerfile import steps_of
 from synos_tasks.images.recipe import tag_of
 from synos_tasks.images.steps import Steps
+from synos_tasks.locks import exclusive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from synos_tasks.engine.gateway import Engine
+    from synos_tasks.engine.client import Docker
     from synos_tasks.images.recipe import Recipe
     from synos_tasks.settings import Settings
 
 
 @dataclass(frozen=True, kw_only=True)
 class Built:
-    """An image that is there. Size in bytes; seconds that its build took, little where nothing changed."""
+    """An image that was built. Size in bytes; few seconds where no step changed."""
 
     name: str
     tag: str
@@ -36,45 +37,63 @@ class Built:
     seconds: float
 
 
-def ensure_image(settings: Settings, engine: Engine, recipe: Recipe, say: Callable[[str], None]) -> str:
-    """Build an image unless it is there; returns its tag.
+def ensure_image(settings: Settings, docker: Docker, recipe: Recipe, say: Callable[[str], None]) -> str:
+    """Build an image unless it is there; return its tag.
 
-    Raises EngineUnavailable, EngineTooOld, ImageBuildFailed, or HostUnfit and MirrorUnreachable when no base
-    image is to be had.
+    Raises EngineUnavailable, EngineTooOld, ImageBuildFailed, or HostUnfit and MirrorUnreachable without a base.
     """
     tag = tag_of(settings.root, recipe)
-    if engine.image_id(tag):
+    if docker.image_id(tag):
         return tag
-    check_versions(engine.facts())  # no image, or nobody who would know of it
+    check_versions(docker.info())
     with one_at_a_time(settings):
-        if engine.image_id(tag):
+        if docker.image_id(tag):
             return tag
-        ensure_base(settings, engine, recipe.base, say)
+        ensure_base(settings, docker, recipe.base, say)
         say(f"building image {tag} (once, until its Dockerfile changes)")
-        build_image(settings, engine, recipe, say)
-    return tag
+        return build_image(settings, docker, recipe, say).tag
+
+
+def build_images(
+    settings: Settings,
+    docker: Docker,
+    say: Callable[[str], None],
+    recipes: Sequence[Recipe],
+    *,
+    cached: bool = True,
+) -> list[Built]:
+    """Build images, in order, whether they are there or not. Raises as ensure_image() does."""
+    check_versions(docker.info())
+    with one_at_a_time(settings):
+        for base in dict.fromkeys(recipe.base for recipe in recipes):
+            ensure_base(settings, docker, base, say)
+        found = []
+        for recipe in recipes:
+            say(f"building image {tag_of(settings.root, recipe)}")
+            found.append(build_image(settings, docker, recipe, say, cached=cached))
+        return found
 
 
 def build_image(
     settings: Settings,
-    engine: Engine,
+    docker: Docker,
     recipe: Recipe,
     say: Callable[[str], None],
     *,
     cached: bool = True,
-    tag: str | None = None,
-) -> str:
-    """Build an image, with what BuildKit has of its steps unless not ``cached``; returns its tag.
+    tag: str = "",
+) -> Built:
+    """Build an image, as ``tag`` or as its own. The caller has the base and the lock.
 
-    That is ``tag``, or by default the one of what the image is made of. Sees to no base image and holds no
-    lock: see ensure_image(). Raises ImageBuildFailed or MirrorUnreachable.
+    Raises ImageBuildFailed or MirrorUnreachable.
     """
     tag = tag or tag_of(settings.root, recipe)
+    dockerfile = settings.root / recipe.dockerfile
     began = time.monotonic()
-    engine.build(
+    docker.build_image(
         [
             f"--tag={tag}",
-            f"--file={settings.root / recipe.dockerfile}",
+            f"--file={dockerfile}",
             *([f"--target={recipe.target}"] if recipe.target else []),
             *([] if cached else ["--no-cache"]),
             *(f"--build-arg={argument}" for argument in recipe.build_args),
@@ -84,37 +103,15 @@ def build_image(
         ],
         Steps(say),
     )
-    ledger.remember(
-        settings.state_dir,
-        ident=engine.image_id(tag) or "",
-        tag=tag,
-        seconds=time.monotonic() - began,
-        steps=steps_of((settings.root / recipe.dockerfile).read_text()),
-    )
-    return tag
-
-
-def build_images(
-    settings: Settings,
-    engine: Engine,
-    say: Callable[[str], None],
-    recipes: Sequence[Recipe],
-    *,
-    cached: bool = True,
-) -> list[Built]:
-    """Build images, in order, whether they are there or not. Raises as ensure_image() does."""
-    check_versions(engine.facts())
-    found = []
-    with one_at_a_time(settings):
-        for base in dict.fromkeys(recipe.base for recipe in recipes):
-            ensure_base(settings, engine, base, say)
-        for recipe in recipes:
-            began = time.monotonic()
-            say(f"building image {tag_of(settings.root, recipe)}")
-            tag = build_image(settings, engine, recipe, say, cached=cached)
-            seconds = round(time.monotonic() - began, 2)
-            found.append(Built(name=recipe.name, tag=tag, bytes=engine.image_bytes(tag), seconds=seconds))
-    return found
+    seconds = round(time.monotonic() - began, 2)
+    image = docker.image(tag)
+    if image is None:
+        raise ImageBuildFailed(
+            "an image was removed while it was built", where=tag, hint="run the command again"
+        )
+    steps = steps_of(dockerfile.read_text())
+    ledger.remember(settings.state_dir, ident=image.id, tag=tag, seconds=seconds, steps=steps)
+    return Built(name=recipe.name, tag=tag, bytes=image.size or 0, seconds=seconds)
 
 
 def _certificates() -> list[Path]:
@@ -126,7 +123,16 @@ def _certificates() -> list[Path]:
 
 @contextmanager
 def one_at_a_time(settings: Settings, waiting: Callable[[], object] = lambda: None) -> Iterator[None]:
-    """Let the second of two commands wait for the image of the first; ``waiting`` is called before it does."""
+    """Hold the lock of this clone's images; ``waiting`` is called before it waits for another command."""
     settings.state_dir.mkdir(parents=True, exist_ok=True)
-    with held(settings.state_dir / "image.lock", waiting):
+    with exclusive(settings.state_dir / "image.lock", waiting):
         yield
+
+
+def remove_nameless(settings: Settings, docker: Docker, ident: str) -> None:
+    """Remove an image of this project that has no name left; the engine keeps one that is in use."""
+    image = docker.image(ident)
+    if image is not None and not image.repo_tags:
+        labels = image.config.labels or {}
+        if settings.project_id in (labels.get(LABEL_PROJECT), labels.get(LABEL_BASE)):
+            docker.remove_image(ident)

@@ -18,29 +18,27 @@ if TYPE_CHECKING:
 
 DOCKERFILE = "docker/build/Dockerfile"
 BUILDER = Recipe("builder", DOCKERFILE, "runtime", "docker/build/image")
-"""Makes ISOs."""
 TOOLCHAIN = Recipe("toolchain", DOCKERFILE, "toolchain", "docker/build/image")
-"""Compiles components."""
 BOOT = Recipe("boot", "docker/build/boot.Dockerfile")
-"""Boots ISOs in QEMU."""
 RECIPES = {recipe.name: recipe for recipe in (BUILDER, TOOLCHAIN, BOOT)}
-"""The images of docker/build, all on bookworm."""
+"""What makes ISOs, what compiles components, what boots ISOs in QEMU."""
 SERVICES = "docker/services"
 PREFIX, SUFFIX = "docker-compose.", ".yml"
 
 
 def every(settings: Settings) -> list[Recipe]:
-    """Give how each image of ours is made: docker/build's, then those of all stacks, each once.
+    """Return the recipes of docker/build and of all stacks, each once.
 
-    Raises SettingsError where a compose file has a mistake, ImageBuildFailed where it names no Dockerfile there is.
+    Raises SettingsError where a compose file has a mistake, ImageBuildFailed where it names a missing Dockerfile.
     """
     stacks = (service_recipes(settings, raw_services(path)) for path in stack_files(settings.root).values())
-    services = (recipe for stack in stacks for recipe in stack.values())
-    return list(dict.fromkeys([*RECIPES.values(), *services]))
+    return list(
+        dict.fromkeys([*RECIPES.values(), *(recipe for stack in stacks for recipe in stack.values())])
+    )
 
 
 def stack_files(root: Path) -> dict[str, Path]:
-    """Give the compose file of each stack of services, by the stack's name."""
+    """Return the compose file of each stack of services, by the stack's name."""
     paths = sorted(path for path in (root / SERVICES).glob(f"{PREFIX}*{SUFFIX}") if path.is_file())
     return {path.name[len(PREFIX) : -len(SUFFIX)]: path for path in paths}
 
@@ -63,32 +61,32 @@ def raw_services(path: Path) -> dict[str, Any]:
 
 
 def service_recipes(settings: Settings, services: Mapping[str, Any]) -> dict[str, Recipe]:
-    """Give how each image of a stack that is ours is made, by service; ``services`` as its compose file has them.
+    """Return the recipes of a stack's images that are built here, by service; ``services`` is of its compose file.
 
-    Raises ImageBuildFailed where a Dockerfile is not there.
+    Raises ImageBuildFailed where a Dockerfile is missing.
     """
     found = {}
-    for name, told in services.items():
-        build = told.get("build")
-        if isinstance(build, dict) and build.get("dockerfile") and not replacement(settings, name):
-            copied = f"{SERVICES}/{name}" if _copies(settings, build["dockerfile"], name) else ""
-            found[name] = Recipe(
-                name=name, dockerfile=build["dockerfile"], copied=copied, base=TRIXIE, role="services"
-            )
+    for name, service in services.items():
+        build = service.get("build")
+        if not isinstance(build, dict) or not build.get("dockerfile") or replacement(settings, name):
+            continue
+        path = settings.root / build["dockerfile"]
+        try:
+            copies = f"COPY {SERVICES}/{name}" in path.read_text()
+        except OSError as error:
+            raise ImageBuildFailed(
+                f"service {name} has no Dockerfile", where=str(path), why=str(error)
+            ) from error
+        found[name] = Recipe(
+            name=name,
+            dockerfile=build["dockerfile"],
+            copied=f"{SERVICES}/{name}" if copies else "",
+            base=TRIXIE,
+            role="services",
+        )
     return found
 
 
 def replacement(settings: Settings, service: str) -> str:
-    """Give the image that the settings put in the place of ours; '' for none."""
+    """Return the image that the settings name instead of the built one; '' for none."""
     return str(getattr(settings.services, f"{service.replace('-', '_')}_image", ""))
-
-
-def _copies(settings: Settings, dockerfile: str, service: str) -> bool:
-    """Tell whether a Dockerfile copies the folder of its service, which then belongs to its tag."""
-    try:
-        text = (settings.root / dockerfile).read_text()
-    except OSError as error:
-        raise ImageBuildFailed(
-            f"service {service} has no Dockerfile", where=str(settings.root / dockerfile), why=str(error)
-        ) from error
-    return f"COPY {SERVICES}/{service}" in text

@@ -1,4 +1,4 @@
-"""How an image of ours is made, and the tag that follows from it. Pure: reads files, asks no engine."""
+"""How an image of this project is made, and the tag that follows from it. Pure: reads files, asks no docker."""
 
 from __future__ import annotations
 
@@ -15,34 +15,30 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Recipe:
-    """How an image is made. Paths are relative to the project's root, which is also the context of the build."""
+    """How an image is made. Paths are relative to the project's root, which is also the build's context."""
 
     name: str
     """Of the image, without ``synos-``."""
     dockerfile: str
     target: str = ""
-    """Stage of the Dockerfile; its last one where this is empty."""
+    """Stage of the Dockerfile; '' is its last one."""
     copied: str = ""
-    """Folder whose files the stage copies; none where this is empty."""
+    """Folder whose files the stage copies; '' is none."""
     base: Base = BOOKWORM
-    """What the Dockerfile's ``FROM ${BASE}`` is."""
+    """What the Dockerfile's ``FROM ${BASE}`` is. A Dockerfile's default must be bookworm."""
     role: str = "build"
     """The image's label ``io.synos.role``."""
     args: tuple[str, ...] = ()
-    """Further arguments of the build, as ``NAME=value``."""
+    """Further build arguments, as ``NAME=value``."""
 
     @property
     def build_args(self) -> tuple[str, ...]:
-        """All arguments of the build. Without bookworm, which a Dockerfile must have as its default of ``BASE``.
-
-        So an image on bookworm is the one that a plain `docker build` makes, step for step.
-        """
-        base = () if self.base == BOOKWORM else (f"BASE={self.base.tag}",)
-        return (*base, *self.args)
+        """All build arguments; none for the default base, so that a plain `docker build` makes the same image."""
+        return self.args if self.base == BOOKWORM else (f"BASE={self.base.tag}", *self.args)
 
 
 def tag_of(root: Path, recipe: Recipe) -> str:
-    """Give the tag of an image of ours: it changes with all that it is made of, so a stale image is never used."""
+    """Return the tag of an image: it changes with all that it is made of, so a stale image is never used."""
     found = hashlib.sha256((root / recipe.dockerfile).read_bytes())
     if recipe.copied:
         found.update(of_tree(root / recipe.copied, ("__pycache__",)).encode())

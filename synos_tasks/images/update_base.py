@@ -1,28 +1,30 @@
-"""Newer base images, images of ours built on them anew, and what changed in them."""
+"""Newer base images, the images of this project built on them, and which packages that changed."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from synos_tasks.engine.gateway import check_versions
+from synos_tasks.engine.client import check_versions
+from synos_tasks.images import catalog
 from synos_tasks.images.base import renew
-from synos_tasks.images.building import build_images
-from synos_tasks.images.packages import versions
+from synos_tasks.images.building import build_images, remove_nameless
 from synos_tasks.images.recipe import tag_of
 from synos_tasks.iso.lock import Change, version_changes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from synos_tasks.engine.gateway import Engine
+    from synos_tasks.engine.client import Docker
     from synos_tasks.images.recipe import Recipe
     from synos_tasks.settings import Settings
+
+LIST_PACKAGES = ("dpkg-query", "--show")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Updated:
-    """One image: which of its packages changed; of one that was not ``there`` before, none."""
+    """One image: which of its packages changed; none where it was not there before."""
 
     image: str
     there: bool
@@ -30,54 +32,77 @@ class Updated:
     changes: list[Change]
 
     def to_json(self) -> dict[str, Any]:
-        """Give it as a verb's JSON object has it."""
+        """Return it as the verb's JSON object has it."""
         return {**self.__dict__, "changes": [change.__dict__ for change in self.changes]}
 
     def lines(self, limit: int) -> list[str]:
-        """Tell people of it, with at most ``limit`` of the changes."""
-        told = f"{len(self.changes)} changed" if self.there else "was not there before"
+        """Return lines for people, with at most ``limit`` of the changes."""
         changes = [change.line for change in self.changes]
         more = ["  …"] if len(changes) > limit else []
-        return [f"{self.image}: {self.packages} packages, {told}", *changes[:limit], *more]
+        count = f"{len(changes)} changed" if self.there else "was not there before"
+        return [f"{self.image}: {self.packages} packages, {count}", *changes[:limit], *more]
+
+
+def update_base(
+    settings: Settings, docker: Docker, say: Callable[[str], None], *, limit: int, dry: bool
+) -> dict[str, Any]:
+    """Build all images that are there on newer bases, and show what changed; return the verb's JSON fields.
+
+    ``limit`` is the number of lines shown of each image. Raises as update() does.
+    """
+    check_versions(docker.info())  # without an engine there seems to be no image either
+    recipes = catalog.every(settings)
+    there = [recipe for recipe in recipes if docker.image_id(tag_of(settings.root, recipe))]
+    names = [recipe.name for recipe in there]
+    missing = [recipe.name for recipe in recipes if recipe not in there]
+    if missing:
+        say(f"not built yet, so not updated: {', '.join(missing)}")
+    if not there:
+        say("nothing to do: no image of this project is built")
+    if dry:
+        say(f"would build on newer bases, without cache: {', '.join(names) or 'nothing'}")
+        return {"not_built": missing, "images": names}
+    updated = update(settings, docker, there, say)
+    for one in updated:
+        say("\n".join(one.lines(limit)))
+    if any(recipe.role == "services" for recipe in there):
+        say("`inv services.upgrade` brings running services to them")
+    return {"not_built": missing, "images": [one.to_json() for one in updated]}
 
 
 def update(
-    settings: Settings, engine: Engine, recipes: Sequence[Recipe], say: Callable[[str], None]
+    settings: Settings, docker: Docker, recipes: Sequence[Recipe], say: Callable[[str], None]
 ) -> list[Updated]:
-    """Renew the bases of images, each once, from a registry or else from the Debian mirror; build without cache.
+    """Renew the bases of images that are there, each once, and build the images without cache.
 
-    Tells of the bases first. Until an image is built, the one before stays. Raises EngineUnavailable,
-    EngineTooOld, MirrorUnreachable, ImageBuildFailed or HostUnfit.
+    Until an image is built, the one before stays. Raises MirrorUnreachable, ImageBuildFailed or HostUnfit.
     """
-    check_versions(engine.facts())
     bases = list(dict.fromkeys(recipe.base for recipe in recipes))
     tags = [*(base.tag for base in bases), *(tag_of(settings.root, recipe) for recipe in recipes)]
-    before = {tag: _packages(engine, tag) for tag in tags}
-    old = {tag: engine.image_id(tag) for tag in tags}
+    old = {tag: ident for tag in tags if (ident := docker.image_id(tag))}
+    before = {tag: versions(docker, tag) for tag in old}
     for base in bases:
-        renew(settings, engine, base, say)
-    build_images(settings, engine, say, recipes, cached=False)
-    found = []
-    for tag in tags:
-        after = _packages(engine, tag)
-        changes = version_changes(before[tag], after) if before[tag] else []
-        found.append(Updated(image=tag, there=bool(before[tag]), packages=len(after), changes=changes))
+        renew(settings, docker, base, say)
+    build_images(settings, docker, say, recipes, cached=False)
+    after = {tag: versions(docker, tag) for tag in tags}
     for tag, ident in old.items():
-        if ident and ident != engine.image_id(tag):
-            engine.remove_nameless(ident, settings.project_id)
-    return found
+        if ident != docker.image_id(tag):
+            remove_nameless(settings, docker, ident)
+    return [
+        Updated(
+            image=tag,
+            there=tag in before,
+            packages=len(after[tag]),
+            changes=version_changes(before.get(tag, after[tag]), after[tag]),
+        )
+        for tag in tags
+    ]
 
 
-def split(settings: Settings, engine: Engine, recipes: Sequence[Recipe]) -> tuple[list[Recipe], list[Recipe]]:
-    """Tell the images that are there, as their Dockerfiles give them now, from those that are not built.
+def versions(docker: Docker, image: str) -> dict[str, tuple[str, bool]]:
+    """Return version by package, as iso.lock.version_changes() compares them; raises EngineUnavailable.
 
-    Raises EngineUnavailable.
+    No package is marked as a security update: an image does not say.
     """
-    engine.facts()  # where no engine answers, there seems to be no image either
-    there = [recipe for recipe in recipes if engine.image_id(tag_of(settings.root, recipe))]
-    return there, [recipe for recipe in recipes if recipe not in there]
-
-
-def _packages(engine: Engine, tag: str) -> dict[str, tuple[str, bool]]:
-    """Give version by package, empty where there is no such image."""
-    return versions(engine, tag) if engine.image_id(tag) else {}
+    lines = (line.partition("\t") for line in docker.output_of(image, LIST_PACKAGES).splitlines())
+    return {name: (version, False) for name, _, version in lines if version}

@@ -13,7 +13,6 @@ from synos_tasks import archive
 from synos_tasks.archive import CREATED
 from synos_tasks.engine import cache
 from synos_tasks.engine.client import LIVE
-from synos_tasks.engine.gateway import DockerEngine
 from synos_tasks.engine.labels import LABEL_COMPOSE_PROJECT, LABEL_MARK, LABEL_PROJECT, LABEL_ROLE, labels
 from synos_tasks.engine.once import ONCE
 from synos_tasks.engine.run import streaming
@@ -215,7 +214,7 @@ def container(
     """Describe a container of the builder image, which has GNU tar and zstd: with volumes, without network."""
     image = tag_of(context.settings.root, BUILDER)
     if not context.docker.image_id(image):
-        ensure_image(context.settings, DockerEngine(), BUILDER, context.say)
+        ensure_image(context.settings, context.docker, BUILDER, context.say)
     return ContainerSpec(
         name=f"{context.settings.project_id}-maint-{secrets.token_hex(4)}",
         image=image,

@@ -206,8 +206,8 @@ def _check_ports(context: StackContext, wanted: Sequence[tuple[Service, Port]], 
         container = published.get(port.published, "")
         if container in ours or not host_ports.is_taken(port.address, port.published):
             continue
-        process = host_ports.holder(port.published) or "an unknown process"
-        taken.append((service, port, f"container {container}" if container else process))
+        who = f"container {container}" if container else "another process (see `ss -ltnp`)"
+        taken.append((service, port, who))
     if taken:
         settings = (f"synos.services.{service.name.replace('-', '_')}_port" for service, _, _ in taken)
         raise PortTaken(

@@ -150,7 +150,7 @@ class StackContext:
         for name in services:
             image = replacement(self.settings, name)
             if name in self.recipes:
-                ensure_image(self.settings, self.engine, self.recipes[name], self.say)
+                ensure_image(self.settings, self.docker, self.recipes[name], self.say)
             elif image and not self.docker.image_id(image):
                 self._pull(name, image)
 

@@ -6,11 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from synos_tasks.engine.client import check_versions
-from synos_tasks.engine.labels import LABEL_BASE, LABEL_PROJECT
 from synos_tasks.errors import ContainerLost, ServiceUnhealthy, SynosError
 from synos_tasks.images.base import TRIXIE, renew
-from synos_tasks.images.building import build_image, one_at_a_time
-from synos_tasks.images.packages import versions
+from synos_tasks.images.building import build_image, one_at_a_time, remove_nameless
+from synos_tasks.images.update_base import versions
 from synos_tasks.iso.lock import version_changes
 from synos_tasks.services import health
 from synos_tasks.services.lifecycle import UP, make_readable
@@ -42,7 +41,7 @@ def upgrade(context: StackContext, services: Sequence[Service]) -> list[Upgraded
         running = {name: one.image for name, one in containers.items() if one.state.status == "running"}
         chosen = [service for service in services if service.name in running]
         if any(service.name in context.recipes for service in chosen):
-            renew(context.settings, context.engine, TRIXIE, context.say)
+            renew(context.settings, context.docker, TRIXIE, context.say)
         with one_at_a_time(context.settings):  # the old image has no name while it may be wanted back
             return [_upgrade(context, service, running[service.name]) for service in chosen]
 
@@ -57,7 +56,7 @@ def _upgrade(context: StackContext, service: Service, old: str) -> Upgraded:
     if before == old and (new == old or (had and not packages)):
         if new != old:
             context.docker.tag(old, service.image)
-            _remove_unnamed(context, new)
+            remove_nameless(context.settings, context.docker, new)
         context.say(f"{service.name}: nothing newer")
         return Upgraded(service=service.name, changed=False, packages=[])
     context.say(f"{service.name}: {', '.join(packages) or 'a new image'}")
@@ -68,7 +67,7 @@ def _upgrade(context: StackContext, service: Service, old: str) -> Upgraded:
         raise
     except SynosError as error:
         raise _roll_back(context, service, old, had_tag=before == old, error=error) from error
-    _remove_unnamed(context, old)
+    remove_nameless(context.settings, context.docker, old)
     return Upgraded(service=service.name, changed=True, packages=packages)
 
 
@@ -76,7 +75,7 @@ def _newer(context: StackContext, service: Service) -> None:
     recipe = context.recipes.get(service.name)
     if recipe is not None:
         context.say(f"{service.name}: building {service.image}")
-        build_image(context.settings, context.engine, recipe, context.say, cached=False)
+        build_image(context.settings, context.docker, recipe, context.say, cached=False)
     elif not context.docker.pull(service.image, timeout=PULL_TIMEOUT):
         context.say(f"{service.name}: no registry answers for {service.image}; it stays as it is here")
 
@@ -114,7 +113,7 @@ def _roll_back(
             hint=second.hint,
         ) from second
     if had_tag and new:
-        _remove_unnamed(context, new)
+        remove_nameless(context.settings, context.docker, new)
     return ServiceUnhealthy(
         f"{service.name} did not get healthy with its new image",
         where=service.image,
@@ -123,19 +122,9 @@ def _roll_back(
     )
 
 
-def _remove_unnamed(context: StackContext, ident: str) -> None:
-    """Remove an image of this project that has no name left; one in use stays."""
-    image = context.docker.image(ident)
-    if image is None or image.repo_tags:
-        return
-    labels = image.config.labels or {}
-    if context.settings.project_id in {labels.get(LABEL_PROJECT), labels.get(LABEL_BASE)}:
-        context.docker.remove_image(ident)
-
-
 def _packages(context: StackContext, image: str) -> dict[str, tuple[str, bool]]:
     """Return versions by package; {} where the image does not tell, as one without dpkg."""
     try:
-        return versions(context.engine, image)
+        return versions(context.docker, image)
     except SynosError:
         return {}

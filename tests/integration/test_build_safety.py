@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from synos_tasks.build.builder import builder_spec, store_volume
+from synos_tasks.engine.client import Docker
 from synos_tasks.engine.spec import BUILDER_CAPABILITIES, labels
 from synos_tasks.host.mounts import Mount, mount_table
 from synos_tasks.settings import BuildSettings
@@ -129,7 +130,7 @@ def spec_of(
     clone.output.mkdir(exist_ok=True)
     engine.ensure_volume(store_volume(settings), labels(settings.project_id, "cache"))
     return dataclasses.replace(
-        builder_spec(settings, engine.facts(), image, output=clone.output), command=tuple(command)
+        builder_spec(settings, Docker().info(), image, output=clone.output), command=tuple(command)
     )
 
 

@@ -5,7 +5,10 @@ from __future__ import annotations
 import os
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import IO, TYPE_CHECKING, Any, cast
+
+from python_on_whales.components.system.models import SystemInfo
 
 from synos_tasks.build import (
     builder,
@@ -26,6 +29,7 @@ from synos_tasks.iso.events import Events
 from synos_tasks.iso.inputs import Tools
 from synos_tasks.iso.profile import Profile
 from synos_tasks.iso.tools import Workshop
+from tests.unit.fake_docker import FakeDocker
 
 if TYPE_CHECKING:
     import subprocess
@@ -34,6 +38,7 @@ if TYPE_CHECKING:
 
     import pytest
 
+    from synos_tasks.engine.client import Docker
     from synos_tasks.engine.spec import ContainerSpec
     from synos_tasks.settings import Settings
 
@@ -79,6 +84,32 @@ class FakeEngine:
 
     def image_id(self, tag: str) -> str | None:
         return self.images.get(tag)
+
+    def image(self, tag: str) -> Any:  # noqa: ANN401
+        """What callers that were moved to the new client ask of an image."""
+        ident = self.image_id(tag)
+        found = SimpleNamespace(id=ident, size=1, repo_tags=[tag], config=SimpleNamespace(labels={}))
+        return found if ident else None
+
+    def info(self) -> SystemInfo:
+        facts = self.facts()
+        plugins = [("buildx", facts.buildx), ("compose", facts.compose)]
+        return SystemInfo.model_validate(
+            {
+                "ServerVersion": facts.version,
+                "NCPU": facts.cpus,
+                "MemTotal": facts.memory_mb * 2**20,
+                "DockerRootDir": facts.root_dir,
+                "ClientInfo": {"Plugins": [{"Name": name, "Version": version} for name, version in plugins]},
+            }
+        )
+
+    def build_image(self, arguments: Sequence[str], on_event: Callable[[dict[str, Any]], None]) -> None:
+        self.build(arguments, on_event)
+
+    def remove_image(self, ref: str) -> str:
+        self.untag(ref)
+        return ""
 
     def pull(self, tag: str, *, timeout: float) -> bool:
         return False
@@ -164,6 +195,9 @@ def as_engine(fake: FakeEngine) -> Engine:
     return fake
 
 
+INFO = FakeDocker().info()
+"""What an engine that fits says of itself."""
+
 TOOLS = Tools(builder="tools of synos-builder", toolchain="tools of synos-toolchain")
 """What FakeContainers know of the images."""
 
@@ -178,14 +212,14 @@ class FakeContainers:
     def ask(
         self,
         _settings: Settings,
-        engine: Engine,
+        docker: Docker,
         spec: ContainerSpec,
         request: Mapping[str, Any],
         on_event: Callable[[dict[str, Any]], None],
     ) -> None:
         """Do as builder.ask() does."""
         for volume in spec.volumes:
-            engine.ensure_volume(volume, spec.labels)
+            docker.create_volume(volume, spec.labels)
         self.asked.append((spec, request))
         for event in self.answer(spec, request):
             on_event(event)
@@ -220,9 +254,9 @@ def fake_containers(monkeypatch: pytest.MonkeyPatch) -> FakeContainers:
         )
     monkeypatch.setattr(planning, "tools_of", lambda _settings, _engine, image: f"tools of {image}")
 
-    def check(_settings: Settings, _engine: Engine, output: Path) -> EngineFacts:
+    def check(_settings: Settings, _docker: Docker, output: Path) -> SystemInfo:
         output.mkdir(parents=True, exist_ok=True)
-        return GOOD
+        return INFO
 
     monkeypatch.setattr(preflight, "check", check)
     return made

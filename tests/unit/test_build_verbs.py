@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -16,7 +17,8 @@ from synos_tasks.build import tasks as build
 from synos_tasks.build.builder import store_volume
 from synos_tasks.errors import IsoNotFound, LockError, OutputNotWritable, ProfileNotFound, SettingsError
 from synos_tasks.project import load as identify
-from tests.unit.fakes import FakeEngine, fake_containers
+from tests.unit.fake_docker import FakeDocker
+from tests.unit.fakes import fake_containers
 from tests.unit.projects import NAME, lay_lock, lock_for, package, project, tree
 
 if TYPE_CHECKING:
@@ -59,9 +61,9 @@ class Container:
 def container(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Container:
     """Run the verbs in a small project, with an engine whose project has built something."""
     made = Container(settings, monkeypatch)
-    engine = FakeEngine(volumes={store_volume(settings): {}})
-    monkeypatch.setattr("synos_tasks.engine.gateway.DockerEngine", lambda: engine)
-    monkeypatch.chdir(settings.root)
+    engine = FakeDocker()
+    engine.add_volume(store_volume(settings))
+    monkeypatch.setattr("synos_tasks.engine.client.Docker", lambda: engine)
     monkeypatch.chdir(settings.root)
     monkeypatch.setenv("NO_COLOR", "1")
     for name in ("SUDO_UID", "SUDO_GID"):
@@ -273,18 +275,19 @@ def test_dry_says_what_lock_would_do(settings: Settings, container: Container, c
     assert container.asked == []
 
 
-def test_dry_gives_the_plan_and_the_command_of_a_build(settings: Settings, capfd: Shown) -> None:
+def test_dry_shows_the_plan_and_what_the_container_may_do(settings: Settings, capfd: Shown) -> None:
     lay_lock(settings, package("sudo"))
     assert run("--dry", "build.iso", "--json", "--offline") == 0
     fields = answer(capfd, "iso")
     assert fields["profile"] == NAME
     assert fields["plan"]["stages"][0]["name"] == "base"
-    assert fields["command"][:2] == ["docker", "run"]
-    assert "--network=none" in fields["command"]
+    assert fields["container"]["network"] == "none"
     assert run("--dry", "build.iso", "--offline") == 0
     shown = capfd.readouterr()
     assert shown.out == ""
     assert "packages: live-boot sudo" in shown.err.splitlines()
+    assert re.search(r"^rights +CHOWN .*SYS_CHROOT; no new privileges$", shown.err, re.MULTILINE)
+    assert re.search(r"^writable +.*/dist at /output, volume \S+-store at /cache$", shown.err, re.MULTILINE)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from synos_tasks.build.locking import lock_path
 from synos_tasks.engine.spec import Bind
 from synos_tasks.errors import IsoNotFound, LockError, SettingsError
 from synos_tasks.iso.lock import Change
-from tests.unit.fakes import FakeEngine, fake_containers
+from tests.unit.fake_docker import FakeDocker
+from tests.unit.fakes import fake_containers
 from tests.unit.projects import NAME, lay_lock, package, project
 
 if TYPE_CHECKING:
@@ -66,7 +67,7 @@ def _iso(path: Path, **versions: str) -> Path:
 
 
 def _diff(settings: Settings, one: object, two: object) -> Difference:
-    return diff(settings, FakeEngine(), str(one), str(two), print)
+    return diff(settings, FakeDocker(), str(one), str(two), print)
 
 
 def test_two_locks_differ_in_packages(settings: Settings, container: Container) -> None:

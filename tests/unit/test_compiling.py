@@ -13,7 +13,8 @@ from synos_tasks.build.builder import owner, store_volume
 from synos_tasks.build.components import Compiled, Place, compile_all, have, hit_rates, users_of
 from synos_tasks.errors import ComponentError, ComponentFailed
 from synos_tasks.iso.components import recipe
-from tests.unit.fakes import GOOD, TOOLS, FakeContainers, FakeEngine, fake_containers
+from tests.unit.fake_docker import FakeDocker
+from tests.unit.fakes import INFO, TOOLS, FakeContainers, fake_containers
 from tests.unit.projects import NAME, lay_component, lay_lock, project
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def toolchain(monkeypatch: pytest.MonkeyPatch) -> Toolchain:
 
 
 def _have(settings: Settings, *names: str, place: Place | None = None) -> list[Compiled]:
-    return have(settings, FakeEngine(), GOOD, names, print, place)
+    return have(settings, FakeDocker(), INFO, names, print, place)
 
 
 def test_one_container_is_asked_for_all_with_their_recipes_and_keys(
@@ -96,7 +97,7 @@ def test_one_container_is_asked_for_all_with_their_recipes_and_keys(
         "offline": False,
         "deliver": False,
         "owner": owner(),
-        "jobs": GOOD.cpus,
+        "jobs": INFO.n_cpu,
     }
     assert spec.image == "synos-toolchain"
     assert spec.user == "0:0"
@@ -107,7 +108,7 @@ def test_the_key_is_that_of_the_plan(settings: Settings, toolchain: Toolchain) -
     """Otherwise a build would look for what was compiled, and not find it."""
     (settings.root / f"docker/build/profiles/{NAME}.yaml").write_text("components: [agent, tool]\n")
     profile = planning.read_profile(settings, NAME)
-    tools = planning.tools_for(settings, FakeEngine(), profile, print)
+    tools = planning.tools_for(settings, FakeDocker(), profile, print)
     plan = planning.plan_build(settings, profile, lay_lock(settings), tools)
     made = _have(settings, *profile.components)
     assert [(one.name, one.key) for one in made] == [
@@ -144,7 +145,7 @@ def test_what_was_compiled_is_told_with_its_hits_and_what_was_there_without(
 
 def test_events_are_handed_on_and_warnings_said(settings: Settings, toolchain: Toolchain) -> None:
     said, heard = list[str](), list[dict[str, Any]]()
-    have(settings, FakeEngine(), GOOD, ["tool"], said.append, None, heard.append)
+    have(settings, FakeDocker(), INFO, ["tool"], said.append, None, heard.append)
     assert said == ["warning: a cache is not used"]
     assert [event["event"] for event in heard] == ["warning", "start", "done", "built"]
 
@@ -157,9 +158,9 @@ def test_an_unknown_component_starts_nothing(settings: Settings, toolchain: Tool
 
 
 def _compile(
-    settings: Settings, output: Path, *names: str, engine: FakeEngine | None = None, cached: bool = True
+    settings: Settings, output: Path, *names: str, engine: FakeDocker | None = None, cached: bool = True
 ) -> list[Compiled]:
-    return compile_all(settings, engine or FakeEngine(), list(names), output, print, cached=cached)
+    return compile_all(settings, engine or FakeDocker(), list(names), output, print, cached=cached)
 
 
 def test_packages_are_laid_down_and_nothing_beside_them(
@@ -189,16 +190,16 @@ def test_nothing_to_compile_starts_nothing(settings: Settings, toolchain: Toolch
 def test_without_cache_neither_the_store_nor_the_compilers_caches_are_there(
     settings: Settings, toolchain: Toolchain, tmp_path: Path, cached: bool
 ) -> None:
-    engine = FakeEngine()
+    engine = FakeDocker()
     _compile(settings, tmp_path / "out", "tool", engine=engine, cached=cached)
     [spec] = toolchain.containers.specs
     own = {store_volume(settings), "synos-test-ccache", "synos-test-sccache"}
     if cached:
-        assert set(spec.volumes) == own == set(engine.volumes)
+        assert set(spec.volumes) == own == set(engine.names("volume"))
     else:
         assert len(spec.volumes) == 1
         assert not own & set(spec.volumes)
-        assert engine.volumes == {}
+        assert engine.names("volume") == []
         assert engine.removed == list(spec.volumes)
 
 
@@ -207,12 +208,12 @@ def test_a_package_that_is_not_what_the_container_told_is_refused(
     settings: Settings, toolchain: Toolchain, tmp_path: Path, delivered: bytes | None
 ) -> None:
     toolchain.delivered = delivered
-    engine = FakeEngine()
+    engine = FakeDocker()
     with pytest.raises(ComponentFailed) as caught:
         _compile(settings, tmp_path / "out", "tool", engine=engine, cached=False)
     assert caught.value.where == "tool_1.0_amd64.deb"
     assert list((tmp_path / "out").iterdir()) == []
-    assert engine.volumes == {}
+    assert engine.names("volume") == []
 
 
 @pytest.mark.parametrize("file", ["../{name}.deb", "../../{name}.deb"])

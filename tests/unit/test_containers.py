@@ -23,12 +23,12 @@ from synos_tasks.engine.spec import (
     TOOLCHAIN_CAPABILITIES,
     Bind,
     ContainerSpec,
-    run_argv,
 )
 from synos_tasks.errors import EngineTooOld
 from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
 from synos_tasks.images.recipe import tag_of
-from tests.unit.fakes import GOOD, FakeEngine, fake_containers
+from tests.unit.fake_docker import FakeDocker
+from tests.unit.fakes import INFO, fake_containers
 from tests.unit.projects import project
 
 if TYPE_CHECKING:
@@ -45,7 +45,7 @@ def settings(tmp_path: Path) -> Settings:
 def _toolchain(
     settings: Settings, *, output: Path | None = None, store: str | None = "", network: bool = True
 ) -> ContainerSpec:
-    return toolchain_spec(settings, GOOD, "image", output=output, store=store, network=network)
+    return toolchain_spec(settings, INFO, "image", output=output, store=store, network=network)
 
 
 def _differing(one: ContainerSpec, two: ContainerSpec) -> set[str]:
@@ -62,7 +62,7 @@ def test_compilers_get_what_sudo_needs_and_nothing_that_a_machine_boots_from() -
 
 def test_the_toolchain_is_the_builder_but_for_sudo_and_the_caches(settings: Settings, tmp_path: Path) -> None:
     made = _toolchain(settings, output=tmp_path / "out")
-    builder = builder_spec(settings, GOOD, "image", output=tmp_path / "out")
+    builder = builder_spec(settings, INFO, "image", output=tmp_path / "out")
     assert _differing(builder, made) == {
         "name", "user", "capabilities", "new_privileges", "volumes", "tmpfs", "anonymous_volumes",
     }  # fmt: skip
@@ -113,78 +113,74 @@ def test_caches_are_where_the_compilers_look_for_them(settings: Settings) -> Non
 def test_a_builder_has_the_store_that_it_is_given(
     settings: Settings, store: str | None, volumes: dict[str, str]
 ) -> None:
-    assert builder_spec(settings, GOOD, "image", store=store).volumes == volumes
+    assert builder_spec(settings, INFO, "image", store=store).volumes == volumes
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
 def test_a_volume_for_once_is_removed_however_it_ends(settings: Settings, error: type[BaseException]) -> None:
-    engine = FakeEngine()
+    engine = FakeDocker()
     with suppress(error), once_volume(settings, engine) as volume:
-        engine.ensure_volume(volume, {})
-        assert list(engine.volumes) == [volume]
+        engine.create_volume(volume, {})
+        assert engine.names("volume") == [volume]
         raise error
     assert volume.startswith("synos-test-once-")
-    assert engine.volumes == {}
+    assert engine.names("volume") == []
 
 
 def test_no_two_volumes_for_once_are_the_same(settings: Settings) -> None:
-    with once_volume(settings, FakeEngine()) as one, once_volume(settings, FakeEngine()) as two:
+    with once_volume(settings, FakeDocker()) as one, once_volume(settings, FakeDocker()) as two:
         assert one != two
 
 
 def _reaches_no_device(spec: ContainerSpec) -> None:
-    argv = run_argv(spec)
     assert spec.devices == ()
-    assert not any(word.startswith("--device") for word in argv)
     targets = [bind.target for bind in spec.binds] + [*spec.volumes.values(), *spec.tmpfs]
     for path in [*targets, *(str(bind.source) for bind in spec.binds)]:
         assert path != "/"
         assert not f"{path}/".startswith("/dev/")
-    assert not any(word.startswith(("--pid=", "--ipc=", "--uts=", "--userns=")) for word in argv)
-    assert "docker.sock" not in " ".join(argv)
+    options = spec.options()
+    assert not {"pid", "ipc", "uts", "userns"} & options.keys()
+    assert "docker.sock" not in str(options)
 
 
 def test_a_privileged_shell_has_a_dev_of_its_own_and_none_of_the_hosts(settings: Settings) -> None:
-    spec = shell.shell_spec(settings, GOOD, privileged=True)
+    spec = shell.shell_spec(settings, INFO, privileged=True)
     assert spec.privileged
     assert spec.entrypoint == "synos-own-dev"
     _reaches_no_device(spec)
-    argv = run_argv(spec)
-    assert argv[argv.index(spec.image) :] == [spec.image, "bash"]
+    assert spec.command == ("bash",)
 
 
 @pytest.mark.parametrize("toolchain", [False, True])
 def test_a_shell_without_privileges_is_as_confined_as_what_it_stands_in_for(
     settings: Settings, toolchain: bool
 ) -> None:
-    spec = shell.shell_spec(settings, GOOD, toolchain=toolchain)
+    spec = shell.shell_spec(settings, INFO, toolchain=toolchain)
     stands_for = (
         _toolchain(settings, output=settings.output_dir)
         if toolchain
-        else builder_spec(settings, GOOD, "image", output=settings.output_dir)
+        else builder_spec(settings, INFO, "image", output=settings.output_dir)
     )
     other = {"name", "image", "command"} | ({"user"} if toolchain else set())
     assert _differing(spec, stands_for) - {"terminal"} == other
     assert not spec.privileged
     assert spec.entrypoint == ""
-    assert "--privileged" not in run_argv(spec)
     _reaches_no_device(spec)
 
 
 def test_a_shell_of_the_toolchain_is_the_images_own_user_and_can_use_sudo(settings: Settings) -> None:
-    spec = shell.shell_spec(settings, GOOD, toolchain=True)
+    spec = shell.shell_spec(settings, INFO, toolchain=True)
     assert spec.user is None
-    assert not any(word.startswith("--user") for word in run_argv(spec))
-    assert "--security-opt=no-new-privileges" not in run_argv(spec)
+    assert spec.new_privileges
     assert spec.image == tag_of(settings.root, TOOLCHAIN)
-    other = shell.shell_spec(settings, GOOD)
-    assert "--security-opt=no-new-privileges" in run_argv(other)
+    other = shell.shell_spec(settings, INFO)
+    assert not other.new_privileges
     assert other.image == tag_of(settings.root, BUILDER)
 
 
 @pytest.mark.parametrize("toolchain", [False, True])
 def test_a_shell_is_no_build_by_name_but_cleaned_up_like_one(settings: Settings, toolchain: bool) -> None:
-    spec = shell.shell_spec(settings, GOOD, toolchain=toolchain)
+    spec = shell.shell_spec(settings, INFO, toolchain=toolchain)
     assert spec.name.startswith("synos-test-shell-")
     assert spec.labels[LABEL_ROLE] == "build"
 
@@ -207,7 +203,7 @@ def test_a_shell_is_interactive_without_a_command_and_at_a_terminal(
     terminal: bool,
 ) -> None:
     monkeypatch.setattr(sys.stdin, "isatty", lambda: at_terminal)
-    spec = shell.shell_spec(settings, GOOD, command=command)
+    spec = shell.shell_spec(settings, INFO, command=command)
     assert (spec.command, spec.terminal) == (words, terminal)
 
 
@@ -216,13 +212,15 @@ def test_opening_a_shell_warns_only_of_what_is_not_isolated(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, privileged: bool
 ) -> None:
     fake_containers(monkeypatch)
-    engine, said = FakeEngine(), list[str]()
+    engine, said = FakeDocker(), list[str]()
     monkeypatch.setattr(engine, "interact", lambda _spec: 7)
     code = shell.open_shell(
         settings, engine, said.append, toolchain=False, privileged=privileged, command="exit 7"
     )
     assert code == 7
-    assert engine.volumes[store_volume(settings)][LABEL_ROLE] == "cache"
+    volume = engine.volume(store_volume(settings))
+    assert volume is not None
+    assert volume.labels[LABEL_ROLE] == "cache"
     assert settings.output_dir.is_dir()
     assert [line for line in said if "NOT isolated" in line] == [
         f"warning: {builder.PRIVILEGED}"
@@ -230,7 +228,8 @@ def test_opening_a_shell_warns_only_of_what_is_not_isolated(
 
 
 def test_a_shell_needs_an_engine_that_is_fit(settings: Settings) -> None:
-    engine = FakeEngine(known=dataclasses.replace(GOOD, version="20.10"))
+    engine = FakeDocker()
+    engine.version = "20.10"
     with pytest.raises(EngineTooOld):
         shell.open_shell(settings, engine, print, toolchain=False, privileged=True, command="true")
-    assert engine.ran == []
+    assert engine.runs == []

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from synos_tasks.host.locks import held
 from synos_tasks.images import ledger
 from synos_tasks.images.ledger import Ledger, Made
+from synos_tasks.locks import exclusive as held
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synos_tasks.errors import ImageBuildFailed, MirrorUnreachable
-from synos_tasks.images.steps import LAST_WORDS, Steps, _seconds
+from synos_tasks.images.steps import LAST_OUTPUT, Steps, _seconds
 
 BEGAN = dt.datetime(2024, 5, 6, 7, 8, 9, tzinfo=dt.UTC)
 
@@ -102,7 +102,7 @@ def test_a_step_that_says_much_is_not_kept_whole() -> None:
         steps(_log(b"\xff" * 1000))
     with pytest.raises(ImageBuildFailed) as caught:
         steps({"vertexes": [_vertex(error="failed")]})
-    assert len(caught.value.why) <= LAST_WORDS + 10
+    assert len(caught.value.why) <= LAST_OUTPUT + 10
 
 
 @pytest.mark.parametrize(

@@ -1,224 +1,209 @@
-"""A newer base: from a registry or from the mirror, all images built on it anew, and what that changed."""
+"""A newer base: from a registry or the mirror, all images built on it again, and what that changed."""
 
 from __future__ import annotations
 
-import dataclasses
+import json
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
+from invoke.collection import Collection
+from invoke.program import Program
 
-from synos_tasks.errors import EngineTooOld, ImageBuildFailed, MirrorUnreachable
+from synos_tasks.build import image_tasks
+from synos_tasks.errors import ImageBuildFailed, MirrorUnreachable
 from synos_tasks.images import base as bases
 from synos_tasks.images.base import BOOKWORM, TRIXIE, Base
-from synos_tasks.images.catalog import BOOT, BUILDER, RECIPES
-from synos_tasks.images.recipe import Recipe, tag_of
-from synos_tasks.images.update_base import Updated, split
-from synos_tasks.images.update_base import update as update_all
-from synos_tasks.iso.lock import Change
-from tests.unit.fakes import GOOD, FakeEngine
+from synos_tasks.images.catalog import RECIPES, every
+from synos_tasks.images.recipe import tag_of
+from synos_tasks.images.update_base import update_base
+from synos_tasks.maint import engine_tasks
+from tests.unit.fake_compose import lay_services
+from tests.unit.fake_docker import FakeDocker
 from tests.unit.projects import project
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
     from synos_tasks.settings import Settings
 
-BASE = BOOKWORM.tag
 OLD = "bash\t5.2\nlibc6:amd64\t2.36-9\ntzdata\t2024a\n"
 NEW = "bash\t5.2\nlibc6:amd64\t2.36-10\nzlib1g\t1.2\n"
 CHANGES = [
-    Change(name="libc6:amd64", old="2.36-9", new="2.36-10", security=False),
-    Change(name="tzdata", old="2024a", new="", security=False),
-    Change(name="zlib1g", old="", new="1.2", security=False),
+    {"name": "libc6:amd64", "old": "2.36-9", "new": "2.36-10", "security": False},
+    {"name": "tzdata", "old": "2024a", "new": "", "security": False},
+    {"name": "zlib1g", "old": "", "new": "1.2", "security": False},
 ]
+BUILD = list(RECIPES)
 
 
-REDIS = Recipe("redis", "Dockerfile.redis", base=TRIXIE, role="services")
+class Engine(FakeDocker):
+    """Tells the packages of an image by its id; a registry may have a newer bookworm."""
 
-
-def update(settings: Settings, engine: Engine, *more: Recipe) -> list[Updated]:
-    return update_all(settings, engine, [*RECIPES.values(), *more], print)
-
-
-class Engine(FakeEngine):
-    """Has images, and a registry that may have a newer base. What is in an image goes by its id."""
-
-    registry: str | None = "sha256:new-base"
-    held: dict[str, str]
-
-    def pull(self, tag: str, *, timeout: float) -> bool:
-        if self.registry is None:
-            return False
-        self.images[tag] = self.registry
-        return True
+    def __init__(self) -> None:
+        super().__init__()
+        self.packages: dict[str, str] = {}
 
     def output_of(self, image: str, command: Sequence[str]) -> str:
         assert command == ("dpkg-query", "--show")
-        return self.held.get(self.images[image], NEW)
+        return self.packages.get(self.image_id(image) or "", NEW)
+
+    def built_names(self) -> list[str]:
+        return [words[0].removeprefix("--tag=synos-").partition(":")[0] for words in self.built]
 
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    (tmp_path / REDIS.dockerfile).write_text("FROM base\n")
-    return project(tmp_path)
-
-
-@pytest.fixture
-def engine(settings: Settings) -> Engine:
-    made = Engine(images={BASE: "sha256:old-base"})
-    made.images |= {tag_of(settings.root, recipe): f"sha256:old-{name}" for name, recipe in RECIPES.items()}
-    made.held = dict.fromkeys(made.images.values(), OLD)
+    made = project(tmp_path)
+    lay_services(made)
     return made
 
 
 @pytest.fixture
-def bootstrapped(monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    made: list[str] = []
+def docker(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    made = Engine()
+    made.add_image(BOOKWORM.tag, ident="sha256:old-base", labels={"io.synos.base": settings.project_id})
+    made.packages["sha256:old-base"] = OLD
+    made.pullable = {BOOKWORM.tag}
+    lay(settings, made, *BUILD)
 
-    def bootstrap(_settings: Settings, engine: Engine, base: Base) -> None:
-        made.append(base.tag)
-        engine.images[base.tag] = "sha256:bootstrapped"
+    def bootstrap(_settings: Settings, docker: Engine, base: Base) -> None:
+        docker.add_image(base.tag, ident=f"sha256:bootstrapped-{base.suite}")
 
     monkeypatch.setattr(bases, "bootstrap", bootstrap)
     return made
 
 
-def test_a_registry_that_answers_is_enough(
-    settings: Settings, engine: Engine, bootstrapped: list[str]
+def lay(settings: Settings, docker: Engine, *names: str) -> None:
+    for recipe in every(settings):
+        if recipe.name in names:
+            labels = {"io.synos.project": settings.project_id}
+            ident = docker.add_image(
+                tag_of(settings.root, recipe), ident=f"sha256:old-{recipe.name}", labels=labels
+            )
+            docker.packages[ident] = OLD
+
+
+def update(
+    settings: Settings, docker: Engine, *, limit: int = 9, dry: bool = False
+) -> tuple[dict[str, Any], str]:
+    said: list[str] = []
+    return update_base(settings, docker, said.append, limit=limit, dry=dry), "\n".join(said)
+
+
+@pytest.mark.parametrize("registry", [True, False])
+def test_every_image_that_is_there_is_built_on_a_newer_base(
+    settings: Settings, docker: Engine, registry: bool
 ) -> None:
-    update(settings, engine)
-    assert bootstrapped == []
-    assert engine.images[BASE] == "sha256:new-base"
-
-
-def test_without_a_registry_the_base_is_bootstrapped_though_there_is_one(
-    settings: Settings, engine: Engine, bootstrapped: list[str]
-) -> None:
-    engine.registry = None
-    update(settings, engine)
-    assert bootstrapped == [BASE]
-    assert engine.images[BASE] == "sha256:bootstrapped"
-
-
-def test_every_image_is_built_on_it_without_cache(settings: Settings, engine: Engine) -> None:
-    update(settings, engine)
-    tags = [f"--tag={tag_of(settings.root, recipe)}" for recipe in RECIPES.values()]
-    assert [word for words in engine.built for word in words if word.startswith("--tag=")] == tags
-    assert all("--no-cache" in words for words in engine.built)
-
-
-def test_what_changed_is_told_for_each_image(settings: Settings, engine: Engine) -> None:
-    found = update(settings, engine)
-    assert [one.image for one in found] == [
-        BASE,
-        *(tag_of(settings.root, recipe) for recipe in RECIPES.values()),
+    docker.pullable = {BOOKWORM.tag} if registry else set()
+    fields, said = update(settings, docker)
+    assert docker.image_id(BOOKWORM.tag) != "sha256:old-base"
+    assert (docker.image_id(BOOKWORM.tag) == "sha256:bootstrapped-bookworm") == (not registry)
+    assert docker.built_names() == BUILD
+    assert all("--no-cache" in words for words in docker.built)
+    assert [one["image"].partition(":")[0] for one in fields["images"]] == [
+        "debian",
+        *(f"synos-{n}" for n in BUILD),
     ]
-    assert all(one.changes == CHANGES for one in found)
-    assert {one.packages for one in found} == {3}
+    assert all(
+        one["changes"] == CHANGES and one["packages"] == 3 and one["there"] for one in fields["images"]
+    )
+    assert fields["not_built"] == ["nats", "postgres", "redis", "nats-box"]
+    assert "3 packages, 3 changed" in said
+    assert TRIXIE.tag not in docker.names("image"), "no image is on it"
+    assert "services.upgrade" not in said
 
 
-def test_nothing_changed_is_no_change(settings: Settings, engine: Engine) -> None:
-    engine.held = dict.fromkeys(engine.held, NEW)
-    assert [one.changes for one in update(settings, engine)] == [[]] * 4
+def test_services_are_built_on_their_own_base(settings: Settings, docker: Engine) -> None:
+    lay(settings, docker, "redis")
+    fields, said = update(settings, docker)
+    on = {words[0].partition(":")[0]: [word for word in words if "BASE=" in word] for words in docker.built}
+    assert on["--tag=synos-redis"] == [f"--build-arg=BASE={TRIXIE.tag}"]
+    assert on["--tag=synos-boot"] == []
+    assert [one["there"] for one in fields["images"][:2]] == [True, False]
+    assert "was not there before" in said
+    assert "inv services.upgrade" in said
 
 
-def test_an_image_that_was_not_there_has_no_changes(settings: Settings, engine: Engine) -> None:
-    del engine.images[tag_of(settings.root, BOOT)]
-    changes = {one.image: one.changes for one in update(settings, engine)}
-    assert changes[tag_of(settings.root, BOOT)] == []
-    assert changes[tag_of(settings.root, BUILDER)] == CHANGES
+def test_images_that_lost_their_name_are_removed_and_no_others(settings: Settings, docker: Engine) -> None:
+    docker.add_image("others:1", ident="sha256:others")
+    update(settings, docker)
+    assert sorted(docker.removed) == sorted(docker.packages)
 
 
-def test_what_the_new_images_took_the_names_of_goes_and_nothing_else(
-    settings: Settings, engine: Engine
-) -> None:
-    update(settings, engine)
-    assert sorted(engine.removed) == sorted(engine.held)
-    assert not set(engine.removed) & set(engine.images.values())
+def test_nothing_changed_is_no_change(settings: Settings, docker: Engine) -> None:
+    docker.packages = dict.fromkeys(docker.packages, NEW)
+    fields, _ = update(settings, docker)
+    assert [one["changes"] for one in fields["images"]] == [[]] * 4
 
 
-def test_an_image_that_is_the_same_as_before_stays(settings: Settings, engine: Engine) -> None:
-    engine.registry = "sha256:old-base"
-    update(settings, engine)
-    assert "sha256:old-base" not in engine.removed
+def test_no_more_lines_are_shown_than_asked_for(settings: Settings, docker: Engine) -> None:
+    _, said = update(settings, docker, limit=2)
+    lines = ["  libc6:amd64  2.36-9 -> 2.36-10", "  - tzdata  2024a", "  …"]
+    assert said.splitlines().count(lines[2]) == 4
+    assert "\n".join(lines) in said
 
 
 def test_a_mirror_that_fails_leaves_all_images_as_they_were(
-    settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch
+    settings: Settings, docker: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    engine.registry, before = None, dict(engine.images)
-
     def fails(*_: object) -> NoReturn:
         raise MirrorUnreachable("the base image could not be bootstrapped")
 
+    before = {name: docker.image_id(name) for name in docker.names("image")}
+    docker.pullable = set()
     monkeypatch.setattr(bases, "bootstrap", fails)
     with pytest.raises(MirrorUnreachable):
-        update(settings, engine)
-    assert (engine.images, engine.built, engine.removed) == (before, [], [])
+        update(settings, docker)
+    assert {name: docker.image_id(name) for name in docker.names("image")} == before
+    assert (docker.built, docker.removed) == ([], [])
 
 
-def test_a_build_that_fails_leaves_the_images_that_were_there(
-    settings: Settings, engine: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = dict(engine.images)
-
-    def fails(_arguments: Sequence[str], _on_event: Callable[[dict[str, Any]], None]) -> NoReturn:
-        raise ImageBuildFailed("a step of an image's build failed")
-
-    monkeypatch.setattr(engine, "build", fails)
+def test_a_build_that_fails_leaves_the_images_that_were_there(settings: Settings, docker: Engine) -> None:
+    before = {name: docker.image_id(name) for name in docker.names("image") if name != BOOKWORM.tag}
+    docker.build_fails = True
     with pytest.raises(ImageBuildFailed):
-        update(settings, engine)
-    assert {**engine.images, BASE: ""} == {**before, BASE: ""}
-    assert engine.removed == []
+        update(settings, docker)
+    assert {name: docker.image_id(name) for name in before} == before
+    assert docker.removed == []
 
 
-def test_an_engine_that_is_too_old_is_asked_for_nothing(settings: Settings, engine: Engine) -> None:
-    engine.known = dataclasses.replace(GOOD, version="20.10")
-    with pytest.raises(EngineTooOld):
-        update(settings, engine)
-    assert engine.images[BASE] == "sha256:old-base"
+def run(*words: str) -> int:
+    namespace = Collection()
+    namespace.add_collection(Collection("maint", *engine_tasks.VERBS), "maint")
+    namespace.add_collection(Collection("build", image_tasks.update_base), "build")
+    try:
+        Program(namespace=namespace, name="inv").run(["inv", *words], exit=False)
+    except SystemExit as ended:
+        return int(ended.code or 0)
+    return 0
 
 
-def test_each_base_is_renewed_once_and_each_image_goes_on_its_own(
-    settings: Settings, engine: Engine, bootstrapped: list[str]
+@pytest.mark.usefixtures("keep_signals")
+@pytest.mark.parametrize("verb", ["build.update-base", "maint.update-base"])
+def test_both_verbs_do_the_same(
+    settings: Settings,
+    docker: Engine,
+    verb: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
 ) -> None:
-    engine.registry = None
-    found = update(settings, engine, REDIS)
-    assert bootstrapped == [BASE, TRIXIE.tag]
-    redis = tag_of(settings.root, REDIS)
-    assert [one.image for one in found[:2]] == [BASE, TRIXIE.tag]
-    assert found[-1].image == redis
-    on = {words[0]: [word for word in words if word.startswith("--build-arg")] for words in engine.built}
-    assert on[f"--tag={redis}"] == [f"--build-arg=BASE={TRIXIE.tag}"]
-    assert on[f"--tag={tag_of(settings.root, BOOT)}"] == []
+    monkeypatch.chdir(settings.root)
+    monkeypatch.setattr("synos_tasks.engine.client.Docker", lambda: docker)
+    assert run("--dry", verb, "--json") == 0
+    fields = json.loads(capfd.readouterr().out)
+    assert (fields["schema"], fields["images"]) == (f"synos.{verb}/1", BUILD)
+    assert docker.built == []
+    assert run(verb, "--json") == 0
+    fields = json.loads(capfd.readouterr().out)
+    assert len(fields["images"]) == 4
+    assert docker.built_names() == BUILD
+    docker.answers = False
+    assert run(verb) == 21
+    assert run("--dry", verb) == 21, "an engine that does not answer is not one without images"
 
 
-def test_a_base_that_no_image_is_on_is_left_alone(settings: Settings, engine: Engine) -> None:
-    before = engine.images[BASE]
-    found = update_all(settings, engine, [REDIS], print)
-    assert [one.image for one in found] == [TRIXIE.tag, tag_of(settings.root, REDIS)]
-    assert engine.images[BASE] == before
-
-
-def test_what_is_there_is_told_from_what_is_not_built(settings: Settings, engine: Engine) -> None:
-    del engine.images[tag_of(settings.root, BOOT)]
-    there, missing = split(settings, engine, [*RECIPES.values(), REDIS])
-    assert [one.name for one in there] == ["builder", "toolchain"]
-    assert [one.name for one in missing] == ["boot", "redis"]
-
-
-def test_people_are_told_no_more_than_they_asked_for() -> None:
-    one = Updated(image="a:1", there=True, packages=9, changes=CHANGES)
-    lines = ["a:1: 9 packages, 3 changed", "  libc6:amd64  2.36-9 -> 2.36-10", "  - tzdata  2024a"]
-    assert one.lines(3) == [*lines, "  + zlib1g  1.2"]
-    assert one.lines(2) == [*lines, "  …"]
-    assert dataclasses.replace(one, there=False, changes=[]).lines(2) == [
-        "a:1: 9 packages, was not there before"
-    ]
-
-
-def test_json_has_all() -> None:
-    told = Updated(image="a:1", there=True, packages=9, changes=CHANGES[:1]).to_json()
-    change = {"name": "libc6:amd64", "old": "2.36-9", "new": "2.36-10", "security": False}
-    assert told == {"image": "a:1", "there": True, "packages": 9, "changes": [change]}
+def test_without_any_image_there_is_nothing_to_do(settings: Settings) -> None:
+    fields, said = update(settings, Engine())
+    assert fields["images"] == []
+    assert "nothing to do" in said

@@ -24,7 +24,8 @@ from synos_tasks.images.catalog import BUILDER, RECIPES, TOOLCHAIN
 from synos_tasks.images.recipe import tag_of
 from synos_tasks.iso import deliver
 from synos_tasks.iso import plan as plans
-from tests.unit.fakes import FakeContainers, FakeEngine, fake_containers
+from tests.unit.fake_docker import FakeDocker
+from tests.unit.fakes import FakeContainers, fake_containers
 from tests.unit.projects import NAME, PROFILE, lay_component, lay_lock, package, project
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Containers:
         self.stores: dict[str, set[str]] = {}
         self.failures: dict[str, list[SynosError]] = {"build": [], "components": []}
         """What the next containers of a kind end with."""
-        self.engine = FakeEngine()
+        self.docker = FakeDocker()
         self.all: FakeContainers = fake_containers(monkeypatch)
         self.all.answer = self._answer
 
@@ -125,7 +126,7 @@ def _build(
     locked: bool = True,
 ) -> BuildResult:
     options = Options(profile=NAME, output=settings.output_dir, cached=cached, offline=offline, locked=locked)
-    return build_iso(settings, containers.engine, options, print)
+    return build_iso(settings, containers.docker, options, print)
 
 
 def _without_components(settings: Settings) -> None:
@@ -205,7 +206,7 @@ def test_an_iso_that_is_there_starts_nothing(settings: Settings, containers: Con
 def test_both_containers_have_the_projects_store(settings: Settings, containers: Containers) -> None:
     _build(settings, containers)
     assert all(store_volume(settings) in spec.volumes for spec in containers.all.specs)
-    assert store_volume(settings) in containers.engine.volumes
+    assert store_volume(settings) in containers.docker.names("volume")
     compiling, assembling = containers.all.specs
     assert (compiling.image, assembling.image) == ("synos-toolchain", "synos-builder")
     assert "synos-test-ccache" in compiling.volumes
@@ -254,8 +255,8 @@ def test_without_cache_components_are_compiled_first_into_a_volume_that_is_gone_
     [[one], [two]] = [list(spec.volumes) for spec in containers.all.specs]
     assert one == two
     assert one.startswith("synos-test-once-")
-    assert one in containers.engine.removed
-    assert one not in containers.engine.volumes
+    assert one in containers.docker.removed
+    assert one not in containers.docker.names("volume")
     assert _told(result) == dict.fromkeys(BOTH, (False, COMPILING_SECONDS))
 
 
@@ -267,8 +268,8 @@ def test_the_volume_goes_even_when_the_build_fails(
     with pytest.raises(StageFailed):
         _build(settings, containers, cached=False)
     [volume] = {name for spec in containers.all.specs for name in spec.volumes}
-    assert volume in containers.engine.removed
-    assert containers.engine.volumes == {}
+    assert volume in containers.docker.removed
+    assert containers.docker.names("volume") == []
     assert list(settings.output_dir.iterdir()) == []
 
 
@@ -277,7 +278,7 @@ def test_without_components_no_volume_is_needed_for_that(settings: Settings, con
     _build(settings, containers, cached=False)
     assert containers.all.done == ["build"]
     assert containers.all.specs[0].volumes == {}
-    assert (containers.engine.volumes, containers.engine.removed) == ({}, [])
+    assert (containers.docker.names("volume"), containers.docker.removed) == ([], [])
 
 
 @pytest.mark.parametrize("cached", [True, False])
@@ -293,7 +294,8 @@ def test_a_package_that_vanished_costs_no_second_compilation(
 
 
 def test_offline_nothing_is_fetched_to_compile_either(settings: Settings, containers: Containers) -> None:
-    containers.engine.images = {tag_of(settings.root, recipe): "sha256:1" for recipe in (BUILDER, TOOLCHAIN)}
+    for recipe in (BUILDER, TOOLCHAIN):
+        containers.docker.add_image(tag_of(settings.root, recipe))
     _build(settings, containers, offline=True)
     assert "components" in containers.all.done
     assert all(spec.network == "none" for spec in containers.all.specs)
@@ -305,7 +307,7 @@ def test_offline_an_image_that_is_not_there_is_told_before_anything_is_done(
     settings: Settings, containers: Containers, there: str
 ) -> None:
     [lacking] = {"builder", "toolchain"} - {there}
-    containers.engine.images = {tag_of(settings.root, RECIPES[there]): "sha256:1"}
+    containers.docker.add_image(tag_of(settings.root, RECIPES[there]))
     with pytest.raises(HostUnfit) as caught:
         _build(settings, containers, offline=True)
     assert caught.value.where == tag_of(settings.root, RECIPES[lacking])
@@ -314,7 +316,7 @@ def test_offline_an_image_that_is_not_there_is_told_before_anything_is_done(
 
 def test_offline_without_components_needs_no_toolchain(settings: Settings, containers: Containers) -> None:
     _without_components(settings)
-    containers.engine.images = {tag_of(settings.root, BUILDER): "sha256:1"}
+    containers.docker.add_image(tag_of(settings.root, BUILDER))
     _build(settings, containers, offline=True)
     assert containers.all.done == ["build"]
 

@@ -14,7 +14,8 @@ from synos_tasks.errors import EngineTooOld, EngineUnavailable, LockDrift, LockE
 from synos_tasks.iso import lock as locks
 from synos_tasks.iso import plan as plans
 from synos_tasks.iso.lock import Change
-from tests.unit.fakes import GOOD, FakeEngine, fake_containers
+from tests.unit.fake_docker import FakeDocker
+from tests.unit.fakes import INFO, fake_containers
 from tests.unit.projects import DATE, NAME, PROFILE, lay_lock, lock_for, package, project
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ class Resolver:
     def renew(self, settings: Settings, *, update: bool) -> tuple[Lock, list[Change]]:
         profile = read_profile(settings, NAME)
         return locking.renew(
-            settings, FakeEngine(), GOOD, "image", profile, update=update, on_event=self.heard.append
+            settings, FakeDocker(), INFO, "image", profile, update=update, on_event=self.heard.append
         )
 
 
@@ -264,7 +265,7 @@ def test_a_folder_that_cannot_be_written(
 def test_the_verb_resolves_even_what_fits_and_says_warnings(settings: Settings, resolver: Resolver) -> None:
     lay_lock(settings, SUDO)
     said: list[str] = []
-    found, changed = locking.lock_profile(settings, FakeEngine(), NAME, update=False, say=said.append)
+    found, changed = locking.lock_profile(settings, FakeDocker(), NAME, update=False, say=said.append)
     assert (found, changed) == (_on_disk(settings), [])
     assert len(resolver.requests) == 1
     assert said == ["warning: a slow mirror"]
@@ -273,16 +274,18 @@ def test_the_verb_resolves_even_what_fits_and_says_warnings(settings: Settings, 
 @pytest.mark.parametrize(
     ("engine", "error"),
     [
-        (FakeEngine(known=None), EngineUnavailable),
-        (FakeEngine(known=dataclasses.replace(GOOD, version="20.10")), EngineTooOld),
+        ({"answers": False}, EngineUnavailable),
+        ({"version": "20.10"}, EngineTooOld),
     ],
     ids=["none", "too old"],
 )
 def test_an_engine_that_is_not_fit_is_told_before_anything_is_done(
-    settings: Settings, resolver: Resolver, engine: FakeEngine, error: type[Exception]
+    settings: Settings, resolver: Resolver, engine: dict[str, Any], error: type[Exception]
 ) -> None:
+    docker = FakeDocker()
+    vars(docker).update(engine)
     with pytest.raises(error):
-        locking.lock_profile(settings, engine, NAME, update=False, say=print)
+        locking.lock_profile(settings, docker, NAME, update=False, say=print)
     assert resolver.requests == []
 
 

@@ -18,7 +18,8 @@ from synos_tasks.iso.digests import digest
 from synos_tasks.iso.profile import Profile
 from synos_tasks.iso.publish import iso_path
 from synos_tasks.iso.store import sha256
-from tests.unit.fakes import TOOLS, FakeEngine, fake_containers
+from tests.unit.fake_docker import FakeDocker
+from tests.unit.fakes import TOOLS, fake_containers
 from tests.unit.projects import NAME, lay_lock, lock_for, package, project
 
 if TYPE_CHECKING:
@@ -218,12 +219,14 @@ def settings(tmp_path: Path) -> Settings:
     return project(tmp_path)
 
 
-def _engine(settings: Settings) -> FakeEngine:
+def _engine(settings: Settings) -> FakeDocker:
     """An engine whose project has built something."""
-    return FakeEngine(volumes={store_volume(settings): {}})
+    docker = FakeDocker()
+    docker.add_volume(store_volume(settings))
+    return docker
 
 
-def _see(settings: Settings, engine: FakeEngine | None = None, *, release: bool = False) -> plan_view.View:
+def _see(settings: Settings, engine: FakeDocker | None = None, *, release: bool = False) -> plan_view.View:
     options = Options(profile=NAME, output=settings.output_dir, release=release)
     return plan_view.view(settings, engine or _engine(settings), options, print)
 
@@ -251,7 +254,7 @@ def test_without_a_lock_all_has_to_be_resolved_first(settings: Settings, store: 
 
 def test_before_the_first_build_there_is_no_store_to_ask(settings: Settings, store: Store) -> None:
     lay_lock(settings, SUDO)
-    seen = _see(settings, FakeEngine())
+    seen = _see(settings, FakeDocker())
     assert seen.lock == "fits"
     assert _rows(seen)["base"].why == "not built before"
     assert _rows(seen)["iso"].why == "made each time"

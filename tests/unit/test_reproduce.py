@@ -13,14 +13,15 @@ from synos_tasks.build.reproduce import DAY, ELSEWHERE, Circumstances, circumsta
 from synos_tasks.engine.spec import ContainerSpec, run_argv
 from synos_tasks.errors import Irreproducible, LockDrift
 from synos_tasks.iso import deliver
-from tests.unit.fakes import FakeEngine, fake_containers
+from tests.unit.fake_docker import FakeDocker
+from tests.unit.fakes import fake_containers
 from tests.unit.projects import NAME, lay_lock, package, project
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from synos_tasks.engine.gateway import Engine
+    from synos_tasks.engine.client import Docker
     from synos_tasks.settings import Settings
 
 SPEC = ContainerSpec(
@@ -119,7 +120,7 @@ class Builder:
         return [spec for spec, request in self.containers.asked if request["do"] == "build"]
 
     def _files_of(
-        self, _settings: Settings, _engine: Engine, one: Path, two: Path, *_: object
+        self, _settings: Settings, _docker: Docker, one: Path, two: Path, *_: object
     ) -> dict[str, Any]:
         self.compared.append((one.read_text(), two.read_text()))
         return self.difference
@@ -138,7 +139,7 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def _verify(settings: Settings, *, rounds: int = 1, say: Callable[[str], None] = print) -> reproduce.Verdict:
-    return reproduce.verify(settings, FakeEngine(), NAME, release=True, rounds=rounds, say=say)
+    return reproduce.verify(settings, FakeDocker(), NAME, release=True, rounds=rounds, say=say)
 
 
 @pytest.mark.parametrize("rounds", [1, 3])

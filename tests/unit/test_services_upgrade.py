@@ -16,7 +16,7 @@ from synos_tasks.errors import (
     ServiceFailed,
     ServiceUnhealthy,
 )
-from synos_tasks.images import packages
+from synos_tasks.images import update_base
 from synos_tasks.images.base import TRIXIE
 from synos_tasks.services import health, upgrade
 from synos_tasks.settings import ServicesSettings
@@ -52,7 +52,7 @@ class Newer(Engine):
         return ref in self.registry
 
     def output_of(self, image: str, command: Sequence[str]) -> str:
-        assert command == packages.LIST
+        assert command == update_base.LIST_PACKAGES
         if not self.held.get(image):
             raise EngineUnavailable("a container could not be run", why="no dpkg-query")
         return self.held[image]
