@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 from synos_tasks.engine.client import Docker
 from synos_tasks.engine.compose import Compose, ComposeFile
-from synos_tasks.engine.gateway import DockerEngine
 from synos_tasks.engine.labels import LABEL_COMPOSE_SERVICE
 from synos_tasks.errors import ImageBuildFailed, ServiceFailed, SettingsError
 from synos_tasks.images.catalog import SERVICES, raw_services, replacement, service_recipes, stack_files
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from synos_tasks.engine.client import Container
-    from synos_tasks.engine.gateway import Engine
     from synos_tasks.images.recipe import Recipe
     from synos_tasks.settings import Settings
 
@@ -103,7 +101,6 @@ class StackContext:
 
     settings: Settings
     docker: Docker
-    engine: Engine
     compose: Compose
     stack: Stack
     recipes: Mapping[str, Recipe]
@@ -193,7 +190,6 @@ def open_stack(settings: Settings, name: str, say: Callable[[str], None], timeou
     return StackContext(
         settings=settings,
         docker=Docker(),
-        engine=DockerEngine(),
         compose=compose,
         stack=resolve(name, compose.config(), settings.stack_dir(name) / "mounted"),
         recipes=recipes,

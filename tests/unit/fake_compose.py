@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any, ClassVar
 
 from synos_tasks.engine.compose import Compose, ComposeFile
-from synos_tasks.engine.gateway import EngineFacts
 from synos_tasks.engine.labels import LABEL_COMPOSE_PROJECT, LABEL_COMPOSE_SERVICE
 from synos_tasks.images.base import TRIXIE
 from synos_tasks.images.catalog import raw_services, service_recipes
@@ -37,20 +36,6 @@ services:
   redis: {build: {context: ../.., dockerfile: docker/services/Dockerfile.redis}}
   nats-box: {<<: *service, profiles: [tools]}
 """
-
-
-class Engine(FakeDocker):
-    """Is a gateway too, for the images: they are built through it."""
-
-    def facts(self) -> EngineFacts:
-        info = self.info()
-        return EngineFacts(
-            version=info.server_version or "", buildx=self.buildx, compose=self.compose_version, cpus=self.cpus,
-            memory_mb=self.memory_mb, root_dir=self.root_dir,
-        )  # fmt: skip
-
-    def build(self, arguments: Sequence[str], on_event: Callable[[dict[str, Any]], None]) -> None:
-        self.build_image(arguments, on_event)
 
 
 @dataclass
@@ -121,7 +106,7 @@ class Scene:
     settings: Settings
     context: StackContext
     compose: Commands
-    engine: Engine
+    engine: FakeDocker
     said: list[str]
     numbers: itertools.count[int] = field(default_factory=itertools.count)
 
@@ -227,7 +212,7 @@ def scene(root: Path, services: ServicesSettings | None = None) -> Scene:
     free = ServicesSettings(nats_port=0, postgres_port=0, redis_port=0)
     settings = Settings(root=root, project_id="synos-test", services=services or free)
     lay_services(settings)
-    path, engine = file_of(settings, "unified"), Engine()
+    path, engine = file_of(settings, "unified"), FakeDocker()
     engine.add_image(TRIXIE.tag)
     recipes = service_recipes(settings, raw_services(path))
     compose_model = model(settings)
@@ -237,7 +222,7 @@ def scene(root: Path, services: ServicesSettings | None = None) -> Scene:
     kind = type("SceneCompose", (FakeCompose,), {"commands": commands, "engine": engine})
     said: list[str] = []
     context = StackContext(
-        settings=settings, docker=engine, engine=engine,  # type: ignore[arg-type]
+        settings=settings, docker=engine,
         compose=kind(ComposeFile(project=PROJECT, path=path, environment={"SYNOS_STACK": PROJECT})),
         stack=resolve("unified", compose_model, settings.stack_dir("unified") / "mounted"),
         recipes=recipes, timeout=10, say=said.append,

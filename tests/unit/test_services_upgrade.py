@@ -20,7 +20,8 @@ from synos_tasks.images import update_base
 from synos_tasks.images.base import TRIXIE
 from synos_tasks.services import health, upgrade
 from synos_tasks.settings import ServicesSettings
-from tests.unit.fake_compose import NAMES, UP, Engine, Scene, scene
+from tests.unit.fake_compose import NAMES, UP, Scene, scene
+from tests.unit.fake_docker import FakeDocker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -34,14 +35,14 @@ CHANGES = ["libc6:amd64 2.41-1 -> 2.41-2", "tzdata 2024a -> none", "zlib1g none 
 OURS = {LABEL_PROJECT: "synos-test"}
 
 
-class Newer(Engine):
+class Newer(FakeDocker):
     """Builds images that are newer; what is in one goes by its id."""
 
     held: Mapping[str, str]
     registry: Mapping[str, str]
 
-    def build(self, arguments: Sequence[str], on_event: Callable[[dict[str, Any]], None]) -> None:
-        super().build(arguments, on_event)
+    def build_image(self, arguments: Sequence[str], on_event: Callable[[dict[str, Any]], None]) -> None:
+        super().build_image(arguments, on_event)
         [tag] = [word.removeprefix("--tag=") for word in arguments if word.startswith("--tag=")]
         new = f"sha256:new-{tag.partition(':')[0].removeprefix('synos-')}"
         self.add_image(tag, ident=new, labels=OURS)
