@@ -1,4 +1,4 @@
-"""`inv services.backup` and `restore`: save what every service holds into files with checksums, and load it back."""
+"""Save what every service holds into files with checksums, and load it back."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks import archive
-from synos_tasks.errors import BackupDamaged, ServiceFailed, SettingsError, SynosError
+from synos_tasks.errors import ServiceFailed, SettingsError, SynosError
 from synos_tasks.services import lifecycle
 from synos_tasks.services.adapters import ADAPTERS, recover, restore_in_progress
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Restored:
-    """What a restore did: the backup, and the name of the one that was taken of what was there before, '' for none."""
+    """What a restore did. ``before`` is the name of the backup that was taken of what was there; '' for none."""
 
     backup: Path
     facts: Mapping[str, Any]
@@ -52,28 +52,24 @@ def _backup(context: StackContext, name: str, before: str) -> Path:
     facts = {service: ADAPTERS[service].facts(context) for service in services}
     with archive.create(folder, name, facts) as draft:
         for service in services:
-            context.say(f"saving {service}: {describe(service, facts[service])}")
+            context.say(f"saving {service}: {ADAPTERS[service].summary(facts[service])}")
             ADAPTERS[service].save(context, draft.below(service), facts[service])
     return folder / name
 
 
 def restore(
-    context: StackContext,
-    name: str,
-    *,
-    agreed: Callable[[str], bool],
-    safety: bool = True,
+    context: StackContext, name: str, *, agreed: Callable[[str], bool], safety: bool = True
 ) -> Restored:
     """Load a backup into the services. ``name`` is below folder_of(), or a path.
 
-    A damaged backup, or one that does not fit, is refused before anything is touched. Where the services hold
-    data, ``agreed`` is asked, and a backup is taken first if ``safety``. Raises BackupDamaged,
-    SettingsError, ServiceFailed, ServiceUnhealthy.
+    A damaged backup, or one that does not fit, is refused before anything is touched. Where the services hold data,
+    ``agreed`` is asked, and a backup is taken first if ``safety``. Raises BackupDamaged, SettingsError, ServiceFailed,
+    ServiceUnhealthy.
     """
     source = archive.find(folder_of(context), name)
     context.say(f"checking {source}")
     manifest = archive.verify(source)
-    services = _services_in(context, source, manifest)
+    services = _services_in(context, manifest)
     lifecycle.up(context, context.stack.long_running)
     with context.locked():
         recover(context, services)
@@ -91,9 +87,9 @@ def restore(
     return Restored(backup=source, facts=manifest.facts, before=before)
 
 
-def describe(service: str, facts: Mapping[str, Any]) -> str:
-    """Return in a few words what a service holds."""
-    return ADAPTERS[service].summary(facts)
+def summary(facts: Mapping[str, Any]) -> str:
+    """Return in a few words what a backup holds."""
+    return "; ".join(ADAPTERS[service].summary(told) for service, told in facts.items())
 
 
 def _replaced(context: StackContext, services: Sequence[str], saved: Mapping[str, Any]) -> str:
@@ -102,7 +98,7 @@ def _replaced(context: StackContext, services: Sequence[str], saved: Mapping[str
     for service in services:
         ADAPTERS[service].check_restorable(now[service], saved[service])
     full = [service for service in services if not ADAPTERS[service].is_empty(now[service])]
-    return "; ".join(f"{service} holds {describe(service, now[service])}" for service in full)
+    return "; ".join(f"{service} holds {ADAPTERS[service].summary(now[service])}" for service in full)
 
 
 def _stateful(context: StackContext) -> list[str]:
@@ -112,17 +108,14 @@ def _stateful(context: StackContext) -> list[str]:
     return services
 
 
-def _services_in(context: StackContext, source: Path, manifest: archive.Manifest) -> list[str]:
+def _services_in(context: StackContext, manifest: archive.Manifest) -> list[str]:
     services = _stateful(context)
     if strange := [service for service in manifest.facts if service not in services]:
+        hint = f"it has: {', '.join(services)}"
         raise SettingsError(
             f"stack {context.stack.name} has no service {', '.join(strange)}, of which the backup is",
-            where=str(source),
-            hint=f"it has: {', '.join(services)}",
+            hint=hint,
         )
-    saved = {file.path.split("/")[0] for file in manifest.files}
-    if lacking := [service for service in manifest.facts if service not in saved]:
-        raise BackupDamaged("a backup has no files of a service", where=str(source), why=", ".join(lacking))
     return [service for service in services if service in manifest.facts]
 
 
@@ -131,8 +124,8 @@ def _load(
 ) -> None:
     done: list[str] = []
     for service in services:
-        context.say(f"restoring {service}: {describe(service, facts[service])}")
-        restored = ", ".join(done) or "none"
+        context.say(f"restoring {service}: {ADAPTERS[service].summary(facts[service])}")
+        before_it = ", ".join(done) or "none"
         try:
             ADAPTERS[service].load(context, source / service)
         except SynosError as error:
@@ -140,10 +133,10 @@ def _load(
                 f"{service} could not be restored",
                 where=error.where,
                 why=error.why or error.what,
-                hint=f"restored before: {restored}; {_way_back(before)}",
+                hint=f"restored before: {before_it}; {_way_back(before)}",
             ) from error
         except KeyboardInterrupt:
-            context.say(f"restored: {restored}, and maybe {service}; {_way_back(before)}")
+            context.say(f"restored: {before_it}, and maybe {service}; {_way_back(before)}")
             raise
         done.append(service)
 

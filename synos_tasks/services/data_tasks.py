@@ -33,17 +33,13 @@ def list_backups(command: Command, stack: str = "") -> None:
     from synos_tasks.services import backup as backing  # noqa: PLC0415
 
     context = open_stack(command, stack)
-    found = archive.listing(backing.folder_of(context))
+    folder = backing.folder_of(context)
+    found = archive.listing(folder)
     rows = [
-        [
-            one.name,
-            one.created,
-            console.human_bytes(one.bytes),
-            one.trouble or "; ".join(backing.describe(name, facts) for name, facts in one.facts.items()),
-        ]
+        [one.name, one.created, console.human_bytes(one.bytes), one.trouble or backing.summary(one.facts)]
         for one in found
     ]
-    console.table(f"backups in {backing.folder_of(context)}", ["name", "taken", "size", "holds"], rows)
+    console.table(f"backups in {folder}", ["name", "taken", "size", "holds"], rows)
     command.result({"backups": [one.__dict__ for one in found]})
 
 
@@ -76,29 +72,16 @@ def restore(
         source = archive.find(backing.folder_of(context), name)
         command.would(f"restore {source}, taken {archive.verify(source).created}")
         return
-    done = backing.restore(
-        context,
-        name,
-        agreed=agreement(yes=yes),
-        safety=not no_backup,
-    )
+    done = backing.restore(context, name, agreed=agreement(yes=yes), safety=not no_backup)
     console.say(f"restored {done.backup}")
     if done.before:
         console.say(f"what was there before: inv services.restore {done.before}")
     command.result({"backup": str(done.backup), "holds": done.facts, "before": done.before})
 
 
-@verb(
-    "services.secrets-rotate",
-    help={"stack": STACK, "only": ONLY, "wait-timeout": TIMEOUT, "json": JSON},
-)
-def secrets_rotate(
-    command: Command,
-    stack: str = "",
-    only: str = "",
-    wait_timeout: int = 0,
-) -> None:
-    """Change the passwords, in the running services too; clients must read them anew."""
+@verb("services.secrets-rotate", help={"stack": STACK, "only": ONLY, "wait-timeout": TIMEOUT, "json": JSON})
+def secrets_rotate(command: Command, stack: str = "", only: str = "", wait_timeout: int = 0) -> None:
+    """Change the passwords, in the running services too; clients must read them again."""
     from synos_tasks.services import secrets  # noqa: PLC0415
 
     context = open_stack(command, stack, wait_timeout)
@@ -122,13 +105,9 @@ def secrets_rotate(
     },
 )
 def upgrade(
-    command: Command,
-    stack: str = "",
-    only: str = "",
-    no_backup: bool = False,
-    wait_timeout: int = 0,
+    command: Command, stack: str = "", only: str = "", no_backup: bool = False, wait_timeout: int = 0
 ) -> None:
-    """Bring running services to newer images, one by one; one that does not get healthy has its old image again."""
+    """Upgrade running services to newer images, one by one; one that does not get healthy gets its old image back."""
     from synos_tasks.services import backup as backing  # noqa: PLC0415
     from synos_tasks.services import upgrade as upgrading  # noqa: PLC0415
 
