@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 SUFFIX = ".tar.zst"
 CONTENT = "volume.tar.zst"
 """The path of the archive in its manifest, whatever the file is called."""
-EARLIER_SCHEMA = "synos.volume/1"
 _VOLUME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{1,254}", re.ASCII)
 _FACTS = {"project": str, "role": str, "files": int, "users": list, "labels": dict}
 
@@ -67,7 +65,7 @@ def read(path: Path) -> Export:
         hint = "inv maint.volumes --inspect NAME lists the exports of a volume"
         raise SettingsError(f"there is no export {path.name}", where=str(path), hint=hint)
     try:
-        return _export(archive.parse(_as_manifest(archive.read_small(manifest_path(path)))))
+        return _export(archive.parse(archive.read_small(manifest_path(path))))
     except ValueError as error:
         raise damaged(path, str(error)) from error
 
@@ -108,19 +106,6 @@ def known(settings: Settings, volume: str) -> list[tuple[Path, Export]]:
     return sorted(found, key=lambda one: (one[1].created, one[0].name), reverse=True)
 
 
-def fresh_export(settings: Settings, volume: str, hours: float, now: float) -> Path | None:
-    """Return the newest export of a volume (full name) that is younger than ``hours``; None where there is none.
-
-    ``now`` is in seconds since 1970. An export from the future is not fresh, as its age is unknown. One of a volume
-    that was in use does not count, nor one of another clone. The contents are not checked: see verify().
-    """
-    for path, export in known(settings, volume):
-        trusted = export.project == settings.project_id and not export.users
-        if trusted and 0 <= now - export.manifest.time < hours * 3600:
-            return path
-    return None
-
-
 def is_volume_name(name: str) -> bool:
     """Tell whether the engine takes that as a volume's name."""
     return _VOLUME.fullmatch(name) is not None
@@ -142,16 +127,3 @@ def _export(manifest: archive.Manifest) -> Export:
         created=manifest.created,
         **{**{key: facts[key] for key in _FACTS}, "users": tuple(facts["users"])},
     )
-
-
-def _as_manifest(text: bytes) -> bytes:
-    """Return what an earlier version wrote as a manifest; leave anything else as it is."""
-    try:
-        data = json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-    if not isinstance(data, dict) or data.get("schema") != EARLIER_SCHEMA:
-        return text
-    file = {"path": CONTENT, "bytes": data.get("bytes"), "sha256": data.get("sha256")}
-    head = {"schema": archive.SCHEMA, "name": data.get("volume"), "created": data.get("created")}
-    return json.dumps({**head, "facts": data, "files": [file]}).encode()

@@ -49,17 +49,22 @@ def _described(what: str, name: str, age: float) -> str:
 
 
 def _export_of(settings: Settings, volume: str, created: float, now: float) -> str:
-    """Describe the newest export of a volume that is fresh, if it is whole; '' for none."""
-    path = exports.fresh_export(settings, volume, settings.maint.backup_hours, now)
-    if path is None:
-        return ""
-    try:
-        export = exports.read(path)
-        exports.verify(path, export)
-    except BackupDamaged:
-        return ""
-    time = export.manifest.time
-    return _described("export", path.name, now - time) if time >= created else ""
+    """Describe the newest export of a volume that is fresh and whole; '' for none.
+
+    One from the future is not fresh, as its age is unknown. One that was made while containers used the volume does not
+    count, nor one of another clone.
+    """
+    for path, export in exports.known(settings, volume):
+        age = now - export.manifest.time
+        is_fresh = 0 <= age < settings.maint.backup_hours * 3600 and now - age >= created
+        if not is_fresh or export.users or export.project != settings.project_id:
+            continue
+        try:
+            exports.verify(path, export)
+        except BackupDamaged:
+            continue
+        return _described("export", path.name, age)
+    return ""
 
 
 def _backup_of(settings: Settings, stack: str, now: float) -> archive.Manifest | None:

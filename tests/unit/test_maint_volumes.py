@@ -17,7 +17,6 @@ from synos_tasks.engine.labels import LABEL_MARK, LABEL_PROJECT, LABEL_ROLE
 from synos_tasks.errors import BackupDamaged, CacheUnusable, DiskFull, OutputNotWritable, SettingsError
 from synos_tasks.maint import copying, exports, volumes
 from synos_tasks.maint.copying import PARTIAL
-from synos_tasks.maint.exports import fresh_export
 from synos_tasks.maint.volumes import MARK
 from tests.unit.fake_volumes import NOW, PROJECT, Ground, ground
 from tests.unit.projects import tree
@@ -26,10 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 DATA, COPY, HALF = (f"{PROJECT}-{name}" for name in ("data", "copy", "half"))
-OLD_RECORD = """{
- "bytes": %d, "created": "2027-01-15T08:00:00Z", "files": 3, "labels": {"io.synos.project": "synos-test"},
- "project": "synos-test", "role": "cache", "schema": "synos.volume/1", "sha256": "%s", "users": [], "volume": "synos-test-data"
-}"""
 
 
 @pytest.fixture
@@ -209,7 +204,6 @@ def test_containers_that_run_before_or_after_are_warned_of_and_remembered(here: 
     assert done.users == ("app", "later")
     assert [text for text in ("app", "inv services.backup", "later") if text in " ".join(here.said)]
     assert ["later" in line for line in here.said] == [False, False, True]
-    assert fresh_export(here.context.settings, full, 24, NOW) is None
 
 
 def test_its_time_is_that_of_before_it_was_read(here: Ground) -> None:
@@ -340,13 +334,6 @@ def test_one_of_another_clone_becomes_this_ones(here: Ground, exported: Path) ->
     assert copying.load(here.context, exported).volume == DATA
 
 
-def test_an_export_of_an_earlier_version_is_read(here: Ground, exported: Path) -> None:
-    expected = exports.read(exported)
-    Path(f"{exported}.json").write_text(OLD_RECORD % (expected.bytes, expected.sha256))
-    assert exports.read(exported) == replace(expected, labels={LABEL_PROJECT: PROJECT})
-    assert copying.load(here.context, exported, "copy").files == 3
-
-
 def test_a_name_that_is_taken_is_refused_whoevers_it_is(here: Ground, exported: Path) -> None:
     here.docker.add_volume("synos-strange")
     for name in ("", "data", "synos-strange"):
@@ -383,7 +370,6 @@ def test_a_name_that_another_command_takes_meanwhile_is_left_to_it(
         (lambda path: Path(f"{path}.json").write_text("{}"), "not valid"),
         (lambda path: Path(f"{path}.json").write_text("[" * 100_000), "not valid"),
         (lambda path: Path(f"{path}.json").write_text('{"schema": "synos.volume/2"}'), "its schema is"),
-        (lambda path: Path(f"{path}.json").write_text('{"schema": "synos.volume/1"}'), "not valid"),
     ],
 )
 def test_a_damaged_one_is_refused_before_anything_is_made(
@@ -513,33 +499,3 @@ def test_one_that_another_command_is_filling_is_not_touched(here: Ground) -> Non
         with pytest.raises(SettingsError, match="already"):
             copying.clone(here.context, "data", "half")
     assert (here.contents[HALF], unfinished(here), mark.exists()) == (["x"], ["half"], True)
-
-
-# fresh exports
-
-
-def dated(here: Ground, created: str, **changed: object) -> Path:
-    here.exports.mkdir(parents=True, exist_ok=True)
-    path, _ = copying.export(here.context, "data", here.exports / f"data-{created}.tar.zst")
-    manifest = json.loads(Path(f"{path}.json").read_text())
-    manifest |= {"created": created, "facts": {**manifest["facts"], **changed}}
-    Path(f"{path}.json").write_text(json.dumps(manifest))
-    return path
-
-
-def test_the_newest_export_that_is_young_enough_is_fresh(here: Ground) -> None:
-    dated(here, "2027-01-15T05:00:00Z")
-    newest = dated(here, "2027-01-15T07:00:00Z")
-    dated(here, "2027-01-15T09:00:00Z")  # of tomorrow: a clock was wrong
-    settings = here.context.settings
-    assert fresh_export(settings, DATA, 24, NOW) == newest
-    assert fresh_export(settings, DATA, 1, NOW) is None
-    assert fresh_export(settings, f"{PROJECT}-other", 24, NOW) is None
-    newest.write_bytes(newest.read_bytes() + b"x")
-    assert fresh_export(settings, DATA, 2.5, NOW) is None
-
-
-def test_one_of_a_volume_in_use_or_of_another_clone_is_not_fresh(here: Ground) -> None:
-    dated(here, "2027-01-15T07:00:00Z", users=["app"])
-    dated(here, "2027-01-15T07:00:01Z", project="synos-other")
-    assert fresh_export(here.context.settings, DATA, 24, NOW) is None
