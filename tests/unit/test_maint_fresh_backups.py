@@ -29,7 +29,9 @@ NOW = 1_800_000_000.0
 
 def fresh(settings: Settings, *volumes: Volume) -> dict[str, str]:
     """Return the names of the backups alone."""
-    return {name: text.split()[1] for name, text in fresh_backups.fresh_backups(settings, volumes, NOW).items()}
+    return {
+        name: text.split()[1] for name, text in fresh_backups.fresh_backups(settings, volumes, NOW).items()
+    }
 
 
 def moment(age: float) -> str:
