@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 Status = Literal["ok", "warn", "fail"]
 
+UNUSED_HOURS = 4 * 7 * 24
 DISK_FAIL_BYTES = 4 * 10**9
 DISK_WARN_BYTES = 10 * 10**9
 # Machines sold with 2 and 4 GB report a little less: the kernel keeps some for itself.
@@ -175,6 +177,27 @@ def check_boot(etc: Path = Path("/etc")) -> Check:
         return Check(name="engine at boot", status="ok", detail="starts with the machine")
     hint = "sudo systemctl enable docker; otherwise services stay down after a reboot"
     return Check(name="engine at boot", status="warn", detail="does not start with the machine", hint=hint)
+
+
+def check_cache_mounts(inspected: str) -> Check:
+    """Check whether the engine's garbage collection may drop cache mounts in use; given what `buildx inspect` prints.
+
+    Its rules apply in order. One that drops mounts unused for four weeks is fine, and so is any after one that drops
+    the steps of images, however new.
+    """
+    name, after_steps = "cache mounts", False
+    for number, rule in enumerate(re.split(r"GC Policy rule#\d+:", inspected)[1:]):
+        pairs = (line.partition(":") for line in rule.splitlines())
+        fields = {key.strip(): value.strip() for key, _, value in pairs}
+        filters, age = fields.get("Filters", "").split(), fields.get("Keep Duration", "")
+        hours = int(age.partition("h")[0]) if "h" in age else 0
+        drops_mounts = not filters or "type==exec.cachemount" in filters
+        if drops_mounts and hours < UNUSED_HOURS and not after_steps:
+            detail = f"rule {number} of the engine's garbage collection may drop them while they are in use"
+            hint = "builds get slower; docs/maint/gc-policy.md has a daemon.json that keeps them"
+            return Check(name=name, status="warn", detail=detail, hint=hint)
+        after_steps |= "type==regular" in filters and not hours
+    return Check(name=name, status="ok", detail="kept by the engine's garbage collection")
 
 
 def check_kvm(have: Kvm) -> Check:

@@ -7,6 +7,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from synos_tasks.engine import gateway
+from synos_tasks.engine.client import Docker
 from synos_tasks.errors import EngineUnavailable
 from synos_tasks.host import checks
 
@@ -24,7 +25,11 @@ def examine(settings: Settings, engine: gateway.Engine) -> list[checks.Check]:
     report = engine_report(
         engine, settings.project_id, command=command, host=os.environ.get("DOCKER_HOST", "")
     )
-    return checks.all_checks(settings.root, report)
+    found = checks.all_checks(settings.root, report)
+    try:
+        return found if report.problem else [*found, checks.check_cache_mounts(Docker().inspect_builder())]
+    except EngineUnavailable:  # the builder has another name in another context
+        return found
 
 
 def engine_report(engine: gateway.Engine, project: str, *, command: str, host: str) -> checks.EngineReport:

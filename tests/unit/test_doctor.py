@@ -136,6 +136,54 @@ def test_kvm_never_stops_a_build() -> None:
     assert checks.check_kvm(facts.Kvm(present=False, usable=False, why="no")).status == "warn"
 
 
+DEFAULT_28 = """
+GC Policy rule#0:
+ All:            false
+ Filters:        type==source.local,type==exec.cachemount,type==source.git.checkout
+ Keep Duration:  48h0m0s
+GC Policy rule#1:
+ All:            false
+ Keep Duration:  1440h0m0s
+ Max Used Space: 20GiB
+GC Policy rule#2:
+ All:            false
+ Max Used Space: 20GiB
+"""
+OURS = """
+GC Policy rule#0:
+ Filters:       type==exec.cachemount
+ Keep Duration: 672h0m0s
+GC Policy rule#1:
+ Filters:       type==regular
+ Keep Duration: 48h0m0s
+GC Policy rule#2:
+ Filters:       type==regular
+GC Policy rule#3:
+ All:           true
+"""
+EARLY = "GC Policy rule#0:\n Filters: type==source.local type==exec.cachemount\n Keep Duration: 48h0m0s\n"
+
+
+@pytest.mark.parametrize(
+    ("inspected", "rule"),
+    [
+        ("Name: default\nLabels:\n x: 1\n", None),
+        (OURS, None),
+        (DEFAULT_28, 2),
+        (EARLY, 0),
+        (OURS.replace("#1", "#1:\nGC Policy rule#1"), 1),
+    ],
+)
+def test_garbage_collection_that_may_drop_cache_mounts_in_use_is_a_warning(
+    inspected: str, rule: int | None
+) -> None:
+    found = checks.check_cache_mounts(inspected)
+    assert found.status == ("ok" if rule is None else "warn")
+    if rule is not None:
+        assert f"rule {rule} " in found.detail
+        assert "docs/maint/gc-policy.md" in found.hint
+
+
 def test_all_checks_have_names_of_their_own_and_hints_where_needed(tmp_path: Path) -> None:
     found = checks.all_checks(tmp_path, report(FakeEngine(known=None)))
     assert len({check.name for check in found}) == len(found)
