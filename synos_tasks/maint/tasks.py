@@ -12,7 +12,7 @@ from invoke.collection import Collection
 from synos_tasks import console
 from synos_tasks.cli import Command, afterwards, verb
 from synos_tasks.errors import SettingsError
-from synos_tasks.maint import engine_tasks, keeping_tasks
+from synos_tasks.maint import engine_tasks, volume_tasks
 
 if TYPE_CHECKING:
     from synos_tasks.maint.prune import Plan, Pruned
@@ -206,4 +206,4 @@ def _fields(plan: Plan, pruned: Pruned | None) -> dict[str, Any]:
     }
 
 
-namespace = Collection("maint", disk, prune, reset, logs, *keeping_tasks.VERBS, *engine_tasks.VERBS)
+namespace = Collection("maint", disk, prune, reset, logs, *volume_tasks.VERBS, *engine_tasks.VERBS)

@@ -10,7 +10,7 @@ from invoke.config import Config
 from invoke.context import Context
 
 from synos_tasks.engine.labels import LABEL_MARK
-from synos_tasks.maint import keeping_tasks as tasks
+from synos_tasks.maint import volume_tasks as tasks
 from synos_tasks.maint.volumes import MARK
 from tests.unit.fake_volumes import PROJECT, Ground, ground
 from tests.unit.projects import tree

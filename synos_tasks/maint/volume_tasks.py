@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING
 
 from synos_tasks import console
 from synos_tasks.cli import Command, verb
+from synos_tasks.errors import SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
-
     from synos_tasks.maint.resources import Context
     from synos_tasks.maint.volumes import Listed
 
@@ -41,19 +40,29 @@ def volumes(
 ) -> None:
     """List the volumes of this project; look into one, copy it, write it into a file, make one of a file.
 
-    A volume may be named in short: by what follows the project's id.
+    The project's id in front of a volume's name may be left out.
     """
-    actions: Mapping[str, Callable[[], None]] = {
-        "inspect": lambda: _inspect(command, inspect),
-        "export": lambda: _export(command, export, to),
-        "import": lambda: _import(command, import_, name),
-        "clone": lambda: _clone(command, clone, to),
-    }
     given = {"inspect": inspect, "export": export, "import": import_, "clone": clone}
-    chosen = _one_of(given)
-    _refuse_idle({"to": to}, chosen, ("export", "clone"))
-    _refuse_idle({"name": name}, chosen, ("import",))
-    actions.get(chosen, lambda: _list(command))()
+    chosen = [option for option, value in given.items() if value]
+    if len(chosen) > 1:
+        what = " and ".join(f"--{option}" for option in chosen)
+        raise SettingsError(f"{what} cannot be combined", hint="give one at a time")
+    action = chosen[0] if chosen else ""
+    if to and action not in {"export", "clone"}:
+        raise SettingsError("--to is only valid with --export or --clone")
+    if name and action != "import":
+        raise SettingsError("--name is only valid with --import")
+    match action:
+        case "inspect":
+            _inspect(command, inspect)
+        case "export":
+            _export(command, export, Path(to).resolve() if to else None)
+        case "import":
+            _import(command, Path(import_).resolve(), name)
+        case "clone":
+            _clone(command, clone, to)
+        case _:
+            _list(command)
 
 
 VERBS = [volumes]
@@ -99,24 +108,24 @@ def _inspect(command: Command, name: str) -> None:
     command.result(asdict(found))
 
 
-def _export(command: Command, name: str, to: str) -> None:
+def _export(command: Command, name: str, to: Path | None) -> None:
     from synos_tasks.maint import copying  # noqa: PLC0415
 
-    context, target = _context(command), Path(to).resolve() if to else None
+    context = _context(command)
     if command.dry:
         volume = copying.whole(context, name)
-        path = copying.export_path(context, volume, target)
+        path = copying.export_path(context, volume, to)
         command.would(f"write volume {volume.name} into {path}", volume=volume.name, file=str(path))
         return
-    path, done = copying.export(context, name, target)
+    path, done = copying.export(context, name, to)
     console.say(f"{done.files} files, {console.human_bytes(done.bytes)} in {path}")
     command.result({"file": str(path), **asdict(done)})
 
 
-def _import(command: Command, file: str, name: str) -> None:
+def _import(command: Command, path: Path, name: str) -> None:
     from synos_tasks.maint import copying  # noqa: PLC0415
 
-    context, path = _context(command), Path(file).resolve()
+    context = _context(command)
     if command.dry:
         export, full = copying.check_import(context, path, name)
         command.would(f"make volume {full} of {path}", volume=full, files=export.files)
@@ -127,7 +136,6 @@ def _import(command: Command, file: str, name: str) -> None:
 
 
 def _clone(command: Command, name: str, to: str) -> None:
-    from synos_tasks.errors import SettingsError  # noqa: PLC0415
     from synos_tasks.maint import copying  # noqa: PLC0415
 
     if not to:
@@ -146,27 +154,6 @@ def _context(command: Command) -> Context:
     from synos_tasks.maint.resources import Context  # noqa: PLC0415
 
     return Context(settings=command.settings, say=console.say)
-
-
-def _one_of(given: Mapping[str, str]) -> str:
-    """Give the name of the option that was given, '' for none; raises SettingsError for two."""
-    from synos_tasks.errors import SettingsError  # noqa: PLC0415
-
-    chosen = [name for name, value in given.items() if value]
-    if len(chosen) > 1:
-        raise SettingsError(
-            f"{' and '.join(f'--{name}' for name in chosen)} cannot be combined", hint="give one at a time"
-        )
-    return chosen[0] if chosen else ""
-
-
-def _refuse_idle(given: Mapping[str, str], chosen: str, belong: Sequence[str]) -> None:
-    """Raise SettingsError for an option that says nothing without another."""
-    from synos_tasks.errors import SettingsError  # noqa: PLC0415
-
-    for name, value in given.items():
-        if value and chosen not in belong:
-            raise SettingsError(f"--{name} is only valid with {' or '.join(f'--{one}' for one in belong)}")
 
 
 def _size(volume: Listed) -> str:
