@@ -15,6 +15,8 @@ STATE = ".synos"
 ID_FILE = "id"
 SETUP = "setup"
 """In the state folder: written by scripts/synos before the first command, so it does not tell an old project."""
+PACKAGE = Path(__file__).resolve().parent
+"""The code, which containers get as /project/synos_tasks; with an installed wheel it is outside every project."""
 NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*", re.ASCII)
 LONGEST_NAME = 30
 

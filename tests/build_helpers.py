@@ -105,7 +105,7 @@ class Clone:
 
     def in_store(self, script: str) -> str:
         """Run a shell script in a container that has the clone's store as /cache; gives what it prints."""
-        image = tag_of(self.settings.root, BUILDER)
+        image = tag_of(self.settings.project, BUILDER)
         volume = f"--volume={store_volume(self.settings)}:/cache"
         return docker(
             "run", "--rm", f"--label={self.label}", "--network=none", volume, image, "sh", "-euc", script

@@ -60,13 +60,13 @@ def own_label() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def builder_image(engine: DockerEngine) -> str:
     """The builder image, made once and labelled as the project's own: it outlives the tests."""
-    return ensure_image(settings.load(ROOT, {}), Docker(), BUILDER, print)
+    return ensure_image(settings.load(ROOT, {"name": "synos"}), Docker(), BUILDER, print)
 
 
 @pytest.fixture(scope="session")
 def toolchain_image(engine: DockerEngine) -> str:
     """The image that compiles, made once and labelled as the project's own."""
-    return ensure_image(settings.load(ROOT, {}), Docker(), TOOLCHAIN, print)
+    return ensure_image(settings.load(ROOT, {"name": "synos"}), Docker(), TOOLCHAIN, print)
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,9 @@ def minimal(warm: Clone) -> Answer:
 @pytest.fixture(scope="session")
 def service_images(engine: DockerEngine) -> None:
     """The images of the services, made once and labelled as the project's own: they outlive the tests."""
-    open_stack(settings.load(ROOT, {}), "unified", print).ensure_images((*SERVICES, "nats-box"))
+    open_stack(settings.load(ROOT, {"name": "synos"}), "unified", print).ensure_images(
+        (*SERVICES, "nats-box")
+    )
 
 
 @pytest.fixture(scope="session")

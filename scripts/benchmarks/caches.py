@@ -16,7 +16,7 @@ from synos_tasks.iso.components import caches
 from tests.build_helpers import ROOT, copy_project, docker
 
 EDITED = "docker/build/components/synos-welcome/src/main.c"
-SETTINGS = settings_module.load(ROOT, {})
+SETTINGS = settings_module.load(ROOT, {"name": "synos"}, record=False)
 MARKS = [f"--label={key}={value}" for key, value in labels(SETTINGS.project_id, "build").items()]
 # Fetching, installing, tests and packaging do not count: the last line has the seconds, hits and misses of the compilation.
 SCRIPTS = {
@@ -67,7 +67,7 @@ def bench_caches() -> None:
     _compiler("ccache", "git", 0.20)
     _compiler("sccache", "rust-bat", 0.25)
     sizes = [
-        int(docker("image", "inspect", "--format={{.Size}}", tag_of(ROOT, recipe)))
+        int(docker("image", "inspect", "--format={{.Size}}", tag_of(SETTINGS.project, recipe)))
         for recipe in (BUILDER, TOOLCHAIN)
     ]
     report("builder image / toolchain image, size", 0.40, sizes[0] / sizes[1], bytes=sizes)
@@ -113,7 +113,7 @@ def _compiler(cache: str, package: str, promised: float) -> None:
         found = []
         for _ in range(2):
             printed = docker(
-                "run", "--rm", *MARKS, *environment, f"--volume={volume}:{target}", tag_of(ROOT, TOOLCHAIN),
+                "run", "--rm", *MARKS, *environment, f"--volume={volume}:{target}", tag_of(SETTINGS.project, TOOLCHAIN),
                 "bash", "-c", SCRIPTS[cache],
             )  # fmt: skip
             found.append([float(number) for number in printed.split()[-3:]])

@@ -15,6 +15,7 @@ from synos_tasks.errors import BootFailed, IsoNotFound, OutputNotWritable
 from synos_tasks.images.building import ensure_image
 from synos_tasks.images.catalog import BOOT
 from synos_tasks.iso.boot.request import FIRMWARES, MEDIA, BootRequest, check_choice
+from synos_tasks.project import PACKAGE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -111,7 +112,7 @@ def boot_spec(settings: Settings, image: str, *, iso_folder: Path, out: Path, kv
             Bind(source=iso_folder, target="/iso"),
             Bind(source=out, target="/out", writable=True),
             # the code alone: what else the project holds is none of the container's business
-            Bind(source=settings.root.resolve() / "synos_tasks", target="/project/synos_tasks"),
+            Bind(source=PACKAGE, target="/project/synos_tasks"),
         ),
         tmpfs={"/tmp": "rw,nosuid,nodev,noexec,mode=1777,size=128m"},  # noqa: S108  (in the container)
         devices=(str(KVM),) if kvm else (),

@@ -15,6 +15,7 @@ from synos_tasks.engine.labels import BUILDER_CAPABILITIES, TOOLCHAIN_CAPABILITI
 from synos_tasks.engine.once import once_name
 from synos_tasks.engine.run import leased
 from synos_tasks.engine.spec import Bind, ContainerSpec
+from synos_tasks.project import PACKAGE
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -48,6 +49,14 @@ def compiler_cache_volumes(settings: Settings) -> dict[str, str]:
     return {f"{settings.project_id}-{name}": f"/var/cache/{name}" for name in COMPILER_CACHES}
 
 
+def read_only_binds(settings: Settings) -> tuple[Bind, ...]:
+    """Return all that a build reads: the code, and docker/build. Never .synos, where the services' passwords are."""
+    return (
+        Bind(source=PACKAGE, target="/project/synos_tasks"),
+        Bind(source=settings.project.data / "build", target="/project/docker/build"),
+    )
+
+
 @contextmanager
 def once_volume(settings: Settings, docker: Docker) -> Iterator[str]:
     """Give a volume for one command, removed afterwards."""
@@ -75,7 +84,7 @@ def builder_spec(
     privileged: bool = False,
     more: tuple[Bind, ...] = (),
 ) -> ContainerSpec:
-    """Give the default builder: unprivileged, limited, project read-only, ``output`` and the store writable.
+    """Give the default builder: unprivileged, limited, profiles and code read-only, ``output`` and the store writable.
 
     ``packages_bytes``, the size of all .debs, decides whether the work fits into memory. ``store`` is a volume,
     the project's for ''; with None it is the container's own and ends with it. ``privileged`` gives every
@@ -95,7 +104,7 @@ def builder_spec(
         command=("python3", "-m", "synos_tasks.iso"),
         labels=labels(settings.project_id, "build"),
         capabilities=BUILDER_CAPABILITIES,
-        binds=(Bind(source=settings.root, target="/project"), *writable, *more),
+        binds=(*read_only_binds(settings), *writable, *more),
         volumes={} if store is None else {store or store_volume(settings): CACHE},
         # dev, suid, exec: a root file system has device nodes, sudo and programs
         tmpfs={"/work": f"rw,dev,suid,exec,size={size_mb}m"} if on_tmpfs else {},

@@ -32,7 +32,7 @@ def dry_run(settings: Settings, docker: Docker, options: Options) -> tuple[Plan,
     spec = builder_spec(
         settings,
         None,
-        tag_of(settings.root, BUILDER),
+        tag_of(settings.project, BUILDER),
         output=options.output,
         store="" if options.cached else None,
         privileged=options.privileged,

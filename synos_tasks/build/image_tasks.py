@@ -21,7 +21,7 @@ def image(command: Command, no_cache: bool = False) -> None:
 
     recipes = [TOOLCHAIN, BUILDER]
     if command.dry:
-        tags = [tag_of(command.settings.root, recipe) for recipe in recipes]
+        tags = [tag_of(command.settings.project, recipe) for recipe in recipes]
         command.would(f"build {' and '.join(tags)}", images=tags)
         return
     built = build_images(command.settings, Docker(), console.say, recipes, cached=not no_cache)

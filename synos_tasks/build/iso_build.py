@@ -107,7 +107,7 @@ def _refuse_impossible(settings: Settings, docker: Docker, options: Options, pro
     if (options.locked or options.offline) and locking.fitting(settings, profile) is None:
         locking.refuse_drift(settings, profile, "--locked" if options.locked else "--offline")
     for recipe in (BUILDER, *([TOOLCHAIN] if profile.components else [])):
-        tag = tag_of(settings.root, recipe)
+        tag = tag_of(settings.project, recipe)
         if options.offline and docker.image_id(tag) is None:
             raise errors.HostUnfit(
                 f"the {recipe.name} image is not there, and --offline fetches none",

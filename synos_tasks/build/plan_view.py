@@ -74,7 +74,7 @@ def view(
     """
     profile = planning.read_profile(settings, options.profile)
     lock, state = _lock(settings, profile)
-    image = tag_of(settings.root, BUILDER) if dry else ensure_image(settings, docker, BUILDER, say)
+    image = tag_of(settings.project, BUILDER) if dry else ensure_image(settings, docker, BUILDER, say)
     tools = (
         planning.known_tools_for(settings, docker, profile)
         if dry

@@ -64,7 +64,7 @@ def known_tools_for(settings: Settings, docker: Docker, profile: Profile) -> Too
     """Give what tools_for() found before, without making or asking anything; empty where it never did."""
 
     def tools_in(recipe: Recipe) -> str:
-        return known_tools(settings, docker.image_id(tag_of(settings.root, recipe)))
+        return known_tools(settings, docker.image_id(tag_of(settings.project, recipe)))
 
     return Tools(builder=tools_in(BUILDER), toolchain=tools_in(TOOLCHAIN) if profile.components else "")
 

@@ -36,11 +36,11 @@ def shell_spec(
     words = ("bash", "-c", command) if command else ("bash",)
     output = settings.output_dir
     if toolchain:
-        image = tag_of(settings.root, TOOLCHAIN)
+        image = tag_of(settings.project, TOOLCHAIN)
         spec = toolchain_spec(settings, info, image, output=output, store="", network=True)
         spec = dataclasses.replace(spec, user=None)
     else:
-        image = tag_of(settings.root, BUILDER)
+        image = tag_of(settings.project, BUILDER)
         spec = builder_spec(settings, info, image, output=output, privileged=privileged)
     name = spec.name.replace("-build-", "-shell-").replace("-compile-", "-shell-")
     return dataclasses.replace(spec, name=name, command=words, terminal=not command and sys.stdin.isatty())

@@ -88,7 +88,7 @@ def bootstrap(settings: Settings, docker: Docker, base: Base) -> None:
     mirrors = settings.build.mirror, settings.build.security_mirror
     argv = bootstrap_argv(base.suite, *mirrors, root=os.geteuid() == 0)
     # imported under a temporary name: a broken stream must not become the base image
-    temporary = f"synos-base:{os.getpid()}"
+    temporary = settings.project.image("base", f"{settings.project_id}-{os.getpid()}")
     changes = [f"LABEL {LABEL_BASE}={settings.project_id}", 'CMD ["bash"]']
     with log.open("wb") as messages:
         process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=messages)

@@ -42,7 +42,7 @@ def ensure_image(settings: Settings, docker: Docker, recipe: Recipe, say: Callab
 
     Raises EngineUnavailable, EngineTooOld, ImageBuildFailed, or HostUnfit and MirrorUnreachable without a base.
     """
-    tag = tag_of(settings.root, recipe)
+    tag = tag_of(settings.project, recipe)
     if docker.image_id(tag):
         return tag
     check_versions(docker.info())
@@ -69,7 +69,7 @@ def build_images(
             ensure_base(settings, docker, base, say)
         found = []
         for recipe in recipes:
-            say(f"building image {tag_of(settings.root, recipe)}")
+            say(f"building image {tag_of(settings.project, recipe)}")
             found.append(build_image(settings, docker, recipe, say, cached=cached))
         return found
 
@@ -87,7 +87,7 @@ def build_image(
 
     Raises ImageBuildFailed or MirrorUnreachable.
     """
-    tag = tag or tag_of(settings.root, recipe)
+    tag = tag or tag_of(settings.project, recipe)
     dockerfile = settings.root / recipe.dockerfile
     began = time.monotonic()
     docker.build_image(

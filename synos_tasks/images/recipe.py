@@ -10,7 +10,7 @@ from synos_tasks.images.base import BOOKWORM, Base
 from synos_tasks.iso.digests import of_tree
 
 if TYPE_CHECKING:
-    from pathlib import Path
+    from synos_tasks.project import Project
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Recipe:
     """How an image is made. Paths are relative to the project's root, which is also the build's context."""
 
     name: str
-    """Of the image, without ``synos-``."""
+    """Of the image, without the project's name."""
     dockerfile: str
     target: str = ""
     """Stage of the Dockerfile; '' is its last one."""
@@ -37,11 +37,11 @@ class Recipe:
         return self.args if self.base == BOOKWORM else (f"BASE={self.base.tag}", *self.args)
 
 
-def tag_of(root: Path, recipe: Recipe) -> str:
+def tag_of(project: Project, recipe: Recipe) -> str:
     """Return the tag of an image: it changes with all that it is made of, so a stale image is never used."""
-    found = hashlib.sha256((root / recipe.dockerfile).read_bytes())
+    found = hashlib.sha256((project.root / recipe.dockerfile).read_bytes())
     if recipe.copied:
-        found.update(of_tree(root / recipe.copied, ("__pycache__",)).encode())
+        found.update(of_tree(project.root / recipe.copied, ("__pycache__",)).encode())
     for argument in recipe.build_args:
         found.update(f"\0{argument}".encode())
-    return f"synos-{recipe.name}:{found.hexdigest()[:12]}"
+    return project.image(recipe.name, found.hexdigest()[:12])

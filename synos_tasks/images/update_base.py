@@ -52,7 +52,7 @@ def update_base(
     """
     check_versions(docker.info())  # without an engine there seems to be no image either
     recipes = catalog.every(settings)
-    there = [recipe for recipe in recipes if docker.image_id(tag_of(settings.root, recipe))]
+    there = [recipe for recipe in recipes if docker.image_id(tag_of(settings.project, recipe))]
     names = [recipe.name for recipe in there]
     missing = [recipe.name for recipe in recipes if recipe not in there]
     if missing:
@@ -78,7 +78,7 @@ def update(
     Until an image is built, the one before stays. Raises MirrorUnreachable, ImageBuildFailed or HostUnfit.
     """
     bases = list(dict.fromkeys(recipe.base for recipe in recipes))
-    tags = [*(base.tag for base in bases), *(tag_of(settings.root, recipe) for recipe in recipes)]
+    tags = [*(base.tag for base in bases), *(tag_of(settings.project, recipe) for recipe in recipes)]
     old = {tag: ident for tag in tags if (ident := docker.image_id(tag))}
     before = {tag: versions(docker, tag) for tag in old}
     for base in bases:

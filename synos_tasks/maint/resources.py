@@ -151,7 +151,7 @@ class Facts:
 
 def current_images(settings: Settings) -> frozenset[str]:
     """Return the names of the images that the Dockerfiles give now."""
-    return frozenset(tag_of(settings.root, recipe) for recipe in catalog.every(settings))
+    return frozenset(tag_of(settings.project, recipe) for recipe in catalog.every(settings))
 
 
 def resources(inventory: Inventory, owned: Owned, clone: Clone, facts: Facts) -> list[Resource]:

@@ -14,6 +14,7 @@ from synos_tasks.engine.spec import Bind, ContainerSpec
 from synos_tasks.images.catalog import BUILDER
 from synos_tasks.images.recipe import tag_of
 from synos_tasks.iso.housekeeping import Evicted, Kept, Limits
+from synos_tasks.project import PACKAGE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -58,7 +59,7 @@ class StoreOf:
 def store_of(context: Context) -> StoreOf | None:
     """Return the store of a clone; None where there is none, or no image yet to read it with."""
     settings, docker = context.settings, context.docker
-    image = docker.image_id(tag_of(settings.root, BUILDER))
+    image = docker.image_id(tag_of(settings.project, BUILDER))
     if image is None or docker.volume(settings.store_volume) is None:
         return None
     return StoreOf(settings=settings, docker=docker, image=image)
@@ -92,7 +93,7 @@ def _spec(settings: Settings, image: str) -> ContainerSpec:
         command=("python3", "-m", "synos_tasks.iso"),
         labels=labels(settings.project_id, "build"),
         capabilities=("DAC_OVERRIDE", "FOWNER"),
-        binds=(Bind(source=settings.root, target="/project"),),
+        binds=(Bind(source=PACKAGE, target="/project/synos_tasks"),),
         volumes={settings.store_volume: "/cache"},
         tmpfs={"/work": "rw,size=64m"},
         network="none",

@@ -212,7 +212,7 @@ def container(
     writes: Mapping[str, str] | None = None,
 ) -> ContainerSpec:
     """Describe a container of the builder image, which has GNU tar and zstd: with volumes, without network."""
-    image = tag_of(context.settings.root, BUILDER)
+    image = tag_of(context.settings.project, BUILDER)
     if not context.docker.image_id(image):
         ensure_image(context.settings, context.docker, BUILDER, context.say)
     return ContainerSpec(

@@ -185,7 +185,7 @@ def open_stack(settings: Settings, name: str, say: Callable[[str], None], timeou
     path = file_of(settings, name)
     services = raw_services(path)
     recipes = service_recipes(settings, services)
-    images = {one: tag_of(settings.root, recipe) for one, recipe in recipes.items()}
+    images = {one: tag_of(settings.project, recipe) for one, recipe in recipes.items()}
     compose = Compose(compose_file(settings, name, path, services, images))
     return StackContext(
         settings=settings,

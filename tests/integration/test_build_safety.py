@@ -51,7 +51,7 @@ print(json.dumps({
     "status": dict(line.split(":\\t", 1) for line in read("/proc/self/status").splitlines() if ":\\t" in line),
     "sockets": [path for path in ("/var/run/docker.sock", "/run/docker.sock") if os.path.exists(path)],
     "mountinfo": read("/proc/self/mountinfo"),
-    "project": may_write("/project/written"), "output": may_write("/output/written"),
+    "project": may_write("/project/docker/build/written"), "output": may_write("/output/written"),
     "memory": read(group + "memory/memory.limit_in_bytes", group + "memory.max").strip(),
     "pids": read(group + "pids/pids.max", group + "pids.max").strip(),
     "cpu": read(group + "cpu/cpu.cfs_quota_us", group + "cpu.max").split()[0],
@@ -82,8 +82,8 @@ try open_loop_control perl -e 'open(F, "+<", "/tmp/node") or exit 1'
 for kind in devtmpfs proc sysfs tmpfs; do try "mount_$kind" mount_ $kind; done
 try user_namespace unshare --user --map-root-user --mount true
 try write_sysctl sysctl_
-try write_project touch /project/written
-try remove_project rm /project/invoke.yaml
+try write_project touch /project/docker/build/written
+try remove_project rm /project/docker/build/Dockerfile
 try dotdot_to_host test -e /../../../../../../../../..@SECRET@
 try dotdot_from_project test -e /project/../../../../..@SECRET@
 if [ -z "$P" ]; then
@@ -141,9 +141,9 @@ def seen(engine: DockerEngine, clone: Clone, builder_image: str) -> dict[str, An
 
 
 def probe(engine: DockerEngine, clone: Clone, settings: Settings, image: str) -> dict[str, Any]:
-    clone.add("probe.py", PROBE)
+    clone.add("docker/build/probe.py", PROBE)
     facts: dict[str, Any] = json.loads(
-        run(engine, spec_of(engine, clone, settings, image, "python3", "/project/probe.py"))
+        run(engine, spec_of(engine, clone, settings, image, "python3", "/project/docker/build/probe.py"))
     )
     return facts
 
@@ -178,10 +178,11 @@ def test_nothing_else_of_the_host_is_mounted(seen: dict[str, Any], clone: Clone,
     of_host = {mount.point: mount.root for mount in table if mount.kind not in virtual}
     # the engine's own init, read-only; where it is in the container depends on the engine's version
     of_host = {point: root for point, root in of_host.items() if not point.endswith("/docker-init")}
-    named = {"/etc/resolv.conf", "/etc/hostname", "/etc/hosts", "/cache", "/project", "/output"}
+    named = {"/etc/resolv.conf", "/etc/hostname", "/etc/hosts", "/cache", "/output"}
+    named |= {"/project/synos_tasks", "/project/docker/build"}
     assert set(of_host) == named
     # bind mounts tell the folder as its file system sees it: the end of the path is the same
-    assert str(clone.root).endswith(of_host["/project"])
+    assert str(clone.root / "docker/build").endswith(of_host["/project/docker/build"])
     assert str(clone.output).endswith(of_host["/output"])
     assert [mount.point for mount in table if mount.kind == "overlay"] == ["/"]
 

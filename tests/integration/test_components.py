@@ -55,7 +55,7 @@ def run_installed(clone: Clone, package: Path, program: str) -> str:
     script = f"dpkg -i /debs/{package.name} >/dev/null && {program}"
     return docker(
         "run", "--rm", f"--label={clone.label}", "--network=none", "--user=0:0",
-        f"--mount=type=bind,source={package.parent},target=/debs,readonly", tag_of(clone.settings.root, TOOLCHAIN),
+        f"--mount=type=bind,source={package.parent},target=/debs,readonly", tag_of(clone.settings.project, TOOLCHAIN),
         "sh", "-euc", script,
     )  # fmt: skip
 

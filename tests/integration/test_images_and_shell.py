@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.build_helpers import Clone
 
 pytestmark = pytest.mark.integration
-LOOK = "ls -A /dev; echo --; grep -c devtmpfs /proc/mounts; id -un; touch /project/x 2>&1; touch /output/made"
+LOOK = "ls -A /dev; echo --; grep -c devtmpfs /proc/mounts; id -un; touch /project/docker/build/x 2>&1; touch /output/made"
 
 
 def test_images_keep_their_promised_sizes(clone: Clone, toolchain_image: str) -> None:
@@ -26,7 +26,9 @@ def test_images_keep_their_promised_sizes(clone: Clone, toolchain_image: str) ->
     assert answer.json["smaller_percent"] >= 60
     assert "[toolchain" in answer.err
     assert "cached" in answer.err
-    listed = docker("run", "--rm", "--network=none", tag_of(clone.settings.root, BUILDER), "ls", "/usr/bin")
+    listed = docker(
+        "run", "--rm", "--network=none", tag_of(clone.settings.project, BUILDER), "ls", "/usr/bin"
+    )
     assert not {"gcc", "cc", "cargo", "make"} & set(listed.split())
 
 

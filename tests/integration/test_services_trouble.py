@@ -170,7 +170,7 @@ def test_an_image_that_takes_the_place_of_ours_and_the_way_back_from_a_bad_one(
     service_images: None, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
     clone = services_clone(tmp_path_factory.mktemp("replaced"))
-    ours = open_stack(settings.load(ROOT, {}), "unified", print).stack["redis"].image
+    ours = open_stack(settings.load(ROOT, {"name": "synos"}), "unified", print).stack["redis"].image
     theirs = f"{clone.settings.project_id}-redis:test"
     # as an official image: root by default, and no folder that our user could write
     build = f"FROM {ours}\nUSER 0\nRUN rm -r /data\nLABEL {clone.label}\n"
@@ -201,7 +201,7 @@ def test_an_image_that_takes_the_place_of_ours_and_the_way_back_from_a_bad_one(
 def test_addresses_that_are_used_up_are_told(fresh: Clone) -> None:
     if os.geteuid() != 0:
         pytest.skip("an engine of one's own needs root")
-    image = open_stack(settings.load(ROOT, {}), "unified", print).stack["redis"].image
+    image = open_stack(settings.load(ROOT, {"name": "synos"}), "unified", print).stack["redis"].image
     odd = NEVER_HEALTHY.replace("IMAGE", image).replace("    network_mode: none\n", "")
     fresh.add("docker/services/docker-compose.odd.yml", odd)
     with own_engine(image, networks=True) as engine:
@@ -227,7 +227,7 @@ def test_addresses_that_are_used_up_are_told(fresh: Clone) -> None:
 def test_an_engine_that_dies_in_the_middle_is_told_with_what_was_started(fresh: Clone) -> None:
     if os.geteuid() != 0:
         pytest.skip("an engine of one's own needs root")
-    image = open_stack(settings.load(ROOT, {}), "unified", print).stack["redis"].image
+    image = open_stack(settings.load(ROOT, {"name": "synos"}), "unified", print).stack["redis"].image
     fresh.add(
         "docker/services/docker-compose.odd.yml",
         NEVER_HEALTHY.replace("IMAGE", image).replace("retries: 2", "retries: 900"),

@@ -217,7 +217,7 @@ def scene(root: Path, services: ServicesSettings | None = None) -> Scene:
     recipes = service_recipes(settings, raw_services(path))
     compose_model = model(settings)
     for name, recipe in recipes.items():
-        compose_model["services"][name]["image"] = tag_of(root, recipe)
+        compose_model["services"][name]["image"] = tag_of(settings.project, recipe)
     commands = Commands(model=compose_model)
     kind = type("SceneCompose", (FakeCompose,), {"commands": commands, "engine": engine})
     said: list[str] = []

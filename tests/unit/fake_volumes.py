@@ -98,7 +98,7 @@ class Ground:
 def ground(root: Path, monkeypatch: pytest.MonkeyPatch) -> Ground:
     """Lay a project whose images are there."""
     settings, docker, said = project(root), FakeDocker(), list[str]()
-    docker.add_image(tag_of(root, BUILDER))
+    docker.add_image(tag_of(settings.project, BUILDER))
     context = Context(settings=settings, say=said.append, docker=docker, now=lambda: NOW)
     made = Ground(context=context, docker=docker, said=said)
     docker.on_run = made.run

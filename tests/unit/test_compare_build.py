@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from synos_tasks.build.builder import read_only_binds
 from synos_tasks.build.compare import Difference, diff, sections
 from synos_tasks.build.locking import lock_path
 from synos_tasks.engine.spec import Bind
@@ -115,7 +116,7 @@ def test_isos_are_compared_in_a_container_that_can_reach_and_change_nothing(
     assert spec.network == "none"
     assert spec.volumes == {}
     assert spec.binds == (
-        Bind(source=settings.root, target="/project"),
+        *read_only_binds(settings),
         Bind(source=one.parent, target="/one"),
         Bind(source=two.parent, target="/two"),
     )

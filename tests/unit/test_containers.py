@@ -14,6 +14,7 @@ from synos_tasks.build.builder import (
     builder_spec,
     compiler_cache_volumes,
     once_volume,
+    read_only_binds,
     store_volume,
     toolchain_spec,
 )
@@ -77,10 +78,12 @@ def test_the_toolchain_is_the_builder_but_for_sudo_and_the_caches(settings: Sett
 def test_the_toolchain_reads_the_project_and_writes_what_it_is_given(
     settings: Settings, tmp_path: Path
 ) -> None:
-    of_project = Bind(source=settings.root, target="/project")
-    assert _toolchain(settings).binds == (of_project,)
+    of_project = read_only_binds(settings)
+    assert [bind.source.name for bind in of_project] == ["synos_tasks", "build"]
+    assert not any(bind.writable for bind in of_project)
+    assert _toolchain(settings).binds == of_project
     given = _toolchain(settings, output=tmp_path / "out").binds
-    assert given == (of_project, Bind(source=tmp_path / "out", target="/output", writable=True))
+    assert given == (*of_project, Bind(source=tmp_path / "out", target="/output", writable=True))
     assert _toolchain(settings, network=False).network == "none"
 
 
@@ -172,10 +175,10 @@ def test_a_shell_of_the_toolchain_is_the_images_own_user_and_can_use_sudo(settin
     spec = shell.shell_spec(settings, INFO, toolchain=True)
     assert spec.user is None
     assert spec.new_privileges
-    assert spec.image == tag_of(settings.root, TOOLCHAIN)
+    assert spec.image == tag_of(settings.project, TOOLCHAIN)
     other = shell.shell_spec(settings, INFO)
     assert not other.new_privileges
-    assert other.image == tag_of(settings.root, BUILDER)
+    assert other.image == tag_of(settings.project, BUILDER)
 
 
 @pytest.mark.parametrize("toolchain", [False, True])

@@ -65,7 +65,7 @@ def bootstrapped(monkeypatch: pytest.MonkeyPatch) -> list[Base]:
 
 
 def test_an_image_that_is_there_is_not_built(settings: Settings, docker: FakeDocker) -> None:
-    tag = tag_of(settings.root, OLD)
+    tag = tag_of(settings.project, OLD)
     docker.add_image(tag)
     docker.version = "1.0"  # nor does anybody ask for the version
     assert ensure_image(settings, docker, OLD, pytest.fail) == tag
@@ -78,7 +78,7 @@ def test_a_missing_image_is_built_on_its_base_with_its_labels(
 ) -> None:
     docker, said = FakeDocker(), list[str]()
     tag = ensure_image(settings, docker, recipe, said.append)
-    assert tag == tag_of(settings.root, recipe)
+    assert tag == tag_of(settings.project, recipe)
     assert bootstrapped == [recipe.base]
     assert f"building image {tag}" in said[-1]
     image = docker.image(tag)
@@ -104,7 +104,7 @@ def test_a_build_trusts_whom_the_host_trusts(
 
 def test_an_image_is_built_under_another_tag_when_asked(settings: Settings, docker: FakeDocker) -> None:
     assert build_image(settings, docker, NEW, print, tag="synos-new:next").tag == "synos-new:next"
-    assert docker.image_id(tag_of(settings.root, NEW)) is None
+    assert docker.image_id(tag_of(settings.project, NEW)) is None
 
 
 def test_an_engine_that_is_too_old_builds_nothing(settings: Settings, bootstrapped: list[Base]) -> None:
@@ -121,7 +121,7 @@ def test_an_engine_that_is_too_old_builds_nothing(settings: Settings, bootstrapp
 def test_images_are_built_even_if_they_are_there(
     settings: Settings, docker: FakeDocker, cached: bool
 ) -> None:
-    tags = [tag_of(settings.root, recipe) for recipe in RECIPES]
+    tags = [tag_of(settings.project, recipe) for recipe in RECIPES]
     old = [docker.add_image(tag) for tag in tags]
     built = build_images(settings, docker, print, RECIPES, cached=cached)
     assert [(one.name, one.tag, one.bytes) for one in built] == [
@@ -176,7 +176,7 @@ def test_what_another_command_built_meanwhile_is_used(
 ) -> None:
     answers = iter([None, "sha256:of-the-other"])
     monkeypatch.setattr(docker, "image_id", lambda _: next(answers))
-    assert ensure_image(settings, docker, OLD, pytest.fail) == tag_of(settings.root, OLD)
+    assert ensure_image(settings, docker, OLD, pytest.fail) == tag_of(settings.project, OLD)
     assert docker.built == []
 
 

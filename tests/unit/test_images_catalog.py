@@ -50,16 +50,16 @@ def with_services(settings: Settings) -> Settings:
 def test_a_tag_changes_with_what_its_image_is_made_of(
     settings: Settings, edited: str, stale: set[str]
 ) -> None:
-    before = {name: tag_of(settings.root, recipe) for name, recipe in RECIPES.items()}
+    before = {name: tag_of(settings.project, recipe) for name, recipe in RECIPES.items()}
     with (settings.root / edited).open("a") as stream:
         stream.write("edited")
-    assert {name for name, tag in before.items() if tag_of(settings.root, RECIPES[name]) != tag} == stale
+    assert {name for name, tag in before.items() if tag_of(settings.project, RECIPES[name]) != tag} == stale
 
 
 def test_a_file_that_is_made_executable_makes_another_tag(settings: Settings) -> None:
-    before = tag_of(settings.root, BUILDER)
+    before = tag_of(settings.project, BUILDER)
     (settings.root / "docker/build/image/sudoers").chmod(0o755)
-    assert tag_of(settings.root, BUILDER) != before
+    assert tag_of(settings.project, BUILDER) != before
 
 
 def test_a_tag_changes_with_the_base_and_the_arguments(settings: Settings) -> None:
@@ -71,12 +71,12 @@ def test_a_tag_changes_with_the_base_and_the_arguments(settings: Settings) -> No
             for args in [("A=1",), ("A=1", "B=3"), ("A=1B=2",), ("B=2", "A=1"), ()]
         ),
     ]
-    assert len({tag_of(settings.root, recipe) for recipe in others}) == len(others)
+    assert len({tag_of(settings.project, recipe) for recipe in others}) == len(others)
 
 
 @pytest.mark.parametrize("recipe", [*RECIPES.values(), FULL], ids=lambda recipe: recipe.name)
 def test_tags_are_of_a_digest_and_never_latest(settings: Settings, recipe: Recipe) -> None:
-    assert re.fullmatch(f"synos-{recipe.name}:[0-9a-f]{{12}}", tag_of(settings.root, recipe))
+    assert re.fullmatch(f"synos-{recipe.name}:[0-9a-f]{{12}}", tag_of(settings.project, recipe))
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)

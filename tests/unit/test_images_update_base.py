@@ -79,7 +79,7 @@ def lay(settings: Settings, docker: Engine, *names: str) -> None:
         if recipe.name in names:
             labels = {"io.synos.project": settings.project_id}
             ident = docker.add_image(
-                tag_of(settings.root, recipe), ident=f"sha256:old-{recipe.name}", labels=labels
+                tag_of(settings.project, recipe), ident=f"sha256:old-{recipe.name}", labels=labels
             )
             docker.packages[ident] = OLD
 

@@ -295,7 +295,7 @@ def test_a_package_that_vanished_costs_no_second_compilation(
 
 def test_offline_nothing_is_fetched_to_compile_either(settings: Settings, containers: Containers) -> None:
     for recipe in (BUILDER, TOOLCHAIN):
-        containers.docker.add_image(tag_of(settings.root, recipe))
+        containers.docker.add_image(tag_of(settings.project, recipe))
     _build(settings, containers, offline=True)
     assert "components" in containers.all.done
     assert all(spec.network == "none" for spec in containers.all.specs)
@@ -307,16 +307,16 @@ def test_offline_an_image_that_is_not_there_is_told_before_anything_is_done(
     settings: Settings, containers: Containers, there: str
 ) -> None:
     [lacking] = {"builder", "toolchain"} - {there}
-    containers.docker.add_image(tag_of(settings.root, RECIPES[there]))
+    containers.docker.add_image(tag_of(settings.project, RECIPES[there]))
     with pytest.raises(HostUnfit) as caught:
         _build(settings, containers, offline=True)
-    assert caught.value.where == tag_of(settings.root, RECIPES[lacking])
+    assert caught.value.where == tag_of(settings.project, RECIPES[lacking])
     assert containers.all.asked == []
 
 
 def test_offline_without_components_needs_no_toolchain(settings: Settings, containers: Containers) -> None:
     _without_components(settings)
-    containers.docker.add_image(tag_of(settings.root, BUILDER))
+    containers.docker.add_image(tag_of(settings.project, BUILDER))
     _build(settings, containers, offline=True)
     assert containers.all.done == ["build"]
 

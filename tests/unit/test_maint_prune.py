@@ -77,7 +77,7 @@ def builder(number: int, **given: Any) -> Image:  # noqa: ANN401
 @pytest.fixture
 def world(settings: Settings) -> World:
     """Things of ours that are old, and of others that look like them."""
-    current = tag_of(settings.root, catalog.RECIPES["builder"])
+    current = tag_of(settings.project, catalog.RECIPES["builder"])
     now = our_image("current", current, labels=image_labels(OURS, "build", current), created=OLD - 9)
     theirs = image("theirs", "synos-builder:theirs", labels=labels(THEIRS, "build"))
     step = "mount / from exec /bin/sh -c apt-get update"

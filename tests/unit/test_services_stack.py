@@ -235,7 +235,7 @@ def test_a_service_has_variables_of_its_own() -> None:
 
 def images_of(settings: Settings, stack: str = "unified") -> dict[str, str]:
     recipes = service_recipes(settings, raw_services(file_of(settings, stack)))
-    return {name: tag_of(settings.root, recipe) for name, recipe in recipes.items()}
+    return {name: tag_of(settings.project, recipe) for name, recipe in recipes.items()}
 
 
 def test_the_file_is_read_with_images_ports_digests_and_names(settings: Settings) -> None:
