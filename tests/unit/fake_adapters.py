@@ -26,7 +26,7 @@ class FakeAdapter:
     version: int = 1
     done: list[str] = field(default_factory=list)
     fails_to_save: SynosError | None = None
-    fails_to_load: SynosError | None = None
+    fails_to_load: BaseException | None = None
     broken: bool = False
     """Whether an interrupted load() has left something."""
 

@@ -88,6 +88,11 @@ def restore(
     return backing.restore(here.context, name, agreed=agreed, safety=safety)
 
 
+def way_back(here: Scene) -> str:
+    [before] = [name for name in taken(here) if name != "mine"]
+    return f"`inv services.restore {before}` puts all back as it was"
+
+
 def taken(here: Scene) -> list[str]:
     return sorted(one.name for one in archive.listing(backing.folder_of(here.context)))
 
@@ -202,16 +207,10 @@ def test_what_an_interrupted_restore_left_is_mended_before_anything_is_read(here
     assert held.done[:2] == ["recover postgres", "save nats"]
 
 
-def test_a_restore_that_is_killed_leaves_a_mark_that_up_finds(
-    here: Scene, held: Held, monkeypatch: pytest.MonkeyPatch, mine: Path
-) -> None:
-    def killed(*_: object) -> None:
-        raise Killed
-
-    monkeypatch.setattr(held.adapters["postgres"], "load", killed)
+def test_a_restore_that_is_killed_leaves_a_mark_that_up_finds(here: Scene, held: Held, mine: Path) -> None:
+    held.adapters["postgres"].fails_to_load = Killed()
     with pytest.raises(Killed):
         restore(here, "mine")
-    [before] = [name for name in taken(here) if name != "mine"]
     held.adapters["postgres"].broken = True
     held.done.clear()
     here.said.clear()
@@ -221,7 +220,7 @@ def test_a_restore_that_is_killed_leaves_a_mark_that_up_finds(
         held.done.clear()
     assert [line for line in here.said if not line.endswith(" s")] == [
         "postgres: recovered from an interrupted restore",
-        f"the restore of {mine} was interrupted; `inv services.restore {before}` puts all back as it was",
+        f"the restore of {mine} was interrupted; {way_back(here)}",
     ]
     held.adapters["postgres"].broken = True
     lifecycle.up(here.context, here.context.stack.long_running)
@@ -242,21 +241,19 @@ def test_without_safety_nothing_is_saved_first(here: Scene, held: Held, mine: Pa
     assert taken(here) == ["mine"]
 
 
-def test_nothing_is_restored_when_it_was_not_agreed_to(here: Scene, held: Held, mine: Path) -> None:
+def test_nothing_is_restored_when_it_was_not_agreed_to_or_what_is_there_cannot_be_saved(
+    here: Scene, held: Held, mine: Path
+) -> None:
     held.hold(1, 1, 1)
     with pytest.raises(SettingsError, match="nothing was restored") as caught:
         restore(here, "mine", agreed=lambda _: False)
     assert "--yes" in caught.value.hint
-    assert (held.done, held.counts, taken(here)) == ([], [1, 1, 1], ["mine"])
-
-
-def test_nothing_is_restored_when_what_is_there_cannot_be_saved(here: Scene, held: Held, mine: Path) -> None:
-    held.hold(1, 1, 1)
+    assert held.done == []
     held.adapters["redis"].fails_to_save = DiskFull("no space left")
     with pytest.raises(DiskFull):
         restore(here, "mine")
     assert "load nats" not in held.done
-    assert held.counts == [1, 1, 1]
+    assert (held.counts, taken(here)) == ([1, 1, 1], ["mine"])
 
 
 def number(draft: archive.Draft, service: str, count: int) -> None:
@@ -264,41 +261,34 @@ def number(draft: archive.Draft, service: str, count: int) -> None:
         out.write(str(count).encode())
 
 
-def damage(path: Path) -> None:
-    (path / "redis/number").write_text("4")
-
-
-def lose(path: Path) -> None:
-    (path / "redis/number").unlink()
-
-
-def test_a_backup_that_is_not_there_is_refused(here: Scene, held: Held, mine: Path) -> None:
-    here.remove()
-    with pytest.raises(SettingsError) as caught:
-        restore(here, "mien", agreed=never)
-    assert "did you mean 'mine'?" in caught.value.hint
-    assert (here.compose.asked, held.done) == ([], [])
-
-
-@pytest.mark.parametrize("harm", [damage, lose])
-def test_a_damaged_backup_is_refused_before_anything_is_touched(
-    here: Scene, held: Held, harm: Callable[[Path], None]
-) -> None:
-    harm(backing.backup(here.context, "mine"))
-    held.done.clear()
-    here.remove()
-    with pytest.raises(BackupDamaged):
-        restore(here, "mine", agreed=never)
-    assert (here.compose.asked, held.done) == ([], [])
-
-
-def test_a_backup_of_services_that_the_stack_does_not_have_is_refused(here: Scene, held: Held) -> None:
-    folder = backing.folder_of(here.context)
-    with archive.create(folder, "foreign", {"redis": {}, "mongo": {}, "nats-box": {}}) as draft:
+def foreign(mine: Path) -> None:
+    shutil.rmtree(mine)
+    with archive.create(mine.parent, "mine", {"redis": {}, "mongo": {}, "nats-box": {}}) as draft:
         number(draft, "redis", 1)
-    with pytest.raises(SettingsError, match="has no service mongo, nats-box") as caught:
-        restore(here, "foreign", agreed=never)
-    assert "nats, postgres, redis" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("harm", "error", "text"),
+    [
+        (
+            lambda mine: (mine / "redis/number").write_text("4"),
+            BackupDamaged,
+            "redis/number: its SHA-256 differs",
+        ),
+        (lambda mine: (mine / "redis/number").unlink(), BackupDamaged, "redis/number: is missing"),
+        (lambda mine: mine.rename(mine.parent / "mien"), SettingsError, "did you mean 'mien'?"),
+        (foreign, SettingsError, "has no service mongo, nats-box"),
+    ],
+    ids=["damaged", "incomplete", "unknown", "foreign"],
+)
+def test_what_is_damaged_or_does_not_fit_is_refused_before_anything_is_touched(
+    here: Scene, held: Held, mine: Path, harm: Callable[[Path], object], error: type[SynosError], text: str
+) -> None:
+    harm(mine)
+    here.remove()
+    with pytest.raises(error) as caught:
+        restore(here, "mine", agreed=never)
+    assert text in str(caught.value.lines())
     assert (here.compose.asked, held.done) == ([], [])
 
 
@@ -337,11 +327,8 @@ def test_a_service_that_cannot_be_restored_is_told_with_what_was_and_the_way_bac
     held.adapters["postgres"].fails_to_load = error
     with pytest.raises(ServiceFailed, match="postgres could not be restored") as caught:
         restore(here, "mine")
-    [before] = [name for name in taken(here) if name != "mine"]
     assert (caught.value.where, caught.value.why) == (error.where, "bad")
-    assert (
-        caught.value.hint == f"restored before: nats; `inv services.restore {before}` puts all back as it was"
-    )
+    assert caught.value.hint == f"restored before: nats; {way_back(here)}"
     assert held.done[-1] == "load postgres"
 
 
@@ -365,23 +352,17 @@ def test_services_that_do_not_get_healthy_with_what_was_restored_are_told_with_t
     here.compose.acts["up --detach"] = ill
     with pytest.raises(ServiceUnhealthy) as caught:
         restore(here, "mine")
-    [before] = [name for name in taken(here) if name != "mine"]
     assert "left as it is: nats is unhealthy" in caught.value.hint
-    assert caught.value.hint.endswith(f"`inv services.restore {before}` puts all back as it was")
+    assert caught.value.hint.endswith(way_back(here))
 
 
 def test_ctrl_c_in_the_middle_says_what_was_restored_and_the_way_back(
-    here: Scene, held: Held, monkeypatch: pytest.MonkeyPatch, mine: Path
+    here: Scene, held: Held, mine: Path
 ) -> None:
-    def interrupted(*_: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(held.adapters["postgres"], "load", interrupted)
+    held.adapters["postgres"].fails_to_load = KeyboardInterrupt()
     with pytest.raises(KeyboardInterrupt):
         restore(here, "mine")
-    [before] = [name for name in taken(here) if name != "mine"]
-    way_back = f"`inv services.restore {before}` puts all back as it was"
-    assert here.said[-1] == f"restored: nats, and maybe postgres; {way_back}"
+    assert here.said[-1] == f"restored: nats, and maybe postgres; {way_back(here)}"
 
 
 @pytest.mark.parametrize(
