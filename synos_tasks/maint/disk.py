@@ -21,9 +21,11 @@ DAY = 86400.0
 EVERYTHING = Limits(older_than=0.0, young=0.0, keep_last=1, include_rebuildable=True)
 REBUILT = (NAMES["image"], NAMES["cache"])
 """Without the build cache, each image is built from nothing."""
+OUTSIDE = ("network", "iso")
+"""Not rows of the engine's."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Row:
     """One kind of resource. Sizes in bytes; ``seconds`` is what all of it took to make, None if unknown."""
 
@@ -36,7 +38,7 @@ class Row:
     how: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Stage:
     """What the store has of one stage. ``days`` since the last use: of the newest, and of the oldest."""
 
@@ -76,45 +78,43 @@ def usage(context: Context) -> Usage:
     clone, inventory = context.clone(), context.inventory()
     planned = prune.plan(context, EVERYTHING, inventory)
     freeable = {one.id for one in planned.removals}
-    by_kind: dict[str, list[Resource]] = defaultdict(list)
+    found: dict[str, list[Resource]] = defaultdict(list)
     for one in (*planned.removals, *(one for one, _ in planned.kept)):
-        by_kind["cache mount" if one.name.startswith("cache mount ") else one.kind].append(one)
-    in_store = sum(one.bytes for one in by_kind["store"])
-    by_kind["cache volume"] = [
+        found["cache mount" if one.name.startswith("cache mount ") else one.kind].append(one)
+    in_store = sum(
+        one.bytes for one in found["store"]
+    )  # it lies in a volume: what is in no entry is left to that
+    found["cache volume"] = [
         replace(one, bytes=max(0, one.bytes - in_store)) if one.id == context.settings.store_volume else one
-        for one in by_kind["cache volume"]
+        for one in found["cache volume"]
     ]
-    kinds = [kind for kind in NAMES if by_kind[kind] and kind not in {"network", "iso"}]
-    rows = [_row(kind, by_kind[kind], freeable) for kind in kinds]
-    images = context.union_bytes([one.id for one in ownership.owned(inventory, clone).images])
-    rows = [_row_of_images(row, images, clone) if row.name in REBUILT else row for row in rows]
+    rows = [_row(kind, found[kind], freeable) for kind in NAMES if found[kind] and kind not in OUTSIDE]
+    size = context.union_bytes([one.id for one in ownership.owned(inventory, clone).images])
+    rows = [_row_of_images(row, size, clone) if row.name in REBUILT else row for row in rows]
     return Usage(
-        rows=(*rows, *(row for row in _folders(context, by_kind["iso"]) if row.count)),
-        stages=tuple(_stages(by_kind["store"], context.now())),
+        rows=(*rows, *(row for row in _folders(context, found["iso"]) if row.count)),
+        stages=tuple(_stages(found["store"], context.now())),
         others_bytes=max(0, _engine_bytes(inventory) - sum(row.bytes for row in rows)),
     )
 
 
 def _row(kind: str, found: Sequence[Resource], freeable: set[str]) -> Row:
-    known = [one.seconds for one in found if one.seconds is not None]
-    return Row(
-        name=NAMES[kind],
-        count=len(found),
-        bytes=sum(one.bytes for one in found),
-        free_bytes=sum(one.bytes for one in found if one.id in freeable),
-        seconds=round(sum(known), 1) if known else None,
-        how="inv maint.prune --all",
-    )
+    freed = sum(one.bytes for one in found if one.id in freeable)
+    seconds = _total(one.seconds for one in found)
+    how = "inv maint.prune --all"
+    return Row(NAMES[kind], len(found), sum(one.bytes for one in found), freed, seconds, how)
 
 
 def _row_of_images(row: Row, size: int, clone: Clone) -> Row:
     """Count layers that images share once, and the longest that the ledger remembers for each kind of image."""
     kinds = {made.tag.partition(":")[0] for made in clone.ledger.images.values()}
-    known = [took for kind in kinds if (took := clone.ledger.seconds_of(kind))]
-    row = replace(row, seconds=round(sum(known), 1) if known else None)
-    return (
-        replace(row, bytes=size, free_bytes=min(size, row.free_bytes)) if row.name == NAMES["image"] else row
-    )
+    row = replace(row, seconds=_total(clone.ledger.seconds_of(kind) or None for kind in kinds))
+    return replace(row, bytes=size, free_bytes=min(size, row.free_bytes)) if row.name == REBUILT[0] else row
+
+
+def _total(seconds: Iterable[float | None]) -> float | None:
+    known = [one for one in seconds if one is not None]
+    return round(sum(known), 1) if known else None
 
 
 def _engine_bytes(inventory: Inventory) -> int:
@@ -129,33 +129,21 @@ def _stages(entries: Iterable[Resource], now: float) -> Iterator[Stage]:
     for entry in entries:
         by_name[entry.name.partition(" ")[0]].append(entry)
     for name, found in sorted(by_name.items(), key=lambda one: -sum(entry.bytes for entry in one[1])):
-        ages = sorted((now - entry.used) / DAY for entry in found)
-        yield Stage(
-            name=name,
-            count=len(found),
-            bytes=sum(entry.bytes for entry in found),
-            days=(round(ages[0], 2), round(ages[-1], 2)),
-            seconds=found[0].seconds,
-        )
+        ages = sorted(round((now - entry.used) / DAY, 2) for entry in found)
+        size = sum(entry.bytes for entry in found)
+        yield Stage(name, len(found), size, (ages[0], ages[-1]), found[0].seconds)
 
 
 def _folders(context: Context, isos: Sequence[Resource]) -> Iterator[Row]:
     """Return what lies in this clone's own folders."""
-    settings, state = context.settings, context.settings.state_dir
-    whole = {profile: sum(stages.values()) for profile, stages in histories(settings).items()}
-    known = [whole[one.group] for one in isos if one.group in whole]
-    yield Row(
-        name="ISOs",
-        count=len(isos),
-        bytes=sum(one.bytes for one in isos),
-        seconds=round(sum(known), 1) if known else None,
-        how="inv maint.prune",
-    )
+    took = {profile: sum(stages.values()) for profile, stages in histories(context.settings).items()}
+    size = sum(one.bytes for one in isos)
+    yield Row("ISOs", len(isos), size, 0, _total(took.get(one.group) for one in isos), "inv maint.prune")
     for name, folder, how in (
         ("logs", "logs", "inv maint.logs"),
         ("backups of services", "backups", ""),
         ("exported volumes", "volumes", ""),
     ):
-        files = [path for path in (state / folder).rglob("*") if path.is_file() and not path.is_symlink()]
-        size = sum(path.stat().st_blocks * 512 for path in files)
-        yield Row(name=name, count=len(files), bytes=size, how=how)
+        paths = [path for path in (context.settings.state_dir / folder).rglob("*") if not path.is_symlink()]
+        sizes = [path.stat().st_blocks * 512 for path in paths if path.is_file()]
+        yield Row(name, len(sizes), sum(sizes), how=how)

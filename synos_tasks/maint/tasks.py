@@ -12,7 +12,7 @@ from invoke.collection import Collection
 from synos_tasks import console
 from synos_tasks.cli import Command, afterwards, verb
 from synos_tasks.errors import SettingsError
-from synos_tasks.maint import engine_tasks, volume_tasks
+from synos_tasks.maint import volume_tasks
 
 if TYPE_CHECKING:
     from synos_tasks.maint.prune import Plan, Pruned
@@ -155,6 +155,16 @@ def logs(command: Command, days: str = "", list: bool = False) -> None:  # noqa:
     command.result({"removed": names, "before_bytes": before, "after_bytes": before - freed})
 
 
+@verb("maint.update-base", help={"limit": "lines shown of each image; --json has all", "json": JSON})
+def update_base(command: Command, limit: int = 20) -> None:
+    """Take newer base images, build all images on them without cache, and show which packages changed."""
+    from synos_tasks.engine.client import Docker  # noqa: PLC0415
+    from synos_tasks.images import update_base as updating  # noqa: PLC0415
+
+    say, dry = console.say, command.dry
+    command.result(updating.update_base(command.settings, Docker(), say, limit=limit, dry=dry))
+
+
 @afterwards("cleanup after the build")
 def clean_after_build(command: Command) -> None:
     """Remove what exceeds the limits in invoke.yaml."""
@@ -206,4 +216,4 @@ def _fields(plan: Plan, pruned: Pruned | None) -> dict[str, Any]:
     }
 
 
-namespace = Collection("maint", disk, prune, reset, logs, *volume_tasks.VERBS, *engine_tasks.VERBS)
+namespace = Collection("maint", disk, prune, reset, logs, update_base, *volume_tasks.VERBS)

@@ -16,7 +16,7 @@ from synos_tasks.images.base import BOOKWORM, TRIXIE, Base
 from synos_tasks.images.catalog import RECIPES, every
 from synos_tasks.images.recipe import tag_of
 from synos_tasks.images.update_base import update_base
-from synos_tasks.maint import engine_tasks
+from synos_tasks.maint import tasks
 from tests.unit.fake_compose import lay_services
 from tests.unit.fake_docker import FakeDocker
 from tests.unit.projects import project
@@ -170,7 +170,7 @@ def test_a_build_that_fails_leaves_the_images_that_were_there(settings: Settings
 
 def run(*words: str) -> int:
     namespace = Collection()
-    namespace.add_collection(Collection("maint", *engine_tasks.VERBS), "maint")
+    namespace.add_collection(tasks.namespace, "maint")
     namespace.add_collection(Collection("build", image_tasks.update_base), "build")
     try:
         Program(namespace=namespace, name="inv").run(["inv", *words], exit=False)
