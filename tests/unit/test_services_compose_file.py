@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from synos_tasks.images.catalog import PREFIX, SUFFIX
-from synos_tasks.services.stack import TOOLS_PROFILE
+from synos_tasks.services.stack import TOOLS_PROFILE, variable
 from synos_tasks.settings import ServicesSettings
 
 FOLDER = Path(__file__).resolve().parents[2] / "docker/services"
@@ -22,7 +22,11 @@ ALL = [
     for name, told in read["services"].items()
 ]
 each_service = pytest.mark.parametrize(("name", "told"), ALL)
-NAMESPACES = ("network_mode", "pid", "ipc", "uts", "userns_mode", "cgroup", "cgroup_parent")
+each_file = pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+FORBIDDEN = {
+    "privileged", "cap_add", "devices", "device_cgroup_rules", "group_add", "oom_kill_disable", "env_file", "deploy",
+    "cpus", "network_mode", "pid", "ipc", "uts", "userns_mode", "cgroup", "cgroup_parent",
+}  # fmt: skip
 BYTES = re.compile(r"\d+[kmg]")
 
 Told = dict[str, Any]
@@ -32,32 +36,13 @@ def is_tool(told: Told) -> bool:
     return TOOLS_PROFILE in told.get("profiles", ())
 
 
-def test_the_projects_own_stack_is_among_them() -> None:
-    assert FOLDER / f"{PREFIX}unified{SUFFIX}" in FILES
-    assert ServicesSettings().stack == "unified"
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_a_file_names_its_own_project(path: Path) -> None:
-    stack = path.name.removeprefix(PREFIX).removesuffix(SUFFIX)
-    assert READ[path]["name"] == f"${{SYNOS_STACK:-synos-{stack}}}"
-    assert "version" not in READ[path]
-
-
 @each_service
 def test_a_service_has_no_rights_but_its_users(name: str, told: Told) -> None:
     assert told["cap_drop"] == ["ALL"]
-    assert not {"privileged", "cap_add", "devices", "device_cgroup_rules", "group_add"} & set(told)
+    assert not FORBIDDEN & set(told)
     assert told["security_opt"] == ["no-new-privileges:true"]
     assert told["read_only"] is True
-    uid, _, gid = told["user"].partition(":")
-    assert int(uid) > 0
-    assert int(gid) > 0
-
-
-@each_service
-def test_a_service_has_namespaces_of_its_own(name: str, told: Told) -> None:
-    assert not set(NAMESPACES) & set(told)
+    assert all(int(number) > 0 for number in told["user"].split(":"))
     assert set(told["networks"]) <= {"data", f"{name}-access"}
 
 
@@ -67,30 +52,27 @@ def test_a_service_cannot_take_all_of_the_machine(name: str, told: Told) -> None
     assert BYTES.fullmatch(told["mem_limit"])
     assert told["memswap_limit"] == told["mem_limit"]  # or it may have as much again in swap
     assert 0 < told["cpu_quota"] <= 4 * told["cpu_period"]
-    assert not {"deploy", "cpus"} & set(told)
-    assert "oom_kill_disable" not in told
-
-
-@each_service
-def test_logs_cannot_fill_the_disk(name: str, told: Told) -> None:
     assert told["logging"]["driver"] == "json-file"
     assert BYTES.fullmatch(told["logging"]["options"]["max-size"])
     assert 1 <= int(told["logging"]["options"]["max-file"]) <= 10
 
 
 @each_service
-def test_a_service_starts_again_by_itself_and_a_tool_does_not(name: str, told: Told) -> None:
-    assert told["restart"] == ("no" if is_tool(told) else "always")
-
-
-@each_service
-def test_what_starts_tells_whether_it_works(name: str, told: Told) -> None:
+def test_a_service_starts_again_by_itself_and_tells_whether_it_works(name: str, told: Told) -> None:
     if is_tool(told):
-        assert "healthcheck" not in told
+        assert told["restart"] == "no"
+        assert not {"healthcheck", "ports"} & set(told)
         return
-    check = told["healthcheck"]
-    assert check["test"] == ["CMD", "sh", "/etc/synos/health"]
-    assert set(check) == {"test", "interval", "timeout", "retries", "start_period", "start_interval"}
+    assert told["restart"] == "always"
+    assert told["entrypoint"] == ["sh", "/etc/synos/start"]
+    assert told["volumes"][0] == f"./{name}:/etc/synos:ro"
+    assert told["healthcheck"]["test"] == ["CMD", "sh", "/etc/synos/health"]
+    times = {"test", "interval", "timeout", "retries", "start_period", "start_interval"}
+    assert set(told["healthcheck"]) == times
+    for script in ("start", "apply", "health"):
+        lines = (FOLDER / name / script).read_text().splitlines()
+        assert lines[0] == "#!/bin/sh"
+        assert "set -eu" in lines
 
 
 @each_service
@@ -100,7 +82,6 @@ def test_ports_are_open_on_the_loopback_address_alone(name: str, told: Told) -> 
         default = int(re.findall(r":-(\d+)\}", port)[0])
         assert default == getattr(ServicesSettings(), f"{name}_port")
         assert default > 1023
-    assert not is_tool(told) or "ports" not in told
 
 
 @each_service
@@ -118,20 +99,28 @@ def test_nothing_of_the_host_is_mounted_but_the_services_own_folder(name: str, t
 
 
 @each_service
-def test_a_service_says_nothing_secret_in_its_environment_labels_or_command(name: str, told: Told) -> None:
-    assert "env_file" not in told
+def test_a_service_shows_nothing_secret_and_has_its_own_password_alone(name: str, told: Told) -> None:
     shown = yaml.safe_dump([told.get(key) for key in ("environment", "labels", "command", "entrypoint")])
     assert not re.search(r"passw|secret|token|credential|_key", shown, re.IGNORECASE)
-    assert all(re.fullmatch(r"[a-z]+_password", secret) for secret in told["secrets"])
+    assert told["secrets"] == [f"{name.removesuffix('-box')}_password"]
+
+
+@each_file
+def test_a_secret_is_a_file_of_the_closed_folder(path: Path) -> None:
+    used = {secret for told in READ[path]["services"].values() for secret in told["secrets"]}
+    assert used == set(READ[path]["secrets"])
+    for secret, told in READ[path]["secrets"].items():
+        assert set(told) == {"file"}
+        assert re.fullmatch(rf"\$\{{SYNOS_SECRETS:-[\w./-]+/mounted\}}/{secret}", told["file"])
 
 
 @each_service
-def test_a_service_carries_the_labels_that_all_of_ours_carries(name: str, told: Told) -> None:
+def test_a_service_is_labelled_as_ours_and_its_image_is_a_variable(name: str, told: Told) -> None:
     assert told["labels"]["io.synos.project"] == "${SYNOS_PROJECT:-synos-unified}"
     assert told["labels"]["io.synos.role"] == "services"
-    if not is_tool(told):
-        key = f"SYNOS_{name.upper().replace('-', '_')}_FILES"
-        assert told["labels"]["io.synos.files"] == f"${{{key}:-}}"
+    assert is_tool(told) or told["labels"]["io.synos.files"] == f"${{{variable(name)}_FILES:-}}"
+    assert told["image"] == f"${{{variable(name)}_IMAGE:-synos-{name}:latest}}"
+    assert told["build"] == {"context": "../..", "dockerfile": f"docker/services/Dockerfile.{name}"}
 
 
 @each_service
@@ -158,59 +147,21 @@ def test_the_places_its_scripts_write_to_are_tmpfs_or_volumes(name: str, told: T
             assert any(place.startswith(f"{folder}/") for folder in writable), f"{script.name}: {place}"
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_the_data_network_has_no_way_out(path: Path) -> None:
-    networks = READ[path]["networks"]
+@each_file
+def test_a_file_names_its_project_and_its_networks_and_volumes_are_ours(path: Path) -> None:
+    stack = path.name.removeprefix(PREFIX).removesuffix(SUFFIX)
+    assert READ[path]["name"] == f"${{SYNOS_STACK:-synos-{stack}}}"
+    networks, volumes = READ[path]["networks"], READ[path]["volumes"]
     assert networks["data"]["internal"] is True
-    for network in networks.values():
-        assert not network.get("external")
-        assert network["labels"]["io.synos.role"] == "services"
+    for one in (*networks.values(), *volumes.values()):
+        assert not one.get("external")
+        assert one["labels"]["io.synos.role"] == "services"
     options = networks["nats-access"]["driver_opts"]
     assert options["com.docker.network.bridge.enable_icc"] == "false"
     assert options["com.docker.network.bridge.enable_ip_masquerade"] == "false"
+    mounts = [mount for told in READ[path]["services"].values() for mount in told.get("volumes", ())]
+    assert set(volumes) == {mount.split(":")[0] for mount in mounts if not mount.startswith(".")}
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_every_volume_is_ours_and_used(path: Path) -> None:
-    used = {
-        mount.split(":")[0]
-        for told in READ[path]["services"].values()
-        for mount in told.get("volumes", ())
-        if not mount.startswith(".")
-    }
-    assert set(READ[path]["volumes"]) == used
-    assert all(one["labels"]["io.synos.role"] == "services" for one in READ[path]["volumes"].values())
-
-
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
-def test_a_secret_is_a_file_of_the_closed_folder(path: Path) -> None:
-    assert {secret for told in READ[path]["services"].values() for secret in told["secrets"]} == set(
-        READ[path]["secrets"]
-    )
-    for secret, told in READ[path]["secrets"].items():
-        assert set(told) == {"file"}
-        assert re.fullmatch(rf"\$\{{SYNOS_SECRETS:-[\w./-]+/mounted\}}/{secret}", told["file"])
-
-
-@each_service
-def test_a_service_has_its_own_secret_alone(name: str, told: Told) -> None:
-    assert told["secrets"] == [f"{name.removesuffix('-box')}_password"]
-
-
-@each_service
-def test_a_service_has_a_folder_that_starts_it_and_looks_after_it(name: str, told: Told) -> None:
-    if is_tool(told):
-        return
-    assert told["entrypoint"] == ["sh", "/etc/synos/start"]
-    assert told["volumes"][0] == f"./{name}:/etc/synos:ro"
-    for script in ("start", "apply", "health"):
-        lines = (FOLDER / name / script).read_text().splitlines()
-        assert lines[0] == "#!/bin/sh"
-        assert "set -eu" in lines
-
-
-@each_service
-def test_an_image_is_a_variable_and_is_built_by_a_dockerfile_of_the_project(name: str, told: Told) -> None:
-    key = name.upper().replace("-", "_")
-    assert told["image"] == f"${{SYNOS_{key}_IMAGE:-synos-{name}:latest}}"
-    assert told["build"] == {"context": "../..", "dockerfile": f"docker/services/Dockerfile.{name}"}
+def test_the_projects_own_stack_is_among_them() -> None:
+    assert FOLDER / f"{PREFIX}{ServicesSettings().stack}{SUFFIX}" in FILES

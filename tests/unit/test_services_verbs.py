@@ -1,9 +1,10 @@
-"""The verbs of `inv services.*`: options, one JSON object each, exit codes, and words that keep their quotes."""
+"""The verbs of `inv services.*`: options, one JSON object each, exit codes, --dry, and words that keep their quotes."""
 
 from __future__ import annotations
 
+import copy
 import json
-import shutil
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -12,13 +13,7 @@ import yaml
 
 from synos_tasks.engine import cache
 from synos_tasks.engine.cache import Usage
-from synos_tasks.errors import (
-    BackupDamaged,
-    ServiceFailed,
-    ServiceUnhealthy,
-    SettingsError,
-    SynosError,
-)
+from synos_tasks.errors import BackupDamaged, ServiceFailed, ServiceUnhealthy, SettingsError, SynosError
 from synos_tasks.services import status as states
 from synos_tasks.services import tasks as services
 from tests.unit.fake_compose import NAMES, SECRETS
@@ -34,38 +29,25 @@ pytestmark = pytest.mark.usefixtures("keep_signals")
 
 
 @pytest.fixture
-def verbs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Verbs:
-    return Verbs(tmp_path, monkeypatch)
-
-
-@pytest.fixture
-def running(verbs: Verbs, capfd: Shown) -> Verbs:
-    verbs.started()
+def running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Shown) -> Verbs:
+    made = Verbs(tmp_path, monkeypatch)
+    made.started()
     capfd.readouterr()
-    return verbs
+    return made
 
 
-def test_up_tells_what_it_made_and_how_long_it_took(verbs: Verbs, capfd: Shown) -> None:
+def test_up_tells_what_it_made_and_how_long_it_took(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: Shown
+) -> None:
+    verbs = Verbs(tmp_path, monkeypatch)
     assert verbs.run("services.up", "--json", "--stack", "unified") == 0
     shown = capfd.readouterr()
     told = json.loads(shown.out)
-    assert told["changed"] == NAMES
-    assert set(told["seconds"]) == set(NAMES)
-    assert told["secrets"] == SECRETS
-    assert f"secrets made: {', '.join(told['secrets'])} in {verbs.here.secrets}" in shown.err
-    assert verbs.opened == ["unified"]
-
-
-def test_up_that_made_secrets_had_something_to_do(running: Verbs, capfd: Shown) -> None:
-    shutil.rmtree(running.here.secrets.parent)
-    assert running.run("services.up", "--json") == 0
-    shown = capfd.readouterr()
-    assert json.loads(shown.out)["restarted"] == NAMES
+    assert (told["changed"], told["secrets"], set(told["seconds"])) == (NAMES, SECRETS, set(NAMES))
+    assert f"secrets made: {', '.join(SECRETS)} in {verbs.here.secrets}" in shown.err
     assert "nothing to do" not in shown.err
-
-
-def test_up_says_when_there_was_nothing_to_do(running: Verbs, capfd: Shown) -> None:
-    assert running.run("services.up") == 0
+    assert verbs.opened == ["unified"]
+    assert verbs.run("services.up") == 0
     shown = capfd.readouterr()
     assert shown.out == ""
     assert "nothing to do: all were running, and healthy" in shown.err
@@ -88,30 +70,22 @@ def test_wait_timeout_is_the_seconds_to_get_healthy(running: Verbs, capfd: Shown
 
 
 def test_down_tells_what_is_gone_and_what_is_kept(running: Verbs, capfd: Shown) -> None:
-    assert running.run("services.down", "--json") == 0
-    shown = capfd.readouterr()
-    assert json.loads(shown.out) == {
-        "schema": "synos.services.down/1", "containers": 3, "volumes": [], "backup": ""
-    }  # fmt: skip
-    assert shown.err == "3 containers removed; data kept\n"
-
-
-def test_down_with_volumes_tells_where_the_backup_is(running: Verbs, capfd: Shown) -> None:
     volumes = running.here.engine.names("volume")
-    assert running.run("services.down", "--volumes", "--yes", "--json") == 0
-    shown = capfd.readouterr()
-    told = json.loads(shown.out)
-    assert sorted(told["volumes"]) == volumes
-    assert "before-down-" in told["backup"]
-    assert f"backup: {told['backup']}" in shown.err
-
-
-def test_down_with_volumes_needs_to_be_agreed_to(running: Verbs, capfd: Shown) -> None:
     assert running.run("services.down", "--volumes", "--json") == SettingsError.exit_code
     assert json.loads(capfd.readouterr().out)["error"]["kind"] == "SettingsError"
     assert running.here.compose.asked == []
-    assert running.run("services.down", "--volumes", "--yes", "--no-backup", "--json") == 0
-    assert answer(capfd, "down")["backup"] == ""
+    assert running.run("services.down", "--volumes", "--yes", "--json") == 0
+    shown = capfd.readouterr()
+    told = json.loads(shown.out)
+    assert (told["containers"], sorted(told["volumes"])) == (3, volumes)
+    assert "before-down-" in told["backup"]
+    assert f"backup: {told['backup']}" in shown.err
+    assert running.run("services.down", "--json") == 0
+    shown = capfd.readouterr()
+    assert json.loads(shown.out) == {
+        "schema": "synos.services.down/1", "containers": 0, "volumes": [], "backup": ""
+    }  # fmt: skip
+    assert shown.err == "0 containers removed; data kept\n"
 
 
 def test_status_is_a_table_or_an_object(
@@ -131,9 +105,8 @@ def test_status_is_a_table_or_an_object(
     assert [row.split() for row in rows[:2]] == [["nats", "exited", "0"], ["postgres", "missing", "0"]]
     assert rows[2].endswith("1 of 2 MB  1         127.0.0.1:6379->6379")
     assert running.run("services.status", "--json", "--watch") == 0
-    told = answer(capfd, "status")
-    states = ["exited", "missing", "running"]
-    assert [(one["name"], one["state"]) for one in told["services"]] == list(zip(NAMES, states, strict=True))
+    told = [(one["name"], one["state"]) for one in answer(capfd, "status")["services"]]
+    assert told == list(zip(NAMES, ["exited", "missing", "running"], strict=True))
     assert running.opened == []  # a stack that is not resolved is looked at faster
 
 
@@ -160,11 +133,15 @@ def test_heal_tells_what_it_recreated(running: Verbs, capfd: Shown) -> None:
     shown = capfd.readouterr()
     assert json.loads(shown.out)["healed"] == []
     assert "nothing to heal" in shown.err
-    running.here.container("nats", health="unhealthy")
+    running.here.container("nats", health="starting")
+    running.here.container("redis", health="unhealthy")
+    assert running.run("--dry", "services.heal", "--json") == 0
+    shown = capfd.readouterr()
+    assert (shown.err, json.loads(shown.out)["services"]) == ("would recreate: redis\n", ["redis"])
     assert running.run("services.heal", "--json") == 0
     shown = capfd.readouterr()
-    assert json.loads(shown.out)["healed"] == ["nats"]
-    assert "recreated: nats" in shown.err
+    assert json.loads(shown.out)["healed"] == ["redis"]
+    assert "recreated: redis" in shown.err
 
 
 def test_config_is_what_compose_resolved(running: Verbs, capfd: Shown) -> None:
@@ -177,20 +154,16 @@ def test_config_is_what_compose_resolved(running: Verbs, capfd: Shown) -> None:
 
 def test_backup_and_the_list_of_backups(running: Verbs, capfd: Shown) -> None:
     assert running.run("services.backup", "--name", "other", "--json") == 0
-    shown = capfd.readouterr()
-    told = json.loads(shown.out)
+    told = answer(capfd, "backup")
     folder = running.here.settings.state_dir / "backups/unified"
     assert (told["name"], told["path"], told["bytes"]) == ("other", str(folder / "other"), 3)
     assert set(told["holds"]) == set(NAMES)
     (folder / "other/redis/number").unlink()
     assert running.run("services.backups", "--json") == 0
     shown = capfd.readouterr()
-    listed = {one["name"]: one for one in json.loads(shown.out)["backups"]}
-    assert set(listed) == {"mine", "other"}
-    assert listed["other"]["trouble"] == "redis/number: is missing"
-    rows = shown.err.splitlines()
-    assert "2 streams, 4 messages" not in shown.err
-    assert any("2 streams, 2 messages, 0 consumers; 2 databases, 2 tables; 2 keys" in row for row in rows)
+    listed = {one["name"]: one["trouble"] for one in json.loads(shown.out)["backups"]}
+    assert listed == {"mine": "", "other": "redis/number: is missing"}
+    assert "2 streams, 2 messages, 0 consumers; 2 databases, 2 tables; 2 keys" in shown.err
 
 
 def test_restore_tells_the_way_back(running: Verbs, capfd: Shown) -> None:
@@ -207,8 +180,7 @@ def test_restore_tells_the_way_back(running: Verbs, capfd: Shown) -> None:
 def test_rotation_tells_which_secrets_and_where_and_never_one_of_them(running: Verbs, capfd: Shown) -> None:
     assert running.run("services.secrets-rotate", "--only", "redis", "--json") == 0
     shown = capfd.readouterr()
-    told = json.loads(shown.out)
-    folder = str(running.here.secrets)
+    told, folder = json.loads(shown.out), str(running.here.secrets)
     assert (told["secrets"], told["folder"]) == (["redis_password"], folder)
     assert f"changed: redis_password in {folder}" in shown.err
     assert running.here.mounted("redis") not in shown.out + shown.err
@@ -224,11 +196,8 @@ def test_an_upgrade_takes_a_backup_first(
     engine.printed = {("dpkg-query", "--show"): "libc6\t1\n"}
     assert running.run("services.upgrade", *options, "--only", "redis", "--json") == 0
     shown = capfd.readouterr()
-    assert json.loads(shown.out) == {
-        "schema": "synos.services.upgrade/1",
-        "stack": "unified",
-        "services": [{"service": "redis", "changed": False, "packages": []}],
-    }
+    unchanged = [{"service": "redis", "changed": False, "packages": []}]
+    assert json.loads(shown.out)["services"] == unchanged
     assert "upgraded: none: nothing newer" in shown.err
     assert running.done == ([] if options else [f"save {name}" for name in NAMES])
     assert ("backup: " in shown.err) == (not options)
@@ -262,5 +231,111 @@ def test_an_error_is_an_exit_code_and_one_object(
     assert tree(folder.parent) == before
 
 
-def test_every_verb_says_what_it_does() -> None:
+# ---- clients
+
+
+@pytest.mark.parametrize(
+    ("words", "handed"),
+    [
+        (("services.exec", "redis"), ("redis", "sh")),
+        (("services.exec", "redis", "--command", "ls '/a b'"), ("redis", "ls", "/a b")),
+        (("services.exec", "redis", "--", "a", "--", "/a b", ""), ("redis", "a", "--", "/a b", "")),
+        (
+            ("services.psql", "--superuser", "--", "-c", "SELECT 'it''s'"),
+            ("--superuser", "-c", "SELECT 'it''s'"),
+        ),
+        (("services.redis-cli", "--command", "SET k", "--", "$HOME *"), ("SET", "k", "$HOME *")),
+        (("services.nats", "--", "pub", "x", "it's"), ("nats-box", "pub", "x", "it's")),
+        (("services.logs", "--only", "redis", "--since", "10m"), ("--since=10m", "redis")),
+        (("services.logs", "--follow"), ("--follow", "nats", "postgres", "redis")),
+    ],
+    ids=" ".join,
+)
+def test_words_reach_the_service_as_they_were_typed(
+    running: Verbs, words: tuple[str, ...], handed: tuple[str, ...]
+) -> None:
+    running.here.compose.code = 3
+    assert running.run(*words) == 3  # the exit code is the command's
+    [command] = running.here.compose.streams
+    assert command[-len(handed) :] == handed
+
+
+def test_at_a_terminal_the_command_has_one(running: Verbs, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert running.run("services.psql") == 0
+    for stream in (sys.stdin, sys.stdout):
+        monkeypatch.setattr(stream, "isatty", lambda: True, raising=False)
+    assert running.run("services.psql") == 0
+    without, terminal = running.here.compose.streams
+    assert ("--no-TTY" in without, "--no-TTY" in terminal) == (True, False)
+
+
+@pytest.mark.parametrize(
+    "words", [("services.exec", "redis"), ("services.redis-cli",), ("services.nats",), ("services.psql",)]
+)
+def test_a_service_that_does_not_run_is_told(running: Verbs, capfd: Shown, words: tuple[str, ...]) -> None:
+    running.here.remove()
+    assert running.run(*words, "--", "x") == ServiceFailed.exit_code
+    assert "is not running" in capfd.readouterr().err
+    assert running.here.compose.streams == []
+    assert running.run("--dry", *words) == 0
+
+
+def test_a_mistake_in_a_word_is_told_with_what_to_do(running: Verbs, capfd: Shown) -> None:
+    for dry in ((), ("--dry",)):
+        assert running.run(*dry, "services.exec", "postgers") == SettingsError.exit_code
+        assert "did you mean 'postgres'?" in capfd.readouterr().err
+    assert running.run("services.psql", "--command", "-c 'SELECT") == SettingsError.exit_code
+    assert "put them after --" in capfd.readouterr().err
+
+
+# ---- --dry
+
+
+LOOKS = {"logs", "status", "backups", "config"}
+"""Verbs that only look, and do so with --dry too."""
+CHANGES = [
+    (("services.up", "--only", "redis"), "would start redis of stack unified"),
+    (("services.down",), "would stop stack unified, and remove no data"),
+    (("services.down", "--volumes", "--yes"), "synos-test-unified_postgres"),
+    (("services.restart",), "would restart nats, postgres, redis"),
+    (("services.heal",), "would recreate: nothing"),
+    (("services.exec", "redis", "--", "rm", "a b"), "would docker compose exec --no-TTY redis rm 'a b'"),
+    (("services.psql", "--", "-c", "DROP"), "would docker compose exec --no-TTY postgres"),
+    (("services.redis-cli", "--", "FLUSHALL"), "sh /etc/synos/cli FLUSHALL"),
+    (("services.nats", "--", "stream", "rm"), "nats-box stream rm"),
+    (("services.backup",), "would take a backup of stack unified into "),
+    (("services.restore", "mine"), "/backups/unified/mine, taken 2"),
+    (("services.secrets-rotate", "--only", "redis"), "would change the secrets of redis"),
+    (("services.upgrade",), "would upgrade nats, postgres, redis, one by one"),
+]
+
+
+def test_every_verb_is_tried_dry_and_says_what_it_does() -> None:
+    tried = {words[0].removeprefix("services.") for words, _ in CHANGES}
+    assert tried | LOOKS == set(services.namespace.task_names)
     assert all(services.namespace[name].__doc__ for name in services.namespace.task_names)
+
+
+@pytest.mark.parametrize(("words", "said"), CHANGES, ids=lambda value: " ".join(value)[:40])
+def test_dry_says_what_would_be_done_and_changes_nothing(
+    running: Verbs, capfd: Shown, words: tuple[str, ...], said: str
+) -> None:
+    root, compose, engine = running.here.settings.root, running.here.compose, running.here.engine
+    before, objects = tree(root), copy.deepcopy(engine.objects)
+    assert running.run("--dry", *words) == 0
+    shown = capfd.readouterr()
+    assert shown.out == ""
+    assert said in shown.err
+    if words[0] not in {"services.exec", "services.psql", "services.redis-cli", "services.nats"}:
+        assert running.run("--dry", *words, "--json") == 0
+        assert json.loads(capfd.readouterr().out)["schema"] == f"synos.{words[0]}/1"
+    assert (tree(root), engine.objects, engine.built) == (before, objects, [])
+    assert (compose.asked, compose.streams, running.done) == ([], [], [])
+
+
+@pytest.mark.parametrize("words", [("services.logs",), ("services.status",), ("services.backups",)])
+def test_dry_of_what_only_looks_looks(running: Verbs, words: tuple[str, ...]) -> None:
+    before = tree(running.here.settings.root)
+    assert running.run("--dry", *words) == 0
+    assert tree(running.here.settings.root) == before
+    assert running.here.compose.asked == []
