@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -136,6 +139,46 @@ def test_a_backup_comes_back_on_another_machine(filled: Clone, other: Clone, tmp
     # and back to what was there before the restore
     other.inv("services.restore", restored["before"], "--yes", "--no-backup")
     assert contents(other) != expected
+
+
+def test_a_backup_while_messages_come_and_go_lacks_none_and_repeats_none(filled: Clone, other: Clone) -> None:
+    """nats-server 2.10 saves consumers after messages: those that got newer ones must not be ahead after a restore."""
+    acknowledged: set[int] = set()
+    ended = threading.Event()
+
+    def write() -> None:
+        with client(filled, "nats", "busy") as one:
+            one.write(itertools.takewhile(lambda _: not ended.is_set(), itertools.count()), acknowledged.add)
+
+    def follow() -> None:
+        with client(filled, "nats", "busy") as one:
+            assert isinstance(one, NatsClient)
+            while not ended.is_set():
+                one.consume("following", 1)
+
+    with ThreadPoolExecutor() as threads:
+        try:
+            working = [threads.submit(write)]
+            assert wait_until(lambda: len(acknowledged) > 200 or working[0].done(), 30)
+            working.append(threads.submit(follow))
+            before = set(acknowledged)
+            saved = filled.inv("services.backup", "--name", "busy").json
+            assert len(acknowledged) > len(before)
+        finally:
+            ended.set()
+        for one in working:
+            one.result(60)
+    other.inv("services.restore", saved["path"], "--yes", "--no-backup")
+    with client(other, "nats", "busy") as restored:
+        assert isinstance(restored, NatsClient)
+        assert restored.ids() >= before
+        [follower] = restored.consumers().values()
+        last = restored.stream()["state"]["last_seq"]
+        assert follower["delivered"]["stream_seq"] <= last
+        restored.write([10**6])
+        assert restored.stream()["state"]["last_seq"] == last + 1
+        [follower_then] = restored.consumers().values()
+        assert follower_then["num_pending"] == follower["num_pending"] + 1
 
 
 def test_what_a_killed_restore_left_is_in_no_backup_and_put_right(filled: Clone) -> None:
