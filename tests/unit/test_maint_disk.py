@@ -159,13 +159,6 @@ def test_the_store_is_counted_once_though_it_lies_in_a_volume(
     assert told.others_bytes == 0
 
 
-def test_a_store_that_cannot_be_read_is_still_told_of(context: Context, world: World) -> None:
-    has(world, volumes=(volume(f"{OURS}-store", role="cache"),))
-    told = disk.usage(context)
-    assert told.bytes == 1000
-    assert told.others_bytes == 0
-
-
 def test_the_store_is_told_by_stage_the_largest_first(
     context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:

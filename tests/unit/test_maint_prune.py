@@ -145,11 +145,6 @@ def test_a_plan_changes_nothing(context: Context, world: World, settings: Settin
     assert tree(settings.root) == files
 
 
-def test_what_was_seen_already_is_not_asked_for_again(context: Context, world: World) -> None:
-    prune.plan(context, DEFAULT, world.inventory)
-    assert world.looked == 0
-
-
 def test_backups_are_read_only_where_they_decide(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[list[str]] = []
 
@@ -175,28 +170,6 @@ def test_a_plan_is_carried_out_and_the_next_has_nothing_to_do(context: Context, 
     left = world.names()
     assert set(theirs) <= set(left)
     assert {f"{OURS}-data", f"{OURS}-store", f"{OURS}-runs"} <= set(left)
-
-
-def test_what_came_into_use_meanwhile_stays_and_is_told(context: Context, world: World) -> None:
-    planned = prune.plan(context, DEFAULT)
-    world.refused[f"{OURS}-once-4194305-a"] = "volume is in use"
-    pruned = prune.carry_out(context, planned)
-    assert [(one.name, why) for one, why in pruned.stayed] == [(f"{OURS}-once-4194305-a", "volume is in use")]
-    assert {one.name for one in pruned.removed} == BY_DEFAULT - {f"{OURS}-once-4194305-a"}
-
-
-@pytest.mark.parametrize("after", range(3))
-def test_what_was_cut_short_is_planned_again(context: Context, world: World, after: int) -> None:
-    def killed(*_: object) -> None:
-        if len(world.asked) == after:
-            raise KeyboardInterrupt
-
-    world.on_ask = killed
-    with pytest.raises(KeyboardInterrupt):
-        prune.carry_out(context, prune.plan(context, DEFAULT))
-    world.on_ask = lambda *_: None
-    assert len(prune.carry_out(context, prune.plan(context, DEFAULT)).removed) == len(BY_DEFAULT) - after
-    assert prune.plan(context, DEFAULT).removals == ()
 
 
 def test_what_was_freed_is_measured_on_the_disks(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -332,12 +305,6 @@ def test_a_store_that_cannot_be_asked_keeps_nothing_else(context: Context, store
     assert {one.name for one in pruned.removed} == BY_DEFAULT
 
 
-def test_where_nothing_of_the_store_goes_it_is_not_asked(context: Context, stored: FakeStore) -> None:
-    stored.kept[:] = [kept("b", DAY)]
-    prune.carry_out(context, prune.plan(context, STORE))
-    assert stored.asked == []
-
-
 @pytest.mark.parametrize(("image_there", "volume_there"), [(True, False), (False, True), (False, False)])
 def test_without_a_store_or_an_image_to_read_it_with_there_is_none(
     context: Context, world: World, image_there: bool, volume_there: bool
@@ -403,12 +370,6 @@ def test_without_a_terminal_and_without_yes_nothing_is_removed(
     assert "confirmation needed, but this is not a terminal; use --yes" in shown.err
     assert "--yes" in shown.err
     assert f"{OURS}-build-1" in shown.err  # the plan was shown
-    assert world.asked == []
-
-
-def test_the_refusal_is_one_object_for_scripts(verb: Verb, world: World, capfd: Shown) -> None:
-    assert verb.run("maint.prune", "--json") == SettingsError.exit_code
-    assert answer(capfd)["error"]["exit_code"] == SettingsError.exit_code
     assert world.asked == []
 
 

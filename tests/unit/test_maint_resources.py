@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from synos_tasks.engine.labels import LABEL_PROJECT, image_labels, labels
-from synos_tasks.images.base import BOOKWORM, TRIXIE
+from synos_tasks.images.base import BOOKWORM
 from synos_tasks.images.ledger import Ledger, Made
 from synos_tasks.maint import ownership, resources
 from synos_tasks.maint.ownership import LABEL_FOLDER
@@ -74,14 +74,10 @@ def test_what_a_container_is_for_its_labels_tell(told: dict[str, str], kind: str
     assert found_of(containers=[ours("x", labels=told)])[f"{OURS}-x"].kind == kind
 
 
-@pytest.mark.parametrize("state", ["running", "paused", "restarting", "removing"])
-def test_a_container_that_is_in_use_is_held(state: str) -> None:
-    assert found_of(containers=[ours("x", state=state)])[f"{OURS}-x"].pinned == f"it is {state}"
-
-
-@pytest.mark.parametrize("state", ["exited", "dead"])
-def test_a_container_that_ended_is_not_held(state: str) -> None:
-    assert found_of(containers=[ours("x", state=state, created=NOW)])[f"{OURS}-x"].pinned == ""
+@pytest.mark.parametrize("state", ["running", "paused", "restarting", "removing", "exited", "dead"])
+def test_a_container_that_is_in_use_is_pinned(state: str) -> None:
+    [found] = found_of(containers=[ours("x", state=state, created=NOW)]).values()
+    assert found.pinned == ("" if state in {"exited", "dead"} else f"it is {state}")
 
 
 @pytest.mark.parametrize(("age", "held"), [(0, True), (599, True), (600, False), (-5, True)])
@@ -99,20 +95,17 @@ def test_a_container_was_last_used_when_it_ended() -> None:
 # Who uses what
 
 
-@pytest.mark.parametrize("state", ["running", "exited", "created"])
-def test_what_a_container_of_others_has_is_held_though_that_may_not_run(state: str) -> None:
-    """It could not start again."""
+@pytest.mark.parametrize(
+    ("state", "user"), [*((state, "theirs") for state in ("running", "exited", "created")), ("running", OURS)]
+)
+def test_what_runs_or_others_have_is_pinned_though_that_may_not_run(state: str, user: str) -> None:
+    """A container of others could not start again."""
     one, net, vol = our_image(), network("net"), volume("vol")
-    theirs = container("theirs", one, state=state, volumes=("vol",), networks=(net.id,))
-    found = found_of(images=[one], networks=[net], volumes=[vol], containers=[theirs])
-    assert {found[name].pinned for name in (BUILDER, "net", "vol")} == {"in use by theirs"}
-
-
-def test_what_a_running_container_of_ours_has_is_held() -> None:
-    one, net, vol = our_image(), network("net"), volume("vol")
-    runs = ours("x", one, state="running", volumes=("vol",), networks=(net.id,))
-    found = found_of(images=[one], networks=[net], volumes=[vol], containers=[runs])
-    assert {found[name].pinned for name in (BUILDER, "net", "vol")} == {f"in use by {OURS}-x"}
+    mark = labels(OURS, "services") if user == OURS else None
+    uses = container(f"{user}-x", one, labels=mark, state=state, volumes=("vol",), networks=(net.id,))
+    ended = ours("a", volumes=("vol",))
+    found = found_of(images=[one], networks=[net], volumes=[vol], containers=[ended, uses])
+    assert {found[name].pinned for name in (BUILDER, "net", "vol")} == {f"in use by {user}-x"}
 
 
 def test_what_containers_of_ours_have_that_ended_goes_after_all_of_them() -> None:
@@ -122,12 +115,6 @@ def test_what_containers_of_ours_have_that_ended_goes_after_all_of_them() -> Non
     for name in (BUILDER, "net", "vol"):
         assert found[name].pinned == ""
         assert found[name].needed_by == tuple(each.id for each in ended)
-
-
-def test_one_user_who_stays_is_enough() -> None:
-    vol = volume("vol")
-    ended, theirs = ours("a", volumes=("vol",)), container("z", volumes=("vol",))
-    assert found_of(volumes=[vol], containers=[ended, theirs])["vol"].pinned == "in use by z"
 
 
 def test_names_that_only_begin_alike_are_not_in_use() -> None:
@@ -180,6 +167,10 @@ def test_a_nameless_image_is_in_no_group() -> None:
 def test_a_base_image_is_needed_by_what_is_built_on_it() -> None:
     base, one = our_base(), our_image()
     ended = ours("x", base)
+    assert (
+        found_of(images=[base], containers=[container("theirs", base)])[BOOKWORM.tag].pinned
+        == "in use by theirs"
+    )
     found = found_of(images=[base, one, image("unrelated", "x:1")], containers=[ended])[BOOKWORM.tag]
     assert (found.kind, found.pinned, found.needed_by) == ("base image", "", (ended.id, one.id))
 
@@ -190,21 +181,6 @@ def test_a_base_image_that_others_build_on_is_held(tags: tuple[str, ...]) -> Non
     found = found_of(images=[our_base(), our_image(), theirs])[BOOKWORM.tag]
     assert found.pinned.startswith("others' images are built on it, as ")
     assert (tags or (theirs.id,))[0] in found.pinned
-
-
-def test_a_base_image_on_which_a_container_runs_is_held() -> None:
-    base = our_base()
-    found = found_of(images=[base], containers=[container("theirs", base)])[BOOKWORM.tag]
-    assert found.pinned == "in use by theirs"
-
-
-@pytest.mark.parametrize("order", [1, -1])
-def test_of_a_base_image_too_the_names_that_others_gave_are_theirs(order: int) -> None:
-    base = our_base(*(BOOKWORM.tag, "a-theirs:1")[::order])
-    found = found_of(images=[base])[BOOKWORM.tag]
-    assert found.names == (BOOKWORM.tag,)
-    assert found.bytes == 0
-    assert found_of(images=[our_base(TRIXIE.tag)])[TRIXIE.tag].bytes == 40
 
 
 # Volumes
