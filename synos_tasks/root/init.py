@@ -17,9 +17,9 @@ PACKAGE = Path(__file__).resolve().parents[1]
 FILES = ("invoke.yaml", "requirements.lock", ".dockerignore", ".devcontainer", "docker")
 OF_SYNOS = re.compile(
     r".*README\.md|.*GUIDE\.md|docker/build/docker-compose\.yml|docker/build/components/synos-.*"
-    r"|docker/build/profiles/(?!minimal|profile\.schema).*"
+    r"|docker/build/profiles/(?!minimal|profile\.schema).*|.*/__pycache__/.*"
 )
-"""Left out: the documents and programs of SynOS itself, and the profiles that install them."""
+"""Left out: the documents and programs of SynOS itself, the profiles that install them, and what pip compiles."""
 OWN_NAME = re.compile(
     r"(?<![\w./])synos-(?=(?:builder|toolchain|boot|dev|nats|postgres|redis|apt|uv|ccache|sccache|unified)\b|\$)"
 )

@@ -172,6 +172,7 @@ def run(*words: str) -> int:
     namespace = Collection()
     namespace.add_collection(tasks.namespace, "maint")
     namespace.add_collection(Collection("build", image_tasks.update_base), "build")
+    namespace.configure({"synos": {"name": "synos"}})
     try:
         Program(namespace=namespace, name="inv").run(["inv", *words], exit=False)
     except SystemExit as ended:
