@@ -120,12 +120,11 @@ MANIFEST_SCHEMA = "synos.manifest/1"
 MANIFEST, SUM = ".manifest.json", ".sha256"
 ISO_FILES = (".log", ".report.html", SUM, MANIFEST)
 """Endings of the files that belong to an ISO; the manifest last, because it makes the set one of ours."""
-_ISO = re.compile(r"synos-(?P<profile>.+)-(?P<build>[0-9a-f]{12})\.iso", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
 class IsoSet:
-    """An ISO that a build of ours published, with the files that belong to it, the manifest last."""
+    """An ISO that a build published, with the files that belong to it: the ISO first, the manifest last."""
 
     files: tuple[Path, ...]
     profile: str
@@ -148,30 +147,22 @@ class IsoSet:
 def isos(output: Path) -> list[IsoSet]:
     """Return the ISOs in the output folder, oldest first; none whose manifest or checksum file does not fit."""
     linked = {path.resolve().name for path in output.glob("*.iso") if path.is_symlink()}
-    sets = (_iso_set(path, linked) for path in output.glob("synos-*.iso") if not path.is_symlink())
+    sets = (_iso_set(path, linked) for path in output.glob("*.iso") if not path.is_symlink())
     return sorted((one for one in sets if one), key=lambda one: (one.used, one.iso.name))
 
 
 def _iso_set(iso: Path, linked: set[str]) -> IsoSet | None:
-    named = _ISO.fullmatch(iso.name)
-    if named is None or not _is_published(iso, named["profile"], named["build"]):
-        return None
     paths = (iso, *(iso.with_name(f"{iso.name}{ending}") for ending in ISO_FILES))
-    return IsoSet(
-        files=tuple(path for path in paths if path.is_file() and not path.is_symlink()),
-        profile=named["profile"],
-        used=iso.stat().st_mtime,
-        linked=iso.name in linked,
-    )
-
-
-def _is_published(iso: Path, profile: str, build: str) -> bool:
-    """Tell whether an ISO has the manifest and the checksum file of a build."""
     try:
-        manifest = json.loads(iso.with_name(f"{iso.name}{MANIFEST}").read_text())
-        found = (manifest["schema"], manifest["profile"], manifest["build_id"], manifest["bytes"]["iso"])
-        sum_file = iso.with_name(f"{iso.name}{SUM}").read_text()
-        fits = sum_file == f"{manifest['sha256']}  {iso.name}\n"
-        return fits and found == (MANIFEST_SCHEMA, profile, build, iso.stat().st_size)
+        manifest = json.loads(paths[-1].read_text())
+        profile, status = manifest["profile"], iso.stat()
+        fits = (
+            (manifest["schema"], manifest["bytes"]["iso"]) == (MANIFEST_SCHEMA, status.st_size)
+            and iso.name.endswith(f"-{profile}-{manifest['build_id']}.iso")
+            and paths[-2].read_text() == f"{manifest['sha256']}  {iso.name}\n"
+        )
     except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return False
+        return None
+    files = tuple(path for path in paths if path.is_file() and not path.is_symlink())
+    used, is_linked = status.st_mtime, iso.name in linked
+    return IsoSet(files=files, profile=str(profile), used=used, linked=is_linked) if fits else None
