@@ -54,7 +54,7 @@ def logs(
 )
 def execute(command_: Command, service: str, stack: str = "", command: str = "") -> None:
     """Run a command in a running service, as its user; a shell without one."""
-    _inside(command_, stack, service, _words(command_, command) or ["sh"])
+    _run(command_, stack, service, "exec", service, _words(command_, command) or ["sh"])
 
 
 @verb(
@@ -67,41 +67,32 @@ def execute(command_: Command, service: str, stack: str = "", command: str = "")
 )
 def psql(command_: Command, stack: str = "", superuser: bool = False, command: str = "") -> None:
     """Open psql in the running PostgreSQL, with the password wired in: -- -c 'SELECT 1', or SQL on standard input."""
-    as_whom = ["--superuser"] if superuser else []
-    _inside(command_, stack, "postgres", [*CLIENT, *as_whom, *_words(command_, command)])
+    user = ["--superuser"] if superuser else []
+    _run(command_, stack, "postgres", "exec", "postgres", [*CLIENT, *user, *_words(command_, command)])
 
 
 @verb("services.redis-cli", help={"stack": STACK, "command": LINE})
 def redis_cli(command_: Command, stack: str = "", command: str = "") -> None:
     """Open redis-cli in the running Redis, with the password wired in: -- GET key."""
-    _inside(command_, stack, "redis", [*CLIENT, *_words(command_, command)])
+    _run(command_, stack, "redis", "exec", "redis", [*CLIENT, *_words(command_, command)])
 
 
 @verb("services.nats", help={"stack": STACK, "command": LINE})
 def nats(command_: Command, stack: str = "", command: str = "") -> None:
-    """Run the NATS client beside the running NATS, with the password wired in: -- stream ls."""
-    context = open_stack(command_, stack)
-    words = ["run", "--rm", "--no-deps", *_terminal(), "nats-box", *_words(command_, command)]
-    if command_.dry:
-        command_.would(f"docker compose {shlex.join(words)}")
-        return
-    context.running("nats")
-    sys.exit(context.compose.attached(*words))
+    """Run the NATS client in a container of its own, with the password wired in: -- stream ls."""
+    _run(command_, stack, "nats", "run --rm --no-deps", "nats-box", _words(command_, command))
 
 
-def _inside(command: Command, stack: str, service: str, argv: Sequence[str]) -> None:
+def _run(command: Command, stack: str, service: str, how: str, container: str, argv: Sequence[str]) -> None:
     context = open_stack(command, stack)
-    words = ["exec", *_terminal(), service, *argv]
+    terminal = [] if sys.stdin.isatty() and sys.stdout.isatty() else ["--no-TTY"]
+    words = [*how.split(), *terminal, container, *argv]
     if command.dry:
         context.stack[service]
         command.would(f"docker compose {shlex.join(words)}")
         return
     context.running(service)
     sys.exit(context.compose.attached(*words))
-
-
-def _terminal() -> list[str]:
-    return [] if sys.stdin.isatty() and sys.stdout.isatty() else ["--no-TTY"]
 
 
 def _words(command: Command, line: str) -> list[str]:

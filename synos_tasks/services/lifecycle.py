@@ -29,12 +29,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from synos_tasks.engine.client import Container
-    from synos_tasks.services.stack import Port, Service, StackContext
+    from synos_tasks.services.stack import Service, StackContext
     from synos_tasks.settings import Settings
 
 LEAST_FREE_BYTES = 300 * 10**6
 """What three new databases take, and some to work with."""
 UP = ("up", "--detach", "--no-build", "--no-deps")
+UNKNOWN = "another process (see `ss -ltnp`)"
 _USER = re.compile(r"(\d+)(?::(\d+))?")
 
 
@@ -170,14 +171,7 @@ def _check_machine(
     context: StackContext, services: Sequence[Service], before: Mapping[str, Container]
 ) -> None:
     """Raise EngineTooOld, PortTaken or DiskFull; asks nothing where all containers are there with their ports."""
-    new_ports = [
-        (service, port)
-        for service in services
-        for port in service.ports
-        if port.published and port.published not in _published(before.get(service.name))
-    ]
-    if new_ports:
-        _check_ports(context, new_ports, [one.name for one in before.values()])
+    _check_ports(context, services, before)
     if all(service.name in before for service in services):
         return
     info = context.docker.info()
@@ -192,30 +186,30 @@ def _check_machine(
         )
 
 
-def _published(container: Container | None) -> set[int]:
-    if container is None or not container.state.running:
-        return set()
-    bindings = (container.network_settings.ports or {}).values()
-    return {int(one["HostPort"]) for bound in bindings for one in bound or ()}
-
-
-def _check_ports(context: StackContext, wanted: Sequence[tuple[Service, Port]], own: Iterable[str]) -> None:
-    published, ours = context.docker.published_ports(), set(own)
-    taken = []
-    for service, port in wanted:
-        container = published.get(port.published, "")
-        if container in ours or not host_ports.is_taken(port.address, port.published):
-            continue
-        who = f"container {container}" if container else "another process (see `ss -ltnp`)"
-        taken.append((service, port, who))
-    if taken:
-        settings = (f"synos.services.{service.name.replace('-', '_')}_port" for service, _, _ in taken)
-        raise PortTaken(
-            "; ".join(f"port {port.published} of {one.name} is taken by {who}" for one, port, who in taken),
-            where=", ".join(f"{port.address}:{port.published}" for _, port, _ in taken),
-            why="nothing was started",
-            hint=f"stop it, or take another port in invoke.yaml: {', '.join(settings)}",
-        )
+def _check_ports(context: StackContext, services: Sequence[Service], before: Mapping[str, Container]) -> None:
+    bound = [one.network_settings.ports or {} for one in before.values() if one.state.running]
+    own = {int(one["HostPort"]) for ports in bound for bindings in ports.values() for one in bindings or ()}
+    taken = {
+        port: service.name
+        for service in services
+        for port in service.ports
+        if port.published and port.published not in own and host_ports.is_taken(port.address, port.published)
+    }
+    if not taken:
+        return
+    containers = context.docker.published_ports()
+    others = {port: f"container {name}" for port, name in containers.items()}
+    says = [
+        f"port {port.published} of {name} is taken by {others.get(port.published, UNKNOWN)}"
+        for port, name in taken.items()
+    ]
+    settings = (f"synos.services.{name.replace('-', '_')}_port" for name in taken.values())
+    raise PortTaken(
+        "; ".join(says),
+        where=", ".join(f"{port.address}:{port.published}" for port in taken),
+        why="nothing was started",
+        hint=f"stop it, or take another port in invoke.yaml: {', '.join(settings)}",
+    )
 
 
 def make_readable(settings: Settings, services: Iterable[Service]) -> None:

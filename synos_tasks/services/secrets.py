@@ -49,7 +49,6 @@ def prepare(context: StackContext) -> list[str]:
     own, names = Secrets(context.folder), context.stack.secrets
     if not names:
         return []
-    own.check(names)
     made = own.ensure(names)
     own.hand_out(names)
     return made
@@ -138,14 +137,6 @@ class Secrets:
                 _write(self.folder / name, _new_value(), folder)
             return made
 
-    def check(self, names: Iterable[str]) -> None:
-        """Raise SecretsDamaged where a secret is damaged; a missing one is not."""
-        paths = [self.folder / name for name in names if os.path.lexists(self.folder / name)]
-        if paths:
-            with self._locked() as folder:
-                for path in paths:
-                    _inspect(path, folder.st_uid)
-
     def read(self, name: str) -> str:
         """Return a secret, or with ``.new`` after its name the one that is proposed.
 
@@ -193,15 +184,17 @@ class Secrets:
         with self._locked() as folder:
             self.mounted.mkdir(mode=0o700, exist_ok=True)
             self.mounted.chmod(0o700)
-            for name in names:
-                proposed, copy = self.folder / f"{name}{PROPOSED}", self.mounted / name
-                pending = os.path.lexists(proposed)
-                value = _inspect(proposed if pending else self.folder / name, folder.st_uid)
+            new = {name: self.folder / f"{name}{PROPOSED}" for name in names}
+            pending = {name for name, path in new.items() if os.path.lexists(path)}
+            sources = {name: path if name in pending else self.folder / name for name, path in new.items()}
+            values = {name: _inspect(path, folder.st_uid) for name, path in sources.items()}
+            for name, value in values.items():
+                copy = self.mounted / name
                 if not copy.exists():
                     _write(copy, value, folder, 0o644)
                 elif copy.read_text() != f"{value}\n":
-                    if not pending:
-                        _write(proposed, value, folder)
+                    if name not in pending:
+                        _write(new[name], value, folder)
                     _rewrite(copy, value)
 
     def is_stale(self, container: Container, names: Iterable[str]) -> bool:

@@ -41,6 +41,12 @@ def made(kept: Secrets) -> Secrets:
     return kept
 
 
+def check(secrets: Secrets) -> None:
+    """Read those that are there; raises SecretsDamaged."""
+    for path in sorted(secrets.folder.glob("[!.]*")):
+        secrets.read(path.name)
+
+
 def test_the_missing_are_made_and_the_others_kept(kept: Secrets) -> None:
     assert kept.ensure(NAMES[:1]) == NAMES[:1]
     before = kept.read(NAMES[0])
@@ -64,7 +70,7 @@ def test_nobody_else_can_read_whatever_the_umask(tmp_path: Path, umask: int) -> 
     assert sorted(path.name for path in kept.folder.iterdir()) == NAMES
 
 
-@pytest.mark.parametrize("use", [Secrets.ensure, Secrets.check, Secrets.propose])
+@pytest.mark.parametrize("use", [Secrets.ensure, Secrets.hand_out, Secrets.propose])
 def test_a_folder_others_can_enter_is_corrected(
     made: Secrets, use: Callable[[Secrets, list[str]], object]
 ) -> None:
@@ -73,11 +79,8 @@ def test_a_folder_others_can_enter_is_corrected(
     assert mode(made.folder) == 0o700
 
 
-def test_missing_ones_are_no_damage_but_cannot_be_read(made: Secrets, tmp_path: Path) -> None:
+def test_one_that_is_missing_cannot_be_read(made: Secrets) -> None:
     (made.folder / "redis_password").unlink()
-    made.check(NAMES)
-    Secrets(tmp_path / "none").check(NAMES)
-    assert not (tmp_path / "none").exists()
     with pytest.raises(SecretsDamaged, match="missing") as caught:
         made.read("redis_password")
     assert "services.up" in caught.value.hint
@@ -96,7 +99,6 @@ def test_whatever_a_file_holds_it_is_read_or_named_and_never_quoted(content: byt
         (kept.folder / "n").write_bytes(content)
         value = content.removesuffix(b"\n")
         if re.fullmatch(rb"[A-Za-z0-9._~-]{16,128}", value):
-            kept.check(["n"])
             assert kept.read("n").encode() == value
             return
         with pytest.raises(SecretsDamaged) as caught:
@@ -114,12 +116,12 @@ def test_files_that_others_can_open_are_damaged(made: Secrets, bits: int) -> Non
     path = made.folder / "nats_password"
     path.chmod(bits)
     with pytest.raises(SecretsDamaged) as caught:
-        made.check(NAMES)
+        check(made)
     assert f"mode {bits:04o}" in caught.value.why
     assert f"chmod 600 {path}" in caught.value.hint
     assert "services.secrets-rotate" in caught.value.hint
     path.chmod(0o400)
-    made.check(NAMES)
+    check(made)
 
 
 @pytest.mark.parametrize(
@@ -136,10 +138,10 @@ def test_what_is_no_file_is_damaged(made: Secrets, make: Callable[[Path], None],
     path.rename(made.folder / "target")
     make(path)
     assert made.ensure(NAMES) == []
-    for use in (made.check, lambda names: made.read(names[0])):
-        with pytest.raises(SecretsDamaged) as caught:
-            use(NAMES)
-        assert why in caught.value.why
+    with pytest.raises(SecretsDamaged) as caught:
+        made.hand_out(NAMES)
+    assert why in caught.value.why
+    assert not list(made.mounted.iterdir())  # all are read before one is handed out
 
 
 def test_another_users_file_is_damaged(made: Secrets, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,14 +154,14 @@ def test_another_users_file_is_damaged(made: Secrets, monkeypatch: pytest.Monkey
 
     monkeypatch.setattr(os, "fstat", other)
     with pytest.raises(SecretsDamaged, match="damaged") as caught:
-        made.check(NAMES)
+        check(made)
     assert f"belongs to uid {os.geteuid() + 1}, not {os.geteuid()}" in caught.value.why
 
 
 def test_another_users_folder_is_for_root_only(made: Secrets, monkeypatch: pytest.MonkeyPatch) -> None:
     owner = made.folder.stat().st_uid
     monkeypatch.setattr(os, "geteuid", lambda: owner + 1)
-    for use in (made.ensure, made.check, made.propose):
+    for use in (made.ensure, made.hand_out, made.propose):
         with pytest.raises(SecretsDamaged, match="another user"):
             use(NAMES)
 
@@ -204,7 +206,7 @@ def test_no_repr_and_no_error_shows_a_secret(made: Secrets) -> None:
     value = made.read("nats_password")
     (made.folder / "nats_password").write_text(f"{value}\n{value}")
     with pytest.raises(SecretsDamaged) as caught:
-        made.check(NAMES)
+        check(made)
     error = caught.value
     shown = [made, vars(made), error, error.lines(), error.__cause__]
     assert value not in repr(shown)
@@ -325,7 +327,7 @@ def test_a_kill_at_any_moment_loses_nothing(tmp_path: Path) -> None:
         mounted = copy.read_text().strip() if copy.exists() else now
         assert mounted in {early, now, proposed}  # whole, and never one that nobody else has
         assert mounted == now or kept.pending()  # what was handed out and maybe not taken yet is known
-        kept.check(["early", "late"])
+        check(kept)
         kept.ensure(["early", "late"])
         assert kept.read("early") == now  # what a service may have by now is never made anew
         kept.propose(["early"])
@@ -333,7 +335,7 @@ def test_a_kill_at_any_moment_loses_nothing(tmp_path: Path) -> None:
         expected = kept.read("early.new")
         kept.accept("early")
         assert kept.read("early") == expected
-        kept.check(["early", "late"])
+        check(kept)
         if left[0] >= 0:
             break
         moments += 1
@@ -344,5 +346,5 @@ def test_a_killed_commands_leftover_is_no_obstacle(kept: Secrets) -> None:
     kept.folder.mkdir(parents=True)
     (kept.folder / ".nats_password.part").write_text("half")
     assert kept.ensure(NAMES) == NAMES
-    kept.check(NAMES)
+    check(kept)
     assert sorted(path.name for path in kept.folder.iterdir()) == NAMES
