@@ -10,7 +10,7 @@ from typing import IO, TYPE_CHECKING, Any, ClassVar
 from synos_tasks.engine.compose import Compose, ComposeFile
 from synos_tasks.engine.labels import LABEL_COMPOSE_PROJECT, LABEL_COMPOSE_SERVICE
 from synos_tasks.images.base import TRIXIE
-from synos_tasks.images.catalog import raw_services, service_recipes
+from synos_tasks.images.catalog import raw_services, replacement, service_recipes
 from synos_tasks.images.recipe import tag_of
 from synos_tasks.services.stack import StackContext, file_of, resolve
 from synos_tasks.settings import ServicesSettings, Settings
@@ -216,6 +216,8 @@ def scene(root: Path, services: ServicesSettings | None = None) -> Scene:
     engine.add_image(TRIXIE.tag)
     recipes = service_recipes(settings, raw_services(path))
     compose_model = model(settings)
+    for name in INSIDE:
+        compose_model["services"][name]["image"] = replacement(settings, name)
     for name, recipe in recipes.items():
         compose_model["services"][name]["image"] = tag_of(settings.project, recipe)
     commands = Commands(model=compose_model)

@@ -156,12 +156,8 @@ def test_scripts_get_all_of_it(here: Scene, used: dict[str, Usage]) -> None:
     ("seconds", "text"),
     [
         (None, ""),
-        (0, "0 s"),
         (-5, "0 s"),
-        (59, "59 s"),
-        (60, "1 min"),
         (245, "4 min 5 s"),
-        (3600, "1 h"),
         (3661, "1 h 1 min"),
         (97200, "1 d 3 h"),
         (8640000, "100 d"),
