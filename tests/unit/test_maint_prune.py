@@ -427,47 +427,39 @@ def test_where_nothing_is_to_go_nobody_is_asked(verb: Verb, world: World, capfd:
     assert json.loads(shown.out)["planned"] == []
 
 
-@pytest.mark.parametrize("age", ["14", "d", "14x", "-1d", "1.5d", "14 d", "1d2h", "soon"])
-def test_an_age_that_is_none_is_told_before_anything_is_looked_at(
-    verb: Verb, world: World, capfd: Shown, age: str
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        *(
+            (f"--older-than={age}", "is not an age")
+            for age in ("14", "d", "14x", "-1d", "1.5d", "14 d", "soon")
+        ),
+        *((f"--keep-last={number}", "is not a number") for number in ("-1", "x", "1.5", "²", "9" * 5000)),
+    ],
+)
+def test_an_option_that_cannot_be_is_refused_before_anything_is_looked_at(
+    verb: Verb, world: World, capfd: Shown, option: str, said: str
 ) -> None:
-    assert verb.run("maint.prune", "--yes", f"--older-than={age}") == SettingsError.exit_code
-    assert "is not an age" in capfd.readouterr().err
+    assert verb.run("maint.prune", "--yes", option) == SettingsError.exit_code
+    assert said in capfd.readouterr().err
     assert (world.looked, world.asked) == (0, [])
 
 
-def test_the_options_are_what_is_planned_by(verb: Verb) -> None:
-    verb.run("--dry", "maint.prune")
-    verb.run(
-        "--dry",
-        "maint.prune",
-        "--older-than",
-        "2w",
-        "--keep-last",
-        "5",
-        "--cache",
-        "--store",
-        "--volumes",
-        "--all",
-    )
-    verb.run("--dry", "maint.prune", "--all")
-    young = verb.limits[0].young
-    assert verb.limits == [
-        Limits(older_than=14 * DAY, young=600, keep_last=3),
-        Limits(
-            older_than=14 * DAY,
-            young=young,
-            keep_last=5,
-            cache=True,
-            store=True,
-            volumes=True,
-            include_rebuildable=True,
+@pytest.mark.parametrize(
+    ("words", "limits"),
+    [
+        ("", Limits(older_than=14 * DAY, keep_last=3)),
+        ("--all", Limits(older_than=0, keep_last=1, include_rebuildable=True)),
+        (
+            "--older-than 2h --keep-last 5 --cache --store --volumes",
+            Limits(older_than=7200, keep_last=5, cache=True, store=True, volumes=True),
         ),
-        Limits(older_than=0, young=young, keep_last=1, include_rebuildable=True),
-    ]
-
-
-@pytest.mark.parametrize("number", ["-1", "-100", "x", "1.5", "²"])
-def test_a_number_that_cannot_be_is_refused(verb: Verb, world: World, number: str) -> None:
-    assert verb.run("maint.prune", "--yes", f"--keep-last={number}") == SettingsError.exit_code
-    assert world.asked == []
+        (
+            "--all --keep-last 2 --older-than 1d",
+            Limits(older_than=DAY, keep_last=2, include_rebuildable=True),
+        ),
+    ],
+)
+def test_the_options_are_what_is_planned_by(verb: Verb, words: str, limits: Limits) -> None:
+    verb.run("--dry", "maint.prune", *words.split())
+    assert verb.limits == [limits]
