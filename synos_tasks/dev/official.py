@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from synos_tasks.dev.config import DevContainer
     from synos_tasks.dev.containers import Context
 
-PACKAGE = Path("docker/dev/cli")
-"""Folder with package.json and a lock that has the package's checksum."""
+PACKAGE = "dev/cli"
+"""Folder of the project's data with package.json and a lock that has the package's checksum."""
 NODE_MINIMUM = 20
 """What the package says that it needs."""
 INSTALL_TIMEOUT = 120
@@ -69,7 +69,7 @@ def installable() -> bool:
 def _install(context: Context) -> Path | None:
     folder = context.state / "cli"
     folder.mkdir(parents=True, exist_ok=True)
-    for path in (context.settings.root / PACKAGE).glob("package*.json"):
+    for path in (context.settings.project.data / PACKAGE).glob("package*.json"):
         shutil.copy2(path, folder)
     context.say("installing @devcontainers/cli for this project, from the npm registry")
     argv = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]

@@ -72,21 +72,6 @@ def test_what_looks_like_a_comment_in_a_text_stays(key: str, value: str) -> None
 
 
 @pytest.mark.parametrize(
-    ("text", "value"),
-    [
-        ("{}// no line end", {}),
-        ("/**/[1]/***/", [1]),
-        ("[1, // ]\n]", [1]),
-        ("[1, /* ] */ /* } */\r\n]", [1]),
-        ('{"a": [1,\n], // }\n}', {"a": [1]}),
-        ('["https://x", "/* ", " */",]', ["https://x", "/* ", " */"]),
-    ],
-)
-def test_comments_are_left_out(text: str, value: object) -> None:
-    assert loads(text) == value
-
-
-@pytest.mark.parametrize(
     ("text", "place"),
     [
         ("", "line 1 column 1"),

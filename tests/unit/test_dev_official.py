@@ -126,7 +126,7 @@ def test_the_settings_choose_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
 def test_npm_installs_it_from_our_lock_once(here: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     ran: list[list[str]] = []
     for name in ("package.json", "package-lock.json", "README.md"):
-        path = here.root / official.PACKAGE / name
+        path = here.root / "docker" / official.PACKAGE / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text("{}")
 

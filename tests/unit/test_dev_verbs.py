@@ -12,7 +12,6 @@ import pytest
 from invoke.config import Config
 from invoke.context import Context
 
-from synos_tasks.cli import Command
 from synos_tasks.dev import containers, doctor, official, tasks
 from synos_tasks.errors import DevContainerMissing, HostUnfit, SettingsError
 from tests.unit.fake_dev import Project, project, write
@@ -96,14 +95,6 @@ def test_without_an_engine_a_development_container_names_the_host(
             run(tasks.up)
         assert ended.value.code == code
     assert "on the host: ./scripts/synos dev.up" in capfd.readouterr().err
-
-
-def test_prepare_is_for_the_one_that_is_named(here: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    prepared: list[str] = []
-    monkeypatch.setattr("synos_tasks.dev.prepare.prepare", lambda _, config: prepared.append(config.name))
-    run(tasks.prepare, name="two")
-    run(tasks.prepare)
-    assert prepared == ["two", "one"]
 
 
 @pytest.mark.parametrize("state", ["exited", "paused", "created", "dead"])
@@ -220,8 +211,3 @@ def test_doctor_tells_what_this_machine_has(
     check = checks_of(here)["official CLI"]
     assert detail in check.detail
     assert check.status == "ok"
-
-
-def test_a_context_reaches_the_real_engine() -> None:
-    command = Command("dev.up", Context(Config(overrides={"synos": {"dev": {"cli": "docker"}}})), json=False)
-    assert tasks._context(command).settings.dev.cli == "docker"
