@@ -136,7 +136,7 @@ def test_the_other_launch_configurations_stop_too(project: Clone, container: Ans
     scratch.write_text("def test_it() -> None:\n    answer = 42\n    assert answer\n")
     cases = {
         "Python: tests in this file": ("python", scratch, "assert answer"),
-        "inv: a verb": ("python", project.root / "synos_tasks/namespace.py", "add_collection(module"),
+        "inv: a verb": ("python", project.root / "synos_tasks/namespace.py", "Collection.from_module"),
         "C: synos-welcome": (
             "c",
             project.root / "docker/build/components/synos-welcome/src/main.c",

@@ -18,7 +18,20 @@ from tests.unit.fake_dev import Project, project
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-MESSAGES = ["[2026-01-01T00:00:00.0Z] x", "#5 [one 1/2] RUN a && b", "#5 ERROR: it broke"]
+MESSAGES = [
+    "[2026-01-01T00:00:00.0Z] x",
+    "#1 [internal] load build definition",
+    "#5 [one 1/2] RUN a && b",
+    "#5 [one 1/2] RUN a && b",
+    "#5 DONE 1.0s",
+    "[2026-01-01T00:00:00.0Z] Running the postCreateCommand from devcontainer.json...",
+    "what the command prints",
+]
+SHOWN = [
+    "  [one 1/2] RUN a",
+    "Running the postCreateCommand from devcontainer.json...",
+    "what the command prints",
+]
 
 
 @pytest.fixture
@@ -51,7 +64,7 @@ def test_it_gets_the_configuration_and_its_messages_are_logged(
         "up", f"--workspace-folder={here.root}", f"--config={config.path}", *([] if cached else ["--build-no-cache"]),
     ]  # fmt: skip
     assert "COMPOSE_" not in (here.root / "env").read_text()
-    assert here.said == ["  [one 1/2] RUN a"]
+    assert here.said == SHOWN
     assert (here.root / ".synos/logs/dev-one.log").read_text().splitlines() == MESSAGES
 
 
@@ -74,25 +87,6 @@ def test_its_reason_for_a_failure_is_told(
         official.up(here.context, here.config(), cli(here.root, outcome, code), cached=True)
     assert caught.value.why.splitlines() == [*MESSAGES, why]
     assert caught.value.where.endswith(".synos/logs/dev-one.log")
-
-
-def test_of_its_messages_steps_and_commands_are_shown(tmp_path: Path) -> None:
-    said: list[str] = []
-    lines = [
-        "[2026-01-01T00:00:00.0Z] Start: Run: docker buildx build\n",
-        "#1 [internal] load build definition\n",
-        "#2 [python 1/2] RUN apt-get update && apt-get install x\n",
-        "#2 [python 1/2] RUN apt-get update && apt-get install x\n",
-        "#2 DONE 1.0s\n",
-        "[2026-01-01T00:00:00.0Z] \x1b[1mRunning the postCreateCommand from devcontainer.json...\n",
-        "what the command prints\n",
-    ]
-    with (tmp_path / "log").open("w") as log:
-        official.show_steps(lines, log, said.append)
-    assert said[0] == "  [python 1/2] RUN apt-get update"
-    assert "Running the postCreateCommand" in said[1]
-    assert said[2:] == ["what the command prints"]
-    assert (tmp_path / "log").read_text() == "".join(lines)
 
 
 def test_where_it_is_there_it_makes_and_starts_the_container(
