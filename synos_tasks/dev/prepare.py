@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from synos_tasks.dev.config import FOLDER
 from synos_tasks.engine.labels import LABEL_PROJECT, image_labels, labels
 from synos_tasks.errors import DevContainerMissing
-from synos_tasks.images.base import BOOKWORM, renew
+from synos_tasks.images.base import BOOKWORM, ensure_base
 from synos_tasks.iso.scratch import write_whole
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ HISTORY = "/var/lib/synos-history"
 def prepare(context: Context, config: DevContainer) -> None:
     """Make everything that a container needs first; where all is there it changes nothing.
 
-    Raises DevContainerMissing where the services that it joins do not run, and what renew() raises.
+    Raises DevContainerMissing where the services that it joins do not run, and what ensure_base() raises.
     """
     if os.environ.get(NOTHING_TO_MAKE):
         return
@@ -47,8 +47,7 @@ def prepare(context: Context, config: DevContainer) -> None:
     write_changed(host / "owner", "{} {}\n".format(*owner))
     write_changed(host / "certificates.pem", certificates(os.environ))
     write_changed(host / "gitconfig", git_identity(config.root))
-    if context.docker.image_id(BOOKWORM.tag) is None:
-        renew(context.settings, context.docker, BOOKWORM, context.say)
+    ensure_base(context.settings, context.docker, BOOKWORM, context.say)
     path = context.state / f"{config.name}.yml"
     if path not in config.compose_files:
         return

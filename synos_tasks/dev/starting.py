@@ -24,8 +24,10 @@ from synos_tasks.dev.prepare import NOTHING_TO_MAKE, escaped, image_of, is_rootl
 from synos_tasks.engine import cache
 from synos_tasks.engine.compose import ComposeFile
 from synos_tasks.engine.labels import labels
-from synos_tasks.errors import DevContainerMissing, HookFailed, HostUnfit, ImageBuildFailed, SettingsError
+from synos_tasks.errors import DevContainerMissing, HookFailed, HostUnfit, SettingsError
 from synos_tasks.images import ledger
+from synos_tasks.images.building import one_at_a_time
+from synos_tasks.images.steps import Steps
 from synos_tasks.iso.scratch import write_whole
 from synos_tasks.locks import exclusive
 
@@ -175,16 +177,33 @@ def _start(
         override = context.state / f"{config.name}.override.yml"
         write_whole(override, json.dumps(override_model(context, config, socket)) + "\n")
         compose = _compose(context, config, override)
-        context.say(f"building the image of {config.name} (unchanged steps come from the cache)")
-        options = [] if cached else ["--no-cache"]
-        if compose.attached("build", *options, config.service, stdout=sys.stderr):
-            raise ImageBuildFailed(
-                f"the image of {config.name} could not be built",
-                where=str(config.path),
-                why="the output of `docker compose build` is above",
-            )
+        _build(context, config, compose, cached=cached)
         compose.run("up", "--detach", "--no-build", *config.run_services, config.service)
     run_commands(context, config, context.running(config).id)
+
+
+def _build(context: Context, config: DevContainer, compose: Compose, *, cached: bool) -> None:
+    """Build the image as compose would, but show its steps, and hold the lock that keeps prunes away meanwhile."""
+    service = compose.config()["services"][config.service]
+    build = service.get("build")
+    if build is None:
+        return
+    image = service.get("image", f"{compose.file.project}-{config.service}")
+    context.say(f"building image {image} (unchanged steps come from the cache)")
+    arguments = [
+        f"--tag={image}",
+        f"--file={Path(build['context'], build['dockerfile'])}",
+        *([f"--target={build['target']}"] if "target" in build else []),
+        *(f"--build-arg={key}={value}" for key, value in build.get("args", {}).items()),
+        *(f"--label={key}={value}" for key, value in build.get("labels", {}).items()),
+        *([] if cached else ["--no-cache"]),
+        build["context"],
+    ]
+    with one_at_a_time(context.settings):
+        if set(build) <= {"context", "dockerfile", "target", "args", "labels"}:
+            context.docker.build_image(arguments, Steps(context.say))
+        else:
+            compose.run("build", *([] if cached else ["--no-cache"]), config.service)
 
 
 def _down(context: Context, config: DevContainer) -> list[str]:

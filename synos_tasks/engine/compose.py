@@ -82,9 +82,9 @@ class Compose:
         """
         return self.pipe(arguments).decode(errors="replace")
 
-    def attached(self, *arguments: str, stdout: IO[str] | None = None) -> int:
-        """Run a compose command on the caller's own streams, or another output; return its exit code."""
-        return subprocess.run(self.command(*arguments), check=False, stdout=stdout).returncode
+    def attached(self, *arguments: str) -> int:
+        """Run a compose command on the caller's own streams, and return its exit code."""
+        return subprocess.run(self.command(*arguments), check=False).returncode
 
     def pipe(
         self,

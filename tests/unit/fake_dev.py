@@ -15,8 +15,6 @@ from synos_tasks.engine.compose import Compose
 from tests.unit.fake_docker import FakeDocker
 
 if TYPE_CHECKING:
-    from typing import IO
-
     import pytest
 
     from synos_tasks.dev.config import DevContainer
@@ -29,6 +27,7 @@ GIVEN: dict[str, Any] = {
     "workspaceFolder": "${localWorkspaceFolder}",
     "remoteUser": "dev",
 }
+IMAGE = "synos-dev-one:synos-test"
 
 
 @dataclass
@@ -41,7 +40,9 @@ class Project:
     composed: list[tuple[str, ...]] = field(default_factory=list)
     commands: list[str] = field(default_factory=list)
     codes: dict[str, int] = field(default_factory=dict)
-    """Exit codes of commands in containers, and of compose commands, by their last word."""
+    """Exit codes of commands in containers, by their last word."""
+    build: dict[str, Any] = field(default_factory=dict)
+    """What the compose file says of the build, besides the usual."""
     _marks: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -74,9 +75,14 @@ class FakeCompose(Compose):
         super().__init__(file)
         self.project = project
 
-    def attached(self, *arguments: str, stdout: IO[str] | None = None) -> int:
-        self.project.composed.append(arguments)
-        return self.project.codes.get(arguments[0], 0)
+    def config(self) -> dict[str, Any]:
+        build = {
+            "context": "/x",
+            "dockerfile": "docker/dev/Dockerfile",
+            "target": "one",
+            **self.project.build,
+        }
+        return {"services": {"dev": {"image": IMAGE, "build": build}}}
 
     def run(self, *arguments: str) -> str:
         self.project.composed.append(arguments)
@@ -84,7 +90,7 @@ class FakeCompose(Compose):
             [service] = json.loads(self.file.overrides[-1].read_text())["services"].values()
             self.project.docker.add_container(
                 f"{self.file.project}-dev-1",
-                image=f"synos-dev-one:{self.project.context.settings.project_id}",
+                image=IMAGE,
                 labels=service["labels"],
                 binds=[mount["source"] for mount in service.get("volumes", [])],
             )

@@ -92,7 +92,7 @@ def test_without_a_base_image_no_volume_is_made(here: Project, monkeypatch: pyte
         raise MirrorUnreachable("no answer")
 
     here.docker.remove_image(BOOKWORM.tag)
-    monkeypatch.setattr(prepare, "renew", none)
+    monkeypatch.setattr(prepare, "ensure_base", none)
     with pytest.raises(MirrorUnreachable):
         prepare.prepare(here.context, here.config())
     assert here.docker.names("volume") == []

@@ -25,7 +25,7 @@ from synos_tasks.errors import (
     SynosError,
 )
 from synos_tasks.images import ledger
-from tests.unit.fake_dev import Project, project
+from tests.unit.fake_dev import IMAGE, Project, project
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,13 +50,13 @@ def test_up_makes_it_and_a_second_time_there_is_nothing_to_do(here: Project) -> 
     config = here.config(postStartCommand="echo started", runServices=["other"])
     first = starting.up(here.context, config)
     assert (first.by, first.user, first.folder) == ("docker", "dev", str(here.root))
-    assert here.composed == [("build", "dev"), ("up", "--detach", "--no-build", "other", "dev")]
+    assert here.composed == [("up", "--detach", "--no-build", "other", "dev")]
     assert here.commands == ["echo started"]
     assert here.context.running(config).name == first.container
-    assert "synos-dev-one:synos-test" in ledger.read(here.context.settings.state_dir).images
+    assert IMAGE in ledger.read(here.context.settings.state_dir).images
     again = starting.up(here.context, config)
     assert (again.by, again.container) == ("running", first.container)
-    assert (len(here.composed), here.commands) == (2, ["echo started"])
+    assert (len(here.composed), here.commands) == (1, ["echo started"])
 
 
 def test_one_that_runs_is_found_without_the_client(here: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -94,11 +94,20 @@ def test_a_rebuild_that_cannot_be_leaves_the_old_one(here: Project) -> None:
         starting.up(here.context, config, rebuild=True, docker="yes")
     assert len(here.docker.names("container")) == 1
     assert starting.up(here.context, config, rebuild=True, cached=False).by == "docker"
-    assert ("build", "--no-cache", "dev") in here.composed
+    assert ["--no-cache" in arguments for arguments in here.docker.built] == [False, True]
+
+
+def test_what_the_compose_file_says_of_the_build_is_done(here: Project) -> None:
+    here.build.update(args={"A": "b c"}, labels={"x": "y"})
+    starting.up(here.context, here.config())
+    assert {"--build-arg=A=b c", "--label=x=y", "--target=one"} <= set(here.docker.built[0])
+    here.build["secrets"] = ["what only compose knows"]
+    starting.up(here.context, here.config(), rebuild=True)
+    assert (len(here.docker.built), ("build", "dev") in here.composed) == (1, True)
 
 
 def test_an_image_that_cannot_be_built_is_told(here: Project) -> None:
-    here.codes["build"] = 17
+    here.docker.build_fails = True
     with pytest.raises(ImageBuildFailed):
         starting.up(here.context, here.config())
     assert here.docker.names("container") == []
