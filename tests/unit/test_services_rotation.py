@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,6 +14,7 @@ from synos_tasks.services import health, lifecycle
 from synos_tasks.services.secrets import APPLY, RECREATE, Secrets, rotate
 from synos_tasks.services.stack import resolve
 from tests.unit.fake_compose import NAMES, SECRETS, Scene, scene
+from tests.unit.kills import Killed, kill_at
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -84,6 +86,29 @@ def test_a_service_sees_the_new_secret_before_it_takes_it_and_it_is_kept_after_t
     )
     rotate(here.context, "redis")
     assert seen == [(values(here)["redis_password"], before)]
+
+
+def test_a_kill_at_any_moment_of_a_rotation_is_put_right_by_the_next_up(here: Scene) -> None:
+    lets_in = here.mounted("redis")
+
+    def applies(words: tuple[str, ...]) -> None:
+        nonlocal lets_in
+        if "redis" in words:
+            lets_in = here.mounted("redis")
+
+    here.compose.acts |= {"apply": applies, "--force-recreate": applies}
+    left, moments = [-1], 0
+    while left[0] < 0:
+        with pytest.MonkeyPatch.context() as patch, suppress(Killed):
+            left = kill_at(patch, moments)
+            rotate(here.context, "redis")
+        moments += 1
+        known = {path.read_text().strip() for path in here.secrets.iterdir()}
+        assert lets_in in known  # nobody is locked out
+        up(here)
+        assert lets_in == here.mounted("redis") == values(here)["redis_password"]
+        assert own(here).pending() == []
+    assert moments > 20
 
 
 @pytest.mark.parametrize("there", [["nats"], []])

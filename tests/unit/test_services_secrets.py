@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import io
 import os
 import re
 import stat
@@ -18,6 +17,7 @@ from hypothesis import strategies as st
 from synos_tasks.errors import DiskFull, OutputNotWritable, SecretsDamaged
 from synos_tasks.services.secrets import Secrets
 from tests.unit.capabilities import has_capability
+from tests.unit.kills import Killed, kill_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -279,29 +279,6 @@ def test_a_copy_changes_in_place_and_what_changed_it_is_pending(made: Secrets, v
     made.propose(["redis_password"])
     made.hand_out(NAMES)
     assert (made.mounted / "redis_password").read_text() == made.read("redis_password.new") + "\n"
-
-
-class Killed(BaseException):
-    """Nothing runs after it: every further call that changes the disk raises it again."""
-
-
-def kill_at(monkeypatch: pytest.MonkeyPatch, countdown: int) -> list[int]:
-    left = [countdown]
-
-    def dying(real: Callable[..., object]) -> Callable[..., object]:
-        def call(*arguments: object, **options: object) -> object:
-            left[0] -= 1
-            if left[0] < 0:
-                raise Killed
-            return real(*arguments, **options)
-
-        return call
-
-    names = "open fdopen fsync fchmod chmod replace rename unlink mkdir utime"
-    for name in names.split():
-        monkeypatch.setattr(os, name, dying(getattr(os, name)))
-    monkeypatch.setattr(io, "open", dying(io.open))  # what Path.open() uses
-    return left
 
 
 def test_a_kill_at_any_moment_loses_nothing(tmp_path: Path) -> None:
