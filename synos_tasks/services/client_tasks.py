@@ -100,7 +100,7 @@ def _words(command: Command, line: str) -> list[str]:
         return [*shlex.split(line), *command.rest]
     except ValueError as error:
         raise SettingsError(
-            "the words of --command cannot be told apart",
+            "--command is not a command line",
             where=line,
             why=str(error),
             hint="put them after --",

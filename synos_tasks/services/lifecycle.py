@@ -53,7 +53,7 @@ class Started:
 
 @dataclass(frozen=True, kw_only=True)
 class Stopped:
-    """What `down` did. Names of volumes that are gone; path of the backup of what they held, '' for none."""
+    """What `down` did. ``volumes``: names of those that were removed; ``backup``: its path, '' for none."""
 
     containers: int
     volumes: list[str]
@@ -229,15 +229,15 @@ def make_readable(settings: Settings, services: Iterable[Service]) -> None:
                     raise HostUnfit(
                         f"service {service.name} could not read its configuration",
                         where=str(path),
-                        why=f"others may not read it (mode {mode:04o}), and it is not yours to change",
+                        why=f"others may not read it (mode {mode:04o}), and another user owns it",
                         hint=f"chmod a+rX {path}",
                     ) from error
 
 
 def _own_volumes(context: StackContext, service: Service) -> None:
-    """Give a service's volumes to its user, where the image is not ours.
+    """Make a service's user the owner of its volumes, where the image is not one of this project.
 
-    Ours have the folder with its owner, which an empty volume takes over. An official one may leave it to root.
+    An empty volume takes over the owner of the image's folder. In an official image that may be root.
     """
     user = _USER.fullmatch(service.user)
     if user is None or not service.volumes:

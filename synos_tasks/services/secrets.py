@@ -153,7 +153,7 @@ class Secrets:
         return sorted(path.name.removesuffix(PROPOSED) for path in self.folder.glob(f"[!.]*{PROPOSED}"))
 
     def propose(self, names: Iterable[str]) -> None:
-        """Rotation, phase one: make a new secret beside each.
+        """Rotation, phase one: propose a new secret for each.
 
         Those of an interrupted rotation are kept, because a service may have them already. Raises as ensure().
         """
@@ -200,7 +200,7 @@ class Secrets:
     def is_stale(self, container: Container, names: Iterable[str]) -> bool:
         """Tell whether a running container mounts other files than the copies that are there now.
 
-        It has been running since before a copy was made, or mounts it from elsewhere, as an older compose file said.
+        It was started before a copy was made, or by an older compose file with other paths.
         """
         started = container.state.started_at.timestamp() if container.state.started_at else 0.0
         sources = [mount.source or "" for mount in container.mounts]
@@ -212,7 +212,7 @@ class Secrets:
 
     @contextmanager
     def _locked(self) -> Iterator[os.stat_result]:
-        """Hold the folder's lock, with the folder made, ours, and closed to others; yields what stat() says of it."""
+        """Make the folder, close it to others, and hold its lock; yields its stat()."""
         try:
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             status = self.folder.stat()
@@ -272,7 +272,7 @@ def _new_value() -> str:
 def _write(path: Path, value: str, folder: os.stat_result, mode: int = 0o600) -> None:
     """Write a secret, whole or not at all; only the holder of the folder's lock may."""
     partial = path.with_name(f".{path.name}.part")
-    partial.unlink(missing_ok=True)  # a killed command's: it held the lock
+    partial.unlink(missing_ok=True)  # of a killed command
     descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
         with os.fdopen(descriptor, "w", encoding="ascii") as stream:

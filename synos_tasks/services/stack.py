@@ -104,7 +104,7 @@ class StackContext:
     compose: Compose
     stack: Stack
     recipes: Mapping[str, Recipe]
-    """How the images of ours are built, by service."""
+    """How images of this project are built, by service."""
     timeout: float
     """Seconds that services have to get healthy."""
     say: Callable[[str], None]
@@ -155,7 +155,7 @@ class StackContext:
         self.say(f"pulling {image}")
         if not self.docker.pull(image, timeout=PULL_TIMEOUT):
             raise ImageBuildFailed(
-                f"the image of service {service} is not there, and no registry gives it",
+                f"the image of service {service} is missing, and no registry offers it",
                 where=image,
                 hint=f"load it with `docker load`, or take synos.services.{service}_image out of invoke.yaml",
             )
@@ -201,7 +201,7 @@ def open_stack(settings: Settings, name: str, say: Callable[[str], None], timeou
 def compose_file(
     settings: Settings, stack: str, path: Path, services: Iterable[str], images: Mapping[str, str]
 ) -> ComposeFile:
-    """Return the compose file with its variables. ``images``: ours, by service; the settings may name others.
+    """Return the compose file with its variables. ``images`` of this project by service; the settings may name others.
 
     No variable is a secret: they are in the containers' labels and in `services.config`.
     """
@@ -231,7 +231,9 @@ def file_of(settings: Settings, stack: str) -> Path:
 def started_services(path: Path) -> list[str]:
     """Return the services of a compose file that `up` starts, in its order; the file is not resolved."""
     return [
-        name for name, told in raw_services(path).items() if TOOLS_PROFILE not in (told.get("profiles") or ())
+        name
+        for name, value in raw_services(path).items()
+        if TOOLS_PROFILE not in (value.get("profiles") or ())
     ]
 
 
@@ -275,10 +277,10 @@ def unknown(kind: str, name: str, known: Sequence[str], where: str) -> SettingsE
 
 def resolve(name: str, model: Mapping[str, Any], mounted: Path) -> Stack:
     """Read the model that `docker compose config` prints; secrets are the files in folder ``mounted``."""
-    files = {key: Path(told.get("file", "").replace("$$", "$")) for key, told in _section(model, "secrets")}
-    ours = {key for key, file in files.items() if file == mounted / key}
-    volumes = {key: told["name"] for key, told in _section(model, "volumes")}
-    services = (_service(key, told, ours, volumes) for key, told in sorted(_section(model, "services")))
+    files = {key: Path(value.get("file", "").replace("$$", "$")) for key, value in _section(model, "secrets")}
+    made = {key for key, file in files.items() if file == mounted / key}
+    volumes = {key: value["name"] for key, value in _section(model, "volumes")}
+    services = (_service(key, value, made, volumes) for key, value in sorted(_section(model, "services")))
     return Stack(name=name, services=tuple(services))
 
 
@@ -286,22 +288,22 @@ def _section(model: Mapping[str, Any], key: str) -> Iterable[tuple[str, Any]]:
     return (model.get(key) or {}).items()
 
 
-def _service(name: str, told: Mapping[str, Any], secrets: set[str], volumes: Mapping[str, str]) -> Service:
+def _service(name: str, value: Mapping[str, Any], secrets: set[str], volumes: Mapping[str, str]) -> Service:
     return Service(
         name=name,
-        image=told.get("image", ""),
-        user=str(told.get("user", "")),
+        image=value.get("image", ""),
+        user=str(value.get("user", "")),
         ports=tuple(
             Port(address=port.get("host_ip", ""), published=_published(port))
-            for port in told.get("ports") or ()
+            for port in value.get("ports") or ()
         ),
-        secrets=tuple(one["source"] for one in told.get("secrets") or () if one["source"] in secrets),
+        secrets=tuple(one["source"] for one in value.get("secrets") or () if one["source"] in secrets),
         volumes=tuple(
             Volume(name=volumes[mount["source"]], target=mount["target"])
-            for mount in told.get("volumes") or ()
+            for mount in value.get("volumes") or ()
             if mount["type"] == "volume" and mount.get("source")
         ),
-        tool=TOOLS_PROFILE in (told.get("profiles") or ()),
+        tool=TOOLS_PROFILE in (value.get("profiles") or ()),
     )
 
 

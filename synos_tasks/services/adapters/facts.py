@@ -1,4 +1,4 @@
-"""What keepers do with the facts of a service: say how much it is, and compare versions."""
+"""What adapters do with the facts of a service: say how much it is, and compare versions."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""PostgreSQL: pg_dump of every database, each as of one moment; restored beside what is there, then swapped.
+"""PostgreSQL: pg_dump of every database, each as of one moment; restored under another name, then swapped.
 
 NAME~restoring is a database that is being restored, NAME~before what was there until the swap. A restore that is killed
-leaves them, and maybe NAME closed to connections: mend() puts that right.
+leaves them, and maybe NAME closed to connections: recover() undoes that.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ TABLES = """
 SELECT json_build_object('tables', count(*), 'rows', coalesce(sum(n_live_tup), 0)) FROM pg_stat_user_tables
 """
 # A killed command's clients run on in the container: first they are ended. Then each line sees what the one before did. The closed one is opened first: what tells that a restore closed it is
-# the database beside it. One that is called ~before while nothing has its name never came to its swap's end.
+# its NAME~restoring. One that is called ~before while nothing has its name never came to its swap's end.
 RECOVER = f"""
 SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = '{LOADING}' \\g /dev/null
 SELECT format('ALTER DATABASE %I WITH ALLOW_CONNECTIONS true', datname) FROM pg_database AS old
@@ -58,8 +58,8 @@ def facts(context: StackContext) -> dict[str, Any]:
     """Return version, and each database's owner, size, tables and estimated rows."""
     found = {}
     for one in json.loads(_query(context, "postgres", DATABASES)):
-        told = json.loads(_query(context, one["name"], TABLES))
-        found[one["name"]] = {"owner": one["owner"], "bytes": one["bytes"], **told}
+        counts = json.loads(_query(context, one["name"], TABLES))
+        found[one["name"]] = {"owner": one["owner"], "bytes": one["bytes"], **counts}
     return {"version": _query(context, "postgres", "SHOW server_version").split()[0], "databases": found}
 
 
@@ -93,7 +93,7 @@ def save(context: StackContext, into: Draft, facts: Mapping[str, Any]) -> None:
 
 
 def load(context: StackContext, folder: Path) -> None:
-    """Restore every database beside the one that is there; when all are whole, swap them in one transaction each."""
+    """Restore every database under another name; when all are whole, swap each in, in one transaction."""
     recover(context)
     try:
         _load(context, folder)
@@ -154,7 +154,6 @@ def _query(context: StackContext, database: str, sql: str) -> str:
 
 
 def _run(context: StackContext, *words: str, **streams: Any) -> bytes:  # noqa: ANN401
-    # the official image has the programs on its PATH, and so has ours
     return context.compose.pipe(("exec", "--no-TTY", SERVICE, *words), **streams)
 
 

@@ -22,10 +22,10 @@ INFO = "redis-cli --user operator --askpass INFO server keyspace </run/redis/ope
 
 def facts(context: StackContext) -> dict[str, Any]:
     """Return version and keys by database, without the health check's."""
-    told = context.compose.pipe(("exec", "--no-TTY", SERVICE, "sh", "-c", INFO)).decode()
-    lines = dict(line.split(":", 1) for line in told.splitlines() if ":" in line)
+    info = context.compose.pipe(("exec", "--no-TTY", SERVICE, "sh", "-c", INFO)).decode()
+    lines = dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
     if "redis_version" not in lines:
-        raise ServiceFailed("Redis does not tell what it holds", where=SERVICE, why=told.strip())
+        raise ServiceFailed("Redis does not answer INFO", where=SERVICE, why=info.strip())
     keys = {
         name: int(text.partition("keys=")[2].partition(",")[0])
         for name, text in lines.items()
