@@ -114,22 +114,22 @@ def plan(context: Context, limits: Limits, inventory: Inventory | None = None) -
 def decide(found: Sequence[Resource], limits: Limits, now: float) -> Plan:
     """Decide about each resource. Pure; ``now`` in seconds since 1970."""
     reasons = {one.id: one.pinned for one in found}
+    by_kind = sorted(found, key=lambda one: (ORDER.index(one.kind), one.name, one.id))
     if not limits.factory_reset:
-        by_kind = sorted(found, key=lambda one: ORDER.index(one.kind))
         for kind, group in itertools.groupby(by_kind, key=lambda one: one.kind):
             reasons.update(_reasons(kind, list(group), limits, now))
     _keep_needed(found, reasons)
     removals = [one for one in found if not reasons[one.id]]
     return Plan(
         removals=tuple(sorted(removals, key=lambda one: (ORDER.index(one.kind), one.used, one.name))),
-        kept=tuple((one, reasons[one.id]) for one in found if reasons[one.id]),
+        kept=tuple((one, reasons[one.id]) for one in by_kind if reasons[one.id]),
     )
 
 
 def _reasons(kind: Kind, found: Sequence[Resource], limits: Limits, now: float) -> Iterator[tuple[str, str]]:
     """Return why each resource of one kind is kept, by id; '' where it is removed."""
     judged = retention.verdicts(
-        sorted(found, key=lambda one: one.id),
+        found,
         now=now,
         older_than=0.0 if kind in AT_ANY_AGE else limits.older_than,
         keep_last=limits.keep_isos if kind == "iso" else max(1, limits.keep_last),

@@ -154,7 +154,7 @@ def test_what_somebody_needs_who_stays_stays() -> None:
     below = resource("b", kind="network", needed_by=("v",))
     decided = decide([below, needed, container], WHOLE, NOW)
     assert decided.removals == ()
-    assert [reason for _, reason in decided.kept] == ["something that stays needs it"] * 2 + ["it is running"]
+    assert [reason for _, reason in decided.kept] == ["it is running", *["something that stays needs it"] * 2]
 
 
 def test_what_somebody_needs_who_goes_goes_after_him() -> None:
