@@ -184,6 +184,8 @@ class Secrets:
         with self._locked() as folder:
             self.mounted.mkdir(mode=0o700, exist_ok=True)
             self.mounted.chmod(0o700)
+            if os.geteuid() != folder.st_uid:  # root, for the user whose clone this is
+                os.chown(self.mounted, folder.st_uid, folder.st_gid)
             new = {name: self.folder / f"{name}{PROPOSED}" for name in names}
             pending = {name for name, path in new.items() if os.path.lexists(path)}
             sources = {name: path if name in pending else self.folder / name for name, path in new.items()}
