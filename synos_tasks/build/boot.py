@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from synos_tasks.builder import ask
 from synos_tasks.engine.labels import labels
-from synos_tasks.engine.run import leased
 from synos_tasks.engine.spec import Bind, ContainerSpec
 from synos_tasks.errors import BootFailed, IsoNotFound, OutputNotWritable
 from synos_tasks.images.building import ensure_image
 from synos_tasks.images.catalog import BOOT
-from synos_tasks.iso.boot.request import FIRMWARES, MEDIA, BootRequest, check_choice
+from synos_tasks.iso import protocol
+from synos_tasks.iso.boot.request import FIRMWARES, MEDIA, Boot, check_choice
 from synos_tasks.project import PACKAGE
 
 if TYPE_CHECKING:
@@ -69,7 +70,7 @@ def boot_iso(
     folder = _output_folder(settings)
     image = ensure_image(settings, docker, BOOT, on_line)
     kvm = kvm and KVM.exists()
-    request = BootRequest(
+    request = Boot(
         iso=Path("/iso") / iso.name,
         firmware=firmware,
         media=media,
@@ -80,7 +81,32 @@ def boot_iso(
     )
     spec = boot_spec(settings, image, iso_folder=iso.parent, out=folder, kvm=kvm)
     log = folder / f"{iso.stem}-{firmware}-{media}.log"
-    result = _run(docker, spec, request, log, on_line)
+    with log.open("w", encoding="utf-8") as serial:
+
+        def note(event: protocol.Event) -> None:
+            if isinstance(event, protocol.Log):
+                print(event.line, file=serial, flush=True)
+                on_line(event.line)
+
+        found = ask(
+            settings,
+            docker,
+            spec,
+            request,
+            protocol.Booted,
+            on_event=note,
+            seconds=timeout + GRACE_SECONDS,
+            logged=False,
+        )
+    result = BootResult(
+        ok=found.ok,
+        seconds=found.seconds,
+        accelerator=found.accelerator,
+        why=found.why,
+        screenshot=folder / found.screenshot.name if found.screenshot else None,
+        log=str(log),
+        report=dict(found.report),
+    )
     if not result.ok:
         raise BootFailed(
             f"{iso.name} did not boot as it should ({firmware}, {media}, {result.seconds:.0f} s)",
@@ -145,36 +171,3 @@ def _output_folder(settings: Settings) -> Path:
             "the folder for logs cannot be made", where=str(folder), why=str(error)
         ) from error
     return folder
-
-
-def _run(
-    docker: Docker, spec: ContainerSpec, request: BootRequest, log: Path, on_line: Callable[[str], None]
-) -> BootResult:
-    with (
-        leased(docker, spec, request.to_json(), seconds=request.timeout + GRACE_SECONDS) as container,
-        log.open("w") as serial,
-    ):
-        for event in container.events():
-            if event["event"] == "booted":
-                return _result(event, log)
-            if event["event"] == "log":
-                serial.write(f"{event['line']}\n")
-                serial.flush()
-                on_line(event["line"])
-        raise container.lost(
-            "the boot container went away before it told how the boot went",
-            hint="run the command again; `inv doctor` checks the engine",
-        )
-
-
-def _result(event: dict[str, Any], log: Path) -> BootResult:
-    name = event.get("screenshot")
-    return BootResult(
-        ok=bool(event["ok"]),
-        seconds=float(event["seconds"]),
-        accelerator=str(event["accelerator"]),
-        why=str(event["why"]),
-        screenshot=log.parent / Path(name).name if name else None,
-        log=str(log),
-        report=event.get("report") or {},
-    )

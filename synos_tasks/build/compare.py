@@ -7,13 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synos_tasks.build.builder import ask, builder_spec
 from synos_tasks.build.locking import lock_path
+from synos_tasks.builder import ask, builder_spec
 from synos_tasks.engine.spec import Bind
 from synos_tasks.errors import IsoNotFound, SettingsError
 from synos_tasks.images.building import ensure_image
 from synos_tasks.images.catalog import BUILDER
 from synos_tasks.iso import lock as locks
+from synos_tasks.iso.protocol import Compare, Compared
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -83,14 +84,8 @@ def files_of(
         packages_bytes=one.stat().st_size + two.stat().st_size,
         more=(Bind(source=one.parent, target="/one"), Bind(source=two.parent, target="/two")),
     )  # fmt: skip
-    answer: dict[str, Any] = {}
-
-    def note(event: dict[str, Any]) -> None:
-        if event["event"] == "compared":
-            answer.update(event["result"])
-
-    ask(settings, docker, spec, {"do": "compare", "one": f"/one/{one.name}", "two": f"/two/{two.name}"}, note)
-    return answer
+    request = Compare(one=Path("/one", one.name), two=Path("/two", two.name))
+    return dict(ask(settings, docker, spec, request, Compared).result)
 
 
 def _find(settings: Settings, text: str) -> Path:

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.build import planning, preflight
-from synos_tasks.build.builder import ask, compiler_cache_volumes, once_volume, owner, toolchain_spec
 from synos_tasks.build.progress import History, view_for
+from synos_tasks.builder import ask, compiler_cache_volumes, once_volume, owner, toolchain_spec
 from synos_tasks.errors import ComponentFailed
 from synos_tasks.images.building import ensure_image
 from synos_tasks.images.catalog import TOOLCHAIN
 from synos_tasks.iso import profile as profiles
+from synos_tasks.iso import protocol
 from synos_tasks.iso.components import recipe
 from synos_tasks.iso.inputs import components_of
 from synos_tasks.iso.publish import STAGING_PREFIX
@@ -91,7 +92,7 @@ def have(
     names: Iterable[str],
     say: Callable[[str], None],
     place: Place | None = None,
-    on_event: Callable[[dict[str, Any]], None] = lambda _: None,
+    on_event: Callable[[protocol.Event], object] = lambda _: None,
 ) -> list[Compiled]:
     """Have components in the store, compiled where they are not. Raises ComponentError or ComponentFailed."""
     place = place or Place()
@@ -105,48 +106,41 @@ def have(
     )
     found: list[Compiled] = []
 
-    def note(event: dict[str, Any]) -> None:
+    def note(event: protocol.Event) -> None:
         on_event(event)
-        if event["event"] == "warning":
-            say(f"warning: {event['text']}")
-        elif event["event"] == "done":
+        if isinstance(event, protocol.Done):
             found.append(_compiled(event))
 
     while len(found) < len(asked):  # a container compiles one at most
-        request = {
-            "do": "components",
-            "components": asked[len(found) :],
-            "offline": place.offline,
-            "deliver": place.output is not None,
-            "owner": owner(),
-            "jobs": max(1, int(spec.cpus or 1)),
-        }
+        request = protocol.Compile(
+            components=tuple(asked[len(found) :]),
+            offline=place.offline,
+            deliver=place.output is not None,
+            owner=owner(),
+            jobs=max(1, int(spec.cpus or 1)),
+        )
         before = len(found)
-        ask(settings, docker, place.change(spec), request, note)
+        ask(settings, docker, place.change(spec), request, protocol.Compiled, say, note)
         if len(found) == before:
             raise ComponentFailed("the toolchain's container told of no component", where=spec.name)
         spec = dataclasses.replace(spec, name=f"{spec.name.rpartition('-')[0]}-{uuid.uuid4().hex[:8]}")
     return found
 
 
-def _asked(component: Component, docker_build: Path, tools: str) -> dict[str, Any]:
+def _asked(component: Component, docker_build: Path, tools: str) -> protocol.Compilation:
     inputs = recipe.inputs_of(component, recipe.folder_of(docker_build), tools)
-    return {
-        "component": dataclasses.asdict(component),
-        "key": recipe.key_of(inputs),
-        "source": inputs["source"],
-    }
+    return protocol.Compilation(component=component, key=recipe.key_of(inputs), source=inputs["source"])
 
 
-def _compiled(event: dict[str, Any]) -> Compiled:
-    facts = event["facts"]
+def _compiled(event: protocol.Done) -> Compiled:
+    facts = event.facts
     return Compiled(
-        name=event["name"].removeprefix("component-"),
-        key=event["key"],
-        hit=event["hit"],
-        seconds=event["seconds"],
+        name=event.name.removeprefix("component-"),
+        key=event.key,
+        hit=event.hit,
+        seconds=event.seconds,
         packages=facts["packages"],
-        caches={} if event["hit"] else facts["caches"],
+        caches={} if event.hit else facts["caches"],
     )
 
 

@@ -6,7 +6,7 @@ import shlex
 from typing import TYPE_CHECKING
 
 from synos_tasks.build import locking, planning
-from synos_tasks.build.builder import builder_spec
+from synos_tasks.builder import builder_spec
 from synos_tasks.images.catalog import BUILDER
 from synos_tasks.images.recipe import tag_of
 from synos_tasks.iso.lock import Lock, request_of

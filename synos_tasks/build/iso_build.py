@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from synos_tasks import console, errors
 from synos_tasks.build import components, locking, planning, preflight
-from synos_tasks.build.builder import PRIVILEGED, ask, builder_spec, once_volume, owner
 from synos_tasks.build.plan_view import last_plan, remember
-from synos_tasks.build.progress import History, View, view_for
+from synos_tasks.build.progress import History, view_for
+from synos_tasks.builder import PRIVILEGED, ask, builder_spec, once_volume, owner
 from synos_tasks.images.building import ensure_image
 from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
 from synos_tasks.images.recipe import tag_of
+from synos_tasks.iso import protocol
+from synos_tasks.iso.eviction import Limits
 from synos_tasks.iso.publish import iso_path, point_to, publish, published, staging, sweep_staging
 
 if TYPE_CHECKING:
@@ -83,19 +85,16 @@ def build_iso(
     )
 
 
-def keep_of(maint: MaintSettings) -> dict[str, int | None] | None:
-    """Give what the project's store may keep after a build, as the container is told; None where nothing is to go.
-
-    Sizes in bytes, times in seconds.
-    """
+def limits_of(maint: MaintSettings) -> Limits | None:
+    """Return what the project's store may keep after a build; None where nothing is to go."""
     if not maint.budget_seconds or not (maint.store_max_gb or maint.store_days):
         return None
-    return {
-        "max_bytes": maint.store_max_gb * 10**9 or None,
-        "max_age": maint.store_days * DAY or None,
-        "young": maint.young_minutes * 60,
-        "seconds": maint.budget_seconds,
-    }
+    return Limits(
+        max_bytes=maint.store_max_gb * 10**9 or None,
+        max_age=maint.store_days * DAY or None,
+        young=maint.young_minutes * 60,
+        seconds=maint.budget_seconds,
+    )
 
 
 def _refuse_impossible(settings: Settings, docker: Docker, options: Options, profile: Profile) -> None:
@@ -125,9 +124,8 @@ class _Build:
     options: Options
     profile: Profile
     say: Callable[[str], None]
-    stages: list[dict[str, Any]] = field(default_factory=list)
+    stages: dict[str, dict[str, Any]] = field(default_factory=dict)
     compiled: dict[str, components.Compiled] = field(default_factory=dict)
-    sha256: str = ""
 
     def already(self) -> dict[str, Any] | None:
         """Give the manifest of an ISO that is what would be built, when it is there and whole."""
@@ -178,7 +176,7 @@ class _Build:
     def _renew(self, info: SystemInfo, image: str) -> Lock:
         self.say(f"resolving the packages of {self.profile.name}")
         lock, changed = locking.renew(
-            self.settings, self.docker, info, image, self.profile, update=False, on_event=self._warn
+            self.settings, self.docker, info, image, self.profile, update=False, say=self.say
         )
         name = locking.lock_path(self.settings, self.profile.name).name
         if len(changed) == len(lock.packages):
@@ -232,48 +230,41 @@ class _Build:
 
     def _assemble(self, info: SystemInfo, image: str, plan: Plan, store: str | None) -> dict[str, Any]:
         options, history = self.options, self._history()
-        self.stages = []
-        with staging(options.output) as folder:
+        self.stages = {}
+        with staging(options.output) as folder, view_for(plan.stage_names, history) as view:
             spec = builder_spec(
                 self.settings, info, image, output=folder, store=store, network=not options.offline,
                 packages_bytes=sum(package.size for package in plan.lock.packages), privileged=options.privileged,
             )  # fmt: skip
-            request = {"do": "build", "plan": plan.to_json(), "offline": options.offline, "owner": owner()}
-            if store == "" and (keep := keep_of(self.settings.maint)):
-                request["keep"] = keep
-            with view_for(plan.stage_names, history) as view:
-                ask(self.settings, self.docker, spec, request, lambda event: self._note(event, view))
-            publish(folder, self.profile.name, plan.build_id, self.sha256)
-        self.stages.sort(key=lambda stage: plan.stage_names.index(stage["name"]))
+            limits = limits_of(self.settings.maint) if store == "" else None
+            request = protocol.Build(plan=plan, offline=options.offline, owner=owner(), limits=limits)
+
+            def note(event: protocol.Event) -> None:
+                view.handle(event)
+                self._note(event)
+
+            done = ask(self.settings, self.docker, spec, request, protocol.Delivered, self.say, note)
+            publish(folder, self.profile.name, plan.build_id, done.sha256)
+        stages = [self.stages[name] for name in plan.stage_names]
         try:
-            history.save(self.stages)
+            history.save(stages)
             remember(self.settings, plan)
         except OSError as error:
             self.say(f"warning: what this build took is not remembered: {error}")
-        return {"build_id": plan.build_id, "sha256": self.sha256, "stages": self.stages}
+        return {"build_id": plan.build_id, "sha256": done.sha256, "stages": stages}
 
     def _plan(self, lock: Lock) -> Plan:
         tools = planning.tools_for(self.settings, self.docker, self.profile, self.say)
         return planning.plan_build(self.settings, self.profile, lock, tools, release=self.options.release)
 
-    def _note(self, event: dict[str, Any], view: View) -> None:
-        view.handle(event)
-        if event["event"] == "done":
-            others = [stage for stage in self.stages if stage["name"] != event["name"]]
-            self.stages = [*others, self._told(event)]
-        elif event["event"] == "delivered":
-            self.sha256 = str(event["sha256"])
-        elif event["event"] == "evicted" and event["count"]:
-            gone, left = (console.human_bytes(event[name]) for name in ("bytes", "left_bytes"))
-            self.say(f"store: {gone} of what no build has used for longest is gone, {left} are left")
-        self._warn(event)
-
-    def _told(self, event: dict[str, Any]) -> dict[str, Any]:
-        """Give a stage as it went in this build: a component was compiled in another container before."""
-        stage = {key: event[key] for key in STAGE_FIELDS}
-        made = self.compiled.get(event["name"])
-        return {**stage, "hit": made.hit, "seconds": made.seconds} if made else stage
-
-    def _warn(self, event: dict[str, Any]) -> None:
-        if event["event"] == "warning":
-            self.say(f"warning: {event['text']}")
+    def _note(self, event: protocol.Event) -> None:
+        if isinstance(event, protocol.Done):
+            stage = {key: getattr(event, key) for key in STAGE_FIELDS}
+            if made := self.compiled.get(event.name):  # in another container, before
+                stage |= {"hit": made.hit, "seconds": made.seconds}
+            self.stages[event.name] = stage
+        elif isinstance(event, protocol.Evicted) and event.count:
+            gone, left = console.human_bytes(event.bytes), console.human_bytes(event.left_bytes)
+            self.say(f"store: removed {gone} that no build has used for longest, {left} are left")
+        elif isinstance(event, protocol.Evicted) and event.busy and event.skipped:
+            self.say("store: nothing was removed, another build uses it; the next build sees to it")

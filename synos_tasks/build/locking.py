@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 from synos_tasks.build import planning
-from synos_tasks.build.builder import ask, builder_spec, owner
+from synos_tasks.builder import ask, builder_spec, owner
 from synos_tasks.engine.client import check_versions
 from synos_tasks.errors import LockDrift, LockError, OutputNotWritable
 from synos_tasks.images.building import ensure_image
 from synos_tasks.images.catalog import BUILDER
 from synos_tasks.iso import lock as locks
-from synos_tasks.iso.plan import lock_from_json
+from synos_tasks.iso.protocol import Resolve, Resolved
 from synos_tasks.iso.scratch import write_whole
 
 if TYPE_CHECKING:
@@ -58,12 +58,7 @@ def lock_profile(
     info = docker.info()
     check_versions(info)
     image = ensure_image(settings, docker, BUILDER, say)
-
-    def warn(event: dict[str, Any]) -> None:
-        if event["event"] == "warning":
-            say(f"warning: {event['text']}")
-
-    return renew(settings, docker, info, image, profile, update=update, on_event=warn)
+    return renew(settings, docker, info, image, profile, update=update, say=say)
 
 
 def renew(
@@ -74,7 +69,7 @@ def renew(
     profile: Profile,
     *,
     update: bool,
-    on_event: Callable[[dict[str, Any]], None],
+    say: Callable[[str], None],
 ) -> tuple[Lock, list[Change]]:
     """Resolve a profile and write its lock; tells what changed.
 
@@ -82,23 +77,10 @@ def renew(
     PackageNotFound, MirrorUnreachable, BadSignature, OutputNotWritable.
     """
     path = lock_path(settings, profile.name)
-    previous = _previous(path, on_event)
+    previous = _previous(path, say)
     start = previous or _inherited(settings, profile)
-    answer: dict[str, Any] = {}
-
-    def note(event: dict[str, Any]) -> None:
-        if event["event"] == "lock":
-            answer.update(event["lock"])
-        else:
-            on_event(event)
-
-    request = {
-        "do": "resolve",
-        "profile": dataclasses.asdict(profile),
-        "previous": dataclasses.asdict(start) if start and not update else None,
-    }
-    ask(settings, docker, builder_spec(settings, info, image), request, note)
-    found = lock_from_json(answer)
+    request = Resolve(profile=profile, previous=None if update else start)
+    found = ask(settings, docker, builder_spec(settings, info, image), request, Resolved, say).lock
     changed = locks.changes(previous, found)
     if start and (not update or start.packages == found.packages):
         # the date is part of every key: it moves only when somebody asks for what is new
@@ -121,12 +103,12 @@ def _inherited(settings: Settings, profile: Profile) -> Lock | None:
     return None
 
 
-def _previous(path: Path, on_event: Callable[[dict[str, Any]], None]) -> Lock | None:
+def _previous(path: Path, say: Callable[[str], None]) -> Lock | None:
     """Give the lock to be replaced; a damaged one counts as none."""
     try:
         return locks.load(path)
     except LockError as error:
-        on_event({"event": "warning", "text": f"{error.where}: {error.what}; it is written anew"})
+        say(f"warning: {error.where}: {error.what}; it is written anew")
         return None
 
 

@@ -7,14 +7,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.build import locking, planning
-from synos_tasks.build.builder import ask, builder_spec, store_volume
 from synos_tasks.build.progress import History
+from synos_tasks.builder import ask, builder_spec, store_volume
 from synos_tasks.images.building import ensure_image
 from synos_tasks.images.catalog import BUILDER
 from synos_tasks.images.recipe import tag_of
+from synos_tasks.iso import codec
 from synos_tasks.iso import lock as locks
 from synos_tasks.iso.lock import Lock
-from synos_tasks.iso.plan import Plan, from_json
+from synos_tasks.iso.plan import Plan
+from synos_tasks.iso.protocol import Entries, Inspect
 from synos_tasks.iso.publish import published
 from synos_tasks.iso.scratch import write_whole
 
@@ -149,7 +151,7 @@ def _packages(layer: str, plan: Plan, last: Plan) -> str:
 def last_plan(settings: Settings, profile: str) -> Plan | None:
     """Give the plan of the last build of a profile; None where there is none that can be read."""
     try:
-        return from_json(json.loads(_path(settings, profile).read_text()))
+        return codec.from_data(Plan, json.loads(_path(settings, profile).read_text()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
 
@@ -163,19 +165,14 @@ def _path(settings: Settings, profile: str) -> Path:
     return settings.state_dir / "plans" / f"{profile}.json"
 
 
-def _entries(settings: Settings, docker: Docker, image: str, plan: Plan) -> Mapping[str, dict[str, Any]]:
+def _entries(settings: Settings, docker: Docker, image: str, plan: Plan) -> Mapping[str, Mapping[str, Any]]:
     """Ask the store which keys it has."""
     if docker.volume(store_volume(settings)) is None:
         return {}
-    found: dict[str, dict[str, Any]] = {}
-
-    def note(event: dict[str, Any]) -> None:
-        if event["event"] == "entries":
-            found.update(event["entries"])
-
     others = {layer.key: plan.initramfs_key(layer.key) for layer in plan.layers[1:]}
-    request = {"do": "inspect", "keys": [*(stage.key for stage in plan.stages), *others.values()]}
-    ask(settings, docker, builder_spec(settings, docker.info(), image, network=False), request, note)
+    request = Inspect(keys=(*(stage.key for stage in plan.stages), *others.values()))
+    spec = builder_spec(settings, docker.info(), image, network=False)
+    found = dict(ask(settings, docker, spec, request, Entries).entries)
     touching = [key for key in others if found.get(key, {}).get("initramfs")]
     if touching:  # the base's own is not the one that the ISO needs
         stage = plan.stage("initramfs")

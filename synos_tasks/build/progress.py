@@ -7,6 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 from synos_tasks import console
+from synos_tasks.iso import protocol
 from synos_tasks.iso.scratch import write_whole
 
 if TYPE_CHECKING:
@@ -49,7 +50,7 @@ class View(Protocol):
         """Leave the screen as it is."""
         ...
 
-    def handle(self, event: dict[str, Any]) -> None:
+    def handle(self, event: protocol.Event) -> None:
         """Draw one event."""
         ...
 
@@ -64,14 +65,14 @@ class PlainView:
     def __exit__(self, *exc: object) -> None:
         """Nothing to end."""
 
-    def handle(self, event: dict[str, Any]) -> None:
+    def handle(self, event: protocol.Event) -> None:
         """Print finished stages."""
-        if event["event"] == "start":
-            console.say(f"{event['stage']:<24} started")
-        elif event["event"] == "done":
-            how = "in store" if event["hit"] else "done"
-            size = console.human_bytes(event["bytes"])
-            console.say(f"{event['stage']:<24} {how:<8} {event['seconds']:>6.1f} s  {size:>9}")
+        if isinstance(event, protocol.Start):
+            console.say(f"{event.stage:<24} started")
+        elif isinstance(event, protocol.Done):
+            how = "in store" if event.hit else "done"
+            size = console.human_bytes(event.bytes)
+            console.say(f"{event.name:<24} {how:<8} {event.seconds:>6.1f} s  {size:>9}")
 
 
 class LiveView:
@@ -112,22 +113,21 @@ class LiveView:
                 self._set(stage, time="stopped")
             self._progress.stop()
 
-    def handle(self, event: dict[str, Any]) -> None:
+    def handle(self, event: protocol.Event) -> None:
         """Draw one event; any event moves the clocks of running stages."""
-        stage = event.get("stage", "")
-        if event["event"] == "start" and self._progress is not None:
-            self._started[stage] = time.monotonic()
-            self._progress.start_task(self._tasks[stage])
-        elif event["event"] == "progress":
-            self._set(stage, total=1.0, completed=event["fraction"])
-        elif event["event"] == "done":
-            self._started.pop(stage, None)
+        if isinstance(event, protocol.Start) and self._progress is not None:
+            self._started[event.stage] = time.monotonic()
+            self._progress.start_task(self._tasks[event.stage])
+        elif isinstance(event, protocol.Progress):
+            self._set(event.stage, total=1.0, completed=event.fraction)
+        elif isinstance(event, protocol.Done):
+            self._started.pop(event.name, None)
             self._set(
-                stage,
+                event.name,
                 total=1.0,
                 completed=1.0,
-                size=console.human_bytes(event["bytes"]),
-                time="in store" if event["hit"] else f"{event['seconds']:.1f} s",
+                size=console.human_bytes(event.bytes),
+                time="in store" if event.hit else f"{event.seconds:.1f} s",
             )
         self._tick()
 

@@ -6,16 +6,17 @@ import dataclasses
 import os
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from synos_tasks.build import components, planning, preflight
-from synos_tasks.build.builder import ask, builder_spec, once_volume
 from synos_tasks.build.compare import files_of
 from synos_tasks.build.locking import fitting, refuse_drift
+from synos_tasks.builder import ask, builder_spec, once_volume
 from synos_tasks.errors import Irreproducible
 from synos_tasks.images.building import ensure_image
 from synos_tasks.images.catalog import BUILDER
 from synos_tasks.iso import deliver
+from synos_tasks.iso.protocol import Build, Delivered
 from synos_tasks.iso.scratch import scratch
 from synos_tasks.iso.store import sha256
 
@@ -125,13 +126,10 @@ def _build(
     output: Path,
     store: str,
 ) -> Path:
-    request: dict[str, Any] = {
-        "do": "build", "plan": plan.to_json(), "offline": False, "owner": case.user, "umask": case.umask,
-        "clock": case.clock, "elsewhere": case.elsewhere,
-    }  # fmt: skip
+    request = Build(plan=plan, owner=case.user, umask=case.umask, clock=case.clock, elsewhere=case.elsewhere)
     size = sum(package.size for package in plan.lock.packages)
     spec = builder_spec(settings, info, image, output=output, store=store, packages_bytes=size)
-    ask(settings, docker, _varied(spec, case), request, lambda _: None)
+    ask(settings, docker, _varied(spec, case), request, Delivered)
     return output / deliver.ISO
 
 

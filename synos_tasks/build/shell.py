@@ -6,7 +6,7 @@ import dataclasses
 import sys
 from typing import TYPE_CHECKING
 
-from synos_tasks.build.builder import PRIVILEGED, builder_spec, toolchain_spec
+from synos_tasks.builder import PRIVILEGED, builder_spec, toolchain_spec
 from synos_tasks.engine.client import check_versions
 from synos_tasks.engine.labels import labels
 from synos_tasks.images.building import ensure_image

@@ -14,19 +14,19 @@ from synos_tasks.iso.tree import is_whiteout, walk
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from synos_tasks.iso.tools import Workshop
+    from synos_tasks.iso.tools import BuildContext
 
 STAGE = "compare"
 SHOWN_LINES = 20
 SHOWN_BYTES = 16
 
 
-def compare(shop: Workshop, one: Path, two: Path) -> dict[str, Any]:
+def compare(context: BuildContext, one: Path, two: Path) -> dict[str, Any]:
     """Compare two ISOs. Sizes in bytes; of the files that differ, the first is shown.
 
     Paths below ``/`` are those of the root file system, below ``ISO:`` those of the medium itself.
     """
-    before, after = (_contents(shop, iso, name) for iso, name in ((one, "one"), (two, "two")))
+    before, after = (_contents(context, iso, name) for iso, name in ((one, "one"), (two, "two")))
     changed = sorted(path for path in before.keys() & after.keys() if before[path][0] != after[path][0])
     first = next(iter(changed), None)
     return {
@@ -79,16 +79,16 @@ def _sized(contents: dict[str, tuple[str, int, Path]], paths: list[str]) -> list
     return [[path, contents[path][1]] for path in paths]
 
 
-def _contents(shop: Workshop, iso: Path, name: str) -> dict[str, tuple[str, int, Path]]:
+def _contents(context: BuildContext, iso: Path, name: str) -> dict[str, tuple[str, int, Path]]:
     """Give digest, size and place of every file of an ISO, its layers unpacked over each other."""
-    medium, root = shop.work / name / "medium", shop.work / name / "root"
+    medium, root = context.work / name / "medium", context.work / name / "root"
     medium.mkdir(parents=True)
     root.mkdir()
     argv = ["xorriso", "-osirrox", "on", "-indev", str(iso), "-extract", "/", str(medium)]
-    shop.run(STAGE, argv)
+    context.run(STAGE, argv)
     layers = sorted((medium / "live").glob("*.squashfs"))
     for layer in layers:
-        _unpack(shop, layer, root)
+        _unpack(context, layer, root)
     found = {f"/{path}": _fact(root / path, status) for path, status in walk(root)}
     found |= {
         f"ISO:{path}": _fact(medium / path, status)
@@ -98,10 +98,10 @@ def _contents(shop: Workshop, iso: Path, name: str) -> dict[str, tuple[str, int,
     return found
 
 
-def _unpack(shop: Workshop, layer: Path, root: Path) -> None:
+def _unpack(context: BuildContext, layer: Path, root: Path) -> None:
     """Lay a layer over those below it; whiteouts take away what they hide."""
     above = root.with_name("layer")
-    shop.run(STAGE, ["unsquashfs", "-no-progress", "-quiet", "-dest", str(above), str(layer)])
+    context.run(STAGE, ["unsquashfs", "-no-progress", "-quiet", "-dest", str(above), str(layer)])
     for path, status in list(walk(above)):
         below = root / path
         if is_whiteout(above / path):
@@ -112,7 +112,7 @@ def _unpack(shop: Workshop, layer: Path, root: Path) -> None:
             remove(below)
         elif os.path.lexists(below) and not (stat.S_ISDIR(status.st_mode) and _is_folder(below)):
             remove(below)
-    shop.run(STAGE, ["cp", "-a", f"{above}/.", str(root)])
+    context.run(STAGE, ["cp", "-a", f"{above}/.", str(root)])
     remove(above)
 
 

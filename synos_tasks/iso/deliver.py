@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.iso.store import sha256
@@ -18,8 +19,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from synos_tasks.iso.plan import Plan
+    from synos_tasks.iso.protocol import Done
     from synos_tasks.iso.store import Entry
-    from synos_tasks.iso.tools import Workshop
+    from synos_tasks.iso.tools import BuildContext
 
 ISO = "image.iso"
 MANIFEST = "manifest.json"
@@ -27,22 +29,26 @@ LOG = "build.log"
 
 
 def deliver(
-    shop: Workshop, done: Plan, entries: list[Entry], live: Mapping[str, Path], stages: list[dict[str, Any]]
+    context: BuildContext,
+    done: Plan,
+    entries: list[Entry],
+    live: Mapping[str, Path],
+    stages: list[Done],
 ) -> str:
     """Lay manifest and log beside the ISO in the output folder; returns the ISO's SHA-256, hex.
 
     ``entries`` are those of the store that it is made of.
     """
-    iso = shop.output / ISO
+    iso = context.output / ISO
     digest = sha256(iso)
-    shop.events.finish_log()
+    context.events.finish_log()
     sizes = {"iso": iso.stat().st_size, **{name: path.stat().st_size for name, path in live.items()}}
     fields = manifest(done, digest, sizes, _installed(entries), stages)
     fields["packages"] += _compiled(entries)
-    (shop.output / MANIFEST).write_text(f"{json.dumps(fields, indent=1, sort_keys=True)}\n")
-    shutil.copyfile(shop.events.log_path, shop.output / LOG)
+    (context.output / MANIFEST).write_text(f"{json.dumps(fields, indent=1, sort_keys=True)}\n")
+    shutil.copyfile(context.events.log_path, context.output / LOG)
     for name in (ISO, MANIFEST, LOG):
-        _settle(shop.output / name, shop.owner)
+        _settle(context.output / name, context.owner)
     return digest
 
 
@@ -51,7 +57,7 @@ def manifest(
     digest: str,
     sizes: Mapping[str, int],
     installed: Mapping[str, int],
-    stages: list[dict[str, Any]],
+    stages: list[Done],
 ) -> dict[str, Any]:
     """Describe what the ISO is made of. Sizes in bytes; ``installed`` is a package's size when unpacked."""
     profile = done.profile
@@ -77,7 +83,9 @@ def manifest(
         "key": done.key,
         "sha256": digest,
         "bytes": dict(sizes),
-        "stages": stages,
+        "stages": [
+            {key: value for key, value in asdict(stage).items() if key != "facts"} for stage in stages
+        ],
         "packages": packages,
     }
 

@@ -10,12 +10,6 @@ MARKER = Path("/etc/synos-builder")
 HINT = "run `./scripts/synos build.iso` (or `inv build.iso`): it starts the builder container"
 
 
-def work_folder() -> Path:
-    """Give the folder that is emptied and filled, which only a container has; raises OutsideContainer."""
-    refuse_outside_container()
-    return Path("/work")
-
-
 def refuse_outside_container(marker: Path = MARKER, mountinfo: Path = Path("/proc/self/mountinfo")) -> None:
     """Raise OutsideContainer unless this is the builder image and /dev is not the host's.
 

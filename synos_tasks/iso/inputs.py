@@ -1,4 +1,4 @@
-"""From a profile on this disk to a plan: the files that it names are read. On the host and in a container alike."""
+"""Plan from a profile on this disk: read the files that it names. On the host and in a container alike."""
 
 from __future__ import annotations
 
@@ -31,8 +31,7 @@ def plan_build(
     docker_build: Path, profile: Profile, lock: Lock, tools: Tools, *, release: bool = False
 ) -> Plan:
     """Plan a build; raises ProfileError or ComponentError where an overlay, hook, folder or patch is missing."""
-    paths = (plan.BASE_OVERLAY, *profile.overlays, *profile.hooks)
-    files = {path: _digest_input(docker_build, path, profile) for path in paths}
+    files = {path: _digest_input(docker_build, path, profile) for path in plan.files_of(profile)}
     folder = recipe.folder_of(docker_build)
     components = {
         component.name: recipe.inputs_of(component, folder, tools.toolchain)

@@ -2,35 +2,29 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from synos_tasks.iso import code
+from synos_tasks.iso import code, codec, stagespec
 from synos_tasks.iso.components import recipe
 from synos_tasks.iso.digests import digest
-from synos_tasks.iso.lock import Lock, Package
-from synos_tasks.iso.profile import Profile, User
+from synos_tasks.iso.lock import Lock  # noqa: TC001  (codec.py reads the types of fields)
+from synos_tasks.iso.profile import Profile  # noqa: TC001
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-BASE = "base"
-BASE_OVERLAY = "overlays/synos-base"
-# What of a profile each stage depends on, besides the stages below it.
-_PROFILE_KEYS: Mapping[str, tuple[str, ...]] = {
-    "base": ("suite", "architecture", "bootstrapper"),
-    "packages": (),
-    "components": ("components",),
-    "system": ("users", "hostname", "locale", "timezone", "keyboard"),
-    "overlay": ("name", "suite"),
-    "hooks": (),
-    "identity": (),
-    "initramfs": (),
-    "squashfs": (),
-    "bootfiles": ("name", "suite", "boot", "kernel_arguments"),
-    "iso": ("name", "boot"),
-}  # fmt: skip
+COMPONENT = "component"
+LAYER_COMPRESSION = ("zstd", 3)
+RELEASE_LEVEL = 15
+# Modules of synos_tasks.iso that stages share, besides those that a stage's own module imports.
+LAYER_CODE = ("tools", "tree", "layers", "listing", "pool", "stages.squashfs")
+SHARED_CODE: Mapping[str, Sequence[str]] = {
+    "initramfs": ("tools", "tree", "run"),
+    "squashfs": ("tools", "tree", "run"),
+    "bootfiles": ("tools", "run"),
+    "iso": ("tools", "run"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,6 +37,11 @@ class Stage:
     key: str
     why: Mapping[str, str]
     """Digests of its inputs by name, to tell later which of them changed."""
+
+    @property
+    def is_layer(self) -> bool:
+        """Tell whether its result is a layer of the root file system."""
+        return self.kind in stagespec.layer_kinds()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,13 +57,14 @@ class Plan:
     """One squashfs, compressed well, instead of layers."""
 
     def to_json(self) -> dict[str, Any]:
-        """Give the plan as the container gets it."""
-        return dataclasses.asdict(self)
+        """Return the plan as data for JSON."""
+        fields: dict[str, Any] = codec.to_data(self)
+        return fields
 
     @property
     def layers(self) -> list[Stage]:
         """Stages whose product is a layer of the root file system, lowest first."""
-        return [stage for stage in self.stages if stage.kind in LAYERS]
+        return [stage for stage in self.stages if stage.is_layer]
 
     @property
     def components(self) -> list[Stage]:
@@ -90,20 +90,6 @@ class Plan:
         return self.stages[-1].key
 
 
-COMPONENT = "component"
-LAYERS = ("base", "packages", "components", "system", "overlay", "hooks", "identity")
-# Modules of synos_tasks.iso that stages share, besides those that a stage's own module imports.
-SHARED_CODE: Mapping[str, tuple[str, ...]] = {
-    "layer": ("tools", "tree", "layers", "listing", "pool", "stages.squashfs"),
-    "initramfs": ("tools", "tree", "run"),
-    "squashfs": ("tools", "tree", "run"),
-    "bootfiles": ("tools", "run"),
-    "iso": ("tools", "run"),
-}
-LAYER_COMPRESSION = ("zstd", 3)
-RELEASE_LEVEL = 15
-
-
 def make(
     profile: Profile,
     lock: Lock,
@@ -119,18 +105,25 @@ def make(
     ``components`` maps each component to its inputs, see components/recipe.py.
     """
     compiled = [_component(name, (components or {})[name]) for name in profile.components]
+    outline = _outline(profile, release=release)
     inputs = {
         name: {**_inputs(profile, lock, name, kind, files, release=release), "tools": tools}
-        for name, kind in _outline(profile, release=release)
+        for name, kind in outline
     }
     build_id = digest([*inputs.items(), *((stage.name, stage.key) for stage in compiled)])[:12]
     for name in ("identity", "bootfiles"):
         inputs[name]["build"] = build_id
-    stages = compiled
-    for name, kind in _outline(profile, release=release):
-        why = inputs[name] | {f"stage {below.name}": below.key for below in _below(kind, stages)}
-        stages.append(Stage(name=name, kind=kind, key=digest([kind, why]), why=why))
-    return Plan(profile=profile, lock=lock, stages=tuple(stages), release=release, build_id=build_id)
+    made = compiled
+    for name, kind in outline:
+        why = inputs[name] | {f"stage {below.name}": below.key for below in _below(kind, made)}
+        made.append(Stage(name=name, kind=kind, key=digest([kind, why]), why=why))
+    return Plan(profile=profile, lock=lock, stages=tuple(made), release=release, build_id=build_id)
+
+
+def files_of(profile: Profile) -> list[str]:
+    """Return the files and folders below docker/build that the stages of a profile read."""
+    specs = (module.STAGE for module in stagespec.modules().values())
+    return [path for spec in specs if spec.belongs_to(profile) for path in spec.files(profile)]
 
 
 def _component(name: str, inputs: Mapping[str, str]) -> Stage:
@@ -140,18 +133,20 @@ def _component(name: str, inputs: Mapping[str, str]) -> Stage:
 def _inputs(
     profile: Profile, lock: Lock, name: str, kind: str, files: Mapping[str, str], *, release: bool
 ) -> dict[str, str]:
-    """Digests of what a stage depends on, by name, without tools and other stages."""
-    found = {key: digest(getattr(profile, key)) for key in _PROFILE_KEYS[kind]}
-    found |= {"code": _code(kind), "date": str(lock.epoch)}
-    if kind == "system":
-        found["sources"] = digest(profile.sources())
+    """Return digests of what a stage depends on, by name, without tools and other stages."""
+    spec = stagespec.modules()[kind].STAGE
+    values = {key: profile.options.get(key) for key in spec.schema} | dict(spec.values(profile))
     if kind in {"base", "packages"}:
-        asked = dict(profile.layers)[name]
-        found["packages"] = digest([asked, [(*p.ident, p.sha256) for p in lock.layer(name)]])
-    if kind in {"overlay", "hooks"}:
-        paths = (BASE_OVERLAY, *profile.overlays) if kind == "overlay" else profile.hooks
+        values["packages"] = [dict(profile.layers)[name], [(*p.ident, p.sha256) for p in lock.layer(name)]]
+    found = {
+        **{key: digest(getattr(profile, key)) for key in spec.fields},
+        "code": _code(kind),
+        "date": str(lock.epoch),
+        **{key: digest(value) for key, value in values.items()},
+    }
+    if paths := spec.files(profile):
         found |= {f"file {path}": files[path] for path in paths} | {"order": digest(paths)}
-    if kind in LAYERS:
+    if spec.order is not None:
         found["compression"] = digest(layer_compression(profile, release=release))
     if kind == "squashfs":
         found["compression"] = digest(release_compression(profile))
@@ -160,11 +155,11 @@ def _inputs(
 
 def _code(kind: str) -> str:
     """Digest of the code that makes a stage: its own module's, and what turns its work into a layer or an ISO."""
-    shared = SHARED_CODE.get(kind, SHARED_CODE["layer"])
+    shared = SHARED_CODE.get(kind, LAYER_CODE)
     return digest(
         [
             code.digest_of(f"synos_tasks.iso.stages.{kind}"),
-            *(code.digest_of_file(f"synos_tasks.iso.{s}") for s in shared),
+            *(code.digest_of_file(f"synos_tasks.iso.{name}") for name in shared),
         ]
     )
 
@@ -181,52 +176,22 @@ def release_compression(profile: Profile) -> tuple[str, int]:
 
 
 def _outline(profile: Profile, *, release: bool) -> list[tuple[str, str]]:
-    """Give (name, kind) of the stages, in order."""
-    layers = [(name, "base" if name == BASE else "packages") for name, _ in profile.layers]
-    rest = [
-        *(["components"] if profile.components else []),
-        "system",
-        "overlay",
-        *(["hooks"] if profile.hooks else []),
-        "identity",
-    ]
-    rest += ["initramfs", *(["squashfs"] if release else []), "bootfiles", "iso"]
-    return [*layers, *((kind, kind) for kind in rest)]
+    """Return (name, kind) of the stages, in order."""
+    found = [(name, "packages" if name != "base" else name) for name, _ in profile.layers]
+    for kind in stagespec.layer_kinds():
+        if kind not in {"base", "packages"} and stagespec.modules()[kind].STAGE.belongs_to(profile):
+            found.append((kind, kind))  # noqa: PERF401  (three lines are easier to read than four in brackets)
+    last = ("initramfs", "squashfs", "bootfiles", "iso") if release else ("initramfs", "bootfiles", "iso")
+    return [*found, *((kind, kind) for kind in last)]
 
 
-def _below(kind: str, stages: list[Stage]) -> list[Stage]:
-    """Give the stages that a stage builds on."""
-    layers = [stage for stage in stages if stage.kind in LAYERS]
+def _below(kind: str, made: Sequence[Stage]) -> list[Stage]:
+    """Return the stages that a stage builds on."""
+    layers = [stage for stage in made if stage.is_layer]
     if kind == "iso":
-        return [stage for stage in stages if stage.kind != COMPONENT]
+        return [stage for stage in made if stage.kind != COMPONENT]
     if kind == "components":
-        return [*(stage for stage in stages if stage.kind == COMPONENT), *layers[-1:]]
+        return [*(stage for stage in made if stage.kind == COMPONENT), *layers[-1:]]
     if kind == "initramfs":  # of the kernel and what came with it; see run.py for layers that touch it
         return layers[:1]
     return [] if kind == "bootfiles" else layers[-1:]
-
-
-def from_json(data: Mapping[str, Any]) -> Plan:
-    """Read back what to_json gave."""
-    return Plan(
-        profile=profile_from_json(data["profile"]),
-        lock=lock_from_json(data["lock"]),
-        stages=tuple(Stage(**{**stage, "why": dict(stage["why"])}) for stage in data["stages"]),
-        build_id=data["build_id"],
-        release=data["release"],
-    )
-
-
-def lock_from_json(data: Mapping[str, Any]) -> Lock:
-    """Read back a lock."""
-    return Lock(**{**data, "packages": tuple(Package(**package) for package in data["packages"])})
-
-
-def profile_from_json(data: Mapping[str, Any]) -> Profile:
-    """Read back a profile."""
-    raw: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in data.items()
-    }
-    raw["users"] = tuple(User(**{**user, "groups": tuple(user["groups"])}) for user in data["users"])
-    raw["layers"] = tuple((name, tuple(packages)) for name, packages in data["layers"])
-    return Profile(**raw)

@@ -1,4 +1,4 @@
-"""The pool: .debs by SHA-256. One that is not the package that the lock names is never used."""
+"""The pool of .debs, by SHA-256. A file that is not the package that the lock names is never used."""
 
 from __future__ import annotations
 
@@ -9,18 +9,16 @@ from typing import TYPE_CHECKING
 from synos_tasks.errors import BadSignature, LockDrift, LockError, PackageVanished
 from synos_tasks.iso import deb
 from synos_tasks.iso.diagnose import diagnose
-from synos_tasks.iso.holds import touch
 from synos_tasks.iso.lock import HINT
-from synos_tasks.iso.store import sha256
+from synos_tasks.iso.store import sha256, touch
 
 if TYPE_CHECKING:
-    import os
     from collections.abc import Sequence
     from pathlib import Path
 
     from synos_tasks.iso.lock import Package
     from synos_tasks.iso.store import Store
-    from synos_tasks.iso.tools import Workshop
+    from synos_tasks.iso.tools import BuildContext
 
 STAGE = "pool"
 HELPER = "/usr/lib/apt/apt-helper"
@@ -30,18 +28,15 @@ _ERROR = re.compile(r"^E: Failed to fetch (\S+)\s+(.*)")
 class Pool:
     """The .debs of a store."""
 
-    def __init__(self, store: Store, shop: Workshop, *, offline: bool) -> None:
+    def __init__(self, store: Store, context: BuildContext, *, offline: bool) -> None:
         """Nothing is fetched yet; nothing ever is when ``offline``."""
-        self._store, self._shop, self._offline = store, shop, offline
-        self._held: os.stat_result | None = None
+        self._store, self._context, self._offline = store, context, offline
 
     def have(self, packages: Sequence[Package]) -> list[Path]:
-        """Give the paths of packages, after fetching what is missing; each is verified, the old ones too.
+        """Return the paths of packages, after fetching what is missing; each is verified, the old ones too.
 
-        None of them goes before let_go(), or before the store is closed. Raises PackageVanished, MirrorUnreachable, BadSignature, or LockDrift when offline.
+        Raises PackageVanished, MirrorUnreachable, BadSignature, or LockDrift when offline.
         """
-        with self._store.named_errors():
-            self._held = self._store.holds.take(self._store.folder / "pool")
         with ThreadPoolExecutor() as threads:
             good = list(threads.map(self._is_good, packages))
         missing = [package for package, there in zip(packages, good, strict=True) if not there]
@@ -59,12 +54,6 @@ class Pool:
             touch(path)
         return paths
 
-    def let_go(self) -> None:
-        """Need no path any more that have() gave."""
-        if self._held:
-            self._store.holds.release(self._held)
-            self._held = None
-
     def path(self, package: Package) -> Path:
         """Where a package is, or would be."""
         return self._store.folder / "pool" / f"{package.sha256}.deb"
@@ -76,7 +65,7 @@ class Pool:
                 if path.stat().st_size == package.size and sha256(path) == package.sha256:
                     return True
                 what = f"{package.name} {package.version}"
-                self._shop.events.send("warning", text=f"damaged in the pool, fetched again: {what}")
+                self._context.events.warn(f"damaged in the pool, fetched again: {what}")
                 path.unlink(missing_ok=True)
         except FileNotFoundError:
             pass
@@ -84,16 +73,15 @@ class Pool:
 
     def _fetch(self, packages: Sequence[Package]) -> None:
         """Fetch with apt's own downloader, which pipelines, retries and verifies."""
-        profile = self._shop.profile
+        profile = self._context.profile
         with self._store.slot() as folder:
-            argv = [
-                HELPER,
+            options = (
                 "-q",
                 "-oAPT::Sandbox::User=root",
                 "-oAcquire::Retries=2",
                 "-oAcquire::http::Timeout=15",
-            ]
-            argv.append("download-file")
+            )
+            argv = [HELPER, *options, "download-file"]
             for package in packages:
                 argv += [
                     f"{profile.address(package.archive)}/{package.path}",
@@ -105,7 +93,7 @@ class Pool:
                 return _explain(lines, packages) or diagnose(STAGE, argv[:1], code, lines, {})
 
             with self._store.tools_write_here():
-                self._shop.run(STAGE, argv, on_failure=failed)
+                self._context.run(STAGE, argv, on_failure=failed)
             for package in packages:
                 if (folder / package.sha256).stat().st_size != package.size:
                     raise LockError(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.errors import ProfileError, ProfileNotFound
-from synos_tasks.iso import schema, yaml_source
+from synos_tasks.iso import schema, stagespec, yaml_source
 from synos_tasks.iso.components import recipe
 
 if TYPE_CHECKING:
@@ -62,6 +63,8 @@ class Profile:
     compression: str = "zstd"
     compression_level: int = 3
     boot: tuple[str, ...] = ("bios", "uefi", "secure-boot")
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Values of the keys that belong to one stage, see StageSpec.schema."""
     ancestors: tuple[str, ...] = ()
     """Profiles it inherits from, nearest first: whose locks it starts from, not for keys."""
     origins: Mapping[str, str] = field(default_factory=dict)
@@ -84,6 +87,12 @@ class Profile:
             "security": f"{self.security_mirror} {self.suite}-security",
         }
         return [f"deb {of[name]} {' '.join(self.areas)}" for name in of if name in self.suites]
+
+
+@functools.cache
+def kind() -> schema.Kind:
+    """Return what a profile may say: the keys of all profiles, and those of each stage."""
+    return dataclasses.replace(schema.PROFILE, fields={**schema.PROFILE.fields, **stagespec.schemas()})
 
 
 def names(folder: Path) -> list[str]:
@@ -134,7 +143,7 @@ def _chain(folder: Path, name: str) -> list[tuple[str, yaml_source.Value, dict[s
                 hint=schema.guess(name, tuple(names(folder))),
             )
         source = yaml_source.load(path)
-        data = schema.check(source, schema.PROFILE, "")
+        data = schema.check(source, kind(), "")
         chain.append((name, source, data))
         parent = source.data.get("inherits") if isinstance(source.data, dict) else None
         where = parent[1].where if parent else ""
@@ -258,6 +267,7 @@ def _profile(
         compression=compression.get("algorithm", "zstd"),
         compression_level=compression.get("level", 3),
         origins=origins,
+        options={key: merged[key] for key in stagespec.schemas() if key in merged},
         **plain,
         **lists,
         **addresses,

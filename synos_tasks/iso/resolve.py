@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from synos_tasks.iso.profile import Profile
-    from synos_tasks.iso.tools import Workshop
+    from synos_tasks.iso.tools import BuildContext
 
 STAGE = "resolve"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
@@ -23,23 +23,23 @@ ALWAYS = ("?essential", "apt", "usr-is-merged")
 _URI = re.compile(r"'(?P<address>[^']+)' (?P<file>\S+) (?P<size>\d+) SHA256:(?P<sha256>[0-9a-f]{64})")
 
 
-def resolve(shop: Workshop, profile: Profile, lists: Path, previous: Lock | None) -> Lock:
+def resolve(context: BuildContext, profile: Profile, lists: Path, previous: Lock | None) -> Lock:
     """Choose packages, layer by layer; versions of ``previous`` stay where the mirrors still have them.
 
     ``lists`` keeps apt's indexes, which are fetched again only when they changed. Raises PackageNotFound,
     MirrorUnreachable, BadSignature or StageFailed.
     """
-    folder = shop.work / "apt"
+    folder = context.work / "apt"
     _configure(profile, folder, lists / profile.suite)
     (folder / "preferences").write_text(preferences(previous.packages if previous else ()))
-    shop.run(STAGE, _apt(folder, "update", "--error-on=any"))
+    context.run(STAGE, _apt(folder, "update", "--error-on=any"))
     asked = list(ALWAYS)
     if profile.bootstrapper == "debootstrap":
         asked += _required(lists / profile.suite)
     chosen: dict[str, Package] = {}
     for layer, names in profile.layers:
         asked += names
-        lines = shop.run(STAGE, _apt(folder, "install", "--print-uris", *asked))
+        lines = context.run(STAGE, _apt(folder, "install", "--print-uris", *asked))
         for package in parse(profile, layer, lines):
             chosen.setdefault(package.name, package)
         asked = [name for name in asked if name.startswith("?")] + sorted(chosen)

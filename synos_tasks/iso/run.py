@@ -1,4 +1,4 @@
-"""Executes a plan: what the store has is used, the rest is made; compression and the initramfs beside the stages."""
+"""Executes a plan: takes from the store what it has, makes the rest, and compresses layers in the background."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from synos_tasks.errors import ComponentMissing
 from synos_tasks.iso import deliver
-from synos_tasks.iso.beside import Beside, Tainted
+from synos_tasks.iso.background import BackgroundJobs, InputsModified
 from synos_tasks.iso.layers import Layer, Layers
 from synos_tasks.iso.plan import release_compression
 from synos_tasks.iso.pool import Pool
+from synos_tasks.iso.protocol import Delivered, Done, Start
 from synos_tasks.iso.scratch import remove
 from synos_tasks.iso.stages import bootfiles, initramfs, iso, squashfs
 from synos_tasks.iso.tree import SQUASHFS, Tree
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from synos_tasks.iso.plan import Plan, Stage
     from synos_tasks.iso.store import Entry, Store
-    from synos_tasks.iso.tools import Workshop
+    from synos_tasks.iso.tools import BuildContext
 
 INITRD, KERNEL = "initrd.img", "vmlinuz"
 
@@ -32,12 +33,12 @@ INITRD, KERNEL = "initrd.img", "vmlinuz"
 class Runner:
     """One execution of a plan."""
 
-    def __init__(self, shop: Workshop, wanted: Plan, store: Store, *, offline: bool = False) -> None:
+    def __init__(self, context: BuildContext, wanted: Plan, store: Store, *, offline: bool = False) -> None:
         """Nothing is done before run()."""
-        self.shop, self.plan, self.store = shop, wanted, store
-        self.tree = Tree(shop)
-        self.pool = Pool(store, shop, offline=offline)
-        self.told: dict[str, dict[str, Any]] = {}
+        self.context, self.plan, self.store = context, wanted, store
+        self.tree = Tree(context)
+        self.pool = Pool(store, context, offline=offline)
+        self.done: dict[str, Done] = {}
         self.compiled: list[Entry] = []
         self._lock = Lock()
         self._began = time.monotonic()
@@ -47,24 +48,21 @@ class Runner:
         self._find_components()
         try:
             layers, boot = self._root(overlapping=True)
-        except Tainted:
-            self.shop.events.send(
-                "warning", text="a stage wrote into files of the layer below it: once more, in turn"
-            )
+        except InputsModified:
+            self.context.events.warn("a stage wrote into files of the layer below it: once more, in turn")
             layers, boot = self._root(overlapping=False)
-        self.pool.let_go()
         live = {INITRD: boot.file(INITRD), KERNEL: boot.file(KERNEL), **self._file_systems(layers)}
-        tree, target = self.shop.work / "iso", self.shop.output / deliver.ISO
+        tree, target = self.context.work / "iso", self.context.output / deliver.ISO
         with self._timed("bootfiles"):
-            bootfiles.make(self.shop, self.plan.build_id, tree)
+            bootfiles.make(self.context, self.plan.build_id, tree)
             if not self.plan.release:
                 _list_layers(tree, live)
         with self._timed("iso") as facts:
-            iso.make(self.shop, tree, live, target)
+            iso.make(self.context, tree, live, target)
             facts["bytes"] = target.stat().st_size
-        stages = [self.told[stage.name] for stage in self.plan.stages]
-        sha256 = deliver.deliver(self.shop, self.plan, [*layers, *self.compiled], live, stages)
-        self.shop.events.send("delivered", build_id=self.plan.build_id, sha256=sha256)
+        done = [self.done[stage.name] for stage in self.plan.stages]
+        sha256 = deliver.deliver(self.context, self.plan, [*layers, *self.compiled], live, done)
+        self.context.events.send(Delivered(build_id=self.plan.build_id, sha256=sha256))
 
     def _find_components(self) -> None:
         """Have all components from the store: this image has no compiler."""
@@ -83,51 +81,51 @@ class Runner:
             )
 
     def _root(self, *, overlapping: bool) -> tuple[list[Entry], Entry]:
-        """Have all layers and the initramfs; raises Tainted when overlapping went wrong."""
-        with Beside(self.shop.stop) as beside:
-            maker = Layers(self.shop, self.plan, self.pool, self.tree, beside, self.compiled)
+        """Have all layers and the initramfs; raises InputsModified when overlapping went wrong."""
+        with BackgroundJobs(self.context.stop) as jobs:
+            maker = Layers(self.context, self.plan, self.pool, jobs, self.compiled, self.tree)
             layers: list[Layer] = []
             early: Future[Entry] | None = None
             for stage in self.plan.layers:
-                layers.append(self._layer(maker, beside, stage, layers))
-                early = early or self._begin_initramfs(maker, beside, layers)
+                layers.append(self._layer(maker, jobs, stage, layers))
+                early = early or self._begin_initramfs(maker, jobs, layers)
                 if not overlapping:
-                    beside.wait_for([layers[-1].entry, early])
+                    jobs.wait_for([layers[-1].entry, early])
             assert early is not None  # noqa: S101  (every plan has a base)
-            entries = beside.wait_for([layer.entry for layer in layers])
+            entries = jobs.wait_for([layer.entry for layer in layers])
             return entries, self._initramfs(maker, early, layers, entries)
 
-    def _layer(self, maker: Layers, beside: Beside, stage: Stage, below: list[Layer]) -> Layer:
+    def _layer(self, maker: Layers, jobs: BackgroundJobs, stage: Stage, below: list[Layer]) -> Layer:
         """Take a layer from the store, or begin to compress it once its stage has worked."""
         began = time.monotonic()
         with ExitStack() as held:
             entry = self._found(stage.name, stage.key, began, held)
             if entry:
                 return Layer(stage.key, _done(entry))
-            picked = maker.pick(stage, below)
+            changes = maker.changes_of(stage, below)
             making = held.pop_all()
 
-        def work(wait_for_verdict: Callable[[], None]) -> Entry:
+        def work(wait_until_safe: Callable[[], None]) -> Entry:
             with making:
-                making.callback(remove, picked.folder)
+                making.callback(remove, changes.folder)
                 folder = making.enter_context(self.store.slot())
                 with self.store.tools_write_here():
-                    maker.squeeze(stage, picked, folder)
+                    maker.compress(stage, changes, folder)
                 ended = time.monotonic()
-                wait_for_verdict()
-                return self._commit(stage.name, stage.key, began, ended, folder, picked.facts)
+                wait_until_safe()
+                return self._commit(stage.name, stage.key, began, ended, folder, changes.facts)
 
-        layer = beside.compress(work)
+        layer = jobs.start(work)
         layer.add_done_callback(lambda future: making.close() if future.cancelled() else None)
         return Layer(stage.key, layer)
 
-    def _begin_initramfs(self, maker: Layers, beside: Beside, layers: list[Layer]) -> Future[Entry]:
+    def _begin_initramfs(self, maker: Layers, jobs: BackgroundJobs, layers: list[Layer]) -> Future[Entry]:
         """Start to make the initramfs of the base layer, in a copy that later layers do not change."""
         key, began = self.plan.stage("initramfs").key, time.monotonic()
         if entry := self.store.find(key):
             return _done(self._hit("initramfs", began, entry))
         copy = self._copy_for_initramfs(maker, layers)
-        return beside.compress(lambda wait_for_verdict: self._make_initramfs(key, copy, wait_for_verdict))
+        return jobs.start(lambda wait_until_safe: self._make_initramfs(key, copy, wait_until_safe))
 
     def _initramfs(
         self, maker: Layers, early: Future[Entry], layers: list[Layer], entries: list[Entry]
@@ -143,19 +141,19 @@ class Runner:
         return self._make_initramfs(key, self._copy_for_initramfs(maker, part), lambda: None)
 
     def _copy_for_initramfs(self, maker: Layers, layers: list[Layer]) -> Path:
-        copy = self.shop.work / "initramfs"
+        copy = self.context.work / "initramfs"
         remove(copy)
         maker.bring_tree_to(layers)
-        initramfs.prepare(self.shop.root, copy)
+        initramfs.prepare(self.context.root, copy)
         return copy
 
-    def _make_initramfs(self, key: str, copy: Path, wait_for_verdict: Callable[[], None]) -> Entry:
+    def _make_initramfs(self, key: str, copy: Path, wait_until_safe: Callable[[], None]) -> Entry:
         def make(folder: Path) -> dict[str, Any]:
-            initramfs.make(self.shop, copy, folder)
+            initramfs.make(self.context, copy, folder)
             return {}
 
         try:
-            return self._stored("initramfs", key, make, wait_for_verdict)
+            return self._stored("initramfs", key, make, wait_until_safe)
         finally:
             remove(copy)
 
@@ -172,7 +170,7 @@ class Runner:
             self.tree.settle()
             compression = release_compression(self.plan.profile)
             with self.store.tools_write_here():
-                squashfs.make(self.shop, stage.name, self.shop.root, folder / name, compression)
+                squashfs.make(self.context, stage.name, self.context.root, folder / name, compression)
             return {}
 
         return {name: self._stored(stage.name, stage.key, make).file(name)}
@@ -182,7 +180,7 @@ class Runner:
         name: str,
         key: str,
         make: Callable[[Path], dict[str, Any]],
-        wait_for_verdict: Callable[[], None] = lambda: None,
+        wait_until_safe: Callable[[], None] = lambda: None,
     ) -> Entry:
         """Take an entry from the store, or make it: in a slot of the store, by ``make``, which returns its facts."""
         began = time.monotonic()
@@ -192,14 +190,14 @@ class Runner:
                 return entry
             folder = held.enter_context(self.store.slot())
             facts, ended = make(folder), time.monotonic()
-            wait_for_verdict()
+            wait_until_safe()
             return self._commit(name, key, began, ended, folder, facts)
 
     def _found(self, name: str, key: str, began: float, held: ExitStack) -> Entry | None:
         """Give a stored entry; or nothing, with the key's lock in ``held``: then it is ours to make."""
         entry = self.store.find(key)
         if entry is None:
-            self.shop.events.send("start", stage=name)
+            self.context.events.send(Start(stage=name))
             held.enter_context(self.store.alone(key))
             entry = self.store.find(key)  # another build may have made it while this one waited
         return self._hit(name, began, entry) if entry else None
@@ -208,33 +206,27 @@ class Runner:
         self, name: str, key: str, began: float, ended: float, folder: Path, facts: dict[str, Any]
     ) -> Entry:
         entry = self.store.commit(key, folder, facts, name)
-        self._tell(name, key, began, ended, entry.bytes, hit=False)
+        self._report(name, key, began, ended, entry.bytes, hit=False)
         return entry
 
     def _hit(self, name: str, began: float, entry: Entry) -> Entry:
-        self._tell(name, entry.key, began, time.monotonic(), entry.bytes, hit=True)
+        self._report(name, entry.key, began, time.monotonic(), entry.bytes, hit=True)
         return entry
 
     @contextmanager
     def _timed(self, name: str) -> Iterator[dict[str, int]]:
         """Run a stage whose product is not stored: it takes less time than to find it."""
-        self.shop.events.send("start", stage=name)
+        self.context.events.send(Start(stage=name))
         began, facts = time.monotonic(), {"bytes": 0}
         yield facts
-        self._tell(name, self.plan.stage(name).key, began, time.monotonic(), facts["bytes"], hit=False)
+        self._report(name, self.plan.stage(name).key, began, time.monotonic(), facts["bytes"], hit=False)
 
-    def _tell(self, name: str, key: str, began: float, ended: float, size: int, *, hit: bool) -> None:
-        fields = {
-            "name": name,
-            "key": key,
-            "hit": hit,
-            "seconds": round(ended - began, 3),
-            "bytes": size,
-            "began": round(began - self._began, 3),
-        }
+    def _report(self, name: str, key: str, began: float, ended: float, size: int, *, hit: bool) -> None:
+        seconds, since = round(ended - began, 3), round(began - self._began, 3)
+        done = Done(name=name, key=key, hit=hit, seconds=seconds, bytes=size, began=since)
         with self._lock:
-            self.told[name] = fields
-        self.shop.events.send("done", stage=name, **fields)
+            self.done[name] = done
+        self.context.events.send(done)
 
 
 def _done(entry: Entry) -> Future[Entry]:

@@ -7,44 +7,34 @@ so the same bytes; messages go to standard error, the ISO's path to standard out
 from __future__ import annotations
 
 import argparse
-import errno
 import json
 import os
 import shutil
 import signal
 import sys
-import threading
+from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING
 
 import yaml
 
-from synos_tasks.errors import (
-    DiskFull,
-    LockDrift,
-    OutputNotWritable,
-    SettingsError,
-    StageFailed,
-    SynosError,
-)
-from synos_tasks.iso import deliver, digests, guard, inputs, lock, profile, publish
+from synos_tasks.errors import LockDrift, OutputNotWritable, SettingsError, SynosError
+from synos_tasks.iso import deliver, digests, guard, inputs, lock, profile, protocol, publish, work
 from synos_tasks.iso.components import build, recipe
 from synos_tasks.iso.components.context import CompileContext
-from synos_tasks.iso.events import Events
-from synos_tasks.iso.profile import Profile
-from synos_tasks.iso.run import Runner
 from synos_tasks.iso.scratch import scratch
 from synos_tasks.iso.store import Store
-from synos_tasks.iso.tools import Workshop
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from synos_tasks.iso.plan import Plan
+    from synos_tasks.iso.profile import Profile
+    from synos_tasks.iso.tools import BuildContext
 
 PROJECT = Path(__file__).resolve().parents[2]
 DOCKER_BUILD = PROJECT / "docker/build"
-CACHE, COMPILED = Path("/cache"), Path("/components")
+WORK, CACHE, COMPILED = Path("/work"), Path("/cache"), Path("/components")
 FAILED = "synos-build.failed.log"
 LAST_LINES = 40
 PREFIX = "run-"
@@ -58,26 +48,24 @@ def main(arguments: Sequence[str]) -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, _interrupt)
     try:
-        work = guard.work_folder()
+        guard.refuse_outside_container()
         os.umask(0o022)
         if asked.do == "components":
-            _compile(work)
+            _compile(WORK)
         else:
-            _iso(asked, work)
+            _iso(asked, WORK)
     except SynosError as error:
-        for label, text in error.lines():
-            _say(f"{label}: {text}")
-        return error.exit_code
+        failure = error
     except OSError as error:
-        full = error.errno in {errno.ENOSPC, errno.EDQUOT}
-        _say(f"error: {'no space is left' if full else 'an error of the system'}")
-        _say(f"where: {error.filename or 'the work folder'}")
-        _say(f"why: {error.strerror}")
-        return DiskFull.exit_code if full else StageFailed.exit_code
+        failure = work.explained(error)
     except KeyboardInterrupt:
         _say("interrupted: nothing was published")
         return 130
-    return 0
+    else:
+        return 0
+    for label, text in failure.lines():
+        _say(f"{label}: {text}")
+    return failure.exit_code
 
 
 def _interrupt(_signal: int, _frame: object) -> None:
@@ -88,23 +76,20 @@ def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="synos-build", description="Build a SynOS ISO of the mounted project."
     )
+    # where something is mounted for it, as compose does; else the project's dist
+    output = Path("/output") if os.path.ismount("/output") else PROJECT / "dist"
     parser.add_argument("do", choices=["iso", "components"], help=argparse.SUPPRESS)
     parser.add_argument(
         "--profile", default="", help="a file in docker/build/profiles (default: as `inv build.iso`)"
     )
     parser.add_argument("--release", action="store_true", help="one squashfs, made small")
     parser.add_argument(
-        "--output", type=Path, default=_default_output(), help="folder for the ISO (default: %(default)s)"
+        "--output", type=Path, default=output, help="folder for the ISO (default: %(default)s)"
     )
     return parser.parse_args(arguments)
 
 
-def _default_output() -> Path:
-    """Give /output where something is mounted there, as compose does it; else the project's dist."""
-    return Path("/output") if os.path.ismount("/output") else PROJECT / "dist"
-
-
-def _iso(asked: argparse.Namespace, work: Path) -> None:
+def _iso(asked: argparse.Namespace, folder: Path) -> None:
     """Build an ISO, or find it."""
     wanted = profile.load(DOCKER_BUILD / "profiles", asked.profile or _default_profile())
     plan = inputs.plan_build(DOCKER_BUILD, wanted, _lock(wanted), _tools(), release=asked.release)
@@ -114,102 +99,84 @@ def _iso(asked: argparse.Namespace, work: Path) -> None:
         _say("nothing changed: the ISO is there, and its checksum is right")
     else:
         _prepare(output)
-        with scratch(work, PREFIX) as own:
+        with scratch(folder, PREFIX) as own:
             own.chmod(0o755)  # apt's own user must get in, or what it leaves is another's
             _build(plan, output, own)
     print(iso)
 
 
-def _build(plan: Plan, output: Path, work: Path) -> None:
+def _build(plan: Plan, output: Path, folder: Path) -> None:
     owner = _owner()
-    with publish.staging(output) as folder, _Told(work, output / FAILED) as told:
-        shop = Workshop(
-            profile=plan.profile,
-            epoch=plan.lock.epoch,
-            work=work,
-            docker_build=DOCKER_BUILD,
-            output=folder,
-            owner=owner,
-            events=told.events,
-        )
-        with Store(CACHE, lambda text: _say(f"warning: {text}")) as store:
+    with publish.staging(output) as staging, _place(folder, staging, output / FAILED) as place:
+        with place.store() as store:
             _take_compiled(plan, store)
-            Runner(shop, plan, store).run()
-        digest = json.loads((folder / deliver.MANIFEST).read_text())["sha256"]
-        iso = publish.publish(folder, plan.profile.name, plan.build_id, digest)
+        work.do(protocol.Build(plan=plan, owner=owner), place)
+        digest = json.loads((staging / deliver.MANIFEST).read_text())["sha256"]
+        iso = publish.publish(staging, plan.profile.name, plan.build_id, digest)
     for path in (*output.glob(f"{iso.name}*"), iso.with_name(f"synos-{plan.profile.name}.iso")):
         os.chown(path, *owner, follow_symlinks=False)
 
 
-def _compile(work: Path) -> None:
+def _compile(folder: Path) -> None:
     """Compile all components of the project into the store."""
-    folder = recipe.folder_of(DOCKER_BUILD)
+    recipes = recipe.folder_of(DOCKER_BUILD)
     tools = _tools().builder  # in the toolchain image these are its own
-    with _Told(work) as told:
-        shop = Workshop(
-            profile=Profile(name="none"),
-            epoch=0,
-            work=work,
-            docker_build=DOCKER_BUILD,
-            output=work,
-            owner=(0, 0),
-            events=told.events,
-        )
-        context = CompileContext(build=shop, recipes=folder)
-        before = _installed(shop)
-        with Store(CACHE, lambda text: _say(f"warning: {text}")) as store:
-            for name in recipe.names(folder):
-                component = recipe.load(folder, name)
-                found = recipe.inputs_of(component, folder, tools)
-                build.find_or_compile(context, store, component, recipe.key_of(found), found["source"])
-                if added := sorted(
-                    _installed(shop) - before
-                ):  # the next must not find what this one asked for
-                    shop.run(component.stage, ["apt-get", "purge", "--quiet", "--yes", *added])
+    with _place(folder, folder) as place, place.store() as store:
+        context = place.context(owner=(0, 0))
+        before = _installed(context)
+        for name in recipe.names(recipes):
+            component = recipe.load(recipes, name)
+            found = recipe.inputs_of(component, recipes, tools)
+            build.find_or_compile(
+                CompileContext(build=context, recipes=recipes),
+                store,
+                component,
+                recipe.key_of(found),
+                found["source"],
+            )
+            if added := sorted(
+                _installed(context) - before
+            ):  # the next must not find what this one installed
+                context.run(component.stage, ["apt-get", "purge", "--quiet", "--yes", *added])
 
 
-def _installed(shop: Workshop) -> set[str]:
-    return set(shop.run("components", ["dpkg-query", "--show", "--showformat=${Package}\n"]))
+def _installed(context: BuildContext) -> set[str]:
+    return set(context.run("components", ["dpkg-query", "--show", "--showformat=${Package}\n"]))
 
 
-class _Told:
-    """Shows stages as they end; where the work fails the full log is kept, or else its last lines are shown."""
+class Shown(protocol.Events):
+    """Shows events to a person as they come."""
 
-    def __init__(self, work: Path, kept: Path | None = None) -> None:
-        self._log, self._kept = work / "build.log", kept
+    def __init__(self, log: Path) -> None:
+        super().__init__(log, descriptor=-1)
 
-    def __enter__(self) -> Self:
-        read, write = os.pipe()
-        self.events = Events(self._log, write)
-        self._write, self._shown = write, threading.Thread(target=_show, args=(read,), daemon=True)
-        self._shown.start()
-        return self
+    def send(self, event: protocol.Event) -> None:
+        """Show one event."""
+        if isinstance(event, protocol.Done):
+            how = "in store" if event.hit else "done"
+            _say(f"{event.name:<24} {how:<8} {event.seconds:>6.1f} s")
+        elif isinstance(event, protocol.Start):
+            _say(f"{event.stage:<24} started")
+        elif isinstance(event, protocol.Warn):
+            _say(f"warning: {event.text}")
 
-    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        os.close(self._write)
-        self._shown.join()
-        if kind is None:
-            return
-        self.events.finish_log()
-        if self._kept is None:
-            _say("\n".join(self._log.read_text(errors="replace").splitlines()[-LAST_LINES:]))
+
+@contextmanager
+def _place(folder: Path, output: Path, kept: Path | None = None) -> Iterator[work.Place]:
+    """Yield where to work. After a failure the full log goes to ``kept``, or else its last lines are shown."""
+    log = folder / "build.log"
+    events = Shown(log)
+    try:
+        yield work.Place(events=events, work=folder, output=output, cache=CACHE, docker_build=DOCKER_BUILD)
+    except BaseException:
+        events.finish_log()
+        if kept is None:
+            _say("\n".join(log.read_text(errors="replace").splitlines()[-LAST_LINES:]))
         else:
-            shutil.copyfile(self._log, self._kept)
-            os.chown(self._kept, *_owner())
-            _say(f"full log: {self._kept}")
-
-
-def _show(descriptor: int) -> None:
-    with os.fdopen(descriptor, encoding="utf-8") as stream:
-        for line in stream:
-            event: dict[str, Any] = json.loads(line)
-            if event["event"] == "done":
-                how = "in store" if event["hit"] else "done"
-                _say(f"{event['name']:<24} {how:<8} {event['seconds']:>6.1f} s")
-            elif event["event"] == "start":
-                _say(f"{event['stage']:<24} started")
-            elif event["event"] == "warning":
-                _say(f"warning: {event['text']}")
+            shutil.copyfile(log, kept)
+            os.chown(kept, *_owner())
+            _say(f"full log: {kept}")
+        raise
 
 
 def _take_compiled(plan: Plan, store: Store) -> None:
@@ -217,10 +184,8 @@ def _take_compiled(plan: Plan, store: Store) -> None:
     for stage in plan.components:
         if not (COMPILED / "objects" / stage.key).is_dir():
             continue
-        with (
-            Store(COMPILED, _say) as given,
-            store.alone(stage.key),
-        ):  # another build may bring it at the same time
+        # another build may bring it at the same time
+        with Store(COMPILED, _say) as given, store.alone(stage.key):
             found = given.find(stage.key)
             if found and store.find(stage.key) is None:
                 with store.slot() as slot:

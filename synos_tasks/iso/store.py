@@ -1,37 +1,41 @@
 """What earlier builds made, by content key: written under a temporary name, verified at each use.
 
-In the volume: objects/KEY/ with the files of one stage and entry.json, pool/SHA256.deb, lists/ of apt,
-tmp/ for what is not finished, locks/ so that of two builds one makes a stage and the other waits for it.
+In the volume: objects/KEY/ with the files of one stage and entry.json, pool/SHA256.deb, lists/ of apt, tmp/ for
+what is not finished, and locks/, so that of two builds one makes a stage and the other waits for it.
 
-When something was last used is the date of its entry.json, of the .deb, or of the folder of lists. What a store
-has handed out is held until it is closed: housekeeping.py, which removes what was not used for longest, lets it be.
+An open store is locked, shared with other builds: what a build found or made stays until it closes the store.
+eviction.py needs the lock alone. The last use of an entry is the date of its entry.json, of the .deb, or of the
+folder of lists.
 """
 
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import json
 import os
-from contextlib import contextmanager, suppress
+import tempfile
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from synos_tasks.errors import CacheUnusable, DiskFull
 from synos_tasks.iso.digests import digest
-from synos_tasks.iso.holds import Holds, one_at_a_time, touch, unheld
-from synos_tasks.iso.scratch import scratch, sweep, sync
+from synos_tasks.iso.scratch import remove, sync
+from synos_tasks.locks import exclusive, shared, try_exclusive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
 ENTRY = "entry.json"
-UNFINISHED = "new-"
 FOLDERS = ("objects", "pool", "lists", "tmp", "locks")
+LOCK = "store.lock"
 UNKNOWN = "unknown"
-"""Stage of an entry that does not tell."""
+"""Stage of an entry that does not say it."""
+_UNREADABLE = (
+    ValueError, KeyError, TypeError, AttributeError, FileNotFoundError, NotADirectoryError, IsADirectoryError
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -44,7 +48,7 @@ class Entry:
     """What the stage noted for later: what it removed, whether it touched the initramfs, sizes of packages."""
 
     def file(self, name: str) -> Path:
-        """Path of one of its files."""
+        """Return the path of one of its files."""
         return self.folder / name
 
     @property
@@ -54,139 +58,111 @@ class Entry:
 
 
 class Store:
-    """The store in ``folder``. Safe for several processes and threads at once."""
+    """The store in ``folder``, open inside ``with``. Safe for several processes and threads at once."""
 
     def __init__(self, folder: Path, warn: Callable[[str], None]) -> None:
-        """Make the folders. ``warn`` is told of each damaged entry. Raises CacheUnusable."""
+        """Make the folders. ``warn`` is called for each damaged entry. Raises CacheUnusable."""
         self.folder, self._warn = folder, warn
-        self.holds = Holds()
+        self._open = ExitStack()
         with self.named_errors():
             for name in FOLDERS:
                 (folder / name).mkdir(parents=True, exist_ok=True)
-            sweep(folder / "tmp", UNFINISHED)
-            _remove_unheld(folder / "locks")
+
+    @property
+    def lock(self) -> Path:
+        """Lock file: shared by those who use the store, alone for those who remove from it."""
+        return self.folder / LOCK
 
     def __enter__(self) -> Self:
-        """Use it, and close it at the end."""
+        """Open it; first remove what killed builds left. Waits while something is removed from it."""
+        with self.named_errors():
+            with try_exclusive(self.lock) as alone:
+                for leftover in [*self._inside("tmp"), *self._inside("locks")] if alone else ():
+                    remove(leftover)
+            self._open.enter_context(shared(self.lock))
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Close it, whatever happened."""
-        self.close()
+        """Close it: what was found or committed may go from now on."""
+        self._open.close()
 
-    def close(self) -> None:
-        """Hold nothing any more: what was found or committed may go from now on."""
-        self.holds.close()
+    def _inside(self, name: str) -> Iterator[Path]:
+        return (self.folder / name).iterdir()
 
     def find(self, key: str) -> Entry | None:
-        """Give an entry whose files are as they were written, and hold it; a damaged one is dropped."""
+        """Return an entry whose files are as they were written; a damaged one is removed."""
         folder = self.folder / "objects" / key
         with self.named_errors():
-            held = self.holds.take(folder)
-            if held is None:
+            if not folder.exists():
                 return None
-            facts, wrong = _verified(folder)
-            if wrong:
-                self._warn(f"damaged in the store, made anew: {wrong} of {key[:12]}")
-                self._drop(key, held.st_ino)
-                self.holds.release(held)
+            facts, damaged = _verified(folder)
+            if damaged:
+                self._warn(f"damaged in the store, made anew: {damaged} of {key[:12]}")
+                self._drop(folder)
                 return None
             touch(folder / ENTRY)
         return Entry(key, folder, facts)
 
     def peek(self, key: str) -> Entry | None:
-        """Give an entry without a look at its files, and without a hold: it may go at any moment."""
+        """Return an entry without a look at its files; outside ``with`` it may go at any moment."""
         folder = self.folder / "objects" / key
         try:
             return Entry(key, folder, json.loads((folder / ENTRY).read_text())["facts"])
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
-    def _drop(self, key: str, inode: int) -> None:
-        """Take an entry out, at once and whole, unless another build has put a new one there meanwhile.
+    def _drop(self, folder: Path) -> None:
+        """Remove a damaged entry, at once and whole; but not one that another build has made anew meanwhile.
 
-        Those who hold it have read it while it was sound, and find it damaged or not there from now on.
+        Builds that use it verified it while it was sound, and find it damaged or missing from now on.
         """
-        with self.slot() as folder:
-            self._move_out(key, inode, folder / "dropped")
-
-    def take_out(self, key: str, target: Path, last_used: float) -> bool:
-        """Move an entry that nobody holds to ``target``, in a slot; not when it was used since ``last_used``."""
-        entry = self.folder / "objects" / key
-        with self.named_errors(), unheld(entry) as free:
-            return (
-                free is not None and used_at(entry) <= last_used and self._move_out(key, free.st_ino, target)
-            )
-
-    def _move_out(self, key: str, inode: int, target: Path) -> bool:
-        """Move an entry out if it still is the one with that inode.
-
-        One at a time, or the entry might become another between the look at it and the move.
-        """
-        entry = self.folder / "objects" / key
-        with one_at_a_time(entry.parent), suppress(FileNotFoundError):
-            if entry.lstat().st_ino == inode:
-                entry.rename(target)
-                return True
-        return False
+        with self.slot() as slot, exclusive(self.folder / "objects"), suppress(FileNotFoundError):
+            if _verified(folder)[1]:
+                folder.rename(slot / "dropped")
 
     @contextmanager
     def slot(self) -> Iterator[Path]:
-        """Give a folder to make something in, on the store's own disk."""
-        with self.named_errors(nameless=False), scratch(self.folder / "tmp", UNFINISHED) as folder:
-            yield folder
+        """Yield an empty folder on the store's own disk, removed afterwards."""
+        with self.named_errors(nameless=False):
+            folder = Path(tempfile.mkdtemp(dir=self.folder / "tmp"))
+            try:
+                yield folder
+            finally:
+                remove(folder)
 
     def commit(self, key: str, folder: Path, facts: Mapping[str, Any], stage: str = UNKNOWN) -> Entry:
-        """Make the files in ``folder`` the entry of ``key``: on disk first, then visible at once, and held.
+        """Make the files in ``folder`` the entry of ``key``: on disk first, then visible at once.
 
-        Where another build was faster, its entry is given. ``stage`` is the name that a listing shows.
+        Where another build was faster, return its entry. ``stage`` is the name that a listing shows.
         """
         target = self.folder / "objects" / key
         with self.named_errors():
-            files = {path.name: seal_of(path) for path in sorted(folder.iterdir())}
+            files = {path.name: _seal_of(path) for path in sorted(folder.iterdir())}
             for name in files:
                 sync(folder / name)
             recorded = {"files": files, "facts": facts, "seal": digest([files, facts]), "stage": stage}
             (folder / ENTRY).write_text(json.dumps(recorded))
             sync(folder / ENTRY)
             sync(folder)
-            while not self._put_in(folder, target):
+            while not _renamed(folder, target):
                 if found := self.find(key):
                     return found  # or else it was damaged, and is gone now
             sync(target.parent)
         return Entry(key, target, facts)
 
-    def _put_in(self, folder: Path, target: Path) -> bool:
-        """Give a finished entry its name; False where another has it. It is held before anyone can see it."""
-        held = self.holds.take(folder)
-        try:
-            folder.rename(target)
-        except OSError as error:
-            if held:
-                self.holds.release(held)
-            if error.errno in {errno.ENOTEMPTY, errno.EEXIST}:
-                return False
-            raise
-        return True
-
     @contextmanager
-    def alone(self, key: str, *, wait: bool = True) -> Iterator[bool]:
-        """Hold the lock of a key: who comes second waits, or without ``wait`` is told False and has no lock."""
+    def alone(self, key: str) -> Iterator[None]:
+        """Hold the lock of a key; another build waits."""
         path = self.folder / "locks" / key
-        with self.named_errors():
-            descriptor = _lock(path, wait=wait)
-        if descriptor is None:
-            yield False
-            return
-        try:
-            yield True
-        finally:
-            path.unlink(missing_ok=True)
-            os.close(descriptor)
+        with ExitStack() as held:
+            with self.named_errors():
+                held.enter_context(exclusive(path))
+            held.callback(path.unlink, missing_ok=True)
+            yield
 
     @contextmanager
     def tools_write_here(self) -> Iterator[None]:
-        """Know that tools at work write into the store alone: when a disk is full, it is the store's."""
+        """Say of a full disk that it is the store's: the tools that run inside write into the store alone."""
         try:
             yield
         except DiskFull as error:
@@ -202,9 +178,7 @@ class Store:
             yield
         except OSError as error:
             ours = nameless if error.filename is None else Path(error.filename).is_relative_to(self.folder)
-            if not ours or isinstance(
-                error, FileNotFoundError
-            ):  # what went away was another build's to remove
+            if not ours or isinstance(error, FileNotFoundError):  # what is missing, another build removed
                 raise
             where = str(error.filename or self.folder)
             if error.errno in {errno.ENOSPC, errno.EDQUOT}:
@@ -226,74 +200,46 @@ def _full(where: str, why: str) -> DiskFull:
     )
 
 
-def _lock(path: Path, *, wait: bool) -> int | None:
-    """Lock a file that whoever has it removes; returns its descriptor, None where another has it and we do not wait."""
-    while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
-        with suppress(FileNotFoundError):
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | (0 if wait else fcntl.LOCK_NB))
-            except BlockingIOError:
-                os.close(descriptor)
-                return None
-            if os.path.samestat(os.fstat(descriptor), path.stat()):
-                return descriptor
-        os.close(descriptor)
-
-
-def _remove_unheld(folder: Path) -> None:
-    """Remove the locks of killed builds."""
-    for path in folder.iterdir():
-        with suppress(FileNotFoundError):
-            descriptor = os.open(path, os.O_RDWR)
-            with suppress(BlockingIOError):
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if os.path.samestat(os.fstat(descriptor), path.stat()):
-                    path.unlink(missing_ok=True)
-            os.close(descriptor)
-
-
-def used_at(entry: Path) -> float:
-    """When an entry was last used, in seconds since 1970; raises FileNotFoundError."""
+def _renamed(folder: Path, target: Path) -> bool:
     try:
-        return (entry / ENTRY).stat().st_mtime
-    except (FileNotFoundError, NotADirectoryError):
-        return entry.stat().st_mtime
+        folder.rename(target)
+    except OSError as error:
+        if error.errno in {errno.ENOTEMPTY, errno.EEXIST}:
+            return False
+        raise
+    return True
+
+
+def touch(path: Path) -> None:
+    """Note that something was used now; where that cannot be written, it looks unused, and that is all."""
+    with suppress(OSError):
+        os.utime(path)
 
 
 def _verified(folder: Path) -> tuple[dict[str, Any], str]:
-    """Give the facts of an entry, and the names of what of it is damaged."""
+    """Return the facts of an entry, and the names of what of it is damaged."""
     try:
         recorded = json.loads((folder / ENTRY).read_text())
         files, facts = recorded["files"], recorded["facts"]
         if recorded["seal"] != digest([files, facts]):
             return {}, ENTRY
         return facts, ", ".join(name for name, seal in files.items() if not _has_seal(folder / name, seal))
-    except (
-        ValueError,
-        KeyError,
-        TypeError,
-        AttributeError,
-        FileNotFoundError,
-        NotADirectoryError,
-        IsADirectoryError,
-    ):
+    except _UNREADABLE:
         return {}, ENTRY
 
 
 def _has_seal(path: Path, seal: list[Any]) -> bool:
     try:
-        return seal_of(path) == seal
+        return _seal_of(path) == seal
     except (FileNotFoundError, IsADirectoryError):
         return False
 
 
-def seal_of(path: Path) -> list[Any]:
-    """Size and SHA-256 of a file."""
+def _seal_of(path: Path) -> list[Any]:
     return [path.stat().st_size, sha256(path)]
 
 
 def sha256(path: Path) -> str:
-    """SHA-256 of a file, hex."""
+    """Return the SHA-256 of a file, hex."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

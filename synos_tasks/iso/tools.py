@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
     from typing import IO
 
-    from synos_tasks.iso.events import Events
     from synos_tasks.iso.profile import Profile
+    from synos_tasks.iso.protocol import Events
 
 _FRACTION = re.compile(r"(\d+)/(\d+)\s+(\d+)%|UPDATE :\s+([\d.]+)% done")
 LAST_LINES = 20000
@@ -40,7 +40,7 @@ BASE_ENVIRONMENT = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Workshop:
+class BuildContext:
     """What stages share: the profile, the folders inside the container, and where events go.
 
     Every tool gets SOURCE_DATE_EPOCH, see reproducible-builds.org.
@@ -151,8 +151,7 @@ class Workshop:
         found = _FRACTION.search(line)
         if not found:
             return False
-        fraction = float(found.group(3) or found.group(4)) / 100
-        self.events.send("progress", stage=stage, fraction=fraction)
+        self.events.progress(stage, float(found.group(3) or found.group(4)) / 100)
         return True
 
 

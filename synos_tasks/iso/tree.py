@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from synos_tasks.iso.store import Entry
-    from synos_tasks.iso.tools import Workshop
+    from synos_tasks.iso.tools import BuildContext
 
 SQUASHFS = "layer.squashfs"
 # live-boot stacks the layers with overlayfs: a character device 0:0 hides what lies below it
@@ -57,9 +57,9 @@ class Delta:
 class Tree:
     """A root file system, brought to the state after any layer by unpacking those below."""
 
-    def __init__(self, shop: Workshop) -> None:
+    def __init__(self, context: BuildContext) -> None:
         """Start empty: nothing is unpacked before it is needed."""
-        self._shop, self.root = shop, shop.root
+        self._context, self.root = context, context.root
         self._applied: list[str] = []
         self.root.mkdir(exist_ok=True)
 
@@ -76,7 +76,7 @@ class Tree:
             for path in entry.facts["removed"]:
                 remove(self.root / path)
             argv = ["unsquashfs", "-force", "-no-progress", "-quiet", "-dest", str(self.root)]
-            self._shop.run("unpack", [*argv, str(entry.file(SQUASHFS))])
+            self._context.run("unpack", [*argv, str(entry.file(SQUASHFS))])
             for path in entry.facts["removed"]:
                 if is_whiteout(self.root / path):
                     (self.root / path).unlink()
@@ -102,7 +102,7 @@ class Tree:
 
     def settle(self) -> None:
         """Give all the date of the build: a tree that was just made and one that was unpacked are then the same."""
-        epoch = self._shop.epoch
+        epoch = self._context.epoch
         for path, status in walk(self.root):
             if status.st_mtime != epoch:
                 os.utime(self.root / path, (epoch, epoch), follow_symlinks=False)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from synos_tasks.errors import ContainerLost
 from synos_tasks.images import ledger
 from synos_tasks.images.building import one_at_a_time
-from synos_tasks.iso import housekeeping
+from synos_tasks.iso.eviction import Limits as StoreLimits
 from synos_tasks.maint import ownership, retention
 from synos_tasks.maint.fresh_backups import fresh_backups
 from synos_tasks.maint.resources import Facts, Resource, current_images, kind_of_volume, resources
@@ -296,7 +296,7 @@ def _evict(planned: Plan) -> list[tuple[Resource, str]]:
     if not chosen or planned.store is None:
         return []
     try:
-        planned.store.evict(housekeeping.Limits(chosen={one.id: one.used for one in chosen}))
+        planned.store.evict(StoreLimits(chosen={one.id: one.used for one in chosen}))
         left = {kept.key for kept in planned.store.listing()}
     except ContainerLost as error:  # the rest can be removed all the same
         return [(one, error.why) for one in chosen]

@@ -3,28 +3,20 @@
 from __future__ import annotations
 
 import json
-import uuid
-from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from synos_tasks import errors
-from synos_tasks.engine.labels import labels
-from synos_tasks.engine.run import leased
-from synos_tasks.engine.spec import Bind, ContainerSpec
+from synos_tasks import builder
 from synos_tasks.images.catalog import BUILDER
 from synos_tasks.images.recipe import tag_of
-from synos_tasks.iso.housekeeping import Evicted, Kept, Limits
-from synos_tasks.project import PACKAGE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Sequence
 
     from synos_tasks.engine.client import Docker
+    from synos_tasks.iso.eviction import Evicted, Limits, Stored
     from synos_tasks.maint.resources import Context
     from synos_tasks.settings import Settings
-
-SECONDS = 600.0
-"""Within which the store answers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,25 +27,13 @@ class StoreOf:
     docker: Docker
     image: str
 
-    def listing(self) -> list[Kept]:
+    def listing(self) -> Sequence[Stored]:
         """Return the entries of the store. Raises ContainerLost, or the error that the container met."""
-        return [Kept(**entry) for entry in self._ask({"do": "store"}, "store")["entries"]]
+        return builder.list_store(self.settings, self.docker, self.image)
 
     def evict(self, limits: Limits) -> Evicted:
-        """Remove what is beyond limits; see iso/housekeeping.py. Raises as listing() does."""
-        told = self._ask({"do": "evict", "limits": asdict(limits)}, "evicted")
-        return Evicted(**{field.name: told[field.name] for field in fields(Evicted)})
-
-    def _ask(self, request: Mapping[str, Any], answer: str) -> dict[str, Any]:
-        spec = _spec(self.settings, self.image)
-        with leased(self.docker, spec, request, seconds=SECONDS) as container:
-            for event in container.events():
-                if event["event"] == "error":
-                    kind = errors.by_name(event.get("kind", ""))
-                    raise kind(event["error"], where=event.get("where", ""), why=event.get("why", ""))
-                if event["event"] == answer:
-                    return event
-            raise container.lost("the store could not be read", hint="run the command again; `inv doctor`")
+        """Remove what is beyond limits, unless a build runs; see iso/eviction.py. Raises as listing() does."""
+        return builder.evict_store(self.settings, self.docker, self.image, limits)
 
 
 def store_of(context: Context) -> StoreOf | None:
@@ -84,17 +64,3 @@ def history(settings: Settings) -> dict[str, float]:
         for name, took in stages.items():
             longest[name] = max(took, longest.get(name, 0.0))
     return longest
-
-
-def _spec(settings: Settings, image: str) -> ContainerSpec:
-    return ContainerSpec(
-        name=f"{settings.project_id}-store-{uuid.uuid4().hex[:8]}",
-        image=image,
-        command=("python3", "-m", "synos_tasks.iso"),
-        labels=labels(settings.project_id, "build"),
-        capabilities=("DAC_OVERRIDE", "FOWNER"),
-        binds=(Bind(source=PACKAGE, target="/project/synos_tasks"),),
-        volumes={settings.store_volume: "/cache"},
-        tmpfs={"/work": "rw,size=64m"},
-        network="none",
-    )

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from synos_tasks.build.builder import store_volume
+from synos_tasks.builder import store_volume
 from synos_tasks.iso import deliver
 from synos_tasks.iso.publish import STAGING_PREFIX
 from tests.build_helpers import Clone, copy_project, docker, wait_until
@@ -30,8 +30,13 @@ EARLIER = "synos-tiny-0123456789ab.iso"
 # Instead of packages: a tool that talks without end, more than any pipe holds when nobody listens.
 TALKATIVE = '''"""A stage that never ends."""
 
-def make(shop, root, repository, locked):
-    shop.run("base", ["sh", "-c", "while :; do seq 2000; sleep 0.2; done"])
+from synos_tasks.iso.stagespec import StageSpec
+
+STAGE = StageSpec(order=0)
+
+
+def make(inputs, root):
+    inputs.context.run("base", ["sh", "-c", "while :; do seq 2000; sleep 0.2; done"])
 '''
 
 

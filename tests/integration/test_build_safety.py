@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from synos_tasks.build.builder import builder_spec, store_volume
+from synos_tasks.builder import builder_spec, store_volume
 from synos_tasks.engine.client import Docker
 from synos_tasks.engine.spec import BUILDER_CAPABILITIES, labels
 from synos_tasks.host.mounts import Mount, mount_table

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from synos_tasks.build.builder import store_volume
+from synos_tasks.builder import store_volume
 from synos_tasks.engine.spec import labels
 from tests.build_helpers import docker
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from synos_tasks.build.builder import store_volume
+from synos_tasks.builder import store_volume
 from synos_tasks.engine import cache
 from synos_tasks.engine.gateway import DockerEngine
 from synos_tasks.engine.labels import LABEL_PROJECT, LABEL_ROLE

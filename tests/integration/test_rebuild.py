@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from synos_tasks.build.builder import compiler_cache_volumes, store_volume
+from synos_tasks.builder import compiler_cache_volumes, store_volume
 from tests.build_helpers import docker, wait_until
 
 if TYPE_CHECKING:
@@ -120,6 +120,34 @@ def entry_of(answer: Answer, name: str) -> str:
 
 def without_iso(answer: Answer) -> None:
     Path(answer.json["iso"]).unlink()
+
+
+MOTD = '''"""motd: a message of the day."""
+
+from synos_tasks.iso import schema
+from synos_tasks.iso.stagespec import StageSpec
+
+STAGE = StageSpec(order=45, schema={"motd": schema.text(r"[A-Za-z ]+", "a few words", "Message of the day.")})
+
+
+def make_files(inputs, lower, target):
+    lower.make_parents(target, "etc/motd")
+    (target / "etc/motd").write_text(inputs.context.profile.options["motd"] + "\\n")
+'''
+
+
+def test_a_new_stage_is_one_file(warm: Clone, minimal: Answer) -> None:
+    warm.add("synos_tasks/iso/stages/motd.py", MOTD)
+    named = "docker/build/profiles/greeting.yaml"
+    warm.add(named, "inherits: minimal\nmotd: [hello]\n")
+    refused = warm.inv("build.iso", "--profile", "greeting", fails=True)
+    assert refused.json["error"]["where"] == str(warm.root / f"{named}:2:7")
+    warm.add(named, "inherits: minimal\nmotd: hello\n")
+    built = warm.inv("build.iso", "--profile", "greeting")
+    assert built.made == ["motd", "identity", *ALWAYS]
+    shown = warm.in_store(f"unsquashfs -cat {entry_of(built, 'motd')}/layer.squashfs etc/motd")
+    assert shown.strip() == "hello"
+    (warm.root / "synos_tasks/iso/stages/motd.py").unlink()
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from synos_tasks.build.builder import store_volume
+from synos_tasks.builder import store_volume
 from synos_tasks.images.catalog import BUILDER
 from synos_tasks.images.recipe import tag_of
 from tests.build_helpers import docker
@@ -24,8 +24,12 @@ BASE = '''"""A root of a few files."""
 import shutil
 from pathlib import Path
 
+from synos_tasks.iso.stagespec import StageSpec
 
-def make(shop, root, repository, locked):
+STAGE = StageSpec(order=0)
+
+
+def make(inputs, root):
     for name in ("usr/bin", "usr/lib", "usr/lib64", "boot", "dev", "etc/apt", "etc/initramfs-tools", "tmp", "var"):
         (root / name).mkdir(parents=True)
     for name in ("bin", "lib", "lib64"):
@@ -38,19 +42,18 @@ def make(shop, root, repository, locked):
 '''
 INITRAMFS = """
 
-def make(shop, root, folder):
+def make(context, root, folder):
     (folder / "initrd.img").write_text("initramfs")
     shutil.copyfile(root / "boot/vmlinuz-1", folder / "vmlinuz")
 """
 HOOK = "#!/bin/sh\necho {0} >/etc/hooked\nsleep 0.2\n"
 EVICTOR = """
-import math, pathlib, time
-from synos_tasks.iso.housekeeping import Limits, evict
+import pathlib, time
+from synos_tasks.iso.eviction import Limits, evict
 from synos_tasks.iso.store import Store
 cache, gone = pathlib.Path("/cache"), 0
 while not (cache / "enough").exists():
-    with Store(cache, print) as store:
-        gone += evict(store, Limits(max_age=-1.0, young=0.0), math.inf).count
+    gone += evict(Store(cache, print), Limits(max_age=-1.0, young=0.0)).count
     time.sleep(0.01)
 print(gone)
 """
@@ -110,7 +113,7 @@ def test_a_build_lets_go_what_is_beyond_the_limits_and_all_is_made_again_when_it
 
     profile(small, "one", "another")
     second = build(small, "one", "a", max_gb=1)
-    assert "store: 1.15 GB" in second.err
+    assert "store: removed 1.15 GB" in second.err
     assert stored(small) == {*keys_of(first).values(), *keys_of(second).values()}, "the oldest was enough"
     assert second.json["sha256"] == build(small, "one", "b", "--no-cache").json["sha256"]
 
@@ -119,7 +122,7 @@ def test_a_build_lets_go_what_is_beyond_the_limits_and_all_is_made_again_when_it
     unused_since(small, 40, *stored(small))
     profile(small, "one", "a third")
     third = build(small, "one", "a")
-    assert "is gone" in third.err
+    assert "store: removed" in third.err
     assert stored(small) == set(keys_of(third).values()), "what it used is as young as it is old"
 
     profile(small, "one", "one")
@@ -130,14 +133,14 @@ def test_a_build_lets_go_what_is_beyond_the_limits_and_all_is_made_again_when_it
 
 
 def start_evictor(clone: Clone) -> subprocess.Popen[str]:
-    """Remove all that is not in use, again and again, until the store has a file that says enough."""
+    """Remove all while no build runs, again and again, until the store has a file that says enough."""
     argv = ["docker", "run", "--rm", f"--label={clone.label}", "--network=none", f"--volume={clone.root}:/project:ro",
             f"--volume={store_volume(clone.settings)}:/cache", tag_of(clone.settings.project, BUILDER),
             "python3", "-c", EVICTOR]  # fmt: skip
     return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
 
 
-def test_no_build_fails_while_all_that_is_not_in_use_is_removed_again_and_again(small: Clone) -> None:
+def test_no_build_fails_while_evictions_are_tried_again_and_again(small: Clone) -> None:
     build(small, "two", "a")
     evictors = [start_evictor(small) for _ in range(2)]
     found: dict[str, set[str]] = {name: set() for name in ("one", "two", "three")}

@@ -1,17 +1,16 @@
-"""An engine that needs no Docker, and a workshop that needs no container."""
+"""An engine that needs no Docker."""
 
 from __future__ import annotations
 
-import os
-from contextlib import contextmanager
+import json
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from python_on_whales.components.system.models import SystemInfo
 
+from synos_tasks import builder
 from synos_tasks.build import (
-    builder,
     compare,
     components,
     iso_build,
@@ -25,15 +24,13 @@ from synos_tasks.build import (
 from synos_tasks.engine.gateway import ContainerFacts, Engine, EngineFacts
 from synos_tasks.errors import EngineUnavailable
 from synos_tasks.images import building
-from synos_tasks.iso.events import Events
+from synos_tasks.iso import protocol
 from synos_tasks.iso.inputs import Tools
-from synos_tasks.iso.profile import Profile
-from synos_tasks.iso.tools import Workshop
 from tests.unit.fake_docker import FakeDocker
 
 if TYPE_CHECKING:
     import subprocess
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
     from pathlib import Path
 
     import pytest
@@ -214,15 +211,24 @@ class FakeContainers:
         _settings: Settings,
         docker: Docker,
         spec: ContainerSpec,
-        request: Mapping[str, Any],
-        on_event: Callable[[dict[str, Any]], None],
-    ) -> None:
+        request: protocol.Request,
+        answer: type[Any],
+        say: Callable[[str], object] = lambda _: None,
+        on_event: Callable[[protocol.Event], object] = lambda _: None,
+    ) -> Any:  # noqa: ANN401
         """Do as builder.ask() does."""
         for volume in spec.volumes:
             docker.create_volume(volume, spec.labels)
-        self.asked.append((spec, request))
-        for event in self.answer(spec, request):
+        self.asked.append((spec, protocol.encode(request)))
+        answered = None
+        for fields in self.answer(*self.asked[-1]):
+            event = protocol.decode_event(json.loads(json.dumps(fields)))
+            assert protocol.name_of(event) == fields["event"], f"no event: {fields}"
+            if isinstance(event, protocol.Warn):
+                say(f"warning: {event.text}")
+            answered = event if isinstance(event, answer) else answered
             on_event(event)
+        return answered
 
     @property
     def specs(self) -> list[ContainerSpec]:
@@ -236,8 +242,8 @@ class FakeContainers:
 
     @property
     def done(self) -> list[str]:
-        """What was asked for, in order: build, resolve, components, ..."""
-        return [request["do"] for request in self.requests]
+        """What was asked for, in order: build, resolve, compile, ..."""
+        return [request["request"] for request in self.requests]
 
 
 def fake_containers(monkeypatch: pytest.MonkeyPatch) -> FakeContainers:
@@ -260,50 +266,3 @@ def fake_containers(monkeypatch: pytest.MonkeyPatch) -> FakeContainers:
 
     monkeypatch.setattr(preflight, "check", check)
     return made
-
-
-EPOCH = 1_700_000_000
-
-
-@contextmanager
-def workshop(folder: Path, profile: Profile | None = None) -> Iterator[Workshop]:
-    """Give a workshop whose work, output and docker/build are folders in ``folder``; nobody hears its events."""
-    for name in ("work", "output", "docker_build"):
-        (folder / name).mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(os.devnull, os.O_WRONLY)
-    events = Events(folder / "work/build.log", descriptor)
-    try:
-        yield Workshop(
-            profile=profile or Profile(name="x"),
-            epoch=EPOCH,
-            work=folder / "work",
-            docker_build=folder / "docker_build",
-            output=folder / "output",
-            owner=(os.getuid(), os.getgid()),
-            events=events,
-        )
-    finally:
-        events._log.close()
-        os.close(descriptor)
-
-
-def fake_tools(
-    monkeypatch: pytest.MonkeyPatch, act: Callable[[list[str]], list[str] | None] = lambda _: None
-) -> list[list[str]]:
-    """Let ``act`` stand for every tool that a workshop runs; gives what was run."""
-    ran: list[list[str]] = []
-
-    def run(_shop: Workshop, _stage: str, argv: Sequence[str], **_: object) -> list[str]:
-        ran.append(list(argv))
-        return act(list(argv)) or []
-
-    monkeypatch.setattr(Workshop, "run", run)
-    return ran
-
-
-def files(root: Path, *names: str) -> None:
-    """Write files of one byte, with the folders above them."""
-    for name in names:
-        path = root / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text("x")

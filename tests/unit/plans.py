@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from synos_tasks.iso import plan as planning
 from synos_tasks.iso.lock import Lock, Package
 from synos_tasks.iso.profile import Profile
+from synos_tasks.iso.stages.overlay import OURS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +31,7 @@ LOCK = Lock(
         _package("linux-image-amd64", "base"), _package("sudo", "packages-parent"), _package("vim", "packages-x"),
     ),
 )  # fmt: skip
-FILES = {planning.BASE_OVERLAY: "0", "overlays/x": "1", "hooks/x": "2"}
+FILES = {OURS: "0", "overlays/x": "1", "hooks/x": "2"}
 COMPONENTS = {"tool": {"source": "tool's"}, "agent": {"source": "agent's"}}
 """What components are made of; BASE has none of them."""
 STACK = ["base", "packages-parent", "packages-x", "system", "overlay", "hooks", "identity"]

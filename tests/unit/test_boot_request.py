@@ -12,13 +12,14 @@ import pytest
 from synos_tasks.build.boot import boot_spec, newest_iso
 from synos_tasks.engine.spec import ContainerSpec, run_argv
 from synos_tasks.errors import IsoNotFound, SettingsError
+from synos_tasks.iso import codec, protocol
 from synos_tasks.iso.boot.qemu import Scratch, kvm_pays, qemu_argv, variable_store
-from synos_tasks.iso.boot.request import FIRMWARES, MEDIA, BootRequest, parse_request
+from synos_tasks.iso.boot.request import FIRMWARES, MEDIA, Boot, parse_request
 from synos_tasks.iso.boot.watch import Follower
 from synos_tasks.settings import Settings
 
 SCRATCH = Scratch(folder=Path("/scratch"))
-REQUEST = BootRequest(
+REQUEST = Boot(
     iso=Path("/iso/a.iso"),
     firmware="bios",
     media="cdrom",
@@ -37,12 +38,12 @@ def argv_of(
 
 
 def test_a_request_survives_its_line() -> None:
-    assert parse_request(json.dumps(REQUEST.to_json()) + "\n") == REQUEST
+    assert parse_request(json.dumps(protocol.encode(REQUEST)).encode()) == REQUEST
     assert str(REQUEST.screenshot) == "/out/a-bios-cdrom.png"
 
 
-@pytest.mark.parametrize("line", ["", "{", "[]", "{}", '{"iso": "/a", "out": "/b", "extra": 1}'])
-def test_a_bad_line_is_a_settings_error(line: str) -> None:
+@pytest.mark.parametrize("line", [b"", b"{", b"[]", b"{}", b'{"iso": "/a", "out": "/b", "extra": 1}'])
+def test_a_bad_line_is_a_settings_error(line: bytes) -> None:
     with pytest.raises(SettingsError):
         parse_request(line)
 
@@ -50,7 +51,7 @@ def test_a_bad_line_is_a_settings_error(line: str) -> None:
 @pytest.mark.parametrize("change", [{"firmware": "coreboot"}, {"media": "floppy"}])
 def test_unknown_choices_name_the_known_ones(change: dict[str, str]) -> None:
     with pytest.raises(SettingsError) as caught:
-        parse_request(json.dumps({**REQUEST.to_json(), **change}))
+        parse_request(json.dumps({**codec.to_data(REQUEST), **change}).encode())
     assert "bios" in caught.value.hint or "cdrom" in caught.value.hint
 
 

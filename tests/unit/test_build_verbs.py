@@ -14,7 +14,7 @@ from invoke.program import Program
 
 from synos_tasks.build import locking, planning
 from synos_tasks.build import tasks as build
-from synos_tasks.build.builder import store_volume
+from synos_tasks.builder import store_volume
 from synos_tasks.errors import IsoNotFound, LockError, OutputNotWritable, ProfileNotFound, SettingsError
 from synos_tasks.project import load as identify
 from tests.unit.fake_docker import FakeDocker
@@ -51,10 +51,10 @@ class Container:
         lock = lock_for(planning.read_profile(self._settings, NAME), package("libc6"), package("sudo", "2"))
         answers: dict[str, dict[str, Any]] = {
             "inspect": {"event": "entries", "entries": self.entries},
-            "resolve": {"event": "lock", "lock": dataclasses.asdict(lock)},
+            "resolve": {"event": "resolved", "lock": dataclasses.asdict(lock)},
             "compare": {"event": "compared", "result": self.compared},
         }
-        return [answers[request["do"]]]
+        return [answers[request["request"]]]
 
 
 @pytest.fixture(autouse=True)

@@ -11,13 +11,13 @@ import pytest
 
 from synos_tasks.iso import compare
 from synos_tasks.iso.tree import WHITEOUT, walk
-from tests.unit.fakes import EPOCH, fake_tools, files, workshop
+from tests.unit.contexts import EPOCH, build_context, fake_tools, files
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from synos_tasks.iso.tools import Workshop
+    from synos_tasks.iso.tools import BuildContext
 
 
 def _file(path: Path, content: bytes = b"", mode: int = 0o644) -> Path:
@@ -108,15 +108,15 @@ def test_a_folder_in_place_of_a_file(tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Workshop]:
+def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BuildContext]:
     """One whose ISOs are unpacked already: the contents of x.iso lie in x."""
 
-    def contents(_shop: Workshop, iso: Path, _name: str) -> dict[str, tuple[str, int, Path]]:
+    def contents(_context: BuildContext, iso: Path, _name: str) -> dict[str, tuple[str, int, Path]]:
         root = iso.with_suffix("")
         return {f"/{path}": compare._fact(root / path, status) for path, status in walk(root)}
 
     monkeypatch.setattr(compare, "_contents", contents)
-    with workshop(tmp_path / "shop") as made:
+    with build_context(tmp_path / "context") as made:
         yield made
 
 
@@ -128,10 +128,10 @@ def _iso(tmp_path: Path, name: str, **contents: bytes) -> Path:
     return _file(tmp_path / f"{name}.iso", name.encode())
 
 
-def test_two_isos_are_compared_file_by_file(shop: Workshop, tmp_path: Path) -> None:
+def test_two_isos_are_compared_file_by_file(context: BuildContext, tmp_path: Path) -> None:
     one = _iso(tmp_path, "one", etc__a=b"a\n", etc__b=b"bb", etc__same=b"s", gone=b"1234")
     two = _iso(tmp_path, "second", etc__a=b"A\n", etc__b=b"b", etc__same=b"s", new__file=b"12345")
-    result: dict[str, Any] = compare.compare(shop, one, two)
+    result: dict[str, Any] = compare.compare(context, one, two)
     assert result == {
         "sizes": [3, 6],
         "added": [["/new", 0], ["/new/file", 5]],
@@ -141,17 +141,17 @@ def test_two_isos_are_compared_file_by_file(shop: Workshop, tmp_path: Path) -> N
     }
 
 
-def test_the_same_in_both_is_nothing_to_show(shop: Workshop, tmp_path: Path) -> None:
+def test_the_same_in_both_is_nothing_to_show(context: BuildContext, tmp_path: Path) -> None:
     one, two = (_iso(tmp_path, name, a=b"a", b=b"\xff") for name in ("one", "two"))
-    result = compare.compare(shop, one, two)
+    result = compare.compare(context, one, two)
     assert (result["added"], result["removed"], result["changed"], result["first"]) == ([], [], [], None)
 
 
-def test_the_size_of_what_is_no_file_is_nothing(shop: Workshop, tmp_path: Path) -> None:
+def test_the_size_of_what_is_no_file_is_nothing(context: BuildContext, tmp_path: Path) -> None:
     one = _iso(tmp_path, "one", a=b"a")
     two = _iso(tmp_path, "two", a=b"a")
     _link(tmp_path / "two/link", "a" * 50)
-    assert compare.compare(shop, one, two)["added"] == [["/link", 0]]
+    assert compare.compare(context, one, two)["added"] == [["/link", 0]]
 
 
 def test_a_layer_is_laid_over_those_below_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,10 +168,22 @@ def test_a_layer_is_laid_over_those_below_it(tmp_path: Path, monkeypatch: pytest
         os.mknod(above / "folder/never-there", stat.S_IFCHR, WHITEOUT)
 
     fake_tools(monkeypatch, act)
-    with workshop(tmp_path / "shop") as shop:
-        compare._unpack(shop, tmp_path / "00-base.squashfs", root)
+    with build_context(tmp_path / "context") as context:
+        compare._unpack(context, tmp_path / "00-base.squashfs", root)
     assert {path: stat.S_IFMT(status.st_mode) == stat.S_IFDIR for path, status in walk(root)} == {
         "stays": False, "folder": True, "folder/old": False, "folder/new": False, "was-file": True, "was-file/a": False,
         "was-folder": False, "was-link": True, "was-link/a": False, "linked-to": True, "linked-to/kept": False,
     }  # fmt: skip
     assert not above.exists()
+
+
+@pytest.mark.parametrize(
+    ("one", "two"),
+    [(b"a\n", b"a"), (b"a\r\n", b"a\n"), (b"-- a\n", b"-- b\n"), (b"---\n", b""), (b"++ a", b"")],
+)
+def test_something_is_shown_of_any_texts_that_differ(tmp_path: Path, one: bytes, two: bytes) -> None:
+    for name, content in (("one", one), ("two", two)):
+        (tmp_path / name).write_bytes(content)
+        os.utime(tmp_path / name, (1, 1))
+    shown = compare.difference(tmp_path / "one", tmp_path / "two")
+    assert len(shown) >= 2 + (bool(one) and bool(two))

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from synos_tasks.build.builder import read_only_binds
 from synos_tasks.build.compare import Difference, diff, sections
 from synos_tasks.build.locking import lock_path
+from synos_tasks.builder import read_only_binds
 from synos_tasks.engine.spec import Bind
 from synos_tasks.errors import IsoNotFound, LockError, SettingsError
 from synos_tasks.iso.lock import Change
@@ -112,7 +112,7 @@ def test_isos_are_compared_in_a_container_that_can_reach_and_change_nothing(
     one, two = _iso(tmp_path / "a/one.iso"), _iso(tmp_path / "b/two.iso")
     assert _diff(settings, one, two).is_empty
     [(spec, request)] = container.asked
-    assert request == {"do": "compare", "one": "/one/one.iso", "two": "/two/two.iso"}
+    assert (request["request"], request["one"], request["two"]) == ("compare", "/one/one.iso", "/two/two.iso")
     assert spec.network == "none"
     assert spec.volumes == {}
     assert spec.binds == (

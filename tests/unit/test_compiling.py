@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from synos_tasks.build import components, planning
-from synos_tasks.build.builder import owner, store_volume
 from synos_tasks.build.components import Compiled, Place, compile_all, have, hit_rates, users_of
+from synos_tasks.builder import owner, store_volume
 from synos_tasks.errors import ComponentError, ComponentFailed
+from synos_tasks.iso import codec, protocol
 from synos_tasks.iso.components import recipe
 from tests.unit.fake_docker import FakeDocker
 from tests.unit.fakes import INFO, TOOLS, FakeContainers, fake_containers
@@ -47,10 +48,10 @@ class Toolchain:
         self.containers.answer = self._compile
 
     def _compile(self, spec: ContainerSpec, request: Mapping[str, Any]) -> list[dict[str, Any]]:
-        assert request["do"] == "components"
+        assert request["request"] == "compile"
         events: list[dict[str, Any]] = [{"event": "warning", "text": "a cache is not used"}]
         for asked in request["components"]:
-            component = recipe.from_json(asked["component"])
+            component = codec.from_data(recipe.Component, asked["component"])
             file = self.file.format(name=component.name)
             package = {
                 "name": component.name, "version": "1.0", "architecture": "amd64", "file": file,
@@ -62,12 +63,12 @@ class Toolchain:
             events += [
                 {"event": "start", "stage": component.stage},
                 {
-                    "event": "done", "stage": component.stage, "name": component.stage, "key": asked["key"],
+                    "event": "done", "name": component.stage, "key": asked["key"],
                     "hit": component.name in self.stored, "seconds": 1.5, "bytes": len(DEB),
                     "facts": {"packages": [package], "caches": COUNTS},
                 },
             ]  # fmt: skip
-        return [*events, {"event": "built"}]
+        return [*events, {"event": "compiled"}]
 
 
 @pytest.fixture
@@ -90,13 +91,16 @@ def test_one_container_is_asked_for_all_with_their_recipes_and_keys(
         component = recipe.load(folder, name)
         inputs = recipe.inputs_of(component, folder, TOOLS.toolchain)
         wanted.append((component, recipe.key_of(inputs), inputs["source"]))
-    asked = [(recipe.from_json(one["component"]), one["key"], one["source"]) for one in request["components"]]
+    asked = [
+        (codec.from_data(recipe.Component, one["component"]), one["key"], one["source"])
+        for one in request["components"]
+    ]
     assert asked == wanted
     assert {key: value for key, value in request.items() if key != "components"} == {
-        "do": "components",
+        "request": "compile",
         "offline": False,
         "deliver": False,
-        "owner": owner(),
+        "owner": list(owner()),
         "jobs": INFO.n_cpu,
     }
     assert spec.image == "synos-toolchain"
@@ -144,10 +148,10 @@ def test_what_was_compiled_is_told_with_its_hits_and_what_was_there_without(
 
 
 def test_events_are_handed_on_and_warnings_said(settings: Settings, toolchain: Toolchain) -> None:
-    said, heard = list[str](), list[dict[str, Any]]()
+    said, heard = list[str](), list[protocol.Event]()
     have(settings, FakeDocker(), INFO, ["tool"], said.append, None, heard.append)
     assert said == ["warning: a cache is not used"]
-    assert [event["event"] for event in heard] == ["warning", "start", "done", "built"]
+    assert [protocol.name_of(event) for event in heard] == ["warning", "start", "done", "compiled"]
 
 
 def test_an_unknown_component_starts_nothing(settings: Settings, toolchain: Toolchain) -> None:

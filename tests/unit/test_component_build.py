@@ -14,10 +14,11 @@ from synos_tasks.errors import ComponentFailed, MirrorUnreachable
 from synos_tasks.iso.components import build, caches, recipe
 from synos_tasks.iso.components.context import CompileContext
 from synos_tasks.iso.components.recipe import Component
+from synos_tasks.iso.protocol import encode
 from synos_tasks.iso.store import Store, sha256
-from synos_tasks.iso.tools import Workshop
+from synos_tasks.iso.tools import BuildContext
+from tests.unit.contexts import build_context
 from tests.unit.deb_files import deb, stanza
-from tests.unit.fakes import workshop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -64,7 +65,7 @@ class Tools:
 
     def run(
         self,
-        _shop: Workshop,
+        _shop: BuildContext,
         _stage: str,
         argv: Sequence[str],
         *,
@@ -73,7 +74,7 @@ class Tools:
         environment: Mapping[str, str | None],
         on_failure: Callable[[int, Sequence[str]], Exception],
     ) -> list[str]:
-        """Do as Workshop.run() does."""
+        """Do as BuildContext.run() does."""
         self.ran.append(list(argv))
         self.environments.append(environment)
         self.users.append(user)
@@ -103,10 +104,10 @@ def tools(monkeypatch: pytest.MonkeyPatch) -> Tools:
     """Let dpkg-buildpackage give one package, and every other tool nothing."""
     made = Tools(acts={"dpkg-buildpackage": gives("tool"), "sccache": lambda _: (0, [STATS])})
 
-    def run(shop: Workshop, stage: str, argv: Sequence[str], **options: Any) -> list[str]:  # noqa: ANN401
+    def run(shop: BuildContext, stage: str, argv: Sequence[str], **options: Any) -> list[str]:  # noqa: ANN401
         return made.run(shop, stage, argv, **options)
 
-    monkeypatch.setattr(Workshop, "run", run)
+    monkeypatch.setattr(BuildContext, "run", run)
     monkeypatch.setattr(CompileContext, "builder", property(lambda _: ME))
     monkeypatch.setattr(caches, "_usable", lambda *_: True)
     monkeypatch.setattr("os.fsync", lambda _: None)
@@ -119,7 +120,7 @@ def context(tmp_path: Path, tools: Tools, monkeypatch: pytest.MonkeyPatch) -> It
     for name in ("CCACHE", "SCCACHE"):
         (tmp_path / name).mkdir()
         monkeypatch.setattr(caches, name, tmp_path / name)
-    with workshop(tmp_path) as shop:
+    with build_context(tmp_path) as shop:
         found = CompileContext(build=shop, recipes=shop.docker_build / "components")
         (found.recipes / "tool").mkdir(parents=True)
         (found.recipes / "tool/main.c").write_text("int main;")
@@ -135,9 +136,7 @@ def store(tmp_path: Path, context: CompileContext) -> Store:
 def told(context: CompileContext, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     """Give the events that are sent."""
     events: list[dict[str, Any]] = []
-    monkeypatch.setattr(
-        context.build.events, "send", lambda event, **rest: events.append({"event": event, **rest})
-    )
+    monkeypatch.setattr(context.build.events, "send", lambda event: events.append(encode(event)))
     return events
 
 
@@ -208,7 +207,7 @@ def test_a_hit_is_not_compiled_again(
     assert have(context, store) == first
     assert tools.ran == []
     [done] = told
-    assert (done["event"], done["hit"], done["key"], done["stage"]) == ("done", True, KEY, "component-tool")
+    assert (done["event"], done["hit"], done["key"], done["name"]) == ("done", True, KEY, "component-tool")
     assert done["facts"]["packages"] == first.facts["packages"]
 
 

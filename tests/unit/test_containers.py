@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from synos_tasks.build import builder, shell
-from synos_tasks.build.builder import (
+from synos_tasks import builder
+from synos_tasks.build import shell
+from synos_tasks.builder import (
     builder_spec,
     compiler_cache_volumes,
     once_volume,

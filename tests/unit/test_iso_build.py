@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from synos_tasks.build import iso_build, locking, plan_view
-from synos_tasks.build.builder import store_volume
 from synos_tasks.build.iso_build import BuildResult, Options, build_iso
+from synos_tasks.builder import store_volume
 from synos_tasks.errors import (
     ComponentFailed,
     ComponentMissing,
@@ -22,7 +22,7 @@ from synos_tasks.errors import (
 )
 from synos_tasks.images.catalog import BUILDER, RECIPES, TOOLCHAIN
 from synos_tasks.images.recipe import tag_of
-from synos_tasks.iso import deliver
+from synos_tasks.iso import codec, deliver
 from synos_tasks.iso import plan as plans
 from tests.unit.fake_docker import FakeDocker
 from tests.unit.fakes import FakeContainers, fake_containers
@@ -56,7 +56,7 @@ class Containers:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.stores: dict[str, set[str]] = {}
-        self.failures: dict[str, list[SynosError]] = {"build": [], "components": []}
+        self.failures: dict[str, list[SynosError]] = {"build": [], "compile": []}
         """What the next containers of a kind end with."""
         self.docker = FakeDocker()
         self.all: FakeContainers = fake_containers(monkeypatch)
@@ -65,13 +65,13 @@ class Containers:
     def _answer(self, spec: ContainerSpec, request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         [volume] = [name for name, path in spec.volumes.items() if path == "/cache"] or [""]
         store = self.stores.setdefault(volume, set())
-        work = {"components": self._compile, "build": self._build}[request["do"]]
+        work = {"compile": self._compile, "build": self._build}[request["request"]]
         yield from work(spec, request, store)
 
     def _compile(
         self, _spec: ContainerSpec, request: Mapping[str, Any], store: set[str]
     ) -> Iterator[dict[str, Any]]:
-        self._fail("components")
+        self._fail("compile")
         for asked in request["components"]:
             name, hit = f"component-{asked['component']['name']}", asked["key"] in store
             store.add(asked["key"])
@@ -79,11 +79,12 @@ class Containers:
                 **_done(name, asked["key"], hit=hit, seconds=0.1 if hit else COMPILING_SECONDS),
                 "facts": {"packages": [], "caches": {}},
             }
+        yield {"event": "compiled"}
 
     def _build(
         self, spec: ContainerSpec, request: Mapping[str, Any], store: set[str]
     ) -> Iterator[dict[str, Any]]:
-        plan = plans.from_json(request["plan"])
+        plan = codec.from_data(plans.Plan, request["plan"])
         missing = [stage.name for stage in plan.components if stage.key not in store]
         if missing:
             raise ComponentMissing(f"not compiled yet: {', '.join(missing)}")
@@ -99,7 +100,7 @@ class Containers:
         (output / deliver.MANIFEST).write_text(
             json.dumps({"build_id": plan.build_id, "key": plan.key, "sha256": SHA256, "stages": stages})
         )
-        yield {"event": "delivered", "sha256": SHA256}
+        yield {"event": "delivered", "build_id": plan.build_id, "sha256": SHA256}
 
     def _fail(self, kind: str) -> None:
         if self.failures[kind]:
@@ -108,7 +109,7 @@ class Containers:
 
 def _done(name: str, key: str, *, hit: bool, seconds: float) -> dict[str, Any]:
     return {
-        "event": "done", "stage": name, "name": name, "key": key, "hit": hit, "seconds": seconds, "bytes": 5,
+        "event": "done", "name": name, "key": key, "hit": hit, "seconds": seconds, "bytes": 5,
     }  # fmt: skip
 
 
@@ -143,7 +144,7 @@ def test_a_component_that_is_new_is_compiled_before_the_iso_is_assembled(
     settings: Settings, containers: Containers
 ) -> None:
     result = _build(settings, containers)
-    assert containers.all.done == ["components", "build"]
+    assert containers.all.done == ["compile", "build"]
     compilation = containers.all.requests[0]
     assert [one["component"]["name"] for one in compilation["components"]] == ["tool", "agent"]
     assert compilation["deliver"] is False
@@ -158,7 +159,7 @@ def test_a_component_that_the_store_lost_is_compiled_and_the_iso_assembled_again
     containers.stores.clear()
     containers.all.asked.clear()
     result = _build(settings, containers)
-    assert containers.all.done == ["build", "components", "build"]
+    assert containers.all.done == ["build", "compile", "build"]
     assert result.iso.read_bytes() == ISO
     assert _told(result) == dict.fromkeys(BOTH, (False, COMPILING_SECONDS))
 
@@ -180,7 +181,7 @@ def test_one_component_that_was_there_is_a_hit_beside_one_that_was_compiled(
     (settings.root / "docker/build/components/agent/Makefile").write_text("all: edited\n")
     containers.all.asked.clear()
     result = _build(settings, containers)
-    assert containers.all.done == ["components", "build"]
+    assert containers.all.done == ["compile", "build"]
     assert _told(result) == {"component-tool": (True, 0.1), "component-agent": (False, COMPILING_SECONDS)}
 
 
@@ -218,7 +219,7 @@ def test_a_toolchain_that_compiles_nothing_is_not_asked_for_ever(
     monkeypatch.setattr(containers, "_compile", lambda *_: iter(()))
     with pytest.raises(ComponentFailed):
         _build(settings, containers)
-    assert containers.all.done == ["components"]
+    assert containers.all.done == ["compile"]
     assert list(settings.output_dir.iterdir()) == []
 
 
@@ -229,19 +230,19 @@ def test_components_that_changed_after_the_plan_are_refused(
 
     def edited(*arguments: Any) -> Iterator[dict[str, Any]]:  # noqa: ANN401
         for event in compiling(*arguments):
-            yield {**event, "key": "another"}
+            yield {**event, "key": "another"} if event["event"] == "done" else event
 
     monkeypatch.setattr(containers, "_compile", edited)
     with pytest.raises(ComponentFailed, match="changed while"):
         _build(settings, containers)
-    assert containers.all.done == ["components"]
+    assert containers.all.done == ["compile"]
 
 
 def test_a_component_that_does_not_compile_ends_the_build(settings: Settings, containers: Containers) -> None:
-    containers.failures["components"] = [ComponentFailed("component tool does not compile")]
+    containers.failures["compile"] = [ComponentFailed("component tool does not compile")]
     with pytest.raises(ComponentFailed):
         _build(settings, containers)
-    assert containers.all.done == ["components"]
+    assert containers.all.done == ["compile"]
     assert list(settings.output_dir.iterdir()) == []
 
 
@@ -251,7 +252,7 @@ def test_without_cache_components_are_compiled_first_into_a_volume_that_is_gone_
     _build(settings, containers)  # the project's store has them
     containers.all.asked.clear()
     result = _build(settings, containers, cached=False)
-    assert containers.all.done == ["components", "build"]
+    assert containers.all.done == ["compile", "build"]
     [[one], [two]] = [list(spec.volumes) for spec in containers.all.specs]
     assert one == two
     assert one.startswith("synos-test-once-")
@@ -260,7 +261,7 @@ def test_without_cache_components_are_compiled_first_into_a_volume_that_is_gone_
     assert _told(result) == dict.fromkeys(BOTH, (False, COMPILING_SECONDS))
 
 
-@pytest.mark.parametrize("kind", ["components", "build"])
+@pytest.mark.parametrize("kind", ["compile", "build"])
 def test_the_volume_goes_even_when_the_build_fails(
     settings: Settings, containers: Containers, kind: str
 ) -> None:
@@ -289,7 +290,7 @@ def test_a_package_that_vanished_costs_no_second_compilation(
     lock = lay_lock(settings, package("sudo"))
     monkeypatch.setattr(locking, "renew", lambda *_, **__: (lock, []))
     result = _build(settings, containers, cached=cached, locked=False)
-    assert containers.all.done.count("components") == 1
+    assert containers.all.done.count("compile") == 1
     assert _told(result) == dict.fromkeys(BOTH, (False, COMPILING_SECONDS))
 
 
@@ -297,7 +298,7 @@ def test_offline_nothing_is_fetched_to_compile_either(settings: Settings, contai
     for recipe in (BUILDER, TOOLCHAIN):
         containers.docker.add_image(tag_of(settings.project, recipe))
     _build(settings, containers, offline=True)
-    assert "components" in containers.all.done
+    assert "compile" in containers.all.done
     assert all(spec.network == "none" for spec in containers.all.specs)
     assert all(request["offline"] for request in containers.all.requests)
 

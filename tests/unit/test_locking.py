@@ -11,9 +11,10 @@ import pytest
 from synos_tasks.build import locking
 from synos_tasks.build.planning import read_profile
 from synos_tasks.errors import EngineTooOld, EngineUnavailable, LockDrift, LockError, OutputNotWritable
+from synos_tasks.iso import codec
 from synos_tasks.iso import lock as locks
-from synos_tasks.iso import plan as plans
 from synos_tasks.iso.lock import Change
+from synos_tasks.iso.profile import Profile
 from tests.unit.fake_docker import FakeDocker
 from tests.unit.fakes import INFO, fake_containers
 from tests.unit.projects import DATE, NAME, PROFILE, lay_lock, lock_for, package, project
@@ -43,15 +44,15 @@ class Resolver:
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.packages: tuple[Package, ...] = (SUDO,)
-        self.heard: list[dict[str, Any]] = []
+        self.heard: list[str] = []
         self.containers = fake_containers(monkeypatch)
         self.containers.answer = self._resolve
 
     def _resolve(self, _spec: ContainerSpec, request: Mapping[str, Any]) -> list[dict[str, Any]]:
-        found = lock_for(plans.profile_from_json(request["profile"]), *self.packages, epoch=LATER)
+        found = lock_for(codec.from_data(Profile, request["profile"]), *self.packages, epoch=LATER)
         return [
             {"event": "warning", "text": "a slow mirror"},
-            {"event": "lock", "lock": dataclasses.asdict(found)},
+            {"event": "resolved", "lock": codec.to_data(found)},
         ]
 
     @property
@@ -61,7 +62,7 @@ class Resolver:
     def renew(self, settings: Settings, *, update: bool) -> tuple[Lock, list[Change]]:
         profile = read_profile(settings, NAME)
         return locking.renew(
-            settings, FakeDocker(), INFO, "image", profile, update=update, on_event=self.heard.append
+            settings, FakeDocker(), INFO, "image", profile, update=update, say=self.heard.append
         )
 
 
@@ -200,9 +201,9 @@ def test_only_without_update_versions_are_asked_to_stay(
     lock = lay_lock(settings, SUDO)
     resolver.renew(settings, update=update)
     request = resolver.requests[0]
-    assert request["do"] == "resolve"
-    assert request["profile"] == dataclasses.asdict(read_profile(settings, NAME))
-    assert request["previous"] == (None if update else dataclasses.asdict(lock))
+    assert request["request"] == "resolve"
+    assert request["profile"] == codec.to_data(read_profile(settings, NAME))
+    assert request["previous"] == (None if update else codec.to_data(lock))
 
 
 def test_who_resolves_has_a_network_and_can_write_to_the_store_alone(
@@ -222,10 +223,9 @@ def test_a_damaged_lock_is_told_and_written_anew(settings: Settings, resolver: R
     assert found.epoch == LATER
     assert len(changed) == 1
     own, others = resolver.heard
-    assert own["event"] == "warning"
-    assert own["text"].startswith(f"{path}")
-    assert own["text"].endswith("; it is written anew")
-    assert others == {"event": "warning", "text": "a slow mirror"}
+    assert own.startswith(f"warning: {path}")
+    assert own.endswith("; it is written anew")
+    assert others == "warning: a slow mirror"
     assert resolver.requests[0]["previous"] is None
 
 

@@ -12,7 +12,7 @@ from invoke.context import Context as Invoked
 
 from synos_tasks.engine.labels import image_labels, labels
 from synos_tasks.images import ledger
-from synos_tasks.iso.housekeeping import Kept
+from synos_tasks.iso.eviction import Stored
 from synos_tasks.maint import disk, prune, tasks
 from synos_tasks.maint.disk import Row, Usage
 from synos_tasks.maint.resources import NAMES
@@ -73,17 +73,17 @@ def has(world: World, **parts: Any) -> None:  # noqa: ANN401
     world.inventory = inventory(**parts)
 
 
-def stored(monkeypatch: pytest.MonkeyPatch, *kept: Kept) -> None:
+def stored(monkeypatch: pytest.MonkeyPatch, *kept: Stored) -> None:
     class Store:
-        def listing(self) -> list[Kept]:
+        def listing(self) -> list[Stored]:
             return list(kept)
 
     monkeypatch.setattr(prune, "store_of", lambda *_: Store())
 
 
-def kept(stage: str, key: str, size: int, age: float, **given: Any) -> Kept:  # noqa: ANN401
+def kept(stage: str, key: str, size: int, age: float, **given: Any) -> Stored:  # noqa: ANN401
     told = {"kind": "stage", "in_use": False, **given}
-    return Kept(stage=stage, key=key * 64, bytes=size, created=OLD, last_used=NOW - age, **told)
+    return Stored(stage=stage, key=key * 64, bytes=size, created=OLD, last_used=NOW - age, **told)
 
 
 def rows(context: Context) -> dict[str, Row]:

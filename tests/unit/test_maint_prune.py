@@ -16,8 +16,8 @@ from synos_tasks.engine.labels import LABEL_PROJECT, image_labels, labels
 from synos_tasks.errors import ContainerLost, SettingsError
 from synos_tasks.images import catalog
 from synos_tasks.images.recipe import tag_of
-from synos_tasks.iso import housekeeping
-from synos_tasks.iso.housekeeping import Evicted, Kept
+from synos_tasks.iso.eviction import Evicted, Stored, choose
+from synos_tasks.iso.eviction import Limits as StoreLimits
 from synos_tasks.maint import prune, tasks
 from synos_tasks.maint.prune import Limits, Plan
 from synos_tasks.maint.store import StoreOf
@@ -209,27 +209,27 @@ def test_where_much_is_missing_the_disk_is_told_to_write_first(
 class FakeStore(StoreOf):
     """Lets all go that it is told to, but for what a build took meanwhile."""
 
-    def __init__(self, *kept: Kept) -> None:
+    def __init__(self, *kept: Stored) -> None:
         self.__dict__.update(kept=list(kept), asked=[], used=set(), lost=False)
-        self.kept: list[Kept]
-        self.asked: list[housekeeping.Limits]
+        self.kept: list[Stored]
+        self.asked: list[StoreLimits]
         self.used: set[str]
 
-    def listing(self) -> list[Kept]:
+    def listing(self) -> list[Stored]:
         return list(self.kept)
 
-    def evict(self, limits: housekeeping.Limits) -> Evicted:
+    def evict(self, limits: StoreLimits) -> Evicted:
         if self.__dict__["lost"]:
             raise ContainerLost("the store could not be asked", why="killed")
         self.asked.append(limits)
-        gone = {one.key for one in housekeeping.choose(self.kept, limits, NOW)} - self.used
+        gone = {one.key for one in choose(self.kept, limits, NOW)} - self.used
         self.kept[:] = [one for one in self.kept if one.key not in gone]
         return Evicted(bytes=0, count=len(gone), left_bytes=0, skipped=0)
 
 
-def kept(key: str, age: float, stage: str = "base", **given: Any) -> Kept:  # noqa: ANN401
+def kept(key: str, age: float, stage: str = "base", **given: Any) -> Stored:  # noqa: ANN401
     told = {"kind": "stage", "bytes": 100, "in_use": False, **given}
-    return Kept(stage=stage, key=key * 64, created=OLD, last_used=NOW - age, **told)
+    return Stored(stage=stage, key=key * 64, created=OLD, last_used=NOW - age, **told)
 
 
 @pytest.fixture
@@ -427,39 +427,47 @@ def test_where_nothing_is_to_go_nobody_is_asked(verb: Verb, world: World, capfd:
     assert json.loads(shown.out)["planned"] == []
 
 
-@pytest.mark.parametrize(
-    ("option", "said"),
-    [
-        *(
-            (f"--older-than={age}", "is not an age")
-            for age in ("14", "d", "14x", "-1d", "1.5d", "14 d", "soon")
-        ),
-        *((f"--keep-last={number}", "is not a number") for number in ("-1", "x", "1.5", "²", "9" * 5000)),
-    ],
-)
-def test_an_option_that_cannot_be_is_refused_before_anything_is_looked_at(
-    verb: Verb, world: World, capfd: Shown, option: str, said: str
+@pytest.mark.parametrize("age", ["14", "d", "14x", "-1d", "1.5d", "14 d", "1d2h", "soon"])
+def test_an_age_that_is_none_is_told_before_anything_is_looked_at(
+    verb: Verb, world: World, capfd: Shown, age: str
 ) -> None:
-    assert verb.run("maint.prune", "--yes", option) == SettingsError.exit_code
-    assert said in capfd.readouterr().err
+    assert verb.run("maint.prune", "--yes", f"--older-than={age}") == SettingsError.exit_code
+    assert "is not an age" in capfd.readouterr().err
     assert (world.looked, world.asked) == (0, [])
 
 
-@pytest.mark.parametrize(
-    ("words", "limits"),
-    [
-        ("", Limits(older_than=14 * DAY, keep_last=3)),
-        ("--all", Limits(older_than=0, keep_last=1, include_rebuildable=True)),
-        (
-            "--older-than 2h --keep-last 5 --cache --store --volumes",
-            Limits(older_than=7200, keep_last=5, cache=True, store=True, volumes=True),
+def test_the_options_are_what_is_planned_by(verb: Verb) -> None:
+    verb.run("--dry", "maint.prune")
+    verb.run(
+        "--dry",
+        "maint.prune",
+        "--older-than",
+        "2w",
+        "--keep-last",
+        "5",
+        "--cache",
+        "--store",
+        "--volumes",
+        "--all",
+    )
+    verb.run("--dry", "maint.prune", "--all")
+    young = verb.limits[0].young
+    assert verb.limits == [
+        Limits(older_than=14 * DAY, young=600, keep_last=3),
+        Limits(
+            older_than=14 * DAY,
+            young=young,
+            keep_last=5,
+            cache=True,
+            store=True,
+            volumes=True,
+            include_rebuildable=True,
         ),
-        (
-            "--all --keep-last 2 --older-than 1d",
-            Limits(older_than=DAY, keep_last=2, include_rebuildable=True),
-        ),
-    ],
-)
-def test_the_options_are_what_is_planned_by(verb: Verb, words: str, limits: Limits) -> None:
-    verb.run("--dry", "maint.prune", *words.split())
-    assert verb.limits == [limits]
+        Limits(older_than=0, young=young, keep_last=1, include_rebuildable=True),
+    ]
+
+
+@pytest.mark.parametrize("number", ["-1", "-100", "x", "1.5", "²"])
+def test_a_number_that_cannot_be_is_refused(verb: Verb, world: World, number: str) -> None:
+    assert verb.run("maint.prune", "--yes", f"--keep-last={number}") == SettingsError.exit_code
+    assert world.asked == []

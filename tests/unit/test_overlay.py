@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING, cast
 
 import pytest
 
@@ -12,7 +14,11 @@ from synos_tasks.iso.layers import settle_files
 from synos_tasks.iso.listing import Listing
 from synos_tasks.iso.profile import Profile
 from synos_tasks.iso.stages import identity, overlay
-from tests.unit.fakes import EPOCH, files
+from tests.unit.contexts import EPOCH, Laid, build_context, files, inputs_for
+from tests.unit.plans import planned
+
+if TYPE_CHECKING:
+    from synos_tasks.iso.pool import Pool
 
 PROFILE = Profile(name="x", suite="bookworm")
 
@@ -117,9 +123,11 @@ def test_what_an_overlay_puts_there_counts_for_the_next_one(tmp_path: Path, targ
 def test_the_later_overlay_wins_and_all_win_over_what_the_system_says_it_is(
     tmp_path: Path, target: Path
 ) -> None:
-    files(tmp_path, "one/etc/issue", "one/a", "two/a")
-    (tmp_path / "two/a").write_text("two")
-    overlay.make(PROFILE, [tmp_path / "one", tmp_path / "two"], Listing(), target)
+    profile = dataclasses.replace(PROFILE, overlays=("overlays/one", "overlays/two"))
+    with build_context(tmp_path, profile) as context:
+        files(context.docker_build / "overlays", "synos-base/b", "one/etc/issue", "one/a", "two/a")
+        (context.docker_build / "overlays/two/a").write_text("two")
+        overlay.make_files(inputs_for(context, planned(), "overlay"), Listing(), target)
     assert (target / "a").read_text() == "two"
     assert (target / "etc/issue").read_text() == "x"
     assert "ID=synos" in (target / "usr/lib/os-release").read_text().splitlines()
@@ -138,11 +146,17 @@ def test_the_system_says_what_it_is(suite: str, version: str) -> None:
     assert texts["etc/issue.net"] == f"SynOS {version}\n"
 
 
-def test_the_build_id_is_added_once(target: Path) -> None:
-    below = "NAME=SynOS\nBUILD_ID=old\nID=synos\n"
-    identity.make(below, "0123456789ab", Listing(), target)
+def test_the_build_id_is_added_once(tmp_path: Path, target: Path) -> None:
+    class Below(Laid):
+        def read(self, path: str) -> str:
+            return "NAME=SynOS\nBUILD_ID=old\nID=synos\n"
+
+    plan = planned()
+    with build_context(tmp_path) as context:
+        inputs = Below(context, plan, plan.stage("identity"), cast("Pool", None), ())
+        identity.make_files(inputs, Listing(), target)
     text = (target / identity.OS_RELEASE).read_text()
-    assert text == "NAME=SynOS\nID=synos\nBUILD_ID=0123456789ab\n"
+    assert text == f"NAME=SynOS\nID=synos\nBUILD_ID={plan.build_id}\n"
 
 
 def test_the_layer_tells_what_it_replaces_and_all_in_it_has_one_date(target: Path) -> None:

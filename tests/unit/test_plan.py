@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from synos_tasks.iso import code
-from synos_tasks.iso import plan as planning
 from synos_tasks.iso.lock import Lock, Package
 from synos_tasks.iso.profile import Profile, User
+from synos_tasks.iso.stages.overlay import OURS
 from tests.unit.plans import (
     ALL,
     BASE,
@@ -54,6 +54,7 @@ CHANGES: dict[str, tuple[dict[str, Any], set[str]]] = {
     "kernel_arguments": ({"kernel_arguments": ("quiet",)}, ID_ALONE | {"bootfiles"}),
     "ancestors": ({"ancestors": ("y",)}, set()),
     "origins": ({"origins": {"sudo": "elsewhere.yaml:1:1"}}, set()),
+    "options": ({"options": {"of no stage": 1}}, set()),
 }
 
 
@@ -107,7 +108,7 @@ def test_the_date_of_the_lock_matters_everywhere_and_what_asked_for_it_nowhere()
 
 @pytest.mark.parametrize(
     ("path", "first"),
-    [(planning.BASE_OVERLAY, "overlay"), ("overlays/x", "overlay"), ("hooks/x", "hooks")],
+    [(OURS, "overlay"), ("overlays/x", "overlay"), ("hooks/x", "hooks")],
 )
 def test_what_a_file_holds_matters_from_its_stage_on(path: str, first: str) -> None:
     assert changed(planned(), planned(files={**FILES, path: "other"})) == since(first)
@@ -168,7 +169,7 @@ def test_the_code_of_a_stage_matters_for_that_stage(kind: str, monkeypatch: pyte
 
 @pytest.mark.parametrize(
     ("module", "stages"),
-    [("tools", NOT_THE_MENU | {"bootfiles"}), ("tree", NOT_THE_MENU), ("layers", NOT_THE_MENU), ("listing", NOT_THE_MENU),
+    [("tools", NOT_THE_MENU | {"bootfiles"}), ("tree", NOT_THE_MENU), ("stages.squashfs", NOT_THE_MENU), ("layers", NOT_THE_MENU), ("listing", NOT_THE_MENU),
      ("run", ID_ALONE | {"bootfiles", "initramfs"}), ("report", set())],
 )  # fmt: skip
 def test_code_that_stages_share_matters_to_those_that_share_it(
@@ -177,3 +178,27 @@ def test_code_that_stages_share_matters_to_those_that_share_it(
     before = planned()
     _with_code(monkeypatch, "digest_of_file", f"synos_tasks.iso.{module}")
     assert changed(before, planned()) == stages
+
+
+@pytest.mark.parametrize("field", ["overlays", "hooks"])
+@pytest.mark.parametrize(
+    "name", ["tools", "order", "compression", "date", "code", "name", "build", "packages"]
+)
+def test_an_overlay_or_hook_may_have_any_name(field: str, name: str) -> None:
+    changes: list[dict[str, Any]] = [{field: (path,)} for path in (name, "a-name-of-no-other-input")]
+    profile, other = (dataclasses.replace(BASE, **change) for change in changes)
+    one, two = (planned(profile, files={**FILES, name: text}) for text in "12")
+    assert one.key != two.key
+    plain = planned(other, files={**FILES, "a-name-of-no-other-input": "1"})
+    stage = "overlay" if field == "overlays" else "hooks"
+    assert len(one.stage(stage).why) == len(plain.stage(stage).why), "nothing was overwritten"
+
+
+def test_the_order_of_layers_is_in_the_build_id() -> None:
+    other = planned(dataclasses.replace(BASE, layers=(LAYERS[0], LAYERS[2], LAYERS[1])))
+    assert (planned().key != other.key) == (planned().build_id != other.build_id)
+
+
+def test_the_menu_depends_on_the_build_id() -> None:
+    other = planned(lock=locked_with(2, version="9"))
+    assert planned().stage("bootfiles").key != other.stage("bootfiles").key

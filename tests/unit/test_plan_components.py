@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from synos_tasks.build import planning
 from synos_tasks.errors import ComponentError
-from synos_tasks.iso import code
+from synos_tasks.iso import code, codec
 from synos_tasks.iso import plan as plans
 from synos_tasks.iso.components import recipe
 from synos_tasks.iso.inputs import Tools
@@ -113,7 +113,7 @@ def test_a_plan_with_components_survives_its_way_into_the_container(
 ) -> None:
     made_of = {name: data.draw(INPUTS) for name in names}
     plan = planned(dataclasses.replace(BASE, components=names), components=made_of, release=release)
-    back = plans.from_json(json.loads(json.dumps(plan.to_json())))
+    back = codec.from_data(plans.Plan, json.loads(json.dumps(plan.to_json())))
     assert back == plan
     assert [stage.key for stage in back.components] == [recipe.key_of(made_of[name]) for name in names]
 

@@ -14,12 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synos_tasks.build.planning import plan_build
+from synos_tasks.iso import codec
 from synos_tasks.iso import plan as planning
 from synos_tasks.iso import profile as profiles
 from synos_tasks.iso.digests import digest
 from synos_tasks.iso.inputs import Tools
 from synos_tasks.iso.lock import Lock, Package
 from synos_tasks.iso.profile import Profile, User
+from synos_tasks.iso.stages.overlay import OURS
 from synos_tasks.settings import Settings
 from tests.unit.plans import BASE, FILES, ID_ALONE, LOCK, STACK, changed, planned
 
@@ -97,7 +99,7 @@ def test_two_clones_have_the_same_keys(tmp_path: Path) -> None:
     plans = []
     for clone in ("one", "two"):
         build = tmp_path / clone / "docker/build"
-        for name in ("profiles/x.yaml", f"{planning.BASE_OVERLAY}/a", "overlays/x/b", "hooks/x"):
+        for name in ("profiles/x.yaml", f"{OURS}/a", "overlays/x/b", "hooks/x"):
             (build / name).parent.mkdir(parents=True, exist_ok=True)
             (build / name).write_text("overlay: overlays/x\nhooks: [hooks/x]\n")
         here = Settings(root=tmp_path / clone, project_id=clone)
@@ -122,6 +124,7 @@ PROFILES = st.builds(
     keyboard=st.tuples(TEXT, TEXT, TEXT),
     compression_level=st.integers(),
     origins=st.dictionaries(TEXT, TEXT, max_size=3),
+    options=st.dictionaries(TEXT, TEXT | st.lists(TEXT, max_size=2) | st.integers(), max_size=2),
 )
 PACKAGES = st.lists(
     st.builds(
@@ -137,4 +140,4 @@ LOCKS = st.builds(Lock, request=TEXT, epoch=st.integers(), packages=PACKAGES)
 @given(PROFILES, LOCKS, st.booleans())
 def test_a_plan_survives_its_way_into_the_container(profile: Profile, lock: Lock, release: bool) -> None:
     plan = planning.make(profile, lock, files=FILES, tools="t", release=release)
-    assert planning.from_json(json.loads(json.dumps(plan.to_json()))) == plan
+    assert codec.from_data(planning.Plan, json.loads(json.dumps(plan.to_json()))) == plan

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from synos_tasks.build import plan_view, planning
-from synos_tasks.build.builder import store_volume
 from synos_tasks.build.iso_build import Options
 from synos_tasks.build.plan_view import Row, last_plan, reason, remember
+from synos_tasks.builder import store_volume
 from synos_tasks.errors import LockError, ProfileError, ProfileNotFound
 from synos_tasks.iso import plan as plans
 from synos_tasks.iso.digests import digest
 from synos_tasks.iso.profile import Profile
 from synos_tasks.iso.publish import iso_path
+from synos_tasks.iso.stages.overlay import OURS
 from synos_tasks.iso.store import sha256
 from tests.unit.fake_docker import FakeDocker
 from tests.unit.fakes import TOOLS, fake_containers
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 LAYERS = (("base", ("live-boot",)), ("packages-x", ("sudo",)))
 PROFILE = Profile(name=NAME, layers=LAYERS, overlays=("overlays/x",), hooks=("hooks/x",))
-FILES = {plans.BASE_OVERLAY: "1", "overlays/x": "2", "hooks/x": "3", "hooks/y": "4"}
+FILES = {OURS: "1", "overlays/x": "2", "hooks/x": "3", "hooks/y": "4"}
 SUDO = package("sudo")
 
 
@@ -133,7 +134,7 @@ def test_changed_code() -> None:
 
 @pytest.mark.parametrize(
     ("stage", "path"),
-    [("overlay", plans.BASE_OVERLAY), ("overlay", "overlays/x"), ("hooks", "hooks/x")],
+    [("overlay", OURS), ("overlay", "overlays/x"), ("hooks", "hooks/x")],
 )
 def test_an_overlay_or_hook_with_other_contents_is_named(stage: str, path: str) -> None:
     assert _why(stage, _plan(files={path: "other"}), _plan()) == f"{path} changed"
@@ -275,7 +276,7 @@ def test_the_store_is_asked_once_without_a_network(settings: Settings, store: St
     lay_lock(settings, SUDO)
     seen = _see(settings)
     [(spec, request)] = store.asked
-    assert request["do"] == "inspect"
+    assert request["request"] == "inspect"
     assert {row.key for row in seen.rows} <= set(request["keys"])
     assert spec.network == "none"
     assert spec.volumes == {store_volume(settings): "/cache"}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -21,12 +19,13 @@ from synos_tasks.errors import (
 )
 from synos_tasks.iso import lock as locks
 from synos_tasks.iso import pool
-from synos_tasks.iso.events import Events
 from synos_tasks.iso.pool import Pool
 from synos_tasks.iso.profile import Profile
+from synos_tasks.iso.protocol import Warn
 from synos_tasks.iso.store import Store
-from synos_tasks.iso.tools import Workshop
+from synos_tasks.iso.tools import BuildContext
 from tests.unit import deb_files
+from tests.unit.contexts import KeptEvents
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -39,7 +38,7 @@ VIM = deb_files.deb(deb_files.stanza("vim"), ".gz")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shop(Workshop):
+class Context(BuildContext):
     """Its apt-helper writes what a mirror has, or fails with some last words."""
 
     mirror: dict[str, bytes] = field(default_factory=dict)
@@ -72,20 +71,18 @@ class Shop(Workshop):
         return []
 
     def warnings(self) -> list[str]:
-        lines = (self.work / "events").read_text().splitlines()
-        return [event["text"] for event in map(json.loads, lines) if event["event"] == "warning"]
+        assert isinstance(self.events, KeptEvents)
+        return [event.text for event in self.events.sent if isinstance(event, Warn)]
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Shop]:
-    descriptor = os.open(tmp_path / "events", os.O_WRONLY | os.O_CREAT)
-    events = Events(tmp_path / "build.log", descriptor)
-    yield Shop(
+def context(tmp_path: Path) -> Iterator[Context]:
+    events = KeptEvents(tmp_path / "build.log")
+    yield Context(
         profile=Profile(name="x", mirror=MAIN, security_mirror=SECURITY), epoch=0, work=tmp_path, events=events,
         docker_build=tmp_path, output=tmp_path, owner=(0, 0)
     )  # fmt: skip
     events._log.close()
-    os.close(descriptor)
 
 
 @pytest.fixture
@@ -93,72 +90,74 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "cache", pytest.fail)
 
 
-def serve(shop: Shop, data: bytes, name: str, **fields: str | int) -> Package:
+def serve(context: Context, data: bytes, name: str, **fields: str | int) -> Package:
     """Let a mirror have a package."""
     package = deb_files.package(data, name, **fields)
     base = SECURITY if package.archive == "security" else MAIN
-    shop.mirror[f"{base}/{package.path}"] = data
+    context.mirror[f"{base}/{package.path}"] = data
     return package
 
 
-def test_what_is_missing_is_fetched_and_the_rest_is_not(shop: Shop, store: Store) -> None:
-    sudo, vim = serve(shop, SUDO, "sudo"), serve(shop, VIM, "vim", archive="security")
-    debs = Pool(store, shop, offline=False)
+def test_what_is_missing_is_fetched_and_the_rest_is_not(context: Context, store: Store) -> None:
+    sudo, vim = serve(context, SUDO, "sudo"), serve(context, VIM, "vim", archive="security")
+    debs = Pool(store, context, offline=False)
     assert [path.read_bytes() for path in debs.have([sudo])] == [SUDO]
     assert [path.read_bytes() for path in debs.have([vim, sudo])] == [VIM, SUDO]
-    assert shop.asked == [
+    assert context.asked == [
         (f"{MAIN}/{sudo.path}", f"SHA256:{sudo.sha256}"),
         (f"{SECURITY}/{vim.path}", f"SHA256:{vim.sha256}"),
     ]
     assert list((store.folder / "tmp").iterdir()) == []
-    assert shop.warnings() == []
+    assert context.warnings() == []
 
 
-def test_offline_takes_what_is_there(shop: Shop, store: Store) -> None:
-    sudo = serve(shop, SUDO, "sudo")
-    fetched = Pool(store, shop, offline=False).have([sudo])
-    shop.asked.clear()
-    assert Pool(store, shop, offline=True).have([sudo]) == fetched
-    assert shop.asked == []
+def test_offline_takes_what_is_there(context: Context, store: Store) -> None:
+    sudo = serve(context, SUDO, "sudo")
+    fetched = Pool(store, context, offline=False).have([sudo])
+    context.asked.clear()
+    assert Pool(store, context, offline=True).have([sudo]) == fetched
+    assert context.asked == []
 
 
-def test_offline_says_what_is_not_there(shop: Shop, store: Store) -> None:
-    sudo, vim = serve(shop, SUDO, "sudo"), serve(shop, VIM, "vim")
-    Pool(store, shop, offline=False).have([sudo])
+def test_offline_says_what_is_not_there(context: Context, store: Store) -> None:
+    sudo, vim = serve(context, SUDO, "sudo"), serve(context, VIM, "vim")
+    Pool(store, context, offline=False).have([sudo])
     with pytest.raises(LockDrift, match=r"^1 packages .* vim 1:1\.9-1$") as raised:
-        Pool(store, shop, offline=True).have([sudo, vim])
+        Pool(store, context, offline=True).have([sudo, vim])
     assert raised.value.where == vim.path
     assert "--offline" in raised.value.hint
-    assert len(shop.asked) == 1
+    assert len(context.asked) == 1
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "longer", "empty"])
 @pytest.mark.parametrize("offline", [False, True], ids=["online", "offline"])
-def test_a_damaged_package_is_never_used(shop: Shop, store: Store, damage: str, offline: bool) -> None:
-    sudo, vim = serve(shop, SUDO, "sudo"), serve(shop, VIM, "vim")
-    (path, _) = Pool(store, shop, offline=False).have([sudo, vim])
+def test_a_damaged_package_is_never_used(context: Context, store: Store, damage: str, offline: bool) -> None:
+    sudo, vim = serve(context, SUDO, "sudo"), serve(context, VIM, "vim")
+    (path, _) = Pool(store, context, offline=False).have([sudo, vim])
     flipped = SUDO[:70] + bytes([SUDO[70] ^ 1]) + SUDO[71:]
     path.write_bytes({"flipped": flipped, "cut": SUDO[:-1], "longer": SUDO + b"x", "empty": b""}[damage])
-    shop.asked.clear()
-    debs = Pool(store, shop, offline=offline)
+    context.asked.clear()
+    debs = Pool(store, context, offline=offline)
     if offline:
         with pytest.raises(LockDrift, match="sudo"):
             debs.have([sudo, vim])
         assert not path.exists()
     else:
         assert [path.read_bytes() for path in debs.have([sudo, vim])] == [SUDO, VIM]
-        assert shop.asked == [(f"{MAIN}/{sudo.path}", f"SHA256:{sudo.sha256}")]
-    (warning,) = shop.warnings()
+        assert context.asked == [(f"{MAIN}/{sudo.path}", f"SHA256:{sudo.sha256}")]
+    (warning,) = context.warnings()
     assert "sudo 1:1.9-1" in warning
 
 
 @pytest.mark.parametrize("pooled", [False, True])
-def test_a_wrong_size_in_the_lock_is_a_mistake_of_the_lock(shop: Shop, store: Store, pooled: bool) -> None:
+def test_a_wrong_size_in_the_lock_is_a_mistake_of_the_lock(
+    context: Context, store: Store, pooled: bool
+) -> None:
     if pooled:
-        Pool(store, shop, offline=False).have([serve(shop, SUDO, "sudo")])
-    sudo = serve(shop, SUDO, "sudo", size=len(SUDO) + 1)
+        Pool(store, context, offline=False).have([serve(context, SUDO, "sudo")])
+    sudo = serve(context, SUDO, "sudo", size=len(SUDO) + 1)
     with pytest.raises(LockError, match="size of sudo") as raised:
-        Pool(store, shop, offline=False).have([sudo])
+        Pool(store, context, offline=False).have([sudo])
     assert raised.value.where == sudo.path
     assert raised.value.hint
     assert list((store.folder / "pool").iterdir()) == list((store.folder / "tmp").iterdir()) == []
@@ -175,14 +174,14 @@ LAST_WORDS: list[tuple[str, type[SynosError], str]] = [
 
 @pytest.mark.parametrize(("words", "error", "named"), LAST_WORDS, ids=[words for words, _, _ in LAST_WORDS])
 def test_what_apt_complains_of_is_the_reason(
-    shop: Shop, store: Store, words: str, error: type[SynosError], named: str
+    context: Context, store: Store, words: str, error: type[SynosError], named: str
 ) -> None:
-    sudo, vim = serve(shop, SUDO, "sudo"), serve(shop, VIM, "vim")
+    sudo, vim = serve(context, SUDO, "sudo"), serve(context, VIM, "vim")
     address = f"{MAIN}/{vim.path}"
-    shop.last_words.extend([f"Get:1 {MAIN}/{sudo.path} [9 kB]", f"Err:2 {address}", "  404  Not Found"])
-    shop.last_words.extend([f"E: Failed to fetch {address}  {words}", "   Hashes of expected file:"])
+    context.last_words.extend([f"Get:1 {MAIN}/{sudo.path} [9 kB]", f"Err:2 {address}", "  404  Not Found"])
+    context.last_words.extend([f"E: Failed to fetch {address}  {words}", "   Hashes of expected file:"])
     with pytest.raises(error) as raised:
-        Pool(store, shop, offline=False).have([sudo, vim])
+        Pool(store, context, offline=False).have([sudo, vim])
     assert type(raised.value) is error
     assert raised.value.where == address
     assert words in raised.value.why
@@ -191,21 +190,21 @@ def test_what_apt_complains_of_is_the_reason(
     assert list((store.folder / "pool").iterdir()) == list((store.folder / "tmp").iterdir()) == []
 
 
-def test_a_full_disk_is_the_caches(shop: Shop, store: Store) -> None:
-    shop.last_words.append("E: Failed to fetch x  Could not write: No space left on device")
+def test_a_full_disk_is_the_caches(context: Context, store: Store) -> None:
+    context.last_words.append("E: Failed to fetch x  Could not write: No space left on device")
     with pytest.raises(DiskFull, match="cache volume"):
-        Pool(store, shop, offline=False).have([serve(shop, SUDO, "sudo")])
+        Pool(store, context, offline=False).have([serve(context, SUDO, "sudo")])
 
 
-def test_an_error_that_is_about_no_package_is_not_blamed_on_one(shop: Shop, store: Store) -> None:
-    shop.last_words.append("E: Failed to fetch http://mirror.example/other.deb  404  Not Found")
+def test_an_error_that_is_about_no_package_is_not_blamed_on_one(context: Context, store: Store) -> None:
+    context.last_words.append("E: Failed to fetch http://mirror.example/other.deb  404  Not Found")
     with pytest.raises(MirrorUnreachable):
-        Pool(store, shop, offline=False).have([serve(shop, SUDO, "sudo")])
+        Pool(store, context, offline=False).have([serve(context, SUDO, "sudo")])
 
 
-def test_a_repository_has_links_and_stanzas(shop: Shop, store: Store, tmp_path: Path) -> None:
-    packages = [serve(shop, SUDO, "sudo"), serve(shop, VIM, "vim")]
-    paths, folder = Pool(store, shop, offline=False).have(packages), tmp_path / "deep/repository"
+def test_a_repository_has_links_and_stanzas(context: Context, store: Store, tmp_path: Path) -> None:
+    packages = [serve(context, SUDO, "sudo"), serve(context, VIM, "vim")]
+    paths, folder = Pool(store, context, offline=False).have(packages), tmp_path / "deep/repository"
     stanzas = pool.repository(packages, paths, folder)
     for package, path in zip(packages, paths, strict=True):
         assert (folder / f"{package.name}.deb").readlink() == path

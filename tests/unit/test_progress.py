@@ -4,39 +4,25 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import pytest
 
 from synos_tasks.build.progress import History, LiveView, PlainView, view_for
+from synos_tasks.iso.protocol import Delivered, Done, Event, Failure, Log, Progress, Start, Tick
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 STAGES = ["base", "packages-minimal", "iso"]
-DONE = {
-    "event": "done",
-    "stage": "base",
-    "name": "base",
-    "key": "k",
-    "hit": False,
-    "seconds": 2.5,
-    "bytes": 10**6,
-}
-FOUND = {**DONE, "stage": "packages-minimal", "name": "packages-minimal", "hit": True, "seconds": 0.0}
-EVENTS: list[dict[str, Any]] = [
-    {"event": "tick"},
-    {"event": "start", "stage": "base"},
-    {"event": "log", "stage": "base", "line": "hello"},
-    {"event": "progress", "stage": "base", "fraction": 0.5},
-    {"event": "progress", "stage": "unknown", "fraction": 0.5},
-    DONE,
-    FOUND,
-    {"event": "start", "stage": "iso"},
-    {"event": "tick"},
-    {"event": "error", "error": "failed"},
-    {"event": "delivered", "build_id": "0123456789ab", "sha256": "0"},
-]
+DONE = Done(name="base", key="k", hit=False, seconds=2.5, bytes=10**6)
+FOUND = Done(name="packages-minimal", key="k", hit=True, seconds=0.0, bytes=10**6)
+EVENTS: list[Event] = [
+    Tick(), Start(stage="base"), Log(stage="base", line="hello"), Progress(stage="base", fraction=0.5),
+    Progress(stage="unknown", fraction=0.5), DONE, FOUND, Start(stage="iso"), Tick(),
+    Failure(kind="StageFailed", error="failed"), Delivered(build_id="0123456789ab", sha256="0"),
+]  # fmt: skip
 
 
 def _history(tmp_path: Path, text: str = "") -> History:
@@ -77,7 +63,7 @@ def test_a_terminal_gets_a_bar_for_each_stage(
 def test_the_last_build_tells_how_long_a_stage_may_take(tmp_path: Path) -> None:
     with LiveView(STAGES, _history(tmp_path, '{"x": {"iso": 30.0}}')) as view:
         for stage in ("base", "iso"):
-            view.handle({"event": "start", "stage": stage})
+            view.handle(Start(stage=stage))
         assert view._progress is not None
         known = {task.description: task for task in view._progress.tasks}
         assert known["iso"].fields["time"].endswith("s of about 30 s")
@@ -97,14 +83,14 @@ def test_the_view_fits_the_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 def test_what_was_saved_comes_back(tmp_path: Path) -> None:
     history = _history(tmp_path, json.dumps({"y": {"iso": 1.0}}))
-    history.save([DONE])
+    history.save([asdict(DONE)])
     assert History(tmp_path / "history.json", "x").seconds == {"base": 2.5}
     assert History(tmp_path / "history.json", "y").seconds == {"iso": 1.0}
 
 
 def test_what_was_found_in_the_store_says_nothing_of_how_long_it_takes(tmp_path: Path) -> None:
     history = _history(tmp_path, json.dumps({"x": {"packages-minimal": 9.0, "base": 1.0}}))
-    history.save([DONE, FOUND])
+    history.save([asdict(DONE), asdict(FOUND)])
     assert _history(tmp_path).seconds == {"packages-minimal": 9.0, "base": 2.5}
 
 
@@ -112,5 +98,5 @@ def test_what_was_found_in_the_store_says_nothing_of_how_long_it_takes(tmp_path:
 def test_a_damaged_history_counts_as_empty(tmp_path: Path, text: str) -> None:
     history = _history(tmp_path, text)
     assert history.seconds == {}
-    history.save([DONE])
+    history.save([asdict(DONE)])
     assert _history(tmp_path).seconds == {"base": 2.5}

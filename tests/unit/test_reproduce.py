@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from synos_tasks.build import reproduce
-from synos_tasks.build.builder import store_volume
 from synos_tasks.build.reproduce import DAY, ELSEWHERE, Circumstances, circumstances
+from synos_tasks.builder import store_volume
 from synos_tasks.engine.spec import ContainerSpec, run_argv
 from synos_tasks.errors import Irreproducible, LockDrift
 from synos_tasks.iso import deliver
@@ -108,7 +108,7 @@ class Builder:
         monkeypatch.setattr("os.cpu_count", lambda: 2)
 
     def _build(self, spec: ContainerSpec, request: Mapping[str, Any]) -> list[dict[str, Any]]:
-        if request["do"] == "build":
+        if request["request"] == "build":
             [output] = [bind.source for bind in spec.binds if bind.writable]
             self.kept.append(len(list(output.parent.glob(f"*/{deliver.ISO}"))))
             (output / deliver.ISO).write_bytes(self.bytes_of(spec))
@@ -117,7 +117,7 @@ class Builder:
     @property
     def specs(self) -> list[ContainerSpec]:
         """The containers of builds."""
-        return [spec for spec, request in self.containers.asked if request["do"] == "build"]
+        return [spec for spec, request in self.containers.asked if request["request"] == "build"]
 
     def _files_of(
         self, _settings: Settings, _docker: Docker, one: Path, two: Path, *_: object
@@ -173,7 +173,12 @@ def test_each_build_is_told_its_circumstances(settings: Settings, builder: Build
     ):
         assert spec.hostname == case.hostname
         assert (store_volume(settings) in spec.volumes) == case.stored
-        told = {"owner": case.user, "umask": case.umask, "clock": case.clock, "elsewhere": case.elsewhere}
+        told = {
+            "owner": list(case.user),
+            "umask": case.umask,
+            "clock": case.clock,
+            "elsewhere": case.elsewhere,
+        }
         assert {key: request[key] for key in told} == told
         assert request["plan"]["release"] is True
         for word in (case.hostname, f"umask {case.umask:03o}", case.timezone, case.locale):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from synos_tasks.iso import resolve
 from synos_tasks.iso.lock import Lock, Package, request_of
 from synos_tasks.iso.profile import Profile
-from tests.unit.fakes import fake_tools, workshop
+from tests.unit.contexts import build_context, fake_tools
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -177,8 +177,8 @@ def _resolve(
         return [_line(name) for one in asked for name in needed.get(one, [one])]
 
     ran = fake_tools(monkeypatch, act)
-    with workshop(tmp_path / "shop", profile) as shop:
-        lock = resolve.resolve(shop, profile, lists, previous)
+    with build_context(tmp_path / "context", profile) as context:
+        lock = resolve.resolve(context, profile, lists, previous)
     assert "update" in ran[0]
     return lock, [argv[argv.index("--print-uris") + 1 :] for argv in ran[1:]]
 
@@ -222,7 +222,7 @@ def test_apt_reads_nothing_of_the_containers_and_keeps_locked_versions(
 ) -> None:
     previous, _ = _resolve(tmp_path, monkeypatch)
     _resolve(tmp_path, monkeypatch, previous=previous)
-    folder = tmp_path / "shop/work/apt"
+    folder = tmp_path / "context/work/apt"
     assert (folder / "preferences").read_text() == resolve.preferences(previous.packages)
     sources = (folder / "sources.list").read_text().splitlines()
     assert [line.replace(f"[signed-by={resolve.KEYRING}] ", "") for line in sources] == PROFILE.sources()

@@ -12,16 +12,19 @@ from hypothesis import strategies as st
 
 from synos_tasks.errors import ComponentError, ComponentMissing, StageFailed
 from synos_tasks.iso import deliver
+from synos_tasks.iso.protocol import Done, Event, Start
 from synos_tasks.iso.run import Runner
 from synos_tasks.iso.stages import components
 from synos_tasks.iso.store import Entry, Store
-from synos_tasks.iso.tools import Workshop
-from tests.unit.fakes import fake_tools, files, workshop
+from synos_tasks.iso.tools import BuildContext
+from tests.unit.contexts import KeptEvents, build_context, fake_tools, files, inputs_for
 from tests.unit.plans import BASE, LOCK, planned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
+
+    from synos_tasks.iso.layers import StageInputs
 
 PLAN = planned(dataclasses.replace(BASE, components=("tool", "agent")))
 UNMET = [
@@ -41,8 +44,8 @@ def no_disk(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Workshop]:
-    with workshop(tmp_path, PLAN.profile) as made:
+def context(tmp_path: Path) -> Iterator[BuildContext]:
+    with build_context(tmp_path, PLAN.profile) as made:
         files(made.root, "etc/apt/sources.list", "etc/dpkg/dpkg.cfg.d/x", "usr/sbin/x", "var/cache/x")
         yield made
 
@@ -53,11 +56,14 @@ def store(tmp_path: Path) -> Store:
 
 
 @pytest.fixture
-def sent(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """Events that the engine tells."""
-    told: list[dict[str, Any]] = []
-    monkeypatch.setattr(shop.events, "send", lambda event, **fields: told.append({"event": event, **fields}))
-    return told
+def sent(context: BuildContext) -> list[Event]:
+    """Events that the engine sends."""
+    assert isinstance(context.events, KeptEvents)
+    return context.events.sent
+
+
+def _inputs(context: BuildContext, compiled: list[Entry]) -> StageInputs:
+    return inputs_for(context, PLAN, "components", compiled=compiled)
 
 
 def _package(name: str, **more: object) -> dict[str, Any]:
@@ -79,68 +85,69 @@ def _compiled(store: Store, name: str, *packages: dict[str, Any]) -> Entry:
 
 @pytest.mark.parametrize("there", [(), ("tool",), ("agent",)])
 def test_what_is_not_compiled_is_named_before_any_work(
-    shop: Workshop,
+    context: BuildContext,
     store: Store,
-    sent: list[dict[str, Any]],
+    sent: list[Event],
     monkeypatch: pytest.MonkeyPatch,
     there: tuple[str, ...],
 ) -> None:
     ran = fake_tools(monkeypatch)
     for name in there:
         _compiled(store, name)
-    before = sorted(shop.work.rglob("*"))
+    before = sorted(context.work.rglob("*"))
     missing = [name for name in PLAN.profile.components if name not in there]
     with pytest.raises(ComponentMissing) as caught:
-        Runner(shop, PLAN, store).run()
+        Runner(context, PLAN, store).run()
     assert caught.value.what == f"not compiled yet: {', '.join(missing)}"
     assert ran == []
-    assert sorted(shop.work.rglob("*")) == before
-    assert list(shop.output.iterdir()) == []
-    assert not any(event["event"] == "start" for event in sent)
+    assert sorted(context.work.rglob("*")) == before
+    assert list(context.output.iterdir()) == []
+    assert not any(isinstance(event, Start) for event in sent)
 
 
-def test_a_damaged_component_is_not_compiled_either(shop: Workshop, tmp_path: Path) -> None:
+def test_a_damaged_component_is_not_compiled_either(context: BuildContext, tmp_path: Path) -> None:
     warned: list[str] = []
     store = Store(tmp_path / "cache", warned.append)
     _compiled(store, "tool")
     _compiled(store, "agent").file("agent_1.0_amd64.deb").write_text("damaged")
     with pytest.raises(ComponentMissing) as caught:
-        Runner(shop, PLAN, store).run()
+        Runner(context, PLAN, store).run()
     assert caught.value.what == "not compiled yet: agent"
     assert len(warned) == 1
 
 
 def test_components_that_are_there_are_told_as_hits_in_the_order_of_the_plan(
-    shop: Workshop, store: Store, sent: list[dict[str, Any]]
+    context: BuildContext, store: Store, sent: list[Event]
 ) -> None:
     entries = [_compiled(store, name) for name in ("tool", "agent")]
-    runner = Runner(shop, PLAN, store)
+    runner = Runner(context, PLAN, store)
     runner._find_components()
     assert runner.compiled == entries
-    assert [(event["name"], event["key"], event["hit"]) for event in sent] == [
+    done = [event for event in sent if isinstance(event, Done)]
+    assert [(event.name, event.key, event.hit) for event in done] == [
         (stage.name, stage.key, True) for stage in PLAN.components
     ]
 
 
-def test_a_plan_without_components_asks_the_store_for_none(shop: Workshop, store: Store) -> None:
-    runner = Runner(shop, planned(), store)
+def test_a_plan_without_components_asks_the_store_for_none(context: BuildContext, store: Store) -> None:
+    runner = Runner(context, planned(), store)
     runner._find_components()
-    assert (runner.compiled, runner.told) == ([], {})
+    assert (runner.compiled, runner.done) == ([], {})
 
 
-def _manifest(shop: Workshop, entries: list[Entry]) -> list[dict[str, Any]]:
-    (shop.output / deliver.ISO).write_bytes(b"iso")
-    deliver.deliver(shop, PLAN, entries, {}, [])
-    packages: list[dict[str, Any]] = json.loads((shop.output / deliver.MANIFEST).read_text())["packages"]
+def _manifest(context: BuildContext, entries: list[Entry]) -> list[dict[str, Any]]:
+    (context.output / deliver.ISO).write_bytes(b"iso")
+    deliver.deliver(context, PLAN, entries, {}, [])
+    packages: list[dict[str, Any]] = json.loads((context.output / deliver.MANIFEST).read_text())["packages"]
     return packages
 
 
 def test_the_manifest_lists_the_packages_of_components_behind_those_of_the_lock(
-    shop: Workshop, store: Store
+    context: BuildContext, store: Store
 ) -> None:
-    layer = Entry("k", shop.work, {"installed": {"sudo": 5000}, "removed": []})
+    layer = Entry("k", context.work, {"installed": {"sudo": 5000}, "removed": []})
     two = _compiled(store, "tool", _package("tool"), _package("tool-data", installed_bytes=7))
-    packages = _manifest(shop, [layer, two, _compiled(store, "agent")])
+    packages = _manifest(context, [layer, two, _compiled(store, "agent")])
     locked = [package.name for package in LOCK.packages]
     assert [package["name"] for package in packages] == [*locked, "tool", "tool-data", "agent"]
     assert packages[-2] == {
@@ -151,31 +158,31 @@ def test_the_manifest_lists_the_packages_of_components_behind_those_of_the_lock(
     assert {tuple(sorted(package)) for package in packages} == {tuple(sorted(packages[0]))}
 
 
-def test_without_components_the_manifest_is_that_of_the_lock(shop: Workshop) -> None:
-    packages = _manifest(shop, [Entry("k", shop.work, {"removed": []})])
+def test_without_components_the_manifest_is_that_of_the_lock(context: BuildContext) -> None:
+    packages = _manifest(context, [Entry("k", context.work, {"removed": []})])
     assert [package["name"] for package in packages] == [package.name for package in LOCK.packages]
 
 
 def test_components_are_installed_all_at_once_from_the_store(
-    shop: Workshop, store: Store, monkeypatch: pytest.MonkeyPatch
+    context: BuildContext, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     two = _compiled(store, "tool", _package("tool"), _package("tool-data", installed_bytes=7))
     entries = [two, _compiled(store, "agent")]
     names = ("agent", "tool-data", "tool")
 
     def act(_argv: list[str]) -> None:
-        found = {path.name: path for path in (shop.root / "var/cache/synos").iterdir()}
+        found = {path.name: path for path in (context.root / "var/cache/synos").iterdir()}
         assert {name: path.read_text() for name, path in found.items()} == {f"{n}.deb": n for n in names}
         assert not any(path.is_symlink() for path in found.values()), "the store is not in the chroot"
 
     ran = fake_tools(monkeypatch, act)
-    installed = components.make(shop, shop.root, entries)
-    assert installed == {"tool": 4096, "tool-data": 7, "agent": 4096}
+    made = components.make(_inputs(context, entries), context.root)
+    assert made["installed"] == {"tool": 4096, "tool-data": 7, "agent": 4096}
     [argv] = ran
-    assert argv[:2] == ["chroot", str(shop.root)]
+    assert argv[:2] == ["chroot", str(context.root)]
     assert argv[-3:] == [f"/var/cache/synos/{name}.deb" for name in names]
-    assert not (shop.work / "components").exists()
-    assert not (shop.root / "var/cache/synos").exists()
+    assert not (context.work / "components").exists()
+    assert not (context.root / "var/cache/synos").exists()
     assert all(entry.folder.is_dir() for entry in entries)
 
 
@@ -183,7 +190,7 @@ def _failing(monkeypatch: pytest.MonkeyPatch, lines: list[str]) -> None:
     """Let apt fail with some last words."""
 
     def run(
-        _shop: Workshop,
+        _context: BuildContext,
         stage: str,
         _argv: Sequence[str],
         *,
@@ -192,15 +199,15 @@ def _failing(monkeypatch: pytest.MonkeyPatch, lines: list[str]) -> None:
         assert stage == "components"
         raise on_failure(100, lines) or StageFailed("what the lines say")
 
-    monkeypatch.setattr(Workshop, "run", run)
+    monkeypatch.setattr(BuildContext, "run", run)
 
 
 def test_a_dependency_that_the_profile_lacks_is_named(
-    shop: Workshop, store: Store, monkeypatch: pytest.MonkeyPatch
+    context: BuildContext, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _failing(monkeypatch, UNMET)
     with pytest.raises(ComponentError) as caught:
-        components.make(shop, shop.root, [_compiled(store, "agent")])
+        components.make(_inputs(context, [_compiled(store, "agent")]), context.root)
     assert caught.value.what == "synos-agent needs libsystemd-extra, which the profile does not have"
     assert "synos-agent : Depends: libsystemd-extra (>= 2)" in caught.value.why
     assert "synos-tool : Depends: less" in caught.value.why
@@ -209,11 +216,11 @@ def test_a_dependency_that_the_profile_lacks_is_named(
 
 @pytest.mark.parametrize("lines", [[], ["dpkg: error processing package synos-agent"], UNMET[:2]])
 def test_another_failure_is_told_as_any_stage_tells_it(
-    shop: Workshop, store: Store, monkeypatch: pytest.MonkeyPatch, lines: list[str]
+    context: BuildContext, store: Store, monkeypatch: pytest.MonkeyPatch, lines: list[str]
 ) -> None:
     _failing(monkeypatch, lines)
     with pytest.raises(StageFailed) as caught:
-        components.make(shop, shop.root, [_compiled(store, "agent")])
+        components.make(_inputs(context, [_compiled(store, "agent")]), context.root)
     assert caught.value.what == "what the lines say"
 
 

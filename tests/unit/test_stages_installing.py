@@ -12,48 +12,51 @@ import pytest
 
 from synos_tasks.errors import HookFailed
 from synos_tasks.iso.profile import Profile
-from synos_tasks.iso.stages import base, devices, hooks, packages
-from synos_tasks.iso.tools import Workshop
-from tests.unit.fakes import fake_tools, files, workshop
-from tests.unit.plans import LOCK
+from synos_tasks.iso.root import make_devices
+from synos_tasks.iso.stages import base, hooks, packages
+from synos_tasks.iso.tools import BuildContext
+from tests.unit.contexts import build_context, fake_tools, files, inputs_for
+from tests.unit.plans import planned
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
+PLAN = planned()
+
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Workshop]:
+def context(tmp_path: Path) -> Iterator[BuildContext]:
     profile = Profile(name="x", hooks=("hooks/one", "hooks/two"), origins={"hooks/one": "x.yaml:2:5"})
-    with workshop(tmp_path, profile) as made:
+    with build_context(tmp_path, profile) as made:
         files(made.root, "etc/apt/sources.list", "etc/dpkg/dpkg.cfg.d/x", "usr/sbin/x", "var/cache/x")
         files(made.docker_build, "hooks/one", "hooks/two")
         yield made
 
 
 def test_hooks_run_in_order_and_leave_nothing_of_themselves(
-    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+    context: BuildContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def act(argv: list[str]) -> None:
-        hook = shop.root / argv[-1].lstrip("/")
+        hook = context.root / argv[-1].lstrip("/")
         assert os.access(hook, os.X_OK)
-        files(shop.root, "usr/lib/made", "var/log/by-the-hook")
+        files(context.root, "usr/lib/made", "var/log/by-the-hook")
 
     ran = fake_tools(monkeypatch, act)
-    hooks.make(shop, shop.root)
+    hooks.make(inputs_for(context, PLAN, "hooks"), context.root)
     assert [argv[-1] for argv in ran] == ["/tmp/synos-hook-one", "/tmp/synos-hook-two"]
-    assert all(argv[:2] == ["chroot", str(shop.root)] for argv in ran)
-    assert list((shop.root / "tmp").iterdir()) == []
-    assert not (shop.root / "etc/resolv.conf").exists(), "that of the builder's network"
-    assert (shop.root / "usr/lib/made").exists()
-    assert not (shop.root / "var/log/by-the-hook").exists()
+    assert all(argv[:2] == ["chroot", str(context.root)] for argv in ran)
+    assert list((context.root / "tmp").iterdir()) == []
+    assert not (context.root / "etc/resolv.conf").exists(), "that of the builder's network"
+    assert (context.root / "usr/lib/made").exists()
+    assert not (context.root / "var/log/by-the-hook").exists()
 
 
 def test_a_failed_hook_is_named_with_its_place_and_its_last_lines(
-    shop: Workshop, monkeypatch: pytest.MonkeyPatch
+    context: BuildContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def run(
-        _shop: Workshop,
+        _context: BuildContext,
         _stage: str,
         _argv: Sequence[str],
         *,
@@ -61,58 +64,61 @@ def test_a_failed_hook_is_named_with_its_place_and_its_last_lines(
     ) -> None:
         raise on_failure(7, [f"line {number}" for number in range(20)])
 
-    monkeypatch.setattr(Workshop, "run", run)
+    monkeypatch.setattr(BuildContext, "run", run)
     with pytest.raises(HookFailed) as caught:
-        hooks.make(shop, shop.root)
+        hooks.make(inputs_for(context, PLAN, "hooks"), context.root)
     assert caught.value.what == "hook hooks/one ended with 7"
     assert caught.value.where == "x.yaml:2:5"
     assert caught.value.why.splitlines() == [f"line {number}" for number in range(10, 20)]
 
 
 def test_packages_are_installed_without_starting_services(
-    shop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    context: BuildContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files(tmp_path, "repository/vim.deb", "repository/acl.deb", "repository/Packages")
 
     def act(_argv: list[str]) -> None:
-        assert (shop.root / "usr/sbin/policy-rc.d").read_text().endswith("exit 101\n")
-        assert os.access(shop.root / "usr/sbin/policy-rc.d", os.X_OK)
-        assert "force-confold" in (shop.root / "etc/dpkg/dpkg.cfg.d/99synos").read_text().splitlines()
-        assert (shop.root / "var/cache/synos/acl.deb").read_text() == "x"
+        assert (context.root / "usr/sbin/policy-rc.d").read_text().endswith("exit 101\n")
+        assert os.access(context.root / "usr/sbin/policy-rc.d", os.X_OK)
+        assert "force-confold" in (context.root / "etc/dpkg/dpkg.cfg.d/99synos").read_text().splitlines()
+        assert (context.root / "var/cache/synos/acl.deb").read_text() == "x"
 
     ran = fake_tools(monkeypatch, act)
-    packages.make(shop, shop.root, tmp_path / "repository", "packages-x")
+    inputs = inputs_for(context, PLAN, "packages-x", folder=tmp_path / "repository")
+    assert packages.make(inputs, context.root) == {"installed": {"acl": 7, "vim": 7}}
     assert [argv[-2:] for argv in ran] == [["/var/cache/synos/acl.deb", "/var/cache/synos/vim.deb"]]
     assert "--no-install-recommends" in ran[0]
     for left in ("usr/sbin/policy-rc.d", "etc/dpkg/dpkg.cfg.d/99synos", "var/cache/synos"):
-        assert not (shop.root / left).exists()
+        assert not (context.root / left).exists()
 
 
 def test_the_base_is_laid_down_from_the_locks_packages(
-    shop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    context: BuildContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran = fake_tools(
         monkeypatch,
-        lambda _: files(shop.root, "etc/hostname", "etc/hosts", "etc/apt/apt.conf.d/99mmdebstrap"),
+        lambda _: files(context.root, "etc/hostname", "etc/hosts", "etc/apt/apt.conf.d/99mmdebstrap"),
     )
-    base.make(shop, shop.root, tmp_path, LOCK.packages)
+    base.make(inputs_for(context, PLAN, "base", folder=tmp_path), context.root)
     (argv,) = ran
     assert argv[0] == "mmdebstrap"
-    assert "--include=linux-image-amd64,sudo,vim" in argv
-    assert argv[-3:] == ["bookworm", str(shop.root), "-"]
+    assert "--include=linux-image-amd64" in argv
+    assert argv[-3:] == ["bookworm", str(context.root), "-"]
     for left in ("etc/apt/sources.list", "etc/apt/apt.conf.d/99mmdebstrap", "etc/hostname", "etc/hosts"):
-        assert not (shop.root / left).exists(), "of the machine that built it"
+        assert not (context.root / left).exists(), "of the machine that built it"
 
 
 def test_debootstrap_finds_an_archive_of_one_suite(
-    shop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    context: BuildContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files(tmp_path, "repository/Packages", "repository/vim.deb")
     ran = fake_tools(monkeypatch)
-    shop = dataclasses.replace(shop, profile=dataclasses.replace(shop.profile, bootstrapper="debootstrap"))
-    base.make(shop, shop.root, tmp_path / "repository", LOCK.packages)
+    context = dataclasses.replace(
+        context, profile=dataclasses.replace(context.profile, bootstrapper="debootstrap")
+    )
+    base.make(inputs_for(context, PLAN, "base", folder=tmp_path / "repository"), context.root)
     assert [argv[0] for argv in ran] == ["debootstrap", "chroot"]
-    assert ran[0][-3:] == ["bookworm", str(shop.root), f"file://{tmp_path / 'repository'}"]
+    assert ran[0][-3:] == ["bookworm", str(context.root), f"file://{tmp_path / 'repository'}"]
     suite = tmp_path / "repository/dists/bookworm"
     assert (suite / "main/binary-amd64/Packages").read_text() == "x"
     release = (suite / "Release").read_text().splitlines()
@@ -132,7 +138,7 @@ def test_scripts_find_the_devices_they_expect_and_those_that_are_there_stay(
 
     monkeypatch.setattr(os, "mknod", mknod)
     files(tmp_path, "dev/zero")
-    devices.make(tmp_path)
+    make_devices(tmp_path)
     assert set(made) == {"null", "full", "random", "urandom", "tty"}
     assert made["null"] == os.makedev(1, 3), "as on every Linux"
     assert (tmp_path / "dev/null").stat().st_mode & 0o777 == 0o666

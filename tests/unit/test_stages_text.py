@@ -11,13 +11,17 @@ import pytest
 from synos_tasks.errors import ProfileError, StageFailed
 from synos_tasks.iso import run
 from synos_tasks.iso.profile import Profile, User
-from synos_tasks.iso.stages import bootfiles, clean, initramfs, iso, squashfs, system
-from tests.unit.fakes import fake_tools, files, workshop
+from synos_tasks.iso.root import clean
+from synos_tasks.iso.stages import bootfiles, initramfs, iso, squashfs, system
+from tests.unit.contexts import build_context, fake_tools, files, inputs_for
+from tests.unit.plans import planned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from synos_tasks.iso.tools import Workshop
+    from synos_tasks.iso.tools import BuildContext
+
+PLAN = planned()
 
 
 def test_the_menu_has_a_normal_and_a_failsafe_entry() -> None:
@@ -66,7 +70,7 @@ def test_clutter_goes_and_the_rest_stays(tmp_path: Path) -> None:
         "home/a/tmp/b",
     ]
     files(tmp_path, *gone, *kept, "etc/machine-id")
-    clean.clean(tmp_path)
+    clean(tmp_path)
     assert [name for name in gone if (tmp_path / name).exists()] == []
     assert [name for name in kept if not (tmp_path / name).exists()] == []
     assert (tmp_path / "etc/machine-id").read_text() == ""
@@ -77,13 +81,13 @@ def test_a_link_among_the_clutter_is_not_followed(tmp_path: Path) -> None:
     files(tmp_path, "keep/file", "root/etc/a")
     (tmp_path / "root/tmp").mkdir()
     (tmp_path / "root/tmp/link").symlink_to(tmp_path / "keep")
-    clean.clean(tmp_path / "root")
+    clean(tmp_path / "root")
     assert (tmp_path / "keep/file").exists()
     assert not (tmp_path / "root/tmp/link").is_symlink()
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Workshop]:
+def context(tmp_path: Path) -> Iterator[BuildContext]:
     profile = Profile(
         name="x",
         mirror="http://a.example/debian",
@@ -94,24 +98,24 @@ def shop(tmp_path: Path) -> Iterator[Workshop]:
         hostname="box",
         keyboard=("de", "neo", "pc104"),
     )
-    with workshop(tmp_path, profile) as made:
+    with build_context(tmp_path, profile) as made:
         files(made.root, "etc/apt/sources.list")
         yield made
 
 
-def _with(shop: Workshop, **change: object) -> Workshop:
-    return dataclasses.replace(shop, profile=dataclasses.replace(shop.profile, **change))  # type: ignore[arg-type]
+def _with(context: BuildContext, **change: object) -> BuildContext:
+    return dataclasses.replace(context, profile=dataclasses.replace(context.profile, **change))  # type: ignore[arg-type]
 
 
-def test_the_system_is_what_the_profile_says(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_system_is_what_the_profile_says(context: BuildContext, monkeypatch: pytest.MonkeyPatch) -> None:
     ran = fake_tools(monkeypatch)
-    system.make(shop, shop.root)
+    system.make(inputs_for(context, PLAN, "system"), context.root)
     texts = {
-        name: (shop.root / "etc" / name).read_text().splitlines()
+        name: (context.root / "etc" / name).read_text().splitlines()
         for name in ("apt/sources.list", "hostname", "hosts", "default/locale", "timezone", "default/keyboard",
                      "live/config.conf.d/synos.conf")
     }  # fmt: skip
-    assert texts["apt/sources.list"] == shop.profile.sources()
+    assert texts["apt/sources.list"] == context.profile.sources()
     assert texts["hostname"] == ["box"]
     assert "127.0.1.1\tbox" in texts["hosts"]
     assert texts["default/locale"] == ["LANG=C.UTF-8"]
@@ -119,35 +123,35 @@ def test_the_system_is_what_the_profile_says(shop: Workshop, monkeypatch: pytest
     assert {'XKBMODEL="pc104"', 'XKBLAYOUT="de"', 'XKBVARIANT="neo"'} <= set(texts["default/keyboard"])
     assert {'LIVE_USERNAME="synos"', 'LIVE_HOSTNAME="box"'} <= set(texts["live/config.conf.d/synos.conf"])
     assert "plugdev sudo video" in texts["live/config.conf.d/synos.conf"][2]
-    assert (shop.root / "etc/localtime").readlink() == Path("/usr/share/zoneinfo/Etc/UTC")
+    assert (context.root / "etc/localtime").readlink() == Path("/usr/share/zoneinfo/Etc/UTC")
     assert ran == [
-        ["chroot", str(shop.root), "useradd", "--create-home", "--shell=/bin/bash", "--comment=Ann",
+        ["chroot", str(context.root), "useradd", "--create-home", "--shell=/bin/bash", "--comment=Ann",
          "--groups=sudo,audio", "ann"],
-        ["chroot", str(shop.root), "chpasswd", "--encrypted"],
+        ["chroot", str(context.root), "chpasswd", "--encrypted"],
     ]  # fmt: skip
 
 
-def test_a_locale_is_made_where_it_can_be(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_locale_is_made_where_it_can_be(context: BuildContext, monkeypatch: pytest.MonkeyPatch) -> None:
     ran = fake_tools(monkeypatch)
-    shop = _with(shop, locale="de_DE.UTF-8", users=(User(),))
+    context = _with(context, locale="de_DE.UTF-8", users=(User(),))
     with pytest.raises(ProfileError) as caught:
-        system.make(shop, shop.root)
+        system.make(inputs_for(context, PLAN, "system"), context.root)
     assert "locales" in caught.value.hint
-    files(shop.root, "usr/sbin/locale-gen")
-    system.make(shop, shop.root)
-    assert (shop.root / "etc/locale.gen").read_text() == "de_DE.UTF-8 UTF-8\n"
-    assert ran == [["chroot", str(shop.root), "locale-gen"]]
+    files(context.root, "usr/sbin/locale-gen")
+    system.make(inputs_for(context, PLAN, "system"), context.root)
+    assert (context.root / "etc/locale.gen").read_text() == "de_DE.UTF-8 UTF-8\n"
+    assert ran == [["chroot", str(context.root), "locale-gen"]]
 
 
-def test_a_time_zone_that_is_not_there(shop: Workshop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_time_zone_that_is_not_there(context: BuildContext, monkeypatch: pytest.MonkeyPatch) -> None:
     fake_tools(monkeypatch)
-    shop = _with(shop, timezone="Europe/Berlin", users=(User(),))
+    context = _with(context, timezone="Europe/Berlin", users=(User(),))
     with pytest.raises(ProfileError, match="Europe/Berlin") as caught:
-        system.make(shop, shop.root)
+        system.make(inputs_for(context, PLAN, "system"), context.root)
     assert "tzdata" in caught.value.hint
-    files(shop.root, "usr/share/zoneinfo/Europe/Berlin")
-    system.make(shop, shop.root)
-    assert (shop.root / "etc/localtime").readlink() == Path("/usr/share/zoneinfo/Europe/Berlin")
+    files(context.root, "usr/share/zoneinfo/Europe/Berlin")
+    system.make(inputs_for(context, PLAN, "system"), context.root)
+    assert (context.root / "etc/localtime").readlink() == Path("/usr/share/zoneinfo/Europe/Berlin")
 
 
 @pytest.mark.parametrize(
@@ -160,7 +164,7 @@ def test_a_time_zone_that_is_not_there(shop: Workshop, monkeypatch: pytest.Monke
     ],
 )
 def test_the_iso_starts_from_what_the_profile_names(
-    shop: Workshop,
+    context: BuildContext,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     boot: tuple[str, ...],
@@ -168,7 +172,7 @@ def test_the_iso_starts_from_what_the_profile_names(
     efi: bool,
 ) -> None:
     ran = fake_tools(monkeypatch)
-    iso.make(_with(shop, boot=boot), tmp_path / "iso", {"vmlinuz": tmp_path / "k"}, tmp_path / "image.iso")
+    iso.make(_with(context, boot=boot), tmp_path / "iso", {"vmlinuz": tmp_path / "k"}, tmp_path / "image.iso")
     (argv,) = ran
     assert argv[argv.index("-V") + 1] == "SYNOS_X"
     assert "--modification-date=2023111422132000" in argv, "the lock's date, not today's"
@@ -181,32 +185,32 @@ def test_the_iso_starts_from_what_the_profile_names(
     ("compression", "level"), [(("zstd", 19), ["-Xcompression-level", "19"]), (("xz", 0), [])]
 )
 def test_only_zstd_has_a_level(
-    shop: Workshop,
+    context: BuildContext,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     compression: tuple[str, int],
     level: list[str],
 ) -> None:
     ran = fake_tools(monkeypatch)
-    squashfs.make(shop, "base", tmp_path, tmp_path / "target", compression)
+    squashfs.make(context, "base", tmp_path, tmp_path / "target", compression)
     assert ran[0][ran[0].index("-comp") + 1 :] == [compression[0], *level]
 
 
 def test_firmware_starts_what_the_profile_names(
-    shop: Workshop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    context: BuildContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files(tmp_path, "shim", "mok", "grub")
     for name, file in (("SHIM", "shim"), ("MOK_MANAGER", "mok"), ("SIGNED_GRUB", "grub")):
         monkeypatch.setattr(bootfiles, name, tmp_path / file)
     ran = fake_tools(monkeypatch)
-    tree = shop.work / "iso"
-    bootfiles.make(_with(shop, boot=("uefi",)), "0123456789ab", tree)
+    tree = context.work / "iso"
+    bootfiles.make(_with(context, boot=("uefi",)), "0123456789ab", tree)
     assert [argv[0] for argv in ran] == ["mkfs.vfat", "mcopy"]
     assert ran[0][ran[0].index("-i") + 1] == "01234567", "the volume id is of this build"
     assert (tree / ".disk/info").read_text() == "SynOS x bookworm 0123456789ab\n"
-    boot = shop.work / "efi/EFI/BOOT"
+    boot = context.work / "efi/EFI/BOOT"
     assert {path.name for path in boot.iterdir()} == {"BOOTX64.EFI", "mmx64.efi", "grubx64.efi"}
-    assert {path.stat().st_mtime for path in (boot, *boot.iterdir())} == {shop.epoch}
+    assert {path.stat().st_mtime for path in (boot, *boot.iterdir())} == {context.epoch}
 
 
 def test_live_boot_is_told_to_stack_the_lowest_layer_first(tmp_path: Path) -> None:
@@ -251,3 +255,15 @@ def test_an_initramfs_without_what_live_boot_needs_is_refused() -> None:
     for missing in range(len(names)):
         with pytest.raises(StageFailed, match="the initramfs has no"):
             initramfs._refuse_incomplete([*names[:missing], *names[missing + 1 :]])
+
+
+def test_the_newest_kernel_is_the_newest(tmp_path: Path) -> None:
+    files(tmp_path, "boot/vmlinuz-6.1.0-9-amd64", "boot/vmlinuz-6.1.0-37-amd64", "usr/sbin/mkinitramfs")
+    assert initramfs.kernel_version(tmp_path) == "6.1.0-37-amd64"
+
+
+def test_a_folder_that_is_a_link_is_not_cleaned_through(tmp_path: Path) -> None:
+    files(tmp_path, "outside/kept", "root/etc/a")
+    (tmp_path / "root/dev").symlink_to(tmp_path / "outside")
+    clean(tmp_path / "root")
+    assert (tmp_path / "outside/kept").exists()

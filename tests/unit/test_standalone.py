@@ -27,7 +27,8 @@ Shown = pytest.CaptureFixture[str]
 def container(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every folder of the container that is written to is one of the test's own."""
     (tmp_path / "work").mkdir()
-    monkeypatch.setattr(guard, "work_folder", lambda: tmp_path / "work")
+    monkeypatch.setattr(guard, "refuse_outside_container", lambda: None)
+    monkeypatch.setattr(standalone, "WORK", tmp_path / "work")
     monkeypatch.setattr(standalone, "CACHE", tmp_path / "cache")
     monkeypatch.setattr(standalone, "COMPILED", tmp_path / "components")
     monkeypatch.setattr(os, "umask", lambda _: 0)
@@ -100,7 +101,7 @@ def test_outside_a_container_nothing_is_done(
     def reached(*_: object) -> NoReturn:
         raise AssertionError("work began")
 
-    monkeypatch.setattr(guard, "work_folder", refuse)
+    monkeypatch.setattr(guard, "refuse_outside_container", refuse)
     for name in ("_iso", "_compile"):
         monkeypatch.setattr(standalone, name, reached)
     assert standalone.main([do]) == OutsideContainer.exit_code

@@ -1,22 +1,28 @@
-"""The store gives back what was committed, whole, or nothing."""
+"""The store returns what was committed, whole, or nothing; of builds that share it, one makes a stage."""
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 import tempfile
+import threading
+import time
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from synos_tasks.errors import CacheUnusable, DiskFull, SynosError
 from synos_tasks.iso.scratch import sync
 from synos_tasks.iso.store import ENTRY, Entry, Store
+from synos_tasks.locks import exclusive, try_exclusive
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 KEY = "0123456789abcdef"
 FILES = {"root.squashfs": bytes(range(97)), "initrd.img": b"initrd"}
@@ -35,13 +41,14 @@ def warned() -> list[str]:
 
 
 @pytest.fixture
-def store(tmp_path: Path, warned: list[str]) -> Store:
-    return Store(tmp_path / "cache", warned.append)
+def store(tmp_path: Path, warned: list[str]) -> Iterator[Store]:
+    with Store(tmp_path / "cache", warned.append) as opened:
+        yield opened
 
 
-def put(store: Store, key: str = KEY) -> Entry:
+def put(store: Store, key: str = KEY, files: dict[str, bytes] = FILES) -> Entry:
     with store.slot() as folder:
-        for name, content in FILES.items():
+        for name, content in files.items():
             (folder / name).write_bytes(content)
         return store.commit(key, folder, FACTS)
 
@@ -67,7 +74,8 @@ def test_an_unknown_key_is_nothing_to_warn_of(store: Store, warned: list[str]) -
 
 def test_another_store_on_the_same_folder_finds_it(store: Store) -> None:
     committed = put(store)
-    assert Store(store.folder, pytest.fail).find(KEY) == committed
+    with Store(store.folder, pytest.fail) as other:
+        assert other.find(KEY) == committed
 
 
 def test_nothing_is_visible_before_the_commit(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,8 +113,8 @@ def damaged(place: int, flip: int, kind: str, content: bytes) -> bytes:
 def filled() -> Iterator[tuple[Store, Entry, list[str]]]:
     with tempfile.TemporaryDirectory() as folder:
         warned: list[str] = []
-        store = Store(Path(folder), warned.append)
-        yield store, put(store), warned
+        with Store(Path(folder), warned.append) as store:
+            yield store, put(store), warned
 
 
 @settings(max_examples=50, deadline=None, derandomize=True)
@@ -170,22 +178,183 @@ def test_peek_reads_no_file(store: Store, monkeypatch: pytest.MonkeyPatch) -> No
     assert store.peek(KEY) == entry
 
 
-def test_what_another_build_dropped_is_dropped_in_silence(store: Store, warned: list[str]) -> None:
-    inode = put(store).folder.stat().st_ino
-    other = put(store, "other")
-    for _ in range(2):
-        store._drop(KEY, inode)
-    assert inside(store, "objects") == ["other"]
+def test_what_another_build_made_anew_is_not_dropped(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    damaged = put(store)
+    damaged.file("initrd.img").write_bytes(b"damaged")
+    slot = store.slot
+
+    @contextmanager
+    def late() -> Iterator[Path]:
+        monkeypatch.setattr(store, "slot", slot)
+        shutil.move(damaged.folder, store.folder / "aside")
+        put(store)
+        with slot() as folder:
+            yield folder
+
+    monkeypatch.setattr(store, "slot", late)
+    assert store.find(KEY) is None
+    assert store.find(KEY) == damaged
+
+
+def test_who_commits_second_gets_what_the_first_made(store: Store) -> None:
+    first = put(store)
+    second = put(store, files={"other": b"made by another"})
+    assert second == first
+    assert second.file("initrd.img").read_bytes() == b"initrd"
     assert inside(store, "tmp") == []
-    assert store.find("other") == other
-    assert warned == []
 
 
-def test_what_another_build_made_anew_meanwhile_stays(store: Store) -> None:
-    damaged = put(store).folder.stat().st_ino
-    shutil.move(
-        store.folder / "objects" / KEY, store.folder / "aside"
-    )  # keeps the inode from being used again
-    made = put(store)
-    store._drop(KEY, damaged)
+def test_who_commits_over_a_damaged_entry_takes_its_place(store: Store, warned: list[str]) -> None:
+    put(store).file("initrd.img").write_bytes(b"damaged")
+    made = put(store, files={"other": b"made by another"})
     assert store.find(KEY) == made
+    assert made.file("other").read_bytes() == b"made by another"
+    assert len(warned) == 1
+
+
+def test_use_is_remembered_and_a_look_is_no_use(store: Store) -> None:
+    path = put(store).file(ENTRY)
+    os.utime(path, (1, 1))
+    assert store.peek(KEY)
+    assert path.stat().st_mtime == 1
+    assert store.find(KEY)
+    assert abs(time.time() - path.stat().st_mtime) < 60
+
+
+def test_a_store_that_cannot_be_dated_is_used_all_the_same(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    put(store)
+    breaking(monkeypatch, "os.utime", errno.EROFS, store.folder)
+    assert store.find(KEY)
+
+
+# ---- several builds
+
+
+def test_who_comes_second_waits_and_finds_what_the_first_made(store: Store) -> None:
+    has_begun, has_lock = threading.Event(), threading.Event()
+    found: list[Entry | None] = []
+
+    def second() -> None:
+        has_begun.set()
+        with store.alone(KEY):
+            has_lock.set()
+            found.append(store.find(KEY))
+
+    thread = threading.Thread(target=second, daemon=True)
+    with store.alone(KEY):
+        thread.start()
+        assert has_begun.wait(5)
+        with store.alone("another key"):
+            assert not has_lock.wait(0.1)
+        first = put(store)
+    thread.join(5)
+    assert found == [first]
+    assert inside(store, "locks") == []
+
+
+def test_a_lock_goes_when_the_work_fails(store: Store) -> None:
+    with suppress(RuntimeError), store.alone(KEY):
+        raise RuntimeError
+    assert inside(store, "locks") == []
+
+
+def test_builds_share_an_open_store_and_nobody_has_it_alone(store: Store) -> None:
+    for _ in range(2):
+        with Store(store.folder, pytest.fail) as other, try_exclusive(other.lock) as alone:
+            assert not alone
+
+
+def test_opening_waits_while_something_is_removed(tmp_path: Path) -> None:
+    store, opened = Store(tmp_path, pytest.fail), threading.Event()
+
+    def build() -> None:
+        with store:
+            opened.set()
+
+    thread = threading.Thread(target=build, daemon=True)
+    with exclusive(store.lock):
+        thread.start()
+        assert not opened.wait(0.1)
+    thread.join(5)
+    assert opened.is_set()
+
+
+def test_opening_removes_what_killed_builds_left_unless_one_is_at_work(tmp_path: Path) -> None:
+    store = Store(tmp_path, pytest.fail)
+    (tmp_path / "locks/killed").touch()
+    (tmp_path / "tmp/killed").mkdir()
+    (tmp_path / "tmp/killed/half").touch()
+    with store, store.slot() as folder, store.alone(KEY):
+        assert inside(store, "tmp") == [folder.name]
+        with Store(tmp_path, pytest.fail):
+            assert inside(store, "tmp") == [folder.name]
+            assert inside(store, "locks") == [KEY]
+
+
+# ---- the disk
+
+
+def _open(store: Store) -> None:
+    with Store(store.folder, pytest.fail):
+        pass
+
+
+def _take(store: Store) -> None:
+    with store.alone(KEY):
+        pass
+
+
+ERRORS = [
+    (errno.ENOSPC, DiskFull), (errno.EDQUOT, DiskFull), (errno.EROFS, CacheUnusable), (errno.EIO, CacheUnusable)
+]  # fmt: skip
+USES: list[tuple[str, Callable[[Store], object]]] = [
+    ("pathlib.Path.mkdir", _open), ("os.open", _open), ("os.open", _take), ("pathlib.Path.rename", put),
+    ("tempfile.mkdtemp", put),
+]  # fmt: skip
+
+
+def breaking(monkeypatch: pytest.MonkeyPatch, function: str, code: int, place: Path) -> None:
+    def broken(*_: object, **__: object) -> NoReturn:
+        raise OSError(code, os.strerror(code), str(place))
+
+    monkeypatch.setattr(function, broken)
+
+
+@pytest.mark.parametrize(("function", "use"), USES)
+@pytest.mark.parametrize(("code", "error"), ERRORS, ids=[errno.errorcode[code] for code, _ in ERRORS])
+def test_what_the_disk_refuses_is_an_error_with_a_hint(
+    store: Store,
+    monkeypatch: pytest.MonkeyPatch,
+    code: int,
+    error: type[SynosError],
+    function: str,
+    use: Callable[[Store], object],
+) -> None:
+    place = store.folder / "tmp/x"
+    with monkeypatch.context() as patch:
+        breaking(patch, function, code, place)
+        with pytest.raises(error) as raised:
+            use(store)
+    assert (raised.value.where, raised.value.why) == (str(place), os.strerror(code))
+    assert raised.value.hint
+    assert inside(store, "tmp") == inside(store, "locks") == inside(store, "objects") == []
+
+
+def test_an_error_elsewhere_is_not_the_stores(store: Store, tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError), store.slot():
+        (tmp_path / "nowhere").stat()
+
+
+def test_a_store_cannot_be_where_a_file_is(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(CacheUnusable, match="cannot be used"):
+        Store(tmp_path / "file", pytest.fail)
+
+
+def test_a_disk_that_a_tool_of_the_store_fills_is_the_stores(store: Store) -> None:
+    with pytest.raises(DiskFull, match="the cache volume is full") as raised, store.tools_write_here():
+        raise DiskFull("no space is left", where="stage pool", why="apt said so", hint="work_mb")
+    assert (raised.value.where, raised.value.why) == ("stage pool", "apt said so")
+    assert "inv maint.prune --store" in raised.value.hint

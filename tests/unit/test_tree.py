@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 from synos_tasks.iso.scratch import remove
 from synos_tasks.iso.tree import SHARED, Delta, Tree, difference, freeze, is_whiteout, walk
-from tests.unit.fakes import EPOCH, files, workshop
+from tests.unit.contexts import EPOCH, build_context, files
 
 # few names, so that operations meet; some begin alike, and those outside usr/ and below it are treated differently
 PATHS = [
@@ -133,8 +133,8 @@ class Worked:
 
 
 def _work(folder: Path, before: list[Operation], after: list[Operation]) -> Worked:
-    with workshop(folder) as shop:
-        tree = Tree(shop)
+    with build_context(folder) as context:
+        tree = Tree(context)
         _start(tree.root, before)
         tree.settle()
         first = tree.snapshot()
@@ -144,7 +144,7 @@ def _work(folder: Path, before: list[Operation], after: list[Operation]) -> Work
         second = tree.snapshot()
         delta = difference(first, second)
         tree.settle()
-        freeze(tree.root, delta, folder / "layer", shop.epoch)
+        freeze(tree.root, delta, folder / "layer", context.epoch)
     before_it, after_it = ({path: node.status for path, node in nodes.items()} for nodes in (first, second))
     return Worked(tree.root, folder / "old", folder / "layer", delta, before_it, after_it)
 

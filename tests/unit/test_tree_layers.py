@@ -12,17 +12,17 @@ import pytest
 
 from synos_tasks.iso.store import Entry
 from synos_tasks.iso.tree import SQUASHFS, WHITEOUT, Delta, Tree, difference, freeze, is_whiteout, walk
-from tests.unit.fakes import EPOCH, fake_tools, files, workshop
+from tests.unit.contexts import EPOCH, build_context, fake_tools, files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from synos_tasks.iso.tools import Workshop
+    from synos_tasks.iso.tools import BuildContext
 
 
 @pytest.fixture
-def shop(tmp_path: Path) -> Iterator[Workshop]:
-    with workshop(tmp_path / "shop") as made:
+def context(tmp_path: Path) -> Iterator[BuildContext]:
+    with build_context(tmp_path / "context") as made:
         yield made
 
 
@@ -64,19 +64,19 @@ def _paths(tree: Tree) -> list[str]:
 
 
 def test_layers_are_unpacked_over_each_other_and_what_they_remove_goes(
-    shop: Workshop, tmp_path: Path, unpacked: list[str]
+    context: BuildContext, tmp_path: Path, unpacked: list[str]
 ) -> None:
     base = _layer(tmp_path, "base", "etc/a", "etc/b/c", "etc/d", "usr/e")
     above = _layer(tmp_path, "above", "etc/d/f", removed=("etc/b", "etc/d", "usr/e"))
-    tree = Tree(shop)
+    tree = Tree(context)
     tree.bring_to([base, above])
     assert _paths(tree) == ["etc/a", "etc/d/f"]
     assert unpacked == ["base", "above"]
 
 
-def test_only_what_is_missing_is_unpacked(shop: Workshop, tmp_path: Path, unpacked: list[str]) -> None:
+def test_only_what_is_missing_is_unpacked(context: BuildContext, tmp_path: Path, unpacked: list[str]) -> None:
     layers = [_layer(tmp_path, name, name) for name in ("one", "two", "three")]
-    tree = Tree(shop)
+    tree = Tree(context)
     for count in (1, 3, 3):
         tree.bring_to(layers[:count])
     assert unpacked == ["one", "two", "three"]
@@ -84,9 +84,11 @@ def test_only_what_is_missing_is_unpacked(shop: Workshop, tmp_path: Path, unpack
     assert not tree.is_at(["one", "two"])
 
 
-def test_a_tree_of_other_layers_is_begun_anew(shop: Workshop, tmp_path: Path, unpacked: list[str]) -> None:
+def test_a_tree_of_other_layers_is_begun_anew(
+    context: BuildContext, tmp_path: Path, unpacked: list[str]
+) -> None:
     one, two, other = (_layer(tmp_path, name, name) for name in ("one", "two", "other"))
-    tree = Tree(shop)
+    tree = Tree(context)
     tree.bring_to([one, two])
     tree.bring_to([one, other])
     assert _paths(tree) == ["one", "other"]
@@ -96,10 +98,10 @@ def test_a_tree_of_other_layers_is_begun_anew(shop: Workshop, tmp_path: Path, un
 
 
 def test_a_tree_that_a_stage_worked_in_is_known_only_when_it_says_so(
-    shop: Workshop, tmp_path: Path, unpacked: list[str]
+    context: BuildContext, tmp_path: Path, unpacked: list[str]
 ) -> None:
     one = _layer(tmp_path, "one", "one")
-    tree = Tree(shop)
+    tree = Tree(context)
     tree.bring_to([one])
     tree.spoil()
     files(tree.root, "half-done")
@@ -113,8 +115,8 @@ def test_a_tree_that_a_stage_worked_in_is_known_only_when_it_says_so(
     assert unpacked == ["one", "one"]
 
 
-def test_all_of_a_tree_gets_the_date_of_the_build(shop: Workshop) -> None:
-    tree = Tree(shop)
+def test_all_of_a_tree_gets_the_date_of_the_build(context: BuildContext) -> None:
+    tree = Tree(context)
     files(tree.root, "etc/a", "usr/lib/b")
     (tree.root / "etc/link").symlink_to("nowhere")
     tree.settle()
@@ -130,34 +132,34 @@ def test_a_tree_is_walked_parents_first_whatever_the_disk_says(tmp_path: Path) -
     assert order == [path for path, _ in walk(tmp_path)]
 
 
-def _change(shop: Workshop, change: Callable[[Path], object]) -> tuple[Path, Delta, Path]:
+def _change(context: BuildContext, change: Callable[[Path], object]) -> tuple[Path, Delta, Path]:
     """Give a tree that was changed, what changed, and the layer of it."""
-    tree = Tree(shop)
+    tree = Tree(context)
     files(tree.root, "etc/a", "etc/b", "usr/a", "usr/b", "var/deep/down/a", "var/deep/b")
     tree.settle()
     before = tree.snapshot()
     change(tree.root)
     delta = difference(before, tree.snapshot())
     tree.settle()
-    layer = shop.work / "layer"
-    freeze(tree.root, delta, layer, shop.epoch)
+    layer = context.work / "layer"
+    freeze(tree.root, delta, layer, context.epoch)
     return tree.root, delta, layer
 
 
-def test_what_nobody_touched_is_no_change(shop: Workshop) -> None:
-    _, delta, layer = _change(shop, lambda root: (root / "etc/a").read_text())
+def test_what_nobody_touched_is_no_change(context: BuildContext) -> None:
+    _, delta, layer = _change(context, lambda root: (root / "etc/a").read_text())
     assert delta == Delta([], [], ())
     assert list(layer.iterdir()) == []
 
 
-def test_of_a_folder_that_is_gone_only_the_folder_is_hidden(shop: Workshop) -> None:
-    _, delta, layer = _change(shop, lambda root: shutil.rmtree(root / "var/deep"))
+def test_of_a_folder_that_is_gone_only_the_folder_is_hidden(context: BuildContext) -> None:
+    _, delta, layer = _change(context, lambda root: shutil.rmtree(root / "var/deep"))
     assert delta.removed == ["var/deep"]
     assert [path for path, _ in walk(layer)] == ["var", "var/deep"]
     assert is_whiteout(layer / "var/deep")
 
 
-def test_a_file_that_was_written_into_is_told_from_one_that_was_replaced(shop: Workshop) -> None:
+def test_a_file_that_was_written_into_is_told_from_one_that_was_replaced(context: BuildContext) -> None:
     def change(root: Path) -> None:
         for folder in ("etc", "usr"):
             with (root / folder / "a").open("a") as stream:
@@ -165,42 +167,42 @@ def test_a_file_that_was_written_into_is_told_from_one_that_was_replaced(shop: W
             (root / folder / "new").write_text("new")
             (root / folder / "new").replace(root / folder / "b")
 
-    root, delta, layer = _change(shop, change)
+    root, delta, layer = _change(context, change)
     assert delta.changed == ["etc/a", "etc/b", "usr/a", "usr/b"]
     assert delta.written == ("usr/a",), "outside usr/ there are copies, which nothing writes into"
     assert [(layer / path).samefile(root / path) for path in delta.changed] == [False, False, True, True]
 
 
-def test_hard_links_stay_linked_with_each_other(shop: Workshop) -> None:
+def test_hard_links_stay_linked_with_each_other(context: BuildContext) -> None:
     def change(root: Path) -> None:
         for folder in ("etc", "usr"):
             (root / folder / "one").write_text("1")
             os.link(root / folder / "one", root / folder / "two")
 
-    root, _, layer = _change(shop, change)
+    root, _, layer = _change(context, change)
     for folder, shared in (("etc", False), ("usr", True)):
         assert (layer / folder / "one").samefile(layer / folder / "two")
         assert (layer / folder / "one").samefile(root / folder / "one") is shared
 
 
-def test_an_extended_attribute_is_a_change_and_travels(shop: Workshop, tmp_path: Path) -> None:
+def test_an_extended_attribute_is_a_change_and_travels(context: BuildContext, tmp_path: Path) -> None:
     files(tmp_path, "probe")
     try:
         os.setxattr(tmp_path / "probe", "user.x", b"1")
     except OSError:
         pytest.skip("this file system has no extended attributes")
-    _, delta, layer = _change(shop, lambda root: os.setxattr(root / "etc/a", "user.x", b"2"))
+    _, delta, layer = _change(context, lambda root: os.setxattr(root / "etc/a", "user.x", b"2"))
     assert delta.changed == ["etc/a"]
     assert os.getxattr(layer / "etc/a", "user.x") == b"2"
 
 
-def test_folders_come_with_their_modes_and_the_date_of_the_build(shop: Workshop) -> None:
+def test_folders_come_with_their_modes_and_the_date_of_the_build(context: BuildContext) -> None:
     def change(root: Path) -> None:
         (root / "var").chmod(0o711)
         (root / "var/deep").chmod(0o1777)
         (root / "var/deep/down/new").write_text("new")
 
-    root, delta, layer = _change(shop, change)
+    root, delta, layer = _change(context, change)
     assert delta.changed == ["var", "var/deep", "var/deep/down/new"]
     assert delta.removed == []
     for path in ("", "var", "var/deep", "var/deep/down"):
@@ -227,3 +229,32 @@ def test_only_a_device_of_no_number_is_a_whiteout(tmp_path: Path) -> None:
     for name in ("file", "link", "", "nowhere", "file/below"):
         assert not is_whiteout(tmp_path / name)
     assert not is_whiteout(Path(os.devnull))
+
+
+@pytest.mark.parametrize("what", ["file", "link", "link to the same names"])
+def test_a_full_folder_may_become_a_file_or_link(tmp_path: Path, what: str) -> None:
+    def change(root: Path) -> None:
+        (root / "moved").mkdir()
+        (root / "var/deep").rename(root / "moved/deep")
+        if what == "file":
+            (root / "var/deep").write_text("x")
+        else:
+            (root / "var/deep").symlink_to("../moved/deep" if what.endswith("names") else "nowhere")
+
+    with build_context(tmp_path) as context:
+        _, delta, layer = _change(context, change)
+    assert delta.removed == ["var/deep"]
+    assert os.path.lexists(layer / "var/deep")
+
+
+def test_firmware_goes_into_the_initramfs() -> None:
+    assert Delta(["usr/lib/firmware/a.bin"], []).touches_initramfs
+
+
+def test_what_is_written_with_an_old_date_is_a_change(tmp_path: Path) -> None:
+    def change(root: Path) -> None:
+        (root / "etc/a").write_text("y")
+        os.utime(root / "etc/a", (1_700_000_000, 1_700_000_000))
+
+    with build_context(tmp_path) as context:
+        assert _change(context, change)[1].changed == ["etc/a"]

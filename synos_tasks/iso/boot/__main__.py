@@ -6,21 +6,15 @@ import json
 import os
 import signal
 import sys
-from typing import Any
 
 from synos_tasks.errors import SettingsError
-from synos_tasks.iso import lease
-from synos_tasks.iso.boot.request import parse_request
-from synos_tasks.iso.boot.watch import Outcome, boot
-
-
-def _emit(event: dict[str, Any]) -> None:
-    sys.stdout.write(json.dumps(event) + "\n")
-    sys.stdout.flush()
+from synos_tasks.iso import codec, lease
+from synos_tasks.iso.boot.request import Booted, Log, parse_request
+from synos_tasks.iso.boot.watch import boot
 
 
 def main() -> int:
-    """Boot what standard input asks for; 0 whenever the ``booted`` event could be told."""
+    """Boot what standard input asks for; 0 whenever the ``booted`` event could be sent."""
     line = lease.read_request()
     if not line:
         return 130
@@ -29,11 +23,15 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: _stop())
     lease.watch(_stop)
     try:
-        outcome = boot(parse_request(line.decode()), lambda text: _emit({"event": "log", "line": text}))
+        outcome = boot(parse_request(line), lambda text: _send("log", Log(stage="boot", line=text)))
     except SettingsError as error:
-        outcome = Outcome(accelerator="tcg", why=f"{error.what}: {error.why or error.hint}")
-    _emit(outcome.event())
+        outcome = Booted(accelerator="tcg", why=f"{error.what}: {error.why or error.hint}")
+    _send("booted", outcome)
     return 0
+
+
+def _send(name: str, event: Log | Booted) -> None:
+    print(json.dumps({"event": name, **codec.to_data(event)}), flush=True)
 
 
 def _stop() -> None:

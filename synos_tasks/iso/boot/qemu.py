@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
 
 if TYPE_CHECKING:
-    from synos_tasks.iso.boot.request import BootRequest
+    from synos_tasks.iso.boot.request import Boot
 
 QEMU = "qemu-system-x86_64"
 ASSET_TAG = "synos-selftest"
@@ -53,7 +53,7 @@ def variable_store(firmware: str) -> Path | None:
     return FIRMWARE_DIR / names[firmware] if firmware in names else None
 
 
-def qemu_argv(request: BootRequest, accelerator: str, scratch: Scratch) -> list[str]:
+def qemu_argv(request: Boot, accelerator: str, scratch: Scratch) -> list[str]:
     """Give the command for a request. ``accelerator`` is kvm or tcg."""
     machine = "q35,smm=on" if request.firmware == "secure-boot" else "q35"
     return [
@@ -97,7 +97,7 @@ def _firmware_argv(firmware: str, scratch: Scratch) -> list[str]:
     return argv
 
 
-def _media_argv(request: BootRequest) -> list[str]:
+def _media_argv(request: Boot) -> list[str]:
     # QEMU writes a comma in a value as two
     drive = f"if=none,id=medium,format=raw,readonly=on,file={str(request.iso).replace(',', ',,')}"
     if request.media == "cdrom":
@@ -160,7 +160,7 @@ def _control(stream: IO[str], command: str, **arguments: Any) -> bool:  # noqa: 
     return False
 
 
-def prepare(request: BootRequest, scratch: Scratch) -> None:
+def prepare(request: Boot, scratch: Scratch) -> None:
     """Make the files a machine starts from; raises OSError."""
     scratch.serial.touch()
     store = variable_store(request.firmware)

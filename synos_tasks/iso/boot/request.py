@@ -1,21 +1,25 @@
-"""What to boot and how: the one line the container reads, as a checked, frozen value."""
+"""What to boot and how, and what is reported of it. The image that boots has no PyYAML: nothing here needs it."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
 
 from synos_tasks.errors import SettingsError
+from synos_tasks.iso import codec
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
 
 FIRMWARES = ("bios", "uefi", "secure-boot")
 MEDIA = ("cdrom", "usb")
 
 
 @dataclass(frozen=True, kw_only=True)
-class BootRequest:
-    """One boot. Paths are those in the container; the timeout in seconds, memory in MB."""
+class Boot:
+    """Boot an ISO. Paths are those in the container; the timeout in seconds, memory in MB. Answer: Booted."""
 
     iso: Path
     firmware: str
@@ -30,9 +34,25 @@ class BootRequest:
         """Where the picture of the screen goes."""
         return self.out / f"{self.iso.stem}-{self.firmware}-{self.media}.png"
 
-    def to_json(self) -> dict[str, Any]:
-        """Give the request as ``parse_request`` reads it from its line."""
-        return {**self.__dict__, "iso": str(self.iso), "out": str(self.out)}
+
+@dataclass(frozen=True, kw_only=True)
+class Log:
+    """A line of a tool's output, or of the serial port of the machine that boots."""
+
+    stage: str
+    line: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Booted:
+    """How a boot went: ``why`` says what is wrong with it. Seconds from QEMU's start to the report."""
+
+    accelerator: str
+    ok: bool = False
+    seconds: float = 0.0
+    why: str = ""
+    screenshot: Path | None = None
+    report: Mapping[str, Any] = field(default_factory=dict)
 
 
 def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
@@ -41,15 +61,13 @@ def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
         raise SettingsError(f"there is no {name} {value!r}", hint=f"there are: {', '.join(choices)}")
 
 
-def parse_request(line: str) -> BootRequest:
-    """Read a request line; raises SettingsError on anything that is not exactly one."""
+def parse_request(line: bytes) -> Boot:
+    """Read the line of a request; raises SettingsError on anything else."""
     try:
-        fields: dict[str, Any] = json.loads(line)
-        request = BootRequest(**{**fields, "iso": Path(fields["iso"]), "out": Path(fields["out"])})
-    except (ValueError, TypeError, KeyError) as error:
-        raise SettingsError(
-            "the boot request cannot be read", why=f"{type(error).__name__}: {error}"
-        ) from error
+        fields = json.loads(line)
+        request = codec.from_data(Boot, {name: fields[name] for name in fields if name != "request"})
+    except (ValueError, TypeError) as error:
+        raise SettingsError("the boot request cannot be read", why=str(error)) from error
     check_choice("firmware", request.firmware, FIRMWARES)
     check_choice("media", request.media, MEDIA)
     return request

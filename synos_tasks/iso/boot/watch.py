@@ -5,17 +5,18 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.iso.boot.qemu import Machine, Scratch, kvm_works, prepare, qemu_argv
 from synos_tasks.iso.boot.report import clean, is_final, is_hopeless, parse_report, verdict
+from synos_tasks.iso.boot.request import Booted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from synos_tasks.iso.boot.request import BootRequest
+    from synos_tasks.iso.boot.request import Boot
 
 POLL_SECONDS = 0.2
 # until the login prompt, or a desktop, is on the screen
@@ -43,78 +44,59 @@ class Follower:
         return [clean(line.encode("latin-1").decode(errors="replace")) for line in complete]
 
 
-@dataclass
-class Outcome:
-    """How a boot went; becomes the last event."""
-
-    accelerator: str
-    seconds: float = 0.0
-    report: dict[str, Any] | None = None
-    why: str = ""
-    screenshot: Path | None = None
-
-    def event(self) -> dict[str, Any]:
-        """Give the ``booted`` event."""
-        return {
-            "event": "booted",
-            "ok": not self.why,
-            "seconds": round(self.seconds, 1),
-            "accelerator": self.accelerator,
-            "report": self.report,
-            "why": self.why,
-            "screenshot": str(self.screenshot) if self.screenshot else None,
-        }
-
-
-def boot(request: BootRequest, on_line: Callable[[str], None]) -> Outcome:
+def boot(request: Boot, on_line: Callable[[str], None]) -> Booted:
     """Boot as the request says and wait for the report, a hopeless line, QEMU's end or the timeout."""
     with tempfile.TemporaryDirectory(prefix="boot-") as folder:
         scratch = Scratch(folder=Path(folder))
         kvm = request.kvm and os.access("/dev/kvm", os.R_OK | os.W_OK) and kvm_works(scratch)
-        outcome = Outcome(accelerator="kvm" if kvm else "tcg")
+        accelerator = "kvm" if kvm else "tcg"
         try:
             prepare(request, scratch)
-            with Machine(qemu_argv(request, outcome.accelerator, scratch), scratch) as machine:
-                _follow(machine, request, scratch, outcome, on_line)
-                _picture(machine, request, outcome)
-                for line in Follower(scratch.debug).lines()[-5:] if outcome.report is None else []:
+            with Machine(qemu_argv(request, accelerator, scratch), scratch) as machine:
+                outcome = _follow(machine, request, scratch, Booted(accelerator=accelerator), on_line)
+                outcome = _picture(machine, request, outcome)
+                for line in Follower(scratch.debug).lines()[-5:] if not outcome.report else []:
                     on_line(f"SeaBIOS: {line}")
+                return outcome
         except OSError as error:
-            outcome.why = f"QEMU could not be started: {error}"
-    return outcome
+            return Booted(accelerator=accelerator, why=f"QEMU could not be started: {error}")
 
 
 def _follow(
-    machine: Machine, request: BootRequest, scratch: Scratch, outcome: Outcome, on_line: Callable[[str], None]
-) -> None:
+    machine: Machine, request: Boot, scratch: Scratch, outcome: Booted, on_line: Callable[[str], None]
+) -> Booted:
     started = time.monotonic()
     serial, debug = Follower(scratch.serial), Follower(scratch.debug)
+    report: dict[str, Any] = {}
     while True:
         ended = machine.ended()  # asked before reading, so that the last words are read
-        outcome.seconds = time.monotonic() - started
+        seconds = time.monotonic() - started
         lines = serial.lines()
         for line in lines:
             on_line(line)
-            outcome.report = parse_report(line) or outcome.report
-        if outcome.report is not None and is_final(outcome.report):
-            outcome.why = verdict(outcome.report, request.firmware)
-            return
+            report = parse_report(line) or report
         hopeless = [line for line in [*lines, *debug.lines()] if is_hopeless(line)]
-        if hopeless or ended is not None or outcome.seconds >= request.timeout:
-            outcome.why = hopeless[0] if hopeless else ended or _late(request, outcome)
-            return
-        time.sleep(POLL_SECONDS)
+        if report and is_final(report):
+            why = verdict(report, request.firmware)
+        elif hopeless or ended is not None or seconds >= request.timeout:
+            why = hopeless[0] if hopeless else ended or _late(request, report)
+        else:
+            time.sleep(POLL_SECONDS)
+            continue
+        return replace(outcome, ok=not why, why=why, seconds=round(seconds, 1), report=report)
 
 
-def _late(request: BootRequest, outcome: Outcome) -> str:
+def _late(request: Boot, report: dict[str, Any]) -> str:
     late = f"no final report within {request.timeout} s"
-    return f"{late}; so far: {verdict(outcome.report, request.firmware)}" if outcome.report else late
+    return f"{late}; so far: {verdict(report, request.firmware)}" if report else late
 
 
-def _picture(machine: Machine, request: BootRequest, outcome: Outcome) -> None:
+def _picture(machine: Machine, request: Boot, outcome: Booted) -> Booted:
+    """Take a picture of the screen, unless the machine has ended."""
     if machine.ended() is not None:
-        return
-    if outcome.report is not None:
+        return outcome
+    if outcome.report:
         time.sleep(DESKTOP_SECONDS if outcome.report.get("desktop") else PROMPT_SECONDS)
-    if machine.screenshot(request.screenshot):
-        outcome.screenshot = request.screenshot
+    return (
+        replace(outcome, screenshot=request.screenshot) if machine.screenshot(request.screenshot) else outcome
+    )

@@ -12,6 +12,7 @@ from synos_tasks.iso import deb
 from synos_tasks.iso.components import caches, packaging, source
 from synos_tasks.iso.components.context import mirror_error
 from synos_tasks.iso.diagnose import is_unreachable
+from synos_tasks.iso.protocol import Done, Start
 from synos_tasks.iso.scratch import remove
 from synos_tasks.iso.store import sha256
 
@@ -36,18 +37,12 @@ def find_or_compile(
     entry = store.find(key)
     hit = entry is not None
     if entry is None:
-        context.build.events.send("start", stage=component.stage)
+        context.build.events.send(Start(stage=component.stage))
         with store.alone(key):
             entry = store.find(key) or _compile(context, store, component, key, source_digest)
+    seconds = round(time.monotonic() - began, 3)
     context.build.events.send(
-        "done",
-        stage=component.stage,
-        name=component.stage,
-        key=key,
-        hit=hit,
-        seconds=round(time.monotonic() - began, 3),
-        bytes=entry.bytes,
-        facts=dict(entry.facts),
+        Done(name=component.stage, key=key, hit=hit, seconds=seconds, bytes=entry.bytes, facts=entry.facts)
     )
     return entry
 

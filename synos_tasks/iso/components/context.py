@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from synos_tasks.iso.components.recipe import Component
-    from synos_tasks.iso.tools import Workshop
+    from synos_tasks.iso.tools import BuildContext
 
 USER = "builder"
 
@@ -25,7 +25,7 @@ USER = "builder"
 class CompileContext:
     """What all steps of a compilation share. ``recipes`` is docker/build/components."""
 
-    build: Workshop
+    build: BuildContext
     recipes: Path
     offline: bool = False
     jobs: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
@@ -40,7 +40,7 @@ class CompileContext:
 
     def warn(self, text: str) -> None:
         """Send a warning to the person who builds."""
-        self.build.events.send("warning", text=text)
+        self.build.events.warn(text)
 
     def own(self, tree: Path) -> None:
         """Give a file, or a folder and all in it, to the builder."""

@@ -1,1 +1,1 @@
-"""The stages of a build, one file each; iso/layers.py and iso/run.py call them."""
+"""The stages of a build, one file each. A new stage is a new file here: see iso/stagespec.py."""

@@ -4,30 +4,34 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from synos_tasks.iso.root import DPKG_CONF, DPKG_OPTIONS, clean
 from synos_tasks.iso.stages import packages
-from synos_tasks.iso.stages.clean import clean
-from synos_tasks.iso.stages.dpkg import APT_OPTIONS, DPKG_CONF, DPKG_OPTIONS
+from synos_tasks.iso.stagespec import StageSpec
 from synos_tasks.iso.tools import FAKETIME
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping
     from pathlib import Path
 
-    from synos_tasks.iso.lock import Package
-    from synos_tasks.iso.tools import Workshop
+    from synos_tasks.iso.layers import StageInputs
+    from synos_tasks.iso.tools import BuildContext
 
-STAGE = "base"
+NAME = "base"
+STAGE = StageSpec(order=0, fields=("suite", "architecture", "bootstrapper"))
+APT_OPTIONS = ('Apt::Install-Recommends "false"', 'Acquire::Languages "none"')
 
 
-def make(shop: Workshop, root: Path, repository: Path, locked: Sequence[Package]) -> None:
-    """Fill the empty ``root`` with the packages of a flat repository."""
-    if shop.profile.bootstrapper == "mmdebstrap":
-        _mmdebstrap(shop, root, repository, [package.name for package in locked])
-    else:
-        _debootstrap(shop, root, repository)
-        packages.make(shop, root, repository, STAGE)
+def make(inputs: StageInputs, root: Path) -> Mapping[str, Any]:
+    """Fill the empty ``root`` with the packages that the lock has for this stage."""
+    context = inputs.context
+    with inputs.repository() as (repository, sizes):
+        if context.profile.bootstrapper == "mmdebstrap":
+            _mmdebstrap(context, root, repository, [package.name for package in inputs.packages])
+        else:
+            _debootstrap(context, root, repository)
+            packages.install(context, root, repository, NAME)
     # what the bootstrappers leave of themselves and of the machine they run on
     for path in (
         "etc/apt/sources.list",
@@ -39,15 +43,16 @@ def make(shop: Workshop, root: Path, repository: Path, locked: Sequence[Package]
     ):
         (root / path).unlink(missing_ok=True)
     clean(root)
+    return {"installed": sizes}
 
 
-def _mmdebstrap(shop: Workshop, root: Path, repository: Path, names: Sequence[str]) -> None:
-    profile = shop.profile
-    conf = shop.work / "dpkg.conf"
+def _mmdebstrap(context: BuildContext, root: Path, repository: Path, names: list[str]) -> None:
+    profile = context.profile
+    conf = context.work / "dpkg.conf"
     conf.write_text("".join(f"{option}\n" for option in DPKG_OPTIONS))
     # as a hook: given as --dpkgopt, its path-exclude would start a filter in Python for each package
     hook = f'mkdir -p "$1"/etc/dpkg/dpkg.cfg.d && cp {conf} "$1"/{DPKG_CONF}'
-    if shop.clock:
+    if context.clock:
         hook += f' && mkdir -p "$1"{FAKETIME.parent} && cp {FAKETIME} "$1"{FAKETIME}'
     argv = ["mmdebstrap", "--mode=root", "--skip=check/canmount,cleanup/apt/lists", "--variant=apt"]
     argv += [
@@ -59,15 +64,14 @@ def _mmdebstrap(shop: Workshop, root: Path, repository: Path, names: Sequence[st
     argv += [f"--aptopt={option}" for option in APT_OPTIONS]
     # the packages were verified against the lock when they left the pool
     source = f"deb [trusted=yes] copy://{repository} ./\n"
-    shop.run(STAGE, [*argv, profile.suite, str(root), "-"], stdin=source)
+    context.run(NAME, [*argv, profile.suite, str(root), "-"], stdin=source)
 
 
-def _debootstrap(shop: Workshop, root: Path, repository: Path) -> None:
+def _debootstrap(context: BuildContext, root: Path, repository: Path) -> None:
     """Lay the required packages with debootstrap."""
-    profile = shop.profile
-    for path in repository.glob(
-        "*.deb"
-    ):  # debootstrap links to them, and in the root a link to the pool leads nowhere
+    profile = context.profile
+    # debootstrap links to them, and in the root a link to the pool leads nowhere
+    for path in repository.glob("*.deb"):
         shutil.copyfile(path.resolve(), path.with_suffix(".copy"))
         path.with_suffix(".copy").replace(path)
     suite = repository / f"dists/{profile.suite}"
@@ -79,8 +83,8 @@ def _debootstrap(shop: Workshop, root: Path, repository: Path) -> None:
         f"Suite: {profile.suite}\nCodename: {profile.suite}\nComponents: main\nArchitectures: {profile.architecture}\n"
         f"SHA256:\n {hashlib.sha256(index).hexdigest()} {len(index)} {name}\n"
     )
-    shop.run(
-        STAGE,
+    context.run(
+        NAME,
         ["debootstrap", f"--arch={profile.architecture}", "--variant=minbase", "--no-check-gpg",
          profile.suite, str(root), f"file://{repository}"],
     )  # fmt: skip

@@ -7,11 +7,14 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from synos_tasks.iso.stagespec import StageSpec
+
 if TYPE_CHECKING:
     from synos_tasks.iso.profile import Profile
-    from synos_tasks.iso.tools import Workshop
+    from synos_tasks.iso.tools import BuildContext
 
-STAGE = "bootfiles"
+NAME = "bootfiles"
+STAGE = StageSpec(fields=("name", "suite", "boot", "kernel_arguments"))
 SHIM = Path("/usr/lib/shim/shimx64.efi.signed")
 MOK_MANAGER = Path("/usr/lib/shim/mmx64.efi.signed")
 # GRUB for removable media: its built-in prefix finds the medium by /.disk/info
@@ -45,39 +48,39 @@ def grub_config(profile: Profile, ident: str) -> str:
     )
 
 
-def make(shop: Workshop, ident: str, tree: Path) -> None:
+def make(context: BuildContext, ident: str, tree: Path) -> None:
     """Lay GRUB into the ISO's ``tree`` and make the images that firmware starts from."""
-    profile, grub = shop.profile, tree / "boot/grub"
+    profile, grub = context.profile, tree / "boot/grub"
     grub.mkdir(parents=True)
     (tree / ".disk").mkdir()
     (tree / ".disk/info").write_text(f"SynOS {profile.name} {profile.suite} {ident}\n")
     (grub / "grub.cfg").write_text(grub_config(profile, ident))
     if "bios" in profile.boot:
-        _bios(shop, grub)
+        _bios(context, grub)
     if {"uefi", "secure-boot"} & set(profile.boot):
         (grub / "x86_64-efi").mkdir()
         (grub / "x86_64-efi/grub.cfg").write_text("source /boot/grub/grub.cfg\n")
-        _efi_image(shop, ident, tree.with_name(EFI_IMAGE))
+        _efi_image(context, ident, tree.with_name(EFI_IMAGE))
 
 
-def _bios(shop: Workshop, grub: Path) -> None:
-    core, early = shop.work / "core.img", shop.work / "early.cfg"
+def _bios(context: BuildContext, grub: Path) -> None:
+    core, early = context.work / "core.img", context.work / "early.cfg"
     early.write_text("search --no-floppy --set=root --file /.disk/info\nset prefix=($root)/boot/grub\n")
     argv = ["grub-mkimage", "-O", "i386-pc", "-p", "/boot/grub", "-c", str(early), "-o", str(core)]
-    shop.run(STAGE, [*argv, *BIOS_MODULES])
+    context.run(NAME, [*argv, *BIOS_MODULES])
     cdboot = Path("/usr/lib/grub/i386-pc/cdboot.img").read_bytes()
     (grub / "eltorito.img").write_bytes(cdboot + core.read_bytes())
 
 
-def _efi_image(shop: Workshop, ident: str, image: Path) -> None:
+def _efi_image(context: BuildContext, ident: str, image: Path) -> None:
     """Make a FAT image with shim, MokManager and GRUB; its volume id comes from the build id."""
     label = ["-n", "SYNOS_EFI", "-i", ident[:8], "--invariant"]
-    shop.run(STAGE, ["mkfs.vfat", "-C", *label, str(image), str(EFI_IMAGE_KB)])
-    staging = shop.work / "efi"
+    context.run(NAME, ["mkfs.vfat", "-C", *label, str(image), str(EFI_IMAGE_KB)])
+    staging = context.work / "efi"
     boot = staging / "EFI/BOOT"
     boot.mkdir(parents=True)
     for source, name in ((SHIM, "BOOTX64.EFI"), (MOK_MANAGER, "mmx64.efi"), (SIGNED_GRUB, "grubx64.efi")):
         shutil.copyfile(source, boot / name)
     for path in (*boot.iterdir(), boot, boot.parent):
-        os.utime(path, (shop.epoch, shop.epoch))
-    shop.run(STAGE, ["mcopy", "-s", "-m", "-i", str(image), str(staging / "EFI"), "::"])
+        os.utime(path, (context.epoch, context.epoch))
+    context.run(NAME, ["mcopy", "-s", "-m", "-i", str(image), str(staging / "EFI"), "::"])

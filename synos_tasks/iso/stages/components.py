@@ -3,37 +3,36 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from synos_tasks.errors import ComponentError
 from synos_tasks.iso.scratch import remove
 from synos_tasks.iso.stages import packages
+from synos_tasks.iso.stagespec import StageSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from synos_tasks.iso.store import Entry
-    from synos_tasks.iso.tools import Workshop
+    from synos_tasks.iso.layers import StageInputs
 
-STAGE = "components"
+STAGE = StageSpec(order=20, fields=("components",), is_wanted=lambda profile: bool(profile.components))
 _UNMET = re.compile(r"^ *(?P<name>\S+) : Depends: (?P<needs>\S+)")
 
 
-def make(shop: Workshop, root: Path, compiled: Sequence[Entry]) -> dict[str, int]:
-    """Install the components' packages in ``root``; gives the unpacked size of each, in bytes.
-
-    Raises ComponentError where one needs a package that the profile does not have.
-    """
-    repository = shop.work / "components"
+def make(inputs: StageInputs, root: Path) -> Mapping[str, Any]:
+    """Install the components' packages; raises ComponentError where one needs what the profile does not have."""
+    repository = inputs.context.work / "components"
     repository.mkdir()
-    found = [(entry, package) for entry in compiled for package in entry.facts["packages"]]
+    found = [(entry, package) for entry in inputs.compiled for package in entry.facts["packages"]]
     _refuse_twice([package["name"] for _, package in found])
     for entry, package in found:
         (repository / f"{package['name']}.deb").symlink_to(entry.file(package["file"]))
-    packages.make(shop, root, repository, STAGE, on_failure=lambda _, lines: _unmet(lines))
+    packages.install(
+        inputs.context, root, repository, inputs.stage.name, on_failure=lambda _, lines: _unmet(lines)
+    )
     remove(repository)
-    return {package["name"]: package["installed_bytes"] for _, package in found}
+    return {"installed": {package["name"]: package["installed_bytes"] for _, package in found}}
 
 
 def _refuse_twice(names: Sequence[str]) -> None:

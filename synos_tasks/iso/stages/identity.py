@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from synos_tasks.iso.stagespec import StageSpec
+
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from synos_tasks.iso.layers import StageInputs
     from synos_tasks.iso.listing import Listing
 
+STAGE = StageSpec(order=60)
 OS_RELEASE = "usr/lib/os-release"
 
 
-def make(below: str, build_id: str, lower: Listing, target: Path) -> None:
-    """Write os-release as it was ``below``, and the build id."""
-    lines = [line for line in below.splitlines() if not line.startswith("BUILD_ID=")]
+def make_files(inputs: StageInputs, lower: Listing, target: Path) -> None:
+    """Write os-release as it is below, with the build id."""
+    lines = [line for line in inputs.read(OS_RELEASE).splitlines() if not line.startswith("BUILD_ID=")]
     lower.make_parents(target, OS_RELEASE)
-    (target / OS_RELEASE).write_text("".join(f"{line}\n" for line in [*lines, f"BUILD_ID={build_id}"]))
+    (target / OS_RELEASE).write_text(
+        "".join(f"{line}\n" for line in [*lines, f"BUILD_ID={inputs.plan.build_id}"])
+    )

@@ -9,14 +9,16 @@ import shutil
 from typing import TYPE_CHECKING
 
 from synos_tasks.errors import StageFailed
+from synos_tasks.iso.stagespec import StageSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from synos_tasks.iso.tools import Workshop
+    from synos_tasks.iso.tools import BuildContext
 
-STAGE = "initramfs"
+NAME = "initramfs"
+STAGE = StageSpec()
 # The live medium is on one of these. A list, because MODULES=most takes two and a half times as long
 # (20 s against 8 s on two cores) for drivers of disks that no live system starts from.
 LIVE_MODULES = (
@@ -81,7 +83,7 @@ def kernel_version(root: Path) -> str:
     if not images or not (root / "usr/sbin/mkinitramfs").exists():
         raise StageFailed(
             "the root has no kernel or no initramfs-tools",
-            where=f"stage {STAGE}",
+            where=f"stage {NAME}",
             hint="packages needs linux-image-amd64, live-boot and initramfs-tools",
         )
     return images[-1].name.removeprefix("vmlinuz-")
@@ -120,7 +122,7 @@ def _copy(source: Path, target: Path, file: Callable[..., object] = shutil.copy2
         shutil.copy2(source, target, follow_symlinks=False)
 
 
-def make(shop: Workshop, root: Path, folder: Path) -> None:
+def make(context: BuildContext, root: Path, folder: Path) -> None:
     """Write initrd.img and vmlinuz into ``folder``. ``root`` is a copy that nothing else needs."""
     version = kernel_version(root)
     scratch = root / "run/synos"
@@ -129,12 +131,12 @@ def make(shop: Workshop, root: Path, folder: Path) -> None:
     (scratch / "conf/conf.d/synos").write_text("MODULES=list\nCOMPRESS=zstd\n")
     _quicken(root, scratch)
     argv = ["mkinitramfs", "-d", "/run/synos/conf", "-o", "/run/synos/initrd.cpio", version]
-    with shop.fake_clock(root):
-        shop.run(STAGE, ["env", "TMPDIR=/run/synos", "chroot", str(root), *argv])
+    with context.fake_clock(root):
+        context.run(NAME, ["env", "TMPDIR=/run/synos", "chroot", str(root), *argv])
     _refuse_incomplete(names_in(scratch / "initrd.cpio"))
     image = folder / "initrd.img"
     # any number of threads gives the same bytes, but for --single-thread
-    shop.run(STAGE, ["zstd", "-q", "-9", "-T2", str(scratch / "initrd.cpio"), "-o", str(image)])
+    context.run(NAME, ["zstd", "-q", "-9", "-T2", str(scratch / "initrd.cpio"), "-o", str(image)])
     shutil.copyfile(root / "boot" / f"vmlinuz-{version}", folder / "vmlinuz")
 
 
@@ -160,7 +162,7 @@ def _refuse_incomplete(names: Sequence[str]) -> None:
         if not any(_COMPRESSED.sub("", name).endswith(needed) for name in names):
             raise StageFailed(
                 f"the initramfs has no {needed}",
-                where=f"stage {STAGE}",
+                where=f"stage {NAME}",
                 hint="the full log shows mkinitramfs's messages",
             )
 

@@ -6,32 +6,24 @@ import datetime as dt
 from typing import TYPE_CHECKING
 
 from synos_tasks.iso.stages.bootfiles import EFI_IMAGE
+from synos_tasks.iso.stagespec import StageSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from synos_tasks.iso.tools import Workshop
+    from synos_tasks.iso.tools import BuildContext
 
-STAGE = "iso"
+NAME = "iso"
+STAGE = StageSpec(fields=("name", "boot"))
 
 
-def make(shop: Workshop, tree: Path, live: Mapping[str, Path], target: Path) -> None:
+def make(context: BuildContext, tree: Path, live: Mapping[str, Path], target: Path) -> None:
     """Write the ISO to ``target``: the files of ``tree``, and ``live`` as name to path below /live."""
-    profile = shop.profile
-    date = dt.datetime.fromtimestamp(shop.epoch, dt.UTC)
-    argv = [
-        "xorriso",
-        "-as",
-        "mkisofs",
-        "-o",
-        str(target),
-        "-r",
-        "-J",
-        "-joliet-long",
-        "-V",
-        volume_id(profile.name),
-    ]
+    profile = context.profile
+    date = dt.datetime.fromtimestamp(context.epoch, dt.UTC)
+    argv = ["xorriso", "-as", "mkisofs", "-o", str(target), "-r", "-J", "-joliet-long"]
+    argv += ["-V", volume_id(profile.name)]
     # GPT and MBR ids come from the modification date
     argv += [f"--modification-date={date:%Y%m%d%H%M%S}00", "--set_all_file_dates", f"{date:%Y%m%d%H%M%S}00"]
     if "bios" in profile.boot:
@@ -44,7 +36,7 @@ def make(shop: Workshop, tree: Path, live: Mapping[str, Path], target: Path) -> 
         argv += ["-eltorito-alt-boot"] if "bios" in profile.boot else ["-c", "boot/boot.cat"]
         argv += ["-e", "--interval:appended_partition_2:all::", "-no-emul-boot"]
     grafts = [f"/live/{name}={path}" for name, path in live.items()]
-    shop.run(STAGE, [*argv, "-graft-points", f"/={tree}", *grafts])
+    context.run(NAME, [*argv, "-graft-points", f"/={tree}", *grafts])
 
 
 def volume_id(profile_name: str) -> str:

@@ -7,24 +7,35 @@ from typing import TYPE_CHECKING
 
 from synos_tasks.errors import ProfileError
 from synos_tasks.iso.digests import is_executable
+from synos_tasks.iso.stagespec import StageSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
+    from synos_tasks.iso.layers import StageInputs
     from synos_tasks.iso.listing import Listing
     from synos_tasks.iso.profile import Profile
 
 VERSIONS = {"bookworm": "12", "trixie": "13"}
+OURS = "overlays/synos-base"
+"""Under every profile's own overlays."""
 
 
-def make(profile: Profile, folders: Iterable[Path], lower: Listing, target: Path) -> None:
-    """Fill ``target`` with the files of the layer; later folders win. Raises ProfileError."""
+def _folders(profile: Profile) -> tuple[str, ...]:
+    return OURS, *profile.overlays
+
+
+STAGE = StageSpec(order=40, fields=("name", "suite"), files=_folders)
+
+
+def make_files(inputs: StageInputs, lower: Listing, target: Path) -> None:
+    """Lay the files out; later folders win. Raises ProfileError."""
+    profile = inputs.context.profile
     for path, text in identity(profile).items():
         lower.make_parents(target, path)
         (target / path).write_text(text)
-    for folder in folders:
-        copy(folder, lower, target)
+    for name in _folders(profile):
+        copy(inputs.context.docker_build / name, lower, target)
 
 
 def identity(profile: Profile) -> dict[str, str]:

@@ -3,23 +3,32 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from synos_tasks.iso.stages import devices
-from synos_tasks.iso.stages.clean import clean
-from synos_tasks.iso.stages.dpkg import DPKG_CONF, DPKG_OPTIONS
+from synos_tasks.iso.root import DPKG_CONF, DPKG_OPTIONS, clean, make_devices
+from synos_tasks.iso.stagespec import StageSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
-    from synos_tasks.iso.tools import Workshop
+    from synos_tasks.iso.layers import StageInputs
+    from synos_tasks.iso.tools import BuildContext
 
+STAGE = StageSpec(order=10)
 INSIDE = "var/cache/synos"
 
 
-def make(
-    shop: Workshop,
+def make(inputs: StageInputs, root: Path) -> Mapping[str, Any]:
+    """Install the packages that the lock has for this stage; there may be none."""
+    with inputs.repository() as (repository, sizes):
+        if sizes:
+            install(inputs.context, root, repository, inputs.stage.name)
+    return {"installed": sizes}
+
+
+def install(
+    context: BuildContext,
     root: Path,
     repository: Path,
     stage: str,
@@ -29,7 +38,7 @@ def make(
 
     ``on_failure`` may know a better error than the usual one.
     """
-    devices.make(root)
+    make_devices(root)
     services = root / "usr/sbin/policy-rc.d"
     services.write_text("#!/bin/sh\nexit 101\n")
     services.chmod(0o755)
@@ -40,15 +49,10 @@ def make(
         shutil.copyfile(path, inside / path.name)
     names = sorted(f"/{INSIDE}/{path.name}" for path in inside.glob("*.deb"))
     # local files, so apt orders them as dependencies ask
-    argv = [
-        "apt-get",
-        "install",
-        "--yes",
-        "-qq",
-        "--no-install-recommends",
-        "--allow-downgrades",
-    ]
-    shop.run(stage, ["chroot", str(root), *argv, "-oAPT::Sandbox::User=root", *names], on_failure=on_failure)
+    argv = ["apt-get", "install", "--yes", "-qq", "--no-install-recommends", "--allow-downgrades"]
+    context.run(
+        stage, ["chroot", str(root), *argv, "-oAPT::Sandbox::User=root", *names], on_failure=on_failure
+    )
     shutil.rmtree(inside)
     services.unlink()
     (root / DPKG_CONF).unlink()

@@ -5,31 +5,37 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from synos_tasks.errors import ProfileError
-from synos_tasks.iso.stages import devices
-from synos_tasks.iso.stages.clean import clean
+from synos_tasks.iso.root import clean, make_devices
+from synos_tasks.iso.stagespec import StageSpec
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from synos_tasks.iso.layers import StageInputs
     from synos_tasks.iso.profile import Profile, User
-    from synos_tasks.iso.tools import Workshop
+    from synos_tasks.iso.tools import BuildContext
 
-STAGE = "system"
+NAME = "system"
+STAGE = StageSpec(
+    order=30,
+    fields=("users", "hostname", "locale", "timezone", "keyboard"),
+    values=lambda profile: {"sources": profile.sources()},
+)
 
 
-def make(shop: Workshop, root: Path) -> None:
+def make(inputs: StageInputs, root: Path) -> None:
     """Set the system up as the profile says."""
-    profile = shop.profile
-    devices.make(root)
+    context, profile = inputs.context, inputs.context.profile
+    make_devices(root)
     (root / "etc/apt/sources.list").write_text("".join(f"{line}\n" for line in profile.sources()))
     (root / "etc/hostname").write_text(f"{profile.hostname}\n")
     (root / "etc/hosts").write_text(
         f"127.0.0.1\tlocalhost\n127.0.1.1\t{profile.hostname}\n\n::1\tlocalhost ip6-localhost ip6-loopback\n"
     )
     _live_config(profile, root)
-    _locale(shop, root)
+    _locale(context, root)
     for user in profile.users[1:]:
-        _add_user(shop, root, user)
+        _add_user(context, root, user)
     clean(root)
 
 
@@ -49,8 +55,8 @@ def _live_config(profile: Profile, root: Path) -> None:
     (folder / "synos.conf").write_text(text)
 
 
-def _locale(shop: Workshop, root: Path) -> None:
-    profile = shop.profile
+def _locale(context: BuildContext, root: Path) -> None:
+    profile = context.profile
     (root / "etc/default").mkdir(exist_ok=True)
     (root / "etc/default/locale").write_text(f"LANG={profile.locale}\n")
     if profile.locale != "C.UTF-8":
@@ -59,7 +65,7 @@ def _locale(shop: Workshop, root: Path) -> None:
                 f"locale {profile.locale} needs the package locales", hint="add `- locales` to packages"
             )
         (root / "etc/locale.gen").write_text(f"{profile.locale} UTF-8\n")
-        shop.chroot(STAGE, root, "locale-gen")
+        context.chroot(NAME, root, "locale-gen")
     zone = root / "usr/share/zoneinfo" / profile.timezone
     if not zone.is_file() and profile.timezone != "Etc/UTC":
         raise ProfileError(
@@ -76,11 +82,11 @@ def _locale(shop: Workshop, root: Path) -> None:
     )
 
 
-def _add_user(shop: Workshop, root: Path, user: User) -> None:
+def _add_user(context: BuildContext, root: Path, user: User) -> None:
     argv = ["useradd", "--create-home", "--shell=/bin/bash", f"--comment={user.full_name}"]
     if user.groups:
         argv.append(f"--groups={','.join(user.groups)}")
-    shop.chroot(STAGE, root, *argv, user.name)
+    context.chroot(NAME, root, *argv, user.name)
     if user.password_hash:  # not as an argument: these are logged
         text = f"{user.name}:{user.password_hash}\n"
-        shop.run(STAGE, ["chroot", str(root), "chpasswd", "--encrypted"], stdin=text)
+        context.run(NAME, ["chroot", str(root), "chpasswd", "--encrypted"], stdin=text)

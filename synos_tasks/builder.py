@@ -1,4 +1,4 @@
-"""The builder container: what it may do, and how a request goes in and events come out."""
+"""The containers that build: what they may do, and the one client of their protocol (iso/protocol.py)."""
 
 from __future__ import annotations
 
@@ -7,28 +7,30 @@ import json
 import os
 import time
 import uuid
-from contextlib import contextmanager
-from typing import IO, TYPE_CHECKING, Any
+from contextlib import contextmanager, nullcontext
+from typing import IO, TYPE_CHECKING, TypeVar
 
 from synos_tasks import errors
 from synos_tasks.engine.labels import BUILDER_CAPABILITIES, TOOLCHAIN_CAPABILITIES, labels
 from synos_tasks.engine.once import once_name
 from synos_tasks.engine.run import leased
 from synos_tasks.engine.spec import Bind, ContainerSpec
+from synos_tasks.iso import protocol
 from synos_tasks.project import PACKAGE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from synos_tasks.engine.client import Docker, SystemInfo
+    from synos_tasks.iso.eviction import Evicted, Limits, Stored
     from synos_tasks.settings import Settings
+
+Answer = TypeVar("Answer", bound=protocol.Event)
 
 CACHE = "/cache"
 # of a root file system: the .debs, what they unpack to, and their copies while they are installed
 TMPFS_PER_DEB_BYTE = 8
-# the event that ends a request
-ANSWERS = {"delivered", "lock", "entries", "compared", "built", "measured", "store", "evicted"}
 COMPILER_CACHES = ("ccache", "sccache")
 PRIVILEGED = (
     "a privileged container is NOT isolated: it can reach the host's disks, load kernel modules, and mount the host's "
@@ -37,6 +39,16 @@ PRIVILEGED = (
 """What is said before one starts."""
 OWN_DEV = "synos-own-dev"
 """Entry in the image that gives a privileged container a /dev of its own."""
+STORE_SECONDS = 600.0
+"""Within which the store answers."""
+LOGGED = (
+    protocol.Start,
+    protocol.Done,
+    protocol.Warn,
+    protocol.Failure,
+    protocol.Delivered,
+    protocol.Evicted,
+)
 
 
 def store_volume(settings: Settings) -> str:
@@ -45,7 +57,7 @@ def store_volume(settings: Settings) -> str:
 
 
 def compiler_cache_volumes(settings: Settings) -> dict[str, str]:
-    """Give the volumes of ccache and sccache, with where they are in the toolchain's container."""
+    """Return the volumes of ccache and sccache, with where they are in the toolchain's container."""
     return {f"{settings.project_id}-{name}": f"/var/cache/{name}" for name in COMPILER_CACHES}
 
 
@@ -59,7 +71,7 @@ def read_only_binds(settings: Settings) -> tuple[Bind, ...]:
 
 @contextmanager
 def once_volume(settings: Settings, docker: Docker) -> Iterator[str]:
-    """Give a volume for one command, removed afterwards."""
+    """Yield the name of a volume for one command, removed afterwards."""
     name = once_name(settings.project_id)
     try:
         yield name
@@ -84,7 +96,7 @@ def builder_spec(
     privileged: bool = False,
     more: tuple[Bind, ...] = (),
 ) -> ContainerSpec:
-    """Give the default builder: unprivileged, limited, profiles and code read-only, ``output`` and the store writable.
+    """Return the default builder: unprivileged, limited, profiles and code read-only, ``output`` and the store writable.
 
     ``packages_bytes``, the size of all .debs, decides whether the work fits into memory. ``store`` is a volume,
     the project's for ''; with None it is the container's own and ends with it. ``privileged`` gives every
@@ -127,7 +139,7 @@ def toolchain_spec(
     store: str | None,
     network: bool,
 ) -> ContainerSpec:
-    """Give the container in which components are compiled: the engine as root, compilers as the builder user.
+    """Return the container in which components are compiled: the engine as root, compilers as the builder user.
 
     Unprivileged and limited as the builder, but that sudo works in it, for build dependencies. With the project's
     own store come the caches of the compilers; with another, as for --no-cache, they do not.
@@ -151,29 +163,72 @@ def ask(
     settings: Settings,
     docker: Docker,
     spec: ContainerSpec,
-    request: Mapping[str, Any],
-    on_event: Callable[[dict[str, Any]], None],
-) -> None:
-    """Run one container to its end and hand on its events; raises the error that it met, or ContainerLost.
+    request: protocol.Request,
+    answer: type[Answer],
+    say: Callable[[str], object] = lambda _: None,
+    on_event: Callable[[protocol.Event], object] = lambda _: None,
+    *,
+    seconds: float | None = None,
+    logged: bool = True,
+) -> Answer:
+    """Run one container to its end, ``say`` its warnings, pass on its events, and return its answer.
 
-    All that it says goes into a log below .synos/logs, whose place is in the hint of an error.
+    Raises the error that the container met, or ContainerLost where it ended without an answer, or did not answer
+    within ``seconds``. Where ``logged``, all that it reports goes into a file below .synos/logs, which the hint of an
+    error names.
     """
     for volume in spec.volumes:
         docker.create_volume(volume, labels(settings.project_id, "cache"))
-    path = _log_path(settings, str(request["do"]), spec.name)
-    answered = False
-    with path.open("w", encoding="utf-8") as log, leased(docker, spec, request) as container:
-        for event in container.events():
-            _write_log(log, event)
-            if event["event"] == "error":
+    path = _log_path(settings, protocol.name_of(request), spec.name) if logged else None
+    answered: Answer | None = None
+    with (
+        path.open("w", encoding="utf-8") if path else nullcontext() as log,
+        leased(docker, spec, protocol.encode(request), seconds=seconds) as container,
+    ):
+        for fields in container.events():
+            event = protocol.decode_event(fields)
+            if log:
+                _write_log(log, event)
+            if isinstance(event, protocol.Failure):
                 raise _error_of(event, path)
-            answered = answered or event["event"] in ANSWERS
+            if isinstance(event, protocol.Warn):
+                say(f"warning: {event.text}")
+            if isinstance(event, answer):
+                answered = event
             on_event(event)
-        if not answered:
+        if answered is None:
             raise container.lost(
-                "the builder container went away before it was done",
+                "the container went away before it was done",
                 hint="nothing was published; run the command again. `inv doctor` checks the engine",
             )
+    return answered
+
+
+def list_store(settings: Settings, docker: Docker, image: str) -> tuple[Stored, ...]:
+    """Return what the project's store holds; raises what ask() raises."""
+    return _ask_store(settings, docker, image, protocol.ListStore(), protocol.StoreContents).entries
+
+
+def evict_store(settings: Settings, docker: Docker, image: str, limits: Limits) -> Evicted:
+    """Remove from the project's store what is beyond limits; raises what ask() raises."""
+    return _ask_store(settings, docker, image, protocol.Evict(limits=limits), protocol.Evicted)
+
+
+def _ask_store(
+    settings: Settings, docker: Docker, image: str, request: protocol.Request, answer: type[Answer]
+) -> Answer:
+    spec = ContainerSpec(
+        name=f"{settings.project_id}-store-{uuid.uuid4().hex[:8]}",
+        image=image,
+        command=("python3", "-m", "synos_tasks.iso"),
+        labels=labels(settings.project_id, "build"),
+        capabilities=("DAC_OVERRIDE", "FOWNER"),
+        binds=read_only_binds(settings)[:1],
+        volumes={store_volume(settings): CACHE},
+        tmpfs={"/work": "rw,size=64m"},
+        network="none",
+    )
+    return ask(settings, docker, spec, request, answer, seconds=STORE_SECONDS, logged=False)
 
 
 def _log_path(settings: Settings, what: str, container: str) -> Path:
@@ -190,17 +245,14 @@ def _log_path(settings: Settings, what: str, container: str) -> Path:
     return folder / f"{time.strftime('%Y%m%dT%H%M%S')}-{what}-{container.rpartition('-')[2]}.log"
 
 
-def _write_log(log: IO[str], event: dict[str, Any]) -> None:
-    if event["event"] == "log":
-        log.write(f"[{event['stage']}] {event['line']}\n")
-    elif event["event"] in {"start", "done", "warning", "error", "delivered", "evicted"}:
-        log.write(json.dumps(event) + "\n")
+def _write_log(log: IO[str], event: protocol.Event) -> None:
+    if isinstance(event, protocol.Log):
+        log.write(f"[{event.stage}] {event.line}\n")
+    elif isinstance(event, LOGGED):
+        log.write(json.dumps(protocol.encode(event)) + "\n")
 
 
-def _error_of(event: dict[str, Any], log: Path) -> errors.SynosError:
-    """Make the error again that the container met; where the log is goes into its hint."""
-    hint = "\n".join(part for part in (event.get("hint", ""), f"full log: {log}") if part)
-    cls = errors.by_name(event.get("kind", ""))
-    return cls(
-        event.get("error", "failed"), where=event.get("where", ""), why=event.get("why", ""), hint=hint
-    )
+def _error_of(event: protocol.Failure, log: Path | None) -> errors.SynosError:
+    """Return the error that the container met; where the log is goes into its hint."""
+    hint = "\n".join(part for part in (event.hint, f"full log: {log}" if log else "") if part)
+    return errors.by_name(event.kind)(event.error, where=event.where, why=event.why, hint=hint)

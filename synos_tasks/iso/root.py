@@ -1,7 +1,9 @@
-"""What no layer keeps: it differs from build to build, is wrong on another machine, or says nothing to a user."""
+"""What stages share about the root file system: dpkg's options, device nodes, and what no layer keeps."""
 
 from __future__ import annotations
 
+import os
+import stat
 from typing import TYPE_CHECKING
 
 from synos_tasks.iso.scratch import remove
@@ -10,6 +12,18 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from pathlib import Path
 
+DPKG_CONF = "etc/dpkg/dpkg.cfg.d/99synos"
+# Kept out of every image: documentation but for the licences, which must travel with the binaries.
+DPKG_OPTIONS = (
+    "force-unsafe-io",  # the root is thrown away if anything goes wrong, so no fsync per file
+    "force-confold",
+    "path-exclude=/usr/share/doc/*",
+    "path-include=/usr/share/doc/*/copyright",
+    "path-exclude=/usr/share/info/*",
+)
+# see Documentation/admin-guide/devices.txt of Linux; the engine allows these to every container
+NODES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
+# it differs from build to build, is wrong on another machine, or says nothing to a user
 _CLUTTER = (
     "etc/machine-id", "var/lib/dbus/machine-id", "etc/resolv.conf", "etc/ssh/ssh_host_*", "etc/passwd-",
     "etc/group-", "etc/shadow-", "etc/gshadow-", "etc/subuid-", "etc/subgid-", "etc/.pwd.lock", "etc/mtab.*",
@@ -23,8 +37,19 @@ _CLUTTER = (
 )  # fmt: skip
 
 
+def make_devices(root: Path) -> None:
+    """Make the few device nodes that scripts in the root expect, on the builder's own disk; clean() removes them."""
+    if (root / "dev").is_symlink() or not (root / "dev").is_dir():
+        return
+    for name, (major, minor) in NODES.items():
+        path = root / "dev" / name
+        if not path.exists():
+            os.mknod(path, stat.S_IFCHR, os.makedev(major, minor))
+            path.chmod(0o666)
+
+
 def clean(root: Path, *, keep: Collection[str] = ()) -> None:
-    """Remove it, but for the paths to ``keep``."""
+    """Remove what no layer keeps, but for the paths to ``keep``."""
     documentation = (path for path in root.glob("usr/share/doc/*/*") if path.name != "copyright")
     clutter = (found for pattern in _CLUTTER for found in root.glob(pattern))
     for path in sorted({*documentation, *clutter, *root.glob("usr/**/__pycache__")}):

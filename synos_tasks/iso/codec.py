@@ -1,0 +1,71 @@
+"""Frozen dataclasses as JSON and back. What is read is checked against the types of the fields."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+
+T = TypeVar("T")
+# modules import these for their annotations only
+_NAMES = {"Mapping": Mapping, "Sequence": Sequence, "Path": Path, "Any": Any}
+
+
+def to_data(value: object) -> Any:  # noqa: ANN401
+    """Return a dataclass, and all in it, as what json.dumps() takes."""
+    if dataclasses.is_dataclass(value):
+        return {field.name: to_data(getattr(value, field.name)) for field in dataclasses.fields(value)}
+    if isinstance(value, Mapping):
+        return {str(key): to_data(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [to_data(item) for item in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def from_data(cls: type[T], data: object) -> T:
+    """Read back what to_data() gave of an instance of ``cls``; raises ValueError where it is anything else.
+
+    Fields with a default may be missing.
+    """
+    if not isinstance(data, dict):
+        raise ValueError(f"{cls.__name__} is {data!r:.80}, not an object")  # noqa: TRY004  (so that there is one error)
+    hints = _hints(cls)  # type: ignore[arg-type]  # a class is hashable
+    if unknown := data.keys() - hints.keys():
+        raise ValueError(f"{cls.__name__} has no {min(unknown)!r}")
+    try:
+        return cls(
+            **{name: _read(hints[name], item, f"{cls.__name__}.{name}") for name, item in data.items()}
+        )
+    except TypeError as error:
+        raise ValueError(str(error)) from error
+
+
+@functools.cache
+def _hints(cls: type) -> dict[str, Any]:
+    return get_type_hints(cls, localns=_NAMES)
+
+
+def _read(hint: Any, data: Any, name: str) -> Any:  # noqa: ANN401, PLR0911
+    origin, arguments = get_origin(hint), get_args(hint)
+    if hint is Any or (hint is float and type(data) is int):
+        return data
+    if origin in {Union, UnionType}:
+        if data is None and NoneType in arguments:
+            return None
+        [hint] = [one for one in arguments if one is not NoneType]
+        return _read(hint, data, name)
+    if origin is tuple and isinstance(data, list):
+        items = arguments[:1] * len(data) if arguments[-1] is Ellipsis else arguments
+        return tuple(_read(item, one, name) for item, one in zip(items, data, strict=True))
+    if origin in {Mapping, dict} and isinstance(data, dict):
+        return {key: _read(arguments[1], item, name) for key, item in data.items()}
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return from_data(hint, data)
+    if hint is Path and isinstance(data, str):
+        return Path(data)
+    if isinstance(hint, type) and type(data) is hint:
+        return data
+    raise ValueError(f"{name} is {data!r:.80}, not {getattr(hint, '__name__', hint)}")

@@ -1,0 +1,220 @@
+"""What the store holds, and what of it goes: what was not used for longest, and nothing while a build runs.
+
+Eviction needs the store's lock alone. Where builds have it, it removes nothing and says so: what it would have
+removed goes after the last of them. It can be killed at any moment: what is left is whole.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from synos_tasks.iso.scratch import remove
+from synos_tasks.iso.store import ENTRY, UNKNOWN
+from synos_tasks.locks import try_exclusive
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from synos_tasks.iso.store import Store
+
+STAGE, PACKAGE, LISTS = "stage", "package", "lists"
+YOUNG_SECONDS = 600.0
+"""Used since: one container of a build may have made it for the next, which is about to start."""
+BLOCK = 512
+"""Unit of st_blocks, whatever the file system's own is; see stat(2)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stored:
+    """One item of the store. Times in seconds since 1970."""
+
+    kind: str
+    """stage, package (a .deb of the pool), or lists (apt's, of a suite)."""
+    stage: str = ""
+    """Name of the stage; '' for other kinds."""
+    key: str
+    """Content key of a stage, SHA-256 of a package, name of a suite."""
+    bytes: int
+    """What it takes on disk; a file with several names counts once."""
+    created: float
+    """Of packages and lists only the last use is known."""
+    last_used: float
+    in_use: bool = False
+    """A build has the store open."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limits:
+    """What may stay. None sets no limit."""
+
+    max_bytes: int | None = None
+    max_age: float | None = None
+    """Seconds since the last use."""
+    young: float = YOUNG_SECONDS
+    """What was used within so many seconds stays."""
+    chosen: Mapping[str, float] | None = None
+    """What a plan has chosen already, with the last use of each: that alone goes, where it was not used since."""
+    seconds: float | None = None
+    """How long eviction may take; the next one goes on."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evicted:
+    """What was removed, and what is left. Sizes in bytes."""
+
+    bytes: int
+    count: int
+    left_bytes: int
+    skipped: int
+    """Chosen, and still there: not reached in time, or ``busy``."""
+    busy: bool = False
+    """A build has the store open, so nothing was removed."""
+
+
+def choose(entries: Iterable[Stored], limits: Limits, now: float) -> list[Stored]:
+    """Choose what goes, what was not used for longest first.
+
+    All that is older than ``max_age``, then as much as is needed to come down to ``max_bytes``.
+    """
+    known = list(entries)
+    oldest = sorted((one for one in known if not one.in_use), key=lambda one: (one.last_used, one.key))
+    if limits.chosen is not None:
+        return [one for one in oldest if limits.chosen.get(one.key) == one.last_used]
+    total, chosen = sum(one.bytes for one in known), []
+    for one in oldest:
+        age = now - one.last_used
+        old = limits.max_age is not None and age > limits.max_age
+        large = limits.max_bytes is not None and total > limits.max_bytes
+        if age < limits.young or not (old or large):
+            break  # all behind it is younger
+        total -= one.bytes
+        chosen.append(one)
+    return chosen
+
+
+def evict(store: Store, limits: Limits) -> Evicted:
+    """Remove what choose() chooses, unless a build has the store open; raises CacheUnusable."""
+    deadline = time.monotonic() + (math.inf if limits.seconds is None else limits.seconds)
+    with store.named_errors(), try_exclusive(store.lock) as alone:
+        known = _listed(store)
+        chosen = choose(known, limits, time.time())
+        freed = count = 0
+        with store.slot() as slot:  # what is left in it by a kill, the next to open the store removes
+            for one in chosen:
+                if not alone or time.monotonic() >= deadline:
+                    break
+                _path(store, one).rename(slot / one.key)  # at once and whole
+                remove(slot / one.key)
+                freed, count = freed + one.bytes, count + 1
+    return Evicted(
+        bytes=freed,
+        count=count,
+        left_bytes=sum(one.bytes for one in known) - freed,
+        skipped=len(chosen) - count,
+        busy=not alone,
+    )
+
+
+def listing(store: Store) -> list[Stored]:
+    """List all that the store holds; what goes meanwhile is left out. Raises CacheUnusable."""
+    with store.named_errors():
+        with try_exclusive(store.lock) as alone:
+            pass
+        return _listed(store, in_use=not alone)
+
+
+def _listed(store: Store, *, in_use: bool = False) -> list[Stored]:
+    counted: set[tuple[int, int]] = set()
+    return [
+        *_stages(store.folder / "objects", counted, in_use=in_use),
+        *_packages(store.folder / "pool", counted, in_use=in_use),
+        *_lists(store.folder / "lists", counted, in_use=in_use),
+    ]
+
+
+def _path(store: Store, one: Stored) -> Path:
+    name = f"pool/{one.key}.deb" if one.kind == PACKAGE else one.key
+    return store.folder / {STAGE: "objects", LISTS: "lists", PACKAGE: ""}[one.kind] / name
+
+
+def _stages(folder: Path, counted: set[tuple[int, int]], *, in_use: bool) -> Iterator[Stored]:
+    for entry in _folders(folder):
+        with suppress(FileNotFoundError):
+            yield Stored(
+                kind=STAGE,
+                stage=_stage_of(entry),
+                key=entry.name,
+                bytes=_bytes(entry, counted),
+                created=entry.stat().st_mtime,
+                last_used=_used_at(entry),
+                in_use=in_use,
+            )
+
+
+def _packages(folder: Path, counted: set[tuple[int, int]], *, in_use: bool) -> Iterator[Stored]:
+    with os.scandir(folder) as found:
+        for path in found:
+            name, ending = os.path.splitext(path.name)  # noqa: PTH122  (a Path for each of thousands takes longer)
+            with suppress(FileNotFoundError):
+                status = path.stat(follow_symlinks=False)
+                used, size = status.st_mtime, _size(status, counted)
+                if ending == ".deb":
+                    yield Stored(
+                        kind=PACKAGE, key=name, bytes=size, created=used, last_used=used, in_use=in_use
+                    )
+
+
+def _lists(folder: Path, counted: set[tuple[int, int]], *, in_use: bool) -> Iterator[Stored]:
+    for lists in _folders(folder):
+        with suppress(FileNotFoundError):
+            used, size = lists.stat().st_mtime, _bytes(lists, counted)
+            yield Stored(kind=LISTS, key=lists.name, bytes=size, created=used, last_used=used, in_use=in_use)
+
+
+def _folders(parent: Path) -> list[Path]:
+    with os.scandir(parent) as found:
+        return sorted(Path(one.path) for one in found if one.is_dir(follow_symlinks=False))
+
+
+def _used_at(entry: Path) -> float:
+    """Return when an entry was last used, in seconds since 1970; raises FileNotFoundError."""
+    try:
+        return (entry / ENTRY).stat().st_mtime
+    except (FileNotFoundError, NotADirectoryError):
+        return entry.stat().st_mtime
+
+
+def _stage_of(entry: Path) -> str:
+    try:
+        return str(json.loads((entry / ENTRY).read_text())["stage"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return UNKNOWN
+
+
+def _bytes(folder: Path, counted: set[tuple[int, int]]) -> int:
+    """Measure a folder with all in it."""
+    total = folder.lstat().st_blocks * BLOCK
+    with os.scandir(folder) as inside:
+        for one in inside:
+            if one.is_dir(follow_symlinks=False):
+                total += _bytes(Path(one.path), counted)
+            else:
+                total += _size(one.stat(follow_symlinks=False), counted)
+    return total
+
+
+def _size(status: os.stat_result, counted: set[tuple[int, int]]) -> int:
+    """Return what a file takes on disk; 0 where it was ``counted`` under another name."""
+    if status.st_nlink > 1:
+        ident = (status.st_dev, status.st_ino)
+        if ident in counted:
+            return 0
+        counted.add(ident)
+    return status.st_blocks * BLOCK

@@ -1,0 +1,289 @@
+"""What the host asks of a container, and what that reports: each message is one line of JSON.
+
+One request goes in. Events come out until the container ends; one of them is the answer to the request.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from dataclasses import dataclass, field
+from typing import IO, TYPE_CHECKING, Any
+
+from synos_tasks.iso import codec
+from synos_tasks.iso.boot.request import Boot as Boot  # noqa: PLC0414  (exported)
+from synos_tasks.iso.boot.request import Booted as Booted  # noqa: PLC0414
+from synos_tasks.iso.boot.request import Log as Log  # noqa: PLC0414
+from synos_tasks.iso.components.recipe import Component  # noqa: TC001  (codec.py reads the types of fields)
+from synos_tasks.iso.eviction import Evicted as Evicted  # noqa: PLC0414
+from synos_tasks.iso.eviction import Limits, Stored
+from synos_tasks.iso.lock import Lock  # noqa: TC001
+from synos_tasks.iso.plan import Plan  # noqa: TC001
+from synos_tasks.iso.profile import Profile  # noqa: TC001
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from synos_tasks.errors import SynosError
+
+# ---- requests
+
+
+@dataclass(frozen=True, kw_only=True)
+class Build:
+    """Build an ISO into /output; then remove from the store what is beyond ``limits``. Answer: Delivered."""
+
+    plan: Plan
+    offline: bool = False
+    owner: tuple[int, int] = (0, 0)
+    """User and group id that results get."""
+    limits: Limits | None = None
+    umask: int = 0o022
+    clock: int = 0
+    """Seconds that tools see the clock ahead."""
+    elsewhere: bool = False
+    """Work in another folder than usual."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resolve:
+    """Choose the packages of a profile; versions of ``previous`` stay where they can. Answer: Resolved."""
+
+    profile: Profile
+    previous: Lock | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Inspect:
+    """Say which keys the store has. Answer: Entries."""
+
+    keys: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListStore:
+    """List all that the store holds. Answer: StoreContents."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evict:
+    """Remove from the store what is beyond the limits. Answer: Evicted."""
+
+    limits: Limits
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compare:
+    """Compare two ISOs file by file. Answer: Compared."""
+
+    one: Path
+    two: Path
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compilation:
+    """A component, its key in the store, and the digest of its source."""
+
+    component: Component
+    key: str
+    source: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compile:
+    """Put components into the store, and into /output where asked. Compile one at most. Answer: Compiled.
+
+    What is installed for one must not be there for the next: the caller asks again for the rest.
+    """
+
+    components: tuple[Compilation, ...]
+    offline: bool
+    deliver: bool
+    owner: tuple[int, int]
+    jobs: int
+
+
+# ---- events
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tick:
+    """Nothing happened for half a second; the client makes these, so that clocks can move."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Warn:
+    """Something that a person should know, and that stops nothing."""
+
+    text: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """A stage begins to work: the store does not have its result."""
+
+    stage: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Progress:
+    """How far a stage is, from 0 to 1."""
+
+    stage: str
+    fraction: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """A stage's result is there. ``hit``: the store had it. Times in seconds, sizes in bytes."""
+
+    name: str
+    key: str
+    hit: bool
+    seconds: float
+    bytes: int
+    began: float = 0.0
+    """Since the beginning of the build."""
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    """Of a component: its packages, and hits and misses of the compilers' caches."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failure:
+    """The error that ended the work; ``kind`` is its class in errors.py."""
+
+    kind: str
+    error: str
+    where: str = ""
+    why: str = ""
+    hint: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivered:
+    """The ISO and its files are in /output, complete."""
+
+    build_id: str
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resolved:
+    """A profile's lock."""
+
+    lock: Lock
+
+
+@dataclass(frozen=True, kw_only=True)
+class Entries:
+    """Of the keys that were asked for, those that the store has: their size in ``bytes``, and their facts."""
+
+    entries: Mapping[str, Mapping[str, Any]]
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoreContents:
+    """All that the store holds."""
+
+    entries: tuple[Stored, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compared:
+    """How two ISOs differ; see compare.py."""
+
+    result: Mapping[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compiled:
+    """All components are there, or one was compiled and the rest must be asked for again."""
+
+
+Request = Build | Resolve | Inspect | ListStore | Evict | Compare | Compile | Boot
+Event = (
+    Tick | Log | Warn | Start | Progress | Done | Failure | Delivered | Resolved | Entries | StoreContents | Evicted
+    | Compared | Compiled | Booted
+)  # fmt: skip
+REQUESTS: Mapping[str, type[Request]] = {
+    "build": Build, "resolve": Resolve, "inspect": Inspect, "list": ListStore, "evict": Evict, "compare": Compare,
+    "compile": Compile, "boot": Boot,
+}  # fmt: skip
+EVENTS: Mapping[str, type[Event]] = {
+    "tick": Tick, "log": Log, "warning": Warn, "start": Start, "progress": Progress, "done": Done, "error": Failure,
+    "delivered": Delivered, "resolved": Resolved, "entries": Entries, "store": StoreContents, "evicted": Evicted,
+    "compared": Compared, "compiled": Compiled, "booted": Booted,
+}  # fmt: skip
+_NAMES = {cls: name for name, cls in (*REQUESTS.items(), *EVENTS.items())}
+
+
+def failed(error: SynosError) -> Failure:
+    """Return the event for an error that ended the work."""
+    return Failure(
+        kind=type(error).__name__, error=error.what, where=error.where, why=error.why, hint=error.hint
+    )
+
+
+def name_of(message: Request | Event) -> str:
+    """Return the name under which a message is sent."""
+    return _NAMES[type(message)]
+
+
+def encode(message: Request | Event) -> dict[str, Any]:
+    """Return a message as an object for JSON, with its name as ``request`` or ``event``."""
+    name = name_of(message)
+    return {("request" if name in REQUESTS else "event"): name, **codec.to_data(message)}
+
+
+def decode_request(line: bytes) -> Request:
+    """Read a request; raises ValueError."""
+    fields = json.loads(line)
+    return codec.from_data(REQUESTS[fields.pop("request")], fields)
+
+
+def decode_event(fields: Mapping[str, Any]) -> Event:
+    """Read an event. What is none becomes a line of the log: whatever runs in a container may print one."""
+    try:
+        cls = EVENTS[fields["event"]]
+        return codec.from_data(cls, {name: value for name, value in fields.items() if name != "event"})
+    except (ValueError, KeyError, TypeError):
+        return Log(stage="container", line=json.dumps(fields, ensure_ascii=False))
+
+
+class Events:
+    """Sends events, and keeps the lines of tools in a log file. Safe to use from several threads."""
+
+    def __init__(self, log: Path, descriptor: int) -> None:
+        """Write events to ``descriptor``, which nothing else may write to."""
+        self._descriptor = descriptor
+        self._lock = threading.Lock()
+        self._log: IO[str] = log.open("w", encoding="utf-8")
+        self.log_path = log
+
+    def send(self, event: Event) -> None:
+        """Send one event."""
+        data = memoryview(json.dumps(encode(event), ensure_ascii=False).encode() + b"\n")
+        with self._lock:
+            while data:
+                data = data[os.write(self._descriptor, data) :]
+
+    def log(self, stage: str, line: str) -> None:
+        """Send one line of a tool's output, and keep it."""
+        with self._lock:
+            self._log.write(f"[{stage}] {line}\n")
+        self.send(Log(stage=stage, line=line))
+
+    def progress(self, stage: str, fraction: float) -> None:
+        """Send how far a stage is, from 0 to 1."""
+        self.send(Progress(stage=stage, fraction=fraction))
+
+    def warn(self, text: str) -> None:
+        """Send a warning."""
+        self.send(Warn(text=text))
+
+    def finish_log(self) -> None:
+        """Flush the log to disk."""
+        self._log.flush()
+        os.fsync(self._log.fileno())

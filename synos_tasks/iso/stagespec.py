@@ -1,0 +1,81 @@
+"""What each stage says of itself, and how stages are found: by their files in iso/stages. Nothing else lists them.
+
+A file has the documentation of its stage as its docstring, a ``STAGE``, and a function:
+
+``make(inputs, root)`` works in the root file system. It may return facts for the store.
+``make_files(inputs, lower, target)`` writes files into the empty folder ``target``, without unpacking what is below.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import pkgutil
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from synos_tasks.iso.profile import Profile
+    from synos_tasks.iso.schema import Kind
+
+STAGES = "synos_tasks.iso.stages"
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageSpec:
+    """Where a stage belongs, and what its key covers besides its code, the tools and the stages below it."""
+
+    order: int | None = None
+    """Place of its layer among the others, the lowest first. None: its result is no layer."""
+    fields: Sequence[str] = ()
+    """Fields of the profile."""
+    values: Callable[[Profile], Mapping[str, object]] = lambda _: {}
+    """What else the profile says, by name."""
+    files: Callable[[Profile], Sequence[str]] = lambda _: ()
+    """Files and folders below docker/build, in the order of their use."""
+    is_wanted: Callable[[Profile], bool] = lambda _: True
+    """Whether a profile has this stage."""
+    schema: Mapping[str, Kind] = field(default_factory=dict)
+    """Keys of a profile that only this stage reads, from ``profile.options``. Without any of them there is no stage."""
+
+    def belongs_to(self, profile: Profile) -> bool:
+        """Tell whether a profile has this stage."""
+        return self.is_wanted(profile) and (
+            not self.schema or any(key in profile.options for key in self.schema)
+        )
+
+
+class StageModule(Protocol):
+    """One file of this folder."""
+
+    __doc__: str
+    STAGE: StageSpec
+    make: Callable[..., Mapping[str, Any] | None]
+    make_files: Callable[..., None]
+
+
+@functools.cache
+def modules() -> Mapping[str, StageModule]:
+    """Return all stages by kind: layers in their order, then the rest."""
+    found = {
+        name: cast("StageModule", importlib.import_module(f"{STAGES}.{name}"))
+        for _, name, _ in pkgutil.iter_modules(importlib.import_module(STAGES).__path__)
+    }
+
+    def place(kind: str) -> tuple[bool, int, str]:
+        order = found[kind].STAGE.order
+        return order is None, order or 0, kind
+
+    return {kind: found[kind] for kind in sorted(found, key=place)}
+
+
+def layer_kinds() -> list[str]:
+    """Return the kinds of stages whose result is a layer, lowest first."""
+    return [kind for kind, module in modules().items() if module.STAGE.order is not None]
+
+
+def schemas() -> dict[str, Kind]:
+    """Return the keys of a profile that belong to one stage."""
+    return {key: kind for module in modules().values() for key, kind in module.STAGE.schema.items()}
