@@ -6,6 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from synos_tasks.builder import read_only_binds
 
 from synos_tasks.build.compare import Difference, diff, sections
 from synos_tasks.build.locking import lock_path
