@@ -35,21 +35,20 @@ class Difference:
 
     @property
     def is_empty(self) -> bool:
-        """Tell whether nothing changed."""
-        files = self.files or {}
-        one, two = files.get("sizes", (0, 0))
-        return not self.packages and one == two and not any(files.get(key) for key in KINDS)
+        """Return whether nothing changed."""
+        return not sections(self)
 
 
 def diff(settings: Settings, docker: Docker, one: str, two: str, say: Callable[[str], None]) -> Difference:
     """Compare two ISOs or two locks; a profile's name stands for its lock. Raises SettingsError, IsoNotFound."""
     paths = [_find(settings, text) for text in (one, two)]
-    if all(path.name.endswith(LOCK_ENDING) for path in paths):
+    are_locks = [path.name.endswith(LOCK_ENDING) for path in paths]
+    if all(are_locks):
         before, after = (locks.load(path) for path in paths)
         if after is None:
             raise IsoNotFound("there is no such lock", where=str(paths[1]))
         return Difference(packages=locks.changes(before, after), files=None)
-    if any(path.name.endswith(LOCK_ENDING) for path in paths):
+    if any(are_locks):
         raise SettingsError(
             "an ISO and a lock cannot be compared", where=f"{one} {two}", hint="give two of a kind"
         )
@@ -58,55 +57,52 @@ def diff(settings: Settings, docker: Docker, one: str, two: str, say: Callable[[
     return Difference(packages=packages, files=files_of(settings, docker, paths[0], paths[1], say))
 
 
-def sections(found: Difference, packages: list[str]) -> list[tuple[str, list[str]]]:
-    """Give what changed as titles and lines for people; nothing where nothing did."""
-    files = found.files or {"sizes": None}
-    told = [("packages", packages)]
-    told += [(f"files {kind}", [_line(entry) for entry in files.get(kind, [])]) for kind in KINDS]
-    if files["sizes"]:
-        one, two = files["sizes"]
-        told.append(("size", [f"  {one} -> {two} bytes ({two - one:+})"] if one != two else []))
-    return [(title, lines) for title, lines in told if lines]
-
-
-def _line(entry: list[Any]) -> str:
-    path, *sizes = entry
-    return f"  {path}  {' -> '.join(map(str, sizes))}"
+def sections(found: Difference) -> list[tuple[str, list[str]]]:
+    """Return what changed as titles and lines for people; nothing where nothing did."""
+    files = found.files or {}
+    shown = [("packages", [change.line for change in found.packages])]
+    for kind in KINDS:
+        entries = [(path, " -> ".join(map(str, sizes))) for path, *sizes in files.get(kind, [])]
+        shown.append((f"files {kind}", [f"  {path}  {sizes}" for path, sizes in entries]))
+    one, two = files.get("sizes", (0, 0))
+    shown.append(("size", [f"  {one} -> {two} bytes ({two - one:+})"] if one != two else []))
+    return [(title, lines) for title, lines in shown if lines]
 
 
 def files_of(
     settings: Settings, docker: Docker, one: Path, two: Path, say: Callable[[str], None]
 ) -> dict[str, Any]:
-    """Compare two ISOs file by file, in a container without network; see iso/compare.py for what is told."""
+    """Compare two ISOs file by file, in a container without network; see iso/compare.py for the fields."""
     image = ensure_image(settings, docker, BUILDER, say)
     spec = builder_spec(
-        settings, docker.info(), image, network=False, store=None,
+        settings,
+        docker.info(),
+        image,
+        network=False,
+        store=None,
         packages_bytes=one.stat().st_size + two.stat().st_size,
         more=(Bind(source=one.parent, target="/one"), Bind(source=two.parent, target="/two")),
-    )  # fmt: skip
+    )
     request = Compare(one=Path("/one", one.name), two=Path("/two", two.name))
     return dict(ask(settings, docker, spec, request, Compared).result)
 
 
 def _find(settings: Settings, text: str) -> Path:
-    path = Path(text)
-    if not path.is_file():
-        lock = lock_path(settings, text)
-        path = lock if lock.is_file() else settings.output_dir / text
-    if not path.is_file():
-        raise IsoNotFound(
-            f"there is no {text}",
-            where=str(path),
-            hint="give an ISO, a lock, a profile that has a lock, or the name of an ISO in dist",
-        )
-    return path.resolve()
+    for path in (Path(text), lock_path(settings, text), settings.output_dir / text):
+        if path.is_file():
+            return path.resolve()
+    raise IsoNotFound(
+        f"there is no {text}",
+        where=str(path),
+        hint="give an ISO, a lock, a profile that has a lock, or the name of an ISO in dist",
+    )
 
 
 def _packages(iso: Path, say: Callable[[str], None]) -> dict[str, tuple[str, bool]]:
-    """Give version by package, from the manifest beside an ISO; nothing where there is none, which is said."""
+    """Return version by package from the manifest of an ISO; nothing, with a warning, where it cannot be read."""
     try:
         manifest = json.loads(Path(f"{iso}.manifest.json").read_text())
         return {package["name"]: (package["version"], False) for package in manifest["packages"]}
     except (OSError, ValueError, KeyError, TypeError):
-        say(f"warning: {iso.name} has no manifest beside it: packages are not compared, files are")
+        say(f"warning: {iso.name} has no manifest: packages are not compared, files are")
         return {}

@@ -1,4 +1,4 @@
-"""Components on the host: asks a container of the toolchain image to compile what the store lacks."""
+"""Components on the host: a container of the toolchain image compiles those that the store lacks."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 from synos_tasks.build import planning, preflight
 from synos_tasks.build.progress import History, view_for
 from synos_tasks.builder import ask, compiler_cache_volumes, once_volume, owner, toolchain_spec
-from synos_tasks.errors import ComponentFailed
+from synos_tasks.errors import ClaimFailed, ComponentFailed
 from synos_tasks.images.building import ensure_image
 from synos_tasks.images.catalog import TOOLCHAIN
 from synos_tasks.iso import profile as profiles
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from synos_tasks.iso.components.recipe import Component
     from synos_tasks.settings import Settings
 
-
 REQUIRED_HITS = {"ccache": 80, "sccache": 75}
 """Percent of the compilers' calls that a filled cache answers."""
 
@@ -43,7 +42,7 @@ REQUIRED_HITS = {"ccache": 80, "sccache": 75}
 class Compiled:
     """One component in the store. ``packages`` are as the manifest of an ISO has them, with ``file``.
 
-    ``caches`` counts hits and misses of this compilation by cache; empty where nothing was compiled.
+    ``caches`` has hits and misses of this compilation by cache; empty where nothing was compiled.
     """
 
     name: str
@@ -59,21 +58,36 @@ class Place:
     """Where components are compiled and kept."""
 
     store: str = ""
-    """A volume besides the project's own store."""
+    """A volume; '' is the project's own store."""
     offline: bool = False
     output: Path | None = None
     """Folder that gets the .debs."""
     change: Callable[[ContainerSpec], ContainerSpec] = lambda spec: spec
-    """Makes another container of the usual one."""
+    """Changes the container that would be used."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HitRate:
+    """How many of the compilers' calls a cache answered; ``required`` is in percent."""
+
+    what: str
+    hits: int
+    calls: int
+    required: int
+
+    @property
+    def measured(self) -> int:
+        """Percent of the calls."""
+        return round(100 * self.hits / self.calls) if self.calls else 0
 
 
 def names_of(settings: Settings) -> list[str]:
-    """Names of the project's components."""
+    """Return the names of the project's components."""
     return recipe.names(recipe.folder_of(planning.docker_build(settings)))
 
 
 def users_of(settings: Settings) -> dict[str, list[str]]:
-    """Give the profiles that have each component; profiles with mistakes count as having none."""
+    """Return the profiles that have each component; a profile with mistakes counts as having none."""
     found: dict[str, list[str]] = {name: [] for name in names_of(settings)}
     for name in profiles.names(planning.profile_folder(settings)):
         try:
@@ -85,7 +99,17 @@ def users_of(settings: Settings) -> dict[str, list[str]]:
     return found
 
 
-def have(
+def output_folder(settings: Settings, output: str) -> Path:
+    """Return the folder for .debs: ``output``, or components in the folder of ISOs."""
+    return Path(output).resolve() if output else settings.output_dir / "components"
+
+
+def recipes(settings: Settings, names: Iterable[str]) -> list[Component]:
+    """Read recipes; raises ComponentError."""
+    return components_of(planning.docker_build(settings), list(names))
+
+
+def ensure_compiled(
     settings: Settings,
     docker: Docker,
     info: SystemInfo,
@@ -94,13 +118,13 @@ def have(
     place: Place | None = None,
     on_event: Callable[[protocol.Event], object] = lambda _: None,
 ) -> list[Compiled]:
-    """Have components in the store, compiled where they are not. Raises ComponentError or ComponentFailed."""
+    """Compile the components that the store lacks; return all. Raises ComponentError or ComponentFailed."""
     place = place or Place()
-    docker_build = planning.docker_build(settings)
-    wanted = components_of(docker_build, list(names))
+    components = recipes(settings, names)
     image = ensure_image(settings, docker, TOOLCHAIN, say)
     tools = planning.tools_of(settings, docker, image)
-    asked = [_asked(component, docker_build, tools) for component in wanted]
+    folder = recipe.folder_of(planning.docker_build(settings))
+    wanted = [_wanted(component, folder, tools) for component in components]
     spec = toolchain_spec(
         settings, info, image, output=place.output, store=place.store, network=not place.offline
     )
@@ -111,9 +135,9 @@ def have(
         if isinstance(event, protocol.Done):
             found.append(_compiled(event))
 
-    while len(found) < len(asked):  # a container compiles one at most
+    while len(found) < len(wanted):  # a container compiles one at most
         request = protocol.Compile(
-            components=tuple(asked[len(found) :]),
+            components=tuple(wanted[len(found) :]),
             offline=place.offline,
             deliver=place.output is not None,
             owner=owner(),
@@ -122,36 +146,25 @@ def have(
         before = len(found)
         ask(settings, docker, place.change(spec), request, protocol.Compiled, say, note)
         if len(found) == before:
-            raise ComponentFailed("the toolchain's container told of no component", where=spec.name)
+            raise ComponentFailed("the toolchain's container reported no component", where=spec.name)
         spec = dataclasses.replace(spec, name=f"{spec.name.rpartition('-')[0]}-{uuid.uuid4().hex[:8]}")
     return found
 
 
-def _asked(component: Component, docker_build: Path, tools: str) -> protocol.Compilation:
-    inputs = recipe.inputs_of(component, recipe.folder_of(docker_build), tools)
+def _wanted(component: Component, folder: Path, tools: str) -> protocol.Compilation:
+    inputs = recipe.inputs_of(component, folder, tools)
     return protocol.Compilation(component=component, key=recipe.key_of(inputs), source=inputs["source"])
 
 
 def _compiled(event: protocol.Done) -> Compiled:
-    facts = event.facts
     return Compiled(
         name=event.name.removeprefix("component-"),
         key=event.key,
         hit=event.hit,
         seconds=event.seconds,
-        packages=facts["packages"],
-        caches={} if event.hit else facts["caches"],
+        packages=event.facts["packages"],
+        caches={} if event.hit else event.facts["caches"],
     )
-
-
-def output_folder(settings: Settings, output: str) -> Path:
-    """Where .debs go: ``output``, or components in the folder of ISOs."""
-    return Path(output).resolve() if output else settings.output_dir / "components"
-
-
-def recipes(settings: Settings, names: Iterable[str]) -> list[Component]:
-    """Read recipes; raises ComponentError."""
-    return components_of(planning.docker_build(settings), list(names))
 
 
 def compile_all(
@@ -163,64 +176,67 @@ def compile_all(
     *,
     cached: bool = True,
 ) -> list[Compiled]:
-    """Compile components, and lay their .debs into ``output``. Raises what have() raises, and what a build does."""
+    """Compile components, and move their .debs into ``output``. Raises as ensure_compiled() and preflight do."""
     if not names:
         return []
     info = preflight.check(settings, docker, output)
+    history = History(settings.state_dir / "history.json", "")
     with (
         nullcontext("") if cached else once_volume(settings, docker) as store,
         scratch(output, STAGING_PREFIX) as folder,
-        view_for(
-            [f"component-{name}" for name in names], History(settings.state_dir / "history.json", "")
-        ) as view,
+        view_for([f"component-{name}" for name in names], history) as view,
     ):
-        made = have(settings, docker, info, names, say, Place(store=store, output=folder), view.handle)
-        names_told = [package["file"] for one in made for package in one.packages]
-        for package in (package for one in made for package in one.packages):
+        place = Place(store=store, output=folder)
+        compiled = ensure_compiled(settings, docker, info, names, say, place, view.handle)
+        packages = [package for one in compiled for package in one.packages]
+        for package in packages:
             _verify(folder, package)
-        for name in names_told:
-            (folder / name).replace(output / name)
-    return made
-
-
-def cache_hit_rates(
-    settings: Settings, docker: Docker, say: Callable[[str], None]
-) -> list[dict[str, str | int | bool]]:
-    """Compile all components twice from an empty store; return what the compilers' caches had the second time."""
-    info = preflight.check(settings, docker, settings.state_dir)
-    caches = compiler_cache_volumes(settings)
-    for _ in range(2):
-        with once_volume(settings, docker) as store:
-            place = Place(
-                store=store,
-                change=lambda spec: dataclasses.replace(spec, volumes={**spec.volumes, **caches}),
-            )
-            made = have(settings, docker, info, names_of(settings), say, place)
-    rates: list[dict[str, str | int | bool]] = []
-    for cache, required in REQUIRED_HITS.items():
-        hits = sum(one.caches[cache]["hits"] for one in made)
-        calls = hits + sum(one.caches[cache]["misses"] for one in made)
-        measured = round(100 * hits / calls) if calls else 0
-        rates.append({"what": cache, "hits": hits, "calls": calls, "required": required, "measured": measured,
-                      "holds": measured >= required})  # fmt: skip
-    return rates
+        for package in packages:
+            (folder / package["file"]).replace(output / package["file"])
+    return compiled
 
 
 def _verify(folder: Path, package: dict[str, Any]) -> None:
-    """Raise ComponentFailed unless a package is what was told of it."""
+    """Raise ComponentFailed unless a package is what the container reported."""
     # the container is not trusted with names and links: what is compiled in it can become root there
     name = package["file"]
     path = folder / name
     regular = Path(name).name == name and os.path.lexists(path) and stat.S_ISREG(path.lstat().st_mode)
     if not regular or sha256(path) != package["sha256"]:
-        raise ComponentFailed("the container delivered another package than it told", where=name)
+        raise ComponentFailed("the container delivered another package than it reported", where=name)
 
 
-def hit_rates(made: Compiled) -> str:
-    """Tell how much came from the compilers' caches."""
-    told = []
-    for cache, counts in made.caches.items():
-        asked = counts["hits"] + counts["misses"]
-        if asked:
-            told.append(f"{cache} {counts['hits']} of {asked}")
-    return ", ".join(told)
+def hit_rates(compiled: Compiled) -> str:
+    """Return in words how much came from the compilers' caches."""
+    counts = [(cache, one["hits"], one["hits"] + one["misses"]) for cache, one in compiled.caches.items()]
+    return ", ".join(f"{cache} {hits} of {calls}" for cache, hits, calls in counts if calls)
+
+
+def cache_hit_rates(settings: Settings, docker: Docker, say: Callable[[str], None]) -> list[HitRate]:
+    """Compile all components twice, each time from an empty store; return what the caches answered the second time."""
+    info = preflight.check(settings, docker, settings.state_dir)
+    caches = compiler_cache_volumes(settings)
+
+    def with_caches(spec: ContainerSpec) -> ContainerSpec:
+        return dataclasses.replace(spec, volumes={**spec.volumes, **caches})
+
+    for _ in range(2):
+        with once_volume(settings, docker) as store:
+            place = Place(store=store, change=with_caches)
+            compiled = ensure_compiled(settings, docker, info, names_of(settings), say, place)
+    rates = []
+    for cache, required in REQUIRED_HITS.items():
+        hits, misses = (sum(one.caches[cache][what] for one in compiled) for what in ("hits", "misses"))
+        rates.append(HitRate(what=cache, hits=hits, calls=hits + misses, required=required))
+    return rates
+
+
+def check_hit_rates(rates: Iterable[HitRate]) -> None:
+    """Raise ClaimFailed where a cache answered too little."""
+    for rate in rates:
+        if rate.measured < rate.required:
+            raise ClaimFailed(
+                f"{rate.what} answered {rate.measured} % of the compilers' calls",
+                why=f"{rate.required} % are needed",
+                hint="`ccache --show-stats` and `sccache --show-stats` in `inv build.shell --toolchain` show more",
+            )

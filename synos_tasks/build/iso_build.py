@@ -182,7 +182,9 @@ class _Build:
         if len(changed) == len(lock.packages):
             self.say(f"{name}: {len(changed)} packages")
         else:
-            self.say("\n".join([f"{name}: {len(changed)} packages changed", *locking.lines_of(changed)]))
+            self.say(
+                "\n".join([f"{name}: {len(changed)} packages changed", *(change.line for change in changed)])
+            )
         return lock
 
     def _run(self, info: SystemInfo, image: str, lock: Lock, store: str | None) -> dict[str, Any]:
@@ -220,7 +222,7 @@ class _Build:
             return
         place = components.Place(store=store or "", offline=self.options.offline)
         with view_for([f"component-{name}" for name in self.profile.components], self._history()) as view:
-            made = components.have(
+            made = components.ensure_compiled(
                 self.settings, self.docker, info, self.profile.components, self.say, place, view.handle
             )
         self.compiled = {f"component-{one.name}": one for one in made}

@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 
 
 def lock_path(settings: Settings, profile: str) -> Path:
-    """Where the lock of a profile is."""
+    """Return where the lock of a profile is."""
     return locks.path_of(planning.profile_folder(settings), profile)
 
 
 def fitting(settings: Settings, profile: Profile) -> Lock | None:
-    """Give a profile's lock when it is for what the profile asks; raises LockError when it is damaged."""
+    """Return a profile's lock when it is for what the profile asks; raises LockError when it is damaged."""
     found = locks.load(lock_path(settings, profile.name))
     return found if found and found.request == locks.request_of(profile) else None
 
@@ -40,12 +40,11 @@ def fitting(settings: Settings, profile: Profile) -> Lock | None:
 def refuse_drift(settings: Settings, profile: Profile, option: str) -> NoReturn:
     """Raise LockDrift: there is no lock that fits, and none may be made."""
     path = lock_path(settings, profile.name)
+    other = "the profile asks for other packages, suites or a bootstrapper"
     raise LockDrift(
         f"the lock of profile {profile.name} does not fit",
         where=str(path),
-        why="the profile asks for other packages, suites or a bootstrapper"
-        if path.exists()
-        else "there is none",
+        why=other if path.exists() else "there is none",
         hint=f"`inv build.lock --profile {profile.name}` writes it; {option} never does",
     )
 
@@ -71,13 +70,17 @@ def renew(
     update: bool,
     say: Callable[[str], None],
 ) -> tuple[Lock, list[Change]]:
-    """Resolve a profile and write its lock; tells what changed.
+    """Resolve a profile and write its lock; return it with what changed.
 
     Without ``update`` versions stay where the mirrors still have them, and so does the date. Raises
     PackageNotFound, MirrorUnreachable, BadSignature, OutputNotWritable.
     """
     path = lock_path(settings, profile.name)
-    previous = _previous(path, say)
+    try:
+        previous = locks.load(path)
+    except LockError as error:
+        say(f"warning: {error.where}: {error.what}; it is written again")
+        previous = None
     start = previous or _inherited(settings, profile)
     request = Resolve(profile=profile, previous=None if update else start)
     found = ask(settings, docker, builder_spec(settings, info, image), request, Resolved, say).lock
@@ -91,7 +94,7 @@ def renew(
 
 
 def _inherited(settings: Settings, profile: Profile) -> Lock | None:
-    """Give the lock of the nearest ancestor of the same suite: so that a new profile shares layers with it."""
+    """Return the lock of the nearest ancestor of the same suite, so that a new profile shares layers with it."""
     for name in profile.ancestors:
         if planning.read_profile(settings, name).suite == profile.suite:
             try:
@@ -103,15 +106,6 @@ def _inherited(settings: Settings, profile: Profile) -> Lock | None:
     return None
 
 
-def _previous(path: Path, say: Callable[[str], None]) -> Lock | None:
-    """Give the lock to be replaced; a damaged one counts as none."""
-    try:
-        return locks.load(path)
-    except LockError as error:
-        say(f"warning: {error.where}: {error.what}; it is written anew")
-        return None
-
-
 def _write(path: Path, text: str) -> None:
     try:
         write_whole(path, text)
@@ -120,8 +114,3 @@ def _write(path: Path, text: str) -> None:
         raise OutputNotWritable(
             "the lock cannot be written", where=str(path), why=error.strerror or str(error)
         ) from error
-
-
-def lines_of(changes: list[Change]) -> list[str]:
-    """Tell people what changed, a line each."""
-    return [change.line for change in changes]

@@ -11,7 +11,6 @@ from synos_tasks.build.progress import History
 from synos_tasks.builder import ask, builder_spec, store_volume
 from synos_tasks.images.building import ensure_image
 from synos_tasks.images.catalog import BUILDER
-from synos_tasks.images.recipe import tag_of
 from synos_tasks.iso import codec
 from synos_tasks.iso import lock as locks
 from synos_tasks.iso.lock import Lock
@@ -59,7 +58,7 @@ class Row:
 
 @dataclass(frozen=True, kw_only=True)
 class View:
-    """A plan beside what is there."""
+    """A plan, compared with what is there."""
 
     rows: list[Row]
     lock: str
@@ -72,36 +71,39 @@ def view(
 ) -> View:
     """Compare a plan with what is there. Raises ProfileError, LockError, EngineUnavailable.
 
-    The builder image is made where it is missing, and asked for the store; unless ``dry``, which starts nothing.
+    Unless ``dry``, which starts nothing, the builder image is built where it is missing, and reads the store.
     """
     profile = planning.read_profile(settings, options.profile)
     lock, state = _lock(settings, profile)
-    image = tag_of(settings.project, BUILDER) if dry else ensure_image(settings, docker, BUILDER, say)
-    tools = (
-        planning.known_tools_for(settings, docker, profile)
-        if dry
-        else planning.tools_for(settings, docker, profile, say)
-    )
+    if dry:
+        tools = planning.known_tools_for(settings, docker, profile)
+    else:
+        tools = planning.tools_for(settings, docker, profile, say)
     plan = planning.plan_build(settings, profile, lock, tools, release=options.release)
     there = published(options.output, plan) if state == "fits" else None
     sizes = {stage["name"]: int(stage["bytes"]) for stage in there["stages"]} if there else {}
-    entries = {} if dry or state == "missing" else _entries(settings, docker, image, plan)
+    entries = {} if dry or state == "missing" else _entries(settings, docker, plan, say)
     last = last_plan(settings, options.profile)
     expected = History(settings.state_dir / "history.json", options.profile).seconds
     rows = []
     for stage in plan.stages:
         hit = stage.key in entries or there is not None
-        size = entries.get(stage.key, {}).get("bytes", 0) or sizes.get(stage.name, 0)
         why = "" if hit else reason(stage, plan, last) if state != "missing" else "no lock yet"
-        if dry and why == GONE:
-            why = "the store was not asked"
-        seconds = 0.0 if hit else expected.get(stage.name)
-        rows.append(Row(name=stage.name, key=stage.key, hit=hit, why=why, bytes=size, seconds=seconds))
+        rows.append(
+            Row(
+                name=stage.name,
+                key=stage.key,
+                hit=hit,
+                why="the store was not asked" if dry and why == GONE else why,
+                bytes=entries.get(stage.key, {}).get("bytes", 0) or sizes.get(stage.name, 0),
+                seconds=0.0 if hit else expected.get(stage.name),
+            )
+        )
     return View(rows=rows, lock=state)
 
 
 def _lock(settings: Settings, profile: Profile) -> tuple[Lock, str]:
-    """Give the lock to plan with. One that does not fit still tells which packages stay: renewing it keeps them."""
+    """Return the lock to plan with. One that does not fit still says which packages stay: renewing it keeps them."""
     found = locks.load(locking.lock_path(settings, profile.name))
     wanted = locks.request_of(profile)
     if found is None:
@@ -110,7 +112,7 @@ def _lock(settings: Settings, profile: Profile) -> tuple[Lock, str]:
 
 
 def reason(stage: Stage, plan: Plan, last: Plan | None) -> str:
-    """Say why a stage is not there: what of its inputs changed since the last build of the profile."""
+    """Return why a stage is not there: which of its inputs changed since the last build of the profile."""
     if stage.kind in NEVER_STORED:
         return "made each time"
     if last is None:
@@ -120,26 +122,27 @@ def reason(stage: Stage, plan: Plan, last: Plan | None) -> str:
         return f"packages: {_packages(stage.name, plan, last)}" if stage.kind == "packages" else "new"
     if before.key == stage.key:
         return GONE
-    changed = [name for name in stage.why if before.why.get(name) != stage.why[name]]
-    told = []
-    for name in changed:
-        if name == "packages":
-            told.append(f"packages: {_packages(stage.name, plan, last)}")
-        elif not name.startswith("stage "):
-            told.append(WORDS.get(name, f"{name.removeprefix('file ')} changed"))
-    below = [name.removeprefix("stage ") for name in changed if name.startswith("stage ")]
-    if below and not any(told):
+    reasons, below = [], []
+    for name in stage.why:
+        if before.why.get(name) == stage.why[name]:
+            continue
+        if name.startswith("stage "):
+            below.append(name.removeprefix("stage "))
+        elif name == "packages":
+            reasons.append(f"packages: {_packages(stage.name, plan, last)}")
+        else:
+            reasons.append(WORDS.get(name, f"{name.removeprefix('file ')} changed"))
+    if below and not any(reasons):
         return f"follows {', '.join(below)}"
-    return "; ".join(text for text in told if text) or "the build's number changed"
+    return "; ".join(text for text in reasons if text) or "the build's number changed"
 
 
 def _packages(layer: str, plan: Plan, last: Plan) -> str:
-    """Tell `+tmux -less`, or else which versions changed."""
+    """Return `+tmux -less`, or else which versions changed."""
     asked, before = (set(dict(p.profile.layers).get(layer, ())) for p in (plan, last))
     words = [f"+{name}" for name in sorted(asked - before)] + [f"-{name}" for name in sorted(before - asked)]
     if not words:
-        old = {p.name: (*p.ident, p.sha256) for p in last.lock.layer(layer)}
-        new = {p.name: (*p.ident, p.sha256) for p in plan.lock.layer(layer)}
+        old, new = ({p.name: (*p.ident, p.sha256) for p in one.lock.layer(layer)} for one in (last, plan))
         words = [
             f"{name} {new[name][1] if name in new else 'gone'}"
             for name in sorted(old | new)
@@ -149,7 +152,7 @@ def _packages(layer: str, plan: Plan, last: Plan) -> str:
 
 
 def last_plan(settings: Settings, profile: str) -> Plan | None:
-    """Give the plan of the last build of a profile; None where there is none that can be read."""
+    """Return the plan of the last build of a profile; None where there is none that can be read."""
     try:
         return codec.from_data(Plan, json.loads(_path(settings, profile).read_text()))
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
@@ -157,7 +160,7 @@ def last_plan(settings: Settings, profile: str) -> Plan | None:
 
 
 def remember(settings: Settings, plan: Plan) -> None:
-    """Keep the plan of a build that was done."""
+    """Store the plan of a build that was done."""
     write_whole(_path(settings, plan.profile.name), json.dumps(plan.to_json()))
 
 
@@ -165,8 +168,11 @@ def _path(settings: Settings, profile: str) -> Path:
     return settings.state_dir / "plans" / f"{profile}.json"
 
 
-def _entries(settings: Settings, docker: Docker, image: str, plan: Plan) -> Mapping[str, Mapping[str, Any]]:
+def _entries(
+    settings: Settings, docker: Docker, plan: Plan, say: Callable[[str], None]
+) -> Mapping[str, Mapping[str, Any]]:
     """Ask the store which keys it has."""
+    image = ensure_image(settings, docker, BUILDER, say)
     if docker.volume(store_volume(settings)) is None:
         return {}
     others = {layer.key: plan.initramfs_key(layer.key) for layer in plan.layers[1:]}

@@ -30,12 +30,12 @@ PROFILE_ERRORS = (ProfileError, ProfileNotFound, ComponentError)
 
 
 def docker_build(settings: Settings) -> Path:
-    """Where all is that ISOs are made from: docker/build."""
+    """Return docker/build, where all is that ISOs are made from."""
     return settings.root / "docker/build"
 
 
 def profile_folder(settings: Settings) -> Path:
-    """Where profiles and their locks are: docker/build/profiles."""
+    """Return the folder of profiles and their locks."""
     return docker_build(settings) / "profiles"
 
 
@@ -47,41 +47,35 @@ def read_profile(settings: Settings, name: str) -> Profile:
 def plan_build(
     settings: Settings, profile: Profile, lock: Lock, tools: Tools, *, release: bool = False
 ) -> Plan:
-    """Plan a build; raises ProfileError or ComponentError where a file is missing that the profile names."""
+    """Plan a build; raises ProfileError or ComponentError where a file that the profile names is missing."""
     return inputs.plan_build(docker_build(settings), profile, lock, tools, release=release)
 
 
 def tools_for(settings: Settings, docker: Docker, profile: Profile, say: Callable[[str], None]) -> Tools:
-    """Have the images that a profile needs, and ask for their tools."""
-
-    def tools_in(recipe: Recipe) -> str:
-        return tools_of(settings, docker, ensure_image(settings, docker, recipe, say))
-
-    return Tools(builder=tools_in(BUILDER), toolchain=tools_in(TOOLCHAIN) if profile.components else "")
+    """Return the tools of the images that a profile needs; builds these where they are missing."""
+    return _tools(
+        profile, lambda recipe: tools_of(settings, docker, ensure_image(settings, docker, recipe, say))
+    )
 
 
 def known_tools_for(settings: Settings, docker: Docker, profile: Profile) -> Tools:
-    """Give what tools_for() found before, without making or asking anything; empty where it never did."""
+    """Return what tools_for() found before, without building or asking anything; empty where it never did."""
+    known = _known(settings)
+    return _tools(profile, lambda one: known.get(docker.image_id(tag_of(settings.project, one)) or "", ""))
 
-    def tools_in(recipe: Recipe) -> str:
-        return known_tools(settings, docker.image_id(tag_of(settings.project, recipe)))
 
+def _tools(profile: Profile, tools_in: Callable[[Recipe], str]) -> Tools:
     return Tools(builder=tools_in(BUILDER), toolchain=tools_in(TOOLCHAIN) if profile.components else "")
 
 
 def tools_of(settings: Settings, docker: Docker, image: str) -> str:
-    """Digest of an image's tools with their versions; asked once for each image."""
-    ident = docker.image_id(image)
-    tools = known_tools(settings, ident)
-    if not tools:
-        tools = digests.digest(docker.output_of(ident or image, ["cat", TOOLS]))
-        write_whole(_tools_path(settings), json.dumps({**_known(settings), str(ident): tools}))
-    return tools
-
-
-def known_tools(settings: Settings, image_id: str | None) -> str:
-    """Give what tools_of() found before, without asking; empty where it never did."""
-    return _known(settings).get(str(image_id), "")
+    """Return the digest of an image's tools with their versions; asked once for each image."""
+    ident = docker.image_id(image) or image
+    known = _known(settings)
+    if not known.get(ident):
+        known[ident] = digests.digest(docker.output_of(ident, ["cat", TOOLS]))
+        write_whole(_tools_path(settings), json.dumps(known))
+    return known[ident]
 
 
 def _known(settings: Settings) -> dict[str, str]:

@@ -6,7 +6,7 @@ import dataclasses
 import os
 from contextlib import nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from synos_tasks.build import components, planning, preflight
 from synos_tasks.build.compare import files_of
@@ -49,9 +49,32 @@ class Circumstances:
     stored: bool
     """Start from the project's store; from an empty one otherwise."""
 
+    def __str__(self) -> str:
+        """Return all of them in one line."""
+        user, group = self.user
+        return (
+            f"host {self.hostname}, user {user}:{group}, umask {self.umask:03o}, {self.timezone}, {self.locale}, "
+            f"clock +{self.clock // DAY} days, cores {self.cores}, "
+            f"{'another folder' if self.elsewhere else 'usual folder'}, {'warm' if self.stored else 'empty'} store"
+        )
+
+    def apply(self, spec: ContainerSpec) -> ContainerSpec:
+        """Return the container of a build under these circumstances."""
+        variables = {"TZ": self.timezone, "LANG": self.locale, "LC_ALL": self.locale}
+        varied = dataclasses.replace(
+            spec,
+            hostname=self.hostname,
+            cpuset=self.cores,
+            environment={**spec.environment, **variables},
+        )
+        if not self.elsewhere:
+            return varied
+        tmpfs = dict.fromkeys([ELSEWHERE], next(iter(spec.tmpfs.values()))) if spec.tmpfs else {}
+        return dataclasses.replace(varied, tmpfs=tmpfs, anonymous_volumes=() if spec.tmpfs else (ELSEWHERE,))
+
 
 def circumstances(cpus: int) -> list[Circumstances]:
-    """Give two that differ in all, and a third with the project's store."""
+    """Return two that differ in all, and a third with the project's store."""
     one = Circumstances(
         hostname="alpha", user=(1000, 1000), umask=0o022, timezone="Pacific/Kiritimati", locale="C.UTF-8", clock=0,
         cores=f"0-{cpus - 1}", elsewhere=False, stored=False,
@@ -65,7 +88,7 @@ def circumstances(cpus: int) -> list[Circumstances]:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """Digests of all builds, in order; they are equal."""
+    """The digest that all builds have."""
 
     sha256: str
     builds: int
@@ -87,33 +110,33 @@ def verify(
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     with scratch(settings.state_dir, "reproduce-") as folder:
         info = preflight.check(settings, docker, folder)
+        cases = circumstances(min(info.n_cpu or 1, os.cpu_count() or 1)) * rounds
         first: tuple[Path, str] | None = None
-        for number, case in enumerate(circumstances(min(info.n_cpu or 1, os.cpu_count() or 1)) * rounds):
+        for number, case in enumerate(cases):
             output = folder / str(number)
             output.mkdir()
             with nullcontext("") if case.stored else once_volume(settings, docker) as store:
                 _compile(settings, docker, info, plan, case, store)
                 iso = _build(settings, docker, info, image, plan, case, output, store)
             digest = sha256(iso)
-            say(f"{digest}  {_told(case)}")
+            say(f"{digest}  {case}")
             if first is None:
                 first = (iso, digest)
             elif digest != first[1]:
-                _raise(settings, docker, first[0], iso, say)
+                say("the bytes differ: looking for the first file that does")
+                raise difference(files_of(settings, docker, first[0], iso, say))
             else:
                 iso.unlink()
-        assert first is not None  # noqa: S101  (there is at least one circumstance)
-        return Verdict(sha256=first[1], builds=number + 1, profile=name, release=release)
+        return Verdict(sha256=digest, builds=len(cases), profile=name, release=release)
 
 
 def _compile(
     settings: Settings, docker: Docker, info: SystemInfo, plan: Plan, case: Circumstances, store: str
 ) -> None:
-    """Compile the components under the same circumstances; the folder and the clock stay as they are."""
+    """Compile the components under the same circumstances, but in the usual folder and at the right time."""
     if plan.profile.components:
-        usual = dataclasses.replace(case, elsewhere=False)
-        place = components.Place(store=store, change=lambda spec: _varied(spec, usual))
-        components.have(settings, docker, info, plan.profile.components, lambda _: None, place)
+        place = components.Place(store=store, change=dataclasses.replace(case, elsewhere=False).apply)
+        components.ensure_compiled(settings, docker, info, plan.profile.components, lambda _: None, place)
 
 
 def _build(
@@ -129,42 +152,15 @@ def _build(
     request = Build(plan=plan, owner=case.user, umask=case.umask, clock=case.clock, elsewhere=case.elsewhere)
     size = sum(package.size for package in plan.lock.packages)
     spec = builder_spec(settings, info, image, output=output, store=store, packages_bytes=size)
-    ask(settings, docker, _varied(spec, case), request, Delivered)
+    ask(settings, docker, case.apply(spec), request, Delivered)
     return output / deliver.ISO
 
 
-def _varied(spec: ContainerSpec, case: Circumstances) -> ContainerSpec:
-    """Give the container of a build under these circumstances."""
-    varied = dataclasses.replace(
-        spec,
-        hostname=case.hostname,
-        cpuset=case.cores,
-        environment={**spec.environment, "TZ": case.timezone, "LANG": case.locale, "LC_ALL": case.locale},
-    )
-    if not case.elsewhere:
-        return varied
-    return dataclasses.replace(
-        varied,
-        tmpfs=dict.fromkeys([ELSEWHERE], next(iter(spec.tmpfs.values()))) if spec.tmpfs else {},
-        anonymous_volumes=() if spec.tmpfs else (ELSEWHERE,),
-    )
-
-
-def _told(case: Circumstances) -> str:
-    return (
-        f"host {case.hostname}, user {case.user[0]}:{case.user[1]}, umask {case.umask:03o}, {case.timezone}, "
-        f"{case.locale}, clock +{case.clock // DAY} days, cores {case.cores}, "
-        f"{'another folder' if case.elsewhere else 'usual folder'}, {'warm' if case.stored else 'empty'} store"
-    )
-
-
-def _raise(settings: Settings, docker: Docker, one: Path, two: Path, say: Callable[[str], None]) -> None:
-    """Find the first difference, and raise."""
-    say("the bytes differ: looking for the first file that does")
-    found = files_of(settings, docker, one, two, say)
+def difference(found: dict[str, Any]) -> Irreproducible:
+    """Return the error that names the first file that differs; ``found`` is what files_of() found."""
     changed, only = found.get("changed", []), [*found.get("added", []), *found.get("removed", [])]
     first = [only[0][0], ["only in one of them"]] if only else found.get("first")
-    raise Irreproducible(
+    return Irreproducible(
         "two builds of the same profile and lock differ",
         where=first[0] if first else "the ISO's own structures: no file differs",
         why="\n".join(first[1]) if first else "",

@@ -162,12 +162,6 @@ def test_plan_warns_when_the_lock_does_not_fit(
     assert json.loads(shown.out)["lock"] == state
 
 
-def test_plan_of_a_release(settings: Settings, capfd: Shown) -> None:
-    lay_lock(settings, package("sudo"))
-    assert run("build.plan", "--json", "--release", "--profile", NAME) == 0
-    assert "squashfs" in [stage["name"] for stage in answer(capfd, "plan")["stages"]]
-
-
 def test_lock_writes_and_tells_what_changed(settings: Settings, capfd: Shown) -> None:
     lay_lock(settings, package("sudo", "1"))
     assert run("build.lock", "--json") == 0
@@ -187,15 +181,6 @@ def test_lock_writes_and_tells_what_changed(settings: Settings, capfd: Shown) ->
     assert "'sudo', version: '2'" in path.read_text()
 
 
-def test_lock_says_when_nothing_changed(settings: Settings, capfd: Shown) -> None:
-    assert run("build.lock") == 0
-    before = tree(settings.root)
-    capfd.readouterr()
-    assert run("build.lock", "--update") == 0
-    assert capfd.readouterr().err.splitlines()[0] == "nothing changed"
-    assert tree(settings.root) == before
-
-
 def test_diff_of_locks(settings: Settings, capfd: Shown) -> None:
     lay_lock(settings, package("sudo", "1"))
     other = settings.root / "other.lock.yaml"
@@ -208,14 +193,6 @@ def test_diff_of_locks(settings: Settings, capfd: Shown) -> None:
         "packages": [{"name": "sudo", "old": "1", "new": "2", "security": True}],
     }
     assert shown.err.splitlines() == ["packages: 1", "  sudo  1 -> 2  (security)"]
-
-
-def test_diff_of_what_is_the_same(settings: Settings, capfd: Shown) -> None:
-    lay_lock(settings, package("sudo"))
-    assert run("build.diff", NAME, NAME, "--json") == 0
-    shown = capfd.readouterr()
-    assert json.loads(shown.out) == {"schema": "synos.build.diff/1", "packages": []}
-    assert shown.err.splitlines() == ["no difference"]
 
 
 def test_diff_of_isos_shows_no_more_than_asked_but_json_has_all(
@@ -235,16 +212,6 @@ def test_report_is_written_beside_the_newest_iso(iso: Path, capfd: Shown) -> Non
     target = iso.with_name(f"{iso.name}.report.html")
     assert answer(capfd, "report") == {"iso": str(iso), "report": str(target)}
     assert target.read_text().startswith("<!doctype html>")
-
-
-def test_report_goes_where_it_is_asked_to(iso: Path, settings: Settings, capfd: Shown) -> None:
-    before = tree(iso.parent)
-    assert run("build.report", "--iso", str(iso), "--to", "a/report.html") == 0
-    shown = capfd.readouterr()
-    assert shown.out == ""
-    assert shown.err == f"{settings.root}/a/report.html\n"
-    assert (settings.root / "a/report.html").is_file()
-    assert tree(iso.parent) == before
 
 
 @pytest.mark.parametrize(

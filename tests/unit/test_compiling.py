@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from synos_tasks.build import components, planning
-from synos_tasks.build.components import Compiled, Place, compile_all, have, hit_rates, users_of
+from synos_tasks.build.components import Compiled, Place, compile_all, ensure_compiled, hit_rates, users_of
 from synos_tasks.builder import owner, store_volume
 from synos_tasks.errors import ComponentError, ComponentFailed
-from synos_tasks.iso import codec, protocol
+from synos_tasks.iso import codec
 from synos_tasks.iso.components import recipe
 from tests.unit.fake_docker import FakeDocker
 from tests.unit.fakes import INFO, TOOLS, FakeContainers, fake_containers
@@ -77,7 +77,7 @@ def toolchain(monkeypatch: pytest.MonkeyPatch) -> Toolchain:
 
 
 def _have(settings: Settings, *names: str, place: Place | None = None) -> list[Compiled]:
-    return have(settings, FakeDocker(), INFO, names, print, place)
+    return ensure_compiled(settings, FakeDocker(), INFO, names, print, place)
 
 
 def test_one_container_is_asked_for_all_with_their_recipes_and_keys(
@@ -147,13 +147,6 @@ def test_what_was_compiled_is_told_with_its_hits_and_what_was_there_without(
     assert [package["file"] for package in tool.packages] == ["tool_1.0_amd64.deb"]
 
 
-def test_events_are_handed_on_and_warnings_said(settings: Settings, toolchain: Toolchain) -> None:
-    said, heard = list[str](), list[protocol.Event]()
-    have(settings, FakeDocker(), INFO, ["tool"], said.append, None, heard.append)
-    assert said == ["warning: a cache is not used"]
-    assert [protocol.name_of(event) for event in heard] == ["warning", "start", "done", "compiled"]
-
-
 def test_an_unknown_component_starts_nothing(settings: Settings, toolchain: Toolchain) -> None:
     with pytest.raises(ComponentError) as caught:
         _have(settings, "tool", "agnet")
@@ -174,20 +167,6 @@ def test_packages_are_laid_down_and_nothing_beside_them(
     assert [one.name for one in made] == ["tool", "agent"]
     found = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     assert found == {"tool_1.0_amd64.deb": DEB, "agent_1.0_amd64.deb": DEB}
-
-
-def test_an_earlier_package_of_that_name_is_replaced(
-    settings: Settings, toolchain: Toolchain, tmp_path: Path
-) -> None:
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out/tool_1.0_amd64.deb").write_text("an earlier one")
-    _compile(settings, tmp_path / "out", "tool")
-    assert (tmp_path / "out/tool_1.0_amd64.deb").read_bytes() == DEB
-
-
-def test_nothing_to_compile_starts_nothing(settings: Settings, toolchain: Toolchain, tmp_path: Path) -> None:
-    assert _compile(settings, tmp_path / "out") == []
-    assert toolchain.containers.asked == []
 
 
 @pytest.mark.parametrize("cached", [True, False])
@@ -260,11 +239,6 @@ def test_profiles_that_have_a_component_are_told_and_broken_ones_have_none(setti
 def test_hit_rates_are_of_the_caches_that_were_asked(caches: dict[str, dict[str, int]], told: str) -> None:
     made = Compiled(name="tool", key="k", hit=False, seconds=1.0, packages=[], caches=caches)
     assert hit_rates(made) == told
-
-
-def test_packages_go_where_they_are_asked_to(settings: Settings, tmp_path: Path) -> None:
-    assert components.output_folder(settings, "") == settings.output_dir / "components"
-    assert components.output_folder(settings, str(tmp_path / "a/../b")) == tmp_path / "b"
 
 
 def test_a_container_that_stops_after_one_compilation_is_asked_for_the_rest_in_another(

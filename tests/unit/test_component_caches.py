@@ -111,16 +111,6 @@ def test_a_full_cache_is_named_with_the_reason_and_left_clean(
     assert list((folders / "var/ccache").iterdir()) == []
 
 
-def test_a_cache_that_is_a_file_costs_time_only(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    broken(monkeypatch, "sccache")
-    (folders / "var/sccache").rmdir()
-    (folders / "var/sccache").write_text("")
-    warned: list[str] = []
-    with caches.locked_caches(folders / "work", ME, warned.append) as usable:
-        assert set(usable) & {"CCACHE_DIR", "SCCACHE_DIR"} == {"CCACHE_DIR"}
-    assert len(warned) == 1
-
-
 def test_a_disk_that_fails_when_the_cache_is_tidied_costs_time_only(
     folders: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -167,24 +157,6 @@ def test_counts_begin_anew_with_each_build(folders: Path, monkeypatch: pytest.Mo
             assert caches.ccache_counts(log.parent) == NONE
             log.write_bytes(LOG)
             assert caches.ccache_counts(log.parent) == {"hits": 0, "misses": 1}
-
-
-def test_ccache_counts_results_and_not_where_they_came_from(tmp_path: Path) -> None:
-    (tmp_path / "log").write_bytes(LOG + HIT + PREPROCESSED + LOG)
-    assert caches.ccache_counts(tmp_path) == {"hits": 2, "misses": 2}
-
-
-def test_a_file_name_that_is_no_utf8_does_not_hide_the_counts(tmp_path: Path) -> None:
-    (tmp_path / "log").write_bytes(b"# /work/build/source/\xff\xfe.c\ncache_miss\n" + HIT)
-    assert caches.ccache_counts(tmp_path) == {"hits": 1, "misses": 1}
-
-
-def test_without_a_log_ccache_counted_nothing(tmp_path: Path) -> None:
-    assert caches.ccache_counts(tmp_path) == NONE
-
-
-def test_sccache_counts_all_languages() -> None:
-    assert caches.sccache_counts(STATS) == {"hits": 1, "misses": 3}
 
 
 @pytest.mark.parametrize(

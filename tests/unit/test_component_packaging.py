@@ -67,12 +67,6 @@ def test_a_control_file_says_what_the_recipe_says() -> None:
     }
 
 
-def test_a_recipe_without_dependencies_has_those_that_it_links_to() -> None:
-    control = packaging.generated(component())["control"]
-    assert "Depends: ${shlibs:Depends}, ${misc:Depends}\n" in control
-    assert "Build-Depends: debhelper-compat (= 13)\n" in control
-
-
 PACKAGES = st.lists(st.from_regex(recipe.NAME, fullmatch=True), max_size=3).map(tuple)
 DESCRIPTION = st.from_regex(recipe.RECIPE.fields["description"].pattern, fullmatch=True).filter(str.strip)
 
@@ -109,12 +103,6 @@ def test_a_generated_changelog_has_the_version_and_no_clock() -> None:
         r"^ -- [^<>]+ <\S+@\S+>  \w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d \+0000$", text, re.MULTILINE
     )
     assert text == packaging.generated(component(version="2.0~rc1"))["changelog"]
-
-
-def test_a_licence_becomes_a_copyright_file() -> None:
-    text = packaging.generated(component(license="GPL-2.0-or-later"))["copyright"]
-    assert "License: GPL-2.0-or-later\n" in text
-    assert "copyright" not in packaging.generated(component())
 
 
 def test_files_of_the_source_are_kept(tmp_path: Path) -> None:
@@ -174,11 +162,6 @@ def test_our_entry_has_the_date_of_the_newest_and_names_the_patches() -> None:
     assert "  * Compiled for SynOS.\n" in packaging.ours(CHANGELOG, component("debian"))
 
 
-def test_an_epoch_stays_in_front() -> None:
-    text = packaging.ours(CHANGELOG.replace("2.10-3", "1:2.10-3"), component("debian"))
-    assert text.startswith("hello (1:2.10-3+synos1) ")
-
-
 @pytest.mark.parametrize("text", ["", "not a changelog\n", CHANGELOG.partition(" -- ")[0]])
 def test_a_changelog_that_cannot_be_read_is_left_to_dpkg_to_refuse(text: str) -> None:
     assert packaging.ours(text, component("debian")) == text
@@ -205,12 +188,6 @@ def test_an_option_is_one_argument_whatever_is_in_it(options: list[str]) -> None
         assert all(command[-len(options) :] == options for command in found)
 
 
-@pytest.mark.parametrize("option", NASTY)
-def test_a_recipe_may_have_such_an_option(option: str) -> None:
-    assert OPTION is not None
-    assert re.fullmatch(OPTION.pattern, option)
-
-
 def test_make_builds_tests_and_installs_with_the_same_variables() -> None:
     """Else what is tested or installed is compiled anew, and differs."""
     rules = packaging.rules(component(options=("WITH_X=1",)))
@@ -218,16 +195,6 @@ def test_make_builds_tests_and_installs_with_the_same_variables() -> None:
     assert told.pop("dh") == ["$@", "--buildsystem=makefile"]
     assert set(told) == {"dh_auto_build", "dh_auto_test", "dh_auto_install"}
     assert set(map(tuple, told.values())) == {("--", "PREFIX=/usr", "WITH_X=1")}
-
-
-@pytest.mark.parametrize(("build", "system"), [("cmake", "cmake"), ("meson", "meson"), ("make", "makefile")])
-def test_debhelper_knows_the_build_system(build: str, system: str) -> None:
-    assert f"\tdh $@ --buildsystem={system}\n" in packaging.rules(component(build))
-
-
-@pytest.mark.parametrize("build", ["cmake", "meson"])
-def test_without_options_debhelper_configures_alone(build: str) -> None:
-    assert "override" not in packaging.rules(component(build))
 
 
 def test_cargo_never_looks_at_the_network_nor_at_a_lock() -> None:
@@ -238,18 +205,6 @@ def test_cargo_never_looks_at_the_network_nor_at_a_lock() -> None:
     ]
     assert all("--offline" in command for command in commands(rules, "cargo"))
     assert commands(rules, "rm") == [["rm", "-f", "Cargo.lock"]]
-
-
-def test_cargo_tests_unless_the_recipe_skips_them() -> None:
-    rules = packaging.rules(component("cargo"))
-    guarded = rules.partition("ifeq (,$(filter nocheck,$(DEB_BUILD_OPTIONS)))\n")[2].partition("endif\n")[0]
-    assert commands(guarded) == commands(rules, "cargo", "test")
-
-
-def test_cargo_installs_programs_into_the_package_of_the_component() -> None:
-    rules = packaging.rules(component("cargo", name="synos-agent"))
-    assert "-t debian/synos-agent/usr/bin {} +" in rules
-    assert "! -name '*.so'" in rules
 
 
 @pytest.mark.parametrize("build", SYSTEMS)

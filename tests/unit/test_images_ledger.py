@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import threading
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,6 @@ import pytest
 
 from synos_tasks.images import ledger
 from synos_tasks.images.ledger import Ledger, Made
-from synos_tasks.locks import exclusive as held
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,12 +38,6 @@ def test_what_was_made_is_remembered_with_its_steps(state: Path) -> None:
         },
         steps=frozenset({"exec a", "exec b"}),
     )
-
-
-def test_what_an_image_took_from_nothing_is_kept_though_the_cache_gave_it_again(state: Path) -> None:
-    for seconds in (80.0, 0.5, 79.0):
-        ledger.remember(state, ident=ONE, tag="synos-builder:a", seconds=seconds)
-    assert ledger.read(state).images[ONE].seconds == 80.0
 
 
 def test_what_an_image_costs_is_the_most_that_one_of_its_name_took(state: Path) -> None:
@@ -82,15 +74,6 @@ def test_the_last_is_the_one_that_was_made_last_not_first(state: Path) -> None:
     assert set(ledger.read(state).images) == {ONE}
 
 
-def test_to_forget_nothing_writes_nothing(state: Path) -> None:
-    ledger.forget(state, [ONE])
-    assert not (state / ledger.FILE).exists()
-    ledger.remember(state, ident=ONE, tag="synos-boot:a")
-    before = (state / ledger.FILE).stat()
-    ledger.forget(state, [TWO])
-    assert (state / ledger.FILE).stat().st_ino == before.st_ino
-
-
 DAMAGED = {
     "empty": "",
     "cut off": '{"images": {"sha256:1": {"tag": "a:b", "sec',
@@ -120,15 +103,6 @@ def test_a_damaged_file_is_an_empty_one_and_is_written_anew(state: Path, text: s
     assert set(ledger.read(state).images) == {ONE}
 
 
-def test_bytes_that_are_no_text_are_an_empty_one(state: Path) -> None:
-    state.mkdir()
-    (state / ledger.FILE).write_bytes(b"\xff\xfe{}")
-    assert ledger.read(state) == Ledger()
-    (state / ledger.FILE).unlink()
-    (state / ledger.FILE).mkdir()
-    assert ledger.read(state) == Ledger()
-
-
 def test_commands_at_the_same_time_lose_nothing_of_each_other(state: Path) -> None:
     def remember(number: int) -> None:
         ledger.remember(state, ident=f"sha256:{number}", tag=f"synos-{number}:a", steps=[f"exec {number}"])
@@ -137,24 +111,6 @@ def test_commands_at_the_same_time_lose_nothing_of_each_other(state: Path) -> No
         list(threads.map(remember, range(40)))
     told = ledger.read(state)
     assert len(told.images) == len(told.steps) == 40
-
-
-def test_who_writes_waits_for_who_is_writing(state: Path) -> None:
-    ledger.remember(state, ident=ONE, tag="synos-boot:a")
-    ledger.remember(state, ident=TWO, tag="synos-boot:b")
-    for work in (
-        lambda: ledger.remember(state, ident=THREE, tag="synos-boot:c"),
-        lambda: ledger.forget(state, [ONE]),
-    ):
-        before = (state / ledger.FILE).read_text()
-        waiting = threading.Thread(target=work)
-        with held(state / "ledger.lock"):
-            waiting.start()
-            waiting.join(0.05)
-            assert waiting.is_alive()
-            assert (state / ledger.FILE).read_text() == before
-        waiting.join(10)
-        assert (state / ledger.FILE).read_text() != before
 
 
 def test_the_file_is_whole_at_any_moment(state: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -194,26 +194,6 @@ def test_a_lock_for_another_request_is_written_again_with_its_date(
     assert changed == []
 
 
-@pytest.mark.parametrize("update", [True, False])
-def test_only_without_update_versions_are_asked_to_stay(
-    settings: Settings, resolver: Resolver, update: bool
-) -> None:
-    lock = lay_lock(settings, SUDO)
-    resolver.renew(settings, update=update)
-    request = resolver.requests[0]
-    assert request["request"] == "resolve"
-    assert request["profile"] == codec.to_data(read_profile(settings, NAME))
-    assert request["previous"] == (None if update else codec.to_data(lock))
-
-
-def test_who_resolves_has_a_network_and_can_write_to_the_store_alone(
-    settings: Settings, resolver: Resolver
-) -> None:
-    resolver.renew(settings, update=False)
-    assert resolver.containers.specs[0].network is None
-    assert not any(bind.writable for bind in resolver.containers.specs[0].binds)
-
-
 @pytest.mark.parametrize("text", ["", "packages: [\n", "schema: synos.lock/1\n", "\x00"])
 def test_a_damaged_lock_is_told_and_written_anew(settings: Settings, resolver: Resolver, text: str) -> None:
     path = locking.lock_path(settings, NAME)
@@ -224,7 +204,7 @@ def test_a_damaged_lock_is_told_and_written_anew(settings: Settings, resolver: R
     assert len(changed) == 1
     own, others = resolver.heard
     assert own.startswith(f"warning: {path}")
-    assert own.endswith("; it is written anew")
+    assert own.endswith("; it is written again")
     assert others == "warning: a slow mirror"
     assert resolver.requests[0]["previous"] is None
 
@@ -262,15 +242,6 @@ def test_a_folder_that_cannot_be_written(
     assert _on_disk(settings) == before
 
 
-def test_the_verb_resolves_even_what_fits_and_says_warnings(settings: Settings, resolver: Resolver) -> None:
-    lay_lock(settings, SUDO)
-    said: list[str] = []
-    found, changed = locking.lock_profile(settings, FakeDocker(), NAME, update=False, say=said.append)
-    assert (found, changed) == (_on_disk(settings), [])
-    assert len(resolver.requests) == 1
-    assert said == ["warning: a slow mirror"]
-
-
 @pytest.mark.parametrize(
     ("engine", "error"),
     [
@@ -292,13 +263,12 @@ def test_an_engine_that_is_not_fit_is_told_before_anything_is_done(
 def test_changes_are_a_line_each_and_security_is_marked() -> None:
     before = lock_for_any(package("gone", "1"), package("libc6", "1"), SUDO)
     after = lock_for_any(package("libc6", "2"), package("new", "3", archive="security"), NEWER_SUDO)
-    assert locking.lines_of(locks.changes(before, after)) == [
+    assert [change.line for change in locks.changes(before, after)] == [
         "  - gone  1",
         "  libc6  1 -> 2",
         "  + new  3",  # nobody had it yet: no hole was closed
         "  sudo  1 -> 2  (security)",
     ]
-    assert locking.lines_of([]) == []
 
 
 def lock_for_any(*packages: Package) -> Lock:

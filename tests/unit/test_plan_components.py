@@ -16,7 +16,7 @@ from synos_tasks.iso import code, codec
 from synos_tasks.iso import plan as plans
 from synos_tasks.iso.components import recipe
 from synos_tasks.iso.inputs import Tools
-from tests.unit.plans import BASE, COMPONENTS, ID_ALONE, LOCK, NOT_THE_MENU, STACK, changed, planned, since
+from tests.unit.plans import BASE, COMPONENTS, ID_ALONE, LOCK, STACK, changed, planned, since
 from tests.unit.projects import NAME, lay_component, lay_lock, package, project
 
 if TYPE_CHECKING:
@@ -35,11 +35,6 @@ def test_components_are_compiled_first_in_the_order_of_the_profile() -> None:
     assert [stage.name for stage in plan.components] == COMPILED
     assert [stage.name for stage in plan.layers] == LAYERS
     assert len({stage.key for stage in plan.stages}) == len(plan.stages)
-
-
-def test_a_profile_without_components_has_no_stage_of_them() -> None:
-    assert planned().components == []
-    assert "components" not in planned().stage_names
 
 
 def test_a_release_has_the_same_components_and_all_of_them_are_in_its_squashfs() -> None:
@@ -78,10 +73,6 @@ def test_a_package_of_a_layer_below_reaches_the_components_layer_and_no_compilat
     newer = dataclasses.replace(LOCK.packages[2], version="2")
     lock = dataclasses.replace(LOCK, packages=(*LOCK.packages[:2], newer))
     assert changed(planned(WITH), planned(WITH, lock)) == ABOVE | {"packages-x"}
-
-
-def test_the_builders_tools_do_not_matter_to_a_compilation() -> None:
-    assert changed(planned(WITH), planned(WITH, tools="other")) == NOT_THE_MENU | {"components", "bootfiles"}
 
 
 def test_the_iso_is_made_of_layers_and_not_of_packages() -> None:

@@ -101,12 +101,6 @@ def test_versions_that_changed() -> None:
     assert _why("packages-x", now, last) == "packages: libnew 3 libz gone sudo 2"
 
 
-def test_versions_of_other_layers_are_told_there() -> None:
-    last, now = (_plan(package("libc6", v, layer="base"), SUDO) for v in ("1", "2"))
-    assert _why("base", now, last) == "packages: libc6 2"
-    assert _why("packages-x", now, last) == "follows base"
-
-
 def test_a_stage_without_changes_of_its_own_follows_those_below() -> None:
     last, now = _plan(**_asked("sudo")), _plan(**_asked("sudo", "tmux"))
     followers = {"system": "packages-x", "overlay": "system", "hooks": "overlay", "identity": "hooks"}
@@ -121,15 +115,6 @@ def test_tools_and_the_date_reach_every_stage() -> None:
     for stage in stages:
         assert _why(stage, _plan(tools="u"), _plan(tools="t")) == "the tools of its image changed"
         assert _why(stage, _plan(epoch=2), _plan(epoch=1)) == "the lock's date changed"
-
-
-def test_changed_code() -> None:
-    now = _plan()
-    system = now.stage("system")
-    older = dataclasses.replace(system, key="other", why={**system.why, "code": "other"})
-    last = dataclasses.replace(now, stages=tuple(older if s is system else s for s in now.stages))
-    assert _why("system", now, last) == "the code of this stage changed"
-    assert _why("overlay", now, last) == "no longer in the store"
 
 
 @pytest.mark.parametrize(
@@ -147,13 +132,6 @@ def test_overlays_and_hooks_that_come_and_go() -> None:
     assert _why("overlay", _plan(overlays=()), _plan()) == "other overlays or hooks"
 
 
-def test_a_setting_of_the_profile_is_named() -> None:
-    assert (
-        _why("system", _plan(locale="de_DE.UTF-8", hostname="h"), _plan())
-        == "hostname changed; locale changed"
-    )
-
-
 def test_all_that_changed_is_told_in_one_line() -> None:
     now = _plan(tools="u", epoch=2, **_asked("sudo", "tmux"))
     wanted = "the lock's date changed; packages: +tmux; the tools of its image changed"
@@ -166,11 +144,6 @@ def test_a_layer_that_the_last_plan_did_not_have() -> None:
     assert _why("packages-y", now, _plan()) == "packages: +tmux +zsh"
     assert _why("system", now, _plan()) == "follows packages-y"
     assert _why("packages-x", now, _plan()) == "no longer in the store"
-
-
-def test_other_stages_that_the_last_plan_did_not_have() -> None:
-    assert _why("hooks", _plan(), _plan(hooks=())) == "new"
-    assert _why("squashfs", _plan(release=True), _plan()) == "new"
 
 
 def test_a_plan_is_remembered_with_all_that_is_in_it(tmp_path: Path) -> None:
@@ -272,17 +245,6 @@ def test_a_layer_in_the_store_is_a_hit_that_takes_no_time(settings: Settings, st
     assert not any(row.hit for row in rows.values() if row.name != "base")
 
 
-def test_the_store_is_asked_once_without_a_network(settings: Settings, store: Store) -> None:
-    lay_lock(settings, SUDO)
-    seen = _see(settings)
-    [(spec, request)] = store.asked
-    assert request["request"] == "inspect"
-    assert {row.key for row in seen.rows} <= set(request["keys"])
-    assert spec.network == "none"
-    assert spec.volumes == {store_volume(settings): "/cache"}
-    assert not any(bind.writable for bind in spec.binds)
-
-
 def test_the_initramfs_that_counts_is_the_one_with_what_upper_layers_brought(
     settings: Settings, store: Store
 ) -> None:
@@ -316,17 +278,6 @@ def test_expected_seconds_are_those_of_last_time(settings: Settings, store: Stor
     assert seconds == {**dict.fromkeys(seconds, None), "base": 12.5, "iso": 1.0}
 
 
-def test_why_is_told_against_the_last_build(settings: Settings, store: Store) -> None:
-    lock = lay_lock(settings, SUDO)
-    profile = planning.read_profile(settings, NAME)
-    remember(settings, planning.plan_build(settings, profile, lock, TOOLS))
-    (settings.root / "docker/build/overlays/synos-base/motd").write_text("hello")
-    told = {row.name: row.why for row in _see(settings).rows}
-    assert told["system"] == "no longer in the store"
-    assert told["overlay"] == "overlays/synos-base changed"
-    assert told["identity"] == "follows overlay"
-
-
 def _publish(settings: Settings, lock: Lock) -> Path:
     """Lay an ISO of the profile and this lock where builds lay it; its stages have 10, 11, ... bytes."""
     plan = planning.plan_build(settings, planning.read_profile(settings, NAME), lock, TOOLS)
@@ -356,11 +307,6 @@ def test_an_iso_of_a_stale_lock_is_not_what_a_build_would_give(settings: Setting
     seen = _see(settings)
     assert seen.lock == "stale"
     assert not any(row.hit for row in seen.rows)
-
-
-def test_a_release_has_a_stage_more(settings: Settings, store: Store) -> None:
-    lay_lock(settings, SUDO)
-    assert set(_rows(_see(settings, release=True))) - set(_rows(_see(settings))) == {"squashfs"}
 
 
 def test_mistakes_are_those_of_a_build(settings: Settings, store: Store) -> None:

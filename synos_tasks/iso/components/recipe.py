@@ -6,7 +6,7 @@ import dataclasses
 import re
 from dataclasses import dataclass
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from synos_tasks.errors import ComponentError, ProfileError
 from synos_tasks.iso import code, schema, yaml_source
@@ -144,59 +144,47 @@ def load(folder: Path, name: str, where: str = "") -> Component:
 
 
 def _component(name: str, data: dict[str, Any], source: yaml_source.Value) -> Component:
-    _refuse_nonsense(data, source)
+    kind = _check_source(data, source)
     given = data.pop("source")
-    kind = next(kind for kind in _SOURCES if kind in given)
     which = given[_WITH[kind][0]] if _WITH[kind] else ""
-    found = {"packages": [name], **data, "name": name, "source": [kind, given[kind], which]}
     if kind == "package":
-        found["version"] = which
-    return from_json(found)
+        data["version"] = which
+    fields: dict[str, Any] = {"packages": (name,)}
+    fields |= {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
+    return Component(**{**fields, "name": name, "source": (kind, given[kind], which)})
 
 
-def _refuse_nonsense(data: dict[str, Any], source: yaml_source.Value) -> None:
-    """Raise ProfileError where keys are fine by themselves and not together."""
+def _check_source(data: dict[str, Any], source: yaml_source.Value) -> str:
+    """Return the kind of source; raise ProfileError where keys are right alone, and wrong together."""
     given = data["source"]
     kinds = [kind for kind in _SOURCES if kind in given]
-    where = _where(source, "source")
+
+    def refuse(what: str, key: str, hint: str) -> NoReturn:
+        place = source.data[key][0] if isinstance(source.data, dict) and key in source.data else source.where
+        raise ProfileError(what, where=place, hint=hint)
+
     if len(kinds) != 1:
-        raise ProfileError(
-            "source names no place" if not kinds else f"source names {' and '.join(kinds)}",
-            where=where,
-            hint="one of `folder`, `git` with `commit`, `package` with `version`",
-        )
+        what = f"source names {' and '.join(kinds)}" if kinds else "source names no place"
+        refuse(what, "source", "one of `folder`, `git` with `commit`, `package` with `version`")
     kind = kinds[0]
-    wrong = [key for key in given if key != kind and key not in _WITH[kind]]
-    missing = [key for key in _WITH[kind] if key not in given]
-    if wrong or missing:
-        raise ProfileError(
-            f"source.{kind} does not go with {wrong[0]}" if wrong else f"source.{kind} needs {missing[0]}",
-            where=where,
-            hint="a git repository has a `commit`, a Debian source package a `version`, a folder neither",
-        )
+    both = "a git repository has a `commit`, a Debian source package a `version`, a folder neither"
+    for key in given:
+        if key != kind and key not in _WITH[kind]:
+            refuse(f"source.{kind} does not go with {key}", "source", both)
+    for key in _WITH[kind]:
+        if key not in given:
+            refuse(f"source.{kind} needs {key}", "source", both)
     if (kind == "package") != (data["build"] == "debian"):
-        raise ProfileError(
-            f"build is {data['build']!r}, and the source is a {kind}",
-            where=_where(source, "build"),
-            hint="`build: debian` is for Debian source packages, and they have no other",
-        )
-    ignored = [key for key in ("options", "build_depends", "license") if key in data]
-    if kind == "package" and ignored:
-        raise ProfileError(
-            f"{ignored[0]} stands at the top, and the source package has its own",
-            where=_where(source, ignored[0]),
-            hint="take it out; a patch of debian/ changes what the package says",
-        )
-    if (kind == "package") == ("version" in data):
-        raise ProfileError(
-            "version stands at the top, and the source package has its own" if kind == "package" else "there is no version",
-            where=source.where,
-            hint="take it out" if kind == "package" else "add `version: '1.0'`",
-        )  # fmt: skip
-
-
-def _where(source: yaml_source.Value, key: str) -> str:
-    return source.data[key][0] if isinstance(source.data, dict) else source.where
+        hint = "`build: debian` is for Debian source packages, and they have no other"
+        refuse(f"build is {data['build']!r}, and the source is a {kind}", "build", hint)
+    if kind == "package":
+        for key in ("options", "build_depends", "license", "version"):
+            if key in data:
+                hint = "remove it; a patch of debian/ changes what the package says"
+                refuse(f"{key} stands at the top, and the source package has its own", key, hint)
+    elif "version" not in data:
+        refuse("there is no version", "", "add `version: '1.0'`")
+    return kind
 
 
 def inputs_of(component: Component, folder: Path, tools: str) -> dict[str, str]:
@@ -248,11 +236,3 @@ def _there(component: Component, folder: Path, path: str, kind: str) -> Path:
             why=f"looked for {found}",
         )
     return found
-
-
-def from_json(data: Mapping[str, Any]) -> Component:
-    """Read back a component."""
-    found: dict[str, Any] = {
-        key: tuple(value) if isinstance(value, list) else value for key, value in data.items()
-    }
-    return Component(**found)
