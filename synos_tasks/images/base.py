@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synos_tasks.engine.labels import LABEL_BASE
-from synos_tasks.errors import HostUnfit, ImageBuildFailed, MirrorUnreachable
+from synos_tasks.errors import HostUnfit, MirrorUnreachable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,25 +88,17 @@ def bootstrap(settings: Settings, docker: Docker, base: Base) -> None:
     log.parent.mkdir(parents=True, exist_ok=True)
     mirrors = settings.build.mirror, settings.build.security_mirror
     argv = bootstrap_argv(base.suite, *mirrors, root=os.geteuid() == 0)
-    # imported under a temporary name: a broken stream must not become the base image
-    temporary = settings.project.image("base", f"{settings.project_id}-{os.getpid()}")
     changes = [f"LABEL {LABEL_BASE}={settings.project_id}", 'CMD ["bash"]']
-    with log.open("wb") as messages:
-        process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=messages)
-        if process.stdout is None:
-            raise ImageBuildFailed("mmdebstrap gave no output")
-        try:
-            docker.import_image(process.stdout, temporary, changes)
-        finally:
-            process.stdout.close()
-            code = process.wait()
-    if code == 0:
-        docker.tag(temporary, base.tag)
-    docker.remove_image(temporary)
-    if code:
-        raise MirrorUnreachable(
-            f"the base image {base.tag} could not be bootstrapped",
-            where=settings.build.mirror,
-            why="\n".join(log.read_text(errors="replace").splitlines()[-6:]),
-            hint="check the network and synos.build.mirror in invoke.yaml",
-        )
+    # a file, not a pipe: a stream that breaks must not become the base image
+    with log.open("wb") as messages, tempfile.TemporaryFile(dir=settings.state_dir) as archive:
+        done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=archive, stderr=messages, check=False)
+        if done.returncode == 0:
+            archive.seek(0)
+            docker.import_image(archive, base.tag, changes)
+            return
+    raise MirrorUnreachable(
+        f"the base image {base.tag} could not be bootstrapped",
+        where=settings.build.mirror,
+        why="\n".join(log.read_text(errors="replace").splitlines()[-6:]),
+        hint="check the network and synos.build.mirror in invoke.yaml",
+    )

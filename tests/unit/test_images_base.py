@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import subprocess
 from typing import IO, TYPE_CHECKING
 
@@ -34,6 +33,7 @@ class Importing(FakeDocker):
 
     def import_image(self, archive: IO[bytes], ref: str, changes: Sequence[str]) -> None:
         self.changes += tuple(changes)
+        assert archive.read() == b"a tar stream"
         super().import_image(archive, ref, changes)
 
 
@@ -43,16 +43,14 @@ class Mmdebstrap:
     def __init__(self) -> None:
         self.code, self.output = 0, b"I: done\n"
         self.ran: list[list[str]] = []
-        self.stdout = io.BytesIO()
 
-    def __call__(self, argv: list[str], *, stdin: int, stdout: int, stderr: IO[bytes]) -> Mmdebstrap:
+    def __call__(
+        self, argv: list[str], *, stdin: int, stdout: IO[bytes], stderr: IO[bytes], check: bool
+    ) -> subprocess.CompletedProcess[bytes]:
         self.ran.append(argv)
-        self.stdout = io.BytesIO(b"a tar stream")
+        stdout.write(b"a tar stream")
         stderr.write(self.output)
-        return self
-
-    def wait(self) -> int:
-        return self.code
+        return subprocess.CompletedProcess(argv, self.code)
 
 
 @pytest.fixture
@@ -70,7 +68,7 @@ def mmdebstrap(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Mmdebstra
     made = Mmdebstrap()
     monkeypatch.setattr(bases, "KEYRING", settings.root / "docker/build/Dockerfile")
     monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
-    monkeypatch.setattr(subprocess, "Popen", made)
+    monkeypatch.setattr(subprocess, "run", made)
     return made
 
 
