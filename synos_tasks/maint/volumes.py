@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import difflib
-import re
 import secrets
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -35,7 +34,6 @@ READING = ("DAC_READ_SEARCH",)
 """Lets programs read files that only their owner may read."""
 MARK = ".unfinished-"
 """The name of a file in .synos/volumes that is there until a copy is whole; the copy's label has its full name."""
-_CLONE = re.compile(r"synos-[0-9a-f]{10}-.*", re.ASCII)
 _LOOK = (
     f"set -o pipefail; find {SOURCE} -printf '%y %T@\\n' | awk '"
     '$1 == "d" { folders++ } $1 != "d" { files++ } $2 + 0 > newest + 0 { newest = $2 } '
@@ -174,22 +172,18 @@ def inspect(context: Context, name: str) -> Inspected:
 
 
 def new_name(settings: Settings, name: str) -> str:
-    """Return the full name of a volume that is to be made; raise SettingsError.
-
-    A name that begins with ``synos-`` is a full one, but those of other clones are not for this one to give.
-    """
-    full = name if name.startswith("synos-") else f"{settings.project_id}-{name}"
-    what = hint = ""
+    """Return the full name of a volume that is to be made: with the project's id in front; raise SettingsError."""
+    prefix = f"{settings.project_id}-"
+    full = prefix + name.removeprefix(prefix)
     if not exports.is_volume_name(full):
-        what, hint = f"{name!r} is not a valid name for a volume", "use letters, digits, . _ and -"
-    elif _CLONE.fullmatch(full) and not full.startswith(f"{settings.project_id}-"):
-        what = f"{full} would be a volume of another clone"
-        hint = f"this one's begin with {settings.project_id}-, which may be left out"
-    elif ONCE in full:
-        what = f"{full} would be taken for what a killed command left, and removed"
+        raise SettingsError(
+            f"{name!r} is not a valid name for a volume", hint="use letters, digits, . _ and -"
+        )
+    if ONCE in full:
         hint = f"use a name without {ONCE.strip('-')}-"
-    if what:
-        raise SettingsError(what, hint=hint)
+        raise SettingsError(
+            f"{full} would be taken for what a killed command left, and be removed", hint=hint
+        )
     return full
 
 
