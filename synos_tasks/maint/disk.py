@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from synos_tasks.maint import ownership, prune
 from synos_tasks.maint.prune import Limits
-from synos_tasks.maint.resources import NAMES, device_of
-from synos_tasks.maint.store import histories
+from synos_tasks.maint.resources import NAMES, build_seconds, device_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -136,7 +135,7 @@ def _stages(entries: Iterable[Resource], now: float) -> Iterator[Stage]:
 
 def _folders(context: Context, isos: Sequence[Resource]) -> Iterator[Row]:
     """Return what lies in this clone's own folders."""
-    took = {profile: sum(stages.values()) for profile, stages in histories(context.settings).items()}
+    took = {profile: sum(stages.values()) for profile, stages in build_seconds(context.settings).items()}
     size = sum(one.bytes for one in isos)
     yield Row("ISOs", len(isos), size, 0, _total(took.get(one.group) for one in isos), "inv maint.prune")
     for name, folder, how in (

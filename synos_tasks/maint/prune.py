@@ -9,21 +9,29 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from synos_tasks import builder
 from synos_tasks.errors import ContainerLost
 from synos_tasks.images import ledger
 from synos_tasks.images.building import one_at_a_time
+from synos_tasks.images.catalog import BUILDER
+from synos_tasks.images.recipe import tag_of
 from synos_tasks.iso.eviction import Limits as StoreLimits
 from synos_tasks.maint import ownership, retention
 from synos_tasks.maint.fresh_backups import fresh_backups
-from synos_tasks.maint.resources import Facts, Resource, current_images, kind_of_volume, resources
-from synos_tasks.maint.store import history, store_of
+from synos_tasks.maint.resources import (
+    Facts,
+    Resource,
+    build_seconds,
+    current_images,
+    kind_of_volume,
+    resources,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from synos_tasks.maint.ownership import Inventory, Owned
     from synos_tasks.maint.resources import Context, Kind
-    from synos_tasks.maint.store import StoreOf
 
 ORDER: tuple[Kind, ...] = (
     "build container", "container", "dev container", "scratch volume", "network", "image", "cache", "base image", "store",
@@ -66,8 +74,8 @@ class Plan:
     """The engine's folder: free bytes are measured there."""
     stop: frozenset[str] = frozenset()
     """Ids of containers that are removed though they run."""
-    store: StoreOf | None = None
-    """Set where entries of the store are planned."""
+    store_image: str = ""
+    """The image to evict the planned entries of the store with: the Dockerfile may change meanwhile."""
 
     @property
     def bytes(self) -> int:
@@ -103,12 +111,14 @@ def plan(context: Context, limits: Limits, inventory: Inventory | None = None) -
         backups=_backups(context, owned, limits),
     )
     found = [*resources(inventory, owned, clone, facts), *isos(context, limits)]
-    store = store_of(context) if limits.store or limits.include_rebuildable else None
-    if limits.store and store is None:
+    image = ""
+    if limits.store or limits.include_rebuildable:
+        has_store = context.docker.volume(context.settings.store_volume) is not None
+        image = context.docker.image_id(tag_of(context.settings.project, BUILDER)) or "" if has_store else ""
+        found += _stored(context, image) if image else []
+    if limits.store and not image:
         context.say("there is no store, or no builder image to read it with: inv build.image makes one")
-    if store:
-        found += stored(store, history(context.settings))
-    return replace(decide(found, limits, facts.now), root_dir=inventory.root_dir, store=store)
+    return replace(decide(found, limits, facts.now), root_dir=inventory.root_dir, store_image=image)
 
 
 def decide(found: Sequence[Resource], limits: Limits, now: float) -> Plan:
@@ -182,12 +192,15 @@ def isos(context: Context, limits: Limits) -> Iterator[Resource]:
         )
 
 
-def stored(store: StoreOf, seconds: Mapping[str, float]) -> Iterator[Resource]:
-    """Return the entries of the store as resources; ``seconds`` of each stage, from history."""
-    for one in store.listing():
+def _stored(context: Context, image: str) -> Iterator[Resource]:
+    """Return the entries of the store as resources; raises ContainerLost, or the error that the container met."""
+    took: dict[str, float] = {}  # the longest of all profiles
+    for stages in build_seconds(context.settings).values():
+        took |= {name: max(seconds, took.get(name, 0.0)) for name, seconds in stages.items()}
+    for one in builder.list_store(context.settings, context.docker, image):
         name, pinned = f"{one.stage or one.kind} {one.key[:12]}", "a build is using it" if one.in_use else ""
-        took = seconds.get(one.stage)
-        yield Resource("store", one.key, name, one.bytes, one.last_used, pinned=pinned, seconds=took)
+        seconds = took.get(one.stage)
+        yield Resource("store", one.key, name, one.bytes, one.last_used, pinned=pinned, seconds=seconds)
 
 
 def _backups(context: Context, owned: Owned, limits: Limits) -> Mapping[str, str]:
@@ -206,7 +219,7 @@ def carry_out(context: Context, planned: Plan) -> Pruned:
     """Do what a plan says. It can be cut short at any moment: the next plan finds the rest."""
     disks = [Path(planned.root_dir), context.settings.root, context.settings.output_dir]
     before = free_bytes(disks)
-    outcome = [*_evict(planned), *apply(context, planned)]
+    outcome = [*_evict(context, planned), *apply(context, planned)]
     removed = tuple(one for one, trouble in outcome if not trouble)
     return Pruned(
         removed=removed,
@@ -290,14 +303,15 @@ def _remove_iso(context: Context, one: Resource) -> str:
     return ""
 
 
-def _evict(planned: Plan) -> list[tuple[Resource, str]]:
+def _evict(context: Context, planned: Plan) -> list[tuple[Resource, str]]:
     """Let the store remove the planned entries that no build has used since."""
     chosen = [one for one in planned.removals if one.kind == "store"]
-    if not chosen or planned.store is None:
+    if not chosen:
         return []
+    store = (context.settings, context.docker, planned.store_image)
     try:
-        planned.store.evict(StoreLimits(chosen={one.id: one.used for one in chosen}))
-        left = {kept.key for kept in planned.store.listing()}
+        builder.evict_store(*store, StoreLimits(chosen={one.id: one.used for one in chosen}))
+        left = {entry.key for entry in builder.list_store(*store)}
     except ContainerLost as error:  # the rest can be removed all the same
         return [(one, error.why) for one in chosen]
     return [(one, "a build is using it" if one.id in left else "") for one in chosen]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import time
 from collections import defaultdict
@@ -147,6 +148,18 @@ class Facts:
     now: float
     factory_reset: bool = False
     """The store is removed with its volume, and what runs is stopped."""
+
+
+def build_seconds(settings: Settings) -> dict[str, dict[str, float]]:
+    """Return the seconds that each stage of each profile took last time; see build/progress.py."""
+    try:
+        known = json.loads((settings.state_dir / "history.json").read_text())
+        return {
+            str(profile): {str(stage): float(seconds) for stage, seconds in stages.items()}
+            for profile, stages in known.items()
+        }
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
 
 
 def current_images(settings: Settings) -> frozenset[str]:

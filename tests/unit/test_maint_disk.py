@@ -13,10 +13,9 @@ from invoke.context import Context as Invoked
 from synos_tasks.engine.labels import image_labels, labels
 from synos_tasks.images import ledger
 from synos_tasks.iso.eviction import Stored
-from synos_tasks.maint import disk, prune, tasks
+from synos_tasks.maint import disk, tasks
 from synos_tasks.maint.disk import Row, Usage
-from synos_tasks.maint.resources import NAMES
-from synos_tasks.maint.store import histories, history
+from synos_tasks.maint.resources import NAMES, build_seconds
 from tests.iso_sets import lay_iso
 from tests.unit.fake_inventory import (
     BUILDER,
@@ -73,12 +72,11 @@ def has(world: World, **parts: Any) -> None:  # noqa: ANN401
     world.inventory = inventory(**parts)
 
 
-def stored(monkeypatch: pytest.MonkeyPatch, *kept: Stored) -> None:
-    class Store:
-        def listing(self) -> list[Stored]:
-            return list(kept)
-
-    monkeypatch.setattr(prune, "store_of", lambda *_: Store())
+def stored(monkeypatch: pytest.MonkeyPatch, context: Context, *kept: Stored) -> None:
+    """Let the store have these entries, and an image that reads it."""
+    monkeypatch.setattr("synos_tasks.builder.list_store", lambda *_: list(kept))
+    monkeypatch.setattr(type(context.docker), "image_id", lambda *_: "sha256:builder")
+    monkeypatch.setattr(type(context.docker), "volume", lambda *_: volume(f"{OURS}-store"))
 
 
 def kept(stage: str, key: str, size: int, age: float, **given: Any) -> Stored:  # noqa: ANN401
@@ -150,7 +148,7 @@ def test_the_store_is_counted_once_though_it_lies_in_a_volume(
 ) -> None:
     caches = (volume(f"{OURS}-store", role="cache"), volume(f"{OURS}-ccache", role="cache"))
     has(world, volumes=caches, sizes={f"{OURS}-ccache": 30})
-    stored(monkeypatch, kept("base", "a", 600, DAY), kept("overlay", "b", 390, 2 * DAY))
+    stored(monkeypatch, context, kept("base", "a", 600, DAY), kept("overlay", "b", 390, 2 * DAY))
     told = disk.usage(context)
     assert {row.name: row.bytes for row in told.rows} == {
         NAMES["cache volume"]: 30 + 10,  # what is in none of the store's entries
@@ -166,6 +164,7 @@ def test_the_store_is_told_by_stage_the_largest_first(
     (context.settings.state_dir / "history.json").write_text('{"x": {"base": 14.5}}')
     stored(
         monkeypatch,
+        context,
         kept("base", "a", 600, DAY),
         kept("overlay", "b", 390, 2 * DAY, in_use=True),
         kept("base", "c", 100, 30 * DAY),
@@ -277,12 +276,4 @@ def test_the_verb_tells_people_and_scripts_the_same(
 def test_a_history_that_is_damaged_is_none(context: Context, text: str) -> None:
     context.settings.state_dir.mkdir()
     (context.settings.state_dir / "history.json").write_text(text)
-    assert histories(context.settings) == {}
-    assert history(context.settings) == {}
-
-
-def test_of_all_profiles_the_longest_counts(context: Context) -> None:
-    context.settings.state_dir.mkdir()
-    told = {"x": {"base": 14.5, "iso": 2}, "y": {"base": 20, "overlay": 1}}
-    (context.settings.state_dir / "history.json").write_text(json.dumps(told))
-    assert history(context.settings) == {"base": 20.0, "iso": 2.0, "overlay": 1.0}
+    assert build_seconds(context.settings) == {}

@@ -16,11 +16,10 @@ from synos_tasks.engine.labels import LABEL_PROJECT, image_labels, labels
 from synos_tasks.errors import ContainerLost, SettingsError
 from synos_tasks.images import catalog
 from synos_tasks.images.recipe import tag_of
-from synos_tasks.iso.eviction import Evicted, Stored, choose
 from synos_tasks.iso.eviction import Limits as StoreLimits
+from synos_tasks.iso.eviction import Stored, choose
 from synos_tasks.maint import prune, tasks
 from synos_tasks.maint.prune import Limits, Plan
-from synos_tasks.maint.store import StoreOf
 from tests.unit.fake_inventory import (
     DAY,
     NOW,
@@ -206,25 +205,22 @@ def test_where_much_is_missing_the_disk_is_told_to_write_first(
 # The store
 
 
-class FakeStore(StoreOf):
+class FakeStore:
     """Lets all go that it is told to, but for what a build took meanwhile."""
 
     def __init__(self, *kept: Stored) -> None:
-        self.__dict__.update(kept=list(kept), asked=[], used=set(), lost=False)
-        self.kept: list[Stored]
-        self.asked: list[StoreLimits]
-        self.used: set[str]
+        self.kept = list(kept)
+        self.used: set[str] = set()
+        self.lost = False
 
-    def listing(self) -> list[Stored]:
+    def list_store(self, *_: object) -> list[Stored]:
         return list(self.kept)
 
-    def evict(self, limits: StoreLimits) -> Evicted:
-        if self.__dict__["lost"]:
+    def evict_store(self, _settings: object, _docker: object, _image: str, limits: StoreLimits) -> None:
+        if self.lost:
             raise ContainerLost("the store could not be asked", why="killed")
-        self.asked.append(limits)
         gone = {one.key for one in choose(self.kept, limits, NOW)} - self.used
         self.kept[:] = [one for one in self.kept if one.key not in gone]
-        return Evicted(bytes=0, count=len(gone), left_bytes=0, skipped=0)
 
 
 def kept(key: str, age: float, stage: str = "base", **given: Any) -> Stored:  # noqa: ANN401
@@ -242,7 +238,7 @@ def stored(monkeypatch: pytest.MonkeyPatch) -> FakeStore:
         kept("e", 1800),
         kept("f", 40 * DAY, "", kind="package"),
     )
-    monkeypatch.setattr(prune, "store_of", lambda *_: made)
+    monkeypatch.setattr(prune, "builder", made)
     return made
 
 
@@ -254,7 +250,7 @@ def in_store(planned: Plan) -> str:
 
 
 def test_the_store_is_looked_into_only_where_it_is_asked_for(context: Context, stored: FakeStore) -> None:
-    del stored.__dict__["kept"]  # a look would fail
+    del stored.kept  # a look would fail
     assert in_store(prune.plan(context, DEFAULT)) == ""
 
 
@@ -299,7 +295,7 @@ def test_what_a_build_took_out_of_the_store_meanwhile_stays(context: Context, st
 
 def test_a_store_that_cannot_be_asked_keeps_nothing_else(context: Context, stored: FakeStore) -> None:
     planned = prune.plan(context, STORE)
-    stored.__dict__["lost"] = True
+    stored.lost = True
     pruned = prune.carry_out(context, planned)
     assert {one.id[0]: why for one, why in pruned.stayed} == {"a": "killed", "f": "killed"}
     assert {one.name for one in pruned.removed} == BY_DEFAULT
@@ -427,47 +423,41 @@ def test_where_nothing_is_to_go_nobody_is_asked(verb: Verb, world: World, capfd:
     assert json.loads(shown.out)["planned"] == []
 
 
-@pytest.mark.parametrize("age", ["14", "d", "14x", "-1d", "1.5d", "14 d", "1d2h", "soon"])
-def test_an_age_that_is_none_is_told_before_anything_is_looked_at(
-    verb: Verb, world: World, capfd: Shown, age: str
+@pytest.mark.parametrize(
+    ("option", "said"),
+    [
+        *(
+            (f"--older-than={age}", "is not an age")
+            for age in ("14", "d", "14x", "-1d", "1.5d", "14 d", "soon")
+        ),
+        *((f"--keep-last={number}", "is not a number") for number in ("-1", "x", "1.5", "²", "9" * 5000)),
+    ],
+)
+def test_an_option_that_cannot_be_is_refused_before_anything_is_looked_at(
+    verb: Verb, world: World, capfd: Shown, option: str, said: str
 ) -> None:
-    assert verb.run("maint.prune", "--yes", f"--older-than={age}") == SettingsError.exit_code
-    assert "is not an age" in capfd.readouterr().err
+    assert verb.run("maint.prune", "--yes", option) == SettingsError.exit_code
+    assert said in capfd.readouterr().err
     assert (world.looked, world.asked) == (0, [])
 
 
-def test_the_options_are_what_is_planned_by(verb: Verb) -> None:
-    verb.run("--dry", "maint.prune")
-    verb.run(
-        "--dry",
-        "maint.prune",
-        "--older-than",
-        "2w",
-        "--keep-last",
-        "5",
-        "--cache",
-        "--store",
-        "--volumes",
-        "--all",
-    )
-    verb.run("--dry", "maint.prune", "--all")
-    young = verb.limits[0].young
-    assert verb.limits == [
-        Limits(older_than=14 * DAY, young=600, keep_last=3),
-        Limits(
-            older_than=14 * DAY,
-            young=young,
-            keep_last=5,
-            cache=True,
-            store=True,
-            volumes=True,
-            include_rebuildable=True,
+@pytest.mark.parametrize(
+    ("words", "limits"),
+    [
+        ("", Limits(older_than=14 * DAY, keep_last=3)),
+        ("--all", Limits(older_than=0, keep_last=1, include_rebuildable=True)),
+        (
+            "--older-than 2h --keep-last 5 --cache --store --volumes",
+            Limits(older_than=7200, keep_last=5, cache=True, store=True, volumes=True),
         ),
-        Limits(older_than=0, young=young, keep_last=1, include_rebuildable=True),
-    ]
-
-
-@pytest.mark.parametrize("number", ["-1", "-100", "x", "1.5", "²"])
-def test_a_number_that_cannot_be_is_refused(verb: Verb, world: World, number: str) -> None:
-    assert verb.run("maint.prune", "--yes", f"--keep-last={number}") == SettingsError.exit_code
-    assert world.asked == []
+        (
+            "--all --keep-last 2 --older-than 1d",
+            Limits(older_than=DAY, keep_last=2, include_rebuildable=True),
+        ),
+    ],
+)
+def test_the_options_are_what_is_planned_by(
+    verb: Verb, stored: FakeStore, words: str, limits: Limits
+) -> None:
+    verb.run("--dry", "maint.prune", *words.split())
+    assert verb.limits == [limits]
