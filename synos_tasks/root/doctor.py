@@ -1,4 +1,4 @@
-"""Asks Docker and the host, and hands what they say to the checks."""
+"""Ask Docker and the host, and give what they say to the checks."""
 
 from __future__ import annotations
 
@@ -6,62 +6,53 @@ import os
 import shutil
 from typing import TYPE_CHECKING
 
-from synos_tasks.engine import gateway
-from synos_tasks.engine.client import Docker
+from synos_tasks.engine import client
+from synos_tasks.engine.labels import labels
 from synos_tasks.errors import EngineUnavailable
 from synos_tasks.host import checks
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from synos_tasks.settings import Settings
 
 LEFT_STATES = frozenset({"created", "exited", "dead"})
 
 
-def examine(settings: Settings, engine: gateway.Engine) -> list[checks.Check]:
+def examine(settings: Settings, docker: client.Docker) -> list[checks.Check]:
     """Check the machine and the engine; changes nothing."""
-    command = shutil.which("docker") or ""
-    report = engine_report(
-        engine, settings.project_id, command=command, host=os.environ.get("DOCKER_HOST", "")
-    )
+    command, host = shutil.which("docker") or "", os.environ.get("DOCKER_HOST", "")
+    report = engine_report(docker, settings.project_id, command=command, host=host)
     found = checks.all_checks(settings.root, report)
     try:
-        return found if report.problem else [*found, checks.check_cache_mounts(Docker().inspect_builder())]
+        return found if report.problem else [*found, checks.check_cache_mounts(docker.inspect_builder())]
     except EngineUnavailable:  # the builder has another name in another context
         return found
 
 
-def engine_report(engine: gateway.Engine, project: str, *, command: str, host: str) -> checks.EngineReport:
-    """Put what the engine says into plain values; one that does not answer is a report too."""
+def engine_report(docker: client.Docker, project: str, *, command: str, host: str) -> checks.EngineReport:
+    """Return what the engine says as plain values; one that does not answer is a report too."""
     if not command:
         return checks.EngineReport(command="", host=host, problem="there is no docker command")
     try:
-        facts = engine.facts()
+        info = docker.info()
+        containers = docker.containers(labels(project, "build"))
     except EngineUnavailable as error:
         return checks.EngineReport(command=command, host=host, problem=error.why or error.what)
+    # a build removes its own containers: those that ended were left when it was killed
+    left = [container.name for container in containers if container.state.status in LEFT_STATES]
     return checks.EngineReport(
         command=command,
         host=host,
         parts=(
-            _part("engine version", facts.version, gateway.MINIMUM_ENGINE),
-            _part("buildx", facts.buildx, gateway.MINIMUM_BUILDX),
-            _part("compose", facts.compose, gateway.MINIMUM_COMPOSE),
+            _part("engine version", info.server_version or "", client.MINIMUM_ENGINE),
+            _part("buildx", client.plugin_version(info, "buildx"), client.MINIMUM_BUILDX),
+            _part("compose", client.plugin_version(info, "compose"), client.MINIMUM_COMPOSE),
         ),
-        root_dir=facts.root_dir,
-        leftovers=tuple(leftovers(engine.containers(project))),
+        root_dir=str(info.docker_root_dir or ""),
+        leftovers=tuple(sorted(name for name in left if name.startswith(f"{project}-"))),
     )
-
-
-def leftovers(containers: Iterable[gateway.ContainerFacts]) -> list[str]:
-    """Name the builders that no longer run: a build removes its own, so these were left by a kill."""
-    return sorted(c.name for c in containers if c.role == "build" and c.state in LEFT_STATES)
 
 
 def _part(name: str, version: str, minimum: tuple[int, ...]) -> checks.Part:
-    return checks.Part(
-        name=name,
-        version=version,
-        minimum=".".join(map(str, minimum)),
-        fits=gateway.version_tuple(version) >= minimum,
-    )
+    least = ".".join(map(str, minimum))
+    fits = client.version_tuple(version) >= minimum
+    return checks.Part(name=name, version=version, minimum=least, fits=fits)

@@ -20,10 +20,10 @@ OF_THE_LIBRARY = ("test", "lint", "docs")
 @verb("doctor", help={"json": "one JSON object with all checks on standard output"})
 def doctor(command: Command) -> None:
     """Check the host and the Docker Engine, with a hint for whatever is not right; changes nothing."""
-    from synos_tasks.engine.gateway import DockerEngine  # noqa: PLC0415  (these are kept off `inv --list`)
+    from synos_tasks.engine.client import Docker  # noqa: PLC0415  (these are kept off `inv --list`)
     from synos_tasks.root.doctor import examine  # noqa: PLC0415
 
-    command.report("The host and the engine", examine(command.settings, DockerEngine()))
+    command.report("The host and the engine", examine(command.settings, Docker()))
 
 
 @verb("test", help={"only": "parts with commas: lint, unit, integration, e2e (default: all)"})

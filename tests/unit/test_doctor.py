@@ -1,15 +1,14 @@
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING
 
 import pytest
 
-from synos_tasks.engine.gateway import ContainerFacts
+from synos_tasks.engine.labels import labels
 from synos_tasks.host import checks, facts
 from synos_tasks.host.mounts import Mount
 from synos_tasks.root import doctor
-from tests.unit.fakes import GOOD, FakeEngine, as_engine
+from tests.unit.fake_docker import FakeDocker
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,8 +16,15 @@ if TYPE_CHECKING:
 DOCKER = "/usr/bin/docker"
 
 
-def report(engine: FakeEngine, command: str = DOCKER) -> checks.EngineReport:
-    return doctor.engine_report(as_engine(engine), "synos-1", command=command, host="")
+def report(docker: FakeDocker, command: str = DOCKER) -> checks.EngineReport:
+    return doctor.engine_report(docker, "synos-1", command=command, host="")
+
+
+def silent() -> FakeDocker:
+    """Return an engine that does not answer."""
+    docker = FakeDocker()
+    docker.answers = False
+    return docker
 
 
 def status(found: list[checks.Check]) -> dict[str, str]:
@@ -26,24 +32,26 @@ def status(found: list[checks.Check]) -> dict[str, str]:
 
 
 def test_a_good_engine_passes_all_its_checks() -> None:
-    found = checks.engine_checks(report(FakeEngine()))
+    found = checks.engine_checks(report(FakeDocker()))
     assert set(status(found).values()) == {"ok"}
     assert {"docker command", "docker engine", "engine version", "buildx", "compose"} <= set(status(found))
 
 
 def test_without_a_command_nothing_else_is_guessed() -> None:
-    found = checks.engine_checks(report(FakeEngine(), command=""))
+    found = checks.engine_checks(report(FakeDocker(), command=""))
     assert status(found) == {"docker command": "fail"}
 
 
 def test_an_engine_that_does_not_answer_says_why() -> None:
-    found = checks.engine_checks(report(FakeEngine(known=None)))
+    found = checks.engine_checks(report(silent()))
     assert status(found)["docker engine"] == "fail"
     assert "connection refused" in {check.detail for check in found}
 
 
 def test_an_old_part_fails_alone() -> None:
-    found = checks.engine_checks(report(FakeEngine(known=dataclasses.replace(GOOD, buildx="0.9.1"))))
+    docker = FakeDocker()
+    docker.buildx = "0.9.1"
+    found = checks.engine_checks(report(docker))
     assert [check.name for check in checks.failed(found)] == ["buildx"]
     assert "0.9.1, needed: 0.13" in checks.failed(found)[0].detail
 
@@ -67,16 +75,18 @@ def test_a_missing_socket_fails_and_a_remote_engine_only_warns(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("name", "role", "state", "left"),
     [
-        ("a", "build", "exited", True),
-        ("b", "build", "dead", True),
-        ("c", "build", "created", True),
-        ("d", "build", "running", False),
-        ("e", "services", "exited", False),
+        ("synos-1-a", "build", "exited", True),
+        ("synos-1-b", "build", "dead", True),
+        ("synos-1-c", "build", "created", True),
+        ("synos-1-d", "build", "running", False),
+        ("synos-1-e", "services", "exited", False),
+        ("by-hand", "build", "exited", False),
     ],
 )
 def test_only_builders_that_stopped_are_left_over(name: str, role: str, state: str, left: bool) -> None:
-    container = ContainerFacts(id="1", name=name, state=state, role=role)
-    assert report(FakeEngine(listed=[container])).leftovers == ((name,) if left else ())
+    docker = FakeDocker()
+    docker.add_container(name, state=state, labels=labels("synos-1", role))
+    assert report(docker).leftovers == ((name,) if left else ())
 
 
 @pytest.mark.parametrize(("gigabytes", "wanted"), [(3.9, "fail"), (4, "warn"), (9.9, "warn"), (10, "ok")])
@@ -175,7 +185,7 @@ def test_garbage_collection_that_may_drop_cache_mounts_in_use_is_a_warning(
 
 
 def test_all_checks_have_names_of_their_own_and_hints_where_needed(tmp_path: Path) -> None:
-    found = checks.all_checks(tmp_path, report(FakeEngine(known=None)))
+    found = checks.all_checks(tmp_path, report(silent()))
     assert len({check.name for check in found}) == len(found)
     assert all(check.hint for check in found if check.status != "ok")
     assert "leftovers" not in status(found)
