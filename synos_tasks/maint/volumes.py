@@ -19,7 +19,6 @@ from synos_tasks.engine.spec import ContainerSpec
 from synos_tasks.errors import CacheUnusable, SettingsError
 from synos_tasks.images.building import ensure_image
 from synos_tasks.images.catalog import BUILDER
-from synos_tasks.images.recipe import tag_of
 from synos_tasks.maint import exports
 
 if TYPE_CHECKING:
@@ -206,12 +205,9 @@ def container(
     writes: Mapping[str, str] | None = None,
 ) -> ContainerSpec:
     """Describe a container of the builder image, which has GNU tar and zstd: with volumes, without network."""
-    image = tag_of(context.settings.project, BUILDER)
-    if not context.docker.image_id(image):
-        ensure_image(context.settings, context.docker, BUILDER, context.say)
     return ContainerSpec(
         name=f"{context.settings.project_id}-maint-{secrets.token_hex(4)}",
-        image=image,
+        image=ensure_image(context.settings, context.docker, BUILDER, context.say),
         command=("bash", "-c", script),
         labels=labels(context.settings.project_id, "build"),
         capabilities=capabilities,

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from synos_tasks import archive
@@ -32,7 +32,6 @@ FILES = {
     "empty": b"",
 }
 NO_SHA256 = "0" * 64
-FEW = settings(max_examples=25, deadline=None)
 
 
 def write(draft: archive.Draft, files: dict[str, bytes]) -> None:
@@ -327,7 +326,6 @@ def test_the_listing_has_the_newest_first_and_says_what_is_wrong(
 
 
 @given(data=st.data())
-@FEW
 def test_any_flipped_byte_is_found(copy: Callable[[], Path], data: st.DataObject) -> None:
     backup = copy()
     path = data.draw(st.sampled_from([path for path in files_of(backup) if path.stat().st_size]))
@@ -338,7 +336,6 @@ def test_any_flipped_byte_is_found(copy: Callable[[], Path], data: st.DataObject
 
 
 @given(data=st.data())
-@FEW
 def test_any_shorter_or_longer_file_is_found(copy: Callable[[], Path], data: st.DataObject) -> None:
     backup = copy()
     path = data.draw(st.sampled_from(files_of(backup)))
@@ -357,7 +354,6 @@ def test_every_removed_file_is_found(copy: Callable[[], Path], whole: Path) -> N
 
 
 @given(name=st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=20))
-@FEW
 def test_every_added_file_is_found(copy: Callable[[], Path], name: str) -> None:
     for place in ("", "nats", "nats/new"):
         backup = copy()
@@ -468,7 +464,6 @@ JSON = st.recursive(
     st.fixed_dictionaries({}, optional=dict.fromkeys(["schema", "name", "created", "facts", "files"], JSON)),
     JSON,
 )
-@FEW
 def test_whatever_a_manifest_holds_it_is_read_or_damage(
     copy: Callable[[], Path], changes: dict[str, Any], instead: object
 ) -> None:
