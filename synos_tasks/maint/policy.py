@@ -12,6 +12,7 @@ from synos_tasks.images import ledger
 from synos_tasks.iso.scratch import write_whole
 from synos_tasks.maint import prune, retention
 from synos_tasks.maint.prune import Limits, Plan
+from synos_tasks.maint.resources import isos
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,7 +54,7 @@ def _logs(context: Context, _deadline: float) -> int:
 
 def _isos(context: Context, deadline: float) -> int:
     limits = _limits(context)
-    planned = prune.decide(list(prune.isos(context, limits)), limits, context.now())
+    planned = prune.decide(list(isos(context.settings.output_dir)), limits, context.now())
     return _remove(context, planned.removals, deadline)
 
 

@@ -23,6 +23,7 @@ from synos_tasks.maint.resources import (
     Resource,
     build_seconds,
     current_images,
+    isos,
     kind_of_volume,
     resources,
 )
@@ -110,7 +111,10 @@ def plan(context: Context, limits: Limits, inventory: Inventory | None = None) -
         current=frozenset() if limits.factory_reset else current_images(context.settings),
         backups=_backups(context, owned, limits),
     )
-    found = [*resources(inventory, owned, clone, facts), *isos(context, limits)]
+    found = [
+        *resources(inventory, owned, clone, facts),
+        *isos(context.settings.output_dir, pin_linked=not limits.factory_reset),
+    ]
     image = ""
     if limits.store or limits.include_rebuildable:
         has_store = context.docker.volume(context.settings.store_volume) is not None
@@ -181,15 +185,6 @@ def _keep_needed(found: Sequence[Resource], reasons: dict[str, str]) -> None:
             if not reasons[needed]:
                 reasons[needed] = "something that stays needs it"
                 users.append(needed)
-
-
-def isos(context: Context, limits: Limits) -> Iterator[Resource]:
-    """Return the ISOs in the output folder as resources."""
-    for one in retention.isos(context.settings.output_dir):
-        pinned = "a link points to it" if one.linked and not limits.factory_reset else ""
-        yield Resource(
-            "iso", str(one.iso), one.iso.name, one.bytes, one.used, pinned=pinned, group=one.profile
-        )
 
 
 def _stored(context: Context, image: str) -> Iterator[Resource]:
@@ -268,7 +263,7 @@ def _remove_one(context: Context, one: Resource, *, stop: bool) -> str:
         # an anonymous volume of a service may hold data
         return docker.remove_container(one.id, force=stop, volumes=one.kind != "container")
     if one.kind == "iso":
-        return _remove_iso(context, one)
+        return _remove_iso(one)
     volume = docker.volume(one.id)
     if volume and volume.created_at.timestamp() != one.used:
         return "another volume has its name by now"
@@ -289,15 +284,15 @@ def _remove_image(context: Context, one: Resource) -> str:
     return "; ".join(filter(None, map(context.docker.remove_image, still)))
 
 
-def _remove_iso(context: Context, one: Resource) -> str:
-    """Remove an ISO with its files if it still is the one that was planned. The manifest is last: it marks the set."""
-    found = {str(iso.iso): iso for iso in retention.isos(context.settings.output_dir)}
-    iso = found.get(one.id)
-    if iso is None or iso.used != one.used:
-        return "" if not Path(one.id).exists() else "it changed meanwhile"
+def _remove_iso(one: Resource) -> str:
+    """Remove an ISO with its files, the manifest last, if it still is the one that was planned."""
     try:
-        for path in iso.files:
-            path.unlink(missing_ok=True)
+        if Path(one.id).stat().st_mtime != one.used:
+            return "it changed meanwhile"
+        for path in one.names:
+            Path(path).unlink(missing_ok=True)
+    except FileNotFoundError:
+        return ""
     except OSError as error:
         return error.strerror or str(error)
     return ""

@@ -24,7 +24,8 @@ from synos_tasks.settings import STORE
 
 if TYPE_CHECKING:
     import datetime as dt
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
     from synos_tasks.engine.cache import Record
     from synos_tasks.engine.client import Container, Image, Network, Volume
@@ -55,6 +56,9 @@ Kind = Literal[
 ABOUT_TO_START = 600.0
 """Seconds for which a created container counts as one that a command is about to start."""
 HEX = frozenset("0123456789abcdef")
+MANIFEST_SCHEMA = "synos.manifest/1"
+ISO_FILES = (".log", ".report.html", ".sha256", ".manifest.json")
+"""Endings of the files that belong to an ISO."""
 _DOCKERFILE = re.compile(r"(?:[A-Za-z0-9-]+\.)?Dockerfile(?:\.[A-Za-z0-9-]+)?", re.ASCII)
 """Names of Dockerfiles; not of what an editor leaves beside one."""
 
@@ -128,7 +132,7 @@ class Resource:
     backup: str = ""
     """A fresh backup of its content, with its age."""
     names: tuple[str, ...] = ()
-    """Of an image: the names that are ours to remove."""
+    """Of an image: the names that are ours to remove; of an ISO: its files."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the fields of --json."""
@@ -160,6 +164,34 @@ def build_seconds(settings: Settings) -> dict[str, dict[str, float]]:
         }
     except (OSError, ValueError, AttributeError, TypeError):
         return {}
+
+
+def isos(output: Path, *, pin_linked: bool = True) -> Iterator[Resource]:
+    """Return the ISOs of builds in the output folder; none whose manifest or checksum file does not fit.
+
+    ``names`` are the paths of its files, the manifest last, because it marks the set.
+    """
+    linked = {path.resolve() for path in output.glob("*.iso") if path.is_symlink()}
+    for iso in sorted(output.glob("*.iso")):
+        paths = (iso, *(iso.with_name(f"{iso.name}{ending}") for ending in ISO_FILES))
+        try:
+            status, manifest = iso.lstat(), json.loads(paths[-1].read_text())
+            profile, checksum = str(manifest["profile"]), f"{manifest['sha256']}  {iso.name}\n"
+            fits = (
+                (manifest["schema"], manifest["bytes"]["iso"]) == (MANIFEST_SCHEMA, status.st_size)
+                and iso.name.endswith(f"-{profile}-{manifest['build_id']}.iso")
+                and paths[-2].read_text() == checksum
+            )
+        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+            continue
+        if fits and not iso.is_symlink():
+            files = [path for path in paths if path.is_file() and not path.is_symlink()]
+            size = sum(path.stat().st_blocks * 512 for path in files)
+            pinned = "a link points to it" if pin_linked and iso.resolve() in linked else ""
+            names = tuple(map(str, files))
+            yield Resource(
+                "iso", str(iso), iso.name, size, status.st_mtime, pinned=pinned, group=profile, names=names
+            )
 
 
 def current_images(settings: Settings) -> frozenset[str]:

@@ -1,8 +1,7 @@
-"""One rule for what is kept: images, ISOs, logs, stages of the store. ISOs and logs are read here too."""
+"""One rule for what is kept: images, ISOs, logs, stages of the store. Logs are read and deleted here too."""
 
 from __future__ import annotations
 
-import json
 import re
 from collections import Counter
 from dataclasses import dataclass
@@ -114,55 +113,3 @@ def delete_logs(found: Sequence[Log]) -> None:
             raise OutputNotWritable(
                 "a log cannot be deleted", where=str(log.path), why=error.strerror or str(error)
             ) from error
-
-
-MANIFEST_SCHEMA = "synos.manifest/1"
-MANIFEST, SUM = ".manifest.json", ".sha256"
-ISO_FILES = (".log", ".report.html", SUM, MANIFEST)
-"""Endings of the files that belong to an ISO; the manifest last, because it makes the set one of ours."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class IsoSet:
-    """An ISO that a build published, with the files that belong to it: the ISO first, the manifest last."""
-
-    files: tuple[Path, ...]
-    profile: str
-    used: float
-    """When it was built, in seconds since 1970."""
-    linked: bool
-    """A link of the output folder points to it."""
-
-    @property
-    def iso(self) -> Path:
-        """The ISO itself."""
-        return self.files[0]
-
-    @property
-    def bytes(self) -> int:
-        """What the files take on the disk."""
-        return sum(path.stat().st_blocks * 512 for path in self.files)
-
-
-def isos(output: Path) -> list[IsoSet]:
-    """Return the ISOs in the output folder, oldest first; none whose manifest or checksum file does not fit."""
-    linked = {path.resolve().name for path in output.glob("*.iso") if path.is_symlink()}
-    sets = (_iso_set(path, linked) for path in output.glob("*.iso") if not path.is_symlink())
-    return sorted((one for one in sets if one), key=lambda one: (one.used, one.iso.name))
-
-
-def _iso_set(iso: Path, linked: set[str]) -> IsoSet | None:
-    paths = (iso, *(iso.with_name(f"{iso.name}{ending}") for ending in ISO_FILES))
-    try:
-        manifest = json.loads(paths[-1].read_text())
-        profile, status = manifest["profile"], iso.stat()
-        fits = (
-            (manifest["schema"], manifest["bytes"]["iso"]) == (MANIFEST_SCHEMA, status.st_size)
-            and iso.name.endswith(f"-{profile}-{manifest['build_id']}.iso")
-            and paths[-2].read_text() == f"{manifest['sha256']}  {iso.name}\n"
-        )
-    except (OSError, ValueError, KeyError, TypeError, RecursionError):
-        return None
-    files = tuple(path for path in paths if path.is_file() and not path.is_symlink())
-    used, is_linked = status.st_mtime, iso.name in linked
-    return IsoSet(files=files, profile=str(profile), used=used, linked=is_linked) if fits else None

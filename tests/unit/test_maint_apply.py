@@ -11,9 +11,8 @@ import pytest
 from synos_tasks.errors import EngineUnavailable
 from synos_tasks.images import ledger
 from synos_tasks.locks import exclusive, try_exclusive
-from synos_tasks.maint import retention
 from synos_tasks.maint.prune import Limits, Plan, apply, decide
-from synos_tasks.maint.resources import Kind
+from synos_tasks.maint.resources import Kind, isos
 from synos_tasks.settings import Settings
 from tests.iso_sets import lay_iso
 from tests.unit.fake_inventory import NOW, OLD, OURS, altered, ident, image, inventory, resource, volume
@@ -218,15 +217,11 @@ def test_an_image_that_is_gone_is_gone_and_each_name_that_is_refused_is_reported
 
 def test_an_iso_goes_with_its_files_unless_it_changed(context: Context) -> None:
     output = context.settings.output_dir
-    isos = [lay_iso(output, "minimal", f"{number}" * 12, OLD + number, report=True) for number in range(3)]
+    paths = [lay_iso(output, "minimal", f"{number}" * 12, OLD + number, report=True) for number in range(3)]
     (output / "mine.iso").write_text("not one of ours")
-    old = [
-        resource(iso.name, kind="iso", id=str(iso), group="minimal", used=OLD + number)
-        for number, iso in enumerate(isos)
-    ]
-    plan = decide(old, dataclasses.replace(EVERYTHING, keep_isos=1), NOW)
-    isos[1].write_bytes(b"rewritten")
+    plan = decide(list(isos(output)), dataclasses.replace(EVERYTHING, keep_isos=1), NOW)
+    paths[1].write_bytes(b"rewritten")
     assert [why for _, why in apply(context, plan)] == ["", "it changed meanwhile"]
-    assert not list(output.glob(f"{isos[0].name}*"))
-    assert {path.name for path in output.glob("*.iso")} == {isos[1].name, isos[2].name, "mine.iso"}
-    assert [one.iso for one in retention.isos(output)] == [isos[2]]
+    assert not list(output.glob(f"{paths[0].name}*"))
+    assert {path.name for path in output.glob("*.iso")} == {paths[1].name, paths[2].name, "mine.iso"}
+    assert [one.name for one in isos(output)] == [paths[2].name]

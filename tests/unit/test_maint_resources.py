@@ -12,6 +12,7 @@ from synos_tasks.images.ledger import Ledger, Made
 from synos_tasks.maint import ownership, resources
 from synos_tasks.maint.ownership import LABEL_FOLDER
 from synos_tasks.maint.resources import Facts, kind_of_volume
+from tests.iso_sets import lay_iso
 from tests.unit.fake_inventory import (
     BUILDER,
     NOW,
@@ -32,6 +33,8 @@ from tests.unit.fake_inventory import (
 )
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from synos_tasks.engine.client import Container, Image, Volume
     from synos_tasks.maint.resources import Resource
 
@@ -300,3 +303,36 @@ def test_only_what_is_ours_is_told_of() -> None:
         records=[record("theirs", "mount / from exec /bin/sh -c one", "gone")],
     )
     assert set(found) == {BUILDER, f"{OURS}-mine", "mine", "net"}
+
+
+# ISOs
+
+
+@pytest.mark.parametrize(
+    ("ending", "text"),
+    [
+        ("", "somebody worked on it"),
+        (".sha256", "0" * 64 + "  synos-minimal-000000000000.iso\n"),
+        *(
+            (".manifest.json", text)
+            for text in ("", "[]", "null", '{"schema": "synos.manifest/2"}', "[" * 100_000)
+        ),
+    ],
+)
+def test_an_iso_whose_files_do_not_fit_is_none_of_ours(tmp_path: Path, ending: str, text: str) -> None:
+    iso = lay_iso(tmp_path, "minimal", "0" * 12, NOW)
+    other = lay_iso(tmp_path, "minimal", "1" * 12, NOW, report=True)
+    iso.with_name(f"{iso.name}{ending}").write_text(text)
+    (tmp_path / "synos-minimal.iso").symlink_to(iso.name)
+    [found] = resources.isos(tmp_path)
+    assert (found.id, found.group, found.used, found.pinned) == (str(other), "minimal", NOW, "")
+    assert [name.removeprefix(str(other)) for name in found.names] == ["", *resources.ISO_FILES]
+
+
+def test_an_iso_under_another_name_or_behind_a_link_is_none_of_ours(tmp_path: Path) -> None:
+    output = tmp_path
+    iso = lay_iso(output, "minimal", "0" * 12, NOW)
+    for ending in ("", ".sha256", ".manifest.json"):
+        iso.with_name(f"{iso.name}{ending}").rename(output / f"mine.iso{ending}")
+    (output / "synos-linked-000000000000.iso").symlink_to("mine.iso")
+    assert list(resources.isos(output)) == []

@@ -15,7 +15,6 @@ from synos_tasks.errors import OutputNotWritable, SettingsError
 from synos_tasks.maint import retention
 from synos_tasks.maint.retention import UNITS, seconds_of, verdicts
 from synos_tasks.settings import Settings
-from tests.iso_sets import lay_iso
 from tests.unit.projects import tree
 
 NOW = 1_800_000_000.0
@@ -156,36 +155,3 @@ def test_a_log_that_cannot_be_deleted_is_named(settings: Settings, monkeypatch: 
     with pytest.raises(OutputNotWritable) as refused:
         retention.delete_logs(retention.old_logs(settings, 30, NOW))
     assert refused.value.where == str(path)
-
-
-# ISOs
-
-
-@pytest.mark.parametrize(
-    ("ending", "text"),
-    [
-        ("", "somebody worked on it"),
-        (".sha256", "0" * 64 + "  synos-minimal-000000000000.iso\n"),
-        *(
-            (".manifest.json", text)
-            for text in ("", "[]", "null", '{"schema": "synos.manifest/2"}', "[" * 100_000)
-        ),
-    ],
-)
-def test_an_iso_whose_files_do_not_fit_is_none_of_ours(settings: Settings, ending: str, text: str) -> None:
-    iso = lay_iso(settings.output_dir, "minimal", "0" * 12, NOW)
-    other = lay_iso(settings.output_dir, "minimal", "1" * 12, NOW, report=True)
-    iso.with_name(f"{iso.name}{ending}").write_text(text)
-    (settings.output_dir / "synos-minimal.iso").symlink_to(iso.name)
-    [found] = retention.isos(settings.output_dir)
-    assert (found.iso, found.profile, found.used, found.linked) == (other, "minimal", NOW, False)
-    assert [path.name.removeprefix(other.name) for path in found.files] == ["", *retention.ISO_FILES]
-
-
-def test_an_iso_under_another_name_or_behind_a_link_is_none_of_ours(settings: Settings) -> None:
-    output = settings.output_dir
-    iso = lay_iso(output, "minimal", "0" * 12, NOW)
-    for ending in ("", ".sha256", ".manifest.json"):
-        iso.with_name(f"{iso.name}{ending}").rename(output / f"mine.iso{ending}")
-    (output / "synos-linked-000000000000.iso").symlink_to("mine.iso")
-    assert retention.isos(output) == []
