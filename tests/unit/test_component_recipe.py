@@ -18,6 +18,7 @@ from synos_tasks.errors import ComponentError, ProfileError
 from synos_tasks.iso import codec, schema, yaml_source
 from synos_tasks.iso.components import recipe
 from synos_tasks.iso.components.recipe import Component
+from tests.unit.yaml_fuzz import damaged
 
 FULL = b"""description: A tool that does things
 license: GPL-2.0-or-later
@@ -40,7 +41,7 @@ FOLDER = b"description: x\nbuild: make\nversion: '1'\nsource: {folder: tool}\n"
 DEBIAN = b"description: x\nbuild: debian\nsource: {package: hello, version: 2.10-3}\n"
 SEEDS = [FULL, FOLDER, DEBIAN]
 VALIDATOR = jsonschema.Draft202012Validator(schema.json_schema(recipe.RECIPE))
-SLOW = settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
+SLOW = settings(deadline=None, suppress_health_check=list(HealthCheck))
 
 
 def write(folder: Path, data: bytes, name: str = "tool") -> Path:
@@ -159,69 +160,8 @@ def test_a_folder_with_the_name_of_a_recipe(tmp_path: Path) -> None:
     assert "directory" in caught.value.why
 
 
-SPECIALS = [
-    b"\t", b"\0", b"\xff", b"\xef\xbb\xbf", b"&a ", b"*a", b"<<: ", b"---\n", b"!!python/object/apply:os.system [id] ",
-    b"!!binary ", b"!!int ", b"!!null ", b"!!set ", b"!x ", b"%YAML 9.9\n---\n", b"? ", b": ", b"- ", b"| ", b"'", b'"',
-    b"[", b"]", b"{", b"}", b"#", b"9" * 5000, b"0x" + b"f" * 5000, b"1:2:3", b".nan", b"1e999", b"~", b"yes",
-    b"2001-01-01", b"2001-99-99", b"[" * 100, b"- " * 500, b'"\\ud800"', b'"\\0"', b"\r\n", b"\xc2\x85", b"\xe2\x80\xa8",
-    b"\xf0\x9f\x98\x80", b"folder: x", b"package: x", b"version: '2'", b"\n", b"",
-]  # fmt: skip
-VALUES = [
-    b"1",
-    b"yes",
-    b"null",
-    b"[]",
-    b"{}",
-    b"[a, [b]]",
-    b"''",
-    b"a b",
-    b"-x",
-    b"debian",
-    b"make",
-    b"'1'",
-    b"../x",
-]
-
-
-@st.composite
-def damaged(draw: st.DrawFn) -> bytes:
-    """A recipe with one to four mutations."""
-    data = draw(st.sampled_from(SEEDS))
-    for _ in range(draw(st.integers(1, 4))):
-        data = draw(st.sampled_from([_insert, _replace_line, _value, _cut]))(draw, data)
-    return data
-
-
-def _insert(draw: st.DrawFn, data: bytes) -> bytes:
-    at, length = draw(st.integers(0, len(data))), draw(st.integers(0, 2))
-    return data[:at] + draw(st.sampled_from(SPECIALS) | st.binary(max_size=2)) + data[at + length :]
-
-
-def _replace_line(draw: st.DrawFn, data: bytes) -> bytes:
-    lines = data.splitlines(keepends=True) or [b""]
-    lines[draw(st.integers(0, len(lines) - 1))] = draw(
-        st.sampled_from([b"", *lines, *FULL.splitlines(keepends=True)])
-    )
-    return b"".join(lines)
-
-
-def _value(draw: st.DrawFn, data: bytes) -> bytes:
-    lines = data.splitlines(keepends=True) or [b""]
-    at = draw(st.integers(0, len(lines) - 1))
-    new = draw(st.sampled_from(VALUES + SPECIALS))
-    for mark in (b": ", b"- "):
-        if mark in lines[at]:
-            lines[at] = lines[at].partition(mark)[0] + mark + new + b"\n"
-            break
-    return b"".join(lines)
-
-
-def _cut(draw: st.DrawFn, data: bytes) -> bytes:
-    return data[: draw(st.integers(0, len(data)))]
-
-
 @SLOW
-@given(damaged())
+@given(damaged(SEEDS))
 def test_a_damaged_recipe_is_a_component_or_a_mistake_with_a_place(data: bytes) -> None:
     with tempfile.TemporaryDirectory() as name:
         path = write(Path(name), data)
@@ -284,7 +224,7 @@ def test_loader_and_json_schema_accept_good_recipes(data: bytes) -> None:
 
 
 @SLOW
-@given(damaged())
+@given(damaged(SEEDS))
 def test_loader_and_json_schema_agree_on_damaged_recipes(data: bytes) -> None:
     compare(data)
 

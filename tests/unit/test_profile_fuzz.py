@@ -29,6 +29,7 @@ from synos_tasks.iso import profile as profiles
 from synos_tasks.iso import schema, yaml_source
 from synos_tasks.iso.profile import Profile
 from tests.unit.projects import lay_component
+from tests.unit.yaml_fuzz import damaged
 
 SHIPPED = Path(__file__).resolve().parents[2] / "docker/build/profiles"
 FULL = b"""description: "everything a profile may say"
@@ -58,84 +59,6 @@ compression: {algorithm: zstd, level: 3}
 boot: [bios, uefi]
 """
 SEEDS = [FULL, *((SHIPPED / f"{name}.yaml").read_bytes() for name in profiles.names(SHIPPED))]
-SPECIALS = [
-    b"\t", b"\0", b"\xff", b"\xef\xbb\xbf", b"\xfe\xff", b"&a ", b"*a", b"<<: ", b"<<: *a\n", b"---\n", b"...\n",
-    b"!!python/object:os.system ", b"!!python/object/apply:os.system [id] ", b"!!binary ", b"!!timestamp ",
-    b"!!int ", b"!!float ", b"!!bool ", b"!!null ", b"!!set ", b"!!omap ", b"!!map ", b"!!seq ", b"!x ", b"!",
-    b"%YAML 9.9\n---\n", b"%TAG ! x\n", b"? ", b": ", b"- ", b"| ", b">-\n", b"'", b'"', b"[", b"]", b"{", b"}", b"#",
-    b"9" * 5000, b"0x" + b"f" * 5000, b"0b1", b"1:2:3", b".nan", b"-.inf", b"1e999", b"~", b"null", b"yes",
-    b"2001-01-01", b"2001-99-99", b"[" * 100, b"{a: " * 100, b"[" * 5000, b"- " * 500, b'"\\ud800"', b'"\\0"',
-    b"inherits: x\n", b"inherits: nowhere\n", b"\r", b"\r\n", b"\xc2\x85", b"\xe2\x80\xa8", b"\xf0\x9f\x98\x80", b"@", b"`", b"%",
-]  # fmt: skip
-VALUES = [
-    b"1",
-    b"1.5",
-    b"yes",
-    b"null",
-    b"[]",
-    b"{}",
-    b"[a, [b]]",
-    b"{a: b}",
-    b"''",
-    b"2001-01-01",
-    b"a b",
-    b"-x",
-]
-
-
-@st.composite
-def damaged(draw: st.DrawFn) -> bytes:
-    """A profile with one to four mutations."""
-    data = draw(st.sampled_from(SEEDS))
-    for _ in range(draw(st.integers(1, 4))):
-        mutate = draw(st.sampled_from([_flip, _insert, _drop_line, _double_line, _swap, _value, _cut]))
-        data = mutate(draw, data)
-    return data
-
-
-def _flip(draw: st.DrawFn, data: bytes) -> bytes:
-    at = draw(st.integers(0, max(0, len(data) - 1)))
-    return data[:at] + bytes([draw(st.integers(0, 255))]) + data[at + 1 :]
-
-
-def _insert(draw: st.DrawFn, data: bytes) -> bytes:
-    at = draw(st.integers(0, len(data)))
-    return data[:at] + draw(st.sampled_from(SPECIALS)) + data[at:]
-
-
-def _drop_line(draw: st.DrawFn, data: bytes) -> bytes:
-    lines = data.splitlines(keepends=True) or [b""]
-    del lines[draw(st.integers(0, len(lines) - 1))]
-    return b"".join(lines)
-
-
-def _double_line(draw: st.DrawFn, data: bytes) -> bytes:
-    lines = data.splitlines(keepends=True) or [b""]
-    lines.insert(draw(st.integers(0, len(lines))), lines[draw(st.integers(0, len(lines) - 1))])
-    return b"".join(lines)
-
-
-def _swap(draw: st.DrawFn, data: bytes) -> bytes:
-    lines = data.splitlines(keepends=True) or [b""]
-    one, two = (draw(st.integers(0, len(lines) - 1)) for _ in range(2))
-    lines[one], lines[two] = lines[two], lines[one]
-    return b"".join(lines)
-
-
-def _value(draw: st.DrawFn, data: bytes) -> bytes:
-    """Replace what stands behind a colon or a dash."""
-    lines = data.splitlines(keepends=True) or [b""]
-    at = draw(st.integers(0, len(lines) - 1))
-    new = draw(st.sampled_from(VALUES + SPECIALS))
-    for mark in (b": ", b"- "):
-        if mark in lines[at]:
-            lines[at] = lines[at].partition(mark)[0] + mark + new + b"\n"
-            break
-    return b"".join(lines)
-
-
-def _cut(draw: st.DrawFn, data: bytes) -> bytes:
-    return data[: draw(st.integers(0, len(data)))]
 
 
 def _load(data: bytes) -> Profile | SynosError:
@@ -167,7 +90,7 @@ def _has_a_place(error: SynosError, path: str, data: bytes) -> None:
 @settings(
     max_examples=2000, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
-@given(damaged())
+@given(damaged(SEEDS))
 def test_a_damaged_profile_is_a_profile_or_a_mistake_with_a_place(data: bytes) -> None:
     result = _load(data)
     if isinstance(result, Profile):
@@ -284,7 +207,7 @@ def test_loader_and_json_schema_agree_on_generated_profiles(value: dict[str, Any
 
 
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
-@given(damaged())
+@given(damaged(SEEDS))
 def test_loader_and_json_schema_agree_on_damaged_profiles(data: bytes) -> None:
     _agree(data)
 
