@@ -9,9 +9,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from synos_tasks.build import components, planning
-from synos_tasks.build.components import Compiled, Place, compile_all, ensure_compiled, hit_rates, users_of
+from synos_tasks.build.components import (
+    Compiled,
+    Place,
+    cache_hit_rates,
+    check_hit_rates,
+    compile_all,
+    ensure_compiled,
+    hit_rates,
+    users_of,
+)
 from synos_tasks.builder import owner, store_volume
-from synos_tasks.errors import ComponentError, ComponentFailed
+from synos_tasks.errors import ClaimFailed, ComponentError, ComponentFailed
 from synos_tasks.iso import codec
 from synos_tasks.iso.components import recipe
 from tests.unit.fake_docker import FakeDocker
@@ -260,3 +269,17 @@ def test_a_container_that_stops_after_one_compilation_is_asked_for_the_rest_in_a
     ]
     assert asked == [["tool", "agent"], ["agent"]]
     assert len({spec.name for spec in toolchain.containers.specs}) == 2
+
+
+def test_caches_are_verified_by_two_compilations_from_empty_stores(
+    settings: Settings, toolchain: Toolchain
+) -> None:
+    rates = cache_hit_rates(settings, FakeDocker(), print)
+    assert {(one.what, one.hits, one.calls) for one in rates} == {("ccache", 6, 8), ("sccache", 0, 0)}
+    stores = [next(iter(spec.volumes)) for spec in toolchain.containers.specs]
+    assert len(set(stores)) == len(stores) == 2
+    assert all(
+        {"synos-test-ccache", "synos-test-sccache"} < set(spec.volumes) for spec in toolchain.containers.specs
+    )
+    with pytest.raises(ClaimFailed, match="ccache answered 75 %"):
+        check_hit_rates(rates)
