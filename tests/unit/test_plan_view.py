@@ -56,94 +56,47 @@ def _asked(*names: str) -> dict[str, Any]:
     return {"layers": (LAYERS[0], ("packages-x", names))}
 
 
-def _why(stage: str, plan: Plan, last: Plan | None) -> str:
-    return reason(plan.stage(stage), plan, last)
+def _with(*names: str) -> Plan:
+    return _plan(**_asked(*names))
 
 
-def test_a_stage_of_a_profile_that_was_never_built() -> None:
-    assert _why("base", _plan(), None) == "not built before"
+TWO_HOOKS = _plan(hooks=("hooks/x", "hooks/y"))
+UPPER = _plan(SUDO, package("tmux", layer="packages-y"), layers=(*LAYERS, ("packages-y", ("tmux", "zsh"))))
+REASONS = [
+    ("base", _plan(), None, "not built before"),
+    ("system", _plan(), _plan(), "no longer in the store"),
+    *((stage, _plan(), last, "made each time") for stage in ("bootfiles", "iso") for last in (None, _plan(tools="u"))),
+    ("packages-x", _with("sudo", "tmux"), _with("sudo"), "packages: +tmux"),
+    ("packages-x", _with("sudo", "tmux"), _with("less", "sudo"), "packages: +tmux -less"),
+    ("packages-x", _with("sudo"), _with("sudo", "zsh"), "packages: -zsh"),
+    ("packages-x", _with(*"abcdefgh"), _with(), "packages: +a +b +c +d +e +f and 2 more"),
+    # what was asked for counts more than what came with it
+    ("packages-x", _plan(package("libevent"), SUDO, package("tmux"), **_asked("sudo", "tmux")), _with("sudo"),
+     "packages: +tmux"),
+    ("packages-x", _plan(package("libnew", "3"), package("sudo", "2"), package("tar")),
+     _plan(package("libz"), package("sudo", "1"), package("tar")), "packages: libnew 3 libz gone sudo 2"),
+    ("system", _with("sudo", "tmux"), _with("sudo"), "follows packages-x"),
+    ("overlay", _with("sudo", "tmux"), _with("sudo"), "follows system"),
+    ("initramfs", _with("sudo", "tmux"), _with("sudo"), "no longer in the store"),
+    *((stage, _plan(tools="u"), _plan(), "the tools of its image changed") for stage in ("base", "hooks", "initramfs")),
+    *((stage, _plan(epoch=2), _plan(), "the lock's date changed") for stage in ("base", "overlay", "initramfs")),
+    ("overlay", _plan(files={OURS: "other"}), _plan(), f"{OURS} changed"),
+    ("overlay", _plan(files={"overlays/x": "other"}), _plan(), "overlays/x changed"),
+    ("hooks", _plan(files={"hooks/x": "other"}), _plan(), "hooks/x changed"),
+    ("hooks", TWO_HOOKS, _plan(), "hooks/y changed; other overlays or hooks"),
+    ("hooks", _plan(), TWO_HOOKS, "other overlays or hooks"),
+    ("overlay", _plan(overlays=()), _plan(), "other overlays or hooks"),
+    ("packages-x", _plan(tools="u", epoch=2, **_asked("sudo", "tmux")), _plan(),
+     "the lock's date changed; packages: +tmux; the tools of its image changed"),
+    ("packages-y", UPPER, _plan(), "packages: +tmux +zsh"),
+    ("system", UPPER, _plan(), "follows packages-y"),
+    ("packages-x", UPPER, _plan(), "no longer in the store"),
+]  # fmt: skip
 
 
-def test_the_same_key_as_last_time_is_gone_from_the_store() -> None:
-    assert _why("system", _plan(), _plan()) == "no longer in the store"
-
-
-@pytest.mark.parametrize("stage", ["bootfiles", "iso"])
-@pytest.mark.parametrize("last", [None, _plan(), _plan(tools="others")])
-def test_what_is_never_stored_is_made_each_time(stage: str, last: Plan | None) -> None:
-    assert _why(stage, _plan(), last) == "made each time"
-
-
-@pytest.mark.parametrize(
-    ("before", "after", "told"),
-    [
-        (("sudo",), ("sudo", "tmux"), "packages: +tmux"),
-        (("less", "sudo"), ("sudo", "tmux"), "packages: +tmux -less"),
-        (("sudo", "zsh"), ("sudo",), "packages: -zsh"),
-        ((), tuple("abcdefgh"), "packages: +a +b +c +d +e +f and 2 more"),
-    ],
-)
-def test_packages_that_were_added_and_removed(
-    before: tuple[str, ...], after: tuple[str, ...], told: str
-) -> None:
-    assert _why("packages-x", _plan(**_asked(*after)), _plan(**_asked(*before))) == told
-
-
-def test_packages_asked_for_count_more_than_what_came_with_them() -> None:
-    last = _plan(SUDO, **_asked("sudo"))
-    now = _plan(package("libevent"), SUDO, package("tmux"), **_asked("sudo", "tmux"))
-    assert _why("packages-x", now, last) == "packages: +tmux"
-
-
-def test_versions_that_changed() -> None:
-    last = _plan(package("libz"), package("sudo", "1"), package("tar"))
-    now = _plan(package("libnew", "3"), package("sudo", "2"), package("tar"))
-    assert _why("packages-x", now, last) == "packages: libnew 3 libz gone sudo 2"
-
-
-def test_a_stage_without_changes_of_its_own_follows_those_below() -> None:
-    last, now = _plan(**_asked("sudo")), _plan(**_asked("sudo", "tmux"))
-    followers = {"system": "packages-x", "overlay": "system", "hooks": "overlay", "identity": "hooks"}
-    assert {stage: _why(stage, now, last) for stage in followers} == {
-        stage: f"follows {below}" for stage, below in followers.items()
-    }
-    assert _why("initramfs", now, last) == "no longer in the store"
-
-
-def test_tools_and_the_date_reach_every_stage() -> None:
-    stages = ("base", "packages-x", "system", "overlay", "hooks", "identity", "initramfs")
-    for stage in stages:
-        assert _why(stage, _plan(tools="u"), _plan(tools="t")) == "the tools of its image changed"
-        assert _why(stage, _plan(epoch=2), _plan(epoch=1)) == "the lock's date changed"
-
-
-@pytest.mark.parametrize(
-    ("stage", "path"),
-    [("overlay", OURS), ("overlay", "overlays/x"), ("hooks", "hooks/x")],
-)
-def test_an_overlay_or_hook_with_other_contents_is_named(stage: str, path: str) -> None:
-    assert _why(stage, _plan(files={path: "other"}), _plan()) == f"{path} changed"
-
-
-def test_overlays_and_hooks_that_come_and_go() -> None:
-    two = _plan(hooks=("hooks/x", "hooks/y"))
-    assert _why("hooks", two, _plan()) == "hooks/y changed; other overlays or hooks"
-    assert _why("hooks", _plan(), two) == "other overlays or hooks"
-    assert _why("overlay", _plan(overlays=()), _plan()) == "other overlays or hooks"
-
-
-def test_all_that_changed_is_told_in_one_line() -> None:
-    now = _plan(tools="u", epoch=2, **_asked("sudo", "tmux"))
-    wanted = "the lock's date changed; packages: +tmux; the tools of its image changed"
-    assert _why("packages-x", now, _plan()) == wanted
-
-
-def test_a_layer_that_the_last_plan_did_not_have() -> None:
-    above = ("packages-y", ("tmux", "zsh"))
-    now = _plan(SUDO, package("tmux", layer="packages-y"), layers=(*LAYERS, above))
-    assert _why("packages-y", now, _plan()) == "packages: +tmux +zsh"
-    assert _why("system", now, _plan()) == "follows packages-y"
-    assert _why("packages-x", now, _plan()) == "no longer in the store"
+@pytest.mark.parametrize(("stage", "now", "last", "why"), REASONS, ids=[case[3] for case in REASONS])
+def test_a_stage_is_not_there_for_a_reason(stage: str, now: Plan, last: Plan | None, why: str) -> None:
+    assert reason(now.stage(stage), now, last) == why
 
 
 def test_a_plan_is_remembered_with_all_that_is_in_it(tmp_path: Path) -> None:
