@@ -41,35 +41,42 @@ def check_output(container: Container) -> str:
     return (checks[-1].output or "").strip() if checks else ""
 
 
-def wait(context: StackContext, services: Sequence[str], began: float | None = None) -> dict[str, float]:
+def wait(
+    context: StackContext,
+    services: Sequence[str],
+    began: float | None = None,
+    seen: Mapping[str, Container] | None = None,
+) -> dict[str, float]:
     """Wait until services are ready, and say each step; returns the seconds that each took since ``began``.
 
-    ``began`` is on the clock of time.monotonic(). Raises ServiceUnhealthy, DiskFull, or ContainerLost when the
+    ``began`` is on the clock of time.monotonic(); ``seen`` is a first look that was taken. Raises ServiceUnhealthy, DiskFull, or ContainerLost when the
     engine goes away.
     """
     began = time.monotonic() if began is None else began
     steps: dict[str, str] = {}
     took: dict[str, float] = {}
-    seen: dict[str, Container] = {}
+    last: dict[str, Container] = {}
+    look = seen
     restarts: dict[str, int] = {}
     while True:
         try:
-            seen = {name: one for name, one in context.containers().items() if name in services}
+            look = context.containers() if look is None else look
         except EngineUnavailable as error:
-            raise lost(error, services, seen) from error
+            raise lost(error, services, last) from error
+        last, look = {name: one for name, one in look.items() if name in services}, None
         now = time.monotonic() - began
         for name in services:
-            step = step_of(seen.get(name))
+            step = step_of(last.get(name))
             if step != steps.get(name):
                 context.say(f"{name:<12} {step:<10} {now:>5.1f} s")
                 steps[name], took[name] = step, round(now, 2)
-        for name, one in seen.items():
+        for name, one in last.items():
             restarts.setdefault(name, one.restart_count)
         if READY.issuperset(steps.values()):
             return took
-        failed = [one for name, one in seen.items() if _failed(one, restarts[name])]
+        failed = [one for name, one in last.items() if _failed(one, restarts[name])]
         if failed or now > context.timeout:
-            raise _unhealthy(context, services, failed, seen, now)
+            raise _unhealthy(context, services, failed, last, now)
         time.sleep(POLL)
 
 

@@ -22,6 +22,7 @@ from synos_tasks.errors import (
 from synos_tasks.host import ports as host_ports
 from synos_tasks.host.facts import free_disk_bytes
 from synos_tasks.images.catalog import SERVICES
+from synos_tasks.iso.scratch import write_whole
 from synos_tasks.services import health, secrets
 from synos_tasks.services.adapters import recover_interrupted_restore
 
@@ -69,10 +70,15 @@ def up(context: StackContext, services: Sequence[Service]) -> Started:
     names = [service.name for service in services]
     with context.locked():
         before = context.containers()
-        made = _prepare(context, services, before)
+        current = _is_current(context, services, before)
+        made = _prepare(context, [] if current else services, before)
         context.write_variables()
-        seconds = _start(context, UP, names)
-        after = context.containers()
+        if current:
+            after, seconds = before, health.wait(context, names, seen=before)
+        else:
+            seconds = _start(context, UP, names)
+            after = context.containers()
+            _remember(context, {name: after[name].id for name in names})
         changed = [name for name in names if name not in before or after[name].id != before[name].id]
         restarted = secrets.reload(context, after, names)
         recover_interrupted_restore(context, names)
@@ -151,6 +157,33 @@ def _volumes(context: StackContext) -> list[str]:
     return [name for name in dict.fromkeys(named) if context.docker.volume(name)]
 
 
+def _is_current(context: StackContext, services: Sequence[Service], before: Mapping[str, Container]) -> bool:
+    """Tell whether compose would change nothing: the model is that of the containers, which run with its images."""
+    started = _started(context)
+    return all(
+        (one := before.get(service.name)) is not None
+        and one.state.status == "running"
+        and one.id == started.get(service.name)
+        and one.image == context.docker.image_id(service.image)
+        for service in services
+    )
+
+
+def _started(context: StackContext) -> dict[str, str]:
+    """Return the ids of the containers that `up` has started with the model as it is now, by service."""
+    try:
+        model, *lines = (context.folder / "started").read_text().splitlines()
+    except (OSError, ValueError):
+        return {}
+    return dict(line.split(" ", 1) for line in lines) if model == context.stack.digest else {}
+
+
+def _remember(context: StackContext, containers: Mapping[str, str]) -> None:
+    known = {**_started(context), **containers}
+    lines = [context.stack.digest, *(f"{service} {ident}" for service, ident in known.items())]
+    write_whole(context.folder / "started", "\n".join(lines))
+
+
 def _prepare(
     context: StackContext, services: Sequence[Service], before: Mapping[str, Container]
 ) -> list[str]:
@@ -162,7 +195,8 @@ def _prepare(
     made = secrets.prepare(context)
     make_readable(context.settings, services)
     for service in services:
-        if service.name not in context.recipes and service.name not in before:
+        step = health.step_of(before.get(service.name))
+        if service.name not in context.recipes and step in {"missing", "created"}:
             _own_volumes(context, service)
     return made
 
@@ -237,13 +271,15 @@ def make_readable(settings: Settings, services: Iterable[Service]) -> None:
 def _own_volumes(context: StackContext, service: Service) -> None:
     """Make a service's user the owner of its volumes, where the image is not one of this project.
 
-    An empty volume takes over the owner of the image's folder. In an official image that may be root.
+    An empty volume takes over the owner of the image's folder, each time that a container is created with it. In
+    an official image that may be root. So the service's own container is created first, and only started afterwards.
     """
     user = _USER.fullmatch(service.user)
     if user is None or not service.volumes:
         return
     targets = [volume.target for volume in service.volumes]
     options = ("--rm", "--no-TTY", "--no-deps", "--user=0:0", "--cap-add=CHOWN", "--entrypoint=chown")
+    context.compose.run("up", "--no-start", "--no-build", "--no-deps", service.name)
     context.compose.run("run", *options, service.name, f"{user[1]}:{user[2] or user[1]}", *targets)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import json
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -65,6 +66,8 @@ class Stack:
 
     name: str
     services: tuple[Service, ...]
+    digest: str
+    """Of all that compose reads of it."""
 
     def __getitem__(self, name: str) -> Service:
         """Return the service of that name; raises SettingsError with a suggestion."""
@@ -281,7 +284,8 @@ def resolve(name: str, model: Mapping[str, Any], mounted: Path) -> Stack:
     made = {key for key, file in files.items() if file == mounted / key}
     volumes = {key: value["name"] for key, value in _section(model, "volumes")}
     services = (_service(key, value, made, volumes) for key, value in sorted(_section(model, "services")))
-    return Stack(name=name, services=tuple(services))
+    digest = hashlib.sha256(json.dumps(model, sort_keys=True).encode()).hexdigest()
+    return Stack(name=name, services=tuple(services), digest=digest)
 
 
 def _section(model: Mapping[str, Any], key: str) -> Iterable[tuple[str, Any]]:

@@ -139,12 +139,16 @@ class Scene:
             self.remove(service)
             name = before.name if keep else name
         told: dict[str, Any] = {
-            "health": "healthy", "image": f"sha256:{service}",
+            "health": "healthy", "image": self.image(service),
             "started": dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z"),
             "labels": {LABEL_COMPOSE_PROJECT: PROJECT, LABEL_COMPOSE_SERVICE: service},
             "binds": [str(self.state / f"mounted/{service}_password")], **changes,
         }  # fmt: skip
         return self.engine.add_container(name, **told)
+
+    def image(self, service: str) -> str:
+        """Return the id of a service's image."""
+        return self.engine.image_id(self.context.stack[service].image) or f"sha256:{service}"
 
     def remove(self, *services: str) -> None:
         """Remove containers; without names, all."""
@@ -238,7 +242,8 @@ def _acts(here: Scene) -> dict[str, Callable[[tuple[str, ...]], object]]:
     def up(words: tuple[str, ...]) -> None:
         for name in NAMES:
             one = here.containers().get(name)
-            if name in words and (one is None or not one.state.running or "--force-recreate" in words):
+            fits = one is not None and one.state.running and one.image == here.image(name)
+            if name in words and (not fits or "--force-recreate" in words):
                 here.container(name)
         for name in UIDS:
             if name in words:

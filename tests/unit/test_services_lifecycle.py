@@ -32,7 +32,7 @@ from synos_tasks.settings import ServicesSettings
 from tests.unit.fake_compose import NAMES, PROJECT, SECRETS, UIDS, UP, Scene, scene
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from synos_tasks.services.lifecycle import Started
 
@@ -80,10 +80,37 @@ def test_a_second_time_nothing_is_changed(here: Scene) -> None:
     started = up(here)
     assert (started.changed, started.secrets, started.restarted) == ([], [], [])
     assert set(started.seconds) == set(NAMES)
-    assert here.engine.built == []
+    assert (here.engine.built, here.compose.asked) == ([], [])
     assert all(one.id == before[name].id for name, one in here.containers().items())
-    here.compose.acts["up --detach"] = lambda _: here.container("postgres")
-    assert up(here).changed == ["postgres"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda here: here.container("redis", state="exited"),
+        lambda here: here.container("redis"),  # somebody recreated it by hand
+        lambda here: here.engine.add_image(here.context.stack["redis"].image, ident="sha256:newer"),
+        lambda here: here.engine.remove_image(here.context.stack["redis"].image),
+        lambda here: (here.state / "started").write_text("half"),
+        lambda here: (here.state / "started").unlink(),
+        lambda here: setattr(
+            here, "context", dataclasses.replace(
+                here.context, stack=dataclasses.replace(here.context.stack, digest="edited")
+            ),
+        ),
+    ],
+    ids=["stopped", "recreated", "newer image", "no image", "damaged", "lost", "edited"],
+)  # fmt: skip
+def test_compose_is_asked_where_anything_may_have_changed(
+    here: Scene, change: Callable[[Scene], object]
+) -> None:
+    up(here)
+    change(here)
+    here.forget()
+    up(here)
+    assert here.compose.asked == [(*UP, *NAMES)]
+    assert up(here, "redis").changed == []
+    assert here.compose.asked == [(*UP, *NAMES)]  # and no more, once it has done its work
 
 
 def test_only_some_are_started_but_the_tools_image_is_made(here: Scene) -> None:
@@ -174,7 +201,8 @@ def test_an_image_of_the_settings_is_pulled_once_and_its_volume_given_to_the_use
     [words] = replaced.compose.did("run --rm")
     assert {"--user=0:0", "--cap-add=CHOWN", "--entrypoint=chown"} <= set(words)
     assert words[-3:] == ("redis", "999:999", "/data")
-    assert replaced.compose.asked.index(words) < replaced.compose.asked.index((*UP, "redis"))
+    [created] = replaced.compose.did("--no-start")
+    assert replaced.compose.asked[:3] == [created, words, (*UP, "redis")]
 
 
 def test_an_image_that_no_registry_gives_is_told_with_what_to_do(replaced: Scene) -> None:
@@ -250,7 +278,7 @@ def test_one_that_does_not_get_healthy_is_told_and_left(here: Scene) -> None:
 
 
 def test_an_engine_that_goes_away_under_compose_is_told_as_lost(here: Scene) -> None:
-    up(here)
+    up(here, "nats")
     here.compose.fails["up --detach"] = EngineUnavailable("the Docker Engine went away", why="refused")
     with pytest.raises(ContainerLost) as caught:
         up(here)
