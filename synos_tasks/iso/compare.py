@@ -80,7 +80,7 @@ def _sized(contents: dict[str, tuple[str, int, Path]], paths: list[str]) -> list
 
 
 def _contents(context: BuildContext, iso: Path, name: str) -> dict[str, tuple[str, int, Path]]:
-    """Give digest, size and place of every file of an ISO, its layers unpacked over each other."""
+    """Return digest, size and place of every file of an ISO, its layers unpacked over each other."""
     medium, root = context.work / name / "medium", context.work / name / "root"
     medium.mkdir(parents=True)
     root.mkdir()
@@ -121,7 +121,7 @@ def _is_folder(path: Path) -> bool:
 
 
 def _fact(path: Path, status: os.stat_result) -> tuple[str, int, Path]:
-    """Give digest of kind, owner, mode, date and content; size; place."""
+    """Return digest of kind, owner, mode, date and content; size; place."""
     digest = hashlib.sha256(_described(path).encode())
     if stat.S_ISREG(status.st_mode):
         with path.open("rb") as stream:

@@ -31,7 +31,7 @@ class Member:
 
 
 def control(path: Path) -> str:
-    """Give the control stanza of a package; raises ValueError when the file is no package."""
+    """Return the control stanza of a package; raises ValueError when the file is no package."""
     try:
         with path.open("rb") as stream:
             for member in members(stream):
@@ -55,14 +55,14 @@ def _control_file(archive: bytes) -> str:
 
 
 def fields(stanza: str) -> dict[str, str]:
-    """Give the one-line fields of a stanza."""
+    """Return the one-line fields of a stanza."""
     return dict(
         line.split(": ", 1) for line in stanza.split("\n") if ": " in line and not line.startswith(" ")
     )
 
 
 def members(stream: IO[bytes]) -> Iterator[Member]:
-    """Give the members of an ar archive; raises ValueError when it is none."""
+    """Return the members of an ar archive; raises ValueError when it is none."""
     stream.seek(0)
     if stream.read(len(MAGIC)) != MAGIC:
         raise ValueError("not a Debian package")

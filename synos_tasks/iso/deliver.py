@@ -91,7 +91,6 @@ def manifest(
 
 
 def _compiled(entries: list[Entry]) -> list[dict[str, Any]]:
-    """Describe the packages of components as those of the lock are described."""
     return [
         {**{key: value for key, value in package.items() if key != "file"}, "layer": "components"}
         for entry in entries

@@ -85,7 +85,7 @@ def is_unreachable(lines: Sequence[str]) -> bool:
 
 
 def disk_full(where: str, why: str = "") -> DiskFull:
-    """Give the error for a full disk, wherever it was met."""
+    """Return the error for a full disk, wherever it was met."""
     return DiskFull(
         "no space is left",
         where=where,
@@ -99,6 +99,5 @@ def _line(lines: Sequence[str], pattern: re.Pattern[str]) -> str:
 
 
 def _address(lines: Sequence[str], pattern: re.Pattern[str], argv: Sequence[str]) -> str:
-    """Give the first address in the lines of a pattern, or else in the command."""
     words = [*(line for line in lines if pattern.search(line)), *argv]
     return next((found.group() for word in words if (found := _ADDRESS.search(word))), "")

@@ -20,7 +20,7 @@ from synos_tasks.iso.store import ENTRY, UNKNOWN
 from synos_tasks.locks import try_exclusive
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
 
     from synos_tasks.iso.store import Store
 
@@ -132,59 +132,39 @@ def listing(store: Store) -> list[Stored]:
 
 def _listed(store: Store, *, in_use: bool = False) -> list[Stored]:
     counted: set[tuple[int, int]] = set()
-    return [
-        *_stages(store.folder / "objects", counted, in_use=in_use),
-        *_packages(store.folder / "pool", counted, in_use=in_use),
-        *_lists(store.folder / "lists", counted, in_use=in_use),
-    ]
+    found = [(STAGE, path) for path in _inside(store, "objects") if path.is_dir(follow_symlinks=False)]
+    found += [(PACKAGE, path) for path in _inside(store, "pool") if path.name.endswith(".deb")]
+    found += [(LISTS, path) for path in _inside(store, "lists") if path.is_dir(follow_symlinks=False)]
+    listed = []
+    for kind, path in found:
+        with suppress(FileNotFoundError):
+            status = path.stat(follow_symlinks=False)
+            used = _used_at(Path(path.path)) if kind == STAGE else status.st_mtime
+            listed.append(
+                Stored(
+                    kind=kind,
+                    stage=_stage_of(Path(path.path)) if kind == STAGE else "",
+                    key=path.name.removesuffix(".deb"),
+                    bytes=_size(status, counted) if kind == PACKAGE else _bytes(Path(path.path), counted),
+                    created=status.st_mtime,
+                    last_used=used,
+                    in_use=in_use,
+                )
+            )
+    return listed
+
+
+def _inside(store: Store, name: str) -> list[os.DirEntry[str]]:
+    with os.scandir(store.folder / name) as found:  # a Path for each of thousands takes longer
+        return sorted(found, key=lambda path: path.name)
 
 
 def _path(store: Store, one: Stored) -> Path:
-    name = f"pool/{one.key}.deb" if one.kind == PACKAGE else one.key
-    return store.folder / {STAGE: "objects", LISTS: "lists", PACKAGE: ""}[one.kind] / name
-
-
-def _stages(folder: Path, counted: set[tuple[int, int]], *, in_use: bool) -> Iterator[Stored]:
-    for entry in _folders(folder):
-        with suppress(FileNotFoundError):
-            yield Stored(
-                kind=STAGE,
-                stage=_stage_of(entry),
-                key=entry.name,
-                bytes=_bytes(entry, counted),
-                created=entry.stat().st_mtime,
-                last_used=_used_at(entry),
-                in_use=in_use,
-            )
-
-
-def _packages(folder: Path, counted: set[tuple[int, int]], *, in_use: bool) -> Iterator[Stored]:
-    with os.scandir(folder) as found:
-        for path in found:
-            name, ending = os.path.splitext(path.name)  # noqa: PTH122  (a Path for each of thousands takes longer)
-            with suppress(FileNotFoundError):
-                status = path.stat(follow_symlinks=False)
-                used, size = status.st_mtime, _size(status, counted)
-                if ending == ".deb":
-                    yield Stored(
-                        kind=PACKAGE, key=name, bytes=size, created=used, last_used=used, in_use=in_use
-                    )
-
-
-def _lists(folder: Path, counted: set[tuple[int, int]], *, in_use: bool) -> Iterator[Stored]:
-    for lists in _folders(folder):
-        with suppress(FileNotFoundError):
-            used, size = lists.stat().st_mtime, _bytes(lists, counted)
-            yield Stored(kind=LISTS, key=lists.name, bytes=size, created=used, last_used=used, in_use=in_use)
-
-
-def _folders(parent: Path) -> list[Path]:
-    with os.scandir(parent) as found:
-        return sorted(Path(one.path) for one in found if one.is_dir(follow_symlinks=False))
+    name = {STAGE: "objects/{}", PACKAGE: "pool/{}.deb", LISTS: "lists/{}"}[one.kind]
+    return store.folder / name.format(one.key)
 
 
 def _used_at(entry: Path) -> float:
-    """Return when an entry was last used, in seconds since 1970; raises FileNotFoundError."""
     try:
         return (entry / ENTRY).stat().st_mtime
     except (FileNotFoundError, NotADirectoryError):
@@ -199,7 +179,6 @@ def _stage_of(entry: Path) -> str:
 
 
 def _bytes(folder: Path, counted: set[tuple[int, int]]) -> int:
-    """Measure a folder with all in it."""
     total = folder.lstat().st_blocks * BLOCK
     with os.scandir(folder) as inside:
         for one in inside:

@@ -121,7 +121,6 @@ class Layers:
             self._tree.bring_to(self._jobs.wait_for([layer.entry for layer in below]))
 
     def _make(self, inputs: StageInputs, below: list[Layer], folder: Path) -> Changes:
-        """Let a stage work in the tree."""
         tree, root, stage = self._tree, self._tree.root, inputs.stage
         self.bring_tree_to(below)
         before = tree.snapshot()

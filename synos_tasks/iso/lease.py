@@ -1,4 +1,4 @@
-"""The container's side of its lease; the other side is synos_tasks/engine/leased.py.
+"""The container's side of its lease; the other side is synos_tasks/engine/run.py.
 
 Standard input brings one request line, then a newline every two seconds. At its end, or when nothing
 comes for SILENCE_SECONDS, whoever asked is gone. Silence counts because a killed engine ends nothing:

@@ -23,7 +23,6 @@ class Listing:
     """Kind of each path, and mode and owner of each folder, of a stack of layers."""
 
     def __init__(self) -> None:
-        """Nothing is there yet."""
         self._kinds: dict[str, str] = {"": "a folder"}
         self._folders: dict[str, tuple[int, int, int]] = {"": (0o755, 0, 0)}
 
@@ -49,7 +48,7 @@ class Listing:
         return self._kinds.get(path, "")
 
     def behind_links(self, path: str) -> str:
-        """Give where a path lies when /bin, /lib and their like are links into /usr."""
+        """Return where a path lies when /bin, /lib and their like are links into /usr."""
         first = path.partition("/")[0]
         return f"usr/{path}" if first in MERGED and self.kind(first) == "a link" else path
 
@@ -78,7 +77,7 @@ class Listing:
 
 
 def permissions(text: str) -> int:
-    """Give the mode of `rwxr-sr-t`."""
+    """Return the mode of `rwxr-sr-t`."""
     mode = 0
     for place, letter in enumerate(text):
         bit = 1 << (8 - place)

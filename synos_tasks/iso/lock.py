@@ -62,7 +62,7 @@ class Lock:
     packages: tuple[Package, ...]
 
     def layer(self, name: str) -> list[Package]:
-        """Give the packages that a layer adds."""
+        """Return the packages that a layer adds."""
         return [package for package in self.packages if package.layer == name]
 
 
@@ -152,7 +152,7 @@ def seal_of(lock: Lock) -> str:
 
 
 def dump(lock: Lock, name: str) -> str:
-    """Give the text of a lock file."""
+    """Return the text of a lock file."""
     date = dt.datetime.fromtimestamp(lock.epoch, dt.UTC)
     lines = [
         HEADER.format(name=name),

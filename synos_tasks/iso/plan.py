@@ -77,11 +77,11 @@ class Plan:
         return [stage.name for stage in self.stages]
 
     def stage(self, name: str) -> Stage:
-        """Give the stage of that name."""
+        """Return the stage of that name."""
         return next(stage for stage in self.stages if stage.name == name)
 
     def initramfs_key(self, layer: str) -> str:
-        """Give the key of an initramfs that a layer above the base, of key ``layer``, brought something into."""
+        """Return the key of an initramfs that a layer above the base, of key ``layer``, brought something into."""
         return digest(["initramfs", self.stage("initramfs").key, layer])
 
     @property
@@ -176,7 +176,6 @@ def release_compression(profile: Profile) -> tuple[str, int]:
 
 
 def _outline(profile: Profile, *, release: bool) -> list[tuple[str, str]]:
-    """Return (name, kind) of the stages, in order."""
     found = [(name, "packages" if name != "base" else name) for name, _ in profile.layers]
     for kind in stagespec.layer_kinds():
         if kind not in {"base", "packages"} and stagespec.modules()[kind].STAGE.belongs_to(profile):
@@ -186,7 +185,6 @@ def _outline(profile: Profile, *, release: bool) -> list[tuple[str, str]]:
 
 
 def _below(kind: str, made: Sequence[Stage]) -> list[Stage]:
-    """Return the stages that a stage builds on."""
     layers = [stage for stage in made if stage.is_layer]
     if kind == "iso":
         return [stage for stage in made if stage.kind != COMPONENT]

@@ -29,7 +29,6 @@ class Pool:
     """The .debs of a store."""
 
     def __init__(self, store: Store, context: BuildContext, *, offline: bool) -> None:
-        """Nothing is fetched yet; nothing ever is when ``offline``."""
         self._store, self._context, self._offline = store, context, offline
 
     def have(self, packages: Sequence[Package]) -> list[Path]:
@@ -120,7 +119,7 @@ def _explain(lines: Sequence[str], packages: Sequence[Package]) -> Exception | N
 
 
 def _control(path: Path, package: Package) -> str:
-    """Give the control stanza of a .deb; raises LockError unless it is what its line in the lock says."""
+    """Return the control stanza of a .deb; raises LockError unless it is what its line in the lock says."""
     try:
         stanza = deb.control(path).rstrip()
         fields = deb.fields(stanza)

@@ -76,11 +76,11 @@ class Profile:
         return tuple(sorted(name for _, names in self.layers for name in names))
 
     def address(self, archive: str) -> str:
-        """Give the mirror of an archive, ``main`` or ``security``."""
+        """Return the mirror of an archive, ``main`` or ``security``."""
         return self.security_mirror if archive == "security" else self.mirror
 
     def sources(self) -> list[str]:
-        """Give the one-line APT sources."""
+        """Return the one-line APT sources."""
         of = {
             "release": f"{self.mirror} {self.suite}",
             "updates": f"{self.mirror} {self.suite}-updates",
@@ -128,7 +128,6 @@ def load(folder: Path, name: str) -> Profile:
 
 
 def _chain(folder: Path, name: str) -> list[tuple[str, yaml_source.Value, dict[str, Any]]]:
-    """Give the profile and its ancestors, nearest first."""
     chain: list[tuple[str, yaml_source.Value, dict[str, Any]]] = []
     seen: list[str] = []
     where = ""
@@ -171,7 +170,6 @@ def _refuse_password_of_live_user(
 
 
 def _needed(folder: Path, component: str, origins: Mapping[str, str]) -> tuple[str, ...]:
-    """Give the packages that a component needs to run; raises ComponentError."""
     return recipe.load(recipe.folder_of(folder.parent), component, origins.get(component, "")).depends
 
 

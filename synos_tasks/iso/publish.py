@@ -22,7 +22,7 @@ STAGING_PREFIX = ".synos-partial-"
 
 
 def staging(output: Path) -> AbstractContextManager[Path]:
-    """Give an empty folder inside ``output`` for one build, removed afterwards."""
+    """Return an empty folder inside ``output`` for one build, removed afterwards."""
     return scratch(output, STAGING_PREFIX)
 
 
@@ -37,7 +37,7 @@ def iso_path(output: Path, profile: str, build_id: str) -> Path:
 
 
 def published(output: Path, plan: Plan) -> dict[str, Any] | None:
-    """Give the manifest of the ISO that a plan would make, if it is there and its checksum is right."""
+    """Return the manifest of the ISO that a plan would make, if it is there and its checksum is right."""
     iso = iso_path(output, plan.profile.name, plan.build_id)
     try:
         manifest: dict[str, Any] = json.loads(Path(f"{iso}.manifest.json").read_text())

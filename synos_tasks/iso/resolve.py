@@ -112,7 +112,6 @@ def _required(lists: Path) -> list[str]:
 
 
 def _configure(profile: Profile, folder: Path, lists: Path) -> None:
-    """Write an APT configuration of its own: nothing of the container's leaks in."""
     (lists / "partial").mkdir(parents=True, exist_ok=True)
     (folder / "archives/partial").mkdir(parents=True, exist_ok=True)
     (folder / "status").write_text("")

@@ -34,7 +34,6 @@ class Runner:
     """One execution of a plan."""
 
     def __init__(self, context: BuildContext, wanted: Plan, store: Store, *, offline: bool = False) -> None:
-        """Nothing is done before run()."""
         self.context, self.plan, self.store = context, wanted, store
         self.tree = Tree(context)
         self.pool = Pool(store, context, offline=offline)
@@ -130,7 +129,7 @@ class Runner:
     def _initramfs(
         self, maker: Layers, early: Future[Entry], layers: list[Layer], entries: list[Entry]
     ) -> Entry:
-        """Give the initramfs; another when a layer above the base brought what belongs into it."""
+        """Return the initramfs; another when a layer above the base brought what belongs into it."""
         touching = [index for index, entry in enumerate(entries) if index and entry.facts["initramfs"]]
         if not touching:
             return early.result()
@@ -158,7 +157,6 @@ class Runner:
             remove(copy)
 
     def _file_systems(self, layers: list[Entry]) -> dict[str, Path]:
-        """Give the squashfs files of the ISO by name, lowest first."""
         if not self.plan.release:
             names = [f"{index:02}-{stage.name}.squashfs" for index, stage in enumerate(self.plan.layers)]
             return {name: entry.file(SQUASHFS) for name, entry in zip(names, layers, strict=True)}
@@ -194,7 +192,7 @@ class Runner:
             return self._commit(name, key, began, ended, folder, facts)
 
     def _found(self, name: str, key: str, began: float, held: ExitStack) -> Entry | None:
-        """Give a stored entry; or nothing, with the key's lock in ``held``: then it is ours to make."""
+        """Return a stored entry; or nothing, with the key's lock in ``held``: then it is ours to make."""
         entry = self.store.find(key)
         if entry is None:
             self.context.events.send(Start(stage=name))

@@ -42,7 +42,7 @@ def choice(*choices: str, doc: str) -> Kind:
 
 
 def list_of(items: Kind, doc: str) -> Kind:
-    """Give a list of one kind."""
+    """Return a list of one kind."""
     return Kind(type="array", items=items, shape="a list", doc=doc)
 
 
@@ -161,13 +161,13 @@ def check(value: Value, kind: Kind, name: str) -> Any:  # noqa: ANN401
 
 
 def guess(word: str, known: Mapping[str, Any] | tuple[str, ...]) -> str:
-    """Give a hint: what was probably meant, or else what there is."""
+    """Return a hint: what was probably meant, or else what there is."""
     close = difflib.get_close_matches(word, list(known), n=1)
     return f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known)}"
 
 
 def json_schema(kind: Kind = PROFILE) -> dict[str, Any]:
-    """Give the JSON Schema (draft 2020-12) of a kind, for editors."""
+    """Return the JSON Schema (draft 2020-12) of a kind, for editors."""
     schema: dict[str, Any] = {"type": kind.type}
     if kind.doc:
         schema["description"] = kind.doc

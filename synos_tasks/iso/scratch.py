@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def scratch(parent: Path, prefix: str) -> Iterator[Path]:
-    """Give an empty folder inside ``parent``, removed afterwards, and remove what killed processes left."""
+    """Yield an empty folder inside ``parent``, removed afterwards, and remove what killed processes left."""
     sweep(parent, prefix)
     descriptor = os.open(parent, os.O_RDONLY)
     try:

@@ -90,7 +90,6 @@ def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
 
 
 def _iso(asked: argparse.Namespace, folder: Path) -> None:
-    """Build an ISO, or find it."""
     wanted = profile.load(DOCKER_BUILD / "profiles", asked.profile or _default_profile())
     plan = inputs.plan_build(DOCKER_BUILD, wanted, _lock(wanted), _tools(), release=asked.release)
     output: Path = asked.output
@@ -118,7 +117,6 @@ def _build(plan: Plan, output: Path, folder: Path) -> None:
 
 
 def _compile(folder: Path) -> None:
-    """Compile all components of the project into the store."""
     recipes = recipe.folder_of(DOCKER_BUILD)
     tools = _tools().builder  # in the toolchain image these are its own
     with _place(folder, folder) as place, place.store() as store:
@@ -180,7 +178,6 @@ def _place(folder: Path, output: Path, kept: Path | None = None) -> Iterator[wor
 
 
 def _take_compiled(plan: Plan, store: Store) -> None:
-    """Bring what was compiled with the image into the store."""
     for stage in plan.components:
         if not (COMPILED / "objects" / stage.key).is_dir():
             continue
@@ -213,7 +210,6 @@ def _tools() -> inputs.Tools:
 
 
 def _default_profile() -> str:
-    """Give synos.build.profile of invoke.yaml."""
     try:
         return str(yaml.safe_load((PROJECT / "invoke.yaml").read_text())["synos"]["build"]["profile"])
     except (OSError, yaml.YAMLError, KeyError, TypeError) as error:
@@ -226,7 +222,6 @@ def _default_profile() -> str:
 
 
 def _prepare(output: Path) -> None:
-    """Make the output folder, the project's owner's."""
     try:
         output.mkdir(parents=True, exist_ok=True)
         if not any(output.iterdir()):
@@ -242,7 +237,6 @@ def _prepare(output: Path) -> None:
 
 
 def _owner() -> tuple[int, int]:
-    """User and group id of whoever has the project."""
     found = PROJECT.stat()
     return found.st_uid, found.st_gid
 

@@ -58,7 +58,6 @@ class Tree:
     """A root file system, brought to the state after any layer by unpacking those below."""
 
     def __init__(self, context: BuildContext) -> None:
-        """Start empty: nothing is unpacked before it is needed."""
         self._context, self.root = context, context.root
         self._applied: list[str] = []
         self.root.mkdir(exist_ok=True)
@@ -97,7 +96,7 @@ class Tree:
         self._applied = list(keys)
 
     def snapshot(self) -> dict[str, Node]:
-        """Give path and node of all there is, in order."""
+        """Return path and node of all there is, in order."""
         return {path: Node(status, _attributes(self.root / path, status)) for path, status in walk(self.root)}
 
     def settle(self) -> None:
@@ -110,7 +109,7 @@ class Tree:
 
 
 def walk(root: Path) -> Iterator[tuple[str, os.stat_result]]:
-    """Give all below a folder, parents first, in order of names."""
+    """Yield all below a folder, parents first, in order of names."""
     waiting = [""]
     while waiting:
         below = waiting.pop()

@@ -78,7 +78,7 @@ def _text(path: Path, maximum_bytes: int) -> str:
 
 
 def _offset(path: Path, before: str) -> str:
-    """Give the place that comes right after a piece of text."""
+    """Return the place that comes right after a piece of text."""
     lines = re.split(r"\r\n|[\r\n\x85\u2028\u2029]", before)  # as YAML counts lines
     return f"{path}:{len(lines)}:{len(lines[-1]) + 1}"
 
@@ -116,7 +116,6 @@ def _value(node: yaml.Node, path: Path) -> Value:
 
 
 def _scalar(node: yaml.Node, where: str) -> str | int | float | bool | None:
-    """Read a scalar; dates are the text that stands there."""
     try:
         data = _constructed(node)
     except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:

@@ -213,11 +213,6 @@ def test_after_an_error_all_is_ended_and_nothing_used(jobs: list[_Job]) -> None:
     assert not done.used.is_set()
 
 
-def test_an_error_comes_out() -> None:
-    with pytest.raises(ZeroDivisionError), BackgroundJobs(lambda: None):
-        raise ZeroDivisionError
-
-
 def test_an_error_of_the_work_comes_out() -> None:
     def broken(_: Callable[[], None]) -> Entry:
         raise ZeroDivisionError

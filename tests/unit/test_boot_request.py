@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from synos_tasks.build.boot import boot_spec, newest_iso
-from synos_tasks.engine.spec import ContainerSpec, run_argv
+from synos_tasks.engine.spec import run_argv
 from synos_tasks.errors import IsoNotFound, SettingsError
 from synos_tasks.iso import codec, protocol
-from synos_tasks.iso.boot.qemu import Scratch, kvm_pays, qemu_argv, variable_store
+from synos_tasks.iso.boot.qemu import Scratch, kvm_pays, qemu_argv
 from synos_tasks.iso.boot.request import FIRMWARES, MEDIA, Boot, parse_request
 from synos_tasks.iso.boot.watch import Follower
 from synos_tasks.settings import Settings
@@ -67,28 +67,6 @@ def test_every_machine_can_report_and_cannot_write(firmware: str, media: str, ac
     assert f"-accel {accelerator}" in argv
 
 
-def test_firmware() -> None:
-    assert "pflash" not in argv_of(firmware="bios")
-    uefi, secure = argv_of(firmware="uefi"), argv_of(firmware="secure-boot")
-    assert "OVMF_CODE_4M.fd" in uefi
-    assert "smm=on" not in uefi
-    assert "OVMF_CODE_4M.ms.fd" in secure
-    assert "q35,smm=on" in secure
-    assert "driver=cfi.pflash01,property=secure,value=on" in secure
-    stores = {firmware: variable_store(firmware) for firmware in FIRMWARES}
-    assert {name: store and store.name for name, store in stores.items()} == {
-        "bios": None,
-        "uefi": "OVMF_VARS_4M.fd",
-        "secure-boot": "OVMF_VARS_4M.ms.fd",
-    }
-
-
-def test_media() -> None:
-    assert "ide-cd,drive=medium" in argv_of(media="cdrom")
-    assert "media=cdrom" not in argv_of(media="usb")
-    assert "qemu-xhci" in argv_of(media="usb")
-
-
 def test_a_comma_in_the_name_is_doubled() -> None:
     assert "file=/iso/a,,b.iso" in argv_of(iso="/iso/a,b.iso")
 
@@ -103,12 +81,6 @@ def test_the_follower_gives_complete_lines_once(tmp_path: Path) -> None:
         file.write("\u00fc"[0:].encode()[1:] + b"n\r\nnext")
     assert follower.lines() == ["gr\u00fcn"]
     assert follower.lines() == []
-
-
-def test_the_user_of_a_container() -> None:
-    spec = ContainerSpec(name="n", image="i", command=("c",), labels={})
-    assert not [word for word in run_argv(spec) if word.startswith("--user")]
-    assert "--user=1000:1000" in run_argv(dataclasses.replace(spec, user="1000:1000"))
 
 
 def test_kvm_is_used_only_where_it_pays() -> None:

@@ -13,14 +13,12 @@ from synos_tasks import builder
 from synos_tasks.build import shell
 from synos_tasks.builder import (
     builder_spec,
-    compiler_cache_volumes,
     once_volume,
     read_only_binds,
     store_volume,
     toolchain_spec,
 )
 from synos_tasks.engine.spec import (
-    BUILDER_CAPABILITIES,
     LABEL_ROLE,
     TOOLCHAIN_CAPABILITIES,
     Bind,
@@ -53,13 +51,6 @@ def _toolchain(
 def _differing(one: ContainerSpec, two: ContainerSpec) -> set[str]:
     names = (field.name for field in dataclasses.fields(ContainerSpec))
     return {name for name in names if getattr(one, name) != getattr(two, name)}
-
-
-def test_compilers_get_what_sudo_needs_and_nothing_that_a_machine_boots_from() -> None:
-    taken = {"MKNOD", "SYS_CHROOT"}
-    assert set(TOOLCHAIN_CAPABILITIES) == set(BUILDER_CAPABILITIES) - taken
-    assert not taken & set(TOOLCHAIN_CAPABILITIES)
-    assert "SYS_ADMIN" not in TOOLCHAIN_CAPABILITIES
 
 
 def test_the_toolchain_is_the_builder_but_for_sudo_and_the_caches(settings: Settings, tmp_path: Path) -> None:
@@ -103,23 +94,6 @@ def test_the_compilers_caches_come_with_the_projects_own_store_alone(
     assert set(_toolchain(settings, store=store).volumes) == volumes
 
 
-def test_caches_are_where_the_compilers_look_for_them(settings: Settings) -> None:
-    assert compiler_cache_volumes(settings) == {
-        "synos-test-ccache": "/var/cache/ccache",
-        "synos-test-sccache": "/var/cache/sccache",
-    }
-    assert _toolchain(settings).volumes[store_volume(settings)] == "/cache"
-
-
-@pytest.mark.parametrize(
-    ("store", "volumes"), [("", {"synos-test-store": "/cache"}), ("other", {"other": "/cache"}), (None, {})]
-)
-def test_a_builder_has_the_store_that_it_is_given(
-    settings: Settings, store: str | None, volumes: dict[str, str]
-) -> None:
-    assert builder_spec(settings, INFO, "image", store=store).volumes == volumes
-
-
 @pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
 def test_a_volume_for_once_is_removed_however_it_ends(settings: Settings, error: type[BaseException]) -> None:
     engine = FakeDocker()
@@ -129,11 +103,6 @@ def test_a_volume_for_once_is_removed_however_it_ends(settings: Settings, error:
         raise error
     assert volume.startswith("synos-test-once-")
     assert engine.names("volume") == []
-
-
-def test_no_two_volumes_for_once_are_the_same(settings: Settings) -> None:
-    with once_volume(settings, FakeDocker()) as one, once_volume(settings, FakeDocker()) as two:
-        assert one != two
 
 
 def _reaches_no_device(spec: ContainerSpec) -> None:

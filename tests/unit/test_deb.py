@@ -54,28 +54,6 @@ def test_dpkg_reads_what_we_cannot(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     assert asked == [["dpkg-deb", "--field", path]]
 
 
-def test_members_are_told_with_their_places() -> None:
-    files = {"debian-binary": b"2.0\n", "odd": b"123", "empty": b"", "last": b"45"}
-    data = deb_files.ar(files)
-    found = list(deb.members(io.BytesIO(data)))
-    assert {m.name: data[m.start : m.start + m.length] for m in found} == files
-    assert [m.name for m in found] == list(files)
-
-
-def test_members_may_be_read_meanwhile() -> None:
-    stream = io.BytesIO(deb_files.ar({"one": b"1" * 100, "two": b"2"}))
-    seen = []
-    for member in deb.members(stream):
-        stream.seek(0, io.SEEK_END)
-        seen.append(member.name)
-    assert seen == ["one", "two"]
-
-
-def test_names_may_end_as_other_archivers_write_them() -> None:
-    data = deb_files.ar({"debian-binary/": b"2.0\n"})
-    assert [member.name for member in deb.members(io.BytesIO(data))] == ["debian-binary"]
-
-
 HEADER = deb_files.ar({"debian-binary": b"2.0\n"})[8:68]
 
 

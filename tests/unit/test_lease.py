@@ -7,15 +7,14 @@ import os
 import subprocess
 import threading
 import time
-from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
 import pytest
 
-from synos_tasks.engine import leased as host
+from synos_tasks.engine import run as host
 from synos_tasks.engine.spec import ContainerSpec
 from synos_tasks.iso import lease as inside
-from tests.unit.fakes import FakeEngine
+from tests.unit.fake_docker import FakeDocker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -56,19 +55,19 @@ class Guest:
         self.killed = True
 
 
-@dataclass
-class OneContainer(FakeEngine):
-    guest: Any = None
-    asked: list[ContainerSpec] = field(default_factory=list)
-    release: threading.Event = field(default_factory=threading.Event)
+class OneContainer(FakeDocker):
+    def __init__(self, guest: Any = None) -> None:  # noqa: ANN401
+        super().__init__()
+        self.guest, self.release = guest, threading.Event()
+        self.removed_names: list[str] = []
 
-    def start(self, spec: ContainerSpec, *, stdin: int | IO[bytes] | None = None) -> Any:  # noqa: ANN401
-        self.asked.append(spec)
+    def attach(self, spec: ContainerSpec, *, stdin: int | IO[bytes] = subprocess.PIPE) -> Any:  # noqa: ANN401
         return self.guest
 
-    def remove_container(self, ident: str) -> None:
-        super().remove_container(ident)
+    def remove_container(self, ref: str, *, force: bool = False, volumes: bool = True) -> str:
+        self.removed_names.append(ref)
         self.release.set()
+        return ""
 
 
 @pytest.fixture
@@ -106,7 +105,7 @@ def test_the_request_comes_first_then_newlines_then_the_end(hasty: None) -> None
     assert json.loads(request) == {"a": 1}
     assert len(renewals) > 2
     assert set(renewals) == {b""}
-    assert engine.removed == []
+    assert engine.removed_names == []
 
 
 def test_clocks_move_while_nothing_happens(hasty: None) -> None:
@@ -122,7 +121,7 @@ def test_a_container_that_does_not_end_is_removed(hasty: None, error: type[BaseE
     with pytest.raises(error) if error else pytest.MonkeyPatch.context(), host.leased(engine, SPEC, {}):
         if error:
             raise error
-    assert engine.removed == ["c"]
+    assert engine.removed_names == ["c"]
     assert engine.guest.killed
 
 
@@ -132,7 +131,7 @@ def test_events_end_with_the_deadline(hasty: None) -> None:
     with host.leased(engine, SPEC, {}, seconds=0.1) as container:
         assert {event["event"] for event in container.events()} == {"tick"}
         assert "in time" in container.lost("gone", "").why
-    assert engine.removed == ["c"]
+    assert engine.removed_names == ["c"]
 
 
 def test_what_docker_complained_of_is_the_reason(hasty: None) -> None:

@@ -114,11 +114,6 @@ def test_no_file_is_no_lock(tmp_path: Path) -> None:
     assert locks.load(locks.path_of(tmp_path, "x")) is None
 
 
-def test_a_folder_is_a_mistake(tmp_path: Path) -> None:
-    with pytest.raises(LockError, match="cannot be read"):
-        locks.load(tmp_path)
-
-
 @settings(max_examples=40, deadline=None, derandomize=True)
 @given(LOCKS, st.integers(0), st.integers(1, 9), st.booleans())
 def test_a_new_version_is_a_small_diff(old: Lock, index: int, size: int, later: bool) -> None:
@@ -133,12 +128,6 @@ def test_a_new_version_is_a_small_diff(old: Lock, index: int, size: int, later: 
     assert [line.startswith(start) for line, start in zip(changed, expected, strict=True)] == [True] * len(
         expected
     )
-
-
-def test_a_package_less_is_a_line_less() -> None:
-    fewer = locks.dump(lock(*LOCK.packages[:1], *LOCK.packages[2:]), "x").splitlines(keepends=True)
-    assert set(LINES) - set(fewer) == {LINES[FIRST + 1], next(x for x in LINES if x.startswith("seal"))}
-    assert len(fewer) == len(LINES) - 1
 
 
 BY_HAND = [

@@ -64,11 +64,6 @@ def test_a_lock_is_for_what_decides_over_packages(change: dict[str, Any], matter
     assert (locks.request_of(dataclasses.replace(PROFILE, **change)) != request) is matters
 
 
-def test_layers_have_their_packages() -> None:
-    assert [p.name for p in LOCK.layer("base")] == ["apt", "sudo"]
-    assert LOCK.layer("nothing") == []
-
-
 def test_changes_are_listed_by_name() -> None:
     new = lock(
         package("apt", "2.6.2", archive="security"),

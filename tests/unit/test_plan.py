@@ -92,10 +92,6 @@ def test_a_locked_package_reaches_its_layer_and_those_above(field: str) -> None:
     assert changed(planned(), planned(lock=locked_with(2, **{field: value}))) == stages
 
 
-def test_a_package_of_a_parent_reaches_the_parents_layer_and_not_the_base() -> None:
-    assert changed(planned(), planned(lock=locked_with(1, version="2"))) == since("packages-parent")
-
-
 def test_a_package_of_the_base_reaches_the_initramfs_too() -> None:
     assert changed(planned(), planned(lock=locked_with(0, version="2"))) == NOT_THE_MENU
 
@@ -112,10 +108,6 @@ def test_the_date_of_the_lock_matters_everywhere_and_what_asked_for_it_nowhere()
 )
 def test_what_a_file_holds_matters_from_its_stage_on(path: str, first: str) -> None:
     assert changed(planned(), planned(files={**FILES, path: "other"})) == since(first)
-
-
-def test_tools_matter_everywhere() -> None:
-    assert changed(planned(), planned(tools="other")) == ALL
 
 
 def test_files_of_other_profiles_do_not_matter() -> None:

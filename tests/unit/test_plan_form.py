@@ -42,10 +42,6 @@ def test_what_a_stage_is_made_of_decides_over_its_key_and_nothing_else_does() ->
         assert stage.key == digest([stage.kind, stage.why])
 
 
-def test_a_profile_without_hooks_has_no_stage_for_them() -> None:
-    assert "hooks" not in planned(dataclasses.replace(BASE, hooks=())).stage_names
-
-
 def test_a_release_has_a_squashfs_of_all_layers() -> None:
     plan = planned(release=True)
     assert plan.stage_names == [*STACK, "initramfs", "squashfs", "bootfiles", "iso"]
@@ -72,11 +68,6 @@ def test_compression_for_speed_is_not_for_a_release(
     assert planning.release_compression(profile) == release
     assert planning.layer_compression(profile, release=False) == layers
     assert planning.layer_compression(profile, release=True) == ("zstd", 3)
-
-
-def test_a_plan_is_the_same_tomorrow() -> None:
-    assert planned() == planned()
-    assert digest({"a": 1, "b": [2]}) == digest({"b": [2], "a": 1})
 
 
 def test_a_plan_asks_neither_the_clock_nor_the_host(monkeypatch: pytest.MonkeyPatch) -> None:

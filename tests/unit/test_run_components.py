@@ -129,12 +129,6 @@ def test_components_that_are_there_are_told_as_hits_in_the_order_of_the_plan(
     ]
 
 
-def test_a_plan_without_components_asks_the_store_for_none(context: BuildContext, store: Store) -> None:
-    runner = Runner(context, planned(), store)
-    runner._find_components()
-    assert (runner.compiled, runner.done) == ([], {})
-
-
 def _manifest(context: BuildContext, entries: list[Entry]) -> list[dict[str, Any]]:
     (context.output / deliver.ISO).write_bytes(b"iso")
     deliver.deliver(context, PLAN, entries, {}, [])
@@ -156,11 +150,6 @@ def test_the_manifest_lists_the_packages_of_components_behind_those_of_the_lock(
     }  # fmt: skip
     # whoever reads the manifest need not know where a package comes from
     assert {tuple(sorted(package)) for package in packages} == {tuple(sorted(packages[0]))}
-
-
-def test_without_components_the_manifest_is_that_of_the_lock(context: BuildContext) -> None:
-    packages = _manifest(context, [Entry("k", context.work, {"removed": []})])
-    assert [package["name"] for package in packages] == [package.name for package in LOCK.packages]
 
 
 def test_components_are_installed_all_at_once_from_the_store(

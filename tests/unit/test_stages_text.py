@@ -12,7 +12,7 @@ from synos_tasks.errors import ProfileError, StageFailed
 from synos_tasks.iso import run
 from synos_tasks.iso.profile import Profile, User
 from synos_tasks.iso.root import clean
-from synos_tasks.iso.stages import bootfiles, initramfs, iso, squashfs, system
+from synos_tasks.iso.stages import bootfiles, initramfs, iso, system
 from tests.unit.contexts import build_context, fake_tools, files, inputs_for
 from tests.unit.plans import planned
 
@@ -35,12 +35,6 @@ def test_the_menu_has_a_normal_and_a_failsafe_entry() -> None:
     assert text.count("initrd /live/initrd.img") == 2
     assert text.count("{") == text.count("}")
     assert 'menuentry "SynOS x (0123456789ab)"' in text
-
-
-def test_the_serial_port_is_grubs_on_bios_alone() -> None:
-    lines = bootfiles.grub_config(Profile(name="x"), "0").splitlines()
-    assert lines[0] == 'if [ "$grub_platform" = "pc" ]; then'
-    assert lines.index("fi") > lines.index("    serial --unit=0 --speed=115200")
 
 
 @pytest.mark.parametrize(
@@ -154,48 +148,6 @@ def test_a_time_zone_that_is_not_there(context: BuildContext, monkeypatch: pytes
     assert (context.root / "etc/localtime").readlink() == Path("/usr/share/zoneinfo/Europe/Berlin")
 
 
-@pytest.mark.parametrize(
-    ("boot", "bios", "efi"),
-    [
-        (("bios",), True, False),
-        (("uefi",), False, True),
-        (("secure-boot",), False, True),
-        (("bios", "uefi"), True, True),
-    ],
-)
-def test_the_iso_starts_from_what_the_profile_names(
-    context: BuildContext,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    boot: tuple[str, ...],
-    bios: bool,
-    efi: bool,
-) -> None:
-    ran = fake_tools(monkeypatch)
-    iso.make(_with(context, boot=boot), tmp_path / "iso", {"vmlinuz": tmp_path / "k"}, tmp_path / "image.iso")
-    (argv,) = ran
-    assert argv[argv.index("-V") + 1] == "SYNOS_X"
-    assert "--modification-date=2023111422132000" in argv, "the lock's date, not today's"
-    assert ("boot/grub/eltorito.img" in argv, str(tmp_path / "efi.img") in argv) == (bios, efi)
-    assert argv.count("boot/boot.cat") == 1
-    assert argv[-2:] == [f"/={tmp_path / 'iso'}", f"/live/vmlinuz={tmp_path / 'k'}"]
-
-
-@pytest.mark.parametrize(
-    ("compression", "level"), [(("zstd", 19), ["-Xcompression-level", "19"]), (("xz", 0), [])]
-)
-def test_only_zstd_has_a_level(
-    context: BuildContext,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    compression: tuple[str, int],
-    level: list[str],
-) -> None:
-    ran = fake_tools(monkeypatch)
-    squashfs.make(context, "base", tmp_path, tmp_path / "target", compression)
-    assert ran[0][ran[0].index("-comp") + 1 :] == [compression[0], *level]
-
-
 def test_firmware_starts_what_the_profile_names(
     context: BuildContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -222,11 +174,6 @@ def test_a_root_without_a_kernel_is_an_error_with_a_hint(tmp_path: Path) -> None
     with pytest.raises(StageFailed) as caught:
         initramfs.kernel_version(tmp_path)
     assert "linux-image-amd64" in caught.value.hint
-
-
-def test_the_kernel_of_the_root(tmp_path: Path) -> None:
-    files(tmp_path, "boot/vmlinuz-6.1.0-37-amd64", "usr/sbin/mkinitramfs")
-    assert initramfs.kernel_version(tmp_path) == "6.1.0-37-amd64"
 
 
 def test_the_initramfs_is_made_of_a_copy_whose_modules_are_links(tmp_path: Path) -> None:

@@ -48,13 +48,13 @@ class Scratch:
 
 
 def variable_store(firmware: str) -> Path | None:
-    """Give the template of the variable store; the .ms one has Microsoft's keys enrolled. None for bios."""
+    """Return the template of the variable store; the .ms one has Microsoft's keys enrolled. None for bios."""
     names = {"uefi": "OVMF_VARS_4M.fd", "secure-boot": "OVMF_VARS_4M.ms.fd"}
     return FIRMWARE_DIR / names[firmware] if firmware in names else None
 
 
 def qemu_argv(request: Boot, accelerator: str, scratch: Scratch) -> list[str]:
-    """Give the command for a request. ``accelerator`` is kvm or tcg."""
+    """Return the command for a request. ``accelerator`` is kvm or tcg."""
     machine = "q35,smm=on" if request.firmware == "secure-boot" else "q35"
     return [
         QEMU,
@@ -110,7 +110,6 @@ class Machine:
     """A running QEMU; as a context manager it is dead on leaving."""
 
     def __init__(self, argv: list[str], scratch: Scratch) -> None:
-        """Keep what to start; ``__enter__`` starts it."""
         self._argv, self._scratch = argv, scratch
         self._process: subprocess.Popen[str] | None = None
 

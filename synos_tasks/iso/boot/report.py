@@ -33,7 +33,7 @@ _HOPELESS = (
 
 
 def clean(line: str) -> str:
-    """Give a line without escape sequences and control characters."""
+    """Return a line without escape sequences and control characters."""
     return _CONTROL.sub("", line).rstrip()
 
 

@@ -33,7 +33,7 @@ class Follower:
     _rest: str = ""
 
     def lines(self) -> list[str]:
-        """Give the complete lines written since the last call, cleaned."""
+        """Return the complete lines written since the last call, cleaned."""
         if not self.path.exists():
             return []
         with self.path.open("rb") as file:
@@ -92,7 +92,6 @@ def _late(request: Boot, report: dict[str, Any]) -> str:
 
 
 def _picture(machine: Machine, request: Boot, outcome: Booted) -> Booted:
-    """Take a picture of the screen, unless the machine has ended."""
     if machine.ended() is not None:
         return outcome
     if outcome.report:

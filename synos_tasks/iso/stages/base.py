@@ -68,7 +68,6 @@ def _mmdebstrap(context: BuildContext, root: Path, repository: Path, names: list
 
 
 def _debootstrap(context: BuildContext, root: Path, repository: Path) -> None:
-    """Lay the required packages with debootstrap."""
     profile = context.profile
     # debootstrap links to them, and in the root a link to the pool leads nowhere
     for path in repository.glob("*.deb"):

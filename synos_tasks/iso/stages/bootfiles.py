@@ -26,7 +26,7 @@ EFI_IMAGE_KB = 6144
 
 
 def grub_config(profile: Profile, ident: str) -> str:
-    """Give the menu: a normal and a fail-safe entry, on VGA and on the first serial port."""
+    """Return the menu: a normal and a fail-safe entry, on VGA and on the first serial port."""
     arguments = " ".join(
         ["boot=live", "components", "console=tty0", "console=ttyS0,115200", *profile.kernel_arguments]
     )
@@ -73,7 +73,6 @@ def _bios(context: BuildContext, grub: Path) -> None:
 
 
 def _efi_image(context: BuildContext, ident: str, image: Path) -> None:
-    """Make a FAT image with shim, MokManager and GRUB; its volume id comes from the build id."""
     label = ["-n", "SYNOS_EFI", "-i", ident[:8], "--invariant"]
     context.run(NAME, ["mkfs.vfat", "-C", *label, str(image), str(EFI_IMAGE_KB)])
     staging = context.work / "efi"

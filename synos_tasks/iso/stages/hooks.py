@@ -40,7 +40,7 @@ def make(inputs: StageInputs, root: Path) -> None:
 
 
 def overlaid(folders: Iterable[Path]) -> set[str]:
-    """Give the paths that a profile's own files have in the root: these are wanted, whatever they are."""
+    """Return the paths that a profile's own files have in the root: these are wanted, whatever they are."""
     return {str(path.relative_to(folder)) for folder in folders for path in folder.rglob("*")}
 
 

@@ -78,7 +78,7 @@ manual_add_modules {modules}
 
 
 def kernel_version(root: Path) -> str:
-    """Give the newest kernel of the root. Raises StageFailed where there is none."""
+    """Return the newest kernel of the root. Raises StageFailed where there is none."""
     images = sorted(root.glob("boot/vmlinuz-*"), key=_by_number)
     if not images or not (root / "usr/sbin/mkinitramfs").exists():
         raise StageFailed(
@@ -141,7 +141,7 @@ def make(context: BuildContext, root: Path, folder: Path) -> None:
 
 
 def names_in(archives: Path) -> list[str]:
-    """Give the names in one or more cpio archives of the kernel's format, one behind the other.
+    """Return the names in one or more cpio archives of the kernel's format, one behind the other.
 
     cpio itself stops after the first. See Documentation/driver-api/early-userspace/buffer-format.rst of Linux.
     """

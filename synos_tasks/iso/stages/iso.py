@@ -40,5 +40,5 @@ def make(context: BuildContext, tree: Path, live: Mapping[str, Path], target: Pa
 
 
 def volume_id(profile_name: str) -> str:
-    """Give the ISO 9660 volume id: at most 32 capitals, digits and underscores."""
+    """Return the ISO 9660 volume id: at most 32 capitals, digits and underscores."""
     return f"SYNOS_{profile_name.upper().replace('-', '_')}"[:32]

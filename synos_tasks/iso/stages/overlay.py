@@ -39,7 +39,7 @@ def make_files(inputs: StageInputs, lower: Listing, target: Path) -> None:
 
 
 def identity(profile: Profile) -> dict[str, str]:
-    """Give path and text of the files that tell what the system is."""
+    """Return path and text of the files that tell what the system is."""
     version = VERSIONS[profile.suite]
     release = {
         "PRETTY_NAME": f'"SynOS {version} ({profile.name})"',
