@@ -53,7 +53,7 @@ class BuildContext:
     docker_build: Path
     """docker/build of the project, read-only."""
     output: Path
-    owner: tuple[int, int]
+    owner: tuple[int, int] = (0, 0)
     """User and group id that results belong to on the host."""
     events: Events
     clock: int = 0
