@@ -118,7 +118,7 @@ def boot_iso(
 
 
 def newest_iso(settings: Settings) -> Path:
-    """Give the ISO built last in the output folder; raises IsoNotFound."""
+    """Return the ISO built last in the output folder; raises IsoNotFound."""
     found = [path for path in settings.output_dir.glob("*.iso") if path.is_file()]
     if not found:
         raise IsoNotFound(
@@ -128,7 +128,7 @@ def newest_iso(settings: Settings) -> Path:
 
 
 def boot_spec(settings: Settings, image: str, *, iso_folder: Path, out: Path, kvm: bool) -> ContainerSpec:
-    """Give the container: no capability, no network, the invoking user, only ``out`` writable."""
+    """Return the container: no capability, no network, the invoking user, only ``out`` writable."""
     return ContainerSpec(
         name=f"{settings.project_id}-boot-{secrets.token_hex(4)}",
         image=image,
@@ -152,7 +152,7 @@ def boot_spec(settings: Settings, image: str, *, iso_folder: Path, out: Path, kv
 
 
 def _user(*, kvm: bool) -> str:
-    """Give the invoking user as uid:gid, with the group of /dev/kvm where that is one of theirs.
+    """Return the invoking user as uid:gid, with the group of /dev/kvm where that is one of theirs.
 
     In a container they are in that one group only.
     """

@@ -62,7 +62,7 @@ class BuildResult:
     stages: list[dict[str, Any]]
 
     def to_json(self) -> dict[str, Any]:
-        """Give the fields that `build.iso --json` promises."""
+        """Return the fields that `build.iso --json` promises."""
         return {**self.__dict__, "iso": str(self.iso)}
 
 
@@ -128,7 +128,7 @@ class _Build:
     compiled: dict[str, components.Compiled] = field(default_factory=dict)
 
     def already(self) -> dict[str, Any] | None:
-        """Give the manifest of an ISO that is what would be built, when it is there and whole."""
+        """Return the manifest of an ISO that is what would be built, when it is there and whole."""
         lock = locking.fitting(self.settings, self.profile)
         if lock is None or not self.options.cached:
             return None
@@ -161,7 +161,7 @@ class _Build:
 
     @contextmanager
     def _store(self) -> Iterator[str | None]:
-        """Give the store to build with: the project's, or with --no-cache one of this build's own.
+        """Return the store to build with: the project's, or with --no-cache one of this build's own.
 
         Only components need a volume for that: they are compiled in another container than the rest.
         """
@@ -211,7 +211,7 @@ class _Build:
                 )
 
     def _compiled_before(self, plan: Plan) -> bool:
-        """Tell whether the last build had the same components: then the store has them, unless it was emptied."""
+        """Return whether the last build had the same components: then the store has them, unless it was emptied."""
         last = last_plan(self.settings, self.profile.name)
         known = {stage.key for stage in last.components} if last else set()
         return all(stage.key in known for stage in plan.components)

@@ -79,9 +79,9 @@ def check_output(output: Path) -> None:
 
 
 def remove_leftovers(settings: Settings, docker: Docker) -> None:
-    """Remove stopped builders of ours, because the engine died before it could, and volumes of killed commands."""
+    """Remove builders that ended without being removed, because the engine died, and volumes of killed commands."""
     for container in docker.containers(labels(settings.project_id, "build")):
-        # whoever starts the image by hand gets its labels, but not such a name
+        # a container that somebody starts from the image has its labels, but not such a name
         if container.name.startswith(f"{settings.project_id}-") and container.state.status in STOPPED:
             docker.remove_container(container.id)
     for volume in docker.volumes({LABEL_PROJECT: settings.project_id}):

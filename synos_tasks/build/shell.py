@@ -29,7 +29,7 @@ def shell_spec(
     privileged: bool = False,
     command: str = "",
 ) -> ContainerSpec:
-    """Give the container: of a build, or of a component's compilation; the output folder is writable in both.
+    """Return the container: of a build, or of a component's compilation; the output folder is writable in both.
 
     ``command`` is for a shell, which is interactive without one.
     """

@@ -59,7 +59,7 @@ class EngineReport:
     parts: tuple[Part, ...] = ()
     root_dir: str = ""
     leftovers: tuple[str, ...] = ()
-    """Names of containers of ours that a killed build left."""
+    """Names of containers of this project that a killed build left."""
 
 
 def all_checks(project: Path, engine: EngineReport) -> list[Check]:

@@ -1,1 +1,1 @@
-"""Images of ours: what they are made of, the Debian base under them, and how they are built. Knows no room."""
+"""Images of this project: what they are made of, the Debian base below them, and how they are built."""

@@ -54,9 +54,9 @@ def raw_services(path: Path) -> dict[str, Any]:
     services = read.get("services") if isinstance(read, dict) else None
     if not isinstance(services, dict) or not services:
         raise SettingsError("a stack's compose file has no services", where=str(path))
-    for name, told in services.items():
-        if not isinstance(name, str) or not isinstance(told, dict):
-            raise SettingsError(f"service {name} says nothing of itself", where=str(path))
+    for name, service in services.items():
+        if not isinstance(name, str) or not isinstance(service, dict):
+            raise SettingsError(f"service {name} is not a mapping", where=str(path))
     return services
 
 

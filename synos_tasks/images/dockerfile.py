@@ -27,7 +27,7 @@ class _Instruction:
 
 
 def steps_of(dockerfile: str) -> frozenset[str]:
-    """Give the steps of a Dockerfile, as step_of() names them."""
+    """Return the steps of a Dockerfile, as step_of() names them."""
     instructions = _instructions(dockerfile)
     alone = sum(one.word == "FROM" for one in instructions) == 1
     stage, count, found = "", 0, set()
@@ -43,7 +43,7 @@ def steps_of(dockerfile: str) -> frozenset[str]:
 
 
 def step_of(description: str) -> str:
-    """Give the step that a record of the cache is of, by its description; '' where it is of none."""
+    """Return the step that a record of the cache is of, by its description; '' where it is of none."""
     if found := _MOUNT.fullmatch(description):
         return f"mount {found['target']} {found['id']} {_command(found['text'])}"
     if found := _MADE_BY.fullmatch(description):
@@ -54,7 +54,7 @@ def step_of(description: str) -> str:
 
 
 def cache_id(description: str) -> str:
-    """Give the id of a cache mount; '' where a record is none."""
+    """Return the id of a cache mount; '' where a record is none."""
     found = _MOUNT.fullmatch(description)
     return found["id"] if found else ""
 
@@ -66,11 +66,11 @@ def _run(text: str) -> set[str]:
         command = command[found.end() :]
     form = _exec_form(command)
     line = _command(form) if form else _plain(command)  # a shell in words for a shell is one of them
-    fields = [_fields(mount) for mount in mounts if mount.startswith("--mount=type=cache,")]
+    fields = [_fields(one) for one in mounts if one.startswith("--mount=type=cache,")]
     return {f"exec {line}"} | {
-        f"mount {told['target']} {told.get('id', told['target'])} {line}"
-        for told in fields
-        if "target" in told
+        f"mount {mount['target']} {mount.get('id', mount['target'])} {line}"
+        for mount in fields
+        if "target" in mount
     }
 
 
@@ -92,7 +92,7 @@ def _exec_form(command: str) -> str:
 
 
 def _stage(text: str, number: int) -> str:
-    """Give the name of a stage."""
+    """Return the name of a stage."""
     words = [word for word in text.split() if not word.startswith("--")]
     return words[2].lower() if len(words) > 2 and words[1].upper() == "AS" else f"stage-{number}"
 

@@ -108,7 +108,7 @@ def run(*words: str) -> int:
 
 
 def answer(shown: Shown, verb: str) -> dict[str, Any]:
-    """Give the one JSON object on standard output."""
+    """Return the one JSON object on standard output."""
     fields: dict[str, Any] = json.loads(shown.readouterr().out)
     assert fields.pop("schema") == f"synos.build.{verb}/1"
     return fields

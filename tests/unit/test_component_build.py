@@ -95,7 +95,7 @@ class Tools:
         return found
 
     def environment_of(self, program: str) -> Mapping[str, str | None]:
-        """Give the variables that a program was given."""
+        """Return the variables that a program was given."""
         return self.environments[self.names.index(program)]
 
 
@@ -116,7 +116,7 @@ def tools(monkeypatch: pytest.MonkeyPatch) -> Tools:
 
 @pytest.fixture
 def context(tmp_path: Path, tools: Tools, monkeypatch: pytest.MonkeyPatch) -> Iterator[CompileContext]:
-    """Give a context whose recipes have the source of tool."""
+    """Return a context whose recipes have the source of tool."""
     for name in ("CCACHE", "SCCACHE"):
         (tmp_path / name).mkdir()
         monkeypatch.setattr(caches, name, tmp_path / name)
@@ -170,7 +170,7 @@ def have(context: CompileContext, store: Store, component: Component = TOOL, key
 
 
 def failure(context: CompileContext, store: Store, component: Component = TOOL) -> ComponentFailed:
-    """Give the error of a build, which must leave nothing in the store."""
+    """Return the error of a build, which must leave nothing in the store."""
     with pytest.raises(ComponentFailed) as caught:
         have(context, store, component)
     assert store.find(KEY) is None

@@ -41,7 +41,7 @@ def component(build: str = "make", **fields: Any) -> Component:  # noqa: ANN401
 
 
 def commands(rules: str, *words: str) -> list[list[str]]:
-    """Give what the shell sees of the commands of debian/rules that begin with words."""
+    """Return what the shell sees of the commands of debian/rules that begin with words."""
     recipes = [line[1:] for line in rules.replace("\\\n", " ").split("\n") if line.startswith("\t")]
     return [found for line in recipes if (found := shell_words(line))[: len(words)] == list(words)]
 

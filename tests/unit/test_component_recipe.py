@@ -183,7 +183,7 @@ def test_a_damaged_recipe_is_a_component_or_a_mistake_with_a_place(data: bytes) 
 
 
 def plain(value: yaml_source.Value) -> Any:  # noqa: ANN401
-    """Give what an editor sees."""
+    """Return what an editor sees."""
     if isinstance(value.data, dict):
         return {key: plain(item) for key, (_, item) in value.data.items()}
     if isinstance(value.data, list):
@@ -192,7 +192,7 @@ def plain(value: yaml_source.Value) -> Any:  # noqa: ANN401
 
 
 def ends_a_line(value: Any) -> bool:  # noqa: ANN401
-    """Tell whether a text ends in a newline, where Python's `$` takes it and that of JavaScript does not."""
+    """Return whether a text ends in a newline, where Python's `$` takes it and that of JavaScript does not."""
     if isinstance(value, dict):
         return any(ends_a_line(item) for item in value.values())
     if isinstance(value, list):
@@ -201,7 +201,7 @@ def ends_a_line(value: Any) -> bool:  # noqa: ANN401
 
 
 def compare(data: bytes) -> bool | None:
-    """Give whether a recipe fits, as both say; None where it is no YAML."""
+    """Return whether a recipe fits, as both say; None where it is no YAML."""
     with tempfile.TemporaryDirectory() as name:
         path = write(Path(name), data)
         try:
@@ -259,7 +259,7 @@ def test_loader_and_json_schema_agree_on_generated_recipes(value: dict[str, Any]
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """Give docker/build/components with the source of tool and two patches."""
+    """Return docker/build/components with the source of tool and two patches."""
     for name, text in {
         "tool/main.c": "int main;", "tool/src/build/x.c": "int x;", "a.patch": "a", "b.patch": "b"
     }.items():  # fmt: skip
@@ -276,7 +276,7 @@ def inputs(folder: Path, found: Component = PATCHED, tools: str = "tools") -> di
 
 
 def changed(folder: Path, before: dict[str, str], found: Component = PATCHED) -> set[str]:
-    """Give the names of the inputs that are not as they were; the key must say the same."""
+    """Return the names of the inputs that are not as they were; the key must say the same."""
     after = inputs(folder, found)
     names = {name for name in before if before[name] != after[name]}
     assert (recipe.key_of(before) != recipe.key_of(after)) == bool(names)

@@ -283,6 +283,6 @@ def test_a_step_with_another_letter_is_not_ours(
 
 
 def _begin(description: str) -> int:
-    """Tell where a step's own words begin: behind its number, or the shell that runs it."""
+    """Return where a step's own words begin: behind its number, or the shell that runs it."""
     ends = [description.find(mark) + len(mark) for mark in ("] ", " exec ", " -c ") if mark in description]
     return max(ends[:1] if description.startswith("[") else ends[:2])

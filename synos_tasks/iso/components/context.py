@@ -43,7 +43,7 @@ class CompileContext:
         self.build.events.warn(text)
 
     def own(self, tree: Path) -> None:
-        """Give a file, or a folder and all in it, to the builder."""
+        """Return a file, or a folder and all in it, to the builder."""
         user, group = self.builder
         os.chown(tree, user, group, follow_symlinks=False)
         for folder, folders, files in os.walk(tree):

@@ -45,7 +45,7 @@ def write(component: Component, tree: Path) -> None:
 
 
 def ours(changelog: str, component: Component) -> str:
-    """Put an entry of ours above a Debian changelog, with the date of the newest one there."""
+    """Put an entry of SynOS above a Debian changelog, with the date of the newest one there."""
     head, date = _HEAD.match(changelog), _DATE.search(changelog)
     if not head or not date:
         return changelog
@@ -57,7 +57,7 @@ def ours(changelog: str, component: Component) -> str:
 
 
 def generated(component: Component) -> dict[str, str]:
-    """Give the files of a debian/ folder by name."""
+    """Return the files of a debian/ folder by name."""
     name = component.name
     needs = ", ".join(["debhelper-compat (= 13)", *component.build_depends])
     depends = ", ".join([*component.depends, "${shlibs:Depends}", "${misc:Depends}"])
@@ -82,7 +82,7 @@ def generated(component: Component) -> dict[str, str]:
 
 
 def rules(component: Component) -> str:
-    """Give debian/rules."""
+    """Return debian/rules."""
     options = "".join(f" {shlex.quote(option)}" for option in component.options)
     start = "#!/usr/bin/make -f\nexport DEB_BUILD_MAINT_OPTIONS = hardening=+all\n"
     if component.build == "cargo":

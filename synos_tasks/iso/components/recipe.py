@@ -26,7 +26,7 @@ _HINTS = {
     "`suite:": "a recipe has `description`, `build`, `version` and `source`",
     "`inherits:": "write it out at each place",
 }
-"""Hints of ours for those that fit profiles only."""
+"""Hints for recipes, in place of those that fit profiles only."""
 
 
 def _packages(doc: str) -> schema.Kind:
@@ -194,11 +194,11 @@ def inputs_of(component: Component, folder: Path, tools: str) -> dict[str, str]:
     ComponentError where a folder or patch is missing.
     """
     kind, path, _which = component.source
-    told = {
+    words = {
         key: value for key, value in dataclasses.asdict(component).items() if key not in {"source", "patches"}
     }
     return {
-        "recipe": digest(told),
+        "recipe": digest(words),
         "source": source_digest(
             component,
             _there(component, folder, path, "folder") if kind == "folder" else None,
@@ -223,7 +223,7 @@ LEFT_BY_BUILDS = ("target", "build", ".git", "__pycache__")
 
 
 def key_of(inputs: Mapping[str, str]) -> str:
-    """Give the key of a component in the store."""
+    """Return the key of a component in the store."""
     return digest(["component", dict(inputs)])
 
 
