@@ -60,7 +60,7 @@ MANIFEST_SCHEMA = "synos.manifest/1"
 ISO_FILES = (".log", ".report.html", ".sha256", ".manifest.json")
 """Endings of the files that belong to an ISO."""
 _DOCKERFILE = re.compile(r"(?:[A-Za-z0-9-]+\.)?Dockerfile(?:\.[A-Za-z0-9-]+)?", re.ASCII)
-"""Names of Dockerfiles; not of what an editor leaves beside one."""
+"""Names of Dockerfiles; not of the backups that an editor leaves."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -315,7 +315,7 @@ def _volume(one: Volume, users: _Users, inventory: Inventory, clone: Clone, fact
 
 
 def kind_of_volume(volume: Volume, project: str) -> Kind:
-    """Return what a volume of ours holds: leftovers of one command, what can be rebuilt, or data."""
+    """Return what a volume of this clone holds: leftovers of one command, what can be rebuilt, or data."""
     labels = volume.labels or {}
     copied = LABEL_MARK in labels  # on purpose, of whatever
     if copied or labels.get(LABEL_ROLE) not in {"cache", "build"}:
