@@ -272,14 +272,8 @@ def initialize(context: Context, config: DevContainer, *, running: bool = False)
 
     def run(words: Sequence[str]) -> int:
         try:
-            return subprocess.run(
-                words,
-                cwd=config.root,
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=sys.stderr,
-                check=False,
-            ).returncode
+            nothing, errors = subprocess.DEVNULL, sys.stderr
+            return subprocess.call(words, cwd=config.root, env=environment, stdin=nothing, stdout=errors)
         except OSError as error:
             context.say(str(error))
             return 127
