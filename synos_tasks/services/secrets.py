@@ -92,7 +92,7 @@ def reload(context: StackContext, containers: Mapping[str, Container], services:
     affected = [one.name for one in running if not set(one.secrets).isdisjoint(pending)]
     recreated = [name for name in stale if name in services or name in affected]
     if recreated:
-        context.say(f"started again, as their password files had been deleted: {', '.join(recreated)}")
+        context.say(f"recreated, because they mounted old password files: {', '.join(recreated)}")
         context.compose.run(*RECREATE, *recreated)
         health.wait(context, recreated)
     applied = [name for name in affected if name not in recreated]
