@@ -1,14 +1,15 @@
-"""Folders for what is not finished: a running process keeps its own, a killed one's are removed."""
+"""Folders for unfinished work: a running process keeps its own, those of killed processes are removed."""
 
 from __future__ import annotations
 
-import fcntl
 import os
 import shutil
 import tempfile
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from synos_tasks.locks import shared, try_exclusive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,33 +19,24 @@ if TYPE_CHECKING:
 def scratch(parent: Path, prefix: str) -> Iterator[Path]:
     """Yield an empty folder inside ``parent``, removed afterwards, and remove what killed processes left."""
     sweep(parent, prefix)
-    descriptor = os.open(parent, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH)
+    with shared(parent):
         folder = Path(tempfile.mkdtemp(prefix=prefix, dir=parent))
         try:
             yield folder
         finally:
             remove(folder)
-    finally:
-        os.close(descriptor)
 
 
 def sweep(parent: Path, prefix: str) -> None:
     """Remove the folders of killed processes.
 
-    Everyone who has a folder holds a shared lock on ``parent``. Who gets that lock alone knows that all
-    folders with ``prefix`` are nobody's.
+    Everyone who has a folder shares a lock on ``parent``. Whoever gets that lock alone knows that no folder with
+    ``prefix`` is in use.
     """
-    descriptor = os.open(parent, os.O_RDONLY)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        for leftover in parent.glob(f"{prefix}*"):
+    parent.stat()  # or else the lock would be a new file of that name
+    with try_exclusive(parent) as alone:
+        for leftover in parent.glob(f"{prefix}*") if alone else ():
             remove(leftover)
-    except BlockingIOError:
-        pass
-    finally:
-        os.close(descriptor)
 
 
 def write_whole(path: Path, text: str, mode: int = 0o644) -> None:
