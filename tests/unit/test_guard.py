@@ -43,11 +43,6 @@ def test_without_the_marker_it_refuses(tmp_path: Path) -> None:
     assert "build.iso" in caught.value.hint
 
 
-def test_a_folder_is_no_marker(tmp_path: Path) -> None:
-    with pytest.raises(OutsideContainer):
-        refuse_outside_container(tmp_path, _mountinfo(tmp_path, CONTAINER))
-
-
 @pytest.mark.parametrize("text", [CONTAINER + HOSTS, HOSTS + CONTAINER])
 def test_with_the_devtmpfs_of_the_host_it_refuses(tmp_path: Path, marker: Path, text: str) -> None:
     with pytest.raises(OutsideContainer) as caught:

@@ -10,7 +10,6 @@ import pytest
 
 from synos_tasks.build import iso_build, locking, plan_view
 from synos_tasks.build.iso_build import BuildResult, Options, build_iso
-from synos_tasks.builder import store_volume
 from synos_tasks.errors import (
     ComponentFailed,
     ComponentMissing,
@@ -204,15 +203,6 @@ def test_an_iso_that_is_there_starts_nothing(settings: Settings, containers: Con
     assert all(stage["hit"] and stage["seconds"] == 0 for stage in result.stages)
 
 
-def test_both_containers_have_the_projects_store(settings: Settings, containers: Containers) -> None:
-    _build(settings, containers)
-    assert all(store_volume(settings) in spec.volumes for spec in containers.all.specs)
-    assert store_volume(settings) in containers.docker.names("volume")
-    compiling, assembling = containers.all.specs
-    assert (compiling.image, assembling.image) == ("synos-toolchain", "synos-builder")
-    assert "synos-test-ccache" in compiling.volumes
-
-
 def test_a_toolchain_that_compiles_nothing_is_not_asked_for_ever(
     settings: Settings, containers: Containers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -274,14 +264,6 @@ def test_the_volume_goes_even_when_the_build_fails(
     assert list(settings.output_dir.iterdir()) == []
 
 
-def test_without_components_no_volume_is_needed_for_that(settings: Settings, containers: Containers) -> None:
-    _without_components(settings)
-    _build(settings, containers, cached=False)
-    assert containers.all.done == ["build"]
-    assert containers.all.specs[0].volumes == {}
-    assert (containers.docker.names("volume"), containers.docker.removed) == ([], [])
-
-
 @pytest.mark.parametrize("cached", [True, False])
 def test_a_package_that_vanished_costs_no_second_compilation(
     settings: Settings, containers: Containers, monkeypatch: pytest.MonkeyPatch, cached: bool
@@ -313,13 +295,6 @@ def test_offline_an_image_that_is_not_there_is_told_before_anything_is_done(
         _build(settings, containers, offline=True)
     assert caught.value.where == tag_of(settings.project, RECIPES[lacking])
     assert containers.all.asked == []
-
-
-def test_offline_without_components_needs_no_toolchain(settings: Settings, containers: Containers) -> None:
-    _without_components(settings)
-    containers.docker.add_image(tag_of(settings.project, BUILDER))
-    _build(settings, containers, offline=True)
-    assert containers.all.done == ["build"]
 
 
 def test_offline_without_cache_is_no_way_to_build(settings: Settings, containers: Containers) -> None:

@@ -113,13 +113,6 @@ def test_a_link_may_not_replace_a_folder(tmp_path: Path, target: Path) -> None:
         overlay.copy(tmp_path / "overlay", _below(etc="d"), target)
 
 
-def test_what_an_overlay_puts_there_counts_for_the_next_one(tmp_path: Path, target: Path) -> None:
-    files(tmp_path, "one/a", "two/a/b")
-    overlay.copy(tmp_path / "one", Listing(), target)
-    with pytest.raises(ProfileError, match="is a folder, in the root it is a file"):
-        overlay.copy(tmp_path / "two", Listing(), target)
-
-
 def test_the_later_overlay_wins_and_all_win_over_what_the_system_says_it_is(
     tmp_path: Path, target: Path
 ) -> None:

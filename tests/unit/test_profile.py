@@ -114,11 +114,6 @@ def test_what_is_not_utf8_has_its_place(tmp_path: Path, raw: bytes, place: str) 
     assert "UTF-8" in error.what
 
 
-def test_a_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
-    (tmp_path / "x.yaml").write_bytes(b"\xef\xbb\xbfsuite: trixie\n")
-    assert _load(tmp_path).suite == "trixie"
-
-
 def test_a_file_too_large_is_refused(tmp_path: Path) -> None:
     error = _fails(tmp_path, x="#" * (yaml_source.MAXIMUM_BYTES + 1))
     assert error.where == str(tmp_path / "x.yaml")
@@ -223,13 +218,6 @@ def test_words_users_and_boot_replace(tmp_path: Path) -> None:
     assert loaded.users == (User(name="cat"),)
 
 
-def test_a_child_that_says_nothing_is_its_parent(tmp_path: Path) -> None:
-    loaded = _load(tmp_path, base=BASE, x="inherits: base\n")
-    assert loaded.users == (User(name="ann", groups=("sudo",)), User(name="ben"))
-    assert loaded.boot == ("bios",)
-    assert loaded.packages == ("aa", "bb", "cc")
-
-
 def test_origins_name_the_nearest_place(tmp_path: Path) -> None:
     loaded = _load(tmp_path, base=BASE, x="inherits: base\npackages:\n  - aa\n")
     assert loaded.origins["aa"] == f"{tmp_path / 'x.yaml'}:3:5"
@@ -246,12 +234,6 @@ def test_sources_name_what_was_chosen() -> None:
     ]
 
 
-def test_names_leave_locks_and_other_files_out(tmp_path: Path) -> None:
-    for name in ("b.yaml", "a.yaml", "a.lock.yaml", "profile.schema.json"):
-        (tmp_path / name).touch()
-    assert profiles.names(tmp_path) == ["a", "b"]
-
-
 @pytest.mark.parametrize("child", ["", "description: Another one\n"], ids=["own", "inherited"])
 def test_a_password_that_the_live_user_would_never_have_is_refused(tmp_path: Path, child: str) -> None:
     users = "users:\n  - name: ann\n    password_hash: $6$x\n"
@@ -262,8 +244,3 @@ def test_a_password_that_the_live_user_would_never_have_is_refused(tmp_path: Pat
         error = _fails(tmp_path, x=users)
         assert error.where.endswith("x.yaml:1:1")
     assert "ann" in error.what
-
-
-def test_ancestors_are_named_nearest_first(tmp_path: Path) -> None:
-    loaded = _load(tmp_path, base="suite: bookworm\n", middle="inherits: base\n", x="inherits: middle\n")
-    assert loaded.ancestors == ("middle", "base")

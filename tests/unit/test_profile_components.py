@@ -46,14 +46,6 @@ def test_inherited_components_come_first_and_each_is_there_once(tmp_path: Path) 
     assert loaded.components == ("tool", "welcome", "agent")
 
 
-def test_a_component_that_is_named_twice_is_there_once(tmp_path: Path) -> None:
-    assert _load(tmp_path, x="components: [tool, welcome, tool]\n").components == ("tool", "welcome")
-
-
-def test_a_profile_without_components_has_none(tmp_path: Path) -> None:
-    assert _load(tmp_path, x="packages: [sudo]\n").components == ()
-
-
 def test_archive_areas_are_something_else(tmp_path: Path) -> None:
     loaded = _load(tmp_path, x="mirrors: {components: [main, contrib]}\ncomponents: [tool]\n")
     assert (loaded.areas, loaded.components) == (("main", "contrib"), ("tool",))
@@ -70,11 +62,6 @@ def test_what_a_component_needs_joins_the_layer_of_the_profile_that_names_it(tmp
         ("packages-base", ("less", "vim")),
         ("packages-x", ("adduser", "sudo")),  # less is in a layer below
     )
-
-
-def test_what_boots_goes_into_the_base_whoever_needs_it(tmp_path: Path) -> None:
-    lay_component(tmp_path, "boot-tool", depends=["live-boot"])
-    assert _load(tmp_path, x="components: [boot-tool]\n").layers == (("base", ("live-boot",)),)
 
 
 def test_a_minus_takes_an_inherited_component_out_with_what_it_needed(tmp_path: Path) -> None:
@@ -101,10 +88,6 @@ def test_what_a_parent_took_out_a_child_may_put_back(tmp_path: Path) -> None:
     assert loaded.packages == ("adduser", "less")
 
 
-def test_taking_out_what_is_not_there_does_nothing(tmp_path: Path) -> None:
-    assert _load(tmp_path, x="components: [-agent, tool]\n").components == ("tool",)
-
-
 @pytest.mark.parametrize(
     ("name", "hint"), [("agnet", "did you mean 'agent'?"), ("zzz", "there are: agent, tool, welcome")]
 )
@@ -114,12 +97,6 @@ def test_an_unknown_component_is_named_with_its_place(tmp_path: Path, name: str,
     assert caught.value.what == f"there is no component '{name}'"
     assert caught.value.where == f"{tmp_path / 'profiles/x.yaml'}:4:5"
     assert caught.value.hint == hint
-
-
-def test_a_mistake_in_a_parent_points_into_the_parent(tmp_path: Path) -> None:
-    with pytest.raises(ComponentError) as caught:
-        _load(tmp_path, base="components: [nothing]\n", x="inherits: base\ncomponents: [tool]\n")
-    assert caught.value.where == f"{tmp_path / 'profiles/base.yaml'}:1:14"
 
 
 def test_a_mistake_in_a_recipe_points_into_the_recipe(tmp_path: Path) -> None:
@@ -152,13 +129,6 @@ def test_another_suite_than_that_of_the_toolchain_is_refused(
     assert caught.value.what == "component welcome does not go into a profile of trixie"
     assert caught.value.where == f"{tmp_path / 'profiles'}/{file}.yaml:{place}"
     assert "`- -welcome`" in caught.value.hint
-
-
-def test_another_suite_is_fine_once_all_components_are_out(tmp_path: Path) -> None:
-    loaded = _load(
-        tmp_path, base="components: [tool]\n", x="inherits: base\nsuite: trixie\ncomponents: [-tool]\n"
-    )
-    assert (loaded.suite, loaded.components) == ("trixie", ())
 
 
 @pytest.mark.parametrize("entry", ["Tool", "../tool", "a b", "--tool", "x"])

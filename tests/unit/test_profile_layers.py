@@ -57,30 +57,12 @@ def test_a_minus_takes_a_package_out_of_the_ancestors_layer(tmp_path: Path) -> N
     assert layers["packages-x"] == ("tmux",)
 
 
-def test_a_layer_with_nothing_in_it_is_left_out_but_for_the_base(tmp_path: Path) -> None:
-    layers = _layers(
-        tmp_path, x="inherits: parent\npackages: [-vim, -sudo, -live-boot, -linux-image-amd64]\n"
-    )
-    assert layers == {"base": ()}
-
-
-def test_what_an_ancestor_has_stays_its_own(tmp_path: Path) -> None:
-    layers = _layers(tmp_path, x="inherits: parent\npackages: [sudo, tmux]\n")
-    assert layers["packages-parent"] == ("sudo", "vim")
-    assert layers["packages-x"] == ("tmux",)
-
-
 def test_what_is_put_back_belongs_to_who_put_it_back(tmp_path: Path) -> None:
     layers = _layers(
         tmp_path, mid="inherits: parent\npackages: [-sudo]\n", x="inherits: mid\npackages: [sudo]\n"
     )
     assert layers["packages-parent"] == ("vim",)
     assert layers["packages-x"] == ("sudo",)
-
-
-def test_the_order_of_a_list_does_not_matter(tmp_path: Path) -> None:
-    one = _layers(tmp_path, x="packages: [b0, a0, c0]\n")
-    assert one == _layers(tmp_path, x="packages: [c0, b0, a0, b0]\n")
 
 
 @pytest.mark.parametrize(("child", "parent"), [("standard", "minimal"), ("desktop", "standard")])

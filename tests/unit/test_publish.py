@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
-import os
-from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -92,11 +89,6 @@ def test_the_manifest_lists_the_packages_of_the_lock_with_their_sizes(context: B
     }  # fmt: skip
     assert [package["name"] for package in packages] == [package.name for package in LOCK.packages]
     assert [package["installed_bytes"] for package in packages] == [0, 5000, 7000]
-
-
-@pytest.mark.parametrize("release", [True, False])
-def test_the_manifest_says_whether_it_is_a_release(context: BuildContext, release: bool) -> None:
-    assert _deliver(context, planned(release=release))["release"] is release
 
 
 def test_the_iso_and_what_belongs_to_it(tmp_path: Path, delivered: Path) -> None:
@@ -229,22 +221,6 @@ def test_a_damaged_manifest_counts_as_none(tmp_path: Path, plan: Plan, text: str
     assert published(tmp_path, plan) is None
 
 
-def test_a_staging_folder_goes_whatever_happens(tmp_path: Path) -> None:
-    with suppress(RuntimeError), staging(tmp_path) as folder:
-        (folder / "half").touch()
-        raise RuntimeError
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_what_a_killed_build_left_goes_with_the_next_one(tmp_path: Path) -> None:
-    (tmp_path / f"{STAGING_PREFIX}killed").mkdir()
-    (tmp_path / f"{STAGING_PREFIX}killed/image.iso").touch()
-    (tmp_path / f"{STAGING_PREFIX}old-file").touch()
-    (tmp_path / "synos-x.iso").touch()
-    with staging(tmp_path) as folder:
-        assert sorted(tmp_path.iterdir()) == sorted([folder, tmp_path / "synos-x.iso"])
-
-
 def test_what_a_killed_build_left_can_go_before_there_is_another(tmp_path: Path) -> None:
     with staging(tmp_path) as running:
         sweep_staging(tmp_path)
@@ -252,18 +228,3 @@ def test_what_a_killed_build_left_can_go_before_there_is_another(tmp_path: Path)
     (tmp_path / f"{STAGING_PREFIX}killed").mkdir()
     sweep_staging(tmp_path)
     assert list(tmp_path.iterdir()) == []
-
-
-def test_a_build_beside_this_one_keeps_its_folder(tmp_path: Path) -> None:
-    with staging(tmp_path) as first, staging(tmp_path) as second:
-        assert first != second
-        assert first.is_dir()
-        assert second.is_dir()
-
-
-def test_the_lock_goes_with_the_build(tmp_path: Path) -> None:
-    with staging(tmp_path):
-        pass
-    descriptor = os.open(tmp_path, os.O_RDONLY)
-    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    os.close(descriptor)

@@ -34,12 +34,6 @@ def test_a_folder_goes_when_one_is_interrupted(tmp_path: Path) -> None:
     assert names(tmp_path) == []
 
 
-def test_a_folder_may_have_been_given_another_name(tmp_path: Path) -> None:
-    with scratch(tmp_path, PREFIX) as folder:
-        folder.rename(tmp_path / "kept")
-    assert names(tmp_path) == ["kept"]
-
-
 def test_no_descriptor_stays_open(tmp_path: Path) -> None:
     before = names(Path("/proc/self/fd"))
     with suppress(RuntimeError), scratch(tmp_path, PREFIX) as folder:
@@ -109,12 +103,3 @@ def test_removing_takes_the_thing_itself(tmp_path: Path, kind: str) -> None:
     remove(path)
     assert names(tmp_path) == ["kept"]
     assert names(kept) == ["file"]
-
-
-def test_files_and_folders_are_seen_on_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    synced: list[os.stat_result] = []
-    monkeypatch.setattr(os, "fsync", lambda descriptor: synced.append(os.fstat(descriptor)))
-    (tmp_path / "file").touch()
-    for path in (tmp_path / "file", tmp_path):
-        sync(path)
-        assert os.path.samestat(synced[-1], path.stat())

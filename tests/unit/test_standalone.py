@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from synos_tasks.errors import LockDrift, OutsideContainer, ProfileNotFound, SettingsError
+from synos_tasks.errors import LockDrift, OutsideContainer, SettingsError
 from synos_tasks.iso import guard, inputs, publish, standalone
 from synos_tasks.iso.digests import digest
 from synos_tasks.iso.inputs import Tools
@@ -64,15 +64,6 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Plan, Path, Path]]:
 
 def _iso(tmp_path: Path, *words: str) -> int:
     return standalone.main(["iso", "--output", str(tmp_path / "out"), *words])
-
-
-def test_what_can_be_said() -> None:
-    asked = standalone._arguments(["iso", "--profile", "minimal", "--release", "--output", "/elsewhere"])
-    found = (asked.do, asked.profile, asked.release, asked.output)
-    assert found == ("iso", "minimal", True, Path("/elsewhere"))
-    asked = standalone._arguments(["iso"])
-    assert (asked.profile, asked.release) == ("", False)
-    assert standalone._arguments(["components"]).do == "components"
 
 
 @pytest.mark.parametrize("words", [[], ["boot"], ["iso", "--privileged"], ["iso", "--profile"]], ids=str)
@@ -138,11 +129,6 @@ def test_a_run_takes_out_of_the_work_folder_what_it_put_there_and_nothing_else(
     ]
 
 
-def test_a_release_is_asked_for(root: Path, built: list[tuple[Plan, Path, Path]], tmp_path: Path) -> None:
-    _iso(tmp_path, "--release")
-    assert built[0][0].release
-
-
 @pytest.mark.parametrize("text", ["", "synos: {}\n", "synos: [\n", None])
 def test_without_a_default_profile_one_must_be_given(
     root: Path, built: list[tuple[Plan, Path, Path]], tmp_path: Path, text: str | None
@@ -155,11 +141,6 @@ def test_without_a_default_profile_one_must_be_given(
     assert built == []
     assert _iso(tmp_path, "--profile", NAME) == 0
     assert len(built) == 1
-
-
-def test_an_unknown_profile(root: Path, built: list[tuple[Plan, Path, Path]], tmp_path: Path) -> None:
-    assert _iso(tmp_path, "--profile", "nothing") == ProfileNotFound.exit_code
-    assert built == []
 
 
 @pytest.mark.parametrize("there", [True, False])

@@ -115,14 +115,6 @@ def test_a_tree_that_a_stage_worked_in_is_known_only_when_it_says_so(
     assert unpacked == ["one", "one"]
 
 
-def test_all_of_a_tree_gets_the_date_of_the_build(context: BuildContext) -> None:
-    tree = Tree(context)
-    files(tree.root, "etc/a", "usr/lib/b")
-    (tree.root / "etc/link").symlink_to("nowhere")
-    tree.settle()
-    assert {path.lstat().st_mtime for path in (tree.root, *tree.root.rglob("*"))} == {EPOCH}
-
-
 def test_a_tree_is_walked_parents_first_whatever_the_disk_says(tmp_path: Path) -> None:
     files(tmp_path, "b/c", "a/z/y", "a/b", "c")
     (tmp_path / "d").symlink_to("a")
@@ -221,16 +213,6 @@ def test_a_layer_tells_whether_the_initramfs_depends_on_it(path: str, touches: b
     assert Delta([], [path]).touches_initramfs is touches
 
 
-def test_only_a_device_of_no_number_is_a_whiteout(tmp_path: Path) -> None:
-    files(tmp_path, "file")
-    (tmp_path / "link").symlink_to("whiteout")
-    os.mknod(tmp_path / "whiteout", stat.S_IFCHR, WHITEOUT)
-    assert is_whiteout(tmp_path / "whiteout")
-    for name in ("file", "link", "", "nowhere", "file/below"):
-        assert not is_whiteout(tmp_path / name)
-    assert not is_whiteout(Path(os.devnull))
-
-
 @pytest.mark.parametrize("what", ["file", "link", "link to the same names"])
 def test_a_full_folder_may_become_a_file_or_link(tmp_path: Path, what: str) -> None:
     def change(root: Path) -> None:
@@ -245,10 +227,6 @@ def test_a_full_folder_may_become_a_file_or_link(tmp_path: Path, what: str) -> N
         _, delta, layer = _change(context, change)
     assert delta.removed == ["var/deep"]
     assert os.path.lexists(layer / "var/deep")
-
-
-def test_firmware_goes_into_the_initramfs() -> None:
-    assert Delta(["usr/lib/firmware/a.bin"], []).touches_initramfs
 
 
 def test_what_is_written_with_an_old_date_is_a_change(tmp_path: Path) -> None:
