@@ -93,6 +93,7 @@ class Context:
 
         Raises EngineUnavailable, or HostUnfit where the engine is not on this machine.
         """
+        cache.require_local_engine()  # before a client waits for one that is far away
         docker = self.docker
         with ThreadPoolExecutor(4) as threads:
             usage, info = threads.submit(self.disk_usage), threads.submit(docker.info)

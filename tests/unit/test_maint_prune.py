@@ -13,7 +13,7 @@ from invoke.collection import Collection
 from invoke.program import Program
 
 from synos_tasks.engine.labels import LABEL_PROJECT, image_labels, labels
-from synos_tasks.errors import ContainerLost, SettingsError
+from synos_tasks.errors import ContainerLost, HostUnfit, SettingsError
 from synos_tasks.images import catalog
 from synos_tasks.images.recipe import tag_of
 from synos_tasks.iso.eviction import Limits as StoreLimits
@@ -142,6 +142,15 @@ def test_a_plan_changes_nothing(context: Context, world: World, settings: Settin
     )
     assert (world.inventory, world.asked) == (before, [])
     assert tree(settings.root) == files
+
+
+def test_an_engine_elsewhere_is_not_asked(
+    context: Context, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DOCKER_HOST", "tcp://10.0.0.1:2376")
+    with pytest.raises(HostUnfit):
+        prune.plan(context, DEFAULT)
+    assert world.looked == 0
 
 
 def test_backups_are_read_only_where_they_decide(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
