@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import socket
 import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -32,7 +31,7 @@ from synos_tasks.settings import ServicesSettings
 from tests.unit.fake_compose import NAMES, PROJECT, SECRETS, UIDS, UP, Scene, scene
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from synos_tasks.services.lifecycle import Started
 
@@ -55,12 +54,6 @@ def up(here: Scene, only: str = "") -> Started:
 
 def untouched(here: Scene) -> bool:
     return not (here.engine.built or here.compose.asked or here.secrets.exists())
-
-
-@pytest.fixture
-def listening() -> Iterator[int]:
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        yield server.getsockname()[1]
 
 
 def test_the_first_time_all_is_made(here: Scene) -> None:
@@ -121,18 +114,7 @@ def test_only_some_are_started_but_the_tools_image_is_made(here: Scene) -> None:
     assert len(list(here.secrets.iterdir())) == 3  # the others' too, for when they start
 
 
-def test_a_port_that_is_taken_stops_before_anything_is_made(tmp_path: Path, listening: int) -> None:
-    here = scene(tmp_path, ServicesSettings(nats_port=0, postgres_port=0, redis_port=listening))
-    with pytest.raises(PortTaken, match=f"port {listening} of redis is taken by another process") as caught:
-        up(here)
-    assert caught.value.where == f"127.0.0.1:{listening}"
-    assert caught.value.why == "nothing was started"
-    assert caught.value.hint.endswith("invoke.yaml: synos.services.redis_port")
-    assert untouched(here)
-    assert up(here, "nats").changed == ["nats"]  # another's port does not matter
-
-
-def test_every_port_that_is_taken_is_named_with_who_has_it(
+def test_ports_that_are_taken_stop_it_before_anything_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = scene(tmp_path, ServicesSettings(nats_port=1, postgres_port=2, redis_port=3))
@@ -141,15 +123,15 @@ def test_every_port_that_is_taken_is_named_with_who_has_it(
         here.engine.add_container(name, ports={"6379/tcp": ("127.0.0.1", port)})
     with pytest.raises(PortTaken) as caught:
         up(here)
-    assert caught.value.what == (
-        "port 1 of nats is taken by another process (see `ss -ltnp`); port 3 of redis is taken by container somebodys-redis"
-    )
-
-
-def test_a_port_that_this_stack_has_itself_is_no_trouble(tmp_path: Path, listening: int) -> None:
-    here = scene(tmp_path, ServicesSettings(nats_port=0, postgres_port=0, redis_port=listening))
-    here.container("nats", ports={"4222/tcp": ("127.0.0.1", listening)})  # gives it up when it is recreated
-    assert "redis" in up(here).changed
+    assert caught.value.what.startswith("port 1 of nats is taken by another process")
+    assert caught.value.what.endswith("; port 3 of redis is taken by container somebodys-redis")
+    assert caught.value.where == "127.0.0.1:1, 127.0.0.1:3"
+    assert caught.value.why == "nothing was started"
+    assert caught.value.hint.endswith("invoke.yaml: synos.services.nats_port, synos.services.redis_port")
+    assert untouched(here)
+    assert up(here, "postgres").changed == ["postgres"]  # others' ports do not matter
+    here.container("nats", ports={"4222/tcp": ("127.0.0.1", 1)})  # and what it has itself is no trouble
+    up(here, "nats")
 
 
 def test_a_disk_that_is_nearly_full_stops_before_anything_is_made(
