@@ -26,10 +26,9 @@ MOST_DIGITS = 6
 @verb("maint.disk", help={"json": JSON})
 def disk(command: Command) -> None:
     """Show what this project takes on the disk, what of it can be freed, and what it would cost to make again."""
-    from synos_tasks.maint import disk as disks  # noqa: PLC0415
     from synos_tasks.maint import view  # noqa: PLC0415
 
-    usage = disks.usage(context_of(command))
+    usage = view.usage(context_of(command))
     if command.json:
         command.result(usage.to_json())
         return

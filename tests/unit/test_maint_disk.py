@@ -13,9 +13,9 @@ from invoke.context import Context as Invoked
 from synos_tasks.engine.labels import image_labels, labels
 from synos_tasks.images import ledger
 from synos_tasks.iso.eviction import Stored
-from synos_tasks.maint import disk, tasks
-from synos_tasks.maint.disk import Row, Usage
+from synos_tasks.maint import tasks, view
 from synos_tasks.maint.resources import NAMES, build_seconds
+from synos_tasks.maint.view import Row, Usage
 from tests.iso_sets import lay_iso
 from tests.unit.fake_inventory import (
     BUILDER,
@@ -85,13 +85,13 @@ def kept(stage: str, key: str, size: int, age: float, **given: Any) -> Stored:  
 
 
 def rows(context: Context) -> dict[str, Row]:
-    found = disk.usage(context)
+    found = view.usage(context)
     assert len({row.name for row in found.rows}) == len(found.rows)
     return {row.name: row for row in found.rows}
 
 
 def test_where_there_is_nothing_nothing_is_told(context: Context) -> None:
-    assert disk.usage(context) == Usage(rows=(), stages=(), others_bytes=0)
+    assert view.usage(context) == Usage(rows=(), stages=(), others_bytes=0)
 
 
 def test_each_kind_is_a_row_and_what_others_have_is_the_rest(context: Context, world: World) -> None:
@@ -123,7 +123,7 @@ def test_each_kind_is_a_row_and_what_others_have_is_the_rest(context: Context, w
         "build cache": (1, 5),
         "build cache mounts": (1, 60),
     }
-    told = disk.usage(context)
+    told = view.usage(context)
     assert told.bytes == sum(row.bytes for row in told.rows)
     # the layers of others, their container, volume and records
     assert told.others_bytes == 507 + 3 + 3 + 2 + 4
@@ -139,7 +139,7 @@ def test_a_second_name_of_a_volume_takes_nothing_more(context: Context, world: W
             volume("alias", THEIRS, device=str(one.mountpoint)),
         ),
     )
-    told = disk.usage(context)
+    told = view.usage(context)
     assert (told.bytes, told.others_bytes) == (0, 1000)
 
 
@@ -149,7 +149,7 @@ def test_the_store_is_counted_once_though_it_lies_in_a_volume(
     caches = (volume(f"{OURS}-store", role="cache"), volume(f"{OURS}-ccache", role="cache"))
     has(world, volumes=caches, sizes={f"{OURS}-ccache": 30})
     stored(monkeypatch, context, kept("base", "a", 600, DAY), kept("overlay", "b", 390, 2 * DAY))
-    told = disk.usage(context)
+    told = view.usage(context)
     assert {row.name: row.bytes for row in told.rows} == {
         NAMES["cache volume"]: 30 + 10,  # what is in none of the store's entries
         NAMES["store"]: 990,
@@ -171,7 +171,7 @@ def test_the_store_is_told_by_stage_the_largest_first(
         kept("", "d", 5, DAY, kind="package"),
         kept("", "e", 6, DAY, kind="package"),
     )
-    told = disk.usage(context)
+    told = view.usage(context)
     assert [(one.name, one.count, one.bytes, one.days, one.seconds) for one in told.stages] == [
         ("base", 2, 700, (1.0, 30.0), 14.5),
         ("overlay", 1, 390, (2.0, 2.0), None),
@@ -243,7 +243,7 @@ def test_isos_logs_backups_and_exports_are_told_of(context: Context) -> None:
 def test_to_look_changes_nothing(context: Context, world: World, settings: Settings) -> None:
     has(world, images=(our_image(),), volumes=(volume(f"{OURS}-data"),))
     before = tree(settings.root)
-    disk.usage(context)
+    view.usage(context)
     assert world.asked == []
     assert world.looked == 1
     assert tree(settings.root) == before
