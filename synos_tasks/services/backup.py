@@ -89,7 +89,8 @@ def restore(
 
 def summary(facts: Mapping[str, Any]) -> str:
     """Return in a few words what a backup holds."""
-    return "; ".join(ADAPTERS[service].summary(told) for service, told in facts.items())
+    known = (ADAPTERS[name].summary(held) if name in ADAPTERS else name for name, held in facts.items())
+    return "; ".join(known)
 
 
 def _replaced(context: StackContext, services: Sequence[str], saved: Mapping[str, Any]) -> str:

@@ -210,11 +210,6 @@ def test_its_time_is_that_of_before_it_was_read(here: Ground) -> None:
     assert done.manifest.time == NOW
 
 
-def test_a_volume_that_goes_meanwhile_was_exported_all_the_same(here: Ground) -> None:
-    here.while_it_runs = lambda: here.docker.remove_volume(DATA)
-    assert copying.export(here.context, "data")[0].exists()
-
-
 def test_files_that_change_meanwhile_are_an_error_unless_it_is_in_use(here: Ground) -> None:
     here.code, here.message = 1, "tar: ./a: file changed as we read it"
     with pytest.raises(CacheUnusable, match="could not be read"):

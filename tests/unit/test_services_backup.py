@@ -372,6 +372,7 @@ def test_ctrl_c_in_the_middle_says_what_was_restored_and_the_way_back(
         ("postgres", {"databases": {"a": {"tables": 1}}}, "1 database, 1 table"),
         ("nats", {"streams": {"a": {"messages": 1, "consumers": 1}}}, "1 stream, 1 message, 1 consumer"),
         ("redis", {"keys": {"db0": 1_000_000, "db1": 234_567}}, "1 234 567 keys"),
+        ("mongo", {"collections": 3}, "mongo"),
     ],
 )
 def test_what_a_service_holds_is_a_few_words(service: str, facts: dict[str, Any], text: str) -> None:
