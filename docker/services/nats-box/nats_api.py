@@ -90,14 +90,13 @@ async def connected(server: str, user: str, password_file: Path, timeout: float)
         password = re.sub(r"\r?\n\Z", "", password_file.read_text())
     except OSError as error:
         raise NatsError(f"cannot read the password in {password_file}: {error.strerror}") from error
-    client, task = Client(), asyncio.current_task()
+    client, task, in_use = Client(), asyncio.current_task(), False
 
     async def closed() -> None:
         # what waits for an answer would otherwise do so until its timeout
-        if task and not ended:
+        if task and in_use:
             task.cancel()
 
-    ended = False
     try:
         async with asyncio.timeout(CONNECT_LIMIT):
             await client.connect(
@@ -105,11 +104,11 @@ async def connected(server: str, user: str, password_file: Path, timeout: float)
                 allow_reconnect=False, max_reconnect_attempts=1, reconnect_time_wait=0,
             )  # fmt: skip
     except (nats.errors.Error, OSError, TimeoutError) as error:
-        ended = True
         await client.close()
         if "authorization" in str(error).lower():
             raise NatsError(f"{server} refuses user {user!r} with the password in {password_file}") from None
         raise NatsError(f"no NATS server answers at {server}: {error or 'timeout'}") from None
+    in_use = True
     try:
         yield JetStream(client, timeout)
     except asyncio.CancelledError:
@@ -117,7 +116,7 @@ async def connected(server: str, user: str, password_file: Path, timeout: float)
             raise NatsError(f"the connection to {server} was lost") from None
         raise
     finally:
-        ended = True
+        in_use = False
         await client.close()
 
 

@@ -68,6 +68,8 @@ async def sub(js: JetStream, given: argparse.Namespace) -> None:
     print(f"Subscribed to {given.subject!r}", file=sys.stderr)
     async for message in subscription.messages:
         _show_message(f"[{message.subject}]", message.data, raw=given.raw)
+    if js.client.is_closed:
+        raise NatsError("the connection was lost")
 
 
 async def rtt(js: JetStream, given: argparse.Namespace) -> None:
