@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import stat
 import time
 from dataclasses import dataclass
@@ -37,7 +36,6 @@ LEAST_FREE_BYTES = 300 * 10**6
 """What three new databases take, and some to work with."""
 UP = ("up", "--detach", "--no-build", "--no-deps")
 UNKNOWN = "another process (see `ss -ltnp`)"
-_USER = re.compile(r"(\d+)(?::(\d+))?")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,13 +272,12 @@ def _own_volumes(context: StackContext, service: Service) -> None:
     An empty volume takes over the owner of the image's folder, each time that a container is created with it. In
     an official image that may be root. So the service's own container is created first, and only started afterwards.
     """
-    user = _USER.fullmatch(service.user)
-    if user is None or not service.volumes:
+    if not (service.user and service.volumes):
         return
     targets = [volume.target for volume in service.volumes]
     options = ("--rm", "--no-TTY", "--no-deps", "--user=0:0", "--cap-add=CHOWN", "--entrypoint=chown")
     context.compose.run("up", "--no-start", "--no-build", "--no-deps", service.name)
-    context.compose.run("run", *options, service.name, f"{user[1]}:{user[2] or user[1]}", *targets)
+    context.compose.run("run", *options, service.name, service.user, *targets)
 
 
 def _start(context: StackContext, words: Sequence[str], names: Sequence[str]) -> dict[str, float]:
