@@ -11,8 +11,12 @@ from contextlib import contextmanager, nullcontext
 from typing import IO, TYPE_CHECKING, TypeVar
 
 from synos_tasks import errors
-from synos_tasks.engine.labels import BUILDER_CAPABILITIES, TOOLCHAIN_CAPABILITIES, labels
-from synos_tasks.engine.once import once_name
+from synos_tasks.engine.labels import (
+    BUILDER_CAPABILITIES,
+    TOOLCHAIN_CAPABILITIES,
+    labels,
+    temporary_volume_name,
+)
 from synos_tasks.engine.run import leased
 from synos_tasks.engine.spec import Bind, ContainerSpec
 from synos_tasks.iso import protocol
@@ -72,7 +76,7 @@ def read_only_binds(settings: Settings) -> tuple[Bind, ...]:
 @contextmanager
 def once_volume(settings: Settings, docker: Docker) -> Iterator[str]:
     """Yield the name of a volume for one command, removed afterwards."""
-    name = once_name(settings.project_id)
+    name = temporary_volume_name(settings.project_id)
     try:
         yield name
     finally:

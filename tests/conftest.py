@@ -10,9 +10,8 @@ import hypothesis
 import pytest
 
 from synos_tasks import settings
-from synos_tasks.engine.client import Docker
-from synos_tasks.engine.gateway import DockerEngine, check_versions
-from synos_tasks.engine.spec import LABEL_PROJECT
+from synos_tasks.engine.client import Docker, check_versions
+from synos_tasks.engine.labels import LABEL_PROJECT
 from synos_tasks.images.building import ensure_image
 from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
 from synos_tasks.services.stack import open_stack
@@ -42,10 +41,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def engine() -> DockerEngine:
+def engine() -> Docker:
     """The real engine, new enough; EngineUnavailable or EngineTooOld is an error of the test."""
-    docker = DockerEngine()
-    check_versions(docker.facts())
+    docker = Docker()
+    check_versions(docker.info())
     return docker
 
 
@@ -58,13 +57,13 @@ def own_label() -> Iterator[str]:
 
 
 @pytest.fixture(scope="session")
-def builder_image(engine: DockerEngine) -> str:
+def builder_image(engine: Docker) -> str:
     """The builder image, made once and labelled as the project's own: it outlives the tests."""
     return ensure_image(settings.load(ROOT, {"name": "synos"}), Docker(), BUILDER, print)
 
 
 @pytest.fixture(scope="session")
-def toolchain_image(engine: DockerEngine) -> str:
+def toolchain_image(engine: Docker) -> str:
     """The image that compiles, made once and labelled as the project's own."""
     return ensure_image(settings.load(ROOT, {"name": "synos"}), Docker(), TOOLCHAIN, print)
 
@@ -93,7 +92,7 @@ def minimal(warm: Clone) -> Answer:
 
 
 @pytest.fixture(scope="session")
-def service_images(engine: DockerEngine) -> None:
+def service_images(engine: Docker) -> None:
     """The images of the services, made once and labelled as the project's own: they outlive the tests."""
     open_stack(settings.load(ROOT, {"name": "synos"}), "unified", print).ensure_images(
         (*SERVICES, "nats-box")

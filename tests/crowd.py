@@ -15,7 +15,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from synos_tasks.engine.spec import LABEL_IMAGE, LABEL_PROJECT, LABEL_ROLE
+from synos_tasks.engine.labels import LABEL_IMAGE, LABEL_PROJECT, LABEL_ROLE
 from tests.build_helpers import docker
 
 if TYPE_CHECKING:

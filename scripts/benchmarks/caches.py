@@ -9,7 +9,7 @@ from pathlib import Path
 
 from scripts.benchmarks.workbench import INV, report, seconds
 from synos_tasks import settings as settings_module
-from synos_tasks.engine.spec import labels
+from synos_tasks.engine.labels import labels
 from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
 from synos_tasks.images.recipe import tag_of
 from synos_tasks.iso.components import caches

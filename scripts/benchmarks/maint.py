@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from scripts.benchmarks.workbench import INV, Workbench, median, report, seconds, workbench
 from synos_tasks import project as projects
-from synos_tasks.engine.spec import LABEL_IMAGE, LABEL_PROJECT, LABEL_ROLE
+from synos_tasks.engine.labels import LABEL_IMAGE, LABEL_PROJECT, LABEL_ROLE
 from synos_tasks.images.catalog import BUILDER
 from synos_tasks.images.recipe import tag_of
 from tests import crowd

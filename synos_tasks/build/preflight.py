@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synos_tasks.engine.client import check_versions
-from synos_tasks.engine.labels import LABEL_PROJECT, labels
-from synos_tasks.engine.once import ONCE, is_in_hand
+from synos_tasks.engine.labels import LABEL_PROJECT, ONCE, labels, owner_is_alive
 from synos_tasks.errors import DiskFull, HostUnfit, OutputNotWritable
 from synos_tasks.host import checks
 from synos_tasks.host.devices import dev_problems
@@ -85,5 +84,5 @@ def remove_leftovers(settings: Settings, docker: Docker) -> None:
         if container.name.startswith(f"{settings.project_id}-") and container.state.status in STOPPED:
             docker.remove_container(container.id)
     for volume in docker.volumes({LABEL_PROJECT: settings.project_id}):
-        if ONCE in volume.name and not is_in_hand(volume.name):
+        if ONCE in volume.name and not owner_is_alive(volume.name):
             docker.remove_volume(volume.name)

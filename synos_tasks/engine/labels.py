@@ -1,6 +1,10 @@
-"""Labels that mark what this library creates, and the capabilities of its builders."""
+"""Labels and names that mark what this library creates, and the capabilities of its builders."""
 
 from __future__ import annotations
+
+import os
+import uuid
+from pathlib import Path
 
 LABEL_PROJECT = "io.synos.project"
 LABEL_ROLE = "io.synos.role"
@@ -40,3 +44,18 @@ def labels(project: str, role: str) -> dict[str, str]:
 def image_labels(project: str, role: str, tag: str) -> dict[str, str]:
     """Return the labels of an image of this project that is built under the name ``tag``."""
     return {**labels(project, role), LABEL_IMAGE: tag}
+
+
+ONCE = "-once-"
+"""In the name of a volume for one command, between the project's id and the command's process id."""
+
+
+def temporary_volume_name(project: str) -> str:
+    """Return a name for a volume that only this process uses."""
+    return f"{project}{ONCE}{os.getpid()}-{uuid.uuid4().hex[:8]}"
+
+
+def owner_is_alive(volume: str) -> bool:
+    """Tell whether the process that a temporary volume was made for still runs. Another may have its id by now."""
+    number = volume.rpartition(ONCE)[2].partition("-")[0]
+    return number.isdigit() and Path("/proc", number).exists()

@@ -5,15 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from synos_tasks.engine.labels import BUILDER_CAPABILITIES as BUILDER_CAPABILITIES
-from synos_tasks.engine.labels import LABEL_BASE as LABEL_BASE
-from synos_tasks.engine.labels import LABEL_IMAGE as LABEL_IMAGE
-from synos_tasks.engine.labels import LABEL_PROJECT as LABEL_PROJECT
-from synos_tasks.engine.labels import LABEL_ROLE as LABEL_ROLE
-from synos_tasks.engine.labels import TOOLCHAIN_CAPABILITIES as TOOLCHAIN_CAPABILITIES
-from synos_tasks.engine.labels import image_labels as image_labels
-from synos_tasks.engine.labels import labels as labels
-
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
@@ -114,55 +105,3 @@ class ContainerSpec:
             yield ["type=volume", f"source={name}", f"target={path}", "readonly"]
         for path in self.anonymous_volumes:
             yield ["type=volume", f"target={path}", *labels]
-
-
-def run_argv(spec: ContainerSpec) -> list[str]:
-    """Give the `docker run` command for a spec: the one that is executed and that --dry prints."""
-    argv = ["docker", "run", "--rm", "--pull=never", "--interactive", "--init", "--name", spec.name]
-    argv += ["--tty"] if spec.terminal else []
-    argv += [] if spec.logged else ["--log-driver=none"]
-    argv += [f"--label={key}={value}" for key, value in sorted(spec.labels.items())]
-    if spec.privileged:
-        argv.append("--privileged")
-    else:
-        argv += ["--cap-drop=ALL", *(f"--cap-add={name}" for name in spec.capabilities)]
-        argv += [] if spec.new_privileges else ["--security-opt=no-new-privileges"]
-    if spec.entrypoint:
-        argv.append(f"--entrypoint={spec.entrypoint}")
-    if spec.hostname is not None:
-        argv.append(f"--hostname={spec.hostname}")
-    if spec.user is not None:
-        argv.append(f"--user={spec.user}")
-    argv += _limits(spec)
-    for bind in spec.binds:
-        mode = "" if bind.writable else ",readonly"
-        argv.append(f"--mount=type=bind,source={bind.source},target={bind.target}{mode}")
-    # one that went away since it was made is made anew by the engine, and is ours all the same
-    marks = "".join(f",volume-label={key}={value}" for key, value in sorted(spec.labels.items()))
-    argv += [f"--mount=type=volume,source={name},target={path}{marks}" for name, path in spec.volumes.items()]
-    argv += [
-        f"--mount=type=volume,source={name},target={path},readonly"
-        for name, path in spec.read_only_volumes.items()
-    ]
-    argv += [f"--mount=type=volume,target={path}{marks}" for path in spec.anonymous_volumes]
-    argv += [f"--tmpfs={path}:{options}" for path, options in spec.tmpfs.items()]
-    argv += [f"--device={device}" for device in spec.devices]
-    argv += [f"--env={key}={value}" for key, value in sorted(spec.environment.items())]
-    return [*argv, spec.image, *spec.command]
-
-
-def _limits(spec: ContainerSpec) -> list[str]:
-    argv = []
-    if spec.cpus is not None:
-        argv.append(f"--cpus={spec.cpus:g}")
-    if spec.cpuset is not None:
-        argv.append(f"--cpuset-cpus={spec.cpuset}")
-    if spec.memory_mb is not None:
-        # swap = memory: without it the container may take as much again in swap
-        argv += [f"--memory={spec.memory_mb}m", f"--memory-swap={spec.memory_mb}m"]
-    if spec.pids is not None:
-        argv.append(f"--pids-limit={spec.pids}")
-    if spec.network is not None:
-        argv.append(f"--network={spec.network}")
-    argv += [f"--ulimit={key}={value}" for key, value in sorted(spec.ulimits.items())]
-    return argv

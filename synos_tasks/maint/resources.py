@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from synos_tasks.engine import cache
 from synos_tasks.engine.cache import DiskUsage, epoch
 from synos_tasks.engine.client import LIVE, Docker
-from synos_tasks.engine.labels import LABEL_MARK, LABEL_ROLE
-from synos_tasks.engine.once import ONCE, is_in_hand
+from synos_tasks.engine.labels import LABEL_MARK, LABEL_ROLE, ONCE, owner_is_alive
 from synos_tasks.images import catalog, ledger
 from synos_tasks.images.dockerfile import cache_id, steps_of
 from synos_tasks.images.recipe import tag_of
@@ -298,7 +297,7 @@ def _volume(one: Volume, users: _Users, inventory: Inventory, clone: Clone, fact
     kind, place = kind_of_volume(one, clone.project), str(one.mountpoint or "")
     aliases = [alias.name for alias in inventory.volumes if place and device_of(alias) == place]
     pinned, ended = users.of(one.name, *aliases)
-    if not pinned and kind == "scratch volume" and is_in_hand(one.name):
+    if not pinned and kind == "scratch volume" and owner_is_alive(one.name):
         pinned = "a command is using it"
     if not pinned and one.name == f"{clone.project}{STORE}" and not facts.factory_reset:
         pinned = "the store: its content is removed with --store"

@@ -12,8 +12,14 @@ from synos_tasks import archive
 from synos_tasks.archive import CREATED
 from synos_tasks.engine import cache
 from synos_tasks.engine.client import LIVE
-from synos_tasks.engine.labels import LABEL_COMPOSE_PROJECT, LABEL_MARK, LABEL_PROJECT, LABEL_ROLE, labels
-from synos_tasks.engine.once import ONCE
+from synos_tasks.engine.labels import (
+    LABEL_COMPOSE_PROJECT,
+    LABEL_MARK,
+    LABEL_PROJECT,
+    LABEL_ROLE,
+    ONCE,
+    labels,
+)
 from synos_tasks.engine.run import streaming
 from synos_tasks.engine.spec import ContainerSpec
 from synos_tasks.errors import CacheUnusable, SettingsError

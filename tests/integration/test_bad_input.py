@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 from synos_tasks import project
-from synos_tasks.engine.spec import LABEL_PROJECT
+from synos_tasks.engine.labels import LABEL_PROJECT
 from tests.conftest import remove_labelled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from synos_tasks.engine.gateway import DockerEngine
+    from synos_tasks.engine.client import Docker
 
 pytestmark = pytest.mark.integration
 
@@ -71,7 +71,7 @@ class Clone:
 
 
 @pytest.fixture
-def clone(tmp_path: Path, engine: DockerEngine) -> Iterator[Clone]:
+def clone(tmp_path: Path, engine: Docker) -> Iterator[Clone]:
     root = tmp_path / "clone"
     for name in ("docker", "synos_tasks"):
         shutil.copytree(ROOT / name, root / name, symlinks=True, ignore=IGNORED)

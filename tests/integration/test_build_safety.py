@@ -16,13 +16,13 @@ import pytest
 
 from synos_tasks.builder import builder_spec, store_volume
 from synos_tasks.engine.client import Docker
-from synos_tasks.engine.spec import BUILDER_CAPABILITIES, labels
+from synos_tasks.engine.labels import BUILDER_CAPABILITIES, labels
 from synos_tasks.host.mounts import Mount, mount_table
 from synos_tasks.settings import BuildSettings
 from tests.build_helpers import ROOT, host_state
 
 if TYPE_CHECKING:
-    from synos_tasks.engine.gateway import DockerEngine
+    from synos_tasks.engine.client import Docker
     from synos_tasks.engine.spec import ContainerSpec
     from synos_tasks.settings import Settings
     from tests.build_helpers import Clone
@@ -114,33 +114,31 @@ def hostile(clone: Clone) -> Clone:
     return clone
 
 
-def run(engine: DockerEngine, spec: ContainerSpec) -> str:
-    process = engine.start(spec)
+def run(engine: Docker, spec: ContainerSpec) -> str:
+    process = engine.attach(spec)
     try:
         out, err = process.communicate(timeout=60)
     finally:
-        engine.remove_container(spec.name)
+        engine.remove_container(spec.name, force=True)
         process.kill()
     return out.decode() + err.decode()
 
 
-def spec_of(
-    engine: DockerEngine, clone: Clone, settings: Settings, image: str, *command: str
-) -> ContainerSpec:
+def spec_of(engine: Docker, clone: Clone, settings: Settings, image: str, *command: str) -> ContainerSpec:
     clone.output.mkdir(exist_ok=True)
-    engine.ensure_volume(store_volume(settings), labels(settings.project_id, "cache"))
+    engine.create_volume(store_volume(settings), labels(settings.project_id, "cache"))
     return dataclasses.replace(
-        builder_spec(settings, Docker().info(), image, output=clone.output), command=tuple(command)
+        builder_spec(settings, engine.info(), image, output=clone.output), command=tuple(command)
     )
 
 
 @pytest.fixture(scope="module")
-def seen(engine: DockerEngine, clone: Clone, builder_image: str) -> dict[str, Any]:
+def seen(engine: Docker, clone: Clone, builder_image: str) -> dict[str, Any]:
     """What a process sees inside the builder that a build would get."""
     return probe(engine, clone, clone.settings, builder_image)
 
 
-def probe(engine: DockerEngine, clone: Clone, settings: Settings, image: str) -> dict[str, Any]:
+def probe(engine: Docker, clone: Clone, settings: Settings, image: str) -> dict[str, Any]:
     clone.add("docker/build/probe.py", PROBE)
     facts: dict[str, Any] = json.loads(
         run(engine, spec_of(engine, clone, settings, image, "python3", "/project/docker/build/probe.py"))
@@ -199,12 +197,14 @@ def test_dev_is_a_tmpfs_of_its_own(seen: dict[str, Any], tmp_path: Path) -> None
     ids=["default", "too much"],
 )
 def test_limits_are_the_settings_or_what_the_machine_has(
-    engine: DockerEngine, clone: Clone, builder_image: str, build: BuildSettings
+    engine: Docker, clone: Clone, builder_image: str, build: BuildSettings
 ) -> None:
-    facts = engine.facts()
+    info = engine.info()
+    assert info.mem_total
+    assert info.n_cpu
     seen = probe(engine, clone, dataclasses.replace(clone.settings, build=build), builder_image)
-    assert int(seen["memory"]) == min(build.memory_mb, facts.memory_mb) * 2**20
-    assert int(seen["cpu"]) == min(build.cpus, facts.cpus) * 100_000
+    assert int(seen["memory"]) == min(build.memory_mb, info.mem_total // 2**20) * 2**20
+    assert int(seen["cpu"]) == min(build.cpus, info.n_cpu) * 100_000
     assert int(seen["pids"]) == build.pids
 
 
@@ -219,8 +219,8 @@ def assert_all_failed(found: dict[str, str], prefix: str, text: str) -> None:
     assert succeeded == HARMLESS, text
 
 
-def test_a_hostile_hook_changes_nothing_on_the_host(engine: DockerEngine, hostile: Clone) -> None:
-    root = engine.facts().root_dir
+def test_a_hostile_hook_changes_nothing_on_the_host(engine: Docker, hostile: Clone) -> None:
+    root = str(engine.info().docker_root_dir)
     hostile.inv("build.lock", "--profile", "hostile")  # the one file of the project that a build may write
     before = host_state(hostile, root)
     code, answer = hostile.build("hostile")
@@ -237,9 +237,9 @@ def test_a_hostile_hook_changes_nothing_on_the_host(engine: DockerEngine, hostil
 
 
 def test_hostile_commands_in_the_builder_itself_change_nothing(
-    engine: DockerEngine, hostile: Clone, builder_image: str
+    engine: Docker, hostile: Clone, builder_image: str
 ) -> None:
-    root = engine.facts().root_dir
+    root = str(engine.info().docker_root_dir)
     before = host_state(hostile, root)
     settings = dataclasses.replace(hostile.settings, build=BuildSettings(pids=200))
     script = "/project/docker/build/hooks/hostile.sh"
@@ -253,8 +253,8 @@ def test_hostile_commands_in_the_builder_itself_change_nothing(
     assert int(refused[1]) > 0
 
 
-def test_the_engine_refuses_to_run_on_the_host(engine: DockerEngine, clone: Clone) -> None:
-    before = host_state(clone, engine.facts().root_dir)
+def test_the_engine_refuses_to_run_on_the_host(engine: Docker, clone: Clone) -> None:
+    before = host_state(clone, str(engine.info().docker_root_dir))
     done = subprocess.run(
         [sys.executable, "-m", "synos_tasks.iso"],
         cwd=ROOT, input="{}\n", capture_output=True, text=True, check=False,
@@ -265,4 +265,4 @@ def test_the_engine_refuses_to_run_on_the_host(engine: DockerEngine, clone: Clon
     assert "builder container only" in done.stderr
     assert "build.iso" in done.stderr
     assert "Traceback" not in done.stderr
-    assert host_state(clone, engine.facts().root_dir) == before
+    assert host_state(clone, str(engine.info().docker_root_dir)) == before

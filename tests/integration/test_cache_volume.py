@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from synos_tasks.builder import store_volume
-from synos_tasks.engine.spec import labels
+from synos_tasks.engine.labels import labels
 from tests.build_helpers import docker
 
 if TYPE_CHECKING:

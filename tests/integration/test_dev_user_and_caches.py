@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from synos_tasks.engine.gateway import DockerEngine
+    from synos_tasks.engine.client import Docker
     from tests.build_helpers import Clone
 
 pytestmark = pytest.mark.integration
@@ -41,7 +41,7 @@ AS_IN_AN_EDITOR = (
 
 
 @pytest.fixture
-def project(tmp_path: Path, engine: DockerEngine) -> Iterator[Clone]:
+def project(tmp_path: Path, engine: Docker) -> Iterator[Clone]:
     """A clone with development containers of its own."""
     clone = dev_clone(tmp_path)
     yield clone

@@ -14,7 +14,7 @@ import pytest
 
 from synos_tasks.builder import store_volume
 from synos_tasks.engine import cache
-from synos_tasks.engine.gateway import DockerEngine
+from synos_tasks.engine.client import Docker
 from synos_tasks.engine.labels import LABEL_PROJECT, LABEL_ROLE
 from synos_tasks.images.base import BOOKWORM
 from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
@@ -74,9 +74,7 @@ class Ground:
 
 
 @pytest.fixture(scope="module")
-def ground(
-    engine: DockerEngine, builder_image: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Ground]:
+def ground(engine: Docker, builder_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
     """Build images three times, from another Dockerfile each time, and let the others gather around them."""
     clone, mark = copy_project(tmp_path_factory.mktemp("ground")), f"crowd-{uuid.uuid4().hex[:12]}"
     project, tags = clone.settings.project_id, []
@@ -90,7 +88,7 @@ def ground(
         yield Ground(
             clone=clone,
             crowd=crowd,
-            root_dir=engine.facts().root_dir,
+            root_dir=str(engine.info().docker_root_dir),
             before=crowd.state(),
             old=(*tags[0], *tags[1]),
             current=tags[-1],
@@ -129,7 +127,9 @@ def test_the_others_are_a_crowd(ground: Ground) -> None:
     # some are of our image, and so have its labels: a build, which removes what its likes have left, must not see them
     inherited = [state for state in states if state["Config"]["Labels"].get(LABEL_PROJECT) == ground.project]
     assert inherited
-    assert not {one.name for one in DockerEngine().containers(ground.project)} & set(ground.crowd.containers)
+    names = set(ground.crowd.containers)
+    found = {one.name for one in Docker().containers({LABEL_PROJECT: ground.project})}
+    assert not {name for name in found & names if name.startswith(f"{ground.project}-")}
 
 
 def test_a_dry_run_tells_and_changes_nothing(ground: Ground) -> None:

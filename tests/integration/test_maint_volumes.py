@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from synos_tasks.engine.spec import LABEL_PROJECT
+from synos_tasks.engine.labels import LABEL_PROJECT
 from tests.build_helpers import Clone, docker, wait_until
 
 if TYPE_CHECKING:

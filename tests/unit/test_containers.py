@@ -18,12 +18,8 @@ from synos_tasks.builder import (
     store_volume,
     toolchain_spec,
 )
-from synos_tasks.engine.spec import (
-    LABEL_ROLE,
-    TOOLCHAIN_CAPABILITIES,
-    Bind,
-    ContainerSpec,
-)
+from synos_tasks.engine.labels import LABEL_ROLE, TOOLCHAIN_CAPABILITIES
+from synos_tasks.engine.spec import Bind, ContainerSpec
 from synos_tasks.errors import EngineTooOld
 from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
 from synos_tasks.images.recipe import tag_of
