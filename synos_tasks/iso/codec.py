@@ -7,11 +7,33 @@ import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 # modules import these for their annotations only
 _NAMES = {"Mapping": Mapping, "Sequence": Sequence, "Path": Path, "Any": Any}
+
+
+class Request:
+    """Base of what a container is asked; ``name`` is its name on the wire."""
+
+    name: ClassVar[str]
+    known: ClassVar[dict[str, type[Request]]] = {}
+
+    def __init_subclass__(cls, *, name: str) -> None:
+        cls.name = name
+        cls.known[name] = cls
+
+
+class Event:
+    """Base of what a container reports; ``event`` is its name on the wire."""
+
+    event: ClassVar[str]
+    known: ClassVar[dict[str, type[Event]]] = {}
+
+    def __init_subclass__(cls, *, name: str) -> None:
+        cls.event = name
+        cls.known[name] = cls
 
 
 def to_data(value: object) -> Any:  # noqa: ANN401

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from synos_tasks.iso.codec import Event
 from synos_tasks.iso.scratch import remove
 from synos_tasks.iso.store import ENTRY, UNKNOWN
 from synos_tasks.locks import try_exclusive
@@ -66,7 +67,7 @@ class Limits:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evicted:
+class Evicted(Event, name="evicted"):
     """What was removed, and what is left. Sizes in bytes."""
 
     bytes: int

@@ -12,15 +12,17 @@ from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
 from synos_tasks.iso import codec
-from synos_tasks.iso.boot.request import Boot as Boot  # noqa: PLC0414  (exported)
-from synos_tasks.iso.boot.request import Booted as Booted  # noqa: PLC0414
-from synos_tasks.iso.boot.request import Log as Log  # noqa: PLC0414
-from synos_tasks.iso.components.recipe import Component  # noqa: TC001  (codec.py reads the types of fields)
-from synos_tasks.iso.eviction import Evicted as Evicted  # noqa: PLC0414
+from synos_tasks.iso.boot.request import Boot as Boot
+from synos_tasks.iso.boot.request import Booted as Booted
+from synos_tasks.iso.boot.request import Log as Log
+from synos_tasks.iso.codec import Event as Event
+from synos_tasks.iso.codec import Request as Request
+from synos_tasks.iso.components.recipe import Component
+from synos_tasks.iso.eviction import Evicted as Evicted
 from synos_tasks.iso.eviction import Limits, Stored
-from synos_tasks.iso.lock import Lock  # noqa: TC001
-from synos_tasks.iso.plan import Plan  # noqa: TC001
-from synos_tasks.iso.profile import Profile  # noqa: TC001
+from synos_tasks.iso.lock import Lock
+from synos_tasks.iso.plan import Plan
+from synos_tasks.iso.profile import Profile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Build:
+class Build(Request, name="build"):
     """Build an ISO into /output; then remove from the store what is beyond ``limits``. Answer: Delivered."""
 
     plan: Plan
@@ -48,7 +50,7 @@ class Build:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Resolve:
+class Resolve(Request, name="resolve"):
     """Choose the packages of a profile; versions of ``previous`` stay where they can. Answer: Resolved."""
 
     profile: Profile
@@ -56,26 +58,26 @@ class Resolve:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Inspect:
+class Inspect(Request, name="inspect"):
     """Say which keys the store has. Answer: Entries."""
 
     keys: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class ListStore:
+class ListStore(Request, name="list"):
     """List all that the store holds. Answer: StoreContents."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Evict:
+class Evict(Request, name="evict"):
     """Remove from the store what is beyond the limits. Answer: Evicted."""
 
     limits: Limits
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compare:
+class Compare(Request, name="compare"):
     """Compare two ISOs file by file. Answer: Compared."""
 
     one: Path
@@ -92,7 +94,7 @@ class Compilation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compile:
+class Compile(Request, name="compile"):
     """Put components into the store, and into /output where asked. Compile one at most. Answer: Compiled.
 
     What is installed for one must not be there for the next: the caller asks again for the rest.
@@ -109,26 +111,26 @@ class Compile:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Tick:
+class Tick(Event, name="tick"):
     """Nothing happened for half a second; the client makes these, so that clocks can move."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Warn:
+class Warn(Event, name="warning"):
     """Something that a person should know, and that stops nothing."""
 
     text: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class Start:
+class Start(Event, name="start"):
     """A stage begins to work: the store does not have its result."""
 
     stage: str
 
 
 @dataclass(frozen=True, kw_only=True)
-class Progress:
+class Progress(Event, name="progress"):
     """How far a stage is, from 0 to 1."""
 
     stage: str
@@ -136,7 +138,7 @@ class Progress:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Done:
+class Done(Event, name="done"):
     """A stage's result is there. ``hit``: the store had it. Times in seconds, sizes in bytes."""
 
     name: str
@@ -151,7 +153,7 @@ class Done:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Failure:
+class Failure(Event, name="error"):
     """The error that ended the work; ``kind`` is its class in errors.py."""
 
     kind: str
@@ -162,7 +164,7 @@ class Failure:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Delivered:
+class Delivered(Event, name="delivered"):
     """The ISO and its files are in /output, complete."""
 
     build_id: str
@@ -170,53 +172,36 @@ class Delivered:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Resolved:
+class Resolved(Event, name="resolved"):
     """A profile's lock."""
 
     lock: Lock
 
 
 @dataclass(frozen=True, kw_only=True)
-class Entries:
+class Entries(Event, name="entries"):
     """Of the keys that were asked for, those that the store has: their size in ``bytes``, and their facts."""
 
     entries: Mapping[str, Mapping[str, Any]]
 
 
 @dataclass(frozen=True, kw_only=True)
-class StoreContents:
+class StoreContents(Event, name="store"):
     """All that the store holds."""
 
     entries: tuple[Stored, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compared:
+class Compared(Event, name="compared"):
     """How two ISOs differ; see compare.py."""
 
     result: Mapping[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Compiled:
+class Compiled(Event, name="compiled"):
     """All components are there, or one was compiled and the rest must be asked for again."""
-
-
-Request = Build | Resolve | Inspect | ListStore | Evict | Compare | Compile | Boot
-Event = (
-    Tick | Log | Warn | Start | Progress | Done | Failure | Delivered | Resolved | Entries | StoreContents | Evicted
-    | Compared | Compiled | Booted
-)  # fmt: skip
-REQUESTS: Mapping[str, type[Request]] = {
-    "build": Build, "resolve": Resolve, "inspect": Inspect, "list": ListStore, "evict": Evict, "compare": Compare,
-    "compile": Compile, "boot": Boot,
-}  # fmt: skip
-EVENTS: Mapping[str, type[Event]] = {
-    "tick": Tick, "log": Log, "warning": Warn, "start": Start, "progress": Progress, "done": Done, "error": Failure,
-    "delivered": Delivered, "resolved": Resolved, "entries": Entries, "store": StoreContents, "evicted": Evicted,
-    "compared": Compared, "compiled": Compiled, "booted": Booted,
-}  # fmt: skip
-_NAMES = {cls: name for name, cls in (*REQUESTS.items(), *EVENTS.items())}
 
 
 def failed(error: SynosError) -> Failure:
@@ -228,25 +213,25 @@ def failed(error: SynosError) -> Failure:
 
 def name_of(message: Request | Event) -> str:
     """Return the name under which a message is sent."""
-    return _NAMES[type(message)]
+    return message.name if isinstance(message, Request) else message.event
 
 
 def encode(message: Request | Event) -> dict[str, Any]:
     """Return a message as an object for JSON, with its name as ``request`` or ``event``."""
-    name = name_of(message)
-    return {("request" if name in REQUESTS else "event"): name, **codec.to_data(message)}
+    kind = "request" if isinstance(message, Request) else "event"
+    return {kind: name_of(message), **codec.to_data(message)}
 
 
 def decode_request(line: bytes) -> Request:
     """Read a request; raises ValueError."""
     fields = json.loads(line)
-    return codec.from_data(REQUESTS[fields.pop("request")], fields)
+    return codec.from_data(Request.known[fields.pop("request")], fields)
 
 
 def decode_event(fields: Mapping[str, Any]) -> Event:
     """Read an event. What is none becomes a line of the log: whatever runs in a container may print one."""
     try:
-        cls = EVENTS[fields["event"]]
+        cls = Event.known[fields["event"]]
         return codec.from_data(cls, {name: value for name, value in fields.items() if name != "event"})
     except (ValueError, KeyError, TypeError):
         return Log(stage="container", line=json.dumps(fields, ensure_ascii=False))

@@ -44,8 +44,8 @@ EVENTS: list[protocol.Event] = [
 
 
 def test_every_kind_of_message_is_tried() -> None:
-    assert {type(one) for one in REQUESTS} == set(protocol.REQUESTS.values())
-    assert {type(one) for one in EVENTS} == set(protocol.EVENTS.values())
+    assert {type(one) for one in REQUESTS} == set(protocol.Request.known.values())
+    assert {type(one) for one in EVENTS} == set(protocol.Event.known.values())
 
 
 @pytest.mark.parametrize("request_", REQUESTS, ids=protocol.name_of)
@@ -73,7 +73,7 @@ def test_whatever_a_container_prints_is_an_event_or_a_line_of_the_log(
     event: protocol.Event, change: dict[str, object]
 ) -> None:
     found = protocol.decode_event({**protocol.encode(event), **change})
-    assert type(found) in protocol.EVENTS.values()
+    assert type(found) in protocol.Event.known.values()
 
 
 @pytest.mark.parametrize(

@@ -23,15 +23,15 @@ def main() -> int:
     signal.signal(signal.SIGTERM, lambda *_: _stop())
     lease.watch(_stop)
     try:
-        outcome = boot(parse_request(line), lambda text: _send("log", Log(stage="boot", line=text)))
+        outcome = boot(parse_request(line), lambda text: _send(Log(stage="boot", line=text)))
     except SettingsError as error:
         outcome = Booted(accelerator="tcg", why=f"{error.what}: {error.why or error.hint}")
-    _send("booted", outcome)
+    _send(outcome)
     return 0
 
 
-def _send(name: str, event: Log | Booted) -> None:
-    print(json.dumps({"event": name, **codec.to_data(event)}), flush=True)
+def _send(event: codec.Event) -> None:
+    print(json.dumps({"event": event.event, **codec.to_data(event)}), flush=True)
 
 
 def _stop() -> None:

@@ -18,7 +18,7 @@ MEDIA = ("cdrom", "usb")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Boot:
+class Boot(codec.Request, name="boot"):
     """Boot an ISO. Paths are those in the container; the timeout in seconds, memory in MB. Answer: Booted."""
 
     iso: Path
@@ -36,7 +36,7 @@ class Boot:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Log:
+class Log(codec.Event, name="log"):
     """A line of a tool's output, or of the serial port of the machine that boots."""
 
     stage: str
@@ -44,7 +44,7 @@ class Log:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Booted:
+class Booted(codec.Event, name="booted"):
     """How a boot went: ``why`` says what is wrong with it. Seconds from QEMU's start to the report."""
 
     accelerator: str
