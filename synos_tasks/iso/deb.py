@@ -8,7 +8,6 @@ import lzma
 import subprocess
 import tarfile
 import zlib
-from dataclasses import dataclass
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -21,24 +20,15 @@ DAMAGE = (lzma.LZMAError, EOFError, tarfile.TarError, zlib.error, gzip.BadGzipFi
           subprocess.CalledProcessError)  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Member:
-    """One member of the archive: where its data begins, and the data's length, in bytes."""
-
-    name: str
-    start: int
-    length: int
-
-
 def control(path: Path) -> str:
     """Return the control stanza of a package; raises ValueError when the file is no package."""
     try:
         with path.open("rb") as stream:
-            for member in members(stream):
-                kind = member.name.removeprefix("control.tar")
+            for name, start, length in members(stream):
+                kind = name.removeprefix("control.tar")
                 if kind in OPEN:
-                    stream.seek(member.start)
-                    return _control_file(OPEN[kind](stream.read(member.length)))
+                    stream.seek(start)
+                    return _control_file(OPEN[kind](stream.read(length)))
         return subprocess.run(
             ["dpkg-deb", "--field", path], check=True, capture_output=True, text=True
         ).stdout
@@ -61,8 +51,8 @@ def fields(stanza: str) -> dict[str, str]:
     )
 
 
-def members(stream: IO[bytes]) -> Iterator[Member]:
-    """Return the members of an ar archive; raises ValueError when it is none."""
+def members(stream: IO[bytes]) -> Iterator[tuple[str, int, int]]:
+    """Yield name, place and length in bytes of the members of an ar archive; raises ValueError when it is none."""
     stream.seek(0)
     if stream.read(len(MAGIC)) != MAGIC:
         raise ValueError("not a Debian package")
@@ -70,7 +60,7 @@ def members(stream: IO[bytes]) -> Iterator[Member]:
     while header := stream.read(60):
         if len(header) < 60 or header[58:] != b"`\n" or not header[48:58].strip().isdigit():
             raise ValueError("a damaged Debian package")
-        member = Member(header[:16].decode().rstrip(" /"), place + 60, int(header[48:58]))
-        yield member
-        place = member.start + member.length + member.length % 2
+        start, length = place + 60, int(header[48:58])
+        yield header[:16].decode().rstrip(" /"), start, length
+        place = start + length + length % 2
         stream.seek(place)

@@ -222,6 +222,10 @@ def _note_origins(origins: dict[str, str], source: yaml_source.Value) -> None:
         origins[str(entries["overlay"][1].data)] = entries["overlay"][1].where
 
 
+_SAME = ("description", "suite", "architecture", "bootstrapper", "hostname", "locale", "timezone")
+_LISTS = ("hooks", "kernel_arguments", "boot", "overlays", "components")
+
+
 def _profile(
     name: str,
     merged: dict[str, Any],
@@ -231,44 +235,28 @@ def _profile(
 ) -> Profile:
     mirrors, keyboard = merged.get("mirrors", {}), merged.get("keyboard", {})
     compression = merged.get("compression", {})
-    plain = {
-        key: merged[key]
-        for key in (
-            "description", "suite", "architecture", "bootstrapper", "hostname", "locale", "timezone"
-        )
-        if key in merged
-    }  # fmt: skip
-    lists: dict[str, Any] = {
-        key: tuple(merged[key])
-        for key in ("hooks", "kernel_arguments", "boot", "overlays", "components")
-        if key in merged
-    }
-    lists |= {
-        name: tuple(mirrors[key])
-        for key, name in (("suites", "suites"), ("components", "areas"))
-        if key in mirrors
-    }
-    if "release" not in lists.get("suites", ("release",)):
+    found: dict[str, Any] = {key: merged[key] for key in _SAME if key in merged}
+    found |= {key: tuple(merged[key]) for key in _LISTS if key in merged}
+    for key, field_name in (("suites", "suites"), ("components", "areas")):
+        if key in mirrors:
+            found[field_name] = tuple(mirrors[key])
+    if "release" not in found.get("suites", ("release",)):
         raise ProfileError("mirrors.suites lacks release", where=source.where, hint="add `release`")
     if merged.get("users"):
-        lists["users"] = tuple(
+        found["users"] = tuple(
             User(**{**user, "groups": tuple(user.get("groups", ()))}) for user in merged["users"]
         )
-    addresses = {
-        "mirror": mirrors.get("main", Profile.mirror).rstrip("/"),
-        "security_mirror": mirrors.get("security", Profile.security_mirror).rstrip("/"),
-    }
     return Profile(
         name=name,
         layers=layers,
+        mirror=mirrors.get("main", Profile.mirror).rstrip("/"),
+        security_mirror=mirrors.get("security", Profile.security_mirror).rstrip("/"),
         keyboard=(keyboard.get("layout", "us"), keyboard.get("variant", ""), keyboard.get("model", "pc105")),
         compression=compression.get("algorithm", "zstd"),
         compression_level=compression.get("level", 3),
         origins=origins,
         options={key: merged[key] for key in stagespec.schemas() if key in merged},
-        **plain,
-        **lists,
-        **addresses,
+        **found,
     )
 
 

@@ -82,11 +82,11 @@ def test_a_cut_package_tells_nothing_or_the_truth(
     monkeypatch.setattr(subprocess, "run", no_dpkg)
     stanza = deb_files.stanza()
     data = deb_files.deb(stanza, compression)
-    control = list(deb.members(io.BytesIO(data)))[1]
+    _, start, size = list(deb.members(io.BytesIO(data)))[1]
     # every length there is: that is quicker than to draw some
     told = [control_of(tmp_path / "x.deb", data[:length]) for length in range(len(data))]
-    whole = [stanza] * (len(data) - control.start - control.length)
-    assert told == [None] * (control.start + control.length) + whole
+    whole = [stanza] * (len(data) - start - size)
+    assert told == [None] * (start + size) + whole
 
 
 @pytest.mark.parametrize("compression", READABLE)
