@@ -9,7 +9,7 @@ from synos_tasks.errors import ComponentError, ProfileError, ProfileNotFound
 from synos_tasks.images.building import ensure_image
 from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
 from synos_tasks.images.recipe import tag_of
-from synos_tasks.iso import digests, inputs
+from synos_tasks.iso import inputs
 from synos_tasks.iso import profile as profiles
 from synos_tasks.iso.inputs import Tools
 from synos_tasks.iso.scratch import write_whole
@@ -73,7 +73,7 @@ def tools_of(settings: Settings, docker: Docker, image: str) -> str:
     ident = docker.image_id(image) or image
     known = _known(settings)
     if not known.get(ident):
-        known[ident] = digests.digest(docker.output_of(ident, ["cat", TOOLS]))
+        known[ident] = Tools.digest_of(docker.output_of(ident, ["cat", TOOLS]))
         write_whole(_tools_path(settings), json.dumps(known))
     return known[ident]
 

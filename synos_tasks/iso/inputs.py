@@ -26,6 +26,11 @@ class Tools:
     builder: str
     toolchain: str = ""
 
+    @staticmethod
+    def digest_of(text: str) -> str:
+        """Return the digest of an image's list of tools; how it was read decides over the newline at its end."""
+        return digests.digest(text.strip())
+
 
 def plan_build(
     docker_build: Path, profile: Profile, lock: Lock, tools: Tools, *, release: bool = False

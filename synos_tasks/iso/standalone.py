@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from synos_tasks.errors import LockDrift, OutputNotWritable, SettingsError, SynosError
-from synos_tasks.iso import deliver, digests, guard, inputs, lock, profile, protocol, publish, work
+from synos_tasks.iso import deliver, guard, inputs, lock, profile, protocol, publish, work
 from synos_tasks.iso.components import build, recipe
 from synos_tasks.iso.components.context import CompileContext
 from synos_tasks.iso.scratch import scratch
@@ -205,8 +205,9 @@ def _lock(wanted: Profile) -> lock.Lock:
 
 
 def _tools() -> inputs.Tools:
-    toolchain = digests.digest(TOOLCHAIN.read_text()) if TOOLCHAIN.is_file() else ""
-    return inputs.Tools(builder=digests.digest(TOOLS.read_text()), toolchain=toolchain)
+    tools = inputs.Tools
+    toolchain = tools.digest_of(TOOLCHAIN.read_text()) if TOOLCHAIN.is_file() else ""
+    return tools(builder=tools.digest_of(TOOLS.read_text()), toolchain=toolchain)
 
 
 def _default_profile() -> str:

@@ -132,3 +132,8 @@ LOCKS = st.builds(Lock, request=TEXT, epoch=st.integers(), packages=PACKAGES)
 def test_a_plan_survives_its_way_into_the_container(profile: Profile, lock: Lock, release: bool) -> None:
     plan = planning.make(profile, lock, files=FILES, tools="t", release=release)
     assert codec.from_data(planning.Plan, json.loads(json.dumps(plan.to_json()))) == plan
+
+
+def test_how_the_list_of_tools_was_read_does_not_matter() -> None:
+    assert Tools.digest_of("apt\t2.6\nzstd\t1.5\n") == Tools.digest_of("apt\t2.6\nzstd\t1.5")
+    assert Tools.digest_of("apt\t2.6\n") != Tools.digest_of("apt\t2.7\n")

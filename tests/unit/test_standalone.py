@@ -109,7 +109,7 @@ def test_the_plan_is_that_of_inv_and_the_isos_path_alone_on_standard_output(
     [(made, output, work)] = built
     build = root / "docker/build"
     profile = load(build / "profiles", NAME)
-    tools = Tools(builder=digest("builder's tools\n"), toolchain=digest("toolchain's tools\n"))
+    tools = Tools(builder=digest("builder's tools"), toolchain=digest("toolchain's tools"))
     assert made == inputs.plan_build(build, profile, lock_for(profile, package("sudo")), tools)
     assert output == tmp_path / "out"
     assert work.is_relative_to(tmp_path / "work")
