@@ -227,6 +227,8 @@ def _check_socket(engine: EngineReport) -> Check:
         hint = "./scripts/synos starts an engine"
         return Check(name="docker socket", status="fail", detail=f"there is no {path}", hint=hint)
     if not os.access(path, os.R_OK | os.W_OK):
-        hint = "sudo usermod --append --groups docker $USER, then log in again; that group is effectively root"
+        hint = (
+            "sudo usermod --append --groups docker $USER, then log in again; that group is effectively root"
+        )
         return Check(name="docker socket", status="fail", detail=f"no permission on {path}", hint=hint)
     return Check(name="docker socket", status="ok", detail=str(path))
