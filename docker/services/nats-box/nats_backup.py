@@ -17,6 +17,7 @@ import json
 import sys
 import tarfile
 import tempfile
+from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import chain
 from shutil import copyfileobj
@@ -27,7 +28,7 @@ import nats.errors
 from nats_api import ApiError, JetStream, NatsError, StreamMissing, checked_name, decoded
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 FORMAT = {"format": "synos-nats", "version": 1}
 CHUNK = 128 * 1024
@@ -217,11 +218,12 @@ async def send_snapshot(server: JetStream, snapshot: Snapshot, config: Json) -> 
 
 async def restore(live: JetStream, source: IO[bytes], *, replace_existing: bool) -> None:
     """Restore every stream of an archive. Touches a stream only once all of its part was read and checked."""
-    snapshots, restored = read_archive(source), 0
+    restored = 0
     try:
-        while snapshot := await asyncio.to_thread(next, snapshots, None):
-            await restore_stream(live, snapshot, replace_existing=replace_existing)
-            restored += 1
+        with closing(read_archive(source)) as snapshots:
+            while snapshot := await asyncio.to_thread(next, snapshots, None):
+                await restore_stream(live, snapshot, replace_existing=replace_existing)
+                restored += 1
     except NatsError as error:
         before = f" ({restored} streams were restored before)" if restored else ""
         raise NatsError(f"{error}{before}") from error
@@ -255,7 +257,7 @@ async def restore_stream(live: JetStream, snapshot: Snapshot, *, replace_existin
         )
 
 
-def read_archive(source: IO[bytes]) -> Iterator[Snapshot]:
+def read_archive(source: IO[bytes]) -> Generator[Snapshot]:
     """Yield the streams of an archive, each once it is whole, and its file until the next one. Raises NatsError for anything else than an archive."""
     names = set()
     try:
