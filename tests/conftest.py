@@ -10,7 +10,8 @@ import hypothesis
 import pytest
 
 from synos_tasks import settings
-from synos_tasks.engine.client import Docker, check_versions
+from synos_tasks.engine.client import Docker
+from synos_tasks.engine.failures import check_versions
 from synos_tasks.engine.labels import LABEL_PROJECT
 from synos_tasks.images.building import ensure_image
 from synos_tasks.images.catalog import BUILDER, TOOLCHAIN

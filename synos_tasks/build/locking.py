@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 from synos_tasks.build import planning
 from synos_tasks.builder import ask, builder_spec, owner
-from synos_tasks.engine.client import check_versions
+from synos_tasks.engine.failures import check_versions
 from synos_tasks.errors import LockDrift, LockError, OutputNotWritable
 from synos_tasks.images.building import ensure_image
 from synos_tasks.images.catalog import BUILDER

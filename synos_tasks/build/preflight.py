@@ -7,7 +7,7 @@ import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from synos_tasks.engine.client import check_versions
+from synos_tasks.engine.failures import check_versions
 from synos_tasks.engine.labels import LABEL_PROJECT, ONCE, labels, owner_is_alive
 from synos_tasks.errors import DiskFull, HostUnfit, OutputNotWritable
 from synos_tasks.host import checks

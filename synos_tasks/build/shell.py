@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from synos_tasks.builder import PRIVILEGED, builder_spec, toolchain_spec
-from synos_tasks.engine.client import check_versions
+from synos_tasks.engine.failures import check_versions
 from synos_tasks.engine.labels import labels
 from synos_tasks.images.building import ensure_image
 from synos_tasks.images.catalog import BUILDER, TOOLCHAIN

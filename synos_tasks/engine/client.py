@@ -15,15 +15,15 @@ import json
 import os
 import subprocess
 import sys
-from contextlib import contextmanager
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any, Literal, cast
 
 from synos_tasks.engine import rawjson
-from synos_tasks.errors import EngineTooOld, EngineUnavailable, ImageBuildFailed
+from synos_tasks.engine.failures import HINT, errors_as_ours, gone, refusal
+from synos_tasks.errors import EngineUnavailable, ImageBuildFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from python_on_whales import Container as Container
     from python_on_whales import DockerClient
@@ -36,19 +36,10 @@ if TYPE_CHECKING:
 
 Kind = Literal["container", "image", "volume", "network"]
 
-MINIMUM_ENGINE = (23, 0)
-MINIMUM_BUILDX = (0, 13)
-MINIMUM_COMPOSE = (2, 0)
 LIVE = ("running", "paused", "restarting", "removing")
 """States of a container whose processes may write."""
-NO_ENGINE = (
-    "cannot connect to the docker daemon",
-    "error during connect",
-    "failed to connect to the docker api",
-)
 INSPECTED_AT_ONCE = 500
 """Objects in one inspect command, whose length the system limits."""
-HINT = "./scripts/synos installs and starts one; `inv doctor` tells more"
 
 
 class Docker:
@@ -233,19 +224,19 @@ class Docker:
         The four methods to remove return '' where the thing is gone, even if it was before,
         else the engine's reason to keep it.
         """
-        return _refusal(lambda: self.client.container.remove(ref, force=force, volumes=volumes))
+        return refusal(lambda: self.client.container.remove(ref, force=force, volumes=volumes))
 
     def remove_image(self, ref: str) -> str:
         """Remove a name from an image, and the image with its last; parents that have no name stay."""
-        return _refusal(lambda: self.client.image.remove(ref, prune=False))
+        return refusal(lambda: self.client.image.remove(ref, prune=False))
 
     def remove_volume(self, name: str) -> str:
         """Remove a volume that no container uses."""
-        return _refusal(lambda: self.client.volume.remove(name))
+        return refusal(lambda: self.client.volume.remove(name))
 
     def remove_network(self, ref: str) -> str:
         """Remove a network that no running container is on."""
-        return _refusal(lambda: self.client.network.remove(ref))
+        return refusal(lambda: self.client.network.remove(ref))
 
     # ---- containers that run once
 
@@ -352,18 +343,12 @@ class Docker:
 
     def _inspect(self, kind: Kind, refs: Sequence[str]) -> list[dict[str, Any]]:
         """Return what inspect prints; those that went away meanwhile are left out."""
-        from python_on_whales import exceptions, utils
+        from python_on_whales import utils
 
-        gone = (
-            exceptions.NoSuchContainer,
-            exceptions.NoSuchImage,
-            exceptions.NoSuchVolume,
-            exceptions.NoSuchNetwork,
-        )
         try:
             printed = str(utils.run([*self.client.client_config.docker_cmd, kind, "inspect", *refs]))
-        except gone as error:
-            printed = error.stdout or ""
+        except gone() as error:
+            printed = str(getattr(error, "stdout", "") or "")
         return list(json.loads(printed or "[]"))
 
 
@@ -388,68 +373,6 @@ def snapshot(kind: Kind, data: Mapping[str, Any]) -> Any:
     return found
 
 
-@contextmanager
-def errors_as_ours(what: str, *, where: str = "", hint: str = "") -> Iterator[None]:
-    """Turn errors of python-on-whales into EngineUnavailable."""
-    try:
-        yield
-    except Exception as error:
-        raised = _ours(error, what, where, hint)
-        if raised is None:
-            raise
-        raise raised from error
-
-
-def _ours(error: Exception, what: str, where: str, hint: str) -> EngineUnavailable | None:
-    from python_on_whales.client_config import ClientNotFoundError, ParsingError
-    from python_on_whales.exceptions import DockerException
-
-    if isinstance(error, ClientNotFoundError):
-        return EngineUnavailable("there is no `docker` command", hint="./scripts/synos installs it")
-    if isinstance(error, ParsingError):
-        return EngineUnavailable("the engine's answer could not be read", where=where, why=str(error))
-    if not isinstance(error, DockerException):
-        return None
-    why = reason(error)
-    if no_engine(why):
-        return EngineUnavailable("no Docker Engine answers", where=where, why=why, hint=HINT)
-    place = where or " ".join(map(str, error.docker_command))[:600]
-    return EngineUnavailable(what, where=place, why=why, hint=hint)
-
-
-def no_engine(text: str) -> bool:
-    """Tell whether the client's words mean that no engine answers."""
-    return any(words in text.lower() for words in NO_ENGINE)
-
-
-def reason(error: Any) -> str:
-    """Return what the engine said when a command failed."""
-    text = (error.stderr or error.stdout or "").strip()
-    return text.removeprefix("Error response from daemon: ") or f"exit code {error.return_code}"
-
-
-def _refusal(remove: Callable[[], object]) -> str:
-    from python_on_whales import exceptions
-
-    try:
-        with errors_as_ours("nothing could be removed"):
-            remove()
-    except EngineUnavailable as error:
-        cause = error.__cause__
-        gone = (
-            exceptions.NoSuchContainer,
-            exceptions.NoSuchImage,
-            exceptions.NoSuchVolume,
-            exceptions.NoSuchNetwork,
-        )
-        if isinstance(cause, gone):
-            return ""
-        if not isinstance(cause, exceptions.DockerException) or no_engine(error.why):
-            raise
-        return error.why
-    return ""
-
-
 def exec_options(*, user: str | None, workdir: str | None, environment: Mapping[str, str]) -> list[str]:
     """Return the options of `docker exec` for a user, a folder and variables."""
     return [
@@ -457,38 +380,3 @@ def exec_options(*, user: str | None, workdir: str | None, environment: Mapping[
         *([f"--workdir={workdir}"] if workdir is not None else []),
         *(f"--env={key}={value}" for key, value in sorted(environment.items())),
     ]
-
-
-def check_versions(info: SystemInfo) -> None:
-    """Raise EngineTooOld, naming every part that is missing or too old."""
-    wanted = [
-        ("Docker Engine", info.server_version or "", MINIMUM_ENGINE),
-        ("docker buildx", plugin_version(info, "buildx"), MINIMUM_BUILDX),
-        ("docker compose", plugin_version(info, "compose"), MINIMUM_COMPOSE),
-    ]
-    wrong = [
-        f"{name} {have or 'missing'}, needed: {'.'.join(map(str, least))}"
-        for name, have, least in wanted
-        if version_tuple(have) < least
-    ]
-    if wrong:
-        raise EngineTooOld(
-            "the engine is too old", why="; ".join(wrong), hint="./scripts/synos installs what is missing"
-        )
-
-
-def plugin_version(info: SystemInfo, name: str) -> str:
-    """Return the version of the client's plugin; '' where it is missing."""
-    plugins = (info.client_info.plugins if info.client_info else None) or ()
-    return next((one.version or "" for one in plugins if one.name == name), "").lstrip("v")
-
-
-def version_tuple(text: str) -> tuple[int, ...]:
-    """Return (26, 1, 5) for '26.1.5+dfsg1'; () where there is no number."""
-    numbers: list[int] = []
-    for part in text.strip().lstrip("v").split(".")[:3]:
-        digits = "".join(itertools.takewhile(str.isdigit, part))
-        if not digits:
-            break
-        numbers.append(int(digits))
-    return tuple(numbers)

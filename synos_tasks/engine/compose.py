@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any
 
-from synos_tasks.engine.client import Docker, no_engine, reason
+from synos_tasks.engine.client import Docker
+from synos_tasks.engine.failures import no_engine, reason
 from synos_tasks.engine.labels import LABEL_COMPOSE_ONE_OFF, LABEL_COMPOSE_PROJECT
 from synos_tasks.errors import DiskFull, EngineUnavailable, PortTaken, ServiceFailed
 

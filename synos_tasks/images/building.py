@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from synos_tasks.engine.client import check_versions
+from synos_tasks.engine.failures import check_versions
 from synos_tasks.engine.labels import LABEL_BASE, LABEL_PROJECT, image_labels
 from synos_tasks.errors import ImageBuildFailed
 from synos_tasks.images import ledger

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from synos_tasks.engine.client import check_versions
+from synos_tasks.engine.failures import check_versions
 from synos_tasks.images import catalog
 from synos_tasks.images.base import renew
 from synos_tasks.images.building import build_images, remove_nameless

@@ -6,18 +6,19 @@ import os
 import shutil
 from typing import TYPE_CHECKING
 
-from synos_tasks.engine import client
+from synos_tasks.engine import failures
 from synos_tasks.engine.labels import labels
 from synos_tasks.errors import EngineUnavailable
 from synos_tasks.host import checks
 
 if TYPE_CHECKING:
+    from synos_tasks.engine.client import Docker
     from synos_tasks.settings import Settings
 
 LEFT_STATES = frozenset({"created", "exited", "dead"})
 
 
-def examine(settings: Settings, docker: client.Docker) -> list[checks.Check]:
+def examine(settings: Settings, docker: Docker) -> list[checks.Check]:
     """Check the machine and the engine; changes nothing."""
     command, host = shutil.which("docker") or "", os.environ.get("DOCKER_HOST", "")
     report = engine_report(docker, settings.project_id, command=command, host=host)
@@ -28,7 +29,7 @@ def examine(settings: Settings, docker: client.Docker) -> list[checks.Check]:
         return found
 
 
-def engine_report(docker: client.Docker, project: str, *, command: str, host: str) -> checks.EngineReport:
+def engine_report(docker: Docker, project: str, *, command: str, host: str) -> checks.EngineReport:
     """Return what the engine says as plain values; one that does not answer is a report too."""
     if not command:
         return checks.EngineReport(command="", host=host, problem="there is no docker command")
@@ -43,9 +44,9 @@ def engine_report(docker: client.Docker, project: str, *, command: str, host: st
         command=command,
         host=host,
         parts=(
-            _part("engine version", info.server_version or "", client.MINIMUM_ENGINE),
-            _part("buildx", client.plugin_version(info, "buildx"), client.MINIMUM_BUILDX),
-            _part("compose", client.plugin_version(info, "compose"), client.MINIMUM_COMPOSE),
+            _part("engine version", info.server_version or "", failures.MINIMUM_ENGINE),
+            _part("buildx", failures.plugin_version(info, "buildx"), failures.MINIMUM_BUILDX),
+            _part("compose", failures.plugin_version(info, "compose"), failures.MINIMUM_COMPOSE),
         ),
         root_dir=str(info.docker_root_dir or ""),
         leftovers=tuple(sorted(name for name in left if name.startswith(f"{project}-"))),
@@ -54,5 +55,5 @@ def engine_report(docker: client.Docker, project: str, *, command: str, host: st
 
 def _part(name: str, version: str, minimum: tuple[int, ...]) -> checks.Part:
     least = ".".join(map(str, minimum))
-    fits = client.version_tuple(version) >= minimum
+    fits = failures.version_tuple(version) >= minimum
     return checks.Part(name=name, version=version, minimum=least, fits=fits)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from synos_tasks.engine.client import check_versions
+from synos_tasks.engine.failures import check_versions
 from synos_tasks.errors import (
     DiskFull,
     EngineUnavailable,

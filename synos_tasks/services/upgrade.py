@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from synos_tasks.engine.client import check_versions
+from synos_tasks.engine.failures import check_versions
 from synos_tasks.errors import ContainerLost, ServiceUnhealthy, SynosError
 from synos_tasks.images.base import TRIXIE, renew
 from synos_tasks.images.building import build_image, one_at_a_time, remove_nameless

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from synos_tasks.engine.client import Docker, check_versions
+from synos_tasks.engine.client import Docker
 from synos_tasks.engine.compose import Compose, ComposeFile
+from synos_tasks.engine.failures import check_versions
 from synos_tasks.engine.labels import LABEL_PROJECT, labels
 from synos_tasks.engine.run import streaming
 from synos_tasks.engine.spec import ContainerSpec

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synos_tasks.engine import client
-from synos_tasks.engine.client import check_versions, snapshot, version_tuple
+from synos_tasks.engine.client import snapshot
+from synos_tasks.engine.failures import check_versions, version_tuple
 from synos_tasks.engine.labels import BUILDER_CAPABILITIES, TOOLCHAIN_CAPABILITIES
 from synos_tasks.engine.spec import ContainerSpec
 from synos_tasks.errors import EngineTooOld, EngineUnavailable
@@ -128,7 +129,7 @@ def test_only_the_engine_package_starts_docker() -> None:
 @pytest.mark.allow_process(reason="what a fresh interpreter imports")
 def test_the_client_is_imported_at_its_first_use_only() -> None:
     code = (
-        "import sys; from synos_tasks.engine.client import Docker; Docker(); import synos_tasks.engine.cache, "
+        "import sys; from synos_tasks.engine.client import Docker; Docker  ; import synos_tasks.engine.cache, "
         "synos_tasks.engine.compose, synos_tasks.engine.run; sys.exit('python_on_whales' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from synos_tasks.engine.client import version_tuple
+from synos_tasks.engine.failures import version_tuple
 from synos_tasks.errors import SettingsError
 
 if TYPE_CHECKING:

@@ -1,0 +1,127 @@
+"""Errors of python-on-whales and of engines that do not fit, as errors of this library."""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from itertools import takewhile
+from typing import TYPE_CHECKING, Any
+
+from synos_tasks.errors import EngineTooOld, EngineUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from python_on_whales.components.system.models import SystemInfo
+
+MINIMUM_ENGINE = (23, 0)
+MINIMUM_BUILDX = (0, 13)
+MINIMUM_COMPOSE = (2, 0)
+NO_ENGINE = (
+    "cannot connect to the docker daemon",
+    "error during connect",
+    "failed to connect to the docker api",
+)
+HINT = "./scripts/synos installs and starts one; `inv doctor` tells more"
+
+
+@contextmanager
+def errors_as_ours(what: str, *, where: str = "", hint: str = "") -> Iterator[None]:
+    """Turn errors of python-on-whales into EngineUnavailable."""
+    try:
+        yield
+    except Exception as error:
+        raised = _ours(error, what, where, hint)
+        if raised is None:
+            raise
+        raise raised from error
+
+
+def _ours(error: Exception, what: str, where: str, hint: str) -> EngineUnavailable | None:
+    from python_on_whales.client_config import ClientNotFoundError, ParsingError
+    from python_on_whales.exceptions import DockerException
+
+    if isinstance(error, ClientNotFoundError):
+        return EngineUnavailable("there is no `docker` command", hint="./scripts/synos installs it")
+    if isinstance(error, ParsingError):
+        return EngineUnavailable("the engine's answer could not be read", where=where, why=str(error))
+    if not isinstance(error, DockerException):
+        return None
+    why = reason(error)
+    if no_engine(why):
+        return EngineUnavailable("no Docker Engine answers", where=where, why=why, hint=HINT)
+    place = where or " ".join(map(str, error.docker_command))[:600]
+    return EngineUnavailable(what, where=place, why=why, hint=hint)
+
+
+def no_engine(text: str) -> bool:
+    """Tell whether the client's words mean that no engine answers."""
+    return any(words in text.lower() for words in NO_ENGINE)
+
+
+def reason(error: Any) -> str:
+    """Return what the engine said when a command failed."""
+    text = (error.stderr or error.stdout or "").strip()
+    return text.removeprefix("Error response from daemon: ") or f"exit code {error.return_code}"
+
+
+def refusal(remove: Callable[[], object]) -> str:
+    """Return '' where a thing was removed or is gone, else the engine's reason; raises where no engine answers."""
+    from python_on_whales import exceptions
+
+    try:
+        with errors_as_ours("nothing could be removed"):
+            remove()
+    except EngineUnavailable as error:
+        if isinstance(error.__cause__, gone()):
+            return ""
+        if not isinstance(error.__cause__, exceptions.DockerException) or no_engine(error.why):
+            raise
+        return error.why
+    return ""
+
+
+def gone() -> tuple[type[Exception], ...]:
+    """Return the errors of python-on-whales for what is not there."""
+    from python_on_whales import exceptions
+
+    return (
+        exceptions.NoSuchContainer,
+        exceptions.NoSuchImage,
+        exceptions.NoSuchVolume,
+        exceptions.NoSuchNetwork,
+    )
+
+
+def check_versions(info: SystemInfo) -> None:
+    """Raise EngineTooOld, naming every part that is missing or too old."""
+    wanted = [
+        ("Docker Engine", info.server_version or "", MINIMUM_ENGINE),
+        ("docker buildx", plugin_version(info, "buildx"), MINIMUM_BUILDX),
+        ("docker compose", plugin_version(info, "compose"), MINIMUM_COMPOSE),
+    ]
+    wrong = [
+        f"{name} {have or 'missing'}, needed: {'.'.join(map(str, least))}"
+        for name, have, least in wanted
+        if version_tuple(have) < least
+    ]
+    if wrong:
+        raise EngineTooOld(
+            "the engine is too old", why="; ".join(wrong), hint="./scripts/synos installs what is missing"
+        )
+
+
+def plugin_version(info: SystemInfo, name: str) -> str:
+    """Return the version of the client's plugin; '' where it is missing."""
+    plugins = (info.client_info.plugins if info.client_info else None) or ()
+    return next((one.version or "" for one in plugins if one.name == name), "").lstrip("v")
+
+
+def version_tuple(text: str) -> tuple[int, ...]:
+    """Return (26, 1, 5) for '26.1.5+dfsg1'; () where there is no number."""
+    numbers: list[int] = []
+    for part in text.strip().lstrip("v").split(".")[:3]:
+        digits = "".join(takewhile(str.isdigit, part))
+        if not digits:
+            break
+        numbers.append(int(digits))
+    return tuple(numbers)
