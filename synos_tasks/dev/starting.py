@@ -178,7 +178,7 @@ def _start(
         write_whole(override, json.dumps(override_model(context, config, socket)) + "\n")
         compose = _compose(context, config, override)
         _build(context, config, compose, cached=cached)
-        compose.run("up", "--detach", "--no-build", *config.run_services, config.service)
+        compose.up(*config.run_services, config.service, dependencies=True)
     run_commands(context, config, context.running(config).id)
 
 
@@ -211,7 +211,7 @@ def _down(context: Context, config: DevContainer) -> list[str]:
     for container in found:
         context.docker.remove_container(container.id, force=True)
     if found and config.compose_files and all(path.exists() for path in config.compose_files):
-        _compose(context, config).run("down")
+        _compose(context, config).down()
     for path in shell_files(context, config):
         path.unlink(missing_ok=True)
     return [container.name for container in found]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any
@@ -15,7 +16,7 @@ from synos_tasks.engine.labels import LABEL_COMPOSE_ONE_OFF, LABEL_COMPOSE_PROJE
 from synos_tasks.errors import DiskFull, EngineUnavailable, PortTaken, ServiceFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from synos_tasks.engine.client import Container
@@ -46,7 +47,6 @@ class Compose:
     def __init__(self, file: ComposeFile) -> None:
         """Keep the file."""
         self.file = file
-        self._processes: set[subprocess.Popen[bytes]] = set()
 
     @cached_property
     def docker(self) -> Docker:
@@ -63,12 +63,37 @@ class Compose:
 
     def config(self) -> dict[str, Any]:
         """Return the resolved model, with every profile; raises ServiceFailed where the file has a mistake."""
-        from python_on_whales.exceptions import DockerException  # noqa: PLC0415
-
-        try:
+        with self._failures("config"):
             return dict(self.docker.client.compose.config(return_json=True))
-        except DockerException as error:
-            raise failure(["config"], reason(error), self.file) from error
+
+    def up(
+        self,
+        *services: str,
+        recreate: bool = False,
+        start: bool = True,
+        dependencies: bool = False,
+    ) -> None:
+        """Create what is missing or changed, and start it; never builds. Raises as run() does."""
+        with self._failures("up", *services):
+            self.docker.client.compose.up(
+                list(services),
+                detach=start,
+                start=start,
+                no_build=True,
+                force_recreate=recreate,
+                dependencies=dependencies,
+                quiet=True,
+            )
+
+    def stop(self, service: str) -> None:
+        """Stop a service; its container stays."""
+        with self._failures("stop", service):
+            self.docker.client.compose.stop(service)
+
+    def down(self, *, volumes: bool = False) -> None:
+        """Remove containers and networks, and with ``volumes`` the data."""
+        with self._failures("down"):
+            self.docker.client.compose.down(volumes=volumes, quiet=True)
 
     def containers(self) -> list[Container]:
         """Return the containers of the services, running or not, by name; raises EngineUnavailable."""
@@ -77,7 +102,7 @@ class Compose:
         return sorted(services, key=lambda one: one.name)
 
     def run(self, *arguments: str) -> str:
-        """Run a compose command to its end and return what it prints.
+        """Run any other compose command to its end and return what it prints.
 
         Raises PortTaken, DiskFull, EngineUnavailable or ServiceFailed.
         """
@@ -98,7 +123,7 @@ class Compose:
 
         Returns what it prints where ``stdout`` is None. Raises as run() does.
         """
-        # python-on-whales has neither pipes nor a way to end a command that runs in another thread
+        # python-on-whales has no pipes
         with tempfile.TemporaryFile() as stderr:  # a pipe would fill up while nobody reads it
             process = subprocess.Popen(
                 self.command(*arguments),
@@ -107,21 +132,21 @@ class Compose:
                 stderr=stderr,
                 start_new_session=True,
             )
-            self._processes.add(process)
-            try:
-                printed = communicate(process, stdin if isinstance(stdin, bytes) else None, stdout)
-            finally:
-                self._processes.discard(process)
+            printed = communicate(process, stdin if isinstance(stdin, bytes) else None, stdout)
             stderr.seek(0)
             complaints = stderr.read()
         if process.returncode:
             raise failure(arguments, (printed + complaints).decode(errors="replace"), self.file)
         return printed
 
-    def stop(self) -> None:
-        """End what run() and pipe() have running in other threads."""
-        for process in tuple(self._processes):
-            process.terminate()
+    @contextmanager
+    def _failures(self, *arguments: str) -> Iterator[None]:
+        from python_on_whales.exceptions import DockerException  # noqa: PLC0415
+
+        try:
+            yield
+        except DockerException as error:
+            raise failure(arguments, reason(error), self.file) from error
 
     def command(self, *arguments: str) -> list[str]:
         """Return the whole command line, which can be run again by hand."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import stat
 import time
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,6 @@ if TYPE_CHECKING:
 
 LEAST_FREE_BYTES = 300 * 10**6
 """What three new databases take, and some to work with."""
-UP = ("up", "--detach", "--no-build", "--no-deps")
 UNKNOWN = "another process (see `ss -ltnp`)"
 
 
@@ -74,7 +74,7 @@ def up(context: StackContext, services: Sequence[Service]) -> Started:
         if current:
             after, seconds = before, health.wait(context, names, seen=before)
         else:
-            seconds = _start(context, UP, names)
+            seconds = _start(context, context.compose.up, names)
             after = context.containers()
             _remember(context, {name: after[name].id for name in names})
         changed = [name for name in names if name not in before or after[name].id != before[name].id]
@@ -86,7 +86,11 @@ def up(context: StackContext, services: Sequence[Service]) -> Started:
 def restart(context: StackContext, services: Sequence[Service]) -> dict[str, float]:
     """Restart services, and wait until they are healthy; returns the seconds that each took. Raises as up() does."""
     with context.locked():
-        return _start(context, ("restart", "--no-deps"), [service.name for service in services])
+        return _start(
+            context,
+            partial(context.compose.run, "restart", "--no-deps"),
+            [service.name for service in services],
+        )
 
 
 def heal(context: StackContext) -> tuple[list[str], dict[str, float]]:
@@ -100,7 +104,7 @@ def heal(context: StackContext) -> tuple[list[str], dict[str, float]]:
         if not names:
             return [], {}
         _prepare(context, [context.stack[name] for name in names], before)
-        seconds = _start(context, secrets.RECREATE, names)
+        seconds = _start(context, partial(context.compose.up, recreate=True), names)
         secrets.reload(context, context.containers(), names)
         return names, seconds
 
@@ -114,7 +118,7 @@ def unhealthy(context: StackContext, containers: Mapping[str, Container]) -> lis
 
 def down(context: StackContext) -> Stopped:
     """Remove containers and networks; volumes, secrets and backups stay. Raises ServiceFailed."""
-    return _down(context, "down")
+    return _down(context)
 
 
 def down_with_volumes(
@@ -139,13 +143,13 @@ def down_with_volumes(
                 why=error.why or error.what,
                 hint="start what is not running (inv services.up), or remove without a backup: --no-backup",
             ) from error
-    return _down(context, "down", "--volumes", volumes=volumes, backup=saved)
+    return _down(context, volumes=volumes, backup=saved)
 
 
-def _down(context: StackContext, *words: str, volumes: Sequence[str] = (), backup: str = "") -> Stopped:
+def _down(context: StackContext, *, volumes: Sequence[str] = (), backup: str = "") -> Stopped:
     with context.locked():
         count = len(context.containers())
-        context.compose.run(*words)
+        context.compose.down(volumes=bool(volumes))
     left = _volumes(context) if volumes else []
     return Stopped(containers=count, volumes=[one for one in volumes if one not in left], backup=backup)
 
@@ -276,16 +280,16 @@ def _own_volumes(context: StackContext, service: Service) -> None:
         return
     targets = [volume.target for volume in service.volumes]
     options = ("--rm", "--no-TTY", "--no-deps", "--user=0:0", "--cap-add=CHOWN", "--entrypoint=chown")
-    context.compose.run("up", "--no-start", "--no-build", "--no-deps", service.name)
+    context.compose.up(service.name, start=False)
     context.compose.run("run", *options, service.name, service.user, *targets)
 
 
-def _start(context: StackContext, words: Sequence[str], names: Sequence[str]) -> dict[str, float]:
-    """Run a compose command that starts services, and wait until they are healthy; returns the seconds of each."""
+def _start(context: StackContext, start: Callable[..., object], names: Sequence[str]) -> dict[str, float]:
+    """Call what starts services, and wait until they are healthy; returns the seconds of each."""
     began = time.monotonic()
     try:
         try:
-            context.compose.run(*words, *names)
+            start(*names)
         except EngineUnavailable as error:
             raise health.lost(error, names) from error
         except SynosError as error:

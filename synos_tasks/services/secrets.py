@@ -37,7 +37,6 @@ SHORTEST, LONGEST = 16, 128
 PROPOSED = ".new"
 ROTATE = "`inv services.secrets-rotate` makes new ones"
 APPLY = ("sh", "/etc/synos/apply", "--running")
-RECREATE = ("up", "--detach", "--no-build", "--no-deps", "--force-recreate")
 _SECRET = re.compile(rb"[A-Za-z0-9._~-]{%d,%d}\n?" % (SHORTEST, LONGEST))
 
 
@@ -93,7 +92,7 @@ def reload(context: StackContext, containers: Mapping[str, Container], services:
     recreated = [name for name in stale if name in services or name in affected]
     if recreated:
         context.say(f"recreated, because they mounted old password files: {', '.join(recreated)}")
-        context.compose.run(*RECREATE, *recreated)
+        context.compose.up(*recreated, recreate=True)
         health.wait(context, recreated)
     applied = [name for name in affected if name not in recreated]
     for name in applied:

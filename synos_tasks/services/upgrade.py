@@ -12,7 +12,7 @@ from synos_tasks.images.building import build_image, one_at_a_time, remove_namel
 from synos_tasks.images.update_base import versions
 from synos_tasks.iso.lock import version_changes
 from synos_tasks.services import health
-from synos_tasks.services.lifecycle import UP, make_readable
+from synos_tasks.services.lifecycle import make_readable
 from synos_tasks.services.stack import PULL_TIMEOUT
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def _newer(context: StackContext, service: Service) -> None:
 
 
 def _run(context: StackContext, service: str) -> None:
-    context.compose.run(*UP, service)
+    context.compose.up(service)
     health.wait(context, [service])
 
 

@@ -27,7 +27,7 @@ UIDS = {"nats": 997, "nats-box": 997, "postgres": 999, "redis": 999}
 INSIDE = {"nats": 4222, "postgres": 5432, "redis": 6379}
 NAMES = list(INSIDE)
 SECRETS = [f"{name}_password" for name in NAMES]
-UP = ("up", "--detach", "--no-build", "--no-deps")
+UP = ("up", "--detach")
 YAML = """\
 name: ${SYNOS_STACK:-synos-unified}
 services:
@@ -71,6 +71,18 @@ class FakeCompose(Compose):
 
     def config(self) -> dict[str, Any]:
         return self.commands.model
+
+    def up(
+        self, *services: str, recreate: bool = False, start: bool = True, dependencies: bool = False
+    ) -> None:
+        words = ["--detach" if start else "--no-start", *["--force-recreate"] * recreate]
+        self.run("up", *words, *services)
+
+    def stop(self, service: str) -> None:
+        self.run("stop", service)
+
+    def down(self, *, volumes: bool = False) -> None:
+        self.run("down", *["--volumes"] * volumes)
 
     def attached(self, *arguments: str, stdout: IO[str] | None = None) -> int:
         self.commands.streams.append(arguments)

@@ -84,16 +84,23 @@ class FakeCompose(Compose):
         }
         return {"services": {"dev": {"image": IMAGE, "build": build}}}
 
+    def up(
+        self, *services: str, recreate: bool = False, start: bool = True, dependencies: bool = False
+    ) -> None:
+        self.project.composed.append(("up", *services))
+        [service] = json.loads(self.file.overrides[-1].read_text())["services"].values()
+        self.project.docker.add_container(
+            f"{self.file.project}-dev-1",
+            image=IMAGE,
+            labels=service["labels"],
+            binds=[mount["source"] for mount in service.get("volumes", [])],
+        )
+
+    def down(self, *, volumes: bool = False) -> None:
+        self.project.composed.append(("down",))
+
     def run(self, *arguments: str) -> str:
         self.project.composed.append(arguments)
-        if arguments[0] == "up":
-            [service] = json.loads(self.file.overrides[-1].read_text())["services"].values()
-            self.project.docker.add_container(
-                f"{self.file.project}-dev-1",
-                image=IMAGE,
-                labels=service["labels"],
-                binds=[mount["source"] for mount in service.get("volumes", [])],
-            )
         return ""
 
 

@@ -50,7 +50,7 @@ def test_up_makes_it_and_a_second_time_there_is_nothing_to_do(here: Project) -> 
     config = here.config(postStartCommand="echo started", runServices=["other"])
     first = starting.up(here.context, config)
     assert (first.by, first.user, first.folder) == ("docker", "dev", str(here.root))
-    assert here.composed == [("up", "--detach", "--no-build", "other", "dev")]
+    assert here.composed == [("up", "other", "dev")]
     assert here.commands == ["echo started"]
     assert here.context.running(config).name == first.container
     assert IMAGE in ledger.read(here.context.settings.state_dir).images

@@ -11,7 +11,7 @@ import pytest
 
 from synos_tasks.errors import SecretsDamaged, ServiceFailed, ServiceUnhealthy, SettingsError
 from synos_tasks.services import health, lifecycle
-from synos_tasks.services.secrets import APPLY, RECREATE, Secrets, rotate
+from synos_tasks.services.secrets import APPLY, Secrets, rotate
 from synos_tasks.services.stack import resolve
 from tests.unit.fake_compose import NAMES, SECRETS, Scene, scene
 from tests.unit.kills import Killed, kill_at
@@ -53,7 +53,8 @@ def applied(here: Scene) -> list[str]:
 
 
 def recreated(here: Scene) -> list[str]:
-    return [name for words in here.compose.asked if words[: len(RECREATE)] == RECREATE for name in words[5:]]
+    recreate = ("up", "--detach", "--force-recreate")
+    return [name for words in here.compose.asked if words[:3] == recreate for name in words[3:]]
 
 
 def lose(here: Scene, what: str) -> None:

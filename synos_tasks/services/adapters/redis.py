@@ -57,13 +57,13 @@ def save(context: StackContext, into: Draft, facts: Mapping[str, Any]) -> None: 
 
 def load(context: StackContext, folder: Path) -> None:
     """Stop the server, make the snapshot its data, and start it again."""
-    context.compose.run("stop", SERVICE)
+    context.compose.stop(SERVICE)
     try:
         with (folder / FILE).open("rb") as snapshot:
             words = ("run", "--rm", "--no-TTY", "--no-deps", "--entrypoint=sh", SERVICE, "/etc/synos/restore")
             context.compose.pipe(words, stdin=snapshot)
     finally:
-        context.compose.run("up", "--detach", "--no-build", "--no-deps", SERVICE)
+        context.compose.up(SERVICE)
 
 
 def recover(context: StackContext) -> bool:  # noqa: ARG001
