@@ -144,7 +144,7 @@ def test_a_new_stage_is_one_file(warm: Clone, minimal: Answer) -> None:
     assert refused.json["error"]["where"] == str(warm.root / f"{named}:2:7")
     warm.add(named, "inherits: minimal\nmotd: hello\n")
     built = warm.inv("build.iso", "--profile", "greeting")
-    assert built.made == ["motd", "identity", *ALWAYS]
+    assert built.made == ["overlay", "motd", "identity", *ALWAYS]  # overlay: the profile has another name
     shown = warm.in_store(f"unsquashfs -cat {entry_of(built, 'motd')}/layer.squashfs etc/motd")
     assert shown.strip() == "hello"
     (warm.root / "synos_tasks/iso/stages/motd.py").unlink()
