@@ -1,7 +1,7 @@
 """Locks by flock(2): each belongs to an open file, so that it ends with the process, however that ends.
 
 ``path`` is a folder that exists, or a lock file, which is made. The holder of a lock file may remove it:
-whoever waited for it then locks the one that is there by now.
+those who waited for it lock the one that is there by then.
 """
 
 from __future__ import annotations

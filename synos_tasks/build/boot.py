@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from synos_tasks.settings import Settings
 
 KVM = Path("/dev/kvm")
-# beside the guest's own memory: QEMU with 256 MB of translated code, firmware, Python, /tmp
+# besides the guest's own memory: QEMU with 256 MB of translated code, firmware, Python, /tmp
 OVERHEAD_MB = 1024
 # past the guest's timeout, for the probe of KVM, the picture and the start of the container
 GRACE_SECONDS = 120

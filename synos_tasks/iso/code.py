@@ -1,4 +1,4 @@
-"""Which code of ours a stage is made by: its module and all that this imports, so that a key covers both."""
+"""The code that makes a stage: its module and all of this package that it imports, so that a key covers both."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @functools.cache
 def digest_of(module: str) -> str:
-    """Digest of a module, as ``synos_tasks.iso.stages.base``, and of every module of ours that it imports."""
+    """Digest of a module, as ``synos_tasks.iso.stages.base``, and of every module of this package that it imports."""
     return digest([(name, of_file(_path(name))) for name in sorted(closure(module))])
 
 
@@ -25,7 +25,7 @@ def digest_of_file(module: str) -> str:
 
 
 def closure(module: str) -> set[str]:
-    """Names of a module and of all modules of ours that it needs when it runs."""
+    """Names of a module and of all modules of this package that it needs when it runs."""
     seen: set[str] = set()
     waiting = [module]
     while waiting:

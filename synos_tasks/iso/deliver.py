@@ -35,7 +35,7 @@ def deliver(
     live: Mapping[str, Path],
     stages: list[Done],
 ) -> str:
-    """Lay manifest and log beside the ISO in the output folder; returns the ISO's SHA-256, hex.
+    """Write manifest and log next to the ISO in the output folder; returns the ISO's SHA-256, hex.
 
     ``entries`` are those of the store that it is made of.
     """
@@ -106,7 +106,7 @@ def _installed(entries: list[Entry]) -> dict[str, int]:
 
 
 def _settle(path: Path, owner: tuple[int, int]) -> None:
-    """Give a file to whoever asked for the build, and see it on disk."""
+    """Give a file to the owner of the build, and sync it."""
     os.chown(path, *owner)
     path.chmod(0o644)
     with path.open("rb") as stream:

@@ -1,7 +1,7 @@
 """The container's side of its lease; the other side is synos_tasks/engine/run.py.
 
 Standard input brings one request line, then a newline every two seconds. At its end, or when nothing
-comes for SILENCE_SECONDS, whoever asked is gone. Silence counts because a killed engine ends nothing:
+comes for SILENCE_SECONDS, the host is gone. Silence counts because a killed engine ends nothing:
 the container's shim keeps its standard input open.
 """
 
@@ -20,7 +20,7 @@ SILENCE_SECONDS = 10.0
 
 
 def read_request() -> bytes:
-    """Read the request line; nothing when whoever asks was gone before it was written."""
+    """Read the request line; b"" where the host was gone before it was written."""
     text = b""
     while b"\n" not in text:
         heard = _hear()

@@ -40,7 +40,7 @@ def sweep(parent: Path, prefix: str) -> None:
 
 
 def write_whole(path: Path, text: str, mode: int = 0o644) -> None:
-    """Write a file so that whoever reads it finds all of it, or what was there before."""
+    """Write a file so that readers find all of it, or what was there before."""
     path.parent.mkdir(parents=True, exist_ok=True)
     descriptor, name = tempfile.mkstemp(prefix=f".{path.name}-", dir=path.parent)
     try:

@@ -97,7 +97,7 @@ class Store:
                 return None
             facts, damaged = _verified(folder)
             if damaged:
-                self._warn(f"damaged in the store, made anew: {damaged} of {key[:12]}")
+                self._warn(f"damaged in the store, made again: {damaged} of {key[:12]}")
                 self._drop(folder)
                 return None
             touch(folder / ENTRY)
@@ -112,7 +112,7 @@ class Store:
             return None
 
     def _drop(self, folder: Path) -> None:
-        """Remove a damaged entry, at once and whole; but not one that another build has made anew meanwhile.
+        """Remove a damaged entry, at once and whole; but not one that another build has made again meanwhile.
 
         Builds that use it verified it while it was sound, and find it damaged or missing from now on.
         """

@@ -114,7 +114,7 @@ class BuildContext:
         return lines
 
     def stop(self) -> None:
-        """End all tools at work: whoever waits for one gets an error."""
+        """End all tools at work: their callers get an error."""
         for process in list(self.running):
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)

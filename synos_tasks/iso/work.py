@@ -1,4 +1,4 @@
-"""Does what is asked of the engine, whoever asks: the host (__main__.py), or the image by itself (standalone.py)."""
+"""Does a request of the host (__main__.py), or of the image by itself (standalone.py)."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class Place:
 
 
 def attempt(request: protocol.Request, place: Place) -> SynosError | None:
-    """Do what is asked; every failure comes back as an error of ours, its traceback in the log."""
+    """Do what is asked; return any failure as a SynosError, its traceback in the log."""
     try:
         do(request, place)
     except Exception as error:  # noqa: BLE001  (a bug: it must still arrive as an event)
@@ -76,7 +76,7 @@ def attempt(request: protocol.Request, place: Place) -> SynosError | None:
 
 
 def explained(error: Exception) -> SynosError:
-    """Return an error of ours for any that work ends with."""
+    """Return a SynosError for any error."""
     if isinstance(error, SynosError):
         return error
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
