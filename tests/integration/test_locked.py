@@ -57,7 +57,7 @@ def test_an_edited_lock_is_named(warm: Clone, path: Path) -> None:
     assert error["where"] == str(path)
     assert "build.lock" in error["hint"]
     again = warm.inv("build.lock", "--profile", NAME)
-    assert "written anew" in again.err
+    assert "written again" in again.err
     assert locks.load(path) is not None
 
 
