@@ -32,12 +32,10 @@ STAGES = (
 )
 PROGRAM = "int answer(void) { return 42; }\n"
 AS_DOCKER_BUILD = (
-    "cd /project && CCACHE_DIR=/var/cache/ccache CCACHE_COMPILERCHECK=content CCACHE_NOHASHDIR=1 "
+    "cd /project/docker/build && CCACHE_DIR=/var/cache/ccache CCACHE_COMPILERCHECK=content CCACHE_NOHASHDIR=1 "
     "ccache /usr/bin/gcc -c -o /tmp/answer.o answer.c"
 )
-AS_IN_AN_EDITOR = (
-    "gcc -c -o /tmp/answer.o answer.c && ccache --print-stats | grep -E '^(direct|preprocessed)_cache_hit'"
-)
+AS_IN_AN_EDITOR = "cd docker/build && gcc -c -o /tmp/answer.o answer.c && ccache --print-stats | grep -E '^(direct|preprocessed)_cache_hit'"
 
 
 @pytest.fixture
@@ -123,7 +121,7 @@ def test_caches_are_those_of_docker_build_and_history_outlives_the_container(
     project: Clone, toolchain_image: str
 ) -> None:
     made_by(project, "docker")
-    (project.root / "answer.c").write_text(PROGRAM)
+    (project.root / "docker/build/answer.c").write_text(PROGRAM)
     (project.root / "dist").mkdir()
     give(project, 1000)
     argv = [sys.executable, "-m", "invoke", "build.shell", "--toolchain", "--command", AS_DOCKER_BUILD]
