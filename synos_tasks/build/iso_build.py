@@ -76,7 +76,7 @@ def build_iso(
     build = _Build(settings, docker, options, profile, say)
     done = build.already() or build.make()
     return BuildResult(
-        iso=iso_path(options.output, profile.name, done["build_id"]),
+        iso=iso_path(options.output, profile.name, done["build_id"], profile.distribution),
         sha256=done["sha256"],
         build_id=done["build_id"],
         profile=profile.name,
@@ -136,7 +136,9 @@ class _Build:
         found = published(self.options.output, plan)
         if found is None:
             return None
-        point_to(iso_path(self.options.output, self.profile.name, plan.build_id), self.profile.name)
+        distribution = self.profile.distribution
+        iso = iso_path(self.options.output, self.profile.name, plan.build_id, distribution)
+        point_to(iso, self.profile.name, distribution)
         self.say("nothing changed: the ISO is there, and its checksum is right")
         return {**found, "stages": [{**stage, "hit": True, "seconds": 0.0} for stage in found["stages"]]}
 
@@ -246,7 +248,7 @@ class _Build:
                 self._note(event)
 
             done = ask(self.settings, self.docker, spec, request, protocol.Delivered, self.say, note)
-            publish(folder, self.profile.name, plan.build_id, done.sha256)
+            publish(folder, self.profile.name, plan.build_id, done.sha256, self.profile.distribution)
         stages = [self.stages[name] for name in plan.stage_names]
         try:
             history.save(stages)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import TYPE_CHECKING
 
@@ -41,7 +42,8 @@ def profile_folder(settings: Settings) -> Path:
 
 def read_profile(settings: Settings, name: str) -> Profile:
     """Read a profile; raises ProfileError, ProfileNotFound or ComponentError."""
-    return profiles.load(profile_folder(settings), name)
+    profile = profiles.load(profile_folder(settings), name)
+    return dataclasses.replace(profile, distribution=settings.project.name, title=settings.project.title)
 
 
 def plan_build(

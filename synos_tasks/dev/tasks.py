@@ -10,7 +10,6 @@ from invoke.collection import Collection
 
 from synos_tasks import console
 from synos_tasks.cli import Command, verb
-from synos_tasks.dev.config import load, names
 
 if TYPE_CHECKING:
     from synos_tasks.dev.config import DevContainer
@@ -81,6 +80,7 @@ def list_(command: Command) -> None:
 def down(command: Command, name: str = "", all: bool = False) -> None:  # noqa: A002
     """Stop and remove a development container; the project, its caches and its history stay."""
     from synos_tasks.dev import starting  # noqa: PLC0415
+    from synos_tasks.dev.config import load, names  # noqa: PLC0415
 
     chosen = [load(command.settings, one) for one in (names(command.settings) if all else [name])]
     if command.dry:
@@ -111,6 +111,8 @@ def prepare(command: Command, name: str = "") -> None:
 
 def _chosen(command: Command, name: str, would: str, further: str = "") -> DevContainer | None:
     """Read a configuration; None where --dry only says what would be done."""
+    from synos_tasks.dev.config import load  # noqa: PLC0415
+
     config = load(command.settings, name)
     if command.dry:
         command.would(f"{would} development container {config.name}{further}")

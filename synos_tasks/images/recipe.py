@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from synos_tasks.errors import ProjectMissing
 from synos_tasks.images.base import BOOKWORM, Base
 from synos_tasks.iso.digests import of_tree
 
@@ -38,10 +39,20 @@ class Recipe:
 
 
 def tag_of(project: Project, recipe: Recipe) -> str:
-    """Return the tag of an image: it changes with all that it is made of, so a stale image is never used."""
-    found = hashlib.sha256((project.root / recipe.dockerfile).read_bytes())
-    if recipe.copied:
-        found.update(of_tree(project.root / recipe.copied, ("__pycache__",)).encode())
+    """Return the tag of an image: it changes with all that it is made of, so a stale image is never used.
+
+    Raises ProjectMissing where the project lacks the files.
+    """
+    try:
+        found = hashlib.sha256((project.root / recipe.dockerfile).read_bytes())
+        if recipe.copied:
+            found.update(of_tree(project.root / recipe.copied, ("__pycache__",)).encode())
+    except FileNotFoundError as error:
+        raise ProjectMissing(
+            f"there is nothing to build the image {recipe.name} of",
+            where=str(error.filename),
+            hint="`inv init` writes docker/ into an empty folder",
+        ) from error
     for argument in recipe.build_args:
         found.update(f"\0{argument}".encode())
     return project.image(recipe.name, found.hexdigest()[:12])

@@ -65,6 +65,10 @@ class Profile:
     boot: tuple[str, ...] = ("bios", "uefi", "secure-boot")
     options: Mapping[str, Any] = field(default_factory=dict)
     """Values of the keys that belong to one stage, see StageSpec.schema."""
+    distribution: str = "synos"
+    """Name of the project: first word of the ISO's name, and ID in os-release. Not in the YAML file."""
+    title: str = "SynOS"
+    """What boot menus and os-release call the distribution. Not in the YAML file."""
     ancestors: tuple[str, ...] = ()
     """Profiles it inherits from, nearest first: whose locks it starts from, not for keys."""
     origins: Mapping[str, str] = field(default_factory=dict)

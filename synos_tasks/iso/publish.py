@@ -31,14 +31,14 @@ def sweep_staging(output: Path) -> None:
     sweep(output, STAGING_PREFIX)
 
 
-def iso_path(output: Path, profile: str, build_id: str) -> Path:
+def iso_path(output: Path, profile: str, build_id: str, distribution: str = "synos") -> Path:
     """Where a build's ISO is."""
-    return output / f"synos-{profile}-{build_id}.iso"
+    return output / f"{distribution}-{profile}-{build_id}.iso"
 
 
 def published(output: Path, plan: Plan) -> dict[str, Any] | None:
     """Return the manifest of the ISO that a plan would make, if it is there and its checksum is right."""
-    iso = iso_path(output, plan.profile.name, plan.build_id)
+    iso = iso_path(output, plan.profile.name, plan.build_id, plan.profile.distribution)
     try:
         manifest: dict[str, Any] = json.loads(Path(f"{iso}.manifest.json").read_text())
         whole = manifest["key"] == plan.key and sha256(iso) == manifest["sha256"]
@@ -47,7 +47,7 @@ def published(output: Path, plan: Plan) -> dict[str, Any] | None:
         return None
 
 
-def publish(folder: Path, profile: str, build_id: str, digest: str) -> Path:
+def publish(folder: Path, profile: str, build_id: str, digest: str, distribution: str = "synos") -> Path:
     """Move what the container delivered out of its staging folder; returns the ISO's path.
 
     ``build_id`` is the plan's, ``digest`` the SHA-256 that the container tells. Whoever sees an ISO sees the
@@ -61,7 +61,7 @@ def publish(folder: Path, profile: str, build_id: str, digest: str) -> Path:
             raise _refused(folder, f"{name} is not a regular file")
     if sha256(folder / deliver.ISO) != digest:
         raise _refused(folder, f"its SHA-256 is not {digest}")
-    iso = iso_path(folder.parent, profile, build_id)
+    iso = iso_path(folder.parent, profile, build_id, distribution)
     remove(folder / "sha256")
     with (folder / "sha256").open("x") as stream:  # never through a link
         stream.write(f"{digest}  {iso.name}\n")
@@ -69,14 +69,14 @@ def publish(folder: Path, profile: str, build_id: str, digest: str) -> Path:
     (folder / deliver.MANIFEST).replace(f"{iso}.manifest.json")
     (folder / "sha256").replace(f"{iso}.sha256")
     (folder / deliver.ISO).replace(iso)
-    point_to(iso, profile)
+    point_to(iso, profile, distribution)
     sync(folder.parent)
     return iso
 
 
-def point_to(iso: Path, profile: str) -> None:
-    """Let synos-PROFILE.iso be a link to the newest, unless somebody has put something else there."""
-    link = iso.with_name(f"synos-{profile}.iso")
+def point_to(iso: Path, profile: str, distribution: str = "synos") -> None:
+    """Let DISTRIBUTION-PROFILE.iso be a link to the newest, unless somebody has put something else there."""
+    link = iso.with_name(f"{distribution}-{profile}.iso")
     ours = link.is_symlink() or not link.exists()
     if not ours or (link.is_symlink() and str(link.readlink()) == iso.name):
         return

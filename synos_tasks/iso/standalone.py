@@ -93,7 +93,7 @@ def _iso(asked: argparse.Namespace, folder: Path) -> None:
     wanted = profile.load(DOCKER_BUILD / "profiles", asked.profile or _default_profile())
     plan = inputs.plan_build(DOCKER_BUILD, wanted, _lock(wanted), _tools(), release=asked.release)
     output: Path = asked.output
-    iso = publish.iso_path(output, wanted.name, plan.build_id)
+    iso = publish.iso_path(output, wanted.name, plan.build_id, wanted.distribution)
     if publish.published(output, plan):
         _say("nothing changed: the ISO is there, and its checksum is right")
     else:
@@ -111,8 +111,11 @@ def _build(plan: Plan, output: Path, folder: Path) -> None:
             _take_compiled(plan, store)
         work.do(protocol.Build(plan=plan, owner=owner), place)
         digest = json.loads((staging / deliver.MANIFEST).read_text())["sha256"]
-        iso = publish.publish(staging, plan.profile.name, plan.build_id, digest)
-    for path in (*output.glob(f"{iso.name}*"), iso.with_name(f"synos-{plan.profile.name}.iso")):
+        iso = publish.publish(staging, plan.profile.name, plan.build_id, digest, plan.profile.distribution)
+    for path in (
+        *output.glob(f"{iso.name}*"),
+        iso.with_name(f"{plan.profile.distribution}-{plan.profile.name}.iso"),
+    ):
         os.chown(path, *owner, follow_symlinks=False)
 
 

@@ -51,7 +51,7 @@ def test_a_good_report_is_fine(firmware: str) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"os": "debian"}, "'debian', not 'synos'"),
+        ({"os": "debian"}, "'debian': its os-release is not the ISO's"),
         ({"failed": ["a.service", "b.mount"]}, "failed units: a.service, b.mount"),
         ({"failed": None}, "failed units: not reported"),
         ({"target": ""}, "target is not active"),

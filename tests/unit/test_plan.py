@@ -52,6 +52,8 @@ CHANGES: dict[str, tuple[dict[str, Any], set[str]]] = {
     "compression_level": ({"compression_level": 19}, NOT_THE_MENU),
     "boot": ({"boot": ("bios",)}, ID_ALONE | {"bootfiles"}),
     "kernel_arguments": ({"kernel_arguments": ("quiet",)}, ID_ALONE | {"bootfiles"}),
+    "distribution": ({"distribution": "tuxos"}, since("overlay")),
+    "title": ({"title": "Tux OS"}, since("overlay") | {"bootfiles"}),
     "ancestors": ({"ancestors": ("y",)}, set()),
     "origins": ({"origins": {"sudo": "elsewhere.yaml:1:1"}}, set()),
     "options": ({"options": {"of no stage": 1}}, set()),

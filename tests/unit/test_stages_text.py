@@ -39,7 +39,7 @@ def test_the_menu_has_a_normal_and_a_failsafe_entry() -> None:
 
 @pytest.mark.parametrize(
     ("name", "expected"),
-    [("minimal", "SYNOS_MINIMAL"), ("a-b-1", "SYNOS_A_B_1"), ("n" * 60, "SYNOS_" + "N" * 26)],
+    [("synos-minimal", "SYNOS_MINIMAL"), ("a-b-1", "A_B_1"), ("n" * 60, "N" * 32)],
 )
 def test_the_volume_id_is_what_iso_9660_allows(name: str, expected: str) -> None:
     assert iso.volume_id(name) == expected

@@ -63,7 +63,10 @@ def verdict(report: Mapping[str, Any], firmware: str) -> str:
     """Say why a report is not good enough; '' if it is."""
     failed = report.get("failed")
     checks = [
-        (report.get("os") == "synos", f"the system is {report.get('os')!r}, not 'synos'"),
+        (
+            report.get("os") not in {None, "", "debian"},
+            f"the system is {report.get('os')!r}: its os-release is not the ISO's",
+        ),
         (failed == [], f"failed units: {', '.join(map(str, failed or ['not reported']))}"),
         (bool(report.get("target")), "the default target is not active"),
         (report.get("root") == "overlay", f"/ is {report.get('root')!r}, not an overlay"),

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from synos_tasks.iso.tools import BuildContext
 
 NAME = "bootfiles"
-STAGE = StageSpec(fields=("name", "suite", "boot", "kernel_arguments"))
+STAGE = StageSpec(fields=("name", "title", "suite", "boot", "kernel_arguments"))
 SHIM = Path("/usr/lib/shim/shimx64.efi.signed")
 MOK_MANAGER = Path("/usr/lib/shim/mmx64.efi.signed")
 # GRUB for removable media: its built-in prefix finds the medium by /.disk/info
@@ -33,8 +33,8 @@ def grub_config(profile: Profile, ident: str) -> str:
     entries = "".join(
         f'menuentry "{title}" {{\n    linux /live/vmlinuz {arguments}{more}\n    initrd /live/initrd.img\n}}\n'
         for title, more in (
-            (f"SynOS {profile.name} ({ident})", ""),
-            (f"SynOS {profile.name}, fail-safe", " nomodeset noapic noapm nodma nomce nosmp"),
+            (f"{profile.title} {profile.name} ({ident})", ""),
+            (f"{profile.title} {profile.name}, fail-safe", " nomodeset noapic noapm nodma nomce nosmp"),
         )
     )
     return (
@@ -53,7 +53,7 @@ def make(context: BuildContext, ident: str, tree: Path) -> None:
     profile, grub = context.profile, tree / "boot/grub"
     grub.mkdir(parents=True)
     (tree / ".disk").mkdir()
-    (tree / ".disk/info").write_text(f"SynOS {profile.name} {profile.suite} {ident}\n")
+    (tree / ".disk/info").write_text(f"{profile.title} {profile.name} {profile.suite} {ident}\n")
     (grub / "grub.cfg").write_text(grub_config(profile, ident))
     if "bios" in profile.boot:
         _bios(context, grub)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from synos_tasks.iso.tools import BuildContext
 
 NAME = "iso"
-STAGE = StageSpec(fields=("name", "boot"))
+STAGE = StageSpec(fields=("name", "distribution", "boot"))
 
 
 def make(context: BuildContext, tree: Path, live: Mapping[str, Path], target: Path) -> None:
@@ -23,7 +23,7 @@ def make(context: BuildContext, tree: Path, live: Mapping[str, Path], target: Pa
     profile = context.profile
     date = dt.datetime.fromtimestamp(context.epoch, dt.UTC)
     argv = ["xorriso", "-as", "mkisofs", "-o", str(target), "-r", "-J", "-joliet-long"]
-    argv += ["-V", volume_id(profile.name)]
+    argv += ["-V", volume_id(f"{profile.distribution}-{profile.name}")]
     # GPT and MBR ids come from the modification date
     argv += [f"--modification-date={date:%Y%m%d%H%M%S}00", "--set_all_file_dates", f"{date:%Y%m%d%H%M%S}00"]
     if "bios" in profile.boot:
@@ -39,6 +39,6 @@ def make(context: BuildContext, tree: Path, live: Mapping[str, Path], target: Pa
     context.run(NAME, [*argv, "-graft-points", f"/={tree}", *grafts])
 
 
-def volume_id(profile_name: str) -> str:
+def volume_id(name: str) -> str:
     """Return the ISO 9660 volume id: at most 32 capitals, digits and underscores."""
-    return f"SYNOS_{profile_name.upper().replace('-', '_')}"[:32]
+    return name.upper().replace("-", "_")[:32]

@@ -25,7 +25,7 @@ def _folders(profile: Profile) -> tuple[str, ...]:
     return OURS, *profile.overlays
 
 
-STAGE = StageSpec(order=40, fields=("name", "suite"), files=_folders)
+STAGE = StageSpec(order=40, fields=("name", "suite", "distribution", "title"), files=_folders)
 
 
 def make_files(inputs: StageInputs, lower: Listing, target: Path) -> None:
@@ -42,9 +42,9 @@ def identity(profile: Profile) -> dict[str, str]:
     """Return path and text of the files that tell what the system is."""
     version = VERSIONS[profile.suite]
     release = {
-        "PRETTY_NAME": f'"SynOS {version} ({profile.name})"',
-        "NAME": '"SynOS"',
-        "ID": "synos",
+        "PRETTY_NAME": f'"{profile.title} {version} ({profile.name})"',
+        "NAME": f'"{profile.title}"',
+        "ID": profile.distribution,
         "ID_LIKE": "debian",
         "VERSION_ID": f'"{version}"',
         "VERSION_CODENAME": profile.suite,
@@ -52,8 +52,8 @@ def identity(profile: Profile) -> dict[str, str]:
     }
     return {
         "usr/lib/os-release": "".join(f"{key}={value}\n" for key, value in release.items()),
-        "etc/issue": f"SynOS {version} {profile.name} \\n \\l\n\n",
-        "etc/issue.net": f"SynOS {version}\n",
+        "etc/issue": f"{profile.title} {version} {profile.name} \\n \\l\n\n",
+        "etc/issue.net": f"{profile.title} {version}\n",
     }
 
 
