@@ -110,6 +110,9 @@ def after_dashes(argv: Sequence[str]) -> list[str]:
     return list(argv[argv.index("--") + 1 :]) if "--" in argv else []
 
 
+_JSON = inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=bool)
+
+
 def verb(name: str, **options: Any) -> Callable[[Callable[Concatenate[Command, P], None]], Any]:  # noqa: ANN401
     """Make an Invoke task named ``name`` of a function whose first parameter is the Command.
 
@@ -118,12 +121,13 @@ def verb(name: str, **options: Any) -> Callable[[Callable[Concatenate[Command, P
     """
 
     def decorate(function: Callable[Concatenate[Command, P], None]) -> Any:  # noqa: ANN401
-        signature = inspect.signature(function)
-        adds_json = "json" in options.get("help", {}) and "json" not in signature.parameters
+        parameters = list(inspect.signature(function).parameters.values())
+        if "json" in options.get("help", {}):
+            parameters.append(_JSON)
 
         @wraps(function)
         def body(context: Context, /, *args: P.args, **kwargs: P.kwargs) -> None:
-            as_json = bool(kwargs.pop("json", False) if adds_json else kwargs.get("json", False))
+            as_json = bool(kwargs.pop("json", False))
             # SIGINT too: a command in the background of a script starts with it ignored, and must end all the same
             _on_interrupt(_interrupt)
             command = Command(name, context, json=as_json)
@@ -142,11 +146,8 @@ def verb(name: str, **options: Any) -> Callable[[Callable[Concatenate[Command, P
             except Exception:  # noqa: BLE001  (a person gets a sentence; the traceback goes to a file)
                 _unexpected(command)
 
-        if adds_json:
-            option = inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=bool)
-            body.__signature__ = signature.replace(  # type: ignore[attr-defined]
-                parameters=[*signature.parameters.values(), option]
-            )
+        # also spares Invoke, which asks twice, to work it out
+        body.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
         return task(name=name.rpartition(".")[2], **options)(body)
 
     return decorate
