@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from contextlib import contextmanager
 from itertools import takewhile
 from typing import TYPE_CHECKING, Any
@@ -48,7 +49,8 @@ def _ours(error: Exception, what: str, where: str, hint: str) -> EngineUnavailab
         return None
     why = reason(error)
     if no_engine(why):
-        return EngineUnavailable("no Docker Engine answers", where=where, why=why, hint=HINT)
+        engine = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
+        return EngineUnavailable("no Docker Engine answers", where=engine, why=why, hint=HINT)
     place = where or " ".join(map(str, error.docker_command))[:600]
     return EngineUnavailable(what, where=place, why=why, hint=hint)
 
