@@ -76,38 +76,23 @@ def request_of(profile: Profile) -> str:
     )[:16]  # fmt: skip
 
 
-def _text(pattern: str, shape: str) -> schema.Kind:
-    return schema.text(pattern, shape, "")
-
-
-_NUMBER = schema.Kind(type="integer", minimum=1, maximum=2**40, shape="a size in bytes")
-_PACKAGE = schema.Kind(
-    type="object",
-    shape="a mapping",
-    fields={
-        "name": _text(r"[a-z0-9][a-z0-9+.-]+", "a package name"),
-        "version": _text(r"[0-9A-Za-z.+:~-]+", "a version in quotes"),
-        "architecture": schema.choice("all", "amd64", doc=""),
-        "layer": _text(r"[a-z][a-z0-9-]*", "a layer"),
-        "size": _NUMBER,
-        "sha256": _text(r"[0-9a-f]{64}", "a SHA-256"),
-        "archive": schema.choice("main", "security", doc=""),
-        "path": _text(schema.RELATIVE.replace("+", "+~%:", 1), "a path below the mirror"),
-    },
-    required=("name", "version", "architecture", "layer", "size", "sha256", "archive", "path"),
-)
-_LOCK = schema.Kind(
-    type="object",
-    shape="a mapping",
-    fields={
-        "schema": schema.choice(SCHEMA, doc=""),
-        "request": _text(r"[0-9a-f]{16}", "16 hex digits"),
-        "date": _text(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "a date as 2026-01-31T12:00:00Z"),
-        "seal": _text(r"[0-9a-f]{16}", "16 hex digits"),
-        "packages": schema.list_of(_PACKAGE, ""),
-    },
-    required=("schema", "request", "date", "seal", "packages"),
-)
+_PACKAGE = {
+    "name": schema.text(r"[a-z0-9][a-z0-9+.-]+", "a package name"),
+    "version": schema.text(r"[0-9A-Za-z.+:~-]+", "a version in quotes"),
+    "architecture": schema.choice("all", "amd64"),
+    "layer": schema.text(r"[a-z][a-z0-9-]*", "a layer"),
+    "size": schema.Kind(type="integer", minimum=1, maximum=2**40, shape="a size in bytes"),
+    "sha256": schema.text(r"[0-9a-f]{64}", "a SHA-256"),
+    "archive": schema.choice("main", "security"),
+    "path": schema.text(schema.RELATIVE.replace("+", "+~%:", 1), "a path below the mirror"),
+}
+_LOCK = {
+    "schema": schema.choice(SCHEMA),
+    "request": schema.text(r"[0-9a-f]{16}", "16 hex digits"),
+    "date": schema.text(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "a date as 2026-01-31T12:00:00Z"),
+    "seal": schema.text(r"[0-9a-f]{16}", "16 hex digits"),
+    "packages": schema.list_of(schema.mapping(_PACKAGE, required=tuple(_PACKAGE))),
+}
 
 
 def path_of(folder: Path, profile: str) -> Path:
@@ -120,10 +105,8 @@ def load(path: Path) -> Lock | None:
     if not path.exists():
         return None
     try:
-        data = schema.check(
-            yaml_source.load(path, 4 * 2**20, getattr(yaml, "CSafeLoader", yaml.SafeLoader)), _LOCK, ""
-        )
-        return _from_data(data)
+        source = yaml_source.load(path, 4 * 2**20, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        return _from_data(schema.check(source, schema.mapping(_LOCK, required=tuple(_LOCK))))
     except ProfileError as error:
         raise LockError(error.what, where=error.where, why=error.why, hint=HINT) from error
     except ValueError as error:
@@ -190,7 +173,11 @@ class Change:
 
 def changes(old: Lock | None, new: Lock) -> list[Change]:
     """List what differs, by name."""
-    return version_changes(_versions(old), _versions(new))
+    versions = [
+        {p.name: (p.version, p.archive == "security") for p in lock.packages} if lock else {}
+        for lock in (old, new)
+    ]
+    return version_changes(*versions)
 
 
 def version_changes(
@@ -199,11 +186,7 @@ def version_changes(
     """List what differs between two sets of packages: name to version, and whether it is a security update."""
     found = []
     for name in sorted(before.keys() | after.keys()):
-        old, new = before.get(name, ("", False)), after.get(name, ("", False))
-        if old[0] != new[0]:
-            found.append(Change(name=name, old=old[0], new=new[0], security=bool(old[0]) and new[1]))
+        (old, _), (new, security) = before.get(name, ("", False)), after.get(name, ("", False))
+        if old != new:
+            found.append(Change(name=name, old=old, new=new, security=bool(old) and security))
     return found
-
-
-def _versions(lock: Lock | None) -> dict[str, tuple[str, bool]]:
-    return {p.name: (p.version, p.archive == "security") for p in lock.packages} if lock else {}

@@ -31,133 +31,140 @@ class Kind:
     maximum: int = 100
 
 
-def text(pattern: str, shape: str, doc: str) -> Kind:
-    """Text that matches a pattern."""
+def text(pattern: str, shape: str, doc: str = "") -> Kind:
+    """Return text that matches a pattern."""
     return Kind(type="string", pattern=pattern, shape=shape, doc=doc)
 
 
-def choice(*choices: str, doc: str) -> Kind:
-    """One of a few words."""
+def choice(*choices: str, doc: str = "") -> Kind:
+    """Return one of a few words."""
     return Kind(type="string", choices=choices, shape=" or ".join(choices), doc=doc)
 
 
-def list_of(items: Kind, doc: str) -> Kind:
+def list_of(items: Kind, doc: str = "") -> Kind:
     """Return a list of one kind."""
     return Kind(type="array", items=items, shape="a list", doc=doc)
 
 
+def mapping(fields: Mapping[str, Kind], doc: str = "", required: tuple[str, ...] = ()) -> Kind:
+    """Return a mapping with these keys."""
+    return Kind(type="object", fields=fields, shape="a mapping", doc=doc, required=required)
+
+
+def url(doc: str) -> Kind:
+    """Return an address."""
+    return text(r"https?://[A-Za-z0-9.\[\]:-]+(/[A-Za-z0-9._~/%-]*)?", "an http or https address", doc)
+
+
 PACKAGE = r"-?[a-z0-9][a-z0-9+.-]+"
 RELATIVE = r"(?!/)(?!(.*/)?\.\.(/|$))[A-Za-z0-9._/+-]+"
-URL = text(r"https?://[A-Za-z0-9.\[\]:-]+(/[A-Za-z0-9._~/%-]*)?", "an http or https address", "")
-
-PROFILE = Kind(
-    type="object",
-    shape="a mapping",
-    doc="A SynOS profile: what goes into an ISO.",
-    fields={
+_MIRRORS = mapping(
+    {
+        "main": url("The Debian archive."),
+        "security": url("Security updates."),
+        "suites": list_of(
+            choice("release", "updates", "security"),
+            "Which of the suite, its -updates and its -security are used.",
+        ),
+        "components": list_of(
+            choice("main", "contrib", "non-free", "non-free-firmware"), "Archive components."
+        ),
+    },
+    "Where packages come from.",
+)
+_USER = mapping(
+    {
+        "name": text(r"[a-z][a-z0-9_-]{0,30}", "a user name", "Login name."),
+        "full_name": text(r'[^:,"$`\\\x00-\x1f]{1,60}', "a name without : , and quotes", "For people."),
+        "groups": list_of(text(r"[a-z_][a-z0-9_-]{0,30}", "a group"), "Further groups."),
+        "password_hash": text(r"\$(y|6)\$[A-Za-z0-9./$=,]+", "a crypt(3) hash", "Without it: locked."),
+    },
+    required=("name",),
+)
+_KEYBOARD = mapping(
+    {
+        "layout": text(r"[a-z]{2,6}(,[a-z]{2,6}){0,3}", "an XKB layout as us", "Layout."),
+        "variant": text(r"[a-z0-9_-]{0,30}", "an XKB variant", "Variant."),
+        "model": text(r"[a-z0-9_-]{1,30}", "an XKB model as pc105", "Model."),
+    },
+    "Keyboard, in XKB's terms.",
+)
+_COMPRESSION = mapping(
+    {
+        "algorithm": choice("zstd", "xz", doc="zstd is fast, xz is small."),
+        "level": Kind(type="integer", minimum=1, maximum=22, shape="1 to 22", doc="zstd only."),
+    },
+    "How the root file system is compressed.",
+)
+PROFILE = mapping(
+    {
         "description": text(r"[^\x00-\x1f]{1,200}", "one line of text", "One line for people."),
         "inherits": text(r"[a-z][a-z0-9-]*", "the name of a profile", "Another profile to start from."),
         "suite": choice("bookworm", "trixie", doc="Debian suite."),
         "architecture": choice("amd64", doc="Debian architecture."),
         "bootstrapper": choice("mmdebstrap", "debootstrap", doc="What lays the root file system down."),
-        "mirrors": Kind(
-            type="object",
-            shape="a mapping",
-            doc="Where packages come from.",
-            fields={
-                "main": Kind(type="string", pattern=URL.pattern, shape=URL.shape, doc="The Debian archive."),
-                "security": Kind(
-                    type="string", pattern=URL.pattern, shape=URL.shape, doc="Security updates."
-                ),
-                "suites": list_of(
-                    choice("release", "updates", "security", doc=""),
-                    "Which of the suite, its -updates and its -security are used.",
-                ),
-                "components": list_of(
-                    choice("main", "contrib", "non-free", "non-free-firmware", doc=""), "Archive components."
-                ),
-            },
-        ),
+        "mirrors": _MIRRORS,
         "packages": list_of(
-            text(PACKAGE, "a Debian package name, or -name to take an inherited one out", ""),
+            text(PACKAGE, "a Debian package name, or -name to take an inherited one out"),
             "Packages; those of an inherited profile come first, -name takes one out.",
         ),
         "components": list_of(
-            text(PACKAGE, "a component, or -name to take an inherited one out", ""),
+            text(PACKAGE, "a component, or -name to take an inherited one out"),
             "Components of docker/build/components, compiled where they are needed.",
         ),
-        "users": list_of(
-            Kind(
-                type="object",
-                shape="a mapping",
-                required=("name",),
-                fields={
-                    "name": text(r"[a-z][a-z0-9_-]{0,30}", "a user name", "Login name."),
-                    "full_name": text(
-                        r'[^:,"$`\\\x00-\x1f]{1,60}', "a name without : , and quotes", "For people."
-                    ),
-                    "groups": list_of(text(r"[a-z_][a-z0-9_-]{0,30}", "a group", ""), "Further groups."),
-                    "password_hash": text(
-                        r"\$(y|6)\$[A-Za-z0-9./$=,]+", "a crypt(3) hash", "Without it: locked."
-                    ),
-                },
-            ),
-            "Users. The first is the live user, whom live-config makes at boot.",
-        ),
+        "users": list_of(_USER, "Users. The first is the live user, whom live-config makes at boot."),
         "hostname": text(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", "a host name", "Host name."),
         "locale": text(r"(C|[a-z]{2,3}_[A-Z]{2})\.UTF-8", "a UTF-8 locale as en_US.UTF-8", "Locale."),
         "timezone": text(r"[A-Z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}", "a zone as Europe/Berlin", "Zone."),
-        "keyboard": Kind(
-            type="object",
-            shape="a mapping",
-            doc="Keyboard, in XKB's terms.",
-            fields={
-                "layout": text(r"[a-z]{2,6}(,[a-z]{2,6}){0,3}", "an XKB layout as us", "Layout."),
-                "variant": text(r"[a-z0-9_-]{0,30}", "an XKB variant", "Variant."),
-                "model": text(r"[a-z0-9_-]{1,30}", "an XKB model as pc105", "Model."),
-            },
-        ),
+        "keyboard": _KEYBOARD,
         "kernel_arguments": list_of(
-            text(r"[A-Za-z0-9_.,=:/@%+-]+", "one kernel argument without spaces", ""),
+            text(r"[A-Za-z0-9_.,=:/@%+-]+", "one kernel argument without spaces"),
             "Added to the kernel command line.",
         ),
         "overlay": text(RELATIVE, "a folder relative to docker/build", "Files copied over the root."),
         "hooks": list_of(
-            text(RELATIVE, "a script relative to docker/build", ""), "Scripts run in the root, in this order."
+            text(RELATIVE, "a script relative to docker/build"), "Scripts run in the root, in this order."
         ),
-        "compression": Kind(
-            type="object",
-            shape="a mapping",
-            doc="How the root file system is compressed.",
-            fields={
-                "algorithm": choice("zstd", "xz", doc="zstd is fast, xz is small."),
-                "level": Kind(type="integer", minimum=1, maximum=22, shape="1 to 22", doc="zstd only."),
-            },
-        ),
-        "boot": list_of(choice("bios", "uefi", "secure-boot", doc=""), "Firmware the ISO boots on."),
+        "compression": _COMPRESSION,
+        "boot": list_of(choice("bios", "uefi", "secure-boot"), "Firmware the ISO boots on."),
     },
+    "A SynOS profile: what goes into an ISO.",
 )
 
 
-def check(value: Value, kind: Kind, name: str) -> Any:  # noqa: ANN401
+def check(value: Value, kind: Kind, name: str = "") -> Any:  # noqa: ANN401
     """Turn a Value into plain data if it is of a kind; raises ProfileError with its place otherwise."""
-    if kind.type == "object":
-        return _check_object(value, kind, name)
-    if kind.type == "array":
-        if not isinstance(value.data, list) or kind.items is None:
-            raise _wrong(value, kind, name)
-        return [check(item, kind.items, f"{name}[{index}]") for index, item in enumerate(value.data)]
+    data = value.data
+    if kind.type == "object" and isinstance(data, dict):
+        return _check_mapping(data, kind, name, value.where)
+    if kind.items and isinstance(data, list):
+        return [check(item, kind.items, f"{name}[{index}]") for index, item in enumerate(data)]
     if kind.type == "integer":
-        if type(value.data) is not int or not kind.minimum <= value.data <= kind.maximum:
-            raise _wrong(value, kind, name)
-        return value.data
-    if not isinstance(value.data, str):
-        raise _wrong(value, kind, name)
-    if kind.choices and value.data not in kind.choices:
-        raise _wrong(value, kind, name, guess(value.data, kind.choices))
-    if not kind.choices and not re.fullmatch(kind.pattern, value.data):
-        raise _wrong(value, kind, name)
-    return value.data
+        good = type(data) is int and kind.minimum <= data <= kind.maximum
+    else:
+        good = kind.type == "string" and isinstance(data, str) and _is_allowed(data, kind)
+    if not good:
+        what = f"{name} is {_shown(data)}" if name else f"the file holds {_shown(data)}"
+        raise ProfileError(f"{what}, not {kind.shape}", where=value.where, hint=_how_to_write(data, kind))
+    return data
+
+
+def _is_allowed(word: str, kind: Kind) -> bool:
+    return word in kind.choices if kind.choices else bool(re.fullmatch(kind.pattern, word))
+
+
+def _check_mapping(
+    data: Mapping[str, tuple[str, Value]], kind: Kind, name: str, where: str
+) -> dict[str, Any]:
+    checked = {}
+    for key, (place, item) in data.items():
+        if key not in kind.fields:
+            raise ProfileError(f"unknown key {key[:80]!r}", where=place, hint=guess(key, kind.fields))
+        checked[key] = check(item, kind.fields[key], f"{name}.{key}".lstrip("."))
+    for key in kind.required:
+        if key not in checked:
+            raise ProfileError(f"{name or 'the file'} has no {key!r}", where=where, hint=f"add `{key}: …`")
+    return checked
 
 
 def guess(word: str, known: Mapping[str, Any] | tuple[str, ...]) -> str:
@@ -187,45 +194,20 @@ def json_schema(kind: Kind = PROFILE) -> dict[str, Any]:
     return schema
 
 
-def _check_object(value: Value, kind: Kind, name: str) -> dict[str, Any]:
-    if not isinstance(value.data, dict):
-        raise _wrong(value, kind, name)
-    checked = {}
-    for key, (place, item) in value.data.items():
-        if key not in kind.fields:
-            raise ProfileError(f"unknown key {key[:80]!r}", where=place, hint=guess(key, kind.fields))
-        checked[key] = check(item, kind.fields[key], f"{name}.{key}".lstrip("."))
-    for key in kind.required:
-        if key not in checked:
-            raise ProfileError(
-                f"{name or 'the file'} has no {key!r}", where=value.where, hint=f"add `{key}: …`"
-            )
-    return checked
+def _shown(data: object) -> str:
+    shown = {type(None): "empty", list: "a list", dict: "a mapping"}
+    return shown.get(type(data), repr(data)[:80])
 
 
-def _wrong(value: Value, kind: Kind, name: str, hint: str = "") -> ProfileError:
-    shown = _shown(value)
-    what = f"{name} is {shown}, not {kind.shape}" if name else f"the file holds {shown}, not {kind.shape}"
-    return ProfileError(what, where=value.where, hint=hint or _how_to_write(value, kind))
-
-
-def _shown(value: Value) -> str:
-    if value.data is None:
-        return "empty"
-    if isinstance(value.data, list):
-        return "a list"
-    return "a mapping" if isinstance(value.data, dict) else repr(value.data)[:80]
-
-
-def _how_to_write(value: Value, kind: Kind) -> str:
+def _how_to_write(data: object, kind: Kind) -> str:
     if kind.type == "array":
         return "write it as a list: a line `- entry` for each"
     if kind.type == "object":
         return "write it as a mapping: a line `key: value` for each"
     if kind.type == "integer":
         return f"a whole number from {kind.minimum} to {kind.maximum}, without quotes"
-    if isinstance(value.data, list | dict):
+    if isinstance(data, list | dict):
         return f"write {kind.shape} behind the colon, without a list or mapping"
-    if isinstance(value.data, bool | int | float):
+    if isinstance(data, bool | int | float):
         return "put it in quotes"
-    return f"allowed: {' or '.join(kind.choices) if kind.choices else kind.pattern}"
+    return guess(str(data), kind.choices) if kind.choices else f"allowed: {kind.pattern}"

@@ -12,12 +12,12 @@ import pytest
 from synos_tasks.build.boot import boot_spec, newest_iso
 from synos_tasks.errors import IsoNotFound, SettingsError
 from synos_tasks.iso import codec, protocol
-from synos_tasks.iso.boot.qemu import Scratch, kvm_pays, qemu_argv
+from synos_tasks.iso.boot.qemu import kvm_pays, qemu_argv
 from synos_tasks.iso.boot.request import FIRMWARES, MEDIA, Boot, parse_request
 from synos_tasks.iso.boot.watch import Follower
 from synos_tasks.settings import Settings
 
-SCRATCH = Scratch(folder=Path("/scratch"))
+SCRATCH = Path("/scratch")
 REQUEST = Boot(
     iso=Path("/iso/a.iso"),
     firmware="bios",

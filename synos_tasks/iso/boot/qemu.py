@@ -7,7 +7,6 @@ import shutil
 import socket
 import subprocess
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
 
@@ -17,44 +16,13 @@ if TYPE_CHECKING:
 QEMU = "qemu-system-x86_64"
 ASSET_TAG = "synos-selftest"
 FIRMWARE_DIR = Path("/usr/share/OVMF")
+# files of a machine, in a folder of its own: its first serial port, QMP, the firmware's variables, SeaBIOS' output
+SERIAL, CONTROL, VARIABLES, DEBUG = "serial", "qmp", "vars.fd", "debug"
 PROBE_SECONDS = 4.0
 
 
-@dataclass(frozen=True, kw_only=True)
-class Scratch:
-    """The files of one machine, in a folder of its own."""
-
-    folder: Path
-
-    @property
-    def serial(self) -> Path:
-        """What the guest wrote to its first serial port."""
-        return self.folder / "serial"
-
-    @property
-    def control(self) -> Path:
-        """QEMU's control socket (QMP)."""
-        return self.folder / "qmp"
-
-    @property
-    def variables(self) -> Path:
-        """The firmware's own copy of its variable store."""
-        return self.folder / "vars.fd"
-
-    @property
-    def debug(self) -> Path:
-        """What SeaBIOS wrote to its debug port."""
-        return self.folder / "debug"
-
-
-def variable_store(firmware: str) -> Path | None:
-    """Return the template of the variable store; the .ms one has Microsoft's keys enrolled. None for bios."""
-    names = {"uefi": "OVMF_VARS_4M.fd", "secure-boot": "OVMF_VARS_4M.ms.fd"}
-    return FIRMWARE_DIR / names[firmware] if firmware in names else None
-
-
-def qemu_argv(request: Boot, accelerator: str, scratch: Scratch) -> list[str]:
-    """Return the command for a request. ``accelerator`` is kvm or tcg."""
+def qemu_argv(request: Boot, accelerator: str, folder: Path) -> list[str]:
+    """Return the command for a request. ``accelerator`` is kvm or tcg, ``folder`` has the machine's files."""
     machine = "q35,smm=on" if request.firmware == "secure-boot" else "q35"
     return [
         QEMU,
@@ -63,10 +31,10 @@ def qemu_argv(request: Boot, accelerator: str, scratch: Scratch) -> list[str]:
         *("-smp", "2", "-m", str(request.memory_mb)),
         *("-display", "none", "-vga", "std", "-nic", "none"),
         *("-device", "virtio-rng-pci"),
-        *("-chardev", f"file,id=serial0,path={scratch.serial}", "-serial", "chardev:serial0"),
-        *("-qmp", f"unix:{scratch.control},server=on,wait=off"),
+        *("-chardev", f"file,id=serial0,path={folder / SERIAL}", "-serial", "chardev:serial0"),
+        *("-qmp", f"unix:{folder / CONTROL},server=on,wait=off"),
         *("-smbios", f"type=3,asset={ASSET_TAG}"),
-        *_firmware_argv(request.firmware, scratch),
+        *_firmware_argv(request.firmware, folder),
         *_media_argv(request),
     ]
 
@@ -79,22 +47,28 @@ def _accelerator_argv(accelerator: str) -> list[str]:
     return ["-accel", "tcg,thread=multi,tb-size=256", "-cpu", "max,la57=off"]
 
 
-def _firmware_argv(firmware: str, scratch: Scratch) -> list[str]:
+def _firmware_argv(firmware: str, folder: Path) -> list[str]:
     if firmware == "bios":
-        return [
-            *("-chardev", f"file,id=debug0,path={scratch.debug}"),
-            *("-device", "isa-debugcon,iobase=0x402,chardev=debug0"),
-        ]
-    code = "OVMF_CODE_4M.ms.fd" if firmware == "secure-boot" else "OVMF_CODE_4M.fd"
+        return _debug_argv(folder / DEBUG)
     argv = [
-        *("-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={FIRMWARE_DIR / code}"),
-        *("-drive", f"if=pflash,unit=1,format=raw,file={scratch.variables}"),
+        *("-drive", f"if=pflash,unit=0,format=raw,readonly=on,file={_firmware_file('CODE', firmware)}"),
+        *("-drive", f"if=pflash,unit=1,format=raw,file={folder / VARIABLES}"),
     ]
     if firmware == "secure-boot":
         # only code in system management mode may write the variables; it does not survive a suspend to RAM
         argv += ["-global", "driver=cfi.pflash01,property=secure,value=on"]
         argv += ["-global", "ICH9-LPC.disable_s3=1"]
     return argv
+
+
+def _firmware_file(part: str, firmware: str) -> Path:
+    """Return the path of OVMF's CODE or VARS; the .ms one has Microsoft's keys enrolled."""
+    return FIRMWARE_DIR / f"OVMF_{part}_4M{'.ms' if firmware == 'secure-boot' else ''}.fd"
+
+
+def _debug_argv(path: Path) -> list[str]:
+    chardev = f"file,id=debug0,path={path}"
+    return ["-chardev", chardev, "-device", "isa-debugcon,iobase=0x402,chardev=debug0"]
 
 
 def _media_argv(request: Boot) -> list[str]:
@@ -109,38 +83,34 @@ def _media_argv(request: Boot) -> list[str]:
 class Machine:
     """A running QEMU; as a context manager it is dead on leaving."""
 
-    def __init__(self, argv: list[str], scratch: Scratch) -> None:
-        self._argv, self._scratch = argv, scratch
-        self._process: subprocess.Popen[str] | None = None
+    def __init__(self, argv: list[str], folder: Path) -> None:
+        self._folder, self._errors = folder, folder / "errors"
+        with self._errors.open("wb") as errors:
+            self._process = subprocess.Popen(
+                argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors
+            )
 
     def __enter__(self) -> Self:
-        """Start QEMU; raises OSError where there is none."""
-        self._process = subprocess.Popen(
-            self._argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
-        )
         return self
 
     def __exit__(self, *_: object) -> None:
         """Kill QEMU: the medium is read-only and there is no disk, so nothing is lost."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-            if self._process.stderr is not None:
-                self._process.stderr.close()
+        self._process.kill()
+        self._process.wait()
 
     def ended(self) -> str | None:
-        """None while QEMU runs, else why it ended."""
-        if self._process is None or self._process.poll() is None:
+        """Return why QEMU ended; None while it runs."""
+        if self._process.poll() is None:
             return None
-        said = self._process.stderr.read().strip() if self._process.stderr is not None else ""
-        return said or f"QEMU ended ({self._process.returncode}): the guest switched off or reset itself"
+        why = self._errors.read_text(errors="replace").strip()
+        return why or f"QEMU ended ({self._process.returncode}): the guest switched off or reset itself"
 
     def screenshot(self, path: Path) -> bool:
         """Write the screen to a PNG file; False when that did not work."""
         try:
             with socket.socket(socket.AF_UNIX) as connection:
                 connection.settimeout(15)
-                connection.connect(str(self._scratch.control))
+                connection.connect(str(self._folder / CONTROL))
                 stream = connection.makefile("rw")
                 stream.readline()  # the greeting
                 _control(stream, "qmp_capabilities")
@@ -159,22 +129,21 @@ def _control(stream: IO[str], command: str, **arguments: Any) -> bool:  # noqa: 
     return False
 
 
-def prepare(request: Boot, scratch: Scratch) -> None:
-    """Make the files a machine starts from; raises OSError."""
-    scratch.serial.touch()
-    store = variable_store(request.firmware)
-    if store is not None:
-        shutil.copyfile(store, scratch.variables)
+def start(request: Boot, accelerator: str, folder: Path) -> Machine:
+    """Start what is asked for, with its files in ``folder``; raises OSError."""
+    if request.firmware != "bios":
+        shutil.copyfile(_firmware_file("VARS", request.firmware), folder / VARIABLES)
+    return Machine(qemu_argv(request, accelerator, folder), folder)
 
 
-def kvm_works(scratch: Scratch) -> bool:
+def kvm_works(folder: Path) -> bool:
     """Tell whether KVM runs SeaBIOS to its end about as fast as emulation does.
 
     /dev/kvm may exist and be unusable, or, in a virtual machine of a virtual machine, be many times slower
     than no KVM at all: there SeaBIOS took 1.9 s instead of 0.1 s, and Linux never came up.
     """
-    kvm = _seabios_seconds("kvm", scratch)
-    return kvm is not None and kvm_pays(kvm, _seabios_seconds("tcg", scratch))
+    kvm = _seabios_seconds("kvm", folder)
+    return kvm is not None and kvm_pays(kvm, _seabios_seconds("tcg", folder))
 
 
 def kvm_pays(kvm: float, tcg: float | None) -> bool:
@@ -182,16 +151,15 @@ def kvm_pays(kvm: float, tcg: float | None) -> bool:
     return tcg is None or kvm <= 3 * tcg + 0.5
 
 
-def _seabios_seconds(accelerator: str, scratch: Scratch) -> float | None:
-    debug = scratch.folder / f"probe-{accelerator}"
+def _seabios_seconds(accelerator: str, folder: Path) -> float | None:
+    debug = folder / f"probe-{accelerator}"
     argv = [
         QEMU,
         *("-no-user-config", "-nodefaults", "-machine", "q35", *_accelerator_argv(accelerator)),
-        *("-smp", "2", "-m", "64", "-display", "none", "-chardev", f"file,id=debug0,path={debug}"),
-        *("-device", "isa-debugcon,iobase=0x402,chardev=debug0"),
+        *("-smp", "2", "-m", "64", "-display", "none", *_debug_argv(debug)),
     ]
     started = time.monotonic()
-    with Machine(argv, scratch) as machine:
+    with Machine(argv, folder) as machine:
         while time.monotonic() - started < PROBE_SECONDS and machine.ended() is None:
             if debug.exists() and "No bootable device" in debug.read_text(errors="replace"):
                 return time.monotonic() - started

@@ -43,10 +43,10 @@ def parse_report(line: str) -> dict[str, Any] | None:
     if not found or hashlib.sha256(found[1].encode()).hexdigest()[:8] != found[2]:
         return None
     try:
-        report = json.loads(found[1])
+        report: dict[str, Any] = json.loads(found[1])
     except ValueError:
         return None
-    return report if isinstance(report, dict) else None
+    return report
 
 
 def is_final(report: Mapping[str, Any]) -> bool:
@@ -81,13 +81,8 @@ def verdict(report: Mapping[str, Any], firmware: str) -> str:
 def _agent_is_well(report: Mapping[str, Any]) -> bool:
     """Tell whether synos-agent answers for this very build; true as well where it is not installed."""
     agent = report.get("agent")
-    if agent is None:
-        return True
-    return (
-        isinstance(agent, dict)
-        and agent.get("status") == "ok"
-        and all(agent.get(name) == report.get(name) for name in ("build_id", "state"))
-    )
+    wanted = {"status": "ok", "build_id": report.get("build_id"), "state": report.get("state")}
+    return agent is None or (isinstance(agent, dict) and wanted.items() <= agent.items())
 
 
 def _state_text(report: Mapping[str, Any]) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import tempfile
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synos_tasks.iso.boot.qemu import Machine, Scratch, kvm_works, prepare, qemu_argv
+from synos_tasks.iso.boot.qemu import DEBUG, SERIAL, Machine, kvm_works, start
 from synos_tasks.iso.boot.report import clean, is_final, is_hopeless, parse_report, verdict
 from synos_tasks.iso.boot.request import Booted
 
@@ -24,49 +24,45 @@ DESKTOP_SECONDS = 15.0
 PROMPT_SECONDS = 2.0
 
 
-@dataclass
 class Follower:
     """Reads the new lines of a growing file."""
 
-    path: Path
-    _position: int = 0
-    _rest: str = ""
+    def __init__(self, path: Path) -> None:
+        self._path, self._position, self._rest = path, 0, b""
 
     def lines(self) -> list[str]:
         """Return the complete lines written since the last call, cleaned."""
-        if not self.path.exists():
+        if not self._path.exists():
             return []
-        with self.path.open("rb") as file:
+        with self._path.open("rb") as file:
             file.seek(self._position)
             new = file.read()
         self._position += len(new)
-        *complete, self._rest = (self._rest + new.decode("latin-1")).split("\n")
-        return [clean(line.encode("latin-1").decode(errors="replace")) for line in complete]
+        *complete, self._rest = (self._rest + new).split(b"\n")
+        return [clean(line.decode(errors="replace")) for line in complete]
 
 
 def boot(request: Boot, on_line: Callable[[str], None]) -> Booted:
     """Boot as the request says and wait for the report, a hopeless line, QEMU's end or the timeout."""
-    with tempfile.TemporaryDirectory(prefix="boot-") as folder:
-        scratch = Scratch(folder=Path(folder))
-        kvm = request.kvm and os.access("/dev/kvm", os.R_OK | os.W_OK) and kvm_works(scratch)
-        accelerator = "kvm" if kvm else "tcg"
+    with tempfile.TemporaryDirectory(prefix="boot-") as name:
+        folder = Path(name)
+        kvm = request.kvm and os.access("/dev/kvm", os.R_OK | os.W_OK) and kvm_works(folder)
+        outcome = Booted(accelerator="kvm" if kvm else "tcg")
         try:
-            prepare(request, scratch)
-            with Machine(qemu_argv(request, accelerator, scratch), scratch) as machine:
-                outcome = _follow(machine, request, scratch, Booted(accelerator=accelerator), on_line)
-                outcome = _picture(machine, request, outcome)
-                for line in Follower(scratch.debug).lines()[-5:] if not outcome.report else []:
-                    on_line(f"SeaBIOS: {line}")
-                return outcome
+            with start(request, outcome.accelerator, folder) as machine:
+                outcome = _picture(machine, request, _follow(machine, request, folder, outcome, on_line))
         except OSError as error:
-            return Booted(accelerator=accelerator, why=f"QEMU could not be started: {error}")
+            return replace(outcome, why=f"QEMU could not be started: {error}")
+        for line in Follower(folder / DEBUG).lines()[-5:] if not outcome.report else []:
+            on_line(f"SeaBIOS: {line}")
+        return outcome
 
 
 def _follow(
-    machine: Machine, request: Boot, scratch: Scratch, outcome: Booted, on_line: Callable[[str], None]
+    machine: Machine, request: Boot, folder: Path, outcome: Booted, on_line: Callable[[str], None]
 ) -> Booted:
     started = time.monotonic()
-    serial, debug = Follower(scratch.serial), Follower(scratch.debug)
+    serial, debug = Follower(folder / SERIAL), Follower(folder / DEBUG)
     report: dict[str, Any] = {}
     while True:
         ended = machine.ended()  # asked before reading, so that the last words are read
@@ -96,6 +92,4 @@ def _picture(machine: Machine, request: Boot, outcome: Booted) -> Booted:
         return outcome
     if outcome.report:
         time.sleep(DESKTOP_SECONDS if outcome.report.get("desktop") else PROMPT_SECONDS)
-    return (
-        replace(outcome, screenshot=request.screenshot) if machine.screenshot(request.screenshot) else outcome
-    )
+    return replace(outcome, screenshot=request.screenshot if machine.screenshot(request.screenshot) else None)

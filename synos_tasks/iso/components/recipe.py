@@ -55,7 +55,7 @@ RECIPE = schema.Kind(
                 "folder": schema.text(
                     schema.RELATIVE, "a folder relative to docker/build/components", "A folder of the project."
                 ),
-                "git": dataclasses.replace(schema.URL, doc="Address of a git repository."),
+                "git": schema.url("Address of a git repository."),
                 "commit": schema.text(r"[0-9a-f]{40}", "40 hex digits", "The commit of the git repository."),
                 "package": schema.text(NAME, "a source package", "A Debian source package."),
                 "version": schema.text(r"[0-9][A-Za-z0-9.+:~-]*", "a version in quotes", "Its exact version."),
