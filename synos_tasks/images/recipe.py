@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from synos_tasks.errors import ProjectMissing
 from synos_tasks.images.base import BOOKWORM, Base
-from synos_tasks.iso.digests import of_tree
+from synos_tasks.iso.digests import of_folder
 
 if TYPE_CHECKING:
     from synos_tasks.project import Project
@@ -46,7 +46,7 @@ def tag_of(project: Project, recipe: Recipe) -> str:
     try:
         found = hashlib.sha256((project.root / recipe.dockerfile).read_bytes())
         if recipe.copied:
-            found.update(of_tree(project.root / recipe.copied, ("__pycache__",)).encode())
+            found.update(of_folder(project.root / recipe.copied, ("__pycache__",)).encode())
     except FileNotFoundError as error:
         raise ProjectMissing(
             f"there is nothing to build the image {recipe.name} of",

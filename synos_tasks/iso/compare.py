@@ -9,6 +9,7 @@ import stat
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.iso.scratch import remove
+from synos_tasks.iso.store import sha256
 from synos_tasks.iso.tree import is_whiteout, walk
 
 if TYPE_CHECKING:
@@ -31,8 +32,8 @@ def compare(context: BuildContext, one: Path, two: Path) -> dict[str, Any]:
     first = next(iter(changed), None)
     return {
         "sizes": [one.stat().st_size, two.stat().st_size],
-        "added": _sized(after, sorted(after.keys() - before.keys())),
-        "removed": _sized(before, sorted(before.keys() - after.keys())),
+        "added": [[path, after[path][1]] for path in sorted(after.keys() - before.keys())],
+        "removed": [[path, before[path][1]] for path in sorted(before.keys() - after.keys())],
         "changed": [[path, before[path][1], after[path][1]] for path in changed],
         "first": [first, difference(before[first][2], after[first][2])] if first else None,
     }
@@ -75,27 +76,18 @@ def _described(path: Path) -> str:
     return f"{text}{device}{attributes}"
 
 
-def _sized(contents: dict[str, tuple[str, int, Path]], paths: list[str]) -> list[list[Any]]:
-    return [[path, contents[path][1]] for path in paths]
-
-
 def _contents(context: BuildContext, iso: Path, name: str) -> dict[str, tuple[str, int, Path]]:
     """Return digest, size and place of every file of an ISO, its layers unpacked over each other."""
     medium, root = context.work / name / "medium", context.work / name / "root"
     medium.mkdir(parents=True)
     root.mkdir()
-    argv = ["xorriso", "-osirrox", "on", "-indev", str(iso), "-extract", "/", str(medium)]
-    context.run(STAGE, argv)
+    context.run(STAGE, ["xorriso", "-osirrox", "on", "-indev", str(iso), "-extract", "/", str(medium)])
     layers = sorted((medium / "live").glob("*.squashfs"))
     for layer in layers:
         _unpack(context, layer, root)
-    found = {f"/{path}": _fact(root / path, status) for path, status in walk(root)}
-    found |= {
-        f"ISO:{path}": _fact(medium / path, status)
-        for path, status in walk(medium)
-        if medium / path not in layers
-    }
-    return found
+    found = [(f"/{path}", root / path, status) for path, status in walk(root)]
+    found += [(f"ISO:{path}", medium / path, status) for path, status in walk(medium)]
+    return {name: _fact(path, status) for name, path, status in found if path not in layers}
 
 
 def _unpack(context: BuildContext, layer: Path, root: Path) -> None:
@@ -104,26 +96,22 @@ def _unpack(context: BuildContext, layer: Path, root: Path) -> None:
     context.run(STAGE, ["unsquashfs", "-no-progress", "-quiet", "-dest", str(above), str(layer)])
     for path, status in list(walk(above)):
         below = root / path
+        both_folders = stat.S_ISDIR(status.st_mode) and below.is_dir() and not below.is_symlink()
         if is_whiteout(above / path):
             parent = (above / path).parent
             date = parent.stat().st_mtime
             (above / path).unlink()
             os.utime(parent, (date, date))
             remove(below)
-        elif os.path.lexists(below) and not (stat.S_ISDIR(status.st_mode) and _is_folder(below)):
+        elif not both_folders:
             remove(below)
     context.run(STAGE, ["cp", "-a", f"{above}/.", str(root)])
     remove(above)
 
 
-def _is_folder(path: Path) -> bool:
-    return path.is_dir() and not path.is_symlink()
-
-
 def _fact(path: Path, status: os.stat_result) -> tuple[str, int, Path]:
     """Return digest of kind, owner, mode, date and content; size; place."""
-    digest = hashlib.sha256(_described(path).encode())
-    if stat.S_ISREG(status.st_mode):
-        with path.open("rb") as stream:
-            digest.update(hashlib.file_digest(stream, "sha256").digest())
-    return digest.hexdigest(), status.st_size if stat.S_ISREG(status.st_mode) else 0, path
+    digest, is_file = hashlib.sha256(_described(path).encode()), stat.S_ISREG(status.st_mode)
+    if is_file:
+        digest.update(bytes.fromhex(sha256(path)))
+    return digest.hexdigest(), status.st_size if is_file else 0, path

@@ -33,6 +33,20 @@ _FULL = re.compile(
     r"Failed to write to output filesystem|Probably out of space|exceeds free space on media|^Disk full",
     re.MULTILINE,
 )
+_MIRROR = (
+    (
+        _SIGNATURE,
+        BadSignature,
+        "the mirror's signature does not verify",
+        "the mirror must carry Debian's own Release files; nothing of it was used",
+    ),
+    (
+        _UNREACHABLE,
+        MirrorUnreachable,
+        "a package mirror does not answer",
+        "check the network and `mirrors:` of the profile",
+    ),
+)
 _ADDRESS = re.compile(r"https?://[^\s'\"]+")
 
 
@@ -44,34 +58,22 @@ def diagnose(
     ``lines`` are its last lines; ``origins`` says where the profile names a package.
     """
     tail = "\n".join(lines)
-    last = "\n".join([line for line in lines if line.strip()][-12:])
     if is_full(lines):
-        return disk_full(f"stage {stage}", why=_line(lines, _FULL))
+        return disk_full(f"stage {stage}", why=_matching(lines, _FULL)[0])
     if found := _MISSING.search(tail):
         name = next(group for group in found.groups() if group).rstrip(".")
         return PackageNotFound(
             f"there is no package {name!r}",
             where=origins.get(name, ""),
-            why=_line(lines, _MISSING),
+            why=_matching(lines, _MISSING)[0],
             hint="check the name, and that its suite and component are among the profile's mirrors",
         )
-    if _SIGNATURE.search(tail):
-        return BadSignature(
-            "the mirror's signature does not verify",
-            where=_address(lines, _SIGNATURE, argv) or f"stage {stage}",
-            why=_line(lines, _SIGNATURE),
-            hint="the mirror must carry Debian's own Release files; nothing of it was used",
-        )
-    if _UNREACHABLE.search(tail):
-        return MirrorUnreachable(
-            "a package mirror does not answer",
-            where=_address(lines, _UNREACHABLE, argv) or f"stage {stage}",
-            why=_line(lines, _UNREACHABLE),
-            hint="check the network and `mirrors:` of the profile",
-        )
-    return StageFailed(
-        f"{argv[0]} ended with {code} in stage {stage}", where=" ".join(argv)[:400], why=last, hint=""
-    )
+    for pattern, error, what, hint in _MIRROR:
+        if shown := _matching(lines, pattern):
+            addresses = [found.group() for word in (*shown, *argv) if (found := _ADDRESS.search(word))]
+            return error(what, where=[*addresses, f"stage {stage}"][0], why=shown[0], hint=hint)
+    last = "\n".join([line for line in lines if line.strip()][-12:])
+    return StageFailed(f"{argv[0]} ended with {code} in stage {stage}", where=" ".join(argv)[:400], why=last)
 
 
 def is_full(lines: Sequence[str]) -> bool:
@@ -94,10 +96,5 @@ def disk_full(where: str, why: str = "") -> DiskFull:
     )
 
 
-def _line(lines: Sequence[str], pattern: re.Pattern[str]) -> str:
-    return next((line.strip() for line in lines if pattern.search(line)), "")
-
-
-def _address(lines: Sequence[str], pattern: re.Pattern[str], argv: Sequence[str]) -> str:
-    words = [*(line for line in lines if pattern.search(line)), *argv]
-    return next((found.group() for word in words if (found := _ADDRESS.search(word))), "")
+def _matching(lines: Sequence[str], pattern: re.Pattern[str]) -> list[str]:
+    return [line.strip() for line in lines if pattern.search(line)]

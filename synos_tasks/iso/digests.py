@@ -18,19 +18,13 @@ def digest(value: object) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def of_folder(folder: Path) -> str:
-    """Digest of all below a folder: names, kinds, contents, and whether a file may be executed."""
-    return of_tree(folder, ())
+def of_folder(folder: Path, without: Sequence[str] = ()) -> str:
+    """Digest of all below a folder: names, kinds, contents, and whether a file may be executed.
 
-
-def of_tree(folder: Path, without: Sequence[str]) -> str:
-    """Digest of a folder as of_folder() gives it, without what has one of these names at its top."""
-    found = [
-        (path.relative_to(folder), path)
-        for path in sorted(folder.rglob("*"))
-        if path.relative_to(folder).parts[0] not in without
-    ]
-    return digest([(str(name), of_file(path)) for name, path in found])
+    What has a name of ``without`` at its top does not count.
+    """
+    paths = [(path.relative_to(folder), path) for path in sorted(folder.rglob("*"))]
+    return digest([(str(name), of_file(path)) for name, path in paths if name.parts[0] not in without])
 
 
 def is_executable(path: Path) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import stat
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ _LINE = re.compile(
 )
 # https://wiki.debian.org/UsrMerge
 MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+_MODES = {stat.filemode(mode)[1:]: mode for mode in range(0o10000)}
 _KINDS = {"d": "a folder", "l": "a link"}
 
 
@@ -41,7 +43,7 @@ class Listing:
                 path = path.partition(" -> ")[0]
             self._kinds[path] = _KINDS.get(letter, "a file")
             if letter == "d":
-                self._folders[path] = (permissions(mode), int(uid), int(gid))
+                self._folders[path] = (_MODES[mode], int(uid), int(gid))
 
     def kind(self, path: str) -> str:
         """Say what a path is; nothing where there is nothing."""
@@ -74,15 +76,3 @@ class Listing:
         for known in [known for known in self._kinds if known.startswith(below)]:
             del self._kinds[known]
             self._folders.pop(known, None)
-
-
-def permissions(text: str) -> int:
-    """Return the mode of `rwxr-sr-t`."""
-    mode = 0
-    for place, letter in enumerate(text):
-        bit = 1 << (8 - place)
-        if letter in "rwxst":
-            mode |= bit
-        if letter in "sStT":
-            mode |= {2: 0o4000, 5: 0o2000, 8: 0o1000}[place]
-    return mode

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.errors import ProfileError, ProfileNotFound
-from synos_tasks.iso import schema, stagespec, yaml_source
+from synos_tasks.iso import codec, schema, stagespec, yaml_source
 from synos_tasks.iso.components import recipe
 
 if TYPE_CHECKING:
@@ -114,78 +114,51 @@ def load(folder: Path, name: str) -> Profile:
     origins: dict[str, str] = {}
     packages: list[tuple[str, list[str], list[str]]] = []
     for ancestor, source, data in reversed(chain):
-        _note_origins(origins, source)
+        _note_origins(origins, _entries(source))
         listed = data.pop("components", [])
         packages.append((ancestor, data.pop("packages", []), listed))
         _merge(merged, {**data, "components": listed})
     _refuse_wrong_suite(merged, origins)
-    needs = {component: _needed(folder, component, origins) for component in merged["components"]}
-    _refuse_password_of_live_user(merged, chain)
+    recipes = recipe.folder_of(folder.parent)
+    needs = {one: recipe.load(recipes, one, origins[one]).depends for one in merged["components"]}
+    _refuse_password_of_live_user(merged, [_entries(source) for _, source, _ in chain])
+    if "release" not in merged.get("mirrors", {}).get("suites", ["release"]):
+        raise ProfileError("mirrors.suites lacks release", where=chain[0][1].where, hint="add `release`")
     asked = [
         (ancestor, [*listed, *(package for component in named for package in needs.get(component, ()))])
         for ancestor, listed, named in packages
     ]
-    ancestors = tuple(ancestor for ancestor, _, _ in chain[1:])
     return dataclasses.replace(
-        _profile(name, merged, _layers(asked), origins, chain[0][1]), ancestors=ancestors
+        codec.from_data(Profile, {**_fields(merged), "name": name}),
+        layers=_layers(asked),
+        ancestors=tuple(ancestor for ancestor, _, _ in chain[1:]),
+        origins=origins,
     )
+
+
+def _entries(source: yaml_source.Value) -> dict[str, tuple[str, yaml_source.Value]]:
+    return source.data if isinstance(source.data, dict) else {}
 
 
 def _chain(folder: Path, name: str) -> list[tuple[str, yaml_source.Value, dict[str, Any]]]:
+    """Return name, source and checked data of a profile and its ancestors, the nearest first."""
     chain: list[tuple[str, yaml_source.Value, dict[str, Any]]] = []
-    seen: list[str] = []
     where = ""
-    while name or not seen:
-        _refuse_endless(seen, name, where)
-        seen.append(name)
-        path = folder / f"{name}.yaml"
-        if name not in names(folder):
+    while name or not chain:
+        _refuse_endless([name for name, _, _ in chain], name, where)
+        known = names(folder)
+        if name not in known:
             raise ProfileNotFound(
                 f"there is no profile {name[:80]!r}",
                 where=where or str(folder),
-                hint=schema.guess(name, tuple(names(folder))),
+                hint=schema.guess(name, tuple(known)),
             )
-        source = yaml_source.load(path)
-        data = schema.check(source, kind(), "")
+        source = yaml_source.load(folder / f"{name}.yaml")
+        data = schema.check(source, kind())
         chain.append((name, source, data))
-        parent = source.data.get("inherits") if isinstance(source.data, dict) else None
-        where = parent[1].where if parent else ""
         name = data.get("inherits", "")
+        where = _entries(source)["inherits"][1].where if name else ""
     return chain
-
-
-def _refuse_password_of_live_user(
-    merged: dict[str, Any], chain: list[tuple[str, yaml_source.Value, dict[str, Any]]]
-) -> None:
-    """Raise ProfileError where a password is set that nobody would ever have: live-config sets `live`."""
-    if not merged.get("users") or not merged["users"][0].get("password_hash"):
-        return
-    place = next(
-        source.data["users"][0]
-        for _, source, _ in chain
-        if isinstance(source.data, dict) and "users" in source.data
-    )
-    raise ProfileError(
-        f"the first user, {merged['users'][0]['name']}, cannot have a password_hash",
-        where=place,
-        why="it is the live user, whom live-config makes at boot with the password `live`",
-        hint="put another user first, or take the hash out",
-    )
-
-
-def _needed(folder: Path, component: str, origins: Mapping[str, str]) -> tuple[str, ...]:
-    return recipe.load(recipe.folder_of(folder.parent), component, origins.get(component, "")).depends
-
-
-def _refuse_wrong_suite(merged: dict[str, Any], origins: Mapping[str, str]) -> None:
-    if merged["components"] and merged.get("suite", recipe.SUITE) != recipe.SUITE:
-        name = merged["components"][0]
-        raise ProfileError(
-            f"component {name} does not go into a profile of {merged['suite']}",
-            where=origins.get(name, ""),
-            why=f"components are compiled on {recipe.SUITE}, for its libraries",
-            hint=f"`suite: {recipe.SUITE}`, or `- -{name}` under `components:` to take it out",
-        )
 
 
 def _refuse_endless(seen: list[str], name: str, where: str) -> None:
@@ -196,6 +169,30 @@ def _refuse_endless(seen: list[str], name: str, where: str) -> None:
             where=where,
             why=" -> ".join([*seen, name]),
             hint="leave one `inherits:` out" if circle else f"{MAXIMUM_ANCESTORS} at most",
+        )
+
+
+def _refuse_wrong_suite(merged: dict[str, Any], origins: Mapping[str, str]) -> None:
+    if merged["components"] and merged.get("suite", recipe.SUITE) != recipe.SUITE:
+        name = merged["components"][0]
+        raise ProfileError(
+            f"component {name} does not go into a profile of {merged['suite']}",
+            where=origins[name],
+            why=f"components are compiled on {recipe.SUITE}, for its libraries",
+            hint=f"`suite: {recipe.SUITE}`, or `- -{name}` under `components:` to take it out",
+        )
+
+
+def _refuse_password_of_live_user(
+    merged: dict[str, Any], chain: list[dict[str, tuple[str, yaml_source.Value]]]
+) -> None:
+    """Raise ProfileError where a password is set that nobody would ever have: live-config sets `live`."""
+    if merged.get("users") and merged["users"][0].get("password_hash"):
+        raise ProfileError(
+            f"the first user, {merged['users'][0]['name']}, cannot have a password_hash",
+            where=next(entries["users"][0] for entries in chain if "users" in entries),
+            why="it is the live user, whom live-config makes at boot with the password `live`",
+            hint="put another user first, or take the hash out",
         )
 
 
@@ -216,52 +213,41 @@ def _merge(merged: dict[str, Any], data: dict[str, Any]) -> None:
             merged[key] = value
 
 
-def _note_origins(origins: dict[str, str], source: yaml_source.Value) -> None:
-    entries = source.data if isinstance(source.data, dict) else {}
-    for key in ("packages", "hooks", "components"):
-        listed = entries[key][1].data if key in entries else []
-        for item in listed if isinstance(listed, list) else []:
-            origins[str(item.data).lstrip("-")] = item.where
-    if "overlay" in entries:
-        origins[str(entries["overlay"][1].data)] = entries["overlay"][1].where
+def _note_origins(origins: dict[str, str], entries: dict[str, tuple[str, yaml_source.Value]]) -> None:
+    for key in ("packages", "hooks", "components", "overlay"):
+        if key in entries:
+            value = entries[key][1]
+            for item in value.data if isinstance(value.data, list) else [value]:
+                origins[str(item.data).lstrip("-")] = item.where
 
 
-_SAME = ("description", "suite", "architecture", "bootstrapper", "hostname", "locale", "timezone")
-_LISTS = ("hooks", "kernel_arguments", "boot", "overlays", "components")
+# fields that stand inside of a key
+_INNER = {
+    "mirror": ("mirrors", "main"),
+    "security_mirror": ("mirrors", "security"),
+    "suites": ("mirrors", "suites"),
+    "areas": ("mirrors", "components"),
+    "compression": ("compression", "algorithm"),
+    "compression_level": ("compression", "level"),
+}
 
 
-def _profile(
-    name: str,
-    merged: dict[str, Any],
-    layers: tuple[tuple[str, tuple[str, ...]], ...],
-    origins: dict[str, str],
-    source: yaml_source.Value,
-) -> Profile:
-    mirrors, keyboard = merged.get("mirrors", {}), merged.get("keyboard", {})
-    compression = merged.get("compression", {})
-    found: dict[str, Any] = {key: merged[key] for key in _SAME if key in merged}
-    found |= {key: tuple(merged[key]) for key in _LISTS if key in merged}
-    for key, field_name in (("suites", "suites"), ("components", "areas")):
-        if key in mirrors:
-            found[field_name] = tuple(mirrors[key])
-    if "release" not in found.get("suites", ("release",)):
-        raise ProfileError("mirrors.suites lacks release", where=source.where, hint="add `release`")
-    if merged.get("users"):
-        found["users"] = tuple(
-            User(**{**user, "groups": tuple(user.get("groups", ()))}) for user in merged["users"]
-        )
-    return Profile(
-        name=name,
-        layers=layers,
-        mirror=mirrors.get("main", Profile.mirror).rstrip("/"),
-        security_mirror=mirrors.get("security", Profile.security_mirror).rstrip("/"),
-        keyboard=(keyboard.get("layout", "us"), keyboard.get("variant", ""), keyboard.get("model", "pc105")),
-        compression=compression.get("algorithm", "zstd"),
-        compression_level=compression.get("level", 3),
-        origins=origins,
-        options={key: merged[key] for key in stagespec.schemas() if key in merged},
-        **found,
-    )
+def _fields(merged: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a Profile, as in JSON, from what profiles say together."""
+    fields = {key: value for key, value in merged.items() if key != "inherits" and (value or key != "users")}
+    options = {key: fields.pop(key) for key in stagespec.schemas() if key in fields}
+    keyboard = {"layout": "us", "variant": "", "model": "pc105", **fields.pop("keyboard", {})}
+    groups = {key: fields.pop(key, {}) for key in ("mirrors", "compression")}
+    for name, (key, inner) in _INNER.items():
+        if inner in groups[key]:
+            fields[name] = groups[key][inner]
+    for name in ("mirror", "security_mirror"):
+        fields[name] = fields.get(name, getattr(Profile, name)).rstrip("/")
+    return {
+        **fields,
+        "keyboard": [keyboard[key] for key in ("layout", "variant", "model")],
+        "options": options,
+    }
 
 
 def _layers(chain: list[tuple[str, list[str]]]) -> tuple[tuple[str, tuple[str, ...]], ...]:

@@ -20,6 +20,7 @@ STAGE = "resolve"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 # usr-is-merged: or else apt takes usrmerge, which brings all of Perl to move files that were never apart
 ALWAYS = ("?essential", "apt", "usr-is-merged")
+_REQUIRED = re.compile(r"^Package: (\S+)\n(?:.+\n)*?Priority: required$", re.MULTILINE)
 _URI = re.compile(r"'(?P<address>[^']+)' (?P<file>\S+) (?P<size>\d+) SHA256:(?P<sha256>[0-9a-f]{64})")
 
 
@@ -59,9 +60,8 @@ def parse(profile: Profile, layer: str, lines: Iterable[str]) -> list[Package]:
             continue
         # name_version_architecture.deb, where a colon in the version is %3a
         name, version, architecture = unquote(found["file"]).removesuffix(".deb").split("_")
-        security = found["address"].startswith(f"{profile.security_mirror}/")
-        if security and profile.address("main") == profile.address("security"):
-            security = False
+        security = profile.security_mirror != profile.mirror
+        security = security and found["address"].startswith(f"{profile.security_mirror}/")
         archive = "security" if security else "main"
         packages.append(
             Package(
@@ -99,16 +99,8 @@ def newest_date(lists: Path) -> int:
 
 def _required(lists: Path) -> list[str]:
     """Names of priority required, which debootstrap lays down whether they are essential or not."""
-    names = set()
-    for path in lists.glob("*_Packages"):
-        name = ""
-        with path.open(encoding="utf-8") as stream:
-            for line in stream:
-                if line.startswith("Package: "):
-                    name = line[9:].strip()
-                elif line == "Priority: required\n":
-                    names.add(name)
-    return sorted(names)
+    texts = (path.read_text(encoding="utf-8") for path in lists.glob("*_Packages"))
+    return sorted({name for text in texts for name in _REQUIRED.findall(text)})
 
 
 def _configure(profile: Profile, folder: Path, lists: Path) -> None:

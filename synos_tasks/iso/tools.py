@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from synos_tasks.iso.profile import Profile
     from synos_tasks.iso.protocol import Events
 
-_FRACTION = re.compile(r"(\d+)/(\d+)\s+(\d+)%|UPDATE :\s+([\d.]+)% done")
+_FRACTION = re.compile(r"\d+/\d+\s+(\d+)%|UPDATE :\s+([\d.]+)% done")
 LAST_LINES = 20000
 FAKETIME = Path("/opt/faketime.so.1")
 """libfaketime in the builder image."""
@@ -98,7 +98,7 @@ class BuildContext:
             start_new_session=True,  # so that stop() reaches what it starts itself
         ) as process:
             self.running.append(process)
-            if stdin is not None and process.stdin is not None:
+            if stdin is not None and process.stdin:
                 process.stdin.write(stdin.encode())
                 process.stdin.close()
             for line in _lines(process.stdout):
@@ -137,22 +137,16 @@ class BuildContext:
         remove(shared)
 
     def _environment(self, more: Mapping[str, str | None]) -> dict[str, str]:
-        together: dict[str, str | None] = {**BASE_ENVIRONMENT, **self._dates(), **more}
-        return {key: value for key, value in together.items() if value is not None}
-
-    def _dates(self) -> dict[str, str]:
-        dates = {"SOURCE_DATE_EPOCH": str(self.epoch)}
+        together: dict[str, str | None] = {**BASE_ENVIRONMENT, "SOURCE_DATE_EPOCH": str(self.epoch)}
         if self.clock:
-            dates |= {"LD_PRELOAD": str(FAKETIME), "FAKETIME": f"+{self.clock}", "NO_FAKE_STAT": "1",
-                      "FAKETIME_DONT_FAKE_MONOTONIC": "1"}  # fmt: skip
-        return dates
+            together |= {"LD_PRELOAD": str(FAKETIME), "FAKETIME": f"+{self.clock}", "NO_FAKE_STAT": "1",
+                         "FAKETIME_DONT_FAKE_MONOTONIC": "1"}  # fmt: skip
+        return {key: value for key, value in {**together, **more}.items() if value is not None}
 
     def _progress(self, stage: str, line: str) -> bool:
-        found = _FRACTION.search(line)
-        if not found:
-            return False
-        self.events.progress(stage, float(found.group(3) or found.group(4)) / 100)
-        return True
+        if found := _FRACTION.search(line):
+            self.events.progress(stage, float(found[1] or found[2]) / 100)
+        return bool(found)
 
 
 def _lines(stream: IO[bytes] | None) -> Iterator[str]:

@@ -130,22 +130,18 @@ def _attributes(path: Path, status: os.stat_result) -> tuple[tuple[str, bytes], 
 def difference(before: Mapping[str, Node], after: Mapping[str, Node]) -> Delta:
     """Compare two snapshots of one tree."""
     changed = [path for path, node in after.items() if path not in before or _differ(before[path], node)]
-    known = [path for path in changed if path in before]
-    replaced = [path for path in known if not _both_folders(before[path], after[path])]
-    written = [path for path in replaced if path.startswith(SHARED) and _same_file(before[path], after[path])]
+    replaced, written = [], []
+    for path in changed:
+        one, two = before[path].status if path in before else None, after[path].status
+        if one and not (stat.S_ISDIR(one.st_mode) and stat.S_ISDIR(two.st_mode)):
+            replaced.append(path)
+            if path.startswith(SHARED) and one.st_ino == two.st_ino:
+                written.append(path)
     gone = [path for path in before if path not in after]
     lost = {*gone, *replaced}
     # of a folder that is gone, only the folder
     removed = [path for path in gone if path.rpartition("/")[0] not in lost]
     return Delta(sorted(changed), sorted([*removed, *replaced]), tuple(sorted(written)))
-
-
-def _both_folders(one: Node, two: Node) -> bool:
-    return stat.S_ISDIR(one.status.st_mode) and stat.S_ISDIR(two.status.st_mode)
-
-
-def _same_file(one: Node, two: Node) -> bool:
-    return one.status.st_ino == two.status.st_ino
 
 
 def _differ(one: Node, two: Node) -> bool:

@@ -49,8 +49,7 @@ def load(path: Path, maximum_bytes: int = MAXIMUM_BYTES, loader: Any = yaml.Safe
             raise ProfileError("the file is empty", where=f"{path}:1:1", hint="`suite: bookworm` is enough")
         return _value(node, path)
     except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        where = f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
+        where = _place(path, error.problem_mark or error.context_mark)
         raise ProfileError("not valid YAML", where=where, why=error.problem or str(error)) from error
     except yaml.reader.ReaderError as error:
         why = f"character #x{error.character:04x} is not allowed"
@@ -90,18 +89,20 @@ def _refuse_excess(text: str, path: Path, loader: Any) -> None:  # noqa: ANN401
         if isinstance(event, yaml.AliasEvent):
             raise ProfileError(
                 f"alias *{str(event.anchor)[:80]} is not allowed",
-                where=_place(path, event),
+                where=_place(path, event.start_mark),
                 hint="use `inherits:` to share parts of profiles",
             )
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > MAXIMUM_DEPTH:
             raise ProfileError(
-                "nested too deeply", where=_place(path, event), hint=f"{MAXIMUM_DEPTH} levels at most"
+                "nested too deeply",
+                where=_place(path, event.start_mark),
+                hint=f"{MAXIMUM_DEPTH} levels at most",
             )
 
 
 def _value(node: yaml.Node, path: Path) -> Value:
-    where = _place(path, node)
+    where = _place(path, node.start_mark)
     if node.tag not in PLAIN_TAGS[type(node)]:
         raise ProfileError(
             f"tag {node.tag[:80]} is not allowed here",
@@ -145,7 +146,7 @@ def _constructed(node: yaml.Node) -> object:
 def _mapping(node: yaml.MappingNode, path: Path) -> dict[str, tuple[str, Value]]:
     found: dict[str, tuple[str, Value]] = {}
     for key_node, value_node in node.value:
-        place = _place(path, key_node)
+        place = _place(path, key_node.start_mark)
         if not isinstance(key_node, yaml.ScalarNode) or key_node.tag not in KEY_TAGS:
             raise ProfileError("a key must be a word", where=place, hint="write `key: value`")
         key = str(key_node.value)
@@ -160,6 +161,5 @@ def _mapping(node: yaml.MappingNode, path: Path) -> dict[str, tuple[str, Value]]
     return found
 
 
-def _place(path: Path, thing: yaml.Node | yaml.Event) -> str:
-    mark = thing.start_mark
+def _place(path: Path, mark: Any) -> str:  # noqa: ANN401  (two classes, of PyYAML and of libyaml)
     return f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from synos_tasks.errors import ComponentError, ProfileError
 from synos_tasks.iso import code, schema, yaml_source
-from synos_tasks.iso.digests import digest, of_tree
+from synos_tasks.iso.digests import digest, of_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -215,7 +215,9 @@ def source_digest(component: Component, tree: Path | None, patches: Sequence[Pat
     What a build leaves in the folder does not count.
     """
     said = [sha256(path.read_bytes()).hexdigest() for path in patches]
-    return digest([component.source, of_tree(tree, LEFT_BY_BUILDS) if tree else "", component.patches, said])
+    return digest(
+        [component.source, of_folder(tree, LEFT_BY_BUILDS) if tree else "", component.patches, said]
+    )
 
 
 LEFT_BY_BUILDS = ("target", "build", ".git", "__pycache__")
