@@ -6,10 +6,8 @@ import os
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
-from synos_tasks.iso.listing import Listing, permissions
+from synos_tasks.iso.listing import Listing
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -52,51 +50,30 @@ def test_each_line_tells_what_a_path_is(path: str, kind: str) -> None:
 
 
 def _line(kind: str, path: str) -> str:
-    return f"{kind} 0/0 1 2026-11-23 11:22 squashfs-root/{path}"
+    return f"{kind} 0/0 {'0,  0' if kind[0] == 'c' else 1} 2026-11-23 11:22 squashfs-root/{path}"
 
 
-def test_a_later_layer_adds_and_replaces() -> None:
-    above = "\n".join(
-        [_line("-rw-r--r--", "bin"), _line("drwxr-xr-x", "etc"), _line("-rw-r--r--", "etc/new")]
-    )
-    listing = _listing((BASE, []), (above, ["bin"]))
-    assert listing.kind("bin") == "a file"
-    assert listing.kind("etc/new") == "a file"
-    assert listing.kind("etc/shadow") == "a file"
-
-
-def test_what_a_layer_removes_goes_with_all_below_it() -> None:
-    whiteout = "c--------- 0/0             0,  0 2026-11-23 11:22 squashfs-root/etc/polkit-1"
-    listing = _listing((BASE, []), (whiteout, ["etc/polkit-1", "su -> do"]))
-    for path in ("etc/polkit-1", "etc/polkit-1/rules.d", "etc/polkit-1/rules.d/a", "su -> do"):
-        assert listing.kind(path) == ""
-    assert listing.kind("etc/shadow") == "a file"
-
-
-def test_a_name_that_only_begins_alike_stays() -> None:
-    text = "\n".join(
-        [
-            _line("drwxr-xr-x", "etc/ssl"),
-            _line("drwxr-xr-x", "etc/ssl-more"),
-            _line("-rw-r--r--", "etc/ssl/a"),
-        ]
-    )
-    listing = _listing((text, []), ("", ["etc/ssl"]))
-    assert [listing.kind(path) for path in ("etc/ssl", "etc/ssl/a", "etc/ssl-more")] == ["", "", "a folder"]
-
-
-def test_a_folder_may_become_a_file_and_a_file_a_folder() -> None:
-    above = "\n".join(
-        [
-            _line("-rw-r--r--", "etc/polkit-1"),
-            _line("drwx------", "etc/shadow"),
-            _line("-rw-r--r--", "etc/shadow/a"),
-        ]
-    )
-    listing = _listing((BASE, []), (above, ["etc/polkit-1", "etc/shadow"]))
-    assert listing.kind("etc/polkit-1") == "a file"
-    assert listing.kind("etc/polkit-1/rules.d") == ""
-    assert [listing.kind(path) for path in ("etc/shadow", "etc/shadow/a")] == ["a folder", "a file"]
+@pytest.mark.parametrize(
+    ("above", "removed", "kinds"),
+    [
+        (["-rw-r--r-- bin", "drwxr-xr-x etc", "-rw-r--r-- etc/new"], ["bin"],
+         {"bin": "a file", "etc/new": "a file", "etc/shadow": "a file"}),
+        (["c--------- etc/polkit-1"], ["etc/polkit-1", "su -> do"],
+         {"etc/polkit-1": "", "etc/polkit-1/rules.d/a": "", "su -> do": "", "etc/shadow": "a file"}),
+        (["drwxr-xr-x etc/pol", "-rw-r--r-- etc/pol/a"], ["etc/polkit-1"],
+         {"etc/polkit-1/rules.d": "", "etc/pol": "a folder", "etc/pol/a": "a file"}),
+        (["-rw-r--r-- etc/polkit-1", "drwx------ etc/shadow", "-rw-r--r-- etc/shadow/a"], ["etc/polkit-1", "etc/shadow"],
+         {"etc/polkit-1": "a file", "etc/polkit-1/rules.d": "", "etc/shadow": "a folder", "etc/shadow/a": "a file"}),
+        ([], ["etc/pol", "et"], {"etc/polkit-1": "a folder", "etc": "a folder"}),
+    ],
+    ids=["adds and replaces", "hides with all below", "begins alike", "folder and file change places", "prefix"],
+)  # fmt: skip
+def test_a_layer_is_laid_over_those_below(
+    above: list[str], removed: list[str], kinds: dict[str, str]
+) -> None:
+    lines = "\n".join(_line(*line.split(" ")) for line in above)
+    listing = _listing((BASE, []), (lines, removed))
+    assert {path: listing.kind(path) for path in kinds} == kinds
 
 
 @pytest.fixture
@@ -110,31 +87,19 @@ def owners(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[int, int]]:
 def test_parents_get_the_modes_and_owners_they_have_below(
     tmp_path: Path, owners: dict[str, tuple[int, int]]
 ) -> None:
-    _listing((BASE, [])).make_parents(tmp_path, "etc/polkit-1/rules.d/new/file")
-    modes = {
-        path: (tmp_path / path).stat().st_mode & 0o7777
-        for path in ("etc", "etc/polkit-1", "etc/polkit-1/rules.d")
+    listing = _listing((BASE, []), (_line("drwx------", "etc"), []))
+    listing.make_parents(tmp_path, "etc/polkit-1/rules.d/new/file")
+    listing.make_parents(tmp_path, "var-local/a")
+    wanted = {
+        "etc": (0o700, (0, 0)),  # the uppermost layer decides
+        "etc/polkit-1": (0o750, (0, 101)),
+        "etc/polkit-1/rules.d": (0o711, (0, 101)),
+        "etc/polkit-1/rules.d/new": (0o755, (0, 0)),  # there is none below
+        "var-local": (0o2775, (0, 50)),
     }
-    assert modes == {"etc": 0o755, "etc/polkit-1": 0o750, "etc/polkit-1/rules.d": 0o711}
-    assert (tmp_path / "etc/polkit-1/rules.d/new").stat().st_mode & 0o7777 == 0o755, "as there is none below"
+    found = {str(path): (tmp_path / path).stat().st_mode & 0o7777 for path in wanted}
+    assert {path: (found[path], owners[str(tmp_path / path)]) for path in wanted} == wanted
     assert not (tmp_path / "etc/polkit-1/rules.d/new/file").exists()
-    assert owners[str(tmp_path / "etc/polkit-1")] == (0, 101)
-    assert owners[str(tmp_path / "etc/polkit-1/rules.d/new")] == (0, 0)
-
-
-def test_a_sticky_group_stays(tmp_path: Path, owners: dict[str, tuple[int, int]]) -> None:
-    _listing((BASE, [])).make_parents(tmp_path, "var-local/a")
-    assert (tmp_path / "var-local").stat().st_mode & 0o7777 == 0o2775
-    assert owners == {str(tmp_path / "var-local"): (0, 50)}
-
-
-def test_the_uppermost_layer_decides_over_a_folders_mode(
-    tmp_path: Path, owners: dict[str, tuple[int, int]]
-) -> None:
-    listing = _listing((BASE, []), (_line("drwx------", "etc/polkit-1"), []))
-    listing.make_parents(tmp_path, "etc/polkit-1/a")
-    assert (tmp_path / "etc/polkit-1").stat().st_mode & 0o7777 == 0o700
-    assert owners[str(tmp_path / "etc/polkit-1")] == (0, 0)
 
 
 def test_modes_of_folders_that_are_gone_are_forgotten(
@@ -144,17 +109,3 @@ def test_modes_of_folders_that_are_gone_are_forgotten(
     for path in ("etc/polkit-1", "etc/polkit-1/rules.d"):
         assert (tmp_path / path).stat().st_mode & 0o7777 == 0o755
         assert owners[str(tmp_path / path)] == (0, 0)
-
-
-def _text(mode: int) -> str:
-    """`rwxr-sr-t` of a mode, as ls(1) has it; the other way round from permissions()."""
-    letters = [letter if mode & 1 << (8 - place) else "-" for place, letter in enumerate("rwxrwxrwx")]
-    for bit, place, marks in ((0o4000, 2, "sS"), (0o2000, 5, "sS"), (0o1000, 8, "tT")):
-        if mode & bit:
-            letters[place] = marks[letters[place] == "-"]
-    return "".join(letters)
-
-
-@given(st.integers(0, 0o7777))
-def test_every_mode_is_read_back(mode: int) -> None:
-    assert permissions(_text(mode)) == mode

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from synos_tasks.errors import ProfileError, ProfileNotFound, SynosError
 from synos_tasks.iso import profile as profiles
@@ -25,11 +27,6 @@ def _fails(folder: Path, **texts: str) -> SynosError:
     with pytest.raises((ProfileError, ProfileNotFound)) as caught:
         _load(folder, **texts)
     return caught.value
-
-
-@pytest.mark.parametrize("name", profiles.names(SHIPPED))
-def test_shipped_profiles_load(name: str) -> None:
-    assert profiles.load(SHIPPED, name).name == name
 
 
 def test_the_smallest_profile_has_the_defaults(tmp_path: Path) -> None:
@@ -114,21 +111,15 @@ def test_what_is_not_utf8_has_its_place(tmp_path: Path, raw: bytes, place: str) 
     assert "UTF-8" in error.what
 
 
-def test_a_file_too_large_is_refused(tmp_path: Path) -> None:
+def test_what_is_no_profile_at_all_has_its_place(tmp_path: Path) -> None:
     error = _fails(tmp_path, x="#" * (yaml_source.MAXIMUM_BYTES + 1))
-    assert error.where == str(tmp_path / "x.yaml")
-    assert "at most" in error.hint
-
-
-def test_a_folder_in_place_of_a_profile(tmp_path: Path) -> None:
+    assert (error.where, "at most" in error.hint) == (str(tmp_path / "x.yaml"), True)
+    (tmp_path / "x.yaml").unlink()
     (tmp_path / "x.yaml").mkdir()
     assert _fails(tmp_path).where == str(tmp_path / "x.yaml")
-
-
-def test_a_profile_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").rmdir()
     error = _fails(tmp_path, y="suite: trixie\n", xyz="suite: trixie\n")
-    assert error.exit_code == 11
-    assert error.where == str(tmp_path)
+    assert (error.exit_code, error.where) == (11, str(tmp_path))
 
 
 @pytest.mark.parametrize("name", ["", "../x", "x.yaml", "\0", "a" * 5000, "X"])
@@ -179,43 +170,27 @@ boot: [bios]
 """
 
 
-def test_packages_add_up_and_a_minus_takes_one_out(tmp_path: Path) -> None:
-    loaded = _load(tmp_path, base=BASE, x="inherits: base\npackages: [dd, -bb, aa]\n")
-    assert loaded.packages == ("aa", "cc", "dd")
-
-
-def test_what_a_parent_took_out_a_child_may_put_back(tmp_path: Path) -> None:
-    loaded = _load(
-        tmp_path, base=BASE, mid="inherits: base\npackages: [-aa]\n", x="inherits: mid\npackages: [aa]\n"
-    )
-    assert loaded.packages == ("aa", "bb", "cc")
-
-
-def test_mappings_merge(tmp_path: Path) -> None:
-    loaded = _load(
-        tmp_path,
-        base=BASE,
-        x="inherits: base\nmirrors: {components: [main]}\ncompression: {level: 3}\nkeyboard: {layout: us}\n",
-    )
-    assert (loaded.mirror, loaded.areas) == ("http://base.example/debian", ("main",))
-    assert (loaded.compression, loaded.compression_level) == ("zstd", 3)
-    assert loaded.keyboard == ("us", "", "pc104")
-
-
-def test_overlays_stack_and_hooks_and_arguments_follow(tmp_path: Path) -> None:
-    child = "inherits: base\noverlay: overlays/x\nhooks: [hooks/x]\nkernel_arguments: [splash]\n"
-    loaded = _load(tmp_path, base=BASE, x=child)
-    assert loaded.overlays == ("overlays/base", "overlays/x")
-    assert loaded.hooks == ("hooks/base", "hooks/x")
-    assert loaded.kernel_arguments == ("quiet", "splash")
-
-
-def test_words_users_and_boot_replace(tmp_path: Path) -> None:
-    loaded = _load(
-        tmp_path, base=BASE, x="inherits: base\nsuite: bookworm\nusers: [{name: cat}]\nboot: [uefi]\n"
-    )
-    assert (loaded.suite, loaded.boot) == ("bookworm", ("uefi",))
-    assert loaded.users == (User(name="cat"),)
+@pytest.mark.parametrize(
+    ("child", "wanted"),
+    [
+        ("packages: [dd, -bb, aa]", {"packages": ("aa", "cc", "dd")}),
+        ("mirrors: {components: [main]}", {"mirror": "http://base.example/debian", "areas": ("main",)}),
+        ("compression: {level: 3}", {"compression": "zstd", "compression_level": 3}),
+        ("keyboard: {layout: us}", {"keyboard": ("us", "", "pc104")}),
+        ("overlay: overlays/x", {"overlays": ("overlays/base", "overlays/x")}),
+        ("hooks: [hooks/x]", {"hooks": ("hooks/base", "hooks/x")}),
+        ("kernel_arguments: [splash]", {"kernel_arguments": ("quiet", "splash")}),
+        ("suite: bookworm", {"suite": "bookworm"}),
+        ("boot: [uefi]", {"boot": ("uefi",)}),
+        ("users: [{name: cat}]", {"users": (User(name="cat"),)}),
+        ("hostname: x", {"users": (User(name="ann", groups=("sudo",)), User(name="ben"))}),
+    ],
+)
+def test_lists_add_up_mappings_merge_and_the_rest_replaces(
+    tmp_path: Path, child: str, wanted: dict[str, object]
+) -> None:
+    loaded = _load(tmp_path, base=BASE, x=f"inherits: base\n{child}\n")
+    assert {name: getattr(loaded, name) for name in wanted} == wanted
 
 
 def test_origins_name_the_nearest_place(tmp_path: Path) -> None:
@@ -234,13 +209,95 @@ def test_sources_name_what_was_chosen() -> None:
     ]
 
 
-@pytest.mark.parametrize("child", ["", "description: Another one\n"], ids=["own", "inherited"])
-def test_a_password_that_the_live_user_would_never_have_is_refused(tmp_path: Path, child: str) -> None:
+def test_a_password_that_the_live_user_would_never_have_is_refused(tmp_path: Path) -> None:
     users = "users:\n  - name: ann\n    password_hash: $6$x\n"
-    if child:
-        error = _fails(tmp_path, base=users, x=f"inherits: base\n{child}")
-        assert error.where.endswith("base.yaml:1:1")
-    else:
-        error = _fails(tmp_path, x=users)
-        assert error.where.endswith("x.yaml:1:1")
+    error = _fails(tmp_path, x=users)
+    assert error.where.endswith("x.yaml:1:1")
     assert "ann" in error.what
+    error = _fails(tmp_path, base=users, x="inherits: base\ndescription: Another one\n")
+    assert error.where.endswith("base.yaml:1:1")
+
+
+PARENT = "packages: [linux-image-amd64, live-boot, sudo, vim]\n"
+
+
+def _layers(folder: Path, **texts: str) -> dict[str, tuple[str, ...]]:
+    """Write profiles, then give the layers of the one named x."""
+    for name, text in {"parent": PARENT, **texts}.items():
+        (folder / f"{name}.yaml").write_text(text)
+    return dict(profiles.load(folder, "x").layers)
+
+
+def test_what_boots_is_the_base_and_each_profile_has_a_layer(tmp_path: Path) -> None:
+    layers = _layers(
+        tmp_path, mid="inherits: parent\npackages: [tmux]\n", x="inherits: mid\npackages: [htop]\n"
+    )
+    assert list(layers.items()) == [
+        ("base", ("linux-image-amd64", "live-boot")),
+        ("packages-parent", ("sudo", "vim")),
+        ("packages-mid", ("tmux",)),
+        ("packages-x", ("htop",)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "boots"),
+    [("linux-image-amd64", True), ("linux-image-6.1.0-37-rt-amd64", True), ("initramfs-tools-core", True),
+     ("live-boot", True), ("live-config-systemd", True), ("systemd-sysv", True), ("user-setup", True),
+     ("linux-headers-amd64", False), ("systemd", False), ("live-tools", False), ("live-bootx", False),
+     ("not-linux-image", False)],
+)  # fmt: skip
+def test_what_belongs_to_the_base(tmp_path: Path, name: str, boots: bool) -> None:
+    layers = _layers(tmp_path, x=f"packages: [{name}]\n")
+    assert layers == ({"base": (name,)} if boots else {"base": (), "packages-x": (name,)})
+
+
+@pytest.mark.parametrize(
+    ("mid", "x", "layers"),
+    [
+        ("", "user-setup", {"base": ("linux-image-amd64", "live-boot", "user-setup"), "packages-parent": ("sudo", "vim")}),
+        ("", "-vim, tmux", {"packages-parent": ("sudo",), "packages-x": ("tmux",)}),
+        ("-sudo", "sudo", {"packages-parent": ("vim",), "packages-x": ("sudo",)}),
+    ],
+    ids=["what boots goes into the base", "a minus reaches the ancestor's layer", "who puts it back owns it"],
+)  # fmt: skip
+def test_a_package_is_in_the_layer_of_who_asked_for_it(
+    tmp_path: Path, mid: str, x: str, layers: dict[str, tuple[str, ...]]
+) -> None:
+    base = {"base": ("linux-image-amd64", "live-boot")}
+    texts = {"mid": f"inherits: parent\npackages: [{mid}]\n", "x": f"inherits: mid\npackages: [{x}]\n"}
+    assert _layers(tmp_path, **texts) == base | layers
+
+
+@pytest.mark.parametrize(("child", "parent"), [("standard", "minimal"), ("desktop", "standard")])
+def test_shipped_profiles_share_the_layers_of_those_they_inherit_from(child: str, parent: str) -> None:
+    own, inherited = (profiles.load(SHIPPED, name).layers for name in (child, parent))
+    assert own[: len(inherited)] == inherited
+
+
+NAMES = st.sampled_from(["a", "b", "c", "live-boot", "linux-image-amd64"])
+LISTS = st.lists(st.builds(str.__add__, st.sampled_from(["", "", "-"]), NAMES), max_size=5)
+CHAINS = st.lists(LISTS, min_size=1, max_size=4).map(
+    lambda lists: [(f"p{i}", one) for i, one in enumerate(lists)]
+)
+
+
+@given(CHAINS)
+def test_packages_are_what_adding_and_removing_leaves_each_in_one_layer(
+    chain: list[tuple[str, list[str]]],
+) -> None:
+    left: set[str] = set()
+    for entry in (entry for _, listed in chain for entry in listed):
+        left = left - {entry[1:]} if entry.startswith("-") else left | {entry}
+    layers = dict(profiles._layers(chain))
+    assert sorted(name for names in layers.values() for name in names) == sorted(left)
+    assert set(layers["base"]) == {name for name in left if profiles.BASE.fullmatch(name)}
+    assert list(layers) == sorted(layers), "the oldest ancestor is the lowest"
+
+
+@given(CHAINS, st.lists(st.sampled_from(["a", "b", "c", "d"]), max_size=4))
+def test_a_profile_that_only_adds_leaves_all_below_as_it_is(
+    chain: list[tuple[str, list[str]]], added: list[str]
+) -> None:
+    before = profiles._layers(chain)
+    assert profiles._layers([*chain, ("px", added)])[: len(before)] == before

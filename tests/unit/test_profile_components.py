@@ -34,21 +34,27 @@ def _load(docker_build: Path, **texts: str) -> Profile:
     return profiles.load(docker_build / "profiles", "x")
 
 
-def test_components_stay_in_the_order_in_which_they_are_named(tmp_path: Path) -> None:
-    loaded = _load(tmp_path, x="components: [welcome, agent, tool]\n")
-    assert loaded.components == ("welcome", "agent", "tool")
-
-
-def test_inherited_components_come_first_and_each_is_there_once(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("base", "mid", "x", "wanted"),
+    [
+        ("", "", "welcome, agent, tool", ("welcome", "agent", "tool")),
+        ("tool", "", "welcome, tool, agent", ("tool", "welcome", "agent")),
+        ("agent, tool", "", "-agent", ("tool",)),
+        ("agent, tool", "-agent", "agent", ("tool", "agent")),
+    ],
+    ids=["in their order", "inherited ones first, each once", "a minus takes one out", "put back"],
+)
+def test_components_are_those_of_all_profiles(
+    tmp_path: Path, base: str, mid: str, x: str, wanted: tuple[str, ...]
+) -> None:
+    areas = "mirrors: {components: [main, contrib]}\n"  # something else
     loaded = _load(
-        tmp_path, base="components: [tool]\n", x="inherits: base\ncomponents: [welcome, tool, agent]\n"
+        tmp_path,
+        base=f"{areas}components: [{base}]\n",
+        mid=f"inherits: base\ncomponents: [{mid}]\n",
+        x=f"inherits: mid\ncomponents: [{x}]\n",
     )
-    assert loaded.components == ("tool", "welcome", "agent")
-
-
-def test_archive_areas_are_something_else(tmp_path: Path) -> None:
-    loaded = _load(tmp_path, x="mirrors: {components: [main, contrib]}\ncomponents: [tool]\n")
-    assert (loaded.areas, loaded.components) == (("main", "contrib"), ("tool",))
+    assert (loaded.components, loaded.areas) == (wanted, ("main", "contrib"))
 
 
 def test_what_a_component_needs_joins_the_layer_of_the_profile_that_names_it(tmp_path: Path) -> None:
@@ -64,28 +70,12 @@ def test_what_a_component_needs_joins_the_layer_of_the_profile_that_names_it(tmp
     )
 
 
-def test_a_minus_takes_an_inherited_component_out_with_what_it_needed(tmp_path: Path) -> None:
-    base = "packages: [vim]\ncomponents: [agent, tool]\n"
-    loaded = _load(tmp_path, base=base, x="inherits: base\ncomponents: [-agent]\n")
-    assert loaded.components == ("tool",)
-    # another component still needs less
+def test_a_component_that_is_taken_out_takes_with_it_what_nobody_else_needs(tmp_path: Path) -> None:
+    child = "inherits: base\ncomponents: [-agent]\n"
+    loaded = _load(tmp_path, base="packages: [vim]\ncomponents: [agent, tool]\n", x=child)
     assert loaded.layers == (("base", ()), ("packages-base", ("less", "vim")))
-
-
-def test_a_package_that_somebody_asked_for_stays_without_the_component(tmp_path: Path) -> None:
-    base = "packages: [adduser]\ncomponents: [agent]\n"
-    assert _load(tmp_path, base=base, x="inherits: base\ncomponents: [-agent]\n").packages == ("adduser",)
-
-
-def test_what_a_parent_took_out_a_child_may_put_back(tmp_path: Path) -> None:
-    loaded = _load(
-        tmp_path,
-        base="components: [agent, tool]\n",
-        mid="inherits: base\ncomponents: [-agent]\n",
-        x="inherits: mid\ncomponents: [agent]\n",
-    )
-    assert loaded.components == ("tool", "agent")
-    assert loaded.packages == ("adduser", "less")
+    loaded = _load(tmp_path, base="packages: [adduser]\ncomponents: [agent]\n", x=child)
+    assert loaded.packages == ("adduser",), "somebody asked for it"
 
 
 @pytest.mark.parametrize(
@@ -99,15 +89,11 @@ def test_an_unknown_component_is_named_with_its_place(tmp_path: Path, name: str,
     assert caught.value.hint == hint
 
 
-def test_a_mistake_in_a_recipe_points_into_the_recipe(tmp_path: Path) -> None:
+def test_a_mistake_in_a_recipe_points_into_it_unless_the_component_is_taken_out(tmp_path: Path) -> None:
     (tmp_path / "components/broken.yaml").write_text("description: A tool.\nbiuld: make\n")
     with pytest.raises(ComponentError) as caught:
         _load(tmp_path, x="components: [broken]\n")
     assert caught.value.where == f"{tmp_path / 'components/broken.yaml'}:2:1"
-
-
-def test_a_recipe_that_is_broken_does_not_matter_to_who_took_it_out(tmp_path: Path) -> None:
-    (tmp_path / "components/broken.yaml").write_text("biuld: make\n")
     loaded = _load(tmp_path, base="components: [broken]\n", x="inherits: base\ncomponents: [-broken]\n")
     assert loaded.components == ()
 

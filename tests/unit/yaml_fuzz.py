@@ -19,23 +19,9 @@ SPECIALS = [
     b"inherits: x\n", b"inherits: nowhere\n", b"\r", b"\r\n", b"\xc2\x85", b"\xe2\x80\xa8", b"\xf0\x9f\x98\x80", b"@", b"`", b"%",
 ]  # fmt: skip
 VALUES = [
-    b"debian",
-    b"make",
-    b"'1'",
-    b"../x",
-    b"1",
-    b"1.5",
-    b"yes",
-    b"null",
-    b"[]",
-    b"{}",
-    b"[a, [b]]",
-    b"{a: b}",
-    b"''",
-    b"2001-01-01",
-    b"a b",
-    b"-x",
-]
+    b"debian", b"make", b"'1'", b"../x", b"1", b"1.5", b"yes", b"null", b"[]", b"{}", b"[a, [b]]", b"{a: b}", b"''",
+    b"2001-01-01", b"a b", b"-x",
+]  # fmt: skip
 
 
 @st.composite
@@ -58,29 +44,33 @@ def _insert(draw: st.DrawFn, data: bytes) -> bytes:
     return data[:at] + draw(st.sampled_from(SPECIALS)) + data[at:]
 
 
-def _drop_line(draw: st.DrawFn, data: bytes) -> bytes:
+def _lines(draw: st.DrawFn, data: bytes) -> tuple[list[bytes], int]:
+    """Return the lines, and the index of one of them."""
     lines = data.splitlines(keepends=True) or [b""]
-    del lines[draw(st.integers(0, len(lines) - 1))]
-    return b"".join(lines)
+    return lines, draw(st.integers(0, len(lines) - 1))
+
+
+def _drop_line(draw: st.DrawFn, data: bytes) -> bytes:
+    lines, at = _lines(draw, data)
+    return b"".join([*lines[:at], *lines[at + 1 :]])
 
 
 def _double_line(draw: st.DrawFn, data: bytes) -> bytes:
-    lines = data.splitlines(keepends=True) or [b""]
-    lines.insert(draw(st.integers(0, len(lines))), lines[draw(st.integers(0, len(lines) - 1))])
+    lines, at = _lines(draw, data)
+    lines.insert(draw(st.integers(0, len(lines))), lines[at])
     return b"".join(lines)
 
 
 def _swap(draw: st.DrawFn, data: bytes) -> bytes:
-    lines = data.splitlines(keepends=True) or [b""]
-    one, two = (draw(st.integers(0, len(lines) - 1)) for _ in range(2))
+    lines, one = _lines(draw, data)
+    _, two = _lines(draw, data)
     lines[one], lines[two] = lines[two], lines[one]
     return b"".join(lines)
 
 
 def _value(draw: st.DrawFn, data: bytes) -> bytes:
     """Replace what stands behind a colon or a dash."""
-    lines = data.splitlines(keepends=True) or [b""]
-    at = draw(st.integers(0, len(lines) - 1))
+    lines, at = _lines(draw, data)
     new = draw(st.sampled_from(VALUES + SPECIALS))
     for mark in (b": ", b"- "):
         if mark in lines[at]:
