@@ -14,18 +14,9 @@ import pytest
 from synos_tasks.iso.boot.report import clean, is_final, is_hopeless, parse_report, verdict
 
 GOOD: dict[str, Any] = {
-    "os": "synos",
-    "build_id": "b1",
-    "target": "graphical.target",
-    "failed": [],
-    "jobs": [],
-    "root": "overlay",
-    "medium": True,
-    "user": "live",
-    "hostname": "synos",
-    "secure_boot": False,
-    "state": "running",
-}
+    "os": "synos", "build_id": "b1", "target": "graphical.target", "failed": [], "jobs": [], "root": "overlay",
+    "medium": True, "user": "live", "hostname": "synos", "secure_boot": False, "state": "running",
+}  # fmt: skip
 
 
 def line(report: dict[str, Any]) -> str:
@@ -43,9 +34,15 @@ def _function(begin: str, end: str) -> str:
     return text[text.index(f"\n{begin}") : text.index(f"\n{end}")]
 
 
-@pytest.mark.parametrize("firmware", ["bios", "uefi"])
-def test_a_good_report_is_fine(firmware: str) -> None:
-    assert verdict(GOOD, firmware) == ""
+AGENT = {"status": "ok", "build_id": "b1", "state": "running", "uptime_seconds": 12}
+
+
+@pytest.mark.parametrize("more", [{}, {"agent": None}, {"agent": AGENT}], ids=["plain", "no agent", "agent"])
+def test_a_good_report_is_fine(more: dict[str, Any]) -> None:
+    for firmware in ("bios", "uefi"):
+        assert verdict({**GOOD, **more}, firmware) == ""
+    assert verdict({**GOOD, **more}, "secure-boot") == "Secure Boot is not on"
+    assert verdict({**GOOD, **more, "secure_boot": True}, "secure-boot") == ""
 
 
 @pytest.mark.parametrize(
@@ -63,14 +60,6 @@ def test_a_good_report_is_fine(firmware: str) -> None:
 )
 def test_each_flaw_is_named(change: dict[str, Any], words: str) -> None:
     assert words in verdict({**GOOD, **change}, "bios")
-
-
-AGENT = {"status": "ok", "build_id": "b1", "state": "running", "uptime_seconds": 12}
-
-
-@pytest.mark.parametrize("agent", [None, AGENT], ids=["not installed", "well"])
-def test_an_agent_that_is_well_or_not_there_is_fine(agent: dict[str, Any] | None) -> None:
-    assert verdict({**GOOD, "agent": agent}, "bios") == ""
 
 
 @pytest.mark.parametrize(
@@ -117,11 +106,6 @@ def test_the_guest_hands_on_what_the_agent_says(
     assert json.loads(done.stdout) == told
 
 
-def test_secure_boot_must_be_on_where_it_was_asked_for() -> None:
-    assert verdict(GOOD, "secure-boot") == "Secure Boot is not on"
-    assert verdict({**GOOD, "secure_boot": True}, "secure-boot") == ""
-
-
 def test_a_report_torn_by_a_kernel_message_is_refused() -> None:
     text = line(GOOD)
     assert parse_report(text[:60] + "[   12.3] usb 1-1: new" + text[60:]) is None
@@ -134,13 +118,11 @@ def test_escapes_are_removed() -> None:
     assert clean("\x1b[0;32m OK \x1b[0m Reached\x1b[K \x1b]0;title\x07target\r") == " OK  Reached target"
 
 
-def test_only_the_end_of_the_boot_is_final() -> None:
-    assert [is_final({"state": s}) for s in ("starting", "initializing", "running", "degraded")] == [
-        False,
-        False,
-        True,
-        True,
-    ]
+@pytest.mark.parametrize(
+    ("state", "final"), [("starting", False), ("initializing", False), ("running", True), ("degraded", True)]
+)
+def test_only_the_end_of_the_boot_is_final(state: str, final: bool) -> None:
+    assert is_final({"state": state}) is final
 
 
 def test_hopeless_lines() -> None:

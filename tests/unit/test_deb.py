@@ -4,24 +4,23 @@ from __future__ import annotations
 
 import io
 import subprocess
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
+from unittest import mock
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from synos_tasks.iso import deb
 from tests.unit import deb_files
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
 READABLE = sorted(deb.OPEN)
 
 
-def no_dpkg(argv: Sequence[object], **_: object) -> NoReturn:
-    raise subprocess.CalledProcessError(2, ["dpkg-deb"])
+NO_DPKG = mock.Mock(side_effect=subprocess.CalledProcessError(2, ["dpkg-deb"]))
 
 
 def control_of(path: Path, data: bytes) -> str | None:
@@ -41,17 +40,12 @@ def test_a_package_tells_its_stanza(tmp_path: Path, compression: str) -> None:
 
 
 def test_dpkg_reads_what_we_cannot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[Sequence[object]] = []
-
-    def dpkg(argv: Sequence[object], **_: object) -> subprocess.CompletedProcess[str]:
-        asked.append(argv)
-        return subprocess.CompletedProcess([], 0, stdout="Package: sudo\n")
-
+    dpkg = mock.Mock(return_value=subprocess.CompletedProcess([], 0, stdout="Package: sudo\n"))
     monkeypatch.setattr(subprocess, "run", dpkg)
     path = tmp_path / "x.deb"
     path.write_bytes(deb_files.ar({"debian-binary": b"2.0\n", "control.tar.zst": b"?", "data.tar.xz": b""}))
     assert deb.control(path) == "Package: sudo\n"
-    assert asked == [["dpkg-deb", "--field", path]]
+    assert dpkg.call_args.args == (["dpkg-deb", "--field", path],)
 
 
 HEADER = deb_files.ar({"debian-binary": b"2.0\n"})[8:68]
@@ -79,7 +73,7 @@ def test_what_is_no_archive_is_a_value_error(data: bytes) -> None:
 def test_a_cut_package_tells_nothing_or_the_truth(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compression: str
 ) -> None:
-    monkeypatch.setattr(subprocess, "run", no_dpkg)
+    monkeypatch.setattr(subprocess, "run", NO_DPKG)
     stanza = deb_files.stanza()
     data = deb_files.deb(stanza, compression)
     _, start, size = list(deb.members(io.BytesIO(data)))[1]
@@ -97,37 +91,20 @@ def test_a_changed_package_tells_nothing_or_the_truth(
     data = deb_files.deb(stanza, compression)
     path = tmp_path_factory.mktemp("changed") / "x.deb"
 
-    @settings(max_examples=150, deadline=None, derandomize=True)
     @given(st.integers(0, len(data) - 1), st.integers(1, 255))
     def change(place: int, flip: int) -> None:
         changed = data[:place] + bytes([data[place] ^ flip]) + data[place + 1 :]
         assert control_of(path, changed) in {None, stanza}
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(subprocess, "run", no_dpkg)
+        patch.setattr(subprocess, "run", NO_DPKG)
         change()
-
-
-def test_fields_are_lines_of_their_own() -> None:
-    assert deb.fields(deb_files.stanza()) == {
-        "Package": "sudo",
-        "Version": "1:1.9-1",
-        "Architecture": "amd64",
-        "Installed-Size": "12",
-        "Description": "a package: for tests",
-    }
-
-
-def test_a_field_may_be_empty_or_go_on_in_the_next_lines() -> None:
-    assert deb.fields("Conffiles:\n /etc/a: b\nSection: admin") == {"Section": "admin"}
-    assert deb.fields("") == {}
 
 
 WORDS = st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters=":"), min_size=1)
 
 
-@settings(max_examples=60, deadline=None, derandomize=True)
 @given(st.dictionaries(WORDS, WORDS, max_size=5))
 def test_fields_come_back(wanted: dict[str, str]) -> None:
-    text = "".join(f"{name}: {value}\n continued: {value}\n" for name, value in wanted.items())
+    text = "Empty:\n" + "".join(f"{name}: {value}\n continued: {value}\n" for name, value in wanted.items())
     assert deb.fields(text) == wanted

@@ -16,165 +16,76 @@ from synos_tasks.iso.diagnose import diagnose
 
 ORIGINS = {"nosuch": "profiles/x.yaml:4:5"}
 CASES: dict[str, tuple[type[SynosError], str, str]] = {
-    "mmdebstrap, no such package": (
-        PackageNotFound,
-        "profiles/x.yaml:4:5",
-        (
-            "I: downloading packages with apt...\nReading package lists...\nBuilding dependency tree...\n"
-            "E: Unable to locate package nosuch\n"
-            "E: setup failed: E: apt-get --yes -oApt::Get::Download-Only=true install nosuch failed"
-        ),
-    ),
-    "apt, a package that others only refer to": (
-        PackageNotFound,
-        "profiles/x.yaml:4:5",
-        (
-            "Package nosuch is not available, but is referred to by another package.\n"
-            "This may mean that the package is missing, has been obsoleted, or\n"
-            "is only available from another source\n\nE: Package 'nosuch' has no installation candidate"
-        ),
-    ),
-    "debootstrap, no such package": (
-        PackageNotFound,
-        "profiles/x.yaml:4:5",
-        "I: Checking component main on http://deb.debian.org/debian...\nE: Couldn't find these debs: nosuch",
-    ),
-    "debootstrap, mirror gone in the middle": (
-        MirrorUnreachable,
-        "stage rootfs",
-        "W: Couldn't download package base-files\nE: Couldn't download packages: base-files",
-    ),
-    "apt, refused": (
-        MirrorUnreachable,
-        "http://127.0.0.1:9/debian/dists/bookworm/InRelease",
-        (
-            "Err:1 http://127.0.0.1:9/debian bookworm InRelease\n"
-            "  Could not connect to 127.0.0.1:9 (127.0.0.1). - connect (111: Connection refused)\n"
-            "Reading package lists...\n"
-            "W: Failed to fetch http://127.0.0.1:9/debian/dists/bookworm/InRelease  Could not connect to "
-            "127.0.0.1:9 (127.0.0.1). - connect (111: Connection refused)\n"
-            "E: Some index files failed to download. They have been ignored, or old ones used instead."
-        ),
-    ),
-    "apt, no such host": (
-        MirrorUnreachable,
-        "http://nowhere.invalid/debian/dists/bookworm/InRelease",
-        (
-            "Err:1 http://nowhere.invalid/debian bookworm InRelease\n"
-            "  Temporary failure resolving 'nowhere.invalid'\n"
-            "E: Failed to fetch http://nowhere.invalid/debian/dists/bookworm/InRelease  "
-            "Temporary failure resolving 'nowhere.invalid'"
-        ),
-    ),
-    "apt, not a mirror": (
-        MirrorUnreachable,
-        "http://example.org/debian",
-        (
-            "Err:2 http://example.org/debian bookworm Release\n  404  Not Found [IP: 192.0.2.1 80]\n"
-            "E: The repository 'http://example.org/debian bookworm Release' does not have a Release file."
-        ),
-    ),
-    "debootstrap, refused": (
-        MirrorUnreachable,
-        "http://127.0.0.1:9/debian/dists/bookworm/Release",
-        "E: Failed getting release file http://127.0.0.1:9/debian/dists/bookworm/Release",
-    ),
-    "apt, a key that nobody knows": (
-        BadSignature,
-        "http://192.0.2.1/debian",
-        (
-            "Err:1 http://192.0.2.1/debian bookworm InRelease\n"
-            "  The following signatures couldn't be verified because the public key is not available: "
-            "NO_PUBKEY 648ACFD622F3D138\n"
-            "W: GPG error: http://192.0.2.1/debian bookworm InRelease: The following signatures couldn't be "
-            "verified because the public key is not available: NO_PUBKEY 648ACFD622F3D138\n"
-            "E: The repository 'http://192.0.2.1/debian bookworm InRelease' is not signed."
-        ),
-    ),
-    "apt, changed after it was signed": (
-        BadSignature,
-        "http://192.0.2.1/debian",
-        (
-            "E: The repository 'http://192.0.2.1/debian bookworm InRelease' is not signed.\n"
-            "W: GPG error: http://192.0.2.1/debian bookworm InRelease: The following signatures were invalid: "
-            "BADSIG 648ACFD622F3D138 Debian Archive"
-        ),
-    ),
-    "apt, not signed": (
-        BadSignature,
-        "http://192.0.2.1/debian",
-        (
-            "Err:3 http://192.0.2.1/debian bookworm Release.gpg\n  404  File not found\n"
-            "E: The repository 'http://192.0.2.1/debian bookworm Release' is not signed."
-        ),
-    ),
-    "debootstrap, a key that nobody knows": (
-        BadSignature,
-        "stage rootfs",
-        (
-            "I: Checking Release signature\n"
-            "E: Release signed by unknown key (key id 648ACFD622F3D138)\n"
-            "   The specified keyring /usr/share/keyrings/debian-archive-keyring.gpg may be incorrect"
-        ),
-    ),
-    "debootstrap, not signed": (
-        BadSignature,
-        "http://192.0.2.1/debian/dists/bookworm/Release.gpg",
-        (
-            "I: Retrieving Release.gpg\n"
-            "E: Failed getting release signature file http://192.0.2.1/debian/dists/bookworm/Release.gpg"
-        ),
-    ),
+    "mmdebstrap, no such package": (PackageNotFound, "profiles/x.yaml:4:5", """\
+I: downloading packages with apt...
+E: Unable to locate package nosuch
+E: setup failed: E: apt-get --yes -oApt::Get::Download-Only=true install nosuch failed"""),
+    "apt, a package that others only refer to": (PackageNotFound, "profiles/x.yaml:4:5", """\
+Package nosuch is not available, but is referred to by another package.
+This may mean that the package is missing, has been obsoleted, or
+is only available from another source
+
+E: Package 'nosuch' has no installation candidate"""),
+    "debootstrap, no such package": (PackageNotFound, "profiles/x.yaml:4:5", """\
+I: Checking component main on http://deb.debian.org/debian...
+E: Couldn't find these debs: nosuch"""),
+    "debootstrap, mirror gone in the middle": (MirrorUnreachable, "stage rootfs", """\
+W: Couldn't download package base-files
+E: Couldn't download packages: base-files"""),
+    "apt, refused": (MirrorUnreachable, "http://127.0.0.1:9/debian/dists/bookworm/InRelease", """\
+Err:1 http://127.0.0.1:9/debian bookworm InRelease
+  Could not connect to 127.0.0.1:9 (127.0.0.1). - connect (111: Connection refused)
+W: Failed to fetch http://127.0.0.1:9/debian/dists/bookworm/InRelease  Could not connect to 127.0.0.1:9 (127.0.0.1).
+E: Some index files failed to download. They have been ignored, or old ones used instead."""),
+    "apt, no such host": (MirrorUnreachable, "http://nowhere.invalid/debian/dists/bookworm/InRelease", """\
+Err:1 http://nowhere.invalid/debian bookworm InRelease
+  Temporary failure resolving 'nowhere.invalid'
+E: Failed to fetch http://nowhere.invalid/debian/dists/bookworm/InRelease  Temporary failure resolving"""),
+    "apt, not a mirror": (MirrorUnreachable, "http://example.org/debian", """\
+Err:2 http://example.org/debian bookworm Release
+  404  Not Found [IP: 192.0.2.1 80]
+E: The repository 'http://example.org/debian bookworm Release' does not have a Release file."""),
+    "debootstrap, refused": (MirrorUnreachable, "http://127.0.0.1:9/debian/dists/bookworm/Release",
+        "E: Failed getting release file http://127.0.0.1:9/debian/dists/bookworm/Release"),
+    "apt, a key that nobody knows": (BadSignature, "http://192.0.2.1/debian", """\
+Err:1 http://192.0.2.1/debian bookworm InRelease
+  The following signatures couldn't be verified because the public key is not available: NO_PUBKEY 648ACFD622F3D138
+E: The repository 'http://192.0.2.1/debian bookworm InRelease' is not signed."""),
+    "apt, changed after it was signed": (BadSignature, "http://192.0.2.1/debian", """\
+E: The repository 'http://192.0.2.1/debian bookworm InRelease' is not signed.
+W: GPG error: http://192.0.2.1/debian bookworm InRelease: The following signatures were invalid: BADSIG 648ACFD6"""),
+    "apt, not signed": (BadSignature, "http://192.0.2.1/debian", """\
+Err:3 http://192.0.2.1/debian bookworm Release.gpg
+  404  File not found
+E: The repository 'http://192.0.2.1/debian bookworm Release' is not signed."""),
+    "debootstrap, a key that nobody knows": (BadSignature, "stage rootfs", """\
+I: Checking Release signature
+E: Release signed by unknown key (key id 648ACFD622F3D138)
+   The specified keyring /usr/share/keyrings/debian-archive-keyring.gpg may be incorrect"""),
+    "debootstrap, not signed": (BadSignature, "http://192.0.2.1/debian/dists/bookworm/Release.gpg", """\
+I: Retrieving Release.gpg
+E: Failed getting release signature file http://192.0.2.1/debian/dists/bookworm/Release.gpg"""),
     "debootstrap, changed": (BadSignature, "stage rootfs", "E: Invalid Release signature (key id 648ACFD6)"),
-    "apt, too little space": (
-        DiskFull,
-        "stage rootfs",
-        "E: You don't have enough free space in /var/cache/apt/archives/.",
-    ),
-    "dpkg": (
-        DiskFull,
-        "stage rootfs",
-        (
-            "dpkg: error processing archive x.deb (--unpack):\n cannot copy extracted data for './usr/bin/x' to "
-            "'/usr/bin/x.dpkg-new': failed to write (No space left on device)"
-        ),
-    ),
-    "apt's index": (
-        DiskFull,
-        "stage rootfs",
-        (
-            "E: Failed to fetch http://deb.debian.org/debian/dists/x  Error writing to file - write (28: No "
-            "space left on device) [IP: 192.0.2.1 80]"
-        ),
-    ),
-    "mksquashfs": (
-        DiskFull,
-        "stage rootfs",
-        "Write failed because No space left on device\nFATAL ERROR: Failed to write to output filesystem",
-    ),
-    "mksquashfs, its own guess": (
-        DiskFull,
-        "stage rootfs",
-        "FATAL ERROR: Probably out of space on output filesystem",
-    ),
-    "xorriso": (
-        DiskFull,
-        "stage rootfs",
-        (
-            "xorriso : FAILURE : Image size 10423s exceeds free space on media 2560s\n"
-            "libisofs: MISHAP : Image write cancelled\n"
-            "xorriso : NOTE : -return_with SORRY 32 triggered by problem severity FAILURE"
-        ),
-    ),
+    "apt, too little space": (DiskFull, "stage rootfs",
+        "E: You don't have enough free space in /var/cache/apt/archives/."),
+    "dpkg": (DiskFull, "stage rootfs", """\
+dpkg: error processing archive x.deb (--unpack):
+ cannot copy extracted data for './x' to '/x.dpkg-new': failed to write (No space left on device)"""),
+    "apt's index": (DiskFull, "stage rootfs",
+        "E: Failed to fetch http://a.example/x  Error writing to file - write (28: No space left on device)"),
+    "mksquashfs": (DiskFull, "stage rootfs", """\
+Write failed because No space left on device
+FATAL ERROR: Failed to write to output filesystem"""),
+    "mksquashfs, its own guess": (DiskFull, "stage rootfs",
+        "FATAL ERROR: Probably out of space on output filesystem"),
+    "xorriso": (DiskFull, "stage rootfs", """\
+xorriso : FAILURE : Image size 10423s exceeds free space on media 2560s
+libisofs: MISHAP : Image write cancelled"""),
     "mtools": (DiskFull, "stage rootfs", "Disk full"),
     "mkinitramfs": (DiskFull, "stage rootfs", "cpio: write error: No space left on device"),
-    "anything else": (
-        StageFailed,
-        "tool --option",
-        "E: Sub-process /usr/bin/dpkg returned an error code (1)",
-    ),
+    "anything else": (StageFailed, "tool --option", "E: Sub-process /usr/bin/dpkg returned an error code (1)"),
     "silence": (StageFailed, "tool --option", ""),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", CASES)
@@ -184,13 +95,8 @@ def test_last_words_become_the_right_error(case: str) -> None:
     assert type(error) is kind
     assert error.where == where
     assert error.why or not text
-    assert error.why in text or all(line in text for line in error.why.splitlines())
-
-
-def test_every_error_says_what_to_do() -> None:
-    for kind, _, text in CASES.values():
-        error = diagnose("rootfs", ["tool"], 1, text.splitlines(), {})
-        assert error.hint or kind is StageFailed
+    assert all(line in text for line in error.why.splitlines())
+    assert error.hint or kind is StageFailed
 
 
 def test_a_package_that_the_profile_does_not_name_is_shown_all_the_same() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -28,7 +28,7 @@ from tests.unit import deb_files
 from tests.unit.contexts import KeptEvents
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from synos_tasks.iso.lock import Package
 
@@ -46,17 +46,7 @@ class Context(BuildContext):
     asked: list[tuple[str, str]] = field(default_factory=list)
     """Address and checksum of each package that was asked for."""
 
-    def run(
-        self,
-        stage: str,
-        argv: Sequence[str],
-        *,
-        environment: Mapping[str, str | None] | None = None,
-        user: tuple[int, int] | None = None,
-        folder: Path | None = None,
-        stdin: str | None = None,
-        on_failure: Callable[[int, Sequence[str]], Exception | None] | None = None,
-    ) -> list[str]:
+    def run(self, stage: str, argv: Sequence[str], **options: Any) -> list[str]:  # noqa: ANN401
         assert argv[0] == pool.HELPER
         words = list(argv[argv.index("download-file") + 1 :])
         for address, target, checksum in zip(words[::3], words[1::3], words[2::3], strict=True):
@@ -64,10 +54,7 @@ class Context(BuildContext):
             if not self.last_words:
                 Path(target).write_bytes(self.mirror[address])
         if self.last_words:
-            assert on_failure is not None
-            error = on_failure(100, self.last_words)
-            assert error is not None
-            raise error
+            raise options["on_failure"](100, self.last_words)
         return []
 
     def warnings(self) -> list[str]:
@@ -111,22 +98,16 @@ def test_what_is_missing_is_fetched_and_the_rest_is_not(context: Context, store:
     assert context.warnings() == []
 
 
-def test_offline_takes_what_is_there(context: Context, store: Store) -> None:
-    sudo = serve(context, SUDO, "sudo")
+def test_offline_takes_what_is_there_and_says_what_is_not(context: Context, store: Store) -> None:
+    sudo, vim = serve(context, SUDO, "sudo"), serve(context, VIM, "vim")
     fetched = Pool(store, context, offline=False).have([sudo])
     context.asked.clear()
     assert Pool(store, context, offline=True).have([sudo]) == fetched
-    assert context.asked == []
-
-
-def test_offline_says_what_is_not_there(context: Context, store: Store) -> None:
-    sudo, vim = serve(context, SUDO, "sudo"), serve(context, VIM, "vim")
-    Pool(store, context, offline=False).have([sudo])
     with pytest.raises(LockDrift, match=r"^1 packages .* vim 1:1\.9-1$") as raised:
         Pool(store, context, offline=True).have([sudo, vim])
     assert raised.value.where == vim.path
     assert "--offline" in raised.value.hint
-    assert len(context.asked) == 1
+    assert context.asked == []
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "longer", "empty"])
@@ -190,15 +171,18 @@ def test_what_apt_complains_of_is_the_reason(
     assert list((store.folder / "pool").iterdir()) == list((store.folder / "tmp").iterdir()) == []
 
 
-def test_a_full_disk_is_the_caches(context: Context, store: Store) -> None:
-    context.last_words.append("E: Failed to fetch x  Could not write: No space left on device")
-    with pytest.raises(DiskFull, match="cache volume"):
-        Pool(store, context, offline=False).have([serve(context, SUDO, "sudo")])
-
-
-def test_an_error_that_is_about_no_package_is_not_blamed_on_one(context: Context, store: Store) -> None:
-    context.last_words.append("E: Failed to fetch http://mirror.example/other.deb  404  Not Found")
-    with pytest.raises(MirrorUnreachable):
+@pytest.mark.parametrize(
+    ("words", "error"),
+    [
+        ("x  Could not write: No space left on device", DiskFull),
+        ("http://mirror.example/other.deb  404  Not Found", MirrorUnreachable),
+    ],
+)
+def test_an_error_that_is_about_no_package_is_not_blamed_on_one(
+    context: Context, store: Store, words: str, error: type[SynosError]
+) -> None:
+    context.last_words.append(f"E: Failed to fetch {words}")
+    with pytest.raises(error, match="cache volume" if error is DiskFull else "mirror"):
         Pool(store, context, offline=False).have([serve(context, SUDO, "sudo")])
 
 
