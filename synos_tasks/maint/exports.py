@@ -1,52 +1,35 @@
-"""Exported volumes: an archive, and its manifest beside it, FILE.json. Asks no engine."""
+"""Exported volumes: an archive, and its manifest beside it, FILE.json; and which volumes a fresh backup has. Asks no engine."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from synos_tasks import archive
+from synos_tasks.engine.labels import LABEL_COMPOSE_PROJECT
 from synos_tasks.errors import BackupDamaged, SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator
 
+    from synos_tasks.archive import Manifest
+    from synos_tasks.engine.client import Volume
     from synos_tasks.settings import Settings
 
 SUFFIX = ".tar.zst"
 CONTENT = "volume.tar.zst"
 """The path of the archive in its manifest, whatever the file is called."""
+FACTS = {"project": str, "role": str, "files": int, "users": list, "labels": dict}
+"""Facts in the manifest of a volume.
+
+``files`` is all that is no folder. ``users`` are the containers that ran with it: what they wrote may be incomplete.
+"""
+LABEL_COMPOSE_VOLUME = "com.docker.compose.volume"
+SPOOL = "-spool"
+"""The end of the name of a volume in which a service keeps things for a moment only."""
 _VOLUME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{1,254}", re.ASCII)
-_FACTS = {"project": str, "role": str, "files": int, "users": list, "labels": dict}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Export:
-    """What FILE.json says of an archive, whose size and checksum are ``bytes`` and ``sha256``.
-
-    ``created`` is when reading began, ISO-8601 in UTC: what was written after that may be missing.
-    """
-
-    volume: str
-    project: str
-    role: str
-    bytes: int
-    sha256: str
-    files: int
-    """All that is no folder; a hard link is one more."""
-    created: str
-    users: tuple[str, ...] = ()
-    """Containers that ran with the volume: what they wrote meanwhile may be incomplete."""
-    labels: Mapping[str, str] = field(default_factory=dict)
-
-    @property
-    def manifest(self) -> archive.Manifest:
-        """The same as a manifest."""
-        facts: dict[str, Any] = {key: getattr(self, key) for key in _FACTS}
-        file = archive.File(path=CONTENT, bytes=self.bytes, sha256=self.sha256)
-        return archive.Manifest(name=self.volume, created=self.created, facts=facts, files=(file,))
 
 
 def folder_of(settings: Settings) -> Path:
@@ -59,32 +42,45 @@ def manifest_path(path: Path) -> Path:
     return Path(f"{path}.json")
 
 
-def read(path: Path) -> Export:
+def is_volume_name(name: str) -> bool:
+    """Tell whether the engine takes that as a volume's name."""
+    return _VOLUME.fullmatch(name) is not None
+
+
+def read(path: Path) -> Manifest:
     """Read the manifest of an archive; raise SettingsError without an archive, BackupDamaged without a manifest."""
     if not path.is_file():
         hint = "inv maint.volumes --inspect NAME lists the exports of a volume"
         raise SettingsError(f"there is no export {path.name}", where=str(path), hint=hint)
     try:
-        return _export(archive.parse(archive.read_small(manifest_path(path))))
+        manifest = archive.parse(archive.read_small(manifest_path(path)))
     except ValueError as error:
         raise damaged(path, str(error)) from error
+    facts = manifest.facts
+    if wrong := [key for key, kind in FACTS.items() if type(facts.get(key)) is not kind]:
+        raise damaged(path, f"its manifest has no {wrong[0]}")
+    if not all(isinstance(text, str) for text in (*facts["users"], *facts["labels"].values())):
+        raise damaged(path, "its manifest has a user or a label that is no text")
+    if len(manifest.files) != 1 or not is_volume_name(manifest.name):
+        raise damaged(path, "its manifest is not that of a volume")
+    return manifest
 
 
-def content(path: Path, export: Export) -> Iterator[bytes]:
+def content(path: Path, manifest: Manifest) -> Iterator[bytes]:
     """Yield an archive in chunks; raise BackupDamaged, at its end at the latest, if it is not what was written."""
     try:
-        if path.stat().st_size != export.bytes:
-            raise damaged(path, f"it has {path.stat().st_size} bytes, not {export.bytes}")
-        yield from archive.content(path, export.manifest.files[0])
+        if path.stat().st_size != manifest.bytes:
+            raise damaged(path, f"it has {path.stat().st_size} bytes, not {manifest.bytes}")
+        yield from archive.content(path, manifest.files[0])
     except OSError as error:
         raise damaged(path, f"it cannot be read: {error.strerror}") from error
     except ValueError as error:
         raise damaged(path, str(error)) from error
 
 
-def verify(path: Path, export: Export) -> None:
+def verify(path: Path, manifest: Manifest) -> None:
     """Read all of an archive; raise BackupDamaged if it is not what was written."""
-    for _ in content(path, export):
+    for _ in content(path, manifest):
         pass
 
 
@@ -93,37 +89,76 @@ def damaged(path: Path, why: str) -> BackupDamaged:
     return archive.damaged(path, why, "export")
 
 
-def known(settings: Settings, volume: str) -> list[tuple[Path, Export]]:
+def known(settings: Settings, volume: str) -> list[tuple[Path, Manifest]]:
     """Return the exports of a volume in .synos/volumes, newest first. Sizes are checked, contents are not."""
     found = []
     for path in folder_of(settings).glob(f"*{SUFFIX}"):
         try:
-            export = read(path)
+            manifest = read(path)
         except (BackupDamaged, SettingsError):
             continue
-        if export.volume == volume and path.stat().st_size == export.bytes:
-            found.append((path, export))
+        if manifest.name == volume and path.stat().st_size == manifest.bytes:
+            found.append((path, manifest))
     return sorted(found, key=lambda one: (one[1].created, one[0].name), reverse=True)
 
 
-def is_volume_name(name: str) -> bool:
-    """Tell whether the engine takes that as a volume's name."""
-    return _VOLUME.fullmatch(name) is not None
+def fresh_backups(settings: Settings, volumes: Iterable[Volume], now: float) -> dict[str, str]:
+    """Return a description of the fresh backup or export of each volume that has one, by the volume's name.
+
+    All of it was read, and its checksums are right. ``now`` is in seconds since 1970. What was written later than the
+    backup is not in it: so the description says how old it is.
+    """
+    found = {}
+    verified: dict[str, Manifest | None] = {}
+    for volume in volumes:
+        labels = volume.labels or {}
+        stack = labels.get(LABEL_COMPOSE_PROJECT, "").removeprefix(f"{settings.project_id}-")
+        service = labels.get(LABEL_COMPOSE_VOLUME, "")
+        created = volume.created_at.timestamp()  # an older backup is of another volume, which had that name
+        if stack and stack not in verified:
+            verified[stack] = _backup_of(settings, stack, now)
+        backup = verified.get(stack)
+        if backup and (service in backup.facts or service.endswith(SPOOL)) and backup.time >= created:
+            found[volume.name] = f"backup {backup.name} of {_hours(backup, now)}"
+        elif export := _export_of(settings, volume.name, created, now):
+            found[volume.name] = export
+    return found
 
 
-def _export(manifest: archive.Manifest) -> Export:
-    """Read an export's manifest; raise ValueError where it is another archive's."""
-    facts = manifest.facts
-    if wrong := [key for key, kind in _FACTS.items() if type(facts.get(key)) is not kind]:
-        raise ValueError(f"its manifest has no {wrong[0]}")
-    if not all(isinstance(text, str) for text in (*facts["users"], *facts["labels"].values())):
-        raise ValueError("its manifest has a user or a label that is no text")
-    if len(manifest.files) != 1 or not is_volume_name(manifest.name):
-        raise ValueError("its manifest is not that of a volume")
-    return Export(
-        volume=manifest.name,
-        bytes=manifest.bytes,
-        sha256=manifest.files[0].sha256,
-        created=manifest.created,
-        **{**{key: facts[key] for key in _FACTS}, "users": tuple(facts["users"])},
-    )
+def _export_of(settings: Settings, volume: str, created: float, now: float) -> str:
+    """Describe the newest export of a volume that is fresh and whole; '' for none.
+
+    One that was made while containers used the volume does not count, nor one of another clone.
+    """
+    for path, export in known(settings, volume):
+        ours = export.facts["project"] == settings.project_id and not export.facts["users"]
+        if not ours or export.time < created or not _is_fresh(settings, export, now):
+            continue
+        try:
+            verify(path, export)
+        except BackupDamaged:
+            continue
+        return f"export {path.name} of {_hours(export, now)}"
+    return ""
+
+
+def _backup_of(settings: Settings, stack: str, now: float) -> Manifest | None:
+    """Return the newest backup of a stack that is fresh and whole, under the name that its folder has now."""
+    folder = settings.state_dir / "backups" / stack
+    for one in archive.listing(folder):
+        if one.trouble or not _is_fresh(settings, one, now):
+            continue
+        try:
+            return replace(archive.verify(folder / one.name), name=one.name)
+        except BackupDamaged:
+            continue
+    return None
+
+
+def _is_fresh(settings: Settings, one: Manifest | archive.Summary, now: float) -> bool:
+    """Tell whether a backup is new enough. One from the future is not, as its age is unknown."""
+    return 0 <= now - one.time < settings.maint.backup_hours * 3600
+
+
+def _hours(one: Manifest, now: float) -> str:
+    return f"{(now - one.time) / 3600:.1f} hours ago"

@@ -4,45 +4,47 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections import defaultdict
+from collections import Counter, defaultdict
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synos_tasks import builder
-from synos_tasks.errors import ContainerLost
-from synos_tasks.images import ledger
+from synos_tasks.errors import ContainerLost, OutputNotWritable, SettingsError
+from synos_tasks.images import catalog, ledger
 from synos_tasks.images.building import one_at_a_time
-from synos_tasks.images.catalog import BUILDER
 from synos_tasks.images.recipe import tag_of
+from synos_tasks.iso import scratch
 from synos_tasks.iso.eviction import Limits as StoreLimits
-from synos_tasks.maint import ownership, retention
-from synos_tasks.maint.fresh_backups import fresh_backups
+from synos_tasks.maint import ownership
+from synos_tasks.maint.exports import fresh_backups
 from synos_tasks.maint.resources import (
+    NAMES,
     Facts,
     Resource,
-    build_seconds,
-    current_images,
     isos,
     kind_of_volume,
     resources,
+    stored,
 )
+from synos_tasks.project import ID_FILE, SETUP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from synos_tasks.maint.ownership import Inventory, Owned
-    from synos_tasks.maint.resources import Context, Kind
+    from synos_tasks.maint.ownership import Inventory
+    from synos_tasks.maint.resources import Context
 
-ORDER: tuple[Kind, ...] = (
-    "build container", "container", "dev container", "scratch volume", "network", "image", "cache", "base image", "store",
-    "cache volume", "data volume", "iso",
-)  # fmt: skip
-"""Users of a resource are removed before it."""
+ORDER = tuple(NAMES)
 AT_ANY_AGE = ("build container", "scratch volume", "network", "data volume")
 """Left by a kill, or recreated in no time, or asked for by name."""
 LOCKED = ("image", "cache", "base image")
 """What a build of an image may be about to use: such a build is waited for."""
+STAYS = (ID_FILE, SETUP, "backups", "volumes")
+"""In .synos, after a reset: the project's id, what inv itself runs with, backups, and exported volumes."""
+SECRETS = "services"
+"""In .synos: passwords, without which the data of a volume cannot be reached."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +67,9 @@ class Limits:
     """Everything that is not in use, data and the newest of each group too."""
 
 
+RESET = Limits(older_than=0.0, young=0.0, keep_last=0, cache=True, volumes=True, factory_reset=True)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Plan:
     """What is removed, in that order, and what is kept, with the reason."""
@@ -73,15 +78,8 @@ class Plan:
     kept: tuple[tuple[Resource, str], ...] = ()
     root_dir: str = ""
     """The engine's folder: free bytes are measured there."""
-    stop: frozenset[str] = frozenset()
-    """Ids of containers that are removed though they run."""
     store_image: str = ""
     """The image to evict the planned entries of the store with: the Dockerfile may change meanwhile."""
-
-    @property
-    def bytes(self) -> int:
-        """What the removals free at most."""
-        return sum(one.bytes for one in self.removals)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,27 +100,71 @@ def plan(context: Context, limits: Limits, inventory: Inventory | None = None) -
 
     Raises EngineUnavailable, HostUnfit where the engine is not on this machine, or ContainerLost.
     """
-    clone = context.clone()
+    clone, settings = context.clone(), context.settings
     inventory = inventory or context.inventory()
-    owned = ownership.owned(inventory, clone)
-    facts = Facts(
-        now=context.now(),
-        factory_reset=limits.factory_reset,
-        current=frozenset() if limits.factory_reset else current_images(context.settings),
-        backups=_backups(context, owned, limits),
+    owned, recipes = (
+        ownership.owned(inventory, clone),
+        [] if limits.factory_reset else catalog.every(settings),
     )
-    found = [
-        *resources(inventory, owned, clone, facts),
-        *isos(context.settings.output_dir, pin_linked=not limits.factory_reset),
+    reads_backups = limits.volumes or limits.factory_reset  # every byte: only where they decide something
+    data = [
+        one for one in owned.volumes if reads_backups and kind_of_volume(one, clone.project) == "data volume"
     ]
+    facts = Facts(
+        inventory=inventory,
+        clone=clone,
+        owned=owned,
+        now=context.now(),
+        current=frozenset(tag_of(settings.project, one) for one in recipes),
+        backups=fresh_backups(settings, data, context.now()),
+        factory_reset=limits.factory_reset,
+    )
+    found = [*resources(facts), *isos(settings.output_dir, pin_linked=not limits.factory_reset)]
     image = ""
     if limits.store or limits.include_rebuildable:
-        has_store = context.docker.volume(context.settings.store_volume) is not None
-        image = context.docker.image_id(tag_of(context.settings.project, BUILDER)) or "" if has_store else ""
-        found += _stored(context, image) if image else []
+        has_store = context.docker.volume(settings.store_volume) is not None
+        image = context.docker.image_id(tag_of(settings.project, catalog.BUILDER)) or "" if has_store else ""
+        found += stored(context, image) if image else []
     if limits.store and not image:
         context.say("there is no store, or no builder image to read it with: inv build.image makes one")
     return replace(decide(found, limits, facts.now), root_dir=inventory.root_dir, store_image=image)
+
+
+def plan_reset(context: Context, *, keep_isos: bool, without_backup: bool) -> Plan:
+    """Plan to remove everything that this clone made. Changes nothing.
+
+    Raises SettingsError while a build runs, and where a volume's data is in no fresh backup unless ``without_backup``.
+    """
+    planned = plan(context, RESET)
+    if builds := [one.name for one, _ in planned.kept if one.kind == "build container"]:
+        raise SettingsError(
+            "a build, or another command that works in a container, is running",
+            where=builds[0],
+            hint="wait until it is done, or end it with Ctrl-C",
+        )
+    removals = [one for one in planned.removals if not (keep_isos and one.kind == "iso")]
+    lost = [one.name for one in removals if one.kind == "data volume" and not one.backup]
+    if lost and not without_backup:
+        raise SettingsError(
+            "data would be lost: there is no fresh backup of it",
+            where=", ".join(lost),
+            hint="inv services.backup, or inv maint.volumes --export NAME; --without-backup gives it up",
+        )
+    return replace(planned, removals=(*removals, *_files(context, removals)))
+
+
+def _files(context: Context, removals: Sequence[Resource]) -> Iterator[Resource]:
+    """Return what a reset removes in .synos, and the links to ISOs that it removes."""
+    state, data = context.settings.state_dir, [one.id for one in removals if one.kind == "data volume"]
+    # a lock file that is removed no longer excludes those who wait for it
+    found = [path for path in state.glob("*") if path.name not in STAYS and path.suffix != ".lock"]
+    isos = {one.name for one in removals if one.kind == "iso"}
+    links = (path for path in context.settings.output_dir.glob("*.iso") if path.is_symlink())
+    found += [path for path in links if path.readlink().name in isos]
+    for path in found:
+        size = sum(each.lstat().st_blocks * 512 for each in (path, *path.rglob("*")))
+        needed_by = tuple(data if path.name == SECRETS else ())
+        yield Resource("file", str(path), path.name, size, path.lstat().st_mtime, needed_by=needed_by)
 
 
 def decide(found: Sequence[Resource], limits: Limits, now: float) -> Plan:
@@ -131,7 +173,7 @@ def decide(found: Sequence[Resource], limits: Limits, now: float) -> Plan:
     by_kind = sorted(found, key=lambda one: (ORDER.index(one.kind), one.name, one.id))
     if not limits.factory_reset:
         for kind, group in itertools.groupby(by_kind, key=lambda one: one.kind):
-            reasons.update(_reasons(kind, list(group), limits, now))
+            reasons.update(_reasons(kind, group, limits, now))
     _keep_needed(found, reasons)
     removals = [one for one in found if not reasons[one.id]]
     return Plan(
@@ -140,17 +182,22 @@ def decide(found: Sequence[Resource], limits: Limits, now: float) -> Plan:
     )
 
 
-def _reasons(kind: Kind, found: Sequence[Resource], limits: Limits, now: float) -> Iterator[tuple[str, str]]:
-    """Return why each resource of one kind is kept, by id; '' where it is removed."""
-    judged = retention.verdicts(
-        found,
-        now=now,
-        older_than=0.0 if kind in AT_ANY_AGE else limits.older_than,
-        keep_last=limits.keep_isos if kind == "iso" else max(1, limits.keep_last),
-        group=lambda one: one.group,
-    )
-    for one, expiry in judged:
-        young = "created or used a moment ago" if now - one.used < limits.young else ""
+def _reasons(kind: str, found: Iterable[Resource], limits: Limits, now: float) -> Iterator[tuple[str, str]]:
+    """Return why each resource of one kind is kept, by id; '' where it is removed.
+
+    The newest of each group stay, and what was used recently.
+    """
+    older_than = 0.0 if kind in AT_ANY_AGE else limits.older_than
+    keep_last = limits.keep_isos if kind == "iso" else max(1, limits.keep_last)
+    ranks: Counter[str] = Counter()
+    for one in sorted(found, key=lambda one: -one.used):
+        age, rank = now - one.used, ranks[one.group]
+        ranks[one.group] += 1
+        if one.group and rank < keep_last:
+            expiry = "the newest" if rank == 0 else f"one of the newest {keep_last}"
+        else:
+            expiry = "" if age >= older_than else f"only {_ago(age)} old"
+        young = "created or used a moment ago" if age < limits.young else ""
         yield one.id, one.pinned or young or _not_asked_for(one, limits) or expiry
 
 
@@ -161,7 +208,7 @@ def _not_asked_for(one: Resource, limits: Limits) -> str:
         if not limits.volumes:
             return "holds data: removed with --volumes only"
         return "" if one.backup else "holds data, and there is no fresh backup of it"
-    asked: dict[Kind, bool] = {
+    asked = {
         "cache": limits.cache,
         "store": limits.store,
         "base image": False,
@@ -187,24 +234,11 @@ def _keep_needed(found: Sequence[Resource], reasons: dict[str, str]) -> None:
                 users.append(needed)
 
 
-def _stored(context: Context, image: str) -> Iterator[Resource]:
-    """Return the entries of the store as resources; raises ContainerLost, or the error that the container met."""
-    took: dict[str, float] = {}  # the longest of all profiles
-    for stages in build_seconds(context.settings).values():
-        took |= {name: max(seconds, took.get(name, 0.0)) for name, seconds in stages.items()}
-    for one in builder.list_store(context.settings, context.docker, image):
-        name, pinned = f"{one.stage or one.kind} {one.key[:12]}", "a build is using it" if one.in_use else ""
-        seconds = took.get(one.stage)
-        yield Resource("store", one.key, name, one.bytes, one.last_used, pinned=pinned, seconds=seconds)
-
-
-def _backups(context: Context, owned: Owned, limits: Limits) -> Mapping[str, str]:
-    """Verify backups only where they decide something: every byte is read."""
-    if not (limits.volumes or limits.factory_reset):
-        return {}
-    project = context.settings.project_id
-    data = [one for one in owned.volumes if kind_of_volume(one, project) == "data volume"]
-    return fresh_backups(context.settings, data, context.now())
+def _ago(seconds: float) -> str:
+    for unit, size in (("days", 86400.0), ("hours", 3600.0)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:.0f} {unit}"
+    return f"{seconds / 60:.0f} minutes"
 
 
 # ---- applying it
@@ -214,7 +248,7 @@ def carry_out(context: Context, planned: Plan) -> Pruned:
     """Do what a plan says. It can be cut short at any moment: the next plan finds the rest."""
     disks = [Path(planned.root_dir), context.settings.root, context.settings.output_dir]
     before = free_bytes(disks)
-    outcome = [*_evict(context, planned), *apply(context, planned)]
+    outcome = list(apply(context, planned))
     removed = tuple(one for one, trouble in outcome if not trouble)
     return Pruned(
         removed=removed,
@@ -226,48 +260,57 @@ def carry_out(context: Context, planned: Plan) -> Pruned:
 def apply(
     context: Context, planned: Plan, waiting: Callable[[], object] | None = None
 ) -> Iterator[tuple[Resource, str]]:
-    """Remove what is planned outside the store; return each with '' or why it was not removed.
+    """Remove what is planned; return each with '' or why it was not removed. Raises OutputNotWritable.
 
     ``waiting`` is called before an image that is being built is waited for.
     """
-    say = waiting or (lambda: context.say("waiting for an image that is being built"))
-    outside = (one for one in planned.removals if one.kind != "store")
-    for locked, group in itertools.groupby(outside, key=lambda one: one.kind in LOCKED):
-        if locked:
-            with one_at_a_time(context.settings, say):
-                yield from _remove(context, planned, group)
-        else:
-            yield from _remove(context, planned, group)
+    say, stayed = waiting or (lambda: context.say("waiting for an image that is being built")), set[str]()
+    for locked, group in itertools.groupby(planned.removals, key=lambda one: one.kind in LOCKED):
+        with one_at_a_time(context.settings, say) if locked else nullcontext():
+            for kind, found in itertools.groupby(group, key=lambda one: one.kind):
+                for one, trouble in _remove(context, planned, kind, found, stayed):
+                    stayed |= {one.id} if trouble else set()
+                    yield one, trouble
 
 
-def _remove(context: Context, planned: Plan, group: Iterable[Resource]) -> Iterator[tuple[Resource, str]]:
-    for kind, found in itertools.groupby(group, key=lambda one: one.kind):
-        if kind != "cache":
-            yield from ((one, _remove_one(context, one, stop=one.id in planned.stop)) for one in found)
-            continue
+def _remove(
+    context: Context, planned: Plan, kind: str, found: Iterable[Resource], stayed: set[str]
+) -> Iterator[tuple[Resource, str]]:
+    if kind == "store":
+        yield from _evict(context, planned, list(found))
+    elif kind == "cache":
         records = list(found)
         went = set(context.prune_records([one.id for one in records]))
         yield from ((one, "" if one.id in went else "a build is using it") for one in records)
+    else:
+        for one in found:
+            needed = not stayed.isdisjoint(one.needed_by)
+            yield one, "something that stays needs it" if needed else _remove_one(context, one)
 
 
-def _remove_one(context: Context, one: Resource, *, stop: bool) -> str:
+def _remove_one(context: Context, one: Resource) -> str:
     docker = context.docker
-    if one.kind in {"image", "base image"}:
-        trouble = _remove_image(context, one)
-        if not trouble:
-            ledger.forget(context.settings.state_dir, [one.id])
-        return trouble
-    if one.kind == "network":
-        return docker.remove_network(one.id)
-    if one.kind in {"container", "build container", "dev container"}:
-        # an anonymous volume of a service may hold data
-        return docker.remove_container(one.id, force=stop, volumes=one.kind != "container")
-    if one.kind == "iso":
-        return _remove_iso(one)
-    volume = docker.volume(one.id)
-    if volume and volume.created_at.timestamp() != one.used:
-        return "another volume has its name by now"
-    return docker.remove_volume(one.id)
+    match one.kind:
+        case "image" | "base image":
+            trouble = _remove_image(context, one)
+            if not trouble:
+                ledger.forget(context.settings.state_dir, [one.id])
+        case "network":
+            trouble = docker.remove_network(one.id)
+        case "container" | "running container":  # an anonymous volume of a service may hold data
+            trouble = docker.remove_container(one.id, force=one.kind == "running container", volumes=False)
+        case "build container" | "dev container":
+            trouble = docker.remove_container(one.id)
+        case "iso":
+            trouble = _remove_iso(one)
+        case "file":
+            trouble = _remove_file(Path(one.id))
+        case _:
+            volume = docker.volume(one.id)
+            if volume and volume.created_at.timestamp() != one.used:
+                return "another volume has its name by now"
+            trouble = docker.remove_volume(one.id)
+    return trouble
 
 
 def _remove_image(context: Context, one: Resource) -> str:
@@ -298,11 +341,21 @@ def _remove_iso(one: Resource) -> str:
     return ""
 
 
-def _evict(context: Context, planned: Plan) -> list[tuple[Resource, str]]:
+def _remove_file(path: Path) -> str:
+    """Remove a file or folder; raises OutputNotWritable."""
+    why = "files in it belong to another user: services keep their passwords as their own"
+    try:
+        scratch.remove(path)
+    except OSError as error:
+        why = error.strerror or str(error)
+    if os.path.lexists(path):
+        hint = f"sudo rm -r {path}, then run this again"
+        raise OutputNotWritable("some files cannot be removed", where=str(path), why=why, hint=hint)
+    return ""
+
+
+def _evict(context: Context, planned: Plan, chosen: Sequence[Resource]) -> list[tuple[Resource, str]]:
     """Let the store remove the planned entries that no build has used since."""
-    chosen = [one for one in planned.removals if one.kind == "store"]
-    if not chosen:
-        return []
     store = (context.settings, context.docker, planned.store_image)
     try:
         builder.evict_store(*store, StoreLimits(chosen={one.id: one.used for one in chosen}))
@@ -312,9 +365,6 @@ def _evict(context: Context, planned: Plan) -> list[tuple[Resource, str]]:
     return [(one, "a build is using it" if one.id in left else "") for one in chosen]
 
 
-# ---- measuring it
-
-
 def free_bytes(folders: Iterable[Path]) -> dict[int, int]:
     """Return the free bytes of folders' file systems, by device; folders that cannot be seen are left out.
 
@@ -322,11 +372,9 @@ def free_bytes(folders: Iterable[Path]) -> dict[int, int]:
     """
     found = {}
     for folder in folders:
-        try:
+        with suppress(OSError):
             status = os.statvfs(folder)
             found[folder.stat().st_dev] = status.f_bfree * status.f_frsize
-        except OSError:
-            continue
     return found
 
 
@@ -336,10 +384,10 @@ def freed(folders: Sequence[Path], before: Mapping[int, int], expected: int) -> 
     Some file systems free removed files only once they are told to write: where much of ``expected`` is missing,
     they are, which takes its time.
     """
-
-    def gained() -> int:
-        return sum(free - before[disk] for disk, free in free_bytes(folders).items() if disk in before)
-
-    if gained() < expected / 2:
+    for synced in (False, True):
+        after = free_bytes(folders)
+        gained = sum(free - before[disk] for disk, free in after.items() if disk in before)
+        if synced or gained >= expected / 2:
+            break
         os.sync()
-    return gained()
+    return gained

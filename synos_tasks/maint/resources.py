@@ -8,15 +8,16 @@ import time
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import KW_ONLY, asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
 
+from synos_tasks import builder
 from synos_tasks.engine import cache
 from synos_tasks.engine.cache import DiskUsage, epoch
 from synos_tasks.engine.client import LIVE, Docker
 from synos_tasks.engine.labels import LABEL_MARK, LABEL_ROLE, ONCE, owner_is_alive
-from synos_tasks.images import catalog, ledger
+from synos_tasks.images import ledger
 from synos_tasks.images.dockerfile import cache_id, steps_of
-from synos_tasks.images.recipe import tag_of
 from synos_tasks.maint import ownership
 from synos_tasks.maint.ownership import Clone, Inventory, labels_of, tags_of
 from synos_tasks.settings import STORE
@@ -32,26 +33,26 @@ if TYPE_CHECKING:
     from synos_tasks.settings import Settings
 
 NAMES = {
-    "container": "containers that ended",
+    "store": "store of ISO stages",
+    "running container": "services and development containers that run",
     "build container": "leftover builders",
+    "container": "containers that ended",
     "dev container": "development containers",
+    "scratch volume": "leftover volumes",
     "network": "networks",
     "image": "images",
-    "base image": "base images",
-    "data volume": "volumes with data",
-    "cache volume": "compilers' and other caches",
-    "scratch volume": "leftover volumes",
     "cache": "build cache",
     "cache mount": "build cache mounts",
-    "store": "store of ISO stages",
+    "base image": "base images",
+    "cache volume": "compilers' and other caches",
+    "data volume": "volumes with data",
     "iso": "ISOs",
+    "file": "files of this clone",
 }
-"""Names of each kind, in the order in which people see them."""
-Kind = Literal[
-    "container", "build container", "dev container", "network", "image", "base image",
-    "scratch volume", "cache volume", "data volume", "cache", "store", "iso",
-]  # fmt: skip
-"""Build containers and scratch volumes end with their command: those that are there were left by a kill."""
+"""Names of each kind, in the order of removal: users of a resource are removed before it.
+
+Build containers and scratch volumes end with their command: those that are there were left by a kill.
+"""
 ABOUT_TO_START = 600.0
 """Seconds for which a created container counts as one that a command is about to start."""
 HEX = frozenset("0123456789abcdef")
@@ -78,13 +79,12 @@ class Context:
         """Return how this clone's resources are recognised."""
         settings = self.settings
         paths = [path for path in settings.root.glob("docker/*/*") if _DOCKERFILE.fullmatch(path.name)]
+        texts = (path.read_text(errors="replace") for path in paths if path.is_file())
         return Clone(
             project=settings.project_id,
             root=settings.root,
             ledger=ledger.read(settings.state_dir),
-            steps=frozenset().union(
-                *(steps_of(path.read_text(errors="replace")) for path in paths if path.is_file())
-            ),
+            steps=frozenset().union(*map(steps_of, texts)),
         )
 
     def inventory(self) -> Inventory:
@@ -112,9 +112,9 @@ class Context:
 class Resource:
     """One resource. Sizes in bytes, times in seconds since 1970."""
 
-    kind: Kind
+    kind: str
     id: str
-    """By which the engine or the store removes it; the path of an ISO."""
+    """By which the engine or the store removes it; the path of a file."""
     name: str
     bytes: int
     """What its removal frees, at most: a layer of an image may be shared with the cache."""
@@ -143,15 +143,45 @@ class Resource:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What the engine does not know. ``now`` in seconds since 1970."""
+    """What the resources of a clone are read from. ``now`` in seconds since 1970."""
 
+    inventory: Inventory
+    clone: Clone
+    owned: Owned
+    now: float
     current: frozenset[str] = frozenset()
     """Names of the images that the Dockerfiles give now."""
     backups: Mapping[str, str] = field(default_factory=dict)
     """Fresh backups, by volume."""
-    now: float
     factory_reset: bool = False
-    """The store is removed with its volume, and what runs is stopped."""
+    """The store is removed with its volume, and services and development containers are stopped."""
+
+    @cached_property
+    def _users(self) -> Mapping[str, Mapping[str, Container]]:
+        """The containers that use a resource, by each of its ids and names."""
+        users: dict[str, dict[str, Container]] = defaultdict(dict)
+        for one in self.inventory.containers:
+            networks = (one.network_settings.networks if one.network_settings else None) or {}
+            volumes = [mount.name for mount in one.mounts or () if mount.type == "volume"]
+            # of a container that never ran the engine knows the networks' names alone
+            for name in (one.image, *networks, *(net.network_id for net in networks.values()), *volumes):
+                if name:
+                    users[name][one.id] = one
+        return users
+
+    def users(self, *names: str) -> tuple[str, tuple[str, ...]]:
+        """Return the reason to keep what is used under any of these names, and else the ids to remove before it."""
+        found = {ident: one for name in names for ident, one in self._users.get(name, {}).items()}
+        by_name = sorted(found.values(), key=lambda one: one.name)
+        for user in by_name:
+            if user.id not in self._removable:
+                return f"in use by {user.name}", ()
+        return "", tuple(user.id for user in by_name)
+
+    @cached_property
+    def _removable(self) -> set[str]:
+        ours = self.owned.containers
+        return {one.id for one in ours if self.factory_reset or one.state.status not in LIVE}
 
 
 def build_seconds(settings: Settings) -> dict[str, dict[str, float]]:
@@ -164,6 +194,17 @@ def build_seconds(settings: Settings) -> dict[str, dict[str, float]]:
         }
     except (OSError, ValueError, AttributeError, TypeError):
         return {}
+
+
+def stored(context: Context, image: str) -> Iterator[Resource]:
+    """Return the entries of the store as resources; raises ContainerLost, or the error that the container met."""
+    took: dict[str, float] = {}  # the longest of all profiles
+    for stages in build_seconds(context.settings).values():
+        took |= {name: max(seconds, took.get(name, 0.0)) for name, seconds in stages.items()}
+    for one in builder.list_store(context.settings, context.docker, image):
+        name, pinned = f"{one.stage or one.kind} {one.key[:12]}", "a build is using it" if one.in_use else ""
+        seconds = took.get(one.stage)
+        yield Resource("store", one.key, name, one.bytes, one.last_used, pinned=pinned, seconds=seconds)
 
 
 def isos(output: Path, *, pin_linked: bool = True) -> Iterator[Resource]:
@@ -194,72 +235,44 @@ def isos(output: Path, *, pin_linked: bool = True) -> Iterator[Resource]:
             )
 
 
-def current_images(settings: Settings) -> frozenset[str]:
-    """Return the names of the images that the Dockerfiles give now."""
-    return frozenset(tag_of(settings.project, recipe) for recipe in catalog.every(settings))
-
-
-def resources(inventory: Inventory, owned: Owned, clone: Clone, facts: Facts) -> list[Resource]:
+def resources(facts: Facts) -> list[Resource]:
     """Return all resources of the clone in the engine, without the entries of the store."""
-    users = _Users(inventory, owned, stopped=facts.factory_reset)
+    owned = facts.owned
     return [
-        *(_container(one, inventory, facts) for one in owned.containers),
-        *(_network(one, users) for one in owned.networks),
-        *(_image(one, users, inventory, clone, facts) for one in owned.images),
-        *(_base(one, users, inventory, owned) for one in owned.bases),
-        *(_volume(one, users, inventory, clone, facts) for one in owned.volumes),
-        *_records(inventory.usage.records, owned.records),
+        *(_container(one, facts) for one in owned.containers),
+        *(_network(one, facts) for one in owned.networks),
+        *(_image(one, facts) for one in owned.images),
+        *(_base(one, facts) for one in owned.bases),
+        *(_volume(one, facts) for one in owned.volumes),
+        *_records(facts.inventory.usage.records, owned.records),
     ]
 
 
-class _Users:
-    """The containers that use a resource, by each of its ids and names."""
-
-    def __init__(self, inventory: Inventory, owned: Owned, *, stopped: bool) -> None:
-        """With ``stopped`` ours are as good as stopped."""
-        self._removable = {one.id for one in owned.containers if stopped or one.state.status not in LIVE}
-        self._by_name: dict[str, dict[str, Container]] = defaultdict(dict)
-        for one in inventory.containers:
-            networks = (one.network_settings.networks if one.network_settings else None) or {}
-            volumes = [mount.name for mount in one.mounts or () if mount.type == "volume"]
-            # of a container that never ran the engine knows the networks' names alone
-            for name in (one.image, *networks, *(net.network_id for net in networks.values()), *volumes):
-                if name:
-                    self._by_name[name][one.id] = one
-
-    def of(self, *names: str) -> tuple[str, tuple[str, ...]]:
-        """Return the reason to keep what is used under any of these names, and else the ids to remove before it."""
-        found = {ident: one for name in names for ident, one in self._by_name.get(name, {}).items()}
-        by_name = sorted(found.values(), key=lambda one: one.name)
-        for user in by_name:
-            if user.id not in self._removable:
-                return f"in use by {user.name}", ()
-        return "", tuple(user.id for user in by_name)
-
-
-def _container(one: Container, inventory: Inventory, facts: Facts) -> Resource:
-    kinds: dict[str, Kind] = {"build": "build container", "dev": "dev container"}
+def _container(one: Container, facts: Facts) -> Resource:
     labels, state, created = labels_of(one), str(one.state.status), _time(one.created)
     role = "dev" if ownership.LABEL_FOLDER in labels else labels.get(LABEL_ROLE, "")
+    kind = f"{role} container" if role in {"build", "dev"} else "container"
     ended, pinned = _time(one.state.finished_at), ""
     if state == "created" and facts.now - created < ABOUT_TO_START:
         pinned = "it is about to start"
+    elif state in LIVE and facts.factory_reset and role != "build":
+        kind, ended = "running container", 0.0
     elif state in LIVE:
-        ended, pinned = 0.0, "" if facts.factory_reset else f"it is {state}"
-    size = inventory.usage.containers.get(one.id, 0)
-    return Resource(kinds.get(role, "container"), one.id, one.name, size, ended or created, pinned=pinned)
+        ended, pinned = 0.0, f"it is {state}"
+    size = facts.inventory.usage.containers.get(one.id, 0)
+    return Resource(kind, one.id, one.name, size, ended or created, pinned=pinned)
 
 
-def _network(one: Network, users: _Users) -> Resource:
-    pinned, needed_by = users.of(one.id, one.name)
+def _network(one: Network, facts: Facts) -> Resource:
+    pinned, needed_by = facts.users(one.id, one.name)
     return Resource("network", one.id, one.name, 0, _time(one.created), pinned=pinned, needed_by=needed_by)
 
 
-def _image(one: Image, users: _Users, inventory: Inventory, clone: Clone, facts: Facts) -> Resource:
-    names = ownership.our_names(one, clone)
+def _image(one: Image, facts: Facts) -> Resource:
+    names = ownership.our_names(one, facts.clone)
     group = names[0].rpartition(":")[0] if names else ""
     others = set(tags_of(one)) - set(names)
-    pinned, needed_by = users.of(one.id)
+    pinned, needed_by = facts.users(one.id)
     if not pinned and facts.current & set(names):
         pinned = "what the Dockerfiles give now"
     if not pinned and others and not names:
@@ -268,57 +281,49 @@ def _image(one: Image, users: _Users, inventory: Inventory, clone: Clone, facts:
         "image",
         one.id,
         names[0] if names else f"nameless {one.id.removeprefix('sha256:')[:12]}",
-        0 if others else inventory.usage.own_images.get(one.id, 0),
+        0 if others else facts.inventory.usage.own_images.get(one.id, 0),
         _named(one),
         pinned=pinned,
         needed_by=needed_by,
         group=group,
-        seconds=clone.ledger.seconds_of(group) if group else None,
+        seconds=facts.clone.ledger.seconds_of(group),
         names=names,
     )
 
 
-def _base(one: Image, users: _Users, inventory: Inventory, owned: Owned) -> Resource:
-    ours = {image.id for image in owned.images}
-    built_on = [image for image in inventory.images if ownership.is_built_on(image, one)]
-    foreign = [image for image in built_on if image.id not in ours]
+def _base(one: Image, facts: Facts) -> Resource:
+    built_on = [image for image in facts.inventory.images if ownership.is_built_on(image, one)]
+    foreign = [image for image in built_on if image.id not in {ours.id for ours in facts.owned.images}]
     names = tuple(tag for tag in tags_of(one) if tag in ownership.BASES)
-    pinned, ended = users.of(one.id)
+    pinned, ended = facts.users(one.id)
     if not pinned and foreign:
         pinned = f"others' images are built on it, as {(*tags_of(foreign[0]), foreign[0].id)[0]}"
-    size = inventory.usage.own_images.get(one.id, 0) if names == tags_of(one) else 0
+    size = facts.inventory.usage.own_images.get(one.id, 0) if names == tags_of(one) else 0
     needed_by = (*ended, *(image.id for image in built_on))
     return Resource(
         "base image", one.id, names[0], size, _named(one), pinned=pinned, names=names, needed_by=needed_by
     )
 
 
-def _volume(one: Volume, users: _Users, inventory: Inventory, clone: Clone, facts: Facts) -> Resource:
-    kind, place = kind_of_volume(one, clone.project), str(one.mountpoint or "")
-    aliases = [alias.name for alias in inventory.volumes if place and device_of(alias) == place]
-    pinned, ended = users.of(one.name, *aliases)
-    if not pinned and kind == "scratch volume" and owner_is_alive(one.name):
+def _volume(one: Volume, facts: Facts) -> Resource:
+    project, name = facts.clone.project, one.name
+    kind, place = kind_of_volume(one, project), str(one.mountpoint or "")
+    aliases = [alias.name for alias in facts.inventory.volumes if place and device_of(alias) == place]
+    pinned, ended = facts.users(name, *aliases)
+    if not pinned and kind == "scratch volume" and owner_is_alive(name):
         pinned = "a command is using it"
-    if not pinned and one.name == f"{clone.project}{STORE}" and not facts.factory_reset:
+    if not pinned and name == f"{project}{STORE}" and not facts.factory_reset:
         pinned = "the store: its content is removed with --store"
-    size = 0 if device_of(one) else inventory.usage.volumes.get(one.name, 0)
-    return Resource(
-        kind,
-        one.name,
-        one.name,
-        size,
-        _time(one.created_at),
-        pinned=pinned,
-        needed_by=(*ended, *aliases),
-        backup=facts.backups.get(one.name, ""),
-    )
+    size = 0 if device_of(one) else facts.inventory.usage.volumes.get(name, 0)
+    backup, needed_by = facts.backups.get(name, ""), (*ended, *aliases)
+    created = _time(one.created_at)
+    return Resource(kind, name, name, size, created, pinned=pinned, needed_by=needed_by, backup=backup)
 
 
-def kind_of_volume(volume: Volume, project: str) -> Kind:
+def kind_of_volume(volume: Volume, project: str) -> str:
     """Return what a volume of this clone holds: leftovers of one command, what can be rebuilt, or data."""
     labels = volume.labels or {}
-    copied = LABEL_MARK in labels  # on purpose, of whatever
-    if copied or labels.get(LABEL_ROLE) not in {"cache", "build"}:
+    if LABEL_MARK in labels or labels.get(LABEL_ROLE) not in {"cache", "build"}:  # a copy is made on purpose
         return "data volume"
     anonymous = len(volume.name) == 64 and HEX.issuperset(volume.name)
     return "scratch volume" if anonymous or volume.name.startswith(f"{project}{ONCE}") else "cache volume"

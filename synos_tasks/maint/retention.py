@@ -1,115 +1,109 @@
-"""One rule for what is kept: images, ISOs, logs, stages of the store. Logs are read and deleted here too."""
+"""What invoke.yaml keeps, applied after a build to logs, ISOs and images. The build itself sees to the store.
+
+It must not delay a build: it stops when its time budget is used up, and the next build continues.
+"""
 
 from __future__ import annotations
 
-import re
-from collections import Counter
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol, TypeVar
+import math
+import time
+from contextlib import suppress
+from typing import TYPE_CHECKING
 
-from synos_tasks.errors import OutputNotWritable, SettingsError
+from synos_tasks.images import ledger
+from synos_tasks.iso.scratch import write_whole
+from synos_tasks.maint import prune
+from synos_tasks.maint.prune import Limits, Plan
+from synos_tasks.maint.resources import Resource, isos
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
-    from pathlib import Path
+    from collections.abc import Sequence
 
+    from synos_tasks.maint.resources import Context
     from synos_tasks.settings import Settings
 
-UNITS = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
-"""Seconds of each."""
-_AGE = re.compile(r"([0-9]{1,6})([mhdw])", re.ASCII)
+SEEN = "policy-seen"
+"""In .synos: the images that existed when the policy was last applied to them."""
+DAY = 86400.0
 
 
-class Dated(Protocol):
-    """What has a last use."""
-
-    @property
-    def used(self) -> float:
-        """When it was last used, in seconds since 1970."""
-        ...
+class _ImageLocked(Exception):
+    """Another command builds an image."""
 
 
-T = TypeVar("T", bound=Dated)
-
-
-def verdicts(
-    items: Sequence[T],
-    *,
-    now: float,
-    older_than: float = 0.0,
-    keep_last: int = 0,
-    group: Callable[[T], str] = lambda _: "",
-) -> list[tuple[T, str]]:
-    """Return each item with the reason to keep it, or '' where it has expired.
-
-    The newest ``keep_last`` of each group stay, and what was used less than ``older_than`` seconds ago. Items of
-    group '' are in no group.
-    """
-    ranks: Counter[str] = Counter()
-    found: list[tuple[T, str]] = []
-    for item in sorted(items, key=lambda one: -one.used):
-        name, age = group(item), now - item.used
-        rank, ranks[name] = ranks[name], ranks[name] + 1
-        if name and rank < keep_last:
-            reason = "the newest" if rank == 0 else f"one of the newest {keep_last}"
-        else:
-            reason = "" if age >= older_than else f"only {_ago(age)} old"
-        found.append((item, reason))
-    return found
-
-
-def seconds_of(text: str) -> float:
-    """Return the seconds of an age; raises SettingsError. Spaces around it and capitals are accepted."""
-    found = _AGE.fullmatch(text.strip().lower())
-    if not found:
-        raise SettingsError(
-            f"{text!r} is not an age",
-            why="an age is a whole number of at most six digits, followed by its unit",
-            hint="30m, 12h, 14d or 2w: minutes, hours, days, weeks",
-        )
-    return int(found[1]) * UNITS[found[2]]
-
-
-def _ago(seconds: float) -> str:
-    for unit, size in (("days", UNITS["d"]), ("hours", UNITS["h"])):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds / 60:.0f} minutes"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Log:
-    """A log of .synos/logs. ``used``: when it was last written, in seconds since 1970."""
-
-    path: Path
-    used: float
-    bytes: int
-
-
-def logs(settings: Settings) -> list[Log]:
+def logs(settings: Settings) -> list[Resource]:
     """Return the logs, oldest first: regular files alone, no links."""
     paths = [
         path for path in (settings.state_dir / "logs").glob("*") if path.name.endswith((".log", ".log.gz"))
     ]
     found = [(path, path.lstat()) for path in paths if path.is_file() and not path.is_symlink()]
-    return sorted(
-        (Log(path=path, used=status.st_mtime, bytes=status.st_size) for path, status in found),
-        key=lambda log: (log.used, log.path.name),
-    )
+    every = [Resource("file", str(path), path.name, one.st_size, one.st_mtime) for path, one in found]
+    return sorted(every, key=lambda log: (log.used, log.name))
 
 
-def old_logs(settings: Settings, days: int, now: float) -> list[Log]:
+def old_logs(settings: Settings, days: int, now: float) -> list[Resource]:
     """Return the logs last written more than ``days`` days ago, oldest first; 0 days: none."""
-    judged = verdicts(logs(settings), now=now, older_than=days * UNITS["d"]) if days else []
-    return [log for log, reason in reversed(judged) if not reason]
+    return [log for log in logs(settings) if days and now - log.used >= days * DAY]
 
 
-def delete_logs(found: Sequence[Log]) -> None:
-    """Delete logs; raises OutputNotWritable."""
-    for log in found:
-        try:
-            log.path.unlink(missing_ok=True)
-        except OSError as error:
-            raise OutputNotWritable(
-                "a log cannot be deleted", where=str(log.path), why=error.strerror or str(error)
-            ) from error
+def apply_all(context: Context) -> tuple[list[str], bool]:
+    """Apply the policy within ``synos.maint.budget_seconds``.
+
+    Return a line for each kind that was removed, and whether the time was enough. Raises a SynosError where a step fails.
+    """
+    kept, lines = context.settings.maint, list[str]()
+    deadline = time.monotonic() + kept.budget_seconds
+    for remove, what in (
+        (_logs, f"logs older than {kept.logs_days} days"),
+        (_isos, f"ISOs beyond the newest {kept.isos_keep} of each profile"),
+        (_images, f"images beyond the newest {kept.images_keep} of each kind"),
+    ):
+        if time.monotonic() >= deadline:
+            return lines, False
+        if count := remove(context, deadline):
+            lines.append(f"removed {count} {what}")
+    return lines, time.monotonic() < deadline
+
+
+def _logs(context: Context, deadline: float) -> int:
+    old = old_logs(context.settings, context.settings.maint.logs_days, context.now())
+    return remove(context, old, deadline)
+
+
+def _isos(context: Context, deadline: float) -> int:
+    found = list(isos(context.settings.output_dir))
+    return remove(context, prune.decide(found, _limits(context), context.now()).removals, deadline)
+
+
+def _images(context: Context, deadline: float) -> int:
+    """Remove images only after one was built: asking the engine takes longer than the rest."""
+    state = context.settings.state_dir
+    seen, known = state / SEEN, " ".join(sorted(ledger.read(state).images))
+    if not context.settings.maint.images_keep or (seen.exists() and seen.read_text() == known):
+        return 0
+    wanted = [one for one in prune.plan(context, _limits(context)).removals if one.kind == "image"]
+    count = remove(context, wanted, deadline)
+    if count == len(wanted):  # the rest is tried again after the next build
+        write_whole(seen, " ".join(sorted(ledger.read(state).images)))
+    return count
+
+
+def _limits(context: Context) -> Limits:
+    kept = context.settings.maint
+    young = kept.young_minutes * 60
+    return Limits(older_than=0.0, young=young, keep_last=kept.images_keep, keep_isos=kept.isos_keep)
+
+
+def remove(context: Context, found: Sequence[Resource], deadline: float = math.inf) -> int:
+    """Remove one resource after another until the deadline, or until another command builds an image."""
+
+    def stop() -> None:
+        raise _ImageLocked
+
+    count = 0
+    with suppress(_ImageLocked):
+        for _, trouble in prune.apply(context, Plan(removals=tuple(found)), stop):
+            count += not trouble
+            if time.monotonic() >= deadline:
+                break
+    return count

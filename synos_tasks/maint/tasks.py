@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
+import re
 import sys
 import time
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from invoke.collection import Collection
 
 from synos_tasks import console
 from synos_tasks.cli import Command, afterwards, verb
 from synos_tasks.errors import SettingsError
-from synos_tasks.maint import volume_tasks
 
 if TYPE_CHECKING:
-    from synos_tasks.maint.prune import Plan, Pruned
     from synos_tasks.maint.resources import Context
+    from synos_tasks.maint.volumes import Listed
 
 JSON = "one JSON object on standard output"
 MOST_DIGITS = 6
 """Of a number that somebody types: Python refuses to read tens of thousands of them."""
+UNITS = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+"""Seconds of each."""
+_AGE = re.compile(r"([0-9]{1,6})([mhdw])", re.ASCII)
 
 
 @verb("maint.disk", help={"json": JSON})
@@ -29,10 +33,9 @@ def disk(command: Command) -> None:
     from synos_tasks.maint import view  # noqa: PLC0415
 
     usage = view.usage(context_of(command))
-    if command.json:
-        command.result(usage.to_json())
-        return
-    view.show_usage(usage)
+    if not command.json:
+        view.show_usage(usage)
+    command.result(usage.to_json())
 
 
 @verb(
@@ -61,7 +64,6 @@ def prune(
     """Show what this project no longer needs, ask, and remove it. Never touches other projects' things."""
     from synos_tasks.maint import prune as pruning  # noqa: PLC0415
     from synos_tasks.maint import view  # noqa: PLC0415
-    from synos_tasks.maint.retention import seconds_of  # noqa: PLC0415
 
     kept = command.settings.maint
     newest = 1 if all else kept.images_keep or sys.maxsize
@@ -79,13 +81,13 @@ def prune(
     plan = pruning.plan(context, limits)
     view.show_plan(plan)
     if command.dry or not plan.removals:
-        command.result(_fields(plan, None))
+        command.result(view.plan_json(plan, None))
         return
     if not yes:
         _confirm(f"Remove these {len(plan.removals)}?")
     pruned = pruning.carry_out(context, plan)
     view.show_pruned(pruned)
-    command.result(_fields(plan, pruned))
+    command.result(view.plan_json(plan, pruned))
 
 
 @verb(
@@ -104,22 +106,21 @@ def reset(
     yes: bool = False,
 ) -> None:
     """Remove everything that this clone made: containers, volumes, images, caches, ISOs and state. Keeps backups."""
-    from synos_tasks.maint import reset as resetting  # noqa: PLC0415
+    from synos_tasks.maint import prune as pruning  # noqa: PLC0415
     from synos_tasks.maint import view  # noqa: PLC0415
 
     context = context_of(command)
-    plan = resetting.plan(context, keep_isos=keep_isos, without_backup=without_backup)
-    steps = [asdict(step) for step in plan.steps]
-    view.show_steps(plan.steps)
-    if command.dry or not plan.steps:
+    plan = pruning.plan_reset(context, keep_isos=keep_isos, without_backup=without_backup)
+    steps = view.steps(plan.removals)
+    view.show_steps(steps)
+    if command.dry or not steps:
         command.result({"steps": steps, "done": []})
         return
     if not yes:
         _confirm("Do all of this?")
-    done = []
-    for line in resetting.carry_out(context, plan):
+    done = view.reset_lines(pruning.carry_out(context, plan))
+    for line in done:
         console.say(line)
-        done.append(line)
     command.result({"steps": steps, "done": done})
 
 
@@ -138,19 +139,19 @@ def logs(command: Command, days: str = "", list: bool = False) -> None:  # noqa:
     limit = _number("days", days) if days else command.settings.maint.logs_days
     every = retention.logs(command.settings)
     if list:
-        rows = [[log.path.name, console.human_bytes(log.bytes)] for log in every]
+        rows = [[log.name, console.human_bytes(log.bytes)] for log in every]
         console.table("logs, oldest first", ["name", "size"], rows)
-        found = [{"name": log.path.name, "bytes": log.bytes, "written": log.used} for log in every]
+        found = [{"name": log.name, "bytes": log.bytes, "written": log.used} for log in every]
         command.result({"logs": found})
         return
     old = retention.old_logs(command.settings, limit, time.time())
     if not command.dry:
-        retention.delete_logs(old)
+        retention.remove(context_of(command), old)
     before, freed = sum(log.bytes for log in every), sum(log.bytes for log in old)
     done = "Would remove" if command.dry else "Removed"
     sizes = f"{console.human_bytes(freed)} of {console.human_bytes(before)}"
     console.say(f"{done} {len(old)} of {len(every)} logs, {sizes}")
-    names = [log.path.name for log in old]
+    names = [log.name for log in old]
     command.result({"removed": names, "before_bytes": before, "after_bytes": before - freed})
 
 
@@ -164,12 +165,62 @@ def update_base(command: Command, limit: int = 20) -> None:
     command.result(updating.update_base(command.settings, Docker(), say, limit=limit, dry=dry))
 
 
+@verb(
+    "maint.volumes",
+    help={
+        "inspect": "show all about one volume",
+        "export": "write a volume into an archive, and its manifest, FILE.json, beside it",
+        "import_": "make a new volume of such an archive",
+        "clone": "make a new volume with what this one holds",
+        "to": "--export: the file (default: .synos/volumes/NAME-TIME.tar.zst); --clone: the new volume",
+        "name": "--import: the new volume (default: as the one that was exported)",
+        "json": JSON,
+    },
+)
+def volumes(
+    command: Command,
+    inspect: str = "",
+    export: str = "",
+    import_: str = "",
+    clone: str = "",
+    to: str = "",
+    name: str = "",
+) -> None:
+    """List the volumes of this project; look into one, copy it, write it into a file, make one of a file.
+
+    The project's id in front of a volume's name may be left out.
+    """
+    given = {"inspect": inspect, "export": export, "import": import_, "clone": clone}
+    chosen = [option for option, value in given.items() if value]
+    if len(chosen) > 1:
+        what = " and ".join(f"--{option}" for option in chosen)
+        raise SettingsError(f"{what} cannot be combined", hint="give one at a time")
+    action = chosen[0] if chosen else ""
+    if to and action not in {"export", "clone"}:
+        raise SettingsError("--to is only valid with --export or --clone")
+    if name and action != "import":
+        raise SettingsError("--name is only valid with --import")
+    if action == "clone" and not to:
+        raise SettingsError("--clone needs a name for the new volume", hint="--clone NAME --to NEW")
+    match action:
+        case "inspect":
+            _inspect(command, inspect)
+        case "export":
+            _export(command, export, Path(to).resolve() if to else None)
+        case "import":
+            _load(command, Path(import_).resolve(), name)
+        case "clone":
+            _clone(command, clone, to)
+        case _:
+            _list(command)
+
+
 @afterwards("cleanup after the build")
 def clean_after_build(command: Command) -> None:
     """Remove what exceeds the limits in invoke.yaml."""
-    from synos_tasks.maint import policy  # noqa: PLC0415
+    from synos_tasks.maint import retention  # noqa: PLC0415
 
-    lines, in_time = policy.apply_all(context_of(command))
+    lines, in_time = retention.apply_all(context_of(command))
     for line in lines:
         console.say(line)
     if not in_time and command.settings.maint.budget_seconds:
@@ -204,15 +255,117 @@ def _number(option: str, text: str) -> int:
     return int(text)
 
 
-def _fields(plan: Plan, pruned: Pruned | None) -> dict[str, Any]:
-    return {
-        "planned": [one.to_json() for one in plan.removals],
-        "planned_bytes": plan.bytes,
-        "kept": [{**one.to_json(), "reason": reason} for one, reason in plan.kept],
-        "removed": [one.to_json() for one in pruned.removed] if pruned else [],
-        "stayed": [{**one.to_json(), "reason": reason} for one, reason in pruned.stayed] if pruned else [],
-        "freed_bytes": pruned.freed_bytes if pruned else 0,
+def seconds_of(text: str) -> float:
+    """Return the seconds of an age; raises SettingsError. Spaces around it and capitals are accepted."""
+    found = _AGE.fullmatch(text.strip().lower())
+    if not found:
+        raise SettingsError(
+            f"{text!r} is not an age",
+            why="an age is a whole number of at most six digits, followed by its unit",
+            hint="30m, 12h, 14d or 2w: minutes, hours, days, weeks",
+        )
+    return int(found[1]) * UNITS[found[2]]
+
+
+def _list(command: Command) -> None:
+    from synos_tasks.maint.volumes import listing  # noqa: PLC0415
+
+    found = listing(context_of(command))
+    total = sum(one.bytes or 0 for one in found)  # what has two names counts once
+    rows = [
+        [one.short, one.role, _size(one), one.created[:10], ", ".join(one.users) or "nobody", _notes(one)]
+        for one in found
+    ]
+    title = f"volumes of {command.settings.project_id}: {console.human_bytes(total)}"
+    console.table(title, ["name", "role", "size", "made (UTC)", "used by", ""], rows)
+    command.result({"bytes": total, "volumes": [asdict(one) for one in found]})
+
+
+def _inspect(command: Command, name: str) -> None:
+    from synos_tasks.maint import volumes as copying  # noqa: PLC0415
+
+    context = context_of(command)
+    if command.dry:
+        command.would(f"look into volume {copying.find(context, name).name}")
+        return
+    found = copying.inspect(context, name)
+    volume = copying.Listed(**found["volume"])
+    lines = {
+        "volume": volume.name,
+        "role": volume.role,
+        "size": _size(volume),
+        "made": volume.created,
+        "files": f"{found['files']} in {found['folders']} folders",
+        "newest change": found["changed"],
+        "used by": ", ".join(volume.users) or "nobody",
+        "notes": _notes(volume),
+        "exports": "\n".join(found["exports"]) or "none",
+        "backups": ", ".join(found["backups"]),
     }
+    for label, text in lines.items():
+        if text:
+            console.say(f"{label}: {text}")
+    command.result(found)
 
 
-namespace = Collection("maint", disk, prune, reset, logs, update_base, *volume_tasks.VERBS)
+def _export(command: Command, name: str, to: Path | None) -> None:
+    from synos_tasks.maint import volumes as copying  # noqa: PLC0415
+
+    context = context_of(command)
+    if command.dry:
+        volume = copying.whole(context, name)
+        path = copying.export_path(context, volume, to)
+        command.would(f"write volume {volume.name} into {path}", volume=volume.name, file=str(path))
+        return
+    path, done = copying.export(context, name, to)
+    console.say(f"{done.facts['files']} files, {console.human_bytes(done.bytes)} in {path}")
+    told = {
+        "file": str(path),
+        "volume": done.name,
+        "created": done.created,
+        "bytes": done.bytes,
+        **done.facts,
+    }
+    command.result({**told, "sha256": done.files[0].sha256})
+
+
+def _load(command: Command, path: Path, name: str) -> None:
+    from synos_tasks.maint import volumes as copying  # noqa: PLC0415
+
+    context = context_of(command)
+    if command.dry:
+        manifest, full = copying.check_import(context, path, name)
+        command.would(f"make volume {full} of {path}", volume=full, files=manifest.facts["files"])
+        return
+    _made(command, *copying.load(context, path, name))
+
+
+def _clone(command: Command, name: str, to: str) -> None:
+    from synos_tasks.maint import volumes as copying  # noqa: PLC0415
+
+    context = context_of(command)
+    if command.dry:
+        volume, full = copying.whole(context, name), copying.free_name(context, to)
+        command.would(f"make volume {full} of volume {volume.name}", volume=full)
+        return
+    _made(command, *copying.clone(context, name, to))
+
+
+def _made(command: Command, volume: str, files: int) -> None:
+    console.say(f"volume {volume}: {files} files")
+    command.result({"volume": volume, "files": files})
+
+
+def _size(volume: Listed) -> str:
+    if volume.alias_of:
+        return "-"
+    return "?" if volume.bytes is None else console.human_bytes(volume.bytes)
+
+
+def _notes(volume: Listed) -> str:
+    notes = [f"another name of {volume.alias_of}"] if volume.alias_of else []
+    notes += ["unfinished: the next import or clone removes it"] if volume.unfinished else []
+    return "; ".join(notes)
+
+
+namespace = Collection("maint", disk, prune, reset, logs, update_base, volumes)

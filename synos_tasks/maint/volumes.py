@@ -1,15 +1,22 @@
-"""The volumes of this project: which there are, who uses them, what is in one, and how a new one may be called."""
+"""The volumes of this project, and copies of them: into archives, out of them, from one into another.
+
+All that GNU tar can keep of a file is kept: owners by number, modes, times, extended attributes, access lists, links, holes,
+devices. Tar runs in a container that has the volume and nothing of this machine; the archive is its input or output.
+"""
 
 from __future__ import annotations
 
 import datetime as dt
-import difflib
 import secrets
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+import tempfile
+import time
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from synos_tasks import archive
-from synos_tasks.archive import CREATED
+from synos_tasks import archive, locks
+from synos_tasks.archive import CREATED, Manifest
 from synos_tasks.engine import cache
 from synos_tasks.engine.client import LIVE
 from synos_tasks.engine.labels import (
@@ -22,33 +29,52 @@ from synos_tasks.engine.labels import (
 )
 from synos_tasks.engine.run import streaming
 from synos_tasks.engine.spec import ContainerSpec
-from synos_tasks.errors import CacheUnusable, SettingsError
+from synos_tasks.errors import CacheUnusable, DiskFull, OutputNotWritable, SettingsError
 from synos_tasks.images.building import ensure_image
 from synos_tasks.images.catalog import BUILDER
+from synos_tasks.iso.scratch import scratch, sync
 from synos_tasks.maint import exports
+from synos_tasks.maint.resources import device_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from contextlib import AbstractContextManager
 
-    from synos_tasks.engine.client import Container, Volume
+    from synos_tasks.engine.run import ExitResult
     from synos_tasks.maint.resources import Context
-    from synos_tasks.settings import Settings
 
-SOURCE = "/volume"
+SOURCE, TARGET = "/volume", "/target"
 READING = ("DAC_READ_SEARCH",)
 """Lets programs read files that only their owner may read."""
+WRITING = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "MKNOD", "SETFCAP")
+"""Let tar give files their owners, modes, attributes and kinds."""
+CHANGED = 1
+"""GNU tar's exit code where files changed while it read them."""
 MARK = ".unfinished-"
 """The name of a file in .synos/volumes that is there until a copy is whole; the copy's label has its full name."""
+COMPOSE = "com.docker.compose."
+PARTIAL = ".synos-partial-"
+PROGRESS_SECONDS = 10.0
+CHUNK = 2**20
 _LOOK = (
     f"set -o pipefail; find {SOURCE} -printf '%y %T@\\n' | awk '"
     '$1 == "d" { folders++ } $1 != "d" { files++ } $2 + 0 > newest + 0 { newest = $2 } '
     "END { print folders - 1, files + 0, newest }'"
 )
+_ALL = "--numeric-owner --acls --xattrs --xattrs-include='*' --quoting-style=escape"
+_NAMED = "--verbose --index-file=/dev/stderr"
+_PACK = (
+    f"tar --create {_ALL} --sparse --sort=name --format=posix "
+    f"--pax-option=delete=atime,delete=ctime --directory={SOURCE} --file=-"
+)
+_UNPACK = f"tar --extract {_ALL} {_NAMED} --same-owner --same-permissions --file=- --directory="
+_COUNT = "awk '/^\\.\\// { files += !/\\/$/; next } { print } END { print \"files: \" files + 0 }'"
+"""On standard error names of files start with ./ and messages do not: the last line becomes the number of files."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Listed:
-    """One line of the listing. ``bytes`` is None where the engine is on another machine; ``created``: ISO-8601 in UTC."""
+    """One volume. ``bytes`` is None where the engine is on another machine; ``created``: ISO-8601 in UTC."""
 
     name: str
     short: str
@@ -57,174 +83,327 @@ class Listed:
     created: str
     users: tuple[str, ...]
     """Containers that have it, also under its other names; running ones are marked."""
+    live: tuple[str, ...]
+    """Those that may write to it now."""
+    labels: Mapping[str, str]
     alias_of: str = ""
     """The volume, or the folder, that this is another name of; it takes no bytes of its own."""
     unfinished: bool = False
     """A command is filling it, or was killed while it did."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Inspected:
-    """All of one volume. ``changed`` is the newest change of a file or folder in it, ISO-8601 in UTC."""
-
-    volume: Listed
-    files: int
-    folders: int
-    changed: str
-    exports: tuple[str, ...]
-    """Paths, newest first."""
-    backups: tuple[str, ...]
-    """Names of the backups of its stack of services, newest first."""
-
-
-@dataclass(frozen=True)
-class Snapshot:
-    """The volumes of this project by name, all containers, and the marks of unfinished copies."""
-
-    context: Context
-    volumes: Mapping[str, Volume]
-    containers: Sequence[Container]
-    marks: frozenset[str]
-
-    def find(self, name: str) -> Volume:
-        """Return a volume by its full or short name; raise SettingsError."""
-        project = self.context.settings.project_id
-        for wanted in (name, f"{project}-{name}"):
-            if wanted in self.volumes:
-                return self.volumes[wanted]
-        if exports.is_volume_name(name) and self.context.docker.volume(name):
-            raise SettingsError(
-                f"volume {name} is not this project's: it is left alone",
-                where=name,
-                why=f"it does not carry the label {LABEL_PROJECT}={project}",
-                hint="inv maint.volumes lists those that are",
-            )
-        short = [one.removeprefix(f"{project}-") for one in self.volumes]
-        close = difflib.get_close_matches(name, [*short, *self.volumes], n=1)
-        hint = f"did you mean {close[0]!r}? " if close else ""
-        hint += f"there are: {', '.join(short)}" if short else "this project has no volume"
-        raise SettingsError(f"there is no volume {name!r} of this project", hint=hint)
-
-    def users(self, volume: Volume) -> list[Container]:
-        """Return the containers that have a volume, under whatever name."""
-        place = device(volume) or str(volume.mountpoint or "")
-        same = (one for one in self.volumes.values() if place and place in {str(one.mountpoint), device(one)})
-        names = {volume.name, *(one.name for one in same)}
-        return [one for one in self.containers if names & {mount.name for mount in one.mounts or ()}]
-
-    def live_users(self, volume: Volume) -> list[str]:
-        """Return the names of the containers that may write to it now."""
-        return sorted(one.name for one in self.users(volume) if one.state.status in LIVE)
-
-    def is_unfinished(self, volume: Volume) -> bool:
-        """Tell whether a command is filling it, or was killed while it did."""
-        return labels_of(volume).get(LABEL_MARK) in self.marks
-
-    def listed(self, volume: Volume, sizes: Mapping[str, int]) -> Listed:
-        """Return its line of the listing."""
-        users = self.users(volume)
-        place = device(volume)
-        same = (one.name for one in self.volumes.values() if str(one.mountpoint) == place)
-        return Listed(
-            name=volume.name,
-            short=volume.name.removeprefix(f"{self.context.settings.project_id}-"),
-            role=labels_of(volume).get(LABEL_ROLE, ""),
-            bytes=0 if place else sizes.get(volume.name),
-            created=volume.created_at.astimezone(dt.UTC).strftime(CREATED) if volume.created_at else "",
-            users=tuple(
-                sorted(f"{one.name} (runs)" if one.state.status in LIVE else one.name for one in users)
-            ),
-            alias_of=next(same, place) if place else "",
-            unfinished=self.is_unfinished(volume),
+def listing(context: Context, *, measured: bool = True) -> list[Listed]:
+    """Return all volumes of the project, by name; raise EngineUnavailable. To measure them takes long."""
+    project, found = context.settings.project_id, []
+    volumes = sorted(context.docker.volumes({LABEL_PROJECT: project}), key=lambda one: one.name)
+    containers = context.docker.containers() if volumes else []
+    measured = measured and bool(volumes) and cache.socket_path() is not None
+    sizes = cache.disk_usage("volume").volumes if measured else {}
+    marks = {path.name for path in exports.folder_of(context.settings).glob(f"{MARK}*")}
+    for one in volumes:
+        marked, device = one.labels or {}, device_of(one)
+        place = device or str(one.mountpoint or "")
+        same = {
+            other.name for other in volumes if place and place in {str(other.mountpoint), device_of(other)}
+        }
+        users = [
+            each for each in containers if {one.name, *same} & {mount.name for mount in each.mounts or ()}
+        ]
+        live = {each.name for each in users if each.state.status in LIVE}
+        owners = (other.name for other in volumes if str(other.mountpoint) == device)
+        listed = Listed(
+            name=one.name,
+            short=one.name.removeprefix(f"{project}-"),
+            role=marked.get(LABEL_ROLE, ""),
+            bytes=0 if device else sizes.get(one.name),
+            created=one.created_at.astimezone(dt.UTC).strftime(CREATED) if one.created_at else "",
+            users=tuple(sorted(f"{each.name} (runs)" if each.name in live else each.name for each in users)),
+            live=tuple(sorted(live)),
+            labels=marked,
+            alias_of=next(owners, device) if device else "",
+            unfinished=marked.get(LABEL_MARK) in marks,
         )
+        found.append(listed)
+    return found
 
 
-def snapshot(context: Context) -> Snapshot:
-    """Ask the engine; raise EngineUnavailable."""
-    found = context.docker.volumes({LABEL_PROJECT: context.settings.project_id})
-    by_name = {one.name: one for one in sorted(found, key=lambda one: one.name)}
-    marks = exports.folder_of(context.settings).glob(f"{MARK}*")
-    containers = context.docker.containers() if found else []
-    return Snapshot(context, by_name, containers, frozenset(path.name for path in marks))
-
-
-def listing(context: Context) -> list[Listed]:
-    """Return all volumes of the project, by name; raise EngineUnavailable."""
-    found = snapshot(context)
-    sizes = _sizes() if found.volumes else {}
-    return [found.listed(one, sizes) for one in found.volumes.values()]
-
-
-def inspect(context: Context, name: str) -> Inspected:
-    """Look into one volume. Raise SettingsError where it is not ours, CacheUnusable where it cannot be read."""
-    found = snapshot(context)
-    volume = found.find(name)
-    with streaming(context.docker, container(context, _LOOK, READING, reads={volume.name: SOURCE})) as stream:
-        answer = stream.out.read().split()
-        ended = stream.finish()
-    if ended.code or len(answer) != 3:
-        raise CacheUnusable(f"volume {volume.name} cannot be read", where=volume.name, why=ended.stderr)
-    stack = labels_of(volume).get(LABEL_COMPOSE_PROJECT, "").removeprefix(f"{context.settings.project_id}-")
-    backups = archive.listing(context.settings.state_dir / "backups" / stack) if stack else []
-    return Inspected(
-        volume=found.listed(volume, _sizes()),
-        folders=int(answer[0]),
-        files=int(answer[1]),
-        changed=dt.datetime.fromtimestamp(float(answer[2]), dt.UTC).strftime(CREATED),
-        exports=tuple(str(path) for path, _ in exports.known(context.settings, volume.name)),
-        backups=tuple(one.name for one in backups if not one.trouble),
+def find(context: Context, name: str, *, measured: bool = False) -> Listed:
+    """Return a volume by its full or short name; raise SettingsError."""
+    found, project = listing(context, measured=measured), context.settings.project_id
+    for one in found:
+        if one.name in {name, f"{project}-{name}"}:
+            return one
+    raise SettingsError(
+        f"there is no volume {name!r} of this project",
+        why=f"only those with the label {LABEL_PROJECT}={project} are looked at",
+        hint=f"there are: {', '.join(one.short for one in found) or 'none'}",
     )
 
 
-def new_name(settings: Settings, name: str) -> str:
-    """Return the full name of a volume that is to be made: with the project's id in front; raise SettingsError."""
-    prefix = f"{settings.project_id}-"
+def inspect(context: Context, name: str) -> dict[str, Any]:
+    """Look into one volume. Raise SettingsError where it is not ours, CacheUnusable where it cannot be read.
+
+    ``changed`` is the newest change of a file or folder in it, ISO-8601 in UTC; exports and backups are the newest first.
+    """
+    volume, out = find(context, name, measured=True), bytearray()
+    ended = _run(context, _LOOK, READING, reads=volume.name, out=out.extend)
+    answer = out.split()
+    if ended.code or len(answer) != 3:
+        raise CacheUnusable(f"volume {volume.name} cannot be read", where=volume.name, why=ended.stderr)
+    stack = volume.labels.get(LABEL_COMPOSE_PROJECT, "").removeprefix(f"{context.settings.project_id}-")
+    backups = archive.listing(context.settings.state_dir / "backups" / stack) if stack else []
+    return {
+        "volume": asdict(volume),
+        "folders": int(answer[0]),
+        "files": int(answer[1]),
+        "changed": dt.datetime.fromtimestamp(float(answer[2]), dt.UTC).strftime(CREATED),
+        "exports": [str(path) for path, _ in exports.known(context.settings, volume.name)],
+        "backups": [one.name for one in backups if not one.trouble],
+    }
+
+
+def export_path(context: Context, volume: Listed, to: Path | None) -> Path:
+    """Return where the archive of a volume goes; raise SettingsError where something is there, OutputNotWritable."""
+    moment = dt.datetime.fromtimestamp(context.now(), dt.UTC).strftime("%Y%m%dT%H%M%S")
+    target = to or exports.folder_of(context.settings) / f"{volume.short}-{moment}{exports.SUFFIX}"
+    if target.exists() or target.is_symlink():
+        hint = "--to names another file"
+        raise SettingsError(f"{target.name} exists: it was left as it is", where=str(target), hint=hint)
+    if to is not None and not to.parent.is_dir():
+        raise OutputNotWritable("there is no such folder", where=str(to.parent))
+    return target
+
+
+def export(context: Context, name: str, to: Path | None = None) -> tuple[Path, Manifest]:
+    """Write a volume into an archive, by default .synos/volumes/NAME-TIME.tar.zst, and its manifest beside it.
+
+    Raises SettingsError where there is no such volume or the file exists, CacheUnusable where the volume cannot be
+    read, DiskFull, OutputNotWritable; then there is no archive.
+    """
+    volume = whole(context, name)
+    target = export_path(context, volume, to)
+    began = dt.datetime.fromtimestamp(context.now(), dt.UTC).strftime(CREATED)
+    before = _warn(context, volume)
+    zstd = f"zstd -q -3 -T{context.settings.build.cpus}"
+    pack = f"{_PACK} {_NAMED} --use-compress-program='{zstd}' ."
+    with archive.disk_errors(target.parent, "the export"), _working_folder(context, target.parent) as working:
+        draft = archive.Draft(Path(working))
+        with draft.file(exports.CONTENT) as out:
+            ended = _run(context, _counted(pack), READING, reads=volume.name, out=out.write)
+        users = (*before, *_warn(context, find(context, volume.name), before))
+        facts: dict[str, Any] = {"project": context.settings.project_id, "role": volume.role}
+        facts |= {"files": _files(context, volume.name, "read", ended, users), "users": users}
+        facts |= {"labels": volume.labels}
+        manifest = Manifest(name=volume.name, created=began, facts=facts, files=tuple(draft.files))
+        with draft.file("json") as out:
+            out.write(manifest.text().encode())
+        # the archive gets its name last: where it is, its manifest is too
+        (draft.folder / "json").rename(exports.manifest_path(target))
+        (draft.folder / exports.CONTENT).rename(target)
+        sync(target.parent)
+    return target, manifest
+
+
+def _working_folder(context: Context, folder: Path) -> AbstractContextManager[Path | str]:
+    """Make a hidden folder in ``folder``. Our own is tidied up before; in one that a user named nothing else changes."""
+    own = exports.folder_of(context.settings)
+    if folder.resolve() != own.resolve():
+        return tempfile.TemporaryDirectory(prefix=PARTIAL, dir=folder)
+    own.mkdir(mode=0o700, parents=True, exist_ok=True)
+    return scratch(own, PARTIAL)
+
+
+def check_import(context: Context, path: Path, name: str = "") -> tuple[Manifest, str]:
+    """Check an archive; return its manifest, and the full name of the volume that it is to become.
+
+    Raises SettingsError where that is taken, BackupDamaged.
+    """
+    found = exports.read(path)
+    full = free_name(context, name or found.name.removeprefix(f"{found.facts['project']}-"))
+    exports.verify(path, found)
+    return found, full
+
+
+def load(context: Context, path: Path, name: str = "") -> tuple[str, int]:
+    """Make a volume of an archive, which is checked before anything is touched; return its name, and how many files it has.
+
+    Raises BackupDamaged, SettingsError where there is a volume of that name, CacheUnusable where it cannot be written,
+    DiskFull; then the volume is gone again.
+    """
+    found, full = check_import(context, path, name)
+    facts = found.facts
+    given = facts["labels"].items() if full == found.name else ()
+    kept = {key: text for key, text in given if key.startswith(COMPOSE)}  # or compose would not take it back
+    unpack = _counted(f"{_UNPACK}{SOURCE} --use-compress-program='zstd -q'")
+    with _new_volume(context, full, facts["role"], kept):
+        ended = _run(context, unpack, WRITING, writes={full: SOURCE}, given=exports.content(path, found))
+        files = _files(context, full, "filled", ended)
+        if files != facts["files"]:
+            raise exports.damaged(path, f"it has {files} files, not {facts['files']}")
+    return full, files
+
+
+def clone(context: Context, name: str, to: str) -> tuple[str, int]:
+    """Make a new volume with what another holds. Raises and returns as load() does; then there is no new one."""
+    volume, full = whole(context, name), free_name(context, to)
+    users = _warn(context, volume)
+    copy = _counted(f"{{ {_PACK} . | {_UNPACK}{TARGET}; }}")
+    with _new_volume(context, full, volume.role):
+        ended = _run(context, copy, (*READING, *WRITING), reads=volume.name, writes={full: TARGET})
+        return full, _files(context, volume.name, "copied", ended, users)
+
+
+def whole(context: Context, name: str) -> Listed:
+    """Return a volume to copy; raise SettingsError where there is none, or it is not whole."""
+    volume = find(context, name)
+    if volume.unfinished:
+        raise SettingsError(
+            f"volume {volume.name} is not whole: it is not copied",
+            where=volume.name,
+            why="a command is filling it, or was killed while it did",
+            hint="wait for its end; what a killed one left is removed by the next import or clone of another",
+        )
+    return volume
+
+
+def free_name(context: Context, name: str) -> str:
+    """Return the full name of a copy, with the project's id in front; raise SettingsError where a volume has it.
+
+    What a killed command left does not count: it is removed in time.
+    """
+    prefix = f"{context.settings.project_id}-"
     full = prefix + name.removeprefix(prefix)
     if not exports.is_volume_name(full):
-        raise SettingsError(
-            f"{name!r} is not a valid name for a volume", hint="use letters, digits, . _ and -"
-        )
+        hint = "use letters, digits, . _ and -"
+        raise SettingsError(f"{name!r} is not a valid name for a volume", hint=hint)
     if ONCE in full:
-        hint = f"use a name without {ONCE.strip('-')}-"
-        raise SettingsError(
-            f"{full} would be taken for what a killed command left, and be removed", hint=hint
-        )
+        what = f"{full} would be taken for what a killed command left, and be removed"
+        raise SettingsError(what, hint=f"use a name without {ONCE.strip('-')}-")
+    unfinished = (one.name for one in listing(context, measured=False) if one.unfinished)
+    if context.docker.volume(full) and full not in unfinished:
+        raise _taken(full)
     return full
 
 
-def labels_of(volume: Volume) -> dict[str, str]:
-    """Return its labels."""
-    return volume.labels or {}
+def _taken(name: str) -> SettingsError:
+    hint = "use another name: --name for an import, --to for a clone"
+    return SettingsError(f"volume {name} exists already: it was left as it is", where=name, hint=hint)
 
 
-def device(volume: Volume) -> str:
-    """Return the folder that a volume is another name of; '' where it has its own."""
-    return (volume.options or {}).get("device", "")
+def _warn(context: Context, volume: Listed, warned: Sequence[str] = ()) -> tuple[str, ...]:
+    """Warn of containers that may write to a volume now, but of no one twice; return their names."""
+    users = tuple(name for name in volume.live if name not in warned)
+    if users:
+        names = ", ".join(users)
+        context.say(f"warning: volume {volume.name} is in use by {names}: the copy may be inconsistent")
+        if volume.role == "services" and not warned:
+            context.say("`inv services.backup` copies what services hold as of one moment")
+    return users
 
 
-def container(
+@contextmanager
+def _new_volume(
+    context: Context, name: str, role: str, more: Mapping[str, str] | None = None
+) -> Iterator[None]:
+    """Make a volume for the caller to fill; after an exception it is gone again.
+
+    Until it is whole there is a mark, whose lock this command holds. The volume's label has the mark's random name, so
+    that nothing else is ever removed for it. What killed commands left is removed first.
+    """
+    folder, project = exports.folder_of(context.settings), context.settings.project_id
+    mark = folder / f"{MARK}{secrets.token_hex(8)}"
+    with archive.disk_errors(folder, "the mark of an unfinished volume"):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        _remove_leftovers(context)
+        mark.touch()
+        sync(folder)  # before there is a volume that only its mark tells from a whole one
+    # with a role that its source has not, it might be taken for a cache
+    given = labels(project, role) if role else {LABEL_PROJECT: project}
+    is_whole = False
+    with locks.exclusive(mark):
+        try:
+            context.docker.create_volume(name, {**(more or {}), **given, LABEL_MARK: mark.name})
+            made = context.docker.volume(name)
+            if made is None or (made.labels or {}).get(LABEL_MARK) != mark.name:
+                raise _taken(name)  # another command was quicker, and the engine made none
+            yield
+            is_whole = True
+        finally:
+            if is_whole or _is_gone(context, mark):  # or it stays for the next command
+                mark.unlink()
+
+
+def _remove_leftovers(context: Context) -> None:
+    """Remove what killed commands left; what a container still uses is left for the next time."""
+    for mark in exports.folder_of(context.settings).glob(f"{MARK}*"):
+        with locks.try_exclusive(mark) as is_free:
+            if is_free and _is_gone(context, mark):
+                mark.unlink(missing_ok=True)
+
+
+def _is_gone(context: Context, mark: Path) -> bool:
+    """Remove the volume of a mark; tell whether there is none any more."""
+    found = context.docker.volumes({LABEL_MARK: mark.name})
+    return not any(context.docker.remove_volume(one.name) for one in found)
+
+
+def _counted(tar: str) -> str:
+    """Return a script that ends as tar does, with the number of files as the last line of standard error."""
+    return f"set -o pipefail; exec 3>&1; {tar} 2>&1 >&3 3>&- | {_COUNT} >&2"
+
+
+def _run(
     context: Context,
     script: str,
     capabilities: tuple[str, ...],
     *,
-    reads: Mapping[str, str] | None = None,
+    reads: str = "",
     writes: Mapping[str, str] | None = None,
-) -> ContainerSpec:
-    """Describe a container of the builder image, which has GNU tar and zstd: with volumes, without network."""
-    return ContainerSpec(
+    given: Iterable[bytes] = (),
+    out: Callable[[bytes], object] = len,
+) -> ExitResult:
+    """Run a script in the builder image, which has GNU tar and zstd: with volumes, without network."""
+    spec = ContainerSpec(
         name=f"{context.settings.project_id}-maint-{secrets.token_hex(4)}",
         image=ensure_image(context.settings, context.docker, BUILDER, context.say),
         command=("bash", "-c", script),
         labels=labels(context.settings.project_id, "build"),
         capabilities=capabilities,
         volumes=writes or {},
-        read_only_volumes=reads or {},
+        read_only_volumes={reads: SOURCE} if reads else {},
         tmpfs={"/work": "size=1m"},  # or the engine makes the volume that the image declares there
         environment={"LC_ALL": "C"},  # names of files are bytes
         network="none",
         logged=False,
     )
+    with streaming(context.docker, spec, _paced(context, given)) as stream:
+        for chunk in _paced(context, iter(lambda: stream.out.read(CHUNK), b"")):
+            out(chunk)
+        return stream.finish()
 
 
-def _sizes() -> Mapping[str, int]:
-    return cache.disk_usage("volume").volumes if cache.socket_path() else {}
+def _paced(context: Context, chunks: Iterable[bytes]) -> Iterator[bytes]:
+    """Say every few seconds how much has passed."""
+    passed, said = 0, time.monotonic()
+    for chunk in chunks:
+        passed += len(chunk)
+        if time.monotonic() - said > PROGRESS_SECONDS:
+            said = time.monotonic()
+            context.say(f"  {passed / 1e9:.2f} GB")
+        yield chunk
+
+
+def _files(context: Context, volume: str, what: str, ended: ExitResult, users: Sequence[str] = ()) -> int:
+    """Return the number of files that tar named; raise CacheUnusable or DiskFull where it failed.
+
+    Files that changed meanwhile are an error only where nobody uses the volume.
+    """
+    messages, _, files = ended.stderr.rpartition("files: ")
+    if ended.code == CHANGED and users:
+        context.say(f"warning: files changed while they were read: {messages.strip()}")
+    elif ended.code and "No space left on device" in messages:
+        what, hint = "no space is left on the engine's disk", "inv maint.prune makes room"
+        raise DiskFull(what, where=volume, why=messages.strip(), hint=hint)
+    elif ended.code:
+        raise CacheUnusable(f"volume {volume} could not be {what}", where=volume, why=ended.stderr)
+    return int(files)

@@ -4,19 +4,37 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING
 
 import pytest
 
-from synos_tasks.errors import EngineUnavailable
+from synos_tasks.engine.labels import labels
+from synos_tasks.errors import EngineUnavailable, OutputNotWritable, SettingsError
 from synos_tasks.images import ledger
 from synos_tasks.locks import exclusive, try_exclusive
+from synos_tasks.maint import prune, view
 from synos_tasks.maint.prune import Limits, Plan, apply, decide
-from synos_tasks.maint.resources import Kind, isos
+from synos_tasks.maint.resources import NAMES as KINDS
+from synos_tasks.maint.resources import isos
 from synos_tasks.settings import Settings
 from tests.iso_sets import lay_iso
-from tests.unit.fake_inventory import NOW, OLD, OURS, altered, ident, image, inventory, resource, volume
+from tests.unit.fake_inventory import (
+    NOW,
+    OLD,
+    OURS,
+    THEIRS,
+    altered,
+    container,
+    ident,
+    image,
+    inventory,
+    network,
+    our_image,
+    resource,
+    volume,
+)
 from tests.unit.fake_world import World, context_of
+from tests.unit.projects import project
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -24,7 +42,9 @@ if TYPE_CHECKING:
     from synos_tasks.maint.resources import Context, Resource
 
 EVERYTHING = Limits(older_than=0, keep_last=1, keep_isos=1, volumes=True, include_rebuildable=True)
-ENGINE_KINDS = [kind for kind in get_args(Kind) if kind not in {"store", "iso"}]
+ENGINE_KINDS = [
+    kind for kind in KINDS if kind not in {"store", "iso", "file", "cache mount", "running container"}
+]
 NAMES = {"image": "ours:1", "base image": "base:1"}
 
 
@@ -51,7 +71,7 @@ def planned(*found: Resource) -> Plan:
     return made
 
 
-def of_kind(kind: Kind) -> Resource:
+def of_kind(kind: str) -> Resource:
     if kind not in NAMES:
         return resource(f"a {kind}", kind=kind, backup="fresh")
     return resource(f"a {kind}", kind=kind, id=ident(kind), names=(NAMES[kind],))
@@ -69,16 +89,17 @@ def is_locked(context: Context) -> bool:
 
 
 def test_each_kind_is_removed_as_what_it_is_and_never_by_force(context: Context, world: World) -> None:
-    plan = planned(*map(of_kind, ENGINE_KINDS), of_kind("store"))
-    outside = [one for one in plan.removals if one.kind != "store"]
-    assert list(apply(context, plan)) == [(one, "") for one in outside]
+    plan = planned(*map(of_kind, ENGINE_KINDS))
+    assert list(apply(context, plan)) == [(one, "") for one in plan.removals]
     kinds = {"cache": "record"}
-    assert world.asked == [(kinds.get(one.kind, one.kind.split()[-1]), asked_for(one)) for one in outside]
+    assert world.asked == [
+        (kinds.get(one.kind, one.kind.split()[-1]), asked_for(one)) for one in plan.removals
+    ]
     assert world.forced == []
 
 
 @pytest.mark.parametrize("kind", [kind for kind in ENGINE_KINDS if kind != "cache"])
-def test_a_refusal_is_reported_and_stops_nothing(context: Context, world: World, kind: Kind) -> None:
+def test_a_refusal_is_reported_and_stops_nothing(context: Context, world: World, kind: str) -> None:
     world.refused[asked_for(of_kind(kind))] = "conflict: a container is using it"
     outcome = {one.kind: trouble for one, trouble in apply(context, planned(*map(of_kind, ENGINE_KINDS)))}
     assert outcome.pop(kind) == "conflict: a container is using it"
@@ -92,18 +113,13 @@ def test_records_that_did_not_go_are_reported(context: Context, world: World) ->
     assert [(one.id, bool(trouble)) for one, trouble in outcome] == [("a", False), ("b", True), ("c", False)]
 
 
-def test_an_empty_plan_asks_nothing(context: Context, world: World) -> None:
-    assert list(apply(context, Plan(kept=((resource("x"), "pinned"),)))) == []
-    assert world.asked == []
-
-
 def test_the_lock_of_images_is_held_for_what_a_build_may_use_and_for_nothing_else(
     context: Context, world: World
 ) -> None:
     seen: dict[str, bool] = {}
     world.on_ask = lambda _kind, name: seen.update({name: is_locked(context)})
     list(apply(context, planned(*map(of_kind, ENGINE_KINDS))))
-    locked: list[Kind] = ["image", "base image", "cache"]
+    locked = ["image", "base image", "cache"]
     assert {name for name, held in seen.items() if held} == {asked_for(of_kind(kind)) for kind in locked}
     assert not is_locked(context)
 
@@ -164,13 +180,6 @@ def test_cut_short_at_any_moment_the_rest_goes_the_next_time(
     assert sorted(name for _, name in world.asked) == sorted(map(asked_for, every))
 
 
-def test_nothing_is_removed_before_it_is_its_turn(context: Context, world: World) -> None:
-    outcome = apply(context, planned(resource("a", kind="container"), resource("b", kind="container")))
-    assert world.asked == []
-    next(outcome)
-    assert world.asked == [("container", "a")]
-
-
 # What changed since the plan was made
 
 
@@ -189,6 +198,7 @@ def test_a_volume_that_was_made_anew_meanwhile_stays(context: Context, world: Wo
         ((), ("a:1",), [], "it lost its name by now"),
         ((), (), [ident("image")], ""),
         (("theirs:1",), (), [], "it has a name by now"),
+        (("a:1", "b:1", "refused:1"), ("a:1", "refused:1"), ["a:1", "refused:1"], "conflict"),
     ],
 )
 def test_from_an_image_only_our_names_are_taken_as_far_as_it_has_them(
@@ -200,19 +210,10 @@ def test_from_an_image_only_our_names_are_taken_as_far_as_it_has_them(
     trouble: str,
 ) -> None:
     world.inventory = inventory(images=[altered(image("image"), tags=have)])
+    world.refused = {"refused:1": "conflict"}
     outcome = list(apply(context, planned(resource("x", id=ident("image"), names=ours))))
     assert [why for _, why in outcome] == [trouble]
     assert [name for _, name in world.asked] == asked
-
-
-def test_an_image_that_is_gone_is_gone_and_each_name_that_is_refused_is_reported(
-    context: Context, world: World
-) -> None:
-    assert [why for _, why in apply(context, planned(resource("gone", names=("a:1",))))] == [""]
-    world.inventory = inventory(images=[image("image", "a:1", "b:1", "c:1")])
-    world.refused = {"a:1": "first", "c:1": "third"}
-    one = resource("x", id=ident("image"), names=("a:1", "b:1", "c:1"))
-    assert [why for _, why in apply(context, planned(one))] == ["first; third"]
 
 
 def test_an_iso_goes_with_its_files_unless_it_changed(context: Context) -> None:
@@ -225,3 +226,139 @@ def test_an_iso_goes_with_its_files_unless_it_changed(context: Context) -> None:
     assert not list(output.glob(f"{paths[0].name}*"))
     assert {path.name for path in output.glob("*.iso")} == {paths[1].name, paths[2].name, "mine.iso"}
     assert [one.name for one in isos(output)] == [paths[2].name]
+
+
+# Back to the beginning
+
+SERVICE = container(
+    f"{OURS}-unified-nats-1",
+    labels=labels(OURS, "services"),
+    state="running",
+    volumes=(f"{OURS}-unified_nats",),
+)
+OTHERS = inventory(
+    images=(image("theirs", "synos-builder:theirs"),),
+    containers=(container("theirs", labels=labels(THEIRS, "services"), state="running"),),
+    volumes=(volume(f"{THEIRS}-unified_nats", THEIRS),),
+    networks=(network("theirs", THEIRS),),
+)
+ALL = inventory(
+    images=(*OTHERS.images, our_image()),
+    containers=(*OTHERS.containers, SERVICE),
+    volumes=(
+        *OTHERS.volumes,
+        volume(f"{OURS}-unified_nats"),
+        volume(f"{OURS}-store", role="cache"),
+        volume(f"{OURS}-ccache", role="cache"),
+    ),
+    networks=(*OTHERS.networks, network(f"{OURS}-unified_data")),
+)
+
+
+@pytest.fixture
+def full() -> World:
+    made = World()
+    made.inventory = ALL
+    return made
+
+
+@pytest.fixture
+def clone(tmp_path: Path, full: World) -> Context:
+    settings = dataclasses.replace(project(tmp_path), project_id=OURS)
+    state = settings.state_dir
+    for name in ("setup/venv", "backups/unified/one/x", "volumes/x.tar.zst", "dev/c.lock", "logs/a.log"):
+        (state / name).parent.mkdir(parents=True, exist_ok=True)
+        (state / name).write_text("x")
+    iso = lay_iso(settings.output_dir, "minimal", "0" * 12, NOW)
+    (settings.output_dir / "synos-minimal.iso").symlink_to(iso.name)
+    (settings.output_dir / "mine.txt").write_text("mine")
+    return context_of(settings, full, say=pytest.fail)
+
+
+def do(clone: Context, *, keep_isos: bool = False) -> list[str]:
+    planned = prune.plan_reset(clone, keep_isos=keep_isos, without_backup=True)
+    return view.reset_lines(prune.carry_out(clone, planned))
+
+
+def test_data_that_is_in_no_backup_is_not_lost_unasked(clone: Context, full: World) -> None:
+    with pytest.raises(SettingsError) as caught:
+        prune.plan_reset(clone, keep_isos=False, without_backup=False)
+    assert f"{OURS}-unified_nats" in caught.value.where
+    assert "--without-backup" in caught.value.hint
+    assert full.asked == []
+
+
+def test_each_step_is_named_before_it_is_taken(clone: Context, full: World) -> None:
+    plan = prune.plan_reset(clone, keep_isos=False, without_backup=True)
+    steps = {step["name"]: step["names"] for step in view.steps(plan.removals)}
+    assert steps["services and development containers that run"] == [SERVICE.name]
+    assert steps["volumes with data"] == [f"{OURS}-unified_nats"]
+    assert set(steps["compilers' and other caches"]) == {
+        f"{OURS}-store",
+        f"{OURS}-ccache",
+    }
+    assert {"dev", "logs", "synos-minimal.iso"} <= set(steps["files of this clone"])
+    assert steps["ISOs"] == [f"synos-minimal-{'0' * 12}.iso"]
+    assert full.asked == []
+    assert (clone.settings.state_dir / "dev/c.lock").exists()
+
+
+def test_all_of_this_clone_goes_and_nothing_of_anybody_else(clone: Context, full: World) -> None:
+    said = do(clone)
+    assert dataclasses.replace(full.inventory, usage=OTHERS.usage) == OTHERS
+    assert full.asked[0] == ("container", SERVICE.id)  # what runs uses the rest
+    assert full.forced == [SERVICE.id]
+    assert "removed: 1 services and development containers that run" in said
+
+
+def test_backups_and_what_inv_runs_with_stay(clone: Context) -> None:
+    do(clone)
+    left = {path.name for path in clone.settings.state_dir.iterdir() if path.suffix != ".lock"}
+    assert left == {"setup", "backups", "volumes"}
+    assert {path.name for path in clone.settings.output_dir.iterdir()} == {"mine.txt"}
+
+
+def test_isos_stay_where_that_is_asked(clone: Context) -> None:
+    before = sorted(clone.settings.output_dir.iterdir())
+    do(clone, keep_isos=True)
+    assert sorted(clone.settings.output_dir.iterdir()) == before
+
+
+@pytest.mark.parametrize("state", ["running", "created", "paused"])
+def test_a_build_that_runs_is_not_killed(clone: Context, full: World, state: str) -> None:
+    runs = container(f"{OURS}-build-1", labels=labels(OURS, "build"), state=state, created=NOW)
+    full.inventory = dataclasses.replace(ALL, containers=(*ALL.containers, runs))
+    with pytest.raises(SettingsError, match="is running"):
+        prune.plan_reset(clone, keep_isos=False, without_backup=True)
+    assert full.asked == []
+
+
+def test_what_came_while_the_question_was_asked_stays(clone: Context, full: World) -> None:
+    plan = prune.plan_reset(clone, keep_isos=False, without_backup=True)
+    late = volume(f"{OURS}-late")
+    full.inventory = dataclasses.replace(ALL, volumes=(*ALL.volumes, late))
+    prune.carry_out(clone, plan)
+    assert late in full.inventory.volumes
+
+
+def test_passwords_stay_where_the_data_does(clone: Context, full: World) -> None:
+    (clone.settings.state_dir / "services/unified").mkdir(parents=True)
+    full.refused = {f"{OURS}-unified_nats": "volume is in use"}
+    said = do(clone)
+    assert (clone.settings.state_dir / "services/unified").is_dir()
+    assert any("volume is in use" in line for line in said)
+    full.refused = {}
+    do(clone)
+    assert not (clone.settings.state_dir / "services").exists()
+
+
+def test_a_second_time_there_is_nothing_to_do(clone: Context) -> None:
+    do(clone)
+    assert prune.plan_reset(clone, keep_isos=False, without_backup=False).removals == ()
+
+
+def test_what_belongs_to_another_user_is_named(clone: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("synos_tasks.iso.scratch.remove", lambda _: None)
+    with pytest.raises(OutputNotWritable) as caught:
+        do(clone)
+    assert "sudo rm -r" in caught.value.hint

@@ -15,7 +15,6 @@ from synos_tasks.images import ledger
 from synos_tasks.iso.eviction import Stored
 from synos_tasks.maint import tasks, view
 from synos_tasks.maint.resources import NAMES, build_seconds
-from synos_tasks.maint.view import Row, Usage
 from tests.iso_sets import lay_iso
 from tests.unit.fake_inventory import (
     BUILDER,
@@ -39,6 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from synos_tasks.maint.resources import Context
+    from synos_tasks.maint.view import Row
     from synos_tasks.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("keep_signals")
@@ -88,10 +88,6 @@ def rows(context: Context) -> dict[str, Row]:
     found = view.usage(context)
     assert len({row.name for row in found.rows}) == len(found.rows)
     return {row.name: row for row in found.rows}
-
-
-def test_where_there_is_nothing_nothing_is_told(context: Context) -> None:
-    assert view.usage(context) == Usage(rows=(), stages=(), others_bytes=0)
 
 
 def test_each_kind_is_a_row_and_what_others_have_is_the_rest(context: Context, world: World) -> None:
@@ -155,30 +151,6 @@ def test_the_store_is_counted_once_though_it_lies_in_a_volume(
         NAMES["store"]: 990,
     }
     assert told.others_bytes == 0
-
-
-def test_the_store_is_told_by_stage_the_largest_first(
-    context: Context, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    context.settings.state_dir.mkdir()
-    (context.settings.state_dir / "history.json").write_text('{"x": {"base": 14.5}}')
-    stored(
-        monkeypatch,
-        context,
-        kept("base", "a", 600, DAY),
-        kept("overlay", "b", 390, 2 * DAY, in_use=True),
-        kept("base", "c", 100, 30 * DAY),
-        kept("", "d", 5, DAY, kind="package"),
-        kept("", "e", 6, DAY, kind="package"),
-    )
-    told = view.usage(context)
-    assert [(one.name, one.count, one.bytes, one.days, one.seconds) for one in told.stages] == [
-        ("base", 2, 700, (1.0, 30.0), 14.5),
-        ("overlay", 1, 390, (2.0, 2.0), None),
-        ("package", 2, 11, (1.0, 1.0), None),
-    ]
-    [row] = [row for row in told.rows if row.name == NAMES["store"]]
-    assert (row.count, row.bytes, row.free_bytes) == (5, 1101, 711)
 
 
 def test_what_can_go_is_what_all_would_take(context: Context, world: World) -> None:
@@ -259,7 +231,7 @@ def test_the_verb_tells_people_and_scripts_the_same(
     tasks.disk(Invoked(Config(overrides={"run": {"dry": False}})), json=True)
     told = json.loads(capfd.readouterr().out)
     assert told.pop("schema") == "synos.maint.disk/1"
-    assert set(told) == {"rows", "store", "bytes", "free_bytes", "others_bytes"}
+    assert set(told) == {"rows", "bytes", "free_bytes", "others_bytes"}
     assert (told["bytes"], told["others_bytes"]) == (4_000_100, 5_000_000)
     assert [row["name"] for row in told["rows"]] == ["images"]
     tasks.disk(Invoked(Config(overrides={"run": {"dry": False}})))

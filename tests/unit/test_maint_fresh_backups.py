@@ -12,8 +12,8 @@ import pytest
 
 from synos_tasks import archive
 from synos_tasks.engine.labels import LABEL_COMPOSE_PROJECT, labels
-from synos_tasks.maint import exports, fresh_backups
-from synos_tasks.maint.fresh_backups import LABEL_COMPOSE_VOLUME
+from synos_tasks.maint import exports
+from synos_tasks.maint.exports import LABEL_COMPOSE_VOLUME, fresh_backups
 from synos_tasks.settings import MaintSettings, Settings
 from tests.unit.fake_inventory import OURS, THEIRS, volume
 
@@ -29,9 +29,7 @@ NOW = 1_800_000_000.0
 
 def fresh(settings: Settings, *volumes: Volume) -> dict[str, str]:
     """Return the names of the backups alone."""
-    return {
-        name: text.split()[1] for name, text in fresh_backups.fresh_backups(settings, volumes, NOW).items()
-    }
+    return {name: text.split()[1] for name, text in fresh_backups(settings, volumes, NOW).items()}
 
 
 def moment(age: float) -> str:
@@ -75,23 +73,17 @@ def export(settings: Settings, name: str, age: float = 0, content: bytes = b"arc
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}-{age:.0f}{exports.SUFFIX}"
     path.write_bytes(content)
-    told = {
-        "volume": name,
-        "project": OURS,
-        "role": "services",
-        "bytes": len(content),
-        "sha256": hashlib.sha256(content).hexdigest(),
-        "files": 1,
-        "created": moment(age),
-        **given,
-    }
-    exports.manifest_path(path).write_text(exports.Export(**told).manifest.text())
+    facts = {"project": OURS, "role": "services", "files": 1, "users": (), "labels": {}, **given}
+    told = {"name": facts.pop("volume", name), "bytes": facts.pop("bytes", len(content))}
+    file = archive.File(path=exports.CONTENT, bytes=told["bytes"], sha256=hashlib.sha256(content).hexdigest())
+    manifest = archive.Manifest(name=told["name"], created=moment(age), facts=facts, files=(file,))
+    exports.manifest_path(path).write_text(manifest.text())
     return path
 
 
 def test_a_backup_is_described_with_its_age(settings: Settings) -> None:
     back_up(settings, "one", "nats", age=9.5 * HOUR)
-    assert fresh_backups.fresh_backups(settings, [NATS], NOW) == {NATS.name: "backup one of 9.5 hours ago"}
+    assert fresh_backups(settings, [NATS], NOW) == {NATS.name: "backup one of 9.5 hours ago"}
 
 
 def test_without_any_backup_none_has_one(settings: Settings) -> None:

@@ -42,15 +42,16 @@ STEPS = frozenset({"exec one", "exec two", "mount /c synos-c one"})
 
 
 def found_of(
+    about: dict[str, Any] | None = None,
     *,
-    facts: Facts | None = None,
     ledger: Ledger | None = None,
     **given: Any,  # noqa: ANN401
 ) -> dict[str, Resource]:
     """Give what is the clone's of an inventory, by name."""
     every = inventory(**given)
     of = clone(steps=STEPS, ledger=ledger or Ledger())
-    found = resources.resources(every, ownership.owned(every, of), of, facts or Facts(now=NOW))
+    facts = Facts(inventory=every, clone=of, owned=ownership.owned(every, of), now=NOW, **(about or {}))
+    found = resources.resources(facts)
     assert len({one.id for one in found}) == len(found)
     return {one.name: one for one in found}
 
@@ -130,9 +131,9 @@ def test_names_that_only_begin_alike_are_not_in_use() -> None:
 
 
 def test_what_the_dockerfiles_give_now_is_held_by_any_of_its_names() -> None:
-    facts = Facts(current=frozenset({BUILDER}), now=NOW)
+    now = {"current": frozenset({BUILDER})}
     for tags in ((BUILDER,), ("theirs:1", BUILDER)):
-        found = found_of(images=[our_image("ours", *tags)], facts=facts)
+        found = found_of(now, images=[our_image("ours", *tags)])
         assert found[BUILDER].pinned == "what the Dockerfiles give now"
     assert found_of(images=[our_image()])[BUILDER].pinned == ""
 
@@ -226,17 +227,16 @@ def test_a_volume_without_a_role_holds_data() -> None:
 def test_the_store_goes_piece_by_piece_and_as_a_volume_only_for_a_reset() -> None:
     one = volume(f"{OURS}-store", role="cache")
     assert found_of(volumes=[one])[one.name].pinned == "the store: its content is removed with --store"
-    whole = Facts(now=NOW, factory_reset=True)
-    assert found_of(volumes=[one], facts=whole)[one.name].pinned == ""
+    whole = {"factory_reset": True}
+    assert found_of(whole, volumes=[one])[one.name].pinned == ""
     used = container("theirs", volumes=(one.name,))
-    assert found_of(volumes=[one], containers=[used], facts=whole)[one.name].pinned == "in use by theirs"
+    assert found_of(whole, volumes=[one], containers=[used])[one.name].pinned == "in use by theirs"
     for other in (f"{OURS}-store2", f"{THEIRS}-store", "store"):
         assert found_of(volumes=[volume(other, role="cache")])[other].pinned == ""
 
 
 def test_a_volume_has_the_backup_that_is_known_of_it() -> None:
-    facts = Facts(now=NOW, backups={"a": "yesterday"})
-    found = found_of(volumes=[volume("a"), volume("b")], facts=facts)
+    found = found_of({"backups": {"a": "yesterday"}}, volumes=[volume("a"), volume("b")])
     assert [one.backup for one in found.values()] == ["yesterday", ""]
 
 

@@ -1,157 +1,165 @@
-"""What expires: one rule for images, ISOs, logs and stages, and the ages that people type."""
+"""What invoke.yaml keeps, applied after a build: what goes, what never does, and what it may take."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
-import re
-from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import example, given
-from hypothesis import strategies as st
 
-from synos_tasks.errors import OutputNotWritable, SettingsError
+from synos_tasks.engine.labels import image_labels
+from synos_tasks.errors import OutputNotWritable
+from synos_tasks.images import ledger
 from synos_tasks.maint import retention
-from synos_tasks.maint.retention import UNITS, seconds_of, verdicts
-from synos_tasks.settings import Settings
-from tests.unit.projects import tree
+from synos_tasks.settings import MaintSettings
+from tests.iso_sets import lay_iso
+from tests.unit.fake_inventory import DAY, NOW, OLD, OURS, our_image
+from tests.unit.fake_world import World, context_of
+from tests.unit.projects import project, tree
 
-NOW = 1_800_000_000.0
-DAY = 86400.0
-
-
-@dataclass(frozen=True)
-class Item:
-    age: float
-    group: str = ""
-
-    @property
-    def used(self) -> float:
-        return NOW - self.age
+if TYPE_CHECKING:
+    from synos_tasks.engine.client import Image
+    from synos_tasks.maint.resources import Context
 
 
-ITEMS = st.lists(st.builds(Item, st.integers(0, 100), st.sampled_from(["", "a", "b"])), max_size=12)
+def built(number: int) -> Image:
+    tag = f"synos-builder:{number:012x}"
+    labels = image_labels(OURS, "build", tag)
+    return our_image(f"image {number}", tag, labels=labels, created=OLD + number, layers=(f"{number}",))
 
 
-def expired(items: list[Item], older: int, keep: int) -> list[Item]:
-    judged = verdicts(items, now=NOW, older_than=older, keep_last=keep, group=lambda one: one.group)
-    return [item for item, reason in reversed(judged) if not reason]
+@pytest.fixture
+def world() -> World:
+    """An engine with four images of one kind, each older than the next."""
+    return World(images=map(built, range(4)))
 
 
-@given(ITEMS, st.integers(0, 100), st.integers(0, 4))
-def test_what_expires_is_old_enough_and_not_among_the_newest(
-    items: list[Item], older: int, keep: int
+@pytest.fixture
+def context(tmp_path: Path, world: World) -> Context:
+    return context_of(dataclasses.replace(project(tmp_path), project_id=OURS), world, say=pytest.fail)
+
+
+def removed(world: World) -> list[str]:
+    assert all(kind == "image" for kind, _ in world.asked)
+    return [name for _, name in world.asked]
+
+
+def keeping(context: Context, **kept: int) -> Context:
+    settings = dataclasses.replace(context.settings, maint=dataclasses.replace(MaintSettings(), **kept))
+    return dataclasses.replace(context, settings=settings)
+
+
+def test_the_newest_images_of_each_kind_stay(context: Context, world: World) -> None:
+    lines, in_time = retention.apply_all(keeping(context, images_keep=2))
+    assert removed(world) == ["synos-builder:000000000000", "synos-builder:000000000001"]
+    assert lines == ["removed 2 images beyond the newest 2 of each kind"]
+    assert in_time
+
+
+def test_the_engine_is_asked_again_only_when_an_image_was_built(context: Context, world: World) -> None:
+    retention.apply_all(keeping(context, images_keep=2))
+    world.asked.clear()
+    retention.apply_all(keeping(context, images_keep=1))
+    assert world.asked == []
+    ledger.remember(context.settings.state_dir, ident="sha256:new", tag="synos-builder:new")
+    retention.apply_all(keeping(context, images_keep=1))
+    assert len(world.asked) == 1
+
+
+@pytest.mark.parametrize("limit", ["images_keep", "isos_keep"])
+def test_zero_keeps_all(context: Context, world: World, limit: str) -> None:
+    for number in range(3):
+        lay_iso(context.settings.output_dir, "minimal", f"{number:012x}", NOW - number)
+    lines, _ = retention.apply_all(keeping(context, **{"images_keep": 9, "isos_keep": 9, limit: 0}))
+    assert lines == []
+    assert world.asked == []
+    assert len(list(context.settings.output_dir.glob("*.iso"))) == 3
+
+
+def test_old_isos_go_with_all_that_belongs_to_them_and_a_linked_one_stays(context: Context) -> None:
+    output = context.settings.output_dir
+    isos = [lay_iso(output, "minimal", f"{number:012x}", NOW - 1000 * (4 - number)) for number in range(4)]
+    other = lay_iso(output, "desktop", "0" * 12, NOW - 9999)
+    (output / "synos-minimal.iso").symlink_to(isos[0].name)
+    (output / "mine.iso").write_text("not one of ours")
+    retention.apply_all(keeping(context, isos_keep=2))
+    left = {path.name for path in output.glob("*.iso")}
+    assert left == {isos[0].name, isos[2].name, isos[3].name, other.name, "synos-minimal.iso", "mine.iso"}
+    assert not list(output.glob(f"{isos[1].name}*"))
+
+
+def test_nothing_is_seen_to_without_a_budget(context: Context, world: World) -> None:
+    for number in range(3):
+        lay_iso(context.settings.output_dir, "minimal", f"{number:012x}", NOW - number)
+    lines, in_time = retention.apply_all(keeping(context, budget_seconds=0, isos_keep=1, images_keep=1))
+    assert (lines, in_time) == ([], False)
+    assert len(list(context.settings.output_dir.glob("*.iso"))) == 3
+    assert world.asked == []
+
+
+def test_it_ends_when_its_time_is_up_and_the_next_goes_on(
+    context: Context, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    gone = expired(items, older, keep)
-    assert [one.age for one in gone] == sorted((one.age for one in gone), reverse=True)
-    assert all(one.age >= older for one in gone)
-    left = list(items)
-    for one in gone:
-        left.remove(one)
-    for group in ("a", "b"):
-        every = sorted(one.age for one in items if one.group == group)
-        assert sorted(one.age for one in left if one.group == group)[:keep] == every[:keep]
-        assert all(one.age < older for one in left if one.group == group and one.age not in every[:keep])
-
-
-@given(ITEMS, st.integers(0, 100), st.integers(0, 4))
-def test_a_second_time_nothing_expires(items: list[Item], older: int, keep: int) -> None:
-    gone = expired(items, older, keep)
-    left = list(items)
-    for one in gone:
-        left.remove(one)
-    assert expired(left, older, keep) == []
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [("30m", 1800), ("12h", 43200), ("14d", 1_209_600), ("2w", 1_209_600), ("0d", 0), (" 3D ", 259_200)],
-)
-def test_an_age_is_a_number_and_its_unit(text: str, seconds: float) -> None:
-    assert seconds_of(text) == seconds
-
-
-@given(st.integers(0, 999_999), st.sampled_from(sorted(UNITS)))
-def test_every_number_with_every_unit_is_one(number: int, unit: str) -> None:
-    assert seconds_of(f"{number}{unit}") == number * UNITS[unit]
-
-
-def no_age(text: str) -> bool:
-    return re.fullmatch(r"[0-9]{1,6}[mhdwMHDW]", text.strip()) is None
-
-
-@given(st.text().filter(no_age))
-@example("14")
-@example("d")
-@example("-1d")
-@example("1.5h")
-@example("1d2h")
-@example("1 d")
-@example("1000000d")
-@example("٣d")
-@example("1y")
-@example("")
-def test_anything_else_is_named_and_said_how(text: str) -> None:
-    with pytest.raises(SettingsError) as refused:
-        seconds_of(text)
-    assert repr(text) in refused.value.what
-    assert "14d" in refused.value.hint
+    clock = iter(range(1000))
+    monkeypatch.setattr("synos_tasks.maint.retention.time.monotonic", lambda: float(next(clock)))
+    _, in_time = retention.apply_all(keeping(context, images_keep=1, budget_seconds=5))
+    assert not in_time
+    assert len(world.asked) < 3
+    monkeypatch.undo()
+    retention.apply_all(keeping(context, images_keep=1))
+    assert set(removed(world)) == {f"synos-builder:{n:012x}" for n in range(3)}
 
 
 # Logs
 
 
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return Settings(root=tmp_path, project_id="synos-test")
-
-
-def lay_log(settings: Settings, name: str, days: float) -> Path:
-    path = settings.state_dir / "logs" / name
+def lay_log(context: Context, name: str, days: float) -> Path:
+    path = context.settings.state_dir / "logs" / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"said\n" * 1000)
     os.utime(path, (NOW - days * DAY, NOW - days * DAY))
     return path
 
 
-def old(settings: Settings, days: int) -> list[str]:
-    return [log.path.name for log in retention.old_logs(settings, days, NOW)]
+def old(context: Context, days: int) -> list[str]:
+    return [log.name for log in retention.old_logs(context.settings, days, NOW)]
 
 
-def test_logs_older_than_so_many_days_go(settings: Settings) -> None:
+def test_logs_older_than_so_many_days_go(context: Context) -> None:
     for name, days in (("build.log", 31), ("packed.log.gz", 40), ("new.log", 29)):
-        lay_log(settings, name, days)
-    assert old(settings, 30) == ["packed.log.gz", "build.log"]
-    retention.delete_logs(retention.old_logs(settings, 30, NOW))
-    assert [log.path.name for log in retention.logs(settings)] == ["new.log"]
+        lay_log(context, name, days)
+    assert old(context, 30) == ["packed.log.gz", "build.log"]
+    retention.remove(context, retention.old_logs(context.settings, 30, NOW))
+    assert [log.name for log in retention.logs(context.settings)] == ["new.log"]
 
 
-def test_zero_days_keep_all_and_without_a_folder_there_is_nothing_to_do(settings: Settings) -> None:
-    assert old(settings, 30) == []
-    assert not settings.state_dir.exists()
-    lay_log(settings, "build.log", 4000)
-    assert old(settings, 0) == []
+def test_zero_days_keep_all_and_without_a_folder_there_is_nothing_to_do(context: Context) -> None:
+    assert old(context, 30) == []
+    assert not context.settings.state_dir.exists()
+    lay_log(context, "build.log", 4000)
+    assert old(context, 0) == []
 
 
-def test_what_is_no_log_stays(settings: Settings, tmp_path: Path) -> None:
+def test_what_is_no_log_stays(context: Context, tmp_path: Path) -> None:
     (tmp_path / "outside.log").write_text("x")
-    lay_log(settings, "notes.txt", 4000)
-    folder = settings.state_dir / "logs"
+    lay_log(context, "notes.txt", 4000)
+    folder = context.settings.state_dir / "logs"
     (folder / "link.log").symlink_to(tmp_path / "outside.log")
     (folder / "folder.log").mkdir()
     before = tree(tmp_path)
-    retention.delete_logs(retention.old_logs(settings, 1, NOW))
+    retention.remove(context, retention.old_logs(context.settings, 1, NOW))
     assert tree(tmp_path) == before
 
 
-def test_a_log_that_cannot_be_deleted_is_named(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = lay_log(settings, "build.log", 40)
+def test_a_log_that_cannot_be_deleted_is_named(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = lay_log(context, "build.log", 40)
 
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "unlink", refuse)
     with pytest.raises(OutputNotWritable) as refused:
-        retention.delete_logs(retention.old_logs(settings, 30, NOW))
+        retention.remove(context, retention.old_logs(context.settings, 30, NOW))
     assert refused.value.where == str(path)

@@ -10,7 +10,7 @@ from invoke.config import Config
 from invoke.context import Context
 
 from synos_tasks.engine.labels import LABEL_MARK
-from synos_tasks.maint import volume_tasks as tasks
+from synos_tasks.maint import tasks
 from synos_tasks.maint.volumes import MARK
 from tests.unit.fake_volumes import PROJECT, Ground, ground
 from tests.unit.projects import tree
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("keep_signals")
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ground:
     """A project with a volume, and another name of it."""
     made = ground(tmp_path, monkeypatch)
-    monkeypatch.setattr(tasks, "_context", lambda _command: made.context)
+    monkeypatch.setattr(tasks, "context_of", lambda _command: made.context)
     monkeypatch.setattr("synos_tasks.settings.load", lambda *_, **__: made.context.settings)
     made.use(made.add("data", "a", "b"))
     made.add("alias", device=f"{made.docker.root_dir}/volumes/{PROJECT}-data/_data")

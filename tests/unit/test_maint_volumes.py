@@ -15,9 +15,8 @@ from synos_tasks import archive, locks
 from synos_tasks.engine import cache
 from synos_tasks.engine.labels import LABEL_MARK, LABEL_PROJECT, LABEL_ROLE
 from synos_tasks.errors import BackupDamaged, CacheUnusable, DiskFull, OutputNotWritable, SettingsError
-from synos_tasks.maint import copying, exports, volumes
-from synos_tasks.maint.copying import PARTIAL
-from synos_tasks.maint.volumes import MARK
+from synos_tasks.maint import exports, volumes
+from synos_tasks.maint.volumes import MARK, PARTIAL
 from tests.unit.fake_volumes import NOW, PROJECT, Ground, ground
 from tests.unit.projects import tree
 
@@ -37,7 +36,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ground:
 
 @pytest.fixture
 def exported(here: Ground) -> Path:
-    return copying.export(here.context, "data")[0]
+    return volumes.export(here.context, "data")[0]
 
 
 def spoil(path: Path, at: int = -1) -> None:
@@ -97,16 +96,12 @@ def test_sizes_that_are_not_known_are_not_made_up(here: Ground, monkeypatch: pyt
 
 
 def test_one_is_found_by_either_name_or_named_with_what_there_is(here: Ground) -> None:
-    found = volumes.snapshot(here.context)
-    assert found.find("data").name == found.find(DATA).name == DATA
+    assert volumes.find(here.context, "data").name == volumes.find(here.context, DATA).name == DATA
     with pytest.raises(SettingsError, match="no volume 'dta'") as refused:
-        found.find("dta")
-    assert refused.value.hint == "did you mean 'data'? there are: data"
+        volumes.find(here.context, "dta")
+    assert refused.value.hint == "there are: data"
     here.docker.objects["volume"].clear()
     assert volumes.listing(here.context) == []
-    with pytest.raises(SettingsError) as refused:
-        volumes.snapshot(here.context).find("data")
-    assert refused.value.hint == "this project has no volume"
 
 
 def test_what_is_not_ours_is_never_touched(here: Ground) -> None:
@@ -115,17 +110,12 @@ def test_what_is_not_ours_is_never_touched(here: Ground) -> None:
     for name in (theirs, "mine"):
         for act in (
             lambda name=name: volumes.inspect(here.context, name),
-            lambda name=name: copying.export(here.context, name),
-            lambda name=name: copying.clone(here.context, name, "new"),
+            lambda name=name: volumes.export(here.context, name),
+            lambda name=name: volumes.clone(here.context, name, "new"),
         ):
-            with pytest.raises(SettingsError, match="not this project's"):
+            with pytest.raises(SettingsError, match="of this project"):
                 act()
     assert here.docker.runs == []
-
-
-def test_a_new_one_gets_the_name_of_its_project(here: Ground) -> None:
-    names = [volumes.new_name(here.context.settings, given) for given in ("new", f"{PROJECT}-new")]
-    assert names == [f"{PROJECT}-new"] * 2
 
 
 @pytest.mark.parametrize(
@@ -133,19 +123,19 @@ def test_a_new_one_gets_the_name_of_its_project(here: Ground) -> None:
 )
 def test_a_name_that_cannot_be_or_that_others_would_remove_is_refused(here: Ground, given: str) -> None:
     with pytest.raises(SettingsError):
-        volumes.new_name(here.context.settings, given)
+        volumes.free_name(here.context, given)
 
 
 def test_inspect_shows_all_about_one(here: Ground) -> None:
     stack = {"com.docker.compose.project": f"{PROJECT}-unified"}
     full = here.add("db", "a", "b", role="services", labels=stack)
-    path, _ = copying.export(here.context, "db")
+    path, _ = volumes.export(here.context, "db")
     folder = here.context.settings.state_dir / "backups/unified"
     with archive.create(folder, "monday", {}) as draft, draft.file("x"):
         pass
     found = volumes.inspect(here.context, "db")
-    assert (found.files, found.folders, found.changed) == (2, 1, "2027-01-15T08:00:00Z")
-    assert (found.exports, found.backups) == ((str(path),), ("monday",))
+    assert (found["files"], found["folders"], found["changed"]) == (2, 1, "2027-01-15T08:00:00Z")
+    assert (found["exports"], found["backups"]) == ([str(path)], ["monday"])
     spec = here.docker.runs[-1]
     assert (spec.read_only_volumes, spec.volumes, spec.binds) == ({full: "/volume"}, {}, ())
     assert (spec.network, spec.logged, spec.capabilities) == ("none", False, ("DAC_READ_SEARCH",))
@@ -159,7 +149,7 @@ def test_inspect_shows_all_about_one(here: Ground) -> None:
 
 
 def test_an_export_is_an_archive_and_its_manifest(here: Ground) -> None:
-    path, done = copying.export(here.context, "data")
+    path, done = volumes.export(here.context, "data")
     assert path == here.exports / "data-20270115T080000.tar.zst"
     assert {one.name for one in here.exports.iterdir()} == {path.name, f"{path.name}.json"}
     assert [one.stat().st_mode & 0o777 for one in here.exports.iterdir()] == [0o600, 0o600]
@@ -169,8 +159,8 @@ def test_an_export_is_an_archive_and_its_manifest(here: Ground) -> None:
         "2027-01-15T08:00:00Z",
         path.stat().st_size,
     )
-    assert (done.volume, done.project, done.role, done.files) == (DATA, PROJECT, "cache", 3)
-    assert exports.read(path) == done
+    assert (done.facts["project"], done.facts["role"], done.facts["files"]) == (PROJECT, "cache", 3)
+    assert exports.read(path).text() == done.text()
     exports.verify(path, done)
 
 
@@ -179,15 +169,15 @@ def test_it_may_go_elsewhere_where_nothing_else_is_touched(here: Ground, tmp_pat
     folder.mkdir()
     (folder / ".partial-firefox-download").touch()
     (folder / f"{PARTIAL}of-another-clone").mkdir()
-    copying.export(here.context, "data", folder / "x.tar.zst")
+    volumes.export(here.context, "data", folder / "x.tar.zst")
     before = tree(tmp_path)
     assert {path.name for path in folder.iterdir()} == {
         ".partial-firefox-download", f"{PARTIAL}of-another-clone", "x.tar.zst", "x.tar.zst.json",
     }  # fmt: skip
     with pytest.raises(SettingsError, match="exists"):
-        copying.export(here.context, "data", folder / "x.tar.zst")
+        volumes.export(here.context, "data", folder / "x.tar.zst")
     with pytest.raises(OutputNotWritable, match="no such folder"):
-        copying.export(here.context, "data", tmp_path / "nowhere/x")
+        volumes.export(here.context, "data", tmp_path / "nowhere/x")
     assert tree(tmp_path) == before
 
 
@@ -196,8 +186,8 @@ def test_containers_that_run_before_or_after_are_warned_of_and_remembered(here: 
     here.use(full, "ended", "exited")
     here.use(full)
     here.while_it_runs = lambda: here.use(full, "later")
-    _, done = copying.export(here.context, "db")
-    assert done.users == ("app", "later")
+    _, done = volumes.export(here.context, "db")
+    assert done.facts["users"] == ("app", "later")
     assert [text for text in ("app", "inv services.backup", "later") if text in " ".join(here.said)]
     assert ["later" in line for line in here.said] == [False, False, True]
 
@@ -206,23 +196,23 @@ def test_its_time_is_that_of_before_it_was_read(here: Ground) -> None:
     """What is written meanwhile may not be in it."""
     moments = [NOW]
     here.while_it_runs = lambda: moments.append(NOW + 3600)
-    _, done = copying.export(replace(here.context, now=lambda: moments[-1]), "data")
-    assert done.manifest.time == NOW
+    _, done = volumes.export(replace(here.context, now=lambda: moments[-1]), "data")
+    assert done.time == NOW
 
 
 def test_files_that_change_meanwhile_are_an_error_unless_it_is_in_use(here: Ground) -> None:
     here.code, here.message = 1, "tar: ./a: file changed as we read it"
     with pytest.raises(CacheUnusable, match="could not be read"):
-        copying.export(here.context, "data")
+        volumes.export(here.context, "data")
     here.while_it_runs = lambda: here.use(DATA)
-    copying.export(here.context, "data")
+    volumes.export(here.context, "data")
     assert here.said[-1].endswith("file changed as we read it")
 
 
 def test_an_export_that_fails_leaves_nothing(here: Ground) -> None:
     here.code, here.message = 2, "tar: ./a: Cannot open"
     with pytest.raises(CacheUnusable) as failed:
-        copying.export(here.context, "data")
+        volumes.export(here.context, "data")
     assert "tar: ./a: Cannot open" in failed.value.why
     assert list(here.exports.iterdir()) == []
 
@@ -236,7 +226,7 @@ def test_a_disk_that_takes_no_more_leaves_nothing(
 
     monkeypatch.setattr(os, "fsync", refuse)
     with pytest.raises(kind, match="the export"):
-        copying.export(here.context, "data")
+        volumes.export(here.context, "data")
     assert list(here.exports.iterdir()) == []
 
 
@@ -257,9 +247,9 @@ def test_where_an_archive_has_its_name_its_manifest_is_there(
         patch.setattr(Path, "rename", die)
         if renames < 2:
             with pytest.raises(KeyboardInterrupt):
-                copying.export(here.context, "data")
+                volumes.export(here.context, "data")
         else:
-            copying.export(here.context, "data")
+            volumes.export(here.context, "data")
     found = list(here.exports.glob("*.tar.zst"))
     assert len(found) == renames // 2
     for path in found:
@@ -269,7 +259,7 @@ def test_where_an_archive_has_its_name_its_manifest_is_there(
 
 def test_what_a_killed_export_left_goes_with_the_next(here: Ground) -> None:
     (here.exports / f"{PARTIAL}killed").mkdir(parents=True)
-    copying.export(here.context, "data")
+    volumes.export(here.context, "data")
     assert not list(here.exports.glob(f"{PARTIAL}*"))
 
 
@@ -277,8 +267,8 @@ def test_what_a_killed_export_left_goes_with_the_next(here: Ground) -> None:
 
 
 def test_import_makes_a_labelled_volume(here: Ground, exported: Path) -> None:
-    done = copying.load(here.context, exported, "copy")
-    assert (done.volume, done.files) == (COPY, 3)
+    done = volumes.load(here.context, exported, "copy")
+    assert done == (COPY, 3)
     assert here.contents[COPY] == ["a", "b", "c"]
     assert (here.labels(COPY)[LABEL_PROJECT], here.labels(COPY)[LABEL_ROLE]) == (PROJECT, "cache")
     assert unfinished(here) == []
@@ -288,8 +278,8 @@ def test_import_makes_a_labelled_volume(here: Ground, exported: Path) -> None:
 
 
 def test_clone_copies_into_a_new_one(here: Ground) -> None:
-    done = copying.clone(here.context, "data", "copy")
-    assert (done.volume, done.files, here.contents[COPY]) == (COPY, 3, ["a", "b", "c"])
+    done = volumes.clone(here.context, "data", "copy")
+    assert (*done, here.contents[COPY]) == (COPY, 3, ["a", "b", "c"])
     [spec] = here.docker.runs
     assert (spec.read_only_volumes, spec.volumes) == ({DATA: "/volume"}, {COPY: "/target"})
 
@@ -297,9 +287,9 @@ def test_clone_copies_into_a_new_one(here: Ground) -> None:
 def test_one_that_is_gone_comes_back_as_it_was_labelled(here: Ground) -> None:
     compose = {"com.docker.compose.volume": "db", "com.docker.compose.project": f"{PROJECT}-unified"}
     full = here.add("db", "a", role="services", labels=compose)
-    path, _ = copying.export(here.context, "db")
+    path, _ = volumes.export(here.context, "db")
     here.docker.remove_volume(full)
-    assert copying.load(here.context, path).volume == full
+    assert volumes.load(here.context, path)[0] == full
     assert compose.items() <= here.labels(full).items()
     assert here.labels(full)[LABEL_ROLE] == "services"
 
@@ -308,12 +298,12 @@ def test_a_copy_has_the_role_of_what_was_copied_and_none_where_that_had_none(her
     here.add("bare", "a", role="")
     here.add("stack", "a", role="services")
     for name, role in (("bare", None), ("stack", "services"), ("data", "cache")):
-        path, _ = copying.export(here.context, name)
-        for made in (
-            copying.clone(here.context, name, f"{name}-clone"),
-            copying.load(here.context, path, f"{name}-import"),
+        path, _ = volumes.export(here.context, name)
+        for made, _ in (
+            volumes.clone(here.context, name, f"{name}-clone"),
+            volumes.load(here.context, path, f"{name}-import"),
         ):
-            labels = here.labels(made.volume)
+            labels = here.labels(made)
             assert (labels[LABEL_PROJECT], labels.get(LABEL_ROLE)) == (PROJECT, role)
             assert labels[LABEL_MARK]
 
@@ -322,17 +312,17 @@ def test_one_of_another_clone_becomes_this_ones(here: Ground, exported: Path) ->
     manifest = Path(f"{exported}.json")
     manifest.write_text(manifest.read_text().replace(PROJECT, "synos-0123456789"))
     here.docker.remove_volume(DATA)
-    assert copying.load(here.context, exported).volume == DATA
+    assert volumes.load(here.context, exported)[0] == DATA
 
 
 def test_a_name_that_is_taken_is_refused_whoevers_it_is(here: Ground, exported: Path) -> None:
     here.docker.add_volume(f"{PROJECT}-strange")
     for name in ("", "data", "strange"):
         with pytest.raises(SettingsError, match="already") as refused:
-            copying.load(here.context, exported, name)
+            volumes.load(here.context, exported, name)
         assert "--name" in refused.value.hint
     with pytest.raises(SettingsError, match="already"):
-        copying.clone(here.context, "data", "data")
+        volumes.clone(here.context, "data", "data")
     assert here.contents[DATA] == ["a", "b", "c"]
 
 
@@ -347,7 +337,7 @@ def test_a_name_that_another_command_takes_meanwhile_is_left_to_it(
 
     monkeypatch.setattr(here.docker, "create_volume", late)
     with pytest.raises(SettingsError, match="already"):
-        copying.clone(here.context, "data", "copy")
+        volumes.clone(here.context, "data", "copy")
     assert (here.contents[COPY], COPY in here.volumes) == (["precious"], True)
     assert not list(here.exports.glob(f"{MARK}*"))
 
@@ -369,7 +359,7 @@ def test_a_damaged_one_is_refused_before_anything_is_made(
     harm(exported)
     here.docker.runs.clear()
     with pytest.raises(BackupDamaged, match="damaged") as refused:
-        copying.load(here.context, exported, "copy")
+        volumes.load(here.context, exported, "copy")
     assert why in refused.value.why
     assert (here.volumes, here.docker.runs) == ([DATA], [])
 
@@ -391,7 +381,7 @@ def test_a_manifest_with_a_value_that_cannot_be_is_damage(exported: Path, key: s
 
 def test_no_archive_is_no_damage(here: Ground, tmp_path: Path) -> None:
     with pytest.raises(SettingsError, match="there is no export"):
-        copying.load(here.context, tmp_path / "none.tar.zst")
+        volumes.load(here.context, tmp_path / "none.tar.zst")
 
 
 def test_one_that_changes_after_it_was_checked_leaves_no_volume(here: Ground, exported: Path) -> None:
@@ -402,7 +392,7 @@ def test_one_that_changes_after_it_was_checked_leaves_no_volume(here: Ground, ex
                 exports, "verify", lambda path, export, change=change: (verify(path, export), change())
             )
             with pytest.raises(BackupDamaged):
-                copying.load(here.context, exported, "copy")
+                volumes.load(here.context, exported, "copy")
         assert here.volumes == [DATA]
         if exported.exists():
             spoil(exported)
@@ -420,16 +410,16 @@ def test_a_copy_that_fails_leaves_no_volume(
 ) -> None:
     here.code, here.message = code, message
     with pytest.raises(kind):
-        copying.load(here.context, exported, "copy")
+        volumes.load(here.context, exported, "copy")
     with pytest.raises(kind):
-        copying.clone(here.context, "data", "copy")
+        volumes.clone(here.context, "data", "copy")
     assert (here.volumes, list(here.exports.glob(f"{MARK}*"))) == ([DATA], [])
 
 
 def test_an_import_that_lacks_files_leaves_no_volume(here: Ground, exported: Path) -> None:
     here.lost = 1
     with pytest.raises(BackupDamaged) as failed:
-        copying.load(here.context, exported, "copy")
+        volumes.load(here.context, exported, "copy")
     assert failed.value.why == "it has 2 files, not 3"
     assert here.volumes == [DATA]
 
@@ -440,7 +430,7 @@ def test_an_interrupted_one_leaves_no_volume(here: Ground, monkeypatch: pytest.M
 
     monkeypatch.setattr(here.docker, "attach", interrupt)
     with pytest.raises(KeyboardInterrupt):
-        copying.clone(here.context, "data", "copy")
+        volumes.clone(here.context, "data", "copy")
     assert (here.volumes, list(here.exports.glob(f"{MARK}*"))) == ([DATA], [])
 
 
@@ -450,15 +440,15 @@ def test_an_interrupted_one_leaves_no_volume(here: Ground, monkeypatch: pytest.M
 def test_what_a_killed_one_left_is_shown_and_removed_by_the_next(here: Ground, exported: Path) -> None:
     mark = killed(here)
     assert unfinished(here) == ["half"]
-    copying.load(here.context, exported, "half")
+    volumes.load(here.context, exported, "half")
     assert (here.contents[HALF], unfinished(here), mark.exists()) == (["a", "b", "c"], [], False)
 
 
 def test_what_is_not_whole_is_not_copied(here: Ground) -> None:
     killed(here)
     for copy in (
-        lambda: copying.clone(here.context, "half", "copy"),
-        lambda: copying.export(here.context, "half"),
+        lambda: volumes.clone(here.context, "half", "copy"),
+        lambda: volumes.export(here.context, "half"),
     ):
         with pytest.raises(SettingsError, match="not whole") as refused:
             copy()
@@ -470,23 +460,23 @@ def test_a_mark_is_no_reason_to_remove_what_was_not_made_for_it(here: Ground) ->
     mark = killed(here)
     here.docker.remove_volume(HALF)
     here.add("half", "precious", labels={LABEL_MARK: f"{MARK}another"})
-    copying.clone(here.context, "data", "copy")
+    volumes.clone(here.context, "data", "copy")
     assert (here.contents[HALF], HALF in here.volumes, mark.exists()) == (["precious"], True, False)
 
 
 def test_what_a_container_still_uses_stays_for_the_next_time(here: Ground) -> None:
     mark = killed(here)
     here.use(HALF)
-    copying.clone(here.context, "data", "copy")
+    volumes.clone(here.context, "data", "copy")
     with pytest.raises(SettingsError, match="already"):
-        copying.clone(here.context, "data", "half")
+        volumes.clone(here.context, "data", "half")
     assert (unfinished(here), mark.exists()) == (["half"], True)
 
 
 def test_one_that_another_command_is_filling_is_not_touched(here: Ground) -> None:
     mark = killed(here)
     with locks.exclusive(mark):
-        copying.clone(here.context, "data", "copy")
+        volumes.clone(here.context, "data", "copy")
         with pytest.raises(SettingsError, match="already"):
-            copying.clone(here.context, "data", "half")
+            volumes.clone(here.context, "data", "half")
     assert (here.contents[HALF], unfinished(here), mark.exists()) == (["x"], ["half"], True)
