@@ -81,32 +81,7 @@ def boot_iso(
     )
     spec = boot_spec(settings, image, iso_folder=iso.parent, out=folder, kvm=kvm)
     log = folder / f"{iso.stem}-{firmware}-{media}.log"
-    with log.open("w", encoding="utf-8") as serial:
-
-        def note(event: protocol.Event) -> None:
-            if isinstance(event, protocol.Log):
-                print(event.line, file=serial, flush=True)
-                on_line(event.line)
-
-        found = ask(
-            settings,
-            docker,
-            spec,
-            request,
-            protocol.Booted,
-            on_event=note,
-            seconds=timeout + GRACE_SECONDS,
-            logged=False,
-        )
-    result = BootResult(
-        ok=found.ok,
-        seconds=found.seconds,
-        accelerator=found.accelerator,
-        why=found.why,
-        screenshot=folder / found.screenshot.name if found.screenshot else None,
-        log=str(log),
-        report=dict(found.report),
-    )
+    result = _run(settings, docker, spec, request, log, on_line)
     if not result.ok:
         raise BootFailed(
             f"{iso.name} did not boot as it should ({firmware}, {media}, {result.seconds:.0f} s)",
@@ -115,6 +90,36 @@ def boot_iso(
             hint=f"the screen: {result.screenshot}" if result.screenshot else "the serial log tells more",
         )
     return result
+
+
+def _run(
+    settings: Settings,
+    docker: Docker,
+    spec: ContainerSpec,
+    request: Boot,
+    log: Path,
+    on_line: Callable[[str], None],
+) -> BootResult:
+    with log.open("w", encoding="utf-8") as serial:
+
+        def note(event: protocol.Event) -> None:
+            if isinstance(event, protocol.Log):
+                print(event.line, file=serial, flush=True)
+                on_line(event.line)
+
+        limit = request.timeout + GRACE_SECONDS
+        found = ask(
+            settings, docker, spec, request, protocol.Booted, on_event=note, seconds=limit, logged=False
+        )
+    return BootResult(
+        ok=found.ok,
+        seconds=found.seconds,
+        accelerator=found.accelerator,
+        why=found.why,
+        screenshot=log.parent / found.screenshot.name if found.screenshot else None,
+        log=str(log),
+        report=dict(found.report),
+    )
 
 
 def newest_iso(settings: Settings) -> Path:
