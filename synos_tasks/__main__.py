@@ -31,8 +31,11 @@ class Inv(Program):
                     raise Exit(message, code=47) from None
             else:
                 return
-        self.config.set_project_location(str(Path.cwd()))
-        self.config.load_project()
+        if (
+            wanted != "init"
+        ):  # which needs no setting, and must not stumble over a file that it will not overwrite
+            self.config.set_project_location(str(Path.cwd()))
+            self.config.load_project()
         self.collection = Collection(init, new_id)
 
 
