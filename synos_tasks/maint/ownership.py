@@ -69,25 +69,19 @@ class Owned:
     records: tuple[Record, ...]
 
 
-def concerns(clone: Clone, labels: Mapping[str, str]) -> bool:
-    """Tell whether labels may be of this clone."""
-    return clone.project in {labels.get(LABEL_PROJECT), labels.get(LABEL_BASE)}
-
-
 def owned(inventory: Inventory, clone: Clone) -> Owned:
     """Return what belongs to the clone."""
-    bases = tuple(image for image in inventory.images if _is_base(image, clone))
     known = {image.id: image for image in inventory.images}
+
+    def is_labelled(one: Volume | Network) -> bool:
+        return (one.labels or {}).get(LABEL_PROJECT) == clone.project
+
     return Owned(
-        images=tuple(_images(inventory, clone)),
-        bases=bases,
+        images=tuple(image for image in inventory.images if _is_image(image, clone)),
+        bases=tuple(image for image in inventory.images if _is_base(image, clone)),
         containers=tuple(one for one in inventory.containers if _is_container(one, known, clone)),
-        volumes=tuple(
-            one for one in inventory.volumes if (one.labels or {}).get(LABEL_PROJECT) == clone.project
-        ),
-        networks=tuple(
-            one for one in inventory.networks if (one.labels or {}).get(LABEL_PROJECT) == clone.project
-        ),
+        volumes=tuple(filter(is_labelled, inventory.volumes)),
+        networks=tuple(filter(is_labelled, inventory.networks)),
         records=tuple(_records(inventory.usage.records, clone)),
     )
 
@@ -121,17 +115,16 @@ def layers_of(image: Image) -> list[str]:
 
 
 def _is_base(image: Image, clone: Clone) -> bool:
-    named = set(BASES) & set(tags_of(image))
+    labels = labels_of(image)
+    ours = clone.project in {labels.get(LABEL_PROJECT), labels.get(LABEL_BASE)}
     # an image built on it inherits its label, but not its name, and has more layers
-    return concerns(clone, labels_of(image)) and len(layers_of(image)) == 1 and bool(named)
+    return ours and len(layers_of(image)) == 1 and not set(BASES).isdisjoint(tags_of(image))
 
 
-def _images(inventory: Inventory, clone: Clone) -> Iterable[Image]:
-    for image in inventory.images:
-        official = any(_of_folder(tag, clone) for tag in tags_of(image))
-        known = official or _is_named_here(image, clone) or _is_remembered(image, clone)
-        if known and not _is_base(image, clone):
-            yield image
+def _is_image(image: Image, clone: Clone) -> bool:
+    official = any(_of_folder(tag, clone) for tag in tags_of(image))
+    known = official or _is_named_here(image, clone) or _is_remembered(image, clone)
+    return known and not _is_base(image, clone)
 
 
 def _is_named_here(image: Image, clone: Clone) -> bool:

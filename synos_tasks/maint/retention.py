@@ -34,7 +34,7 @@ class _ImageLocked(Exception):
 def logs(settings: Settings) -> list[Resource]:
     """Return the logs, oldest first: regular files alone, no links."""
     paths = [
-        path for path in (settings.state_dir / "logs").glob("*") if path.name.endswith((".log", ".log.gz"))
+        path for ending in ("log", "log.gz") for path in (settings.state_dir / "logs").glob(f"*.{ending}")
     ]
     found = [(path, path.lstat()) for path in paths if path.is_file() and not path.is_symlink()]
     every = [Resource("file", str(path), path.name, one.st_size, one.st_mtime) for path, one in found]
@@ -52,46 +52,41 @@ def apply_all(context: Context) -> tuple[list[str], bool]:
     Return a line for each kind that was removed, and whether the time was enough. Raises a SynosError where a step fails.
     """
     kept, lines = context.settings.maint, list[str]()
-    deadline = time.monotonic() + kept.budget_seconds
-    for remove, what in (
+    young, deadline = kept.young_minutes * 60, time.monotonic() + kept.budget_seconds
+    limits = Limits(older_than=0.0, young=young, keep_last=kept.images_keep, keep_isos=kept.isos_keep)
+    for step, what in (
         (_logs, f"logs older than {kept.logs_days} days"),
         (_isos, f"ISOs beyond the newest {kept.isos_keep} of each profile"),
         (_images, f"images beyond the newest {kept.images_keep} of each kind"),
     ):
         if time.monotonic() >= deadline:
             return lines, False
-        if count := remove(context, deadline):
+        if count := step(context, limits, deadline):
             lines.append(f"removed {count} {what}")
     return lines, time.monotonic() < deadline
 
 
-def _logs(context: Context, deadline: float) -> int:
+def _logs(context: Context, _limits: Limits, deadline: float) -> int:
     old = old_logs(context.settings, context.settings.maint.logs_days, context.now())
     return remove(context, old, deadline)
 
 
-def _isos(context: Context, deadline: float) -> int:
+def _isos(context: Context, limits: Limits, deadline: float) -> int:
     found = list(isos(context.settings.output_dir))
-    return remove(context, prune.decide(found, _limits(context), context.now()).removals, deadline)
+    return remove(context, prune.decide(found, limits, context.now()).removals, deadline)
 
 
-def _images(context: Context, deadline: float) -> int:
+def _images(context: Context, limits: Limits, deadline: float) -> int:
     """Remove images only after one was built: asking the engine takes longer than the rest."""
     state = context.settings.state_dir
     seen, known = state / SEEN, " ".join(sorted(ledger.read(state).images))
     if not context.settings.maint.images_keep or (seen.exists() and seen.read_text() == known):
         return 0
-    wanted = [one for one in prune.plan(context, _limits(context)).removals if one.kind == "image"]
+    wanted = [one for one in prune.plan(context, limits).removals if one.kind == "image"]
     count = remove(context, wanted, deadline)
     if count == len(wanted):  # the rest is tried again after the next build
         write_whole(seen, " ".join(sorted(ledger.read(state).images)))
     return count
-
-
-def _limits(context: Context) -> Limits:
-    kept = context.settings.maint
-    young = kept.young_minutes * 60
-    return Limits(older_than=0.0, young=young, keep_last=kept.images_keep, keep_isos=kept.isos_keep)
 
 
 def remove(context: Context, found: Sequence[Resource], deadline: float = math.inf) -> int:

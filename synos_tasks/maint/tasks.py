@@ -112,10 +112,11 @@ def reset(
     context = context_of(command)
     plan = pruning.plan_reset(context, keep_isos=keep_isos, without_backup=without_backup)
     steps = view.steps(plan.removals)
-    view.show_steps(steps)
+    view.show_plan(plan)
     if command.dry or not steps:
         command.result({"steps": steps, "done": []})
         return
+    console.say("backups, exported volumes, compiled components, the engine and what inv runs with stay")
     if not yes:
         _confirm("Do all of this?")
     done = view.reset_lines(pruning.carry_out(context, plan))

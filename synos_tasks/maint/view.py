@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from synos_tasks.maint.resources import Context, Resource
 
 K = TypeVar("K", bound="Hashable")
-BAR = 10
-"""Characters of the longest bar."""
 NAME = 60
 """Characters of a name that are shown."""
 FEW = 3
@@ -34,10 +32,10 @@ def show_plan(plan: Plan) -> None:
     """Show what is removed, and what is kept and why."""
     if plan.removals:
         _table("to remove", ["what", "name", "about", "to remake"], list(_removals(plan.removals)))
+    else:
+        console.say("nothing to prune")
     if plan.kept:
         _table("kept", ["what", "name", "size", "because"], list(_kept(plan.kept)))
-    if not plan.removals:
-        console.say("nothing to prune")
 
 
 def show_pruned(pruned: Pruned) -> None:
@@ -72,19 +70,6 @@ def steps(found: Sequence[Resource]) -> list[dict[str, Any]]:
         }
         for name, every in _grouped(found, lambda one: NAMES[one.kind]).items()
     ]
-
-
-def show_steps(steps: Sequence[dict[str, Any]]) -> None:
-    """Show what a reset removes."""
-    if not steps:
-        console.say("nothing to reset")
-        return
-    rows = [
-        [step["name"], str(step["count"]), human_bytes(step["bytes"]), _short(", ".join(step["names"]))]
-        for step in steps
-    ]
-    _table("to remove", ["what", "count", "size", "names"], rows)
-    console.say("kept: backups, exported volumes, compiled components, the engine, and what inv runs with")
 
 
 def reset_lines(pruned: Pruned) -> list[str]:
@@ -184,14 +169,12 @@ class Usage:
 
 
 def show_usage(usage: Usage) -> None:
-    """Draw what each kind of resource takes."""
-    most = max((row.bytes for row in usage.rows), default=0) or 1
+    """Show what each kind of resource takes."""
     rows = [
-        [row.name, str(row.count), human_bytes(row.bytes), "█" * round(BAR * row.bytes / most),
-         human_bytes(row.free_bytes) if row.free_bytes else "", _seconds(row.seconds)]
+        [row.name, str(row.count), human_bytes(row.bytes), human_bytes(row.free_bytes), _seconds(row.seconds)]
         for row in usage.rows
-    ]  # fmt: skip
-    _table("on the disk", ["what", "count", "size", "", "can be freed", "to remake"], rows)
+    ]
+    _table("on the disk", ["what", "count", "size", "can be freed", "to remake"], rows)
     console.say(f"this project: {human_bytes(usage.bytes)}")
     console.say(f"everything else in the engine, never touched: {human_bytes(usage.others_bytes)}")
 

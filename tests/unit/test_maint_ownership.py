@@ -15,7 +15,6 @@ from synos_tasks.images.dockerfile import steps_of
 from synos_tasks.images.ledger import Ledger, Made
 from synos_tasks.maint.ownership import (
     LABEL_FOLDER,
-    concerns,
     is_built_on,
     labels_of,
     layers_of,
@@ -99,7 +98,6 @@ def test_an_image_with_our_label_and_the_name_in_it_is_ours() -> None:
 def test_an_image_of_another_clone_is_not_ours_whatever_its_name(project: str) -> None:
     theirs = our_image("theirs", labels=image_labels(project, "build", BUILDER))
     assert ours_of(BASE, theirs) == []
-    assert not concerns(clone(), labels_of(theirs))
 
 
 def test_an_image_without_labels_is_not_ours_whatever_its_name() -> None:
