@@ -113,11 +113,12 @@ def _compiler(cache: str, package: str, promised: float) -> None:
         found = []
         for _ in range(2):
             printed = docker(
-                "run", "--rm", *MARKS, *environment, f"--volume={volume}:{target}", tag_of(SETTINGS.project, TOOLCHAIN),
+                "run", "--rm", f"--name={volume}", *MARKS, *environment, f"--volume={volume}:{target}", tag_of(SETTINGS.project, TOOLCHAIN),
                 "bash", "-c", SCRIPTS[cache],
             )  # fmt: skip
             found.append([float(number) for number in printed.split()[-3:]])
     finally:
+        docker("rm", "--force", volume)  # an interrupted measurement leaves it at work
         docker("volume", "rm", volume)
     (empty, _, _), (filled, hits, misses) = found
     calls = {"hits": hits, "misses": misses}
