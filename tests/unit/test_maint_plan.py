@@ -35,14 +35,6 @@ def why(thing: Resource, limits: Limits = DEFAULT, others: Sequence[Resource] = 
     return next((reason for one, reason in decided.kept if one is thing), "")
 
 
-GO_BY_DEFAULT = {"build container", "container", "scratch volume", "network", "image"}
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_what_goes_by_default_when_it_is_old(kind: str) -> None:
-    assert (why(resource("x", kind=kind)) == "") == (kind in GO_BY_DEFAULT)
-
-
 @pytest.mark.parametrize(
     ("kind", "option"),
     [
@@ -142,11 +134,6 @@ def test_what_somebody_needs_who_stays_stays() -> None:
     decided = decide([below, needed, container], WHOLE, NOW)
     assert decided.removals == ()
     assert [reason for _, reason in decided.kept] == ["it is running", *["something that stays needs it"] * 2]
-
-
-def test_what_somebody_needs_who_goes_goes_after_him() -> None:
-    chain = [resource("b", kind="network", needed_by=("c",)), resource("c", kind="container")]
-    assert [one.id for one in decide(chain, DEFAULT, NOW).removals] == ["c", "b"]
 
 
 def test_for_a_clone_that_is_to_be_as_new_all_goes_that_is_not_held() -> None:

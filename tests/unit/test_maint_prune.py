@@ -17,13 +17,16 @@ from invoke.program import Program
 
 from synos_tasks.engine.labels import LABEL_PROJECT, image_labels, labels
 from synos_tasks.errors import ContainerLost, HostUnfit, SettingsError
-from synos_tasks.images import catalog
+from synos_tasks.images import catalog, ledger
 from synos_tasks.images.recipe import tag_of
 from synos_tasks.iso.eviction import Limits as StoreLimits
 from synos_tasks.iso.eviction import Stored, choose
-from synos_tasks.maint import prune, tasks
+from synos_tasks.maint import prune, tasks, view
 from synos_tasks.maint.prune import Limits, Plan
+from synos_tasks.maint.resources import build_seconds
+from tests.iso_sets import lay_iso
 from tests.unit.fake_inventory import (
+    BUILDER,
     DAY,
     NOW,
     OLD,
@@ -54,6 +57,8 @@ DOCKERFILE = """\
 FROM debian AS runtime
 RUN --mount=type=cache,id=synos-apt,target=/var/cache/apt apt-get update
 """
+STEP = "mount / from exec /bin/sh -c apt-get update"
+MOUNT = 'cached mount /var/cache/apt from exec /bin/sh -c apt-get update with id "/synos-apt"'
 
 
 @pytest.fixture(autouse=True)
@@ -82,8 +87,6 @@ def world(settings: Settings) -> World:
     current = tag_of(settings.project, catalog.RECIPES["builder"])
     now = our_image("current", current, labels=image_labels(OURS, "build", current), created=OLD - 9)
     theirs = image("theirs", "synos-builder:theirs", labels=labels(THEIRS, "build"))
-    step = "mount / from exec /bin/sh -c apt-get update"
-    mount = 'cached mount /var/cache/apt from exec /bin/sh -c apt-get update with id "/synos-apt"'
     return World(
         images=(builder(1), builder(2), now, theirs),
         containers=(
@@ -102,10 +105,10 @@ def world(settings: Settings) -> World:
         networks=(network("mine"), network("theirs", THEIRS)),
         records=(
             record("base", "from local "),
-            record("step", step, "base"),
-            record("mount", mount, type="exec.cachemount"),
+            record("step", STEP, "base"),
+            record("mount", MOUNT, type="exec.cachemount"),
             record("theirs", "mount / from exec /bin/sh -c theirs", "base"),
-            record("like", step, "theirs"),
+            record("like", STEP, "theirs"),
         ),
     )
 
@@ -131,20 +134,6 @@ def test_what_is_left_and_old_goes_and_what_is_in_use_or_of_now_stays(context: C
     assert reasons["synos-builder:000000000002"] == "the newest"
     assert reasons[f"{OURS}-store"] == "the store: its content is removed with --store"
     assert reasons[f"{OURS}-runs"] == "it is running"
-
-
-def test_the_cache_of_our_steps_goes_and_that_of_others_stays(context: Context) -> None:
-    planned = prune.plan(context, dataclasses.replace(DEFAULT, cache=True))
-    assert {one.id for one in planned.removals if one.kind == "cache"} == {"step", "mount"}
-
-
-def test_a_plan_changes_nothing(context: Context, world: World, settings: Settings) -> None:
-    before, files = world.inventory, tree(settings.root)
-    prune.plan(
-        context, dataclasses.replace(DEFAULT, cache=True, store=True, volumes=True, include_rebuildable=True)
-    )
-    assert (world.inventory, world.asked) == (before, [])
-    assert tree(settings.root) == files
 
 
 def test_an_engine_elsewhere_is_not_asked(
@@ -183,28 +172,19 @@ def test_a_plan_is_carried_out_and_the_next_has_nothing_to_do(context: Context, 
     assert {f"{OURS}-data", f"{OURS}-store", f"{OURS}-runs"} <= set(left)
 
 
-def test_what_was_freed_is_measured_on_the_disks(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
-    seen: list[list[str]] = []
-    answers = iter([{1: 100, 2: 50}, *[{1: 175, 2: 45, 3: 9}] * 3])
-
-    def free(folders: Any) -> dict[int, int]:  # noqa: ANN401
-        seen.append([str(folder) for folder in folders])
-        return next(answers)
-
-    monkeypatch.setattr(prune, "free_bytes", free)
-    assert prune.carry_out(context, prune.plan(context, DEFAULT)).freed_bytes == 70
-    assert {"/nowhere", str(context.settings.root)} <= set(seen[0])
-
-
-def test_where_much_is_missing_the_disk_is_told_to_write_first(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+def test_what_was_freed_is_measured_on_each_disk_and_what_is_missing_after_a_sync(
+    context: Context, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced: list[str] = []
+    disks = iter([{1: 100, 2: 50}, {1: 110, 2: 45, 3: 9}])
     monkeypatch.setattr(os, "sync", lambda: synced.append("sync"))
-    monkeypatch.setattr(prune, "free_bytes", lambda _: {1: 900 if synced else 150})
-    assert prune.freed([tmp_path], {1: 100}, 60) == 50
-    assert synced == []
-    assert prune.freed([tmp_path], {1: 100}, 800) == 800
+    monkeypatch.setattr(prune, "free_bytes", lambda _: {1: 2000, 2: 45} if synced else next(disks))
+    assert prune.carry_out(context, prune.plan(context, DEFAULT)).freed_bytes == 1895
+    monkeypatch.undo()
+    root = context.settings.root
+    before = prune.free_bytes([root, root / "nowhere", root])
+    assert len(before) == 1
+    assert prune.freed([root / "nowhere"], before, 0) == 0
 
 
 # The store
@@ -270,23 +250,6 @@ def test_of_the_store_goes_what_no_build_used_for_long(context: Context, stored:
     assert [one.key[0] for one in stored.kept] == ["b", "c", "d", "e"]
 
 
-@pytest.mark.parametrize("young", [0, 600, 3600])
-@pytest.mark.parametrize("older_than", [0, DAY / 2, 14 * DAY])
-@pytest.mark.parametrize("everything", [True, False])
-def test_the_store_lets_go_what_the_plan_says_and_no_more(
-    context: Context, stored: FakeStore, young: float, older_than: float, everything: bool
-) -> None:
-    limits = Limits(
-        older_than=older_than, young=young, keep_last=1, store=True, include_rebuildable=everything
-    )
-    planned = prune.plan(context, limits)
-    before = "".join(one.key[0] for one in stored.kept)
-    pruned = prune.carry_out(context, planned)
-    assert [one for one, _ in pruned.stayed if one.kind == "store"] == []
-    left = "".join(one.key[0] for one in stored.kept)
-    assert sorted(left + in_store(planned)) == sorted(before)
-
-
 def test_what_a_build_took_out_of_the_store_meanwhile_stays(context: Context, stored: FakeStore) -> None:
     planned = prune.plan(context, STORE)
     stored.used.add("a" * 64)
@@ -314,6 +277,95 @@ def test_without_a_store_or_an_image_to_read_it_with_there_is_none(
     world.inventory = have
     assert in_store(prune.plan(context, STORE)) == ""
     assert world.runs == []
+
+
+# inv maint.disk
+
+
+def rows(context: Context) -> dict[str, view.Row]:
+    found = view.usage(context)
+    assert len({row.name for row in found.rows}) == len(found.rows)
+    return {row.name: row for row in found.rows}
+
+
+def test_each_kind_is_a_row_and_what_others_have_is_the_rest(context: Context, world: World) -> None:
+    theirs = image("theirs", "theirs:1", labels=labels(THEIRS, "build"))
+    one = volume("theirs", THEIRS)
+    world.inventory = inventory(
+        images=(our_image(), theirs),
+        sizes={"theirs:1": 7, "theirs": 3},
+        containers=(container(f"{OURS}-build-1", labels=labels(OURS, "build")), container("theirs", theirs)),
+        volumes=(
+            volume(f"{OURS}-ccache", role="cache"), volume(f"{OURS}-data"), one,
+            *(volume(name, device=str(one.mountpoint)) for name in ("alias", f"{OURS}-alias")),
+        ),
+        records=(
+            record("base", "from local ", bytes=2),
+            record("step", STEP, "base"),
+            record("mount", MOUNT, type="exec.cachemount", bytes=60),
+            record("theirs", "mount / from exec /bin/sh -c theirs", "base", bytes=4),
+        ),
+        layers=40 + 100 + 7 + 500,
+    )  # fmt: skip
+    for ident, tag, seconds in (
+        ("1", "synos-builder:a", 60),
+        ("2", "synos-builder:b", 9),
+        ("3", "synos-boot:a", 5),
+    ):
+        ledger.remember(context.settings.state_dir, ident=ident, tag=tag, seconds=seconds)
+    assert {name: (row.count, row.bytes, row.seconds) for name, row in rows(context).items()} == {
+        "images": (1, 140, 65.0),  # the longest of each kind
+        "leftover builders": (1, 10, None),
+        "compilers' and other caches": (1, 1000, None),
+        "volumes with data": (3, 1000, None),  # another name takes nothing more
+        "build cache": (1, 5, 65.0),
+        "build cache mounts": (1, 60, None),
+    }
+    # the layers of others, their container, volume and records
+    assert view.usage(context).others_bytes == 507 + 3 + 3 + 2 + 4
+    assert world.asked == []
+
+
+def test_the_store_is_counted_once_though_it_lies_in_a_volume(
+    context: Context, world: World, stored: FakeStore
+) -> None:
+    found = rows(context)
+    assert (found["store of ISO stages"].count, found["store of ISO stages"].bytes) == (6, 600)
+    assert found["compilers' and other caches"].bytes == 1000 + 400  # what is in none of the store's entries
+
+
+def test_what_can_go_is_what_all_would_take(context: Context, world: World) -> None:
+    free = {name: row.free_bytes for name, row in rows(context).items() if row.free_bytes}
+    assert free == {"leftover builders": 10, "leftover volumes": 1000, "compilers' and other caches": 1000,
+                    "build cache": 5, "build cache mounts": 5}  # fmt: skip
+
+
+def test_isos_logs_backups_and_exports_are_told_of(context: Context, world: World) -> None:
+    world.inventory, settings = inventory(), context.settings
+    iso = lay_iso(settings.output_dir, "minimal", "0" * 12, NOW, content=b"x" * 50_000)
+    (settings.output_dir / "synos-minimal.iso").symlink_to(iso.name)
+    (settings.output_dir / "mine.iso").write_bytes(b"x" * 90_000)
+    for name in ("logs/a.log", "logs/b/c.log", "backups/unified/one/dump", "volumes/x.tar.zst"):
+        path = settings.state_dir / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(b"x" * 5000)
+    (settings.state_dir / "history.json").write_text(
+        '{"minimal": {"base": 14.5, "iso": 1}, "unbuilt": {"base": 9}}'
+    )
+    found = rows(context)
+    counts = {"ISOs": 1, "logs": 2, "backups of services": 1, "exported volumes": 1}
+    assert {name: row.count for name, row in found.items()} == counts
+    assert 50_000 <= found["ISOs"].bytes < 90_000
+    assert found["ISOs"].seconds == 15.5
+
+
+@pytest.mark.parametrize(
+    "text", ["", "{", "[]", "null", '{"x": 1}', '{"x": {"base": "long"}}', '{"x": {"base": null}}']
+)
+def test_a_history_that_is_damaged_is_none(context: Context, text: str) -> None:
+    context.settings.state_dir.mkdir(exist_ok=True)
+    (context.settings.state_dir / "history.json").write_text(text)
+    assert build_seconds(context.settings) == {}
 
 
 # The verb
@@ -355,9 +407,9 @@ class Verb:
         self.limits: list[Limits] = []
         plan = prune.plan
 
-        def planned(context: Context, limits: Limits) -> Plan:
+        def planned(context: Context, limits: Limits, *more: Any) -> Plan:  # noqa: ANN401
             self.limits.append(limits)
-            return plan(context, limits)
+            return plan(context, limits, *more)
 
         monkeypatch.setattr(prune, "plan", planned)
         monkeypatch.setattr(tasks, "context_of", lambda _: context)
@@ -487,3 +539,17 @@ def test_the_options_are_what_is_planned_by(
 ) -> None:
     verb.run("--dry", "maint.prune", *words.split())
     assert verb.limits == [limits]
+
+
+def test_the_disk_is_told_to_people_and_scripts_alike(verb: Verb, world: World, capfd: Shown) -> None:
+    world.inventory = inventory(images=(our_image(),), sizes={BUILDER: 4_000_000}, layers=9_000_100)
+    assert verb.run("maint.disk", "--json") == 0
+    told = json.loads(capfd.readouterr().out)
+    assert told.pop("schema") == "synos.maint.disk/1"
+    assert set(told) == {"rows", "bytes", "free_bytes", "others_bytes"}
+    assert (told["bytes"], told["others_bytes"]) == (4_000_100, 5_000_000)
+    assert verb.run("maint.disk") == 0
+    shown = capfd.readouterr()
+    assert shown.out == ""
+    assert "images" in shown.err
+    assert "never touched: 5.0 MB" in shown.err

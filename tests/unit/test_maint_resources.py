@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from synos_tasks.engine.labels import LABEL_PROJECT, image_labels, labels
+from synos_tasks.engine.labels import labels
 from synos_tasks.images.base import BOOKWORM
 from synos_tasks.images.ledger import Ledger, Made
 from synos_tasks.maint import ownership, resources
@@ -90,12 +90,6 @@ def test_a_container_that_was_just_created_is_about_to_start(age: float, held: b
     assert bool(found.pinned) == held
 
 
-def test_a_container_was_last_used_when_it_ended() -> None:
-    found = found_of(containers=[ours("ended", ended=NOW - 5), ours("never")])
-    assert [one.used for one in found.values()] == [NOW - 5, OLD]
-    assert [one.bytes for one in found.values()] == [10, 10]
-
-
 # Who uses what
 
 
@@ -119,12 +113,6 @@ def test_what_containers_of_ours_have_that_ended_goes_after_all_of_them() -> Non
     for name in (BUILDER, "net", "vol"):
         assert found[name].pinned == ""
         assert found[name].needed_by == tuple(each.id for each in ended)
-
-
-def test_names_that_only_begin_alike_are_not_in_use() -> None:
-    theirs = container("theirs", volumes=("vol2", "xvol"), networks=("other",), state="running")
-    found = found_of(networks=[network("net")], volumes=[volume("vol")], containers=[theirs])
-    assert {one.pinned for one in found.values()} == {""}
 
 
 # Images
@@ -220,10 +208,6 @@ def test_what_a_volume_holds(name: str, role: str, kind: str) -> None:
     assert found_of(volumes=[volume(name, role=role)])[name].kind == kind
 
 
-def test_a_volume_without_a_role_holds_data() -> None:
-    assert kind_of_volume(volume("x", labels={LABEL_PROJECT: OURS}), OURS) == "data volume"
-
-
 def test_the_store_goes_piece_by_piece_and_as_a_volume_only_for_a_reset() -> None:
     one = volume(f"{OURS}-store", role="cache")
     assert found_of(volumes=[one])[one.name].pinned == "the store: its content is removed with --store"
@@ -233,11 +217,6 @@ def test_the_store_goes_piece_by_piece_and_as_a_volume_only_for_a_reset() -> Non
     assert found_of(whole, volumes=[one], containers=[used])[one.name].pinned == "in use by theirs"
     for other in (f"{OURS}-store2", f"{THEIRS}-store", "store"):
         assert found_of(volumes=[volume(other, role="cache")])[other].pinned == ""
-
-
-def test_a_volume_has_the_backup_that_is_known_of_it() -> None:
-    found = found_of({"backups": {"a": "yesterday"}}, volumes=[volume("a"), volume("b")])
-    assert [one.backup for one in found.values()] == ["yesterday", ""]
 
 
 def alias(name: str, of: Volume, **given: Any) -> Volume:  # noqa: ANN401
@@ -255,13 +234,6 @@ def test_another_name_goes_first_and_where_it_is_of_others_it_is_needed() -> Non
     one = volume("one")
     for two in (alias("two", one), alias("two", one, labels={})):
         assert found_of(volumes=[one, two])["one"].needed_by == ("two",)
-
-
-def test_another_name_of_a_volume_holds_no_bytes_itself() -> None:
-    one = volume("one")
-    found = found_of(volumes=[one, alias("two", one)])
-    assert [each.bytes for each in found.values()] == [1000, 0]
-    assert found["two"].needed_by == ()
 
 
 def test_volumes_without_a_device_are_not_names_of_each_other() -> None:
@@ -291,18 +263,6 @@ def test_a_record_says_what_it_frees_and_what_stands_on_it() -> None:
 
 
 # Together
-
-
-def test_only_what_is_ours_is_told_of() -> None:
-    theirs = our_image("theirs", "theirs:1", labels=image_labels(THEIRS, "build", "theirs:1"), layers=("x",))
-    found = found_of(
-        images=[our_image(), theirs, image("x", "x:1")],
-        containers=[ours("mine"), container("theirs", theirs)],
-        volumes=[volume("mine"), volume("theirs", THEIRS)],
-        networks=[network("net"), network("other", THEIRS)],
-        records=[record("theirs", "mount / from exec /bin/sh -c one", "gone")],
-    )
-    assert set(found) == {BUILDER, f"{OURS}-mine", "mine", "net"}
 
 
 # ISOs
