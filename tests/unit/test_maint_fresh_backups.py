@@ -81,24 +81,17 @@ def export(settings: Settings, name: str, age: float = 0, content: bytes = b"arc
     return path
 
 
-def test_a_backup_is_described_with_its_age(settings: Settings) -> None:
-    back_up(settings, "one", "nats", age=9.5 * HOUR)
-    assert fresh_backups(settings, [NATS], NOW) == {NATS.name: "backup one of 9.5 hours ago"}
-
-
-def test_without_any_backup_none_has_one(settings: Settings) -> None:
-    assert fresh(settings, NATS, POSTGRES, SPOOL, volume("x")) == {}
-    assert not settings.state_dir.exists()
-
-
-def test_a_volume_of_a_service_is_in_the_backup_that_has_that_service(settings: Settings) -> None:
-    back_up(settings, "one", "nats", "redis", age=HOUR)
-    assert fresh(settings, NATS, POSTGRES) == {NATS.name: "one"}
-
-
-def test_what_a_service_lays_down_for_a_moment_needs_no_backup_of_its_own(settings: Settings) -> None:
-    back_up(settings, "one", "postgres", age=HOUR)
-    assert fresh(settings, SPOOL, POSTGRES) == {SPOOL.name: "one", POSTGRES.name: "one"}
+def test_a_volume_is_in_the_backup_that_has_its_service_or_in_an_export(settings: Settings) -> None:
+    """A spool holds things for a moment only, and needs no backup of its own."""
+    back_up(settings, "one", "nats", "redis", age=9.5 * HOUR)
+    newest = export(settings, "synos-dev", HOUR)
+    export(settings, "synos-dev", 3 * HOUR)
+    others = volume("synos-dev"), volume("synos-dev2")
+    assert fresh_backups(settings, [NATS, SPOOL, POSTGRES, *others], NOW) == {
+        NATS.name: "backup one of 9.5 hours ago",
+        SPOOL.name: "backup one of 9.5 hours ago",
+        "synos-dev": f"export {newest.name} of 1.0 hours ago",
+    }
 
 
 @pytest.mark.parametrize(
@@ -111,13 +104,6 @@ def test_a_backup_or_export_is_fresh_for_so_long_as_the_settings_say(
     back_up(settings, age=age)
     export(settings, "synos-dev", age)
     assert [bool(fresh(settings, one)) for one in (NATS, volume("synos-dev"))] == [is_fresh] * 2
-
-
-def test_with_no_hours_a_backup_is_never_fresh(tmp_path: Path) -> None:
-    settings = Settings(root=tmp_path, project_id=OURS, maint=MaintSettings(backup_hours=0))
-    back_up(settings, age=60)
-    export(settings, NATS.name, 60)
-    assert fresh(settings, NATS) == {}
 
 
 def test_the_newest_fresh_one_is_told(settings: Settings) -> None:
@@ -159,6 +145,8 @@ def test_a_volume_that_was_made_after_the_backup_is_not_in_it(settings: Settings
     assert fresh(settings, of_stack("nats", created=NOW - 3 * HOUR)) == {NATS.name: "before"}
     back_up(settings, "after")
     assert fresh(settings, of_stack("nats", created=NOW - HOUR)) == {NATS.name: "after"}
+    export(settings, "synos-dev", 2 * HOUR)
+    assert fresh(settings, volume("synos-dev", created=NOW - HOUR)) == {}
 
 
 def test_a_backup_is_told_by_the_name_that_it_has_now(settings: Settings) -> None:
@@ -179,18 +167,6 @@ def test_each_stack_is_read_through_once(settings: Settings, monkeypatch: pytest
     assert read == ["one"]
 
 
-def test_an_export_counts_as_a_backup(settings: Settings) -> None:
-    newest = export(settings, "synos-dev", HOUR)
-    export(settings, "synos-dev", 3 * HOUR)
-    assert fresh(settings, volume("synos-dev"), volume("synos-dev2")) == {"synos-dev": newest.name}
-
-
-def test_an_export_counts_where_the_services_backup_does_not(settings: Settings) -> None:
-    back_up(settings, "one", "nats", age=HOUR)
-    newest = export(settings, POSTGRES.name, HOUR)
-    assert fresh(settings, NATS, POSTGRES) == {NATS.name: "one", POSTGRES.name: newest.name}
-
-
 def test_a_damaged_export_is_none_and_the_one_before_is_taken(settings: Settings) -> None:
     damage(export(settings, "synos-dev", HOUR))
     assert fresh(settings, volume("synos-dev")) == {}
@@ -206,9 +182,3 @@ def test_an_export_of_another_clone_or_of_a_volume_in_use_is_none(
 ) -> None:
     export(settings, "synos-dev", HOUR, **given)
     assert fresh(settings, volume("synos-dev")) == {}
-
-
-def test_a_volume_that_was_made_after_the_export_is_not_in_it(settings: Settings) -> None:
-    export(settings, "synos-dev", 2 * HOUR)
-    assert fresh(settings, volume("synos-dev", created=NOW - HOUR)) == {}
-    assert fresh(settings, volume("synos-dev", created=NOW - 3 * HOUR))

@@ -136,13 +136,6 @@ def test_what_somebody_needs_who_stays_stays() -> None:
     assert [reason for _, reason in decided.kept] == ["it is running", *["something that stays needs it"] * 2]
 
 
-def test_for_a_clone_that_is_to_be_as_new_all_goes_that_is_not_held() -> None:
-    every = [resource(kind, kind=kind, used=NOW, group="g") for kind in KINDS]
-    decided = decide([*every, resource("held", pinned="it is running")], WHOLE, NOW)
-    assert [one.kind for one in decided.removals] == list(KINDS)
-    assert [(one.id, reason) for one, reason in decided.kept] == [("held", "it is running")]
-
-
 def test_what_goes_goes_in_the_order_of_what_holds_what_and_the_oldest_first() -> None:
     every = [
         resource(f"{kind} {age}", kind=kind, used=NOW - age, backup="b")

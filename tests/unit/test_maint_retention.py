@@ -131,15 +131,9 @@ def test_logs_older_than_so_many_days_go(context: Context) -> None:
     for name, days in (("build.log", 31), ("packed.log.gz", 40), ("new.log", 29)):
         lay_log(context, name, days)
     assert old(context, 30) == ["packed.log.gz", "build.log"]
+    assert old(context, 0) == []
     retention.remove(context, retention.old_logs(context.settings, 30, NOW))
     assert [log.name for log in retention.logs(context.settings)] == ["new.log"]
-
-
-def test_zero_days_keep_all_and_without_a_folder_there_is_nothing_to_do(context: Context) -> None:
-    assert old(context, 30) == []
-    assert not context.settings.state_dir.exists()
-    lay_log(context, "build.log", 4000)
-    assert old(context, 0) == []
 
 
 def test_what_is_no_log_stays(context: Context, tmp_path: Path) -> None:

@@ -7,15 +7,17 @@ import json
 import os
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
+from invoke.config import Config
+from invoke.context import Context as Invoked
 
 from synos_tasks import archive, locks
 from synos_tasks.engine import cache
 from synos_tasks.engine.labels import LABEL_MARK, LABEL_PROJECT, LABEL_ROLE
 from synos_tasks.errors import BackupDamaged, CacheUnusable, DiskFull, OutputNotWritable, SettingsError
-from synos_tasks.maint import exports, volumes
+from synos_tasks.maint import exports, tasks, volumes
 from synos_tasks.maint.volumes import MARK, PARTIAL
 from tests.unit.fake_volumes import NOW, PROJECT, Ground, ground
 from tests.unit.projects import tree
@@ -60,7 +62,7 @@ def unfinished(here: Ground) -> list[str]:
 # which there are
 
 
-def test_all_of_the_project_are_listed_and_no_others(here: Ground) -> None:
+def test_all_of_the_project_are_listed_and_no_others(here: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
     here.use(here.add("store", size=5), "a")
     here.use(f"{PROJECT}-store", "b", "exited")
     here.add("stack", size=7, role="services")
@@ -71,6 +73,8 @@ def test_all_of_the_project_are_listed_and_no_others(here: Ground) -> None:
     ]  # fmt: skip
     assert store.users == ("a (runs)", "b")
     assert store.created == "2027-01-15T08:00:00Z"
+    monkeypatch.setattr(cache, "socket_path", lambda: None)  # sizes that are not known are not made up
+    assert volumes.listing(here.context)[0].bytes is None
 
 
 def test_another_name_says_so_takes_nothing_and_shares_its_users(here: Ground) -> None:
@@ -81,18 +85,6 @@ def test_another_name_says_so_takes_nothing_and_shares_its_users(here: Ground) -
     alias, data, folder = volumes.listing(here.context)
     assert (alias.alias_of, alias.bytes, folder.alias_of, folder.bytes) == (DATA, 0, "/home/me/x", 0)
     assert alias.users == data.users == ("a (runs)",)
-
-
-def test_a_volume_without_a_folder_has_no_users_but_its_own(here: Ground) -> None:
-    """A plug-in's volume has no folder of the engine before it is mounted."""
-    here.use(DATA, "a")
-    here.docker.objects["volume"][here.add("far")]["Mountpoint"] = None
-    assert [one.users for one in volumes.listing(here.context)] == [("a (runs)",), ()]
-
-
-def test_sizes_that_are_not_known_are_not_made_up(here: Ground, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cache, "socket_path", lambda: None)
-    assert volumes.listing(here.context)[0].bytes is None
 
 
 def test_one_is_found_by_either_name_or_named_with_what_there_is(here: Ground) -> None:
@@ -185,19 +177,18 @@ def test_containers_that_run_before_or_after_are_warned_of_and_remembered(here: 
     full = here.add("db", "a", role="services")
     here.use(full, "ended", "exited")
     here.use(full)
-    here.while_it_runs = lambda: here.use(full, "later")
-    _, done = volumes.export(here.context, "db")
+    moments = [NOW]
+
+    def meanwhile() -> None:
+        here.use(full, "later")
+        moments.append(NOW + 3600)
+
+    here.while_it_runs = meanwhile
+    _, done = volumes.export(replace(here.context, now=lambda: moments[-1]), "db")
+    assert done.time == NOW  # what is written meanwhile may not be in it
     assert done.facts["users"] == ("app", "later")
     assert [text for text in ("app", "inv services.backup", "later") if text in " ".join(here.said)]
     assert ["later" in line for line in here.said] == [False, False, True]
-
-
-def test_its_time_is_that_of_before_it_was_read(here: Ground) -> None:
-    """What is written meanwhile may not be in it."""
-    moments = [NOW]
-    here.while_it_runs = lambda: moments.append(NOW + 3600)
-    _, done = volumes.export(replace(here.context, now=lambda: moments[-1]), "data")
-    assert done.time == NOW
 
 
 def test_files_that_change_meanwhile_are_an_error_unless_it_is_in_use(here: Ground) -> None:
@@ -207,14 +198,6 @@ def test_files_that_change_meanwhile_are_an_error_unless_it_is_in_use(here: Grou
     here.while_it_runs = lambda: here.use(DATA)
     volumes.export(here.context, "data")
     assert here.said[-1].endswith("file changed as we read it")
-
-
-def test_an_export_that_fails_leaves_nothing(here: Ground) -> None:
-    here.code, here.message = 2, "tar: ./a: Cannot open"
-    with pytest.raises(CacheUnusable) as failed:
-        volumes.export(here.context, "data")
-    assert "tar: ./a: Cannot open" in failed.value.why
-    assert list(here.exports.iterdir()) == []
 
 
 @pytest.mark.parametrize(("number", "kind"), [(errno.ENOSPC, DiskFull), (errno.EACCES, OutputNotWritable)])
@@ -277,13 +260,6 @@ def test_import_makes_a_labelled_volume(here: Ground, exported: Path) -> None:
     assert "SYS_ADMIN" not in spec.capabilities
 
 
-def test_clone_copies_into_a_new_one(here: Ground) -> None:
-    done = volumes.clone(here.context, "data", "copy")
-    assert (*done, here.contents[COPY]) == (COPY, 3, ["a", "b", "c"])
-    [spec] = here.docker.runs
-    assert (spec.read_only_volumes, spec.volumes) == ({DATA: "/volume"}, {COPY: "/target"})
-
-
 def test_one_that_is_gone_comes_back_as_it_was_labelled(here: Ground) -> None:
     compose = {"com.docker.compose.volume": "db", "com.docker.compose.project": f"{PROJECT}-unified"}
     full = here.add("db", "a", role="services", labels=compose)
@@ -306,13 +282,6 @@ def test_a_copy_has_the_role_of_what_was_copied_and_none_where_that_had_none(her
             labels = here.labels(made)
             assert (labels[LABEL_PROJECT], labels.get(LABEL_ROLE)) == (PROJECT, role)
             assert labels[LABEL_MARK]
-
-
-def test_one_of_another_clone_becomes_this_ones(here: Ground, exported: Path) -> None:
-    manifest = Path(f"{exported}.json")
-    manifest.write_text(manifest.read_text().replace(PROJECT, "synos-0123456789"))
-    here.docker.remove_volume(DATA)
-    assert volumes.load(here.context, exported)[0] == DATA
 
 
 def test_a_name_that_is_taken_is_refused_whoevers_it_is(here: Ground, exported: Path) -> None:
@@ -377,11 +346,6 @@ def test_a_manifest_with_a_value_that_cannot_be_is_damage(exported: Path, key: s
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), key: value}))
     with pytest.raises(BackupDamaged):
         exports.read(exported)
-
-
-def test_no_archive_is_no_damage(here: Ground, tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="there is no export"):
-        volumes.load(here.context, tmp_path / "none.tar.zst")
 
 
 def test_one_that_changes_after_it_was_checked_leaves_no_volume(here: Ground, exported: Path) -> None:
@@ -480,3 +444,103 @@ def test_one_that_another_command_is_filling_is_not_touched(here: Ground) -> Non
         with pytest.raises(SettingsError, match="already"):
             volumes.clone(here.context, "data", "half")
     assert (here.contents[HALF], unfinished(here), mark.exists()) == (["x"], ["half"], True)
+
+
+# The verb
+
+
+@pytest.fixture
+def there(here: Ground, monkeypatch: pytest.MonkeyPatch, keep_signals: None) -> Ground:
+    """Let the verb have a volume, and another name of it."""
+    monkeypatch.setattr(tasks, "context_of", lambda _command: here.context)
+    monkeypatch.setattr("synos_tasks.settings.load", lambda *_, **__: here.context.settings)
+    here.use(here.add("data", "a", "b"))
+    here.add("alias", device=f"{here.docker.root_dir}/volumes/{PROJECT}-data/_data")
+    return here
+
+
+def run(**options: Any) -> None:  # noqa: ANN401
+    tasks.volumes(Invoked(Config(overrides={"run": {"dry": options.pop("dry", False)}})), **options)
+
+
+def told(capfd: pytest.CaptureFixture[str], **options: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Run a verb with --json; one object and nothing else is on standard output."""
+    capfd.readouterr()
+    run(json=True, **options)
+    found: dict[str, Any] = json.loads(capfd.readouterr().out)
+    return found
+
+
+def refused(capfd: pytest.CaptureFixture[str], **options: Any) -> str:  # noqa: ANN401
+    capfd.readouterr()
+    with pytest.raises(SystemExit) as ended:
+        run(**options)
+    assert ended.value.code == 12
+    return capfd.readouterr().err
+
+
+def test_volumes_are_listed(there: Ground, capfd: pytest.CaptureFixture[str]) -> None:
+    run()
+    lines = capfd.readouterr().err.splitlines()
+    assert lines[0] == f"volumes of {PROJECT}: 0.0 MB"
+    assert lines[2].split() == ["alias", "cache", "-", "2027-01-15", "app", "(runs)", "another", "name", "of",
+                                f"{PROJECT}-data"]  # fmt: skip
+    found = told(capfd)
+    assert (found["schema"], found["bytes"]) == ("synos.maint.volumes/1", 100)
+    assert [one["short"] for one in found["volumes"]] == ["alias", "data"]
+
+
+def test_one_is_inspected_exported_imported_and_cloned(
+    there: Ground, capfd: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    to = tmp_path / "data.tar.zst"
+    assert told(capfd, export="data", to=str(to))["files"] == 2
+    assert told(capfd, export="data")["file"].startswith(str(there.exports))
+    found = told(capfd, inspect="data")
+    assert (found["files"], len(found["exports"])) == (2, 1)
+    run(inspect="data")
+    assert "newest change: 2027-01-15T08:00:00Z" in capfd.readouterr().err
+    assert told(capfd, import_=str(to), name="new") == {
+        "schema": "synos.maint.volumes/1", "volume": f"{PROJECT}-new", "files": 2,
+    }  # fmt: skip
+    assert told(capfd, clone="new", to="newer")["volume"] == f"{PROJECT}-newer"
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"inspect": "data", "export": "data"}, "--inspect and --export cannot be combined"),
+        ({"to": "x"}, "--to is only valid with --export or --clone"),
+        ({"inspect": "data", "name": "x"}, "--name is only valid with --import"),
+        ({"clone": "data"}, "--clone needs a name"),
+        ({"clone": "none", "to": "x"}, "there is no volume 'none'"),
+        ({"import_": "none"}, "there is no export none"),
+    ],
+)
+def test_options_that_do_not_go_together_are_refused(
+    there: Ground, capfd: pytest.CaptureFixture[str], options: dict[str, str], said: str
+) -> None:
+    assert said in refused(capfd, **options)
+
+
+def test_dry_refuses_what_would_be_refused(there: Ground, capfd: pytest.CaptureFixture[str]) -> None:
+    there.exports.mkdir(parents=True)
+    (there.exports / f"{MARK}token").touch()
+    there.labels(f"{PROJECT}-data")[LABEL_MARK] = f"{MARK}token"
+    for options in ({"export": "data"}, {"clone": "data", "to": "new"}):
+        assert "is not whole" in refused(capfd, dry=True, **options)
+
+
+def test_dry_changes_nothing(there: Ground, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    export = told(capfd, export="data")["file"]
+    before = tree(tmp_path), there.volumes, len(there.docker.runs)
+    for options in (
+        {"inspect": "data"},
+        {"export": "data", "to": str(tmp_path / "x")},
+        {"import_": export, "name": "new"},
+        {"clone": "data", "to": "new"},
+    ):
+        told(capfd, dry=True, **options)
+        run(dry=True, **options)
+        assert "would" in capfd.readouterr().err
+    assert (tree(tmp_path), there.volumes, len(there.docker.runs)) == before
