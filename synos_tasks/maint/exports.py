@@ -12,7 +12,7 @@ from synos_tasks.engine.labels import LABEL_COMPOSE_PROJECT
 from synos_tasks.errors import BackupDamaged, SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from synos_tasks.archive import Manifest
     from synos_tasks.engine.client import Volume
@@ -109,15 +109,15 @@ def fresh_backups(settings: Settings, volumes: Iterable[Volume], now: float) -> 
     backup is not in it: so the description says how old it is.
     """
     found = {}
-    verified: dict[str, Manifest | None] = {}
+    verified: dict[Path, Manifest | None] = {}
     for volume in volumes:
         labels = volume.labels or {}
-        stack = labels.get(LABEL_COMPOSE_PROJECT, "").removeprefix(f"{settings.project_id}-")
+        backups = backups_of(settings, labels)
         service = labels.get(LABEL_COMPOSE_VOLUME, "")
         created = volume.created_at.timestamp()  # an older backup is of another volume, which had that name
-        if stack and stack not in verified:
-            verified[stack] = _backup_of(settings, stack, now)
-        backup = verified.get(stack)
+        if backups not in verified:
+            verified[backups] = _backup_of(settings, backups, now)
+        backup = verified[backups]
         if backup and (service in backup.facts or service.endswith(SPOOL)) and backup.time >= created:
             found[volume.name] = f"backup {backup.name} of {_hours(backup, now)}"
         elif export := _export_of(settings, volume.name, created, now):
@@ -142,9 +142,14 @@ def _export_of(settings: Settings, volume: str, created: float, now: float) -> s
     return ""
 
 
-def _backup_of(settings: Settings, stack: str, now: float) -> Manifest | None:
-    """Return the newest backup of a stack that is fresh and whole, under the name that its folder has now."""
-    folder = settings.state_dir / "backups" / stack
+def backups_of(settings: Settings, labels: Mapping[str, str]) -> Path:
+    """Return the folder with the backups of the stack that a volume is of; a folder that is not there for none."""
+    stack = labels.get(LABEL_COMPOSE_PROJECT, "").removeprefix(f"{settings.project_id}-")
+    return settings.state_dir / "backups" / (stack or "-")
+
+
+def _backup_of(settings: Settings, folder: Path, now: float) -> Manifest | None:
+    """Return the newest backup in a folder that is fresh and whole, under the name that its folder has now."""
     for one in archive.listing(folder):
         if one.trouble or not _is_fresh(settings, one, now):
             continue

@@ -15,7 +15,7 @@ from synos_tasks.images.base import BOOKWORM, TRIXIE
 from synos_tasks.images.dockerfile import step_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from synos_tasks.engine.cache import DiskUsage, Record
@@ -36,10 +36,10 @@ _WORKDIR = "] WORKDIR "
 class Inventory:
     """Everything that the engine has, of whatever project."""
 
-    images: tuple[Image, ...] = ()
-    containers: tuple[Container, ...] = ()
-    volumes: tuple[Volume, ...] = ()
-    networks: tuple[Network, ...] = ()
+    images: Sequence[Image] = ()
+    containers: Sequence[Container] = ()
+    volumes: Sequence[Volume] = ()
+    networks: Sequence[Network] = ()
     usage: DiskUsage
     """Sizes by id or name, and the records of the build cache."""
     root_dir: str

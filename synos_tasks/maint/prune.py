@@ -19,15 +19,7 @@ from synos_tasks.iso import scratch
 from synos_tasks.iso.eviction import Limits as StoreLimits
 from synos_tasks.maint import ownership
 from synos_tasks.maint.exports import fresh_backups
-from synos_tasks.maint.resources import (
-    NAMES,
-    Facts,
-    Resource,
-    isos,
-    kind_of_volume,
-    resources,
-    stored,
-)
+from synos_tasks.maint.resources import NAMES, Facts, Resource, isos, kind_of_volume, resources, stored
 from synos_tasks.project import ID_FILE, SETUP
 
 if TYPE_CHECKING:
@@ -106,10 +98,9 @@ def plan(context: Context, limits: Limits, inventory: Inventory | None = None) -
         ownership.owned(inventory, clone),
         [] if limits.factory_reset else catalog.every(settings),
     )
-    reads_backups = limits.volumes or limits.factory_reset  # every byte: only where they decide something
-    data = [
-        one for one in owned.volumes if reads_backups and kind_of_volume(one, clone.project) == "data volume"
-    ]
+    # backups are read to the end, so only where they decide something
+    volumes = owned.volumes if limits.volumes or limits.factory_reset else ()
+    data = [one for one in volumes if kind_of_volume(one, clone.project) == "data volume"]
     facts = Facts(
         inventory=inventory,
         clone=clone,

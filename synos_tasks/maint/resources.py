@@ -7,7 +7,7 @@ import re
 import time
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import KW_ONLY, asdict, dataclass, field
+from dataclasses import KW_ONLY, asdict, dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -101,10 +101,10 @@ class Context:
             return Inventory(
                 usage=usage.result(),
                 root_dir=str(info.result().docker_root_dir or ""),
-                containers=tuple(containers.result()),
-                images=tuple(images.result()),
-                volumes=tuple(volumes),
-                networks=tuple(networks),
+                containers=containers.result(),
+                images=images.result(),
+                volumes=volumes,
+                networks=networks,
             )
 
 
@@ -162,26 +162,20 @@ class Facts:
         users: dict[str, dict[str, Container]] = defaultdict(dict)
         for one in self.inventory.containers:
             networks = (one.network_settings.networks if one.network_settings else None) or {}
-            volumes = [mount.name for mount in one.mounts or () if mount.type == "volume"]
+            volumes = [mount.name for mount in one.mounts or () if mount.type == "volume" and mount.name]
             # of a container that never ran the engine knows the networks' names alone
             for name in (one.image, *networks, *(net.network_id for net in networks.values()), *volumes):
-                if name:
-                    users[name][one.id] = one
+                users[name or ""][one.id] = one
         return users
 
     def users(self, *names: str) -> tuple[str, tuple[str, ...]]:
         """Return the reason to keep what is used under any of these names, and else the ids to remove before it."""
+        ours = {one.id for one in self.owned.containers if self.factory_reset or one.state.status not in LIVE}
         found = {ident: one for name in names for ident, one in self._users.get(name, {}).items()}
         by_name = sorted(found.values(), key=lambda one: one.name)
-        for user in by_name:
-            if user.id not in self._removable:
-                return f"in use by {user.name}", ()
-        return "", tuple(user.id for user in by_name)
-
-    @cached_property
-    def _removable(self) -> set[str]:
-        ours = self.owned.containers
-        return {one.id for one in ours if self.factory_reset or one.state.status not in LIVE}
+        if others := [one.name for one in by_name if one.id not in ours]:
+            return f"in use by {others[0]}", ()
+        return "", tuple(one.id for one in by_name)
 
 
 def build_seconds(settings: Settings) -> dict[str, dict[str, float]]:
@@ -212,11 +206,11 @@ def isos(output: Path, *, pin_linked: bool = True) -> Iterator[Resource]:
 
     ``names`` are the paths of its files, the manifest last, because it marks the set.
     """
-    linked = {path.resolve() for path in output.glob("*.iso") if path.is_symlink()}
-    for iso in sorted(output.glob("*.iso")):
+    linked = {path.resolve() for path in output.glob("*.iso") if path.is_symlink() and pin_linked}
+    for iso in sorted(path for path in output.glob("*.iso") if not path.is_symlink()):
         paths = (iso, *(iso.with_name(f"{iso.name}{ending}") for ending in ISO_FILES))
         try:
-            status, manifest = iso.lstat(), json.loads(paths[-1].read_text())
+            status, manifest = iso.stat(), json.loads(paths[-1].read_text())
             profile, checksum = str(manifest["profile"]), f"{manifest['sha256']}  {iso.name}\n"
             fits = (
                 (manifest["schema"], manifest["bytes"]["iso"]) == (MANIFEST_SCHEMA, status.st_size)
@@ -225,11 +219,10 @@ def isos(output: Path, *, pin_linked: bool = True) -> Iterator[Resource]:
             )
         except (OSError, ValueError, KeyError, TypeError, RecursionError):
             continue
-        if fits and not iso.is_symlink():
+        if fits:
             files = [path for path in paths if path.is_file() and not path.is_symlink()]
             size = sum(path.stat().st_blocks * 512 for path in files)
-            pinned = "a link points to it" if pin_linked and iso.resolve() in linked else ""
-            names = tuple(map(str, files))
+            pinned, names = "a link points to it" if iso.resolve() in linked else "", tuple(map(str, files))
             yield Resource(
                 "iso", str(iso), iso.name, size, status.st_mtime, pinned=pinned, group=profile, names=names
             )
@@ -277,18 +270,12 @@ def _image(one: Image, facts: Facts) -> Resource:
         pinned = "what the Dockerfiles give now"
     if not pinned and others and not names:
         pinned = f"has only names of others, as {min(others)}"
-    return Resource(
-        "image",
-        one.id,
-        names[0] if names else f"nameless {one.id.removeprefix('sha256:')[:12]}",
-        0 if others else facts.inventory.usage.own_images.get(one.id, 0),
-        _named(one),
-        pinned=pinned,
-        needed_by=needed_by,
-        group=group,
-        seconds=facts.clone.ledger.seconds_of(group),
-        names=names,
+    name = names[0] if names else f"nameless {one.id.removeprefix('sha256:')[:12]}"
+    found = Resource(
+        "image", one.id, name, 0 if others else _own_bytes(one, facts), _named(one), pinned=pinned
     )
+    seconds = facts.clone.ledger.seconds_of(group)
+    return replace(found, needed_by=needed_by, group=group, seconds=seconds, names=names)
 
 
 def _base(one: Image, facts: Facts) -> Resource:
@@ -298,11 +285,13 @@ def _base(one: Image, facts: Facts) -> Resource:
     pinned, ended = facts.users(one.id)
     if not pinned and foreign:
         pinned = f"others' images are built on it, as {(*tags_of(foreign[0]), foreign[0].id)[0]}"
-    size = facts.inventory.usage.own_images.get(one.id, 0) if names == tags_of(one) else 0
-    needed_by = (*ended, *(image.id for image in built_on))
-    return Resource(
-        "base image", one.id, names[0], size, _named(one), pinned=pinned, names=names, needed_by=needed_by
-    )
+    size = _own_bytes(one, facts) if names == tags_of(one) else 0
+    found = Resource("base image", one.id, names[0], size, _named(one), pinned=pinned, names=names)
+    return replace(found, needed_by=(*ended, *(image.id for image in built_on)))
+
+
+def _own_bytes(image: Image, facts: Facts) -> int:
+    return facts.inventory.usage.own_images.get(image.id, 0)
 
 
 def _volume(one: Volume, facts: Facts) -> Resource:

@@ -99,12 +99,7 @@ def prune(
         "json": JSON,
     },
 )
-def reset(
-    command: Command,
-    keep_isos: bool = False,
-    without_backup: bool = False,
-    yes: bool = False,
-) -> None:
+def reset(command: Command, keep_isos: bool = False, without_backup: bool = False, yes: bool = False) -> None:
     """Remove everything that this clone made: containers, volumes, images, caches, ISOs and state. Keeps backups."""
     from synos_tasks.maint import prune as pruning  # noqa: PLC0415
     from synos_tasks.maint import view  # noqa: PLC0415
@@ -250,9 +245,8 @@ def _confirm(question: str) -> None:
 def _number(option: str, text: str) -> int:
     """Read a number that somebody typed; raises SettingsError."""
     if not (text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS):
-        raise SettingsError(
-            f"--{option} {text} is not a number", hint=f"a whole number of at most {MOST_DIGITS} digits"
-        )
+        hint = f"a whole number of at most {MOST_DIGITS} digits"
+        raise SettingsError(f"--{option} {text} is not a number", hint=hint)
     return int(text)
 
 
@@ -364,9 +358,9 @@ def _size(volume: Listed) -> str:
 
 
 def _notes(volume: Listed) -> str:
-    notes = [f"another name of {volume.alias_of}"] if volume.alias_of else []
-    notes += ["unfinished: the next import or clone removes it"] if volume.unfinished else []
-    return "; ".join(notes)
+    if volume.alias_of:
+        return f"another name of {volume.alias_of}"
+    return "unfinished: the next import or clone removes it" if volume.unfinished else ""
 
 
 namespace = Collection("maint", disk, prune, reset, logs, update_base, volumes)

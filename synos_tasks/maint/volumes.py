@@ -19,14 +19,7 @@ from synos_tasks import archive, locks
 from synos_tasks.archive import CREATED, Manifest
 from synos_tasks.engine import cache
 from synos_tasks.engine.client import LIVE
-from synos_tasks.engine.labels import (
-    LABEL_COMPOSE_PROJECT,
-    LABEL_MARK,
-    LABEL_PROJECT,
-    LABEL_ROLE,
-    ONCE,
-    labels,
-)
+from synos_tasks.engine.labels import LABEL_MARK, LABEL_PROJECT, LABEL_ROLE, ONCE, labels
 from synos_tasks.engine.run import streaming
 from synos_tasks.engine.spec import ContainerSpec
 from synos_tasks.errors import CacheUnusable, DiskFull, OutputNotWritable, SettingsError
@@ -48,14 +41,9 @@ READING = ("DAC_READ_SEARCH",)
 """Lets programs read files that only their owner may read."""
 WRITING = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "MKNOD", "SETFCAP")
 """Let tar give files their owners, modes, attributes and kinds."""
-CHANGED = 1
-"""GNU tar's exit code where files changed while it read them."""
 MARK = ".unfinished-"
 """The name of a file in .synos/volumes that is there until a copy is whole; the copy's label has its full name."""
-COMPOSE = "com.docker.compose."
 PARTIAL = ".synos-partial-"
-PROGRESS_SECONDS = 10.0
-CHUNK = 2**20
 _LOOK = (
     f"set -o pipefail; find {SOURCE} -printf '%y %T@\\n' | awk '"
     '$1 == "d" { folders++ } $1 != "d" { files++ } $2 + 0 > newest + 0 { newest = $2 } '
@@ -110,20 +98,23 @@ def listing(context: Context, *, measured: bool = True) -> list[Listed]:
             each for each in containers if {one.name, *same} & {mount.name for mount in each.mounts or ()}
         ]
         live = {each.name for each in users if each.state.status in LIVE}
-        owners = (other.name for other in volumes if str(other.mountpoint) == device)
-        listed = Listed(
-            name=one.name,
-            short=one.name.removeprefix(f"{project}-"),
-            role=marked.get(LABEL_ROLE, ""),
-            bytes=0 if device else sizes.get(one.name),
-            created=one.created_at.astimezone(dt.UTC).strftime(CREATED) if one.created_at else "",
-            users=tuple(sorted(f"{each.name} (runs)" if each.name in live else each.name for each in users)),
-            live=tuple(sorted(live)),
-            labels=marked,
-            alias_of=next(owners, device) if device else "",
-            unfinished=marked.get(LABEL_MARK) in marks,
+        owner = next((other.name for other in volumes if str(other.mountpoint) == device), device)
+        found.append(
+            Listed(
+                name=one.name,
+                short=one.name.removeprefix(f"{project}-"),
+                role=marked.get(LABEL_ROLE, ""),
+                bytes=0 if device else sizes.get(one.name),
+                created=one.created_at.astimezone(dt.UTC).strftime(CREATED) if one.created_at else "",
+                users=tuple(
+                    sorted(f"{each.name} (runs)" if each.name in live else each.name for each in users)
+                ),
+                live=tuple(sorted(live)),
+                labels=marked,
+                alias_of=owner if device else "",
+                unfinished=marked.get(LABEL_MARK) in marks,
+            )
         )
-        found.append(listed)
     return found
 
 
@@ -150,8 +141,7 @@ def inspect(context: Context, name: str) -> dict[str, Any]:
     answer = out.split()
     if ended.code or len(answer) != 3:
         raise CacheUnusable(f"volume {volume.name} cannot be read", where=volume.name, why=ended.stderr)
-    stack = volume.labels.get(LABEL_COMPOSE_PROJECT, "").removeprefix(f"{context.settings.project_id}-")
-    backups = archive.listing(context.settings.state_dir / "backups" / stack) if stack else []
+    backups = archive.listing(exports.backups_of(context.settings, volume.labels))
     return {
         "volume": asdict(volume),
         "folders": int(answer[0]),
@@ -191,9 +181,9 @@ def export(context: Context, name: str, to: Path | None = None) -> tuple[Path, M
         with draft.file(exports.CONTENT) as out:
             ended = _run(context, _counted(pack), READING, reads=volume.name, out=out.write)
         users = (*before, *_warn(context, find(context, volume.name), before))
-        facts: dict[str, Any] = {"project": context.settings.project_id, "role": volume.role}
-        facts |= {"files": _files(context, volume.name, "read", ended, users), "users": users}
-        facts |= {"labels": volume.labels}
+        files = _files(context, volume.name, "read", ended, users)
+        facts = {"project": context.settings.project_id, "role": volume.role, "files": files, "users": users}
+        facts["labels"] = volume.labels
         manifest = Manifest(name=volume.name, created=began, facts=facts, files=tuple(draft.files))
         with draft.file("json") as out:
             out.write(manifest.text().encode())
@@ -232,8 +222,10 @@ def load(context: Context, path: Path, name: str = "") -> tuple[str, int]:
     """
     found, full = check_import(context, path, name)
     facts = found.facts
-    given = facts["labels"].items() if full == found.name else ()
-    kept = {key: text for key, text in given if key.startswith(COMPOSE)}  # or compose would not take it back
+    kept = (
+        facts["labels"] if full == found.name else {}
+    )  # compose takes back what has the labels that it gave
+    kept = {key: text for key, text in kept.items() if key.startswith("com.docker.compose.")}
     unpack = _counted(f"{_UNPACK}{SOURCE} --use-compress-program='zstd -q'")
     with _new_volume(context, full, facts["role"], kept):
         ended = _run(context, unpack, WRITING, writes={full: SOURCE}, given=exports.content(path, found))
@@ -257,12 +249,10 @@ def whole(context: Context, name: str) -> Listed:
     """Return a volume to copy; raise SettingsError where there is none, or it is not whole."""
     volume = find(context, name)
     if volume.unfinished:
-        raise SettingsError(
-            f"volume {volume.name} is not whole: it is not copied",
-            where=volume.name,
-            why="a command is filling it, or was killed while it did",
-            hint="wait for its end; what a killed one left is removed by the next import or clone of another",
-        )
+        hint = "wait for its end; what a killed one left is removed by the next import or clone of another"
+        why = "a command is filling it, or was killed while it did"
+        what = f"volume {volume.name} is not whole: it is not copied"
+        raise SettingsError(what, where=volume.name, why=why, hint=hint)
     return volume
 
 
@@ -273,12 +263,9 @@ def free_name(context: Context, name: str) -> str:
     """
     prefix = f"{context.settings.project_id}-"
     full = prefix + name.removeprefix(prefix)
-    if not exports.is_volume_name(full):
-        hint = "use letters, digits, . _ and -"
+    if not exports.is_volume_name(full) or ONCE in full:  # that would be taken for what a killed command left
+        hint = f"use letters, digits, . _ and -, and not {ONCE}"
         raise SettingsError(f"{name!r} is not a valid name for a volume", hint=hint)
-    if ONCE in full:
-        what = f"{full} would be taken for what a killed command left, and be removed"
-        raise SettingsError(what, hint=f"use a name without {ONCE.strip('-')}-")
     unfinished = (one.name for one in listing(context, measured=False) if one.unfinished)
     if context.docker.volume(full) and full not in unfinished:
         raise _taken(full)
@@ -377,7 +364,7 @@ def _run(
         logged=False,
     )
     with streaming(context.docker, spec, _paced(context, given)) as stream:
-        for chunk in _paced(context, iter(lambda: stream.out.read(CHUNK), b"")):
+        for chunk in _paced(context, iter(lambda: stream.out.read(2**20), b"")):
             out(chunk)
         return stream.finish()
 
@@ -387,7 +374,7 @@ def _paced(context: Context, chunks: Iterable[bytes]) -> Iterator[bytes]:
     passed, said = 0, time.monotonic()
     for chunk in chunks:
         passed += len(chunk)
-        if time.monotonic() - said > PROGRESS_SECONDS:
+        if time.monotonic() - said > 10:
             said = time.monotonic()
             context.say(f"  {passed / 1e9:.2f} GB")
         yield chunk
@@ -396,10 +383,10 @@ def _paced(context: Context, chunks: Iterable[bytes]) -> Iterator[bytes]:
 def _files(context: Context, volume: str, what: str, ended: ExitResult, users: Sequence[str] = ()) -> int:
     """Return the number of files that tar named; raise CacheUnusable or DiskFull where it failed.
 
-    Files that changed meanwhile are an error only where nobody uses the volume.
+    Files that changed meanwhile, which tar ends with 1 for, are an error only where nobody uses the volume.
     """
     messages, _, files = ended.stderr.rpartition("files: ")
-    if ended.code == CHANGED and users:
+    if ended.code == 1 and users:
         context.say(f"warning: files changed while they were read: {messages.strip()}")
     elif ended.code and "No space left on device" in messages:
         what, hint = "no space is left on the engine's disk", "inv maint.prune makes room"
