@@ -23,8 +23,10 @@ from tests.unit.fake_inventory import (
     OLD,
     OURS,
     THEIRS,
+    World,
     altered,
     container,
+    context_of,
     ident,
     image,
     inventory,
@@ -33,7 +35,6 @@ from tests.unit.fake_inventory import (
     resource,
     volume,
 )
-from tests.unit.fake_world import World, context_of
 from tests.unit.projects import project
 
 if TYPE_CHECKING:

@@ -32,7 +32,9 @@ from tests.unit.fake_inventory import (
     OLD,
     OURS,
     THEIRS,
+    World,
     container,
+    context_of,
     image,
     inventory,
     network,
@@ -40,7 +42,6 @@ from tests.unit.fake_inventory import (
     record,
     volume,
 )
-from tests.unit.fake_world import World, context_of
 from tests.unit.projects import project, tree
 
 if TYPE_CHECKING:

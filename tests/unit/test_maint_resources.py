@@ -262,9 +262,6 @@ def test_a_record_says_what_it_frees_and_what_stands_on_it() -> None:
     assert found["a"].used == NOW - 3
 
 
-# Together
-
-
 # ISOs
 
 

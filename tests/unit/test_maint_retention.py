@@ -15,8 +15,7 @@ from synos_tasks.images import ledger
 from synos_tasks.maint import retention
 from synos_tasks.settings import MaintSettings
 from tests.iso_sets import lay_iso
-from tests.unit.fake_inventory import DAY, NOW, OLD, OURS, our_image
-from tests.unit.fake_world import World, context_of
+from tests.unit.fake_inventory import DAY, NOW, OLD, OURS, World, context_of, our_image
 from tests.unit.projects import project, tree
 
 if TYPE_CHECKING:
