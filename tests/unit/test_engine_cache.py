@@ -11,7 +11,6 @@ import socketserver
 import tempfile
 import threading
 import urllib.parse
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -62,69 +61,48 @@ USED: dict[str, Any] = {
 
 @dataclass
 class Daemon:
-    """Answers by method and path, "GET /info" for instance; what it does not know is not found."""
+    """An engine's socket. Answers by method and path, "GET /info" for instance; what it does not know is not found."""
 
     answers: dict[str, tuple[int, Any]] = field(default_factory=dict)
-    """Status, and what is given as JSON; bytes are given as they are."""
     asked: list[str] = field(default_factory=list)
     """Method and path, in order."""
     queries: list[dict[str, str]] = field(default_factory=list)
     """What came with each of them."""
-    host: str = ""
-
-    def answer(self, method: str, target: str) -> tuple[int, bytes]:
-        path, _, query = target.partition("?")
-        self.asked.append(f"{method} {path}")
-        self.queries.append(dict(urllib.parse.parse_qsl(query, strict_parsing=bool(query))))
-        status, told = self.answers.get(f"{method} {path}", (404, {"message": f"no such thing: {path}"}))
-        return status, told if isinstance(told, bytes) else json.dumps(told).encode()
-
-
-@contextmanager
-def listening() -> Iterator[Daemon]:
-    """Listen at a socket file whose path is short enough for one."""
-    daemon = Daemon()
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def _answer(self) -> None:
-            status, body = daemon.answer(self.command, self.path)
-            self.send_response(status)
-            if status != 204:
-                self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            if status != 204:
-                self.wfile.write(body)
-
-        do_GET = do_POST = do_DELETE = _answer  # noqa: N815  (http.server calls them so)
-
-        def address_string(self) -> str:
-            return ""
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    with tempfile.TemporaryDirectory(prefix="synos-api-") as folder:
-        path = f"{folder}/d.sock"
-        daemon.host = f"unix://{path}"
-        with socketserver.ThreadingUnixStreamServer(path, Handler) as server:
-            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-            thread.start()
-            try:
-                yield daemon
-            finally:
-                server.shutdown()
-                thread.join()
 
 
 @pytest.fixture
 def daemon(monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
-    with listening() as found:
-        monkeypatch.setenv("DOCKER_HOST", found.host)
-        found.answers |= {
-            "GET /system/df": (200, copy.deepcopy(USED)),
-            "GET /version": (200, {"ApiVersion": "1.42"}),
-        }
-        yield found
+    daemon = Daemon(
+        {"GET /system/df": (200, copy.deepcopy(USED)), "GET /version": (200, {"ApiVersion": "1.42"})}
+    )
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            path, _, query = self.path.partition("?")
+            daemon.asked.append(f"{self.command} {path}")
+            daemon.queries.append(dict(urllib.parse.parse_qsl(query, strict_parsing=bool(query))))
+            status, told = daemon.answers.get(f"{self.command} {path}", (404, {"message": "no such thing"}))
+            body = json.dumps(told).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_POST = do_GET  # noqa: N815  (http.server calls it so)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with tempfile.TemporaryDirectory(
+        prefix="synos-api-"
+    ) as folder:  # a path that is short enough for a socket
+        monkeypatch.setenv("DOCKER_HOST", f"unix://{folder}/d.sock")
+        with socketserver.ThreadingUnixStreamServer(f"{folder}/d.sock", Handler) as server:
+            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+            thread.start()
+            yield daemon
+            server.shutdown()
+            thread.join()
 
 
 # Sizes
