@@ -102,7 +102,7 @@ def enter(context: Context, config: DevContainer, command: Sequence[str]) -> int
         workdir=config.folder,
         environment=config.environment,
         attached=True,
-    ).returncode
+    )
 
 
 def remember(context: Context, config: DevContainer, container: str) -> None:
@@ -110,7 +110,7 @@ def remember(context: Context, config: DevContainer, container: str) -> None:
 
     The container's name, the file that it was made from, and the options, each a line.
     """
-    options = exec_options(user=config.user, workdir=config.folder, environment=config.environment)
+    options = exec_options(config.user, config.folder, config.environment)
     lines = [container, str(config.path), *options]
     if not any("\n" in line for line in lines):
         for path in shell_files(context, config):

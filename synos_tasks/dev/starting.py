@@ -296,8 +296,7 @@ def run_commands(context: Context, config: DevContainer, container: str) -> None
             user=config.user,
             workdir=config.folder,
             environment=config.environment,
-            stdout=sys.stderr,
-        ).returncode
+        )
 
     for stage, since in {**once, "postStartCommand": started}.items():
         if run(["/bin/sh", "-c", MARK, "sh", stage, since]) == 0:

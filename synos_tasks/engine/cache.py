@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from synos_tasks.engine.failures import DEFAULT_SOCKET, unanswered, version_tuple
 from synos_tasks.errors import EngineUnavailable, HostUnfit
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-DEFAULT_SOCKET = "unix:///var/run/docker.sock"
 DEFAULT_CONTEXT = "default"
 TIMEOUT = 10.0
 """Seconds for one request."""
@@ -87,10 +87,7 @@ class _SocketConnection(http.client.HTTPConnection):
 
 def socket_path() -> str | None:
     """Return the path of the engine's socket; None where the client reaches it otherwise (a context, SSH, TCP)."""
-    host = os.environ.get("DOCKER_HOST", "")
-    if not host and _context() != DEFAULT_CONTEXT:
-        return None
-    host = host or DEFAULT_SOCKET
+    host = os.environ.get("DOCKER_HOST") or (DEFAULT_SOCKET if _context() == DEFAULT_CONTEXT else "")
     return host.removeprefix("unix://") if host.startswith("unix://") else None
 
 
@@ -140,8 +137,8 @@ def disk_usage(*types: str) -> DiskUsage:
     Raises HostUnfit where the engine is not on this machine, EngineUnavailable where it does not answer.
     """
     require_local_engine()
-    version = _get("/version").get("ApiVersion", "")
-    prefix = f"/v{DISK_USAGE_API}" if _numbers(version) >= _numbers(DISK_USAGE_API) else ""
+    newest = version_tuple(_get("/version").get("ApiVersion", ""))
+    prefix = f"/v{DISK_USAGE_API}" if newest >= version_tuple(DISK_USAGE_API) else ""
     query = urllib.parse.urlencode([("type", one) for one in types])
     told = _get(f"{prefix}/system/df?{query}", timeout=LONG_TIMEOUT)
     images = told.get("Images") or ()
@@ -231,12 +228,7 @@ def _request(
         answer = connection.getresponse()
         body = answer.read()
     except (OSError, http.client.HTTPException) as error:
-        raise EngineUnavailable(
-            "no Docker Engine answers",
-            where=where,
-            why=str(error),
-            hint="./scripts/synos installs and starts one; `inv doctor` tells more",
-        ) from error
+        raise unanswered(where=where, why=str(error)) from error
     finally:
         connection.close()
     try:
@@ -255,7 +247,3 @@ def _context() -> str:
     except (OSError, ValueError, AttributeError):
         named = None
     return str(named or DEFAULT_CONTEXT)
-
-
-def _numbers(version: str) -> tuple[int, ...]:
-    return tuple(int(part) for part in version.split(".") if part.isdigit())

@@ -12,14 +12,13 @@ from __future__ import annotations
 import datetime as dt
 import itertools
 import json
-import os
 import subprocess
 import sys
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any, Literal, cast
 
 from synos_tasks.engine import rawjson
-from synos_tasks.engine.failures import HINT, errors_as_ours, gone, refusal
+from synos_tasks.engine.failures import errors_as_ours, gone, refusal, unanswered
 from synos_tasks.errors import EngineUnavailable, ImageBuildFailed
 
 if TYPE_CHECKING:
@@ -45,9 +44,9 @@ INSPECTED_AT_ONCE = 500
 class Docker:
     """One Docker Engine. Nothing is imported or asked before the first use."""
 
-    def __init__(self, client_call: Sequence[str] = ("docker",), **options: Any) -> None:
-        """Keep the command that is called and further options of DockerClient."""
-        self._options = {"client_call": list(client_call), **options}
+    def __init__(self, **options: Any) -> None:
+        """Keep options of DockerClient."""
+        self._options = options
 
     @cached_property
     def client(self) -> DockerClient:
@@ -65,14 +64,10 @@ class Docker:
 
     def info(self) -> SystemInfo:
         """Return what the engine says of itself; raises EngineUnavailable."""
-        with errors_as_ours("no Docker Engine answers", hint=HINT):
+        with errors_as_ours("the engine could not be asked"):
             info = self.client.system.info()
         if not info.server_version:
-            raise EngineUnavailable(
-                "no Docker Engine answers",
-                where=os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock"),
-                hint=HINT,
-            )
+            raise unanswered()
         return info
 
     def inspect_builder(self) -> str:
@@ -85,43 +80,35 @@ class Docker:
 
     def containers(self, labels: Mapping[str, str] | None = None) -> list[Container]:
         """Return all containers that have these labels, running or not, newest first."""
-        with errors_as_ours("containers could not be listed"):
-            return self._snapshots("container", self._refs("container", labels))
+        return self._all("container", labels)
 
     def images(self) -> list[Image]:
         """Return all images, with a name or without, in no order."""
-        with errors_as_ours("images could not be listed"):
-            return self._snapshots("image", self._refs("image", None))
+        return self._all("image")
 
     def volumes(self, labels: Mapping[str, str] | None = None) -> list[Volume]:
         """Return all volumes that have these labels."""
-        with errors_as_ours("volumes could not be listed"):
-            return self._snapshots("volume", self._refs("volume", labels))
+        return self._all("volume", labels)
 
-    def networks(self, labels: Mapping[str, str] | None = None) -> list[Network]:
-        """Return all networks that have these labels."""
-        with errors_as_ours("networks could not be listed"):
-            return self._snapshots("network", self._refs("network", labels))
+    def networks(self) -> list[Network]:
+        """Return all networks."""
+        return self._all("network")
 
     def container(self, ref: str) -> Container | None:
         """Return a container by name or id; None where there is none."""
-        found: Container | None = self._one("container", ref)
-        return found
+        return self._one("container", ref)
 
     def image(self, ref: str) -> Image | None:
         """Return an image by name or id; None where there is none."""
-        found: Image | None = self._one("image", ref)
-        return found
+        return self._one("image", ref)
 
     def volume(self, name: str) -> Volume | None:
         """Return a volume; None where there is none."""
-        found: Volume | None = self._one("volume", name)
-        return found
+        return self._one("volume", name)
 
     def network(self, ref: str) -> Network | None:
         """Return a network by name or id; None where there is none."""
-        found: Network | None = self._one("network", ref)
-        return found
+        return self._one("network", ref)
 
     def image_id(self, ref: str) -> str | None:
         """Return the id of a local image; None where there is none."""
@@ -152,12 +139,10 @@ class Docker:
     def logs(self, ref: str, lines: int) -> str:
         """Return a container's last lines, of both its streams."""
         with errors_as_ours("a container's log could not be read", where=ref):
-            stream = self.client.container.logs(ref, tail=lines, stream=True)
-            return (
-                b"".join(line for _, line in cast("Iterable[tuple[str, bytes]]", stream))
-                .decode(errors="replace")
-                .strip()
+            stream = cast(
+                "Iterable[tuple[str, bytes]]", self.client.container.logs(ref, tail=lines, stream=True)
             )
+            return b"".join(line for _, line in stream).decode(errors="replace").strip()
 
     # ---- images
 
@@ -245,14 +230,12 @@ class Docker:
         with errors_as_ours("a container could not be created", where=spec.image):
             return self.client.container.create(spec.image, list(spec.command), **spec.options()).id
 
-    def attach(
-        self, spec: ContainerSpec, *, stdin: int | IO[bytes] = subprocess.PIPE
-    ) -> subprocess.Popen[bytes]:
+    def attach(self, spec: ContainerSpec) -> subprocess.Popen[bytes]:
         """Create and start a container, its three streams as pipes, out of reach of the terminal's Ctrl-C."""
         # python-on-whales cannot keep standard input open
         return subprocess.Popen(
             self.command("start", "--attach", "--interactive", self.create(spec)),
-            stdin=stdin,
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             start_new_session=True,
@@ -271,11 +254,13 @@ class Docker:
     def output_of(self, image: str, command: Sequence[str]) -> str:
         """Return what a command prints in a throw-away container without network and capabilities."""
         with errors_as_ours("a container could not be run", where=image):
-            return str(
-                self.client.container.run(
-                    image, list(command), remove=True, networks=["none"], cap_drop=["ALL"], pull="never"
-                )
-            )
+            options: dict[str, Any] = {
+                "remove": True,
+                "networks": ["none"],
+                "cap_drop": ["ALL"],
+                "pull": "never",
+            }
+            return str(self.client.container.run(image, list(command), **options))
 
     def start(self, ref: str) -> None:
         """Start a container that is stopped."""
@@ -287,15 +272,14 @@ class Docker:
         ref: str,
         command: Sequence[str],
         *,
-        user: str | None = None,
-        workdir: str | None = None,
-        environment: Mapping[str, str] | None = None,
+        user: str,
+        workdir: str,
+        environment: Mapping[str, str],
         attached: bool = False,
-        stdout: int | IO[str] | None = subprocess.PIPE,
-    ) -> subprocess.CompletedProcess[str]:
-        """Run a command in a running container to its end.
+    ) -> int:
+        """Run a command in a running container to its end, and return its exit code.
 
-        ``attached`` gives it the caller's own streams, and a terminal where there is one.
+        It prints to standard error; ``attached``: on the caller's own streams, and a terminal where there is one.
         """
         # python-on-whales raises where a command fails, drops its standard error, and has no standard input
         terminal = attached and sys.stdin.isatty() and sys.stdout.isatty()
@@ -303,25 +287,21 @@ class Docker:
             "exec",
             *(["--interactive"] if attached else []),
             *(["--tty"] if terminal else []),
-            *exec_options(user=user, workdir=workdir, environment=environment or {}),
+            *exec_options(user, workdir, environment),
             ref,
             *command,
         )
         if attached:
-            return subprocess.run(argv, check=False, text=True)
-        return subprocess.run(
-            argv,
-            check=False,
-            stdin=subprocess.DEVNULL,
-            stdout=stdout,
-            stderr=subprocess.PIPE if stdout == subprocess.PIPE else None,
-            text=True,
-            errors="replace",
-        )
+            return subprocess.call(argv)
+        return subprocess.call(argv, stdin=subprocess.DEVNULL, stdout=sys.stderr)
 
     # ---- snapshots
 
-    def _one(self, kind: Kind, ref: str) -> Any:
+    def _all(self, kind: Kind, labels: Mapping[str, str] | None = None) -> list[Any]:
+        with errors_as_ours(f"{kind}s could not be listed"):
+            return self._snapshots(kind, self._refs(kind, labels))
+
+    def _one(self, kind: Kind, ref: str) -> Any | None:
         with errors_as_ours(f"a {kind} could not be inspected", where=ref):
             return next(iter(self._snapshots(kind, [ref])), None)
 
@@ -332,14 +312,8 @@ class Docker:
 
     def _refs(self, kind: Kind, labels: Mapping[str, str] | None) -> list[str]:
         filters: Any = [("label", f"{key}={value}") for key, value in (labels or {}).items()]
-        client = self.client
-        listing: dict[Kind, Callable[[], Sequence[object]]] = {
-            "container": lambda: client.container.list(all=True, filters=filters),
-            "image": lambda: client.image.list(filters=filters),
-            "volume": lambda: client.volume.list(filters=filters),
-            "network": lambda: client.network.list(filters=filters),
-        }
-        return [str(one) for one in listing[kind]()]
+        everything = {"all": True} if kind == "container" else {}
+        return [str(one) for one in getattr(self.client, kind).list(filters=filters, **everything)]
 
     def _inspect(self, kind: Kind, refs: Sequence[str]) -> list[dict[str, Any]]:
         """Return what inspect prints; those that went away meanwhile are left out."""
@@ -360,23 +334,14 @@ def snapshot(kind: Kind, data: Mapping[str, Any]) -> Any:
     import python_on_whales
     from python_on_whales.client_config import ClientConfig
 
-    cls = {
-        "container": python_on_whales.Container,
-        "image": python_on_whales.Image,
-        "volume": python_on_whales.Volume,
-        "network": python_on_whales.Network,
-    }[kind]
-    ident = data["Name"] if kind == "volume" else data["Id"]
-    found: Any = cls(ClientConfig(), ident, is_immutable_id=True)
+    cls: Any = getattr(python_on_whales, kind.capitalize())
+    found = cls(ClientConfig(), data["Name" if kind == "volume" else "Id"], is_immutable_id=True)
     found._set_inspect_result(found._parse_json_object(data))
     found._last_refreshed_time = dt.datetime.max
     return found
 
 
-def exec_options(*, user: str | None, workdir: str | None, environment: Mapping[str, str]) -> list[str]:
+def exec_options(user: str, workdir: str, environment: Mapping[str, str]) -> list[str]:
     """Return the options of `docker exec` for a user, a folder and variables."""
-    return [
-        *([f"--user={user}"] if user is not None else []),
-        *([f"--workdir={workdir}"] if workdir is not None else []),
-        *(f"--env={key}={value}" for key, value in sorted(environment.items())),
-    ]
+    variables = (f"--env={key}={value}" for key, value in sorted(environment.items()))
+    return [f"--user={user}", f"--workdir={workdir}", *variables]

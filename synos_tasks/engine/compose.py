@@ -55,7 +55,7 @@ class Compose:
         unset = [f"--unset={name}" for name in os.environ if name.startswith(PREFIXES)]
         variables = {**self.file.environment, "COMPOSE_ANSI": "never"}
         return Docker(
-            ["env", *unset, *(f"{key}={value}" for key, value in variables.items()), "docker"],
+            client_call=["env", *unset, *(f"{key}={value}" for key, value in variables.items()), "docker"],
             compose_files=[self.file.path, *self.file.overrides],
             compose_project_name=self.file.project,
             compose_profiles=["*"],
@@ -67,11 +67,7 @@ class Compose:
             return dict(self.docker.client.compose.config(return_json=True))
 
     def up(
-        self,
-        *services: str,
-        recreate: bool = False,
-        start: bool = True,
-        dependencies: bool = False,
+        self, *services: str, recreate: bool = False, start: bool = True, dependencies: bool = False
     ) -> None:
         """Create what is missing or changed, and start it; never builds. Raises as run() does."""
         with self._failures("up", *services):
@@ -86,7 +82,7 @@ class Compose:
             )
 
     def stop(self, service: str) -> None:
-        """Stop a service; its container stays."""
+        """Stop a service."""
         with self._failures("stop", service):
             self.docker.client.compose.stop(service)
 

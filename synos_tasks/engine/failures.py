@@ -22,22 +22,22 @@ NO_ENGINE = (
     "error during connect",
     "failed to connect to the docker api",
 )
-HINT = "./scripts/synos installs and starts one; `inv doctor` tells more"
+DEFAULT_SOCKET = "unix:///var/run/docker.sock"
 
 
 @contextmanager
-def errors_as_ours(what: str, *, where: str = "", hint: str = "") -> Iterator[None]:
+def errors_as_ours(what: str, *, where: str = "") -> Iterator[None]:
     """Turn errors of python-on-whales into EngineUnavailable."""
     try:
         yield
     except Exception as error:
-        raised = _ours(error, what, where, hint)
+        raised = _ours(error, what, where)
         if raised is None:
             raise
         raise raised from error
 
 
-def _ours(error: Exception, what: str, where: str, hint: str) -> EngineUnavailable | None:
+def _ours(error: Exception, what: str, where: str) -> EngineUnavailable | None:
     from python_on_whales.client_config import ClientNotFoundError, ParsingError
     from python_on_whales.exceptions import DockerException
 
@@ -49,10 +49,19 @@ def _ours(error: Exception, what: str, where: str, hint: str) -> EngineUnavailab
         return None
     why = reason(error)
     if no_engine(why):
-        engine = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock")
-        return EngineUnavailable("no Docker Engine answers", where=engine, why=why, hint=HINT)
+        return unanswered(why=why)
     place = where or " ".join(map(str, error.docker_command))[:600]
-    return EngineUnavailable(what, where=place, why=why, hint=hint)
+    return EngineUnavailable(what, where=place, why=why)
+
+
+def unanswered(*, where: str = "", why: str = "") -> EngineUnavailable:
+    """Return the error for an engine that does not answer, by default at DOCKER_HOST."""
+    return EngineUnavailable(
+        "no Docker Engine answers",
+        where=where or os.environ.get("DOCKER_HOST") or DEFAULT_SOCKET,
+        why=why,
+        hint="./scripts/synos installs and starts one; `inv doctor` tells more",
+    )
 
 
 def no_engine(text: str) -> bool:

@@ -8,14 +8,15 @@ import queue
 import subprocess
 import threading
 import time
-from contextlib import contextmanager
+from collections import deque
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from synos_tasks.errors import ContainerLost, EngineUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from contextlib import AbstractContextManager
 
     from synos_tasks.engine.client import Docker
     from synos_tasks.engine.spec import ContainerSpec
@@ -28,30 +29,49 @@ ENGINE_SPEAKS = ("Error response from daemon", "Error: failed to start container
 """How the client's own complaints begin; its exit code 1 may be the program's too."""
 
 
-# ---- a container whose life is tied to the command's
+class _Attached:
+    """A started container; a subclass adds threads for its streams."""
+
+    def __init__(self, docker: Docker, spec: ContainerSpec) -> None:
+        self._docker, self._spec = docker, spec
+        self._process = docker.attach(spec)
+        self._stderr: deque[str] = deque(maxlen=KEPT_LINES)
+        self._errors = threading.Thread(target=self._read_stderr, daemon=True)
+        self._threads = [self._errors]
+
+    def _begin(self, *work: Callable[[], None]) -> None:
+        self._threads += [threading.Thread(target=one, daemon=True) for one in work]
+        for thread in self._threads:
+            thread.start()
+
+    def _read_stderr(self) -> None:
+        self._stderr.extend(line.decode(errors="replace").rstrip() for line in self._process.stderr or ())
+
+    def _close(self, patience: float | None = None) -> None:
+        """Close the streams, once the client has ended."""
+        for thread in self._threads:
+            thread.join(patience)
+        for stream in (self._process.stdout, self._process.stderr):
+            if stream is not None:
+                stream.close()
 
 
-class Leased:
-    """A started container: its events, and what the client complained of.
+class Leased(_Attached):
+    """A container whose life is tied to this command's: its events, and what the client complained of.
 
     Standard input is the lease: the request, then a newline every two seconds. The other side is iso/lease.py,
     which stops the container at end-of-file, or after ten seconds of silence.
     """
 
     def __init__(
-        self, name: str, process: subprocess.Popen[bytes], request: bytes, deadline: float | None
+        self, docker: Docker, spec: ContainerSpec, request: Mapping[str, Any], seconds: float | None
     ) -> None:
-        """Write ``request`` to ``process`` and follow it; ``deadline`` is on time.monotonic()'s clock."""
-        self.name, self._process, self._deadline = name, process, deadline
-        self._complaints: list[str] = []
+        """Start it and write ``request``; its events are followed for ``seconds``, None: as long as it runs."""
+        super().__init__(docker, spec)
+        self._deadline = None if seconds is None else time.monotonic() + seconds
         self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._released = threading.Event()
-        self._threads = [
-            threading.Thread(target=work, daemon=True)
-            for work in (self._read_events, self._read_complaints, lambda: self._renew(request))
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._begin(self._read_events, lambda: self._renew(json.dumps(request).encode() + b"\n"))
 
     def events(self) -> Iterator[dict[str, Any]]:
         """Yield the container's events until it ends or the deadline is past.
@@ -72,42 +92,32 @@ class Leased:
     def lost(self, what: str, hint: str) -> ContainerLost:
         """Return the error for a container that ended without its last event."""
         code = self._process.poll()
+        ending = "it did not end in time"
         if code is not None:
-            self._threads[1].join(1)
-        why = "".join(self._complaints[-KEPT_LINES:]).strip()
-        return ContainerLost(
-            what,
-            where=self.name,
-            why=why
-            or ("it did not end in time" if code is None else f"the container ended with exit code {code}"),
-            hint=hint,
-        )
-
-    def release(self) -> None:
-        """Close standard input: the container's sign to stop."""
-        self._released.set()
+            self._errors.join(1)
+            ending = f"the container ended with exit code {code}"
+        why = "\n".join(self._stderr).strip() or ending
+        return ContainerLost(what, where=self._spec.name, why=why, hint=hint)
 
     def close(self) -> None:
-        """Close the streams, once the client has ended."""
-        for thread in self._threads:
-            thread.join(1)
-        for stream in (self._process.stdout, self._process.stderr):
-            if stream is not None:
-                stream.close()
+        """Release the lease, and remove a container that does not stop of it."""
+        self._released.set()
+        try:
+            self._process.wait(timeout=PATIENCE_SECONDS)
+        except subprocess.TimeoutExpired:
+            self._docker.remove_container(self._spec.name, force=True)
+            self._process.kill()
+            self._process.wait()
+        self._close(1)
 
     def _read_events(self) -> None:
         for line in self._process.stdout or ():
             self._lines.put(line)
         self._lines.put(None)
 
-    def _read_complaints(self) -> None:
-        self._complaints.extend(line.decode(errors="replace") for line in self._process.stderr or ())
-
     def _renew(self, request: bytes) -> None:
         # end-of-file alone would not do: when the engine is killed, the container never sees one
-        stdin = self._process.stdin
-        if stdin is None:
-            return
+        stdin = cast("IO[bytes]", self._process.stdin)
         with contextlib.suppress(OSError):  # those who read from it report why it went away
             stdin.write(request)
             stdin.flush()
@@ -118,28 +128,11 @@ class Leased:
             stdin.close()
 
 
-@contextmanager
 def leased(
     docker: Docker, spec: ContainerSpec, request: Mapping[str, Any], *, seconds: float | None = None
-) -> Iterator[Leased]:
-    """Start a container and write its request; on leaving it is gone, whatever happened.
-
-    ``seconds`` is how long its events are followed at most; None: as long as it runs.
-    """
-    deadline = None if seconds is None else time.monotonic() + seconds
-    process = docker.attach(spec)
-    container = Leased(spec.name, process, json.dumps(request).encode() + b"\n", deadline)
-    try:
-        yield container
-    finally:
-        container.release()
-        try:
-            process.wait(timeout=PATIENCE_SECONDS)
-        except subprocess.TimeoutExpired:
-            docker.remove_container(spec.name, force=True)
-            process.kill()
-            process.wait()
-        container.close()
+) -> AbstractContextManager[Leased]:
+    """Start a container and write its request; on leaving it is gone, whatever happened."""
+    return contextlib.closing(Leased(docker, spec, request, seconds))
 
 
 def _event(line: bytes) -> dict[str, Any]:
@@ -151,9 +144,6 @@ def _event(line: bytes) -> dict[str, Any]:
     return {"event": "log", "stage": "container", "line": text}
 
 
-# ---- a container that reads a stream and writes another
-
-
 @dataclass(frozen=True, kw_only=True)
 class ExitResult:
     """How a container ended, and the last lines of its standard error."""
@@ -162,27 +152,19 @@ class ExitResult:
     stderr: str
 
 
-class Stream:
-    """A running container whose output the caller reads. Input and errors have threads of their own."""
+class Stream(_Attached):
+    """A container that reads a stream and writes another, which the caller reads."""
 
     def __init__(self, docker: Docker, spec: ContainerSpec, given: Iterable[bytes]) -> None:
         """Start it; ``given`` is written to its standard input."""
-        self._docker, self._spec = docker, spec
-        self._stderr: list[str] = []
+        super().__init__(docker, spec)
         self._failure: BaseException | None = None
-        self._process = docker.attach(spec)
-        self._threads = [
-            threading.Thread(target=self._write, args=(given,), daemon=True),
-            threading.Thread(target=self._read_stderr, daemon=True),
-        ]
-        for thread in self._threads:
-            thread.start()
+        self._begin(lambda: self._write(given))
 
     @property
     def out(self) -> IO[bytes]:
         """Its standard output."""
-        assert self._process.stdout is not None  # noqa: S101  (for the type checker)
-        return self._process.stdout
+        return cast("IO[bytes]", self._process.stdout)
 
     def finish(self) -> ExitResult:
         """Wait until it has ended, once its output was read; raises what kept its input from being written."""
@@ -197,20 +179,15 @@ class Stream:
         return ExitResult(code=code, stderr=stderr)
 
     def close(self) -> None:
-        """End it, if it has not ended, and close the streams."""
+        """End it, if it has not ended."""
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()
         self._docker.remove_container(self._spec.name, force=True)
-        for thread in self._threads:
-            thread.join()
-        for stream in (self._process.stdout, self._process.stderr):
-            if stream is not None:
-                stream.close()
+        self._close()
 
     def _write(self, given: Iterable[bytes]) -> None:
-        stdin = self._process.stdin
-        assert stdin is not None  # noqa: S101  (for the type checker)
+        stdin = cast("IO[bytes]", self._process.stdin)
         try:
             for chunk in given:
                 stdin.write(chunk)
@@ -221,17 +198,9 @@ class Stream:
         with contextlib.suppress(OSError):
             stdin.close()
 
-    def _read_stderr(self) -> None:
-        assert self._process.stderr is not None  # noqa: S101  (for the type checker)
-        for line in self._process.stderr:
-            self._stderr = [*self._stderr, line.decode(errors="replace").rstrip()][-KEPT_LINES:]
 
-
-@contextmanager
-def streaming(docker: Docker, spec: ContainerSpec, given: Iterable[bytes] = ()) -> Iterator[Stream]:
+def streaming(
+    docker: Docker, spec: ContainerSpec, given: Iterable[bytes] = ()
+) -> AbstractContextManager[Stream]:
     """Run a container whose input is ``given``, read in a thread; on leaving it is gone, whatever happened."""
-    stream = Stream(docker, spec, given)
-    try:
-        yield stream
-    finally:
-        stream.close()
+    return contextlib.closing(Stream(docker, spec, given))

@@ -53,14 +53,10 @@ class ContainerSpec:
     """Cores it may use, as ``0`` or ``0-3``; unlike ``cpus``, programs in it see no others."""
     logged: bool = True
     """Let the engine keep what it prints. Of a data stream that would be a whole copy on the engine's disk."""
-    ulimits: Mapping[str, str] = field(default_factory=dict)
 
     def options(self) -> dict[str, Any]:
         """Return the arguments of python-on-whales' `container.create`."""
-        limits: dict[str, Any] = {"cpus": self.cpus, "pids_limit": self.pids}
-        if self.memory_mb is not None:
-            # swap = memory: without it the container may take as much again in swap
-            limits |= {"memory": f"{self.memory_mb}m", "memory_swap": f"{self.memory_mb}m"}
+        memory = None if self.memory_mb is None else f"{self.memory_mb}m"
         rights: dict[str, Any] = (
             {"privileged": True}
             if self.privileged
@@ -88,8 +84,10 @@ class ContainerSpec:
             "devices": list(self.devices),
             "envs": dict(self.environment),
             "cpuset_cpus": None if self.cpuset is None else [self.cpuset],
-            "ulimit": [f"{key}={value}" for key, value in self.ulimits.items()],
-            **limits,
+            "cpus": self.cpus,
+            "pids_limit": self.pids,
+            "memory": memory,
+            "memory_swap": memory,  # or the container may take as much again in swap
             **rights,
         }
 

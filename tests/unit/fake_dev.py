@@ -15,6 +15,8 @@ from synos_tasks.engine.compose import Compose
 from tests.unit.fake_docker import FakeDocker
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import pytest
 
     from synos_tasks.dev.config import DevContainer
@@ -59,13 +61,13 @@ class Project:
         """Have a container of a configuration, whoever made it."""
         return self.docker.add_container(name, labels=options.pop("labels", of.labels), **options)
 
-    def execute(self, _ref: str, words: Any) -> tuple[int, str]:  # noqa: ANN401
+    def execute(self, words: Sequence[str]) -> int:
         if len(words) == 6:  # /bin/sh -c MARK sh STAGE SINCE
             due = self._marks.get(words[4]) != words[5]
             self._marks[words[4]] = words[5]
-            return (0 if due else 1), ""
+            return 0 if due else 1
         self.commands.append(words[-1])
-        return self.codes.get(words[-1], 0), ""
+        return self.codes.get(words[-1], 0)
 
 
 class FakeCompose(Compose):

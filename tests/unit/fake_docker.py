@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import subprocess
 import threading
 from typing import IO, TYPE_CHECKING, Any, cast
 
@@ -14,6 +13,7 @@ from synos_tasks.engine.client import Docker, Kind
 from synos_tasks.errors import EngineUnavailable, ImageBuildFailed
 
 if TYPE_CHECKING:
+    import subprocess
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from synos_tasks.engine.spec import ContainerSpec
@@ -32,7 +32,7 @@ class FakeDocker(Docker):
 
     ``refusals``: what the engine says when a thing is to be removed, by its name or id.
     ``on_run(spec, stdin)`` stands for a container that runs once: it returns (exit code, stdout, stderr).
-    ``on_execute(ref, command)`` stands for a command in a running container: it returns (exit code, stdout).
+    ``on_execute(command)`` stands for a command in a running container: it returns the exit code.
     """
 
     def __init__(self) -> None:
@@ -55,8 +55,7 @@ class FakeDocker(Docker):
         self.runs: list[ContainerSpec] = []
         """Containers that ran once, in order, with pipes or on the caller's streams."""
         self.on_run: Callable[[ContainerSpec, bytes], tuple[int, bytes, bytes]] = lambda *_: (0, b"", b"")
-        self.executed: list[tuple[str, tuple[str, ...]]] = []
-        self.on_execute: Callable[[str, Sequence[str]], tuple[int, str]] = lambda *_: (0, "")
+        self.on_execute: Callable[[Sequence[str]], int] = lambda _: 0
         self.printed: dict[tuple[str, ...], str] = {}
         """What a command prints in a throw-away container."""
         self.log_text: dict[str, str] = {}
@@ -268,13 +267,10 @@ class FakeDocker(Docker):
     def create(self, spec: ContainerSpec) -> str:
         raise NotImplementedError("FakeDocker runs containers whole: see on_run")
 
-    def attach(
-        self, spec: ContainerSpec, *, stdin: int | IO[bytes] = subprocess.PIPE
-    ) -> subprocess.Popen[bytes]:
+    def attach(self, spec: ContainerSpec) -> subprocess.Popen[bytes]:
         self._ask()
         self.runs.append(spec)
-        given = stdin.read() if hasattr(stdin, "read") else None
-        return cast("subprocess.Popen[bytes]", FakeProcess(self, spec, given))
+        return cast("subprocess.Popen[bytes]", FakeProcess(self, spec))
 
     def interact(self, spec: ContainerSpec) -> int:
         self._ask()
@@ -294,15 +290,12 @@ class FakeDocker(Docker):
         ref: str,
         command: Sequence[str],
         *,
-        user: str | None = None,
-        workdir: str | None = None,
-        environment: Mapping[str, str] | None = None,
+        user: str,
+        workdir: str,
+        environment: Mapping[str, str],
         attached: bool = False,
-        stdout: int | IO[str] | None = subprocess.PIPE,
-    ) -> subprocess.CompletedProcess[str]:
-        self.executed.append((ref, tuple(command)))
-        code, printed = self.on_execute(ref, command)
-        return subprocess.CompletedProcess(list(command), code, printed, "")
+    ) -> int:
+        return self.on_execute(command)
 
     def _refs(self, kind: Kind, labels: Mapping[str, str] | None) -> list[str]:
         self._ask()
@@ -355,9 +348,8 @@ class Input(io.BytesIO):
 class FakeProcess:
     """A container that runs once: it does its work when its input is at its end, or its output is asked for."""
 
-    def __init__(self, docker: FakeDocker, spec: ContainerSpec, given: bytes | None) -> None:
+    def __init__(self, docker: FakeDocker, spec: ContainerSpec) -> None:
         self._docker, self._spec = docker, spec
-        self._given = given
         self.stdin = Input()
         self.returncode: int | None = None
         self._out, self._err = io.BytesIO(), io.BytesIO()
@@ -373,11 +365,6 @@ class FakeProcess:
         self._finish()
         return self._err
 
-    def communicate(self, given: bytes | None = None, timeout: float | None = None) -> tuple[bytes, bytes]:
-        self._given = given if given is not None else self._given
-        self._finish()
-        return self._out.read(), self._err.read()
-
     def wait(self, timeout: float | None = None) -> int:
         self._finish()
         assert self.returncode is not None
@@ -389,13 +376,10 @@ class FakeProcess:
     def kill(self) -> None:
         self.returncode = self.returncode if self.returncode is not None else -9
 
-    terminate = kill
-
     def _finish(self) -> None:
         with self._lock:  # its streams are read in threads
             if self.returncode is None:
-                given = self._given if self._given is not None else self._wait_for_input()
-                self.returncode, out, err = self._docker.on_run(self._spec, given)
+                self.returncode, out, err = self._docker.on_run(self._spec, self._wait_for_input())
                 self._out, self._err = io.BytesIO(out), io.BytesIO(err)
 
     def _wait_for_input(self) -> bytes:

@@ -61,7 +61,7 @@ class OneContainer(FakeDocker):
         self.guest, self.release = guest, threading.Event()
         self.removed_names: list[str] = []
 
-    def attach(self, spec: ContainerSpec, *, stdin: int | IO[bytes] = subprocess.PIPE) -> Any:  # noqa: ANN401
+    def attach(self, spec: ContainerSpec) -> Any:  # noqa: ANN401
         return self.guest
 
     def remove_container(self, ref: str, *, force: bool = False, volumes: bool = True) -> str:
