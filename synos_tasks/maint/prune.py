@@ -78,10 +78,10 @@ class Plan:
 class Pruned:
     """What a prune did. ``freed_bytes`` is measured on the disks, and includes what others wrote or removed meanwhile."""
 
-    removed: tuple[Resource, ...]
-    stayed: tuple[tuple[Resource, str], ...]
+    removed: tuple[Resource, ...] = ()
+    stayed: tuple[tuple[Resource, str], ...] = ()
     """What was planned, with the reason why it was not removed."""
-    freed_bytes: int
+    freed_bytes: int = 0
 
 
 # ---- the plan

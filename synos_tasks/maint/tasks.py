@@ -81,7 +81,7 @@ def prune(
     plan = pruning.plan(context, limits)
     view.show_plan(plan)
     if command.dry or not plan.removals:
-        command.result(view.plan_json(plan, None))
+        command.result(view.plan_json(plan, pruning.Pruned()))
         return
     if not yes:
         _confirm(f"Remove these {len(plan.removals)}?")

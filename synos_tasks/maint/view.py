@@ -32,10 +32,10 @@ def show_plan(plan: Plan) -> None:
     """Show what is removed, and what is kept and why."""
     if plan.removals:
         _table("to remove", ["what", "name", "about", "to remake"], list(_removals(plan.removals)))
-    else:
-        console.say("nothing to prune")
     if plan.kept:
         _table("kept", ["what", "name", "size", "because"], list(_kept(plan.kept)))
+    if not plan.removals:
+        console.say("nothing to prune")
 
 
 def show_pruned(pruned: Pruned) -> None:
@@ -46,16 +46,15 @@ def show_pruned(pruned: Pruned) -> None:
     console.say(f"Removed {count} {'item' if count == 1 else 'items'}, freed {freed}")
 
 
-def plan_json(plan: Plan, pruned: Pruned | None) -> dict[str, Any]:
+def plan_json(plan: Plan, pruned: Pruned) -> dict[str, Any]:
     """Return what --json has of a plan, and of what was done."""
-    stayed = pruned.stayed if pruned else ()
     return {
         "planned": [one.to_json() for one in plan.removals],
         "planned_bytes": _bytes(plan.removals),
         "kept": [{**one.to_json(), "reason": reason} for one, reason in plan.kept],
-        "removed": [one.to_json() for one in (pruned.removed if pruned else ())],
-        "stayed": [{**one.to_json(), "reason": reason} for one, reason in stayed],
-        "freed_bytes": pruned.freed_bytes if pruned else 0,
+        "removed": [one.to_json() for one in pruned.removed],
+        "stayed": [{**one.to_json(), "reason": reason} for one, reason in pruned.stayed],
+        "freed_bytes": pruned.freed_bytes,
     }
 
 
