@@ -8,20 +8,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synos_tasks.builder import ask
 from synos_tasks.engine.labels import labels
 from synos_tasks.engine.spec import Bind, ContainerSpec
 from synos_tasks.errors import BootFailed, IsoNotFound, OutputNotWritable
-from synos_tasks.images.building import ensure_image
 from synos_tasks.images.catalog import BOOT
 from synos_tasks.iso import protocol
 from synos_tasks.iso.boot.request import FIRMWARES, MEDIA, Boot, check_choice
 from synos_tasks.project import PACKAGE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from synos_tasks.engine.client import Docker
+    from synos_tasks.build.planning import Context
     from synos_tasks.settings import Settings
 
 KVM = Path("/dev/kvm")
@@ -46,17 +42,9 @@ class BootResult:
 
 
 def boot_iso(
-    settings: Settings,
-    docker: Docker,
-    *,
-    iso: Path,
-    firmware: str,
-    media: str,
-    timeout: int,
-    on_line: Callable[[str], None],
-    kvm: bool = True,
+    context: Context, iso: Path, *, firmware: str, media: str = "cdrom", timeout: int = 0, kvm: bool = True
 ) -> BootResult:
-    """Boot ``iso`` and wait at most ``timeout`` seconds for its report.
+    """Boot ``iso`` and wait for its report; at most ``timeout`` seconds, for 0 those of the settings.
 
     The serial log and a picture of the screen land in .synos/boot/.
 
@@ -67,50 +55,39 @@ def boot_iso(
     iso = iso.resolve()
     if not iso.is_file():
         raise IsoNotFound(f"there is no ISO {iso.name}", where=str(iso), hint="`inv build.iso` makes one")
+    settings, kvm = context.settings, kvm and KVM.exists()
     folder = _output_folder(settings)
-    image = ensure_image(settings, docker, BOOT, on_line)
-    kvm = kvm and KVM.exists()
     request = Boot(
         iso=Path("/iso") / iso.name,
         firmware=firmware,
         media=media,
-        timeout=timeout,
+        timeout=timeout or settings.boot.timeout,
         memory_mb=settings.boot.memory_mb,
         kvm=kvm,
         out=Path("/out"),
     )
-    spec = boot_spec(settings, image, iso_folder=iso.parent, out=folder, kvm=kvm)
-    log = folder / f"{iso.stem}-{firmware}-{media}.log"
-    result = _run(settings, docker, spec, request, log, on_line)
+    spec = boot_spec(settings, context.image(BOOT), iso_folder=iso.parent, out=folder, kvm=kvm)
+    result = _run(context, spec, request, folder / f"{iso.stem}-{firmware}-{media}.log")
     if not result.ok:
         raise BootFailed(
             f"{iso.name} did not boot as it should ({firmware}, {media}, {result.seconds:.0f} s)",
-            where=str(log),
+            where=result.log,
             why=result.why,
             hint=f"the screen: {result.screenshot}" if result.screenshot else "the serial log tells more",
         )
     return result
 
 
-def _run(
-    settings: Settings,
-    docker: Docker,
-    spec: ContainerSpec,
-    request: Boot,
-    log: Path,
-    on_line: Callable[[str], None],
-) -> BootResult:
+def _run(context: Context, spec: ContainerSpec, request: Boot, log: Path) -> BootResult:
     with log.open("w", encoding="utf-8") as serial:
 
         def note(event: protocol.Event) -> None:
             if isinstance(event, protocol.Log):
                 print(event.line, file=serial, flush=True)
-                on_line(event.line)
+                context.say(event.line)
 
         limit = request.timeout + GRACE_SECONDS
-        found = ask(
-            settings, docker, spec, request, protocol.Booted, on_event=note, seconds=limit, logged=False
-        )
+        found = context.ask(spec, request, protocol.Booted, note, seconds=limit, logged=False)
     return BootResult(
         ok=found.ok,
         seconds=found.seconds,

@@ -8,10 +8,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.build.locking import lock_path
-from synos_tasks.builder import ask, builder_spec
+from synos_tasks.builder import builder_spec
 from synos_tasks.engine.spec import Bind
 from synos_tasks.errors import IsoNotFound, SettingsError
-from synos_tasks.images.building import ensure_image
 from synos_tasks.images.catalog import BUILDER
 from synos_tasks.iso import lock as locks
 from synos_tasks.iso.protocol import Compare, Compared
@@ -19,7 +18,7 @@ from synos_tasks.iso.protocol import Compare, Compared
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from synos_tasks.engine.client import Docker
+    from synos_tasks.build.planning import Context
     from synos_tasks.settings import Settings
 
 LOCK_ENDING = ".lock.yaml"
@@ -39,9 +38,9 @@ class Difference:
         return not sections(self)
 
 
-def diff(settings: Settings, docker: Docker, one: str, two: str, say: Callable[[str], None]) -> Difference:
+def diff(context: Context, one: str, two: str) -> Difference:
     """Compare two ISOs or two locks; a profile's name stands for its lock. Raises SettingsError, IsoNotFound."""
-    paths = [_find(settings, text) for text in (one, two)]
+    paths = [_find(context.settings, text) for text in (one, two)]
     are_locks = [path.name.endswith(LOCK_ENDING) for path in paths]
     if all(are_locks):
         before, after = (locks.load(path) for path in paths)
@@ -52,9 +51,9 @@ def diff(settings: Settings, docker: Docker, one: str, two: str, say: Callable[[
         raise SettingsError(
             "an ISO and a lock cannot be compared", where=f"{one} {two}", hint="give two of a kind"
         )
-    known = [_packages(path, say) for path in paths]
+    known = [_packages(path, context.say) for path in paths]
     packages = locks.version_changes(*known) if all(known) else []
-    return Difference(packages=packages, files=files_of(settings, docker, paths[0], paths[1], say))
+    return Difference(packages=packages, files=files_of(context, *paths))
 
 
 def sections(found: Difference) -> list[tuple[str, list[str]]]:
@@ -69,22 +68,19 @@ def sections(found: Difference) -> list[tuple[str, list[str]]]:
     return [(title, lines) for title, lines in shown if lines]
 
 
-def files_of(
-    settings: Settings, docker: Docker, one: Path, two: Path, say: Callable[[str], None]
-) -> dict[str, Any]:
+def files_of(context: Context, one: Path, two: Path) -> dict[str, Any]:
     """Compare two ISOs file by file, in a container without network; see iso/compare.py for the fields."""
-    image = ensure_image(settings, docker, BUILDER, say)
     spec = builder_spec(
-        settings,
-        docker.info(),
-        image,
+        context.settings,
+        context.info,
+        context.image(BUILDER),
         network=False,
         store=None,
         packages_bytes=one.stat().st_size + two.stat().st_size,
         more=(Bind(source=one.parent, target="/one"), Bind(source=two.parent, target="/two")),
     )
     request = Compare(one=Path("/one", one.name), two=Path("/two", two.name))
-    return dict(ask(settings, docker, spec, request, Compared).result)
+    return dict(context.ask(spec, request, Compared).result)
 
 
 def _find(settings: Settings, text: str) -> Path:

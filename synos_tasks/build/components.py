@@ -5,18 +5,16 @@ from __future__ import annotations
 import dataclasses
 import os
 import stat
-import uuid
 from collections.abc import Callable  # noqa: TC003  (a default of Place needs it when it runs)
 from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synos_tasks.build import planning, preflight
-from synos_tasks.build.progress import History, view_for
-from synos_tasks.builder import ask, compiler_cache_volumes, once_volume, owner, toolchain_spec
+from synos_tasks.build import planning
+from synos_tasks.build.view import History, view_for
+from synos_tasks.builder import compiler_cache_volumes, once_volume, owner, toolchain_spec
 from synos_tasks.errors import ClaimFailed, ComponentFailed
-from synos_tasks.images.building import ensure_image
 from synos_tasks.images.catalog import TOOLCHAIN
 from synos_tasks.iso import profile as profiles
 from synos_tasks.iso import protocol
@@ -29,7 +27,7 @@ from synos_tasks.iso.store import sha256
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from synos_tasks.engine.client import Docker, SystemInfo
+    from synos_tasks.build.planning import Context
     from synos_tasks.engine.spec import ContainerSpec
     from synos_tasks.iso.components.recipe import Component
     from synos_tasks.settings import Settings
@@ -110,24 +108,18 @@ def recipes(settings: Settings, names: Iterable[str]) -> list[Component]:
 
 
 def ensure_compiled(
-    settings: Settings,
-    docker: Docker,
-    info: SystemInfo,
+    context: Context,
     names: Iterable[str],
-    say: Callable[[str], None],
     place: Place | None = None,
     on_event: Callable[[protocol.Event], object] = lambda _: None,
 ) -> list[Compiled]:
     """Compile the components that the store lacks; return all. Raises ComponentError or ComponentFailed."""
-    place = place or Place()
+    place, settings = place or Place(), context.settings
     components = recipes(settings, names)
-    image = ensure_image(settings, docker, TOOLCHAIN, say)
-    tools = planning.tools_of(settings, docker, image)
+    image = context.image(TOOLCHAIN)
+    tools = planning.tools_of(context, image)
     folder = recipe.folder_of(planning.docker_build(settings))
     wanted = [_wanted(component, folder, tools) for component in components]
-    spec = toolchain_spec(
-        settings, info, image, output=place.output, store=place.store, network=not place.offline
-    )
     found: list[Compiled] = []
 
     def note(event: protocol.Event) -> None:
@@ -136,6 +128,9 @@ def ensure_compiled(
             found.append(_compiled(event))
 
     while len(found) < len(wanted):  # a container compiles one at most
+        spec = toolchain_spec(
+            settings, context.info, image, output=place.output, store=place.store, network=not place.offline
+        )
         request = protocol.Compile(
             components=tuple(wanted[len(found) :]),
             offline=place.offline,
@@ -144,10 +139,9 @@ def ensure_compiled(
             jobs=max(1, int(spec.cpus or 1)),
         )
         before = len(found)
-        ask(settings, docker, place.change(spec), request, protocol.Compiled, say, note)
+        context.ask(place.change(spec), request, protocol.Compiled, note)
         if len(found) == before:
             raise ComponentFailed("the toolchain's container reported no component", where=spec.name)
-        spec = dataclasses.replace(spec, name=f"{spec.name.rpartition('-')[0]}-{uuid.uuid4().hex[:8]}")
     return found
 
 
@@ -167,27 +161,17 @@ def _compiled(event: protocol.Done) -> Compiled:
     )
 
 
-def compile_all(
-    settings: Settings,
-    docker: Docker,
-    names: list[str],
-    output: Path,
-    say: Callable[[str], None],
-    *,
-    cached: bool = True,
-) -> list[Compiled]:
-    """Compile components, and move their .debs into ``output``. Raises as ensure_compiled() and preflight do."""
+def compile_all(context: Context, names: list[str], output: Path, *, cached: bool = True) -> list[Compiled]:
+    """Compile components, and move their .debs into ``output``. Raises as ensure_compiled() and preflight() do."""
     if not names:
         return []
-    info = preflight.check(settings, docker, output)
-    history = History(settings.state_dir / "history.json", "")
+    planning.preflight(context, output)
     with (
-        nullcontext("") if cached else once_volume(settings, docker) as store,
+        nullcontext("") if cached else once_volume(context.settings, context.docker) as store,
         scratch(output, STAGING_PREFIX) as folder,
-        view_for([f"component-{name}" for name in names], history) as view,
+        view_for([f"component-{name}" for name in names], History(context.settings)) as view,
     ):
-        place = Place(store=store, output=folder)
-        compiled = ensure_compiled(settings, docker, info, names, say, place, view.handle)
+        compiled = ensure_compiled(context, names, Place(store=store, output=folder), view.handle)
         packages = [package for one in compiled for package in one.packages]
         for package in packages:
             _verify(folder, package)
@@ -212,18 +196,18 @@ def hit_rates(compiled: Compiled) -> str:
     return ", ".join(f"{cache} {hits} of {calls}" for cache, hits, calls in counts if calls)
 
 
-def cache_hit_rates(settings: Settings, docker: Docker, say: Callable[[str], None]) -> list[HitRate]:
+def cache_hit_rates(context: Context) -> list[HitRate]:
     """Compile all components twice, each time from an empty store; return what the caches answered the second time."""
-    info = preflight.check(settings, docker, settings.state_dir)
-    caches = compiler_cache_volumes(settings)
+    planning.preflight(context, context.settings.state_dir)
+    caches = compiler_cache_volumes(context.settings)
 
     def with_caches(spec: ContainerSpec) -> ContainerSpec:
         return dataclasses.replace(spec, volumes={**spec.volumes, **caches})
 
     for _ in range(2):
-        with once_volume(settings, docker) as store:
+        with once_volume(context.settings, context.docker) as store:
             place = Place(store=store, change=with_caches)
-            compiled = ensure_compiled(settings, docker, info, names_of(settings), say, place)
+            compiled = ensure_compiled(context, names_of(context.settings), place)
     rates = []
     for cache, required in REQUIRED_HITS.items():
         hits, misses = (sum(one.caches[cache][what] for one in compiled) for what in ("hits", "misses"))

@@ -8,11 +8,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks import console, errors
-from synos_tasks.build import components, locking, planning, preflight
-from synos_tasks.build.plan_view import last_plan, remember
-from synos_tasks.build.progress import History, view_for
-from synos_tasks.builder import PRIVILEGED, ask, builder_spec, once_volume, owner
-from synos_tasks.images.building import ensure_image
+from synos_tasks.build import components, locking, planning
+from synos_tasks.build.view import History, last_plan, remember, view_for
+from synos_tasks.builder import PRIVILEGED, builder_spec, once_volume, owner
 from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
 from synos_tasks.images.recipe import tag_of
 from synos_tasks.iso import protocol
@@ -20,14 +18,14 @@ from synos_tasks.iso.eviction import Limits
 from synos_tasks.iso.publish import iso_path, point_to, publish, published, staging, sweep_staging
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
     from pathlib import Path
 
-    from synos_tasks.engine.client import Docker, SystemInfo
+    from synos_tasks.build.planning import Context
     from synos_tasks.iso.lock import Lock
     from synos_tasks.iso.plan import Plan
     from synos_tasks.iso.profile import Profile
-    from synos_tasks.settings import MaintSettings, Settings
+    from synos_tasks.settings import MaintSettings
 
 DAY = 86400
 STAGE_FIELDS = ("name", "key", "hit", "seconds", "bytes")
@@ -66,14 +64,12 @@ class BuildResult:
         return {**self.__dict__, "iso": str(self.iso)}
 
 
-def build_iso(
-    settings: Settings, docker: Docker, options: Options, say: Callable[[str], None]
-) -> BuildResult:
+def build_iso(context: Context, options: Options) -> BuildResult:
     """Build a profile's ISO; raises a SynosError, and then earlier ISOs are untouched."""
     began = time.monotonic()
-    profile = planning.read_profile(settings, options.profile)
-    _refuse_impossible(settings, docker, options, profile)
-    build = _Build(settings, docker, options, profile, say)
+    profile = planning.read_profile(context.settings, options.profile)
+    _refuse_impossible(context, options, profile)
+    build = _Build(context, options, profile)
     done = build.already() or build.make()
     return BuildResult(
         iso=iso_path(options.output, profile.name, done["build_id"], profile.distribution),
@@ -97,17 +93,17 @@ def limits_of(maint: MaintSettings) -> Limits | None:
     )
 
 
-def _refuse_impossible(settings: Settings, docker: Docker, options: Options, profile: Profile) -> None:
+def _refuse_impossible(context: Context, options: Options, profile: Profile) -> None:
     """Raise before anything is done where options leave no way; SettingsError, LockDrift or HostUnfit."""
     if options.offline and not options.cached:
         raise errors.SettingsError(
             "--offline and --no-cache leave no packages to build from", hint="leave one of them out"
         )
-    if (options.locked or options.offline) and locking.fitting(settings, profile) is None:
-        locking.refuse_drift(settings, profile, "--locked" if options.locked else "--offline")
+    if (options.locked or options.offline) and locking.fitting(context.settings, profile) is None:
+        locking.refuse_drift(context.settings, profile, "--locked" if options.locked else "--offline")
     for recipe in (BUILDER, *([TOOLCHAIN] if profile.components else [])):
-        tag = tag_of(settings.project, recipe)
-        if options.offline and docker.image_id(tag) is None:
+        tag = tag_of(context.settings.project, recipe)
+        if options.offline and context.docker.image_id(tag) is None:
             raise errors.HostUnfit(
                 f"the {recipe.name} image is not there, and --offline fetches none",
                 where=tag,
@@ -119,17 +115,15 @@ def _refuse_impossible(settings: Settings, docker: Docker, options: Options, pro
 class _Build:
     """One build, from the question whether it is needed to its publication."""
 
-    settings: Settings
-    docker: Docker
+    context: Context
     options: Options
     profile: Profile
-    say: Callable[[str], None]
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)
     compiled: dict[str, components.Compiled] = field(default_factory=dict)
 
     def already(self) -> dict[str, Any] | None:
         """Return the manifest of an ISO that is what would be built, when it is there and whole."""
-        lock = locking.fitting(self.settings, self.profile)
+        lock = locking.fitting(self.context.settings, self.profile)
         if lock is None or not self.options.cached:
             return None
         plan = self._plan(lock)
@@ -139,31 +133,30 @@ class _Build:
         distribution = self.profile.distribution
         iso = iso_path(self.options.output, self.profile.name, plan.build_id, distribution)
         point_to(iso, self.profile.name, distribution)
-        self.say("nothing changed: the ISO is there, and its checksum is right")
+        self.context.say("nothing changed: the ISO is there, and its checksum is right")
         return {**found, "stages": [{**stage, "hit": True, "seconds": 0.0} for stage in found["stages"]]}
 
     def make(self) -> dict[str, Any]:
         """Build in a container; raises a SynosError."""
         if self.options.privileged:
-            self.say(f"warning: {PRIVILEGED}")
-        info = preflight.check(self.settings, self.docker, self.options.output)
+            self.context.say(f"warning: {PRIVILEGED}")
+        planning.preflight(self.context, self.options.output)
         sweep_staging(self.options.output)
-        image = ensure_image(self.settings, self.docker, BUILDER, self.say)
-        lock = locking.fitting(self.settings, self.profile) or self._renew(info, image)
+        lock = locking.fitting(self.context.settings, self.profile) or self._renew()
         with self._store() as store:
             if not self.options.cached:
-                self._compile(info, store)
+                self._compile(store)
             try:
-                return self._run(info, image, lock, store)
+                return self._run(lock, store)
             except errors.PackageVanished as error:
                 if self.options.locked or self.options.offline:
                     raise
-                self.say(f"warning: {error.what}; taking what is there now")
-                return self._run(info, image, self._renew(info, image), store)
+                self.context.say(f"warning: {error.what}; taking what is there now")
+                return self._run(self._renew(), store)
 
     @contextmanager
     def _store(self) -> Iterator[str | None]:
-        """Return the store to build with: the project's, or with --no-cache one of this build's own.
+        """Yield the store to build with: the project's, or with --no-cache one of this build's own.
 
         Only components need a volume for that: they are compiled in another container than the rest.
         """
@@ -172,34 +165,31 @@ class _Build:
         elif not self.profile.components:
             yield None
         else:
-            with once_volume(self.settings, self.docker) as volume:
+            with once_volume(self.context.settings, self.context.docker) as volume:
                 yield volume
 
-    def _renew(self, info: SystemInfo, image: str) -> Lock:
-        self.say(f"resolving the packages of {self.profile.name}")
-        lock, changed = locking.renew(
-            self.settings, self.docker, info, image, self.profile, update=False, say=self.say
-        )
-        name = locking.lock_path(self.settings, self.profile.name).name
+    def _renew(self) -> Lock:
+        self.context.say(f"resolving the packages of {self.profile.name}")
+        lock, changed = locking.renew(self.context, self.profile, update=False)
+        name = locking.lock_path(self.context.settings, self.profile.name).name
         if len(changed) == len(lock.packages):
-            self.say(f"{name}: {len(changed)} packages")
+            self.context.say(f"{name}: {len(changed)} packages")
         else:
-            self.say(
-                "\n".join([f"{name}: {len(changed)} packages changed", *(change.line for change in changed)])
-            )
+            lines = [f"{name}: {len(changed)} packages changed", *(change.line for change in changed)]
+            self.context.say("\n".join(lines))
         return lock
 
-    def _run(self, info: SystemInfo, image: str, lock: Lock, store: str | None) -> dict[str, Any]:
+    def _run(self, lock: Lock, store: str | None) -> dict[str, Any]:
         plan = self._plan(lock)
         if not self.compiled and not self._compiled_before(plan):
-            self._compile(info, store)
+            self._compile(store)
             self._refuse_others(plan)
         try:
-            return self._assemble(info, image, plan, store)
+            return self._assemble(plan, store)
         except errors.ComponentMissing:
-            self._compile(info, store)
+            self._compile(store)
             self._refuse_others(plan)
-            return self._assemble(info, image, plan, store)
+            return self._assemble(plan, store)
 
     def _refuse_others(self, plan: Plan) -> None:
         """Raise ComponentFailed where other components were compiled than the plan has."""
@@ -214,52 +204,53 @@ class _Build:
 
     def _compiled_before(self, plan: Plan) -> bool:
         """Return whether the last build had the same components: then the store has them, unless it was emptied."""
-        last = last_plan(self.settings, self.profile.name)
+        last = last_plan(self.context.settings, self.profile.name)
         known = {stage.key for stage in last.components} if last else set()
         return all(stage.key in known for stage in plan.components)
 
-    def _compile(self, info: SystemInfo, store: str | None) -> None:
+    def _compile(self, store: str | None) -> None:
         """Have the profile's components in the store."""
         if not self.profile.components:
             return
         place = components.Place(store=store or "", offline=self.options.offline)
         with view_for([f"component-{name}" for name in self.profile.components], self._history()) as view:
-            made = components.ensure_compiled(
-                self.settings, self.docker, info, self.profile.components, self.say, place, view.handle
-            )
+            made = components.ensure_compiled(self.context, self.profile.components, place, view.handle)
         self.compiled = {f"component-{one.name}": one for one in made}
 
     def _history(self) -> History:
-        return History(self.settings.state_dir / "history.json", self.profile.name)
+        return History(self.context.settings, self.profile.name)
 
-    def _assemble(self, info: SystemInfo, image: str, plan: Plan, store: str | None) -> dict[str, Any]:
-        options, history = self.options, self._history()
+    def _assemble(self, plan: Plan, store: str | None) -> dict[str, Any]:
+        context, options, history = self.context, self.options, self._history()
         self.stages = {}
         with staging(options.output) as folder, view_for(plan.stage_names, history) as view:
             spec = builder_spec(
-                self.settings, info, image, output=folder, store=store, network=not options.offline,
-                packages_bytes=sum(package.size for package in plan.lock.packages), privileged=options.privileged,
+                context.settings, context.info, context.image(BUILDER), output=folder, store=store,
+                packages_bytes=sum(package.size for package in plan.lock.packages),
+                network=not options.offline, privileged=options.privileged,
             )  # fmt: skip
-            limits = limits_of(self.settings.maint) if store == "" else None
+            limits = limits_of(context.settings.maint) if store == "" else None
             request = protocol.Build(plan=plan, offline=options.offline, owner=owner(), limits=limits)
 
             def note(event: protocol.Event) -> None:
                 view.handle(event)
                 self._note(event)
 
-            done = ask(self.settings, self.docker, spec, request, protocol.Delivered, self.say, note)
+            done = context.ask(spec, request, protocol.Delivered, note)
             publish(folder, self.profile.name, plan.build_id, done.sha256, self.profile.distribution)
         stages = [self.stages[name] for name in plan.stage_names]
         try:
             history.save(stages)
-            remember(self.settings, plan)
+            remember(context.settings, plan)
         except OSError as error:
-            self.say(f"warning: what this build took is not remembered: {error}")
+            context.say(f"warning: what this build took is not remembered: {error}")
         return {"build_id": plan.build_id, "sha256": done.sha256, "stages": stages}
 
     def _plan(self, lock: Lock) -> Plan:
-        tools = planning.tools_for(self.settings, self.docker, self.profile, self.say)
-        return planning.plan_build(self.settings, self.profile, lock, tools, release=self.options.release)
+        tools = planning.tools_for(self.context, self.profile)
+        return planning.plan_build(
+            self.context.settings, self.profile, lock, tools, release=self.options.release
+        )
 
     def _note(self, event: protocol.Event) -> None:
         if isinstance(event, protocol.Done):
@@ -269,6 +260,6 @@ class _Build:
             self.stages[event.name] = stage
         elif isinstance(event, protocol.Evicted) and event.count:
             gone, left = console.human_bytes(event.bytes), console.human_bytes(event.left_bytes)
-            self.say(f"store: removed {gone} that no build has used for longest, {left} are left")
+            self.context.say(f"store: removed {gone} that no build has used for longest, {left} are left")
         elif isinstance(event, protocol.Evicted) and event.busy and event.skipped:
-            self.say("store: nothing was removed, another build uses it; the next build sees to it")
+            self.context.say("store: nothing was removed, another build uses it; the next build sees to it")

@@ -7,20 +7,17 @@ import os
 from typing import TYPE_CHECKING, NoReturn
 
 from synos_tasks.build import planning
-from synos_tasks.builder import ask, builder_spec, owner
-from synos_tasks.engine.failures import check_versions
+from synos_tasks.builder import builder_spec, owner
 from synos_tasks.errors import LockDrift, LockError, OutputNotWritable
-from synos_tasks.images.building import ensure_image
 from synos_tasks.images.catalog import BUILDER
 from synos_tasks.iso import lock as locks
 from synos_tasks.iso.protocol import Resolve, Resolved
 from synos_tasks.iso.scratch import write_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
-    from synos_tasks.engine.client import Docker, SystemInfo
+    from synos_tasks.build.planning import Context
     from synos_tasks.iso.lock import Change, Lock
     from synos_tasks.iso.profile import Profile
     from synos_tasks.settings import Settings
@@ -49,41 +46,22 @@ def refuse_drift(settings: Settings, profile: Profile, option: str) -> NoReturn:
     )
 
 
-def lock_profile(
-    settings: Settings, docker: Docker, name: str, *, update: bool, say: Callable[[str], None]
-) -> tuple[Lock, list[Change]]:
-    """Do `inv build.lock`: resolve a profile and write its lock, whether it fits or not."""
-    profile = planning.read_profile(settings, name)
-    info = docker.info()
-    check_versions(info)
-    image = ensure_image(settings, docker, BUILDER, say)
-    return renew(settings, docker, info, image, profile, update=update, say=say)
-
-
-def renew(
-    settings: Settings,
-    docker: Docker,
-    info: SystemInfo,
-    image: str,
-    profile: Profile,
-    *,
-    update: bool,
-    say: Callable[[str], None],
-) -> tuple[Lock, list[Change]]:
-    """Resolve a profile and write its lock; return it with what changed.
+def renew(context: Context, profile: Profile, *, update: bool) -> tuple[Lock, list[Change]]:
+    """Resolve a profile and write its lock, whether it fits or not; return it with what changed.
 
     Without ``update`` versions stay where the mirrors still have them, and so does the date. Raises
-    PackageNotFound, MirrorUnreachable, BadSignature, OutputNotWritable.
+    EngineTooOld, PackageNotFound, MirrorUnreachable, BadSignature, OutputNotWritable.
     """
-    path = lock_path(settings, profile.name)
+    path = lock_path(context.settings, profile.name)
+    spec = builder_spec(context.settings, context.info, context.image(BUILDER))
     try:
         previous = locks.load(path)
     except LockError as error:
-        say(f"warning: {error.where}: {error.what}; it is written again")
+        context.say(f"warning: {error.where}: {error.what}; it is written again")
         previous = None
-    start = previous or _inherited(settings, profile)
+    start = previous or _inherited(context.settings, profile)
     request = Resolve(profile=profile, previous=None if update else start)
-    found = ask(settings, docker, builder_spec(settings, info, image), request, Resolved, say).lock
+    found = context.ask(spec, request, Resolved).lock
     changed = locks.changes(previous, found)
     if start and (not update or start.packages == found.packages):
         # the date is part of every key: it moves only when somebody asks for what is new

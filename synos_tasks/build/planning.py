@@ -1,25 +1,43 @@
-"""From a profile's name to a plan, with the images that it needs and their tools."""
+"""What every command of build works with: the engine, a host that is fit, a profile, its plan and its images."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from typing import TYPE_CHECKING
+import os
+import tempfile
+from collections.abc import Callable  # noqa: TC003  (a default of ask() needs it when it runs)
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from synos_tasks.errors import ComponentError, ProfileError, ProfileNotFound
+from synos_tasks import builder
+from synos_tasks.engine.failures import check_versions
+from synos_tasks.engine.labels import LABEL_PROJECT, ONCE, labels, owner_is_alive
+from synos_tasks.errors import (
+    ComponentError,
+    DiskFull,
+    HostUnfit,
+    OutputNotWritable,
+    ProfileError,
+    ProfileNotFound,
+)
+from synos_tasks.host import checks
+from synos_tasks.host.devices import dev_problems
+from synos_tasks.host.facts import cpu_count, memory
+from synos_tasks.host.mounts import mount_table, stale_mounts
 from synos_tasks.images.building import ensure_image
 from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
 from synos_tasks.images.recipe import tag_of
-from synos_tasks.iso import inputs
+from synos_tasks.iso import inputs, protocol
 from synos_tasks.iso import profile as profiles
 from synos_tasks.iso.inputs import Tools
 from synos_tasks.iso.scratch import write_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from synos_tasks.engine.client import Docker
+    from synos_tasks.engine.client import Docker, SystemInfo
+    from synos_tasks.engine.spec import ContainerSpec
     from synos_tasks.images.recipe import Recipe
     from synos_tasks.iso.lock import Lock
     from synos_tasks.iso.plan import Plan
@@ -28,6 +46,98 @@ if TYPE_CHECKING:
 
 TOOLS = "/etc/synos-builder"
 PROFILE_ERRORS = (ProfileError, ProfileNotFound, ComponentError)
+LEAST_OUTPUT_BYTES = 600 * 10**6
+
+
+@dataclass(frozen=True)
+class Context:
+    """One running command: its settings, its engine, and where its messages go."""
+
+    settings: Settings
+    docker: Docker
+    say: Callable[[str], None]
+
+    @cached_property
+    def info(self) -> SystemInfo:
+        """What the engine says of itself; raises EngineUnavailable or EngineTooOld."""
+        info = self.docker.info()
+        check_versions(info)
+        return info
+
+    def image(self, recipe: Recipe) -> str:
+        """Return the tag of an image, built where it is missing; raises as ensure_image() does."""
+        return ensure_image(self.settings, self.docker, recipe, self.say)
+
+    def ask(
+        self,
+        spec: ContainerSpec,
+        request: protocol.Request,
+        answer: type[builder.Answer],
+        on_event: Callable[[protocol.Event], object] = lambda _: None,
+        **limits: Any,  # noqa: ANN401
+    ) -> builder.Answer:
+        """Run one container to its end and return its answer; see builder.ask()."""
+        return builder.ask(self.settings, self.docker, spec, request, answer, self.say, on_event, **limits)
+
+
+def preflight(context: Context, output: Path) -> None:
+    """Check engine, host, output folder and space; remove what a killed engine left.
+
+    Raises EngineUnavailable, EngineTooOld, HostUnfit, OutputNotWritable or DiskFull.
+    """
+    engine_root = Path(context.info.docker_root_dir or "/var/lib/docker")
+    mounts = stale_mounts(context.settings.root, mount_table(), ignore=[engine_root])
+    found = checks.failed(
+        [
+            checks.check_memory(memory(), cpu_count()),
+            checks.check_dev(dev_problems()),
+            checks.check_mounts(mounts),
+        ]
+    )
+    if found:
+        raise HostUnfit(
+            "this machine is not fit for a build",
+            where=", ".join(check.name for check in found),
+            why="; ".join(check.detail for check in found),
+            hint="; ".join(check.hint for check in found),
+        )
+    check_output(output)
+    remove_leftovers(context)
+
+
+def check_output(output: Path) -> None:
+    """Make the output folder and try to write in it."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=output):
+            pass
+    except OSError as error:
+        raise OutputNotWritable(
+            "the output folder cannot be written",
+            where=str(output),
+            why=error.strerror or str(error),
+            hint="choose another with --output, or mend its permissions",
+        ) from error
+    free = os.statvfs(output).f_bavail * os.statvfs(output).f_frsize
+    if free < LEAST_OUTPUT_BYTES:
+        raise DiskFull(
+            "the output folder's disk is nearly full",
+            where=str(output),
+            why=f"{free // 10**6} MB free, {LEAST_OUTPUT_BYTES // 10**6} MB needed for an ISO",
+            hint="free some space, or choose another folder with --output",
+        )
+
+
+def remove_leftovers(context: Context) -> None:
+    """Remove builders that ended without being removed, because the engine died, and volumes of killed commands."""
+    project, docker = context.settings.project_id, context.docker
+    for container in docker.containers(labels(project, "build")):
+        # a container that somebody starts from the image has its labels, but not such a name
+        if container.name.startswith(f"{project}-") and container.state.status in {"exited", "dead"}:
+            docker.remove_container(container.id)
+    for volume in docker.volumes({LABEL_PROJECT: project}):
+        if ONCE in volume.name and not owner_is_alive(volume.name):
+            docker.remove_volume(volume.name)
 
 
 def docker_build(settings: Settings) -> Path:
@@ -53,30 +163,28 @@ def plan_build(
     return inputs.plan_build(docker_build(settings), profile, lock, tools, release=release)
 
 
-def tools_for(settings: Settings, docker: Docker, profile: Profile, say: Callable[[str], None]) -> Tools:
+def tools_for(context: Context, profile: Profile) -> Tools:
     """Return the tools of the images that a profile needs; builds these where they are missing."""
-    return _tools(
-        profile, lambda recipe: tools_of(settings, docker, ensure_image(settings, docker, recipe, say))
-    )
+    return _tools(profile, lambda recipe: tools_of(context, context.image(recipe)))
 
 
-def known_tools_for(settings: Settings, docker: Docker, profile: Profile) -> Tools:
+def known_tools_for(context: Context, profile: Profile) -> Tools:
     """Return what tools_for() found before, without building or asking anything; empty where it never did."""
-    known = _known(settings)
-    return _tools(profile, lambda one: known.get(docker.image_id(tag_of(settings.project, one)) or "", ""))
+    known, project = _known(context.settings), context.settings.project
+    return _tools(profile, lambda one: known.get(context.docker.image_id(tag_of(project, one)) or "", ""))
 
 
 def _tools(profile: Profile, tools_in: Callable[[Recipe], str]) -> Tools:
     return Tools(builder=tools_in(BUILDER), toolchain=tools_in(TOOLCHAIN) if profile.components else "")
 
 
-def tools_of(settings: Settings, docker: Docker, image: str) -> str:
+def tools_of(context: Context, image: str) -> str:
     """Return the digest of an image's tools with their versions; asked once for each image."""
-    ident = docker.image_id(image) or image
-    known = _known(settings)
+    ident = context.docker.image_id(image) or image
+    known = _known(context.settings)
     if not known.get(ident):
-        known[ident] = Tools.digest_of(docker.output_of(ident, ["cat", TOOLS]))
-        write_whole(_tools_path(settings), json.dumps(known))
+        known[ident] = Tools.digest_of(context.docker.output_of(ident, ["cat", TOOLS]))
+        write_whole(_tools_path(context.settings), json.dumps(known))
     return known[ident]
 
 

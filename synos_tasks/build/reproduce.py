@@ -8,12 +8,11 @@ from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from synos_tasks.build import components, planning, preflight
+from synos_tasks.build import components, planning
 from synos_tasks.build.compare import files_of
 from synos_tasks.build.locking import fitting, refuse_drift
-from synos_tasks.builder import ask, builder_spec, once_volume
+from synos_tasks.builder import builder_spec, once_volume
 from synos_tasks.errors import Irreproducible
-from synos_tasks.images.building import ensure_image
 from synos_tasks.images.catalog import BUILDER
 from synos_tasks.iso import deliver
 from synos_tasks.iso.protocol import Build, Delivered
@@ -21,13 +20,11 @@ from synos_tasks.iso.scratch import scratch
 from synos_tasks.iso.store import sha256
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
-    from synos_tasks.engine.client import Docker, SystemInfo
+    from synos_tasks.build.planning import Context
     from synos_tasks.engine.spec import ContainerSpec
     from synos_tasks.iso.plan import Plan
-    from synos_tasks.settings import Settings
 
 DAY = 24 * 3600
 # the other folder to work in that iso/__main__.py knows
@@ -96,63 +93,48 @@ class Verdict:
     release: bool
 
 
-def verify(
-    settings: Settings, docker: Docker, name: str, *, release: bool, rounds: int, say: Callable[[str], None]
-) -> Verdict:
+def verify(context: Context, name: str, *, release: bool, rounds: int) -> Verdict:
     """Build ``rounds`` times under each circumstance. Raises Irreproducible, which names the first difference."""
+    settings = context.settings
     profile = planning.read_profile(settings, name)
     lock = fitting(settings, profile)
     if lock is None:
         refuse_drift(settings, profile, "build.verify-reproducible")
-    image = ensure_image(settings, docker, BUILDER, say)
-    tools = planning.tools_for(settings, docker, profile, say)
-    plan = planning.plan_build(settings, profile, lock, tools, release=release)
+    plan = planning.plan_build(settings, profile, lock, planning.tools_for(context, profile), release=release)
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     with scratch(settings.state_dir, "reproduce-") as folder:
-        info = preflight.check(settings, docker, folder)
-        cases = circumstances(min(info.n_cpu or 1, os.cpu_count() or 1)) * rounds
+        planning.preflight(context, folder)
+        cases = circumstances(min(context.info.n_cpu or 1, os.cpu_count() or 1)) * rounds
         first: tuple[Path, str] | None = None
         for number, case in enumerate(cases):
             output = folder / str(number)
             output.mkdir()
-            with nullcontext("") if case.stored else once_volume(settings, docker) as store:
-                _compile(settings, docker, info, plan, case, store)
-                iso = _build(settings, docker, info, image, plan, case, output, store)
+            iso = _build(context, plan, case, output)
             digest = sha256(iso)
-            say(f"{digest}  {case}")
+            context.say(f"{digest}  {case}")
             if first is None:
                 first = (iso, digest)
             elif digest != first[1]:
-                say("the bytes differ: looking for the first file that does")
-                raise difference(files_of(settings, docker, first[0], iso, say))
+                context.say("the bytes differ: looking for the first file that does")
+                raise difference(files_of(context, first[0], iso))
             else:
                 iso.unlink()
         return Verdict(sha256=digest, builds=len(cases), profile=name, release=release)
 
 
-def _compile(
-    settings: Settings, docker: Docker, info: SystemInfo, plan: Plan, case: Circumstances, store: str
-) -> None:
-    """Compile the components under the same circumstances, but in the usual folder and at the right time."""
-    if plan.profile.components:
-        place = components.Place(store=store, change=dataclasses.replace(case, elsewhere=False).apply)
-        components.ensure_compiled(settings, docker, info, plan.profile.components, lambda _: None, place)
-
-
-def _build(
-    settings: Settings,
-    docker: Docker,
-    info: SystemInfo,
-    image: str,
-    plan: Plan,
-    case: Circumstances,
-    output: Path,
-    store: str,
-) -> Path:
+def _build(context: Context, plan: Plan, case: Circumstances, output: Path) -> Path:
+    settings = context.settings
     request = Build(plan=plan, owner=case.user, umask=case.umask, clock=case.clock, elsewhere=case.elsewhere)
     size = sum(package.size for package in plan.lock.packages)
-    spec = builder_spec(settings, info, image, output=output, store=store, packages_bytes=size)
-    ask(settings, docker, case.apply(spec), request, Delivered)
+    quiet = dataclasses.replace(context, say=lambda _: None)
+    with nullcontext("") if case.stored else once_volume(settings, context.docker) as store:
+        if plan.profile.components:  # in the usual folder and at the right time
+            place = components.Place(store=store, change=dataclasses.replace(case, elsewhere=False).apply)
+            components.ensure_compiled(quiet, plan.profile.components, place)
+        spec = builder_spec(
+            settings, context.info, context.image(BUILDER), output=output, store=store, packages_bytes=size
+        )
+        quiet.ask(case.apply(spec), request, Delivered)
     return output / deliver.ISO
 
 

@@ -7,16 +7,13 @@ import sys
 from typing import TYPE_CHECKING
 
 from synos_tasks.builder import PRIVILEGED, builder_spec, toolchain_spec
-from synos_tasks.engine.failures import check_versions
 from synos_tasks.engine.labels import labels
-from synos_tasks.images.building import ensure_image
 from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
 from synos_tasks.images.recipe import tag_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from synos_tasks.engine.client import Docker, SystemInfo
+    from synos_tasks.build.planning import Context
+    from synos_tasks.engine.client import SystemInfo
     from synos_tasks.engine.spec import ContainerSpec
     from synos_tasks.settings import Settings
 
@@ -46,23 +43,14 @@ def shell_spec(
     return dataclasses.replace(spec, name=name, command=words, terminal=not command and sys.stdin.isatty())
 
 
-def open_shell(
-    settings: Settings,
-    docker: Docker,
-    say: Callable[[str], None],
-    *,
-    toolchain: bool,
-    privileged: bool,
-    command: str,
-) -> int:
-    """Open a shell, or run a command in one; gives its exit code. Raises EngineUnavailable or EngineTooOld."""
-    info = docker.info()
-    check_versions(info)
-    ensure_image(settings, docker, TOOLCHAIN if toolchain else BUILDER, say)
+def open_shell(context: Context, *, toolchain: bool, privileged: bool, command: str) -> int:
+    """Open a shell, or run a command in one; return its exit code. Raises EngineUnavailable or EngineTooOld."""
+    settings = context.settings
+    spec = shell_spec(settings, context.info, toolchain=toolchain, privileged=privileged, command=command)
+    context.image(TOOLCHAIN if toolchain else BUILDER)
     settings.output_dir.mkdir(parents=True, exist_ok=True)
-    spec = shell_spec(settings, info, toolchain=toolchain, privileged=privileged, command=command)
     for volume in spec.volumes:
-        docker.create_volume(volume, labels(settings.project_id, "cache"))
+        context.docker.create_volume(volume, labels(settings.project_id, "cache"))
     if privileged:
-        say(f"warning: {PRIVILEGED}")
-    return docker.interact(spec)
+        context.say(f"warning: {PRIVILEGED}")
+    return context.docker.interact(spec)

@@ -1,23 +1,38 @@
-"""The verbs of `inv build.*` about ISOs. Each parses its options, calls one function, and prints."""
+"""The verbs of `inv build.*`. Each parses its options, calls one function, and prints."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from invoke.collection import Collection
 
 from synos_tasks import console
-from synos_tasks.build import image_tasks
 from synos_tasks.cli import Command, verb
 
 if TYPE_CHECKING:
     from synos_tasks.build.iso_build import Options
+    from synos_tasks.build.planning import Context
 
 PROFILE = "name of a file in docker/build/profiles (default: synos.build.profile of invoke.yaml)"
 OUTPUT = "folder for the ISO (default: synos.build.output of invoke.yaml, which is dist)"
 NEWEST = "the ISO (default: the newest in dist)"
+NO_CACHE = "use neither the store nor the compilers' caches"
+DEBS = "folder for the .debs (default: components in the folder of ISOs)"
+PRIVILEGED = "with every capability, for hooks that must mount; NOT isolated from the host"
 JSON = "one JSON object on standard output"
+
+
+def _context(command: Command) -> Context:
+    from synos_tasks.build.planning import Context
+    from synos_tasks.engine.client import Docker
+
+    return Context(command.settings, Docker(), console.say)
+
+
+def _show_container(container: dict[str, str]) -> None:
+    console.table("container", ["what", "allowed"], [list(item) for item in container.items()])
 
 
 @verb(
@@ -30,7 +45,7 @@ JSON = "one JSON object on standard output"
         "locked": "fail where the lock would have to change",
         "offline": "use the lock and the pool alone, with no network",
         "no-cache": "use nothing that an earlier build left, except the builder image",
-        "privileged": "with every capability, for hooks that must mount; NOT isolated from the host",
+        "privileged": PRIVILEGED,
         "json": JSON,
     },
 )
@@ -49,48 +64,38 @@ def iso(
 
     Not for long-running services (inv services.up), nor for editing code (inv dev.up): see docker/build/README.md.
     """
-    from synos_tasks.build import iso_build  # noqa: PLC0415  (verbs load what they need, --list stays quick)
-    from synos_tasks.engine.client import Docker  # noqa: PLC0415
+    from synos_tasks.build.iso_build import build_iso
 
-    options = _options(
-        command,
-        profile,
-        output,
-        release=release,
-        locked=locked,
-        offline=offline,
-        cached=not no_cache,
-        privileged=privileged,
-    )
+    flags = {"release": release, "locked": locked, "offline": offline, "privileged": privileged}
+    options = _options(command, profile, output, cached=not no_cache, **flags)
     if command.dry:
         _show_plan(command, options)
         return
-    result = iso_build.build_iso(command.settings, Docker(), options, console.say)
+    result = build_iso(_context(command), options)
     size = console.human_bytes(result.iso.stat().st_size)
     console.say(f"{result.iso}  {size}  in {result.seconds:.1f} s")
     if boot:
-        _boot(command, result.iso, "bios", "cdrom", 0)
+        _boot(command, result.iso, "bios")
     command.result(result.to_json())
 
 
 def _options(command: Command, profile: str, output: str, **more: bool) -> Options:
-    from synos_tasks.build.iso_build import Options  # noqa: PLC0415
+    from synos_tasks.build.iso_build import Options
 
     folder = Path(output).resolve() if output else command.settings.output_dir
     return Options(profile=profile or command.settings.build.profile, output=folder, **more)
 
 
 def _show_plan(command: Command, options: Options) -> None:
-    from synos_tasks.build import dry_run  # noqa: PLC0415
-    from synos_tasks.engine.client import Docker  # noqa: PLC0415
+    from synos_tasks.build import view
 
-    plan, spec = dry_run.dry_run(command.settings, Docker(), options)
-    container = dry_run.permissions(spec)
+    plan, spec = view.dry_run(_context(command), options)
+    container = view.permissions(spec)
     command.result({"profile": options.profile, "plan": plan.to_json(), "container": container})
     if not command.json:
         console.table("plan", ["stage", "key"], [[stage.name, stage.key[:16]] for stage in plan.stages])
         console.say(f"packages: {' '.join(plan.profile.packages)}")
-        console.table("container", ["what", "allowed"], [list(item) for item in container.items()])
+        _show_container(container)
 
 
 @verb(
@@ -107,7 +112,7 @@ def boot(
     command: Command, iso: str = "", firmware: str = "bios", media: str = "cdrom", timeout: int = 0
 ) -> None:
     """Boot an ISO in QEMU and exit by what the guest itself reports."""
-    from synos_tasks.build.boot import newest_iso  # noqa: PLC0415
+    from synos_tasks.build.boot import newest_iso
 
     path = Path(iso).resolve() if iso else newest_iso(command.settings)
     if command.dry:
@@ -116,19 +121,12 @@ def boot(
     command.result(_boot(command, path, firmware, media, timeout))
 
 
-def _boot(command: Command, path: Path, firmware: str, media: str, timeout: int) -> dict[str, object]:
-    from synos_tasks.build.boot import boot_iso  # noqa: PLC0415
-    from synos_tasks.engine.client import Docker  # noqa: PLC0415
+def _boot(
+    command: Command, path: Path, firmware: str, media: str = "cdrom", timeout: int = 0
+) -> dict[str, object]:
+    from synos_tasks.build.boot import boot_iso
 
-    result = boot_iso(
-        command.settings,
-        Docker(),
-        iso=path,
-        firmware=firmware,
-        media=media,
-        timeout=timeout or command.settings.boot.timeout,
-        on_line=console.say,
-    )
+    result = boot_iso(_context(command), path, firmware=firmware, media=media, timeout=timeout)
     console.say(
         f"{path.name} booted on {firmware} in {result.seconds:.0f} s; screenshot: {result.screenshot}"
     )
@@ -146,8 +144,7 @@ def _boot(command: Command, path: Path, firmware: str, media: str, timeout: int)
 )
 def lock(command: Command, profile: str = "", update: bool = False) -> None:
     """Write the exact packages of a profile to docker/build/profiles/NAME.lock.yaml."""
-    from synos_tasks.build import locking, planning  # noqa: PLC0415
-    from synos_tasks.engine.client import Docker  # noqa: PLC0415
+    from synos_tasks.build import locking, planning
 
     settings, name = command.settings, profile or command.settings.build.profile
     path = locking.lock_path(settings, name)
@@ -155,7 +152,7 @@ def lock(command: Command, profile: str = "", update: bool = False) -> None:
         planning.read_profile(settings, name)
         command.would(f"ask the mirrors of profile {name} and write {path}", profile=name, lock=str(path))
         return
-    found, changed = locking.lock_profile(settings, Docker(), name, update=update, say=console.say)
+    found, changed = locking.renew(_context(command), planning.read_profile(settings, name), update=update)
     if len(changed) < len(found.packages):
         console.say("\n".join(change.line for change in changed) or "nothing changed")
     security = sum(change.security for change in changed)
@@ -170,11 +167,10 @@ def lock(command: Command, profile: str = "", update: bool = False) -> None:
 )
 def plan(command: Command, profile: str = "", output: str = "", release: bool = False) -> None:
     """Show which stages of a build are there already, why others are not, and how long they take."""
-    from synos_tasks.build import plan_view  # noqa: PLC0415
-    from synos_tasks.engine.client import Docker  # noqa: PLC0415
+    from synos_tasks.build import view
 
     options = _options(command, profile, output, release=release)
-    seen = plan_view.view(command.settings, Docker(), options, console.say, dry=command.dry)
+    seen = view.view(_context(command), options, dry=command.dry)
     if seen.lock != "fits":
         console.say(f"the lock is {seen.lock}: a build asks the mirrors first, which may add packages")
     rows = [
@@ -208,13 +204,12 @@ def plan(command: Command, profile: str = "", output: str = "", release: bool = 
 )
 def diff(command: Command, one: str, two: str, limit: int = 20) -> None:
     """Show what changed between two ISOs or two locks: packages, files, sizes."""
-    from synos_tasks.build import compare  # noqa: PLC0415
-    from synos_tasks.engine.client import Docker  # noqa: PLC0415
+    from synos_tasks.build import compare
 
     if command.dry:
         command.would(f"compare {one} and {two}", one=one, two=two)
         return
-    found = compare.diff(command.settings, Docker(), one, two, console.say)
+    found = compare.diff(_context(command), one, two)
     for title, lines in compare.sections(found):
         console.say(f"{title}: {len(lines)}")
         console.say("\n".join(lines[:limit] + (["  …"] if len(lines) > limit else [])))
@@ -235,8 +230,7 @@ def diff(command: Command, one: str, two: str, limit: int = 20) -> None:
 )
 def verify_reproducible(command: Command, profile: str = "", release: bool = False, rounds: int = 1) -> None:
     """Build with another host name, user, clock, folder and more each time, and compare the bytes."""
-    from synos_tasks.build import planning, reproduce  # noqa: PLC0415
-    from synos_tasks.engine.client import Docker  # noqa: PLC0415
+    from synos_tasks.build import planning, reproduce
 
     settings, name = command.settings, profile or command.settings.build.profile
     rounds = max(1, rounds)
@@ -244,7 +238,7 @@ def verify_reproducible(command: Command, profile: str = "", release: bool = Fal
         planning.read_profile(settings, name)
         command.would(f"build profile {name} {3 * rounds} times and compare", profile=name)
         return
-    verdict = reproduce.verify(settings, Docker(), name, release=release, rounds=rounds, say=console.say)
+    verdict = reproduce.verify(_context(command), name, release=release, rounds=rounds)
     console.say(f"{name}: {verdict.builds} builds, the same bytes")
     command.result(verdict.__dict__)
 
@@ -254,8 +248,8 @@ def verify_reproducible(command: Command, profile: str = "", release: bool = Fal
 )
 def report(command: Command, iso: str = "", to: str = "") -> None:
     """Write one HTML file about a build: stages, sizes, packages."""
-    from synos_tasks.build import report as reports  # noqa: PLC0415
-    from synos_tasks.build.boot import newest_iso  # noqa: PLC0415
+    from synos_tasks.build import report as reports
+    from synos_tasks.build.boot import newest_iso
 
     path = Path(iso).resolve() if iso else newest_iso(command.settings).resolve()
     target = Path(to).resolve() if to else Path(f"{path}.report.html")
@@ -267,4 +261,133 @@ def report(command: Command, iso: str = "", to: str = "") -> None:
     command.result({"iso": str(path), "report": str(target)})
 
 
-namespace = Collection("build", iso, boot, lock, plan, diff, verify_reproducible, report, *image_tasks.VERBS)
+@verb("build.image", help={"no-cache": "run every step again", "json": JSON})
+def image(command: Command, no_cache: bool = False) -> None:
+    """Build the toolchain and the builder image, and show their sizes."""
+    from synos_tasks.images.building import build_images
+    from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
+    from synos_tasks.images.recipe import tag_of
+
+    recipes = [TOOLCHAIN, BUILDER]
+    if command.dry:
+        tags = [tag_of(command.settings.project, recipe) for recipe in recipes]
+        command.would(f"build {' and '.join(tags)}", images=tags)
+        return
+    context = _context(command)
+    built = build_images(context.settings, context.docker, context.say, recipes, cached=not no_cache)
+    rows = [[one.tag, console.human_bytes(one.bytes), f"{one.seconds:.1f} s"] for one in built]
+    console.table("images", ["image", "size", "built in"], rows)
+    toolchain, builder = built
+    smaller = round(100 * (1 - builder.bytes / toolchain.bytes), 1)
+    console.say(f"the builder is {smaller:.0f} % smaller than the toolchain")
+    command.result({"images": [one.__dict__ for one in built], "smaller_percent": smaller})
+
+
+@verb(
+    "build.shell",
+    help={
+        "command": "a command line for the shell, instead of an interactive one",
+        "toolchain": "the image that compiles, as the builder user, instead of the one that makes ISOs",
+        "privileged": PRIVILEGED,
+    },
+)
+def shell(command_: Command, command: str = "", toolchain: bool = False, privileged: bool = False) -> None:
+    """Open a shell in the builder: the project at /project, the output folder at /output.
+
+    Not for editing code (inv dev.up), nor for long-running services (inv services.up): see docker/build/README.md.
+    """
+    from synos_tasks.build import shell as shells
+    from synos_tasks.build import view
+    from synos_tasks.errors import SettingsError
+
+    if toolchain and privileged:
+        raise SettingsError("--toolchain is never privileged", hint="leave one of the two out")
+    settings = command_.settings
+    if command_.dry:
+        spec = shells.shell_spec(settings, None, toolchain=toolchain, privileged=privileged, command=command)
+        _show_container(view.permissions(spec))
+        return
+    context = _context(command_)
+    sys.exit(shells.open_shell(context, toolchain=toolchain, privileged=privileged, command=command))
+
+
+@verb(
+    "build.component",
+    positional=["name"],
+    help={"name": "a file in docker/build/components", "no-cache": NO_CACHE, "output": DEBS, "json": JSON},
+)
+def component(command: Command, name: str, no_cache: bool = False, output: str = "") -> None:
+    """Compile one component, and lay its .debs into dist/components."""
+    _compile(command, [name], no_cache=no_cache, output=output)
+
+
+@verb("build.components", help={"no-cache": NO_CACHE, "output": DEBS, "json": JSON})
+def components(command: Command, no_cache: bool = False, output: str = "") -> None:
+    """Compile every component that is not in the store yet, and show all of them."""
+    from synos_tasks.build.components import names_of
+
+    _compile(command, names_of(command.settings), no_cache=no_cache, output=output)
+
+
+def _compile(command: Command, names: list[str], *, no_cache: bool, output: str) -> None:
+    from synos_tasks.build import components as compiling
+
+    settings = command.settings
+    folder = compiling.output_folder(settings, output)
+    recipes = compiling.recipes(settings, names)
+    if command.dry:
+        command.would(f"compile {', '.join(names) or 'nothing'}", components=names, output=str(folder))
+        return
+    compiled = compiling.compile_all(_context(command), names, folder, cached=not no_cache)
+    users = compiling.users_of(settings)
+    rows = [
+        [
+            one.name,
+            one.packages[0]["version"],
+            recipe.origin,
+            ", ".join(users[one.name]),
+            "in store" if one.hit else f"{one.seconds:.1f} s",
+            compiling.hit_rates(one),
+        ]
+        for one, recipe in zip(compiled, recipes, strict=True)
+    ]
+    console.table("components", ["name", "version", "source", "profiles", "compiled", "from caches"], rows)
+    if compiled:
+        console.say(f"packages: {folder}")
+    found = [{**one.__dict__, "profiles": users[one.name]} for one in compiled]
+    command.result({"output": str(folder), "components": found})
+
+
+@verb("build.verify-caches", help={"json": JSON})
+def verify_caches(command: Command) -> None:
+    """Compile all components twice, and check that the compilers' caches answer the second time."""
+    from synos_tasks.build import components as compiling
+
+    if command.dry:
+        command.would("compile all components twice, with an empty store")
+        return
+    rates = compiling.cache_hit_rates(_context(command))
+    rows = [
+        [one.what, f"{one.hits} of {one.calls}", f"{one.measured} %", f"{one.required} %"] for one in rates
+    ]
+    console.table("caches", ["cache", "hits", "measured", "needed"], rows)
+    compiling.check_hit_rates(rates)
+    command.result({"claims": [{**one.__dict__, "measured": one.measured, "holds": True} for one in rates]})
+
+
+@verb("build.update-base", help={"limit": "lines shown of each image; --json has all", "json": JSON})
+def update_base(command: Command, limit: int = 20) -> None:
+    """Take newer base images, build all images on them without cache, and show which packages changed."""
+    from synos_tasks.images import update_base as updating
+
+    context = _context(command)
+    command.result(
+        updating.update_base(context.settings, context.docker, context.say, limit=limit, dry=command.dry)
+    )
+
+
+namespace = Collection(
+    "build",
+    *(iso, boot, lock, plan, diff, verify_reproducible, report),
+    *(image, shell, component, components, verify_caches, update_base),
+)

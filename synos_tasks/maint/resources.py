@@ -179,7 +179,7 @@ class Facts:
 
 
 def build_seconds(settings: Settings) -> dict[str, dict[str, float]]:
-    """Return the seconds that each stage of each profile took last time; see build/progress.py."""
+    """Return the seconds that each stage of each profile took last time; see build/view.py."""
     try:
         known = json.loads((settings.state_dir / "history.json").read_text())
         return {

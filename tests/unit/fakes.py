@@ -6,33 +6,18 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from synos_tasks import builder
-from synos_tasks.build import (
-    compare,
-    components,
-    iso_build,
-    locking,
-    plan_view,
-    planning,
-    preflight,
-    reproduce,
-    shell,
-)
-from synos_tasks.images import building
+from synos_tasks.build import planning
+from synos_tasks.build.planning import Context
 from synos_tasks.iso import protocol
 from synos_tasks.iso.inputs import Tools
 from tests.unit.fake_docker import FakeDocker
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
-    from pathlib import Path
 
     import pytest
-    from python_on_whales.components.system.models import SystemInfo
 
-    from synos_tasks.engine.client import Docker
     from synos_tasks.engine.spec import ContainerSpec
-    from synos_tasks.settings import Settings
 
 INFO = FakeDocker().info()
 """What an engine that fits says of itself."""
@@ -50,24 +35,22 @@ class FakeContainers:
 
     def ask(
         self,
-        _settings: Settings,
-        docker: Docker,
+        context: Context,
         spec: ContainerSpec,
         request: protocol.Request,
         answer: type[Any],
-        say: Callable[[str], object] = lambda _: None,
         on_event: Callable[[protocol.Event], object] = lambda _: None,
     ) -> Any:  # noqa: ANN401
-        """Do as builder.ask() does."""
+        """Do as Context.ask() does."""
         for volume in spec.volumes:
-            docker.create_volume(volume, spec.labels)
+            context.docker.create_volume(volume, spec.labels)
         self.asked.append((spec, protocol.encode(request)))
         answered = None
         for fields in self.answer(*self.asked[-1]):
             event = protocol.decode_event(json.loads(json.dumps(fields)))
             assert protocol.name_of(event) == fields["event"], f"no event: {fields}"
             if isinstance(event, protocol.Warn):
-                say(f"warning: {event.text}")
+                context.say(f"warning: {event.text}")
             answered = event if isinstance(event, answer) else answered
             on_event(event)
         return answered
@@ -91,20 +74,10 @@ class FakeContainers:
 def fake_containers(monkeypatch: pytest.MonkeyPatch) -> FakeContainers:
     """Let no command start a container: the host is fit, the images are there, and so are their tools."""
     made = FakeContainers()
-    # names that these modules took over from builder.py and building.py
-    for module in (compare, components, iso_build, locking, plan_view, reproduce):
-        assert module.ask is builder.ask
-        monkeypatch.setattr(module, "ask", made.ask)
-    for module in (compare, components, iso_build, locking, plan_view, planning, reproduce, shell):
-        assert module.ensure_image is building.ensure_image
-        monkeypatch.setattr(
-            module, "ensure_image", lambda _settings, _engine, recipe, _say: f"synos-{recipe.name}"
-        )
-    monkeypatch.setattr(planning, "tools_of", lambda _settings, _engine, image: f"tools of {image}")
-
-    def check(_settings: Settings, _docker: Docker, output: Path) -> SystemInfo:
-        output.mkdir(parents=True, exist_ok=True)
-        return INFO
-
-    monkeypatch.setattr(preflight, "check", check)
+    monkeypatch.setattr(Context, "ask", lambda *arguments, **_: made.ask(*arguments))
+    monkeypatch.setattr(Context, "image", lambda _context, recipe: f"synos-{recipe.name}")
+    monkeypatch.setattr(planning, "tools_of", lambda _context, image: f"tools of {image}")
+    monkeypatch.setattr(
+        planning, "preflight", lambda _context, output: output.mkdir(parents=True, exist_ok=True)
+    )
     return made

@@ -9,6 +9,7 @@ import pytest
 
 from synos_tasks.build.compare import Difference, diff, sections
 from synos_tasks.build.locking import lock_path
+from synos_tasks.build.planning import Context
 from synos_tasks.builder import read_only_binds
 from synos_tasks.engine.spec import Bind
 from synos_tasks.errors import IsoNotFound, SettingsError
@@ -68,7 +69,7 @@ def _iso(path: Path, **versions: str) -> Path:
 
 
 def _diff(settings: Settings, one: object, two: object) -> Difference:
-    return diff(settings, FakeDocker(), str(one), str(two), print)
+    return diff(Context(settings, FakeDocker(), print), str(one), str(two))
 
 
 def test_two_locks_differ_in_packages(settings: Settings, container: Container) -> None:

@@ -19,6 +19,7 @@ from synos_tasks.build.components import (
     hit_rates,
     users_of,
 )
+from synos_tasks.build.planning import Context
 from synos_tasks.builder import owner, store_volume
 from synos_tasks.errors import ClaimFailed, ComponentError, ComponentFailed
 from synos_tasks.iso import codec
@@ -86,7 +87,7 @@ def toolchain(monkeypatch: pytest.MonkeyPatch) -> Toolchain:
 
 
 def _have(settings: Settings, *names: str, place: Place | None = None) -> list[Compiled]:
-    return ensure_compiled(settings, FakeDocker(), INFO, names, print, place)
+    return ensure_compiled(Context(settings, FakeDocker(), print), names, place)
 
 
 def test_one_container_is_asked_for_all_with_their_recipes_and_keys(
@@ -121,7 +122,7 @@ def test_the_key_is_that_of_the_plan(settings: Settings, toolchain: Toolchain) -
     """Otherwise a build would look for what was compiled, and not find it."""
     (settings.root / f"docker/build/profiles/{NAME}.yaml").write_text("components: [agent, tool]\n")
     profile = planning.read_profile(settings, NAME)
-    tools = planning.tools_for(settings, FakeDocker(), profile, print)
+    tools = planning.tools_for(Context(settings, FakeDocker(), print), profile)
     plan = planning.plan_build(settings, profile, lay_lock(settings), tools)
     made = _have(settings, *profile.components)
     assert [(one.name, one.key) for one in made] == [
@@ -166,7 +167,7 @@ def test_an_unknown_component_starts_nothing(settings: Settings, toolchain: Tool
 def _compile(
     settings: Settings, output: Path, *names: str, engine: FakeDocker | None = None, cached: bool = True
 ) -> list[Compiled]:
-    return compile_all(settings, engine or FakeDocker(), list(names), output, print, cached=cached)
+    return compile_all(Context(settings, engine or FakeDocker(), print), list(names), output, cached=cached)
 
 
 def test_packages_are_laid_down_and_nothing_beside_them(
@@ -274,7 +275,7 @@ def test_a_container_that_stops_after_one_compilation_is_asked_for_the_rest_in_a
 def test_caches_are_verified_by_two_compilations_from_empty_stores(
     settings: Settings, toolchain: Toolchain
 ) -> None:
-    rates = cache_hit_rates(settings, FakeDocker(), print)
+    rates = cache_hit_rates(Context(settings, FakeDocker(), print))
     assert {(one.what, one.hits, one.calls) for one in rates} == {("ccache", 6, 8), ("sccache", 0, 0)}
     stores = [next(iter(spec.volumes)) for spec in toolchain.containers.specs]
     assert len(set(stores)) == len(stores) == 2

@@ -11,6 +11,7 @@ import pytest
 
 from synos_tasks import builder
 from synos_tasks.build import shell
+from synos_tasks.build.planning import Context
 from synos_tasks.builder import (
     builder_spec,
     once_volume,
@@ -184,7 +185,7 @@ def test_opening_a_shell_warns_only_of_what_is_not_isolated(
     engine, said = FakeDocker(), list[str]()
     monkeypatch.setattr(engine, "interact", lambda _spec: 7)
     code = shell.open_shell(
-        settings, engine, said.append, toolchain=False, privileged=privileged, command="exit 7"
+        Context(settings, engine, said.append), toolchain=False, privileged=privileged, command="exit 7"
     )
     assert code == 7
     volume = engine.volume(store_volume(settings))
@@ -200,5 +201,5 @@ def test_a_shell_needs_an_engine_that_is_fit(settings: Settings) -> None:
     engine = FakeDocker()
     engine.version = "20.10"
     with pytest.raises(EngineTooOld):
-        shell.open_shell(settings, engine, print, toolchain=False, privileged=True, command="true")
+        shell.open_shell(Context(settings, engine, print), toolchain=False, privileged=True, command="true")
     assert engine.runs == []

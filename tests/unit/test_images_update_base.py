@@ -9,7 +9,7 @@ import pytest
 from invoke.collection import Collection
 from invoke.program import Program
 
-from synos_tasks.build import image_tasks
+from synos_tasks.build import tasks as build
 from synos_tasks.errors import ImageBuildFailed, MirrorUnreachable
 from synos_tasks.images import base as bases
 from synos_tasks.images.base import BOOKWORM, TRIXIE, Base
@@ -171,7 +171,7 @@ def test_a_build_that_fails_leaves_the_images_that_were_there(settings: Settings
 def run(*words: str) -> int:
     namespace = Collection()
     namespace.add_collection(tasks.namespace, "maint")
-    namespace.add_collection(Collection("build", image_tasks.update_base), "build")
+    namespace.add_collection(Collection("build", build.update_base), "build")
     namespace.configure({"synos": {"name": "synos"}})
     try:
         Program(namespace=namespace, name="inv").run(["inv", *words], exit=False)

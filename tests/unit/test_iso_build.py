@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from synos_tasks.build import iso_build, locking, plan_view
+from synos_tasks.build import iso_build, locking, view
 from synos_tasks.build.iso_build import BuildResult, Options, build_iso
+from synos_tasks.build.planning import Context
 from synos_tasks.errors import (
     ComponentFailed,
     ComponentMissing,
@@ -126,7 +127,7 @@ def _build(
     locked: bool = True,
 ) -> BuildResult:
     options = Options(profile=NAME, output=settings.output_dir, cached=cached, offline=offline, locked=locked)
-    return build_iso(settings, containers.docker, options, print)
+    return build_iso(Context(settings, containers.docker, print), options)
 
 
 def _without_components(settings: Settings) -> None:
@@ -307,7 +308,7 @@ def test_the_plan_of_a_build_is_remembered_with_its_components(
     settings: Settings, containers: Containers
 ) -> None:
     result = _build(settings, containers)
-    last = plan_view.last_plan(settings, NAME)
+    last = view.last_plan(settings, NAME)
     assert last is not None
     assert last.build_id == result.build_id
     assert [stage.name for stage in last.components] == list(BOTH)

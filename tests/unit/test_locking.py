@@ -10,14 +10,14 @@ from unittest import mock
 import pytest
 
 from synos_tasks.build import locking
-from synos_tasks.build.planning import read_profile
+from synos_tasks.build.planning import Context, read_profile
 from synos_tasks.errors import EngineTooOld, EngineUnavailable, LockDrift, OutputNotWritable
 from synos_tasks.iso import codec
 from synos_tasks.iso import lock as locks
 from synos_tasks.iso.lock import Change
 from synos_tasks.iso.profile import Profile
 from tests.unit.fake_docker import FakeDocker
-from tests.unit.fakes import INFO, fake_containers
+from tests.unit.fakes import fake_containers
 from tests.unit.projects import DATE, NAME, PROFILE, lay_lock, lock_for, package, project
 
 if TYPE_CHECKING:
@@ -62,9 +62,7 @@ class Resolver:
 
     def renew(self, settings: Settings, *, update: bool) -> tuple[Lock, list[Change]]:
         profile = read_profile(settings, NAME)
-        return locking.renew(
-            settings, FakeDocker(), INFO, "image", profile, update=update, say=self.heard.append
-        )
+        return locking.renew(Context(settings, FakeDocker(), self.heard.append), profile, update=update)
 
 
 @pytest.fixture
@@ -228,7 +226,7 @@ def test_an_engine_that_is_not_fit_is_told_before_anything_is_done(
     docker = FakeDocker()
     vars(docker).update(engine)
     with pytest.raises(error):
-        locking.lock_profile(settings, docker, NAME, update=False, say=print)
+        locking.renew(Context(settings, docker, print), read_profile(settings, NAME), update=False)
     assert resolver.requests == []
 
 

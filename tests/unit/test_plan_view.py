@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from synos_tasks.build import plan_view, planning
+from synos_tasks.build import planning, view
 from synos_tasks.build.iso_build import Options
-from synos_tasks.build.plan_view import Row, last_plan, reason, remember
+from synos_tasks.build.planning import Context
+from synos_tasks.build.view import Row, View, last_plan, reason, remember
 from synos_tasks.builder import store_volume
 from synos_tasks.errors import LockError, ProfileError, ProfileNotFound
 from synos_tasks.iso import plan as plans
@@ -153,9 +154,9 @@ def _engine(settings: Settings) -> FakeDocker:
     return docker
 
 
-def _see(settings: Settings, engine: FakeDocker | None = None, *, release: bool = False) -> plan_view.View:
+def _see(settings: Settings, engine: FakeDocker | None = None, *, release: bool = False) -> View:
     options = Options(profile=NAME, output=settings.output_dir, release=release)
-    return plan_view.view(settings, engine or _engine(settings), options, print)
+    return view.view(Context(settings, engine or _engine(settings), print), options)
 
 
 def _remember_seconds(settings: Settings, history: dict[str, dict[str, float]]) -> None:
@@ -163,7 +164,7 @@ def _remember_seconds(settings: Settings, history: dict[str, dict[str, float]]) 
     (settings.state_dir / "history.json").write_text(json.dumps(history))
 
 
-def _rows(seen: plan_view.View) -> dict[str, Row]:
+def _rows(seen: View) -> dict[str, Row]:
     return {row.name: row for row in seen.rows}
 
 

@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from synos_tasks.build import preflight
+from synos_tasks.build import planning
+from synos_tasks.build.planning import Context
 from synos_tasks.engine.labels import labels
 from synos_tasks.errors import DiskFull, EngineTooOld, EngineUnavailable, HostUnfit, OutputNotWritable
 from synos_tasks.settings import Settings
@@ -18,13 +19,13 @@ if TYPE_CHECKING:
 Space = namedtuple("Space", "f_bavail f_frsize")  # noqa: PYI024  (as os.statvfs gives it)
 
 
-def _settings(tmp_path: Path) -> Settings:
-    return Settings(root=tmp_path, project_id="synos-test")
+def _context(tmp_path: Path, docker: FakeDocker | None = None) -> Context:
+    return Context(Settings(root=tmp_path, project_id="synos-test"), docker or FakeDocker(), print)
 
 
 def test_a_fit_machine_passes_and_has_its_output_folder(tmp_path: Path) -> None:
     output = tmp_path / "a/b"
-    assert preflight.check(_settings(tmp_path), FakeDocker(), output).n_cpu == 4
+    planning.preflight(_context(tmp_path), output)
     assert list(output.iterdir()) == []
 
 
@@ -32,7 +33,7 @@ def test_no_engine(tmp_path: Path) -> None:
     docker = FakeDocker()
     docker.answers = False
     with pytest.raises(EngineUnavailable):
-        preflight.check(_settings(tmp_path), docker, tmp_path)
+        planning.preflight(_context(tmp_path, docker), tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -49,16 +50,16 @@ def test_an_engine_too_old(tmp_path: Path, part: str, version: str) -> None:
     docker = FakeDocker()
     setattr(docker, part, version)
     with pytest.raises(EngineTooOld) as caught:
-        preflight.check(_settings(tmp_path), docker, tmp_path)
+        planning.preflight(_context(tmp_path, docker), tmp_path)
     assert caught.value.exit_code == 23
     assert (version or "missing") in caught.value.why
     assert caught.value.hint
 
 
 def test_a_host_whose_dev_was_damaged_builds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(preflight, "dev_problems", lambda: ["/dev/null is a file"])
+    monkeypatch.setattr(planning, "dev_problems", lambda: ["/dev/null is a file"])
     with pytest.raises(HostUnfit) as caught:
-        preflight.check(_settings(tmp_path), FakeDocker(), tmp_path / "out")
+        planning.preflight(_context(tmp_path), tmp_path / "out")
     assert caught.value.where == "/dev"
     assert "/dev/null is a file" in caught.value.why
     assert caught.value.hint
@@ -69,7 +70,7 @@ def test_a_host_whose_dev_was_damaged_builds_nothing(tmp_path: Path, monkeypatch
 def test_an_output_that_cannot_be_written(tmp_path: Path, below: str) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(OutputNotWritable) as caught:
-        preflight.check_output(tmp_path / below)
+        planning.check_output(tmp_path / below)
     assert caught.value.where == str(tmp_path / below)
     assert caught.value.why
     assert "--output" in caught.value.hint
@@ -78,7 +79,7 @@ def test_an_output_that_cannot_be_written(tmp_path: Path, below: str) -> None:
 def test_a_disk_nearly_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "statvfs", lambda _path: Space(100, 4096))
     with pytest.raises(DiskFull) as caught:
-        preflight.check_output(tmp_path)
+        planning.check_output(tmp_path)
     assert "600 MB needed" in caught.value.why
 
 
@@ -101,7 +102,7 @@ def test_only_builders_of_this_project_that_ended_are_removed(
 ) -> None:
     docker = FakeDocker()
     ident = docker.add_container(name, state=state, labels=labels("synos-test", role))
-    preflight.remove_leftovers(_settings(tmp_path), docker)
+    planning.remove_leftovers(_context(tmp_path, docker))
     assert docker.removed == ([ident] if removed else [])
 
 
@@ -111,5 +112,5 @@ def test_volumes_of_killed_commands_are_removed_and_no_others(tmp_path: Path) ->
     for name in (alive, dead, "synos-test-store", "synos-test-once"):
         docker.add_volume(name, labels=labels("synos-test", "cache"))
     docker.add_volume(dead.replace("test", "other"), labels=labels("synos-other", "cache"))
-    preflight.remove_leftovers(_settings(tmp_path), docker)
+    planning.remove_leftovers(_context(tmp_path, docker))
     assert docker.removed == [dead]

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from synos_tasks.build.progress import History, LiveView, PlainView, view_for
+from synos_tasks.build.view import History, LiveView, PlainView, view_for
 from synos_tasks.iso.protocol import Delivered, Done, Event, Failure, Log, Progress, Start, Tick
+from synos_tasks.settings import Settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -26,10 +27,15 @@ EVENTS: list[Event] = [
 
 
 def _history(tmp_path: Path, text: str = "") -> History:
-    path = tmp_path / "history.json"
     if text:
-        path.write_text(text)
-    return History(path, "x")
+        state = tmp_path / ".synos"
+        state.mkdir()
+        (state / "history.json").write_text(text)
+    return _saved(tmp_path, "x")
+
+
+def _saved(tmp_path: Path, profile: str) -> History:
+    return History(Settings(root=tmp_path, project_id="synos-test"), profile)
 
 
 def test_a_pipe_gets_a_line_when_a_stage_starts_and_ends(capsys: pytest.CaptureFixture[str]) -> None:
@@ -83,8 +89,8 @@ def test_the_view_fits_the_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 def test_what_was_saved_comes_back(tmp_path: Path) -> None:
     history = _history(tmp_path, json.dumps({"y": {"iso": 1.0}}))
     history.save([asdict(DONE)])
-    assert History(tmp_path / "history.json", "x").seconds == {"base": 2.5}
-    assert History(tmp_path / "history.json", "y").seconds == {"iso": 1.0}
+    assert _saved(tmp_path, "x").seconds == {"base": 2.5}
+    assert _saved(tmp_path, "y").seconds == {"iso": 1.0}
 
 
 def test_what_was_found_in_the_store_says_nothing_of_how_long_it_takes(tmp_path: Path) -> None:

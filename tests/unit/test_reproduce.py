@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from synos_tasks.build import reproduce
+from synos_tasks.build.planning import Context
 from synos_tasks.build.reproduce import DAY, ELSEWHERE, Circumstances, circumstances
 from synos_tasks.builder import store_volume
 from synos_tasks.engine.spec import ContainerSpec
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from synos_tasks.engine.client import Docker
     from synos_tasks.settings import Settings
 
 SPEC = ContainerSpec(
@@ -105,9 +105,7 @@ class Builder:
         """The containers of builds."""
         return [spec for spec, request in self.containers.asked if request["request"] == "build"]
 
-    def _files_of(
-        self, _settings: Settings, _docker: Docker, one: Path, two: Path, *_: object
-    ) -> dict[str, Any]:
+    def _files_of(self, _context: Context, one: Path, two: Path) -> dict[str, Any]:
         self.compared.append((one.read_text(), two.read_text()))
         return self.difference
 
@@ -125,7 +123,7 @@ def settings(tmp_path: Path) -> Settings:
 
 
 def _verify(settings: Settings, *, rounds: int = 1, say: Callable[[str], None] = print) -> reproduce.Verdict:
-    return reproduce.verify(settings, FakeDocker(), NAME, release=True, rounds=rounds, say=say)
+    return reproduce.verify(Context(settings, FakeDocker(), say), NAME, release=True, rounds=rounds)
 
 
 @pytest.mark.parametrize("rounds", [1, 3])

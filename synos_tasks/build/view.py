@@ -1,0 +1,348 @@
+"""What a person sees of a build: its plan compared with what is there, its container, and each stage as it runs."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+from synos_tasks import console
+from synos_tasks.build import locking, planning
+from synos_tasks.builder import builder_spec
+from synos_tasks.images.catalog import BUILDER
+from synos_tasks.images.recipe import tag_of
+from synos_tasks.iso import codec, protocol
+from synos_tasks.iso import lock as locks
+from synos_tasks.iso.lock import Lock
+from synos_tasks.iso.plan import Plan
+from synos_tasks.iso.publish import published
+from synos_tasks.iso.scratch import write_whole
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from rich.progress import Progress, TaskID
+
+    from synos_tasks.build.iso_build import Options
+    from synos_tasks.build.planning import Context
+    from synos_tasks.engine.spec import ContainerSpec
+    from synos_tasks.iso.plan import Stage
+    from synos_tasks.iso.profile import Profile
+    from synos_tasks.settings import Settings
+
+# made at each build: that takes less time than to keep them
+NEVER_STORED = ("bootfiles", "iso")
+GONE = "no longer in the store"
+WORDS = {
+    "code": "the code of this stage changed",
+    "tools": "the tools of its image changed",
+    "date": "the lock's date changed",
+    "order": "other overlays or hooks",
+    "build": "",
+    "recipe": "its recipe changed",
+    "source": "its source or a patch changed",
+    "components": "other components",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """What is known of one stage. ``bytes`` is 0 and ``seconds`` is None where that is not known."""
+
+    name: str
+    key: str
+    hit: bool
+    why: str
+    bytes: int
+    seconds: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """A plan, compared with what is there."""
+
+    rows: list[Row]
+    lock: str
+    """``fits``; ``stale``: the profile asks for other packages, so that a build renews the lock first;
+    ``missing``: it resolves all packages first."""
+
+
+def view(context: Context, options: Options, *, dry: bool = False) -> View:
+    """Compare a plan with what is there. Raises ProfileError, LockError, EngineUnavailable.
+
+    Unless ``dry``, which starts nothing, the builder image is built where it is missing, and reads the store.
+    """
+    settings = context.settings
+    profile = planning.read_profile(settings, options.profile)
+    lock, state = _lock(settings, profile)
+    tools = planning.known_tools_for(context, profile) if dry else planning.tools_for(context, profile)
+    plan = planning.plan_build(settings, profile, lock, tools, release=options.release)
+    there = published(options.output, plan) if state == "fits" else None
+    sizes = {stage["name"]: int(stage["bytes"]) for stage in there["stages"]} if there else {}
+    entries = {} if dry or state == "missing" else _entries(context, plan)
+    last = last_plan(settings, options.profile)
+    expected = History(settings, options.profile).seconds
+    rows = []
+    for stage in plan.stages:
+        hit = stage.key in entries or there is not None
+        why = "" if hit else reason(stage, plan, last) if state != "missing" else "no lock yet"
+        rows.append(
+            Row(
+                name=stage.name,
+                key=stage.key,
+                hit=hit,
+                why="the store was not asked" if dry and why == GONE else why,
+                bytes=entries.get(stage.key, {}).get("bytes", 0) or sizes.get(stage.name, 0),
+                seconds=0.0 if hit else expected.get(stage.name),
+            )
+        )
+    return View(rows=rows, lock=state)
+
+
+def _lock(settings: Settings, profile: Profile) -> tuple[Lock, str]:
+    """Return the lock to plan with. One that does not fit still says which packages stay: renewing it keeps them."""
+    found = locks.load(locking.lock_path(settings, profile.name))
+    if found is None:
+        return _empty_lock(profile), "missing"
+    return found, "fits" if found.request == locks.request_of(profile) else "stale"
+
+
+def _empty_lock(profile: Profile) -> Lock:
+    return Lock(request=locks.request_of(profile), epoch=0, packages=())
+
+
+def reason(stage: Stage, plan: Plan, last: Plan | None) -> str:
+    """Return why a stage is not there: which of its inputs changed since the last build of the profile."""
+    if stage.kind in NEVER_STORED:
+        return "made each time"
+    if last is None:
+        return "not built before"
+    before = next((one for one in last.stages if one.name == stage.name), None)
+    if before is None:
+        return f"packages: {_packages(stage.name, plan, last)}" if stage.kind == "packages" else "new"
+    if before.key == stage.key:
+        return GONE
+    reasons, below = [], []
+    for name in stage.why:
+        if before.why.get(name) == stage.why[name]:
+            continue
+        if name.startswith("stage "):
+            below.append(name.removeprefix("stage "))
+        elif name == "packages":
+            reasons.append(f"packages: {_packages(stage.name, plan, last)}")
+        else:
+            reasons.append(WORDS.get(name, f"{name.removeprefix('file ')} changed"))
+    if below and not any(reasons):
+        return f"follows {', '.join(below)}"
+    return "; ".join(text for text in reasons if text) or "the build's number changed"
+
+
+def _packages(layer: str, plan: Plan, last: Plan) -> str:
+    """Return `+tmux -less`, or else which versions changed."""
+    asked, before = (set(dict(p.profile.layers).get(layer, ())) for p in (plan, last))
+    words = [f"+{name}" for name in sorted(asked - before)] + [f"-{name}" for name in sorted(before - asked)]
+    if not words:
+        old, new = ({p.name: (*p.ident, p.sha256) for p in one.lock.layer(layer)} for one in (last, plan))
+        words = [
+            f"{name} {new[name][1] if name in new else 'gone'}"
+            for name in sorted(old | new)
+            if old.get(name) != new.get(name)
+        ]
+    return " ".join(words[:6]) + (f" and {len(words) - 6} more" if len(words) > 6 else "")
+
+
+def last_plan(settings: Settings, profile: str) -> Plan | None:
+    """Return the plan of the last build of a profile; None where there is none that can be read."""
+    try:
+        return codec.from_data(Plan, json.loads(_path(settings, profile).read_text()))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def remember(settings: Settings, plan: Plan) -> None:
+    """Store the plan of a build that was done."""
+    write_whole(_path(settings, plan.profile.name), json.dumps(plan.to_json()))
+
+
+def _path(settings: Settings, profile: str) -> Path:
+    return settings.state_dir / "plans" / f"{profile}.json"
+
+
+def _entries(context: Context, plan: Plan) -> Mapping[str, Mapping[str, Any]]:
+    """Ask the store which keys it has."""
+    image = context.image(BUILDER)
+    if context.docker.volume(context.settings.store_volume) is None:
+        return {}
+    others = {layer.key: plan.initramfs_key(layer.key) for layer in plan.layers[1:]}
+    request = protocol.Inspect(keys=(*(stage.key for stage in plan.stages), *others.values()))
+    spec = builder_spec(context.settings, context.info, image, network=False)
+    found = dict(context.ask(spec, request, protocol.Entries).entries)
+    touching = [key for key in others if found.get(key, {}).get("initramfs")]
+    if touching:  # the base's own is not the one that the ISO needs
+        stage = plan.stage("initramfs")
+        found.pop(stage.key, None)
+        if (other := others[touching[-1]]) in found:
+            found[stage.key] = found[other]
+    return found
+
+
+def dry_run(context: Context, options: Options) -> tuple[Plan, ContainerSpec]:
+    """Return the plan and the container of a build.
+
+    Keys are those of the build only where the lock fits and the builder's image was used before.
+    """
+    settings = context.settings
+    profile = planning.read_profile(settings, options.profile)
+    lock = locking.fitting(settings, profile) or _empty_lock(profile)
+    tools = planning.known_tools_for(context, profile)
+    plan = planning.plan_build(settings, profile, lock, tools, release=options.release)
+    spec = builder_spec(
+        settings,
+        None,
+        tag_of(settings.project, BUILDER),
+        output=options.output,
+        store="" if options.cached else None,
+        privileged=options.privileged,
+        network=not options.offline,
+        packages_bytes=sum(package.size for package in lock.packages),
+    )
+    return plan, spec
+
+
+def permissions(spec: ContainerSpec) -> dict[str, str]:
+    """Return what a container may do and reach, in words, by subject."""
+    if spec.privileged:
+        rights = "privileged: every capability and device; NOT isolated from the host"
+    else:
+        more = "sudo works" if spec.new_privileges else "no new privileges"
+        rights = f"{' '.join(spec.capabilities) or 'no capability'}; {more}"
+    read_only = [f"{bind.source} at {bind.target}" for bind in spec.binds if not bind.writable]
+    writable = [f"{bind.source} at {bind.target}" for bind in spec.binds if bind.writable]
+    volumes = [f"volume {name} at {path}" for name, path in spec.volumes.items()]
+    temporary = [
+        *spec.anonymous_volumes,
+        *(f"{path} in memory ({what})" for path, what in spec.tmpfs.items()),
+    ]
+    return {
+        "image": spec.image,
+        "command": shlex.join([spec.entrypoint, *spec.command] if spec.entrypoint else spec.command),
+        "user": spec.user or "the image's own",
+        "rights": rights,
+        "read-only": ", ".join(read_only),
+        "writable": ", ".join([*writable, *volumes]),
+        "temporary": ", ".join(temporary),
+        "devices": ", ".join(spec.devices) or "none of the host",
+        "limits": f"{spec.cpus:g} CPUs, {spec.memory_mb} MB of memory, {spec.pids} processes",
+        "network": spec.network or "yes",
+    }
+
+
+class History:
+    """Seconds that each stage of a profile took last time, kept in .synos/history.json."""
+
+    def __init__(self, settings: Settings, profile: str = "") -> None:
+        """Read the file; a damaged one counts as empty."""
+        self._path, self._profile = settings.state_dir / "history.json", profile
+        self._all: dict[str, dict[str, float]] = {}
+        try:
+            for name, stages in json.loads(self._path.read_text()).items():
+                self._all[str(name)] = {str(stage): float(seconds) for stage, seconds in stages.items()}
+        except (OSError, ValueError, AttributeError, TypeError):
+            self._all = {}
+        self.seconds = self._all.get(profile, {})
+
+    def save(self, stages: list[dict[str, Any]]) -> None:
+        """Store the seconds of the stages that a finished build made, not of those it found."""
+        made = {stage["name"]: stage["seconds"] for stage in stages if not stage["hit"]}
+        self._all[self._profile] = {**self.seconds, **made}
+        write_whole(self._path, json.dumps(self._all, indent=1))
+
+
+class PlainView:
+    """Print a line when a stage ends, for logs and pipes."""
+
+    def __enter__(self) -> Self:
+        """Start to show events."""
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Leave the screen as it is."""
+
+    def handle(self, event: protocol.Event) -> None:
+        """Show one event."""
+        if isinstance(event, protocol.Start):
+            console.say(f"{event.stage:<24} started")
+        elif isinstance(event, protocol.Done):
+            how = "in store" if event.hit else "done"
+            size = console.human_bytes(event.bytes)
+            console.say(f"{event.name:<24} {how:<8} {event.seconds:>6.1f} s  {size:>9}")
+
+
+class LiveView(PlainView):
+    """Draw a bar per stage: the fraction that its tool reports, else by the seconds of the last build."""
+
+    def __init__(self, stages: list[str], history: History) -> None:
+        """Prepare a bar for each stage, on standard error."""
+        from rich.console import Console  # noqa: PLC0415  (heavy)
+        from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415
+
+        self._history = history
+        self._started: dict[str, float] = {}
+        self._progress: Progress = Progress(
+            TextColumn("{task.description:<24}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.fields[size]:>9}"),
+            TextColumn("{task.fields[time]}"),
+            console=Console(stderr=True),
+            refresh_per_second=4,
+            get_time=time.monotonic,
+        )
+        self._tasks: dict[str, TaskID] = {
+            stage: self._progress.add_task(stage, total=None, start=False, size="", time="waiting")
+            for stage in stages
+        }
+
+    def __enter__(self) -> Self:
+        """Start to draw."""
+        self._progress.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        """Stop drawing; what was drawn stays."""
+        for stage in self._started:
+            self._set(stage, time="stopped")
+        self._progress.stop()
+
+    def handle(self, event: protocol.Event) -> None:
+        """Draw one event; any event moves the clocks of running stages."""
+        if isinstance(event, protocol.Start):
+            self._started[event.stage] = time.monotonic()
+            self._progress.start_task(self._tasks[event.stage])
+        elif isinstance(event, protocol.Progress):
+            self._set(event.stage, total=1.0, completed=event.fraction)
+        elif isinstance(event, protocol.Done):
+            self._started.pop(event.name, None)
+            took = "in store" if event.hit else f"{event.seconds:.1f} s"
+            self._set(event.name, total=1.0, completed=1.0, size=console.human_bytes(event.bytes), time=took)
+        for running, began in self._started.items():
+            self._show_clock(running, time.monotonic() - began)
+
+    def _show_clock(self, stage: str, elapsed: float) -> None:
+        expected = self._history.seconds.get(stage)
+        if expected:
+            fraction, text = min(0.99, elapsed / expected), f"{elapsed:.0f} s of about {expected:.0f} s"
+            self._set(stage, total=1.0, completed=fraction, time=text)
+        else:
+            self._set(stage, time=f"{elapsed:.0f} s")
+
+    def _set(self, stage: str, **fields: Any) -> None:  # noqa: ANN401
+        if stage in self._tasks:
+            self._progress.update(self._tasks[stage], **fields)
+
+
+def view_for(stages: list[str], history: History) -> PlainView:
+    """Return the view that fits the output."""
+    return PlainView() if console.is_plain() else LiveView(stages, history)
