@@ -95,12 +95,13 @@ def test_a_volume_is_in_the_backup_that_has_its_service_or_in_an_export(settings
 
 
 @pytest.mark.parametrize(
-    ("age", "is_fresh"),
-    [(0, True), (23.9 * HOUR, True), (DAY + 60, False), (-HOUR, False), (300 * DAY, False)],
+    ("age", "hours", "is_fresh"),
+    [(0, 24, True), (23.9 * HOUR, 24, True), (DAY + 60, 24, False), (-HOUR, 24, False), (60, 0, False)],
 )
 def test_a_backup_or_export_is_fresh_for_so_long_as_the_settings_say(
-    settings: Settings, age: float, is_fresh: bool
+    tmp_path: Path, age: float, hours: int, is_fresh: bool
 ) -> None:
+    settings = Settings(root=tmp_path, project_id=OURS, maint=MaintSettings(backup_hours=hours))
     back_up(settings, age=age)
     export(settings, "synos-dev", age)
     assert [bool(fresh(settings, one)) for one in (NATS, volume("synos-dev"))] == [is_fresh] * 2

@@ -284,6 +284,13 @@ def test_a_copy_has_the_role_of_what_was_copied_and_none_where_that_had_none(her
             assert labels[LABEL_MARK]
 
 
+def test_one_of_another_clone_becomes_this_ones(here: Ground, exported: Path) -> None:
+    manifest = Path(f"{exported}.json")
+    manifest.write_text(manifest.read_text().replace(PROJECT, "synos-0123456789"))
+    here.docker.remove_volume(DATA)
+    assert volumes.load(here.context, exported)[0] == DATA
+
+
 def test_a_name_that_is_taken_is_refused_whoevers_it_is(here: Ground, exported: Path) -> None:
     here.docker.add_volume(f"{PROJECT}-strange")
     for name in ("", "data", "strange"):
