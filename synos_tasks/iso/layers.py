@@ -14,7 +14,7 @@ from synos_tasks.iso.listing import Listing
 from synos_tasks.iso.plan import layer_compression
 from synos_tasks.iso.scratch import remove
 from synos_tasks.iso.stages import squashfs
-from synos_tasks.iso.tree import SQUASHFS, Delta, difference, freeze, walk
+from synos_tasks.iso.tree import SQUASHFS, UNKNOWN, Delta, difference, freeze, walk
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -117,14 +117,14 @@ class Layers:
 
     def bring_tree_to(self, below: list[Layer]) -> None:
         """Make the tree what the layers make; waits for them only where they must be unpacked."""
-        if not self._tree.is_at([layer.key for layer in below]):
+        if self._tree.applied != [layer.key for layer in below]:
             self._tree.bring_to(self._jobs.wait_for([layer.entry for layer in below]))
 
     def _make(self, inputs: StageInputs, below: list[Layer], folder: Path) -> Changes:
         tree, root, stage = self._tree, self._tree.root, inputs.stage
         self.bring_tree_to(below)
         before = tree.snapshot()
-        tree.spoil()
+        tree.applied = UNKNOWN
         self._jobs.stage_begins()
         with self._context.fake_clock(root) if stage.kind != "base" else nullcontext():
             facts = stagespec.modules()[stage.kind].make(inputs, root)
@@ -132,7 +132,7 @@ class Layers:
         self._jobs.stage_ended(delta.written)
         tree.settle()
         freeze(root, delta, folder, self._context.epoch)
-        tree.is_now([*(layer.key for layer in below), stage.key])
+        tree.applied = [*(layer.key for layer in below), stage.key]
         return Changes(folder, {**_facts(delta), **(facts or {})})
 
     def _make_files(self, inputs: StageInputs, below: list[Layer], folder: Path) -> Changes:

@@ -18,6 +18,7 @@ _LINE = re.compile(
 # https://wiki.debian.org/UsrMerge
 MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _MODES = {stat.filemode(mode)[1:]: mode for mode in range(0o10000)}
+PLAIN = (0o755, 0, 0)
 _KINDS = {"d": "a folder", "l": "a link"}
 
 
@@ -25,8 +26,7 @@ class Listing:
     """Kind of each path, and mode and owner of each folder, of a stack of layers."""
 
     def __init__(self) -> None:
-        self._kinds: dict[str, str] = {"": "a folder"}
-        self._folders: dict[str, tuple[int, int, int]] = {"": (0o755, 0, 0)}
+        self._paths: dict[str, tuple[str, int, int, int]] = {"": ("a folder", *PLAIN)}
 
     def add(self, lines: Iterable[str], removed: Iterable[str]) -> None:
         """Lay a layer over what is there: ``lines`` of `unsquashfs -lln`, ``removed`` as its delta has it."""
@@ -41,13 +41,11 @@ class Listing:
                 continue
             if letter == "l":
                 path = path.partition(" -> ")[0]
-            self._kinds[path] = _KINDS.get(letter, "a file")
-            if letter == "d":
-                self._folders[path] = (_MODES[mode], int(uid), int(gid))
+            self._paths[path] = (_KINDS.get(letter, "a file"), _MODES[mode], int(uid), int(gid))
 
     def kind(self, path: str) -> str:
         """Say what a path is; nothing where there is nothing."""
-        return self._kinds.get(path, "")
+        return self._paths[path][0] if path in self._paths else ""
 
     def behind_links(self, path: str) -> str:
         """Return where a path lies when /bin, /lib and their like are links into /usr."""
@@ -64,15 +62,11 @@ class Listing:
     def make_folder(self, target: Path, path: str) -> None:
         """Make one folder, as it is below, or else for everyone to read."""
         (target / path).mkdir(exist_ok=True)
-        mode, uid, gid = self._folders.get(path, (0o755, 0, 0))
+        mode, uid, gid = self._paths[path][1:] if self.kind(path) == "a folder" else PLAIN
         os.chown(target / path, uid, gid)
         (target / path).chmod(mode)
 
     def _drop(self, path: str) -> None:
-        if self._kinds.pop(path, "") != "a folder":
-            return
-        self._folders.pop(path)
-        below = f"{path}/"
-        for known in [known for known in self._kinds if known.startswith(below)]:
-            del self._kinds[known]
-            self._folders.pop(known, None)
+        if self._paths.pop(path, ("",))[0] == "a folder":
+            for known in [known for known in self._paths if known.startswith(f"{path}/")]:
+                del self._paths[known]

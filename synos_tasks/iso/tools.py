@@ -18,7 +18,6 @@ from synos_tasks.iso.scratch import remove
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from typing import IO
 
     from synos_tasks.iso.profile import Profile
     from synos_tasks.iso.protocol import Events
@@ -58,7 +57,7 @@ class BuildContext:
     events: Events
     clock: int = 0
     """Seconds that tools see the clock ahead; see fake_clock()."""
-    running: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    running: list[subprocess.Popen[str]] = field(default_factory=list)
     """The tools at work."""
 
     @property
@@ -86,6 +85,8 @@ class BuildContext:
         last: deque[str] = deque(maxlen=LAST_LINES)
         with subprocess.Popen(
             list(argv),
+            encoding="utf-8",
+            errors="replace",
             stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -99,9 +100,10 @@ class BuildContext:
         ) as process:
             self.running.append(process)
             if stdin is not None and process.stdin:
-                process.stdin.write(stdin.encode())
+                process.stdin.write(stdin)
                 process.stdin.close()
-            for line in _lines(process.stdout):
+            # progress bars end their lines by a carriage return, which Python reads as a newline
+            for line in (line.rstrip("\n") for line in process.stdout or () if line.strip()):
                 if not self._progress(stage, line):
                     last.append(line)
                     self.events.log(stage, line)
@@ -147,15 +149,3 @@ class BuildContext:
         if found := _FRACTION.search(line):
             self.events.progress(stage, float(found[1] or found[2]) / 100)
         return bool(found)
-
-
-def _lines(stream: IO[bytes] | None) -> Iterator[str]:
-    """Lines of a tool's output, ended by newline or, as progress bars do it, carriage return."""
-    if stream is None:
-        return
-    rest = b""
-    while chunk := os.read(stream.fileno(), 65536):
-        *whole, rest = re.split(rb"[\r\n]", rest + chunk)
-        yield from (line.decode(errors="replace") for line in whole if line.strip())
-    if rest.strip():
-        yield rest.decode(errors="replace")

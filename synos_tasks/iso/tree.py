@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from synos_tasks.iso.tools import BuildContext
 
 SQUASHFS = "layer.squashfs"
+UNKNOWN = ["no layer"]
 # live-boot stacks the layers with overlayfs: a character device 0:0 hides what lies below it
 WHITEOUT = os.makedev(0, 0)
 # what mkinitramfs reads: a layer that brings any of it needs an initramfs of its own
@@ -59,19 +60,16 @@ class Tree:
 
     def __init__(self, context: BuildContext) -> None:
         self._context, self.root = context, context.root
-        self._applied: list[str] = []
+        self.applied: list[str] = []
+        """Keys of the layers that it is made of; UNKNOWN while a stage works in it."""
         self.root.mkdir(exist_ok=True)
-
-    def is_at(self, keys: Sequence[str]) -> bool:
-        """Tell whether the tree is what the layers with these keys make."""
-        return self._applied == list(keys)
 
     def bring_to(self, layers: Sequence[Entry]) -> None:
         """Unpack layers until the tree is what they make, from scratch if it is something else."""
         keys = [entry.key for entry in layers]
-        if self._applied != keys[: len(self._applied)]:
+        if self.applied != keys[: len(self.applied)]:
             self.clear()
-        for entry in layers[len(self._applied) :]:
+        for entry in layers[len(self.applied) :]:
             for path in entry.facts["removed"]:
                 remove(self.root / path)
             argv = ["unsquashfs", "-force", "-no-progress", "-quiet", "-dest", str(self.root)]
@@ -79,21 +77,13 @@ class Tree:
             for path in entry.facts["removed"]:
                 if is_whiteout(self.root / path):
                     (self.root / path).unlink()
-            self._applied.append(entry.key)
+            self.applied.append(entry.key)
 
     def clear(self) -> None:
         """Empty the tree."""
-        self._applied = []
+        self.applied = []
         shutil.rmtree(self.root)
         self.root.mkdir()
-
-    def spoil(self) -> None:
-        """Note that a stage works in the tree: it is no known state until is_now()."""
-        self._applied = [""]
-
-    def is_now(self, keys: Sequence[str]) -> None:
-        """Note that the tree is what the layers with these keys make."""
-        self._applied = list(keys)
 
     def snapshot(self) -> dict[str, Node]:
         """Return path and node of all there is, in order."""

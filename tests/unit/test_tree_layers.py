@@ -11,7 +11,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from synos_tasks.iso.store import Entry
-from synos_tasks.iso.tree import SQUASHFS, WHITEOUT, Delta, Tree, difference, freeze, is_whiteout, walk
+from synos_tasks.iso.tree import (
+    SQUASHFS,
+    UNKNOWN,
+    WHITEOUT,
+    Delta,
+    Tree,
+    difference,
+    freeze,
+    is_whiteout,
+    walk,
+)
 from tests.unit.contexts import EPOCH, build_context, fake_tools, files
 
 if TYPE_CHECKING:
@@ -80,8 +90,7 @@ def test_only_what_is_missing_is_unpacked(context: BuildContext, tmp_path: Path,
     for count in (1, 3, 3):
         tree.bring_to(layers[:count])
     assert unpacked == ["one", "two", "three"]
-    assert tree.is_at(["one", "two", "three"])
-    assert not tree.is_at(["one", "two"])
+    assert tree.applied == ["one", "two", "three"]
     tree.bring_to([layers[0], _layer(tmp_path, "other", "other")])
     assert _paths(tree) == ["one", "other"], "it is begun again where the layers are others"
     tree.bring_to(layers[:1])
@@ -97,11 +106,8 @@ def test_a_tree_that_a_stage_worked_in_is_known_only_when_it_says_so(
     for _ in range(2):
         tree.bring_to([one])
         assert _paths(tree) == ["one"]
-        tree.spoil()
+        tree.applied = UNKNOWN
         files(tree.root, "half-done")
-        assert not tree.is_at(["one"])
-    tree.is_now(["one", "two"])
-    assert tree.is_at(["one", "two"])
     assert unpacked == ["one", "one"]
 
 
