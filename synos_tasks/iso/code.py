@@ -42,7 +42,7 @@ def _imports(module: str) -> tuple[str, ...]:
     for node in _running(ast.parse(_path(module).read_bytes())):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == PACKAGE:
             names = [f"{node.module}.{alias.name}" for alias in node.names]
-            inside = [name for name in names if _is_module(name)]
+            inside = [name for name in names if _path(name).is_file()]
             found += inside or [node.module]
         elif isinstance(node, ast.Import):
             found += [alias.name for alias in node.names if alias.name.split(".")[0] == PACKAGE]
@@ -59,7 +59,3 @@ def _running(node: ast.AST) -> list[ast.AST]:
 def _path(module: str) -> Path:
     path = ROOT.parent / Path(*module.split("."))
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
-
-
-def _is_module(name: str) -> bool:
-    return _path(name).is_file()

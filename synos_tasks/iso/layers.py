@@ -85,63 +85,59 @@ class StageInputs:
         return ""
 
 
+@dataclass(frozen=True)
 class Layers:
-    """Makes the layers of one plan."""
+    """Makes the layers of one plan, in one tree: a layer starts where the one below it ended."""
 
-    def __init__(
-        self,
-        context: BuildContext,
-        wanted: Plan,
-        debs: Pool,
-        jobs: BackgroundJobs,
-        compiled: Sequence[Entry],
-        tree: Tree,
-    ) -> None:
-        """Share the tree, so that a layer starts where the one below it ended; ``compiled`` are the components."""
-        self._context, self._plan, self._pool, self._compiled = context, wanted, debs, compiled
-        self._tree, self._jobs = tree, jobs
-        self._compression = layer_compression(wanted.profile, release=wanted.release)
+    context: BuildContext
+    plan: Plan
+    pool: Pool
+    jobs: BackgroundJobs
+    compiled: Sequence[Entry]
+    """The components of the profile."""
+    tree: Tree
 
     def changes_of(self, stage: Stage, below: list[Layer]) -> Changes:
         """Let a stage work, and lay out what it changed."""
-        folder = self._context.work / f"layer-{stage.name}"
+        folder = self.context.work / f"layer-{stage.name}"
         remove(folder)
-        inputs = StageInputs(self._context, self._plan, stage, self._pool, self._compiled)
+        inputs = StageInputs(self.context, self.plan, stage, self.pool, self.compiled)
         if hasattr(stagespec.modules()[stage.kind], "make_files"):
             return self._make_files(inputs, below, folder)
         return self._make(inputs, below, folder)
 
     def compress(self, stage: Stage, changes: Changes, folder: Path) -> None:
         """Write changes as a squashfs into ``folder``."""
-        squashfs.make(self._context, stage.name, changes.folder, folder / SQUASHFS, self._compression)
+        compression = layer_compression(self.plan.profile, release=self.plan.release)
+        squashfs.make(self.context, stage.name, changes.folder, folder / SQUASHFS, compression)
 
     def bring_tree_to(self, below: list[Layer]) -> None:
         """Make the tree what the layers make; waits for them only where they must be unpacked."""
-        if self._tree.applied != [layer.key for layer in below]:
-            self._tree.bring_to(self._jobs.wait_for([layer.entry for layer in below]))
+        if self.tree.applied != [layer.key for layer in below]:
+            self.tree.bring_to(self.jobs.wait_for([layer.entry for layer in below]))
 
     def _make(self, inputs: StageInputs, below: list[Layer], folder: Path) -> Changes:
-        tree, root, stage = self._tree, self._tree.root, inputs.stage
+        tree, root, stage = self.tree, self.tree.root, inputs.stage
         self.bring_tree_to(below)
         before = tree.snapshot()
         tree.applied = UNKNOWN
-        self._jobs.stage_begins()
-        with self._context.fake_clock(root) if stage.kind != "base" else nullcontext():
+        self.jobs.stage_begins()
+        with self.context.fake_clock(root) if stage.kind != "base" else nullcontext():
             facts = stagespec.modules()[stage.kind].make(inputs, root)
         delta = difference(before, tree.snapshot())
-        self._jobs.stage_ended(delta.written)
+        self.jobs.stage_ended(delta.written)
         tree.settle()
-        freeze(root, delta, folder, self._context.epoch)
+        freeze(root, delta, folder, self.context.epoch)
         tree.applied = [*(layer.key for layer in below), stage.key]
         return Changes(folder, {**_facts(delta), **(facts or {})})
 
     def _make_files(self, inputs: StageInputs, below: list[Layer], folder: Path) -> Changes:
         """Make a layer of files alone; the layers below stay packed."""
         folder.mkdir()
-        entries = self._jobs.wait_for([layer.entry for layer in below])
+        entries = self.jobs.wait_for([layer.entry for layer in below])
         lower = _listing(entries)
         stagespec.modules()[inputs.stage.kind].make_files(replace(inputs, below=entries), lower, folder)
-        return Changes(folder, _facts(settle_files(folder, lower, self._context.epoch)))
+        return Changes(folder, _facts(settle_files(folder, lower, self.context.epoch)))
 
 
 def _listing(below: Sequence[Entry]) -> Listing:

@@ -142,14 +142,12 @@ def dump(lock: Lock, name: str) -> str:
         f"schema: {SCHEMA}\nrequest: '{lock.request}'\ndate: '{date:{DATE}}'\nseal: '{seal_of(lock)}'\n",
         "packages:\n" if lock.packages else "packages: []\n",
     ]
-    return "".join([*lines, *(_line(package) for package in lock.packages)])
-
-
-def _line(p: Package) -> str:
-    return (
+    lines += [
         f"- {{name: '{p.name}', version: '{p.version}', architecture: {p.architecture}, layer: '{p.layer}', "
         f"size: {p.size}, sha256: '{p.sha256}', archive: {p.archive}, path: '{p.path}'}}\n"
-    )
+        for p in lock.packages
+    ]
+    return "".join(lines)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -164,7 +162,7 @@ class Change:
 
     @property
     def line(self) -> str:
-        """Tell people of it."""
+        """Return it as people read it."""
         mark = "  (security)" if self.security else ""
         if self.old and self.new:
             return f"  {self.name}  {self.old} -> {self.new}{mark}"

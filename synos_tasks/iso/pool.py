@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 STAGE = "pool"
 HELPER = "/usr/lib/apt/apt-helper"
-_ERROR = re.compile(r"^E: Failed to fetch (\S+)\s+(.*)")
+OPTIONS = ("-q", "-oAPT::Sandbox::User=root", "-oAcquire::Retries=2", "-oAcquire::http::Timeout=15")
+_ERROR = re.compile(r"E: Failed to fetch (\S+)\s+((404|410)\b.*|.*Hash Sum mismatch.*)")
 
 
 class Pool:
@@ -74,19 +75,10 @@ class Pool:
         """Fetch with apt's own downloader, which pipelines, retries and verifies."""
         profile = self._context.profile
         with self._store.slot() as folder:
-            options = (
-                "-q",
-                "-oAPT::Sandbox::User=root",
-                "-oAcquire::Retries=2",
-                "-oAcquire::http::Timeout=15",
-            )
-            argv = [HELPER, *options, "download-file"]
+            argv = [HELPER, *OPTIONS, "download-file"]
             for package in packages:
-                argv += [
-                    f"{profile.address(package.archive)}/{package.path}",
-                    str(folder / package.sha256),
-                    f"SHA256:{package.sha256}",
-                ]
+                address = f"{profile.address(package.archive)}/{package.path}"
+                argv += [address, str(folder / package.sha256), f"SHA256:{package.sha256}"]
 
             def failed(code: int, lines: Sequence[str]) -> Exception:
                 return _explain(lines, packages) or diagnose(STAGE, argv[:1], code, lines, {})
@@ -103,16 +95,13 @@ class Pool:
 
 def _explain(lines: Sequence[str], packages: Sequence[Package]) -> Exception | None:
     """Find the error in apt-helper's last words that is about one package."""
-    for line in lines:
-        found = _ERROR.match(line)
-        package = next((p for p in packages if found and found[1].endswith(f"/{p.path}")), None)
-        if not found or not package:
-            continue
-        what = f"{package.name} {package.version}"
-        if re.match(r"(404|410)\b", found[2]):
+    for found in filter(None, map(_ERROR.match, lines)):
+        package = next((p for p in packages if found[1].endswith(f"/{p.path}")), None)
+        what = f"{package.name} {package.version}" if package else ""
+        if package and found[3]:
             return PackageVanished(f"{what} is no longer on the mirror", where=found[1], why=found[2],
                                    hint="`inv build.lock` takes the version that is there now")  # fmt: skip
-        if "Hash Sum mismatch" in found[2]:
+        if package:
             return BadSignature(f"{what} is not the package that the lock names", where=found[1], why=found[2],
                                 hint="`inv build.lock` asks the mirror again; nothing of this file was used")  # fmt: skip
     return None

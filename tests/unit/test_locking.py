@@ -82,25 +82,6 @@ def test_a_lock_fits_the_profile_that_it_was_made_for(settings: Settings) -> Non
     assert locking.fitting(settings, read_profile(settings, NAME)) == lock
 
 
-@pytest.mark.parametrize(
-    ("line", "fits"),
-    [
-        ("packages: [live-boot, sudo, tmux]", False),
-        ("suite: trixie", False),
-        ("bootstrapper: debootstrap", False),
-        ("mirrors: {components: [main, contrib]}", False),
-        ("mirrors: {main: 'http://mirror.example/debian'}", True),
-        ("hostname: other", True),
-    ],
-)
-def test_what_decides_over_packages_must_be_as_it_was(settings: Settings, line: str, fits: bool) -> None:
-    lay_lock(settings, SUDO)
-    key = line.partition(":")[0]
-    kept = [old for old in PROFILE.splitlines() if not old.startswith(key)]
-    (settings.root / f"docker/build/profiles/{NAME}.yaml").write_text("\n".join([*kept, line]))
-    assert (locking.fitting(settings, read_profile(settings, NAME)) is not None) == fits
-
-
 @pytest.mark.parametrize("there", [True, False])
 def test_drift_is_refused_with_the_command_that_mends_it(settings: Settings, there: bool) -> None:
     if there:

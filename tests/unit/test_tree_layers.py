@@ -134,19 +134,6 @@ def _change(context: BuildContext, change: Callable[[Path], object]) -> tuple[Pa
     return tree.root, delta, layer
 
 
-def test_what_nobody_touched_is_no_change(context: BuildContext) -> None:
-    _, delta, layer = _change(context, lambda root: (root / "etc/a").read_text())
-    assert delta == Delta([], [], ())
-    assert list(layer.iterdir()) == []
-
-
-def test_of_a_folder_that_is_gone_only_the_folder_is_hidden(context: BuildContext) -> None:
-    _, delta, layer = _change(context, lambda root: shutil.rmtree(root / "var/deep"))
-    assert delta.removed == ["var/deep"]
-    assert [path for path, _ in walk(layer)] == ["var", "var/deep"]
-    assert is_whiteout(layer / "var/deep")
-
-
 def test_a_file_that_was_written_into_is_told_from_one_that_was_replaced(context: BuildContext) -> None:
     def change(root: Path) -> None:
         for folder in ("etc", "usr"):
@@ -161,32 +148,6 @@ def test_a_file_that_was_written_into_is_told_from_one_that_was_replaced(context
     assert [(layer / path).samefile(root / path) for path in delta.changed] == [False, False, True, True]
 
 
-def test_hard_links_stay_linked_with_each_other(context: BuildContext) -> None:
-    def change(root: Path) -> None:
-        for folder in ("etc", "usr"):
-            (root / folder / "one").write_text("1")
-            os.link(root / folder / "one", root / folder / "two")
-
-    root, _, layer = _change(context, change)
-    for folder, shared in (("etc", False), ("usr", True)):
-        assert (layer / folder / "one").samefile(layer / folder / "two")
-        assert (layer / folder / "one").samefile(root / folder / "one") is shared
-
-
-def test_folders_come_with_their_modes_and_the_date_of_the_build(context: BuildContext) -> None:
-    def change(root: Path) -> None:
-        (root / "var").chmod(0o711)
-        (root / "var/deep").chmod(0o1777)
-        (root / "var/deep/down/new").write_text("new")
-
-    root, delta, layer = _change(context, change)
-    assert delta.changed == ["var", "var/deep", "var/deep/down/new"]
-    assert delta.removed == []
-    for path in ("", "var", "var/deep", "var/deep/down"):
-        assert (layer / path).stat().st_mode == (root / path).stat().st_mode
-        assert (layer / path).stat().st_mtime == EPOCH
-
-
 @pytest.mark.parametrize(
     ("path", "touches"),
     [("boot", True), ("boot/vmlinuz-6", True), ("usr/lib/modules/6/a.ko", True), ("etc/modprobe.d/a.conf", True),
@@ -196,20 +157,6 @@ def test_folders_come_with_their_modes_and_the_date_of_the_build(context: BuildC
 def test_a_layer_tells_whether_the_initramfs_depends_on_it(path: str, touches: bool) -> None:
     assert Delta([path], []).touches_initramfs is touches
     assert Delta([], [path]).touches_initramfs is touches
-
-
-@pytest.mark.parametrize(
-    "link", ["", "nowhere", "../moved/deep"], ids=["file", "link", "link to the same names"]
-)
-def test_a_full_folder_may_become_a_file_or_link(context: BuildContext, link: str) -> None:
-    def change(root: Path) -> None:
-        (root / "moved").mkdir()
-        (root / "var/deep").rename(root / "moved/deep")
-        (root / "var/deep").symlink_to(link) if link else (root / "var/deep").write_text("x")
-
-    _, delta, layer = _change(context, change)
-    assert delta.removed == ["var/deep"]
-    assert os.path.lexists(layer / "var/deep")
 
 
 def test_what_is_written_with_an_old_date_is_a_change(context: BuildContext) -> None:
