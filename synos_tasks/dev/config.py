@@ -26,33 +26,22 @@ LIFECYCLE = (
     "initializeCommand", "onCreateCommand", "updateContentCommand", "postCreateCommand", "postStartCommand",
     "postAttachCommand",
 )  # fmt: skip
-MAKING = frozenset(
-    ["$schema", "name", "dockerComposeFile", "service", "runServices", "initializeCommand", "workspaceFolder"]
-)
-METADATA = frozenset(LIFECYCLE[1:]) | frozenset(
-    [
-        "waitFor",
-        "customizations",
-        "remoteUser",
-        "updateRemoteUserUID",
-        "userEnvProbe",
-        "remoteEnv",
-        "portsAttributes",
-        "otherPortsAttributes",
-        "forwardPorts",
-        "shutdownAction",
-    ]
-)
+MAKING = frozenset([
+    "$schema", "name", "dockerComposeFile", "service", "runServices", "initializeCommand", "workspaceFolder",
+])  # fmt: skip
+METADATA = frozenset([
+    *LIFECYCLE[1:], "waitFor", "customizations", "remoteUser", "updateRemoteUserUID", "userEnvProbe", "remoteEnv",
+    "portsAttributes", "otherPortsAttributes", "forwardPorts", "shutdownAction",
+])  # fmt: skip
 """Keys from which VS Code configures itself when it attaches. Others than these two sets need the official CLI."""
-_TYPES: dict[str, type | tuple[type, ...]] = {
+_Types = dict[str, type | tuple[type, ...]]
+_TYPES: _Types = {
     "workspaceFolder": str, "workspaceMount": str, "remoteUser": str, "mounts": list, "runArgs": list, "capAdd": list,
     "securityOpt": list, "containerEnv": dict, "remoteEnv": dict, "build": dict, "image": str, "customizations": dict,
     "dockerComposeFile": (str, list), "service": str, "runServices": list,
     **dict.fromkeys(LIFECYCLE, (str, list, dict)),
 }  # fmt: skip
-_BUILD_TYPES: dict[str, type | tuple[type, ...]] = {
-    "dockerfile": str, "context": str, "target": str, "args": dict, "options": list,
-}  # fmt: skip
+_BUILD_TYPES: _Types = {"dockerfile": str, "context": str, "target": str, "args": dict, "options": list}
 # a string is one piece, so that nothing in it is taken for a comment
 _JSONC = re.compile(
     r'"(?:\\.|[^"\\\n])*"|//[^\n]*|/\*.*?\*/|,(?=(?>\s|//[^\n]*+|/\*(?>.*?\*/))*+[\]}])', re.DOTALL
@@ -90,7 +79,7 @@ class DevContainer:
     @property
     def labels(self) -> dict[str, str]:
         """The labels by which its container is found."""
-        return id_labels(self.root, self.path)
+        return _labels(self.root, self.path)
 
 
 def names(settings: Settings) -> list[str]:
@@ -116,6 +105,7 @@ def load(settings: Settings, name: str) -> DevContainer:
     _check(values, path)
     values = _with_variables(values, settings.root, path)
     files = values.get("dockerComposeFile", [])
+    files = [files] if isinstance(files, str) else files
     own = values.get("customizations", {}).get("synos", {})
     return DevContainer(
         name=name,
@@ -125,10 +115,7 @@ def load(settings: Settings, name: str) -> DevContainer:
         user=values.get("remoteUser", "root"),
         folder=values.get("workspaceFolder", str(settings.root)),
         environment={key: str(one) for key, one in values.get("remoteEnv", {}).items() if one is not None},
-        compose_files=tuple(
-            Path(os.path.normpath(path.parent / file))
-            for file in ([files] if isinstance(files, str) else files)
-        ),
+        compose_files=tuple(Path(os.path.normpath(path.parent / file)) for file in files),
         service=values.get("service", ""),
         run_services=tuple(values.get("runServices", ())),
         joins_services=isinstance(own, dict) and bool(own.get("services")),
@@ -147,8 +134,7 @@ def loads(text: str) -> Any:  # noqa: ANN401
     return json.loads(_JSONC.sub(blank, text))
 
 
-def id_labels(root: Path, path: Path) -> dict[str, str]:
-    """Return the labels of the container of a devcontainer.json."""
+def _labels(root: Path, path: Path) -> dict[str, str]:
     return {LABEL_FOLDER: str(root), LABEL_FILE: str(path)}
 
 
@@ -167,9 +153,8 @@ def commands_of(value: Any) -> list[tuple[str, list[str]]]:  # noqa: ANN401
     """Read a lifecycle command: a line for a shell, words, or several of these by name."""
     if isinstance(value, dict):
         return [(name, words) for name, one in value.items() for _, words in commands_of(one)]
-    if isinstance(value, str):
-        return [("", ["/bin/sh", "-c", value])] if value else []
-    return [("", [str(word) for word in value])] if value else []
+    words = ["/bin/sh", "-c", value] if isinstance(value, str) else [str(word) for word in value]
+    return [("", words)] if value else []
 
 
 def replace_variables(value: Any, variables: Mapping[str, str], environment: Mapping[str, str]) -> Any:  # noqa: ANN401
@@ -182,8 +167,7 @@ def replace_variables(value: Any, variables: Mapping[str, str], environment: Map
         if kind in {"localEnv", "env"}:
             variable, _, default = rest.partition(":")
             return environment.get(variable, default)
-        known = ", ".join(sorted(variables))
-        hint = f"known are localEnv:NAME, {known}; the official CLI knows containerEnv:NAME too"
+        hint = f"known are localEnv:NAME, {', '.join(sorted(variables))}"
         raise SettingsError(f"unknown variable ${{{found[1]}}}", hint=hint)
 
     if isinstance(value, str):
@@ -199,7 +183,7 @@ def _with_variables(values: dict[str, Any], root: Path, path: Path) -> dict[str,
     variables = {
         "localWorkspaceFolder": str(root),
         "localWorkspaceFolderBasename": root.name,
-        "devcontainerId": devcontainer_id(id_labels(root, path)),
+        "devcontainerId": devcontainer_id(_labels(root, path)),
     }
     try:
         folder = replace_variables(values.get("workspaceFolder", str(root)), variables, os.environ)
@@ -213,9 +197,8 @@ def _check(values: Any, path: Path) -> None:  # noqa: ANN401
     if not isinstance(values, dict):
         raise SettingsError("devcontainer.json is not an object", where=str(path))
     _check_types(values, _TYPES, "", path)
-    if values.get("privileged") or any(
-        str(one).startswith("--privileged") for one in values.get("runArgs", [])
-    ):
+    arguments = map(str, values.get("runArgs", []))
+    if values.get("privileged") or any(one.startswith("--privileged") for one in arguments):
         raise SettingsError(
             "a development container may not be privileged",
             where=str(path),
@@ -237,15 +220,14 @@ def _check(values: Any, path: Path) -> None:  # noqa: ANN401
     if missing:
         raise SettingsError(f"devcontainer.json needs {missing}", where=str(path))
     for mount in values.get("mounts", []):
-        if not (
+        fits = (
             _TARGET.search(mount) if isinstance(mount, str) else isinstance(mount, dict) and "target" in mount
-        ):
+        )
+        if not fits:
             raise SettingsError(f"one of the mounts has no target: {mount}", where=str(path))
 
 
-def _check_types(
-    values: Mapping[str, Any], types: Mapping[str, type | tuple[type, ...]], within: str, path: Path
-) -> None:
+def _check_types(values: Mapping[str, Any], types: _Types, within: str, path: Path) -> None:
     for key, kind in types.items():
         if key in values and not isinstance(values[key], kind):
             raise SettingsError(f"{within}{key} of a devcontainer.json has the wrong type", where=str(path))

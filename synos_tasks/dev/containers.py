@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
@@ -45,6 +45,15 @@ class Context:
         """Return the newest container of a devcontainer.json, whoever made it; None where there is none."""
         return next(iter(self.docker.containers(config.labels)), None)
 
+    def execute(
+        self, container: str, config: DevContainer, words: Sequence[str], *, attached: bool = False
+    ) -> int:
+        """Run a command as the configuration says, and return its exit code: see Docker.execute()."""
+        as_whom = {"user": config.user, "workdir": config.folder}
+        return self.docker.execute(
+            container, words, **as_whom, environment=config.environment, attached=attached
+        )
+
     def running(self, config: DevContainer) -> Container:
         """Return the container, which runs; raises DevContainerMissing."""
         found = self.find(config)
@@ -78,31 +87,19 @@ def listed(context: Context) -> list[Listed]:
 
 
 def _listed(config: DevContainer, container: Container | None) -> Listed:
+    found = Listed(name=config.name, title=config.title, state="absent")
     if container is None:
-        return Listed(name=config.name, title=config.title, state="absent")
-    started = container.state.started_at if container.state.status == "running" else None
-    return Listed(
-        name=config.name,
-        title=config.title,
-        state=container.state.status or "",
-        container=container.name,
-        image=container.config.image or "",
-        started=started.isoformat() if started else "",
-    )
+        return found
+    state, image = container.state, container.config.image or ""
+    started = state.started_at.isoformat() if state.status == "running" and state.started_at else ""
+    return replace(found, state=state.status or "", container=container.name, image=image, started=started)
 
 
 def enter(context: Context, config: DevContainer, command: Sequence[str]) -> int:
     """Run a command on the caller's own streams; return its exit code. Raises DevContainerMissing."""
     container = context.running(config)
     remember(context, config, container.name)
-    return context.docker.execute(
-        container.id,
-        command,
-        user=config.user,
-        workdir=config.folder,
-        environment=config.environment,
-        attached=True,
-    )
+    return context.execute(container.id, config, command, attached=True)
 
 
 def remember(context: Context, config: DevContainer, container: str) -> None:

@@ -32,7 +32,7 @@ def _configuration(context: Context, name: str) -> Check:
     except SynosError as error:
         return Check(name=f"config {name}", status="fail", detail=error.what, hint=error.hint or error.why)
     detail = f"needs the official CLI: {needs}" if needs else "can be made with Docker alone"
-    return Check(name=f"config {name}", status="ok", detail=detail, hint="")
+    return Check(name=f"config {name}", status="ok", detail=detail)
 
 
 def _official(context: Context) -> Check:

@@ -8,13 +8,12 @@ import re
 import shutil
 import subprocess
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 from synos_tasks.errors import HookFailed, HostUnfit, ImageBuildFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import IO
 
     from synos_tasks.dev.config import DevContainer
     from synos_tasks.dev.containers import Context
@@ -23,8 +22,7 @@ PACKAGE = "dev/cli"
 """Folder of the project's data with package.json and a lock that has the package's checksum."""
 NODE_MINIMUM = 20
 """What the package says that it needs."""
-INSTALL_TIMEOUT = 120
-"""Seconds; it takes one or two."""
+INSTALL_SECONDS = 120
 _STEP = re.compile(r"#\d+ (\[(?!internal\]).*)")
 _COMMAND = re.compile(r"Running the \w+ from ")
 _NOISE = re.compile(r"\[\d{4}-\d\d-\d\dT|#\d+ ")
@@ -74,10 +72,10 @@ def _install(context: Context) -> Path | None:
     context.say("installing @devcontainers/cli for this project, from the npm registry")
     argv = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
     try:
-        done = subprocess.run(argv, cwd=folder, check=False, capture_output=True, timeout=INSTALL_TIMEOUT)
+        done = subprocess.run(argv, cwd=folder, check=False, capture_output=True, timeout=INSTALL_SECONDS)
         reason = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
     except subprocess.TimeoutExpired:
-        reason = f"npm took more than {INSTALL_TIMEOUT} s"
+        reason = f"npm took more than {INSTALL_SECONDS} s"
     found = find(context)
     if found is None:
         context.say(f"it could not be installed ({reason}); going on without it")
@@ -95,12 +93,14 @@ def up(context: Context, config: DevContainer, cli: Path, *, cached: bool) -> No
     environment = {key: value for key, value in os.environ.items() if not key.startswith("COMPOSE_")}
     path = context.settings.state_dir / "logs" / f"dev-{config.name}.log"
     path.parent.mkdir(parents=True, exist_ok=True)
-    pipe = subprocess.PIPE
+    streams: dict[str, Any] = {
+        "stdin": subprocess.DEVNULL,
+        "stdout": subprocess.PIPE,
+        "stderr": subprocess.PIPE,
+    }
     with (
         path.open("w") as log,
-        subprocess.Popen(
-            argv, stdin=subprocess.DEVNULL, stdout=pipe, stderr=pipe, env=environment, errors="replace"
-        ) as process,
+        subprocess.Popen(argv, **streams, env=environment, errors="replace") as process,
     ):
         show_steps(process.stderr or (), log, context.say)
         printed = process.stdout.read() if process.stdout else ""
@@ -129,11 +129,11 @@ def show_steps(lines: Iterable[str], log: IO[str], say: Callable[[str], None]) -
     for line in lines:
         log.write(line)
         text = line.strip()
-        commands = commands or bool(_COMMAND.search(text))
         if (step := _STEP.match(text)) and step[1] not in shown:
             shown.add(step[1])
             say(f"  {step[1].split(' && ')[0][:90]}")
         elif _COMMAND.search(text):
+            commands = True
             say(text.partition("] ")[2] or text)
         elif commands and text and not _NOISE.match(text):
             say(text)

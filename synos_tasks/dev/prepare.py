@@ -43,22 +43,23 @@ def prepare(context: Context, config: DevContainer) -> None:
     if os.environ.get(NOTHING_TO_MAKE):
         return
     owner = owner_of(config.root, (os.geteuid(), os.getegid()), rootless=is_rootless(context))
-    host = context.state / "host"
+    settings, host = context.settings, context.state / "host"
     write_changed(host / "owner", "{} {}\n".format(*owner))
     write_changed(host / "certificates.pem", certificates(os.environ))
     write_changed(host / "gitconfig", git_identity(config.root))
-    ensure_base(context.settings, context.docker, BOOKWORM, context.say)
+    ensure_base(settings, context.docker, BOOKWORM, context.say)
     path = context.state / f"{config.name}.yml"
     if path not in config.compose_files:
         return
-    network = services_network(context) if config.joins_services else ""
+    services = settings.compose_project(settings.services.stack)
+    network = f"{services}_data" if config.joins_services else ""
     if network and context.docker.network(network) is None:
         raise DevContainerMissing(
             f"development container {config.name} joins services that do not run",
             where=f"network {network}",
             hint="inv services.up",
         )
-    project = context.settings.project_id
+    project = settings.project_id
     existing = {volume.name for volume in context.docker.volumes({LABEL_PROJECT: project})}
     volumes = volumes_of(project, config, owner[0])
     for kind, name in volumes.items():
@@ -112,11 +113,6 @@ def write_changed(path: Path, text: str) -> None:
         write_whole(path, text)
 
 
-def services_network(context: Context) -> str:
-    """Return the name of the network on which `inv services.up` has the services."""
-    return f"{context.settings.compose_project(context.settings.services.stack)}_data"
-
-
 def image_of(context: Context, config: DevContainer) -> str:
     """Return the name of a container's image."""
     return context.settings.project.image(f"dev-{config.name}", context.settings.project_id)
@@ -141,7 +137,8 @@ def compose_model(
     own = config.path.with_name("Dockerfile")
     build = {"dockerfile": f"{FOLDER}/{config.name}/Dockerfile"} if own.exists() else {"target": config.name}
     image = image_of(context, config)
-    secrets = escaped(str(settings.stack_dir(settings.services.stack) / "secrets"))
+    passwords = escaped(str(settings.stack_dir(settings.services.stack) / "secrets"))
+    secrets = {"type": "bind", "source": passwords, "target": SECRETS, "read_only": True}
     return {
         "name": settings.compose_project(f"dev-{config.name}"),
         "services": {
@@ -152,11 +149,7 @@ def compose_model(
                 "working_dir": root,
                 "volumes": [
                     {"type": "bind", "source": root, "target": root},
-                    *(
-                        [{"type": "bind", "source": secrets, "target": SECRETS, "read_only": True}]
-                        if network
-                        else []
-                    ),
+                    *([secrets] if network else []),
                     *(f"{kind}:/var/cache/{kind}" for kind in CACHES),
                     f"history:{HISTORY}",
                 ],

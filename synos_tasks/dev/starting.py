@@ -15,6 +15,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -82,13 +83,9 @@ def up(
         else:
             name, by = _find_or_start(context, config, socket, cached=cached)
             remember(context, config, name)
+    seconds = round(time.monotonic() - began, 2)
     return Up(
-        name=config.name,
-        container=name,
-        user=config.user,
-        folder=config.folder,
-        by=by,
-        seconds=round(time.monotonic() - began, 2),
+        name=config.name, container=name, user=config.user, folder=config.folder, by=by, seconds=seconds
     )
 
 
@@ -225,8 +222,8 @@ def _compose(context: Context, config: DevContainer, *more: Path) -> Compose:
 
 def override_model(context: Context, config: DevContainer, socket: Path | None) -> dict[str, Any]:
     """Return the compose file with what the official CLI would add, and the engine's socket."""
-    project = labels(context.settings.project_id, "dev")
-    marks = {**config.labels, **project, "devcontainer.metadata": config.metadata}
+    ours = labels(context.settings.project_id, "dev")
+    marks = {**config.labels, **ours, "devcontainer.metadata": config.metadata}
     service: dict[str, Any] = {"labels": {key: escaped(value) for key, value in marks.items()}}
     if socket is not None:
         service["volumes"] = [{"type": "bind", "source": escaped(str(socket)), "target": SOCKET}]
@@ -289,15 +286,7 @@ def run_commands(context: Context, config: DevContainer, container: str) -> None
     created, started = context.docker.timestamps(container)
     once = dict.fromkeys(("onCreateCommand", "updateContentCommand", "postCreateCommand"), created)
 
-    def run(words: Sequence[str]) -> int:
-        return context.docker.execute(
-            container,
-            words,
-            user=config.user,
-            workdir=config.folder,
-            environment=config.environment,
-        )
-
+    run = partial(context.execute, container, config)
     for stage, since in {**once, "postStartCommand": started}.items():
         if run(["/bin/sh", "-c", MARK, "sh", stage, since]) == 0:
             _run_stage(context, config, stage, run)
