@@ -184,6 +184,9 @@ class FakeDocker(Docker):
 
     # ---- what Docker does with processes
 
+    def image_id(self, ref: str) -> str | None:
+        return self.image(ref).id if self.image(ref) else None  # type: ignore[union-attr]
+
     def info(self) -> SystemInfo:
         self._ask()
         plugins = [("buildx", self.buildx), ("compose", self.compose_version)]
