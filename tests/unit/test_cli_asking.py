@@ -54,14 +54,6 @@ def test_without_a_terminal_nobody_is_asked(
     assert shown.getvalue() == ""
 
 
-def test_nothing_of_a_question_is_on_standard_output(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    ask(monkeypatch, "n\n")
-    console.agreed("Remove it?")
-    assert capsys.readouterr().out == ""
-
-
 def test_yes_beforehand_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = ask(monkeypatch, "n\n")
     assert agreement(yes=True)("Remove it?")

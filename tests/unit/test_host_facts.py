@@ -20,10 +20,7 @@ this is no line of a mount table
 
 
 def node(mode: int, major: int = 0, minor: int = 0) -> os.stat_result:
-    return os.stat_result(
-        (mode, 1, 2, 1, 0, 0, 0, 0, 0, 0),
-        {"st_rdev": os.makedev(major, minor)},
-    )
+    return os.stat_result((mode, 1, 2, 1, *[0] * 6), {"st_rdev": os.makedev(major, minor)})
 
 
 def test_free_disk_of_a_folder_that_is_not_made_yet(tmp_path: Path) -> None:
@@ -35,18 +32,12 @@ def test_memory_is_read_in_mb(tmp_path: Path) -> None:
     assert facts.memory(tmp_path / "meminfo") == facts.Memory(total_mb=8000, available_mb=4000)
 
 
-def test_kvm_missing(tmp_path: Path) -> None:
+def test_kvm_is_a_device_that_can_be_opened(tmp_path: Path) -> None:
     found = facts.kvm(tmp_path / "kvm")
     assert (found.present, found.usable) == (False, False)
     assert "there is no" in found.why
-
-
-def test_kvm_that_is_a_file_is_no_kvm(tmp_path: Path) -> None:
     (tmp_path / "kvm").touch()
     assert not facts.kvm(tmp_path / "kvm").present
-
-
-def test_kvm_that_opens_is_usable() -> None:
     assert facts.kvm(Path("/dev/null")).usable
 
 
@@ -65,15 +56,17 @@ def test_an_empty_dev_lacks_everything(tmp_path: Path) -> None:
     problems = devices.dev_problems(tmp_path)
     assert len(problems) == len(devices.NODES) + len(devices.LINKS)
     assert all("missing" in problem for problem in problems)
-
-
-def test_a_dev_that_cannot_be_read_is_a_problem(tmp_path: Path) -> None:
     assert any("cannot be read" in problem for problem in devices.dev_problems(tmp_path / "gone"))
 
 
-def test_a_regular_dev_null_is_named(tmp_path: Path) -> None:
+def test_a_regular_dev_null_is_named_and_so_is_the_target_of_ptmx(tmp_path: Path) -> None:
     (tmp_path / "null").write_text("what somebody threw away")
-    assert f"{tmp_path}/null is a regular file, not a character device" in devices.dev_problems(tmp_path)
+    (tmp_path / "pts").mkdir()
+    (tmp_path / "pts" / "ptmx").touch()
+    (tmp_path / "ptmx").symlink_to("pts/ptmx")
+    problems = devices.dev_problems(tmp_path)
+    assert f"{tmp_path}/null is a regular file, not a character device" in problems
+    assert f"{tmp_path}/ptmx is a regular file, not a character device" in problems
 
 
 def test_stray_files_are_named_once_and_hidden_ones_left_alone(tmp_path: Path) -> None:
@@ -108,13 +101,6 @@ def test_a_damaged_node_is_named(found: os.stat_result, problem: str) -> None:
     assert devices.node_problems(Path("/dev/null"), found, (1, 3)) == [problem]
 
 
-def test_ptmx_may_be_a_link_but_its_target_counts(tmp_path: Path) -> None:
-    (tmp_path / "pts").mkdir()
-    (tmp_path / "pts" / "ptmx").touch()
-    (tmp_path / "ptmx").symlink_to("pts/ptmx")
-    assert f"{tmp_path}/ptmx is a regular file, not a character device" in devices.dev_problems(tmp_path)
-
-
 @pytest.fixture
 def table(tmp_path: Path) -> tuple[mounts.Mount, ...]:
     (tmp_path / "mountinfo").write_text(MOUNTINFO)
@@ -133,11 +119,8 @@ def test_stale_mounts_are_below_the_project_or_named_ours(table: tuple[mounts.Mo
         "/tmp/synos-build-1/proc",
     ]
     assert all(mount.reaches_kernel for mount in stale)
-
-
-def test_without_ignore_a_volume_of_the_engine_is_listed(table: tuple[mounts.Mount, ...]) -> None:
-    stale = mounts.stale_mounts(Path("/elsewhere"), table)
-    assert "/var/lib/docker/volumes/synos-store/_data" in [mount.point for mount in stale]
+    volume = "/var/lib/docker/volumes/synos-store/_data"
+    assert volume in [mount.point for mount in mounts.stale_mounts(Path("/elsewhere"), table)]
 
 
 def test_a_project_inside_a_mount_named_like_ours_is_not_stale() -> None:

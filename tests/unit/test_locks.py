@@ -19,7 +19,7 @@ def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
 
 
 def test_one_at_a_time_is_alone(path: Path) -> None:
-    with exclusive(path), try_exclusive(path) as alone:
+    with exclusive(path, waiting=lambda: pytest.fail("nobody holds it")), try_exclusive(path) as alone:
         assert not alone
     with try_exclusive(path) as alone:
         assert alone
@@ -55,11 +55,6 @@ def test_says_once_that_it_waits(path: Path) -> None:
     thread.join(10)
     assert entered.is_set()
     assert said == ["waiting"]
-
-
-def test_does_not_speak_of_waiting_when_it_need_not_wait(path: Path) -> None:
-    with exclusive(path, waiting=lambda: pytest.fail("nobody holds it")):
-        pass
 
 
 def test_an_error_releases_it(path: Path) -> None:

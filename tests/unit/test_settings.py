@@ -20,12 +20,9 @@ def test_nothing_given_means_the_defaults(tmp_path: Path) -> None:
     assert loaded.boot == settings.BootSettings()
     assert loaded.state_dir == tmp_path / ".synos"
     assert loaded.output_dir == tmp_path.resolve() / "dist"
-
-
-def test_settings_are_frozen(tmp_path: Path) -> None:
-    loaded = settings.load(tmp_path, {})
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        loaded.build.cpus = 1  # type: ignore[misc]
+    changed = settings.load(tmp_path, {"build": {"cpus": 2, "output": "/elsewhere"}})
+    assert changed.build == settings.BuildSettings(cpus=2, output="/elsewhere")
+    assert changed.output_dir == Path("/elsewhere")
 
 
 def test_invoke_yaml_names_every_setting_with_its_default() -> None:
@@ -34,33 +31,15 @@ def test_invoke_yaml_names_every_setting_with_its_default() -> None:
         assert written[section] == dataclasses.asdict(cls())
 
 
-def test_a_value_replaces_one_default_only(tmp_path: Path) -> None:
-    loaded = settings.load(tmp_path, {"build": {"cpus": 2, "output": "/elsewhere"}})
-    assert loaded.build == settings.BuildSettings(cpus=2, output="/elsewhere")
-    assert loaded.output_dir == Path("/elsewhere")
-
-
-@pytest.mark.parametrize("work", ["auto", "volume", "tmpfs"])
-def test_every_place_to_work_in_is_accepted(tmp_path: Path, work: str) -> None:
-    assert settings.load(tmp_path, {"build": {"work": work}}).build.work == work
-
-
 @pytest.mark.parametrize(
     ("values", "what", "hint"),
     [
         ({"name": 7}, "synos.name is 7, not a text", ""),
-        ({"title": ["x"]}, "synos.title is ['x'], not a text", ""),
         ({"biuld": {}}, "synos has no setting 'biuld'", "did you mean 'build'?"),
         ({"build": {"cpu": 2}}, "synos.build has no setting 'cpu'", "did you mean 'cpus'?"),
         ({"build": {"cpus": "2"}}, "synos.build.cpus is '2', not a whole number", "the default is 4"),
         ({"build": {"cpus": True}}, "synos.build.cpus is True, not a whole number", "the default is 4"),
-        ({"build": {"work": 7}}, "synos.build.work is 7, not a text", "the default is 'auto'"),
         ({"build": {"mirror": 7}}, "synos.build.mirror is 7, not a text", "http://deb.debian.org/debian"),
-        (
-            {"build": {"security_mirror": 7}},
-            "synos.build.security_mirror is 7, not a text",
-            "http://deb.debian.org/debian-security",
-        ),
         ({"build": {"pids": -1}}, "synos.build.pids is negative: -1", ""),
         ({"build": {"work": "disk"}}, "synos.build.work is 'disk'", "one of: auto, volume, tmpfs"),
         ({"boot": {"zzz": 1}}, "synos.boot has no setting 'zzz'", "there are: timeout, memory_mb"),
