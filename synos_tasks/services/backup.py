@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks import archive
+from synos_tasks.engine.failures import version_tuple
 from synos_tasks.errors import ServiceFailed, SettingsError, SynosError
-from synos_tasks.services import lifecycle
-from synos_tasks.services.adapters import ADAPTERS, recover, restore_in_progress
+from synos_tasks.iso.scratch import write_whole
+from synos_tasks.services import adapters, lifecycle
+from synos_tasks.services.adapters import ADAPTERS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from synos_tasks.services.stack import StackContext
@@ -48,11 +51,11 @@ def _backup(context: StackContext, name: str, before: str) -> Path:
     services = _stateful(context)
     for service in services:
         context.running(service)
-    recover(context, services)
+    adapters.recover(context, services)
     facts = {service: ADAPTERS[service].facts(context) for service in services}
     with archive.create(folder, name, facts) as draft:
         for service in services:
-            context.say(f"saving {service}: {ADAPTERS[service].summary(facts[service])}")
+            context.say(f"saving {service}: {adapters.summary(service, facts[service])}")
             ADAPTERS[service].save(context, draft.below(service), facts[service])
     return folder / name
 
@@ -72,34 +75,44 @@ def restore(
     services = _services_in(context, manifest)
     lifecycle.up(context, context.stack.long_running)
     with context.locked():
-        recover(context, services)
+        adapters.recover(context, services)
         replaced = _replaced(context, services, manifest.facts)
         if replaced and not agreed(f"{replaced}. Replace it with backup {manifest.name}?"):
             raise SettingsError("nothing was restored: you did not agree", hint="--yes agrees")
         before = _backup(context, "", "restore").name if replaced and safety else ""
-        with restore_in_progress(context, f"the restore of {source} was interrupted; {_way_back(before)}"):
-            _load(context, source, services, manifest.facts, before)
+        way_back = f"`inv services.restore {before}` puts all back as it was" if before else "run it again"
+        with _in_progress(context, f"the restore of {source} was interrupted; {way_back}"):
+            _load(context, source, services, manifest.facts, way_back)
     try:
         lifecycle.up(context, context.stack.long_running)
     except SynosError as error:
-        hint = f"{error.hint}; all was restored: {_way_back(before)}"
+        hint = f"{error.hint}; all was restored: {way_back}"
         raise type(error)(error.what, where=error.where, why=error.why, hint=hint) from error
     return Restored(backup=source, facts=manifest.facts, before=before)
 
 
-def summary(facts: Mapping[str, Any]) -> str:
-    """Return in a few words what a backup holds."""
-    known = (ADAPTERS[name].summary(held) if name in ADAPTERS else name for name, held in facts.items())
-    return "; ".join(known)
+@contextmanager
+def _in_progress(context: StackContext, note: str) -> Iterator[None]:
+    """Leave a mark for adapters.recover_interrupted_restore(), which stays where loading fails or is killed."""
+    mark = context.folder / "restoring"
+    write_whole(mark, f"{note}\n", 0o600)
+    yield
+    mark.unlink(missing_ok=True)
 
 
 def _replaced(context: StackContext, services: Sequence[str], saved: Mapping[str, Any]) -> str:
-    """Return what a restore would replace, '' for nothing. Raise SettingsError where ``saved`` does not fit."""
+    """Return what a restore would replace, '' for nothing. Raise SettingsError where a newer version ``saved``."""
     now = {service: ADAPTERS[service].facts(context) for service in services}
     for service in services:
-        ADAPTERS[service].check_restorable(now[service], saved[service])
+        parts = ADAPTERS[service].VERSION_PARTS
+        has, needs = str(now[service]["version"]), str(saved[service]["version"])
+        if version_tuple(needs)[:parts] > version_tuple(has)[:parts]:
+            raise SettingsError(
+                f"the backup is of {service} {needs}, which {has} may not be able to read",
+                hint="restore it into a stack with that version, or a newer one",
+            )
     full = [service for service in services if not ADAPTERS[service].is_empty(now[service])]
-    return "; ".join(f"{service} holds {ADAPTERS[service].summary(now[service])}" for service in full)
+    return "; ".join(f"{service} holds {adapters.summary(service, now[service])}" for service in full)
 
 
 def _stateful(context: StackContext) -> list[str]:
@@ -112,21 +125,19 @@ def _stateful(context: StackContext) -> list[str]:
 def _services_in(context: StackContext, manifest: archive.Manifest) -> list[str]:
     services = _stateful(context)
     if strange := [service for service in manifest.facts if service not in services]:
-        hint = f"it has: {', '.join(services)}"
         raise SettingsError(
             f"stack {context.stack.name} has no service {', '.join(strange)}, of which the backup is",
-            hint=hint,
+            hint=f"it has: {', '.join(services)}",
         )
     return [service for service in services if service in manifest.facts]
 
 
 def _load(
-    context: StackContext, source: Path, services: Sequence[str], facts: Mapping[str, Any], before: str
+    context: StackContext, source: Path, services: Sequence[str], facts: Mapping[str, Any], way_back: str
 ) -> None:
-    done: list[str] = []
-    for service in services:
-        context.say(f"restoring {service}: {ADAPTERS[service].summary(facts[service])}")
-        before_it = ", ".join(done) or "none"
+    for number, service in enumerate(services):
+        context.say(f"restoring {service}: {adapters.summary(service, facts[service])}")
+        before_it = ", ".join(services[:number]) or "none"
         try:
             ADAPTERS[service].load(context, source / service)
         except SynosError as error:
@@ -134,13 +145,8 @@ def _load(
                 f"{service} could not be restored",
                 where=error.where,
                 why=error.why or error.what,
-                hint=f"restored before: {before_it}; {_way_back(before)}",
+                hint=f"restored before: {before_it}; {way_back}",
             ) from error
         except KeyboardInterrupt:
-            context.say(f"restored: {before_it}, and maybe {service}; {_way_back(before)}")
+            context.say(f"restored: {before_it}, and maybe {service}; {way_back}")
             raise
-        done.append(service)
-
-
-def _way_back(before: str) -> str:
-    return f"`inv services.restore {before}` puts all back as it was" if before else "run it again"

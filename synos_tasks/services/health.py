@@ -1,17 +1,23 @@
-"""Wait until services are healthy; where one fails, say so with its own words."""
+"""How services are: waited for until they are healthy, with the words of one that fails; and `inv services.status`."""
 
 from __future__ import annotations
 
 import contextlib
+import datetime as dt
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from synos_tasks.engine import cache
 from synos_tasks.errors import ContainerLost, DiskFull, EngineUnavailable, ServiceUnhealthy
+from synos_tasks.services.stack import service_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from synos_tasks.engine.cache import Usage
     from synos_tasks.engine.client import Container
+    from synos_tasks.engine.compose import Compose
     from synos_tasks.services.stack import StackContext
 
 POLL = 0.2
@@ -22,6 +28,10 @@ LOG_LINES = 12
 FULL = "no space left on device"
 READY = frozenset({"healthy", "running"})
 """Steps of a service that works; running: it has no health check."""
+WINDOW = 0.02
+"""Seconds at least over which CPU use is measured."""
+COLUMNS = ("service", "state", "up for", "CPU", "memory", "restarts", "ports")
+MEGABYTE = 2**20
 
 
 def step_of(container: Container | None) -> str:
@@ -49,21 +59,20 @@ def wait(
 ) -> dict[str, float]:
     """Wait until services are ready, and say each step; returns the seconds that each took since ``began``.
 
-    ``began`` is on the clock of time.monotonic(); ``seen`` is a first look that was taken. Raises ServiceUnhealthy, DiskFull, or ContainerLost when the
-    engine goes away.
+    ``began`` is on the clock of time.monotonic(); ``seen`` is a first look that was taken. Raises ServiceUnhealthy,
+    DiskFull, or ContainerLost when the engine goes away.
     """
     began = time.monotonic() if began is None else began
     steps: dict[str, str] = {}
     took: dict[str, float] = {}
     last: dict[str, Container] = {}
-    look = seen
     restarts: dict[str, int] = {}
     while True:
         try:
-            look = context.containers() if look is None else look
+            look = context.containers() if seen is None else seen
         except EngineUnavailable as error:
             raise lost(error, services, last) from error
-        last, look = {name: one for name, one in look.items() if name in services}, None
+        last, seen = {name: one for name, one in look.items() if name in services}, None
         now = time.monotonic() - began
         for name in services:
             step = step_of(last.get(name))
@@ -74,17 +83,15 @@ def wait(
             restarts.setdefault(name, one.restart_count)
         if READY.issuperset(steps.values()):
             return took
-        failed = [one for name, one in last.items() if _failed(one, restarts[name])]
+        failed = [
+            name
+            for name, one in last.items()
+            if steps[name] in {"unhealthy", "exited", "dead"}
+            or one.restart_count - restarts[name] >= MOST_RESTARTS
+        ]
         if failed or now > context.timeout:
             raise _unhealthy(context, services, failed, last, now)
         time.sleep(POLL)
-
-
-def _failed(container: Container, restarts_before: int) -> bool:
-    return (
-        step_of(container) in {"unhealthy", "exited", "dead"}
-        or container.restart_count - restarts_before >= MOST_RESTARTS
-    )
 
 
 def states(services: Iterable[str], seen: Mapping[str, Container]) -> str:
@@ -95,30 +102,25 @@ def states(services: Iterable[str], seen: Mapping[str, Container]) -> str:
 def _unhealthy(
     context: StackContext,
     services: Sequence[str],
-    failed: Sequence[Container],
+    failed: Sequence[str],
     seen: Mapping[str, Container],
     seconds: float,
 ) -> ServiceUnhealthy | DiskFull:
     """Return the error: each failed service with its check's output and last log lines, and how the others are."""
-    bad = {name: one for name, one in seen.items() if one in failed}
-    bad = bad or {name: seen[name] for name in services if name in seen and step_of(seen[name]) not in READY}
+    bad = failed or [name for name in services if name in seen and step_of(seen[name]) not in READY]
     missing = [name for name in services if name not in seen]
-    names = [*bad, *missing]
-    reports = [_report(context, name, one) for name, one in bad.items()]
+    names = ", ".join([*bad, *missing])
+    reports = [_report(context, name, seen[name]) for name in bad]
     why = "\n".join([*reports, *(f"{name}: has no container" for name in missing)])
     where = f"compose project {context.compose.file.project}, after {seconds:.0f} s"
     hint = (
-        f"left as it is: {states(services, seen)}; inv services.logs --only {names[0]} tells more, "
+        f"left as it is: {states(services, seen)}; inv services.logs --only {names.partition(',')[0]} tells more, "
         "inv services.down stops all and keeps the data"
     )
-    if FULL in why.lower():
-        return DiskFull(
-            f"{', '.join(names)}: no space left for its data",
-            where=where,
-            why=why,
-            hint=f"free some space (`docker system df` shows what is used); {hint}",
-        )
-    return ServiceUnhealthy(f"not healthy: {', '.join(names)}", where=where, why=why, hint=hint)
+    if FULL not in why.lower():
+        return ServiceUnhealthy(f"not healthy: {names}", where=where, why=why, hint=hint)
+    hint = f"free some space (`docker system df` shows what is used); {hint}"
+    return DiskFull(f"{names}: no space left for its data", where=where, why=why, hint=hint)
 
 
 def _report(context: StackContext, service: str, container: Container) -> str:
@@ -138,14 +140,124 @@ def _report(context: StackContext, service: str, container: Container) -> str:
     return "\n".join(lines)
 
 
-def lost(
-    error: EngineUnavailable, services: Iterable[str], seen: Mapping[str, Container] | None = None
-) -> ContainerLost:
+def lost(error: EngineUnavailable, services: Iterable[str], seen: Mapping[str, Container]) -> ContainerLost:
     """Return the error for an engine that went away while services started, with what was seen last."""
-    left = ", ".join(f"{name} was {step_of((seen or {}).get(name))}" for name in services)
+    left = ", ".join(f"{name} was {step_of(seen.get(name))}" for name in services)
     return ContainerLost(
         "the Docker Engine went away in the middle",
         where=error.where,
         why=f"{error.why or error.what}; {left}",
         hint="start it again (./scripts/synos does) and run the same command: it goes on from there, and data is kept",
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServiceStatus:
+    """How one service is. Uptime in seconds, CPU in percent of one processor, memory in bytes; None: not known."""
+
+    name: str
+    state: str
+    health: str = ""
+    uptime: int | None = None
+    cpu_percent: float | None = None
+    memory: int | None = None
+    memory_limit: int | None = None
+    ports: tuple[str, ...] = ()
+    restarts: int = 0
+    said: str = ""
+    """What the last health check printed."""
+
+
+class Watcher:
+    """Looks at a stack again and again; CPU use is between two looks."""
+
+    def __init__(self, compose: Compose, services: Sequence[str]) -> None:
+        """Look for the first time. Raises EngineUnavailable."""
+        self._compose, self._services = compose, services
+        self._containers = compose.containers()
+        self._before, self._at = self._usage(), time.monotonic()
+
+    def _usage(self) -> dict[str, Usage]:
+        return cache.statistics([one.id for one in self._containers if one.state.status == "running"])
+
+    def look(self) -> list[ServiceStatus]:
+        """Return the services in the order of the stack, those without a container too. Raises EngineUnavailable."""
+        time.sleep(max(0.0, self._at + WINDOW - time.monotonic()))
+        if time.monotonic() - self._at > 2 * WINDOW:
+            self._containers = self._compose.containers()
+        before, seconds = self._before, time.monotonic() - self._at
+        self._before, self._at = self._usage(), self._at + seconds
+        seen = {service_of(one): one for one in self._containers}
+        found = []
+        for name in self._services:
+            if one := seen.get(name):
+                used = self._before.get(one.id)
+                found.append(_status(name, one, used, cpu_percent(before.get(one.id), used, seconds)))
+            else:
+                found.append(ServiceStatus(name=name, state="missing"))
+        return found
+
+
+def cpu_percent(before: Usage | None, after: Usage | None, seconds: float) -> float | None:
+    """Return what was used between two looks, in percent of one processor; None where that is not known."""
+    if before is None or after is None or seconds <= 0 or after.cpu_ns < before.cpu_ns:
+        return None
+    return round((after.cpu_ns - before.cpu_ns) / (seconds * 1e9) * 100, 1)
+
+
+def _status(name: str, container: Container, usage: Usage | None, cpu: float | None) -> ServiceStatus:
+    state, started = container.state, container.state.started_at
+    runs = state.status == "running"
+    ports = container.network_settings.ports or {}
+    return ServiceStatus(
+        name=name,
+        state=state.status or "",
+        health=(state.health.status or "") if runs and state.health else "",
+        uptime=int((dt.datetime.now(dt.UTC) - started).total_seconds()) if runs and started else None,
+        cpu_percent=cpu,
+        memory=usage.memory if usage else None,
+        memory_limit=usage.memory_limit if usage else None,
+        ports=tuple(
+            f"{one['HostIp']}:{one['HostPort']}->{inside.partition('/')[0]}"
+            for inside, bindings in sorted(ports.items())
+            for one in bindings or ()
+        ),
+        restarts=container.restart_count,
+        said=check_output(container) if runs else "",
+    )
+
+
+def rows(found: Sequence[ServiceStatus]) -> list[list[str]]:
+    """Return the rows of the table."""
+    return [
+        [
+            one.name,
+            one.health or one.state,
+            duration(one.uptime),
+            "" if one.cpu_percent is None else f"{one.cpu_percent:.1f} %",
+            memory(one.memory, one.memory_limit),
+            str(one.restarts),
+            ", ".join(one.ports),
+        ]
+        for one in found
+    ]
+
+
+def duration(seconds: int | None) -> str:
+    """Return seconds as people say them, with the two biggest units: 2 d 3 h, 4 min 5 s."""
+    if seconds is None:
+        return ""
+    left = max(seconds, 0)
+    parts: list[str] = []
+    for size, unit in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
+        count, left = divmod(left, size)
+        if count or (unit == "s" and not parts):
+            parts.append(f"{count} {unit}")
+    return " ".join(parts[:2])
+
+
+def memory(used: int | None, limit: int | None) -> str:
+    """Return memory and its limit in MB (1,048,576 bytes)."""
+    if used is None:
+        return ""
+    return f"{used / MEGABYTE:.0f} of {limit / MEGABYTE:.0f} MB" if limit else f"{used / MEGABYTE:.0f} MB"

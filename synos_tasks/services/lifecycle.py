@@ -86,11 +86,8 @@ def up(context: StackContext, services: Sequence[Service]) -> Started:
 def restart(context: StackContext, services: Sequence[Service]) -> dict[str, float]:
     """Restart services, and wait until they are healthy; returns the seconds that each took. Raises as up() does."""
     with context.locked():
-        return _start(
-            context,
-            partial(context.compose.run, "restart", "--no-deps"),
-            [service.name for service in services],
-        )
+        start = partial(context.compose.run, "restart", "--no-deps")
+        return _start(context, start, [service.name for service in services])
 
 
 def heal(context: StackContext) -> tuple[list[str], dict[str, float]]:
@@ -111,29 +108,26 @@ def heal(context: StackContext) -> tuple[list[str], dict[str, float]]:
 
 def unhealthy(context: StackContext, containers: Mapping[str, Container]) -> list[str]:
     """Return the services that have a container and are neither healthy nor starting."""
-    steps = {name: health.step_of(one) for name, one in containers.items()}
-    well = {"healthy", "running", "starting"}
-    return [one.name for one in context.stack.long_running if steps.get(one.name, "running") not in well]
+    names = (service.name for service in context.stack.long_running if service.name in containers)
+    return [name for name in names if health.step_of(containers[name]) not in health.READY | {"starting"}]
 
 
-def down(context: StackContext) -> Stopped:
-    """Remove containers and networks; volumes, secrets and backups stay. Raises ServiceFailed."""
-    return _down(context)
-
-
-def down_with_volumes(
-    context: StackContext, *, agreed: Callable[[str], bool], backup: Callable[[], Path] | None
+def down(
+    context: StackContext,
+    *,
+    volumes: bool = False,
+    agreed: Callable[[str], bool],
+    backup: Callable[[], Path] | None,
 ) -> Stopped:
-    """Remove the data too, when it was agreed to, and ``backup`` has taken one.
+    """Remove containers and networks; with ``volumes`` the data too, once agreed to, and after a ``backup``.
 
-    Raises SettingsError when it was not, ServiceFailed when no backup could be taken: then nothing is removed.
+    Raises SettingsError when it was not agreed to, ServiceFailed when no backup could be taken: then nothing is removed.
     """
-    volumes, saved = _volumes(context), ""
-    if volumes and not agreed(f"Remove {', '.join(volumes)}, with all data in them?"):
-        raise SettingsError(
-            "nothing was removed: it was not agreed to", hint="--yes agrees; without --volumes data is kept"
-        )
-    if volumes and backup:
+    there, saved = _volumes(context) if volumes else [], ""
+    if there and not agreed(f"Remove {', '.join(there)}, with all data in them?"):
+        hint = "--yes agrees; without --volumes data is kept"
+        raise SettingsError("nothing was removed: it was not agreed to", hint=hint)
+    if there and backup:
         try:
             saved = str(backup())
         except SynosError as error:
@@ -143,15 +137,11 @@ def down_with_volumes(
                 why=error.why or error.what,
                 hint="start what is not running (inv services.up), or remove without a backup: --no-backup",
             ) from error
-    return _down(context, volumes=volumes, backup=saved)
-
-
-def _down(context: StackContext, *, volumes: Sequence[str] = (), backup: str = "") -> Stopped:
     with context.locked():
         count = len(context.containers())
-        context.compose.down(volumes=bool(volumes))
-    left = _volumes(context) if volumes else []
-    return Stopped(containers=count, volumes=[one for one in volumes if one not in left], backup=backup)
+        context.compose.down(volumes=bool(there))
+    left = _volumes(context) if there else []
+    return Stopped(containers=count, volumes=[one for one in there if one not in left], backup=saved)
 
 
 def _volumes(context: StackContext) -> list[str]:
@@ -233,16 +223,12 @@ def _check_ports(context: StackContext, services: Sequence[Service], before: Map
     }
     if not taken:
         return
-    containers = context.docker.published_ports()
-    others = {port: f"container {name}" for port, name in containers.items()}
-    says = [
-        f"port {port.published} of {name} is taken by {others.get(port.published, UNKNOWN)}"
-        for port, name in taken.items()
-    ]
+    others = context.docker.published_ports()
+    by = {port: f"container {others[port]}" if port in others else UNKNOWN for _, port in taken}
     settings = (f"synos.services.{name.replace('-', '_')}_port" for name in taken.values())
     raise PortTaken(
-        "; ".join(says),
-        where=", ".join(f"{port.address}:{port.published}" for port in taken),
+        "; ".join(f"port {port} of {name} is taken by {by[port]}" for (_, port), name in taken.items()),
+        where=", ".join(f"{address}:{port}" for address, port in taken),
         why="nothing was started",
         hint=f"stop it, or take another port in invoke.yaml: {', '.join(settings)}",
     )
@@ -257,17 +243,17 @@ def make_readable(settings: Settings, services: Iterable[Service]) -> None:
         folder = settings.root / SERVICES / service.name
         for path in [folder, *folder.iterdir()] if folder.is_dir() else []:
             mode = stat.S_IMODE(path.stat().st_mode)
-            needed = 0o555 if path.is_dir() else 0o444
-            if mode & needed != needed:
-                try:
-                    path.chmod(mode | needed)
-                except PermissionError as error:
-                    raise HostUnfit(
-                        f"service {service.name} could not read its configuration",
-                        where=str(path),
-                        why=f"others may not read it (mode {mode:04o}), and another user owns it",
-                        hint=f"chmod a+rX {path}",
-                    ) from error
+            needed = mode | (0o555 if path.is_dir() else 0o444)
+            try:
+                if mode != needed:
+                    path.chmod(needed)
+            except PermissionError as error:
+                raise HostUnfit(
+                    f"service {service.name} could not read its configuration",
+                    where=str(path),
+                    why=f"others may not read it (mode {mode:04o}), and another user owns it",
+                    hint=f"chmod a+rX {path}",
+                ) from error
 
 
 def _own_volumes(context: StackContext, service: Service) -> None:
@@ -291,7 +277,7 @@ def _start(context: StackContext, start: Callable[..., object], names: Sequence[
         try:
             start(*names)
         except EngineUnavailable as error:
-            raise health.lost(error, names) from error
+            raise health.lost(error, names, {}) from error
         except SynosError as error:
             hint = "; ".join(part for part in (error.hint, _left(context, names)) if part)
             raise type(error)(error.what, where=error.where, why=error.why, hint=hint) from error

@@ -8,7 +8,7 @@ import json
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from synos_tasks.engine.client import Docker
 from synos_tasks.engine.compose import Compose, ComposeFile
@@ -30,16 +30,14 @@ PULL_TIMEOUT = 30.0
 """Seconds that a registry has to answer for an image of the settings."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Port:
+class Port(NamedTuple):
     """A port that a service publishes; 0 as ``published``: the engine takes a free one."""
 
     address: str
     published: int
 
 
-@dataclass(frozen=True, kw_only=True)
-class Volume:
+class Volume(NamedTuple):
     """A named volume, by its name in the engine, and where a service has it."""
 
     name: str
@@ -71,10 +69,10 @@ class Stack:
 
     def __getitem__(self, name: str) -> Service:
         """Return the service of that name; raises SettingsError with a suggestion."""
-        for service in self.services:
-            if service.name == name:
-                return service
-        raise unknown("service", name, [service.name for service in self.services], f"stack {self.name}")
+        named = {service.name: service for service in self.services}
+        if name not in named:
+            raise unknown("service", name, list(named), f"stack {self.name}")
+        return named[name]
 
     @property
     def long_running(self) -> tuple[Service, ...]:
@@ -92,9 +90,9 @@ class Stack:
         Raises SettingsError on an unknown one.
         """
         names = [name.strip() for name in only.split(",") if name.strip()]
-        for name in names:
-            if name not in (known := [service.name for service in self.long_running]):
-                raise unknown("service", name, known, f"stack {self.name}")
+        known = [service.name for service in self.long_running]
+        for name in set(names).difference(known):
+            raise unknown("service", name, known, f"stack {self.name}")
         return tuple(service for service in self.long_running if service.name in names) or self.long_running
 
 
@@ -134,11 +132,8 @@ class StackContext:
         container = self.containers().get(self.stack[service].name)
         if container is not None and container.state.status == "running":
             return container
-        raise ServiceFailed(
-            f"service {service} is not running",
-            where=self.compose.file.project,
-            hint="inv services.up starts it",
-        )
+        where, hint = self.compose.file.project, "inv services.up starts it"
+        raise ServiceFailed(f"service {service} is not running", where=where, hint=hint)
 
     def ensure_images(self, services: Iterable[str]) -> None:
         """Build or pull the images of services that are missing.
@@ -151,17 +146,16 @@ class StackContext:
             image = replacement(self.settings, name)
             if name in self.recipes:
                 ensure_image(self.settings, self.docker, self.recipes[name], self.say)
-            elif image and not self.docker.image_id(image):
-                self._pull(name, image)
-
-    def _pull(self, service: str, image: str) -> None:
-        self.say(f"pulling {image}")
-        if not self.docker.pull(image, timeout=PULL_TIMEOUT):
-            raise ImageBuildFailed(
-                f"the image of service {service} is missing, and no registry offers it",
-                where=image,
-                hint=f"load it with `docker load`, or take synos.services.{service}_image out of invoke.yaml",
-            )
+                continue
+            if not image or self.docker.image_id(image):
+                continue
+            self.say(f"pulling {image}")
+            if not self.docker.pull(image, timeout=PULL_TIMEOUT):
+                raise ImageBuildFailed(
+                    f"the image of service {name} is missing, and no registry offers it",
+                    where=image,
+                    hint=f"load it with `docker load`, or take synos.services.{name}_image out of invoke.yaml",
+                )
 
     def write_variables(self) -> None:
         """Write the compose file's variables, none of them a secret, to a file for plain `docker compose`."""
@@ -293,24 +287,19 @@ def _section(model: Mapping[str, Any], key: str) -> Iterable[tuple[str, Any]]:
 
 
 def _service(name: str, value: Mapping[str, Any], secrets: set[str], volumes: Mapping[str, str]) -> Service:
+    ports = [(port.get("host_ip", ""), str(port.get("published", ""))) for port in value.get("ports") or ()]
     return Service(
         name=name,
         image=value.get("image", ""),
         user=str(value.get("user", "")),
-        ports=tuple(
-            Port(address=port.get("host_ip", ""), published=_published(port))
-            for port in value.get("ports") or ()
+        ports=tuple(  # 0: none, or a range to choose from
+            Port(address, int(published) if published.isdecimal() else 0) for address, published in ports
         ),
         secrets=tuple(one["source"] for one in value.get("secrets") or () if one["source"] in secrets),
         volumes=tuple(
-            Volume(name=volumes[mount["source"]], target=mount["target"])
+            Volume(volumes[mount["source"]], mount["target"])
             for mount in value.get("volumes") or ()
             if mount["type"] == "volume" and mount.get("source")
         ),
         tool=TOOLS_PROFILE in (value.get("profiles") or ()),
     )
-
-
-def _published(port: Mapping[str, Any]) -> int:
-    text = str(port.get("published", ""))
-    return int(text) if text.isdecimal() else 0  # none, or a range to choose from

@@ -1,15 +1,51 @@
-"""The verbs of `inv services.*` that start, stop and show a stack. Each parses, calls one function, and prints."""
+"""The verbs of `inv services.*`. Each parses, calls one function of this package, and prints."""
 
 from __future__ import annotations
 
+import shlex
+import sys
 import time
+from typing import TYPE_CHECKING
 
 from invoke.collection import Collection
+from invoke.tasks import Task
 
 from synos_tasks import console
 from synos_tasks.cli import Command, verb
-from synos_tasks.services import client_tasks, data_tasks
-from synos_tasks.services.options import JSON, ONLY, STACK, TIMEOUT, YES, agreement, open_stack
+from synos_tasks.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from synos_tasks.services.stack import Service, StackContext
+
+STACK = "compose file docker/services/docker-compose.NAME.yml (default: synos.services.stack in invoke.yaml)"
+ONLY = "names with commas between them (default: all)"
+JSON = "one JSON object on standard output"
+TIMEOUT = "seconds to get healthy (default: synos.services.wait_timeout in invoke.yaml)"
+YES = "agree to what would be asked"
+LINE = "words for it, as one line; or put them after --"
+CLIENT = ("sh", "/etc/synos/cli")
+
+
+def open_stack(command: Command, stack: str, wait_timeout: int = 0) -> StackContext:
+    """Open a stack on the real engine."""
+    from synos_tasks.services import stack as stacks  # noqa: PLC0415
+
+    return stacks.open_stack(command.settings, stack, console.say, wait_timeout)
+
+
+def agreement(*, yes: bool) -> Callable[[str], bool]:
+    """Return what is asked before something is lost: a person, or nobody with --yes."""
+    return (lambda _question: True) if yes else console.agreed
+
+
+def listed(services: Sequence[Service]) -> str:
+    """Return the names of services for a sentence."""
+    return ", ".join(service.name for service in services)
+
+
+# ---- start, stop and show
 
 
 @verb("services.up", help={"stack": STACK, "only": ONLY, "wait-timeout": TIMEOUT, "json": JSON})
@@ -24,7 +60,7 @@ def up(command: Command, stack: str = "", only: str = "", wait_timeout: int = 0)
     services = context.stack.chosen(only)
     if command.dry:
         names = [service.name for service in services]
-        command.would(f"start {', '.join(names)} of stack {context.stack.name}", services=names)
+        command.would(f"start {listed(services)} of stack {context.stack.name}", services=names)
         return
     started = lifecycle.up(context, services)
     if started.secrets:
@@ -45,15 +81,11 @@ def up(command: Command, stack: str = "", only: str = "", wait_timeout: int = 0)
     },
 )
 def down(
-    command: Command,
-    stack: str = "",
-    volumes: bool = False,
-    no_backup: bool = False,
-    yes: bool = False,
+    command: Command, stack: str = "", volumes: bool = False, no_backup: bool = False, yes: bool = False
 ) -> None:
     """Stop services and remove their containers; the data stays, unless --volumes."""
+    from synos_tasks.services import backup as backups  # noqa: PLC0415
     from synos_tasks.services import lifecycle  # noqa: PLC0415
-    from synos_tasks.services.backup import backup  # noqa: PLC0415
 
     context = open_stack(command, stack)
     if command.dry:
@@ -62,11 +94,8 @@ def down(
             f"stop stack {context.stack.name}, and remove {', '.join(names) or 'no data'}", volumes=names
         )
         return
-    if volumes:
-        save = None if no_backup else lambda: backup(context, before="down")
-        stopped = lifecycle.down_with_volumes(context, agreed=agreement(yes=yes), backup=save)
-    else:
-        stopped = lifecycle.down(context)
+    save = None if no_backup else lambda: backups.backup(context, before="down")
+    stopped = lifecycle.down(context, volumes=volumes, agreed=agreement(yes=yes), backup=save)
     kept = f"data removed: {', '.join(stopped.volumes)}" if stopped.volumes else "data kept"
     console.say(f"{stopped.containers} containers removed; {kept}")
     if stopped.backup:
@@ -74,47 +103,39 @@ def down(
     command.result(stopped.__dict__)
 
 
-@verb(
-    "services.status",
-    help={"stack": STACK, "watch": "again every second, until Ctrl-C", "json": JSON},
-)
+@verb("services.status", help={"stack": STACK, "watch": "again every second, until Ctrl-C", "json": JSON})
 def status(command: Command, stack: str = "", watch: bool = False) -> None:
     """Show state, health, uptime, CPU, memory, ports and restarts of each service."""
     from synos_tasks.engine.compose import Compose, ComposeFile  # noqa: PLC0415
+    from synos_tasks.services import health  # noqa: PLC0415
     from synos_tasks.services import stack as stacks  # noqa: PLC0415
-    from synos_tasks.services import status as states  # noqa: PLC0415
 
     name = stack or command.settings.services.stack
     path = stacks.file_of(command.settings, name)  # unresolved: that would take longer than all the rest
     file = ComposeFile(project=command.settings.compose_project(name), path=path, environment={})
-    watcher = states.Watcher(Compose(file), stacks.started_services(path))
+    watcher = health.Watcher(Compose(file), stacks.started_services(path))
     while True:
         found = watcher.look()
         if command.json:
-            command.result({"stack": name, "services": states.to_json(found)})
+            command.result({"stack": name, "services": [one.__dict__ for one in found]})
             return
         if watch and not console.is_plain():
             print("\x1b[2J\x1b[H", end="", flush=True)
-        console.table(f"stack {name}", states.COLUMNS, states.rows(found))
+        console.table(f"stack {name}", health.COLUMNS, health.rows(found))
         if not watch:
             return
         time.sleep(1)
 
 
 @verb("services.restart", help={"stack": STACK, "only": ONLY, "wait-timeout": TIMEOUT, "json": JSON})
-def restart(
-    command: Command,
-    stack: str = "",
-    only: str = "",
-    wait_timeout: int = 0,
-) -> None:
+def restart(command: Command, stack: str = "", only: str = "", wait_timeout: int = 0) -> None:
     """Restart services and wait until they are healthy."""
     from synos_tasks.services import lifecycle  # noqa: PLC0415
 
     context = open_stack(command, stack, wait_timeout)
     services = context.stack.chosen(only)
     if command.dry:
-        command.would(f"restart {', '.join(service.name for service in services)}")
+        command.would(f"restart {listed(services)}")
         return
     command.result({"stack": context.stack.name, "seconds": lifecycle.restart(context, services)})
 
@@ -144,22 +165,209 @@ def config(command: Command, stack: str = "") -> None:
         print(context.compose.run("config"), end="")
 
 
-namespace = Collection(
-    "services",
-    up,
-    down,
-    status,
-    restart,
-    heal,
-    config,
-    client_tasks.logs,
-    client_tasks.execute,
-    client_tasks.psql,
-    client_tasks.redis_cli,
-    client_tasks.nats,
-    data_tasks.backup,
-    data_tasks.list_backups,
-    data_tasks.restore,
-    data_tasks.secrets_rotate,
-    data_tasks.upgrade,
+# ---- logs, commands, and clients that know the password
+
+
+@verb(
+    "services.logs",
+    help={
+        "stack": STACK,
+        "only": ONLY,
+        "follow": "go on until Ctrl-C",
+        "tail": "lines of each service, or all",
+        "since": "as 10m, or 2026-01-31T12:00:00",
+    },
 )
+def logs(
+    command: Command,
+    stack: str = "",
+    only: str = "",
+    follow: bool = False,
+    tail: str = "100",
+    since: str = "",
+) -> None:
+    """Show the logs of services."""
+    context = open_stack(command, stack)
+    names = [service.name for service in context.stack.chosen(only)]
+    options = [f"--tail={tail}", *["--follow"] * follow, *[f"--since={since}"] * bool(since)]
+    sys.exit(context.compose.attached("logs", *options, *names))
+
+
+@verb(
+    "services.exec",
+    positional=["service"],
+    help={"service": "where to run it", "stack": STACK, "command": LINE},
+)
+def execute(command_: Command, service: str, stack: str = "", command: str = "") -> None:
+    """Run a command in a running service, as its user; a shell without one."""
+    _run(command_, stack, service, "exec", service, _words(command_, command) or ["sh"])
+
+
+@verb(
+    "services.psql",
+    help={
+        "stack": STACK,
+        "superuser": "as postgres, through the socket, instead of as the applications' role",
+        "command": LINE,
+    },
+)
+def psql(command_: Command, stack: str = "", superuser: bool = False, command: str = "") -> None:
+    """Open psql in the running PostgreSQL, with the password wired in: -- -c 'SELECT 1', or SQL on standard input."""
+    words = [*CLIENT, *["--superuser"] * superuser, *_words(command_, command)]
+    _run(command_, stack, "postgres", "exec", "postgres", words)
+
+
+@verb("services.redis-cli", help={"stack": STACK, "command": LINE})
+def redis_cli(command_: Command, stack: str = "", command: str = "") -> None:
+    """Open redis-cli in the running Redis, with the password wired in: -- GET key."""
+    _run(command_, stack, "redis", "exec", "redis", [*CLIENT, *_words(command_, command)])
+
+
+@verb("services.nats", help={"stack": STACK, "command": LINE})
+def nats(command_: Command, stack: str = "", command: str = "") -> None:
+    """Run the NATS client in a container of its own, with the password wired in: -- stream ls."""
+    _run(command_, stack, "nats", "run --rm --no-deps", "nats-box", _words(command_, command))
+
+
+def _run(command: Command, stack: str, service: str, how: str, container: str, argv: Sequence[str]) -> None:
+    context = open_stack(command, stack)
+    terminal = [] if sys.stdin.isatty() and sys.stdout.isatty() else ["--no-TTY"]
+    words = [*how.split(), *terminal, container, *argv]
+    if command.dry:
+        context.stack[service]
+        command.would(f"docker compose {shlex.join(words)}")
+        return
+    context.running(service)
+    sys.exit(context.compose.attached(*words))
+
+
+def _words(command: Command, line: str) -> list[str]:
+    try:
+        return [*shlex.split(line), *command.rest]
+    except ValueError as error:
+        what, hint = "--command is not a command line", "put them after --"
+        raise SettingsError(what, where=line, why=str(error), hint=hint) from error
+
+
+# ---- what services hold: backups, secrets, newer images
+
+
+@verb(
+    "services.backup",
+    help={"stack": STACK, "name": "letters, digits, . _ - (default: the time, UTC)", "json": JSON},
+)
+def backup(command: Command, name: str = "", stack: str = "") -> None:
+    """Back up what every service holds, with checksums; restore it here or on another machine."""
+    from synos_tasks import archive  # noqa: PLC0415
+    from synos_tasks.services import backup as backups  # noqa: PLC0415
+
+    context = open_stack(command, stack)
+    if command.dry:
+        command.would(f"take a backup of stack {context.stack.name} into {backups.folder_of(context)}")
+        return
+    path = backups.backup(context, name)
+    manifest = archive.manifest_of(path)
+    console.say(f"{console.human_bytes(manifest.bytes)} in {path}")
+    command.result({"name": path.name, "path": str(path), "bytes": manifest.bytes, "holds": manifest.facts})
+
+
+@verb("services.backups", help={"stack": STACK, "json": JSON})
+def list_backups(command: Command, stack: str = "") -> None:
+    """List the backups of a stack, newest first."""
+    from synos_tasks import archive  # noqa: PLC0415
+    from synos_tasks.services.adapters import summary  # noqa: PLC0415
+    from synos_tasks.services.backup import folder_of  # noqa: PLC0415
+
+    folder = folder_of(open_stack(command, stack))
+    found = archive.listing(folder)
+    holds = ["; ".join(summary(*service) for service in one.facts.items()) for one in found]
+    rows = [
+        [one.name, one.created, console.human_bytes(one.bytes), one.trouble or held]
+        for one, held in zip(found, holds, strict=True)
+    ]
+    console.table(f"backups in {folder}", ["name", "taken", "size", "holds"], rows)
+    command.result({"backups": [one.__dict__ for one in found]})
+
+
+@verb(
+    "services.restore",
+    positional=["name"],
+    help={
+        "name": "one that inv services.backups lists, or the path of one from another machine",
+        "stack": STACK,
+        "no-backup": "without a backup of what is there now",
+        "yes": YES,
+        "wait-timeout": TIMEOUT,
+        "json": JSON,
+    },
+)
+def restore(
+    command: Command,
+    name: str,
+    stack: str = "",
+    no_backup: bool = False,
+    yes: bool = False,
+    wait_timeout: int = 0,
+) -> None:
+    """Restore a backup; a damaged one is refused before anything is touched."""
+    from synos_tasks import archive  # noqa: PLC0415
+    from synos_tasks.services import backup as backups  # noqa: PLC0415
+
+    context = open_stack(command, stack, wait_timeout)
+    if command.dry:
+        source = archive.find(backups.folder_of(context), name)
+        command.would(f"restore {source}, taken {archive.verify(source).created}")
+        return
+    done = backups.restore(context, name, agreed=agreement(yes=yes), safety=not no_backup)
+    console.say(f"restored {done.backup}")
+    if done.before:
+        console.say(f"what was there before: inv services.restore {done.before}")
+    command.result({"backup": str(done.backup), "holds": done.facts, "before": done.before})
+
+
+@verb("services.secrets-rotate", help={"stack": STACK, "only": ONLY, "wait-timeout": TIMEOUT, "json": JSON})
+def secrets_rotate(command: Command, stack: str = "", only: str = "", wait_timeout: int = 0) -> None:
+    """Change the passwords, in the running services too; clients must read them again."""
+    from synos_tasks.services import secrets  # noqa: PLC0415
+
+    context = open_stack(command, stack, wait_timeout)
+    if command.dry:
+        command.would(f"change the secrets of {listed(context.stack.chosen(only))}")
+        return
+    names = secrets.rotate(context, only)
+    folder = context.folder / "secrets"
+    console.say(f"changed: {', '.join(names)} in {folder}")
+    command.result({"stack": context.stack.name, "secrets": names, "folder": str(folder)})
+
+
+@verb(
+    "services.upgrade",
+    help={
+        "stack": STACK,
+        "only": ONLY,
+        "no-backup": "without a backup before",
+        "wait-timeout": TIMEOUT,
+        "json": JSON,
+    },
+)
+def upgrade(
+    command: Command, stack: str = "", only: str = "", no_backup: bool = False, wait_timeout: int = 0
+) -> None:
+    """Upgrade running services to newer images, one by one; one that does not get healthy gets its old image back."""
+    from synos_tasks.services import backup as backups  # noqa: PLC0415
+    from synos_tasks.services import upgrade as upgrades  # noqa: PLC0415
+
+    context = open_stack(command, stack, wait_timeout)
+    services = context.stack.chosen(only)
+    if command.dry:
+        command.would(f"upgrade {listed(services)}, one by one")
+        return
+    if not no_backup:
+        console.say(f"backup: {backups.backup(context)}")
+    done = upgrades.upgrade(context, services)
+    changed = [one.service for one in done if one.changed]
+    console.say(f"upgraded: {', '.join(changed) or 'none: nothing newer'}")
+    command.result({"stack": context.stack.name, "services": [one.__dict__ for one in done]})
+
+
+namespace = Collection("services", *(one for one in tuple(globals().values()) if isinstance(one, Task)))

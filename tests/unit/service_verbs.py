@@ -12,7 +12,7 @@ from invoke.collection import Collection
 from invoke.program import Program
 
 from synos_tasks.services import backup as backing
-from synos_tasks.services import client_tasks, data_tasks, health
+from synos_tasks.services import health
 from synos_tasks.services import tasks as services
 from synos_tasks.services.adapters import ADAPTERS
 from tests.unit.fake_adapters import FakeAdapter
@@ -35,8 +35,7 @@ class Verbs:
         self.opened: list[str] = []
         self.done: list[str] = []
         self._monkeypatch = monkeypatch
-        for module in (services, data_tasks, client_tasks):
-            monkeypatch.setattr(module, "open_stack", self._open)
+        monkeypatch.setattr(services, "open_stack", self._open)
         monkeypatch.setattr("synos_tasks.engine.compose.Compose", lambda _file: self.here.context.compose)
         monkeypatch.chdir(root)
         monkeypatch.setenv("NO_COLOR", "1")

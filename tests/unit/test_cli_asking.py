@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from synos_tasks import console
 from synos_tasks.cli import after_dashes
-from synos_tasks.services.options import agreement
+from synos_tasks.services.tasks import agreement
 
 
 class Terminal(io.StringIO):

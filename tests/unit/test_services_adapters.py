@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synos_tasks.archive import Draft
-from synos_tasks.errors import EngineUnavailable, ServiceFailed, SettingsError
-from synos_tasks.services.adapters import ADAPTERS, nats, postgres, redis
+from synos_tasks.errors import EngineUnavailable, ServiceFailed
+from synos_tasks.services.adapters import nats, postgres, redis
 from synos_tasks.services.adapters.postgres import LONGEST, _literal, _quoted, _safe
 from tests.unit.fake_compose import Scene, scene
 
@@ -119,7 +119,6 @@ def test_nats_tells_its_version_streams_and_consumers(here: Scene, said: str, ve
         "streams": {"ORDERS": {"messages": 5, "consumers": 2}, "KV_x": {"messages": 0, "consumers": 0}},
     }
     assert not nats.is_empty(facts)
-    nats.check_restorable(facts, facts)
     for nothing in (b"null", b"[]"):
         here.compose.printed["stream ls"] = nothing
         assert nats.is_empty(nats.facts(here.context))
@@ -289,26 +288,3 @@ def test_quotes_hold_any_name(text: str) -> None:
         assert quoted[0] == quoted[-1] == mark
         assert quoted[1:-1].replace(mark * 2, "") == text.replace(mark, "")
         assert quoted[1:-1].replace(mark * 2, mark) == text
-
-
-@pytest.mark.parametrize(
-    ("service", "have", "saved", "refused"),
-    [
-        ("redis", "7.0.15", "8.0.0", True),
-        ("postgres", "17.5", "17.9", False),
-        ("postgres", "17.5", "18.0", True),
-        ("nats", "2.10.27", "2.10.99", False),
-        ("nats", "2.10.27", "2.11.0", True),
-        ("nats", "2.10.27", "3.0.0-beta.1", True),
-    ],
-)
-def test_what_a_newer_version_saved_is_refused(service: str, have: str, saved: str, refused: bool) -> None:
-    facts, theirs = {"version": have}, {"version": saved}
-    if not refused:
-        ADAPTERS[service].check_restorable(facts, theirs)
-        return
-    with pytest.raises(SettingsError) as caught:
-        ADAPTERS[service].check_restorable(facts, theirs)
-    assert saved in caught.value.what
-    assert have in caught.value.what
-    assert "or a newer one" in caught.value.hint

@@ -20,7 +20,7 @@ from synos_tasks.errors import (
 )
 from synos_tasks.services import backup as backing
 from synos_tasks.services import health, lifecycle
-from synos_tasks.services.adapters import ADAPTERS
+from synos_tasks.services.adapters import ADAPTERS, nats, postgres, redis, summary
 from synos_tasks.services.stack import resolve
 from tests.unit.fake_adapters import FakeAdapter
 from tests.unit.fake_compose import Scene, scene
@@ -300,12 +300,30 @@ def test_a_backup_of_one_service_leaves_the_others_alone(here: Scene, held: Held
     assert held.counts == [3, 3, 7]
 
 
-def test_a_backup_of_a_newer_version_is_refused_before_any_service_is_loaded(here: Scene, held: Held) -> None:
-    held.adapters["redis"].version = 2
+@pytest.mark.parametrize(
+    ("service", "has", "saved", "refused"),
+    [
+        ("redis", "7.0.15", "8.0.0", True),
+        ("postgres", "17.5", "17.9", False),
+        ("postgres", "17.5", "18.0", True),
+        ("nats", "2.10.27", "2.10.99", False),
+        ("nats", "2.10.27", "2.11.0", True),
+        ("nats", "2.10.27", "3.0.0-beta.1", True),
+    ],
+)
+def test_a_backup_of_a_newer_version_is_refused_before_any_service_is_loaded(
+    here: Scene, held: Held, service: str, has: str, saved: str, refused: bool
+) -> None:
+    adapter = held.adapters[service]
+    adapter.VERSION_PARTS = {"nats": nats, "postgres": postgres, "redis": redis}[service].VERSION_PARTS
+    adapter.version = saved
     backing.backup(here.context, "mine")
-    held.adapters["redis"].version = 1
+    adapter.version = has
     held.done.clear()
-    with pytest.raises(SettingsError, match="newer redis"):
+    if not refused:
+        restore(here, "mine")
+        return
+    with pytest.raises(SettingsError, match=f"is of {service} {saved}, which {has} may not"):
         restore(here, "mine", agreed=never)
     assert held.done == []
 
@@ -376,4 +394,4 @@ def test_ctrl_c_in_the_middle_says_what_was_restored_and_the_way_back(
     ],
 )
 def test_what_a_service_holds_is_a_few_words(service: str, facts: dict[str, Any], text: str) -> None:
-    assert backing.summary({service: facts}) == text
+    assert summary(service, facts) == text

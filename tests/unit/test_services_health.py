@@ -10,8 +10,8 @@ import pytest
 
 from synos_tasks.errors import ContainerLost, DiskFull, EngineUnavailable, ServiceUnhealthy
 from synos_tasks.services import health
-from synos_tasks.services.client_tasks import logs
 from synos_tasks.services.health import step_of
+from synos_tasks.services.tasks import logs
 from tests.unit.fake_compose import PROJECT, Scene, scene
 from tests.unit.fake_time import Clock
 

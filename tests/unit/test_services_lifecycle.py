@@ -340,10 +340,10 @@ def full(here: Scene) -> Scene:
 
 
 def test_down_removes_containers_and_keeps_the_data(full: Scene) -> None:
-    stopped = lifecycle.down(full.context)
+    stopped = lifecycle.down(full.context, agreed=never, backup=None)
     assert (stopped.containers, stopped.volumes, stopped.backup) == (3, [], "")
     assert full.engine.names("volume") == sorted(VOLUMES)
-    assert lifecycle.down(full.context).containers == 0
+    assert lifecycle.down(full.context, agreed=never, backup=None).containers == 0
 
 
 def test_volumes_go_when_it_was_agreed_to_and_after_a_backup(full: Scene) -> None:
@@ -359,25 +359,25 @@ def test_volumes_go_when_it_was_agreed_to_and_after_a_backup(full: Scene) -> Non
         done.append("asked")
         return True
 
-    stopped = lifecycle.down_with_volumes(full.context, agreed=agreed, backup=save)
+    stopped = lifecycle.down(full.context, volumes=True, agreed=agreed, backup=save)
     assert (stopped.containers, sorted(stopped.volumes)) == (3, sorted(VOLUMES))
     assert stopped.backup == "/backups/mine"
     assert done == ["asked", "saved"]
     assert full.engine.names("volume") == []
-    assert lifecycle.down_with_volumes(full.context, agreed=never, backup=save).volumes == []
+    assert lifecycle.down(full.context, volumes=True, agreed=never, backup=save).volumes == []
     assert done == ["asked", "saved"]  # where there are no volumes nothing is asked or saved
 
 
 def test_nothing_goes_when_it_was_not_agreed_to_or_no_backup_could_be_taken(full: Scene) -> None:
     with pytest.raises(SettingsError, match="nothing was removed") as refused:
-        lifecycle.down_with_volumes(full.context, agreed=lambda _: False, backup=None)
+        lifecycle.down(full.context, volumes=True, agreed=lambda _: False, backup=None)
     assert "--yes" in refused.value.hint
 
     def fails() -> NoReturn:
         raise DiskFull("no space is left", where="/x", why="5 bytes are free")
 
     with pytest.raises(ServiceFailed, match="so nothing was removed") as caught:
-        lifecycle.down_with_volumes(full.context, agreed=lambda _: True, backup=fails)
+        lifecycle.down(full.context, volumes=True, agreed=lambda _: True, backup=fails)
     assert (caught.value.where, caught.value.why) == ("/x", "5 bytes are free")
     assert "--no-backup" in caught.value.hint
     assert full.compose.asked == []
@@ -385,5 +385,5 @@ def test_nothing_goes_when_it_was_not_agreed_to_or_no_backup_could_be_taken(full
 
 def test_a_volume_that_is_in_use_elsewhere_is_not_said_to_be_gone(full: Scene) -> None:
     full.compose.acts["down"] = lambda _: full.engine.remove_volume(VOLUMES[0])
-    stopped = lifecycle.down_with_volumes(full.context, agreed=lambda _: True, backup=None)
+    stopped = lifecycle.down(full.context, volumes=True, agreed=lambda _: True, backup=None)
     assert stopped.volumes == [VOLUMES[0]]

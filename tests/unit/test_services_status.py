@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from synos_tasks.engine import cache
 from synos_tasks.engine.cache import Usage
 from synos_tasks.errors import EngineUnavailable
-from synos_tasks.services import status
-from synos_tasks.services.status import ServiceStatus, Watcher, cpu_percent, duration, memory, rows, to_json
+from synos_tasks.services import health
+from synos_tasks.services.health import ServiceStatus, Watcher, cpu_percent, duration, memory, rows
 from tests.unit.fake_compose import NAMES, Scene, scene
 from tests.unit.fake_time import Clock
 
@@ -30,7 +30,7 @@ SECONDS = {"d": 86400, "h": 3600, "min": 60, "s": 1}
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
     made = Clock(now=100)
-    monkeypatch.setattr(status, "time", made)
+    monkeypatch.setattr(health, "time", made)
     return made
 
 
@@ -99,7 +99,7 @@ def test_a_look_tells_of_every_service_in_the_order_of_the_stack(
     nats = here.container("nats", state="exited", health_output="old", exit_code=1)
     used |= {redis: usage(0), nats: usage(0)}
     watcher = watch(here)
-    used[redis] = usage(status.WINDOW / 4)
+    used[redis] = usage(health.WINDOW / 4)
     found = {one.name: one for one in watcher.look()}
     assert list(found) == NAMES
     gone = ServiceStatus(
@@ -113,7 +113,7 @@ def test_a_look_tells_of_every_service_in_the_order_of_the_stack(
         name="redis", state="running", health="healthy", uptime=60, cpu_percent=25.0, memory=5,
         memory_limit=10, ports=("127.0.0.1:6379->6379",), restarts=2, said="PONG",
     )  # fmt: skip
-    assert clock.now == pytest.approx(100 + status.WINDOW)
+    assert clock.now == pytest.approx(100 + health.WINDOW)
 
 
 def test_one_without_a_health_check_runs(here: Scene, used: dict[str, Usage]) -> None:
@@ -146,7 +146,7 @@ def test_the_next_look_is_on_what_there_is_then(here: Scene, used: dict[str, Usa
 
 def test_scripts_get_all_of_it(here: Scene, used: dict[str, Usage]) -> None:
     here.runs()
-    told = json.loads(json.dumps(to_json(watch(here).look())))
+    told = json.loads(json.dumps([one.__dict__ for one in watch(here).look()]))
     assert [one["name"] for one in told] == NAMES
     keys = [field.name for field in dataclasses.fields(ServiceStatus)]
     assert all(list(one) == keys for one in told)
@@ -207,4 +207,4 @@ def test_a_row_has_a_cell_for_each_column() -> None:
     assert cells == [
         "redis", "healthy", "1 min 5 s", "0.2 %", "5 of 768 MB", "3", "127.0.0.1:6379->6379, [::1]:1->1"
     ]  # fmt: skip
-    assert len(cells) == len(status.COLUMNS)
+    assert len(cells) == len(health.COLUMNS)

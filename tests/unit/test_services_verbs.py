@@ -14,7 +14,7 @@ import yaml
 from synos_tasks.engine import cache
 from synos_tasks.engine.cache import Usage
 from synos_tasks.errors import BackupDamaged, ServiceFailed, ServiceUnhealthy, SettingsError, SynosError
-from synos_tasks.services import status as states
+from synos_tasks.services import health
 from synos_tasks.services import tasks as services
 from tests.unit.fake_compose import NAMES, SECRETS
 from tests.unit.projects import tree
@@ -122,7 +122,7 @@ def test_status_can_go_on_until_it_is_interrupted(
             left.pop()
 
     monkeypatch.setattr(time, "sleep", sleep)
-    monkeypatch.setattr(states, "WINDOW", 0)
+    monkeypatch.setattr(health, "WINDOW", 0)
     monkeypatch.setattr(cache, "statistics", lambda _idents: {})
     assert running.run("services.status", "--watch") == 130
     assert capfd.readouterr().err.count("stack unified") == 3

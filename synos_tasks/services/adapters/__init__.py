@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Protocol
 
-from synos_tasks.iso.scratch import write_whole
 from synos_tasks.services.adapters import nats, postgres, redis
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from synos_tasks.archive import Draft
@@ -19,20 +17,19 @@ if TYPE_CHECKING:
 class ServiceAdapter(Protocol):
     """A module that saves and loads what one service holds."""
 
+    VERSION_PARTS: int
+    """How many of a version's numbers tell which data a server can read: 1 for the major version."""
+
     def facts(self, context: StackContext) -> dict[str, Any]:
         """Return what the service holds: version and counts, for lists. Raises ServiceFailed."""
         ...
 
+    def amounts(self, facts: Mapping[str, Any]) -> dict[str, int]:
+        """Return how much that is, by what it is in the singular."""
+        ...
+
     def is_empty(self, facts: Mapping[str, Any]) -> bool:
         """Tell whether those facts are of a service that holds nothing yet."""
-        ...
-
-    def summary(self, facts: Mapping[str, Any]) -> str:
-        """Say in a few words how much that is."""
-        ...
-
-    def check_restorable(self, facts: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
-        """Raise SettingsError when a backup of those ``saved`` facts does not fit the service."""
         ...
 
     def save(self, context: StackContext, into: Draft, facts: Mapping[str, Any]) -> None:
@@ -54,16 +51,13 @@ class ServiceAdapter(Protocol):
 ADAPTERS: dict[str, ServiceAdapter] = {"nats": nats, "postgres": postgres, "redis": redis}
 
 
-@contextmanager
-def restore_in_progress(context: StackContext, note: str) -> Iterator[None]:
-    """Leave a mark on the disk while services are loaded, which stays where that fails or is killed.
-
-    ``note`` is what recover_interrupted_restore() will say.
-    """
-    mark = context.folder / "restoring"
-    write_whole(mark, f"{note}\n", 0o600)
-    yield
-    mark.unlink(missing_ok=True)
+def summary(service: str, facts: Mapping[str, Any]) -> str:
+    """Say in a few words what a service holds: ``1 stream, 2 000 messages``."""
+    if service not in ADAPTERS:
+        return service
+    amounts = ADAPTERS[service].amounts(facts).items()
+    texts = (f"{count:,} {what}{'' if count == 1 else 's'}" for what, count in amounts)
+    return ", ".join(text.replace(",", " ") for text in texts)
 
 
 def recover_interrupted_restore(context: StackContext, services: Iterable[str]) -> None:

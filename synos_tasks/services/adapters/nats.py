@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from synos_tasks.services.adapters.facts import count, refuse_newer
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -15,13 +13,15 @@ if TYPE_CHECKING:
     from synos_tasks.services.stack import StackContext
 
 SERVICE = "nats"
+VERSION_PARTS = 2
+"""Each minor version may bring a new format on disk."""
 FILE = "nats.tar"
 BOX = ("run", "--rm", "--no-TTY", "--no-deps", "nats-box")
 
 
 def facts(context: StackContext) -> dict[str, Any]:
     """Return version, and messages and consumers by stream."""
-    told = json.loads(context.compose.pipe((*BOX, "stream", "ls", "--json")))
+    streams = json.loads(context.compose.pipe((*BOX, "stream", "ls", "--json")))
     version = context.compose.pipe(("exec", "--no-TTY", SERVICE, "nats-server", "--version")).decode()
     return {
         "version": version.split()[-1].removeprefix("v"),
@@ -30,7 +30,7 @@ def facts(context: StackContext) -> dict[str, Any]:
                 "messages": one["state"]["messages"],
                 "consumers": one["state"].get("consumer_count", 0),
             }
-            for one in told or ()
+            for one in streams or ()
         },
     }
 
@@ -40,16 +40,11 @@ def is_empty(facts: Mapping[str, Any]) -> bool:
     return not facts["streams"]
 
 
-def summary(facts: Mapping[str, Any]) -> str:
-    """Say in a few words how much that is."""
+def amounts(facts: Mapping[str, Any]) -> dict[str, int]:
+    """Return how much that is."""
     streams = facts["streams"].values()
     messages, consumers = (sum(one[key] for one in streams) for key in ("messages", "consumers"))
-    return f"{count(len(streams), 'stream')}, {count(messages, 'message')}, {count(consumers, 'consumer')}"
-
-
-def check_restorable(facts: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
-    """Refuse snapshots of a newer minor version: each of them may bring a new format on disk."""
-    refuse_newer(facts, saved, 2, "NATS", reads="may not be able to read", version="that version")
+    return {"stream": len(streams), "message": messages, "consumer": consumers}
 
 
 def save(context: StackContext, into: Draft, facts: Mapping[str, Any]) -> None:  # noqa: ARG001

@@ -12,7 +12,6 @@ from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any
 
 from synos_tasks.errors import ServiceFailed, SynosError
-from synos_tasks.services.adapters.facts import count, refuse_newer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -22,6 +21,7 @@ if TYPE_CHECKING:
     from synos_tasks.services.stack import StackContext
 
 SERVICE = "postgres"
+VERSION_PARTS = 1
 HEALTH = "synos_health"
 SUPERUSER = ("--host=/run/postgresql", "--username=postgres")
 # not _restoring: somebody's own database may end so, and would be taken for a leftover; ~ is in no name that is backed up
@@ -68,15 +68,10 @@ def is_empty(facts: Mapping[str, Any]) -> bool:
     return not any(one["tables"] for one in facts["databases"].values())
 
 
-def summary(facts: Mapping[str, Any]) -> str:
-    """Say in a few words how much that is."""
+def amounts(facts: Mapping[str, Any]) -> dict[str, int]:
+    """Return how much that is."""
     databases = facts["databases"].values()
-    return f"{count(len(databases), 'database')}, {count(sum(one['tables'] for one in databases), 'table')}"
-
-
-def check_restorable(facts: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
-    """Refuse the dump of a newer major version: this server cannot read it."""
-    refuse_newer(facts, saved, 1, "PostgreSQL", reads="cannot read", version="that major version")
+    return {"database": len(databases), "table": sum(one["tables"] for one in databases)}
 
 
 def save(context: StackContext, into: Draft, facts: Mapping[str, Any]) -> None:
@@ -127,10 +122,8 @@ def _load(context: StackContext, folder: Path) -> None:
 
 
 def _swap(context: StackContext, name: str) -> None:
-    known = json.loads(_query(context, "postgres", DATABASES))
-    there = any(one["name"] == name for one in known)
     old, new, before = _quoted(name), _quoted(name + RESTORING), _quoted(name + BEFORE)
-    if not there:
+    if not any(one["name"] == name for one in json.loads(_query(context, "postgres", DATABASES))):
         _statements(context, f"ALTER DATABASE {new} RENAME TO {old}")
         return
     _statements(

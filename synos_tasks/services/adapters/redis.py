@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.errors import ServiceFailed
-from synos_tasks.services.adapters.facts import count, refuse_newer
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -15,6 +14,7 @@ if TYPE_CHECKING:
     from synos_tasks.services.stack import StackContext
 
 SERVICE = "redis"
+VERSION_PARTS = 1
 FILE = "redis.rdb"
 HEALTH = "db15"
 INFO = "redis-cli --user operator --askpass INFO server keyspace </run/redis/operator"
@@ -39,14 +39,9 @@ def is_empty(facts: Mapping[str, Any]) -> bool:
     return not any(facts["keys"].values())
 
 
-def summary(facts: Mapping[str, Any]) -> str:
-    """Say in a few words how much that is."""
-    return count(sum(facts["keys"].values()), "key")
-
-
-def check_restorable(facts: Mapping[str, Any], saved: Mapping[str, Any]) -> None:
-    """Refuse the snapshot of a newer major version: its format may be unknown to this server."""
-    refuse_newer(facts, saved, 1, "Redis", reads="may not be able to read", version="that major version")
+def amounts(facts: Mapping[str, Any]) -> dict[str, int]:
+    """Return how much that is."""
+    return {"key": sum(facts["keys"].values())}
 
 
 def save(context: StackContext, into: Draft, facts: Mapping[str, Any]) -> None:  # noqa: ARG001
