@@ -25,11 +25,6 @@ VALUES = st.recursive(
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
     max_leaves=12,
 )
-PLAIN = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text().filter(lambda text: "${" not in text),
-    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
-    max_leaves=10,
-)
 GAPS = st.sampled_from(["", " ", "\n", "// a comment, with }\n", "/* , ] */", "/* two\nlines */"])
 LOOKS_LIKE_IT = st.lists(st.sampled_from(["//", "/*", "*/", '"', "\\", ",]", ",}", ", ", "\n", "é", "x"]))
 FILE, FOLDER = "devcontainer.config_file", "devcontainer.local_folder"
@@ -88,7 +83,7 @@ def test_a_syntax_error_has_its_place_in_the_file(text: str, place: str) -> None
         loads(text)
 
 
-@given(PLAIN)
+@given(VALUES.filter(lambda value: "${" not in json.dumps(value)))
 def test_a_value_without_variables_stays(value: Any) -> None:  # noqa: ANN401
     assert replace_variables(value, {}, {}) == value
 
@@ -193,9 +188,7 @@ def test_vs_code_configures_itself_from_a_label(here: Project) -> None:
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
-        ({"runArgs": 5}, "runArgs"),
         ({"runArgs": "--privileged"}, "runArgs"),
-        ({"mounts": "a"}, "mounts"),
         ({"mounts": [5]}, "mounts"),
         ({"mounts": ["type=volume,source=a"]}, "mounts"),
         ({"mounts": [{"type": "volume", "source": "a"}]}, "mounts"),
@@ -204,13 +197,8 @@ def test_vs_code_configures_itself_from_a_label(here: Project) -> None:
         ({"build": "Dockerfile"}, "build"),
         ({"build": {"target": "x"}}, "build.dockerfile"),
         ({"build": {**BUILD, "args": []}}, "build.args"),
-        ({"build": {**BUILD, "options": "--x"}}, "build.options"),
         ({**COMPOSE}, "service"),
-        ({**COMPOSE, "service": ["dev"]}, "service"),
-        ({**COMPOSE, "service": "dev", "runServices": "dev"}, "runServices"),
-        ({"remoteUser": 5}, "remoteUser"),
         ({"remoteEnv": ["A=b"]}, "remoteEnv"),
-        ({"workspaceMount": {}}, "workspaceMount"),
         ({"build": None}, "devcontainer.json needs build, image or dockerComposeFile"),
         ({"privileged": True}, "may not be privileged"),
         ({"runArgs": ["--privileged=true"]}, "may not be privileged"),

@@ -78,13 +78,12 @@ def test_down_removes_what_was_made_with_it(here: Project) -> None:
     assert here.composed[-1] == ("down",)
     assert not list(here.context.state.glob("*.shell"))
     assert starting.down(here.context, config) == []
-
-
-def test_without_its_compose_files_the_container_goes_all_the_same(here: Project) -> None:
-    config = here.config()
-    here.add(config)
-    assert starting.down(here.context, config) == ["quirky_name"]
-    assert here.composed == []
+    for path in config.compose_files:
+        path.unlink()
+    here.composed.clear()
+    here.add(config, state="exited")
+    assert (starting.up(here.context, config).by, here.composed) == ("docker", [])
+    assert (starting.down(here.context, config), here.composed) == (["quirky_name"], [])
 
 
 def test_a_rebuild_that_cannot_be_leaves_the_old_one(here: Project) -> None:
@@ -104,12 +103,10 @@ def test_what_the_compose_file_says_of_the_build_is_done(here: Project) -> None:
     here.build["secrets"] = ["what only compose knows"]
     starting.up(here.context, here.config(), rebuild=True)
     assert (len(here.docker.built), ("build", "dev") in here.composed) == (1, True)
-
-
-def test_an_image_that_cannot_be_built_is_told(here: Project) -> None:
+    del here.build["secrets"]
     here.docker.build_fails = True
     with pytest.raises(ImageBuildFailed):
-        starting.up(here.context, here.config())
+        starting.up(here.context, here.config(), rebuild=True)
     assert here.docker.names("container") == []
 
 
@@ -118,12 +115,6 @@ def test_what_only_the_official_cli_knows_is_refused_by_name(here: Project) -> N
     with pytest.raises(SettingsError, match="build, features, runArgs") as caught:
         starting.up(here.context, config)
     assert "@devcontainers/cli" in caught.value.hint
-
-
-def test_one_that_has_ended_is_started(here: Project) -> None:
-    config = here.config()
-    here.add(config, state="exited")
-    assert (starting.up(here.context, config).by, here.composed) == ("docker", [])
 
 
 def test_lifecycle_commands_run_once_in_order(here: Project) -> None:
@@ -212,9 +203,9 @@ def test_an_engine_elsewhere_does_not_have_the_projects_folder(
 
 
 def test_scripts_synos_is_left_what_it_needs(here: Project) -> None:
-    here = dataclasses.replace(
-        here, context=dataclasses.replace(here.context, settings=_with_default(here, "one"))
-    )
+    settings = here.context.settings
+    settings = dataclasses.replace(settings, dev=dataclasses.replace(settings.dev, name="one"))
+    here = dataclasses.replace(here, context=dataclasses.replace(here.context, settings=settings))
     container = starting.up(here.context, here.config(remoteEnv={"A": "b c"})).container
     path = str(here.root / ".devcontainer/one/devcontainer.json")
     wanted = [container, path, "--user=dev", f"--workdir={here.root}", "--env=A=b c"]
@@ -223,11 +214,6 @@ def test_scripts_synos_is_left_what_it_needs(here: Project) -> None:
     other = here.config("two", remoteEnv={"A": "b\nc"})  # would not fit on a line
     containers.remember(here.context, other, "x")
     assert not (here.context.state / "two.shell").exists()
-
-
-def _with_default(here: Project, name: str) -> Any:  # noqa: ANN401
-    settings = here.context.settings
-    return dataclasses.replace(settings, dev=dataclasses.replace(settings.dev, name=name))
 
 
 @pytest.mark.parametrize("rootless", [True, False])
