@@ -140,15 +140,15 @@ def load(root: Path, values: Mapping[str, Any], *, record: bool = True) -> Setti
 
     Raises SettingsError on an unknown key, a wrong type or an impossible value, ProjectCopied as project.load() does.
     """
-    sections = {
-        "build": BuildSettings,
-        "boot": BootSettings,
-        "services": ServicesSettings,
-        "dev": DevSettings,
+    sections: dict[str, type[Any]] = {
+        "build": BuildSettings, "boot": BootSettings, "services": ServicesSettings, "dev": DevSettings,
         "maint": MaintSettings,
-    }
+    }  # fmt: skip
     _refuse_unknown(values, [*_TEXTS, *sections], "synos")
-    texts = {key: _text(values.get(key, ""), f"synos.{key}") for key in _TEXTS}
+    texts = {key: values.get(key, "") for key in _TEXTS}
+    for key, value in texts.items():
+        if not isinstance(value, str):
+            raise SettingsError(f"synos.{key} is {value!r}, not a text", where="invoke.yaml")
     loaded = {name: _section(cls, values.get(name) or {}, f"synos.{name}") for name, cls in sections.items()}
     own = project.load(root, **texts, record=record)
     settings = Settings(root=own.root, project_id=own.id, name=own.name, title=own.title, **loaded)
@@ -161,12 +161,6 @@ def load(root: Path, values: Mapping[str, Any], *, record: bool = True) -> Setti
 
 
 _TEXTS = ("name", "title")
-
-
-def _text(value: object, name: str) -> str:
-    if not isinstance(value, str):
-        raise SettingsError(f"{name} is {value!r}, not a text", where="invoke.yaml")
-    return value
 
 
 def _section(cls: type[Any], values: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401

@@ -102,7 +102,6 @@ def has_socket(container: Container) -> bool:
 
 @contextmanager
 def _lock(context: Context, config: DevContainer) -> Iterator[None]:
-    """Let no other command change this container meanwhile."""
     host = os.environ.get("DOCKER_HOST", "")
     if host and not host.startswith("unix://"):
         raise HostUnfit(

@@ -103,11 +103,11 @@ def engine_checks(engine: EngineReport) -> list[Check]:
     return [command, _check_socket(engine), answer, *parts]
 
 
-def _verdict(name: str, good: str, bad: str, hint: str) -> Check:
-    """Return a check that is fine where ``good`` is not empty."""
+def _verdict(name: str, good: str, bad: str = "", hint: str = "", *, warn: bool = False) -> Check:
+    """Return a check that is fine where ``good`` is not empty, else fails or warns."""
     if good:
         return Check(name=name, status="ok", detail=good)
-    return Check(name=name, status="fail", detail=bad, hint=hint)
+    return Check(name=name, status="warn" if warn else "fail", detail=bad, hint=hint)
 
 
 def check_python(version: tuple[int, ...]) -> Check:
@@ -121,27 +121,27 @@ def check_python(version: tuple[int, ...]) -> Check:
 def check_disk(name: str, folder: Path) -> Check:
     """Check the free space at a folder; one that is not on this machine is not measured."""
     if name == "disk: engine" and not folder.exists():
-        return Check(name=name, status="ok", detail=f"{folder} is not on this machine: not measured")
+        return _verdict(name, f"{folder} is not on this machine: not measured")
     free = free_disk_bytes(folder)
     detail = f"{free / 1e9:.1f} GB free at {folder}"
     if free >= DISK_WARN_BYTES:
-        return Check(name=name, status="ok", detail=detail)
-    status: Status = "fail" if free < DISK_FAIL_BYTES else "warn"
+        return _verdict(name, detail)
     hint = f"a build wants {DISK_WARN_BYTES / 1e9:.0f} GB: `docker system df` shows what Docker holds"
-    return Check(name=name, status=status, detail=detail, hint=hint)
+    return _verdict(name, "", detail, hint, warn=free >= DISK_FAIL_BYTES)
 
 
 def check_memory(have: Memory, cpus: int) -> Check:
     """Check the main memory: the machine's, and what is left of it now."""
     detail = f"{have.total_mb} MB, {have.available_mb} MB available, {cpus} CPU"
     if have.total_mb < MEMORY_FAIL_MB:
-        return Check(name="memory", status="fail", detail=detail, hint="a build needs a machine with 2 GB")
+        return _verdict("memory", "", detail, "a build needs a machine with 2 GB")
     if have.total_mb < MEMORY_WARN_MB:
         hint = "keep synos.build.work at volume, and build small profiles"
-        return Check(name="memory", status="warn", detail=detail, hint=hint)
-    if have.available_mb < MEMORY_FAIL_MB:
-        return Check(name="memory", status="warn", detail=detail, hint="close other programs before a build")
-    return Check(name="memory", status="ok", detail=detail)
+        return _verdict("memory", "", detail, hint, warn=True)
+    enough = have.available_mb >= MEMORY_FAIL_MB
+    return _verdict(
+        "memory", detail if enough else "", detail, "close other programs before a build", warn=True
+    )
 
 
 def check_dev(problems: Sequence[str]) -> Check:
@@ -152,31 +152,26 @@ def check_dev(problems: Sequence[str]) -> Check:
 
 def check_mounts(stale: Sequence[Mount]) -> Check:
     """Check mounts left behind. Those through which a delete reaches the kernel stop a build."""
-    if not stale:
-        return Check(name="mounts", status="ok", detail="none left behind")
     detail = "; ".join(f"{mount.point} ({mount.kind})" for mount in stale)
     # The deepest first: a mount cannot go while another is on it.
     points = sorted((mount.point for mount in stale), key=lambda point: -point.count("/"))
     hint = f"before you delete anything there: sudo umount {' '.join(points)}"
-    status: Status = "fail" if any(mount.reaches_kernel for mount in stale) else "warn"
-    return Check(name="mounts", status=status, detail=detail, hint=hint)
+    harmless = not any(mount.reaches_kernel for mount in stale)
+    return _verdict("mounts", "" if stale else "none left behind", detail, hint, warn=harmless)
 
 
 def check_leftovers(names: Sequence[str]) -> Check:
     """Check for containers that a killed build left."""
-    if not names:
-        return Check(name="leftovers", status="ok", detail="no container left behind")
-    hint = f"docker rm --force --volumes {' '.join(names)}"
-    return Check(name="leftovers", status="warn", detail=", ".join(names), hint=hint)
+    good, hint = "" if names else "no container left behind", f"docker rm --force --volumes {' '.join(names)}"
+    return _verdict("leftovers", good, ", ".join(names), hint, warn=True)
 
 
 def check_boot(etc: Path = Path("/etc")) -> Check:
     """Check that the engine starts with the machine: it then starts the services again that ran."""
     links = ("systemd/system/*.wants/docker.s*", "rc[2-5].d/S*docker", "runlevels/*/docker")
-    if any(link for pattern in links for link in etc.glob(pattern)):
-        return Check(name="engine at boot", status="ok", detail="starts with the machine")
+    good = "starts with the machine" if any(link for pattern in links for link in etc.glob(pattern)) else ""
     hint = "sudo systemctl enable docker; otherwise services stay down after a reboot"
-    return Check(name="engine at boot", status="warn", detail="does not start with the machine", hint=hint)
+    return _verdict("engine at boot", good, "does not start with the machine", hint, warn=True)
 
 
 def check_cache_mounts(inspected: str) -> Check:
@@ -195,19 +190,18 @@ def check_cache_mounts(inspected: str) -> Check:
         if drops_mounts and hours < UNUSED_HOURS and not after_steps:
             detail = f"rule {number} of the engine's garbage collection may drop them while they are in use"
             hint = "builds get slower; docs/maint/gc-policy.md has a daemon.json that keeps them"
-            return Check(name=name, status="warn", detail=detail, hint=hint)
+            return _verdict(name, "", detail, hint, warn=True)
         after_steps |= "type==regular" in filters and not hours
-    return Check(name=name, status="ok", detail="kept by the engine's garbage collection")
+    return _verdict(name, "kept by the engine's garbage collection")
 
 
 def check_kvm(have: Kvm) -> Check:
     """Check KVM: without it guests are emulated, which only takes longer."""
-    if have.usable:
-        return Check(name="kvm", status="ok", detail="can be opened; how fast it is shows at a boot")
     hint = "guests boot under emulation, which is slower"
     if have.present:
         hint += "; membership of the group kvm lets you use it"
-    return Check(name="kvm", status="warn", detail=have.why, hint=hint)
+    good = "can be opened; how fast it is shows at a boot" if have.usable else ""
+    return _verdict("kvm", good, have.why, hint, warn=True)
 
 
 def failed(checks: Sequence[Check]) -> list[Check]:
@@ -216,19 +210,15 @@ def failed(checks: Sequence[Check]) -> list[Check]:
 
 
 def _check_socket(engine: EngineReport) -> Check:
-    where = engine.host or f"unix://{DEFAULT_SOCKET}"
+    name, where = "docker socket", engine.host or f"unix://{DEFAULT_SOCKET}"
     if not engine.problem:
-        return Check(name="docker socket", status="ok", detail=engine.host or "may be used")
+        return _verdict(name, engine.host or "may be used")
     if not where.startswith("unix://"):
         hint = "see that the address in DOCKER_HOST is right and lets you in"
-        return Check(name="docker socket", status="warn", detail=f"{where} does not answer", hint=hint)
+        return _verdict(name, "", f"{where} does not answer", hint, warn=True)
     path = Path(where.removeprefix("unix://"))
     if not path.exists():
-        hint = "./scripts/synos starts an engine"
-        return Check(name="docker socket", status="fail", detail=f"there is no {path}", hint=hint)
-    if not os.access(path, os.R_OK | os.W_OK):
-        hint = (
-            "sudo usermod --append --groups docker $USER, then log in again; that group is effectively root"
-        )
-        return Check(name="docker socket", status="fail", detail=f"no permission on {path}", hint=hint)
-    return Check(name="docker socket", status="ok", detail=str(path))
+        return _verdict(name, "", f"there is no {path}", "./scripts/synos starts an engine")
+    good = str(path) if os.access(path, os.R_OK | os.W_OK) else ""
+    hint = "sudo usermod --append --groups docker $USER, then log in again; that group is effectively root"
+    return _verdict(name, good, f"no permission on {path}", hint)

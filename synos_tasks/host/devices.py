@@ -8,24 +8,13 @@ from pathlib import Path
 
 # Fixed by the kernel: Documentation/admin-guide/devices.txt.
 NODES = {
-    "null": (1, 3),
-    "zero": (1, 5),
-    "full": (1, 7),
-    "random": (1, 8),
-    "urandom": (1, 9),
-    "tty": (5, 0),
-    "ptmx": (5, 2),
-}
+    "null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0), "ptmx": (5, 2),
+}  # fmt: skip
 LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"}
 KINDS = {
-    stat.S_IFCHR: "character device",
-    stat.S_IFBLK: "block device",
-    stat.S_IFREG: "regular file",
-    stat.S_IFDIR: "folder",
-    stat.S_IFLNK: "link",
-    stat.S_IFIFO: "pipe",
-    stat.S_IFSOCK: "socket",
-}
+    stat.S_IFBLK: "block device", stat.S_IFREG: "regular file", stat.S_IFDIR: "folder", stat.S_IFLNK: "link",
+    stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket",
+}  # fmt: skip
 
 
 def dev_problems(dev: Path = Path("/dev")) -> list[str]:
@@ -50,7 +39,7 @@ def dev_problems(dev: Path = Path("/dev")) -> list[str]:
 def node_problems(path: Path, facts: os.stat_result, numbers: tuple[int, int]) -> list[str]:
     """Compare one node's lstat with what it has to be."""
     if not stat.S_ISCHR(facts.st_mode):
-        return [f"{path} is a {kind_of(facts)}, not a character device"]
+        return [f"{path} is a {KINDS[stat.S_IFMT(facts.st_mode)]}, not a character device"]
     problems = []
     have = os.major(facts.st_rdev), os.minor(facts.st_rdev)
     if have != numbers:
@@ -58,11 +47,6 @@ def node_problems(path: Path, facts: os.stat_result, numbers: tuple[int, int]) -
     if facts.st_mode & 0o006 != 0o006:
         problems.append(f"{path} has mode {stat.S_IMODE(facts.st_mode):04o}: not everybody may use it")
     return problems
-
-
-def kind_of(facts: os.stat_result) -> str:
-    """Return the type of a directory entry in words."""
-    return KINDS.get(stat.S_IFMT(facts.st_mode), "unknown")
 
 
 def _link_problems(path: Path, target: str) -> list[str]:
