@@ -183,7 +183,7 @@ def ask(
     """
     for volume in spec.volumes:
         docker.create_volume(volume, labels(settings.project_id, "cache"))
-    path = _log_path(settings, protocol.name_of(request), spec.name) if logged else None
+    path = _log_path(settings, request.sent_as, spec.name) if logged else None
     answered: Answer | None = None
     with (
         path.open("w", encoding="utf-8") if path else nullcontext() as log,

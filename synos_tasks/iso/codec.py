@@ -7,33 +7,36 @@ import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import Any, ClassVar, TypeVar, Union, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, TypeVar, Union, dataclass_transform, get_args, get_origin, get_type_hints
 
 T = TypeVar("T")
 # modules import these for their annotations only
 _NAMES = {"Mapping": Mapping, "Sequence": Sequence, "Path": Path, "Any": Any}
 
 
-class Request:
-    """Base of what a container is asked; ``name`` is its name on the wire."""
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+class Message:
+    """Base of what goes through a pipe; each is a frozen dataclass, ``sent_as`` its name on the wire."""
 
-    name: ClassVar[str]
+    sent_as: ClassVar[str]
+    known: ClassVar[dict[str, Any]]
+
+    def __init_subclass__(cls, *, name: str = "") -> None:
+        if name:
+            cls.sent_as = name
+            cls.known[name] = dataclasses.dataclass(frozen=True, kw_only=True)(cls)
+
+
+class Request(Message):
+    """Base of what a container is asked."""
+
     known: ClassVar[dict[str, type[Request]]] = {}
 
-    def __init_subclass__(cls, *, name: str) -> None:
-        cls.name = name
-        cls.known[name] = cls
 
+class Event(Message):
+    """Base of what a container reports."""
 
-class Event:
-    """Base of what a container reports; ``event`` is its name on the wire."""
-
-    event: ClassVar[str]
     known: ClassVar[dict[str, type[Event]]] = {}
-
-    def __init_subclass__(cls, *, name: str) -> None:
-        cls.event = name
-        cls.known[name] = cls
 
 
 def to_data(value: object) -> Any:  # noqa: ANN401

@@ -66,7 +66,6 @@ class Limits:
     """How long eviction may take; the next one goes on."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class Evicted(Event, name="evicted"):
     """What was removed, and what is left. Sizes in bytes."""
 

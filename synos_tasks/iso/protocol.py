@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 # ---- requests
 
 
-@dataclass(frozen=True, kw_only=True)
 class Build(Request, name="build"):
     """Build an ISO into /output; then remove from the store what is beyond ``limits``. Answer: Delivered."""
 
@@ -49,7 +48,6 @@ class Build(Request, name="build"):
     """Work in another folder than usual."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class Resolve(Request, name="resolve"):
     """Choose the packages of a profile; versions of ``previous`` stay where they can. Answer: Resolved."""
 
@@ -57,26 +55,22 @@ class Resolve(Request, name="resolve"):
     previous: Lock | None
 
 
-@dataclass(frozen=True, kw_only=True)
 class Inspect(Request, name="inspect"):
     """Say which keys the store has. Answer: Entries."""
 
     keys: tuple[str, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
 class ListStore(Request, name="list"):
     """List all that the store holds. Answer: StoreContents."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class Evict(Request, name="evict"):
     """Remove from the store what is beyond the limits. Answer: Evicted."""
 
     limits: Limits
 
 
-@dataclass(frozen=True, kw_only=True)
 class Compare(Request, name="compare"):
     """Compare two ISOs file by file. Answer: Compared."""
 
@@ -93,7 +87,6 @@ class Compilation:
     source: str
 
 
-@dataclass(frozen=True, kw_only=True)
 class Compile(Request, name="compile"):
     """Put components into the store, and into /output where asked. Compile one at most. Answer: Compiled.
 
@@ -110,26 +103,22 @@ class Compile(Request, name="compile"):
 # ---- events
 
 
-@dataclass(frozen=True, kw_only=True)
 class Tick(Event, name="tick"):
     """Nothing happened for half a second; the client makes these, so that clocks can move."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class Warn(Event, name="warning"):
     """Something that a person should know, and that stops nothing."""
 
     text: str
 
 
-@dataclass(frozen=True, kw_only=True)
 class Start(Event, name="start"):
     """A stage begins to work: the store does not have its result."""
 
     stage: str
 
 
-@dataclass(frozen=True, kw_only=True)
 class Progress(Event, name="progress"):
     """How far a stage is, from 0 to 1."""
 
@@ -137,7 +126,6 @@ class Progress(Event, name="progress"):
     fraction: float
 
 
-@dataclass(frozen=True, kw_only=True)
 class Done(Event, name="done"):
     """A stage's result is there. ``hit``: the store had it. Times in seconds, sizes in bytes."""
 
@@ -152,7 +140,6 @@ class Done(Event, name="done"):
     """Of a component: its packages, and hits and misses of the compilers' caches."""
 
 
-@dataclass(frozen=True, kw_only=True)
 class Failure(Event, name="error"):
     """The error that ended the work; ``kind`` is its class in errors.py."""
 
@@ -163,7 +150,6 @@ class Failure(Event, name="error"):
     hint: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
 class Delivered(Event, name="delivered"):
     """The ISO and its files are in /output, complete."""
 
@@ -171,35 +157,30 @@ class Delivered(Event, name="delivered"):
     sha256: str
 
 
-@dataclass(frozen=True, kw_only=True)
 class Resolved(Event, name="resolved"):
     """A profile's lock."""
 
     lock: Lock
 
 
-@dataclass(frozen=True, kw_only=True)
 class Entries(Event, name="entries"):
     """Of the keys that were asked for, those that the store has: their size in ``bytes``, and their facts."""
 
     entries: Mapping[str, Mapping[str, Any]]
 
 
-@dataclass(frozen=True, kw_only=True)
 class StoreContents(Event, name="store"):
     """All that the store holds."""
 
     entries: tuple[Stored, ...]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Compared(Event, name="compared"):
     """How two ISOs differ; see compare.py."""
 
     result: Mapping[str, Any]
 
 
-@dataclass(frozen=True, kw_only=True)
 class Compiled(Event, name="compiled"):
     """All components are there, or one was compiled and the rest must be asked for again."""
 
@@ -211,15 +192,10 @@ def failed(error: SynosError) -> Failure:
     )
 
 
-def name_of(message: Request | Event) -> str:
-    """Return the name under which a message is sent."""
-    return message.name if isinstance(message, Request) else message.event
-
-
 def encode(message: Request | Event) -> dict[str, Any]:
     """Return a message as an object for JSON, with its name as ``request`` or ``event``."""
     kind = "request" if isinstance(message, Request) else "event"
-    return {kind: name_of(message), **codec.to_data(message)}
+    return {kind: message.sent_as, **codec.to_data(message)}
 
 
 def decode_request(line: bytes) -> Request:

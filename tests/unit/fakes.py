@@ -48,7 +48,7 @@ class FakeContainers:
         answered = None
         for fields in self.answer(*self.asked[-1]):
             event = protocol.decode_event(json.loads(json.dumps(fields)))
-            assert protocol.name_of(event) == fields["event"], f"no event: {fields}"
+            assert event.sent_as == fields["event"], f"no event: {fields}"
             if isinstance(event, protocol.Warn):
                 context.say(f"warning: {event.text}")
             answered = event if isinstance(event, answer) else answered

@@ -31,7 +31,7 @@ def main() -> int:
 
 
 def _send(event: codec.Event) -> None:
-    print(json.dumps({"event": event.event, **codec.to_data(event)}), flush=True)
+    print(json.dumps({"event": event.sent_as, **codec.to_data(event)}), flush=True)
 
 
 def _stop() -> None:

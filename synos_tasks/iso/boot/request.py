@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.errors import SettingsError
@@ -17,7 +17,6 @@ FIRMWARES = ("bios", "uefi", "secure-boot")
 MEDIA = ("cdrom", "usb")
 
 
-@dataclass(frozen=True, kw_only=True)
 class Boot(codec.Request, name="boot"):
     """Boot an ISO. Paths are those in the container; the timeout in seconds, memory in MB. Answer: Booted."""
 
@@ -35,7 +34,6 @@ class Boot(codec.Request, name="boot"):
         return self.out / f"{self.iso.stem}-{self.firmware}-{self.media}.png"
 
 
-@dataclass(frozen=True, kw_only=True)
 class Log(codec.Event, name="log"):
     """A line of a tool's output, or of the serial port of the machine that boots."""
 
@@ -43,7 +41,6 @@ class Log(codec.Event, name="log"):
     line: str
 
 
-@dataclass(frozen=True, kw_only=True)
 class Booted(codec.Event, name="booted"):
     """How a boot went: ``why`` says what is wrong with it. Seconds from QEMU's start to the report."""
 
