@@ -88,10 +88,11 @@ def _options(command: Command, profile: str, output: str, **more: bool) -> Optio
 
 def _show_plan(command: Command, options: Options) -> None:
     from synos_tasks.build import view
+    from synos_tasks.iso import codec
 
     plan, spec = view.dry_run(_context(command), options)
     container = view.permissions(spec)
-    command.result({"profile": options.profile, "plan": plan.to_json(), "container": container})
+    command.result({"profile": options.profile, "plan": codec.to_data(plan), "container": container})
     if not command.json:
         console.table("plan", ["stage", "key"], [[stage.name, stage.key[:16]] for stage in plan.stages])
         console.say(f"packages: {' '.join(plan.profile.packages)}")

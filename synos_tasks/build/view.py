@@ -164,7 +164,7 @@ def last_plan(settings: Settings, profile: str) -> Plan | None:
 
 def remember(settings: Settings, plan: Plan) -> None:
     """Store the plan of a build that was done."""
-    write_whole(_path(settings, plan.profile.name), json.dumps(plan.to_json()))
+    write_whole(_path(settings, plan.profile.name), json.dumps(codec.to_data(plan)))
 
 
 def _path(settings: Settings, profile: str) -> Path:

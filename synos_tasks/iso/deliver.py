@@ -12,6 +12,7 @@ import shutil
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from synos_tasks.iso.scratch import sync
 from synos_tasks.iso.store import sha256
 
 if TYPE_CHECKING:
@@ -29,39 +30,45 @@ LOG = "build.log"
 
 
 def deliver(
-    context: BuildContext,
-    done: Plan,
-    entries: list[Entry],
-    live: Mapping[str, Path],
-    stages: list[Done],
+    context: BuildContext, plan: Plan, entries: list[Entry], live: Mapping[str, Path], stages: list[Done]
 ) -> str:
     """Write manifest and log next to the ISO in the output folder; returns the ISO's SHA-256, hex.
 
     ``entries`` are those of the store that it is made of.
     """
-    iso = context.output / ISO
+    iso, profile = context.output / ISO, plan.profile
     digest = sha256(iso)
     context.events.finish_log()
-    sizes = {"iso": iso.stat().st_size, **{name: path.stat().st_size for name, path in live.items()}}
-    fields = manifest(done, digest, sizes, _installed(entries), stages)
-    fields["packages"] += _compiled(entries)
-    (context.output / MANIFEST).write_text(f"{json.dumps(fields, indent=1, sort_keys=True)}\n")
+    manifest = {
+        "schema": "synos.manifest/1",
+        "profile": profile.name,
+        "suite": profile.suite,
+        "architecture": profile.architecture,
+        "release": plan.release,
+        "build_id": plan.build_id,
+        "key": plan.key,
+        "sha256": digest,
+        "bytes": {name: path.stat().st_size for name, path in [("iso", iso), *live.items()]},
+        "stages": [
+            {key: value for key, value in asdict(stage).items() if key != "facts"} for stage in stages
+        ],
+        "packages": [*_locked(plan, entries), *_compiled(entries)],
+    }
+    (context.output / MANIFEST).write_text(f"{json.dumps(manifest, indent=1, sort_keys=True)}\n")
     shutil.copyfile(context.events.log_path, context.output / LOG)
-    for name in (ISO, MANIFEST, LOG):
-        _settle(context.output / name, context.owner)
+    for path in (iso, context.output / MANIFEST, context.output / LOG):
+        os.chown(path, *context.owner)
+        path.chmod(0o644)
+        sync(path)
     return digest
 
 
-def manifest(
-    done: Plan,
-    digest: str,
-    sizes: Mapping[str, int],
-    installed: Mapping[str, int],
-    stages: list[Done],
-) -> dict[str, Any]:
-    """Describe what the ISO is made of. Sizes in bytes; ``installed`` is a package's size when unpacked."""
-    profile = done.profile
-    packages = [
+def _locked(plan: Plan, entries: list[Entry]) -> list[dict[str, Any]]:
+    """Describe the packages of the lock. The entries of layers say how large each is when unpacked."""
+    installed: dict[str, int] = {}
+    for entry in entries:
+        installed |= entry.facts.get("installed", {})
+    return [
         {
             "name": package.name,
             "version": package.version,
@@ -71,23 +78,8 @@ def manifest(
             "bytes": package.size,
             "installed_bytes": installed.get(package.name, 0),
         }
-        for package in done.lock.packages
+        for package in plan.lock.packages
     ]
-    return {
-        "schema": "synos.manifest/1",
-        "profile": profile.name,
-        "suite": profile.suite,
-        "architecture": profile.architecture,
-        "release": done.release,
-        "build_id": done.build_id,
-        "key": done.key,
-        "sha256": digest,
-        "bytes": dict(sizes),
-        "stages": [
-            {key: value for key, value in asdict(stage).items() if key != "facts"} for stage in stages
-        ],
-        "packages": packages,
-    }
 
 
 def _compiled(entries: list[Entry]) -> list[dict[str, Any]]:
@@ -96,18 +88,3 @@ def _compiled(entries: list[Entry]) -> list[dict[str, Any]]:
         for entry in entries
         for package in entry.facts.get("packages", [])
     ]
-
-
-def _installed(entries: list[Entry]) -> dict[str, int]:
-    found: dict[str, int] = {}
-    for entry in entries:
-        found |= entry.facts.get("installed", {})
-    return found
-
-
-def _settle(path: Path, owner: tuple[int, int]) -> None:
-    """Give a file to the owner of the build, and sync it."""
-    os.chown(path, *owner)
-    path.chmod(0o644)
-    with path.open("rb") as stream:
-        os.fsync(stream.fileno())

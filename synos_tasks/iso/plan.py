@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from synos_tasks.iso import code, codec, stagespec
+from synos_tasks.iso import code, stagespec
 from synos_tasks.iso.components import recipe
 from synos_tasks.iso.digests import digest
 from synos_tasks.iso.lock import Lock  # noqa: TC001  (codec.py reads the types of fields)
@@ -55,11 +55,6 @@ class Plan:
     """Twelve hex digits, of all inputs: the ISO's name, and what the running system says of itself."""
     release: bool = False
     """One squashfs, compressed well, instead of layers."""
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the plan as data for JSON."""
-        fields: dict[str, Any] = codec.to_data(self)
-        return fields
 
     @property
     def layers(self) -> list[Stage]:
@@ -156,12 +151,8 @@ def _inputs(
 def _code(kind: str) -> str:
     """Digest of the code that makes a stage: its own module's, and what turns its work into a layer or an ISO."""
     shared = SHARED_CODE.get(kind, LAYER_CODE)
-    return digest(
-        [
-            code.digest_of(f"synos_tasks.iso.stages.{kind}"),
-            *(code.digest_of_file(f"synos_tasks.iso.{name}") for name in shared),
-        ]
-    )
+    files = [code.digest_of_file(f"synos_tasks.iso.{name}") for name in shared]
+    return digest([code.digest_of(f"synos_tasks.iso.stages.{kind}"), *files])
 
 
 def layer_compression(profile: Profile, *, release: bool) -> tuple[str, int]:
@@ -177,11 +168,10 @@ def release_compression(profile: Profile) -> tuple[str, int]:
 
 def _outline(profile: Profile, *, release: bool) -> list[tuple[str, str]]:
     found = [(name, "packages" if name != "base" else name) for name, _ in profile.layers]
-    for kind in stagespec.layer_kinds():
-        if kind not in {"base", "packages"} and stagespec.modules()[kind].STAGE.belongs_to(profile):
-            found.append((kind, kind))  # noqa: PERF401  (three lines are easier to read than four in brackets)
-    last = ("initramfs", "squashfs", "bootfiles", "iso") if release else ("initramfs", "bootfiles", "iso")
-    return [*found, *((kind, kind) for kind in last)]
+    modules, done = stagespec.modules(), {"base", "packages"}
+    kinds = [kind for kind in stagespec.layer_kinds() if modules[kind].STAGE.belongs_to(profile)]
+    last = ("initramfs", *(["squashfs"] if release else []), "bootfiles", "iso")
+    return [*found, *((kind, kind) for kind in [*kinds, *last] if kind not in done)]
 
 
 def _below(kind: str, made: Sequence[Stage]) -> list[Stage]:

@@ -63,31 +63,26 @@ class Store:
     def __init__(self, folder: Path, warn: Callable[[str], None]) -> None:
         """Make the folders. ``warn`` is called for each damaged entry. Raises CacheUnusable."""
         self.folder, self._warn = folder, warn
+        self.lock = folder / LOCK
+        """Shared by those who use the store, alone for those who remove from it."""
         self._open = ExitStack()
         with self.named_errors():
             for name in FOLDERS:
                 (folder / name).mkdir(parents=True, exist_ok=True)
 
-    @property
-    def lock(self) -> Path:
-        """Lock file: shared by those who use the store, alone for those who remove from it."""
-        return self.folder / LOCK
-
     def __enter__(self) -> Self:
         """Open it; first remove what killed builds left. Waits while something is removed from it."""
         with self.named_errors():
             with try_exclusive(self.lock) as alone:
-                for leftover in [*self._inside("tmp"), *self._inside("locks")] if alone else ():
-                    remove(leftover)
+                for name in ("tmp", "locks") if alone else ():
+                    for leftover in (self.folder / name).iterdir():
+                        remove(leftover)
             self._open.enter_context(shared(self.lock))
         return self
 
     def __exit__(self, *_: object) -> None:
         """Close it: what was found or committed may go from now on."""
         self._open.close()
-
-    def _inside(self, name: str) -> Iterator[Path]:
-        return (self.folder / name).iterdir()
 
     def find(self, key: str) -> Entry | None:
         """Return an entry whose files are as they were written; a damaged one is removed."""
@@ -223,20 +218,14 @@ def _verified(folder: Path) -> tuple[dict[str, Any], str]:
         files, facts = recorded["files"], recorded["facts"]
         if recorded["seal"] != digest([files, facts]):
             return {}, ENTRY
-        return facts, ", ".join(name for name, seal in files.items() if not _has_seal(folder / name, seal))
+        return facts, ", ".join(name for name, seal in files.items() if _seal_of(folder / name) != seal)
     except _UNREADABLE:
         return {}, ENTRY
 
 
-def _has_seal(path: Path, seal: list[Any]) -> bool:
-    try:
-        return _seal_of(path) == seal
-    except (FileNotFoundError, IsADirectoryError):
-        return False
-
-
 def _seal_of(path: Path) -> list[Any]:
-    return [path.stat().st_size, sha256(path)]
+    """Return what tells a damaged file; nothing of what is no file."""
+    return [path.stat().st_size, sha256(path)] if path.is_file() else []
 
 
 def sha256(path: Path) -> str:

@@ -131,7 +131,7 @@ LOCKS = st.builds(Lock, request=TEXT, epoch=st.integers(), packages=PACKAGES)
 @given(PROFILES, LOCKS, st.booleans())
 def test_a_plan_survives_its_way_into_the_container(profile: Profile, lock: Lock, release: bool) -> None:
     plan = planning.make(profile, lock, files=FILES, tools="t", release=release)
-    assert codec.from_data(planning.Plan, json.loads(json.dumps(plan.to_json()))) == plan
+    assert codec.from_data(planning.Plan, json.loads(json.dumps(codec.to_data(plan)))) == plan
 
 
 def test_how_the_list_of_tools_was_read_does_not_matter() -> None:
