@@ -182,25 +182,12 @@ class _Build:
     def _run(self, lock: Lock, store: str | None) -> dict[str, Any]:
         plan = self._plan(lock)
         if not self.compiled and not self._compiled_before(plan):
-            self._compile(store)
-            self._refuse_others(plan)
+            self._compile(store, plan)
         try:
             return self._assemble(plan, store)
         except errors.ComponentMissing:
-            self._compile(store)
-            self._refuse_others(plan)
+            self._compile(store, plan)
             return self._assemble(plan, store)
-
-    def _refuse_others(self, plan: Plan) -> None:
-        """Raise ComponentFailed where other components were compiled than the plan has."""
-        for stage in plan.components:
-            made = self.compiled.get(stage.name)
-            if made and made.key != stage.key:
-                raise errors.ComponentFailed(
-                    f"component {made.name} changed while the ISO was built",
-                    where=f"docker/build/components/{made.name}.yaml",
-                    hint="run the command again",
-                )
 
     def _compiled_before(self, plan: Plan) -> bool:
         """Return whether the last build had the same components: then the store has them, unless it was emptied."""
@@ -208,14 +195,23 @@ class _Build:
         known = {stage.key for stage in last.components} if last else set()
         return all(stage.key in known for stage in plan.components)
 
-    def _compile(self, store: str | None) -> None:
-        """Have the profile's components in the store."""
+    def _compile(self, store: str | None, plan: Plan | None = None) -> None:
+        """Have the profile's components in the store; raise ComponentFailed where ``plan`` has others."""
         if not self.profile.components:
             return
         place = components.Place(store=store or "", offline=self.options.offline)
         with view_for([f"component-{name}" for name in self.profile.components], self._history()) as view:
-            made = components.ensure_compiled(self.context, self.profile.components, place, view.handle)
-        self.compiled = {f"component-{one.name}": one for one in made}
+            found = components.ensure_compiled(self.context, self.profile.components, place, view.handle)
+        self.compiled = {f"component-{one.name}": one for one in found}
+        for stage in plan.components if plan else ():
+            made = self.compiled.get(stage.name)
+            if made is None or made.key != stage.key:
+                name = stage.name.removeprefix("component-")
+                raise errors.ComponentFailed(
+                    f"component {name} changed while the ISO was built",
+                    where=f"docker/build/components/{name}.yaml",
+                    hint="run the command again",
+                )
 
     def _history(self) -> History:
         return History(self.context.settings, self.profile.name)

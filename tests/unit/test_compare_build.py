@@ -150,13 +150,6 @@ def test_what_is_not_there_is_named(
     assert container.asked == []
 
 
-def test_nothing_changed_is_nothing_to_tell() -> None:
-    for files in (None, {}, SAME):
-        found = Difference(packages=[], files=files)
-        assert found.is_empty
-        assert sections(found) == []
-
-
 def test_what_changed_is_told_by_kind() -> None:
     files = {
         "sizes": [2048, 4096],

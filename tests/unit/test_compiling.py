@@ -20,12 +20,12 @@ from synos_tasks.build.components import (
     users_of,
 )
 from synos_tasks.build.planning import Context
-from synos_tasks.builder import owner, store_volume
+from synos_tasks.builder import store_volume
 from synos_tasks.errors import ClaimFailed, ComponentError, ComponentFailed
 from synos_tasks.iso import codec
 from synos_tasks.iso.components import recipe
 from tests.unit.fake_docker import FakeDocker
-from tests.unit.fakes import INFO, TOOLS, FakeContainers, fake_containers
+from tests.unit.fakes import FakeContainers, fake_containers
 from tests.unit.projects import NAME, lay_component, lay_lock, project
 
 if TYPE_CHECKING:
@@ -88,34 +88,6 @@ def toolchain(monkeypatch: pytest.MonkeyPatch) -> Toolchain:
 
 def _have(settings: Settings, *names: str, place: Place | None = None) -> list[Compiled]:
     return ensure_compiled(Context(settings, FakeDocker(), print), names, place)
-
-
-def test_one_container_is_asked_for_all_with_their_recipes_and_keys(
-    settings: Settings, toolchain: Toolchain
-) -> None:
-    _have(settings, "tool", "agent")
-    [(spec, request)] = toolchain.containers.asked
-    folder = settings.root / "docker/build/components"
-    wanted = []
-    for name in ("tool", "agent"):
-        component = recipe.load(folder, name)
-        inputs = recipe.inputs_of(component, folder, TOOLS.toolchain)
-        wanted.append((component, recipe.key_of(inputs), inputs["source"]))
-    asked = [
-        (codec.from_data(recipe.Component, one["component"]), one["key"], one["source"])
-        for one in request["components"]
-    ]
-    assert asked == wanted
-    assert {key: value for key, value in request.items() if key != "components"} == {
-        "request": "compile",
-        "offline": False,
-        "deliver": False,
-        "owner": list(owner()),
-        "jobs": INFO.n_cpu,
-    }
-    assert spec.image == "synos-toolchain"
-    assert spec.user == "0:0"
-    assert not any(bind.writable for bind in spec.binds)
 
 
 def test_the_key_is_that_of_the_plan(settings: Settings, toolchain: Toolchain) -> None:

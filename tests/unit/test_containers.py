@@ -136,23 +136,11 @@ def test_a_shell_without_privileges_is_as_confined_as_what_it_stands_in_for(
     assert not spec.privileged
     assert spec.entrypoint == ""
     _reaches_no_device(spec)
-
-
-def test_a_shell_of_the_toolchain_is_the_images_own_user_and_can_use_sudo(settings: Settings) -> None:
-    spec = shell.shell_spec(settings, INFO, toolchain=True)
-    assert spec.user is None
-    assert spec.new_privileges
-    assert spec.image == tag_of(settings.project, TOOLCHAIN)
-    other = shell.shell_spec(settings, INFO)
-    assert not other.new_privileges
-    assert other.image == tag_of(settings.project, BUILDER)
-
-
-@pytest.mark.parametrize("toolchain", [False, True])
-def test_a_shell_is_no_build_by_name_but_cleaned_up_like_one(settings: Settings, toolchain: bool) -> None:
-    spec = shell.shell_spec(settings, INFO, toolchain=toolchain)
+    # no build by name, but cleaned up like one
     assert spec.name.startswith("synos-test-shell-")
     assert spec.labels[LABEL_ROLE] == "build"
+    assert spec.image == tag_of(settings.project, TOOLCHAIN if toolchain else BUILDER)
+    assert not toolchain or spec.user is None, "the toolchain's own user, who may use sudo"
 
 
 @pytest.mark.parametrize(

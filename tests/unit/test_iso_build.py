@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from synos_tasks.build import iso_build, locking, view
+from synos_tasks.build import iso_build, locking
 from synos_tasks.build.iso_build import BuildResult, Options, build_iso
 from synos_tasks.build.planning import Context
 from synos_tasks.errors import (
@@ -302,16 +302,6 @@ def test_offline_without_cache_is_no_way_to_build(settings: Settings, containers
     with pytest.raises(SettingsError):
         _build(settings, containers, offline=True, cached=False)
     assert containers.all.asked == []
-
-
-def test_the_plan_of_a_build_is_remembered_with_its_components(
-    settings: Settings, containers: Containers
-) -> None:
-    result = _build(settings, containers)
-    last = view.last_plan(settings, NAME)
-    assert last is not None
-    assert last.build_id == result.build_id
-    assert [stage.name for stage in last.components] == list(BOTH)
 
 
 def test_what_scripts_get_is_json(settings: Settings, containers: Containers) -> None:

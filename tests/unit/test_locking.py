@@ -209,14 +209,3 @@ def test_an_engine_that_is_not_fit_is_told_before_anything_is_done(
     with pytest.raises(error):
         locking.renew(Context(settings, docker, print), read_profile(settings, NAME), update=False)
     assert resolver.requests == []
-
-
-def test_changes_are_a_line_each_and_security_is_marked() -> None:
-    before = {"gone": ("1", False), "libc6": ("1", False), "sudo": ("1", False)}
-    after = {"libc6": ("2", False), "new": ("3", True), "sudo": ("2", True)}
-    assert [change.line for change in locks.version_changes(before, after)] == [
-        "  - gone  1",
-        "  libc6  1 -> 2",
-        "  + new  3",  # nobody had it yet: no hole was closed
-        "  sudo  1 -> 2  (security)",
-    ]

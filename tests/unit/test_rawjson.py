@@ -48,10 +48,6 @@ def test_objects_over_several_lines() -> None:
     assert read(BUILDX_0_13) == [FIRST, SECOND, ERROR]
 
 
-def test_objects_in_one_line() -> None:
-    assert read(f"{json.dumps(FIRST)}\n{json.dumps(SECOND)}\n{ERROR}\n") == [FIRST, SECOND, ERROR]
-
-
 def test_an_object_is_given_as_soon_as_it_is_complete() -> None:
     """A progress bar lives on it: nothing waits for the next object's first line."""
     lines = iter(BUILDX_0_13.splitlines())
@@ -84,10 +80,6 @@ def test_a_warning_in_the_middle_of_an_object_is_a_line_of_its_own() -> None:
 )
 def test_what_is_no_json_is_given_as_it_is(text: str) -> None:
     assert read(f"{text}\n") == [text]
-
-
-def test_the_end_in_the_middle_of_an_object_loses_no_line() -> None:
-    assert read('{\n  "vertexes": [\n') == ["{", '  "vertexes": [']
 
 
 WORDS = st.text(alphabet=st.characters(blacklist_categories=["Cs", "Cc", "Zl", "Zp"]), max_size=12)
