@@ -48,11 +48,8 @@ class File:
     sha256: str
 
     def __post_init__(self) -> None:
-        if (
-            {"", ".", ".."} & set(self.path.split("/"))
-            or "\0" in self.path
-            or self.path in {MANIFEST, CHECKSUM}
-        ):
+        strange = {"", ".", ".."} & set(self.path.split("/")) or "\0" in self.path
+        if strange or self.path in {MANIFEST, CHECKSUM}:
             raise ValueError(f"{self.path!r} is no path below an archive")
         if type(self.bytes) is not int or self.bytes < 0 or not _SHA256.fullmatch(self.sha256):
             raise ValueError(f"{self.path!r} has no size or no SHA-256")
@@ -117,7 +114,7 @@ class Output:
         return self._stream.write(chunk)
 
     def written(self, path: str) -> File:
-        """Return what was written, as the manifest has it."""
+        """Return the manifest's entry for what was written."""
         return File(path=path, bytes=self._bytes, sha256=self._digest.hexdigest())
 
 
@@ -214,16 +211,23 @@ def find(folder: Path, name: str) -> Path:
 
 def listing(folder: Path) -> list[Summary]:
     """Return the archives in a folder, newest first. Sizes are checked, contents are not: see verify()."""
-    found = [_summary(archive) for archive in _archives(folder)]
+    found = []
+    for archive in _archives(folder):
+        try:
+            manifest = manifest_of(archive)
+        except BackupDamaged as error:
+            found.append(Summary(archive.name, trouble=error.why))
+            continue
+        trouble = "\n".join(_troubles(archive, manifest, read_contents=False))
+        found.append(Summary(archive.name, manifest.created, manifest.bytes, manifest.facts, trouble))
     return sorted(found, key=lambda one: (one.created, one.name), reverse=True)
 
 
 def damaged(archive: Path, why: str, kind: str = "backup") -> BackupDamaged:
     """Return the error for an archive that must not be used."""
+    what = f"{kind} {archive.name} is damaged or incomplete"
     hint = f"nothing was touched; use another {kind}, or copy this one again from where it came"
-    return BackupDamaged(
-        f"{kind} {archive.name} is damaged or incomplete", where=str(archive), why=why, hint=hint
-    )
+    return BackupDamaged(what, where=str(archive), why=why, hint=hint)
 
 
 def parse(text: bytes) -> Manifest:
@@ -278,21 +282,11 @@ def manifest_of(archive: Path) -> Manifest:
     return manifest
 
 
-def _summary(archive: Path) -> Summary:
-    try:
-        manifest = manifest_of(archive)
-    except BackupDamaged as error:
-        return Summary(archive.name, trouble=error.why)
-    trouble = "\n".join(_troubles(archive, manifest, read_contents=False))
-    return Summary(archive.name, manifest.created, manifest.bytes, manifest.facts, trouble)
-
-
 def _troubles(archive: Path, manifest: Manifest, *, read_contents: bool) -> list[str]:
     """Compare an archive with its manifest; return a line for each file that differs."""
+    own = {archive / MANIFEST, archive / CHECKSUM}
     below = (path for path in archive.rglob("*") if path.is_symlink() or not path.is_dir())
-    found = {str(path.relative_to(archive)): path.lstat() for path in below}
-    for own in (MANIFEST, CHECKSUM):
-        found.pop(own, None)
+    found = {str(path.relative_to(archive)): path.lstat() for path in below if path not in own}
     compared = [
         (file.path, _trouble(archive / file.path, file, found.pop(file.path, None), read_contents))
         for file in manifest.files

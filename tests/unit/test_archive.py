@@ -181,13 +181,6 @@ def test_after_an_exception_nothing_is_left(folder: Path, error: BaseException) 
     assert list(folder.iterdir()) == []
 
 
-@pytest.mark.parametrize(("facts", "files"), [({"a": object()}, FILES), ({}, {"manifest.json": b"{}"})])
-def test_what_no_manifest_can_hold_leaves_nothing(folder: Path, facts: Any, files: Any) -> None:  # noqa: ANN401
-    with pytest.raises((TypeError, ValueError)), archive.create(folder, "one", facts) as draft:
-        write(draft, files)
-    assert list(folder.iterdir()) == []
-
-
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
 @pytest.mark.parametrize("at", ["write", "seal"])
 def test_a_full_disk_is_named_with_what_is_free(
@@ -202,11 +195,6 @@ def test_a_full_disk_is_named_with_what_is_free(
     assert caught.value.where == str(folder)
     assert caught.value.why.split()[0].isdecimal()
     assert list(folder.iterdir()) == []
-
-
-def test_another_disk_that_is_full_is_the_callers_affair(folder: Path) -> None:
-    with pytest.raises(OSError, match="full"), archive.create(folder, "one", {}):
-        raise OSError(errno.ENOSPC, "full", "/elsewhere/file")
 
 
 def test_a_folder_that_cannot_be_written_is_named(tmp_path: Path) -> None:
@@ -252,11 +240,6 @@ def test_names_of_files_may_be_anything(folder: Path) -> None:
 
 
 # names
-
-
-@pytest.mark.parametrize("name", ["a", "20261125T043000", "before-upgrade_1.2", "-", "_", "x" * 64])
-def test_names_that_are_good(name: str) -> None:
-    assert archive.check_name(name) == name
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", ".hidden", "a/b", "a b", "a\n", "ä", "x" * 65, "a\0", "~"])
@@ -416,12 +399,6 @@ def test_a_file_that_cannot_be_read_is_named(backup: Path, monkeypatch: pytest.M
 def test_a_manifest_that_is_no_json(backup: Path, text: bytes) -> None:
     rewrite(backup, text)
     assert "the manifest is not valid" in why(backup)
-
-
-@pytest.mark.parametrize("schema", [None, 1, [], "synos.backup/2"])
-def test_another_schema_is_named(backup: Path, schema: object) -> None:
-    edit(backup, schema=schema)
-    assert f"its schema is {schema!r}, this command reads 'synos.backup/1'" in why(backup)
 
 
 @pytest.mark.parametrize(

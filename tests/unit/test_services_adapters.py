@@ -80,14 +80,6 @@ def test_redis_tells_its_keys_without_the_health_checks(here: Scene, text: str, 
     assert redis.is_empty(facts) == (not keys)
 
 
-@pytest.mark.parametrize("said", ["", "NOPERM User has no permissions"])
-def test_a_redis_that_does_not_tell_is_told_with_its_own_words(here: Scene, said: str) -> None:
-    here.compose.printed = {"INFO": f"{said}\n".encode()}
-    with pytest.raises(ServiceFailed) as caught:
-        redis.facts(here.context)
-    assert caught.value.why == said
-
-
 @pytest.mark.parametrize("fails", [False, True])
 def test_redis_is_loaded_while_it_is_stopped_and_runs_again_whatever_happens(
     here: Scene, tmp_path: Path, fails: bool
@@ -124,13 +116,6 @@ def test_nats_tells_its_version_streams_and_consumers(here: Scene, said: str, ve
         assert nats.is_empty(nats.facts(here.context))
 
 
-def test_nats_is_saved_and_loaded_as_one_archive(here: Scene, tmp_path: Path) -> None:
-    here.compose.printed = {"nats-box backup": b"a tar"}
-    nats.save(here.context, Draft(tmp_path), {})
-    nats.load(here.context, tmp_path)
-    assert here.compose.given[-1] == b"a tar"
-
-
 def test_postgres_tells_what_each_database_has(here: Scene) -> None:
     answers_databases(here, DATABASES)
     facts = postgres.facts(here.context)
@@ -145,15 +130,6 @@ def test_postgres_tells_what_each_database_has(here: Scene) -> None:
     assert "NOT datistemplate" in queries(here)[0]
     assert "NOT LIKE '%~restoring' AND datname NOT LIKE '%~before'" in queries(here)[0]
     assert all("--set=ON_ERROR_STOP=1" in words for words in here.compose.asked)
-
-
-def test_a_postgres_without_tables_is_empty() -> None:
-    def facts(*tables: int) -> dict[str, Any]:
-        return {"databases": {f"d{number}": {"tables": count} for number, count in enumerate(tables)}}
-
-    assert postgres.is_empty(facts())
-    assert postgres.is_empty(facts(0, 0))
-    assert not postgres.is_empty(facts(0, 1))
 
 
 def test_postgres_is_saved_with_roles_and_a_dump_of_each_database(here: Scene, tmp_path: Path) -> None:
@@ -242,13 +218,6 @@ def test_postgres_tells_whether_a_restore_had_left_something(here: Scene, said: 
     assert postgres.recover(here.context) == mended
     [words] = here.compose.asked
     assert words[-1] == "--dbname=postgres"
-
-
-def test_a_database_is_opened_before_what_tells_that_it_was_closed_goes() -> None:
-    assert "application_name = 'synos-restore'" in RECOVER[: RECOVER.index("ALLOW_CONNECTIONS")]
-    assert (
-        RECOVER.index("ALLOW_CONNECTIONS true") < RECOVER.index("RENAME TO") < RECOVER.index("DROP DATABASE")
-    )
 
 
 @pytest.mark.parametrize("name", ["synos", "a", "_x", "A-b$1", "x" * LONGEST])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -21,7 +20,6 @@ from synos_tasks.errors import (
 from synos_tasks.services import backup as backing
 from synos_tasks.services import health, lifecycle
 from synos_tasks.services.adapters import ADAPTERS, nats, postgres, redis, summary
-from synos_tasks.services.stack import resolve
 from tests.unit.fake_adapters import FakeAdapter
 from tests.unit.fake_compose import Scene, scene
 
@@ -111,11 +109,6 @@ def test_a_backup_has_every_service_and_says_what_it_holds(here: Scene, held: He
     ]
 
 
-def test_a_backup_without_a_name_is_named_for_its_time(here: Scene) -> None:
-    name = backing.backup(here.context).name
-    assert (len(name), name.replace("T", "").isdigit()) == (len("20260131T120000"), True)
-
-
 @pytest.mark.parametrize("name", ["../x", "x" * 65, "mine"])
 def test_a_name_that_cannot_be_or_is_taken_is_refused_before_anything(
     here: Scene, held: Held, mine: Path, name: str
@@ -139,24 +132,6 @@ def test_a_service_that_cannot_be_saved_leaves_no_backup(here: Scene, held: Held
         backing.backup(here.context, "mine")
     assert taken(here) == []
     assert list(backing.folder_of(here.context).iterdir()) == []
-
-
-def test_a_stack_that_keeps_nothing_has_no_backup(here: Scene) -> None:
-    stack = resolve("plain", {"services": {"web": {"image": "web"}}}, here.state)
-    context = dataclasses.replace(here.context, stack=stack)
-    with pytest.raises(SettingsError, match="stack plain has no service that keeps data"):
-        backing.backup(context)
-
-
-def test_a_restore_into_empty_services_asks_nothing_and_saves_nothing(
-    here: Scene, held: Held, mine: Path
-) -> None:
-    held.hold(0, 0, 0)
-    told = restore(here, "mine", agreed=never)
-    assert held.counts == [3, 3, 3]
-    assert (told.backup, told.before) == (mine, "")
-    assert set(told.facts) == set(NAMES)
-    assert held.done == [f"load {name}" for name in NAMES]
 
 
 def test_a_restore_starts_what_is_down_before_and_looks_after_it_afterwards(
@@ -187,13 +162,6 @@ def test_what_services_hold_is_told_asked_about_and_saved_first(here: Scene, hel
     assert held.counts == [3, 3, 3]
     restore(here, told.before, safety=False)
     assert held.counts == [0, 1, 1234]
-
-
-def test_backups_within_one_second_have_names_of_their_own(here: Scene, mine: Path) -> None:
-    names = [restore(here, "mine").before for _ in range(3)]
-    assert len(set(names)) == 3
-    assert all(name.startswith("before-restore-2") for name in names)
-    assert backing.backup(here.context, before="down").name.startswith("before-down-2")
 
 
 def test_what_an_interrupted_restore_left_is_mended_before_anything_is_read(here: Scene, held: Held) -> None:
@@ -234,11 +202,6 @@ def test_a_restore_that_ends_well_leaves_no_mark(here: Scene, held: Held, mine: 
     lifecycle.up(here.context, here.context.stack.long_running)
     assert held.adapters["postgres"].broken
     assert not any("interrupted" in line for line in here.said)
-
-
-def test_without_safety_nothing_is_saved_first(here: Scene, held: Held, mine: Path) -> None:
-    assert restore(here, "mine", safety=False).before == ""
-    assert taken(here) == ["mine"]
 
 
 def test_nothing_is_restored_when_it_was_not_agreed_to_or_what_is_there_cannot_be_saved(

@@ -10,7 +10,6 @@ import pytest
 
 from synos_tasks.errors import ContainerLost, DiskFull, EngineUnavailable, ServiceUnhealthy
 from synos_tasks.services import health
-from synos_tasks.services.health import step_of
 from synos_tasks.services.tasks import logs
 from tests.unit.fake_compose import PROJECT, Scene, scene
 from tests.unit.fake_time import Clock
@@ -56,12 +55,6 @@ def fails(here: Scene, *services: str) -> ServiceUnhealthy:
     return caught.value
 
 
-def test_what_is_ready_takes_no_time(here: Scene) -> None:
-    here.runs()
-    assert wait(here) == {"postgres": 0, "redis": 0}
-    assert health.wait(here.context, []) == {}
-
-
 def test_one_without_a_health_check_is_ready_when_it_runs(here: Scene, clock: Story) -> None:
     here.container("redis", state="created", health="")
     clock.then = [lambda: here.container("redis", health="")]
@@ -90,12 +83,6 @@ def test_time_counts_from_when_they_were_started(here: Scene, clock: Story) -> N
     assert health.wait(here.context, BOTH, began=4) == {"postgres": 3, "redis": 3}
 
 
-def test_containers_of_other_services_are_not_looked_at(here: Scene) -> None:
-    here.container("redis")
-    here.container("nats", health="unhealthy")
-    assert set(wait(here, "redis")) == {"redis"}
-
-
 def test_an_unhealthy_one_is_told_with_its_words_and_how_the_others_are(here: Scene) -> None:
     here.container("postgres")
     here.container("nats", health="starting")
@@ -116,12 +103,6 @@ def test_an_unhealthy_one_is_told_with_its_words_and_how_the_others_are(here: Sc
     assert error.hint.startswith(f"left as it is: {left}; inv services.logs --only redis tells more")
     assert "only" in [argument.name for argument in logs.get_arguments()]
     assert "inv services.down" in error.hint
-
-
-def test_one_that_ended_is_told_with_its_exit_code(here: Scene) -> None:
-    here.container("redis", state="exited", health="unhealthy", exit_code=137, killed_for_memory=True)
-    first = fails(here, "redis").why.splitlines()[0]
-    assert first == "redis: exited, exit code 137, killed because it took more memory than its limit"
 
 
 def restarting(here: Scene, restarts: int) -> Callable[[], object]:
@@ -184,20 +165,3 @@ def test_an_engine_that_does_not_give_the_log_does_not_hide_the_trouble(
     monkeypatch.setattr(here.engine, "logs", gone)
     here.container("redis", health="unhealthy", health_output="no")
     assert fails(here, "redis").why.splitlines() == ["redis: unhealthy", "its health check says: no"]
-
-
-@pytest.mark.parametrize(
-    ("state", "told", "step"),
-    [
-        ("running", "healthy", "healthy"),
-        ("running", "", "running"),
-        ("restarting", "unhealthy", "restarting"),
-        ("exited", "healthy", "exited"),
-    ],
-)
-def test_a_step_is_the_health_of_what_runs_and_else_the_state(
-    here: Scene, state: str, told: str, step: str
-) -> None:
-    here.container("redis", state=state, health=told)
-    assert step_of(here.containers()["redis"]) == step
-    assert step_of(None) == "missing"

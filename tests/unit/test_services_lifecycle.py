@@ -26,7 +26,6 @@ from synos_tasks.errors import (
 from synos_tasks.host import ports as host_ports
 from synos_tasks.images.base import TRIXIE
 from synos_tasks.services import health, lifecycle
-from synos_tasks.services.stack import resolve
 from synos_tasks.settings import ServicesSettings
 from tests.unit.fake_compose import NAMES, PROJECT, SECRETS, UIDS, UP, Scene, scene
 
@@ -196,14 +195,6 @@ def test_an_image_that_no_registry_gives_is_told_with_what_to_do(replaced: Scene
     assert "synos.services.redis_image" in caught.value.hint
 
 
-def test_services_without_secrets_volumes_and_dockerfiles_can_be_started(here: Scene) -> None:
-    stack = resolve("plain", {"services": {"nats": {"image": "web", "user": "web"}}}, here.state)
-    context = dataclasses.replace(here.context, stack=stack, recipes={})
-    assert lifecycle.up(context, stack.long_running).secrets == []
-    assert not here.settings.stack_dir("plain").joinpath("secrets").exists()
-    assert here.compose.asked == [(*UP, "nats")]
-
-
 def test_what_is_mounted_is_made_readable_for_the_users_of_containers(
     here: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -249,14 +240,6 @@ def test_what_compose_says_is_told_with_what_is_left(here: Scene, error: SynosEr
     left = "left as it is: nats is healthy, postgres is missing, redis is missing"
     assert left in told.hint
     assert told.hint.startswith(error.hint or left)
-
-
-def test_one_that_does_not_get_healthy_is_told_and_left(here: Scene) -> None:
-    up(here)
-    here.container("nats", health="unhealthy")
-    with pytest.raises(ServiceUnhealthy, match="not healthy: nats"):
-        up(here)
-    assert here.compose.did("down") == []
 
 
 def test_an_engine_that_goes_away_under_compose_is_told_as_lost(here: Scene) -> None:

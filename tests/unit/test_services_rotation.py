@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -12,7 +11,6 @@ import pytest
 from synos_tasks.errors import SecretsDamaged, ServiceFailed, ServiceUnhealthy, SettingsError
 from synos_tasks.services import health, lifecycle
 from synos_tasks.services.secrets import APPLY, Secrets, rotate
-from synos_tasks.services.stack import resolve
 from tests.unit.fake_compose import NAMES, SECRETS, Scene, scene
 from tests.unit.kills import Killed, kill_at
 
@@ -70,13 +68,6 @@ def test_all_secrets_are_changed_in_the_running_services(here: Scene) -> None:
     assert all(after[name] != before[name] for name in SECRETS)
     assert {f"{name}_password": here.mounted(name) for name in NAMES} == after
     assert (applied(here), recreated(here), own(here).pending()) == (NAMES, [], [])
-
-
-def test_only_those_of_the_chosen_services_are_changed(here: Scene) -> None:
-    before = values(here)
-    assert rotate(here.context, "redis") == ["redis_password"]
-    assert [name for name, value in values(here).items() if value != before[name]] == ["redis_password"]
-    assert applied(here) == ["redis"]
 
 
 def test_a_service_sees_the_new_secret_before_it_takes_it_and_it_is_kept_after_that(here: Scene) -> None:
@@ -190,12 +181,6 @@ def test_before_the_first_start_there_is_nothing_to_change(tmp_path: Path) -> No
     assert not fresh.secrets.exists()
 
 
-def test_services_without_secrets_are_told(here: Scene) -> None:
-    plain = resolve("unified", {"services": {"web": {"image": "web"}}}, here.state)
-    with pytest.raises(SettingsError):
-        rotate(dataclasses.replace(here.context, stack=plain), "web")
-
-
 def test_no_value_is_said_or_shown_in_a_command(here: Scene) -> None:
     rotate(here.context, "")
     shown = [*here.said, repr(here.compose.asked), repr(here.compose.given), repr(here.context)]
@@ -239,28 +224,12 @@ def test_only_the_chosen_ones_are_started_again_and_the_others_told(here: Scene)
     assert up(here).restarted == ["nats", "postgres"]
 
 
-def test_a_restart_by_hand_is_enough(here: Scene) -> None:
-    lose(here, "mounted")
-    up(here, "redis")
-    lifecycle.restart(here.context, here.context.stack.long_running)
-    assert up(here).restarted == []
-
-
 def test_what_heal_recreates_sees_them_and_the_others_are_told(here: Scene) -> None:
     lose(here, "mounted")
     here.container("redis", health="unhealthy")
     assert lifecycle.heal(here.context)[0] == ["redis"]
     assert here.said[-1].startswith("still with their old passwords: nats, postgres;")
     assert up(here).restarted == ["nats", "postgres"]
-
-
-def test_one_that_is_not_healthy_again_is_told_and_the_next_up_goes_on(here: Scene) -> None:
-    lose(here, "mounted")
-    here.compose.fails["--force-recreate"] = ServiceFailed("docker compose failed")
-    with pytest.raises(ServiceFailed):
-        up(here)
-    here.compose.fails.clear()
-    assert up(here).restarted == NAMES
 
 
 def test_one_that_mounts_a_file_of_an_older_compose_file_is_started_again(here: Scene) -> None:

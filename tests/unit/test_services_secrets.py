@@ -79,13 +79,6 @@ def test_a_folder_others_can_enter_is_corrected(
     assert mode(made.folder) == 0o700
 
 
-def test_one_that_is_missing_cannot_be_read(made: Secrets) -> None:
-    (made.folder / "redis_password").unlink()
-    with pytest.raises(SecretsDamaged, match="missing") as caught:
-        made.read("redis_password")
-    assert "services.up" in caught.value.hint
-
-
 @given(st.binary(max_size=200) | st.text(alphabet="aZ09._~-", max_size=140).map(str.encode))
 @example(b"x" * 16)
 @example(b"x" * 128 + b"\n")
@@ -246,13 +239,6 @@ def test_a_damaged_proposal_is_never_accepted_and_is_made_anew(
     made.propose(["nats_password"])
     made.accept("nats_password")
     assert made.read("nats_password") != before
-
-
-def test_pending_leaves_alone_what_is_not_ours(made: Secrets, tmp_path: Path) -> None:
-    (made.folder / ".new").touch()
-    (made.folder / ".x.new").touch()
-    assert made.pending() == []
-    assert Secrets(tmp_path / "none").pending() == []
 
 
 def test_what_is_handed_out_is_readable_in_a_folder_that_is_closed(made: Secrets) -> None:

@@ -11,8 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synos_tasks.errors import ImageBuildFailed, SettingsError
-from synos_tasks.images.base import TRIXIE
+from synos_tasks.errors import SettingsError
 from synos_tasks.images.catalog import raw_services, service_recipes
 from synos_tasks.images.recipe import tag_of
 from synos_tasks.services.secrets import Secrets
@@ -25,7 +24,6 @@ from synos_tasks.services.stack import (
     files_digest,
     quoted,
     resolve,
-    started_services,
 )
 from synos_tasks.settings import ServicesSettings, Settings
 from tests.unit.fake_compose import PROJECT, Scene, lay_services, model, scene
@@ -86,15 +84,6 @@ def test_a_mistake_in_a_compose_file_has_its_place(tmp_path: Path, text: bytes) 
     assert caught.value.where == str(path)
 
 
-def test_tools_are_not_started_and_the_order_is_the_files(settings: Settings) -> None:
-    path = file_of(settings, "unified")
-    assert started_services(path) == ["nats", "postgres", "redis"]
-    path.write_text(
-        "services: {z: {image: z}, b: {image: b, profiles: [tools]}, a: {image: a, profiles: [x]}}"
-    )
-    assert started_services(path) == ["z", "a"]
-
-
 def test_what_compose_resolved_is_read_whole(settings: Settings) -> None:
     stack = stack_of(settings)
     assert [service.name for service in stack.services] == ["nats", "nats-box", "postgres", "redis"]
@@ -137,14 +126,6 @@ def test_a_port_that_the_engine_chooses_is_0() -> None:
     assert (web.user, web.secrets, web.volumes, web.tool) == ("", (), (), False)
 
 
-def test_anonymous_volumes_and_folders_are_no_volumes_of_a_service(settings: Settings) -> None:
-    told = model(settings)
-    told["services"]["redis"]["volumes"] += [
-        {"type": "volume", "target": "/anonymous", "volume": {}}, {"type": "tmpfs", "target": "/tmp"}
-    ]  # fmt: skip
-    assert stack_of(settings, told)["redis"].volumes == (Volume(name=f"{PROJECT}_redis", target="/data"),)
-
-
 @pytest.mark.parametrize(
     ("only", "names"),
     [
@@ -170,14 +151,6 @@ def test_one_that_cannot_be_chosen_is_answered_with_a_suggestion(settings: Setti
     assert caught.value.where == "stack unified"
     assert caught.value.hint.startswith("did you mean ")
     assert caught.value.hint.endswith("there are: nats, postgres, redis")
-
-
-def test_a_service_is_found_by_its_name_tools_too(settings: Settings) -> None:
-    stack = stack_of(settings)
-    assert stack["nats-box"].name == "nats-box"
-    with pytest.raises(SettingsError, match="there is no service 'postgers'") as caught:
-        stack["postgers"]
-    assert caught.value.hint.startswith("did you mean 'postgres'?")
 
 
 def images_of(settings: Settings, stack: str = "unified") -> dict[str, str]:
@@ -209,43 +182,6 @@ def test_the_file_is_read_with_images_ports_digests_and_names(settings: Settings
         "SYNOS_NATS_BOX_IMAGE": images["nats-box"],
         "SYNOS_NATS_BOX_FILES": "",
     }
-
-
-def test_what_has_a_dockerfile_is_ours_on_trixie_unless_the_settings_replace_it(settings: Settings) -> None:
-    services = raw_services(file_of(settings, "unified"))
-    made = service_recipes(settings, services)
-    assert list(made) == ["nats", "postgres", "redis", "nats-box"]
-    redis = made["redis"]
-    assert (redis.name, redis.dockerfile) == ("redis", "docker/services/Dockerfile.redis")
-    assert (redis.base, redis.role, redis.copied) == (TRIXIE, "services", "")
-    replaced = dataclasses.replace(settings, services=ServicesSettings(redis_image="redis:8"))
-    assert "redis" not in service_recipes(replaced, services)
-
-
-@pytest.mark.parametrize("told", ["{image: web}", "{build: .}", "{build: {context: .}}", "{build: null}"])
-def test_what_has_no_dockerfile_of_its_own_is_not_ours(settings: Settings, told: str) -> None:
-    path = settings.root / "docker/services/docker-compose.web.yml"
-    path.write_text(f"name: x\nservices:\n  web: {told}\n")
-    assert images_of(settings, "web") == {}
-
-
-def test_a_folder_that_is_copied_belongs_to_the_tag(settings: Settings) -> None:
-    folder = settings.root / "docker/services"
-    before = images_of(settings)["redis"]
-    (folder / "redis/start").write_text("anything else\n")
-    assert images_of(settings)["redis"] == before  # mounted, not copied
-    (folder / "Dockerfile.redis").write_text("FROM base\nCOPY docker/services/redis /src\n")
-    copied = images_of(settings)["redis"]
-    (folder / "redis/start").write_text("exec redis\n")
-    assert len({before, copied, images_of(settings)["redis"]}) == 3
-
-
-def test_a_dockerfile_that_is_not_there_is_told(settings: Settings) -> None:
-    path = settings.root / "docker/services/Dockerfile.redis"
-    path.unlink()
-    with pytest.raises(ImageBuildFailed, match="service redis has no Dockerfile") as caught:
-        images_of(settings)
-    assert caught.value.where == str(path)
 
 
 # ---- the file with the variables

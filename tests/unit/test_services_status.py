@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import json
 import re
 from typing import TYPE_CHECKING
 
@@ -16,7 +15,7 @@ from synos_tasks.engine import cache
 from synos_tasks.engine.cache import Usage
 from synos_tasks.errors import EngineUnavailable
 from synos_tasks.services import health
-from synos_tasks.services.health import ServiceStatus, Watcher, cpu_percent, duration, memory, rows
+from synos_tasks.services.health import ServiceStatus, Watcher, cpu_percent, duration, rows
 from tests.unit.fake_compose import NAMES, Scene, scene
 from tests.unit.fake_time import Clock
 
@@ -63,24 +62,6 @@ def usage(cpu_seconds: float, memory: int = 5, limit: int = 10) -> Usage:
     return Usage(cpu_ns=int(cpu_seconds * 1e9), memory=memory, memory_limit=limit)
 
 
-@pytest.mark.parametrize(
-    ("before", "after", "seconds", "percent"),
-    [
-        (usage(1), usage(1), 1, 0.0),
-        (usage(1), usage(2), 2, 50.0),
-        (usage(0), usage(3), 1, 300.0),
-        (usage(2), usage(1), 1, None),  # it was started anew
-        (usage(1), usage(2), 0, None),
-        (None, usage(1), 1, None),
-        (usage(1), None, 1, None),
-    ],
-)
-def test_cpu_use_is_a_part_of_one_processor(
-    before: Usage | None, after: Usage | None, seconds: float, percent: float | None
-) -> None:
-    assert cpu_percent(before, after, seconds) == percent
-
-
 @given(
     st.integers(0, 10**15), st.integers(0, 10**12), st.floats(0.001, 3600, allow_nan=False)
 )  # fmt: skip
@@ -116,13 +97,6 @@ def test_a_look_tells_of_every_service_in_the_order_of_the_stack(
     assert clock.now == pytest.approx(100 + health.WINDOW)
 
 
-def test_one_without_a_health_check_runs(here: Scene, used: dict[str, Usage]) -> None:
-    here.container("redis", health="")
-    [redis] = watch(here, ["redis"]).look()
-    assert (redis.state, redis.health, redis.memory, redis.cpu_percent) == ("running", "", None, None)
-    assert rows([redis])[0][1] == "running"
-
-
 def test_the_next_look_is_on_what_there_is_then(here: Scene, used: dict[str, Usage], clock: Clock) -> None:
     here.container("redis")
     watcher = watch(here, ["redis"])
@@ -144,29 +118,6 @@ def test_the_next_look_is_on_what_there_is_then(here: Scene, used: dict[str, Usa
         watcher.look()
 
 
-def test_scripts_get_all_of_it(here: Scene, used: dict[str, Usage]) -> None:
-    here.runs()
-    told = json.loads(json.dumps([one.__dict__ for one in watch(here).look()]))
-    assert [one["name"] for one in told] == NAMES
-    keys = [field.name for field in dataclasses.fields(ServiceStatus)]
-    assert all(list(one) == keys for one in told)
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (None, ""),
-        (-5, "0 s"),
-        (245, "4 min 5 s"),
-        (3661, "1 h 1 min"),
-        (97200, "1 d 3 h"),
-        (8640000, "100 d"),
-    ],
-)
-def test_a_duration_has_two_units_at_most(seconds: int | None, text: str) -> None:
-    assert duration(seconds) == text
-
-
 @given(st.integers(0, 10**9))
 def test_a_duration_says_what_it_was_but_for_what_is_smaller_than_it_says(seconds: int) -> None:
     text = duration(seconds)
@@ -179,23 +130,6 @@ def test_a_duration_says_what_it_was_but_for_what_is_smaller_than_it_says(second
     assert sizes == sorted(sizes, reverse=True)
     limits = {"h": 24, "min": 60, "s": 60}
     assert all(count < limits.get(unit, count + 1) for count, unit in parts)
-
-
-@pytest.mark.parametrize(
-    ("used", "limit", "text"),
-    [
-        (None, None, ""),
-        (None, 5, ""),
-        (2**20, None, "1 MB"),
-        (2**20, 0, "1 MB"),
-        (0, 2**20, "0 of 1 MB"),
-        (3 * 2**19, 512 * 2**20, "2 of 512 MB"),
-    ],
-)
-def test_memory_is_told_of_its_limit_where_there_is_one(
-    used: int | None, limit: int | None, text: str
-) -> None:
-    assert memory(used, limit) == text
 
 
 def test_a_row_has_a_cell_for_each_column() -> None:

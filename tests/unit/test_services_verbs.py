@@ -53,13 +53,6 @@ def test_up_tells_what_it_made_and_how_long_it_took(
     assert "nothing to do: all were running, and healthy" in shown.err
 
 
-def test_only_takes_some_services(running: Verbs, capfd: Shown) -> None:
-    assert running.run("services.up", "--only", "redis, nats", "--json") == 0
-    assert set(answer(capfd, "up")["seconds"]) == {"nats", "redis"}
-    assert running.run("services.restart", "--only", "redis", "--json") == 0
-    assert set(answer(capfd, "restart")["seconds"]) == {"redis"}
-
-
 def test_wait_timeout_is_the_seconds_to_get_healthy(running: Verbs, capfd: Shown) -> None:
     for name in NAMES:
         running.here.container(name, health="starting")
@@ -331,14 +324,3 @@ def test_dry_says_what_would_be_done_and_changes_nothing(
         assert json.loads(capfd.readouterr().out)["schema"] == f"synos.{words[0]}/1"
     assert (tree(root), engine.objects, engine.built) == (before, objects, [])
     assert (compose.asked, compose.streams, running.done) == ([], [], [])
-
-
-@pytest.mark.parametrize("words", [("services.logs",), ("services.status",), ("services.backups",)])
-def test_dry_of_what_only_looks_looks(
-    running: Verbs, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...]
-) -> None:
-    monkeypatch.setattr(cache, "statistics", lambda _idents: {})
-    before = tree(running.here.settings.root)
-    assert running.run("--dry", *words) == 0
-    assert tree(running.here.settings.root) == before
-    assert running.here.compose.asked == []
