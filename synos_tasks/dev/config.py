@@ -55,9 +55,8 @@ class DevContainer:
     """One devcontainer.json, its variables replaced."""
 
     name: str
-    """Of its folder, as ``--name`` takes it."""
     title: str
-    """As VS Code shows it."""
+    """As VS Code shows it; the name is that of its folder."""
     root: Path
     path: Path
     user: str

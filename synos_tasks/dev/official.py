@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 
 PACKAGE = "dev/cli"
 """Folder of the project's data with package.json and a lock that has the package's checksum."""
-NODE_MINIMUM = 20
-"""What the package says that it needs."""
+NODE_MINIMUM = 20  # the package says so
 INSTALL_SECONDS = 120
 _STEP = re.compile(r"#\d+ (\[(?!internal\]).*)")
 _COMMAND = re.compile(r"Running the \w+ from ")
@@ -37,10 +36,7 @@ def find(context: Context) -> Path | None:
 
 
 def ensure(context: Context) -> Path | None:
-    """Return the CLI that the settings want, installed where npm is there; None: make the container without it.
-
-    Raises HostUnfit where the settings want it and it cannot be had.
-    """
+    """Return the CLI, installed where npm is there; None: make the container without it. Raises HostUnfit."""
     wanted = context.settings.dev.cli
     if wanted == "docker":
         return None

@@ -1,8 +1,4 @@
-"""What a container is made from, whoever makes it: devcontainer.json's initializeCommand calls this.
-
-The base image, the volumes, what the image learns of the host, and the part of the compose file that only this
-clone knows.
-"""
+"""What a container is made from, whoever makes it: devcontainer.json's initializeCommand calls this."""
 
 from __future__ import annotations
 

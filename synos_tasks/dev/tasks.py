@@ -68,12 +68,11 @@ def list_(command: Command) -> None:
     if command.json:
         command.result({"containers": [asdict(one) for one in found]})
         return
+    columns = ["name", "in VS Code", "state", "container", "started (UTC)"]
     rows = [
         [one.name, one.title, one.state, one.container, one.started[:19].replace("T", " ")] for one in found
     ]
-    console.table(
-        "development containers", ["name", "in VS Code", "state", "container", "started (UTC)"], rows
-    )
+    console.table("development containers", columns, rows)
 
 
 @verb("dev.down", help={"name": NAME, "all": "every one of this project", "json": JSON})

@@ -215,7 +215,7 @@ def _record(told: Mapping[str, Any]) -> Record:
     )
 
 
-def _get(path: str, *, timeout: float = TIMEOUT) -> Any:  # noqa: ANN401
+def _get(path: str, timeout: float = TIMEOUT) -> Any:  # noqa: ANN401
     status, told = _request("GET", path, timeout=timeout)
     if status != http.client.OK:
         why = str(told.get("message", told)) if isinstance(told, dict) else str(told)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks import settings
@@ -16,6 +15,7 @@ from tests.unit.fake_docker import FakeDocker
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     import pytest
 
@@ -78,12 +78,8 @@ class FakeCompose(Compose):
         self.project = project
 
     def config(self) -> dict[str, Any]:
-        build = {
-            "context": "/x",
-            "dockerfile": "docker/dev/Dockerfile",
-            "target": "one",
-            **self.project.build,
-        }
+        own = {"context": "/x", "dockerfile": "docker/dev/Dockerfile", "target": "one"}
+        build = {**own, **self.project.build}
         return {"services": {"dev": {"image": IMAGE, "build": build}}}
 
     def up(
@@ -122,8 +118,6 @@ def project(root: Path, monkeypatch: pytest.MonkeyPatch, **dev: str) -> Project:
     made: Project
 
     def compose(file: ComposeFile) -> Compose:
-        for path in (file.path, *file.overrides):
-            assert isinstance(path, Path)
         return FakeCompose(file, made)
 
     made = Project(Context(settings=loaded, docker=docker, say=said.append, compose=compose), docker, said)

@@ -40,11 +40,8 @@ class FakeDocker(Docker):
         super().__init__()
         self.answers, self.rootless = True, False
         self.objects: dict[Kind, dict[str, dict[str, Any]]] = {
-            "container": {},
-            "image": {},
-            "volume": {},
-            "network": {},
-        }
+            "container": {}, "image": {}, "volume": {}, "network": {},
+        }  # fmt: skip
         self.version, self.buildx, self.compose_version = "26.1.5+dfsg1", "0.13.1", "2.26.1-4"
         self.cpus, self.memory_mb, self.root_dir = 4, 8000, "/nowhere/docker"
         self.removed: list[str] = []
