@@ -120,17 +120,6 @@ def test_what_runs_while_a_stage_writes_is_thrown_away(jobs: list[_Job], ends: s
     assert not layer.used.is_set()
 
 
-def test_a_stage_that_writes_into_no_old_file_harms_nothing() -> None:
-    layer = Layer(ends=False)
-    with BackgroundJobs(unused) as running_jobs:
-        future = running_jobs.start(layer)
-        running_jobs.stage_begins()
-        running_jobs.stage_ended(())
-        layer.end.set()
-        assert running_jobs.wait_for([future]) == [layer.entry]
-    assert layer.used.is_set()
-
-
 def test_a_later_stage_can_still_harm_what_an_earlier_one_did_not() -> None:
     layer = Layer(ends=False)
     with BackgroundJobs(unused) as running_jobs:
@@ -172,13 +161,6 @@ def test_what_waits_for_its_turn_is_harmed_too() -> None:
             layer.end.set()
         with pytest.raises(InputsModified):
             running_jobs.wait_for([future])
-
-
-def test_more_layers_than_threads_wait_for_their_turn_not_for_ever() -> None:
-    layers = [Layer() for _ in range(2 * module.THREADS + 1)]
-    with BackgroundJobs(unused) as running_jobs:
-        futures = [running_jobs.start(layer) for layer in layers]
-        assert running_jobs.wait_for(futures) == [layer.entry for layer in layers]
 
 
 def test_the_end_waits_for_all() -> None:

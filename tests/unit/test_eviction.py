@@ -96,12 +96,6 @@ def test_a_file_with_two_names_counts_once(store: Store) -> None:
     assert sum(entry.bytes for entry in listing(store)) == before
 
 
-def test_an_empty_file_of_great_length_takes_no_room(store: Store) -> None:
-    with put(store, "sparse").file("layer.squashfs").open("ab") as stream:
-        stream.truncate(10**9)
-    assert listing(store)[0].bytes < 10**6
-
-
 @pytest.mark.parametrize("text", ["{}", "[]", "", None])
 def test_an_entry_that_does_not_name_its_stage_is_listed_all_the_same(store: Store, text: str | None) -> None:
     path = put(store, "old").file(ENTRY)

@@ -106,13 +106,6 @@ def test_what_lies_below_lib_goes_behind_the_link_of_a_merged_usr(tmp_path: Path
     assert (target / "sbin/b").is_file()  # no link there, so no merged /usr
 
 
-def test_a_link_may_not_replace_a_folder(tmp_path: Path, target: Path) -> None:
-    (tmp_path / "overlay").mkdir()
-    (tmp_path / "overlay/etc").symlink_to("elsewhere")
-    with pytest.raises(ProfileError, match="is a link"):
-        overlay.copy(tmp_path / "overlay", _below(etc="d"), target)
-
-
 def test_the_later_overlay_wins_and_all_win_over_what_the_system_says_it_is(
     tmp_path: Path, target: Path
 ) -> None:

@@ -188,11 +188,6 @@ def test_an_overlay_or_hook_may_have_any_name(field: str, name: str) -> None:
     assert len(one.stage(stage).why) == len(plain.stage(stage).why), "nothing was overwritten"
 
 
-def test_the_order_of_layers_is_in_the_build_id() -> None:
-    other = planned(dataclasses.replace(BASE, layers=(LAYERS[0], LAYERS[2], LAYERS[1])))
-    assert (planned().key != other.key) == (planned().build_id != other.build_id)
-
-
 def test_the_menu_depends_on_the_build_id() -> None:
     other = planned(lock=locked_with(2, version="9"))
     assert planned().stage("bootfiles").key != other.stage("bootfiles").key

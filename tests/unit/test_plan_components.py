@@ -16,7 +16,7 @@ from synos_tasks.iso import code, codec
 from synos_tasks.iso import plan as plans
 from synos_tasks.iso.components import recipe
 from synos_tasks.iso.inputs import Tools
-from tests.unit.plans import BASE, COMPONENTS, ID_ALONE, LOCK, STACK, changed, planned, since
+from tests.unit.plans import BASE, COMPONENTS, LOCK, STACK, changed, planned, since
 from tests.unit.projects import NAME, lay_component, lay_lock, package, project
 
 if TYPE_CHECKING:
@@ -37,12 +37,6 @@ def test_components_are_compiled_first_in_the_order_of_the_profile() -> None:
     assert len({stage.key for stage in plan.stages}) == len(plan.stages)
 
 
-def test_a_release_has_the_same_components_and_all_of_them_are_in_its_squashfs() -> None:
-    plan = planned(WITH, release=True)
-    assert plan.stage_names == [*COMPILED, *LAYERS, "initramfs", "squashfs", "bootfiles", "iso"]
-    assert changed(planned(WITH), plan) == ID_ALONE | {"squashfs"}
-
-
 @pytest.mark.parametrize("name", ["tool", "agent"])
 def test_what_a_component_is_made_of_reaches_its_layer_and_those_above(name: str) -> None:
     after = planned(WITH, components={**COMPONENTS, name: {"source": "edited"}})
@@ -55,13 +49,6 @@ def test_a_components_key_is_of_what_it_is_made_of_alone() -> None:
     one, two = planned(WITH), planned(other, dataclasses.replace(LOCK, epoch=1), tools="others")
     assert one.stage("component-agent") == two.stage("component-agent")
     assert one.stage("component-agent").key == recipe.key_of(COMPONENTS["agent"])
-
-
-def test_a_component_that_comes_or_goes_leaves_packages_alone() -> None:
-    one = planned(dataclasses.replace(WITH, components=("tool",)))
-    assert changed(one, planned(WITH)) == ABOVE | {"component-agent"}
-    assert changed(planned(), one) == ABOVE | {"component-tool"}
-    assert len({planned().build_id, one.build_id, planned(WITH).build_id}) == 3
 
 
 def test_the_order_of_components_matters_to_their_layer() -> None:

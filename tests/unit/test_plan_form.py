@@ -29,14 +29,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
-def test_stages_have_keys_of_their_own_in_order() -> None:
-    plan = planned()
-    assert plan.stage_names == [*STACK, "initramfs", "bootfiles", "iso"]
-    assert [stage.name for stage in plan.layers] == STACK
-    assert len({stage.key for stage in plan.stages}) == len(plan.stages)
-    assert plan.key == plan.stages[-1].key == plan.stage("iso").key
-
-
 def test_what_a_stage_is_made_of_decides_over_its_key_and_nothing_else_does() -> None:
     for stage in planned(release=True).stages:
         assert stage.key == digest([stage.kind, stage.why])
@@ -132,8 +124,3 @@ LOCKS = st.builds(Lock, request=TEXT, epoch=st.integers(), packages=PACKAGES)
 def test_a_plan_survives_its_way_into_the_container(profile: Profile, lock: Lock, release: bool) -> None:
     plan = planning.make(profile, lock, files=FILES, tools="t", release=release)
     assert codec.from_data(planning.Plan, json.loads(json.dumps(codec.to_data(plan)))) == plan
-
-
-def test_how_the_list_of_tools_was_read_does_not_matter() -> None:
-    assert Tools.digest_of("apt\t2.6\nzstd\t1.5\n") == Tools.digest_of("apt\t2.6\nzstd\t1.5")
-    assert Tools.digest_of("apt\t2.6\n") != Tools.digest_of("apt\t2.7\n")

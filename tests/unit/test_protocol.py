@@ -74,12 +74,3 @@ def test_whatever_a_container_prints_is_an_event_or_a_line_of_the_log(
 ) -> None:
     found = protocol.decode_event({**protocol.encode(event), **change})
     assert type(found) in protocol.Event.known.values()
-
-
-@pytest.mark.parametrize(
-    "line",
-    [b"", b"[]", b"{}", b'{"request": "x"}', b'{"request": "inspect"}', b'{"request": "inspect", "keys": 1}'],
-)
-def test_what_is_no_request_is_refused(line: bytes) -> None:
-    with pytest.raises((ValueError, KeyError, AttributeError, TypeError)):
-        protocol.decode_request(line)

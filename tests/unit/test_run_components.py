@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from synos_tasks.errors import ComponentError, ComponentMissing, StageFailed
 from synos_tasks.iso import deliver
-from synos_tasks.iso.protocol import Done, Event, Start
+from synos_tasks.iso.protocol import Event, Start
 from synos_tasks.iso.run import Runner
 from synos_tasks.iso.stages import components
 from synos_tasks.iso.store import Entry, Store
@@ -116,19 +116,6 @@ def test_a_damaged_component_is_not_compiled_either(context: BuildContext, tmp_p
     assert len(warned) == 1
 
 
-def test_components_that_are_there_are_told_as_hits_in_the_order_of_the_plan(
-    context: BuildContext, store: Store, sent: list[Event]
-) -> None:
-    entries = [_compiled(store, name) for name in ("tool", "agent")]
-    runner = Runner(context, PLAN, store)
-    runner._find_components()
-    assert runner.compiled == entries
-    done = [event for event in sent if isinstance(event, Done)]
-    assert [(event.name, event.key, event.hit) for event in done] == [
-        (stage.name, stage.key, True) for stage in PLAN.components
-    ]
-
-
 def _manifest(context: BuildContext, entries: list[Entry]) -> list[dict[str, Any]]:
     (context.output / deliver.ISO).write_bytes(b"iso")
     deliver.deliver(context, PLAN, entries, {}, [])
@@ -150,29 +137,6 @@ def test_the_manifest_lists_the_packages_of_components_behind_those_of_the_lock(
     }  # fmt: skip
     # whoever reads the manifest need not know where a package comes from
     assert {tuple(sorted(package)) for package in packages} == {tuple(sorted(packages[0]))}
-
-
-def test_components_are_installed_all_at_once_from_the_store(
-    context: BuildContext, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    two = _compiled(store, "tool", _package("tool"), _package("tool-data", installed_bytes=7))
-    entries = [two, _compiled(store, "agent")]
-    names = ("agent", "tool-data", "tool")
-
-    def act(_argv: list[str]) -> None:
-        found = {path.name: path for path in (context.root / "var/cache/synos").iterdir()}
-        assert {name: path.read_text() for name, path in found.items()} == {f"{n}.deb": n for n in names}
-        assert not any(path.is_symlink() for path in found.values()), "the store is not in the chroot"
-
-    ran = fake_tools(monkeypatch, act)
-    made = components.make(_inputs(context, entries), context.root)
-    assert made["installed"] == {"tool": 4096, "tool-data": 7, "agent": 4096}
-    [argv] = ran
-    assert argv[:2] == ["chroot", str(context.root)]
-    assert argv[-3:] == [f"/var/cache/synos/{name}.deb" for name in names]
-    assert not (context.work / "components").exists()
-    assert not (context.root / "var/cache/synos").exists()
-    assert all(entry.folder.is_dir() for entry in entries)
 
 
 def _failing(monkeypatch: pytest.MonkeyPatch, lines: list[str]) -> None:

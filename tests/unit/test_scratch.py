@@ -19,14 +19,6 @@ def names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_a_folder_is_empty_and_in_its_parent(tmp_path: Path) -> None:
-    with scratch(tmp_path, PREFIX) as folder:
-        assert folder.parent == tmp_path
-        assert folder.name.startswith(PREFIX)
-        assert names(folder) == []
-    assert names(tmp_path) == []
-
-
 def test_a_folder_goes_when_one_is_interrupted(tmp_path: Path) -> None:
     with suppress(KeyboardInterrupt), scratch(tmp_path, PREFIX) as folder:
         (folder / "deep/er").mkdir(parents=True)
@@ -41,12 +33,6 @@ def test_no_descriptor_stays_open(tmp_path: Path) -> None:
         sync(folder)
         raise RuntimeError
     assert names(Path("/proc/self/fd")) == before
-
-
-def test_no_parent_is_an_error(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), scratch(tmp_path / "nowhere", PREFIX):
-        pass
-    assert names(tmp_path) == []
 
 
 def test_sweeping_takes_what_has_the_prefix_alone(tmp_path: Path) -> None:

@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import dataclasses
-import hashlib
 import os
-import stat
 from typing import TYPE_CHECKING
 
 import pytest
 
 from synos_tasks.errors import HookFailed
 from synos_tasks.iso.profile import Profile
-from synos_tasks.iso.root import make_devices
 from synos_tasks.iso.stages import base, hooks, packages
 from synos_tasks.iso.tools import BuildContext
 from tests.unit.contexts import build_context, fake_tools, files, inputs_for
@@ -106,39 +102,3 @@ def test_the_base_is_laid_down_from_the_locks_packages(
     assert argv[-3:] == ["bookworm", str(context.root), "-"]
     for left in ("etc/apt/sources.list", "etc/apt/apt.conf.d/99mmdebstrap", "etc/hostname", "etc/hosts"):
         assert not (context.root / left).exists(), "of the machine that built it"
-
-
-def test_debootstrap_finds_an_archive_of_one_suite(
-    context: BuildContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    files(tmp_path, "repository/Packages", "repository/vim.deb")
-    ran = fake_tools(monkeypatch)
-    context = dataclasses.replace(
-        context, profile=dataclasses.replace(context.profile, bootstrapper="debootstrap")
-    )
-    base.make(inputs_for(context, PLAN, "base", folder=tmp_path / "repository"), context.root)
-    assert [argv[0] for argv in ran] == ["debootstrap", "chroot"]
-    assert ran[0][-3:] == ["bookworm", str(context.root), f"file://{tmp_path / 'repository'}"]
-    suite = tmp_path / "repository/dists/bookworm"
-    assert (suite / "main/binary-amd64/Packages").read_text() == "x"
-    release = (suite / "Release").read_text().splitlines()
-    assert "Codename: bookworm" in release
-    assert f" {hashlib.sha256(b'x').hexdigest()} 1 main/binary-amd64/Packages" in release
-
-
-def test_scripts_find_the_devices_they_expect_and_those_that_are_there_stay(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    made: dict[str, int] = {}
-
-    def mknod(path: Path, mode: int, device: int) -> None:
-        assert stat.S_ISCHR(mode)
-        made[path.name] = device
-        path.touch()
-
-    monkeypatch.setattr(os, "mknod", mknod)
-    files(tmp_path, "dev/zero")
-    make_devices(tmp_path)
-    assert set(made) == {"null", "full", "random", "urandom", "tty"}
-    assert made["null"] == os.makedev(1, 3), "as on every Linux"
-    assert (tmp_path / "dev/null").stat().st_mode & 0o777 == 0o666

@@ -66,14 +66,6 @@ def _iso(tmp_path: Path, *words: str) -> int:
     return standalone.main(["iso", "--output", str(tmp_path / "out"), *words])
 
 
-@pytest.mark.parametrize("words", [[], ["boot"], ["iso", "--privileged"], ["iso", "--profile"]], ids=str)
-def test_wrong_use_is_told_with_the_usual_exit_code(words: list[str], capsys: Shown) -> None:
-    with pytest.raises(SystemExit) as caught:
-        standalone.main(words)
-    assert caught.value.code == 2
-    assert "usage: synos-build" in capsys.readouterr().err
-
-
 @pytest.mark.parametrize("mounted", [True, False])
 def test_the_iso_goes_where_something_is_mounted_for_it(
     root: Path, monkeypatch: pytest.MonkeyPatch, mounted: bool
@@ -212,18 +204,3 @@ def test_what_the_image_has_compiled_is_brought_into_the_store_once(
         assert found is not None
         assert found.file("tool.deb").read_text() == "deb"
     assert store.find("another") is None
-
-
-def test_what_the_store_has_already_stays(
-    root: Path, built: list[tuple[Plan, Path, Path]], tmp_path: Path
-) -> None:
-    _iso(tmp_path)
-    wanted = built[0][0]
-    key = wanted.components[0].key
-    store = Store(standalone.CACHE, pytest.fail)
-    _put(store, key, "the store's")
-    _put(Store(standalone.COMPILED, pytest.fail), key, "the image's")
-    standalone._take_compiled(wanted, store)
-    found = store.find(key)
-    assert found is not None
-    assert found.file("tool.deb").read_text() == "the store's"

@@ -66,18 +66,6 @@ def test_what_was_committed_is_found(store: Store, warned: list[str]) -> None:
     assert warned == []
 
 
-def test_an_unknown_key_is_nothing_to_warn_of(store: Store, warned: list[str]) -> None:
-    assert store.find(KEY) is None
-    assert store.peek(KEY) is None
-    assert warned == []
-
-
-def test_another_store_on_the_same_folder_finds_it(store: Store) -> None:
-    committed = put(store)
-    with Store(store.folder, pytest.fail) as other:
-        assert other.find(KEY) == committed
-
-
 def test_nothing_is_visible_before_the_commit(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     synced: list[tuple[str, bool]] = []
 
@@ -254,12 +242,6 @@ def test_who_comes_second_waits_and_finds_what_the_first_made(store: Store) -> N
     assert inside(store, "locks") == []
 
 
-def test_a_lock_goes_when_the_work_fails(store: Store) -> None:
-    with suppress(RuntimeError), store.alone(KEY):
-        raise RuntimeError
-    assert inside(store, "locks") == []
-
-
 def test_builds_share_an_open_store_and_nobody_has_it_alone(store: Store) -> None:
     for _ in range(2):
         with Store(store.folder, pytest.fail) as other, try_exclusive(other.lock) as alone:
@@ -345,12 +327,6 @@ def test_what_the_disk_refuses_is_an_error_with_a_hint(
 def test_an_error_elsewhere_is_not_the_stores(store: Store, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError), store.slot():
         (tmp_path / "nowhere").stat()
-
-
-def test_a_store_cannot_be_where_a_file_is(tmp_path: Path) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(CacheUnusable, match="cannot be used"):
-        Store(tmp_path / "file", pytest.fail)
 
 
 def test_a_disk_that_a_tool_of_the_store_fills_is_the_stores(store: Store) -> None:

@@ -52,12 +52,6 @@ def test_a_profile_is_resolved(place: Place, monkeypatch: pytest.MonkeyPatch) ->
     assert list((place.cache / "locks").iterdir()) == []
 
 
-def test_isos_are_compared(place: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(compare, "compare", lambda _context, one, two: {"first": [str(one), str(two)]})
-    assert work.attempt(protocol.Compare(one=tmp_path / "a", two=tmp_path / "b"), place) is None
-    assert sent(place) == [protocol.Compared(result={"first": [f"{tmp_path}/a", f"{tmp_path}/b"]})]
-
-
 def test_the_store_is_inspected_listed_and_emptied(place: Place) -> None:
     put(place, "a")
     for request in (
