@@ -46,18 +46,8 @@ OWN_DEV = "synos-own-dev"
 STORE_SECONDS = 600.0
 """Within which the store answers."""
 LOGGED = (
-    protocol.Start,
-    protocol.Done,
-    protocol.Warn,
-    protocol.Failure,
-    protocol.Delivered,
-    protocol.Evicted,
+    protocol.Start | protocol.Done | protocol.Warn | protocol.Failure | protocol.Delivered | protocol.Evicted
 )
-
-
-def store_volume(settings: Settings) -> str:
-    """Name of the volume with the store: it outlives containers."""
-    return settings.store_volume
 
 
 def compiler_cache_volumes(settings: Settings) -> dict[str, str]:
@@ -121,7 +111,7 @@ def builder_spec(
         labels=labels(settings.project_id, "build"),
         capabilities=BUILDER_CAPABILITIES,
         binds=(*read_only_binds(settings), *writable, *more),
-        volumes={} if store is None else {store or store_volume(settings): CACHE},
+        volumes={} if store is None else {store or settings.store_volume: CACHE},
         # dev, suid, exec: a root file system has device nodes, sudo and programs
         tmpfs={"/work": f"rw,dev,suid,exec,size={size_mb}m"} if on_tmpfs else {},
         anonymous_volumes=() if on_tmpfs else ("/work",),
@@ -228,7 +218,7 @@ def _ask_store(
         labels=labels(settings.project_id, "build"),
         capabilities=("DAC_OVERRIDE", "FOWNER"),
         binds=read_only_binds(settings)[:1],
-        volumes={store_volume(settings): CACHE},
+        volumes={settings.store_volume: CACHE},
         tmpfs={"/work": "rw,size=64m"},
         network="none",
     )

@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks import settings as settings_module
-from synos_tasks.builder import store_volume
 from synos_tasks.engine.labels import LABEL_PROJECT
 from synos_tasks.host.mounts import Mount, mount_table
 from synos_tasks.images.catalog import BUILDER
@@ -106,7 +105,7 @@ class Clone:
     def in_store(self, script: str) -> str:
         """Run a shell script in a container that has the clone's store as /cache; gives what it prints."""
         image = tag_of(self.settings.project, BUILDER)
-        volume = f"--volume={store_volume(self.settings)}:/cache"
+        volume = f"--volume={self.settings.store_volume}:/cache"
         return docker(
             "run", "--rm", f"--label={self.label}", "--network=none", volume, image, "sh", "-euc", script
         )

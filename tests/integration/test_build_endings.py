@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from synos_tasks.builder import store_volume
 from synos_tasks.iso import deliver
 from synos_tasks.iso.publish import STAGING_PREFIX
 from tests.build_helpers import Clone, copy_project, docker, wait_until
@@ -136,7 +135,7 @@ def test_a_killed_container_is_an_error_with_a_name(busy: Clone) -> None:
     assert_clean(busy)
     assert outcome(busy) == AS_EVER
     volumes = docker("volume", "ls", "--quiet", f"--filter=label={busy.label}")
-    assert volumes == store_volume(busy.settings)  # it outlives containers; the work folder's volume does not
+    assert volumes == busy.settings.store_volume  # it outlives containers; the work folder's volume does not
 
 
 @pytest.fixture

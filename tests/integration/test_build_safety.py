@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from synos_tasks.builder import builder_spec, store_volume
+from synos_tasks.builder import builder_spec
 from synos_tasks.engine.client import Docker
 from synos_tasks.engine.labels import BUILDER_CAPABILITIES, labels
 from synos_tasks.host.mounts import Mount, mount_table
@@ -126,7 +126,7 @@ def run(engine: Docker, spec: ContainerSpec) -> str:
 
 def spec_of(engine: Docker, clone: Clone, settings: Settings, image: str, *command: str) -> ContainerSpec:
     clone.output.mkdir(exist_ok=True)
-    engine.create_volume(store_volume(settings), labels(settings.project_id, "cache"))
+    engine.create_volume(settings.store_volume, labels(settings.project_id, "cache"))
     return dataclasses.replace(
         builder_spec(settings, engine.info(), image, output=clone.output), command=tuple(command)
     )

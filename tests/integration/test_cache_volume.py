@@ -6,7 +6,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from synos_tasks.builder import store_volume
 from synos_tasks.engine.labels import labels
 from tests.build_helpers import docker
 
@@ -21,7 +20,7 @@ pytestmark = pytest.mark.integration
 @pytest.fixture
 def volume(clone: Clone) -> Iterator[Callable[[str], None]]:
     """Make the clone's cache volume a tmpfs, mounted by the engine with the options given."""
-    name = store_volume(clone.settings)
+    name = clone.settings.store_volume
 
     def make(options: str) -> None:
         marks = [

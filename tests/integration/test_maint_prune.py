@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from synos_tasks.builder import store_volume
 from synos_tasks.engine import cache
 from synos_tasks.engine.client import Docker
 from synos_tasks.engine.labels import LABEL_PROJECT, LABEL_ROLE
@@ -231,7 +230,7 @@ def test_the_store_lets_go_what_no_build_has_used(ground: Ground) -> None:
     assert ground.crowd.state() == ground.before
     assert [thing["id"] for thing in told.json["removed"] if thing["kind"] == "store"] == ["a" * 64]
     assert ground.clone.in_store("ls /cache/objects") == "b" * 64
-    assert ground.there("volume", store_volume(ground.clone.settings))
+    assert ground.there("volume", ground.clone.settings.store_volume)
 
 
 def test_data_goes_only_when_it_is_elsewhere_too(ground: Ground) -> None:

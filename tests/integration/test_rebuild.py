@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from synos_tasks.builder import compiler_cache_volumes, store_volume
+from synos_tasks.builder import compiler_cache_volumes
 from tests.build_helpers import docker, wait_until
 
 if TYPE_CHECKING:
@@ -214,5 +214,5 @@ def test_the_store_is_labelled_as_ours_and_so_are_the_compilers_caches(warm: Clo
         "volume", "ls", "--quiet", f"--filter=label={warm.label}", "--filter=label=io.synos.role=cache"
     )
     caches = set(compiler_cache_volumes(warm.settings))
-    assert store_volume(warm.settings) in listed.split()
-    assert set(listed.split()) - {store_volume(warm.settings)} in (set(), caches)
+    assert warm.settings.store_volume in listed.split()
+    assert set(listed.split()) - {warm.settings.store_volume} in (set(), caches)

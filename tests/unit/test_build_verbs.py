@@ -14,7 +14,6 @@ from invoke.program import Program
 
 from synos_tasks.build import locking, planning
 from synos_tasks.build import tasks as build
-from synos_tasks.builder import store_volume
 from synos_tasks.errors import IsoNotFound, LockError, OutputNotWritable, ProfileNotFound, SettingsError
 from synos_tasks.project import load as identify
 from tests.unit.fake_docker import FakeDocker
@@ -62,7 +61,7 @@ def container(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Container:
     """Run the verbs in a small project, with an engine whose project has built something."""
     made = Container(settings, monkeypatch)
     engine = FakeDocker()
-    engine.add_volume(store_volume(settings))
+    engine.add_volume(settings.store_volume)
     monkeypatch.setattr("synos_tasks.engine.client.Docker", lambda: engine)
     monkeypatch.chdir(settings.root)
     monkeypatch.setenv("NO_COLOR", "1")

@@ -20,7 +20,6 @@ from synos_tasks.build.components import (
     users_of,
 )
 from synos_tasks.build.planning import Context
-from synos_tasks.builder import store_volume
 from synos_tasks.errors import ClaimFailed, ComponentError, ComponentFailed
 from synos_tasks.iso import codec
 from synos_tasks.iso.components import recipe
@@ -158,7 +157,7 @@ def test_without_cache_neither_the_store_nor_the_compilers_caches_are_there(
     engine = FakeDocker()
     _compile(settings, tmp_path / "out", "tool", engine=engine, cached=cached)
     [spec] = toolchain.containers.specs
-    own = {store_volume(settings), "synos-test-ccache", "synos-test-sccache"}
+    own = {settings.store_volume, "synos-test-ccache", "synos-test-sccache"}
     if cached:
         assert set(spec.volumes) == own == set(engine.names("volume"))
     else:

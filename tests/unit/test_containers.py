@@ -16,7 +16,6 @@ from synos_tasks.builder import (
     builder_spec,
     once_volume,
     read_only_binds,
-    store_volume,
     toolchain_spec,
 )
 from synos_tasks.engine.labels import LABEL_ROLE, TOOLCHAIN_CAPABILITIES
@@ -176,7 +175,7 @@ def test_opening_a_shell_warns_only_of_what_is_not_isolated(
         Context(settings, engine, said.append), toolchain=False, privileged=privileged, command="exit 7"
     )
     assert code == 7
-    volume = engine.volume(store_volume(settings))
+    volume = engine.volume(settings.store_volume)
     assert volume is not None
     assert volume.labels[LABEL_ROLE] == "cache"
     assert settings.output_dir.is_dir()

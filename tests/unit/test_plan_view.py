@@ -12,7 +12,6 @@ from synos_tasks.build import planning, view
 from synos_tasks.build.iso_build import Options
 from synos_tasks.build.planning import Context
 from synos_tasks.build.view import Row, View, last_plan, reason, remember
-from synos_tasks.builder import store_volume
 from synos_tasks.errors import LockError, ProfileError, ProfileNotFound
 from synos_tasks.iso import plan as plans
 from synos_tasks.iso.digests import digest
@@ -150,7 +149,7 @@ def settings(tmp_path: Path) -> Settings:
 def _engine(settings: Settings) -> FakeDocker:
     """An engine whose project has built something."""
     docker = FakeDocker()
-    docker.add_volume(store_volume(settings))
+    docker.add_volume(settings.store_volume)
     return docker
 
 

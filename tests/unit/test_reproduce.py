@@ -10,7 +10,6 @@ import pytest
 from synos_tasks.build import reproduce
 from synos_tasks.build.planning import Context
 from synos_tasks.build.reproduce import DAY, ELSEWHERE, Circumstances, circumstances
-from synos_tasks.builder import store_volume
 from synos_tasks.engine.spec import ContainerSpec
 from synos_tasks.errors import Irreproducible, LockDrift
 from synos_tasks.iso import deliver
@@ -151,7 +150,7 @@ def test_each_build_is_told_its_circumstances(settings: Settings, builder: Build
         circumstances(2), builder.specs, builder.containers.requests, said, strict=True
     ):
         assert spec.hostname == case.hostname
-        assert (store_volume(settings) in spec.volumes) == case.stored
+        assert (settings.store_volume in spec.volumes) == case.stored
         told = {
             "owner": list(case.user),
             "umask": case.umask,
