@@ -65,9 +65,8 @@ def rotate(context: StackContext, only: str) -> list[str]:
             raise unknown("secret", only, context.stack.secrets, f"stack {context.stack.name}")
         own = Secrets(context.folder)
         if not own.folder.is_dir():
-            raise SettingsError(
-                "there are no secrets yet", where=str(own.folder), hint="inv services.up makes them"
-            )
+            where, hint = str(own.folder), "inv services.up makes them"
+            raise SettingsError("there are no secrets yet", where=where, hint=hint)
         own.propose(names)
         own.hand_out(context.stack.secrets)
         reload(context, context.containers(), [service.name for service in context.stack.long_running])
@@ -133,7 +132,7 @@ class Secrets:
         with self._locked() as folder:
             made = [name for name in dict.fromkeys(names) if not os.path.lexists(self.folder / name)]
             for name in made:
-                _write(self.folder / name, _new_value(), folder)
+                _write(self.folder / name, secrets.token_urlsafe(TOKEN_BYTES), folder)
             return made
 
     def read(self, name: str) -> str:
@@ -162,7 +161,7 @@ class Secrets:
                 try:
                     _inspect(path, folder.st_uid)
                 except SecretsDamaged:
-                    _write(path, _new_value(), folder)
+                    _write(path, secrets.token_urlsafe(TOKEN_BYTES), folder)
 
     def accept(self, name: str) -> None:
         """Rotation, phase two: let the proposed secret take the place of the old one.
@@ -264,10 +263,6 @@ def _inspect(path: Path, owner: int) -> str:
 
 def _damaged(path: Path, why: str, hint: str) -> SecretsDamaged:
     return SecretsDamaged("a secret is damaged", where=str(path), why=f"{path.name} {why}", hint=hint)
-
-
-def _new_value() -> str:
-    return secrets.token_urlsafe(TOKEN_BYTES)
 
 
 def _write(path: Path, value: str, folder: os.stat_result, mode: int = 0o600) -> None:

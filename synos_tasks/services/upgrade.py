@@ -114,12 +114,8 @@ def _roll_back(
         ) from second
     if had_tag and new:
         remove_nameless(context.settings, context.docker, new)
-    return ServiceUnhealthy(
-        f"{service.name} did not get healthy with its new image",
-        where=service.image,
-        why=error.why or error.what,
-        hint=hint,
-    )
+    what, why = f"{service.name} did not get healthy with its new image", error.why or error.what
+    return ServiceUnhealthy(what, where=service.image, why=why, hint=hint)
 
 
 def _packages(context: StackContext, image: str) -> dict[str, tuple[str, bool]]:

@@ -62,28 +62,6 @@ def test_a_stack_that_is_not_there_is_answered_with_those_that_are(
     assert caught.value.where == str(folder)
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        b"services: [",
-        b"",
-        b"[]",
-        b"services: [a]",
-        b"services: {nats: }",
-        b"services: {1: {image: x}}",
-        b"\xff\xfe",
-    ],
-)
-def test_a_mistake_in_a_compose_file_has_its_place(tmp_path: Path, text: bytes) -> None:
-    path = tmp_path / "docker-compose.x.yml"
-    with pytest.raises(SettingsError, match="cannot be read"):
-        raw_services(path)
-    path.write_bytes(text)
-    with pytest.raises(SettingsError) as caught:
-        raw_services(path)
-    assert caught.value.where == str(path)
-
-
 def test_what_compose_resolved_is_read_whole(settings: Settings) -> None:
     stack = stack_of(settings)
     assert [service.name for service in stack.services] == ["nats", "nats-box", "postgres", "redis"]
