@@ -54,9 +54,7 @@ def main(arguments: Sequence[str]) -> int:
             _compile(WORK)
         else:
             _iso(asked, WORK)
-    except SynosError as error:
-        failure = error
-    except OSError as error:
+    except (SynosError, OSError) as error:
         failure = work.explained(error)
     except KeyboardInterrupt:
         _say("interrupted: nothing was published")
@@ -112,10 +110,8 @@ def _build(plan: Plan, output: Path, folder: Path) -> None:
         work.do(protocol.Build(plan=plan, owner=owner), place)
         digest = json.loads((staging / deliver.MANIFEST).read_text())["sha256"]
         iso = publish.publish(staging, plan.profile.name, plan.build_id, digest, plan.profile.distribution)
-    for path in (
-        *output.glob(f"{iso.name}*"),
-        iso.with_name(f"{plan.profile.distribution}-{plan.profile.name}.iso"),
-    ):
+    link = iso.with_name(f"{plan.profile.distribution}-{plan.profile.name}.iso")
+    for path in (*output.glob(f"{iso.name}*"), link):
         os.chown(path, *owner, follow_symlinks=False)
 
 
@@ -128,16 +124,9 @@ def _compile(folder: Path) -> None:
         for name in recipe.names(recipes):
             component = recipe.load(recipes, name)
             found = recipe.inputs_of(component, recipes, tools)
-            build.find_or_compile(
-                CompileContext(build=context, recipes=recipes),
-                store,
-                component,
-                recipe.key_of(found),
-                found["source"],
-            )
-            if added := sorted(
-                _installed(context) - before
-            ):  # the next must not find what this one installed
+            compiling = CompileContext(build=context, recipes=recipes)
+            build.find_or_compile(compiling, store, component, recipe.key_of(found), found["source"])
+            if added := sorted(_installed(context) - before):  # the next must not find it
                 context.run(component.stage, ["apt-get", "purge", "--quiet", "--yes", *added])
 
 
@@ -208,9 +197,9 @@ def _lock(wanted: Profile) -> lock.Lock:
 
 
 def _tools() -> inputs.Tools:
-    tools = inputs.Tools
-    toolchain = tools.digest_of(TOOLCHAIN.read_text()) if TOOLCHAIN.is_file() else ""
-    return tools(builder=tools.digest_of(TOOLS.read_text()), toolchain=toolchain)
+    digest_of = inputs.Tools.digest_of
+    toolchain = digest_of(TOOLCHAIN.read_text()) if TOOLCHAIN.is_file() else ""
+    return inputs.Tools(builder=digest_of(TOOLS.read_text()), toolchain=toolchain)
 
 
 def _default_profile() -> str:
