@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 FOLDERS = (".devcontainer", ".vscode", "scripts", "tests", ".ci")
-FILES = ("requirements.lock", "pyproject.toml", ".hadolint.yaml", "README.md")
+FILES = ("requirements.lock", "pyproject.toml", ".hadolint.yaml", "*.md")
 
 
 def dev_clone(folder: Path, *, services: bool = False) -> Clone:
@@ -24,8 +24,8 @@ def dev_clone(folder: Path, *, services: bool = False) -> Clone:
     clone = services_clone(folder) if services else copy_project(folder)
     for name in FOLDERS:
         shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
-    for name in FILES:
-        shutil.copy(ROOT / name, folder / name)
+    for path in (path for pattern in FILES for path in ROOT.glob(pattern)):
+        shutil.copy(path, folder)
     shutil.copytree(ROOT / "docs", folder / "docs")
     (folder / ".venv").symlink_to(ROOT / ".venv")
     setup = folder / ".synos/setup"
