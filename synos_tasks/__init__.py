@@ -21,8 +21,11 @@ __version__ = "0.1.0"
 
 def collection(root: Path | None = None) -> Collection:
     """Return all verbs for the project in ``root``, by default the folder of the module that calls."""
-    from pathlib import Path  # noqa: PLC0415  (the builder container imports this package without Invoke)
+    import os  # noqa: PLC0415  (the builder container imports this package without Invoke)
+    from pathlib import Path  # noqa: PLC0415
 
+    # Invoke turns bytecode off, so that each command would compile every module again
+    sys.dont_write_bytecode = bool(os.environ.get("PYTHONDONTWRITEBYTECODE"))
     from synos_tasks.namespace import assemble  # noqa: PLC0415
 
     return assemble(root or Path(sys._getframe(1).f_globals["__file__"]).parent)  # noqa: SLF001
