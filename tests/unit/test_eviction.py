@@ -327,44 +327,24 @@ def may_go(entries: list[Stored], limits: Limits) -> list[Stored]:
 
 @settings(deadline=None, derandomize=True)
 @given(stored(), LIMITS)
-def test_nothing_goes_that_is_in_use_or_young(entries: list[Stored], limits: Limits) -> None:
+def test_what_must_go_goes_the_longest_unused_first_and_no_more(
+    entries: list[Stored], limits: Limits
+) -> None:
     chosen = choose(entries, limits, NOW)
     assert len(set(chosen)) == len(chosen)
-    assert set(chosen) <= set(may_go(entries, limits))
-
-
-@settings(deadline=None, derandomize=True)
-@given(stored(), LIMITS)
-def test_what_was_not_used_for_longest_goes_first(entries: list[Stored], limits: Limits) -> None:
-    chosen = choose(entries, limits, NOW)
+    assert set(chosen) <= set(may_go(entries, limits)), "nothing that is in use or young"
     used = [one.last_used for one in chosen]
+    left = [one for one in entries if one not in chosen]
+    free = may_go(left, limits)
     assert used == sorted(used)
-    left = set(may_go(entries, limits)) - set(chosen)
-    assert all(one.last_used >= used[-1] for one in left if used)
-
-
-@settings(deadline=None, derandomize=True)
-@given(stored(), LIMITS)
-def test_afterwards_the_limits_are_kept_where_that_is_possible(entries: list[Stored], limits: Limits) -> None:
-    chosen = choose(entries, limits, NOW)
-    left = set(entries) - set(chosen)
-    free = [one for one in may_go(entries, limits) if one in left]
-    if limits.max_age is not None:
-        assert not [one for one in free if NOW - one.last_used > limits.max_age]
-    if limits.max_bytes is not None and free:
-        assert sum(one.bytes for one in left) <= limits.max_bytes
-
-
-@settings(deadline=None, derandomize=True)
-@given(stored(), LIMITS)
-def test_no_more_goes_than_must(entries: list[Stored], limits: Limits) -> None:
-    chosen = choose(entries, limits, NOW)
-    if not chosen:
-        return
-    last = chosen[-1]
-    left = sum(one.bytes for one in entries) - sum(one.bytes for one in chosen[:-1])
-    too_old = limits.max_age is not None and NOW - last.last_used > limits.max_age
-    assert too_old or (limits.max_bytes is not None and left > limits.max_bytes)
+    assert all(one.last_used >= used[-1] for one in free if used)
+    # afterwards the limits are kept where that is possible
+    size = sum(one.bytes for one in left)
+    assert limits.max_age is None or not [one for one in free if NOW - one.last_used > limits.max_age]
+    assert limits.max_bytes is None or not free or size <= limits.max_bytes
+    if chosen:  # the last had to go too
+        too_old = limits.max_age is not None and NOW - used[-1] > limits.max_age
+        assert too_old or (limits.max_bytes is not None and size + chosen[-1].bytes > limits.max_bytes)
 
 
 @settings(deadline=None, derandomize=True)
