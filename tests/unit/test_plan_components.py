@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from synos_tasks.build import planning
 from synos_tasks.errors import ComponentError
-from synos_tasks.iso import code, codec
+from synos_tasks.iso import code
 from synos_tasks.iso import plan as plans
 from synos_tasks.iso.components import recipe
 from synos_tasks.iso.inputs import Tools
@@ -78,22 +75,6 @@ def test_the_code_of_the_layer_matters_to_it_and_those_above(monkeypatch: pytest
     module = "synos_tasks.iso.stages.components"
     monkeypatch.setattr(code, "digest_of", lambda name: "other" if name == module else digest_of(name))
     assert changed(before, planned(WITH)) == ABOVE
-
-
-NAMES = st.lists(st.text(min_size=1, max_size=8), unique=True, max_size=4).map(tuple)
-INPUTS = st.dictionaries(st.text(max_size=8), st.text(max_size=8), max_size=3)
-
-
-@settings(max_examples=60, deadline=None)
-@given(NAMES, st.data(), st.booleans())
-def test_a_plan_with_components_survives_its_way_into_the_container(
-    names: tuple[str, ...], data: st.DataObject, release: bool
-) -> None:
-    made_of = {name: data.draw(INPUTS) for name in names}
-    plan = planned(dataclasses.replace(BASE, components=names), components=made_of, release=release)
-    back = codec.from_data(plans.Plan, json.loads(json.dumps(codec.to_data(plan))))
-    assert back == plan
-    assert [stage.key for stage in back.components] == [recipe.key_of(made_of[name]) for name in names]
 
 
 class Project:

@@ -17,13 +17,14 @@ from synos_tasks.build.planning import plan_build
 from synos_tasks.iso import codec
 from synos_tasks.iso import plan as planning
 from synos_tasks.iso import profile as profiles
+from synos_tasks.iso.components import recipe
 from synos_tasks.iso.digests import digest
 from synos_tasks.iso.inputs import Tools
 from synos_tasks.iso.lock import Lock, Package
 from synos_tasks.iso.profile import Profile, User
 from synos_tasks.iso.stages.overlay import OURS
 from synos_tasks.settings import Settings
-from tests.unit.plans import BASE, FILES, ID_ALONE, LOCK, STACK, changed, planned
+from tests.unit.plans import BASE, ID_ALONE, LOCK, STACK, changed, planned
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -119,8 +120,17 @@ PACKAGES = st.lists(
 LOCKS = st.builds(Lock, request=TEXT, epoch=st.integers(), packages=PACKAGES)
 
 
+INPUTS = st.dictionaries(TEXT, TEXT, max_size=3)
+COMPILED = st.dictionaries(TEXT, INPUTS, max_size=4)
+
+
 @settings(max_examples=80, deadline=None)
-@given(PROFILES, LOCKS, st.booleans())
-def test_a_plan_survives_its_way_into_the_container(profile: Profile, lock: Lock, release: bool) -> None:
-    plan = planning.make(profile, lock, files=FILES, tools="t", release=release)
-    assert codec.from_data(planning.Plan, json.loads(json.dumps(codec.to_data(plan)))) == plan
+@given(PROFILES, LOCKS, COMPILED, st.booleans())
+def test_a_plan_survives_its_way_into_the_container(
+    profile: Profile, lock: Lock, components: dict[str, dict[str, str]], release: bool
+) -> None:
+    profile = dataclasses.replace(profile, components=tuple(components))
+    plan = planned(profile, lock, components=components, release=release)
+    back = codec.from_data(planning.Plan, json.loads(json.dumps(codec.to_data(plan))))
+    assert back == plan
+    assert [stage.key for stage in back.components] == [recipe.key_of(one) for one in components.values()]
