@@ -169,7 +169,7 @@ def _write(state: Path, record: _Record) -> None:
 
 
 def _lay(state: Path, record: _Record) -> Path:
-    temporary = state / f"{ID_FILE}.{os.getpid()}"
+    temporary = state / f"{ID_FILE}.{os.urandom(5).hex()}"
     temporary.write_text(f"{record.id}\n{record.root}\n", encoding="utf-8")
     return temporary
 
