@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
+import subprocess
+import sys
 from contextlib import nullcontext
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -12,13 +16,10 @@ from hypothesis import strategies as st
 
 from synos_tasks.archive import Draft
 from synos_tasks.errors import EngineUnavailable, ServiceFailed
+from synos_tasks.services import adapters
 from synos_tasks.services.adapters import nats, postgres, redis
 from synos_tasks.services.adapters.postgres import LONGEST, _literal, _quoted, _safe
 from tests.unit.fake_compose import Scene, scene
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
 
 RECOVER = " ".join(postgres.RECOVER.split())
 EXEC = ("exec", "--no-TTY")
@@ -257,3 +258,20 @@ def test_quotes_hold_any_name(text: str) -> None:
         assert quoted[0] == quoted[-1] == mark
         assert quoted[1:-1].replace(mark * 2, "") == text.replace(mark, "")
         assert quoted[1:-1].replace(mark * 2, mark) == text
+
+
+@pytest.mark.allow_process(reason="a fresh interpreter imports the package with one more file")
+def test_a_new_adapter_is_one_file(tmp_path: Path) -> None:
+    sources = Path(adapters.__file__).resolve().parents[2]
+    shutil.copytree(sources, tmp_path / "synos_tasks", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(adapters.ADAPTERS["redis"].__file__, tmp_path / "synos_tasks/services/adapters/mine.py")  # type: ignore[attr-defined]
+    code = "from synos_tasks.services.adapters import ADAPTERS; print(*sorted(ADAPTERS))"
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == ["mine", "nats", "postgres", "redis"]
+
+
+def test_each_adapter_is_what_backups_expect() -> None:
+    fitting: tuple[adapters.ServiceAdapter, ...] = (nats, postgres, redis)  # mypy compares them
+    assert set(adapters.ADAPTERS.values()) == set(fitting)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Protocol
-
-from synos_tasks.services.adapters import nats, postgres, redis
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -48,7 +48,9 @@ class ServiceAdapter(Protocol):
         ...
 
 
-ADAPTERS: dict[str, ServiceAdapter] = {"nats": nats, "postgres": postgres, "redis": redis}
+ADAPTERS = {
+    name: cast("ServiceAdapter", import_module(f"{__name__}.{name}")) for _, name, _ in iter_modules(__path__)
+}
 
 
 def summary(service: str, facts: Mapping[str, Any]) -> str:
