@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 SUITES = ("unit", "integration", "e2e")
 PARTS = ("lint", *SUITES)
 SHELL_SCRIPTS = ("scripts/**/*", ".ci/*", "docker/**/*")
-"""Where shell scripts are: those with the ending .sh, or a shell in their first line."""
+"""Where shell scripts are: those with the ending .sh, or a shell in their first line; no component's tests."""
 DOCKERFILES = ("docker/**/*Dockerfile*",)
 TOOLS = Path(sys.executable).parent
 """The commands of the environment that this Python is of; links stay unresolved."""
@@ -106,4 +106,6 @@ def _is_shell_script(path: Path) -> bool:
     with path.open("rb") as file:
         first = file.readline(64).split() or [b""]
     shells = {b"#!/bin/sh", b"#!/bin/bash", b"bash"}
-    return path.suffix == ".sh" or (first[0].startswith(b"#!") and first[-1] in shells)
+    return (path.suffix == ".sh" and path.parent.name != "tests") or (
+        first[0].startswith(b"#!") and first[-1] in shells
+    )
