@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from typing import TYPE_CHECKING
 
 from invoke.collection import Collection
 
@@ -13,13 +13,13 @@ from synos_tasks.maint import tasks as maint
 from synos_tasks.root import tasks as root
 from synos_tasks.services import tasks as services
 
+if TYPE_CHECKING:
+    from pathlib import Path
+
 
 def assemble(folder: Path) -> Collection:
     """Return the collection of all verbs for the project in a folder."""
     namespace = Collection.from_module(root)
-    if Path(__file__).resolve().parents[1] != folder.resolve():
-        for verb in root.OF_THE_LIBRARY:
-            del namespace.tasks[verb]  # type: ignore[no-untyped-call]
     for name, module in (("build", build), ("dev", dev), ("services", services), ("maint", maint)):
         namespace.add_collection(module.namespace, name)
     for verb in ("build.iso", "build.image", "build.component", "build.components"):

@@ -159,7 +159,7 @@ class Clone:
 
 def copy_project(target: Path) -> Clone:
     """Copy what a build needs."""
-    for folder in ("docker", "synos_tasks"):
+    for folder in ("docker", "synos_tasks", "scripts/repository"):
         shutil.copytree(
             ROOT / folder, target / folder, symlinks=True, ignore=shutil.ignore_patterns("__pycache__")
         )

@@ -23,7 +23,8 @@ def dev_clone(folder: Path, *, services: bool = False) -> Clone:
     """Copy the project, set up as scripts/synos would set it up, with this project's own environment."""
     clone = services_clone(folder) if services else copy_project(folder)
     for name in FOLDERS:
-        shutil.copytree(ROOT / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        ignored = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(ROOT / name, folder / name, ignore=ignored, dirs_exist_ok=True)
     for path in (path for pattern in FILES for path in ROOT.glob(pattern)):
         shutil.copy(path, folder)
     shutil.copytree(ROOT / "docs", folder / "docs")

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 PROMISED = 1.05
-COPIED = ("docker", "synos_tasks", "tasks.py", "invoke.yaml", ".dockerignore")
+COPIED = ("docker", "synos_tasks", "scripts", "tasks.py", "invoke.yaml", ".dockerignore")
 PACKAGES = ("tmux", "less", "netbase", "file", "tree")
 
 

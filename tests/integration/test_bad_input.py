@@ -73,7 +73,7 @@ class Clone:
 @pytest.fixture
 def clone(tmp_path: Path, engine: Docker) -> Iterator[Clone]:
     root = tmp_path / "clone"
-    for name in ("docker", "synos_tasks"):
+    for name in ("docker", "synos_tasks", "scripts/repository"):
         shutil.copytree(ROOT / name, root / name, symlinks=True, ignore=IGNORED)
     for name in ("tasks.py", "invoke.yaml"):
         shutil.copy(ROOT / name, root / name)

@@ -11,11 +11,12 @@ import pytest
 from invoke.collection import Collection
 from invoke.program import Program
 
+from scripts.repository import quality
+from scripts.repository import tasks as repository
 from synos_tasks import cli, errors
 from synos_tasks.cli import Command, afterwards, verb
 from synos_tasks.host.checks import Check
-from synos_tasks.root import quality
-from synos_tasks.root import tasks as project
+from synos_tasks.root import tasks as root
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -70,7 +71,7 @@ def make(command: Command, fail: bool = False) -> None:
 def run(*words: str, settings: dict[str, Any] | None = None) -> int:
     """Run verbs as `inv` does; give the exit code."""
     room = Collection("room", good, bad, make)
-    namespace = Collection(room, crash, stop, project.doctor, project.test, project.lint, project.docs)
+    namespace = Collection(room, crash, stop, root.doctor, repository.test, repository.lint, repository.docs)
     namespace.configure({"synos": settings or {}, cli.PROJECT_ROOT: str(Path.cwd())})
     try:
         Program(namespace=namespace, name="inv").run(["inv", *words], exit=False)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from scripts.repository import generated
 from synos_tasks import errors
-from synos_tasks.root import generated
 
 CLASSES = errors.error_classes()
 ROOT = Path(__file__).resolve().parents[2]

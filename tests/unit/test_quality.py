@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from scripts.repository import quality
 from synos_tasks.errors import SettingsError
-from synos_tasks.root import quality
 
 TOOLS = Path(sys.executable).parent
 

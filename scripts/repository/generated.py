@@ -1,6 +1,6 @@
 """Files of this repository that are made from its code, and whether they are current.
 
-`python -m synos_tasks.root.generated` names those that are not and exits with 1; `inv docs` writes them.
+`python -m scripts.repository.generated` names those that are not and exits with 1; `inv docs` writes them.
 """
 
 from __future__ import annotations

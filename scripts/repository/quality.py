@@ -64,7 +64,7 @@ def lint_steps(root: Path) -> list[Step]:
         steps.append(_step("shellcheck", "shellcheck", "--external-sources", *scripts))
     if dockerfiles := _matching(root, DOCKERFILES):
         steps.append(_step("hadolint", "hadolint", *dockerfiles))
-    steps.append(_step("generated files", "python", "-m", "synos_tasks.root.generated"))
+    steps.append(_step("generated files", "python", "-m", "scripts.repository.generated"))
     return steps
 
 
