@@ -1,7 +1,7 @@
 """Archives on disk: files with a manifest of their sizes and checksums, whole or absent.
 
 A backup is a folder with ``manifest.json`` and ``manifest.json.sha256``, the manifest's own checksum. An exported volume
-is one file with its manifest beside it (maint/volumes.py).
+is one file with its manifest next to it (maint/volumes.py).
 """
 
 from __future__ import annotations

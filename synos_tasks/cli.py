@@ -70,14 +70,14 @@ class Command:
 
         console.table(title, ["check", "status", "found", "hint"], _rows(checks))
         error = _found(checks)
-        told = {"checks": [asdict(check) for check in checks]}
+        fields = {"checks": [asdict(check) for check in checks]}
         if error is None or not self.json:
-            self.result(told)
+            self.result(fields)
             if error is not None:
                 raise error
             return
         # Raised, the error would become a second object on standard output.
-        self.result({**told, "error": error.to_json()})
+        self.result({**fields, "error": error.to_json()})
         console.show_error(error)
         sys.exit(error.exit_code)
 
@@ -212,7 +212,7 @@ def _interrupt(_signal: int, _frame: object) -> None:
 
 
 def _where_there_is_none(error: EngineUnavailable, verb_name: str) -> SynosError:
-    """Give the error for a missing engine; in a development container it is that which is to be said."""
+    """Return the error for a missing engine; in a development container it names the right place."""
     container = os.environ.get("SYNOS_DEV_CONTAINER")
     if not container or os.environ.get("DOCKER_HOST"):
         return error

@@ -81,5 +81,5 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
 
 
 def human_bytes(count: float) -> str:
-    """Give a size in MB (10^6 bytes) or GB, as people read it."""
+    """Return a size in MB (10^6 bytes) or GB, as people read it."""
     return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"

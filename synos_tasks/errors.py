@@ -29,7 +29,7 @@ class SynosError(Exception):
         return [(label, text) for label, text in parts if text]
 
     def to_json(self) -> dict[str, str | int]:
-        """Give the parts as JSON-ready values, with the class name as ``kind``."""
+        """Return the parts as JSON-ready values, with the class name as ``kind``."""
         return {"kind": type(self).__name__, "exit_code": self.exit_code, **dict(self.lines())}
 
 

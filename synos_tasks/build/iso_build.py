@@ -196,7 +196,7 @@ class _Build:
         return all(stage.key in known for stage in plan.components)
 
     def _compile(self, store: str | None, plan: Plan | None = None) -> None:
-        """Have the profile's components in the store; raise ComponentFailed where ``plan`` has others."""
+        """Compile the profile's components that the store lacks; raise ComponentFailed where ``plan`` has others."""
         if not self.profile.components:
             return
         place = components.Place(store=store or "", offline=self.options.offline)

@@ -42,7 +42,7 @@ class Context:
         return self.settings.state_dir / "dev"
 
     def find(self, config: DevContainer) -> Container | None:
-        """Return the newest container of a devcontainer.json, whoever made it; None where there is none."""
+        """Return the newest container of a devcontainer.json, no matter which tool made it; None where there is none."""
         return next(iter(self.docker.containers(config.labels)), None)
 
     def execute(
@@ -130,7 +130,7 @@ def editor_address(config: DevContainer, container: str) -> str:
 
 
 def open_editor(config: DevContainer, container: str) -> str:
-    """Have VS Code open the container; return the command that did it. Raises HostUnfit where there is none."""
+    """Open the container in VS Code; return the command that did it. Raises HostUnfit where there is none."""
     address = editor_address(config, container)
     editor = next((path for name in EDITORS if (path := shutil.which(name))), None)
     if editor is None:

@@ -1,4 +1,4 @@
-"""What a container is made from, whoever makes it: devcontainer.json's initializeCommand calls this."""
+"""What a container is made from, by either tool: devcontainer.json's initializeCommand calls this."""
 
 from __future__ import annotations
 

@@ -262,7 +262,7 @@ def socket_of_engine(context: Context, docker: str) -> Path | None:
 def initialize(context: Context, config: DevContainer, *, running: bool = False) -> None:
     """Run what is to happen on this machine before a container is made or started. Raises HookFailed.
 
-    Where it is ``running``, `dev.prepare` is told that nothing will be made.
+    Where it is ``running``, `dev.prepare` learns that nothing will be made.
     """
     environment = {**os.environ, NOTHING_TO_MAKE: "1"} if running else None
 

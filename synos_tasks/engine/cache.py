@@ -122,7 +122,9 @@ def statistics(containers: Iterable[str]) -> dict[str, Usage]:
         return {}
     query = {"stream": "false", "one-shot": "true"}
     answers = {ident: _request("GET", f"/containers/{ident}/stats", query) for ident in containers}
-    return {ident: usage_of(told) for ident, (status, told) in answers.items() if status == http.client.OK}
+    return {
+        ident: usage_of(answer) for ident, (status, answer) in answers.items() if status == http.client.OK
+    }
 
 
 def usage_of(stats: Mapping[str, Any]) -> Usage:
@@ -146,18 +148,18 @@ def disk_usage(*types: str) -> DiskUsage:
     newest = version_tuple(_get("/version").get("ApiVersion", ""))
     prefix = f"/v{DISK_USAGE_API}" if newest >= version_tuple(DISK_USAGE_API) else ""
     query = urllib.parse.urlencode([("type", one) for one in types])
-    told = _get(f"{prefix}/system/df?{query}", timeout=LONG_TIMEOUT)
-    images = told.get("Images") or ()
+    answer = _get(f"{prefix}/system/df?{query}", timeout=LONG_TIMEOUT)
+    images = answer.get("Images") or ()
     return DiskUsage(
         images={one["Id"]: one["Size"] for one in images},
         own_images={one["Id"]: one["Size"] - max(0, one["SharedSize"]) for one in images},
-        containers={one["Id"]: one.get("SizeRw") or 0 for one in told.get("Containers") or ()},
+        containers={one["Id"]: one.get("SizeRw") or 0 for one in answer.get("Containers") or ()},
         volumes={
             one["Name"]: max(0, (one.get("UsageData") or {}).get("Size", 0))
-            for one in told.get("Volumes") or ()
+            for one in answer.get("Volumes") or ()
         },
-        layers=told.get("LayersSize") or 0,
-        records=tuple(map(_record, told.get("BuildCache") or ())),
+        layers=answer.get("LayersSize") or 0,
+        records=tuple(map(_record, answer.get("BuildCache") or ())),
     )
 
 
@@ -197,30 +199,30 @@ def _prune(idents: Sequence[str]) -> list[str]:
     if not chosen:  # no filter would mean: everything
         return []
     query = {"all": "true", "filters": json.dumps({"id": {f'"^({"|".join(chosen)})$"': True}})}
-    status, told = _request("POST", "/build/prune", query, timeout=LONG_TIMEOUT)
-    return list((told or {}).get("CachesDeleted") or ()) if status == http.client.OK else []
+    status, answer = _request("POST", "/build/prune", query, timeout=LONG_TIMEOUT)
+    return list((answer or {}).get("CachesDeleted") or ()) if status == http.client.OK else []
 
 
-def _record(told: Mapping[str, Any]) -> Record:
-    parents = told.get("Parents") or told.get(" Parents") or ()  # with that space in Engine 23 to 26
+def _record(answer: Mapping[str, Any]) -> Record:
+    parents = answer.get("Parents") or answer.get(" Parents") or ()  # with that space in Engine 23 to 26
     return Record(
-        id=told["ID"],
+        id=answer["ID"],
         parents=tuple(parents),
-        type=told["Type"],
-        description=told["Description"],
-        in_use=told["InUse"],
-        shared=told["Shared"],
-        bytes=told["Size"],
-        used=epoch(told.get("LastUsedAt") or told["CreatedAt"]),
+        type=answer["Type"],
+        description=answer["Description"],
+        in_use=answer["InUse"],
+        shared=answer["Shared"],
+        bytes=answer["Size"],
+        used=epoch(answer.get("LastUsedAt") or answer["CreatedAt"]),
     )
 
 
 def _get(path: str, timeout: float = TIMEOUT) -> Any:  # noqa: ANN401
-    status, told = _request("GET", path, timeout=timeout)
+    status, answer = _request("GET", path, timeout=timeout)
     if status != http.client.OK:
-        why = str(told.get("message", told)) if isinstance(told, dict) else str(told)
+        why = str(answer.get("message", answer)) if isinstance(answer, dict) else str(answer)
         raise EngineUnavailable("the Docker Engine refused a request", where=path, why=why)
-    return told
+    return answer
 
 
 def _request(

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def events(lines: Iterable[str]) -> Iterator[dict[str, Any] | str]:
-    """Give each object as it is complete, and each line that belongs to none as it is."""
+    """Yield each object once it is complete, and each line that belongs to none as it is."""
     parts: list[str] = []
     for line in lines:
         text = line.rstrip()

@@ -37,7 +37,7 @@ def control(path: Path) -> str:
 
 
 def _control_file(archive: bytes) -> str:
-    """Give ./control of a tar archive, which some builders name without the dot."""
+    """Return ./control of a tar archive, which some builders name without the dot."""
     with tarfile.open(fileobj=io.BytesIO(archive)) as opened:
         name = next(name for name in ("./control", "control") if name in opened.getnames())
         found = opened.extractfile(name)

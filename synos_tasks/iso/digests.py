@@ -28,7 +28,7 @@ def of_folder(folder: Path, without: Sequence[str] = ()) -> str:
 
 
 def is_executable(path: Path) -> bool:
-    """Tell what git would: whether the owner may execute a file. Who asks, and how the disk is mounted, is no matter."""
+    """Tell whether the owner may execute a file, as git does: neither the caller nor the mount matters."""
     return bool(path.stat().st_mode & 0o100)
 
 

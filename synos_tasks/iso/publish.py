@@ -50,7 +50,7 @@ def published(output: Path, plan: Plan) -> dict[str, Any] | None:
 def publish(folder: Path, profile: str, build_id: str, digest: str, distribution: str = "synos") -> Path:
     """Move what the container delivered out of its staging folder; returns the ISO's path.
 
-    ``build_id`` is the plan's, ``digest`` the SHA-256 that the container tells. Whoever sees an ISO sees the
+    ``build_id`` is the plan's, ``digest`` the SHA-256 that the container reports. With an ISO comes the
     rest of it too. Raises StageFailed when something else than the expected files was delivered; then nothing
     has a final name.
     """

@@ -79,7 +79,7 @@ def parse(profile: Profile, layer: str, lines: Iterable[str]) -> list[Package]:
 
 
 def preferences(packages: Sequence[Package]) -> str:
-    """Give APT preferences that hold packages at their locked versions, where these can be had."""
+    """Return APT preferences that pin packages to their locked versions, where available."""
     return "\n".join(
         f"Package: {package.name}\nPin: version {package.version}\nPin-Priority: 1001\n"
         for package in packages

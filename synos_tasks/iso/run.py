@@ -64,7 +64,7 @@ class Runner:
         self.context.events.send(Delivered(build_id=self.plan.build_id, sha256=sha256))
 
     def _find_components(self) -> None:
-        """Have all components from the store: this image has no compiler."""
+        """Take all components from the store: this image has no compiler."""
         missing = []
         for stage in self.plan.components:
             began = time.monotonic()
@@ -80,7 +80,7 @@ class Runner:
             )
 
     def _root(self, *, overlapping: bool) -> tuple[list[Entry], Entry]:
-        """Have all layers and the initramfs; raises InputsModified when overlapping went wrong."""
+        """Make or take all layers and the initramfs; raises InputsModified when overlapping went wrong."""
         with BackgroundJobs(self.context.stop) as jobs:
             maker = Layers(self.context, self.plan, self.pool, jobs, self.compiled, self.tree)
             layers: list[Layer] = []

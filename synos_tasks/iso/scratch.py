@@ -30,7 +30,7 @@ def scratch(parent: Path, prefix: str) -> Iterator[Path]:
 def sweep(parent: Path, prefix: str) -> None:
     """Remove the folders of killed processes.
 
-    Everyone who has a folder shares a lock on ``parent``. Whoever gets that lock alone knows that no folder with
+    Everyone who has a folder shares a lock on ``parent``. A process that gets that lock alone knows that no folder with
     ``prefix`` is in use.
     """
     parent.stat()  # or else the lock would be a new file of that name

@@ -90,7 +90,7 @@ class Tree:
         return {path: Node(status, _attributes(self.root / path, status)) for path, status in walk(self.root)}
 
     def settle(self) -> None:
-        """Give all the date of the build: a tree that was just made and one that was unpacked are then the same."""
+        """Set the build's date on everything, so that a new tree and an unpacked one are the same."""
         epoch = self._context.epoch
         for path, status in walk(self.root):
             if status.st_mtime != epoch:

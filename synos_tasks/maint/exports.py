@@ -1,4 +1,4 @@
-"""Exported volumes: an archive, and its manifest beside it, FILE.json; and which volumes a fresh backup has. Asks no engine."""
+"""Exported volumes: an archive FILE, and its manifest FILE.json; and which volumes a fresh backup has. Asks no engine."""
 
 from __future__ import annotations
 

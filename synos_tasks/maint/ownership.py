@@ -170,7 +170,7 @@ def _is_container(container: Container, images: Mapping[str, Image], clone: Clon
 
 
 def _records(records: Iterable[Record], clone: Clone) -> list[Record]:
-    """Return the records of our steps that are built on our steps only, down to a base image of ours."""
+    """Return the records of this project's steps that are built on such steps only, down to its own base image."""
     known = {record.id: record for record in records}
     steps = clone.steps | clone.ledger.steps
     verdicts: dict[str, bool] = {}

@@ -372,7 +372,7 @@ def free_bytes(folders: Iterable[Path]) -> dict[int, int]:
 def freed(folders: Sequence[Path], before: Mapping[int, int], expected: int) -> int:
     """Return the bytes that became free since ``before``; negative where others wrote more.
 
-    Some file systems free removed files only once they are told to write: where much of ``expected`` is missing,
+    Some file systems free removed files only once they are made to write: where much of ``expected`` is missing,
     they are, which takes its time.
     """
     for synced in (False, True):

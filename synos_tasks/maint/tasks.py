@@ -165,7 +165,7 @@ def update_base(command: Command, limit: int = 20) -> None:
     "maint.volumes",
     help={
         "inspect": "show all about one volume",
-        "export": "write a volume into an archive, and its manifest, FILE.json, beside it",
+        "export": "write a volume into an archive FILE, and its manifest into FILE.json",
         "import_": "make a new volume of such an archive",
         "clone": "make a new volume with what this one holds",
         "to": "--export: the file (default: .synos/volumes/NAME-TIME.tar.zst); --clone: the new volume",
@@ -314,14 +314,14 @@ def _export(command: Command, name: str, to: Path | None) -> None:
         return
     path, done = copying.export(context, name, to)
     console.say(f"{done.facts['files']} files, {console.human_bytes(done.bytes)} in {path}")
-    told = {
+    fields = {
         "file": str(path),
         "volume": done.name,
         "created": done.created,
         "bytes": done.bytes,
         **done.facts,
     }
-    command.result({**told, "sha256": done.files[0].sha256})
+    command.result({**fields, "sha256": done.files[0].sha256})
 
 
 def _load(command: Command, path: Path, name: str) -> None:

@@ -165,7 +165,7 @@ def export_path(context: Context, volume: Listed, to: Path | None) -> Path:
 
 
 def export(context: Context, name: str, to: Path | None = None) -> tuple[Path, Manifest]:
-    """Write a volume into an archive, by default .synos/volumes/NAME-TIME.tar.zst, and its manifest beside it.
+    """Write a volume into an archive, by default .synos/volumes/NAME-TIME.tar.zst, and its manifest next to it.
 
     Raises SettingsError where there is no such volume or the file exists, CacheUnusable where the volume cannot be
     read, DiskFull, OutputNotWritable; then there is no archive.
