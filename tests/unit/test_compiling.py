@@ -20,7 +20,7 @@ from synos_tasks.build.components import (
     users_of,
 )
 from synos_tasks.build.planning import Context
-from synos_tasks.errors import ClaimFailed, ComponentError, ComponentFailed
+from synos_tasks.errors import ClaimFailed, ComponentFailed
 from synos_tasks.iso import codec
 from synos_tasks.iso.components import recipe
 from tests.unit.fake_docker import FakeDocker
@@ -126,13 +126,6 @@ def test_what_was_compiled_is_told_with_its_hits_and_what_was_there_without(
     assert (tool.name, tool.hit, tool.seconds, tool.caches) == ("tool", False, 1.5, COUNTS)
     assert (agent.name, agent.hit, agent.caches) == ("agent", True, {})
     assert [package["file"] for package in tool.packages] == ["tool_1.0_amd64.deb"]
-
-
-def test_an_unknown_component_starts_nothing(settings: Settings, toolchain: Toolchain) -> None:
-    with pytest.raises(ComponentError) as caught:
-        _have(settings, "tool", "agnet")
-    assert caught.value.hint == "did you mean 'agent'?"
-    assert toolchain.containers.asked == []
 
 
 def _compile(

@@ -26,12 +26,9 @@ STATS = (
     '"cache_location":"Local disk: \\"/var/cache/sccache\\"","cache_size":9988,"max_cache_size":10737418240}'
 )
 NONE = {"hits": 0, "misses": 0}
-# ccache 4.7.5: one file compiled, compiled again, and compiled with a blank more
+# ccache 4.7.5: one file compiled, and compiled again
 LOG = b"# a.c\ncache_miss\ndirect_cache_miss\nlocal_storage_miss\nlocal_storage_write\npreprocessed_cache_miss\n"
 HIT = b"# a.c\ndirect_cache_hit\nlocal_storage_hit\nlocal_storage_read_hit\n"
-PREPROCESSED = (
-    b"# a.c\ndirect_cache_miss\nlocal_storage_hit\nlocal_storage_read_miss\npreprocessed_cache_hit\n"
-)
 
 
 @pytest.fixture
@@ -155,8 +152,8 @@ def test_counts_begin_anew_with_each_build(folders: Path, monkeypatch: pytest.Mo
             assert usable["CCACHE_STATSLOG"] == str(log)
             assert usable["CCACHE_TEMPDIR"] == str(log.parent)
             assert caches.ccache_counts(log.parent) == NONE
-            log.write_bytes(LOG)
-            assert caches.ccache_counts(log.parent) == {"hits": 0, "misses": 1}
+            log.write_bytes(LOG + HIT)
+            assert caches.ccache_counts(log.parent) == {"hits": 1, "misses": 1}
 
 
 @pytest.mark.parametrize(
@@ -190,19 +187,3 @@ def test_ccache_counts_never_raise(tmp_path_factory: pytest.TempPathFactory, dat
     folder = tmp_path_factory.getbasetemp()
     (folder / "log").write_bytes(data)
     assert set(caches.ccache_counts(folder)) == {"hits", "misses"}
-
-
-@pytest.mark.parametrize("ccache", [True, False])
-@pytest.mark.parametrize("sccache", [True, False])
-def test_the_environment_names_what_can_be_used_and_nothing_else(
-    tmp_path: Path, *, ccache: bool, sccache: bool
-) -> None:
-    found = caches.environment(tmp_path, ccache=ccache, sccache=sccache)
-    assert found["CARGO_INCREMENTAL"] == "0", "sccache keeps nothing that is compiled incrementally"
-    assert ("CCACHE_DIR" in found) == ("PATH" in found) == ccache
-    assert ("RUSTC_WRAPPER" in found) == ("SCCACHE_DIR" in found) == sccache
-    if ccache:
-        assert "/usr/bin" in found["PATH"].split(":")[1:], (
-            "the compilers themselves come after the cached ones"
-        )
-        assert not found["CCACHE_CONFIGPATH"].startswith(found["CCACHE_DIR"])

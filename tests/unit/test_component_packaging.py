@@ -53,20 +53,6 @@ def shell_words(line: str) -> list[str]:
     return list(lexer)
 
 
-def test_a_control_file_says_what_the_recipe_says() -> None:
-    tool = component(build_depends=("zlib1g-dev", "pkg-config"), depends=("less", "sudo"))
-    source, _, binary = packaging.generated(tool)["control"].partition("\n\n")
-    assert deb.fields(source)["Source"] == "tool"
-    assert deb.fields(source)["Build-Depends"] == "debhelper-compat (= 13), zlib1g-dev, pkg-config"
-    assert deb.fields(source)["Rules-Requires-Root"] == "no", "the builder is not root"
-    assert deb.fields(binary) == {
-        "Package": "tool",
-        "Architecture": "any",
-        "Depends": "less, sudo, ${shlibs:Depends}, ${misc:Depends}",
-        "Description": "A tool",
-    }
-
-
 PACKAGES = st.lists(st.from_regex(recipe.NAME, fullmatch=True), max_size=3).map(tuple)
 DESCRIPTION = st.from_regex(recipe.RECIPE.fields["description"].pattern, fullmatch=True).filter(str.strip)
 
@@ -82,18 +68,11 @@ def test_whatever_a_recipe_may_say_stays_in_its_field(
     assert binary["Description"] == description
     assert binary["Depends"].split(", ")[:-2] == list(depends)
     assert source["Build-Depends"].split(", ")[1:] == list(build_depends)
-    assert [set(source), set(binary)] == [
-        {
-            "Source",
-            "Section",
-            "Priority",
-            "Maintainer",
-            "Build-Depends",
-            "Standards-Version",
-            "Rules-Requires-Root",
-        },
-        {"Package", "Architecture", "Depends", "Description"},
-    ]
+    assert source["Rules-Requires-Root"] == "no", "the builder is not root"
+    assert set(binary) == {"Package", "Architecture", "Depends", "Description"}
+    assert set(source) - set(binary) == {
+        "Source", "Section", "Priority", "Maintainer", "Build-Depends", "Standards-Version", "Rules-Requires-Root",
+    }  # fmt: skip
 
 
 def test_a_generated_changelog_has_the_version_and_no_clock() -> None:
@@ -115,29 +94,9 @@ def test_files_of_the_source_are_kept(tmp_path: Path) -> None:
     assert (tmp_path / "debian/changelog").read_text().startswith("tool (1.0)")
 
 
-def test_dpkg_can_run_rules_and_only_rules(tmp_path: Path) -> None:
-    packaging.write(component(license="MIT"), tmp_path)
-    modes = {
-        str(path.relative_to(tmp_path / "debian")): path.stat().st_mode & 0o777
-        for path in (tmp_path / "debian").rglob("*")
-        if path.is_file()
-    }
-    assert modes == {
-        "changelog": 0o644,
-        "control": 0o644,
-        "copyright": 0o644,
-        "rules": 0o755,
-        "source/format": 0o644,
-    }
-    assert (tmp_path / "debian/source/format").read_text() == "3.0 (native)\n"
-    assert (tmp_path / "debian/rules").read_text().startswith("#!/usr/bin/make -f\n")
-
-
 def test_a_debian_package_gets_an_entry_of_ours_and_nothing_else(tmp_path: Path) -> None:
     (tmp_path / "debian").mkdir()
-    (tmp_path / "debian/changelog").write_bytes(
-        CHANGELOG.replace("Santiago", "J\udce9r\udcf4me").encode("utf-8", "surrogateescape")
-    )
+    (tmp_path / "debian/changelog").write_bytes(CHANGELOG.encode().replace(b"Santiago", b"J\xe9r\xf4me"))
     (tmp_path / "debian/rules").write_text("its own")
     packaging.write(component("debian", name="hello", patches=("fix.patch",)), tmp_path)
     assert sorted(path.name for path in (tmp_path / "debian").iterdir()) == ["changelog", "rules"]
@@ -154,10 +113,7 @@ def test_our_entry_has_the_date_of_the_newest_and_names_the_patches() -> None:
     assert text.endswith(f"\n\n{CHANGELOG}")
     entry = text.removesuffix(CHANGELOG)
     assert entry.splitlines()[0] == "hello (2.10-3+synos1) UNRELEASED; urgency=medium"
-    assert [line for line in entry.splitlines() if line.startswith("  * ")] == [
-        "  * hello/a.patch",
-        "  * hello/b.patch",
-    ]
+    assert "\n\n  * hello/a.patch\n  * hello/b.patch\n\n" in entry
     assert entry.splitlines()[-2].endswith(">  Mon, 26 Dec 2022 16:30:00 +0100")
     assert "  * Compiled for SynOS.\n" in packaging.ours(CHANGELOG, component("debian"))
 

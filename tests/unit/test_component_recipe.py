@@ -69,25 +69,13 @@ def component(**fields: Any) -> Component:  # noqa: ANN401
 
 def test_a_recipe_that_says_everything(tmp_path: Path) -> None:
     assert load(tmp_path, FULL) == Component(
-        name="tool",
-        description="A tool that does things",
-        build="cmake",
+        name="tool", description="A tool that does things", build="cmake", version="1.0~rc1",
         source=("git", "https://git.example/tool.git", "0123456789abcdef0123456789abcdef01234567"),
-        version="1.0~rc1",
-        license="GPL-2.0-or-later",
-        patches=("patches/tool-1.patch", "patches/tool-2.patch"),
-        options=("-DWITH_X=ON", "-DLIST=a;b"),
-        build_depends=("zlib1g-dev",),
-        depends=("less",),
-        packages=("tool", "tool-doc"),
-        tests="skip",
-    )
-
-
-def test_a_source_package_has_its_version(tmp_path: Path) -> None:
-    found = load(tmp_path, DEBIAN)
-    assert found.source == ("package", "hello", "2.10-3")
-    assert found.version == "2.10-3"
+        license="GPL-2.0-or-later", patches=("patches/tool-1.patch", "patches/tool-2.patch"),
+        options=("-DWITH_X=ON", "-DLIST=a;b"), build_depends=("zlib1g-dev",), depends=("less",),
+        packages=("tool", "tool-doc"), tests="skip",
+    )  # fmt: skip
+    assert load(tmp_path, DEBIAN).version == "2.10-3", "that of its source package"
 
 
 @pytest.mark.parametrize("data", SEEDS)
@@ -318,62 +306,38 @@ def test_patches_count_with_their_order(folder: Path) -> None:
     assert changed(folder, before) == {"source"}
 
 
-OTHER: dict[str, Any] = {
-    "name": "other", "description": "y", "build": "meson", "version": "2", "license": "MIT", "options": ("X=1",),
-    "build_depends": ("less",), "depends": ("less",), "packages": ("other",), "tests": "skip",
-}  # fmt: skip
-
-
-@pytest.mark.parametrize("field", OTHER)
-def test_every_word_of_a_recipe_counts(folder: Path, field: str) -> None:
-    assert changed(folder, inputs(folder), dataclasses.replace(PATCHED, **{field: OTHER[field]})) == {
-        "recipe"
-    }
-
-
-def test_these_are_all_the_words_of_a_recipe() -> None:
-    """One that is added later must be in a key too."""
-    assert {field.name for field in dataclasses.fields(Component)} == {*OTHER, "source", "patches"}
-
-
-def test_the_toolchain_image_counts(folder: Path) -> None:
-    one, two = inputs(folder), inputs(folder, tools="others")
-    assert {name for name in one if one[name] != two[name]} == {"tools"}
-    assert recipe.key_of(one) != recipe.key_of(two)
-
-
 def test_our_code_counts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = inputs(folder)
     monkeypatch.setattr("synos_tasks.iso.code.digest_of", lambda module: f"another {module}")
     assert changed(folder, before) == {"code"}
 
 
-@pytest.mark.parametrize("kind", ["git", "package"])
-def test_a_commit_and_a_version_count(tmp_path: Path, kind: str) -> None:
-    one, two = (component(source=(kind, "https://a.example/x", which)) for which in ("1", "2"))
-    assert changed(tmp_path, inputs(tmp_path, one), two) == {"source"}
-
-
 TEXTS = st.text(alphabet="ab,[]\"'", max_size=3)
 TUPLES = st.lists(TEXTS, max_size=2).map(tuple)
-COMPONENTS = st.builds(
-    Component, name=TEXTS, description=TEXTS, build=TEXTS, source=st.tuples(st.just("git"), TEXTS, TEXTS),
-    version=TEXTS, license=TEXTS, options=TUPLES, build_depends=TUPLES, depends=TUPLES, packages=TUPLES, tests=TEXTS,
-)  # fmt: skip
+WORDS = dict.fromkeys(("name", "description", "build", "version", "license", "tests"), TEXTS)
+LISTS = dict.fromkeys(("options", "build_depends", "depends", "packages"), TUPLES)
+COMPONENTS = st.builds(Component, source=st.tuples(st.just("git"), TEXTS, TEXTS), **WORDS, **LISTS)
+COUNTED = {*WORDS, *LISTS, "source"}
+
+
+def test_these_are_all_the_words_of_a_recipe() -> None:
+    """One that is added later must be in a key too."""
+    assert {field.name for field in dataclasses.fields(Component)} == {*COUNTED, "patches"}
 
 
 @settings(deadline=None)
 @given(COMPONENTS, COMPONENTS, TEXTS, TEXTS)
-def test_two_keys_are_equal_where_all_inputs_are(
+def test_every_word_of_a_recipe_and_the_toolchain_image_count(
     one: Component, two: Component, tools: str, others: str
 ) -> None:
-    nowhere = Path("/nonexistent")
-    keys = [
-        recipe.key_of(recipe.inputs_of(one, nowhere, tools)),
-        recipe.key_of(recipe.inputs_of(two, nowhere, others)),
-    ]
-    assert (keys[0] == keys[1]) == ((one, tools) == (two, others))
-    assert keys[0] == recipe.key_of(recipe.inputs_of(dataclasses.replace(one), nowhere, tools))
+    def key(found: Component, tools: str) -> str:
+        return recipe.key_of(recipe.inputs_of(found, Path("/nonexistent"), tools))
+
+    assert key(one, tools) == key(dataclasses.replace(one), tools)
+    assert (key(one, tools) == key(one, others)) == (tools == others)
+    for name in COUNTED:
+        other = dataclasses.replace(one, **{name: getattr(two, name)})
+        assert (key(one, tools) == key(other, tools)) == (one == other)
 
 
 @pytest.mark.parametrize(

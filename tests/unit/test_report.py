@@ -29,14 +29,8 @@ def _package(name: str, size: int, *, fetched: int = 1000) -> dict[str, Any]:
 
 def _manifest(**fields: Any) -> dict[str, Any]:  # noqa: ANN401
     return {
-        "schema": "synos.manifest/1",
-        "profile": "minimal",
-        "suite": "bookworm",
-        "architecture": "amd64",
-        "release": False,
-        "build_id": "0123456789ab",
-        "key": "c" * 64,
-        "sha256": "d" * 64,
+        "schema": "synos.manifest/1", "profile": "minimal", "suite": "bookworm", "architecture": "amd64",
+        "release": False, "build_id": "0123456789ab", "key": "c" * 64, "sha256": "d" * 64,
         "bytes": {"00-base.squashfs": 160_000_000, "initrd.img": 26_350_000, "iso": 213_096_448, "vmlinuz": 4096},
         "stages": [
             _stage("base", 0, 13.094, hit=False),
@@ -103,19 +97,8 @@ def test_the_page_is_one_document_that_fetches_nothing() -> None:
     assert [tags.count(once) for once in ("html", "head", "body", "h1")] == [1] * 4
     assert Page(text).of("title") == ["SynOS minimal: build 0123456789ab"]
     assert "color-scheme: light dark" in text
-    for reference in (
-        "http:",
-        "https:",
-        "//",
-        "<link",
-        "<script",
-        "<img",
-        "src=",
-        "href=",
-        "url(",
-        "@import",
-    ):
-        assert reference not in text.lower()
+    references = ("http:", "https:", "//", "<link", "<script", "<img", "src=", "href=", "url(", "@import")
+    assert [reference for reference in references if reference in text.lower()] == []
 
 
 def test_names_are_text_and_never_tags() -> None:
@@ -132,11 +115,10 @@ def test_names_are_text_and_never_tags() -> None:
 def test_the_numbers() -> None:
     page = _page()
     cells = page.of("td")
-    for text in (
+    assert set(cells) >= {
         "213.1 MB", "17.2 s", "1 of 3", "2: 2.0 kB to fetch, 416.5 MB unpacked", "bookworm, amd64, layers",
         "13.1 s", "in store", "1.2 s", "160.0 MB", "26.4 MB", "4.1 kB", "26.7 MB", "410.3 MB", "6.2 MB",
-    ):  # fmt: skip
-        assert text in cells, text
+    }  # fmt: skip
     assert "boot loaders and the rest" in page.of("th")
 
 
@@ -198,6 +180,7 @@ def test_the_report_is_written_where_it_was_asked_for(iso: Path, tmp_path: Path)
 
 
 BROKEN: dict[str, Any] = {
+    "missing": None,
     "empty": "",
     "half": '{"stages": [',
     "not UTF-8": b"\xff\xfe",
@@ -225,29 +208,17 @@ def test_a_damaged_manifest_is_told_and_nothing_is_written(
     manifest = Path(f"{iso}.manifest.json")
     text = content if isinstance(content, str | bytes) else json.dumps(content)
     manifest.write_bytes(text if isinstance(text, bytes) else text.encode())
+    if content is None:
+        manifest.unlink()
     with pytest.raises(IsoNotFound) as caught:
         report.write(iso, iso.with_name("report.html"))
     assert caught.value.what == "synos-ü.iso has no manifest that can be read"
     assert caught.value.where == str(manifest)
     assert caught.value.why
+    if content == BROKEN["without sizes"]:
+        assert caught.value.why == "there is no 'iso'", "a missing field is named"
     assert "inv build.iso" in caught.value.hint
-    assert list(iso.parent.iterdir()) == [manifest]
-
-
-def test_a_missing_field_is_named(iso: Path) -> None:
-    Path(f"{iso}.manifest.json").write_text(json.dumps({**_manifest(), "bytes": {}}))
-    with pytest.raises(IsoNotFound) as caught:
-        report.write(iso, iso.with_name("report.html"))
-    assert caught.value.why == "there is no 'iso'"
-
-
-def test_without_a_manifest_there_is_no_report(tmp_path: Path) -> None:
-    iso = tmp_path / "a.iso"
-    iso.touch()
-    with pytest.raises(IsoNotFound) as caught:
-        report.write(iso, tmp_path / "report.html")
-    assert caught.value.where == f"{iso}.manifest.json"
-    assert list(tmp_path.iterdir()) == [iso]
+    assert list(iso.parent.iterdir()) == ([] if content is None else [manifest])
 
 
 @pytest.mark.parametrize("below", [".", "file/report.html"])
