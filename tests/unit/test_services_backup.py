@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
@@ -22,6 +22,7 @@ from synos_tasks.services import health, lifecycle
 from synos_tasks.services.adapters import ADAPTERS, nats, postgres, redis, summary
 from tests.unit.fake_adapters import FakeAdapter
 from tests.unit.fake_compose import Scene, scene
+from tests.unit.kills import Killed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -30,10 +31,6 @@ if TYPE_CHECKING:
     from synos_tasks.services.backup import Restored
 
 NAMES = ["nats", "postgres", "redis"]
-
-
-class Killed(BaseException):
-    """As SIGKILL: nobody expects it."""
 
 
 class Held:
@@ -107,15 +104,7 @@ def test_a_backup_has_every_service_and_says_what_it_holds(here: Scene, held: He
         "saving postgres: 3 databases, 3 tables",
         "saving redis: 3 keys",
     ]
-
-
-@pytest.mark.parametrize("name", ["../x", "x" * 65, "mine"])
-def test_a_name_that_cannot_be_or_is_taken_is_refused_before_anything(
-    here: Scene, held: Held, mine: Path, name: str
-) -> None:
-    with pytest.raises(SettingsError):
-        backing.backup(here.context, name)
-    assert (held.done, taken(here)) == ([], ["mine"])
+    assert summary("mongo", {"collections": 3}) == "mongo"  # of another project's stack
 
 
 def test_a_service_that_does_not_run_is_told_before_any_is_saved(here: Scene, held: Held) -> None:
@@ -132,16 +121,6 @@ def test_a_service_that_cannot_be_saved_leaves_no_backup(here: Scene, held: Held
         backing.backup(here.context, "mine")
     assert taken(here) == []
     assert list(backing.folder_of(here.context).iterdir()) == []
-
-
-def test_a_restore_starts_what_is_down_before_and_looks_after_it_afterwards(
-    here: Scene, held: Held, mine: Path
-) -> None:
-    here.remove()
-    held.hold(0, 0, 0)
-    restore(here, "mine")
-    assert here.compose.did("up --detach")
-    assert list(here.containers()) == NAMES
 
 
 def test_what_services_hold_is_told_asked_about_and_saved_first(here: Scene, held: Held, mine: Path) -> None:
@@ -195,15 +174,6 @@ def test_a_restore_that_is_killed_leaves_a_mark_that_up_finds(here: Scene, held:
     assert held.done == []  # without a mark, no service is asked
 
 
-def test_a_restore_that_ends_well_leaves_no_mark(here: Scene, held: Held, mine: Path) -> None:
-    restore(here, "mine")
-    held.adapters["postgres"].broken = True
-    here.said.clear()
-    lifecycle.up(here.context, here.context.stack.long_running)
-    assert held.adapters["postgres"].broken
-    assert not any("interrupted" in line for line in here.said)
-
-
 def test_nothing_is_restored_when_it_was_not_agreed_to_or_what_is_there_cannot_be_saved(
     here: Scene, held: Held, mine: Path
 ) -> None:
@@ -233,11 +203,7 @@ def foreign(mine: Path) -> None:
 @pytest.mark.parametrize(
     ("harm", "error", "text"),
     [
-        (
-            lambda mine: (mine / "redis/number").write_text("4"),
-            BackupDamaged,
-            "redis/number: its SHA-256 differs",
-        ),
+        (lambda mine: (mine / "redis/number").write_text("4"), BackupDamaged, "its SHA-256 differs"),
         (lambda mine: (mine / "redis/number").unlink(), BackupDamaged, "redis/number: is missing"),
         (lambda mine: mine.rename(mine.parent / "mien"), SettingsError, "did you mean 'mien'?"),
         (foreign, SettingsError, "has no service mongo, nats-box"),
@@ -291,13 +257,6 @@ def test_a_backup_of_a_newer_version_is_refused_before_any_service_is_loaded(
     assert held.done == []
 
 
-def test_a_backup_from_another_machine_is_one_at_a_path(here: Scene, held: Held, tmp_path: Path) -> None:
-    shutil.move(backing.backup(here.context, "mine"), tmp_path / "usb")
-    held.hold(0, 0, 0)
-    assert restore(here, str(tmp_path / "usb")).backup == tmp_path / "usb"
-    assert held.counts == [3, 3, 3]
-
-
 @pytest.mark.parametrize(
     "error",
     [ServiceFailed("docker compose failed", where="pg_restore", why="bad"), ContainerLost("gone", why="bad")],
@@ -344,17 +303,3 @@ def test_ctrl_c_in_the_middle_says_what_was_restored_and_the_way_back(
     with pytest.raises(KeyboardInterrupt):
         restore(here, "mine")
     assert here.said[-1] == f"restored: nats, and maybe postgres; {way_back(here)}"
-
-
-@pytest.mark.parametrize(
-    ("service", "facts", "text"),
-    [
-        ("postgres", {"databases": {}}, "0 databases, 0 tables"),
-        ("postgres", {"databases": {"a": {"tables": 1}}}, "1 database, 1 table"),
-        ("nats", {"streams": {"a": {"messages": 1, "consumers": 1}}}, "1 stream, 1 message, 1 consumer"),
-        ("redis", {"keys": {"db0": 1_000_000, "db1": 234_567}}, "1 234 567 keys"),
-        ("mongo", {"collections": 3}, "mongo"),
-    ],
-)
-def test_what_a_service_holds_is_a_few_words(service: str, facts: dict[str, Any], text: str) -> None:
-    assert summary(service, facts) == text

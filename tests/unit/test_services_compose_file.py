@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from synos_tasks.images.catalog import PREFIX, SUFFIX
-from synos_tasks.services.stack import TOOLS_PROFILE, variable
+from synos_tasks.services.stack import TOOLS_PROFILE
 from synos_tasks.settings import ServicesSettings
 
 FOLDER = Path(__file__).resolve().parents[2] / "docker/services"
@@ -115,15 +115,6 @@ def test_a_secret_is_a_file_of_the_closed_folder(path: Path) -> None:
 
 
 @each_service
-def test_a_service_is_labelled_as_ours_and_its_image_is_a_variable(name: str, told: Told) -> None:
-    assert told["labels"]["io.synos.project"] == "${SYNOS_PROJECT:-synos-unified}"
-    assert told["labels"]["io.synos.role"] == "services"
-    assert is_tool(told) or told["labels"]["io.synos.files"] == f"${{{variable(name)}_FILES:-}}"
-    assert told["image"] == f"${{{variable(name)}_IMAGE:-synos-{name}:latest}}"
-    assert told["build"] == {"context": "../..", "dockerfile": f"docker/services/Dockerfile.{name}"}
-
-
-@each_service
 def test_what_a_service_writes_besides_its_data_is_in_memory_and_small(name: str, told: Told) -> None:
     uid, gid = told["user"].split(":")
     assert told["tmpfs"], "the root file system is read-only"
@@ -133,18 +124,6 @@ def test_what_a_service_writes_besides_its_data_is_in_memory_and_small(name: str
         given = dict(option.split("=") for option in options.split(","))
         assert (given["uid"], given["gid"], given["mode"]) == (uid, gid, "0700")
         assert BYTES.fullmatch(given["size"])
-
-
-@each_service
-def test_the_places_its_scripts_write_to_are_tmpfs_or_volumes(name: str, told: Told) -> None:
-    writable = [mount.partition(":")[0] for mount in told["tmpfs"]]
-    writable += [mount.split(":")[1] for mount in told.get("volumes", ()) if not mount.endswith(":ro")]
-    for script in (FOLDER / name).iterdir() if not is_tool(told) else ():
-        if script.suffix == ".conf":
-            continue
-        code = "\n".join(re.sub(r"(^|\s)#.*", "", line) for line in script.read_text().splitlines())
-        for place in re.findall(r">+\s*\"?(/(?!dev/)[\w./-]+)", code):
-            assert any(place.startswith(f"{folder}/") for folder in writable), f"{script.name}: {place}"
 
 
 @each_file

@@ -11,7 +11,7 @@ import pytest
 from synos_tasks.errors import SecretsDamaged, ServiceFailed, ServiceUnhealthy, SettingsError
 from synos_tasks.services import health, lifecycle
 from synos_tasks.services.secrets import APPLY, Secrets, rotate
-from tests.unit.fake_compose import NAMES, SECRETS, Scene, scene
+from tests.unit.fake_compose import SECRETS, Scene, scene
 from tests.unit.kills import Killed, kill_at
 
 if TYPE_CHECKING:
@@ -59,15 +59,6 @@ def lose(here: Scene, what: str) -> None:
     """Delete what a clean-up by hand deletes, while the services run on with what they have mounted."""
     shutil.rmtree(here.state / what)
     here.forget()
-
-
-def test_all_secrets_are_changed_in_the_running_services(here: Scene) -> None:
-    before = values(here)
-    assert rotate(here.context, "") == SECRETS
-    after = values(here)
-    assert all(after[name] != before[name] for name in SECRETS)
-    assert {f"{name}_password": here.mounted(name) for name in NAMES} == after
-    assert (applied(here), recreated(here), own(here).pending()) == (NAMES, [], [])
 
 
 def test_a_service_sees_the_new_secret_before_it_takes_it_and_it_is_kept_after_that(here: Scene) -> None:
@@ -162,11 +153,7 @@ def test_a_secret_that_was_edited_by_hand_is_taken_by_the_next_up(here: Scene) -
     assert applied(here) == []
 
 
-def test_rotation_repairs_a_damaged_secret_but_not_with_another_damaged_one(here: Scene) -> None:
-    (here.secrets / "redis_password").write_text("half\0of it")
-    assert rotate(here.context, "redis") == ["redis_password"]
-    assert here.mounted("redis") == values(here)["redis_password"]
-    here.forget()
+def test_nothing_is_rotated_while_another_secret_is_damaged(here: Scene) -> None:
     (here.secrets / "nats_password").write_text("")
     with pytest.raises(SecretsDamaged):
         rotate(here.context, "redis")
@@ -189,32 +176,6 @@ def test_no_value_is_said_or_shown_in_a_command(here: Scene) -> None:
 
 
 # ---- services that cannot see what is mounted now
-
-
-@pytest.mark.parametrize("what", ["", "mounted"])
-def test_services_whose_password_files_were_deleted_are_started_again(here: Scene, what: str) -> None:
-    """Without that they would take the old secret again, and be healthy with it."""
-    lose(here, what)
-    started = up(here)
-    assert started.secrets == ([] if what else SECRETS)
-    assert (started.changed, started.restarted, recreated(here)) == ([], NAMES, NAMES)
-    assert applied(here) == []  # their start did
-    assert any(line.endswith(": nats, postgres, redis") for line in here.said)
-    assert up(here).restarted == []
-
-
-def test_secrets_that_are_made_again_over_the_copies_are_taken_without_a_restart(here: Scene) -> None:
-    lose(here, "secrets")
-    started = up(here)
-    assert (started.secrets, started.restarted) == (SECRETS, [])
-    assert (applied(here), own(here).pending()) == (NAMES, [])
-
-
-def test_a_rotation_reaches_services_whose_password_files_were_deleted(here: Scene) -> None:
-    lose(here, "mounted")
-    rotate(here.context, "redis")
-    assert (recreated(here), applied(here)) == (NAMES, [])
-    assert here.mounted("redis") == values(here)["redis_password"]
 
 
 def test_only_the_chosen_ones_are_started_again_and_the_others_told(here: Scene) -> None:

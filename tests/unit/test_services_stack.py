@@ -12,9 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synos_tasks.errors import SettingsError
-from synos_tasks.images.catalog import raw_services, service_recipes
-from synos_tasks.images.recipe import tag_of
-from synos_tasks.services.secrets import Secrets
+from synos_tasks.images.catalog import raw_services
 from synos_tasks.services.stack import (
     Port,
     Stack,
@@ -26,7 +24,7 @@ from synos_tasks.services.stack import (
     resolve,
 )
 from synos_tasks.settings import ServicesSettings, Settings
-from tests.unit.fake_compose import PROJECT, Scene, lay_services, model, scene
+from tests.unit.fake_compose import NAMES, PROJECT, UIDS, Scene, lay_services, model, scene
 
 
 @pytest.fixture
@@ -64,7 +62,6 @@ def test_a_stack_that_is_not_there_is_answered_with_those_that_are(
 
 def test_what_compose_resolved_is_read_whole(settings: Settings) -> None:
     stack = stack_of(settings)
-    assert [service.name for service in stack.services] == ["nats", "nats-box", "postgres", "redis"]
     postgres = stack["postgres"]
     assert (postgres.user, postgres.image) == ("999:999", "synos-postgres:1")
     assert postgres.ports == (Port(address="127.0.0.1", published=5432),)
@@ -109,9 +106,7 @@ def test_a_port_that_the_engine_chooses_is_0() -> None:
     [
         ("", ["nats", "postgres", "redis"]),
         (" , ", ["nats", "postgres", "redis"]),
-        ("redis", ["redis"]),
-        (" redis , nats,", ["nats", "redis"]),
-        ("redis,redis", ["redis"]),
+        (" redis , nats,redis,", ["nats", "redis"]),
     ],
 )
 def test_services_are_chosen_in_the_order_of_the_stack(
@@ -120,46 +115,32 @@ def test_services_are_chosen_in_the_order_of_the_stack(
     assert [one.name for one in stack_of(settings).chosen(only)] == names
 
 
-@pytest.mark.parametrize("only", ["redsi", "nats,redsi", "nats-box"])
+@pytest.mark.parametrize("only", ["nats,redsi", "nats-box"])
 def test_one_that_cannot_be_chosen_is_answered_with_a_suggestion(settings: Settings, only: str) -> None:
-    stack = stack_of(settings)
-    with pytest.raises(SettingsError) as caught:
-        stack.chosen(only)
-    assert caught.value.what == f"there is no service {only.rpartition(',')[2]!r}"
-    assert caught.value.where == "stack unified"
+    with pytest.raises(SettingsError, match="there is no service") as caught:
+        stack_of(settings).chosen(only)
     assert caught.value.hint.startswith("did you mean ")
     assert caught.value.hint.endswith("there are: nats, postgres, redis")
-
-
-def images_of(settings: Settings, stack: str = "unified") -> dict[str, str]:
-    recipes = service_recipes(settings, raw_services(file_of(settings, stack)))
-    return {name: tag_of(settings.project, recipe) for name, recipe in recipes.items()}
 
 
 def test_the_file_is_read_with_images_ports_digests_and_names(settings: Settings) -> None:
     own = ServicesSettings(nats_port=0, redis_port=7000, redis_image="redis:8")
     settings = dataclasses.replace(settings, services=own)
-    path, images = file_of(settings, "unified"), images_of(settings)
+    path, images = file_of(settings, "unified"), {name: f"synos-{name}:1" for name in UIDS if name != "redis"}
     file = compose_file(settings, "unified", path, raw_services(path), images)
-    assert (file.project, file.path) == (PROJECT, path)
-    assert file.project == settings.compose_project("unified")
+    assert file.project == PROJECT == settings.compose_project("unified")
+    told = dict(file.environment)
     folder = settings.root / "docker/services"
-    assert file.environment == {
-        "SYNOS_STACK": PROJECT,
-        "SYNOS_PROJECT": "synos-test",
+    for name in NAMES:
+        assert told.pop(f"SYNOS_{name.upper()}_FILES") == files_digest(folder / name)
+    ports = {told.pop(f"SYNOS_{name.upper()}_PORT") for name in NAMES}
+    assert ports == {"0", "5432", "7000"}
+    assert told == {
+        "SYNOS_STACK": PROJECT, "SYNOS_PROJECT": "synos-test", "SYNOS_NATS_BOX_FILES": "",
         "SYNOS_SECRETS": str(settings.root / ".synos/services/unified/mounted"),
-        "SYNOS_NATS_IMAGE": images["nats"],
-        "SYNOS_NATS_FILES": files_digest(folder / "nats"),
-        "SYNOS_NATS_PORT": "0",
-        "SYNOS_POSTGRES_IMAGE": images["postgres"],
-        "SYNOS_POSTGRES_FILES": files_digest(folder / "postgres"),
-        "SYNOS_POSTGRES_PORT": "5432",
-        "SYNOS_REDIS_IMAGE": "redis:8",
-        "SYNOS_REDIS_FILES": files_digest(folder / "redis"),
-        "SYNOS_REDIS_PORT": "7000",
-        "SYNOS_NATS_BOX_IMAGE": images["nats-box"],
-        "SYNOS_NATS_BOX_FILES": "",
-    }
+        "SYNOS_NATS_IMAGE": "synos-nats:1", "SYNOS_NATS_BOX_IMAGE": "synos-nats-box:1",
+        "SYNOS_POSTGRES_IMAGE": "synos-postgres:1", "SYNOS_REDIS_IMAGE": "redis:8",
+    }  # fmt: skip
 
 
 # ---- the file with the variables
@@ -194,15 +175,6 @@ def test_variables_are_read_as_they_were_written_and_over_the_old_ones(here: Sce
 )
 def test_no_path_gets_out_of_its_quotes(text: str) -> None:
     assert re.fullmatch(r"'([^'\\]|\\')*'", quoted(text))
-
-
-def test_no_variable_is_a_secret(settings: Settings) -> None:
-    own = Secrets(settings.stack_dir("unified"))
-    own.ensure(["nats_password", "redis_password"])
-    path = file_of(settings, "unified")
-    shown = compose_file(settings, "unified", path, raw_services(path), {}).environment.values()
-    secrets = [own.read("nats_password"), own.read("redis_password")]
-    assert not [text for text in shown for secret in secrets if secret in text]
 
 
 # ---- the digest of what is mounted

@@ -15,7 +15,7 @@ from synos_tasks.engine import cache
 from synos_tasks.engine.cache import Usage
 from synos_tasks.errors import EngineUnavailable
 from synos_tasks.services import health
-from synos_tasks.services.health import ServiceStatus, Watcher, cpu_percent, duration, rows
+from synos_tasks.services.health import ServiceStatus, Watcher, cpu_percent, duration
 from tests.unit.fake_compose import NAMES, Scene, scene
 from tests.unit.fake_time import Clock
 
@@ -130,15 +130,3 @@ def test_a_duration_says_what_it_was_but_for_what_is_smaller_than_it_says(second
     assert sizes == sorted(sizes, reverse=True)
     limits = {"h": 24, "min": 60, "s": 60}
     assert all(count < limits.get(unit, count + 1) for count, unit in parts)
-
-
-def test_a_row_has_a_cell_for_each_column() -> None:
-    redis = ServiceStatus(
-        name="redis", state="running", health="healthy", uptime=65, cpu_percent=0.25, memory=5 * 2**20,
-        memory_limit=768 * 2**20, ports=("127.0.0.1:6379->6379", "[::1]:1->1"), restarts=3, said="PONG",
-    )  # fmt: skip
-    [cells] = rows([redis])
-    assert cells == [
-        "redis", "healthy", "1 min 5 s", "0.2 %", "5 of 768 MB", "3", "127.0.0.1:6379->6379, [::1]:1->1"
-    ]  # fmt: skip
-    assert len(cells) == len(health.COLUMNS)
