@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from synos_tasks.dev import config
 from synos_tasks.dev.config import commands_of, devcontainer_id, loads, replace_variables
 from synos_tasks.errors import SettingsError
-from tests.unit.fake_dev import GIVEN, Project, project, write
+from tests.unit.fake_dev import Project, project, write
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -227,10 +227,3 @@ def test_what_is_not_json_is_told_with_why(here: Project, content: bytes) -> Non
 def test_a_name_is_no_path(here: Project, name: str) -> None:
     write(here.root, "../x", "{}")
     assert "there is no development container" in failure(here, name).what
-
-
-def test_an_unknown_name_has_a_suggestion(here: Project) -> None:
-    assert failure(here).hint == "there are: none"
-    write(here.root, "python", json.dumps(GIVEN))
-    assert failure(here, "pyhton").hint == "did you mean 'python'?"
-    assert failure(here, "zzz").hint == "there are: python"

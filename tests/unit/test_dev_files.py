@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 from typing import Any
 
@@ -35,16 +34,6 @@ def test_each_is_the_hosts_user_in_the_projects_folder(name: str) -> None:
     assert all(port["label"] for port in values["portsAttributes"].values())
 
 
-def test_each_last_stage_makes_the_user_and_leaves_root() -> None:
-    text = (ROOT / "docker/dev/Dockerfile").read_text()
-    for name in NAMES:
-        stage = re.search(rf"(?ms)^FROM \S+ AS {name}$.*?(?=^FROM|\Z)", text)
-        assert stage, name
-        assert "RUN ./make-user" in stage[0]
-        assert "USER dev\n" in stage[0]
-        assert f"ENV SYNOS_DEV_CONTAINER={name}\n" in stage[0]
-
-
 def test_all_are_hardened_and_no_file_takes_it_back() -> None:
     [base, *others] = [
         yaml.safe_load(path.read_text())
@@ -62,16 +51,6 @@ def test_all_are_hardened_and_no_file_takes_it_back() -> None:
     assert not (given - {"security_opt", "cap_drop"}) & set(service)
     assert not [model for model in others if given & set(model["services"]["dev"])]
     assert "docker.sock" not in "".join(path.read_text() for path in (ROOT / ".devcontainer").glob("*/*"))
-
-
-def test_tasks_and_launch_configurations_fit_together() -> None:
-    tasks = config.loads((ROOT / ".vscode/tasks.json").read_text())["tasks"]
-    launches = config.loads((ROOT / ".vscode/launch.json").read_text())["configurations"]
-    labels = {task["label"] for task in tasks}
-    assert len(labels) == len(tasks)
-    assert {one["preLaunchTask"] for one in launches if "preLaunchTask" in one} <= labels
-    assert {one["type"] for one in launches} == {"debugpy", "lldb-dap"}
-    assert all(one["disableASLR"] is False for one in launches if one["type"] == "lldb-dap")
 
 
 def test_the_official_cli_is_pinned_with_its_checksum() -> None:

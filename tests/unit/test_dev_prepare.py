@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from synos_tasks.dev import config, prepare
+from synos_tasks.dev import prepare
 from synos_tasks.engine.labels import LABEL_IMAGE, LABEL_PROJECT, LABEL_ROLE
 from synos_tasks.errors import DevContainerMissing, MirrorUnreachable
 from synos_tasks.images.base import BOOKWORM
-from tests.unit.fake_dev import GIVEN, Project, project, write
+from tests.unit.fake_dev import Project, project
 from tests.unit.projects import tree
 
 if TYPE_CHECKING:
@@ -97,6 +97,7 @@ def test_the_compose_file_has_what_only_this_clone_knows(here: Project) -> None:
     prepare.prepare(here.context, here.config())
     model = model_of(here)
     service, owner = model["services"]["dev"], here.context.settings.project_id
+    assert (here.context.state / "host/owner").read_text() == "1000 1000\n"
     escaped = str(here.root).replace("$", "$$")
     assert service["volumes"][0] == {"type": "bind", "source": escaped, "target": escaped}
     assert service["working_dir"] == escaped
@@ -123,25 +124,6 @@ def test_one_that_joins_the_services_needs_them(here: Project) -> None:
     [secrets] = [one for one in model["services"]["dev"]["volumes"] if "secrets" in str(one)]
     assert secrets["source"].endswith("/.synos/services/unified/secrets")
     assert secrets["read_only"] is True
-
-
-def test_a_new_container_is_one_folder(here: Project) -> None:
-    """Nothing else in the project knows its name."""
-    files = ["../../docker/dev/docker-compose.yml", "../../.synos/dev/go.yml"]
-    path = write(here.root, "go", json.dumps({**GIVEN, "dockerComposeFile": files}))
-    path.with_name("Dockerfile").write_text("FROM debian:bookworm-slim\n")
-    assert config.names(here.context.settings) == ["go"]
-    prepare.prepare(here.context, config.load(here.context.settings, "go"))
-    build = model_of(here, "go")["services"]["dev"]["build"]
-    assert build["dockerfile"] == ".devcontainer/go/Dockerfile"
-    assert "target" not in build
-
-
-def test_the_owner_is_the_caller_and_for_root_the_projects(tmp_path: Path) -> None:
-    mine = tmp_path.stat()
-    assert prepare.owner_of(tmp_path, (1234, 5), rootless=False) == (1234, 5)
-    assert prepare.owner_of(tmp_path, (0, 0), rootless=False) == (mine.st_uid, mine.st_gid)
-    assert prepare.owner_of(tmp_path, (1234, 5), rootless=True) == (0, 0)
 
 
 def test_the_hosts_certificates_are_read_from_where_they_are(tmp_path: Path) -> None:

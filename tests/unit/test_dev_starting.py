@@ -5,9 +5,7 @@ from __future__ import annotations
 import dataclasses
 import fcntl
 import os
-import shutil
 import socket
-import subprocess
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +15,6 @@ import pytest
 from synos_tasks.dev import containers, starting
 from synos_tasks.dev.config import LIFECYCLE
 from synos_tasks.errors import (
-    DevContainerMissing,
     HookFailed,
     HostUnfit,
     ImageBuildFailed,
@@ -117,20 +114,6 @@ def test_what_only_the_official_cli_knows_is_refused_by_name(here: Project) -> N
     assert "@devcontainers/cli" in caught.value.hint
 
 
-def test_lifecycle_commands_run_once_in_order(here: Project) -> None:
-    config = here.config(**ALL)
-    ident = here.add(config)
-    starting.run_commands(here.context, config, ident)
-    assert here.commands == list(ALL.values())
-    here.commands.clear()
-    starting.run_commands(here.context, config, ident)
-    assert here.commands == ["echo postAttachCommand"]
-    here.commands.clear()
-    here.docker.objects["container"][ident]["State"]["StartedAt"] = "2026-02-01T00:00:00.1Z"
-    starting.run_commands(here.context, config, ident)
-    assert here.commands == ["echo postStartCommand", "echo postAttachCommand"]
-
-
 def test_after_a_failed_command_no_other_is_run(here: Project) -> None:
     here.codes["echo updateContentCommand"] = 7
     with pytest.raises(HookFailed, match="updateContentCommand failed with exit code 7"):
@@ -166,17 +149,6 @@ def test_an_initialize_that_fails_is_told(here: Project, command: Any, code: int
     with pytest.raises(HookFailed, match=f"initializeCommand failed with exit code {code}") as caught:
         starting.initialize(here.context, config)
     assert caught.value.where == str(config.path)
-
-
-@pytest.mark.allow_process(reason="the marker is a script for a shell")
-def test_the_marker_is_the_official_clis(tmp_path: Path) -> None:
-    def code(stage: str, life: str) -> int:
-        argv = [shutil.which("sh") or "", "-c", starting.MARK, "sh", stage, life]
-        return subprocess.run(argv, env={**os.environ, "HOME": f"{tmp_path}/a b"}, check=False).returncode
-
-    assert [code("postCreateCommand", life) for life in ("t1", "t1", "t2")] == [0, 1, 0]
-    assert code("postStartCommand", "t1") == 0
-    assert (tmp_path / "a b/.devcontainer/.postCreateCommandMarker").read_text() == "t2\n"
 
 
 def test_another_command_on_the_same_container_is_waited_for(here: Project) -> None:
@@ -250,15 +222,3 @@ def test_a_socket_that_cannot_be_given_is_told_first(
     with pytest.raises(kind):
         starting.up(here.context, here.config(), docker=docker)
     assert here.docker.names("container") == []
-
-
-def test_a_socket_is_not_given_later(here: Project, listening: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(listening.parent))
-    config = here.config()
-    ident = here.add(config)
-    with pytest.raises(DevContainerMissing, match="without an engine's socket") as caught:
-        starting.up(here.context, config, docker="rootless")
-    assert "inv dev.down --name one" in caught.value.hint
-    here.docker.remove_container(ident, force=True)
-    starting.up(here.context, config, docker="rootless")
-    assert "warning" not in " ".join(here.said)

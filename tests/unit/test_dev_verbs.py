@@ -80,23 +80,6 @@ def test_a_wrong_option_ends_with_its_code_and_changes_nothing(
     assert (here.docker.names("container"), here.composed) == (["quirky_name"], [])
 
 
-def test_without_an_engine_a_development_container_names_the_host(
-    here: Project, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
-    here.docker.answers = False
-    for inside, host, code in (
-        (None, None, 21),
-        ("python", None, 28),
-        ("python", "unix:///run/docker.sock", 21),
-    ):
-        monkeypatch.setenv("SYNOS_DEV_CONTAINER", inside or "")
-        monkeypatch.setenv("DOCKER_HOST", host or "")
-        with pytest.raises(SystemExit) as ended:
-            run(tasks.up)
-        assert ended.value.code == code
-    assert "on the host: ./scripts/synos dev.up" in capfd.readouterr().err
-
-
 @pytest.mark.parametrize("state", ["exited", "paused", "created", "dead"])
 def test_one_that_does_not_run_cannot_be_entered(here: Project, state: str) -> None:
     config = here.config()

@@ -1,4 +1,4 @@
-"""Snapshots, versions and errors of the Docker client, and that nothing else starts `docker`."""
+"""Versions and errors of the engine and of compose, and that nothing else starts `docker`."""
 
 from __future__ import annotations
 
@@ -6,18 +6,16 @@ import ast
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from synos_tasks.engine import client
-from synos_tasks.engine.client import snapshot
+from synos_tasks.engine.compose import ComposeFile, failure
 from synos_tasks.engine.failures import check_versions, version_tuple
 from synos_tasks.engine.labels import BUILDER_CAPABILITIES, TOOLCHAIN_CAPABILITIES
-from synos_tasks.engine.spec import ContainerSpec
-from synos_tasks.errors import EngineTooOld, EngineUnavailable
+from synos_tasks.errors import DiskFull, EngineTooOld, EngineUnavailable, PortTaken, ServiceFailed
 from tests.unit.fake_docker import FakeDocker
 
 SOURCES = Path(client.__file__).resolve().parent.parent
@@ -34,24 +32,6 @@ def commands_of(tree: ast.AST) -> list[int]:
         and isinstance(node.elts[0], ast.Constant)
         and node.elts[0].value in {"docker", "podman", "docker-compose"}
     ]
-
-
-def test_a_snapshot_never_asks_the_engine_again() -> None:
-    # this test may start no process: reading a stale object of python-on-whales would
-    found = snapshot("container", {"Id": "a", "Name": "/x", "State": {"Status": "exited"}})
-    assert (found.id, found.name, found.state.status) == ("a", "x", "exited")
-    found._last_refreshed_time  # noqa: B018
-    assert not found._needs_reload()
-
-
-def test_what_is_gone_is_none_and_no_engine_is_an_error() -> None:
-    docker = FakeDocker()
-    docker.add_volume("here")
-    assert docker.volume("here") is not None
-    assert docker.volume("gone") is None
-    docker.answers = False
-    with pytest.raises(EngineUnavailable):
-        docker.volume("here")
 
 
 def test_without_a_docker_command_the_error_names_how_to_get_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -92,29 +72,6 @@ def test_the_capabilities_are_exactly_those_of_the_safety_rule() -> None:
     assert set(BUILDER_CAPABILITIES) - set(TOOLCHAIN_CAPABILITIES) == {"MKNOD", "SYS_CHROOT"}
 
 
-@given(
-    st.fixed_dictionaries(
-        {},
-        optional={
-            "capabilities": st.just(BUILDER_CAPABILITIES),
-            "new_privileges": st.booleans(),
-            "memory_mb": st.integers(1, 10**5),
-            "network": st.sampled_from(["none", "bridge"]),
-        },
-    )
-)
-def test_a_container_gets_nothing_that_its_spec_does_not_name(asked: dict[str, Any]) -> None:
-    options = ContainerSpec(name="n", image="i", command=("c",), labels={}, **asked).options()
-    assert options["cap_drop"] == ["ALL"]
-    assert options["cap_add"] == list(asked.get("capabilities", ()))
-    assert options["security_options"] == ([] if asked.get("new_privileges") else ["no-new-privileges"])
-    assert options.get("memory") == options.get("memory_swap")
-    assert not options.get("privileged")
-    assert not options["devices"]
-    assert not options["mounts"]
-    assert not {"pid", "ipc", "userns", "uts", "cgroupns"} & options.keys()
-
-
 def test_only_the_engine_package_starts_docker() -> None:
     elsewhere = [path for path in SOURCES.rglob("*.py") if ENGINE not in path.parents]
     found = {
@@ -133,3 +90,26 @@ def test_the_client_is_imported_at_its_first_use_only() -> None:
         "synos_tasks.engine.compose, synos_tasks.engine.run; sys.exit('python_on_whales' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+COMPOSED = ComposeFile(project="p", path=Path("/stack.yml"), environment={})
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "hint"),
+    [
+        ("Bind for 127.0.0.1:5432 failed: port is already allocated", PortTaken, ""),
+        ("listen tcp4 0.0.0.0:80: bind: address already in use", PortTaken, ""),
+        ("write /var/lib: No space left on device", DiskFull, "docker system df"),
+        ("Cannot connect to the Docker daemon at unix:///x", EngineUnavailable, ""),
+        ("error during connect: EOF", EngineUnavailable, ""),
+        ("all predefined address pools have been fully subnetted", ServiceFailed, "docker network ls"),
+        ("service x has neither an image nor a build context", ServiceFailed, ""),
+    ],
+)
+def test_each_failure_of_compose_has_its_error(text: str, error: type[Exception], hint: str) -> None:
+    raised = failure(["up"], f"first\n{text}", COMPOSED)
+    assert type(raised) is error
+    assert text in raised.why
+    assert "/stack.yml" in raised.where
+    assert hint in raised.hint

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -19,11 +18,9 @@ def test_exit_codes_are_unique() -> None:
     assert len(codes) == len(set(codes))
 
 
-@pytest.mark.parametrize("cls", CLASSES, ids=lambda cls: cls.__name__)
-def test_each_class_has_a_code_in_the_documented_range_and_a_summary(cls: type[errors.SynosError]) -> None:
-    assert 10 <= cls.exit_code <= 49
-    assert cls.__doc__ != errors.SynosError.__doc__
-    assert cls.__doc__
+def test_each_class_has_a_code_in_the_documented_range_and_a_summary() -> None:
+    assert [cls for cls in CLASSES if not 10 <= cls.exit_code <= 49] == []
+    assert [cls for cls in CLASSES if cls.__doc__ in {None, errors.SynosError.__doc__}] == []
 
 
 def test_every_class_is_in_the_table() -> None:
@@ -57,27 +54,10 @@ def test_an_unknown_name_from_the_container_is_a_failed_stage() -> None:
     assert errors.by_name("NoSuchError") is errors.StageFailed
 
 
-def test_lines_leave_out_what_is_empty_and_keep_the_order() -> None:
-    error = errors.HostUnfit("no room", hint="make some", where="/data")
-    assert error.lines() == [("error", "no room"), ("where", "/data"), ("hint", "make some")]
-
-
 def test_json_has_kind_and_code() -> None:
     fields = errors.HostUnfit("no room", why="full").to_json()
-    assert json.loads(json.dumps(fields)) == {
-        "kind": "HostUnfit",
-        "exit_code": 20,
-        "error": "no room",
-        "why": "full",
-    }
+    assert fields == {"kind": "HostUnfit", "exit_code": 20, "error": "no room", "why": "full"}
 
 
 def test_the_generated_files_are_current() -> None:
     assert generated.stale_files(ROOT) == []
-
-
-def test_writing_generated_files_says_which_changed(tmp_path: Path) -> None:
-    assert set(generated.write(tmp_path)) == set(generated.generated_files())
-    assert generated.write(tmp_path) == []
-    (tmp_path / "docs" / "exit-codes.md").write_text("edited by hand")
-    assert generated.write(tmp_path) == [Path("docs/exit-codes.md")]

@@ -18,21 +18,23 @@ def path(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     return tmp_path if request.param == "folder" else tmp_path / "lock"
 
 
-def test_one_at_a_time_is_alone(path: Path) -> None:
-    with exclusive(path, waiting=lambda: pytest.fail("nobody holds it")), try_exclusive(path) as alone:
-        assert not alone
+def is_free(path: Path) -> bool:
     with try_exclusive(path) as alone:
-        assert alone
+        return alone
+
+
+def test_one_at_a_time_is_alone(path: Path) -> None:
+    with exclusive(path, waiting=lambda: pytest.fail("nobody holds it")):
+        assert not is_free(path)
+    assert is_free(path)
 
 
 def test_many_share_and_nobody_is_alone_meanwhile(path: Path) -> None:
     with shared(path):
-        with shared(path), try_exclusive(path) as alone:
-            assert not alone
-        with try_exclusive(path) as alone:
-            assert not alone
-    with try_exclusive(path) as alone:
-        assert alone
+        with shared(path):
+            assert not is_free(path)
+        assert not is_free(path)
+    assert is_free(path)
 
 
 def test_says_once_that_it_waits(path: Path) -> None:
@@ -60,8 +62,7 @@ def test_says_once_that_it_waits(path: Path) -> None:
 def test_an_error_releases_it(path: Path) -> None:
     with pytest.raises(ValueError, match="x"), exclusive(path):
         raise ValueError("x")
-    with try_exclusive(path) as alone:
-        assert alone
+    assert is_free(path)
 
 
 def test_who_waited_for_a_removed_lock_file_locks_the_new_one(tmp_path: Path) -> None:
@@ -79,8 +80,7 @@ def test_who_waited_for_a_removed_lock_file_locks_the_new_one(tmp_path: Path) ->
         assert waits.wait(10)
         path.unlink()
     assert entered.wait(10)
-    with try_exclusive(path) as alone:
-        assert path.exists()
-        assert not alone
+    assert path.exists()
+    assert not is_free(path)
     leave.set()
     thread.join(10)

@@ -42,11 +42,6 @@ def test_a_project_without_scripts_has_no_such_steps(tmp_path: Path) -> None:
     assert names == ["ruff check", "ruff format", "mypy", "imports", "generated files"]
 
 
-def test_pytest_is_called_once_for_all_suites() -> None:
-    argv = quality.pytest_step(["unit", "e2e"]).argv
-    assert argv == (str(TOOLS / "python"), "-m", "pytest", "-m", "not long", "tests/unit", "tests/e2e")
-
-
 @pytest.mark.allow_process(reason="a tool that is not there is an error of starting it")
 def test_a_missing_tool_is_a_failed_step(tmp_path: Path) -> None:
     outcome = quality.run_quietly(quality.Step(name="x", argv=("/no/such/tool",)), tmp_path)
