@@ -1,5 +1,8 @@
+"""What `inv` does around each verb: JSON, errors and exit codes, questions, tasks that follow."""
+
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
@@ -8,15 +11,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from invoke.collection import Collection
 from invoke.program import Program
 
 from scripts.repository import quality
 from scripts.repository import tasks as repository
-from synos_tasks import cli, errors
-from synos_tasks.cli import Command, afterwards, verb
+from synos_tasks import cli, console, errors
+from synos_tasks.cli import Command, after_dashes, afterwards, verb
 from synos_tasks.host.checks import Check
 from synos_tasks.root import tasks as root
+from synos_tasks.services.tasks import agreement
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -150,15 +156,9 @@ def test_dry_prints_what_test_would_run(capfd: pytest.CaptureFixture[str]) -> No
     assert capfd.readouterr().err.strip().endswith("-m pytest -m 'not long' tests/unit")
 
 
-@pytest.mark.parametrize(
-    ("lint_code", "pytest_code", "wanted"), [(0, 0, 0), (1, 0, 42), (0, 1, 42), (1, 1, 42)]
-)
+@pytest.mark.parametrize(("lint_code", "pytest_code"), [(0, 0), (1, 0), (0, 1), (1, 1)])
 def test_test_runs_all_and_says_nothing_after_pytest(
-    lint_code: int,
-    pytest_code: int,
-    wanted: int,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
+    lint_code: int, pytest_code: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     def quietly(_step: quality.Step, _root: Path) -> quality.Outcome:
         return quality.Outcome(code=lint_code, output="complaints\n", seconds=0.1)
@@ -169,12 +169,10 @@ def test_test_runs_all_and_says_nothing_after_pytest(
 
     monkeypatch.setattr(quality, "run_quietly", quietly)
     monkeypatch.setattr(quality, "run_openly", openly)
-    assert run("test") == wanted
-    lines = capfd.readouterr().err.splitlines()
-    assert lines[-1] == "closing line"
-    assert ("error: failed: ruff check, ruff format, mypy, imports, generated files" in lines) == bool(
-        lint_code
-    )
+    assert run("test") == (42 if lint_code or pytest_code else 0)
+    shown = capfd.readouterr().err
+    assert shown.endswith("closing line\n")
+    assert ("error: failed: ruff check, ruff format, mypy, imports, generated files\n" in shown) == lint_code
 
 
 def test_docs_writes_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -315,3 +313,52 @@ def test_a_verb_that_only_shows_what_it_would_do_writes_nothing(tmp_path: Path) 
     assert list(tmp_path.iterdir()) == []
     assert run("room.good") == 0
     assert [path.name for path in (tmp_path / ".synos").iterdir()] == ["id"]
+
+
+class Terminal(io.StringIO):
+    """Somebody sits there, or nobody does."""
+
+    def __init__(self, text: str = "", *, there: bool = True) -> None:
+        super().__init__(text)
+        self.there = there
+
+    def isatty(self) -> bool:
+        return self.there
+
+
+def ask(monkeypatch: pytest.MonkeyPatch, answer: str, *, stdin: bool = True, stderr: bool = True) -> Terminal:
+    shown = Terminal(there=stderr)
+    monkeypatch.setattr(sys, "stdin", Terminal(answer, there=stdin))
+    monkeypatch.setattr(sys, "stderr", shown)
+    return shown
+
+
+@pytest.mark.parametrize(
+    "answer", ["y\n", "Y\n", "yes\n", " YES \n", "y", "", "\n", "n\n", "yep\n", "ye s\n", "\ny\n"]
+)
+def test_only_yes_agrees(monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
+    shown = ask(monkeypatch, answer)
+    assert console.agreed("Remove it?") == (answer in {"y\n", "Y\n", "yes\n", " YES \n", "y"})
+    assert shown.getvalue() == "Remove it? [y/N] "
+
+
+@pytest.mark.parametrize(("stdin", "stderr"), [(False, True), (True, False), (False, False)])
+def test_without_a_terminal_nobody_is_asked(
+    monkeypatch: pytest.MonkeyPatch, stdin: bool, stderr: bool
+) -> None:
+    shown = ask(monkeypatch, "y\n", stdin=stdin, stderr=stderr)
+    assert not console.agreed("Remove it?")
+    assert shown.getvalue() == ""
+
+
+def test_yes_beforehand_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = ask(monkeypatch, "n\n")
+    assert agreement(yes=True)("Remove it?")
+    assert shown.getvalue() == ""
+    assert not agreement(yes=False)("Remove it?")
+
+
+@given(st.lists(st.text().filter(lambda word: word != "--")), st.lists(st.text()))
+def test_words_after_dashes_are_handed_on_as_they_are(before: list[str], after: list[str]) -> None:
+    assert after_dashes([*before, "--", *after]) == after
+    assert after_dashes(before) == []

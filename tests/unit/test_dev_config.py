@@ -223,7 +223,8 @@ def test_what_is_not_json_is_told_with_why(here: Project, content: bytes) -> Non
     assert "is not an object" in failure(here).what
 
 
-@pytest.mark.parametrize("name", ["../x", "/", ".", "a/b", "a\n"])
-def test_a_name_is_no_path(here: Project, name: str) -> None:
+@pytest.mark.parametrize("name", ["../x", "/", ".", "a/b", "a\n", "zzz"])
+def test_a_name_is_no_path_and_an_unknown_one_is_told(here: Project, name: str) -> None:
     write(here.root, "../x", "{}")
     assert "there is no development container" in failure(here, name).what
+    assert failure(here, name).hint == "there are: none"

@@ -73,7 +73,6 @@ def test_it_gets_the_configuration_and_its_messages_are_logged(
     ("outcome", "code", "kind", "why"),
     [
         ({"outcome": "error", "message": "no build"}, 1, ImageBuildFailed, "no build"),
-        ({"outcome": "error", "description": "described"}, 1, ImageBuildFailed, "described"),
         ({"outcome": "error", "message": "a hook", "containerId": "1"}, 1, HookFailed, "a hook"),
         ({"outcome": "success"}, 3, ImageBuildFailed, "exit code 3"),
         ("[1]", 0, ImageBuildFailed, "exit code 0"),
@@ -154,15 +153,15 @@ def test_npm_that_does_not_install_it_is_told(here: Project, monkeypatch: pytest
 @pytest.mark.parametrize(
     ("there", "version", "wanted"),
     [
-        ("npm node", b"v20.20.2\n", True),
-        ("npm node", b"v18.1.0\n", False),
-        ("npm node", b"", False),
-        ("node", b"v22.0.0\n", False),
+        ("npm node", "v20.20.2\n", True),
+        ("npm node", "v18.1.0\n", False),
+        ("npm node", "", False),
+        ("node", "v22.0.0\n", False),
     ],
 )
 def test_npm_and_a_node_that_is_new_enough_install_it(
-    monkeypatch: pytest.MonkeyPatch, there: str, version: bytes, wanted: bool
+    monkeypatch: pytest.MonkeyPatch, there: str, version: str, wanted: bool
 ) -> None:
     monkeypatch.setattr(shutil, "which", lambda name: name if name in there.split() else None)
-    monkeypatch.setattr(subprocess, "run", lambda *_, **__: mock.Mock(stdout=version.decode()))
+    monkeypatch.setattr(subprocess, "run", lambda *_, **__: mock.Mock(stdout=version))
     assert official.installable() is wanted

@@ -104,12 +104,7 @@ def test_of_several_the_newest_is_listed_and_others_are_not_ours(
     assert (two.title, two.state, two.image) == ("SynOS: a test", "absent", "")
     run(tasks.list_, json=True)
     told = json.loads(capfd.readouterr().out)
-    assert (told["schema"], [row["name"] for row in told["containers"]]) == (
-        "synos.dev.list/1",
-        ["one", "two"],
-    )
-    run(tasks.list_)
-    assert "absent" in capfd.readouterr().err
+    assert [row["name"] for row in told["containers"]] == ["one", "two"]
     path = write(here.root, "broken", "{")
     with pytest.raises(SettingsError) as caught:
         containers.listed(here.context)

@@ -20,13 +20,6 @@ def report(docker: FakeDocker, command: str = DOCKER) -> checks.EngineReport:
     return doctor.engine_report(docker, "synos-1", command=command, host="")
 
 
-def silent() -> FakeDocker:
-    """Return an engine that does not answer."""
-    docker = FakeDocker()
-    docker.answers = False
-    return docker
-
-
 def status(found: list[checks.Check]) -> dict[str, str]:
     return {check.name: check.status for check in found}
 
@@ -37,12 +30,17 @@ def test_a_good_engine_passes_all_its_checks() -> None:
     assert {"docker command", "docker engine", "engine version", "buildx", "compose"} <= set(status(found))
 
 
-def test_an_engine_that_does_not_answer_says_why() -> None:
+def test_an_engine_that_does_not_answer_says_why_and_all_that_fails_has_a_hint(tmp_path: Path) -> None:
+    docker = FakeDocker()
+    docker.answers = False
     # without a command nothing else is guessed
-    assert status(checks.engine_checks(report(silent(), command=""))) == {"docker command": "fail"}
-    found = checks.engine_checks(report(silent()))
+    assert status(checks.engine_checks(report(docker, command=""))) == {"docker command": "fail"}
+    found = checks.all_checks(tmp_path, report(docker))
     assert status(found)["docker engine"] == "fail"
     assert "connection refused" in {check.detail for check in found}
+    assert len({check.name for check in found}) == len(found)
+    assert all(check.hint for check in found if check.status != "ok")
+    assert "leftovers" not in status(found)
 
 
 def test_an_old_part_fails_alone() -> None:
@@ -118,15 +116,12 @@ def test_kvm_never_stops_a_build(usable: bool) -> None:
 
 DEFAULT_28 = """
 GC Policy rule#0:
- All:            false
  Filters:        type==source.local,type==exec.cachemount,type==source.git.checkout
  Keep Duration:  48h0m0s
 GC Policy rule#1:
- All:            false
  Keep Duration:  1440h0m0s
  Max Used Space: 20GiB
 GC Policy rule#2:
- All:            false
  Max Used Space: 20GiB
 """
 OURS = """
@@ -162,13 +157,6 @@ def test_garbage_collection_that_may_drop_cache_mounts_in_use_is_a_warning(
     if rule is not None:
         assert f"rule {rule} " in found.detail
         assert "docs/maint/gc-policy.md" in found.hint
-
-
-def test_all_checks_have_names_of_their_own_and_hints_where_needed(tmp_path: Path) -> None:
-    found = checks.all_checks(tmp_path, report(silent()))
-    assert len({check.name for check in found}) == len(found)
-    assert all(check.hint for check in found if check.status != "ok")
-    assert "leftovers" not in status(found)
 
 
 @pytest.mark.parametrize(
