@@ -7,6 +7,7 @@ import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -131,6 +132,24 @@ def test_a_damaged_backup_is_none_and_the_one_before_is_taken(
     assert fresh(settings, NATS) == {NATS.name: "whole"}
 
 
+def test_each_stack_is_read_through_once(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    back_up(settings, "one", "nats", "postgres")
+    verify = Mock(wraps=archive.verify)
+    monkeypatch.setattr(archive, "verify", verify)
+    assert len(fresh(settings, NATS, POSTGRES, SPOOL)) == 3
+    assert verify.call_count == 1
+
+
+@pytest.mark.parametrize("harm", [damage, Path.unlink])
+def test_a_damaged_export_is_none_and_the_one_before_is_taken(
+    settings: Settings, harm: Callable[[Path], object]
+) -> None:
+    harm(export(settings, "synos-dev", HOUR))
+    assert fresh(settings, volume("synos-dev")) == {}
+    whole = export(settings, "synos-dev", 2 * HOUR)
+    assert fresh(settings, volume("synos-dev")) == {"synos-dev": whole.name}
+
+
 @pytest.mark.parametrize(
     "stack", ["acme", f"{THEIRS}-unified", f"x{OURS}-unified", f"{OURS}-unified2", f"{OURS}-", OURS, "", ".."]
 )
@@ -153,26 +172,6 @@ def test_a_volume_that_was_made_after_the_backup_is_not_in_it(settings: Settings
 def test_a_backup_is_told_by_the_name_that_it_has_now(settings: Settings) -> None:
     back_up(settings, "one", age=HOUR).rename(settings.state_dir / "backups/unified/renamed")
     assert fresh(settings, NATS) == {NATS.name: "renamed"}
-
-
-def test_each_stack_is_read_through_once(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    back_up(settings, "one", "nats", "postgres")
-    verify, read = archive.verify, list[str]()
-
-    def count(backup: Path) -> archive.Manifest:
-        read.append(backup.name)
-        return verify(backup)
-
-    monkeypatch.setattr(archive, "verify", count)
-    assert len(fresh(settings, NATS, POSTGRES, SPOOL)) == 3
-    assert read == ["one"]
-
-
-def test_a_damaged_export_is_none_and_the_one_before_is_taken(settings: Settings) -> None:
-    damage(export(settings, "synos-dev", HOUR))
-    assert fresh(settings, volume("synos-dev")) == {}
-    whole = export(settings, "synos-dev", 2 * HOUR)
-    assert fresh(settings, volume("synos-dev")) == {"synos-dev": whole.name}
 
 
 @pytest.mark.parametrize(

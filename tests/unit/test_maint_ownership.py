@@ -13,14 +13,7 @@ from synos_tasks.engine.labels import LABEL_BASE, LABEL_IMAGE, LABEL_PROJECT, LA
 from synos_tasks.images.base import BOOKWORM, TRIXIE
 from synos_tasks.images.dockerfile import steps_of
 from synos_tasks.images.ledger import Ledger, Made
-from synos_tasks.maint.ownership import (
-    LABEL_FOLDER,
-    is_built_on,
-    labels_of,
-    layers_of,
-    our_names,
-    owned,
-)
+from synos_tasks.maint.ownership import LABEL_FOLDER, is_built_on, labels_of, layers_of, our_names, owned
 from tests.unit.fake_inventory import (
     BUILDER,
     IMAGE_LABELS,
@@ -49,17 +42,9 @@ if TYPE_CHECKING:
 BASE = our_base()
 IMAGE = our_image()
 LOOKALIKES = (
-    THEIRS,
-    f"{OURS}0",
-    OURS[:-1],
-    f"x{OURS}",
-    OURS.upper(),
-    OURS.replace("0", "O"),
-    f" {OURS}",
-    f"{OURS}-",
-    "synos",
-    "",
-)
+    THEIRS, f"{OURS}0", f"{OURS}-", f"x{OURS}", f" {OURS}", OURS[:-1], OURS.upper(), OURS.replace("0", "O"),
+    "synos", "",
+)  # fmt: skip
 """Ids of projects that are not the clone's."""
 OTHER_NAMES = (
     "theirs:latest",
@@ -87,40 +72,6 @@ def ours_of(*images: Image, of: Clone | None = None) -> list[Image]:
 
 
 # Images
-
-
-@pytest.mark.parametrize("name", [*OTHER_NAMES, None])
-@pytest.mark.parametrize("layers", [LAYERS, (*LAYERS, "theirs")], ids=["other settings", "a layer more"])
-def test_what_is_built_on_ours_inherits_its_labels_and_is_not_ours(
-    name: str | None, layers: tuple[str, ...]
-) -> None:
-    theirs = altered(our_image("theirs", layers=layers), tags=(name,) if name else ())
-    for of in (clone(), clone(ledger=remembered(IMAGE))):
-        assert ours_of(BASE, IMAGE, theirs, of=of) == [IMAGE]
-        assert ours_of(BASE, theirs, of=of) == []  # ours may be gone by then
-
-
-@pytest.mark.parametrize(
-    "layers", [LAYERS, (*LAYERS, "theirs"), ("base", "theirs"), ("base",), ("squashed",)]
-)
-def test_the_label_of_a_base_image_alone_is_inherited(layers: tuple[str, ...]) -> None:
-    """A base image has only that, and what others built on it has it still when that is replaced and gone."""
-    for names in ((name,) for name in (*OTHER_NAMES, "")):
-        theirs = image("theirs", *filter(None, names), labels={LABEL_BASE: OURS}, layers=layers)
-        older = altered(theirs, created=OLD - 1e6)
-        for kept in ((BASE, IMAGE), (IMAGE,), (BASE,), ()):
-            for one in (theirs, older):
-                found = owned(inventory(images=(one, *kept)), clone())
-                assert one not in (*found.images, *found.bases)
-
-
-def test_the_label_of_the_project_alone_may_be_inherited_from_an_image_that_is_gone() -> None:
-    plain = image("plain", "debian:13", layers=("plain",))
-    inherited = {LABEL_PROJECT: OURS, LABEL_ROLE: "build"}
-    for layers in (("plain", "ours", "theirs"), ("plain",), ("alone",)):
-        theirs = image("theirs", "acme/t:1", labels=inherited, layers=layers)
-        assert ours_of(plain, theirs) == []
-        assert our_names(theirs, clone()) == ()
 
 
 def test_a_clone_that_was_copied_with_its_ledger_does_not_own_the_first_ones_images() -> None:
@@ -196,30 +147,20 @@ def test_an_image_of_ours_on_another_of_ours_is_ours_too() -> None:
 
 
 def test_the_official_commands_image_is_known_by_the_folder_in_its_name() -> None:
-    for name in (
-        f"vsc-synos-{DIGEST}:latest",
-        f"vsc-synos-{DIGEST}-uid:latest",
-        f"vsc-a-b-{DIGEST}-features:latest",
-    ):
-        one = image("vsc", name)
+    for name in (f"vsc-synos-{DIGEST}", f"vsc-synos-{DIGEST}-uid", f"vsc-a-b-{DIGEST}-features"):
+        one = image("vsc", f"{name}:latest")
         assert ours_of(one) == [one]
-        assert our_names(one, clone()) == (name,)
+        assert our_names(one, clone()) == (f"{name}:latest",)
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        f"vsc-synos-{hashlib.sha256(b'/home/me/synos2').hexdigest()}:latest",
-        f"vsc-synos-{hashlib.sha256(b'/home/me').hexdigest()}:latest",
-        f"vsc-synos-{DIGEST}0:latest",
-        f"vsc-synos-x{DIGEST}:latest",
-        f"vsc-synos-{DIGEST[:-1]}:latest",
-        f"vsc-synos-{DIGEST.upper()}:latest",
-        f"xvsc-synos-{DIGEST}:latest",
-        f"theirs-{DIGEST}:latest",
-        f"theirs:vsc-{DIGEST}",
+        *(f"vsc-synos-{hashlib.sha256(of).hexdigest()}:latest" for of in (b"/home/me/synos2", b"/home/me")),
+        *(f"vsc-synos-{wrong}:latest" for wrong in (f"{DIGEST}0", f"x{DIGEST}", DIGEST[:-1], DIGEST.upper())),
+        f"xvsc-synos-{DIGEST}:latest", f"theirs-{DIGEST}:latest", f"theirs:vsc-{DIGEST}",
     ],
-)
+)  # fmt: skip
 def test_a_name_that_speaks_of_another_folder_is_not_ours(name: str) -> None:
     assert ours_of(image("vsc", name)) == []
 
@@ -265,10 +206,8 @@ def test_what_is_no_base_of_ours(base: Image) -> None:
 # Containers
 
 
-def ours_among(
-    *containers: Container, images: tuple[Image, ...] = (IMAGE,), of: Clone | None = None
-) -> list[str]:
-    found = owned(inventory(images=images, containers=containers), of or clone())
+def ours_among(*containers: Container, images: tuple[Image, ...] = (IMAGE,)) -> list[str]:
+    found = owned(inventory(images=images, containers=containers), clone())
     return [one.name for one in found.containers]
 
 
@@ -304,31 +243,11 @@ def test_a_label_that_the_image_has_not_is_the_containers_own() -> None:
     assert ours_among(with_label("silly_hopper", BASE), images=(BASE,)) == ["silly_hopper"]
 
 
-@pytest.mark.parametrize(
-    ("folder", "ours"),
-    [
-        (str(ROOT), True),
-        (f"{ROOT}2", False),
-        (f"{ROOT}/docker", False),
-        (str(ROOT.parent), False),
-        (str(ROOT).upper(), False),
-        (f"/mnt{ROOT}", False),
-        ("", False),
-    ],
-)
-def test_a_development_container_is_known_by_its_folder(folder: str, ours: bool) -> None:
-    one = container("quirky_euler", image("vsc"), labels={LABEL_FOLDER: folder})
-    assert ours_among(one, images=()) == (["quirky_euler"] if ours else [])
-
-
-# Volumes and networks
-
-
-def test_volumes_and_networks_are_ours_by_their_label_and_not_by_their_name() -> None:
-    mine, theirs = volume("anything"), volume(f"{OURS}-store", THEIRS)
-    net, other = network("anything"), network(f"{OURS}-unified_data", THEIRS)
-    found = owned(inventory(volumes=(theirs, mine), networks=(other, net)), clone())
-    assert (found.volumes, found.networks) == ((mine,), (net,))
+def test_a_development_container_is_known_by_its_folder() -> None:
+    others = (f"{ROOT}2", f"{ROOT}/docker", str(ROOT.parent), str(ROOT).upper(), f"/mnt{ROOT}", "")
+    for folder in (str(ROOT), *others):
+        one = container("quirky_euler", image("vsc"), labels={LABEL_FOLDER: folder})
+        assert ours_among(one, images=()) == (["quirky_euler"] if folder == str(ROOT) else [])
 
 
 # Build cache
@@ -378,22 +297,14 @@ def test_what_is_built_on_a_record_that_nobody_knows_is_not_ours() -> None:
 
 
 def test_images_and_what_a_build_was_given_are_nobodys() -> None:
-    given = (
-        record("a", "local source for context", type="source.local"),
-        record("b", "[internal] load .dockerignore"),
-        record("c", ""),
-        FROM,
-    )
-    assert records_of(*given) == set()
+    context = record("a", "local source for context", type="source.local")
+    assert records_of(context, record("b", "[internal] load .dockerignore"), record("c", ""), FROM) == set()
 
 
 @pytest.mark.parametrize(
     ("old", "new"),
     [
-        ("/synos-apt", "/synos-apt-2"),
-        ("/synos-apt", "/xsynos-apt"),
-        ("/synos-apt", "/synos-ap"),
-        ("/synos-apt", "/SYNOS-apt"),
+        *(("/synos-apt", other) for other in ("/synos-apt-2", "/xsynos-apt", "/synos-ap", "/SYNOS-apt")),
         ("mount /var/cache/apt", "mount /var/cache/apt2"),
         ("apt-get update", "apt-get update -y"),
     ],
@@ -403,10 +314,8 @@ def test_a_cache_mount_that_looks_like_ours_is_not(old: str, new: str) -> None:
 
 
 def test_a_chain_as_long_as_an_image_can_have_is_no_trouble() -> None:
-    chain = [
-        record(str(n), f"mount / from exec /bin/sh -c step {n}", str(n - 1) if n else "base")
-        for n in range(127)
-    ]
+    step = "mount / from exec /bin/sh -c step"
+    chain = [record(str(n), f"{step} {n}", str(n - 1) if n else "base") for n in range(127)]
     steps = frozenset(f"exec step {n}" for n in range(127))
     assert len(records_of(*reversed(chain), FROM, steps=steps)) == 127
     assert records_of(*reversed(chain), steps=steps) == set()
@@ -427,6 +336,7 @@ FOREIGN_LABELS = st.fixed_dictionaries(
         "com.docker.compose.project": st.sampled_from([OURS, f"{OURS}-unified"]),
     },
 )
+OWN_LABELS = {LABEL_ROLE, LABEL_PROJECT, LABEL_BASE}
 LAYER_LISTS = st.sampled_from([(), LAYERS[:1], LAYERS[:2], LAYERS, (*LAYERS, "theirs"), ("theirs",)])
 CONTAINER_NAMES = st.sampled_from([f"{OURS}-build-1", f"{OURS}-unified-nats-1", OURS, "x"])
 
@@ -438,38 +348,35 @@ def test_nothing_without_our_label_or_folder_is_ours_whatever_its_names(data: st
         image(str(n), *data.draw(st.lists(NAMES, max_size=3, unique=True)), labels=labels[n], layers=data.draw(LAYER_LISTS))
         for n in range(4)
     ]  # fmt: skip
-    containers = [
-        container(data.draw(CONTAINER_NAMES), data.draw(st.sampled_from(images)), labels=one)
-        for one in labels
-    ]
-    found = owned(
-        inventory(
-            images=tuple(images),
-            containers=tuple(containers),
-            volumes=tuple(volume(f"{OURS}-store", labels=one) for one in labels),
-            networks=tuple(network(f"{OURS}-unified_data", labels=one) for one in labels),
-        ),
-        clone(steps=steps_of(DOCKERFILE), ledger=remembered(IMAGE)),
-    )
+    drawn = [(data.draw(CONTAINER_NAMES), data.draw(st.sampled_from(images))) for _ in labels]
+    containers = [container(name, of, labels=one) for (name, of), one in zip(drawn, labels, strict=True)]
+    volumes = [volume(f"{OURS}-store", labels=one) for one in labels]
+    networks = [network(f"{OURS}-unified_data", labels=one) for one in labels]
+    every = inventory(images=images, containers=containers, volumes=volumes, networks=networks)
+    found = owned(every, clone(steps=steps_of(DOCKERFILE), ledger=remembered(IMAGE)))
     assert not any((found.images, found.bases, found.containers, found.volumes, found.networks))
+
+
+GONE = [
+    image("squashed", labels={LABEL_BASE: OURS}),
+    image("inherits", labels={LABEL_PROJECT: OURS, LABEL_ROLE: "build"}),
+]
+"""What others built where the image that had the labels may be gone by now."""
 
 
 @st.composite
 def built_by_others(draw: st.DrawFn) -> Image:
     """An image that others built: on ours, on our base, on one of theirs, or on nothing; under a name of theirs."""
-    below = draw(st.sampled_from([IMAGE, BASE, image("x", layers=("x",))]))
+    below = draw(st.sampled_from([IMAGE, BASE, *GONE, image("x", layers=("x",))]))
     more = tuple(draw(st.lists(st.sampled_from("abc"), max_size=2)))
     own = draw(FOREIGN_LABELS)
     tags = draw(st.lists(st.sampled_from(OTHER_NAMES), max_size=2, unique=True))
     return image(
         draw(st.text(min_size=1, max_size=8)) + "!",
         *tags,
-        labels={
-            **labels_of(below),
-            **{key: own[key] for key in own if key in {LABEL_ROLE, LABEL_PROJECT, LABEL_BASE}},
-        },
+        labels={**labels_of(below), **{key: own[key] for key in own.keys() & OWN_LABELS}},
         layers=(*layers_of(below), *more),
-        created=OLD + draw(st.integers(-10, 10)),
+        created=OLD + draw(st.sampled_from([-1e6, -1, 0, 1])),
     )
 
 
@@ -488,12 +395,11 @@ def test_whatever_others_build_nothing_of_theirs_becomes_ours_and_ours_stays_our
     for of in (clone(), clone(ledger=remembered(IMAGE))):
         found = owned(inventory(images=tuple(every)), of)
         assert sorted(one.id for one in (*found.images, *found.bases)) == sorted(one.id for one in ours)
+        assert not any(our_names(one, of) for one in theirs)
 
 
 DESCRIPTIONS = [
-    COPY.description,
-    UPDATE.description,
-    MAKE.description,
+    *(one.description for one in (COPY, UPDATE, MAKE)),
     "mount / from exec theirs",
     "[1/2] COPY x /",
 ]
@@ -503,7 +409,5 @@ DESCRIPTIONS = [
 def test_what_is_built_on_theirs_is_never_ours(steps: list[tuple[str, int]]) -> None:
     below = record("theirs", "mount / from exec /bin/sh -c theirs", "base")
     names = ["theirs", *map(str, range(len(steps)))]
-    records = [
-        record(str(number), text, names[min(parent, number)]) for number, (text, parent) in enumerate(steps)
-    ]
+    records = [record(str(n), text, names[min(parent, n)]) for n, (text, parent) in enumerate(steps)]
     assert records_of(FROM, below, *records) == set()

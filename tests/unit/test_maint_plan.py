@@ -13,19 +13,16 @@ from synos_tasks.maint.prune import ORDER, Limits, decide
 from tests.unit.fake_inventory import DAY, NOW, resource
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
 
     from synos_tasks.maint.resources import Resource
 
-EVERY_KIND = ORDER
-KINDS = tuple(kind for kind in EVERY_KIND if kind not in {"iso", "file", "cache mount", "running container"})
+KINDS = tuple(kind for kind in ORDER if kind not in {"iso", "file", "cache mount", "running container"})
 """ISOs have a rule of their own, and a prune plans no files."""
 DEFAULT = Limits(older_than=14 * DAY, keep_last=3)
 ALL = dataclasses.replace(DEFAULT, include_rebuildable=True, older_than=0, keep_last=1)
 """As --all is without other options."""
-VOLUMES = dataclasses.replace(DEFAULT, volumes=True)
 WHOLE = Limits(older_than=0, young=0, keep_last=0, factory_reset=True)
-MOMENT = NOW - DEFAULT.young
 
 
 def why(thing: Resource, limits: Limits = DEFAULT, others: Sequence[Resource] = ()) -> str:
@@ -39,9 +36,7 @@ def why(thing: Resource, limits: Limits = DEFAULT, others: Sequence[Resource] = 
     [
         ("cache", "cache"),
         ("store", "store"),
-        ("base image", "include_rebuildable"),
-        ("cache volume", "include_rebuildable"),
-        ("dev container", "include_rebuildable"),
+        *((kind, "include_rebuildable") for kind in ("base image", "cache volume", "dev container")),
     ],
 )
 def test_what_goes_only_when_it_is_asked_for(kind: str, option: str) -> None:
@@ -69,16 +64,12 @@ def test_what_is_left_by_a_kill_goes_at_any_age_and_the_rest_when_it_is_old(kind
 
 
 def test_all_is_not_data_and_keeps_what_other_options_keep() -> None:
-    assert (
-        why(resource("x", kind="data volume", backup="fresh"), ALL)
-        == "holds data: removed with --volumes only"
-    )
+    data = resource("x", kind="data volume", backup="fresh")
+    assert why(data, ALL) == "holds data: removed with --volumes only"
     limits = dataclasses.replace(ALL, older_than=DAY, keep_last=2)
     assert why(resource("x", used=NOW - 3600), limits) == "only 60 minutes old"
-    assert [kept.name for kept, _ in decide(images(2, 3, 4), limits, NOW).kept] == [
-        "synos-boot:2",
-        "synos-boot:3",
-    ]
+    kept = [one.name for one, _ in decide(images(2, 3, 4), limits, NOW).kept]
+    assert kept == ["synos-boot:2", "synos-boot:3"]
 
 
 def images(*ages: int, group: str = "synos-boot") -> list[Resource]:
@@ -95,10 +86,8 @@ def test_the_newest_counts_though_it_is_held_for_another_reason() -> None:
 def test_old_isos_go_beyond_the_newest_of_each_profile_and_zero_keeps_all(keep: int, gone: list[int]) -> None:
     isos = [resource(str(age), kind="iso", group="standard", used=NOW - age * DAY) for age in (1, 2, 3, 4)]
     isos += [resource("9", kind="iso", group="minimal", used=NOW - 9 * DAY)]
-    for limits in (
-        Limits(older_than=0, keep_last=1, keep_isos=keep),
-        dataclasses.replace(ALL, keep_isos=keep),
-    ):
+    for base in (Limits(older_than=0, keep_last=1), ALL):
+        limits = dataclasses.replace(base, keep_isos=keep)
         assert [one.id for one in decide(isos, limits, NOW).removals] == list(map(str, gone))
     young = Limits(older_than=3.5 * DAY, keep_last=1, keep_isos=keep)
     assert [one.id for one in decide(isos, young, NOW).removals] == [str(age) for age in gone if age == 4]
@@ -127,7 +116,7 @@ def a_lot(draw: st.DrawFn) -> list[Resource]:
         things.append(
             resource(
                 str(number),
-                kind=draw(st.sampled_from(EVERY_KIND)),
+                kind=draw(st.sampled_from(ORDER)),
                 bytes=draw(st.integers(0, 1000)),
                 used=NOW - draw(AGES),
                 pinned=draw(st.sampled_from(["", "", "", "it is running"])),
@@ -153,20 +142,22 @@ LIMITS = st.builds(
 )
 
 
-@settings(max_examples=60)
-@given(a_lot(), LIMITS)
+def whatever(test: Callable[[list[Resource], Limits], None]) -> Callable[[], None]:
+    """Try a property with any resources and limits."""
+    return settings(max_examples=60)(given(a_lot(), LIMITS)(test))
+
+
+@whatever
 def test_every_thing_goes_or_stays_and_has_a_reason_to_stay(things: list[Resource], limits: Limits) -> None:
     decided = decide(things, limits, NOW)
     gone, kept = [one.id for one in decided.removals], [one.id for one, _ in decided.kept]
     assert sorted([*gone, *kept]) == sorted(one.id for one in things)
     assert all(reason for _, reason in decided.kept)
-    assert [one.kind for one in decided.removals] == sorted(
-        (one.kind for one in decided.removals), key=ORDER.index
-    )
+    kinds = [one.kind for one in decided.removals]
+    assert kinds == sorted(kinds, key=ORDER.index)
 
 
-@settings(max_examples=60)
-@given(a_lot(), LIMITS)
+@whatever
 def test_what_is_held_never_goes_nor_what_something_that_stays_needs(
     things: list[Resource], limits: Limits
 ) -> None:
@@ -176,8 +167,7 @@ def test_what_is_held_never_goes_nor_what_something_that_stays_needs(
         assert one.id not in gone or gone.issuperset(one.needed_by)
 
 
-@settings(max_examples=60)
-@given(a_lot(), LIMITS)
+@whatever
 def test_but_for_a_reset_data_goes_only_with_a_fresh_backup_and_nothing_that_is_young(
     things: list[Resource], limits: Limits
 ) -> None:
@@ -189,8 +179,7 @@ def test_but_for_a_reset_data_goes_only_with_a_fresh_backup_and_nothing_that_is_
             assert limits.volumes
 
 
-@settings(max_examples=60)
-@given(a_lot(), LIMITS)
+@whatever
 def test_but_for_a_reset_the_newest_of_each_group_stays(things: list[Resource], limits: Limits) -> None:
     decided = decide(things, dataclasses.replace(limits, factory_reset=False), NOW)
     kept = {one.id for one, _ in decided.kept}
@@ -210,8 +199,7 @@ def test_who_asks_for_more_gets_no_less(things: list[Resource], limits: Limits, 
     assert fewer <= more
 
 
-@settings(max_examples=60)
-@given(a_lot(), LIMITS)
+@whatever
 def test_fewer_go_where_they_must_be_older_or_more_are_to_be_kept(
     things: list[Resource], limits: Limits
 ) -> None:
@@ -224,16 +212,14 @@ def test_fewer_go_where_they_must_be_older_or_more_are_to_be_kept(
         assert gone >= {one.id for one in decide(things, stricter, NOW).removals}
 
 
-@settings(max_examples=60)
-@given(a_lot(), LIMITS)
+@whatever
 def test_the_order_in_which_things_are_told_decides_nothing(things: list[Resource], limits: Limits) -> None:
     one, two = decide(things, limits, NOW), decide(things[::-1], limits, NOW)
     assert one.removals == two.removals
     assert set(one.kept) == set(two.kept)
 
 
-@settings(max_examples=60)
-@given(a_lot(), LIMITS)
+@whatever
 def test_what_a_plan_leaves_is_left_by_the_next_but_for_the_newest(
     things: list[Resource], limits: Limits
 ) -> None:

@@ -11,7 +11,7 @@ from synos_tasks.images.base import BOOKWORM
 from synos_tasks.images.ledger import Ledger, Made
 from synos_tasks.maint import ownership, resources
 from synos_tasks.maint.ownership import LABEL_FOLDER
-from synos_tasks.maint.resources import Facts, kind_of_volume
+from synos_tasks.maint.resources import Facts
 from tests.iso_sets import lay_iso
 from tests.unit.fake_inventory import (
     BUILDER,
@@ -35,21 +35,15 @@ from tests.unit.fake_inventory import (
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from synos_tasks.engine.client import Container, Image, Volume
+    from synos_tasks.engine.client import Container, Image
     from synos_tasks.maint.resources import Resource
 
 STEPS = frozenset({"exec one", "exec two", "mount /c synos-c one"})
 
 
-def found_of(
-    about: dict[str, Any] | None = None,
-    *,
-    ledger: Ledger | None = None,
-    **given: Any,  # noqa: ANN401
-) -> dict[str, Resource]:
+def found_of(about: Any = None, ledger: Ledger | None = None, **given: Any) -> dict[str, Resource]:  # noqa: ANN401
     """Give what is the clone's of an inventory, by name."""
-    every = inventory(**given)
-    of = clone(steps=STEPS, ledger=ledger or Ledger())
+    every, of = inventory(**given), clone(steps=STEPS, ledger=ledger or Ledger())
     facts = Facts(inventory=every, clone=of, owned=ownership.owned(every, of), now=NOW, **(about or {}))
     found = resources.resources(facts)
     assert len({one.id for one in found}) == len(found)
@@ -78,16 +72,14 @@ def test_what_a_container_is_for_its_labels_tell(told: dict[str, str], kind: str
     assert found_of(containers=[ours("x", labels=told)])[f"{OURS}-x"].kind == kind
 
 
-@pytest.mark.parametrize("state", ["running", "paused", "restarting", "removing", "exited", "dead"])
-def test_a_container_that_is_in_use_is_pinned(state: str) -> None:
-    [found] = found_of(containers=[ours("x", state=state, created=NOW)]).values()
-    assert found.pinned == ("" if state in {"exited", "dead"} else f"it is {state}")
-
-
-@pytest.mark.parametrize(("age", "held"), [(0, True), (599, True), (600, False), (-5, True)])
-def test_a_container_that_was_just_created_is_about_to_start(age: float, held: bool) -> None:
-    [found] = found_of(containers=[ours("x", state="created", created=NOW - age)]).values()
-    assert bool(found.pinned) == held
+@pytest.mark.parametrize(
+    "state", ["running", "paused", "restarting", "removing", "created", "exited", "dead"]
+)
+def test_a_container_that_is_in_use_or_about_to_start_is_pinned(state: str) -> None:
+    for age in (-5, 0, 599, 600):
+        [found] = found_of(containers=[ours("x", state=state, created=NOW - age)]).values()
+        unused = state in {"exited", "dead"} or (state == "created" and age == 600)
+        assert bool(found.pinned) == (not unused)
 
 
 # Who uses what
@@ -159,10 +151,8 @@ def test_a_nameless_image_is_in_no_group() -> None:
 def test_a_base_image_is_needed_by_what_is_built_on_it() -> None:
     base, one = our_base(), our_image()
     ended = ours("x", base)
-    assert (
-        found_of(images=[base], containers=[container("theirs", base)])[BOOKWORM.tag].pinned
-        == "in use by theirs"
-    )
+    used = found_of(images=[base], containers=[container("theirs", base)])[BOOKWORM.tag]
+    assert used.pinned == "in use by theirs"
     found = found_of(images=[base, one, image("unrelated", "x:1")], containers=[ended])[BOOKWORM.tag]
     assert (found.kind, found.pinned, found.needed_by) == ("base image", "", (ended.id, one.id))
 
@@ -188,23 +178,16 @@ ANONYMOUS = "0123456789abcdef" * 4
         (f"{OURS}-work", "build", "cache volume"),
         (f"{OURS}-once-1-deadbeef", "cache", "scratch volume"),
         (ANONYMOUS, "build", "scratch volume"),
-        (f"{OURS}-unified_nats", "services", "data volume"),
-        (f"{OURS}-dev", "dev", "data volume"),
-        (f"{OURS}-dev", "", "data volume"),
-        (f"{OURS}-dev", "Cache", "data volume"),
-        (f"{OURS}-nonce-1", "services", "data volume"),
-        (f"x{OURS}-once-1", "services", "data volume"),
-        (f"{THEIRS}-once-1", "services", "data volume"),
-        (ANONYMOUS[1:], "services", "data volume"),
-        (ANONYMOUS.upper(), "services", "data volume"),
-        # what holds data is not for one command, whatever it is called: an import may give any name
-        (f"{OURS}-once-upon-a-time", "services", "data volume"),
-        (ANONYMOUS, "services", "data volume"),
+        *((f"{OURS}-dev", role, "data volume") for role in ("dev", "", "Cache")),
         (ANONYMOUS, "dev", "data volume"),
+        # what holds data is not for one command, whatever it is called: an import may give any name
+        *((name, "services", "data volume") for name in (
+            f"{OURS}-unified_nats", f"{OURS}-nonce-1", f"{OURS}-once-upon-a-time", f"x{OURS}-once-1",
+            f"{THEIRS}-once-1", ANONYMOUS, ANONYMOUS[1:], ANONYMOUS.upper(),
+        )),
     ],
-)
+)  # fmt: skip
 def test_what_a_volume_holds(name: str, role: str, kind: str) -> None:
-    assert kind_of_volume(volume(name, role=role), OURS) == kind
     assert found_of(volumes=[volume(name, role=role)])[name].kind == kind
 
 
@@ -219,21 +202,13 @@ def test_the_store_goes_piece_by_piece_and_as_a_volume_only_for_a_reset() -> Non
         assert found_of(volumes=[volume(other, role="cache")])[other].pinned == ""
 
 
-def alias(name: str, of: Volume, **given: Any) -> Volume:  # noqa: ANN401
-    return volume(name, **{"device": str(of.mountpoint), **given})
-
-
-def test_a_volume_in_use_under_another_name_is_in_use() -> None:
+def test_another_name_of_a_volume_goes_first_and_has_the_same_users() -> None:
     one = volume("one")
     runs = container("theirs", volumes=("two",))
-    found = found_of(volumes=[one, alias("two", one, labels={})], containers=[runs])
-    assert found["one"].pinned == "in use by theirs"
-
-
-def test_another_name_goes_first_and_where_it_is_of_others_it_is_needed() -> None:
-    one = volume("one")
-    for two in (alias("two", one), alias("two", one, labels={})):
+    for marks in (None, dict[str, str]()):  # a name of ours, or of others
+        two = volume("two", device=str(one.mountpoint), labels=marks)
         assert found_of(volumes=[one, two])["one"].needed_by == ("two",)
+        assert found_of(volumes=[one, two], containers=[runs])["one"].pinned == "in use by theirs"
 
 
 def test_volumes_without_a_device_are_not_names_of_each_other() -> None:
