@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -107,15 +106,6 @@ def test_an_entry_that_does_not_name_its_stage_is_listed_all_the_same(store: Sto
     assert evict(store, EVERYTHING).count == 1
 
 
-def test_what_an_earlier_version_wrote_is_found_and_its_stage_unknown(store: Store) -> None:
-    path = put(store, "old").file(ENTRY)
-    recorded = json.loads(path.read_text())
-    assert recorded.pop("stage") == "base"
-    path.write_text(json.dumps(recorded))
-    assert store.find("old") is not None
-    assert listing(store)[0].stage == UNKNOWN
-
-
 def test_age_and_size_decide(store: Store) -> None:
     for days in (1, 5, 40, 50):
         put(store, f"stage-{days}", days=days, size=100_000)
@@ -132,15 +122,6 @@ def test_age_and_size_decide(store: Store) -> None:
     assert done.bytes + done.left_bytes == left
     assert evict(store, Limits(max_bytes=left, max_age=30 * DAY)).count == 0
     assert list((store.folder / "tmp").iterdir()) == list((store.folder / "locks").iterdir()) == []
-
-
-def test_use_makes_young(store: Store) -> None:
-    put(store, "used", days=40)
-    put(store, "unused", days=40)
-    with store:
-        assert store.find("used")
-    assert evict(store, Limits(max_bytes=0, max_age=1)).count == 1
-    assert keys(store) == {"used"}
 
 
 def test_while_a_build_has_the_store_open_nothing_goes_and_that_is_said(store: Store) -> None:
@@ -366,19 +347,17 @@ def test_what_was_chosen_goes_and_no_more_and_not_where_it_was_used_since(
     assert since not in chosen
 
 
-def test_the_settings_set_the_limits() -> None:
-    asked = limits_of(MaintSettings(store_max_gb=2, store_days=3, budget_seconds=4, young_minutes=5))
-    assert asked == Limits(max_bytes=2 * 10**9, max_age=3 * DAY, young=300, seconds=4)
-    for one in (MaintSettings(store_max_gb=0), MaintSettings(store_days=0)):
-        found = limits_of(one)
-        assert found
-        assert (found.max_bytes is None, found.max_age is None) == (not one.store_max_gb, not one.store_days)
-
-
 @pytest.mark.parametrize(
-    "maint",
-    [MaintSettings(store_max_gb=0, store_days=0), MaintSettings(budget_seconds=0)],
-    ids=["no limit", "no time"],
+    ("change", "limits"),
+    [
+        ({}, Limits(max_bytes=2 * 10**9, max_age=3 * DAY, young=300, seconds=4)),
+        ({"store_max_gb": 0}, Limits(max_age=3 * DAY, young=300, seconds=4)),
+        ({"store_days": 0}, Limits(max_bytes=2 * 10**9, young=300, seconds=4)),
+        ({"store_max_gb": 0, "store_days": 0}, None),
+        ({"budget_seconds": 0}, None),
+    ],
+    ids=str,
 )
-def test_without_limits_or_time_nothing_is_looked_for(maint: MaintSettings) -> None:
-    assert limits_of(maint) is None
+def test_the_settings_set_the_limits(change: dict[str, int], limits: Limits | None) -> None:
+    some = {"store_max_gb": 2, "store_days": 3, "budget_seconds": 4, "young_minutes": 5}
+    assert limits_of(MaintSettings(**{**some, **change})) == limits

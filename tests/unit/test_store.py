@@ -140,23 +140,22 @@ def test_a_damaged_list_of_files_costs_the_entry(kind: str, place: int, flip: in
         assert put(store) == store.find(KEY)
 
 
-@pytest.mark.parametrize("name", [*FILES, ENTRY])
-def test_a_lost_file_costs_the_entry(store: Store, warned: list[str], name: str) -> None:
-    put(store).file(name).unlink()
+SENSELESS = [(ENTRY, text) for text in ("", "[]", "{}", "null", '{"files": []}', '{"files": 1}', "\xff")]
+
+
+@pytest.mark.parametrize(("name", "text"), [*((name, None) for name in (*FILES, ENTRY)), *SENSELESS])
+def test_a_lost_file_or_a_senseless_list_costs_the_entry(
+    store: Store, warned: list[str], name: str, text: str | None
+) -> None:
+    path = put(store).file(name)
+    path.unlink()
+    if text is not None:
+        path.write_text(text, encoding="latin-1")
     assert store.find(KEY) is None
     (warning,) = warned
     assert KEY[:12] in warning
     assert inside(store, "objects") == []
     assert put(store) == store.find(KEY)
-
-
-@pytest.mark.parametrize("text", ["", "[]", "{}", "null", '{"files": []}', '{"files": 1}', "\xff"])
-def test_a_senseless_list_of_files_costs_the_entry(store: Store, warned: list[str], text: str) -> None:
-    put(store).file(ENTRY).write_text(text, encoding="latin-1")
-    assert store.peek(KEY) is None
-    assert store.find(KEY) is None
-    assert ENTRY in warned[0]
-    assert inside(store, "objects") == []
 
 
 def test_peek_reads_no_file(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -322,11 +321,6 @@ def test_what_the_disk_refuses_is_an_error_with_a_hint(
     assert (raised.value.where, raised.value.why) == (str(place), os.strerror(code))
     assert raised.value.hint
     assert inside(store, "tmp") == inside(store, "locks") == inside(store, "objects") == []
-
-
-def test_an_error_elsewhere_is_not_the_stores(store: Store, tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError), store.slot():
-        (tmp_path / "nowhere").stat()
 
 
 def test_a_disk_that_a_tool_of_the_store_fills_is_the_stores(store: Store) -> None:
