@@ -1,25 +1,24 @@
-"""The texts that stages write, the tools they call, and what they clean; without any tool."""
+"""What stages write, install, run and clean; without any tool."""
 
 from __future__ import annotations
 
 import dataclasses
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from synos_tasks.errors import ProfileError, StageFailed
-from synos_tasks.iso import run
+from synos_tasks.errors import HookFailed, ProfileError, StageFailed
 from synos_tasks.iso.profile import Profile, User
 from synos_tasks.iso.root import clean
-from synos_tasks.iso.stages import bootfiles, initramfs, iso, system
+from synos_tasks.iso.stages import bootfiles, hooks, initramfs, iso, packages, system
+from synos_tasks.iso.tools import BuildContext
 from tests.unit.contexts import build_context, fake_tools, files, inputs_for
 from tests.unit.plans import planned
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from synos_tasks.iso.tools import BuildContext
+    from collections.abc import Callable, Iterator, Sequence
 
 PLAN = planned()
 
@@ -97,10 +96,6 @@ def context(tmp_path: Path) -> Iterator[BuildContext]:
         yield made
 
 
-def _with(context: BuildContext, **change: object) -> BuildContext:
-    return dataclasses.replace(context, profile=dataclasses.replace(context.profile, **change))  # type: ignore[arg-type]
-
-
 def test_the_system_is_what_the_profile_says(context: BuildContext, monkeypatch: pytest.MonkeyPatch) -> None:
     ran = fake_tools(monkeypatch)
     system.make(inputs_for(context, PLAN, "system"), context.root)
@@ -123,40 +118,6 @@ def test_the_system_is_what_the_profile_says(context: BuildContext, monkeypatch:
          "--groups=sudo,audio", "ann"],
         ["chroot", str(context.root), "chpasswd", "--encrypted"],
     ]  # fmt: skip
-
-
-def test_a_locale_is_made_where_it_can_be(context: BuildContext, monkeypatch: pytest.MonkeyPatch) -> None:
-    ran = fake_tools(monkeypatch)
-    context = _with(context, locale="de_DE.UTF-8", users=(User(),))
-    with pytest.raises(ProfileError) as caught:
-        system.make(inputs_for(context, PLAN, "system"), context.root)
-    assert "locales" in caught.value.hint
-    files(context.root, "usr/sbin/locale-gen")
-    system.make(inputs_for(context, PLAN, "system"), context.root)
-    assert (context.root / "etc/locale.gen").read_text() == "de_DE.UTF-8 UTF-8\n"
-    assert ran == [["chroot", str(context.root), "locale-gen"]]
-
-
-def test_a_time_zone_that_is_not_there(context: BuildContext, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_tools(monkeypatch)
-    context = _with(context, timezone="Europe/Berlin", users=(User(),))
-    with pytest.raises(ProfileError, match="Europe/Berlin") as caught:
-        system.make(inputs_for(context, PLAN, "system"), context.root)
-    assert "tzdata" in caught.value.hint
-    files(context.root, "usr/share/zoneinfo/Europe/Berlin")
-    system.make(inputs_for(context, PLAN, "system"), context.root)
-    assert (context.root / "etc/localtime").readlink() == Path("/usr/share/zoneinfo/Europe/Berlin")
-
-
-def test_live_boot_is_told_to_stack_the_lowest_layer_first(tmp_path: Path) -> None:
-    run._list_layers(tmp_path, ["initrd.img", "vmlinuz", "00-base.squashfs", "01-system.squashfs"])
-    assert (tmp_path / "live/filesystem.module").read_text() == "00-base.squashfs\n01-system.squashfs\n"
-
-
-def test_a_root_without_a_kernel_is_an_error_with_a_hint(tmp_path: Path) -> None:
-    with pytest.raises(StageFailed) as caught:
-        initramfs.kernel_version(tmp_path)
-    assert "linux-image-amd64" in caught.value.hint
 
 
 def test_the_initramfs_is_made_of_a_copy_whose_modules_are_links(tmp_path: Path) -> None:
@@ -187,6 +148,107 @@ def test_an_initramfs_without_what_live_boot_needs_is_refused() -> None:
             initramfs._refuse_incomplete([*names[:missing], *names[missing + 1 :]])
 
 
-def test_the_newest_kernel_is_the_newest(tmp_path: Path) -> None:
+def test_the_newest_kernel_is_taken_and_none_is_an_error_with_a_hint(tmp_path: Path) -> None:
+    with pytest.raises(StageFailed) as caught:
+        initramfs.kernel_version(tmp_path)
+    assert "linux-image-amd64" in caught.value.hint
     files(tmp_path, "boot/vmlinuz-6.1.0-9-amd64", "boot/vmlinuz-6.1.0-37-amd64", "usr/sbin/mkinitramfs")
     assert initramfs.kernel_version(tmp_path) == "6.1.0-37-amd64"
+
+
+@pytest.mark.parametrize(
+    ("change", "needs", "file", "made", "said"),
+    [
+        ({"locale": "de_DE.UTF-8"}, "locales", "usr/sbin/locale-gen", "locale.gen", "de_DE.UTF-8 UTF-8\n"),
+        ({"timezone": "Europe/Berlin"}, "tzdata", "usr/share/zoneinfo/Europe/Berlin", "timezone", "Europe/Berlin\n"),
+    ],
+    ids=["locale", "time zone"],
+)  # fmt: skip
+def test_what_a_package_must_bring_is_asked_for_with_its_name(
+    context: BuildContext,
+    monkeypatch: pytest.MonkeyPatch,
+    change: dict[str, str],
+    needs: str,
+    file: str,
+    made: str,
+    said: str,
+) -> None:
+    fake_tools(monkeypatch)
+    profile = dataclasses.replace(context.profile, users=(User(),), **change)  # type: ignore[arg-type]
+    inputs = inputs_for(dataclasses.replace(context, profile=profile), PLAN, "system")
+    with pytest.raises(ProfileError) as caught:
+        system.make(inputs, context.root)
+    assert needs in caught.value.hint
+    files(context.root, file)
+    system.make(inputs, context.root)
+    assert (context.root / "etc" / made).read_text() == said
+
+
+# ---- packages and hooks
+
+
+@pytest.fixture
+def installing(tmp_path: Path) -> Iterator[BuildContext]:
+    profile = Profile(name="x", hooks=("hooks/one", "hooks/two"), origins={"hooks/one": "x.yaml:2:5"})
+    with build_context(tmp_path, profile) as made:
+        files(made.root, "etc/apt/sources.list", "etc/dpkg/dpkg.cfg.d/x", "usr/sbin/x", "var/cache/x")
+        files(made.docker_build, "hooks/one", "hooks/two")
+        yield made
+
+
+def test_hooks_run_in_order_and_leave_nothing_of_themselves(
+    installing: BuildContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def act(argv: list[str]) -> None:
+        hook = installing.root / argv[-1].lstrip("/")
+        assert os.access(hook, os.X_OK)
+        files(installing.root, "usr/lib/made", "var/log/by-the-hook")
+
+    ran = fake_tools(monkeypatch, act)
+    hooks.make(inputs_for(installing, PLAN, "hooks"), installing.root)
+    assert [argv[-1] for argv in ran] == ["/tmp/synos-hook-one", "/tmp/synos-hook-two"]
+    assert all(argv[:2] == ["chroot", str(installing.root)] for argv in ran)
+    assert list((installing.root / "tmp").iterdir()) == []
+    assert not (installing.root / "etc/resolv.conf").exists(), "that of the builder's network"
+    assert (installing.root / "usr/lib/made").exists()
+    assert not (installing.root / "var/log/by-the-hook").exists()
+
+
+def test_a_failed_hook_is_named_with_its_place_and_its_last_lines(
+    installing: BuildContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run(
+        _installing: BuildContext,
+        _stage: str,
+        _argv: Sequence[str],
+        *,
+        on_failure: Callable[[int, Sequence[str]], Exception],
+    ) -> None:
+        raise on_failure(7, [f"line {number}" for number in range(20)])
+
+    monkeypatch.setattr(BuildContext, "run", run)
+    with pytest.raises(HookFailed) as caught:
+        hooks.make(inputs_for(installing, PLAN, "hooks"), installing.root)
+    assert caught.value.what == "hook hooks/one ended with 7"
+    assert caught.value.where == "x.yaml:2:5"
+    assert caught.value.why.splitlines() == [f"line {number}" for number in range(10, 20)]
+
+
+def test_packages_are_installed_without_starting_services(
+    installing: BuildContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files(tmp_path, "repository/vim.deb", "repository/acl.deb", "repository/Packages")
+
+    def act(_argv: list[str]) -> None:
+        assert (installing.root / "usr/sbin/policy-rc.d").read_text().endswith("exit 101\n")
+        assert os.access(installing.root / "usr/sbin/policy-rc.d", os.X_OK)
+        assert "force-confold" in (installing.root / "etc/dpkg/dpkg.cfg.d/99synos").read_text().splitlines()
+        assert (installing.root / "var/cache/synos/acl.deb").read_text() == "x"
+
+    ran = fake_tools(monkeypatch, act)
+    inputs = inputs_for(installing, PLAN, "packages-x", folder=tmp_path / "repository")
+    assert packages.make(inputs, installing.root) == {"installed": {"acl": 7, "vim": 7}}
+    assert [argv[-2:] for argv in ran] == [["/var/cache/synos/acl.deb", "/var/cache/synos/vim.deb"]]
+    assert "--no-install-recommends" in ran[0]
+    for left in ("usr/sbin/policy-rc.d", "etc/dpkg/dpkg.cfg.d/99synos", "var/cache/synos"):
+        assert not (installing.root / left).exists()
