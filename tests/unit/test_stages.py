@@ -90,9 +90,12 @@ def context(tmp_path: Path) -> Iterator[BuildContext]:
         ),
         hostname="box",
         keyboard=("de", "neo", "pc104"),
+        hooks=("hooks/one", "hooks/two"),
+        origins={"hooks/one": "x.yaml:2:5"},
     )
     with build_context(tmp_path, profile) as made:
-        files(made.root, "etc/apt/sources.list")
+        files(made.root, "etc/apt/sources.list", "etc/dpkg/dpkg.cfg.d/x", "usr/sbin/x", "var/cache/x")
+        files(made.docker_build, *profile.hooks)
         yield made
 
 
@@ -187,38 +190,29 @@ def test_what_a_package_must_bring_is_asked_for_with_its_name(
 # ---- packages and hooks
 
 
-@pytest.fixture
-def installing(tmp_path: Path) -> Iterator[BuildContext]:
-    profile = Profile(name="x", hooks=("hooks/one", "hooks/two"), origins={"hooks/one": "x.yaml:2:5"})
-    with build_context(tmp_path, profile) as made:
-        files(made.root, "etc/apt/sources.list", "etc/dpkg/dpkg.cfg.d/x", "usr/sbin/x", "var/cache/x")
-        files(made.docker_build, "hooks/one", "hooks/two")
-        yield made
-
-
 def test_hooks_run_in_order_and_leave_nothing_of_themselves(
-    installing: BuildContext, monkeypatch: pytest.MonkeyPatch
+    context: BuildContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def act(argv: list[str]) -> None:
-        hook = installing.root / argv[-1].lstrip("/")
+        hook = context.root / argv[-1].lstrip("/")
         assert os.access(hook, os.X_OK)
-        files(installing.root, "usr/lib/made", "var/log/by-the-hook")
+        files(context.root, "usr/lib/made", "var/log/by-the-hook")
 
     ran = fake_tools(monkeypatch, act)
-    hooks.make(inputs_for(installing, PLAN, "hooks"), installing.root)
+    hooks.make(inputs_for(context, PLAN, "hooks"), context.root)
     assert [argv[-1] for argv in ran] == ["/tmp/synos-hook-one", "/tmp/synos-hook-two"]
-    assert all(argv[:2] == ["chroot", str(installing.root)] for argv in ran)
-    assert list((installing.root / "tmp").iterdir()) == []
-    assert not (installing.root / "etc/resolv.conf").exists(), "that of the builder's network"
-    assert (installing.root / "usr/lib/made").exists()
-    assert not (installing.root / "var/log/by-the-hook").exists()
+    assert all(argv[:2] == ["chroot", str(context.root)] for argv in ran)
+    assert list((context.root / "tmp").iterdir()) == []
+    assert not (context.root / "etc/resolv.conf").exists(), "that of the builder's network"
+    assert (context.root / "usr/lib/made").exists()
+    assert not (context.root / "var/log/by-the-hook").exists()
 
 
 def test_a_failed_hook_is_named_with_its_place_and_its_last_lines(
-    installing: BuildContext, monkeypatch: pytest.MonkeyPatch
+    context: BuildContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def run(
-        _installing: BuildContext,
+        _context: BuildContext,
         _stage: str,
         _argv: Sequence[str],
         *,
@@ -228,27 +222,27 @@ def test_a_failed_hook_is_named_with_its_place_and_its_last_lines(
 
     monkeypatch.setattr(BuildContext, "run", run)
     with pytest.raises(HookFailed) as caught:
-        hooks.make(inputs_for(installing, PLAN, "hooks"), installing.root)
+        hooks.make(inputs_for(context, PLAN, "hooks"), context.root)
     assert caught.value.what == "hook hooks/one ended with 7"
     assert caught.value.where == "x.yaml:2:5"
     assert caught.value.why.splitlines() == [f"line {number}" for number in range(10, 20)]
 
 
 def test_packages_are_installed_without_starting_services(
-    installing: BuildContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    context: BuildContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     files(tmp_path, "repository/vim.deb", "repository/acl.deb", "repository/Packages")
 
     def act(_argv: list[str]) -> None:
-        assert (installing.root / "usr/sbin/policy-rc.d").read_text().endswith("exit 101\n")
-        assert os.access(installing.root / "usr/sbin/policy-rc.d", os.X_OK)
-        assert "force-confold" in (installing.root / "etc/dpkg/dpkg.cfg.d/99synos").read_text().splitlines()
-        assert (installing.root / "var/cache/synos/acl.deb").read_text() == "x"
+        assert (context.root / "usr/sbin/policy-rc.d").read_text().endswith("exit 101\n")
+        assert os.access(context.root / "usr/sbin/policy-rc.d", os.X_OK)
+        assert "force-confold" in (context.root / "etc/dpkg/dpkg.cfg.d/99synos").read_text().splitlines()
+        assert (context.root / "var/cache/synos/acl.deb").read_text() == "x"
 
     ran = fake_tools(monkeypatch, act)
-    inputs = inputs_for(installing, PLAN, "packages-x", folder=tmp_path / "repository")
-    assert packages.make(inputs, installing.root) == {"installed": {"acl": 7, "vim": 7}}
+    inputs = inputs_for(context, PLAN, "packages-x", folder=tmp_path / "repository")
+    assert packages.make(inputs, context.root) == {"installed": {"acl": 7, "vim": 7}}
     assert [argv[-2:] for argv in ran] == [["/var/cache/synos/acl.deb", "/var/cache/synos/vim.deb"]]
     assert "--no-install-recommends" in ran[0]
     for left in ("usr/sbin/policy-rc.d", "etc/dpkg/dpkg.cfg.d/99synos", "var/cache/synos"):
-        assert not (installing.root / left).exists()
+        assert not (context.root / left).exists()

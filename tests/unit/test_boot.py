@@ -1,9 +1,12 @@
-"""What a booted system reports, and what we make of it."""
+"""The boot request, its QEMU command and container, what a booted system reports, and what we make of it."""
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import itertools
 import json
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,7 +14,85 @@ from typing import Any
 
 import pytest
 
+from synos_tasks.build.boot import boot_spec, newest_iso
+from synos_tasks.errors import IsoNotFound, SettingsError
+from synos_tasks.iso import codec
+from synos_tasks.iso.boot.qemu import kvm_pays, qemu_argv
 from synos_tasks.iso.boot.report import clean, is_final, is_hopeless, parse_report, verdict
+from synos_tasks.iso.boot.request import FIRMWARES, MEDIA, Boot, parse_request
+from synos_tasks.iso.boot.watch import Follower
+from synos_tasks.settings import Settings
+
+REQUEST = Boot(
+    iso=Path("/iso/a,b.iso"), firmware="bios", media="cdrom", timeout=9, memory_mb=512, kvm=True, out=Path("/out")
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("line", [b"", b"{", b"[]", b"{}", b'{"iso": "/a", "out": "/b", "extra": 1}'])
+def test_a_bad_line_is_a_settings_error(line: bytes) -> None:
+    with pytest.raises(SettingsError):
+        parse_request(line)
+
+
+@pytest.mark.parametrize("change", [{"firmware": "coreboot"}, {"media": "floppy"}])
+def test_unknown_choices_name_the_known_ones(change: dict[str, str]) -> None:
+    with pytest.raises(SettingsError) as caught:
+        parse_request(json.dumps({**codec.to_data(REQUEST), **change}).encode())
+    assert "bios" in caught.value.hint or "cdrom" in caught.value.hint
+
+
+@pytest.mark.parametrize(
+    ("firmware", "media", "accelerator"), list(itertools.product(FIRMWARES, MEDIA, ["kvm", "tcg"]))
+)
+def test_every_machine_can_report_and_cannot_write(firmware: str, media: str, accelerator: str) -> None:
+    request = dataclasses.replace(REQUEST, firmware=firmware, media=media)
+    argv = " ".join(qemu_argv(request, accelerator, Path("/scratch")))
+    assert "type=3,asset=synos-selftest" in argv
+    assert "-serial chardev:serial0" in argv
+    assert "-nic none" in argv
+    assert "readonly=on,file=/iso/a,,b.iso" in argv
+    assert f"-accel {accelerator}" in argv
+
+
+def test_the_follower_gives_complete_lines_once(tmp_path: Path) -> None:
+    serial = tmp_path / "serial"
+    follower = Follower(serial)
+    assert follower.lines() == []
+    text = "gr\u00fcn\r\nnext".encode()
+    serial.write_bytes(text[:3])  # in the middle of a letter
+    assert follower.lines() == []
+    serial.write_bytes(text)
+    assert follower.lines() == ["gr\u00fcn"]
+    assert follower.lines() == []
+
+
+def test_kvm_is_used_only_where_it_pays() -> None:
+    assert kvm_pays(0.2, 0.1)
+    assert kvm_pays(2.0, None)
+    assert not kvm_pays(1.9, 0.1)
+
+
+def test_the_container_has_no_powers(tmp_path: Path) -> None:
+    settings = Settings(root=tmp_path, project_id="p")
+    spec = boot_spec(settings, "image", iso_folder=tmp_path / "dist", out=tmp_path / "out", kvm=False)
+    assert not any((spec.privileged, spec.capabilities, spec.devices, spec.new_privileges))
+    assert spec.network == "none"
+    assert [bind.source for bind in spec.binds if bind.writable] == [tmp_path / "out"]
+
+
+def test_the_newest_iso(tmp_path: Path) -> None:
+    settings = Settings(root=tmp_path, project_id="p")
+    with pytest.raises(IsoNotFound):
+        newest_iso(settings)
+    settings.output_dir.mkdir()
+    for age, name in enumerate(["new.iso", "old.iso"]):
+        path = settings.output_dir / name
+        path.touch()
+        os.utime(path, (1000 - age, 1000 - age))
+    assert newest_iso(settings).name == "new.iso"
+
+
+# ---- the report
 
 GOOD: dict[str, Any] = {
     "os": "synos", "build_id": "b1", "target": "graphical.target", "failed": [], "jobs": [], "root": "overlay",
@@ -114,22 +195,6 @@ def test_a_report_torn_by_a_kernel_message_is_refused() -> None:
     assert parse_report("nothing") is None
 
 
-def test_escapes_are_removed() -> None:
-    assert clean("\x1b[0;32m OK \x1b[0m Reached\x1b[K \x1b]0;title\x07target\r") == " OK  Reached target"
-
-
-@pytest.mark.parametrize(
-    ("state", "final"), [("starting", False), ("initializing", False), ("running", True), ("degraded", True)]
-)
-def test_only_the_end_of_the_boot_is_final(state: str, final: bool) -> None:
-    assert is_final({"state": state}) is final
-
-
-def test_hopeless_lines() -> None:
-    assert is_hopeless("[    2.1] Kernel panic - not syncing: VFS: Unable to mount root fs")
-    assert not is_hopeless("[    2.1] Run /init as init process")
-
-
 @pytest.mark.allow_process(reason="the shell function the guest runs")
 def test_the_guest_quotes_as_json_does() -> None:
     function = _function("quote() {", "# a JSON list")
@@ -138,3 +203,11 @@ def test_the_guest_quotes_as_json_does() -> None:
             [SHELL, "-c", f'{function}\nquote "$1"', "sh", value], capture_output=True, check=True
         )
         assert json.loads(done.stdout) == value.replace("\t", "")
+
+
+def test_lines_of_the_console_are_understood() -> None:
+    assert clean("\x1b[0;32m OK \x1b[0m Reached\x1b[K \x1b]0;title\x07target\r") == " OK  Reached target"
+    assert is_hopeless("[    2.1] Kernel panic - not syncing: VFS: Unable to mount root fs")
+    assert not is_hopeless("[    2.1] Run /init as init process")
+    states = ("starting", "initializing", "running", "degraded")
+    assert [is_final({"state": state}) for state in states] == [False, False, True, True]
