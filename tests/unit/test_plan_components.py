@@ -59,17 +59,6 @@ def test_a_package_of_a_layer_below_reaches_the_components_layer_and_no_compilat
     assert changed(planned(WITH), planned(WITH, lock)) == ABOVE | {"packages-x"}
 
 
-def test_the_iso_is_made_of_layers_and_not_of_packages() -> None:
-    why = planned(WITH).stage("iso").why
-    assert {name for name in why if name.startswith("stage ")} == {
-        f"stage {name}" for name in (*LAYERS, "initramfs", "bootfiles")
-    }
-    below = planned(WITH).stage("components").why
-    assert {name for name in below if name.startswith("stage ")} == {
-        f"stage {name}" for name in (*COMPILED, "packages-x")
-    }
-
-
 def test_the_code_of_the_layer_matters_to_it_and_those_above(monkeypatch: pytest.MonkeyPatch) -> None:
     before, digest_of = planned(WITH), code.digest_of
     module = "synos_tasks.iso.stages.components"

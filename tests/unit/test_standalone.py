@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
@@ -18,6 +17,8 @@ from synos_tasks.iso.store import Store
 from tests.unit.projects import NAME, lay_component, lock_for, package, project
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from synos_tasks.iso.plan import Plan
 
 Shown = pytest.CaptureFixture[str]
@@ -64,14 +65,6 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Plan, Path, Path]]:
 
 def _iso(tmp_path: Path, *words: str) -> int:
     return standalone.main(["iso", "--output", str(tmp_path / "out"), *words])
-
-
-@pytest.mark.parametrize("mounted", [True, False])
-def test_the_iso_goes_where_something_is_mounted_for_it(
-    root: Path, monkeypatch: pytest.MonkeyPatch, mounted: bool
-) -> None:
-    monkeypatch.setattr(os.path, "ismount", lambda path: mounted and path == "/output")
-    assert standalone._arguments(["iso"]).output == (Path("/output") if mounted else root / "dist")
 
 
 @pytest.mark.parametrize("do", ["iso", "components"])
