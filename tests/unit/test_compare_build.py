@@ -15,7 +15,7 @@ from synos_tasks.engine.spec import Bind
 from synos_tasks.errors import IsoNotFound, SettingsError
 from synos_tasks.iso.lock import Change
 from tests.unit.fake_docker import FakeDocker
-from tests.unit.fakes import fake_containers
+from tests.unit.fakes import FakeContainers, fake_containers
 from tests.unit.projects import NAME, lay_lock, package, project
 
 if TYPE_CHECKING:
@@ -31,22 +31,12 @@ CHANGES = [
 ]
 
 
-class Container:
-    """Answers what the container would, and keeps what it was asked."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.result: dict[str, Any] = SAME
-        containers = fake_containers(monkeypatch)
-        containers.answer = lambda *_: [
-            {"event": "log", "stage": "compare", "line": "hello"},
-            {"event": "compared", "result": self.result},
-        ]
-        self.asked = containers.asked
-
-
 @pytest.fixture
-def container(monkeypatch: pytest.MonkeyPatch) -> Container:
-    return Container(monkeypatch)
+def container(monkeypatch: pytest.MonkeyPatch) -> FakeContainers:
+    """Stand for the container, which finds no difference."""
+    made = fake_containers(monkeypatch)
+    made.answer = lambda *_: [{"event": "compared", "result": SAME}]
+    return made
 
 
 @pytest.fixture
@@ -72,7 +62,7 @@ def _diff(settings: Settings, one: object, two: object) -> Difference:
     return diff(Context(settings, FakeDocker(), print), str(one), str(two))
 
 
-def test_two_locks_differ_in_packages(settings: Settings, container: Container) -> None:
+def test_two_locks_differ_in_packages(settings: Settings, container: FakeContainers) -> None:
     path = lock_path(settings, NAME)
     for one, two in [(NAME, NAME), (path, NAME)]:
         assert _diff(settings, one, two) == Difference(packages=[], files=None)
@@ -84,21 +74,22 @@ def test_two_locks_differ_in_packages(settings: Settings, container: Container) 
 
 
 def test_two_isos_differ_in_packages_and_files(
-    settings: Settings, container: Container, tmp_path: Path
+    settings: Settings, container: FakeContainers, tmp_path: Path
 ) -> None:
     one = _iso(tmp_path / "a/one.iso", gone="1", sudo="1")
     two = _iso(tmp_path / "b/two.iso", new="3", sudo="2")
-    container.result = {**SAME, "changed": [["/etc/motd", 1, 2]]}
+    files = {**SAME, "changed": [["/etc/motd", 1, 2]]}
+    container.answer = lambda *_: [{"event": "compared", "result": files}]
     found = _diff(settings, one, two)
     # a manifest does not tell where a version came from
     assert [(c.name, c.old, c.new) for c in found.packages] == [(c.name, c.old, c.new) for c in CHANGES]
     assert not any(change.security for change in found.packages)
-    assert found.files == container.result
+    assert found.files == files
     assert not found.is_empty
 
 
 def test_isos_are_compared_in_a_container_that_can_reach_and_change_nothing(
-    settings: Settings, container: Container, tmp_path: Path
+    settings: Settings, container: FakeContainers, tmp_path: Path
 ) -> None:
     one, two = _iso(tmp_path / "a/one.iso"), _iso(tmp_path / "b/two.iso")
     assert _diff(settings, one, two).is_empty
@@ -115,7 +106,7 @@ def test_isos_are_compared_in_a_container_that_can_reach_and_change_nothing(
 
 @pytest.mark.parametrize("text", [None, "", "{", "[]", '{"packages": [{}]}', '{"packages": 1}'])
 def test_without_manifests_files_are_compared_all_the_same(
-    settings: Settings, container: Container, text: str | None
+    settings: Settings, container: FakeContainers, text: str | None
 ) -> None:
     for name in ("one.iso", "two.iso"):
         manifest = settings.output_dir / f"{_iso(settings.output_dir / name).name}.manifest.json"
@@ -127,7 +118,7 @@ def test_without_manifests_files_are_compared_all_the_same(
 
 
 def test_an_iso_and_a_lock_cannot_be_compared(
-    settings: Settings, container: Container, tmp_path: Path
+    settings: Settings, container: FakeContainers, tmp_path: Path
 ) -> None:
     pair = [_iso(tmp_path / "one.iso"), NAME]
     for one, two in (pair, pair[::-1]):
@@ -139,7 +130,7 @@ def test_an_iso_and_a_lock_cannot_be_compared(
 
 @pytest.mark.parametrize("name", ["nothing", "y", "nothing.iso", "/nowhere/a.iso", "docker"])
 def test_what_is_not_there_is_named(
-    settings: Settings, container: Container, monkeypatch: pytest.MonkeyPatch, name: str
+    settings: Settings, container: FakeContainers, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
     monkeypatch.chdir(settings.root)  # where docker is a folder
     for one, two in ((NAME, name), (name, NAME)):

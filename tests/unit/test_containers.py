@@ -12,15 +12,9 @@ import pytest
 from synos_tasks import builder
 from synos_tasks.build import shell
 from synos_tasks.build.planning import Context
-from synos_tasks.builder import (
-    builder_spec,
-    once_volume,
-    read_only_binds,
-    toolchain_spec,
-)
+from synos_tasks.builder import builder_spec, once_volume, read_only_binds, toolchain_spec
 from synos_tasks.engine.labels import LABEL_ROLE, TOOLCHAIN_CAPABILITIES
 from synos_tasks.engine.spec import Bind, ContainerSpec
-from synos_tasks.errors import EngineTooOld
 from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
 from synos_tasks.images.recipe import tag_of
 from tests.unit.fake_docker import FakeDocker
@@ -142,28 +136,6 @@ def test_a_shell_without_privileges_is_as_confined_as_what_it_stands_in_for(
     assert not toolchain or spec.user is None, "the toolchain's own user, who may use sudo"
 
 
-@pytest.mark.parametrize(
-    ("command", "at_terminal", "words", "terminal"),
-    [
-        ("", True, ("bash",), True),
-        ("", False, ("bash",), False),
-        ("make | wc", True, ("bash", "-c", "make | wc"), False),
-        ("make | wc", False, ("bash", "-c", "make | wc"), False),
-    ],
-)
-def test_a_shell_is_interactive_without_a_command_and_at_a_terminal(
-    settings: Settings,
-    monkeypatch: pytest.MonkeyPatch,
-    command: str,
-    at_terminal: bool,
-    words: tuple[str, ...],
-    terminal: bool,
-) -> None:
-    monkeypatch.setattr(sys.stdin, "isatty", lambda: at_terminal)
-    spec = shell.shell_spec(settings, INFO, command=command)
-    assert (spec.command, spec.terminal) == (words, terminal)
-
-
 @pytest.mark.parametrize("privileged", [False, True])
 def test_opening_a_shell_warns_only_of_what_is_not_isolated(
     settings: Settings, monkeypatch: pytest.MonkeyPatch, privileged: bool
@@ -184,9 +156,11 @@ def test_opening_a_shell_warns_only_of_what_is_not_isolated(
     ] * privileged
 
 
-def test_a_shell_needs_an_engine_that_is_fit(settings: Settings) -> None:
-    engine = FakeDocker()
-    engine.version = "20.10"
-    with pytest.raises(EngineTooOld):
-        shell.open_shell(Context(settings, engine, print), toolchain=False, privileged=True, command="true")
-    assert engine.runs == []
+@pytest.mark.parametrize("at_terminal", [True, False])
+def test_a_shell_is_interactive_without_a_command_and_at_a_terminal(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, at_terminal: bool
+) -> None:
+    monkeypatch.setattr(sys.stdin, "isatty", lambda: at_terminal)
+    plain, given = (shell.shell_spec(settings, INFO, command=command) for command in ("", "make | wc"))
+    assert (plain.command, plain.terminal) == (("bash",), at_terminal)
+    assert (given.command, given.terminal) == (("bash", "-c", "make | wc"), False)

@@ -120,16 +120,6 @@ def test_it_is_bootstrapped_only_without_a_registry(
     assert len(mmdebstrap.ran) == (not answers)
 
 
-@pytest.mark.parametrize("answers", [True, False])
-def test_a_base_is_renewed_though_there_is_one(
-    settings: Settings, docker: Importing, mmdebstrap: Mmdebstrap, answers: bool
-) -> None:
-    old = docker.add_image(TRIXIE.tag, ident="sha256:old")
-    docker.pullable = {TRIXIE.tag} if answers else set()
-    renew(settings, docker, TRIXIE, print)
-    assert docker.image_id(TRIXIE.tag) not in {None, old}
-
-
 def test_a_bootstrapped_base_has_no_label_that_other_images_would_inherit(
     settings: Settings, docker: Importing, mmdebstrap: Mmdebstrap
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -102,11 +102,6 @@ def test_a_build_trusts_whom_the_host_trusts(
     assert words.count(f"--secret=id=certificates,src={trust}") == given
 
 
-def test_an_image_is_built_under_another_tag_when_asked(settings: Settings, docker: FakeDocker) -> None:
-    assert build_image(settings, docker, NEW, print, tag="synos-new:next").tag == "synos-new:next"
-    assert docker.image_id(tag_of(settings.project, NEW)) is None
-
-
 def test_an_engine_that_is_too_old_builds_nothing(settings: Settings, bootstrapped: list[Base]) -> None:
     docker = FakeDocker()
     docker.buildx = ""
@@ -124,10 +119,7 @@ def test_images_are_built_even_if_they_are_there(
     tags = [tag_of(settings.project, recipe) for recipe in RECIPES]
     old = [docker.add_image(tag) for tag in tags]
     built = build_images(settings, docker, print, RECIPES, cached=cached)
-    assert [(one.name, one.tag, one.bytes) for one in built] == [
-        ("old", tags[0], 1000),
-        ("new", tags[1], 1000),
-    ]
+    assert [(one.name, one.tag) for one in built] == [("old", tags[0]), ("new", tags[1])]
     assert [("--no-cache" in words) for words in docker.built] == [not cached] * 2
     assert not {docker.image_id(tag) for tag in tags} & set(old)
 
@@ -177,18 +169,6 @@ def test_what_another_command_built_meanwhile_is_used(
     answers = iter([None, "sha256:of-the-other"])
     monkeypatch.setattr(docker, "image_id", lambda _: next(answers))
     assert ensure_image(settings, docker, OLD, pytest.fail) == tag_of(settings.project, OLD)
-    assert docker.built == []
-
-
-def test_without_a_base_nothing_is_built(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fails(*_: object) -> NoReturn:
-        raise ImageBuildFailed("mmdebstrap gave no output")
-
-    docker = FakeDocker()
-    docker.add_image(BOOKWORM.tag)
-    monkeypatch.setattr(bases, "bootstrap", fails)
-    with pytest.raises(ImageBuildFailed):
-        build_images(settings, docker, print, RECIPES)
     assert docker.built == []
 
 

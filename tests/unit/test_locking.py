@@ -11,7 +11,7 @@ import pytest
 
 from synos_tasks.build import locking
 from synos_tasks.build.planning import Context, read_profile
-from synos_tasks.errors import EngineTooOld, EngineUnavailable, LockDrift, OutputNotWritable
+from synos_tasks.errors import LockDrift, OutputNotWritable
 from synos_tasks.iso import codec
 from synos_tasks.iso import lock as locks
 from synos_tasks.iso.lock import Change
@@ -76,12 +76,6 @@ def _on_disk(settings: Settings) -> Lock:
     return found
 
 
-def test_a_lock_fits_the_profile_that_it_was_made_for(settings: Settings) -> None:
-    assert locking.fitting(settings, read_profile(settings, NAME)) is None
-    lock = lay_lock(settings, SUDO)
-    assert locking.fitting(settings, read_profile(settings, NAME)) == lock
-
-
 @pytest.mark.parametrize("there", [True, False])
 def test_drift_is_refused_with_the_command_that_mends_it(settings: Settings, there: bool) -> None:
     if there:
@@ -117,21 +111,16 @@ def test_the_lock_belongs_to_who_asked_and_nothing_lies_beside_it(
 
 
 @pytest.mark.parametrize(
-    ("update", "packages", "epoch"),
-    [
-        (False, (SUDO,), DATE),
-        (False, (NEWER_SUDO,), DATE),
-        (True, (SUDO,), DATE),
-        (True, (NEWER_SUDO,), LATER),
-    ],
+    ("update", "found_version", "epoch"),
+    [(False, SUDO, DATE), (False, NEWER_SUDO, DATE), (True, SUDO, DATE), (True, NEWER_SUDO, LATER)],
     ids=["nothing new", "a version that vanished", "an update without news", "an update"],
 )
 def test_it_is_written_when_something_changed_and_dated_by_an_update(
-    settings: Settings, resolver: Resolver, update: bool, packages: tuple[Package, ...], epoch: int
+    settings: Settings, resolver: Resolver, update: bool, found_version: Package, epoch: int
 ) -> None:
     lay_lock(settings, SUDO)
     written = locking.lock_path(settings, NAME).stat()
-    resolver.packages = packages
+    resolver.packages = packages = (found_version,)
     found, changed = resolver.renew(settings, update=update)
     assert (locking.lock_path(settings, NAME).stat().st_ino == written.st_ino) == (packages == (SUDO,))
     assert found == _on_disk(settings)
@@ -146,7 +135,9 @@ def test_a_lock_for_another_request_is_written_again_with_its_date(
 ) -> None:
     before = lay_lock(settings, SUDO)
     profile = settings.root / f"docker/build/profiles/{NAME}.yaml"
+    assert locking.fitting(settings, read_profile(settings, NAME)) == before
     profile.write_text(f"{PROFILE}bootstrapper: debootstrap\n")
+    assert locking.fitting(settings, read_profile(settings, NAME)) is None
     found, changed = resolver.renew(settings, update=False)
     assert found == _on_disk(settings)
     assert found == dataclasses.replace(before, request=locks.request_of(read_profile(settings, NAME)))
@@ -196,16 +187,3 @@ def test_a_folder_that_cannot_be_written(
     assert caught.value.where == str(locking.lock_path(settings, NAME))
     assert caught.value.why == "Permission denied"
     assert _on_disk(settings) == before
-
-
-@pytest.mark.parametrize(
-    ("engine", "error"), [({"answers": False}, EngineUnavailable), ({"version": "20.10"}, EngineTooOld)]
-)
-def test_an_engine_that_is_not_fit_is_told_before_anything_is_done(
-    settings: Settings, resolver: Resolver, engine: dict[str, Any], error: type[Exception]
-) -> None:
-    docker = FakeDocker()
-    vars(docker).update(engine)
-    with pytest.raises(error):
-        locking.renew(Context(settings, docker, print), read_profile(settings, NAME), update=False)
-    assert resolver.requests == []

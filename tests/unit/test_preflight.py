@@ -29,13 +29,6 @@ def test_a_fit_machine_passes_and_has_its_output_folder(tmp_path: Path) -> None:
     assert list(output.iterdir()) == []
 
 
-def test_no_engine(tmp_path: Path) -> None:
-    docker = FakeDocker()
-    docker.answers = False
-    with pytest.raises(EngineUnavailable):
-        planning.preflight(_context(tmp_path, docker), tmp_path)
-
-
 @pytest.mark.parametrize(
     ("part", "version"),
     [
@@ -46,7 +39,7 @@ def test_no_engine(tmp_path: Path) -> None:
         ("compose_version", ""),
     ],
 )
-def test_an_engine_too_old(tmp_path: Path, part: str, version: str) -> None:
+def test_an_engine_too_old_or_none(tmp_path: Path, part: str, version: str) -> None:
     docker = FakeDocker()
     setattr(docker, part, version)
     with pytest.raises(EngineTooOld) as caught:
@@ -54,6 +47,9 @@ def test_an_engine_too_old(tmp_path: Path, part: str, version: str) -> None:
     assert caught.value.exit_code == 23
     assert (version or "missing") in caught.value.why
     assert caught.value.hint
+    docker.answers = False
+    with pytest.raises(EngineUnavailable):
+        planning.preflight(_context(tmp_path, docker), tmp_path)
 
 
 def test_a_host_whose_dev_was_damaged_builds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

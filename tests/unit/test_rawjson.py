@@ -16,7 +16,7 @@ BUILDX_0_13 = """\
   "vertexes": [
     {
       "digest": "sha256:b3d627f3",
-      "name": "[internal] load build definition from Dockerfile"
+      "name": "[internal] load build definition"
     }
   ]
 }
@@ -31,11 +31,7 @@ BUILDX_0_13 = """\
 }
 ERROR: failed to solve: failed to compute cache key
 """
-FIRST = {
-    "vertexes": [
-        {"digest": "sha256:b3d627f3", "name": "[internal] load build definition from Dockerfile"},
-    ]
-}
+FIRST = {"vertexes": [{"digest": "sha256:b3d627f3", "name": "[internal] load build definition"}]}
 SECOND = {"statuses": [{"id": "transferring dockerfile:", "vertex": "sha256:b3d627f3", "current": 29}]}
 ERROR = "ERROR: failed to solve: failed to compute cache key"
 
@@ -67,12 +63,8 @@ def test_a_line_that_only_looks_like_an_object_does_not_take_the_next_one_along(
 
 def test_a_warning_in_the_middle_of_an_object_is_a_line_of_its_own() -> None:
     lines = BUILDX_0_13.splitlines(keepends=True)
-    assert read("".join([*lines[:3], "WARNING: no credentials\n", *lines[3:]])) == [
-        "WARNING: no credentials",
-        FIRST,
-        SECOND,
-        ERROR,
-    ]
+    warned = ["WARNING: no credentials", FIRST, SECOND, ERROR]
+    assert read("".join([*lines[:3], "WARNING: no credentials\n", *lines[3:]])) == warned
 
 
 @pytest.mark.parametrize(
