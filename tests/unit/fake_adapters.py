@@ -32,22 +32,18 @@ class FakeAdapter:
     """Whether an interrupted load() has left something."""
 
     def facts(self, context: StackContext) -> dict[str, Any]:
-        """Tell it in the words of the service."""
         things = {str(number): {"tables": 1, "messages": 1, "consumers": 0} for number in range(self.holds)}
         kinds = {"nats": {"streams": things}, "postgres": {"databases": things}}
         return {"version": self.version, **kinds.get(self.name, {"keys": {"db0": self.holds}})}
 
     def is_empty(self, facts: Mapping[str, Any]) -> bool:
-        """Tell whether that is none."""
         return self.count(facts) == 0
 
     def amounts(self, facts: Mapping[str, Any]) -> dict[str, int]:
-        """Say it as the service's own adapter does."""
         real: dict[str, ServiceAdapter] = {"nats": nats, "postgres": postgres, "redis": redis}
         return real.get(self.name, redis).amounts(facts)
 
     def save(self, context: StackContext, into: Draft, facts: Mapping[str, Any]) -> None:
-        """Write the number."""
         self.done.append(f"save {self.name}")
         with into.file("number") as out:
             out.write(str(self.count(facts)).encode())
@@ -55,21 +51,18 @@ class FakeAdapter:
             raise self.fails_to_save
 
     def load(self, context: StackContext, folder: Path) -> None:
-        """Take it back."""
         self.done.append(f"load {self.name}")
         if self.fails_to_load:
             raise self.fails_to_load
         self.holds = int((folder / "number").read_text())
 
     def recover(self, context: StackContext) -> bool:
-        """Put it right."""
         was, self.broken = self.broken, False
         if was:
             self.done.append(f"recover {self.name}")
         return was
 
     def count(self, facts: Mapping[str, Any]) -> int:
-        """How much those facts say it holds."""
         return len(facts.get("streams", facts.get("databases", ()))) or sum(facts.get("keys", {}).values())
 
 

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 
 PROJECT = "synos-test-unified"
 UIDS = {"nats": 997, "nats-box": 997, "postgres": 999, "redis": 999}
-INSIDE = {"nats": 4222, "postgres": 5432, "redis": 6379}
-NAMES = list(INSIDE)
+NAMES = ["nats", "postgres", "redis"]
 SECRETS = [f"{name}_password" for name in NAMES]
 UP = ("up", "--detach")
+FREE = ServicesSettings(nats_port=0, postgres_port=0, redis_port=0)
 YAML = """\
 name: ${SYNOS_STACK:-synos-unified}
 services:
@@ -99,7 +99,7 @@ class FakeCompose(Compose):
         self.commands.asked.append(tuple(arguments))
         self.commands.given.append(given)
         text = f"{' '.join(arguments)}\n{given.decode(errors='replace')}"
-        for error in (error for part, error in self.commands.fails.items() if part in text):
+        for error in [error for part, error in self.commands.fails.items() if part in text]:
             raise error
         image = self.file.environment.get("SYNOS_REDIS_IMAGE", "")
         for act in [act for part, act in self.commands.acts.items() if part in text]:
@@ -124,12 +124,10 @@ class Scene:
 
     @property
     def state(self) -> Path:
-        """The folder of secrets and state."""
         return self.settings.stack_dir("unified")
 
     @property
     def secrets(self) -> Path:
-        """The folder of the secrets."""
         return self.state / "secrets"
 
     def mounted(self, service: str) -> str:
@@ -137,29 +135,20 @@ class Scene:
         return (self.state / f"mounted/{service}_password").read_text().strip()
 
     def containers(self) -> dict[str, Container]:
-        """Return what there is, by service."""
         return self.context.containers()
 
-    def container(self, service: str, *, keep: bool = False, **changes: object) -> str:
-        """Let a service have a container that works, but for ``changes``; ``keep``: it is the same one as before.
-
-        Returns its id.
-        """
-        before = self.containers().get(service)
-        name = f"{PROJECT}-{service}-{next(self.numbers)}"
-        if before is not None:
-            self.remove(service)
-            name = before.name if keep else name
+    def container(self, service: str, **changes: object) -> str:
+        """Let a service have a new container that works, but for ``changes``; returns its id."""
+        self.remove(service)
         told: dict[str, Any] = {
             "health": "healthy", "image": self.image(service),
             "started": dt.datetime.now(dt.UTC).strftime("%Y-%m-%dT%H:%M:%S.%f000Z"),
             "labels": {LABEL_COMPOSE_PROJECT: PROJECT, LABEL_COMPOSE_SERVICE: service},
             "binds": [str(self.state / f"mounted/{service}_password")], **changes,
         }  # fmt: skip
-        return self.engine.add_container(name, **told)
+        return self.engine.add_container(f"{PROJECT}-{service}-{next(self.numbers)}", **told)
 
     def image(self, service: str) -> str:
-        """Return the id of a service's image."""
         return self.engine.image_id(self.context.stack[service].image) or f"sha256:{service}"
 
     def remove(self, *services: str) -> None:
@@ -176,11 +165,8 @@ class Scene:
 
     def forget(self) -> None:
         """Begin to keep what is done from here on."""
-        lists: tuple[list[Any], ...] = (
-            self.compose.asked, self.compose.given, self.compose.streams, self.said, self.engine.built,
-            self.engine.removed,
-        )  # fmt: skip
-        for kept in lists:
+        done: tuple[list[Any], ...] = (self.compose.asked, self.compose.given, self.compose.streams)
+        for kept in (*done, self.said, self.engine.built, self.engine.removed):
             kept.clear()
 
 
@@ -191,16 +177,15 @@ def model(settings: Settings) -> dict[str, Any]:
     for name, uid in UIDS.items():
         secret = f"{name.removesuffix('-box')}_password"
         told: dict[str, Any] = {
-            "command": None, "entrypoint": ["sh", "/etc/synos/start"], "image": f"synos-{name}:1",
-            "user": f"{uid}:{uid}", "secrets": [{"source": secret, "target": f"/run/secrets/{secret}"}],
+            "image": f"synos-{name}:1", "user": f"{uid}:{uid}", "secrets": [{"source": secret}],
             "volumes": [
-                {"type": "bind", "source": f"/x/{name}", "target": "/etc/synos", "read_only": True},
-                {"type": "volume", "source": name, "target": "/data", "volume": {}},
+                {"type": "bind", "source": f"/x/{name}", "target": "/etc/synos"},
+                {"type": "volume", "source": name, "target": "/data"},
             ],
         }  # fmt: skip
-        if name in INSIDE:
-            port = {"mode": "ingress", "host_ip": "127.0.0.1", "target": INSIDE[name], "protocol": "tcp"}
-            told["ports"] = [{**port, "published": str(getattr(settings.services, f"{name}_port"))}]
+        if name in NAMES:
+            published = str(getattr(settings.services, f"{name}_port"))
+            told["ports"] = [{"host_ip": "127.0.0.1", "published": published}]
         else:
             told["profiles"] = ["tools"]
         services[name] = told
@@ -217,7 +202,7 @@ def lay_services(settings: Settings) -> None:
     folder = settings.root / "docker/services"
     folder.mkdir(parents=True)
     (folder / "docker-compose.unified.yml").write_text(YAML)
-    for name in INSIDE:
+    for name in NAMES:
         (folder / f"Dockerfile.{name}").write_text(f"FROM base\n# {name}\n")
         (folder / name).mkdir()
         (folder / name / "start").write_text(f"exec {name}\n")
@@ -225,14 +210,13 @@ def lay_services(settings: Settings) -> None:
 
 def scene(root: Path, services: ServicesSettings | None = None) -> Scene:
     """Write a stack, and open a context on it, with an engine that has the base image only."""
-    free = ServicesSettings(nats_port=0, postgres_port=0, redis_port=0)
-    settings = Settings(root=root, project_id="synos-test", services=services or free)
+    settings = Settings(root=root, project_id="synos-test", services=services or FREE)
     lay_services(settings)
     path, engine = file_of(settings, "unified"), FakeDocker()
     engine.add_image(TRIXIE.tag)
     recipes = service_recipes(settings, raw_services(path))
     compose_model = model(settings)
-    for name in INSIDE:
+    for name in NAMES:
         compose_model["services"][name]["image"] = replacement(settings, name)
     for name, recipe in recipes.items():
         compose_model["services"][name]["image"] = tag_of(settings.project, recipe)
@@ -261,14 +245,9 @@ def _acts(here: Scene) -> dict[str, Callable[[tuple[str, ...]], object]]:
             if name in words:
                 here.engine.add_volume(f"{PROJECT}_{name}")
 
-    def restart(words: tuple[str, ...]) -> None:
-        for name in NAMES:
-            if name in words:
-                here.container(name, keep=True)
-
     def down(words: tuple[str, ...]) -> None:
         here.remove()
         if "--volumes" in words:
             here.engine.objects["volume"].clear()
 
-    return {"up --detach": up, "restart": restart, "down": down}
+    return {"up --detach": up, "down": down}

@@ -44,7 +44,6 @@ class Verbs:
             monkeypatch.setitem(ADAPTERS, name, FakeAdapter(name, holds=2, done=self.done))
 
     def _open(self, _command: Command, stack: str, wait_timeout: int = 0) -> StackContext:
-
         self.opened.append(stack)
         return dataclasses.replace(self.here.context, timeout=wait_timeout or self.here.context.timeout)
 
@@ -64,10 +63,6 @@ class Verbs:
         """Have all running, with their secrets, and one backup; and forget how it came to that."""
         assert self.run("services.up") == 0
         backing.backup(self.here.context, "mine")
-        self.forget()
-
-    def forget(self) -> None:
-        """Begin to keep what is done from here on."""
         self.here.forget()
         self.done.clear()
         self.opened.clear()

@@ -94,10 +94,7 @@ def test_redis_is_loaded_while_it_is_stopped_and_runs_again_whatever_happens(
 
 @pytest.mark.parametrize(
     ("said", "version"),
-    [
-        ("nats-server: v2.11.0-preview.1\n", "2.11.0-preview.1"),
-        ("nats-server: 2.10.27+ds\n", "2.10.27+ds"),
-    ],
+    [("nats-server: v2.11.0-preview.1\n", "2.11.0-preview.1"), ("nats-server: 2.10.27+ds\n", "2.10.27+ds")],
 )
 def test_nats_tells_its_version_streams_and_consumers(here: Scene, said: str, version: str) -> None:
     here.compose.printed = {"stream ls": json.dumps(STREAMS).encode(), "--version": said.encode()}

@@ -77,12 +77,6 @@ def test_each_service_has_its_own_time_and_each_step_is_said_once(here: Scene, c
     ]
 
 
-def test_time_counts_from_when_they_were_started(here: Scene, clock: Story) -> None:
-    here.runs()
-    clock.now = 7
-    assert health.wait(here.context, BOTH, began=4) == {"postgres": 3, "redis": 3}
-
-
 def test_an_unhealthy_one_is_told_with_its_words_and_how_the_others_are(here: Scene) -> None:
     here.container("postgres")
     here.container("nats", health="starting")

@@ -26,7 +26,7 @@ from synos_tasks.host import ports as host_ports
 from synos_tasks.images.base import TRIXIE
 from synos_tasks.services import health, lifecycle
 from synos_tasks.settings import ServicesSettings
-from tests.unit.fake_compose import NAMES, PROJECT, UIDS, UP, Scene, scene
+from tests.unit.fake_compose import FREE, NAMES, PROJECT, UIDS, UP, Scene, scene
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -138,7 +138,7 @@ THEIRS = "docker.io/library/redis:7"
 
 @pytest.fixture
 def replaced(tmp_path: Path) -> Scene:
-    here = scene(tmp_path, ServicesSettings(nats_port=0, postgres_port=0, redis_port=0, redis_image=THEIRS))
+    here = scene(tmp_path, dataclasses.replace(FREE, redis_image=THEIRS))
     here.engine.pullable = {THEIRS}
     return here
 

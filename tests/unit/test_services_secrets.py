@@ -305,11 +305,3 @@ def test_a_kill_at_any_moment_loses_nothing(tmp_path: Path) -> None:
             break
         moments += 1
     assert moments > 20
-
-
-def test_a_killed_commands_leftover_is_no_obstacle(kept: Secrets) -> None:
-    kept.folder.mkdir(parents=True)
-    (kept.folder / ".nats_password.part").write_text("half")
-    assert kept.ensure(NAMES) == NAMES
-    check(kept)
-    assert sorted(path.name for path in kept.folder.iterdir()) == NAMES
