@@ -270,15 +270,10 @@ def test_a_service_that_cannot_be_restored_is_told_with_what_was_and_the_way_bac
     assert (caught.value.where, caught.value.why) == (error.where, "bad")
     assert caught.value.hint == f"restored before: nats; {way_back(here)}"
     assert held.done[-1] == "load postgres"
-
-
-def test_without_a_backup_of_before_the_way_is_to_run_it_again(here: Scene, held: Held, mine: Path) -> None:
     held.hold(0, 0, 0)
-    held.adapters["nats"].fails_to_load = ServiceFailed("docker compose failed")
-    with pytest.raises(ServiceFailed) as caught:
+    with pytest.raises(ServiceFailed, match="postgres could not be restored") as caught:
         restore(here, "mine")
-    assert caught.value.why == "docker compose failed"
-    assert caught.value.hint == "restored before: none; run it again"
+    assert caught.value.hint == "restored before: nats; run it again"  # as nothing was there before
 
 
 def test_services_that_do_not_get_healthy_with_what_was_restored_are_told_with_the_way_back(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 
 import pytest
 
-from synos_tasks.errors import ContainerLost, DiskFull, EngineUnavailable, ServiceUnhealthy
+from synos_tasks.errors import EngineUnavailable, ServiceUnhealthy
 from synos_tasks.services import health
 from synos_tasks.services.tasks import logs
 from tests.unit.fake_compose import PROJECT, Scene, scene
@@ -127,27 +127,6 @@ def test_time_runs_out_for_those_that_are_slow_or_missing(here: Scene, clock: St
         "nats: has no container",
     ]
     assert 5 < clock.now < 5.5
-
-
-@pytest.mark.parametrize("where", ["health check", "log"])
-def test_a_full_disk_is_told_as_one(here: Scene, where: str) -> None:
-    text = "could not write: No space left on device"
-    redis = here.container("redis", health="unhealthy", health_output=text if where == "health check" else "")
-    here.engine.log_text = {redis: text if where == "log" else ""}
-    with pytest.raises(DiskFull) as caught:
-        wait(here, "redis")
-    assert caught.value.what == "redis: no space left for its data"
-    assert text in caught.value.why
-    assert "left as it is: redis is unhealthy" in caught.value.hint
-
-
-def test_an_engine_that_goes_away_is_told_with_what_was_seen_last(here: Scene, clock: Story) -> None:
-    here.container("redis", health="starting")
-    clock.then = [lambda: setattr(here.engine, "answers", False)]
-    with pytest.raises(ContainerLost) as caught:
-        wait(here)
-    assert caught.value.why == "connection refused; postgres was missing, redis was starting"
-    assert "run the same command" in caught.value.hint
 
 
 def test_an_engine_that_does_not_give_the_log_does_not_hide_the_trouble(

@@ -45,12 +45,10 @@ def test_up_tells_what_it_made_and_how_long_it_took(
     told = json.loads(shown.out)
     assert (told["changed"], told["secrets"], set(told["seconds"])) == (NAMES, SECRETS, set(NAMES))
     assert f"secrets made: {', '.join(SECRETS)} in {verbs.here.secrets}" in shown.err
-    assert "nothing to do" not in shown.err
     assert verbs.opened == ["unified"]
     assert verbs.run("services.up") == 0
     shown = capfd.readouterr()
-    assert shown.out == ""
-    assert "nothing to do: all were running, and healthy" in shown.err
+    assert (shown.out, "nothing to do: all were running, and healthy" in shown.err) == ("", True)
 
 
 def test_wait_timeout_is_the_seconds_to_get_healthy(running: Verbs, capfd: Shown) -> None:
@@ -64,21 +62,12 @@ def test_wait_timeout_is_the_seconds_to_get_healthy(running: Verbs, capfd: Shown
 
 def test_down_tells_what_is_gone_and_what_is_kept(running: Verbs, capfd: Shown) -> None:
     volumes = running.here.engine.names("volume")
-    assert running.run("services.down", "--volumes", "--json") == SettingsError.exit_code
-    assert json.loads(capfd.readouterr().out)["error"]["kind"] == "SettingsError"
-    assert running.here.compose.asked == []
     assert running.run("services.down", "--volumes", "--yes", "--json") == 0
-    shown = capfd.readouterr()
-    told = json.loads(shown.out)
+    told = answer(capfd, "down")
     assert (told["containers"], sorted(told["volumes"])) == (3, volumes)
     assert "before-down-" in told["backup"]
-    assert f"backup: {told['backup']}" in shown.err
-    assert running.run("services.down", "--json") == 0
-    shown = capfd.readouterr()
-    assert json.loads(shown.out) == {
-        "schema": "synos.services.down/1", "containers": 0, "volumes": [], "backup": ""
-    }  # fmt: skip
-    assert shown.err == "0 containers removed; data kept\n"
+    assert running.run("services.down") == 0
+    assert capfd.readouterr().err == "0 containers removed; data kept\n"
 
 
 def test_status_is_a_table_or_an_object(
@@ -159,23 +148,11 @@ def test_backup_and_the_list_of_backups(running: Verbs, capfd: Shown) -> None:
     assert "2 streams, 2 messages, 0 consumers; 2 databases, 2 tables; 2 keys" in shown.err
 
 
-def test_restore_tells_the_way_back(running: Verbs, capfd: Shown) -> None:
-    assert running.run("services.restore", "mine", "--yes", "--json") == 0
-    shown = capfd.readouterr()
-    told = json.loads(shown.out)
-    assert told["backup"].endswith("/backups/unified/mine")
-    assert told["before"].startswith("before-restore-")
-    assert f"what was there before: inv services.restore {told['before']}" in shown.err
-    assert running.run("services.restore", "mine", "--yes", "--no-backup", "--json") == 0
-    assert answer(capfd, "restore")["before"] == ""
-
-
 def test_rotation_tells_which_secrets_and_where_and_never_one_of_them(running: Verbs, capfd: Shown) -> None:
     assert running.run("services.secrets-rotate", "--only", "redis", "--json") == 0
     shown = capfd.readouterr()
     told, folder = json.loads(shown.out), str(running.here.secrets)
     assert (told["secrets"], told["folder"]) == (["redis_password"], folder)
-    assert f"changed: redis_password in {folder}" in shown.err
     assert running.here.mounted("redis") not in shown.out + shown.err
 
 
