@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from synos_tasks.engine.spec import ContainerSpec
 
 CREATED = "2026-01-31T12:00:00.123456789Z"
-NEVER = "0001-01-01T00:00:00Z"
 
 
 def digest(text: str) -> str:
@@ -36,14 +35,12 @@ class FakeDocker(Docker):
     """
 
     def __init__(self) -> None:
-        """Start with an empty engine that fits."""
         super().__init__()
         self.answers, self.rootless = True, False
-        self.objects: dict[Kind, dict[str, dict[str, Any]]] = {
-            "container": {}, "image": {}, "volume": {}, "network": {},
-        }  # fmt: skip
+        kinds: tuple[Kind, ...] = ("container", "image", "volume", "network")
+        self.objects: dict[Kind, dict[str, dict[str, Any]]] = {kind: {} for kind in kinds}
         self.version, self.buildx, self.compose_version = "26.1.5+dfsg1", "0.13.1", "2.26.1-4"
-        self.cpus, self.memory_mb, self.root_dir = 4, 8000, "/nowhere/docker"
+        self.root_dir = "/nowhere/docker"
         self.removed: list[str] = []
         self.refusals: dict[str, str] = {}
         self.pullable: set[str] = set()
@@ -74,11 +71,9 @@ class FakeDocker(Docker):
         networks: Iterable[str] = (),
         exit_code: int = 0,
         restarts: int = 0,
-        killed_for_memory: bool = False,
         privileged: bool = False,
         created: str = CREATED,
         started: str = CREATED,
-        finished: str = NEVER,
         **config: object,
     ) -> str:
         """Add a container and return its id; ``ports`` as {"5432/tcp": ("127.0.0.1", 5432)}."""
@@ -94,9 +89,9 @@ class FakeDocker(Docker):
                 "Status": state,
                 "Running": state in {"running", "paused", "restarting"},
                 "ExitCode": exit_code,
-                "OOMKilled": killed_for_memory,
+                "OOMKilled": False,
                 "StartedAt": started,
-                "FinishedAt": finished,
+                "FinishedAt": "0001-01-01T00:00:00Z",
                 **({"Health": {"Status": health, "Log": checks}} if health else {}),
             },
             "Config": {"Labels": dict(labels or {}), "Image": image, **config},
@@ -159,17 +154,10 @@ class FakeDocker(Docker):
         }
         return name
 
-    def add_network(
-        self, name: str, *, labels: Mapping[str, str] | None = None, created: str = CREATED
-    ) -> str:
+    def add_network(self, name: str) -> str:
         """Add a network and return its id."""
         ident = digest(name)
-        self.objects["network"][ident] = {
-            "Id": ident,
-            "Name": name,
-            "Created": created,
-            "Labels": dict(labels or {}),
-        }
+        self.objects["network"][ident] = {"Id": ident, "Name": name, "Created": CREATED, "Labels": {}}
         return ident
 
     def names(self, kind: Kind) -> list[str]:
@@ -186,17 +174,16 @@ class FakeDocker(Docker):
 
     def info(self) -> SystemInfo:
         self._ask()
-        plugins = [("buildx", self.buildx), ("compose", self.compose_version)]
+        versions = {"buildx": self.buildx, "compose": self.compose_version}
+        plugins = [{"Name": name, "Version": version} for name, version in versions.items() if version]
         return SystemInfo.model_validate(
             {
                 "ServerVersion": self.version,
-                "NCPU": self.cpus,
-                "MemTotal": self.memory_mb * 2**20,
+                "NCPU": 4,
+                "MemTotal": 8000 * 2**20,
                 "DockerRootDir": self.root_dir,
                 "SecurityOptions": ["name=rootless"] if self.rootless else [],
-                "ClientInfo": {
-                    "Plugins": [{"Name": name, "Version": version} for name, version in plugins if version]
-                },
+                "ClientInfo": {"Plugins": plugins},
             }
         )
 
@@ -223,14 +210,8 @@ class FakeDocker(Docker):
         if self.build_fails:
             raise ImageBuildFailed("an image could not be built")
         [tag] = [word.removeprefix("--tag=") for word in arguments if word.startswith("--tag=")]
-        labels = [
-            word.removeprefix("--label=").partition("=") for word in arguments if word.startswith("--label=")
-        ]
-        self.add_image(
-            tag,
-            ident=f"sha256:{digest(f'{tag} {len(self.built)}')}",
-            labels={key: value for key, _, value in labels},
-        )
+        labels = [word.split("=", 2)[1:] for word in arguments if word.startswith("--label=")]
+        self.add_image(tag, ident=f"sha256:{digest(f'{tag} {len(self.built)}')}", labels=dict(labels))
 
     def tag(self, ref: str, new_name: str) -> None:
         self._untag(new_name)
@@ -271,11 +252,6 @@ class FakeDocker(Docker):
         self._ask()
         self.runs.append(spec)
         return cast("subprocess.Popen[bytes]", FakeProcess(self, spec))
-
-    def interact(self, spec: ContainerSpec) -> int:
-        self._ask()
-        self.runs.append(spec)
-        return self.on_run(spec, b"")[0]
 
     def output_of(self, image: str, command: Sequence[str]) -> str:
         self._ask()

@@ -74,13 +74,6 @@ def test_a_folder_with_other_files_may_become_a_project(tmp_path: Path, left: st
     assert (tmp_path / left).read_text() == "mine"
 
 
-def test_without_a_project_there_are_init_and_a_hint(capfd: pytest.CaptureFixture[str]) -> None:
-    assert run("--list") == 0
-    assert "init" in capfd.readouterr().out
-    assert run("build.iso") == 47
-    assert "`inv init` makes one" in capfd.readouterr().err
-
-
 def test_a_copied_folder_gets_an_id_of_its_own(tmp_path: Path) -> None:
     assert run("init", "--name", "tuxos") == 0
     before = (tmp_path / ".synos/id").read_text()
