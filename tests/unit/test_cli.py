@@ -8,7 +8,8 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
+from unittest import mock
 
 import pytest
 from hypothesis import given
@@ -24,11 +25,9 @@ from synos_tasks.host.checks import Check
 from synos_tasks.root import tasks as root
 from synos_tasks.services.tasks import agreement
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
 pytestmark = pytest.mark.usefixtures("keep_signals", "in_empty_folder")
 
+CaptureFixture = pytest.CaptureFixture[str]
 FAILURE = errors.MirrorUnreachable("no answer", where="http://mirror", why="timed\nout", hint="try later")
 
 
@@ -92,7 +91,7 @@ def test_a_verb_keeps_its_docstring_and_has_json_where_its_help_says_so() -> Non
     assert [argument.name for argument in crash.get_arguments()] == []
 
 
-def test_json_is_one_object_with_its_schema(capfd: pytest.CaptureFixture[str]) -> None:
+def test_json_is_one_object_with_its_schema(capfd: CaptureFixture) -> None:
     assert run("room.good", "--json", "--name", "you") == 0
     shown = capfd.readouterr()
     assert json.loads(shown.out) == {"schema": "synos.room.good/1", "name": "you", "cpus": 4, "dry": False}
@@ -102,7 +101,7 @@ def test_json_is_one_object_with_its_schema(capfd: pytest.CaptureFixture[str]) -
     assert capfd.readouterr().out == ""
 
 
-def test_an_error_is_four_parts_and_its_exit_code(capfd: pytest.CaptureFixture[str]) -> None:
+def test_an_error_is_four_parts_and_its_exit_code(capfd: CaptureFixture) -> None:
     assert run("room.bad") == 31
     shown = capfd.readouterr()
     assert shown.out == ""
@@ -113,9 +112,7 @@ def test_an_error_is_four_parts_and_its_exit_code(capfd: pytest.CaptureFixture[s
     assert json.loads(capfd.readouterr().out)["error"] == FAILURE.to_json()
 
 
-def test_a_bug_is_a_sentence_and_the_traceback_is_in_a_file(
-    tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_bug_is_a_sentence_and_the_traceback_is_in_a_file(tmp_path: Path, capfd: CaptureFixture) -> None:
     assert run("crash") == 1
     shown = capfd.readouterr().err
     assert "error: unexpected: ZeroDivisionError: a bug" in shown
@@ -123,12 +120,12 @@ def test_a_bug_is_a_sentence_and_the_traceback_is_in_a_file(
     assert "ZeroDivisionError" in (tmp_path / ".synos" / "logs" / "crash.log").read_text()
 
 
-def test_sigterm_is_an_interruption(capfd: pytest.CaptureFixture[str]) -> None:
+def test_sigterm_is_an_interruption(capfd: CaptureFixture) -> None:
     assert run("stop") == 130
     assert "interrupted" in capfd.readouterr().err
 
 
-def test_a_wrong_setting_stops_the_verb(capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_wrong_setting_stops_the_verb(capfd: CaptureFixture) -> None:
     assert run("room.good", settings={"build": {"cpsu": 2}}) == errors.SettingsError.exit_code
     assert "did you mean 'cpus'?" in capfd.readouterr().err
 
@@ -141,9 +138,7 @@ GOOD_CHECK = Check(name="memory", status="ok", detail="8000 MB")
 BAD_CHECK = Check(name="/dev", status="fail", detail="[null] is missing", hint="restart")
 
 
-def test_doctor_draws_a_table_in_a_terminal(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_doctor_draws_a_table_in_a_terminal(monkeypatch: pytest.MonkeyPatch, capfd: CaptureFixture) -> None:
     monkeypatch.setattr("synos_tasks.console.is_plain", lambda: False)
     monkeypatch.setenv("COLUMNS", "200")
     doctor_finds(monkeypatch, BAD_CHECK)
@@ -151,14 +146,14 @@ def test_doctor_draws_a_table_in_a_terminal(
     assert "[null] is missing" in capfd.readouterr().err
 
 
-def test_dry_prints_what_test_would_run(capfd: pytest.CaptureFixture[str]) -> None:
+def test_dry_prints_what_test_would_run(capfd: CaptureFixture) -> None:
     assert run("--dry", "test", "--only", "unit") == 0
     assert capfd.readouterr().err.strip().endswith("-m pytest -m 'not long' tests/unit")
 
 
 @pytest.mark.parametrize(("lint_code", "pytest_code"), [(0, 0), (1, 0), (0, 1), (1, 1)])
 def test_test_runs_all_and_says_nothing_after_pytest(
-    lint_code: int, pytest_code: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+    lint_code: int, pytest_code: int, monkeypatch: pytest.MonkeyPatch, capfd: CaptureFixture
 ) -> None:
     def quietly(_step: quality.Step, _root: Path) -> quality.Outcome:
         return quality.Outcome(code=lint_code, output="complaints\n", seconds=0.1)
@@ -175,7 +170,7 @@ def test_test_runs_all_and_says_nothing_after_pytest(
     assert ("error: failed: ruff check, ruff format, mypy, imports, generated files\n" in shown) == lint_code
 
 
-def test_docs_writes_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_docs_writes_once(tmp_path: Path, capfd: CaptureFixture) -> None:
     assert run("--dry", "docs") == 0
     assert not (tmp_path / "docs").exists()
     assert run("docs") == run("docs") == 0
@@ -183,12 +178,6 @@ def test_docs_writes_once(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> 
     assert "would write docs/exit-codes.md" in shown
     assert "wrote docs/exit-codes.md" in shown
     assert shown[-1] == "nothing to do: all generated files are current"
-
-
-@verb("room.engine", help=JSON)
-def engine(command: Command) -> None:
-    """Need an engine, and find none."""
-    raise errors.EngineUnavailable("no Docker Engine answers")
 
 
 @pytest.mark.parametrize(
@@ -200,33 +189,20 @@ def engine(command: Command) -> None:
     ],
 )
 def test_in_a_development_container_a_missing_engine_is_the_hosts(
-    inside: str,
-    docker_host: str,
-    kind: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
+    inside: str, docker_host: str, kind: str, monkeypatch: pytest.MonkeyPatch, capfd: CaptureFixture
 ) -> None:
     monkeypatch.setenv("SYNOS_DEV_CONTAINER", inside)
     monkeypatch.setenv("DOCKER_HOST", docker_host)
-    monkeypatch.setattr("tests.unit.test_cli.good", engine)
-    assert run("room.engine", "--json") == getattr(errors, kind).exit_code
+    failure = mock.Mock(side_effect=errors.EngineUnavailable("no Docker Engine answers"))
+    monkeypatch.setattr("synos_tasks.root.doctor.examine", failure)
+    assert run("doctor", "--json") == getattr(errors, kind).exit_code
     error = json.loads(capfd.readouterr().out)["error"]
     assert error["kind"] == kind
     if kind == "WrongSystem":
         assert error["where"] == "development container python"
-        assert error["hint"] == "on the host: ./scripts/synos room.engine"
+        assert error["hint"] == "on the host: ./scripts/synos doctor"
 
 
-REPORTED: list[Check] = []
-
-
-@verb("room.report", help=JSON)
-def report(command: Command) -> None:
-    """Show checks."""
-    command.report("Some checks", REPORTED)
-
-
-@pytest.mark.parametrize("as_json", [True, False])
 @pytest.mark.parametrize(
     ("checks", "code"),
     [
@@ -236,43 +212,33 @@ def report(command: Command) -> None:
     ],
 )
 def test_a_report_fails_where_a_check_does(
-    checks: list[Check],
-    code: int,
-    as_json: bool,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
+    checks: list[Check], code: int, monkeypatch: pytest.MonkeyPatch, capfd: CaptureFixture
 ) -> None:
-    monkeypatch.setattr("tests.unit.test_cli.REPORTED", checks)
-    monkeypatch.setattr("tests.unit.test_cli.good", report)
-    assert run("room.report", *(["--json"] if as_json else [])) == code
+    doctor_finds(monkeypatch, *checks)
+    assert run("doctor") == code
     shown = capfd.readouterr()
     assert shown.err.count("hint: restart\n") == (1 if code else 0)  # once, though two checks have it
-    assert bool(shown.out) == as_json
-    if as_json:
-        told = json.loads(shown.out)
-        assert [check["name"] for check in told["checks"]] == [check.name for check in checks]
-        assert all({"name", "status", "detail", "hint"} == set(check) for check in told["checks"])
-        assert ("error" in told) == bool(code)
-        assert not code or told["error"]["kind"] == "DoctorFound"
+    assert shown.out == ""
+    assert run("doctor", "--json") == code
+    told = json.loads(capfd.readouterr().out)
+    assert [check["name"] for check in told["checks"]] == [check.name for check in checks]
+    assert all({"name", "status", "detail", "hint"} == set(check) for check in told["checks"])
+    assert ("error" in told) == bool(code)
+    assert not code or told["error"]["kind"] == "DoctorFound"
 
 
-@pytest.fixture
-def followed(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException | None], list[str]]:
+def followed(monkeypatch: pytest.MonkeyPatch, error: BaseException | None = None) -> list[str]:
     """Have a task follow `room.make`; it notes that it ran, and fails where an error is given."""
+    ran: list[str] = []
 
-    def follow(error: BaseException | None = None) -> list[str]:
-        ran: list[str] = []
+    @afterwards("tidying up")
+    def tidy(command: Command) -> None:
+        ran.append(command.verb)
+        if error is not None:
+            raise error
 
-        @afterwards("tidying up")
-        def tidy(command: Command) -> None:
-            ran.append(command.verb)
-            if error is not None:
-                raise error
-
-        monkeypatch.setattr(make, "post", [tidy])
-        return ran
-
-    return follow
+    monkeypatch.setattr(make, "post", [tidy])
+    return ran
 
 
 @pytest.mark.parametrize(
@@ -280,9 +246,9 @@ def followed(monkeypatch: pytest.MonkeyPatch) -> Callable[[BaseException | None]
     [(["room.make", "--json"], 1), (["room.make", "--fail"], 0), (["--dry", "room.make"], 0)],
 )
 def test_a_task_follows_a_verb_that_has_succeeded_and_done_something(
-    words: list[str], runs: int, followed: Callable[[BaseException | None], list[str]]
+    words: list[str], runs: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    ran = followed(None)
+    ran = followed(monkeypatch)
     run(*words)
     assert ran == ["tidying up"] * runs
 
@@ -296,12 +262,9 @@ def test_a_task_follows_a_verb_that_has_succeeded_and_done_something(
     ],
 )
 def test_what_goes_wrong_afterwards_does_not_undo_what_is_done(
-    error: BaseException,
-    said: str,
-    followed: Callable[[BaseException | None], list[str]],
-    capfd: pytest.CaptureFixture[str],
+    error: BaseException, said: str, monkeypatch: pytest.MonkeyPatch, capfd: CaptureFixture
 ) -> None:
-    followed(error)
+    followed(monkeypatch, error)
     assert run("room.make", "--json") == 0
     shown = capfd.readouterr()
     assert said in shown.err
