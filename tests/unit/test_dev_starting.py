@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import fcntl
-import os
 import socket
 import tempfile
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +21,7 @@ from synos_tasks.errors import (
     SynosError,
 )
 from synos_tasks.images import ledger
+from synos_tasks.locks import exclusive
 from tests.unit.fake_dev import IMAGE, Project, project
 
 if TYPE_CHECKING:
@@ -151,15 +151,14 @@ def test_an_initialize_that_fails_is_told(here: Project, command: Any, code: int
 
 
 def test_another_command_on_the_same_container_is_waited_for(here: Project) -> None:
-    config, said = here.config(), list[str]()
+    config, said, other = here.config(), list[str](), ExitStack()
     here.context.state.mkdir(parents=True)
-    other = os.open(here.context.state / "one.lock", os.O_RDWR | os.O_CREAT)
-    fcntl.flock(other, fcntl.LOCK_EX)
+    other.enter_context(exclusive(here.context.state / "one.lock"))
 
     def say(text: str) -> None:
         said.append(text)
         if len(said) == 1:
-            os.close(other)  # the other ends
+            other.close()  # the other ends
 
     starting.up(dataclasses.replace(here.context, say=say), config)
     assert said[0] == "waiting for another command on development container one"
