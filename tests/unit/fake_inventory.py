@@ -78,21 +78,15 @@ def our_image(name: str = "ours", *tags: str, **given: Any) -> Image:  # noqa: A
 
 def our_base(*tags: str, **given: Any) -> Image:  # noqa: ANN401
     """Return a base image that the clone bootstrapped."""
-    return image(
-        "base", *(tags or (BOOKWORM.tag,)), **{"labels": {LABEL_BASE: OURS}, "layers": LAYERS[:1], **given}
-    )
+    told = {"labels": {LABEL_BASE: OURS}, "layers": LAYERS[:1], **given}
+    return image("base", *(tags or (BOOKWORM.tag,)), **told)
 
 
 def altered(of: Image, **given: Any) -> Image:  # noqa: ANN401
     """Return the same image with other tags, labels, creation time or id."""
-    tags = given.pop("tags", tags_of(of))
-    told = {
-        "id": of.id,
-        "labels": dict(labels_of(of)),
-        "layers": layers_of(of),
-        "created": of.created.timestamp(),
-    }
-    return image("", *tags, **{**told, **given})
+    tags, created = given.pop("tags", tags_of(of)), of.created.timestamp()
+    told = {"id": of.id, "labels": dict(labels_of(of)), "layers": layers_of(of), "created": created, **given}
+    return image("", *tags, **told)
 
 
 def container(
@@ -238,7 +232,7 @@ class World(FakeDocker):
         return self.inventory.usage
 
     def prune_records(self, idents: Sequence[str]) -> list[str]:
-        gone = [ident for ident in idents if not self._ask_for("record", ident)]
+        gone = [ident for ident in idents if not self._refusal("record", ident)]
         left = tuple(one for one in self.inventory.usage.records if one.id not in gone)
         self.inventory = replace(self.inventory, usage=replace(self.inventory.usage, records=left))
         return gone
@@ -247,24 +241,21 @@ class World(FakeDocker):
         running = {one.id for one in self.inventory.containers if one.state.status == "running"}
         assert force or ref not in running
         self.forced += [ref] if force else []
-        return self._take("container", "containers", "id", ref)
+        return self._take("container", ref)
 
     def remove_image(self, ref: str) -> str:
         """Remove an image with its last name."""
         image = self.image(ref)
-        trouble = self._ask_for("image", ref)
-        if trouble or image is None:
-            return trouble
-        names = [tag for tag in tags_of(image) if tag != ref]
-        if not names:
-            self._drop("images", "id", image.id)
-        return ""
+        trouble = self._refusal("image", ref)
+        if image and not trouble and not set(tags_of(image)) - {ref}:
+            self._drop("images", image)
+        return trouble
 
     def remove_volume(self, name: str) -> str:
-        return self._take("volume", "volumes", "name", name)
+        return self._take("volume", name)
 
     def remove_network(self, ref: str) -> str:
-        return self._take("network", "networks", "id", ref)
+        return self._take("network", ref)
 
     def names(self) -> list[str]:  # type: ignore[override]
         """Return all that is there."""
@@ -273,20 +264,20 @@ class World(FakeDocker):
         tags = [tag for one in have.images for tag in tags_of(one)]
         return sorted([*named, *tags, *(one.id for one in have.usage.records)])
 
-    def _ask_for(self, kind: str, ident: str) -> str:
+    def _refusal(self, kind: str, ident: str) -> str:
         self.on_ask(kind, ident)
         self.asked.append((kind, ident))
         return self.refused.get(ident, "")
 
-    def _take(self, kind: str, part: str, key: str, ident: str) -> str:
-        trouble = self._ask_for(kind, ident)
-        if not trouble:
-            self._drop(part, key, ident)
+    def _take(self, kind: str, ident: str) -> str:
+        trouble = self._refusal(kind, ident)
+        for one in () if trouble else getattr(self.inventory, f"{kind}s"):
+            if ident == (one.name if kind == "volume" else one.id):
+                self._drop(f"{kind}s", one)
         return trouble
 
-    def _drop(self, part: str, key: str, ident: str) -> None:
-        left = tuple(one for one in getattr(self.inventory, part) if getattr(one, key) != ident)
-        parts: dict[str, Any] = {part: left}
+    def _drop(self, part: str, gone: object) -> None:
+        parts: dict[str, Any] = {part: tuple(one for one in getattr(self.inventory, part) if one is not gone)}
         self.inventory = replace(self.inventory, **parts)
 
 
@@ -297,11 +288,6 @@ def context_of(settings: Settings, world: World, **given: Any) -> Context:  # no
         """Return what each image has of its own, and 100 that all share."""
         return sum(world.inventory.usage.own_images[one] for one in idents) + 100 * bool(idents)
 
-    told = {"say": lambda _: None, "now": lambda: NOW, "union_bytes": union_bytes, **given}
-    return Context(
-        settings=settings,
-        docker=world,
-        disk_usage=world.disk_usage,
-        prune_records=world.prune_records,
-        **told,
-    )
+    told: dict[str, Any] = {"say": lambda _: None, "now": lambda: NOW, "union_bytes": union_bytes, **given}
+    told |= {"docker": world, "disk_usage": world.disk_usage, "prune_records": world.prune_records}
+    return Context(settings=settings, **told)

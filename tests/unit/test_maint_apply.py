@@ -38,14 +38,14 @@ from tests.unit.fake_inventory import (
 from tests.unit.projects import project
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from synos_tasks.maint.resources import Context, Resource
 
 EVERYTHING = Limits(older_than=0, keep_last=1, keep_isos=1, volumes=True, include_rebuildable=True)
-ENGINE_KINDS = [
-    kind for kind in KINDS if kind not in {"store", "iso", "file", "cache mount", "running container"}
-]
+OTHER_KINDS = {"store", "iso", "file", "cache mount", "running container"}
+ENGINE_KINDS = [kind for kind in KINDS if kind not in OTHER_KINDS]
 NAMES = {"image": "ours:1", "base image": "base:1"}
 
 
@@ -179,12 +179,7 @@ def test_a_volume_that_was_made_anew_meanwhile_stays(context: Context, world: Wo
     ],
 )
 def test_from_an_image_only_our_names_are_taken_as_far_as_it_has_them(
-    context: Context,
-    world: World,
-    have: tuple[str, ...],
-    ours: tuple[str, ...],
-    asked: list[str],
-    trouble: str,
+    context: Context, world: World, have: Sequence[str], ours: Sequence[str], asked: list[str], trouble: str
 ) -> None:
     world.inventory = inventory(images=[altered(image("image"), tags=have)])
     world.refused = {"refused:1": "conflict"}
@@ -207,11 +202,9 @@ def test_an_iso_goes_with_its_files_unless_it_changed(context: Context) -> None:
 
 # Back to the beginning
 
+NATS = volume(f"{OURS}-unified_nats")
 SERVICE = container(
-    f"{OURS}-unified-nats-1",
-    labels=labels(OURS, "services"),
-    state="running",
-    volumes=(f"{OURS}-unified_nats",),
+    f"{OURS}-unified-nats-1", labels=labels(OURS, "services"), state="running", volumes=(NATS.name,)
 )
 OTHERS = inventory(
     images=(image("theirs", "synos-builder:theirs"),),
@@ -224,9 +217,8 @@ ALL = inventory(
     containers=(*OTHERS.containers, SERVICE),
     volumes=(
         *OTHERS.volumes,
-        volume(f"{OURS}-unified_nats"),
-        volume(f"{OURS}-store", role="cache"),
-        volume(f"{OURS}-ccache", role="cache"),
+        NATS,
+        *(volume(f"{OURS}-{name}", role="cache") for name in ("store", "ccache")),
     ),
     networks=(*OTHERS.networks, network(f"{OURS}-unified_data")),
 )
@@ -260,7 +252,7 @@ def do(clone: Context, *, keep_isos: bool = False) -> list[str]:
 def test_data_that_is_in_no_backup_is_not_lost_unasked(clone: Context, full: World) -> None:
     with pytest.raises(SettingsError) as caught:
         prune.plan_reset(clone, keep_isos=False, without_backup=False)
-    assert f"{OURS}-unified_nats" in caught.value.where
+    assert NATS.name in caught.value.where
     assert "--without-backup" in caught.value.hint
     assert full.asked == []
 
@@ -269,11 +261,8 @@ def test_each_step_is_named_before_it_is_taken(clone: Context, full: World) -> N
     plan = prune.plan_reset(clone, keep_isos=False, without_backup=True)
     steps = {step["name"]: step["names"] for step in view.steps(plan.removals)}
     assert steps["services and development containers that run"] == [SERVICE.name]
-    assert steps["volumes with data"] == [f"{OURS}-unified_nats"]
-    assert set(steps["compilers' and other caches"]) == {
-        f"{OURS}-store",
-        f"{OURS}-ccache",
-    }
+    assert steps["volumes with data"] == [NATS.name]
+    assert set(steps["compilers' and other caches"]) == {f"{OURS}-store", f"{OURS}-ccache"}
     assert {"dev", "logs", "synos-minimal.iso"} <= set(steps["files of this clone"])
     assert steps["ISOs"] == [f"synos-minimal-{'0' * 12}.iso"]
     assert full.asked == []
@@ -296,9 +285,8 @@ def test_backups_and_what_inv_runs_with_stay_and_isos_where_that_is_asked(
     do(clone, keep_isos=keep_isos)
     left = {path.name for path in clone.settings.state_dir.iterdir() if path.suffix != ".lock"}
     assert left == {"setup", "backups", "volumes"}
-    assert {path.name for path in clone.settings.output_dir.iterdir()} == (
-        before if keep_isos else {"mine.txt"}
-    )
+    output = {path.name for path in clone.settings.output_dir.iterdir()}
+    assert output == (before if keep_isos else {"mine.txt"})
 
 
 @pytest.mark.parametrize("state", ["running", "created", "paused"])
@@ -320,7 +308,7 @@ def test_what_came_while_the_question_was_asked_stays(clone: Context, full: Worl
 
 def test_passwords_stay_where_the_data_does(clone: Context, full: World) -> None:
     (clone.settings.state_dir / "services/unified").mkdir(parents=True)
-    full.refused = {f"{OURS}-unified_nats": "volume is in use"}
+    full.refused = {NATS.name: "volume is in use"}
     said = do(clone)
     assert (clone.settings.state_dir / "services/unified").is_dir()
     assert any("volume is in use" in line for line in said)

@@ -67,12 +67,18 @@ def test_the_engine_is_asked_again_only_when_an_image_was_built(context: Context
     assert len(world.asked) == 1
 
 
-@pytest.mark.parametrize("limit", ["images_keep", "isos_keep"])
-def test_zero_keeps_all(context: Context, world: World, limit: str) -> None:
+@pytest.mark.parametrize(
+    "kept",
+    [
+        {"images_keep": 0, "isos_keep": 9},
+        {"images_keep": 9, "isos_keep": 0},
+        {"images_keep": 1, "isos_keep": 1, "budget_seconds": 0},
+    ],
+)
+def test_zero_keeps_all_and_so_does_no_budget(context: Context, world: World, kept: dict[str, int]) -> None:
     for number in range(3):
         lay_iso(context.settings.output_dir, "minimal", f"{number:012x}", NOW - number)
-    lines, _ = retention.apply_all(keeping(context, **{"images_keep": 9, "isos_keep": 9, limit: 0}))
-    assert lines == []
+    assert retention.apply_all(keeping(context, **kept)) == ([], "budget_seconds" not in kept)
     assert world.asked == []
     assert len(list(context.settings.output_dir.glob("*.iso"))) == 3
 
@@ -87,15 +93,6 @@ def test_old_isos_go_with_all_that_belongs_to_them_and_a_linked_one_stays(contex
     left = {path.name for path in output.glob("*.iso")}
     assert left == {isos[0].name, isos[2].name, isos[3].name, other.name, "synos-minimal.iso", "mine.iso"}
     assert not list(output.glob(f"{isos[1].name}*"))
-
-
-def test_nothing_is_seen_to_without_a_budget(context: Context, world: World) -> None:
-    for number in range(3):
-        lay_iso(context.settings.output_dir, "minimal", f"{number:012x}", NOW - number)
-    lines, in_time = retention.apply_all(keeping(context, budget_seconds=0, isos_keep=1, images_keep=1))
-    assert (lines, in_time) == ([], False)
-    assert len(list(context.settings.output_dir.glob("*.iso"))) == 3
-    assert world.asked == []
 
 
 def test_it_ends_when_its_time_is_up_and_the_next_goes_on(
