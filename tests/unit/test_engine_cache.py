@@ -2,18 +2,12 @@
 
 from __future__ import annotations
 
-import copy
 import datetime as dt
-import http.server
 import json
 import re
-import socketserver
-import tempfile
-import threading
-import urllib.parse
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
@@ -22,9 +16,6 @@ from hypothesis import strategies as st
 from synos_tasks.engine import cache
 from synos_tasks.engine.cache import Record, epoch, union_bytes
 from synos_tasks.errors import EngineUnavailable, HostUnfit
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 OURS, THEIRS, BARE = (f"sha256:{letter * 64}" for letter in "abc")
 NOON = dt.datetime(2026, 11, 25, 12, tzinfo=dt.UTC).timestamp()
@@ -61,7 +52,7 @@ USED: dict[str, Any] = {
 
 @dataclass
 class Daemon:
-    """An engine's socket. Answers by method and path, "GET /info" for instance; what it does not know is not found."""
+    """An engine. Answers by method and path, "GET /info" for instance; what it does not know is not found."""
 
     answers: dict[str, tuple[int, Any]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)
@@ -69,39 +60,21 @@ class Daemon:
     queries: list[dict[str, str]] = field(default_factory=list)
     """What came with each of them."""
 
+    def request(
+        self, method: str, path: str, query: dict[str, str] | None = None, **_: object
+    ) -> tuple[int, Any]:
+        asked = f"{method} {path.partition('?')[0]}"
+        self.asked.append(asked)
+        self.queries.append(query or {})
+        return self.answers.get(asked, (404, {"message": "no such thing"}))
+
 
 @pytest.fixture
-def daemon(monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
-    daemon = Daemon(
-        {"GET /system/df": (200, copy.deepcopy(USED)), "GET /version": (200, {"ApiVersion": "1.42"})}
-    )
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            path, _, query = self.path.partition("?")
-            daemon.asked.append(f"{self.command} {path}")
-            daemon.queries.append(dict(urllib.parse.parse_qsl(query, strict_parsing=bool(query))))
-            status, told = daemon.answers.get(f"{self.command} {path}", (404, {"message": "no such thing"}))
-            body = json.dumps(told).encode()
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        do_POST = do_GET  # noqa: N815  (http.server calls it so)
-
-        def log_message(self, *_: object) -> None:
-            """Say nothing."""
-
-    # a path that is short enough for a socket
-    with tempfile.TemporaryDirectory(prefix="synos-api-") as folder:
-        monkeypatch.setenv("DOCKER_HOST", f"unix://{folder}/d.sock")
-        with socketserver.ThreadingUnixStreamServer(f"{folder}/d.sock", Handler) as server:
-            thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-            thread.start()
-            yield daemon
-            server.shutdown()
-            thread.join()
+def daemon(monkeypatch: pytest.MonkeyPatch) -> Daemon:
+    daemon = Daemon({"GET /system/df": (200, USED), "GET /version": (200, {"ApiVersion": "1.42"})})
+    monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere/d.sock")
+    monkeypatch.setattr(cache, "_request", daemon.request)
+    return daemon
 
 
 # Sizes
@@ -113,7 +86,7 @@ def daemon(monkeypatch: pytest.MonkeyPatch) -> Iterator[Daemon]:
 )
 def test_sizes_are_read_in_the_form_of_one_version(daemon: Daemon, version: str, asked: str) -> None:
     daemon.answers["GET /version"] = 200, {"ApiVersion": version}
-    daemon.answers[f"GET {asked}"] = 200, copy.deepcopy(USED)
+    daemon.answers[f"GET {asked}"] = 200, USED
     usage = cache.disk_usage()
     assert f"GET {asked}" in daemon.asked
     assert usage.images == {OURS: 100, THEIRS: 50, BARE: 7}
@@ -246,13 +219,7 @@ def test_whatever_is_asked_for_the_filter_is_never_empty_and_has_nothing_else(
 ) -> None:
     """A request without a filter would remove all of it, whosever it is."""
     daemon = Daemon()
-
-    def request(method: str, path: str, query: dict[str, str], **_: object) -> tuple[int, None]:
-        daemon.asked.append(f"{method} {path}")
-        daemon.queries.append(query)
-        return 500, None
-
-    monkeypatch.setattr(cache, "_request", request)
+    monkeypatch.setattr(cache, "_request", daemon.request)
     cache.prune_records(idents)
     good = {one for one in idents if re.fullmatch(r"[A-Za-z0-9]+", one)}
     assert pruned(daemon) == ([good] if good else [])
