@@ -49,7 +49,8 @@ def settings(tmp_path: Path) -> Settings:
 class Toolchain:
     """Compiles what it is asked to, unless it is in its store; delivers one .deb for each."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.settings = settings
         self.stored: set[str] = set()
         self.delivered: bytes | None = DEB
         self.file = "{name}_1.0_amd64.deb"
@@ -81,35 +82,33 @@ class Toolchain:
 
 
 @pytest.fixture
-def toolchain(monkeypatch: pytest.MonkeyPatch) -> Toolchain:
-    return Toolchain(monkeypatch)
+def toolchain(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Toolchain:
+    return Toolchain(settings, monkeypatch)
 
 
 def _have(settings: Settings, *names: str, place: Place | None = None) -> list[Compiled]:
     return ensure_compiled(Context(settings, FakeDocker(), print), names, place)
 
 
-def test_the_key_is_that_of_the_plan(settings: Settings, toolchain: Toolchain) -> None:
+def test_the_key_is_that_of_the_plan(toolchain: Toolchain) -> None:
     """Otherwise a build would look for what was compiled, and not find it."""
-    (settings.root / f"docker/build/profiles/{NAME}.yaml").write_text("components: [agent, tool]\n")
-    profile = planning.read_profile(settings, NAME)
-    tools = planning.tools_for(Context(settings, FakeDocker(), print), profile)
-    plan = planning.plan_build(settings, profile, lay_lock(settings), tools)
-    made = _have(settings, *profile.components)
+    (toolchain.settings.root / f"docker/build/profiles/{NAME}.yaml").write_text("components: [agent, tool]\n")
+    profile = planning.read_profile(toolchain.settings, NAME)
+    tools = planning.tools_for(Context(toolchain.settings, FakeDocker(), print), profile)
+    plan = planning.plan_build(toolchain.settings, profile, lay_lock(toolchain.settings), tools)
+    made = _have(toolchain.settings, *profile.components)
     assert [(one.name, one.key) for one in made] == [
         (stage.name.removeprefix("component-"), stage.key) for stage in plan.components
     ]
 
 
-def test_where_components_are_compiled_and_kept(
-    settings: Settings, toolchain: Toolchain, tmp_path: Path
-) -> None:
+def test_where_components_are_compiled_and_kept(toolchain: Toolchain, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
     place = Place(
         store="other", offline=True, output=tmp_path / "out",
         change=lambda spec: dataclasses.replace(spec, hostname="omega"),
     )  # fmt: skip
-    _have(settings, "tool", place=place)
+    _have(toolchain.settings, "tool", place=place)
     [(spec, request)] = toolchain.containers.asked
     assert (request["offline"], request["deliver"]) == (True, True)
     assert spec.volumes == {"other": "/cache"}
@@ -118,11 +117,9 @@ def test_where_components_are_compiled_and_kept(
     assert [bind.source for bind in spec.binds if bind.writable] == [tmp_path / "out"]
 
 
-def test_what_was_compiled_is_told_with_its_hits_and_what_was_there_without(
-    settings: Settings, toolchain: Toolchain
-) -> None:
+def test_what_was_compiled_is_told_with_its_hits_and_what_was_there_without(toolchain: Toolchain) -> None:
     toolchain.stored = {"agent"}
-    tool, agent = _have(settings, "tool", "agent")
+    tool, agent = _have(toolchain.settings, "tool", "agent")
     assert (tool.name, tool.hit, tool.seconds, tool.caches) == ("tool", False, 1.5, COUNTS)
     assert (agent.name, agent.hit, agent.caches) == ("agent", True, {})
     assert [package["file"] for package in tool.packages] == ["tool_1.0_amd64.deb"]
@@ -134,10 +131,8 @@ def _compile(
     return compile_all(Context(settings, engine or FakeDocker(), print), list(names), output, cached=cached)
 
 
-def test_packages_are_laid_down_and_nothing_beside_them(
-    settings: Settings, toolchain: Toolchain, tmp_path: Path
-) -> None:
-    made = _compile(settings, tmp_path / "out", "tool", "agent")
+def test_packages_are_laid_down_and_nothing_beside_them(toolchain: Toolchain, tmp_path: Path) -> None:
+    made = _compile(toolchain.settings, tmp_path / "out", "tool", "agent")
     assert [one.name for one in made] == ["tool", "agent"]
     found = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     assert found == {"tool_1.0_amd64.deb": DEB, "agent_1.0_amd64.deb": DEB}
@@ -145,12 +140,12 @@ def test_packages_are_laid_down_and_nothing_beside_them(
 
 @pytest.mark.parametrize("cached", [True, False])
 def test_without_cache_neither_the_store_nor_the_compilers_caches_are_there(
-    settings: Settings, toolchain: Toolchain, tmp_path: Path, cached: bool
+    toolchain: Toolchain, tmp_path: Path, cached: bool
 ) -> None:
     engine = FakeDocker()
-    _compile(settings, tmp_path / "out", "tool", engine=engine, cached=cached)
+    _compile(toolchain.settings, tmp_path / "out", "tool", engine=engine, cached=cached)
     [spec] = toolchain.containers.specs
-    own = {settings.store_volume, "synos-test-ccache", "synos-test-sccache"}
+    own = {toolchain.settings.store_volume, "synos-test-ccache", "synos-test-sccache"}
     if cached:
         assert set(spec.volumes) == own == set(engine.names("volume"))
     else:
@@ -162,24 +157,22 @@ def test_without_cache_neither_the_store_nor_the_compilers_caches_are_there(
 
 @pytest.mark.parametrize("delivered", [b"another", b"", None])
 def test_a_package_that_is_not_what_the_container_told_is_refused(
-    settings: Settings, toolchain: Toolchain, tmp_path: Path, delivered: bytes | None
+    toolchain: Toolchain, tmp_path: Path, delivered: bytes | None
 ) -> None:
     toolchain.delivered = delivered
     engine = FakeDocker()
     with pytest.raises(ComponentFailed) as caught:
-        _compile(settings, tmp_path / "out", "tool", engine=engine, cached=False)
+        _compile(toolchain.settings, tmp_path / "out", "tool", engine=engine, cached=False)
     assert caught.value.where == "tool_1.0_amd64.deb"
     assert list((tmp_path / "out").iterdir()) == []
     assert engine.names("volume") == []
 
 
 @pytest.mark.parametrize("file", ["../{name}.deb", "../../{name}.deb"])
-def test_a_package_cannot_be_laid_anywhere_else(
-    settings: Settings, toolchain: Toolchain, tmp_path: Path, file: str
-) -> None:
+def test_a_package_cannot_be_laid_anywhere_else(toolchain: Toolchain, tmp_path: Path, file: str) -> None:
     toolchain.file = file
     with pytest.raises(ComponentFailed):
-        _compile(settings, tmp_path / "a/b/out", "tool")
+        _compile(toolchain.settings, tmp_path / "a/b/out", "tool")
 
 
 def test_a_link_is_no_package(tmp_path: Path) -> None:
@@ -216,7 +209,7 @@ def test_hit_rates_are_of_the_caches_that_were_asked(caches: dict[str, dict[str,
 
 
 def test_a_container_that_stops_after_one_compilation_is_asked_for_the_rest_in_another(
-    settings: Settings, toolchain: Toolchain, monkeypatch: pytest.MonkeyPatch
+    toolchain: Toolchain, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer = toolchain.containers.answer
 
@@ -227,7 +220,7 @@ def test_a_container_that_stops_after_one_compilation_is_asked_for_the_rest_in_a
                 return
 
     monkeypatch.setattr(toolchain.containers, "answer", one)
-    made = _have(settings, "tool", "agent")
+    made = _have(toolchain.settings, "tool", "agent")
     assert [one.name for one in made] == ["tool", "agent"]
     asked = [
         [c["component"]["name"] for c in request["components"]] for request in toolchain.containers.requests
@@ -236,10 +229,8 @@ def test_a_container_that_stops_after_one_compilation_is_asked_for_the_rest_in_a
     assert len({spec.name for spec in toolchain.containers.specs}) == 2
 
 
-def test_caches_are_verified_by_two_compilations_from_empty_stores(
-    settings: Settings, toolchain: Toolchain
-) -> None:
-    rates = cache_hit_rates(Context(settings, FakeDocker(), print))
+def test_caches_are_verified_by_two_compilations_from_empty_stores(toolchain: Toolchain) -> None:
+    rates = cache_hit_rates(Context(toolchain.settings, FakeDocker(), print))
     assert {(one.what, one.hits, one.calls) for one in rates} == {("ccache", 6, 8), ("sccache", 0, 0)}
     stores = [next(iter(spec.volumes)) for spec in toolchain.containers.specs]
     assert len(set(stores)) == len(stores) == 2

@@ -105,9 +105,31 @@ def context(tmp_path: Path, tools: Tools, monkeypatch: pytest.MonkeyPatch) -> It
         yield found
 
 
+@dataclass
+class Shop:
+    """Where components are compiled, and kept."""
+
+    context: CompileContext
+    store: Store
+    tools: Tools
+
+    def have(self, component: Component = TOOL, key: str = KEY) -> Any:  # noqa: ANN401
+        return build.find_or_compile(
+            self.context, self.store, component, key, digest_of(self.context, component)
+        )
+
+    def failure(self, component: Component = TOOL) -> ComponentFailed:
+        """Return the error of a build, which must leave nothing in the store."""
+        with pytest.raises(ComponentFailed) as caught:
+            self.have(component)
+        assert self.store.find(KEY) is None
+        assert list((self.store.folder / "tmp").iterdir()) == []
+        return caught.value
+
+
 @pytest.fixture
-def store(tmp_path: Path, context: CompileContext) -> Store:
-    return Store(tmp_path / "store", context.warn)
+def shop(tmp_path: Path, context: CompileContext, tools: Tools) -> Shop:
+    return Shop(context, Store(tmp_path / "store", context.warn), tools)
 
 
 @pytest.fixture
@@ -142,88 +164,67 @@ def digest_of(context: CompileContext, component: Component = TOOL) -> str:
     return recipe.inputs_of(component, context.recipes, "tools")["source"]
 
 
-def have(context: CompileContext, store: Store, component: Component = TOOL, key: str = KEY) -> Any:  # noqa: ANN401
-    return build.find_or_compile(context, store, component, key, digest_of(context, component))
-
-
-def failure(context: CompileContext, store: Store, component: Component = TOOL) -> ComponentFailed:
-    """Return the error of a build, which must leave nothing in the store."""
-    with pytest.raises(ComponentFailed) as caught:
-        have(context, store, component)
-    assert store.find(KEY) is None
-    assert list((store.folder / "tmp").iterdir()) == []
-    return caught.value
-
-
-def test_a_component_is_compiled_as_the_builder_and_kept(
-    context: CompileContext, store: Store, tools: Tools
-) -> None:
-    tools.acts["dpkg-buildpackage"] = gives("tool", "tool-dbg", size=34)
-    entry = have(context, store)
-    assert tools.names == ["dpkg-checkbuilddeps", "dpkg-buildpackage", "sccache"]
-    assert tools.ran[1] == BUILD
-    assert set(tools.users) == {ME}
+def test_a_component_is_compiled_as_the_builder_and_kept(shop: Shop) -> None:
+    shop.tools.acts["dpkg-buildpackage"] = gives("tool", "tool-dbg", size=34)
+    entry = shop.have()
+    assert shop.tools.names == ["dpkg-checkbuilddeps", "dpkg-buildpackage", "sccache"]
+    assert shop.tools.ran[1] == BUILD
+    assert set(shop.tools.users) == {ME}
     [package] = entry.facts["packages"]
     file = entry.file("tool_1.0_amd64.deb")
     assert package == {
         "name": "tool", "version": "1.0", "architecture": "amd64", "file": file.name, "sha256": sha256(file),
         "bytes": file.stat().st_size, "installed_bytes": 34 * 1024,
     }  # fmt: skip
-    assert store.find(KEY) == entry
+    assert shop.store.find(KEY) == entry
     assert sorted(path.name for path in entry.folder.iterdir()) == ["entry.json", file.name], (
         "what else it gave is left"
     )
 
 
-def test_a_hit_is_not_compiled_again(
-    context: CompileContext, store: Store, tools: Tools, sent: list[Event]
-) -> None:
-    first = have(context, store)
-    tools.ran.clear()
+def test_a_hit_is_not_compiled_again(shop: Shop, sent: list[Event]) -> None:
+    first = shop.have()
+    shop.tools.ran.clear()
     sent.clear()
-    assert have(context, store) == first
-    assert tools.ran == []
+    assert shop.have() == first
+    assert shop.tools.ran == []
     [done] = sent
     assert isinstance(done, Done)
     assert (done.hit, done.key, done.name) == (True, KEY, "component-tool")
     assert done.facts["packages"] == first.facts["packages"]
 
 
-def test_a_damaged_hit_is_compiled_again(context: CompileContext, store: Store, tools: Tools) -> None:
-    have(context, store).file("tool_1.0_amd64.deb").write_bytes(b"no package")
-    tools.ran.clear()
-    have(context, store)
-    assert BUILD in tools.ran
+def test_a_damaged_hit_is_compiled_again(shop: Shop) -> None:
+    shop.have().file("tool_1.0_amd64.deb").write_bytes(b"no package")
+    shop.tools.ran.clear()
+    shop.have()
+    assert BUILD in shop.tools.ran
 
 
 def test_what_another_build_made_meanwhile_is_not_compiled_again(
-    context: CompileContext,
-    store: Store,
-    tools: Tools,
+    shop: Shop,
     sent: list[Event],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     @contextmanager
     def waited(key: str) -> Iterator[None]:
-        with store.slot() as slot:
+        with shop.store.slot() as slot:
             (slot / "x.deb").write_text("x")
-            store.commit(key, slot, {"packages": []})
+            shop.store.commit(key, slot, {"packages": []})
         yield
 
-    monkeypatch.setattr(store, "alone", waited)
-    assert have(context, store).facts == {"packages": []}
-    assert tools.ran == []
+    monkeypatch.setattr(shop.store, "alone", waited)
+    assert shop.have().facts == {"packages": []}
+    assert shop.tools.ran == []
     assert [type(event) for event in sent] == [Start, Done]
 
 
-def test_the_tree_is_the_source_with_a_debian_folder(
-    context: CompileContext, store: Store, tools: Tools
-) -> None:
+def test_the_tree_is_the_source_with_a_debian_folder(shop: Shop) -> None:
     for name in recipe.LEFT_BY_BUILDS:
-        (context.recipes / "tool" / name).mkdir()
-        (context.recipes / "tool" / name / "left").write_text("x")
-    (context.recipes / "tool/src/build").mkdir(parents=True)
-    (context.recipes / "tool/link").symlink_to("main.c")
+        (shop.context.recipes / "tool" / name).mkdir()
+        (shop.context.recipes / "tool" / name / "left").write_text("x")
+    (shop.context.recipes / "tool/src/build").mkdir(parents=True)
+    (shop.context.recipes / "tool/link").symlink_to("main.c")
     seen: list[str] = []
 
     def look(tree: Path) -> tuple[int, list[str]]:
@@ -232,93 +233,87 @@ def test_the_tree_is_the_source_with_a_debian_folder(
         assert (tree / "debian/rules").stat().st_mode & 0o777 == 0o755
         return gives("tool")(tree)
 
-    tools.acts["dpkg-buildpackage"] = look
-    have(context, store)
+    shop.tools.acts["dpkg-buildpackage"] = look
+    shop.have()
     assert sorted(seen) == ["debian", "link", "main.c", "src", "src/build"]
-    assert not (context.recipes / "tool/debian").exists(), "the project's own folder stays as it is"
+    assert not (shop.context.recipes / "tool/debian").exists(), "the project's own folder stays as it is"
 
 
-def test_packages_that_it_does_not_give_are_named(
-    context: CompileContext, store: Store, tools: Tools
-) -> None:
-    tools.acts["dpkg-buildpackage"] = gives("tool", "libtool1")
-    error = failure(context, store, replace(TOOL, packages=("tool", "tool-doc")))
+def test_packages_that_it_does_not_give_are_named(shop: Shop) -> None:
+    shop.tools.acts["dpkg-buildpackage"] = gives("tool", "libtool1")
+    error = shop.failure(replace(TOOL, packages=("tool", "tool-doc")))
     assert error.what == "component tool gives no package tool-doc"
     assert error.where == "docker/build/components/tool.yaml"
     assert error.why == "it gives libtool1, tool"
     assert "`packages:`" in error.hint
 
 
-def test_a_folder_that_changed_since_the_key_was_made_is_refused(
-    context: CompileContext, store: Store, tools: Tools
-) -> None:
-    before = digest_of(context)
-    (context.recipes / "tool/main.c").write_text("int changed;")
+def test_a_folder_that_changed_since_the_key_was_made_is_refused(shop: Shop) -> None:
+    before = digest_of(shop.context)
+    (shop.context.recipes / "tool/main.c").write_text("int changed;")
     with pytest.raises(ComponentFailed) as caught:
-        build.find_or_compile(context, store, TOOL, KEY, before)
+        build.find_or_compile(shop.context, shop.store, TOOL, KEY, before)
     assert caught.value.what == "the source of tool changed while it was compiled"
     assert caught.value.where == "docker/build/components/tool"
-    assert tools.ran == []
-    assert store.find(KEY) is None
+    assert shop.tools.ran == []
+    assert shop.store.find(KEY) is None
 
 
-def test_what_the_image_lacks_is_installed(context: CompileContext, store: Store, tools: Tools) -> None:
-    tools.acts["dpkg-checkbuilddeps"] = prints(*UNMET)
-    have(context, store)
-    assert tools.names[1:4] == ["apt-get update", "apt-get build-dep", "dpkg-buildpackage"]
+def test_what_the_image_lacks_is_installed(shop: Shop) -> None:
+    shop.tools.acts["dpkg-checkbuilddeps"] = prints(*UNMET)
+    shop.have()
+    assert shop.tools.names[1:4] == ["apt-get update", "apt-get build-dep", "dpkg-buildpackage"]
 
 
-def test_a_mirror_that_does_not_answer(context: CompileContext, store: Store, tools: Tools) -> None:
-    tools.acts |= {
+def test_a_mirror_that_does_not_answer(shop: Shop) -> None:
+    shop.tools.acts |= {
         "dpkg-checkbuilddeps": prints(*UNMET),
         "update": fails("Reading...", "Err:1 http://a.example bookworm InRelease", "E: Failed to fetch"),
     }
     with pytest.raises(MirrorUnreachable) as caught:
-        have(context, store)
+        shop.have()
     assert caught.value.why == "Err:1 http://a.example bookworm InRelease\nE: Failed to fetch"
 
 
-def test_offline_nothing_is_fetched(context: CompileContext, store: Store, tools: Tools) -> None:
-    context.offline = True
-    have(context, store)
-    tools.acts["dpkg-checkbuilddeps"] = prints(*UNMET)
+def test_offline_nothing_is_fetched(shop: Shop) -> None:
+    shop.context.offline = True
+    shop.have()
+    shop.tools.acts["dpkg-checkbuilddeps"] = prints(*UNMET)
     with pytest.raises(MirrorUnreachable) as caught:
-        have(context, store, key="f" * 16)
+        shop.have(key="f" * 16)
     assert "component tool" in caught.value.what
     assert "--offline" in caught.value.why
-    assert not [name for name in tools.names if name.startswith("apt-get")]
+    assert not [name for name in shop.tools.names if name.startswith("apt-get")]
 
 
-def test_an_sccache_that_cannot_be_used_is_not_asked(
-    context: CompileContext, store: Store, tools: Tools, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_sccache_that_cannot_be_used_is_not_asked(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(caches, "_usable", lambda folder, *_: folder == caches.CCACHE)
-    facts = have(context, store).facts
-    assert "sccache" not in tools.names
+    facts = shop.have().facts
+    assert "sccache" not in shop.tools.names
     assert facts["caches"]["sccache"] == {"hits": 0, "misses": 0}
-    assert "RUSTC_WRAPPER" not in tools.environment_of("dpkg-buildpackage")
+    assert "RUSTC_WRAPPER" not in shop.tools.environment_of("dpkg-buildpackage")
 
 
-def test_packages_are_delivered_with_owner_and_mode(
-    context: CompileContext, store: Store, tools: Tools, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    tools.acts["dpkg-buildpackage"] = gives("tool", "tool-doc")
-    entry = have(context, store, replace(TOOL, packages=("tool", "tool-doc")))
+def test_packages_are_delivered_with_owner_and_mode(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    shop.tools.acts["dpkg-buildpackage"] = gives("tool", "tool-doc")
+    entry = shop.have(replace(TOOL, packages=("tool", "tool-doc")))
     entry.file("tool_1.0_amd64.deb").chmod(0o600)
     owned: list[tuple[str, int, int]] = []
     monkeypatch.setattr(os, "chown", lambda path, user, group: owned.append((str(path), user, group)))
     mask = os.umask(0o077)
     try:
-        build.deliver(context, entry)
+        build.deliver(shop.context, entry)
     finally:
         os.umask(mask)
-    delivered = [context.build.output / name for name in ("tool-doc_1.0_amd64.deb", "tool_1.0_amd64.deb")]
-    assert sorted(context.build.output.iterdir()) == delivered
+    delivered = [
+        shop.context.build.output / name for name in ("tool-doc_1.0_amd64.deb", "tool_1.0_amd64.deb")
+    ]
+    assert sorted(shop.context.build.output.iterdir()) == delivered
     assert [path.read_bytes() for path in delivered] == [
         entry.file(path.name).read_bytes() for path in delivered
     ]
     assert {path.stat().st_mode & 0o777 for path in delivered} == {0o644}
-    assert sorted(owned) == [(str(path), *context.build.owner) for path in delivered]
+    assert sorted(owned) == [(str(path), *shop.context.build.owner) for path in delivered]
 
 
 def test_the_builder_gets_links_and_not_what_they_point_at(
@@ -341,47 +336,41 @@ def test_the_builder_gets_links_and_not_what_they_point_at(
     assert sorted(owned) == ["tree", "tree/inner", "tree/inner/file", "tree/link"]
 
 
-def test_patches_are_applied_in_order_before_anything_is_compiled(
-    context: CompileContext, store: Store, tools: Tools
-) -> None:
+def test_patches_are_applied_in_order_before_anything_is_compiled(shop: Shop) -> None:
     for name in ("b.patch", "a.patch"):
-        (context.recipes / name).write_text(name)
+        (shop.context.recipes / name).write_text(name)
     applied: list[str] = []
 
     def apply(tree: Path) -> tuple[int, list[str]]:
-        [file] = [word.partition("=")[2] for word in tools.ran[-1] if word.startswith("--input=")]
+        [file] = [word.partition("=")[2] for word in shop.tools.ran[-1] if word.startswith("--input=")]
         applied.append((tree / file).read_text())
         return 0, []
 
-    tools.acts = {"patch -p1": apply, **tools.acts}
-    have(context, store, replace(TOOL, patches=("b.patch", "a.patch")))
+    shop.tools.acts = {"patch -p1": apply, **shop.tools.acts}
+    shop.have(replace(TOOL, patches=("b.patch", "a.patch")))
     assert applied == ["b.patch", "a.patch"]
-    assert tools.names[:3] == ["patch", "patch", "dpkg-checkbuilddeps"]
+    assert shop.tools.names[:3] == ["patch", "patch", "dpkg-checkbuilddeps"]
 
 
-def test_a_patch_that_does_not_apply_is_named_with_the_file(
-    context: CompileContext, store: Store, tools: Tools
-) -> None:
-    (context.recipes / "a.patch").write_text("x")
-    tools.acts["patch -p1"] = fails(
+def test_a_patch_that_does_not_apply_is_named_with_the_file(shop: Shop) -> None:
+    (shop.context.recipes / "a.patch").write_text("x")
+    shop.tools.acts["patch -p1"] = fails(
         "patching file ok.c", "patching file main.c", "Hunk #1 FAILED at 1.",
         "1 out of 1 hunk FAILED -- saving rejects to file main.c.rej",
     )  # fmt: skip
-    error = failure(context, store, replace(TOOL, patches=("a.patch",)))
+    error = shop.failure(replace(TOOL, patches=("a.patch",)))
     assert error.where == "docker/build/components/a.patch"
     assert "main.c" in error.why
     assert "Hunk #1 FAILED at 1." in error.why
-    assert "dpkg-buildpackage" not in tools.names
+    assert "dpkg-buildpackage" not in shop.tools.names
 
 
-def test_a_version_that_no_mirror_has_is_named_with_those_that_are_there(
-    context: CompileContext, store: Store, tools: Tools
-) -> None:
-    tools.acts["apt-get source"] = fails(
+def test_a_version_that_no_mirror_has_is_named_with_those_that_are_there(shop: Shop) -> None:
+    shop.tools.acts["apt-get source"] = fails(
         "E: Version '2.10-3' for 'hello' was not found",
         "     hello | 2.10-5 | http://deb.debian.org/debian bookworm/main Sources",
         "hello-data | 9.9 | http://deb.debian.org/debian bookworm/main Sources",
     )
-    error = failure(context, store, HELLO)
+    error = shop.failure(HELLO)
     assert error.what == "the mirrors have no source package hello 2.10-3"
     assert "hello | 2.10-5" in error.why

@@ -56,13 +56,18 @@ def settings(tmp_path: Path) -> Settings:
 class Containers:
     """Stores by volume: a build finds there what was compiled into it, or ends as the real one does."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.settings = settings
         self.stores: dict[str, set[str]] = {}
         self.failures: dict[str, list[SynosError]] = {"build": [], "compile": []}
         """What the next containers of a kind end with."""
         self.docker = FakeDocker()
         self.all: FakeContainers = fake_containers(monkeypatch)
         self.all.answer = self._answer
+
+    def build(self, **more: bool) -> BuildResult:
+        options = Options(profile=NAME, output=self.settings.output_dir, **{"locked": True, **more})
+        return build_iso(Context(self.settings, self.docker, print), options)
 
     def _answer(self, spec: ContainerSpec, request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         [volume] = [name for name, path in spec.volumes.items() if path == "/cache"] or [""]
@@ -108,13 +113,8 @@ def _done(name: str, key: str, *, hit: bool, seconds: float) -> dict[str, Any]:
 
 
 @pytest.fixture
-def containers(monkeypatch: pytest.MonkeyPatch) -> Containers:
-    return Containers(monkeypatch)
-
-
-def _build(settings: Settings, containers: Containers, **more: bool) -> BuildResult:
-    options = Options(profile=NAME, output=settings.output_dir, **{"locked": True, **more})
-    return build_iso(Context(settings, containers.docker, print), options)
+def containers(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Containers:
+    return Containers(settings, monkeypatch)
 
 
 def _told(result: BuildResult) -> dict[str, tuple[bool, float]]:
@@ -122,10 +122,8 @@ def _told(result: BuildResult) -> dict[str, tuple[bool, float]]:
     return {stage["name"]: (stage["hit"], stage["seconds"]) for stage in stages}
 
 
-def test_a_component_that_is_new_is_compiled_before_the_iso_is_assembled(
-    settings: Settings, containers: Containers
-) -> None:
-    result = _build(settings, containers)
+def test_a_component_that_is_new_is_compiled_before_the_iso_is_assembled(containers: Containers) -> None:
+    result = containers.build()
     assert containers.all.done == ["compile", "build"]
     compilation = containers.all.requests[0]
     assert [one["component"]["name"] for one in compilation["components"]] == ["tool", "agent"]
@@ -133,67 +131,65 @@ def test_a_component_that_is_new_is_compiled_before_the_iso_is_assembled(
     assert result.iso.read_bytes() == ISO
     assert [stage["name"] for stage in result.stages][:3] == [*BOTH, "base"]
     assert _told(result) == dict.fromkeys(BOTH, (False, COMPILING_SECONDS))
-    history = json.loads((settings.state_dir / "history.json").read_text())[NAME]
+    history = json.loads((containers.settings.state_dir / "history.json").read_text())[NAME]
     assert history["component-tool"] == COMPILING_SECONDS
     fields = json.loads(json.dumps(result.to_json()))
     assert {key for stage in fields["stages"] for key in stage} == set(iso_build.STAGE_FIELDS)
 
 
 def test_a_component_that_the_store_lost_is_compiled_and_the_iso_assembled_again(
-    settings: Settings, containers: Containers
+    containers: Containers,
 ) -> None:
-    first = _build(settings, containers)
+    first = containers.build()
     first.iso.unlink()
     containers.stores.clear()
     containers.all.asked.clear()
-    result = _build(settings, containers)
+    result = containers.build()
     assert containers.all.done == ["build", "compile", "build"]
     assert result.iso.read_bytes() == ISO
     assert _told(result) == dict.fromkeys(BOTH, (False, COMPILING_SECONDS))
 
 
-def test_one_component_that_was_there_is_a_hit_beside_one_that_was_compiled(
-    settings: Settings, containers: Containers
-) -> None:
-    _build(settings, containers)
-    (settings.root / "docker/build/components/agent/Makefile").write_text("all: edited\n")
+def test_one_component_that_was_there_is_a_hit_beside_one_that_was_compiled(containers: Containers) -> None:
+    containers.build()
+    (containers.settings.root / "docker/build/components/agent/Makefile").write_text("all: edited\n")
     containers.all.asked.clear()
-    result = _build(settings, containers)
+    result = containers.build()
     assert containers.all.done == ["compile", "build"]
     assert _told(result) == {"component-tool": (True, 0.1), "component-agent": (False, COMPILING_SECONDS)}
 
 
-def test_components_that_are_there_start_no_toolchain(settings: Settings, containers: Containers) -> None:
-    first = _build(settings, containers)
+def test_components_that_are_there_start_no_toolchain(containers: Containers) -> None:
+    first = containers.build()
     first.iso.unlink()
     containers.all.asked.clear()
-    result = _build(settings, containers)
+    result = containers.build()
     assert containers.all.done == ["build"]
     assert _told(result) == dict.fromkeys(BOTH, (True, 0.2))
     assert result.build_id == first.build_id
 
 
-def test_an_iso_that_is_there_starts_nothing(settings: Settings, containers: Containers) -> None:
-    first = _build(settings, containers)
+def test_an_iso_that_is_there_starts_nothing(containers: Containers) -> None:
+    first = containers.build()
     containers.all.asked.clear()
-    result = _build(settings, containers)
+    result = containers.build()
     assert containers.all.done == []
     assert (result.build_id, result.sha256) == (first.build_id, SHA256)
     assert all(stage["hit"] and stage["seconds"] == 0 for stage in result.stages)
 
 
 def test_a_toolchain_that_compiles_nothing_is_not_asked_for_ever(
-    settings: Settings, containers: Containers, monkeypatch: pytest.MonkeyPatch
+    containers: Containers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(containers, "_compile", lambda *_: iter(()))
     with pytest.raises(ComponentFailed):
-        _build(settings, containers)
+        containers.build()
     assert containers.all.done == ["compile"]
-    assert list(settings.output_dir.iterdir()) == []
+    assert list(containers.settings.output_dir.iterdir()) == []
 
 
 def test_components_that_changed_after_the_plan_are_refused(
-    settings: Settings, containers: Containers, monkeypatch: pytest.MonkeyPatch
+    containers: Containers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     compiling = containers._compile
 
@@ -203,16 +199,16 @@ def test_components_that_changed_after_the_plan_are_refused(
 
     monkeypatch.setattr(containers, "_compile", edited)
     with pytest.raises(ComponentFailed, match="changed while"):
-        _build(settings, containers)
+        containers.build()
     assert containers.all.done == ["compile"]
 
 
 def test_without_cache_components_are_compiled_first_into_a_volume_that_is_gone_afterwards(
-    settings: Settings, containers: Containers
+    containers: Containers,
 ) -> None:
-    _build(settings, containers)  # the project's store has them
+    containers.build()  # the project's store has them
     containers.all.asked.clear()
-    result = _build(settings, containers, cached=False)
+    result = containers.build(cached=False)
     assert containers.all.done == ["compile", "build"]
     [[one], [two]] = [list(spec.volumes) for spec in containers.all.specs]
     assert one == two
@@ -223,34 +219,32 @@ def test_without_cache_components_are_compiled_first_into_a_volume_that_is_gone_
 
 
 @pytest.mark.parametrize("kind", ["compile", "build"])
-def test_the_volume_goes_even_when_the_build_fails(
-    settings: Settings, containers: Containers, kind: str
-) -> None:
+def test_the_volume_goes_even_when_the_build_fails(containers: Containers, kind: str) -> None:
     containers.failures[kind] = [StageFailed("failed")]
     with pytest.raises(StageFailed):
-        _build(settings, containers, cached=False)
+        containers.build(cached=False)
     [volume] = {name for spec in containers.all.specs for name in spec.volumes}
     assert volume in containers.docker.removed
     assert containers.docker.names("volume") == []
-    assert list(settings.output_dir.iterdir()) == []
+    assert list(containers.settings.output_dir.iterdir()) == []
 
 
 @pytest.mark.parametrize("cached", [True, False])
 def test_a_package_that_vanished_costs_no_second_compilation(
-    settings: Settings, containers: Containers, monkeypatch: pytest.MonkeyPatch, cached: bool
+    containers: Containers, monkeypatch: pytest.MonkeyPatch, cached: bool
 ) -> None:
     containers.failures["build"] = [PackageVanished("sudo 1 is gone")]
-    lock = lay_lock(settings, package("sudo"))
+    lock = lay_lock(containers.settings, package("sudo"))
     monkeypatch.setattr(locking, "renew", lambda *_, **__: (lock, []))
-    result = _build(settings, containers, cached=cached, locked=False)
+    result = containers.build(cached=cached, locked=False)
     assert containers.all.done.count("compile") == 1
     assert _told(result) == dict.fromkeys(BOTH, (False, COMPILING_SECONDS))
 
 
-def test_offline_nothing_is_fetched_to_compile_either(settings: Settings, containers: Containers) -> None:
+def test_offline_nothing_is_fetched_to_compile_either(containers: Containers) -> None:
     for recipe in (BUILDER, TOOLCHAIN):
-        containers.docker.add_image(tag_of(settings.project, recipe))
-    _build(settings, containers, offline=True)
+        containers.docker.add_image(tag_of(containers.settings.project, recipe))
+    containers.build(offline=True)
     assert "compile" in containers.all.done
     assert all(spec.network == "none" for spec in containers.all.specs)
     assert all(request["offline"] for request in containers.all.requests)
@@ -258,13 +252,13 @@ def test_offline_nothing_is_fetched_to_compile_either(settings: Settings, contai
 
 @pytest.mark.parametrize("there", ["builder", "toolchain"])
 def test_offline_an_image_that_is_not_there_is_told_before_anything_is_done(
-    settings: Settings, containers: Containers, there: str
+    containers: Containers, there: str
 ) -> None:
     [lacking] = {"builder", "toolchain"} - {there}
     with pytest.raises(SettingsError):
-        _build(settings, containers, offline=True, cached=False)
-    containers.docker.add_image(tag_of(settings.project, RECIPES[there]))
+        containers.build(offline=True, cached=False)
+    containers.docker.add_image(tag_of(containers.settings.project, RECIPES[there]))
     with pytest.raises(HostUnfit) as caught:
-        _build(settings, containers, offline=True)
-    assert caught.value.where == tag_of(settings.project, RECIPES[lacking])
+        containers.build(offline=True)
+    assert caught.value.where == tag_of(containers.settings.project, RECIPES[lacking])
     assert containers.all.asked == []

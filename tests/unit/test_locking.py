@@ -43,7 +43,8 @@ def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
 class Resolver:
     """Resolves to what the mirrors have in the test, and keeps what it was asked."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.settings = settings
         self.packages: tuple[Package, ...] = (SUDO,)
         self.heard: list[str] = []
         self.containers = fake_containers(monkeypatch)
@@ -60,14 +61,14 @@ class Resolver:
     def requests(self) -> list[Mapping[str, Any]]:
         return self.containers.requests
 
-    def renew(self, settings: Settings, *, update: bool) -> tuple[Lock, list[Change]]:
-        profile = read_profile(settings, NAME)
-        return locking.renew(Context(settings, FakeDocker(), self.heard.append), profile, update=update)
+    def renew(self, *, update: bool) -> tuple[Lock, list[Change]]:
+        profile = read_profile(self.settings, NAME)
+        return locking.renew(Context(self.settings, FakeDocker(), self.heard.append), profile, update=update)
 
 
 @pytest.fixture
-def resolver(monkeypatch: pytest.MonkeyPatch) -> Resolver:
-    return Resolver(monkeypatch)
+def resolver(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Resolver:
+    return Resolver(settings, monkeypatch)
 
 
 def _on_disk(settings: Settings) -> Lock:
@@ -87,25 +88,23 @@ def test_drift_is_refused_with_the_command_that_mends_it(settings: Settings, the
     assert caught.value.hint == f"`inv build.lock --profile {NAME}` writes it; --locked never does"
 
 
-def test_the_first_lock_is_written_with_the_date_of_the_mirrors(
-    settings: Settings, resolver: Resolver
-) -> None:
-    found, changed = resolver.renew(settings, update=False)
-    assert found == _on_disk(settings)
+def test_the_first_lock_is_written_with_the_date_of_the_mirrors(resolver: Resolver) -> None:
+    found, changed = resolver.renew(update=False)
+    assert found == _on_disk(resolver.settings)
     assert found.epoch == LATER
     assert changed == [Change(name="sudo", old="", new="1", security=False)]
     assert resolver.requests[0]["previous"] is None
 
 
 def test_the_lock_belongs_to_who_asked_and_nothing_lies_beside_it(
-    settings: Settings, resolver: Resolver, monkeypatch: pytest.MonkeyPatch
+    resolver: Resolver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     given: list[tuple[int, int]] = []
     monkeypatch.setattr(os, "chown", lambda _path, user, group: given.append((user, group)))
     monkeypatch.setenv("SUDO_UID", "1234")
     monkeypatch.setenv("SUDO_GID", "5678")
-    resolver.renew(settings, update=False)
-    path = locking.lock_path(settings, NAME)
+    resolver.renew(update=False)
+    path = locking.lock_path(resolver.settings, NAME)
     assert given == [(1234, 5678)]
     assert sorted(p.name for p in path.parent.iterdir()) == [f"{NAME}.lock.yaml", f"{NAME}.yaml"]
 
@@ -116,40 +115,42 @@ def test_the_lock_belongs_to_who_asked_and_nothing_lies_beside_it(
     ids=["nothing new", "a version that vanished", "an update without news", "an update"],
 )
 def test_it_is_written_when_something_changed_and_dated_by_an_update(
-    settings: Settings, resolver: Resolver, update: bool, found_version: Package, epoch: int
+    resolver: Resolver, update: bool, found_version: Package, epoch: int
 ) -> None:
-    lay_lock(settings, SUDO)
-    written = locking.lock_path(settings, NAME).stat()
+    lay_lock(resolver.settings, SUDO)
+    written = locking.lock_path(resolver.settings, NAME).stat()
     resolver.packages = packages = (found_version,)
-    found, changed = resolver.renew(settings, update=update)
-    assert (locking.lock_path(settings, NAME).stat().st_ino == written.st_ino) == (packages == (SUDO,))
-    assert found == _on_disk(settings)
+    found, changed = resolver.renew(update=update)
+    assert (locking.lock_path(resolver.settings, NAME).stat().st_ino == written.st_ino) == (
+        packages == (SUDO,)
+    )
+    assert found == _on_disk(resolver.settings)
     assert found.epoch == epoch
     assert found.packages == packages
     news = [Change(name="sudo", old="1", new="2", security=True)]
     assert changed == ([] if packages == (SUDO,) else news)
 
 
-def test_a_lock_for_another_request_is_written_again_with_its_date(
-    settings: Settings, resolver: Resolver
-) -> None:
-    before = lay_lock(settings, SUDO)
-    profile = settings.root / f"docker/build/profiles/{NAME}.yaml"
-    assert locking.fitting(settings, read_profile(settings, NAME)) == before
+def test_a_lock_for_another_request_is_written_again_with_its_date(resolver: Resolver) -> None:
+    before = lay_lock(resolver.settings, SUDO)
+    profile = resolver.settings.root / f"docker/build/profiles/{NAME}.yaml"
+    assert locking.fitting(resolver.settings, read_profile(resolver.settings, NAME)) == before
     profile.write_text(f"{PROFILE}bootstrapper: debootstrap\n")
-    assert locking.fitting(settings, read_profile(settings, NAME)) is None
-    found, changed = resolver.renew(settings, update=False)
-    assert found == _on_disk(settings)
-    assert found == dataclasses.replace(before, request=locks.request_of(read_profile(settings, NAME)))
+    assert locking.fitting(resolver.settings, read_profile(resolver.settings, NAME)) is None
+    found, changed = resolver.renew(update=False)
+    assert found == _on_disk(resolver.settings)
+    assert found == dataclasses.replace(
+        before, request=locks.request_of(read_profile(resolver.settings, NAME))
+    )
     assert changed == []
 
 
 @pytest.mark.parametrize("text", ["", "packages: [\n", "schema: synos.lock/1\n", "\x00"])
-def test_a_damaged_lock_is_told_and_written_anew(settings: Settings, resolver: Resolver, text: str) -> None:
-    path = locking.lock_path(settings, NAME)
+def test_a_damaged_lock_is_told_and_written_anew(resolver: Resolver, text: str) -> None:
+    path = locking.lock_path(resolver.settings, NAME)
     path.write_text(text)
-    found, changed = resolver.renew(settings, update=False)
-    assert found == _on_disk(settings)
+    found, changed = resolver.renew(update=False)
+    assert found == _on_disk(resolver.settings)
     assert found.epoch == LATER
     assert len(changed) == 1
     own, others = resolver.heard
@@ -161,29 +162,27 @@ def test_a_damaged_lock_is_told_and_written_anew(settings: Settings, resolver: R
 
 @pytest.mark.parametrize(("suite", "shared"), [("bookworm", True), ("trixie", False)])
 def test_a_new_profile_starts_from_the_lock_of_its_ancestor(
-    settings: Settings, resolver: Resolver, suite: str, shared: bool
+    resolver: Resolver, suite: str, shared: bool
 ) -> None:
-    folder = settings.root / "docker/build/profiles"
+    folder = resolver.settings.root / "docker/build/profiles"
     (folder / "parent.yaml").write_text(PROFILE)
     (folder / f"{NAME}.yaml").write_text(f"inherits: parent\nsuite: {suite}\npackages: [tmux]\n")
-    parent = lay_lock(settings, SUDO, name="parent")
-    found, changed = resolver.renew(settings, update=False)
+    parent = lay_lock(resolver.settings, SUDO, name="parent")
+    found, changed = resolver.renew(update=False)
     asked = resolver.requests[0]["previous"]
     assert (asked is not None) == shared
     assert (found.epoch == parent.epoch) == shared
     assert [change.name for change in changed] == ["sudo"], "all of it is new to this lock"
-    assert _on_disk(settings) == found
+    assert _on_disk(resolver.settings) == found
 
 
-def test_a_folder_that_cannot_be_written(
-    settings: Settings, resolver: Resolver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    before = lay_lock(settings, SUDO)
+def test_a_folder_that_cannot_be_written(resolver: Resolver, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = lay_lock(resolver.settings, SUDO)
     resolver.packages = (NEWER_SUDO,)
     refused = mock.Mock(side_effect=PermissionError(13, "Permission denied"))
     monkeypatch.setattr("tempfile.mkstemp", refused)  # root may write anywhere
     with pytest.raises(OutputNotWritable) as caught:
-        resolver.renew(settings, update=True)
-    assert caught.value.where == str(locking.lock_path(settings, NAME))
+        resolver.renew(update=True)
+    assert caught.value.where == str(locking.lock_path(resolver.settings, NAME))
     assert caught.value.why == "Permission denied"
-    assert _on_disk(settings) == before
+    assert _on_disk(resolver.settings) == before
