@@ -25,7 +25,7 @@ from synos_tasks.errors import (
 )  # fmt: skip
 from synos_tasks.project import load as identify
 from tests.unit.fake_docker import FakeDocker
-from tests.unit.fakes import fake_containers
+from tests.unit.fakes import FakeContainers, fake_containers
 from tests.unit.projects import NAME, lay_lock, lock_for, package, project, tree
 
 if TYPE_CHECKING:
@@ -40,33 +40,27 @@ pytestmark = pytest.mark.usefixtures("keep_signals")
 Shown = pytest.CaptureFixture[str]
 
 
-class Container:
-    """Answers each request as the builder would."""
-
-    def __init__(self, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._settings = settings
-        self._containers = fake_containers(monkeypatch)
-        self._containers.answer = self._answer
-        self.compared = {"sizes": [3, 5], "added": [["/new", 1]], "removed": [], "changed": [], "first": None}
-
-    @property
-    def asked(self) -> list[str]:
-        return self._containers.done
-
-    def _answer(self, _spec: ContainerSpec, request: Mapping[str, Any]) -> list[dict[str, Any]]:
-        lock = lock_for(planning.read_profile(self._settings, NAME), package("libc6"), package("sudo", "2"))
-        answers: dict[str, dict[str, Any]] = {
-            "inspect": {"event": "entries", "entries": {}},
-            "resolve": {"event": "resolved", "lock": dataclasses.asdict(lock)},
-            "compare": {"event": "compared", "result": self.compared},
-        }
-        return [answers[request["request"]]]
+COMPARED = {
+    "sizes": [3, 5], "added": [[f"/{number}", number] for number in range(5)], "removed": [], "changed": [],
+    "first": None,
+}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
-def container(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Container:
+def containers(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> FakeContainers:
     """Run the verbs in a small project, with an engine whose project has built something."""
-    made = Container(settings, monkeypatch)
+
+    def answer(_spec: ContainerSpec, request: Mapping[str, Any]) -> list[dict[str, Any]]:
+        lock = lock_for(planning.read_profile(settings, NAME), package("libc6"), package("sudo", "2"))
+        answers: dict[str, dict[str, Any]] = {
+            "inspect": {"event": "entries", "entries": {}},
+            "resolve": {"event": "resolved", "lock": dataclasses.asdict(lock)},
+            "compare": {"event": "compared", "result": COMPARED},
+        }
+        return [answers[request["request"]]]
+
+    made = fake_containers(monkeypatch)
+    made.answer = answer
     engine = FakeDocker()
     engine.add_volume(settings.store_volume)
     monkeypatch.setattr("synos_tasks.engine.client.Docker", lambda: engine)
@@ -189,13 +183,10 @@ def test_diff_of_locks(settings: Settings, capfd: Shown) -> None:
     assert shown.err.splitlines() == ["packages: 1", "  sudo  1 -> 2  (security)"]
 
 
-def test_diff_of_isos_shows_no_more_than_asked_but_json_has_all(
-    iso: Path, container: Container, capfd: Shown
-) -> None:
-    container.compared["added"] = [[f"/{number}", number] for number in range(5)]
+def test_diff_of_isos_shows_no_more_than_asked_but_json_has_all(iso: Path, capfd: Shown) -> None:
     assert run("build.diff", iso.name, str(iso), "--limit", "2", "--json") == 0
     shown = capfd.readouterr()
-    assert json.loads(shown.out) == {"schema": "synos.build.diff/1", "packages": [], **container.compared}
+    assert json.loads(shown.out) == {"schema": "synos.build.diff/1", "packages": [], **COMPARED}
     assert shown.err.splitlines() == [
         "files added: 5", "  /0  0", "  /1  1", "  …", "size: 1", "  3 -> 5 bytes (+2)",
     ]  # fmt: skip
@@ -212,19 +203,19 @@ def test_report_is_written_beside_the_newest_iso(iso: Path, capfd: Shown) -> Non
     "words",
     ["plan", "plan --json", "lock", "lock --update", f"diff {NAME} {NAME}", "iso", "iso --json"],
 )
-def test_dry_changes_nothing(settings: Settings, container: Container, words: str) -> None:
+def test_dry_changes_nothing(settings: Settings, containers: FakeContainers, words: str) -> None:
     lay_lock(settings, package("sudo"))
     before = tree(settings.root)
     assert run("--dry", *f"build.{words}".split()) == 0
     assert tree(settings.root) == before
-    assert "resolve" not in container.asked
+    assert "resolve" not in containers.done
 
 
-def test_dry_says_what_lock_would_do(settings: Settings, container: Container, capfd: Shown) -> None:
+def test_dry_says_what_lock_would_do(settings: Settings, containers: FakeContainers, capfd: Shown) -> None:
     assert run("--dry", "build.lock", "--profile", NAME) == 0
     path = locking.lock_path(settings, NAME)
     assert capfd.readouterr().err == f"would ask the mirrors of profile {NAME} and write {path}\n"
-    assert container.asked == []
+    assert containers.done == []
 
 
 def test_dry_shows_the_plan_and_what_the_container_may_do(settings: Settings, capfd: Shown) -> None:

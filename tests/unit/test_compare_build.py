@@ -73,11 +73,9 @@ def test_two_locks_differ_in_packages(settings: Settings, container: FakeContain
     assert container.asked == []
 
 
-def test_two_isos_differ_in_packages_and_files(
-    settings: Settings, container: FakeContainers, tmp_path: Path
-) -> None:
-    one = _iso(tmp_path / "a/one.iso", gone="1", sudo="1")
-    two = _iso(tmp_path / "b/two.iso", new="3", sudo="2")
+def test_two_isos_differ_in_packages_and_files(settings: Settings, container: FakeContainers) -> None:
+    one = _iso(settings.root / "a/one.iso", gone="1", sudo="1")
+    two = _iso(settings.root / "b/two.iso", new="3", sudo="2")
     files = {**SAME, "changed": [["/etc/motd", 1, 2]]}
     container.answer = lambda *_: [{"event": "compared", "result": files}]
     found = _diff(settings, one, two)
@@ -86,22 +84,11 @@ def test_two_isos_differ_in_packages_and_files(
     assert not any(change.security for change in found.packages)
     assert found.files == files
     assert not found.is_empty
-
-
-def test_isos_are_compared_in_a_container_that_can_reach_and_change_nothing(
-    settings: Settings, container: FakeContainers, tmp_path: Path
-) -> None:
-    one, two = _iso(tmp_path / "a/one.iso"), _iso(tmp_path / "b/two.iso")
-    assert _diff(settings, one, two).is_empty
     [(spec, request)] = container.asked
     assert (request["request"], request["one"], request["two"]) == ("compare", "/one/one.iso", "/two/two.iso")
-    assert spec.network == "none"
-    assert spec.volumes == {}
-    assert spec.binds == (
-        *read_only_binds(settings),
-        Bind(source=one.parent, target="/one"),
-        Bind(source=two.parent, target="/two"),
-    )
+    assert (spec.network, spec.volumes) == ("none", {}), "it can reach and change nothing"
+    isos = (Bind(source=one.parent, target="/one"), Bind(source=two.parent, target="/two"))
+    assert spec.binds == (*read_only_binds(settings), *isos)
 
 
 @pytest.mark.parametrize("text", [None, "", "{", "[]", '{"packages": [{}]}', '{"packages": 1}'])
@@ -109,18 +96,13 @@ def test_without_manifests_files_are_compared_all_the_same(
     settings: Settings, container: FakeContainers, text: str | None
 ) -> None:
     for name in ("one.iso", "two.iso"):
-        manifest = settings.output_dir / f"{_iso(settings.output_dir / name).name}.manifest.json"
-        if text is None:
-            manifest.unlink()
-        else:
-            manifest.write_text(text)
+        manifest = _iso(settings.output_dir / name).with_name(f"{name}.manifest.json")
+        manifest.unlink() if text is None else manifest.write_text(text)
     assert _diff(settings, "one.iso", "two.iso") == Difference(packages=[], files=SAME)
 
 
-def test_an_iso_and_a_lock_cannot_be_compared(
-    settings: Settings, container: FakeContainers, tmp_path: Path
-) -> None:
-    pair = [_iso(tmp_path / "one.iso"), NAME]
+def test_an_iso_and_a_lock_cannot_be_compared(settings: Settings, container: FakeContainers) -> None:
+    pair = [_iso(settings.root / "one.iso"), NAME]
     for one, two in (pair, pair[::-1]):
         with pytest.raises(SettingsError) as caught:
             _diff(settings, one, two)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import os
-from collections import namedtuple
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -15,8 +15,6 @@ from tests.unit.fake_docker import FakeDocker
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-Space = namedtuple("Space", "f_bavail f_frsize")  # noqa: PYI024  (as os.statvfs gives it)
 
 
 def _context(tmp_path: Path, docker: FakeDocker | None = None) -> Context:
@@ -73,7 +71,7 @@ def test_an_output_that_cannot_be_written(tmp_path: Path, below: str) -> None:
 
 
 def test_a_disk_nearly_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "statvfs", lambda _path: Space(100, 4096))
+    monkeypatch.setattr(os, "statvfs", lambda _path: SimpleNamespace(f_bavail=100, f_frsize=4096))
     with pytest.raises(DiskFull) as caught:
         planning.check_output(tmp_path)
     assert "600 MB needed" in caught.value.why
