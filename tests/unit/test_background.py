@@ -73,6 +73,11 @@ def unused() -> None:
     pytest.fail("tools were stopped")
 
 
+def stage(running_jobs: BackgroundJobs, *written: str) -> None:
+    running_jobs.stage_begins()
+    running_jobs.stage_ended(written)
+
+
 def test_results_come_back_in_order() -> None:
     slow, quick = Layer(ends=False), Layer()
     with BackgroundJobs(unused) as running_jobs:
@@ -124,10 +129,8 @@ def test_a_later_stage_can_still_harm_what_an_earlier_one_did_not() -> None:
     layer = Layer(ends=False)
     with BackgroundJobs(unused) as running_jobs:
         future = running_jobs.start(layer)
-        running_jobs.stage_begins()
-        running_jobs.stage_ended(())
-        running_jobs.stage_begins()
-        running_jobs.stage_ended(["etc/passwd"])
+        stage(running_jobs)
+        stage(running_jobs, "etc/passwd")
         layer.end.set()
         with pytest.raises(InputsModified):
             running_jobs.wait_for([future])
@@ -139,8 +142,7 @@ def test_each_layer_is_decided_by_itself(jobs: list[_Job]) -> None:
     with BackgroundJobs(unused) as running_jobs:
         first, second = running_jobs.start(done), running_jobs.start(running)
         assert jobs[0].read_all.wait(PATIENCE)
-        running_jobs.stage_begins()
-        running_jobs.stage_ended(["etc/passwd"])
+        stage(running_jobs, "etc/passwd")
         third = running_jobs.start(later)
         running.end.set()
         assert running_jobs.wait_for([first, third]) == [done.entry, later.entry]
@@ -155,8 +157,7 @@ def test_what_waits_for_its_turn_is_harmed_too() -> None:
         for layer in layers:
             running_jobs.start(layer)
         future = running_jobs.start(waiting)
-        running_jobs.stage_begins()
-        running_jobs.stage_ended(["etc/passwd"])
+        stage(running_jobs, "etc/passwd")
         for layer in layers:
             layer.end.set()
         with pytest.raises(InputsModified):
@@ -184,10 +185,8 @@ def test_after_an_error_all_is_ended_and_nothing_used(jobs: list[_Job]) -> None:
         running.kill()
         other.kill()
 
-    futures = []
     with suppress(ZeroDivisionError), BackgroundJobs(stop) as running_jobs:
-        futures += [running_jobs.start(done), running_jobs.start(running)]
-        futures += [running_jobs.start(other)]
+        futures = [running_jobs.start(layer) for layer in (done, running, other)]
         assert jobs[0].read_all.wait(PATIENCE)
         raise ZeroDivisionError
     assert stopped == [False]

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from synos_tasks.errors import ComponentError, ComponentMissing, StageFailed
 from synos_tasks.iso import deliver
-from synos_tasks.iso.protocol import Event, Start
+from synos_tasks.iso.protocol import Start
 from synos_tasks.iso.run import Runner
 from synos_tasks.iso.stages import components
 from synos_tasks.iso.store import Entry, Store
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
-    from synos_tasks.iso.layers import StageInputs
 
 PLAN = planned(dataclasses.replace(BASE, components=("tool", "agent")))
 UNMET = [
@@ -55,17 +54,6 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "cache", pytest.fail)
 
 
-@pytest.fixture
-def sent(context: BuildContext) -> list[Event]:
-    """Events that the engine sends."""
-    assert isinstance(context.events, KeptEvents)
-    return context.events.sent
-
-
-def _inputs(context: BuildContext, compiled: list[Entry]) -> StageInputs:
-    return inputs_for(context, PLAN, "components", compiled=compiled)
-
-
 def _package(name: str, **more: object) -> dict[str, Any]:
     return {
         "name": name, "version": "1.0", "architecture": "amd64", "sha256": "d" * 64,
@@ -87,7 +75,6 @@ def _compiled(store: Store, name: str, *packages: dict[str, Any]) -> Entry:
 def test_what_is_not_compiled_is_named_before_any_work(
     context: BuildContext,
     store: Store,
-    sent: list[Event],
     monkeypatch: pytest.MonkeyPatch,
     there: tuple[str, ...],
 ) -> None:
@@ -102,7 +89,8 @@ def test_what_is_not_compiled_is_named_before_any_work(
     assert ran == []
     assert sorted(context.work.rglob("*")) == before
     assert list(context.output.iterdir()) == []
-    assert not any(isinstance(event, Start) for event in sent)
+    assert isinstance(context.events, KeptEvents)
+    assert not any(isinstance(event, Start) for event in context.events.sent)
 
 
 def test_a_damaged_component_is_not_compiled_either(context: BuildContext, tmp_path: Path) -> None:
@@ -116,19 +104,14 @@ def test_a_damaged_component_is_not_compiled_either(context: BuildContext, tmp_p
     assert len(warned) == 1
 
 
-def _manifest(context: BuildContext, entries: list[Entry]) -> list[dict[str, Any]]:
-    (context.output / deliver.ISO).write_bytes(b"iso")
-    deliver.deliver(context, PLAN, entries, {}, [])
-    packages: list[dict[str, Any]] = json.loads((context.output / deliver.MANIFEST).read_text())["packages"]
-    return packages
-
-
 def test_the_manifest_lists_the_packages_of_components_behind_those_of_the_lock(
     context: BuildContext, store: Store
 ) -> None:
     layer = Entry("k", context.work, {"installed": {"sudo": 5000}, "removed": []})
     two = _compiled(store, "tool", _package("tool"), _package("tool-data", installed_bytes=7))
-    packages = _manifest(context, [layer, two, _compiled(store, "agent")])
+    (context.output / deliver.ISO).write_bytes(b"iso")
+    deliver.deliver(context, PLAN, [layer, two, _compiled(store, "agent")], {}, [])
+    packages = json.loads((context.output / deliver.MANIFEST).read_text())["packages"]
     locked = [package.name for package in LOCK.packages]
     assert [package["name"] for package in packages] == [*locked, "tool", "tool-data", "agent"]
     assert packages[-2] == {
@@ -160,7 +143,9 @@ def test_a_dependency_that_the_profile_lacks_is_named(
 ) -> None:
     _failing(monkeypatch, UNMET)
     with pytest.raises(ComponentError) as caught:
-        components.make(_inputs(context, [_compiled(store, "agent")]), context.root)
+        components.make(
+            inputs_for(context, PLAN, "components", compiled=[_compiled(store, "agent")]), context.root
+        )
     assert caught.value.what == "synos-agent needs libsystemd-extra, which the profile does not have"
     assert "synos-agent : Depends: libsystemd-extra (>= 2)" in caught.value.why
     assert "synos-tool : Depends: less" in caught.value.why
@@ -173,7 +158,9 @@ def test_another_failure_is_told_as_any_stage_tells_it(
 ) -> None:
     _failing(monkeypatch, lines)
     with pytest.raises(StageFailed) as caught:
-        components.make(_inputs(context, [_compiled(store, "agent")]), context.root)
+        components.make(
+            inputs_for(context, PLAN, "components", compiled=[_compiled(store, "agent")]), context.root
+        )
     assert caught.value.what == "what the lines say"
 
 

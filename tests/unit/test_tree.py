@@ -168,27 +168,28 @@ def _work(folder: Path, before: list[Operation], after: list[Operation]) -> Work
         _start(tree.root, before)
         tree.settle()
         first = tree.snapshot()
-        shutil.copytree(tree.root, folder / "old", symlinks=True)
+        shutil.copytree(tree.root, folder / "old" / SQUASHFS, symlinks=True)
         for operation in after:
             _do(tree.root, operation)
         second = tree.snapshot()
         delta = difference(first, second)
         tree.settle()
-        freeze(tree.root, delta, folder / "layer", context.epoch)
-    return Worked(tree.root, folder / "old", folder / "layer", delta, first, second)
+        layer = folder / "new" / SQUASHFS
+        layer.parent.mkdir()
+        freeze(tree.root, delta, layer, context.epoch)
+    return Worked(tree.root, folder / "old" / SQUASHFS, layer, delta, first, second)
 
 
-def _lay_over(old: Path, layer: Path, delta: Delta) -> None:
-    """Unpack a layer as Tree.bring_to() does, with copies in place of a squashfs."""
-    for path in delta.removed:
-        remove(old / path)
-    for path, status in walk(layer):
-        source, target = layer / path, old / path
-        if is_whiteout(source):
-            continue
+def _unsquash(argv: list[str]) -> None:
+    """Stand for unsquashfs: the squashfs files of a test are folders."""
+    packed, root = Path(argv[-1]), Path(argv[argv.index("-dest") + 1])
+    for path, status in walk(packed):
+        source, target = packed / path, root / path
         if stat.S_ISDIR(status.st_mode):
             target.mkdir(exist_ok=True)
             shutil.copystat(source, target)
+        elif is_whiteout(source):
+            os.mknod(target, stat.S_IFCHR, WHITEOUT)
         else:
             target.unlink(missing_ok=True)
             shutil.copy2(source, target, follow_symlinks=False)
@@ -210,13 +211,21 @@ HISTORIES = st.tuples(st.lists(OPERATIONS, max_size=4), st.lists(OPERATIONS, max
 
 @given(HISTORIES)
 def test_a_layer_over_the_old_tree_is_the_new_tree(history: tuple[list[Operation], list[Operation]]) -> None:
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
         made = _work(Path(name), *history)
         old, new = _look(made.old), _look(made.root)
         _check_delta(made, old, new)
         _check_layer(made, old, new)
-        _lay_over(made.old, made.layer, made.delta)
-        assert _look(made.old) == new
+        fake_tools(patch, _unsquash)
+        with build_context(Path(name) / "again") as context:
+            tree = Tree(context)
+            tree.bring_to([_entry(made.old, []), _entry(made.layer, made.delta.removed)])
+        assert _look(tree.root) == new
+
+
+def _entry(content: Path, removed: list[str]) -> Entry:
+    """Return the entry of a layer."""
+    return Entry(content.parent.name, content.parent, {"removed": removed})
 
 
 def _is_folder(look: Look, path: str) -> bool:
@@ -285,61 +294,37 @@ def context(tmp_path: Path) -> Iterator[BuildContext]:
 
 
 @pytest.fixture
-def unpacked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Let folders stand for squashfs files; gives the names of the layers as they are unpacked."""
+def unpacked(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Return the names of the layers as they are unpacked."""
     names: list[str] = []
 
     def act(argv: list[str]) -> None:
-        source, target = Path(argv[-1]), Path(argv[argv.index("-dest") + 1])
-        names.append(source.parent.name)
-        for path, status in walk(source):
-            if is_whiteout(source / path):
-                os.mknod(target / path, stat.S_IFCHR, WHITEOUT)
-            elif stat.S_ISDIR(status.st_mode):
-                (target / path).mkdir(exist_ok=True)
-            else:
-                shutil.copy2(source / path, target / path, follow_symlinks=False)
+        names.append(Path(argv[-1]).parent.name)
+        _unsquash(argv)
 
     fake_tools(monkeypatch, act)
     return names
 
 
-def _layer(tmp_path: Path, name: str, *names: str, removed: tuple[str, ...] = ()) -> Entry:
-    """Give a layer with files; what is removed and not there again has a whiteout."""
-    folder = tmp_path / "objects" / name
-    content = folder / SQUASHFS
-    content.mkdir(parents=True)
-    files(content, *names)
-    for path in removed:
-        if not (content / path).exists():
-            (content / path).parent.mkdir(parents=True, exist_ok=True)
-            os.mknod(content / path, stat.S_IFCHR, WHITEOUT)
-    return Entry(name, folder, {"removed": list(removed)})
+def _layer(tmp_path: Path, name: str) -> Entry:
+    """Return a layer with one file, named as the layer."""
+    content = tmp_path / "objects" / name / SQUASHFS
+    files(content, name)
+    return _entry(content, [])
 
 
 def _paths(tree: Tree) -> list[str]:
     return sorted(path for path, status in walk(tree.root) if not stat.S_ISDIR(status.st_mode))
 
 
-def test_layers_are_unpacked_over_each_other_and_what_they_remove_goes(
-    context: BuildContext, tmp_path: Path, unpacked: list[str]
-) -> None:
-    base = _layer(tmp_path, "base", "etc/a", "etc/b/c", "etc/d", "usr/e")
-    above = _layer(tmp_path, "above", "etc/d/f", removed=("etc/b", "etc/d", "usr/e"))
-    tree = Tree(context)
-    tree.bring_to([base, above])
-    assert _paths(tree) == ["etc/a", "etc/d/f"]
-    assert unpacked == ["base", "above"]
-
-
 def test_only_what_is_missing_is_unpacked(context: BuildContext, tmp_path: Path, unpacked: list[str]) -> None:
-    layers = [_layer(tmp_path, name, name) for name in ("one", "two", "three")]
+    layers = [_layer(tmp_path, name) for name in ("one", "two", "three")]
     tree = Tree(context)
     for count in (1, 3, 3):
         tree.bring_to(layers[:count])
     assert unpacked == ["one", "two", "three"]
     assert tree.applied == ["one", "two", "three"]
-    tree.bring_to([layers[0], _layer(tmp_path, "other", "other")])
+    tree.bring_to([layers[0], _layer(tmp_path, "other")])
     assert _paths(tree) == ["one", "other"], "it is begun again where the layers are others"
     tree.bring_to(layers[:1])
     assert _paths(tree) == ["one"], "more layers than asked for are too many"
@@ -349,7 +334,7 @@ def test_only_what_is_missing_is_unpacked(context: BuildContext, tmp_path: Path,
 def test_a_tree_that_a_stage_worked_in_is_known_only_when_it_says_so(
     context: BuildContext, tmp_path: Path, unpacked: list[str]
 ) -> None:
-    one = _layer(tmp_path, "one", "one")
+    one = _layer(tmp_path, "one")
     tree = Tree(context)
     for _ in range(2):
         tree.bring_to([one])
