@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from synos_tasks.iso.scratch import remove
@@ -104,7 +104,7 @@ def _do(root: Path, operation: Operation) -> None:
         with path.open("a") as stream:
             stream.write(f"written {detail}")
     elif what == "backdate" and is_file:
-        path.write_text(f"dated {detail}")
+        path.write_text(str(detail))
         os.utime(path, (EPOCH, EPOCH))
     elif what == "replace" and is_file:
         new = path.with_name("replacement")
@@ -209,6 +209,9 @@ def _stacked(old: Look, layer: Look, whiteouts: set[str]) -> Look:
 HISTORIES = st.tuples(st.lists(OPERATIONS, max_size=4), st.lists(OPERATIONS, max_size=8))
 
 
+@example(([], [Operation("backdate", "etc/a")]))
+@example(([], [Operation("write", path) for path in ("etc/a", "usr/a")]))
+@example(([], [Operation("replace", path) for path in ("etc/a", "usr/a")]))
 @given(HISTORIES)
 def test_a_layer_over_the_old_tree_is_the_new_tree(history: tuple[list[Operation], list[Operation]]) -> None:
     with tempfile.TemporaryDirectory() as name, pytest.MonkeyPatch.context() as patch:
