@@ -108,12 +108,6 @@ def test_the_request_comes_first_then_newlines_then_the_end(hasty: None) -> None
     assert engine.removed_names == []
 
 
-def test_clocks_move_while_nothing_happens(hasty: None) -> None:
-    engine = OneContainer(guest=Guest(lambda stdin, _out, _err: until_end(stdin)))
-    with host.leased(engine, SPEC, {}) as container:
-        assert next(iter(container.events())) == {"event": "tick"}
-
-
 @pytest.mark.parametrize("error", [None, KeyboardInterrupt, RuntimeError])
 def test_a_container_that_does_not_end_is_removed(hasty: None, error: type[BaseException] | None) -> None:
     engine = OneContainer()

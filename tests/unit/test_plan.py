@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synos_tasks.build.planning import plan_build
+from synos_tasks.build.planning import plan_build, read_profile
 from synos_tasks.iso import code, codec
 from synos_tasks.iso import plan as planning
 from synos_tasks.iso import profile as profiles
@@ -27,6 +27,7 @@ from synos_tasks.settings import Settings
 from tests.unit.plans import (
     ALL,
     BASE,
+    COMPONENTS,
     FILES,
     ID_ALONE,
     LAYERS,
@@ -38,10 +39,13 @@ from tests.unit.plans import (
     planned,
     since,
 )
+from tests.unit.projects import NAME, lay_component, lay_lock, package, project
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
+
+    from synos_tasks.iso.plan import Plan
 
 MORE = (*LAYERS[:2], ("packages-x", ("tmux", "vim")))
 CHANGES: dict[str, tuple[dict[str, Any], set[str]]] = {
@@ -140,12 +144,18 @@ def test_the_order_of_hooks_and_overlays_matters(field: str, first: str) -> None
     assert changed(one, two) == since(first)
 
 
+WITH = dataclasses.replace(BASE, components=("tool", "agent"))
+COMPILED_FIRST = ["component-tool", "component-agent"]
+STACK_WITH = [*STACK[:3], "components", *STACK[3:]]
+ABOVE = {"components", *since("system")}
+"""The layer of components, those above it, and the ISO."""
 KINDS = {
     "base": NOT_THE_MENU,
     "packages": since("packages-parent"),
     "system": since("system"),
     "overlay": since("overlay"),
     "hooks": since("hooks"),
+    "components": ABOVE,
     "identity": ID_ALONE,
     "initramfs": ID_ALONE | {"initramfs"},
     "squashfs": ID_ALONE | {"squashfs"},
@@ -162,15 +172,16 @@ def _with_code(monkeypatch: pytest.MonkeyPatch, function: str, one: str) -> None
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_code_of_a_stage_matters_for_that_stage(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = planned(release=True)
+    profile = WITH if kind == "components" else BASE
+    before = planned(profile, release=True)
     _with_code(monkeypatch, "digest_of", f"synos_tasks.iso.stages.{kind}")
-    after = planned(release=True)
+    after = planned(profile, release=True)
     below_squashfs = {"squashfs"} if "identity" in KINDS[kind] else set()
     assert changed(before, after) == KINDS[kind] | below_squashfs
     asked = {
         one.kind
         for one, two in zip(before.stages, after.stages, strict=True)
-        if one.why["code"] != two.why["code"]
+        if one.why.get("code") != two.why.get("code")
     }
     assert asked == {kind}
 
@@ -311,3 +322,62 @@ def test_a_plan_survives_its_way_into_the_container(
     back = codec.from_data(planning.Plan, json.loads(json.dumps(codec.to_data(plan))))
     assert back == plan
     assert [stage.key for stage in back.components] == [recipe.key_of(one) for one in components.values()]
+
+
+# ---- components: stages of their own come first
+
+
+def test_components_are_compiled_first_in_the_order_of_the_profile() -> None:
+    plan = planned(WITH)
+    assert plan.stage_names == [*COMPILED_FIRST, *STACK_WITH, "initramfs", "bootfiles", "iso"]
+    assert [stage.name for stage in plan.components] == COMPILED_FIRST
+    assert [stage.name for stage in plan.layers] == STACK_WITH
+    assert len({stage.key for stage in plan.stages}) == len(plan.stages)
+
+
+@pytest.mark.parametrize("name", ["tool", "agent"])
+def test_what_a_component_is_made_of_reaches_its_layer_and_those_above(name: str) -> None:
+    after = planned(WITH, components={**COMPONENTS, name: {"source": "edited"}})
+    assert changed(planned(WITH), after) == ABOVE | {f"component-{name}"}
+    assert after.build_id != planned(WITH).build_id
+
+
+def test_a_components_key_is_of_what_it_is_made_of_alone() -> None:
+    other = dataclasses.replace(WITH, name="y", components=("agent",), hostname="h", hooks=())
+    one, two = planned(WITH), planned(other, dataclasses.replace(LOCK, epoch=1), tools="others")
+    assert one.stage("component-agent") == two.stage("component-agent")
+    assert one.stage("component-agent").key == recipe.key_of(COMPONENTS["agent"])
+
+
+def test_the_order_of_components_matters_to_their_layer() -> None:
+    turned = dataclasses.replace(WITH, components=("agent", "tool"))
+    assert changed(planned(WITH), planned(turned)) == ABOVE
+
+
+def test_a_package_of_a_layer_below_reaches_the_components_layer_and_no_compilation() -> None:
+    newer = dataclasses.replace(LOCK.packages[2], version="2")
+    lock = dataclasses.replace(LOCK, packages=(*LOCK.packages[:2], newer))
+    assert changed(planned(WITH), planned(WITH, lock)) == ABOVE | {"packages-x"}
+
+
+def test_a_component_on_disk_and_the_toolchain_matter_where_something_is_compiled(tmp_path: Path) -> None:
+    settings, docker_build = project(tmp_path), tmp_path / "docker/build"
+    profile = docker_build / f"profiles/{NAME}.yaml"
+    profile.write_text("packages: [live-boot, sudo]\ncomponents: [tool]\n")
+    for name in ("tool", "other"):
+        lay_component(docker_build, name)
+
+    def plan(toolchain: str = "t") -> Plan:
+        lock = lay_lock(settings, package("sudo"))
+        return plan_build(
+            settings, read_profile(settings, NAME), lock, Tools(builder="b", toolchain=toolchain)
+        )
+
+    before, reached = plan(), ABOVE - {"hooks"} | {"component-tool"}
+    (docker_build / "components/other/Makefile").write_text("all:\n")
+    assert plan() == before, "another component"
+    assert changed(before, plan(toolchain="newer")) == reached
+    (docker_build / "components/tool/Makefile").write_text("all:\n")
+    assert changed(before, plan()) == reached
+    profile.write_text("packages: [live-boot, sudo]\n")
+    assert plan() == plan(toolchain="newer")

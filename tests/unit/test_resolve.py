@@ -80,16 +80,6 @@ def test_any_version_comes_back(version: str) -> None:
     assert package.ident == ("a0", version, "amd64")
 
 
-def test_preferences_hold_packages_at_their_versions() -> None:
-    packages = _parse(_line("curl", "1"), _line("vim", "2%3a3"))
-    assert resolve.preferences(packages) == (
-        "Package: curl\nPin: version 1\nPin-Priority: 1001\n"
-        "\n"
-        "Package: vim\nPin: version 2:3\nPin-Priority: 1001\n"
-    )
-    assert resolve.preferences(()) == ""
-
-
 @pytest.fixture
 def new_york(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv("TZ", "America/New_York")
@@ -159,7 +149,10 @@ def test_apt_reads_nothing_of_the_containers_and_keeps_locked_versions(
     previous, _ = _resolve(tmp_path, monkeypatch)
     _resolve(tmp_path, monkeypatch, previous=previous)
     folder = tmp_path / "context/work/apt"
-    assert (folder / "preferences").read_text() == resolve.preferences(previous.packages)
+    pins = [
+        f"Package: {one.name}\nPin: version {one.version}\nPin-Priority: 1001\n" for one in previous.packages
+    ]
+    assert (folder / "preferences").read_text() == "\n".join(pins)
     sources = (folder / "sources.list").read_text().splitlines()
     assert [line.replace(f"[signed-by={resolve.KEYRING}] ", "") for line in sources] == PROFILE.sources()
     assert all(line.startswith(f"deb [signed-by={resolve.KEYRING}] http") for line in sources)
