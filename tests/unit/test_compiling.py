@@ -42,11 +42,19 @@ class Toolchain:
 
     def __init__(self, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
         self.settings = settings
+        self.engine = FakeDocker()
+        self.context = Context(settings, self.engine, print)
         self.stored: set[str] = set()
         self.delivered: bytes | None = DEB
         self.file = "{name}_1.0_amd64.deb"
         self.containers: FakeContainers = fake_containers(monkeypatch)
         self.containers.answer = self._compile
+
+    def have(self, *names: str, place: Place | None = None) -> list[Compiled]:
+        return ensure_compiled(self.context, names, place)
+
+    def compile(self, output: Path, *names: str, cached: bool = True) -> list[Compiled]:
+        return components.compile_all(self.context, list(names), output, cached=cached)
 
     def _compile(self, spec: ContainerSpec, request: Mapping[str, Any]) -> list[dict[str, Any]]:
         assert request["request"] == "compile"
@@ -77,17 +85,13 @@ def toolchain(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Toolchain:
     return Toolchain(settings, monkeypatch)
 
 
-def _have(settings: Settings, *names: str, place: Place | None = None) -> list[Compiled]:
-    return ensure_compiled(Context(settings, FakeDocker(), print), names, place)
-
-
 def test_the_key_is_that_of_the_plan(toolchain: Toolchain) -> None:
     """Otherwise a build would look for what was compiled, and not find it."""
     (toolchain.settings.root / f"docker/build/profiles/{NAME}.yaml").write_text("components: [agent, tool]\n")
     profile = planning.read_profile(toolchain.settings, NAME)
-    tools = planning.tools_for(Context(toolchain.settings, FakeDocker(), print), profile)
+    tools = planning.tools_for(toolchain.context, profile)
     plan = planning.plan_build(toolchain.settings, profile, lay_lock(toolchain.settings), tools)
-    made = _have(toolchain.settings, *profile.components)
+    made = toolchain.have(*profile.components)
     assert [(one.name, one.key) for one in made] == [
         (stage.name.removeprefix("component-"), stage.key) for stage in plan.components
     ]
@@ -99,7 +103,7 @@ def test_where_components_are_compiled_and_kept(toolchain: Toolchain, tmp_path: 
         store="other", offline=True, output=tmp_path / "out",
         change=lambda spec: dataclasses.replace(spec, hostname="omega"),
     )  # fmt: skip
-    _have(toolchain.settings, "tool", place=place)
+    toolchain.have("tool", place=place)
     [(spec, request)] = toolchain.containers.asked
     assert (request["offline"], request["deliver"]) == (True, True)
     assert spec.volumes == {"other": "/cache"}
@@ -110,22 +114,14 @@ def test_where_components_are_compiled_and_kept(toolchain: Toolchain, tmp_path: 
 
 def test_what_was_compiled_is_told_with_its_hits_and_what_was_there_without(toolchain: Toolchain) -> None:
     toolchain.stored = {"agent"}
-    tool, agent = _have(toolchain.settings, "tool", "agent")
+    tool, agent = toolchain.have("tool", "agent")
     assert (tool.name, tool.hit, tool.seconds, tool.caches) == ("tool", False, 1.5, COUNTS)
     assert (agent.name, agent.hit, agent.caches) == ("agent", True, {})
     assert [package["file"] for package in tool.packages] == ["tool_1.0_amd64.deb"]
 
 
-def _compile(
-    settings: Settings, output: Path, *names: str, engine: FakeDocker | None = None, cached: bool = True
-) -> list[Compiled]:
-    return components.compile_all(
-        Context(settings, engine or FakeDocker(), print), list(names), output, cached=cached
-    )
-
-
 def test_packages_are_laid_down_and_nothing_beside_them(toolchain: Toolchain, tmp_path: Path) -> None:
-    made = _compile(toolchain.settings, tmp_path / "out", "tool", "agent")
+    made = toolchain.compile(tmp_path / "out", "tool", "agent")
     assert [one.name for one in made] == ["tool", "agent"]
     found = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     assert found == {"tool_1.0_amd64.deb": DEB, "agent_1.0_amd64.deb": DEB}
@@ -135,17 +131,16 @@ def test_packages_are_laid_down_and_nothing_beside_them(toolchain: Toolchain, tm
 def test_without_cache_neither_the_store_nor_the_compilers_caches_are_there(
     toolchain: Toolchain, tmp_path: Path, cached: bool
 ) -> None:
-    engine = FakeDocker()
-    _compile(toolchain.settings, tmp_path / "out", "tool", engine=engine, cached=cached)
+    toolchain.compile(tmp_path / "out", "tool", cached=cached)
     [spec] = toolchain.containers.specs
     own = {toolchain.settings.store_volume, "synos-test-ccache", "synos-test-sccache"}
     if cached:
-        assert set(spec.volumes) == own == set(engine.names("volume"))
+        assert set(spec.volumes) == own == set(toolchain.engine.names("volume"))
     else:
         assert len(spec.volumes) == 1
         assert not own & set(spec.volumes)
-        assert engine.names("volume") == []
-        assert engine.removed == list(spec.volumes)
+        assert toolchain.engine.names("volume") == []
+        assert toolchain.engine.removed == list(spec.volumes)
 
 
 @pytest.mark.parametrize("delivered", [b"another", b"", None])
@@ -153,19 +148,18 @@ def test_a_package_that_is_not_what_the_container_told_is_refused(
     toolchain: Toolchain, tmp_path: Path, delivered: bytes | None
 ) -> None:
     toolchain.delivered = delivered
-    engine = FakeDocker()
     with pytest.raises(ComponentFailed) as caught:
-        _compile(toolchain.settings, tmp_path / "out", "tool", engine=engine, cached=False)
+        toolchain.compile(tmp_path / "out", "tool", cached=False)
     assert caught.value.where == "tool_1.0_amd64.deb"
     assert list((tmp_path / "out").iterdir()) == []
-    assert engine.names("volume") == []
+    assert toolchain.engine.names("volume") == []
 
 
 @pytest.mark.parametrize("file", ["../{name}.deb", "../../{name}.deb"])
 def test_a_package_cannot_be_laid_anywhere_else(toolchain: Toolchain, tmp_path: Path, file: str) -> None:
     toolchain.file = file
     with pytest.raises(ComponentFailed):
-        _compile(toolchain.settings, tmp_path / "a/b/out", "tool")
+        toolchain.compile(tmp_path / "a/b/out", "tool")
 
 
 def test_a_link_is_no_package(tmp_path: Path) -> None:
@@ -199,7 +193,7 @@ def test_a_container_that_stops_after_one_compilation_is_followed_by_another(too
     answer = toolchain.containers.answer
     first_done = 3  # after a warning and a start
     toolchain.containers.answer = lambda *asked: list(answer(*asked))[:first_done]
-    made = _have(toolchain.settings, "tool", "agent")
+    made = toolchain.have("tool", "agent")
     assert [one.name for one in made] == ["tool", "agent"]
     asked = [len(request["components"]) for request in toolchain.containers.requests]
     assert asked == [2, 1]
@@ -207,7 +201,7 @@ def test_a_container_that_stops_after_one_compilation_is_followed_by_another(too
 
 
 def test_caches_are_verified_by_two_compilations_from_empty_stores(toolchain: Toolchain) -> None:
-    rates = components.cache_hit_rates(Context(toolchain.settings, FakeDocker(), print))
+    rates = components.cache_hit_rates(toolchain.context)
     assert {(one.what, one.hits, one.calls) for one in rates} == {("ccache", 6, 8), ("sccache", 0, 0)}
     one, two = (set(spec.volumes) for spec in toolchain.containers.specs)
     assert one & two == {"synos-test-ccache", "synos-test-sccache"}

@@ -20,7 +20,7 @@ from tests.unit.contexts import build_context
 from tests.unit.deb_files import deb, stanza
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
 
 KEY = "0123456789abcdef"
@@ -43,7 +43,6 @@ class Tools:
 
     acts: dict[str, Callable[[Path], tuple[int, list[str]]]] = field(default_factory=dict)
     ran: list[list[str]] = field(default_factory=list)
-    environments: list[Mapping[str, str | None]] = field(default_factory=list)
     users: list[tuple[int, int] | None] = field(default_factory=list)
 
     def run(
@@ -53,12 +52,11 @@ class Tools:
         *,
         user: tuple[int, int] | None = None,
         folder: Path,
-        environment: Mapping[str, str | None],
         on_failure: Callable[[int, Sequence[str]], Exception],
+        **_: object,
     ) -> list[str]:
         """Do as BuildContext.run() does."""
         self.ran.append(list(argv))
-        self.environments.append(environment)
         self.users.append(user)
         act = next((act for word, act in self.acts.items() if word in " ".join(argv)), None)
         code, lines = act(folder) if act else (0, [])
@@ -76,34 +74,6 @@ class Tools:
             found.append(" ".join(words[:2]) if words[0] == "apt-get" else words[0])
         return found
 
-    def environment_of(self, program: str) -> Mapping[str, str | None]:
-        """Return the variables that a program was given."""
-        return self.environments[self.names.index(program)]
-
-
-@pytest.fixture
-def tools(monkeypatch: pytest.MonkeyPatch) -> Tools:
-    """Let dpkg-buildpackage give one package, and every other tool nothing."""
-    made = Tools(acts={"dpkg-buildpackage": gives("tool")})
-    monkeypatch.setattr(BuildContext, "run", made.run)
-    monkeypatch.setattr(CompileContext, "builder", property(lambda _: ME))
-    monkeypatch.setattr(caches, "_usable", lambda *_: True)
-    monkeypatch.setattr("os.fsync", lambda _: None)
-    return made
-
-
-@pytest.fixture
-def context(tmp_path: Path, tools: Tools, monkeypatch: pytest.MonkeyPatch) -> Iterator[CompileContext]:
-    """Return a context whose recipes have the source of tool."""
-    for name in ("CCACHE", "SCCACHE"):
-        (tmp_path / name).mkdir()
-        monkeypatch.setattr(caches, name, tmp_path / name)
-    with build_context(tmp_path) as shop:
-        found = CompileContext(build=shop, recipes=shop.docker_build / "components")
-        (found.recipes / "tool").mkdir(parents=True)
-        (found.recipes / "tool/main.c").write_text("int main;")
-        yield found
-
 
 @dataclass
 class Shop:
@@ -112,6 +82,7 @@ class Shop:
     context: CompileContext
     store: Store
     tools: Tools
+    sent: list[Event]
 
     def have(self, component: Component = TOOL, key: str = KEY) -> Any:  # noqa: ANN401
         return build.find_or_compile(
@@ -128,16 +99,23 @@ class Shop:
 
 
 @pytest.fixture
-def shop(tmp_path: Path, context: CompileContext, tools: Tools) -> Shop:
-    return Shop(context, Store(tmp_path / "store", context.warn), tools)
-
-
-@pytest.fixture
-def sent(context: CompileContext, monkeypatch: pytest.MonkeyPatch) -> list[Event]:
-    """Return the events that are sent."""
-    events: list[Event] = []
-    monkeypatch.setattr(context.build.events, "send", events.append)
-    return events
+def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
+    """Return a shop that has the source of tool; dpkg-buildpackage gives one package, other tools nothing."""
+    tools = Tools(acts={"dpkg-buildpackage": gives("tool")})
+    monkeypatch.setattr(BuildContext, "run", tools.run)
+    monkeypatch.setattr(CompileContext, "builder", property(lambda _: ME))
+    monkeypatch.setattr(caches, "_usable", lambda *_: True)
+    monkeypatch.setattr("os.fsync", lambda _: None)
+    for name in ("CCACHE", "SCCACHE"):
+        (tmp_path / name).mkdir()
+        monkeypatch.setattr(caches, name, tmp_path / name)
+    with build_context(tmp_path) as given:
+        context = CompileContext(build=given, recipes=given.docker_build / "components")
+        (context.recipes / "tool").mkdir(parents=True)
+        (context.recipes / "tool/main.c").write_text("int main;")
+        events: list[Event] = []
+        monkeypatch.setattr(given.events, "send", events.append)
+        yield Shop(context, Store(tmp_path / "store", context.warn), tools, events)
 
 
 def gives(*names: str, size: int = 12) -> Callable[[Path], tuple[int, list[str]]]:
@@ -182,13 +160,13 @@ def test_a_component_is_compiled_as_the_builder_and_kept(shop: Shop) -> None:
     )
 
 
-def test_a_hit_is_not_compiled_again(shop: Shop, sent: list[Event]) -> None:
+def test_a_hit_is_not_compiled_again(shop: Shop) -> None:
     first = shop.have()
     shop.tools.ran.clear()
-    sent.clear()
+    shop.sent.clear()
     assert shop.have() == first
     assert shop.tools.ran == []
-    [done] = sent
+    [done] = shop.sent
     assert isinstance(done, Done)
     assert (done.hit, done.key, done.name) == (True, KEY, "component-tool")
     assert done.facts["packages"] == first.facts["packages"]
@@ -202,9 +180,7 @@ def test_a_damaged_hit_is_compiled_again(shop: Shop) -> None:
 
 
 def test_what_another_build_made_meanwhile_is_not_compiled_again(
-    shop: Shop,
-    sent: list[Event],
-    monkeypatch: pytest.MonkeyPatch,
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     @contextmanager
     def waited(key: str) -> Iterator[None]:
@@ -216,7 +192,7 @@ def test_what_another_build_made_meanwhile_is_not_compiled_again(
     monkeypatch.setattr(shop.store, "alone", waited)
     assert shop.have().facts == {"packages": []}
     assert shop.tools.ran == []
-    assert [type(event) for event in sent] == [Start, Done]
+    assert [type(event) for event in shop.sent] == [Start, Done]
 
 
 def test_the_tree_is_the_source_with_a_debian_folder(shop: Shop) -> None:
@@ -286,14 +262,6 @@ def test_offline_nothing_is_fetched(shop: Shop) -> None:
     assert not [name for name in shop.tools.names if name.startswith("apt-get")]
 
 
-def test_an_sccache_that_cannot_be_used_is_not_asked(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(caches, "_usable", lambda folder, *_: folder == caches.CCACHE)
-    facts = shop.have().facts
-    assert "sccache" not in shop.tools.names
-    assert facts["caches"]["sccache"] == {"hits": 0, "misses": 0}
-    assert "RUSTC_WRAPPER" not in shop.tools.environment_of("dpkg-buildpackage")
-
-
 def test_packages_are_delivered_with_owner_and_mode(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     shop.tools.acts["dpkg-buildpackage"] = gives("tool", "tool-doc")
     entry = shop.have(replace(TOOL, packages=("tool", "tool-doc")))
@@ -317,7 +285,7 @@ def test_packages_are_delivered_with_owner_and_mode(shop: Shop, monkeypatch: pyt
 
 
 def test_the_builder_gets_links_and_not_what_they_point_at(
-    context: CompileContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     (tmp_path / "outside").mkdir()
     (tmp_path / "outside/file").write_text("x")
@@ -332,7 +300,7 @@ def test_the_builder_gets_links_and_not_what_they_point_at(
         owned.append(os.path.relpath(path, tmp_path))
 
     monkeypatch.setattr(os, "chown", chown)
-    context.own(tmp_path / "tree")
+    shop.context.own(tmp_path / "tree")
     assert sorted(owned) == ["tree", "tree/inner", "tree/inner/file", "tree/link"]
 
 

@@ -40,13 +40,25 @@ BUILD = list(RECIPES)
 class Engine(FakeDocker):
     """Tells the packages of an image by its id; a registry may have a newer bookworm."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Settings) -> None:
         super().__init__()
+        self.settings = settings
         self.packages: dict[str, str] = {}
 
     def output_of(self, image: str, command: Sequence[str]) -> str:
         assert command == ("dpkg-query", "--show")
         return self.packages.get(self.image_id(image) or "", NEW)
+
+    def update(self, limit: int = 9) -> tuple[dict[str, Any], str]:
+        said: list[str] = []
+        return update_base(self.settings, self, said.append, limit=limit, dry=False), "\n".join(said)
+
+    def lay(self, *names: str) -> None:
+        for recipe in every(self.settings):
+            if recipe.name in names:
+                tag, labels = tag_of(self.settings.project, recipe), {"io.synos.project": "synos-test"}
+                ident = self.add_image(tag, ident=f"sha256:old-{recipe.name}", labels=labels)
+                self.packages[ident] = OLD
 
     def built_names(self) -> list[str]:
         return [words[0].removeprefix("--tag=synos-").partition(":")[0] for words in self.built]
@@ -61,11 +73,11 @@ def settings(tmp_path: Path) -> Settings:
 
 @pytest.fixture
 def docker(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Engine:
-    made = Engine()
+    made = Engine(settings)
     made.add_image(BOOKWORM.tag, ident="sha256:old-base", labels={"io.synos.base": settings.project_id})
     made.packages["sha256:old-base"] = OLD
     made.pullable = {BOOKWORM.tag}
-    lay(settings, made, *BUILD)
+    made.lay(*BUILD)
 
     def bootstrap(_settings: Settings, docker: Engine, base: Base) -> None:
         docker.add_image(base.tag, ident=f"sha256:bootstrapped-{base.suite}")
@@ -74,27 +86,10 @@ def docker(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Engine:
     return made
 
 
-def lay(settings: Settings, docker: Engine, *names: str) -> None:
-    for recipe in every(settings):
-        if recipe.name in names:
-            tag, labels = tag_of(settings.project, recipe), {"io.synos.project": settings.project_id}
-            ident = docker.add_image(tag, ident=f"sha256:old-{recipe.name}", labels=labels)
-            docker.packages[ident] = OLD
-
-
-def update(
-    settings: Settings, docker: Engine, *, limit: int = 9, dry: bool = False
-) -> tuple[dict[str, Any], str]:
-    said: list[str] = []
-    return update_base(settings, docker, said.append, limit=limit, dry=dry), "\n".join(said)
-
-
 @pytest.mark.parametrize("registry", [True, False])
-def test_every_image_that_is_there_is_built_on_a_newer_base(
-    settings: Settings, docker: Engine, registry: bool
-) -> None:
+def test_every_image_that_is_there_is_built_on_a_newer_base(docker: Engine, registry: bool) -> None:
     docker.pullable = {BOOKWORM.tag} if registry else set()
-    fields, said = update(settings, docker)
+    fields, said = docker.update()
     assert docker.image_id(BOOKWORM.tag) != "sha256:old-base"
     assert (docker.image_id(BOOKWORM.tag) == "sha256:bootstrapped-bookworm") == (not registry)
     assert docker.built_names() == BUILD
@@ -109,9 +104,9 @@ def test_every_image_that_is_there_is_built_on_a_newer_base(
     assert "services.upgrade" not in said
 
 
-def test_services_are_built_on_their_own_base(settings: Settings, docker: Engine) -> None:
-    lay(settings, docker, "redis")
-    fields, said = update(settings, docker)
+def test_services_are_built_on_their_own_base(docker: Engine) -> None:
+    docker.lay("redis")
+    fields, said = docker.update()
     on = {words[0].partition(":")[0]: [word for word in words if "BASE=" in word] for words in docker.built}
     assert on["--tag=synos-redis"] == [f"--build-arg=BASE={TRIXIE.tag}"]
     assert on["--tag=synos-boot"] == []
@@ -120,23 +115,23 @@ def test_services_are_built_on_their_own_base(settings: Settings, docker: Engine
     assert "inv services.upgrade" in said
 
 
-def test_images_that_lost_their_name_are_removed_and_no_others(settings: Settings, docker: Engine) -> None:
+def test_images_that_lost_their_name_are_removed_and_no_others(docker: Engine) -> None:
     docker.add_image("others:1", ident="sha256:others")
     docker.packages["sha256:old-builder"] = NEW
-    fields, _ = update(settings, docker)
+    fields, _ = docker.update()
     assert [len(one["changes"]) for one in fields["images"]] == [3, 0, 3, 3], "nothing changed is no change"
     assert sorted(docker.removed) == sorted(docker.packages)
 
 
-def test_no_more_lines_are_shown_than_asked_for(settings: Settings, docker: Engine) -> None:
-    _, said = update(settings, docker, limit=2)
+def test_no_more_lines_are_shown_than_asked_for(docker: Engine) -> None:
+    _, said = docker.update(limit=2)
     lines = ["  libc6:amd64  2.36-9 -> 2.36-10", "  - tzdata  2024a", "  …"]
     assert said.splitlines().count(lines[2]) == 4
     assert "\n".join(lines) in said
 
 
 def test_a_mirror_that_fails_leaves_all_images_as_they_were(
-    settings: Settings, docker: Engine, monkeypatch: pytest.MonkeyPatch
+    docker: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fails(*_: object) -> NoReturn:
         raise MirrorUnreachable("the base image could not be bootstrapped")
@@ -145,16 +140,16 @@ def test_a_mirror_that_fails_leaves_all_images_as_they_were(
     docker.pullable = set()
     monkeypatch.setattr(bases, "bootstrap", fails)
     with pytest.raises(MirrorUnreachable):
-        update(settings, docker)
+        docker.update()
     assert {name: docker.image_id(name) for name in docker.names("image")} == before
     assert (docker.built, docker.removed) == ([], [])
 
 
-def test_a_build_that_fails_leaves_the_images_that_were_there(settings: Settings, docker: Engine) -> None:
+def test_a_build_that_fails_leaves_the_images_that_were_there(docker: Engine) -> None:
     before = {name: docker.image_id(name) for name in docker.names("image") if name != BOOKWORM.tag}
     docker.build_fails = True
     with pytest.raises(ImageBuildFailed):
-        update(settings, docker)
+        docker.update()
     assert {name: docker.image_id(name) for name in before} == before
     assert docker.removed == []
 
@@ -174,13 +169,9 @@ def run(*words: str) -> int:
 @pytest.mark.usefixtures("keep_signals")
 @pytest.mark.parametrize("verb", ["build.update-base", "maint.update-base"])
 def test_both_verbs_do_the_same(
-    settings: Settings,
-    docker: Engine,
-    verb: str,
-    monkeypatch: pytest.MonkeyPatch,
-    capfd: pytest.CaptureFixture[str],
+    docker: Engine, verb: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(settings.root)
+    monkeypatch.chdir(docker.settings.root)
     monkeypatch.setattr("synos_tasks.engine.client.Docker", lambda: docker)
     assert run("--dry", verb, "--json") == 0
     fields = json.loads(capfd.readouterr().out)
@@ -196,6 +187,6 @@ def test_both_verbs_do_the_same(
 
 
 def test_without_any_image_there_is_nothing_to_do(settings: Settings) -> None:
-    fields, said = update(settings, Engine())
+    fields, said = Engine(settings).update()
     assert fields["images"] == []
     assert "nothing to do" in said

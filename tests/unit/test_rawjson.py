@@ -40,10 +40,6 @@ def read(text: str) -> list[dict[str, Any] | str]:
     return list(events(text.splitlines(keepends=True)))
 
 
-def test_objects_over_several_lines() -> None:
-    assert read(BUILDX_0_13) == [FIRST, SECOND, ERROR]
-
-
 def test_an_object_is_given_as_soon_as_it_is_complete() -> None:
     """A progress bar lives on it: nothing waits for the next object's first line."""
     lines = iter(BUILDX_0_13.splitlines())
