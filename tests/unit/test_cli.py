@@ -85,12 +85,6 @@ def run(*words: str, settings: dict[str, Any] | None = None) -> int:
     return 0
 
 
-def test_a_verb_keeps_its_docstring_and_has_json_where_its_help_says_so() -> None:
-    assert (good.name, good.__doc__) == ("good", "Say hello.")
-    assert [argument.name for argument in good.get_arguments()] == ["name", "json"]
-    assert [argument.name for argument in crash.get_arguments()] == []
-
-
 def test_json_is_one_object_with_its_schema(capfd: CaptureFixture) -> None:
     assert run("room.good", "--json", "--name", "you") == 0
     shown = capfd.readouterr()

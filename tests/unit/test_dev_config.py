@@ -208,9 +208,8 @@ def test_vs_code_configures_itself_from_a_label(here: Project) -> None:
 )
 def test_a_mistake_is_named_with_its_place(here: Project, changes: dict[str, Any], what: str) -> None:
     values = {"build": BUILD, **changes}
-    path = write(
-        here.root, "one", json.dumps({key: value for key, value in values.items() if value is not None})
-    )
+    text = json.dumps({key: value for key, value in values.items() if value is not None})
+    path = write(here.root, "one", text)
     assert what in failure(here).what
     assert failure(here).where == str(path)
 
@@ -247,13 +246,8 @@ def test_each_is_the_hosts_user_in_the_projects_folder(name: str) -> None:
 
 
 def test_all_are_hardened_and_no_file_takes_it_back() -> None:
-    [base, *others] = [
-        yaml.safe_load(path.read_text())
-        for path in (
-            ROOT / "docker/dev/docker-compose.yml",
-            *(ROOT / ".devcontainer").glob("*/*compose*.yml"),
-        )
-    ]
+    files = [ROOT / "docker/dev/docker-compose.yml", *(ROOT / ".devcontainer").glob("*/*compose*.yml")]
+    base, *others = (yaml.safe_load(path.read_text()) for path in files)
     service = base["services"]["dev"]
     assert service["cap_drop"] == ["ALL"]
     assert service["security_opt"] == ["no-new-privileges:true"]
@@ -266,13 +260,12 @@ def test_all_are_hardened_and_no_file_takes_it_back() -> None:
 
 
 def test_the_official_cli_is_pinned_with_its_checksum() -> None:
-    folder = ROOT / "docker/dev/cli"
-    wanted = config.loads((folder / "package.json").read_text())["dependencies"]["@devcontainers/cli"]
-    [locked] = [
-        package
-        for path, package in config.loads((folder / "package-lock.json").read_text())["packages"].items()
-        if path
-    ]
-    assert locked["version"] == wanted
+    package, lock = (
+        json.loads((ROOT / "docker/dev/cli" / name).read_text())
+        for name in ("package.json", "package-lock.json")
+    )
+    assert set(lock["packages"]) == {"", "node_modules/@devcontainers/cli"}
+    locked = lock["packages"]["node_modules/@devcontainers/cli"]
+    assert locked["version"] == package["dependencies"]["@devcontainers/cli"]
     assert locked["integrity"].startswith("sha512-")
     assert "resolved" not in locked  # whichever registry the person uses

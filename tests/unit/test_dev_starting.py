@@ -43,7 +43,9 @@ def listening() -> Iterator[Path]:
         yield Path(folder, "docker.sock")
 
 
-def test_up_makes_it_and_a_second_time_there_is_nothing_to_do(here: Project) -> None:
+def test_up_makes_it_and_a_second_time_there_is_nothing_to_do(
+    here: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
     config = here.config(postStartCommand="echo started", runServices=["other"])
     first = starting.up(here.context, config)
     assert (first.by, first.user, first.folder) == ("docker", "dev", str(here.root))
@@ -51,17 +53,11 @@ def test_up_makes_it_and_a_second_time_there_is_nothing_to_do(here: Project) -> 
     assert here.commands == ["echo started"]
     assert here.context.running(config).name == first.container
     assert IMAGE in ledger.read(here.context.settings.state_dir).images
+    # python-on-whales takes longer to import than the rest of a second `dev.up` takes
+    monkeypatch.setattr(here.docker, "containers", None)
     again = starting.up(here.context, config)
     assert (again.by, again.container) == ("running", first.container)
     assert (len(here.composed), here.commands) == (1, ["echo started"])
-
-
-def test_one_that_runs_is_found_without_the_client(here: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    """python-on-whales takes longer to import than the rest of a second `dev.up` takes."""
-    config = here.config()
-    container = starting.up(here.context, config).container
-    monkeypatch.setattr(here.docker, "containers", None)
-    assert starting.up(here.context, config).container == container
 
 
 def test_down_removes_what_was_made_with_it(here: Project) -> None:

@@ -98,9 +98,7 @@ def test_of_several_the_newest_is_listed_and_others_are_not_ours(
     here.add(here.config(), "another clone's", labels={**labels, "devcontainer.local_folder": "/elsewhere"})
     here.add(here.config(), "of a file that is gone", labels={**labels, "devcontainer.config_file": "/gone"})
     one, two = containers.listed(here.context)
-    assert (one.name, one.title, one.state, one.container, one.started) == (
-        "one", "SynOS: a test", "exited", "new", "",
-    )  # fmt: skip
+    assert (one.title, one.state, one.container, one.started) == ("SynOS: a test", "exited", "new", "")
     assert (two.title, two.state, two.image) == ("SynOS: a test", "absent", "")
     run(tasks.list_, json=True)
     told = json.loads(capfd.readouterr().out)
