@@ -118,14 +118,6 @@ def test_a_state_folder_that_cannot_be_made_does_not_stop_a_command(folder: Path
     assert project.load(folder).id == project.load(folder).id
 
 
-def test_names_of_resources(folder: Path) -> None:
-    own = project.load(folder, "tuxos", "Tux OS")
-    assert own.image("builder", "0123") == "tuxos-builder:0123"
-    assert own.resource("store") == f"{own.id}-store"
-    assert (own.state_dir, own.data) == (folder / ".synos", folder / "docker")
-    assert (own.title, project.load(folder, "tuxos").title) == ("Tux OS", "tuxos")
-
-
 @pytest.mark.parametrize("name", ["Tux", "-tux", "tux_os", "tux--os", "a" * 31, "tux/os", "tux:1", "tüx"])
 def test_an_impossible_name_is_refused(folder: Path, name: str) -> None:
     with pytest.raises(SettingsError, match=r"synos\.name is"):
