@@ -13,13 +13,7 @@ import pytest
 
 from synos_tasks.dev import containers, starting
 from synos_tasks.dev.config import LIFECYCLE
-from synos_tasks.errors import (
-    HookFailed,
-    HostUnfit,
-    ImageBuildFailed,
-    SettingsError,
-    SynosError,
-)
+from synos_tasks.errors import HookFailed, HostUnfit, ImageBuildFailed, SettingsError, SynosError
 from synos_tasks.images import ledger
 from synos_tasks.locks import exclusive
 from tests.unit.fake_dev import IMAGE, Project, project
