@@ -13,6 +13,7 @@ import tempfile
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given
@@ -20,6 +21,7 @@ from hypothesis import strategies as st
 
 from synos_tasks import archive
 from synos_tasks.errors import BackupDamaged, DiskFull, OutputNotWritable, SettingsError
+from tests.unit.contexts import files as lay
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,7 +33,7 @@ FILES = {
     "redis.rdb": b"REDIS0011",
     "empty": b"",
 }
-NO_SHA256 = "0" * 64
+ENTRY = {"path": "x", "bytes": 1, "sha256": "0" * 64}
 
 
 def write(draft: archive.Draft, files: dict[str, bytes]) -> None:
@@ -90,11 +92,6 @@ def edit(backup: Path, **changes: Any) -> None:  # noqa: ANN401
     rewrite(backup, json.dumps({**data, **changes}).encode())
 
 
-def files_at(path: Path) -> None:
-    path.parent.mkdir(exist_ok=True)
-    path.touch()
-
-
 def files_of(backup: Path) -> list[Path]:
     return sorted(path for path in backup.rglob("*") if path.is_file())
 
@@ -106,9 +103,7 @@ def test_what_was_written_is_what_verify_returns(backup: Path) -> None:
     manifest = archive.verify(backup)
     assert manifest == archive.manifest_of(backup)
     assert (manifest.name, manifest.facts, manifest.bytes) == ("one", FACTS, sum(map(len, FILES.values())))
-    assert {file.path: file.bytes for file in manifest.files} == {
-        path: len(data) for path, data in FILES.items()
-    }
+    assert {file.path: file.bytes for file in manifest.files} == {path: len(FILES[path]) for path in FILES}
     assert abs(dt.datetime.now(dt.UTC).timestamp() - manifest.time) < 60
 
 
@@ -118,9 +113,8 @@ def test_the_manifest_is_json_with_a_schema_and_a_sum_for_sha256sum(backup: Path
     assert data["schema"] == "synos.backup/1"
     assert set(data) == {"schema", "name", "created", "facts", "files"}
     assert data["files"][0] == {"path": "empty", "bytes": 0, "sha256": hashlib.sha256(b"").hexdigest()}
-    assert (
-        backup / "manifest.json.sha256"
-    ).read_text() == f"{hashlib.sha256(raw).hexdigest()}  manifest.json\n"
+    checksum = (backup / "manifest.json.sha256").read_text()
+    assert checksum == f"{hashlib.sha256(raw).hexdigest()}  manifest.json\n"
 
 
 @pytest.mark.parametrize("umask", [0, 0o022])
@@ -182,14 +176,11 @@ def test_after_an_exception_nothing_is_left(folder: Path, error: BaseException) 
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT])
-@pytest.mark.parametrize("at", ["write", "seal"])
+@pytest.mark.parametrize("at", [(archive.Output, "write"), (os, "fsync")])
 def test_a_full_disk_is_named_with_what_is_free(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, number: int, at: str
+    folder: Path, monkeypatch: pytest.MonkeyPatch, number: int, at: tuple[object, str]
 ) -> None:
-    def full(*_: object) -> None:
-        raise OSError(number, os.strerror(number))
-
-    monkeypatch.setattr(archive.Output if at == "write" else os, "write" if at == "write" else "fsync", full)
+    monkeypatch.setattr(*at, Mock(side_effect=OSError(number, os.strerror(number))))
     with pytest.raises(DiskFull) as caught:
         make(folder)
     assert caught.value.where == str(folder)
@@ -210,17 +201,15 @@ def test_a_name_that_is_taken_is_refused_before_any_work(backup: Path) -> None:
     archive.verify(backup)
 
 
-@pytest.mark.parametrize("kind", ["backup", "file"])
-def test_a_name_that_was_taken_meanwhile_is_not_overwritten(folder: Path, kind: str) -> None:
-    theirs = folder / ("one" if kind == "file" else "one/theirs")
+@pytest.mark.parametrize("theirs", ["one", "one/theirs"])
+def test_a_name_that_was_taken_meanwhile_is_not_overwritten(folder: Path, theirs: str) -> None:
     with pytest.raises(OutputNotWritable), archive.create(folder, "one", {}):
-        files_at(theirs)
+        lay(folder, theirs)
     assert [path.name for path in folder.iterdir()] == ["one"]
 
 
 def test_what_killed_commands_left_goes_and_what_is_being_written_stays(folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "precious").mkdir()
-    (tmp_path / "precious/file").touch()
+    lay(tmp_path, "precious/file")
     folder.mkdir(parents=True)
     (folder / f"{archive.PARTIAL}killed").mkdir()
     (folder / f"{archive.PARTIAL}link").symlink_to(tmp_path / "precious")
@@ -292,7 +281,7 @@ def test_the_listing_has_the_newest_first_and_says_what_is_wrong(
         edit(make(folder, name), created=f"2026-0{month}-01T00:00:00Z")
     for name in ("empty", ".hidden"):
         (folder / name).mkdir()
-    (folder / "notes.txt").touch()
+    lay(folder, "notes.txt")
     (folder / "old/redis.rdb").unlink()
     (folder / "mid/redis.rdb").write_bytes(b"SEDIS0011")  # the same size: a listing reads no contents
     monkeypatch.setattr(archive, "content", lambda *_: pytest.fail("a file was read"))
@@ -386,9 +375,7 @@ def test_a_manifest_that_is_no_file_is_damage(backup: Path, tmp_path: Path, name
 
 
 def test_a_file_that_cannot_be_read_is_named(backup: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def bad_disk(*_: object) -> int:
-        raise OSError(errno.EIO, "Input/output error")
-
+    bad_disk = Mock(side_effect=OSError(errno.EIO, "Input/output error"))
     monkeypatch.setattr(archive, "content", bad_disk)
     assert "redis.rdb: cannot be read: Input/output error" in why(backup)
     monkeypatch.setattr(os, "open", bad_disk)
@@ -406,12 +393,10 @@ def test_a_manifest_that_is_no_json(backup: Path, text: bytes) -> None:
     [
         {"name": None}, {"name": "../x"}, {"name": ""}, {"created": None}, {"created": "yesterday"}, {"facts": []},
         {"files": {}}, {"files": ["x"]}, {"files": [{}]}, {"files": 1},
-        {"files": [{"path": 1, "bytes": 1, "sha256": NO_SHA256}]},
-        {"files": [{"path": "x", "bytes": True, "sha256": NO_SHA256}]},
-        {"files": [{"path": "x", "bytes": 1.0, "sha256": NO_SHA256}]},
-        {"files": [{"path": "x", "bytes": -1, "sha256": NO_SHA256}]},
-        {"files": [{"path": "x", "bytes": 1, "sha256": NO_SHA256.replace("0", "A")}]},
-        {"files": [{"path": "x", "bytes": 1, "sha256": NO_SHA256}] * 2},
+        {"files": [ENTRY, ENTRY]},
+        *({"files": [{**ENTRY, **wrong}]} for wrong in (
+            {"path": 1}, {"bytes": True}, {"bytes": 1.0}, {"bytes": -1}, {"sha256": "A" * 64},
+        )),
     ],
 )  # fmt: skip
 def test_a_manifest_of_another_shape_is_damage(backup: Path, changes: dict[str, Any]) -> None:
@@ -427,12 +412,10 @@ def test_paths_that_lead_out_of_a_backup_are_damage(backup: Path, path: str) -> 
     assert "no path below an archive" in why(backup)
 
 
+KEYS = [*ENTRY, "x"]
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
-    lambda inner: (
-        st.lists(inner, max_size=3)
-        | st.dictionaries(st.sampled_from(["path", "bytes", "sha256", "x"]), inner, max_size=3)
-    ),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.sampled_from(KEYS), inner, max_size=3),
     max_leaves=8,
 )
 

@@ -6,6 +6,7 @@ import dataclasses
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
+from unittest.mock import Mock
 
 import pytest
 
@@ -145,11 +146,8 @@ def test_what_is_no_log_stays(context: Context, tmp_path: Path) -> None:
 
 def test_a_log_that_cannot_be_deleted_is_named(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
     path = lay_log(context, "build.log", 40)
-
-    def refuse(*_: object, **__: object) -> None:
-        raise PermissionError(13, "Permission denied", str(path))
-
-    monkeypatch.setattr(Path, "unlink", refuse)
+    refused_by_disk = PermissionError(13, "Permission denied", str(path))
+    monkeypatch.setattr(Path, "unlink", Mock(side_effect=refused_by_disk))
     with pytest.raises(OutputNotWritable) as refused:
         retention.remove(context, retention.old_logs(context.settings, 30, NOW))
     assert refused.value.where == str(path)
