@@ -13,7 +13,7 @@ import pytest
 from synos_tasks.errors import StageFailed
 from synos_tasks.iso import deliver
 from synos_tasks.iso.protocol import Done
-from synos_tasks.iso.publish import STAGING_PREFIX, point_to, publish, published, staging, sweep_staging
+from synos_tasks.iso.publish import STAGING_PREFIX, point_to, publish, published, staging
 from synos_tasks.iso.store import Entry
 from tests.unit.contexts import build_context
 from tests.unit.plans import LOCK, planned
@@ -206,12 +206,3 @@ def test_an_iso_that_is_not_whole_is_not_found(
     else:
         manifest.write_text(damage)
     assert published(tmp_path, plan) is None
-
-
-def test_what_a_killed_build_left_can_go_before_there_is_another(tmp_path: Path) -> None:
-    with staging(tmp_path) as running:
-        sweep_staging(tmp_path)
-        assert running.exists()
-    (tmp_path / f"{STAGING_PREFIX}killed").mkdir()
-    sweep_staging(tmp_path)
-    assert list(tmp_path.iterdir()) == []

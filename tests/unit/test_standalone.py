@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
     from synos_tasks.iso.plan import Plan
 
+    Built = list[tuple[Plan, Path, Path]]
+    """What a container would have built: the plan, where it goes, and where it was worked on."""
+
 Shown = pytest.CaptureFixture[str]
 
 
@@ -56,9 +59,8 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def built(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Plan, Path, Path]]:
-    """What a container would have built: the plan, where it goes, and where it was worked on."""
-    made: list[tuple[Plan, Path, Path]] = []
+def built(monkeypatch: pytest.MonkeyPatch) -> Built:
+    made: Built = []
     monkeypatch.setattr(standalone, "_build", lambda plan, output, work: made.append((plan, output, work)))
     return made
 
@@ -88,7 +90,7 @@ def test_outside_a_container_nothing_is_done(
 
 
 def test_the_plan_is_that_of_inv_and_the_isos_path_alone_on_standard_output(
-    root: Path, built: list[tuple[Plan, Path, Path]], capsys: Shown, tmp_path: Path
+    root: Path, built: Built, capsys: Shown, tmp_path: Path
 ) -> None:
     assert _iso(tmp_path) == 0
     [(made, output, work)] = built
@@ -102,7 +104,7 @@ def test_the_plan_is_that_of_inv_and_the_isos_path_alone_on_standard_output(
 
 
 def test_a_run_takes_out_of_the_work_folder_what_it_put_there_and_nothing_else(
-    root: Path, built: list[tuple[Plan, Path, Path]], tmp_path: Path
+    root: Path, built: Built, tmp_path: Path
 ) -> None:
     (tmp_path / "work/precious").mkdir()
     (tmp_path / "work/precious/a").touch()
@@ -116,7 +118,7 @@ def test_a_run_takes_out_of_the_work_folder_what_it_put_there_and_nothing_else(
 
 @pytest.mark.parametrize("text", ["", "synos: {}\n", "synos: [\n", None])
 def test_without_a_default_profile_one_must_be_given(
-    root: Path, built: list[tuple[Plan, Path, Path]], tmp_path: Path, text: str | None
+    root: Path, built: Built, tmp_path: Path, text: str | None
 ) -> None:
     if text is None:
         (root / "invoke.yaml").unlink()
@@ -130,7 +132,7 @@ def test_without_a_default_profile_one_must_be_given(
 
 @pytest.mark.parametrize("there", [True, False])
 def test_a_lock_that_does_not_fit_is_refused_as_nothing_here_can_renew_it(
-    root: Path, built: list[tuple[Plan, Path, Path]], capsys: Shown, tmp_path: Path, there: bool
+    root: Path, built: Built, capsys: Shown, tmp_path: Path, there: bool
 ) -> None:
     profile = root / f"docker/build/profiles/{NAME}.yaml"
     if there:
@@ -146,7 +148,7 @@ def test_a_lock_that_does_not_fit_is_refused_as_nothing_here_can_renew_it(
 
 def test_an_iso_that_is_there_is_not_built(
     root: Path,
-    built: list[tuple[Plan, Path, Path]],
+    built: Built,
     monkeypatch: pytest.MonkeyPatch,
     capsys: Shown,
     tmp_path: Path,
@@ -180,7 +182,7 @@ def _put(store: Store, key: str, content: str = "deb") -> None:
 
 
 def test_what_the_image_has_compiled_is_brought_into_the_store_once(
-    root: Path, built: list[tuple[Plan, Path, Path]], tmp_path: Path
+    root: Path, built: Built, tmp_path: Path
 ) -> None:
     _iso(tmp_path)
     wanted = built[0][0]
