@@ -298,10 +298,7 @@ def _compiled(store: Store, name: str, *packages: dict[str, Any]) -> Entry:
 
 @pytest.mark.parametrize("there", [(), ("tool",), ("agent",)])
 def test_what_is_not_compiled_is_named_before_any_work(
-    context: BuildContext,
-    store: Store,
-    monkeypatch: pytest.MonkeyPatch,
-    there: tuple[str, ...],
+    context: BuildContext, store: Store, monkeypatch: pytest.MonkeyPatch, there: tuple[str, ...]
 ) -> None:
     ran = fake_tools(monkeypatch)
     for name in there:

@@ -147,11 +147,7 @@ def test_a_lock_that_does_not_fit_is_refused_as_nothing_here_can_renew_it(
 
 
 def test_an_iso_that_is_there_is_not_built(
-    root: Path,
-    built: Built,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: Shown,
-    tmp_path: Path,
+    root: Path, built: Built, monkeypatch: pytest.MonkeyPatch, capsys: Shown, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(publish, "published", lambda *_: {"sha256": "d"})
     assert _iso(tmp_path) == 0
