@@ -115,14 +115,6 @@ def test_a_service_that_does_not_run_is_told_before_any_is_saved(here: Scene, he
     assert (held.done, taken(here)) == ([], [])
 
 
-def test_a_service_that_cannot_be_saved_leaves_no_backup(here: Scene, held: Held) -> None:
-    held.adapters["postgres"].fails_to_save = DiskFull("no space left")
-    with pytest.raises(DiskFull):
-        backing.backup(here.context, "mine")
-    assert taken(here) == []
-    assert list(backing.folder_of(here.context).iterdir()) == []
-
-
 def test_what_services_hold_is_told_asked_about_and_saved_first(here: Scene, held: Held, mine: Path) -> None:
     held.hold(0, 1, 1234)
     questions: list[str] = []
@@ -143,13 +135,10 @@ def test_what_services_hold_is_told_asked_about_and_saved_first(here: Scene, hel
     assert held.counts == [0, 1, 1234]
 
 
-def test_what_an_interrupted_restore_left_is_mended_before_anything_is_read(here: Scene, held: Held) -> None:
+def test_what_an_interrupted_restore_left_is_mended_before_anything_is_read(
+    here: Scene, held: Held, mine: Path
+) -> None:
     held.adapters["postgres"].broken = True
-    backing.backup(here.context, "mine")
-    assert held.done[:2] == ["recover postgres", "save nats"]
-    assert here.said[0] == "postgres: recovered from an interrupted restore"
-    held.adapters["postgres"].broken = True
-    held.done.clear()
     restore(here, "mine")
     assert held.done[:2] == ["recover postgres", "save nats"]
 

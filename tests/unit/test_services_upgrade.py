@@ -10,7 +10,6 @@ import pytest
 from synos_tasks.engine.labels import LABEL_PROJECT
 from synos_tasks.errors import (
     ContainerLost,
-    EngineTooOld,
     EngineUnavailable,
     ImageBuildFailed,
     ServiceUnhealthy,
@@ -227,13 +226,6 @@ def test_an_image_that_cannot_be_built_leaves_the_service_as_it_runs(at: Stage) 
     with pytest.raises(ImageBuildFailed):
         at.upgrade("redis")
     assert (at.here.compose.asked, at.image("redis")) == ([], "sha256:redis")
-
-
-def test_an_engine_that_is_too_old_is_asked_for_nothing(at: Stage) -> None:
-    at.engine.compose_version = "1.29"
-    with pytest.raises(EngineTooOld):
-        at.upgrade()
-    assert (at.engine.built, at.here.compose.asked) == ([], [])
 
 
 @pytest.fixture

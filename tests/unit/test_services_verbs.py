@@ -112,9 +112,7 @@ def test_status_can_go_on_until_it_is_interrupted(
 
 def test_heal_tells_what_it_recreated(running: Verbs, capfd: Shown) -> None:
     assert running.run("services.heal", "--json") == 0
-    shown = capfd.readouterr()
-    assert json.loads(shown.out)["healed"] == []
-    assert "nothing to heal" in shown.err
+    assert answer(capfd, "heal")["healed"] == []
     running.here.container("nats", health="starting")
     running.here.container("redis", health="unhealthy")
     assert running.run("--dry", "services.heal", "--json") == 0
