@@ -20,8 +20,7 @@ from synos_tasks.errors import (
 from synos_tasks.services import backup as backing
 from synos_tasks.services import health, lifecycle
 from synos_tasks.services.adapters import ADAPTERS, nats, postgres, redis, summary
-from tests.unit.fake_adapters import FakeAdapter
-from tests.unit.fake_compose import Scene, scene
+from tests.unit.fake_compose import FakeAdapter, Scene, scene
 from tests.unit.kills import Killed
 
 if TYPE_CHECKING:
