@@ -306,6 +306,4 @@ class FakeAdapter:
         return len(facts.get("streams", facts.get("databases", ()))) or sum(facts.get("keys", {}).values())
 
 
-def as_adapter(fake: FakeAdapter) -> ServiceAdapter:
-    """Let mypy check that the fake still fits the Protocol."""
-    return fake
+FITS: type[ServiceAdapter] = FakeAdapter  # mypy compares them

@@ -128,11 +128,7 @@ def test_time_runs_out_for_those_that_are_slow_or_missing(here: Scene, clock: St
         wait(here, "nats", *BOTH, timeout=5)
     assert caught.value.what == "not healthy: redis, nats"
     assert caught.value.where.endswith("after 5 s")
-    assert caught.value.why.splitlines() == [
-        "redis: starting",
-        "its health check says: loading",
-        "nats: has no container",
-    ]
+    assert caught.value.why == "redis: starting\nits health check says: loading\nnats: has no container"
     assert 5 < clock.now < 5.5
 
 
@@ -177,9 +173,7 @@ def usage(cpu_seconds: float, memory: int = 5, limit: int = 10) -> Usage:
     return Usage(cpu_ns=int(cpu_seconds * 1e9), memory=memory, memory_limit=limit)
 
 
-@given(
-    st.integers(0, 10**15), st.integers(0, 10**12), st.floats(0.001, 3600, allow_nan=False)
-)  # fmt: skip
+@given(st.integers(0, 10**15), st.integers(0, 10**12), st.floats(0.001, 3600, allow_nan=False))
 def test_cpu_use_is_never_negative(before: int, more: int, seconds: float) -> None:
     one, other = (Usage(cpu_ns=ns, memory=0, memory_limit=0) for ns in (before, before + more))
     percent = cpu_percent(one, other, seconds)

@@ -178,18 +178,12 @@ def test_no_value_is_said_or_shown_in_a_command(here: Scene) -> None:
 # ---- services that cannot see what is mounted now
 
 
-def test_only_the_chosen_ones_are_started_again_and_the_others_told(here: Scene) -> None:
-    lose(here, "")
-    assert up(here, "redis").restarted == ["redis"]
+@pytest.mark.parametrize("heal", [False, True])
+def test_those_that_up_or_heal_does_not_start_again_are_told(here: Scene, heal: bool) -> None:
+    lose(here, "mounted" if heal else "")
+    here.container("redis", health="unhealthy" if heal else "healthy")
+    assert (lifecycle.heal(here.context)[0] if heal else up(here, "redis").restarted) == ["redis"]
     assert here.said[-1] == "still with their old passwords: nats, postgres; inv services.up changes that"
-    assert up(here).restarted == ["nats", "postgres"]
-
-
-def test_what_heal_recreates_sees_them_and_the_others_are_told(here: Scene) -> None:
-    lose(here, "mounted")
-    here.container("redis", health="unhealthy")
-    assert lifecycle.heal(here.context)[0] == ["redis"]
-    assert here.said[-1].startswith("still with their old passwords: nats, postgres;")
     assert up(here).restarted == ["nats", "postgres"]
 
 
