@@ -57,9 +57,8 @@ def as_oneself(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
 def broken(monkeypatch: pytest.MonkeyPatch, which: str) -> None:
     def run(argv: list[str], **_: object) -> None:
         if argv[-1].endswith(f"/{which}"):
-            raise subprocess.CalledProcessError(
-                1, argv, stderr=b"head: write error: No space left on device\n"
-            )
+            full = b"head: write error: No space left on device\n"
+            raise subprocess.CalledProcessError(1, argv, stderr=full)
 
     monkeypatch.setattr(subprocess, "run", run)
 
@@ -74,9 +73,7 @@ def test_caches_that_can_be_written_are_used_as_the_builder(
         assert usable["SCCACHE_DIR"] == str(folders / "var/sccache")
     assert warned == []
     assert asked == [{"user": ME[0], "group": ME[1], "extra_groups": []}] * 2
-    assert [path.name for path in (folders / "var").rglob("*")] == ["ccache", "sccache"], (
-        "nothing is left in them"
-    )
+    assert len(list((folders / "var").rglob("*"))) == 2, "nothing is left in them"
 
 
 @pytest.mark.allow_process(reason="whether a folder can be written into shows in writing")
@@ -88,8 +85,7 @@ def test_a_cache_that_is_gone_is_named_and_the_other_one_used(
     warned: list[str] = []
     with caches.locked_caches(folders / "work", ME, warned.append) as usable:
         assert "CCACHE_DIR" in usable
-        assert "SCCACHE_DIR" not in usable
-        assert "RUSTC_WRAPPER" not in usable
+        assert not {"SCCACHE_DIR", "RUSTC_WRAPPER"} & set(usable)
     [text] = warned
     assert text.startswith("sccache is not used, which costs time: ")
     assert "No such file" in text

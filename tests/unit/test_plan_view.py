@@ -122,7 +122,8 @@ def test_a_damaged_plan_is_none(tmp_path: Path, text: str) -> None:
 class Store:
     """Answers what is asked of the store, and keeps it."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.settings, self.docker = settings, FakeDocker()
         self.entries: dict[str, dict[str, Any]] = {}
         containers = fake_containers(monkeypatch)
         containers.answer = lambda _, request: [
@@ -130,10 +131,12 @@ class Store:
         ]
         self.asked = containers.asked
 
+    def view(self) -> View:
+        options = Options(profile=NAME, output=self.settings.output_dir)
+        return view.view(Context(self.settings, self.docker, print), options)
 
-@pytest.fixture
-def store(monkeypatch: pytest.MonkeyPatch) -> Store:
-    return Store(monkeypatch)
+    def rows(self) -> dict[str, Row]:
+        return {row.name: row for row in self.view().rows}
 
 
 @pytest.fixture
@@ -141,42 +144,26 @@ def settings(tmp_path: Path) -> Settings:
     return project(tmp_path)
 
 
-def _see(settings: Settings, *, built: bool = True) -> View:
-    docker = FakeDocker()
-    if built:
-        docker.add_volume(settings.store_volume)
-    options = Options(profile=NAME, output=settings.output_dir)
-    return view.view(Context(settings, docker, print), options)
+@pytest.fixture
+def store(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Store:
+    """Return the store of a project that has built something."""
+    made = Store(settings, monkeypatch)
+    made.docker.add_volume(settings.store_volume)
+    return made
 
 
-def _rows(seen: View) -> dict[str, Row]:
-    return {row.name: row for row in seen.rows}
-
-
-def _ask_for_more(settings: Settings) -> None:
-    """Change the profile, so that its lock is stale."""
-    profile = settings.root / f"docker/build/profiles/{NAME}.yaml"
-    profile.write_text("suite: bookworm\npackages: [live-boot, sudo, tmux]\n")
-
-
-def test_without_a_lock_all_has_to_be_resolved_first(settings: Settings, store: Store) -> None:
-    seen = _see(settings)
-    assert seen.lock == "missing"
-    assert list(_rows(seen)) == [
+def test_before_the_first_lock_and_build_there_is_nothing_to_ask(settings: Settings, store: Store) -> None:
+    assert store.view().lock == "missing"
+    assert list(store.rows()) == [
         "base", "packages-x", "system", "overlay", "identity", "initramfs", "bootfiles", "iso",
     ]  # fmt: skip
-    assert {(row.hit, row.why, row.bytes, row.seconds) for row in seen.rows} == {
-        (False, "no lock yet", 0, None)
-    }
-    assert store.asked == []
-
-
-def test_before_the_first_build_there_is_no_store_to_ask(settings: Settings, store: Store) -> None:
+    for row in store.view().rows:
+        assert (row.hit, row.why, row.bytes, row.seconds) == (False, "no lock yet", 0, None)
     lay_lock(settings, SUDO)
-    seen = _see(settings, built=False)
-    assert seen.lock == "fits"
-    assert _rows(seen)["base"].why == "not built before"
-    assert _rows(seen)["iso"].why == "made each time"
+    store.docker = FakeDocker()
+    assert store.view().lock == "fits"
+    assert store.rows()["base"].why == "not built before"
+    assert store.rows()["iso"].why == "made each time"
     assert store.asked == []
 
 
@@ -184,12 +171,12 @@ def test_a_layer_in_the_store_is_a_hit_and_others_take_as_long_as_last_time(
     settings: Settings, store: Store
 ) -> None:
     lay_lock(settings, SUDO)
-    base = _rows(_see(settings))["base"]
+    base = store.rows()["base"]
     store.entries = {base.key: {"bytes": 4096}, "others": {"bytes": 9}}
     settings.state_dir.mkdir()
     history = {NAME: {"base": 12.5, "iso": 1.0}, "other": {"system": 3.0}}
     (settings.state_dir / "history.json").write_text(json.dumps(history))
-    rows = _rows(_see(settings))
+    rows = store.rows()
     assert rows["base"] == dataclasses.replace(base, hit=True, why="", bytes=4096, seconds=0.0)
     assert not any(row.hit for row in rows.values() if row.name != "base")
     assert {name: row.seconds for name, row in rows.items() if row.seconds} == {"iso": 1.0}
@@ -199,25 +186,14 @@ def test_the_initramfs_that_counts_is_the_one_with_what_upper_layers_brought(
     settings: Settings, store: Store
 ) -> None:
     lay_lock(settings, SUDO)
-    rows = _rows(_see(settings))
+    rows = store.rows()
     here = {row.key: {"bytes": 1, "initramfs": row.name == "overlay"} for row in rows.values()}
     store.entries = here
-    assert not _rows(_see(settings))["initramfs"].hit
+    assert not store.rows()["initramfs"].hit
     derived = digest(["initramfs", rows["initramfs"].key, rows["overlay"].key])
     store.entries = {**here, derived: {"bytes": 7}}
-    found = _rows(_see(settings))["initramfs"]
+    found = store.rows()["initramfs"]
     assert (found.hit, found.bytes) == (True, 7)
-
-
-def test_a_stale_lock_still_tells_which_layers_stay(settings: Settings, store: Store) -> None:
-    lay_lock(settings, package("libc6", layer="base"), SUDO)
-    base = _rows(_see(settings))["base"]
-    store.entries = {base.key: {"bytes": 4096}}
-    _ask_for_more(settings)
-    seen = _see(settings)
-    assert seen.lock == "stale"
-    assert _rows(seen)["base"].hit
-    assert not _rows(seen)["packages-x"].hit
 
 
 def _publish(settings: Settings, lock: Lock) -> Path:
@@ -234,15 +210,19 @@ def _publish(settings: Settings, lock: Lock) -> Path:
 
 def test_an_iso_that_is_there_makes_every_stage_a_hit(settings: Settings, store: Store) -> None:
     iso = _publish(settings, lay_lock(settings, SUDO))
-    rows = _see(settings).rows
+    rows = store.view().rows
     assert all(row.hit and row.why == "" and row.seconds == 0 for row in rows)
     assert [row.bytes for row in rows] == list(range(10, 10 + len(rows)))
     iso.write_bytes(b"damaged")
-    assert not any(row.hit for row in _see(settings).rows)
+    assert not any(row.hit for row in store.view().rows)
 
 
-def test_an_iso_of_a_stale_lock_is_not_what_a_build_would_give(settings: Settings, store: Store) -> None:
-    lock = lay_lock(settings, SUDO)
-    _ask_for_more(settings)
+def test_a_stale_lock_still_tells_which_layers_stay(settings: Settings, store: Store) -> None:
+    lock = lay_lock(settings, package("libc6", layer="base"), SUDO)
+    store.entries = {store.rows()["base"].key: {"bytes": 4096}}
+    profile = settings.root / f"docker/build/profiles/{NAME}.yaml"
+    profile.write_text("suite: bookworm\npackages: [live-boot, sudo, tmux]\n")
     _publish(settings, lock)
-    assert not any(row.hit for row in _see(settings).rows)
+    assert store.view().lock == "stale"
+    hits = [name for name, row in store.rows().items() if row.hit]
+    assert hits == ["base"], "the ISO that is there is not what a build would give"

@@ -61,17 +61,17 @@ def test_a_container_is_what_its_circumstances_say() -> None:
 def test_another_folder_to_work_in_is_of_the_same_kind() -> None:
     _, two, _ = circumstances(2)
     in_memory = two.apply(SPEC)
-    assert in_memory.tmpfs == {ELSEWHERE: "size=9m"}
-    assert in_memory.anonymous_volumes == ()
+    assert (in_memory.tmpfs, in_memory.anonymous_volumes) == ({ELSEWHERE: "size=9m"}, ())
     on_disk = two.apply(dataclasses.replace(SPEC, tmpfs={}, anonymous_volumes=("/work",)))
-    assert on_disk.tmpfs == {}
-    assert on_disk.anonymous_volumes == (ELSEWHERE,)
+    assert (on_disk.tmpfs, on_disk.anonymous_volumes) == ({}, (ELSEWHERE,))
 
 
 class Builder:
     """Delivers bytes that the test decides on, and keeps what it was asked."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.settings = settings
+        self.said: list[str] = []
         self.bytes_of: Callable[[ContainerSpec], bytes] = lambda _: b"same"
         self.difference: dict[str, Any] = {}
         self.compared: list[tuple[str, str]] = []
@@ -86,6 +86,10 @@ class Builder:
             (output / deliver.ISO).write_bytes(self.bytes_of(spec))
         return []
 
+    def verify(self, *, rounds: int = 1) -> reproduce.Verdict:
+        context = Context(self.settings, FakeDocker(), self.said.append)
+        return reproduce.verify(context, NAME, release=True, rounds=rounds)
+
     @property
     def specs(self) -> list[ContainerSpec]:
         """The containers of builds."""
@@ -97,43 +101,32 @@ class Builder:
 
 
 @pytest.fixture
-def builder(monkeypatch: pytest.MonkeyPatch) -> Builder:
-    return Builder(monkeypatch)
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    made = project(tmp_path)
-    lay_lock(made, package("sudo"))
-    return made
-
-
-def _verify(settings: Settings, *, rounds: int = 1, say: Callable[[str], None] = print) -> reproduce.Verdict:
-    return reproduce.verify(Context(settings, FakeDocker(), say), NAME, release=True, rounds=rounds)
+def builder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Builder:
+    settings = project(tmp_path)
+    lay_lock(settings, package("sudo"))
+    return Builder(settings, monkeypatch)
 
 
 @pytest.mark.parametrize("rounds", [1, 3])
-def test_the_same_bytes_every_time(settings: Settings, builder: Builder, rounds: int) -> None:
-    said: list[str] = []
-    verdict = _verify(settings, rounds=rounds, say=said.append)
+def test_the_same_bytes_every_time(builder: Builder, rounds: int) -> None:
+    verdict = builder.verify(rounds=rounds)
     assert verdict == reproduce.Verdict(
         sha256="0967115f2813a3541eaef77de9d9d5773f1c0c04314b0bbfe4ff3b3b1c55b5d5",
         builds=3 * rounds, profile=NAME, release=True,
     )  # fmt: skip
-    assert len(said) == len(builder.specs) == 3 * rounds
-    assert all(line.startswith(verdict.sha256) for line in said)
+    assert len(builder.said) == len(builder.specs) == 3 * rounds
+    assert all(line.startswith(verdict.sha256) for line in builder.said)
     assert builder.compared == []
-    assert list(settings.state_dir.iterdir()) == [], "nothing is left of the builds"
+    assert list(builder.settings.state_dir.iterdir()) == [], "nothing is left of the builds"
 
 
-def test_each_build_is_told_its_circumstances(settings: Settings, builder: Builder) -> None:
-    said: list[str] = []
-    _verify(settings, say=said.append)
+def test_each_build_is_told_its_circumstances(builder: Builder) -> None:
+    builder.verify()
     for case, spec, request, line in zip(
-        circumstances(2), builder.specs, builder.containers.requests, said, strict=True
+        circumstances(2), builder.specs, builder.containers.requests, builder.said, strict=True
     ):
         assert spec.hostname == case.hostname
-        assert (settings.store_volume in spec.volumes) == case.stored
+        assert (builder.settings.store_volume in spec.volumes) == case.stored
         assert request["owner"] == list(case.user)
         for name in ("umask", "clock", "elsewhere"):
             assert request[name] == getattr(case, name)
@@ -142,21 +135,21 @@ def test_each_build_is_told_its_circumstances(settings: Settings, builder: Build
             assert word in line
 
 
-def test_the_first_file_that_differs_is_named_and_shown(settings: Settings, builder: Builder) -> None:
+def test_the_first_file_that_differs_is_named_and_shown(builder: Builder) -> None:
     builder.bytes_of = lambda spec: spec.environment["TZ"].encode()
     builder.difference = {
         "changed": [["/etc/a", 1, 1], ["/etc/b", 2, 2]],
         "first": ["/etc/a", ["@@ -1 +1 @@", "-noon", "+night"]],
     }
     with pytest.raises(Irreproducible) as caught:
-        _verify(settings)
+        builder.verify()
     assert caught.value.where == "/etc/a"
     assert caught.value.why == "@@ -1 +1 @@\n-noon\n+night"
     assert caught.value.hint == "2 files differ, 0 are in one of the two only"
     # the two that differ were there to be compared, and the third was not built
     assert builder.compared == [("Pacific/Kiritimati", "America/St_Johns")]
     assert len(builder.specs) == 2
-    assert list(settings.state_dir.iterdir()) == []
+    assert list(builder.settings.state_dir.iterdir()) == []
 
 
 CHANGED: dict[str, Any] = {"changed": [["/etc/a", 1, 1]], "first": ["/etc/a", ["-x"]]}
@@ -171,26 +164,26 @@ CHANGED: dict[str, Any] = {"changed": [["/etc/a", 1, 1]], "first": ["/etc/a", ["
     ],
 )
 def test_a_file_that_one_of_them_lacks_comes_first_and_without_any_it_is_the_iso_itself(
-    settings: Settings, builder: Builder, difference: dict[str, Any], where: str, why: str
+    builder: Builder, difference: dict[str, Any], where: str, why: str
 ) -> None:
     builder.bytes_of = lambda spec: str(spec.hostname).encode()
     builder.difference = difference
     with pytest.raises(Irreproducible) as caught:
-        _verify(settings)
+        builder.verify()
     assert (caught.value.where, caught.value.why) == (where, why)
     assert ("1 files differ, 1 are in one of the two only" in caught.value.hint) == bool(why)
 
 
-def test_every_later_build_is_compared_with_the_first(settings: Settings, builder: Builder) -> None:
+def test_every_later_build_is_compared_with_the_first(builder: Builder) -> None:
     builder.bytes_of = lambda _: b"late" if len(builder.specs) == 5 else b"same"
     with pytest.raises(Irreproducible):
-        _verify(settings, rounds=2)
+        builder.verify(rounds=2)
     assert builder.compared == [("same", "late")]
 
 
-def test_without_a_lock_that_fits_nothing_is_built(settings: Settings, builder: Builder) -> None:
-    (settings.root / f"docker/build/profiles/{NAME}.lock.yaml").unlink()
+def test_without_a_lock_that_fits_nothing_is_built(builder: Builder) -> None:
+    (builder.settings.root / f"docker/build/profiles/{NAME}.lock.yaml").unlink()
     with pytest.raises(LockDrift) as caught:
-        _verify(settings)
+        builder.verify()
     assert "build.verify-reproducible never does" in caught.value.hint
     assert builder.specs == []
