@@ -34,29 +34,23 @@ def test_a_new_project_keeps_its_random_id_when_it_is_moved(folder: Path) -> Non
     assert project.load(moved).id == ident
 
 
-def test_two_clones_at_one_path_have_two_ids(folder: Path) -> None:
+def test_two_clones_at_one_path_have_two_ids_and_a_link_to_a_clone_is_that_clone(folder: Path) -> None:
     first = project.load(folder).id
     shutil.rmtree(folder / ".synos")  # as another container sees it, which has its own folder there
     assert project.load(folder).id != first
+    link = folder.with_name("link")
+    link.symlink_to(folder)
+    assert project.load(link) == project.load(folder)
 
 
 def test_a_clone_with_state_but_no_id_keeps_the_hash_of_its_path(folder: Path) -> None:
+    (folder.with_name("new") / ".synos/setup").mkdir(parents=True)
+    assert project.load(folder.with_name("new")).id.startswith("new-"), "what setting up left is no state"
     (folder / ".synos/logs").mkdir(parents=True)
     ident = project.load(folder, "tuxos").id
     assert re.fullmatch(r"synos-[0-9a-f]{10}", ident)
     moved = folder.rename(folder.with_name("two"))
     assert project.load(moved).id == ident
-
-
-def test_what_setting_up_left_is_no_state(folder: Path) -> None:
-    (folder / ".synos/setup").mkdir(parents=True)
-    assert project.load(folder).id.startswith("one-")
-
-
-def test_a_link_to_a_clone_is_that_clone(folder: Path) -> None:
-    link = folder.with_name("link")
-    link.symlink_to(folder)
-    assert project.load(link) == project.load(folder)
 
 
 def test_without_recording_nothing_is_written(folder: Path) -> None:
