@@ -47,6 +47,12 @@ def no_development_container(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SYNOS_DEV_CONTAINER", raising=False)
 
 
+@pytest.fixture(autouse=True)
+def no_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Do not wait for the disk: what it keeps when the power fails, no test here can see."""
+    monkeypatch.setattr(os, "fsync", lambda _: None)
+
+
 class DeletionBlocked(BaseException):
     """Not an Exception either."""
 

@@ -105,7 +105,6 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
     monkeypatch.setattr(BuildContext, "run", tools.run)
     monkeypatch.setattr(CompileContext, "builder", property(lambda _: ME))
     monkeypatch.setattr(caches, "_usable", lambda *_: True)
-    monkeypatch.setattr("os.fsync", lambda _: None)
     for name in ("CCACHE", "SCCACHE"):
         (tmp_path / name).mkdir()
         monkeypatch.setattr(caches, name, tmp_path / name)

@@ -26,12 +26,6 @@ ROOT = Path(__file__).resolve().parents[2]
 EVERYTHING = Limits(max_age=-1.0, young=0.0)
 
 
-@pytest.fixture(autouse=True)
-def no_disk(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do not wait for the disk."""
-    monkeypatch.setattr("os.fsync", lambda _: None)
-
-
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "cache", pytest.fail)

@@ -132,13 +132,8 @@ def target(tmp_path: Path) -> Path:
 
 def _below(**kinds: str) -> Listing:
     """Layers with these paths: ``d`` a folder, ``l`` a link, ``-`` a file; two underscores stand for a slash."""
-    listing = Listing()
-    lines = [
-        f"{letter}rwxr-x--- 0/0 1 2026-01-01 00:00 squashfs-root/{path.replace('__', '/')}"
-        for path, letter in kinds.items()
-    ]
-    listing.add(lines, [])
-    return listing
+    lines = [_line(f"{letter}rwxr-x---", path.replace("__", "/")) for path, letter in kinds.items()]
+    return _listing(("\n".join(lines), []))
 
 
 def test_an_overlay_adds_and_replaces_files_and_links(tmp_path: Path, target: Path) -> None:

@@ -230,13 +230,6 @@ def test_a_release_has_a_squashfs_of_all_layers() -> None:
     assert changed(planned(), plan) == ID_ALONE | {"squashfs"}, "the layers below are the same"
 
 
-def test_how_a_release_is_compressed_leaves_its_layers_alone() -> None:
-    one, two = (
-        planned(dataclasses.replace(BASE, compression_level=level), release=True) for level in (19, 22)
-    )
-    assert changed(one, two) == ID_ALONE | {"squashfs"}
-
-
 @pytest.mark.parametrize(
     ("said", "release", "layers"),
     [(("zstd", 3), ("xz", 0), ("zstd", 3)), (("zstd", 14), ("xz", 0), ("zstd", 14)),

@@ -94,7 +94,6 @@ EVERYTHING = Limits(max_age=-1.0, young=0.0)
 @pytest.fixture
 def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
     monkeypatch.setattr("os.umask", lambda _: 0)
-    monkeypatch.setattr("os.fsync", lambda _: None)
     (tmp_path / "work").mkdir()
     events = KeptEvents(tmp_path / "log")
     yield Place(events=events, work=tmp_path / "work", output=tmp_path, cache=tmp_path / "cache")

@@ -274,8 +274,7 @@ UNMET = [
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
-    monkeypatch.setattr("os.fsync", lambda _: None)
+def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "cache", pytest.fail)
 
 
