@@ -276,37 +276,23 @@ def test_two_clones_have_the_same_keys(tmp_path: Path) -> None:
 
 TEXT = st.text(max_size=8)
 WORDS = st.lists(TEXT, max_size=3).map(tuple)
-USERS = st.lists(
-    st.builds(User, name=TEXT, full_name=TEXT, groups=WORDS, password_hash=TEXT), max_size=3
-).map(tuple)
 PROFILES = st.builds(
     Profile,
     name=TEXT,
     layers=st.lists(st.tuples(TEXT, WORDS), max_size=3, unique_by=lambda layer: layer[0]).map(tuple),
     suites=WORDS,
-    users=USERS,
-    kernel_arguments=WORDS,
+    users=st.lists(st.builds(User, name=TEXT, groups=WORDS, password_hash=TEXT), max_size=3).map(tuple),
     keyboard=st.tuples(TEXT, TEXT, TEXT),
     compression_level=st.integers(),
     origins=st.dictionaries(TEXT, TEXT, max_size=3),
     options=st.dictionaries(TEXT, TEXT | st.lists(TEXT, max_size=2) | st.integers(), max_size=2),
 )
-PACKAGES = st.lists(
-    st.builds(
-        Package, name=TEXT, version=TEXT, architecture=TEXT, layer=TEXT, size=st.integers(), sha256=TEXT,
-        archive=TEXT, path=TEXT,
-    ),
-    max_size=3,
-).map(tuple)  # fmt: skip
-LOCKS = st.builds(Lock, request=TEXT, epoch=st.integers(), packages=PACKAGES)
-
-
 INPUTS = st.dictionaries(TEXT, TEXT, max_size=3)
 COMPILED = st.dictionaries(TEXT, INPUTS, max_size=4)
 
 
 @settings(max_examples=80, deadline=None)
-@given(PROFILES, LOCKS, COMPILED, st.booleans())
+@given(PROFILES, st.builds(Lock), COMPILED, st.booleans())
 def test_a_plan_survives_its_way_into_the_container(
     profile: Profile, lock: Lock, components: dict[str, dict[str, str]], release: bool
 ) -> None:
