@@ -25,17 +25,10 @@ from synos_tasks.host.checks import Check
 from synos_tasks.root import tasks as root
 from synos_tasks.services.tasks import agreement
 
-pytestmark = pytest.mark.usefixtures("keep_signals", "in_empty_folder")
+pytestmark = pytest.mark.usefixtures("keep_signals", "empty_folder")
 
 CaptureFixture = pytest.CaptureFixture[str]
 FAILURE = errors.MirrorUnreachable("no answer", where="http://mirror", why="timed\nout", hint="try later")
-
-
-@pytest.fixture
-def in_empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Keep Invoke from reading an invoke.yaml, and crashes from being logged in the project."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("NO_COLOR", "1")
 
 
 JSON = {"json": "one JSON object on standard output"}

@@ -20,12 +20,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.usefixtures("keep_signals", "empty_folder")
 
 
-@pytest.fixture
-def empty_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("NO_COLOR", "1")
-
-
 def run(*words: str) -> int:
     try:
         Inv(name="Invoke").run(["inv", *words])
