@@ -212,9 +212,9 @@ def lay_services(settings: Settings) -> None:
         (folder / name / "start").write_text(f"exec {name}\n")
 
 
-def scene(root: Path, services: ServicesSettings | None = None) -> Scene:
+def scene(root: Path, services: ServicesSettings = FREE) -> Scene:
     """Write a stack, and open a context on it, with an engine that has the base image only."""
-    settings = Settings(root=root, project_id="synos-test", services=services or FREE)
+    settings = Settings(root=root, project_id="synos-test", services=services)
     lay_services(settings)
     path, engine = file_of(settings, "unified"), FakeDocker()
     engine.add_image(TRIXIE.tag)

@@ -24,14 +24,17 @@ from synos_tasks.services.stack import (
     resolve,
 )
 from synos_tasks.settings import ServicesSettings, Settings
-from tests.unit.fake_compose import NAMES, PROJECT, UIDS, Scene, lay_services, model, scene
+from tests.unit.fake_compose import NAMES, PROJECT, UIDS, Scene, model, scene
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    made = Settings(root=tmp_path, project_id="synos-test")
-    lay_services(made)
-    return made
+def here(tmp_path: Path) -> Scene:
+    return scene(tmp_path, ServicesSettings())
+
+
+@pytest.fixture
+def settings(here: Scene) -> Settings:
+    return here.settings
 
 
 def stack_of(settings: Settings, told: dict[str, Any] | None = None) -> Stack:
@@ -144,11 +147,6 @@ def test_the_file_is_read_with_images_ports_digests_and_names(settings: Settings
 
 
 # ---- the file with the variables
-
-
-@pytest.fixture
-def here(tmp_path: Path) -> Scene:
-    return scene(tmp_path)
 
 
 def test_variables_are_written_over_the_old_ones(here: Scene) -> None:

@@ -94,7 +94,7 @@ class Stage:
         self.here.compose.acts["up --detach"] = starts
 
 
-def stage(tmp_path: Path, services: ServicesSettings | None = None) -> Stage:
+def stage(tmp_path: Path, services: ServicesSettings = FREE) -> Stage:
     here = scene(tmp_path, services)
     here.engine.__class__ = Newer
     engine = here.engine
