@@ -209,12 +209,7 @@ def test_a_snapshot_that_was_broken_off_is_none(status: str) -> None:
 
 def test_messages_that_limits_removed_meanwhile_are_not_missed() -> None:
     server, target = Server(stream()), Server()
-
-    def expire(read: Stream) -> None:
-        drop(1, 2)(read)
-        drop(1, 2)(server.streams["ORDERS"])
-
-    server.meanwhile = [expire]
+    server.meanwhile = [lambda read: [drop(1, 2)(one) for one in (read, server.streams["ORDERS"])]]
     load(target, saved(server))
     assert sorted(target.streams["ORDERS"].messages) == list(range(3, 10))
 
@@ -249,15 +244,8 @@ def test_a_snapshot_without_a_consumer_or_its_position_is_not_good(
 def test_memory_streams_and_those_removed_meanwhile_are_skipped(capsys: pytest.CaptureFixture[str]) -> None:
     memory = stream("FAST")
     memory.config["storage"] = "memory"
-    server, target = Server(memory, stream("GONE"), stream()), Server()
-    listed = server.pages
-
-    async def pages(question: str, name: str) -> list[Any]:
-        found = await listed(question, name)
-        server.streams.pop("GONE", None)
-        return found
-
-    server.pages = pages  # type: ignore[assignment,method-assign]
+    server, target = Server(memory, stream(), stream("GONE")), Server()
+    server.between = [lambda _: server.streams.pop("GONE")]
     load(target, saved(server))
     assert list(target.streams) == ["ORDERS"]
     told = capsys.readouterr().err

@@ -22,7 +22,7 @@ from tests.unit.fake_compose import NAMES, PROJECT, Scene, scene
 from tests.unit.fake_time import Clock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Sequence
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
 BOTH = ("postgres", "redis")
@@ -165,10 +165,6 @@ def minute_ago() -> str:
     return (dt.datetime.now(dt.UTC) - dt.timedelta(seconds=60)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def watch(here: Scene, names: Sequence[str] = NAMES) -> Watcher:
-    return Watcher(here.context.compose, names)
-
-
 def usage(cpu_seconds: float, memory: int = 5, limit: int = 10) -> Usage:
     return Usage(cpu_ns=int(cpu_seconds * 1e9), memory=memory, memory_limit=limit)
 
@@ -188,7 +184,7 @@ def test_a_look_tells_of_every_service_in_the_order_of_the_stack(
     redis = here.container("redis", started=minute_ago(), ports=ports, restarts=2, health_output="PONG")
     nats = here.container("nats", state="exited", health_output="old", exit_code=1)
     used |= {redis: usage(0), nats: usage(0)}
-    watcher = watch(here)
+    watcher = Watcher(here.context.compose, NAMES)
     used[redis] = usage(health.WINDOW / 4)
     found = {one.name: one for one in watcher.look()}
     assert list(found) == NAMES
@@ -205,7 +201,7 @@ def test_a_look_tells_of_every_service_in_the_order_of_the_stack(
 
 def test_the_next_look_is_on_what_there_is_then(here: Scene, used: dict[str, Usage], clock: Story) -> None:
     here.container("redis")
-    watcher = watch(here, ["redis"])
+    watcher = Watcher(here.context.compose, ["redis"])
     watcher.look()
     clock.now += 1
     used[here.container("redis", health="starting")] = usage(1)

@@ -166,9 +166,8 @@ def test_heal_tells_what_it_recreated(running: Verbs, capfd: Shown) -> None:
     assert answer(capfd, "heal")["healed"] == []
     running.here.container("nats", health="starting")
     running.here.container("redis", health="unhealthy")
-    assert running.run("--dry", "services.heal", "--json") == 0
-    shown = capfd.readouterr()
-    assert (shown.err, json.loads(shown.out)["services"]) == ("would recreate: redis\n", ["redis"])
+    assert running.run("--dry", "services.heal") == 0
+    assert capfd.readouterr().err == "would recreate: redis\n"
     assert running.run("services.heal", "--json") == 0
     shown = capfd.readouterr()
     assert json.loads(shown.out)["healed"] == ["redis"]
