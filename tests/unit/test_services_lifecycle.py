@@ -129,29 +129,18 @@ def test_an_old_engine_stops_before_anything_is_started(here: Scene) -> None:
 # ---- images
 
 
-THEIRS = "docker.io/library/redis:7"
-
-
-@pytest.fixture
-def replaced(tmp_path: Path) -> Scene:
-    here = scene(tmp_path, dataclasses.replace(FREE, redis_image=THEIRS))
-    here.engine.pullable = {THEIRS}
-    return here
-
-
-def test_an_image_of_the_settings_is_pulled_once(replaced: Scene) -> None:
-    for _ in range(2):
-        up(replaced, "redis")
-    assert [line for line in replaced.said if line.startswith("pulling")] == [f"pulling {THEIRS}"]
-
-
-def test_an_image_that_no_registry_gives_is_told_with_what_to_do(replaced: Scene) -> None:
-    replaced.engine.pullable = set()
+def test_an_image_of_the_settings_is_pulled_once_or_told_with_what_to_do(tmp_path: Path) -> None:
+    theirs = "docker.io/library/redis:7"
+    here = scene(tmp_path, dataclasses.replace(FREE, redis_image=theirs))
     with pytest.raises(ImageBuildFailed) as caught:
-        up(replaced)
-    assert caught.value.where == THEIRS
+        up(here)
+    assert caught.value.where == theirs
     assert "docker load" in caught.value.hint
     assert "synos.services.redis_image" in caught.value.hint
+    here.engine.pullable, here.said[:] = {theirs}, []
+    for _ in range(2):
+        up(here, "redis")
+    assert [line for line in here.said if line.startswith("pulling")] == [f"pulling {theirs}"]
 
 
 def test_what_is_mounted_is_made_readable_for_the_users_of_containers(
