@@ -13,7 +13,7 @@ import pytest
 
 from synos_tasks.dev import containers, starting
 from synos_tasks.dev.config import LIFECYCLE
-from synos_tasks.errors import HookFailed, HostUnfit, ImageBuildFailed, SettingsError, SynosError
+from synos_tasks.errors import HookFailed, HostUnfit, ImageBuildFailed, SettingsError
 from synos_tasks.images import ledger
 from synos_tasks.locks import exclusive
 from tests.unit.fake_dev import IMAGE, Project, project
@@ -154,18 +154,8 @@ def test_another_command_on_the_same_container_is_waited_for(here: Project) -> N
     assert said[0] == "waiting for another command on development container one"
 
 
-def test_an_engine_elsewhere_does_not_have_the_projects_folder(
-    here: Project, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("DOCKER_HOST", "tcp://192.0.2.1:2376")
-    with pytest.raises(HostUnfit, match="on another machine"):
-        starting.up(here.context, here.config())
-
-
-def test_scripts_synos_is_left_what_it_needs(here: Project) -> None:
-    settings = here.context.settings
-    settings = dataclasses.replace(settings, dev=dataclasses.replace(settings.dev, name="one"))
-    here = dataclasses.replace(here, context=dataclasses.replace(here.context, settings=settings))
+def test_scripts_synos_is_left_what_it_needs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = project(tmp_path, monkeypatch, name="one")
     container = starting.up(here.context, here.config(remoteEnv={"A": "b c"})).container
     path = str(here.root / ".devcontainer/one/devcontainer.json")
     wanted = [container, path, "--user=dev", f"--workdir={here.root}", "--env=A=b c"]
@@ -186,27 +176,25 @@ def test_the_socket_in_use_is_given_with_a_warning_where_it_is_roots(
     starting.up(here.context, config, docker="socket")
     assert starting.has_socket(here.context.running(config))
     assert [line[:8] for line in here.said if "root" in line] == ([] if rootless else ["warning:"])
-    [service] = starting.override_model(here.context, config, listening)["services"].values()
-    assert service["group_add"] == [str(listening.stat().st_gid)]
-    assert service["environment"] == {"DOCKER_HOST": "unix:///run/docker.sock"}
     assert starting.up(here.context, config, docker="socket").by == "running"
 
 
 @pytest.mark.parametrize(
-    ("docker", "host", "kind"),
+    ("docker", "host", "told"),
     [
-        ("yes", "", SettingsError),
-        ("rootless", "", HostUnfit),
-        ("socket", "unix:///nowhere", HostUnfit),
-        ("socket", "unix://{root}/no-socket", HostUnfit),
+        ("", "tcp://192.0.2.1:2376", "on another machine"),
+        ("yes", "", "--docker is 'yes'"),
+        ("rootless", "", "no engine's socket"),
+        ("socket", "unix:///nowhere", "no engine's socket"),
+        ("socket", "unix://{root}/no-socket", "no engine's socket"),
     ],
 )
-def test_a_socket_that_cannot_be_given_is_told_first(
-    here: Project, monkeypatch: pytest.MonkeyPatch, docker: str, host: str, kind: type[SynosError]
+def test_an_engine_that_cannot_be_used_or_given_is_told_first(
+    here: Project, monkeypatch: pytest.MonkeyPatch, docker: str, host: str, told: str
 ) -> None:
     (here.root / "no-socket").touch()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(here.root))
     monkeypatch.setenv("DOCKER_HOST", host.format(root=here.root))
-    with pytest.raises(kind):
+    with pytest.raises((SettingsError, HostUnfit), match=told):
         starting.up(here.context, here.config(), docker=docker)
     assert here.docker.names("container") == []
