@@ -83,17 +83,6 @@ def test_last_words_become_the_right_error(case: str) -> None:
     assert error.hint or kind is StageFailed
 
 
-def test_a_package_that_the_profile_does_not_name_is_shown_all_the_same() -> None:
-    error = diagnose("rootfs", ["apt-get"], 100, ["E: Unable to locate package other"], ORIGINS)
-    assert error.what == "there is no package 'other'"
-
-
-def test_the_last_lines_only() -> None:
-    error = diagnose("rootfs", ["tool"], 2, [f"line {i}" for i in range(100)], {})
-    assert error.why.splitlines()[0] == "line 88"
-    assert error.what == "tool ended with 2 in stage rootfs"
-
-
 def test_the_mirror_of_the_command_is_the_place_when_the_tool_names_none() -> None:
     lines = [
         "E: Release signed by unknown key (key id 648ACFD622F3D138)",
@@ -101,3 +90,11 @@ def test_the_mirror_of_the_command_is_the_place_when_the_tool_names_none() -> No
     ]
     argv = ["debootstrap", "bookworm", "/work/root", "http://192.0.2.1/debian"]
     assert diagnose("rootfs", argv, 1, lines, {}).where == "http://192.0.2.1/debian"
+
+
+def test_what_happened_is_told_with_the_last_lines_only() -> None:
+    error = diagnose("rootfs", ["apt-get"], 100, ["E: Unable to locate package other"], ORIGINS)
+    assert error.what == "there is no package 'other'", "which the profile does not name"
+    error = diagnose("rootfs", ["tool"], 2, [f"line {i}" for i in range(100)], {})
+    assert error.why.splitlines()[0] == "line 88"
+    assert error.what == "tool ended with 2 in stage rootfs"

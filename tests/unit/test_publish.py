@@ -112,18 +112,15 @@ def test_a_sum_that_is_not_the_isos_is_refused(tmp_path: Path, delivered: Path, 
     assert list(tmp_path.iterdir()) == [delivered]
 
 
-def test_a_link_in_the_way_of_the_sum_is_not_followed(tmp_path: Path, delivered: Path) -> None:
+def test_a_link_in_the_way_is_not_followed_and_a_file_of_a_person_not_replaced(
+    tmp_path: Path, delivered: Path
+) -> None:
     (tmp_path / "precious").write_text("kept")
     (delivered / "sha256").symlink_to(tmp_path / "precious")
-    publish(delivered, "x", IDENT, DIGEST)
-    assert (tmp_path / "precious").read_text() == "kept"
-    assert (tmp_path / f"{NAME}.sha256").read_text() == f"{DIGEST}  {NAME}\n"
-
-
-def test_a_file_of_a_person_is_not_replaced_by_the_link(tmp_path: Path, delivered: Path) -> None:
     (tmp_path / "synos-x.iso").write_text("kept")
     publish(delivered, "x", IDENT, DIGEST)
-    assert (tmp_path / "synos-x.iso").read_text() == "kept"
+    assert (tmp_path / "precious").read_text() == (tmp_path / "synos-x.iso").read_text() == "kept"
+    assert (tmp_path / f"{NAME}.sha256").read_text() == f"{DIGEST}  {NAME}\n"
 
 
 @pytest.mark.parametrize("name", [deliver.ISO, deliver.LOG, deliver.MANIFEST])
