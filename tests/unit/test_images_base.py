@@ -21,32 +21,28 @@ if TYPE_CHECKING:
     from synos_tasks.settings import Settings
 
     Get = Callable[[Settings, Docker, Base, Callable[[str], None]], None]
+    Ended = subprocess.CompletedProcess[bytes]
 
 MIRROR, SECURITY = "http://mirror.test/debian", "http://mirror.test/debian-security"
 BOTH = pytest.mark.parametrize("base", [BOOKWORM, TRIXIE], ids=lambda base: base.suite)
 
 
-class Importing(FakeDocker):
-    """Keeps what images were imported with."""
+class Host(FakeDocker):
+    """An engine, and mmdebstrap beside it: that ends with ``code`` after it printed ``output``."""
 
-    changes: tuple[str, ...] = ()
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.code, self.output = 0, b"I: done\n"
+        self.ran: list[list[str]] = []
+        self.changes: tuple[str, ...] = ()
 
     def import_image(self, archive: IO[bytes], ref: str, changes: Sequence[str]) -> None:
         self.changes += tuple(changes)
         assert archive.read() == b"a tar stream"
         super().import_image(archive, ref, changes)
 
-
-class Mmdebstrap:
-    """Stands for the process: ends with ``code`` after it printed ``output``."""
-
-    def __init__(self) -> None:
-        self.code, self.output = 0, b"I: done\n"
-        self.ran: list[list[str]] = []
-
-    def __call__(
-        self, argv: list[str], *, stdin: int, stdout: IO[bytes], stderr: IO[bytes], check: bool
-    ) -> subprocess.CompletedProcess[bytes]:
+    def mmdebstrap(self, argv: list[str], *, stdout: IO[bytes], stderr: IO[bytes], **_: object) -> Ended:
         self.ran.append(argv)
         stdout.write(b"a tar stream")
         stderr.write(self.output)
@@ -54,21 +50,11 @@ class Mmdebstrap:
 
 
 @pytest.fixture
-def docker() -> Importing:
-    return Importing()
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return project(tmp_path)
-
-
-@pytest.fixture
-def mmdebstrap(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Mmdebstrap:
-    made = Mmdebstrap()
-    monkeypatch.setattr(bases, "KEYRING", settings.root / "docker/build/Dockerfile")
+def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
+    made = Host(project(tmp_path))
+    monkeypatch.setattr(bases, "KEYRING", tmp_path / "docker/build/Dockerfile")
     monkeypatch.setattr("shutil.which", lambda name: f"/usr/bin/{name}")
-    monkeypatch.setattr(subprocess, "run", made)
+    monkeypatch.setattr(subprocess, "run", made.mmdebstrap)
     return made
 
 
@@ -96,59 +82,49 @@ def test_nothing_of_the_host_is_mounted_into_a_root() -> None:
 @BOTH
 @pytest.mark.parametrize("get", [ensure_base, renew])
 @pytest.mark.parametrize("answers", [True, False])
-def test_it_is_bootstrapped_only_without_a_registry(
-    settings: Settings, docker: Importing, mmdebstrap: Mmdebstrap, base: Base, get: Get, answers: bool
-) -> None:
-    docker.pullable = {base.tag} if answers else set()
+def test_it_is_bootstrapped_only_without_a_registry(host: Host, base: Base, get: Get, answers: bool) -> None:
+    host.pullable = {base.tag} if answers else set()
     said: list[str] = []
-    get(settings, docker, base, said.append)
-    assert docker.names("image") == [base.tag]
+    get(host.settings, host, base, said.append)
+    assert host.names("image") == [base.tag]
     assert len(said) == 2
-    mirrors = settings.build.mirror, settings.build.security_mirror
-    for argv in mmdebstrap.ran:
+    mirrors = host.settings.build.mirror, host.settings.build.security_mirror
+    for argv in host.ran:
         assert argv in [bootstrap_argv(base.suite, *mirrors, root=root) for root in (True, False)]
-    assert len(mmdebstrap.ran) == (not answers)
-    ensure_base(settings, docker, base, pytest.fail)  # what is there is used as it is
+    assert len(host.ran) == (not answers)
+    ensure_base(host.settings, host, base, pytest.fail)  # what is there is used as it is
 
 
-def test_a_bootstrapped_base_has_no_label_that_other_images_would_inherit(
-    settings: Settings, docker: Importing, mmdebstrap: Mmdebstrap
-) -> None:
-    bases.bootstrap(settings, docker, TRIXIE)
-    assert [change for change in docker.changes if change.startswith("LABEL")] == [
+def test_a_bootstrapped_base_has_no_label_that_other_images_would_inherit(host: Host) -> None:
+    bases.bootstrap(host.settings, host, TRIXIE)
+    assert [change for change in host.changes if change.startswith("LABEL")] == [
         "LABEL io.synos.base=synos-test"
     ]
 
 
 @BOTH
-def test_a_stream_that_breaks_does_not_become_the_base(
-    settings: Settings, docker: Importing, mmdebstrap: Mmdebstrap, base: Base
-) -> None:
-    docker.add_image(base.tag, ident="sha256:old")
-    mmdebstrap.code, mmdebstrap.output = 100, b"".join(b"E: line %d\n" % number for number in range(20))
+def test_a_stream_that_breaks_does_not_become_the_base(host: Host, base: Base) -> None:
+    host.add_image(base.tag, ident="sha256:old")
+    host.code, host.output = 100, b"".join(b"E: line %d\n" % number for number in range(20))
     with pytest.raises(MirrorUnreachable) as caught:
-        bases.bootstrap(settings, docker, base)
+        bases.bootstrap(host.settings, host, base)
     assert base.tag in caught.value.what
     assert caught.value.why.splitlines() == [f"E: line {number}" for number in range(14, 20)]
-    assert docker.names("image") == [base.tag]
-    assert docker.image_id(base.tag) == "sha256:old"
-    log = settings.state_dir / f"logs/base-image-{base.suite}.log"
-    assert log.read_bytes() == mmdebstrap.output
+    assert host.names("image") == [base.tag]
+    assert host.image_id(base.tag) == "sha256:old"
+    log = host.settings.state_dir / f"logs/base-image-{base.suite}.log"
+    assert log.read_bytes() == host.output
 
 
 @pytest.mark.parametrize("missing", ["mmdebstrap", "keys"])
 def test_a_host_that_cannot_bootstrap_says_what_is_missing(
-    settings: Settings,
-    docker: Importing,
-    mmdebstrap: Mmdebstrap,
-    monkeypatch: pytest.MonkeyPatch,
-    missing: str,
+    host: Host, monkeypatch: pytest.MonkeyPatch, missing: str
 ) -> None:
     if missing == "mmdebstrap":
         monkeypatch.setattr("shutil.which", lambda _: None)
     else:
-        monkeypatch.setattr(bases, "KEYRING", settings.root / "nowhere.gpg")
+        monkeypatch.setattr(bases, "KEYRING", host.settings.root / "nowhere.gpg")
     with pytest.raises(HostUnfit, match="missing") as caught:
-        renew(settings, docker, TRIXIE, print)
+        renew(host.settings, host, TRIXIE, print)
     assert "debian-archive-keyring" in caught.value.hint
-    assert mmdebstrap.ran == []
+    assert host.ran == []

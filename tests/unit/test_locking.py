@@ -52,14 +52,8 @@ class Resolver:
 
     def _resolve(self, _spec: ContainerSpec, request: Mapping[str, Any]) -> list[dict[str, Any]]:
         found = lock_for(codec.from_data(Profile, request["profile"]), *self.packages, epoch=LATER)
-        return [
-            {"event": "warning", "text": "a slow mirror"},
-            {"event": "resolved", "lock": codec.to_data(found)},
-        ]
-
-    @property
-    def requests(self) -> list[Mapping[str, Any]]:
-        return self.containers.requests
+        resolved = {"event": "resolved", "lock": codec.to_data(found)}
+        return [{"event": "warning", "text": "a slow mirror"}, resolved]
 
     def renew(self, *, update: bool) -> tuple[Lock, list[Change]]:
         profile = read_profile(self.settings, NAME)
@@ -93,7 +87,7 @@ def test_the_first_lock_is_written_with_the_date_of_the_mirrors(resolver: Resolv
     assert found == _on_disk(resolver.settings)
     assert found.epoch == LATER
     assert changed == [Change(name="sudo", old="", new="1", security=False)]
-    assert resolver.requests[0]["previous"] is None
+    assert resolver.containers.requests[0]["previous"] is None
 
 
 def test_the_lock_belongs_to_who_asked_and_nothing_lies_beside_it(
@@ -118,17 +112,16 @@ def test_it_is_written_when_something_changed_and_dated_by_an_update(
     resolver: Resolver, update: bool, found_version: Package, epoch: int
 ) -> None:
     lay_lock(resolver.settings, SUDO)
-    written = locking.lock_path(resolver.settings, NAME).stat()
+    path = locking.lock_path(resolver.settings, NAME)
+    written = path.stat()
     resolver.packages = packages = (found_version,)
     found, changed = resolver.renew(update=update)
-    assert (locking.lock_path(resolver.settings, NAME).stat().st_ino == written.st_ino) == (
-        packages == (SUDO,)
-    )
+    assert (path.stat().st_ino == written.st_ino) == (found_version == SUDO)
     assert found == _on_disk(resolver.settings)
     assert found.epoch == epoch
     assert found.packages == packages
     news = [Change(name="sudo", old="1", new="2", security=True)]
-    assert changed == ([] if packages == (SUDO,) else news)
+    assert changed == ([] if found_version == SUDO else news)
 
 
 def test_a_lock_for_another_request_is_written_again_with_its_date(resolver: Resolver) -> None:
@@ -157,7 +150,7 @@ def test_a_damaged_lock_is_told_and_written_anew(resolver: Resolver, text: str) 
     assert own.startswith(f"warning: {path}")
     assert own.endswith("; it is written again")
     assert others == "warning: a slow mirror"
-    assert resolver.requests[0]["previous"] is None
+    assert resolver.containers.requests[0]["previous"] is None
 
 
 @pytest.mark.parametrize(("suite", "shared"), [("bookworm", True), ("trixie", False)])
@@ -169,7 +162,7 @@ def test_a_new_profile_starts_from_the_lock_of_its_ancestor(
     (folder / f"{NAME}.yaml").write_text(f"inherits: parent\nsuite: {suite}\npackages: [tmux]\n")
     parent = lay_lock(resolver.settings, SUDO, name="parent")
     found, changed = resolver.renew(update=False)
-    asked = resolver.requests[0]["previous"]
+    asked = resolver.containers.requests[0]["previous"]
     assert (asked is not None) == shared
     assert (found.epoch == parent.epoch) == shared
     assert [change.name for change in changed] == ["sudo"], "all of it is new to this lock"
