@@ -23,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
+    from synos_tasks.images.building import Built
+
 OLD = Recipe("old", "Dockerfile", "small", "files")
 NEW = Recipe("new", "new.Dockerfile", base=TRIXIE, role="services", args=("PORT=5432", "NAME=a b"))
 RECIPES = [OLD, NEW]
@@ -35,52 +37,51 @@ def trust(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "certificates.pem"
 
 
+class Engine(FakeDocker):
+    """An engine with a project, that keeps which bases were bootstrapped."""
+
+    def __init__(self, settings: Settings) -> None:
+        super().__init__()
+        self.settings = settings
+        self.bootstrapped: list[Base] = []
+
+    def bootstrap(self, base: Base) -> None:
+        assert not self.built
+        self.bootstrapped.append(base)
+        self.add_image(base.tag)
+
+    def ensure(self, recipe: Recipe, say: Callable[[str], None] = print) -> str:
+        return ensure_image(self.settings, self, recipe, say)
+
+    def build(self, *recipes: Recipe, cached: bool = True) -> list[Built]:
+        return build_images(self.settings, self, print, recipes, cached=cached)
+
+
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
+def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
+    """Return an engine without any image."""
     (tmp_path / "files").mkdir()
     for name in ("Dockerfile", "new.Dockerfile", "files/x"):
         (tmp_path / name).write_text(f"FROM x\nRUN echo {name}\n")
-    return Settings(root=tmp_path, project_id="synos-test")
-
-
-@pytest.fixture
-def docker() -> FakeDocker:
-    """Return an engine that has both bases."""
-    made = FakeDocker()
-    for base in (BOOKWORM, TRIXIE):
-        made.add_image(base.tag)
+    made = Engine(Settings(root=tmp_path, project_id="synos-test"))
+    monkeypatch.setattr(bases, "bootstrap", lambda _settings, docker, base: docker.bootstrap(base))
     return made
 
 
-@pytest.fixture
-def bootstrapped(monkeypatch: pytest.MonkeyPatch) -> list[Base]:
-    made: list[Base] = []
-
-    def bootstrap(_settings: Settings, docker: FakeDocker, base: Base) -> None:
-        assert not docker.built
-        made.append(base)
-        docker.add_image(base.tag)
-
-    monkeypatch.setattr(bases, "bootstrap", bootstrap)
-    return made
-
-
-def test_an_image_that_is_there_is_not_built(settings: Settings, docker: FakeDocker) -> None:
-    tag = tag_of(settings.project, OLD)
+def test_an_image_that_is_there_is_not_built(docker: Engine) -> None:
+    tag = tag_of(docker.settings.project, OLD)
     docker.add_image(tag)
     docker.version = "1.0"  # nor does anybody ask for the version
-    assert ensure_image(settings, docker, OLD, pytest.fail) == tag
+    assert docker.ensure(OLD, pytest.fail) == tag
     assert docker.built == []
 
 
 @pytest.mark.parametrize("recipe", RECIPES, ids=lambda recipe: recipe.name)
-def test_a_missing_image_is_built_on_its_base_with_its_labels(
-    settings: Settings, bootstrapped: list[Base], recipe: Recipe
-) -> None:
-    docker, said = FakeDocker(), list[str]()
-    tag = ensure_image(settings, docker, recipe, said.append)
-    assert tag == tag_of(settings.project, recipe)
-    assert bootstrapped == [recipe.base]
+def test_a_missing_image_is_built_on_its_base_with_its_labels(docker: Engine, recipe: Recipe) -> None:
+    said: list[str] = []
+    tag = docker.ensure(recipe, said.append)
+    assert tag == tag_of(docker.settings.project, recipe)
+    assert docker.bootstrapped == [recipe.base]
     assert f"building image {tag}" in said[-1]
     image = docker.image(tag)
     assert image is not None
@@ -88,59 +89,51 @@ def test_a_missing_image_is_built_on_its_base_with_its_labels(
     [words] = docker.built
     assert {f"--build-arg={one}" for one in recipe.build_args} <= set(words)
     assert ("--target=small" in words) == (recipe.target == "small")
-    assert set(ledger.read(settings.state_dir).images) == {image.id}
+    assert set(ledger.read(docker.settings.state_dir).images) == {image.id}
 
 
 @pytest.mark.parametrize(("size", "given"), [(1, 1), (500 * 1024 + 1, 0)])
-def test_a_build_trusts_whom_the_host_trusts(
-    settings: Settings, docker: FakeDocker, trust: Path, size: int, given: int
-) -> None:
+def test_a_build_trusts_whom_the_host_trusts(docker: Engine, trust: Path, size: int, given: int) -> None:
     trust.write_bytes(b"x" * size)  # BuildKit takes no larger ones
-    build_image(settings, docker, OLD, print)
+    build_image(docker.settings, docker, OLD, print)
     [words] = docker.built
     assert words.count(f"--secret=id=certificates,src={trust}") == given
 
 
-def test_an_engine_that_is_too_old_builds_nothing(settings: Settings, bootstrapped: list[Base]) -> None:
-    docker = FakeDocker()
+def test_an_engine_that_is_too_old_builds_nothing(docker: Engine) -> None:
     docker.buildx = ""
     with pytest.raises(EngineTooOld):
-        ensure_image(settings, docker, OLD, print)
+        docker.ensure(OLD)
     with pytest.raises(EngineTooOld):
-        build_images(settings, docker, print, RECIPES)
-    assert (docker.built, bootstrapped) == ([], [])
+        docker.build(*RECIPES)
+    assert (docker.built, docker.bootstrapped) == ([], [])
 
 
 @pytest.mark.parametrize("cached", [True, False])
-def test_images_are_built_even_if_they_are_there(
-    settings: Settings, docker: FakeDocker, cached: bool
-) -> None:
-    tags = [tag_of(settings.project, recipe) for recipe in RECIPES]
+def test_images_are_built_even_if_they_are_there(docker: Engine, cached: bool) -> None:
+    tags = [tag_of(docker.settings.project, recipe) for recipe in RECIPES]
     old = [docker.add_image(tag) for tag in tags]
-    built = build_images(settings, docker, print, RECIPES, cached=cached)
+    built = docker.build(*RECIPES, cached=cached)
     assert [(one.name, one.tag) for one in built] == [("old", tags[0]), ("new", tags[1])]
     assert [("--no-cache" in words) for words in docker.built] == [not cached] * 2
     assert not {docker.image_id(tag) for tag in tags} & set(old)
 
 
-def test_each_base_is_fetched_once_before_anything_is_built(
-    settings: Settings, bootstrapped: list[Base]
-) -> None:
-    docker = FakeDocker()
-    build_images(settings, docker, print, [NEW, OLD, dataclasses.replace(NEW, name="newer")])
-    assert bootstrapped == [TRIXIE, BOOKWORM]
+def test_each_base_is_fetched_once_before_anything_is_built(docker: Engine) -> None:
+    docker.build(NEW, OLD, dataclasses.replace(NEW, name="newer"))
+    assert docker.bootstrapped == [TRIXIE, BOOKWORM]
     assert len(docker.built) == 3
 
 
 @pytest.mark.parametrize("fails", [True, False])
 def test_other_commands_wait_until_a_build_ends(
-    settings: Settings, docker: FakeDocker, monkeypatch: pytest.MonkeyPatch, fails: bool
+    docker: Engine, monkeypatch: pytest.MonkeyPatch, fails: bool
 ) -> None:
     locked = []
     build = docker.build_image
 
     def is_locked() -> bool:
-        with try_exclusive(settings.state_dir / "image.lock") as free:
+        with try_exclusive(docker.settings.state_dir / "image.lock") as free:
             return not free
 
     def building(arguments: Sequence[str], on_event: Callable[[dict[str, Any]], None]) -> None:
@@ -149,21 +142,20 @@ def test_other_commands_wait_until_a_build_ends(
 
     monkeypatch.setattr(docker, "build_image", building)
     docker.build_fails = fails
-    for _ in range(2):
+    other = dataclasses.replace(OLD, name="other")
+    for command in (lambda: docker.build(OLD), lambda: docker.ensure(other)):
         with pytest.raises(ImageBuildFailed) if fails else nullcontext():
-            build_images(settings, docker, print, [OLD])
-        with pytest.raises(ImageBuildFailed) if fails else nullcontext():
-            ensure_image(settings, docker, NEW, print)
+            command()
         assert not is_locked()
-    assert set(locked) == {True}
+    assert locked == [True, True]
 
 
 def test_what_another_command_built_meanwhile_is_used(
-    settings: Settings, docker: FakeDocker, monkeypatch: pytest.MonkeyPatch
+    docker: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answers = iter([None, "sha256:of-the-other"])
     monkeypatch.setattr(docker, "image_id", lambda _: next(answers))
-    assert ensure_image(settings, docker, OLD, pytest.fail) == tag_of(settings.project, OLD)
+    assert docker.ensure(OLD, pytest.fail) == tag_of(docker.settings.project, OLD)
     assert docker.built == []
 
 
@@ -178,9 +170,9 @@ def test_what_another_command_built_meanwhile_is_used(
     ],
 )
 def test_only_images_of_this_project_without_a_name_are_removed(
-    settings: Settings, docker: FakeDocker, tags: tuple[str, ...], label: dict[str, str], removed: bool
+    docker: Engine, tags: tuple[str, ...], label: dict[str, str], removed: bool
 ) -> None:
     ident = docker.add_image(*tags, ident="sha256:x", labels=label)
-    remove_nameless(settings, docker, ident)
-    remove_nameless(settings, docker, "sha256:gone")
+    remove_nameless(docker.settings, docker, ident)
+    remove_nameless(docker.settings, docker, "sha256:gone")
     assert docker.removed == ([ident] if removed else [])
