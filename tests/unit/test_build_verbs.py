@@ -114,7 +114,7 @@ def answer(shown: Shown, verb: str) -> dict[str, Any]:
     return fields
 
 
-def test_plan_shows_each_stage(settings: Settings, capfd: Shown) -> None:
+def test_plan_shows_each_stage_to_scripts_and_to_people(settings: Settings, capfd: Shown) -> None:
     lay_lock(settings, package("sudo"))
     assert run("build.plan", "--json") == 0
     first = answer(capfd, "plan")
@@ -123,10 +123,6 @@ def test_plan_shows_each_stage(settings: Settings, capfd: Shown) -> None:
     assert base == {
         "name": "base", "key": base["key"], "hit": False, "why": "not built before", "bytes": 0, "seconds": None
     }  # fmt: skip
-
-
-def test_plan_tells_people_what_is_missing_and_how_long_it_takes(settings: Settings, capfd: Shown) -> None:
-    lay_lock(settings, package("sudo"))
     settings.state_dir.mkdir(exist_ok=True)
     (settings.state_dir / "history.json").write_text(json.dumps({NAME: {"base": 12.34, "system": 0.3}}))
     assert run("build.plan") == 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import json
 import os
 import subprocess
@@ -14,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synos_tasks.iso.components import caches
+from synos_tasks.locks import try_exclusive
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -125,19 +125,10 @@ def test_who_comes_second_waits(folders: Path, monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(caches, "_usable", lambda folder, *_: folder.name == "ccache" or sccache)
     locked = folders / ("var/sccache" if sccache else "work")
 
-    def is_free() -> bool:
-        descriptor = os.open(locked, os.O_RDONLY)
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return False
-        finally:
-            os.close(descriptor)
-        return True
-
-    with caches.locked_caches(folders / "work", ME, print):
-        assert not is_free()
-    assert is_free()
+    with caches.locked_caches(folders / "work", ME, print), try_exclusive(locked) as free:
+        assert not free
+    with try_exclusive(locked) as free:
+        assert free
 
 
 def test_counts_begin_anew_with_each_build(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:

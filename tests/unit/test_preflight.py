@@ -29,13 +29,7 @@ def test_a_fit_machine_passes_and_has_its_output_folder(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("part", "version"),
-    [
-        ("version", "19.03.15"),
-        ("version", "22.9"),
-        ("buildx", ""),
-        ("buildx", "0.12.1"),
-        ("compose_version", ""),
-    ],
+    [("version", "22.9"), ("buildx", ""), ("buildx", "0.12.1"), ("compose_version", "")],
 )
 def test_an_engine_too_old_or_none(tmp_path: Path, part: str, version: str) -> None:
     docker = FakeDocker()

@@ -31,14 +31,9 @@ FIELDS = [field.name for field in dataclasses.fields(Circumstances) if field.nam
 
 
 @pytest.mark.parametrize("cpus", [1, 2, 64])
-@pytest.mark.parametrize("field", FIELDS)
-def test_the_first_two_differ_in_all_that_must_not_matter(field: str, cpus: int) -> None:
+def test_the_first_two_differ_in_all_that_must_not_matter(cpus: int) -> None:
     one, two, _ = circumstances(cpus)
-    assert getattr(one, field) != getattr(two, field)
-
-
-def test_the_first_two_differ_in_every_part_of_a_field() -> None:
-    one, two, _ = circumstances(4)
+    assert [field for field in FIELDS if getattr(one, field) == getattr(two, field)] == []
     assert one.user[0] != two.user[0]
     assert one.user[1] != two.user[1]
     assert one.locale.partition("_")[0] != two.locale.partition("_")[0]
