@@ -146,16 +146,12 @@ def test_each_flaw_is_named(change: dict[str, Any], words: str) -> None:
 @pytest.mark.parametrize(
     "agent",
     [
-        {"status": "silent"},
-        {**AGENT, "status": "degraded"},
-        {**AGENT, "build_id": "b0"},
-        {**AGENT, "state": "degraded"},
-        {key: value for key, value in AGENT.items() if key != "status"},
-        {key: value for key, value in AGENT.items() if key != "build_id"},
-        {},
-        "ok",
-        True,
-        [],
+        *(
+            {**AGENT, **change}
+            for change in ({"status": "degraded"}, {"build_id": "b0"}, {"state": "degraded"})
+        ),
+        *({key: value for key, value in AGENT.items() if key != gone} for gone in ("status", "build_id")),
+        *({"status": "silent"}, {}, "ok", True, []),
     ],
     ids=str,
 )

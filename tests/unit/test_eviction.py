@@ -133,16 +133,6 @@ def test_while_a_build_has_the_store_open_nothing_goes_and_that_is_said(store: S
     assert evict(store, EVERYTHING).count == 4
 
 
-def test_what_was_used_after_a_plan_chose_it_stays(store: Store) -> None:
-    for key in ("a", "b"):
-        put(store, key, days=40)
-    chosen = {one.key: one.last_used for one in listing(store)}
-    with store:
-        assert store.find("a")
-    assert evict(store, Limits(chosen=chosen)).count == 1
-    assert keys(store) == {"a"}
-
-
 def test_the_deadline_ends_it_and_the_next_goes_on(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     for days in (43, 42, 41):
         put(store, f"{days}", days=days)

@@ -146,16 +146,12 @@ def stdin(monkeypatch: pytest.MonkeyPatch) -> Iterator[int]:
     stream.close()
 
 
-def test_the_request_may_come_in_pieces(stdin: int) -> None:
+def test_the_request_may_come_in_pieces_and_half_of_it_is_none(stdin: int) -> None:
     os.write(stdin, b'{"a":')
     threading.Timer(0.05, os.write, (stdin, b" 1}\n")).start()
     assert inside.read_request() == b'{"a": 1}\n'
-    os.close(stdin)
-
-
-def test_no_request_when_whoever_asks_is_gone(stdin: int) -> None:
     os.write(stdin, b"half")
-    os.close(stdin)
+    os.close(stdin)  # whoever asks is gone
     assert inside.read_request() == b""
 
 

@@ -328,15 +328,10 @@ def test_a_components_key_is_of_what_it_is_made_of_alone() -> None:
     assert one.stage("component-agent").key == recipe.key_of(COMPONENTS["agent"])
 
 
-def test_the_order_of_components_matters_to_their_layer() -> None:
+def test_the_order_of_components_and_packages_below_reach_their_layer_and_no_compilation() -> None:
     turned = dataclasses.replace(WITH, components=("agent", "tool"))
     assert changed(planned(WITH), planned(turned)) == ABOVE
-
-
-def test_a_package_of_a_layer_below_reaches_the_components_layer_and_no_compilation() -> None:
-    newer = dataclasses.replace(LOCK.packages[2], version="2")
-    lock = dataclasses.replace(LOCK, packages=(*LOCK.packages[:2], newer))
-    assert changed(planned(WITH), planned(WITH, lock)) == ABOVE | {"packages-x"}
+    assert changed(planned(WITH), planned(WITH, locked_with(2, version="2"))) == ABOVE | {"packages-x"}
 
 
 def test_a_component_on_disk_and_the_toolchain_matter_where_something_is_compiled(tmp_path: Path) -> None:

@@ -61,14 +61,9 @@ def test_clutter_goes_and_the_rest_stays(tmp_path: Path) -> None:
         "usr/share/doc/a/changelog.gz", "usr/share/doc/a/deep/b", "usr/share/info/a.info.gz", "debootstrap/a",
     ]  # fmt: skip
     kept = [
-        "etc/passwd",
-        "etc/shadow",
-        "etc/ssh/sshd_config",
-        "var/lib/dpkg/status",
-        "usr/bin/a",
-        "usr/share/doc/a/copyright",
-        "home/a/tmp/b",
-    ]
+        "etc/passwd", "etc/shadow", "etc/ssh/sshd_config", "var/lib/dpkg/status", "usr/bin/a",
+        "usr/share/doc/a/copyright", "home/a/tmp/b",
+    ]  # fmt: skip
     files(tmp_path, *gone, *kept, "etc/machine-id")
     clean(tmp_path)
     assert [name for name in gone if (tmp_path / name).exists()] == []
@@ -144,14 +139,8 @@ def test_the_initramfs_is_made_of_a_copy_whose_modules_are_links(tmp_path: Path)
 
 
 def test_an_initramfs_without_what_live_boot_needs_is_refused() -> None:
-    names = [
-        "init",
-        "scripts/live",
-        "usr/lib/live/boot/9990-main.sh",
-        "a/loop.ko",
-        "a/squashfs.ko",
-        "a/overlay.ko",
-    ]
+    modules = ["a/loop.ko", "a/squashfs.ko", "a/overlay.ko"]
+    names = ["init", "scripts/live", "usr/lib/live/boot/9990-main.sh", *modules]
     initramfs._refuse_incomplete(names)
     for missing in range(len(names)):
         with pytest.raises(StageFailed, match="the initramfs has no"):
