@@ -32,13 +32,6 @@ def control_of(path: Path, data: bytes) -> str | None:
         return None
 
 
-@pytest.mark.parametrize("compression", READABLE)
-def test_a_package_tells_its_stanza(tmp_path: Path, compression: str) -> None:
-    path, stanza = tmp_path / "x.deb", deb_files.stanza()
-    path.write_bytes(deb_files.deb(stanza, compression))
-    assert deb.control(path) == stanza
-
-
 def test_dpkg_reads_what_we_cannot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dpkg = mock.Mock(return_value=subprocess.CompletedProcess([], 0, stdout="Package: sudo\n"))
     monkeypatch.setattr(subprocess, "run", dpkg)
