@@ -106,14 +106,14 @@ def is_running(container: str) -> bool | None:
     """Tell whether a container runs; None where there is none, or where only the client reaches the engine."""
     if socket_path() is None:
         return None
-    status, answer = _request("GET", f"/containers/{container}/json")
-    return bool(answer["State"]["Running"]) if status == http.client.OK else None
+    found = _get(f"/containers/{container}/json", absent_ok=True)
+    return bool(found["State"]["Running"]) if found else None
 
 
 def image_id(ref: str) -> str | None:
     """Return the id of a local image; None where there is none. Only where socket_path() is not None."""
-    status, answer = _request("GET", f"/images/{ref}/json")
-    return str(answer["Id"]) if status == http.client.OK else None
+    found = _get(f"/images/{ref}/json", absent_ok=True)
+    return str(found["Id"]) if found else None
 
 
 def statistics(containers: Iterable[str]) -> dict[str, Usage]:
@@ -217,8 +217,11 @@ def _record(answer: Mapping[str, Any]) -> Record:
     )
 
 
-def _get(path: str, timeout: float = TIMEOUT) -> Any:  # noqa: ANN401
+def _get(path: str, timeout: float = TIMEOUT, *, absent_ok: bool = False) -> Any:  # noqa: ANN401
+    """Return the answer as JSON; None where ``absent_ok`` and there is no such thing, or no name of one."""
     status, answer = _request("GET", path, timeout=timeout)
+    if absent_ok and 400 <= status < 500:
+        return None
     if status != http.client.OK:
         why = str(answer.get("message", answer)) if isinstance(answer, dict) else str(answer)
         raise EngineUnavailable("the Docker Engine refused a request", where=path, why=why)

@@ -275,3 +275,16 @@ def test_a_socket_that_nobody_listens_at_is_an_error_with_a_hint(
         cache.disk_usage()
     assert caught.value.where == path
     assert "synos" in caught.value.hint
+
+
+def test_what_is_not_there_is_none_and_a_refusal_is_never_taken_for_that(daemon: Daemon) -> None:
+    assert cache.image_id("none:1") is None
+    assert cache.is_running("none") is None
+    daemon.answers["GET /images/one:1/json"] = 200, {"Id": OURS}
+    assert cache.image_id("one:1") == OURS
+    for path in ("/images/one:1/json", "/containers/one/json"):
+        daemon.answers[f"GET {path}"] = 500, {"message": "broken"}
+    for ask in (lambda: cache.image_id("one:1"), lambda: cache.is_running("one")):
+        with pytest.raises(EngineUnavailable) as caught:
+            ask()
+        assert caught.value.why == "broken"
