@@ -18,6 +18,10 @@ class SynosError(Exception):
 
     exit_code: ClassVar[int] = 1
 
+    def __init_subclass__(cls, exit_code: int) -> None:
+        """Set the exit code of a kind of error."""
+        cls.exit_code = exit_code
+
     def __init__(self, what: str, *, where: str = "", why: str = "", hint: str = "") -> None:
         """Keep the four parts; each but ``what`` may be empty."""
         super().__init__(what)
@@ -33,238 +37,160 @@ class SynosError(Exception):
         return {"kind": type(self).__name__, "exit_code": self.exit_code, **dict(self.lines())}
 
 
-class ProfileError(SynosError):
+class ProfileError(SynosError, exit_code=10):
     """A profile has a mistake: unknown key, wrong type, impossible value."""
 
-    exit_code = 10
 
-
-class ProfileNotFound(SynosError):
+class ProfileNotFound(SynosError, exit_code=11):
     """No profile of that name."""
 
-    exit_code = 11
 
-
-class SettingsError(SynosError):
+class SettingsError(SynosError, exit_code=12):
     """A setting or an option has a mistake."""
 
-    exit_code = 12
 
-
-class PackageNotFound(SynosError):
+class PackageNotFound(SynosError, exit_code=13):
     """A package of the profile is in none of its suites."""
 
-    exit_code = 13
 
-
-class IsoNotFound(SynosError):
+class IsoNotFound(SynosError, exit_code=14):
     """The ISO to work on is not there."""
 
-    exit_code = 14
 
-
-class LockError(SynosError):
+class LockError(SynosError, exit_code=15):
     """A lock has a mistake: it was edited by hand, or damaged."""
 
-    exit_code = 15
 
-
-class LockDrift(SynosError):
+class LockDrift(SynosError, exit_code=16):
     """The lock file is out of date, and --locked or --offline forbids updating it."""
 
-    exit_code = 16
 
-
-class PackageVanished(SynosError):
+class PackageVanished(SynosError, exit_code=17):
     """--locked, and a locked version is no longer on the mirror."""
 
-    exit_code = 17
 
-
-class ComponentError(SynosError):
+class ComponentError(SynosError, exit_code=18):
     """A component's recipe has a mistake, or there is no component of that name."""
 
-    exit_code = 18
 
-
-class ComponentMissing(SynosError):
+class ComponentMissing(SynosError, exit_code=19):
     """A component was not compiled yet, and here it cannot be."""
 
-    exit_code = 19
 
-
-class HostUnfit(SynosError):
+class HostUnfit(SynosError, exit_code=20):
     """The machine lacks something (scripts/synos uses this code too)."""
 
-    exit_code = 20
 
-
-class EngineUnavailable(SynosError):
+class EngineUnavailable(SynosError, exit_code=21):
     """No Docker Engine answers, or it cannot be installed or started."""
 
-    exit_code = 21
 
-
-class OutsideContainer(SynosError):
+class OutsideContainer(SynosError, exit_code=22):
     """The ISO engine was started outside its container."""
 
-    exit_code = 22
 
-
-class EngineTooOld(SynosError):
+class EngineTooOld(SynosError, exit_code=23):
     """The Docker Engine, buildx or compose is missing or too old."""
 
-    exit_code = 23
 
-
-class OutputNotWritable(SynosError):
+class OutputNotWritable(SynosError, exit_code=24):
     """The output folder cannot be written."""
 
-    exit_code = 24
 
-
-class CacheUnusable(SynosError):
+class CacheUnusable(SynosError, exit_code=25):
     """A volume, such as the store's, cannot be read or written."""
 
-    exit_code = 25
 
-
-class PortTaken(SynosError):
+class PortTaken(SynosError, exit_code=26):
     """A port that a service publishes is taken."""
 
-    exit_code = 26
 
-
-class SecretsDamaged(SynosError):
+class SecretsDamaged(SynosError, exit_code=27):
     """A secrets file is damaged, or others can read it."""
 
-    exit_code = 27
 
-
-class WrongSystem(SynosError):
+class WrongSystem(SynosError, exit_code=28):
     """Asked for in the wrong one of docker/build, docker/services and docker/dev."""
 
-    exit_code = 28
 
-
-class DevContainerMissing(SynosError):
+class DevContainerMissing(SynosError, exit_code=29):
     """The development container does not run."""
 
-    exit_code = 29
 
-
-class StageFailed(SynosError):
+class StageFailed(SynosError, exit_code=30):
     """A stage of the build failed."""
 
-    exit_code = 30
 
-
-class MirrorUnreachable(SynosError):
+class MirrorUnreachable(SynosError, exit_code=31):
     """A package mirror does not answer."""
 
-    exit_code = 31
 
-
-class BadSignature(SynosError):
+class BadSignature(SynosError, exit_code=32):
     """A signature or a package's checksum does not verify."""
 
-    exit_code = 32
 
-
-class HookFailed(SynosError):
+class HookFailed(SynosError, exit_code=33):
     """A hook of a profile, or a lifecycle command of a development container, failed."""
 
-    exit_code = 33
 
-
-class DiskFull(SynosError):
+class DiskFull(SynosError, exit_code=34):
     """No space left on the disk or in memory."""
 
-    exit_code = 34
 
-
-class ImageBuildFailed(SynosError):
+class ImageBuildFailed(SynosError, exit_code=35):
     """An image could not be built."""
 
-    exit_code = 35
 
-
-class ContainerLost(SynosError):
+class ContainerLost(SynosError, exit_code=36):
     """The container or the engine went away in the middle."""
 
-    exit_code = 36
 
-
-class ComponentFailed(SynosError):
+class ComponentFailed(SynosError, exit_code=37):
     """A component does not compile, lacks a build dependency, or fails its own tests."""
 
-    exit_code = 37
 
-
-class ServiceUnhealthy(SynosError):
+class ServiceUnhealthy(SynosError, exit_code=38):
     """A service does not become healthy."""
 
-    exit_code = 38
 
-
-class ServiceFailed(SynosError):
+class ServiceFailed(SynosError, exit_code=39):
     """An operation on a running service failed."""
 
-    exit_code = 39
 
-
-class BootFailed(SynosError):
+class BootFailed(SynosError, exit_code=40):
     """The ISO did not reach its target in time, or with failed units."""
 
-    exit_code = 40
 
-
-class DoctorFound(SynosError):
+class DoctorFound(SynosError, exit_code=41):
     """Doctor found something that stops a build."""
 
-    exit_code = 41
 
-
-class TestsFailed(SynosError):
+class TestsFailed(SynosError, exit_code=42):
     """A test, type, lint or import check failed."""
 
-    exit_code = 42
 
-
-class Irreproducible(SynosError):
+class Irreproducible(SynosError, exit_code=43):
     """Two builds of one profile and lock differ in their bytes."""
 
-    exit_code = 43
 
-
-class ClaimFailed(SynosError):
+class ClaimFailed(SynosError, exit_code=44):
     """`inv build.verify-caches` measured fewer cache hits than needed."""
 
-    exit_code = 44
 
-
-class BackupDamaged(SynosError):
+class BackupDamaged(SynosError, exit_code=45):
     """A backup is damaged or incomplete: nothing was touched."""
 
-    exit_code = 45
 
-
-class ProjectCopied(SynosError):
+class ProjectCopied(SynosError, exit_code=46):
     """The folder is a copy of another project, with its id."""
 
-    exit_code = 46
 
-
-class ProjectMissing(SynosError):
+class ProjectMissing(SynosError, exit_code=47):
     """The folder is no project, or has no docker/."""
 
-    exit_code = 47
 
-
-class WouldOverwrite(SynosError):
+class WouldOverwrite(SynosError, exit_code=48):
     """`inv init` would overwrite a file."""
-
-    exit_code = 48
 
 
 def error_classes() -> list[type[SynosError]]:
