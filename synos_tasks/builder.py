@@ -52,7 +52,7 @@ LOGGED = (
 
 def compiler_cache_volumes(settings: Settings) -> dict[str, str]:
     """Return the volumes of ccache and sccache, with where they are in the toolchain's container."""
-    return {f"{settings.project_id}-{name}": f"/var/cache/{name}" for name in COMPILER_CACHES}
+    return {f"{settings.project.id}-{name}": f"/var/cache/{name}" for name in COMPILER_CACHES}
 
 
 def read_only_binds(settings: Settings) -> tuple[Bind, ...]:
@@ -66,7 +66,7 @@ def read_only_binds(settings: Settings) -> tuple[Bind, ...]:
 @contextmanager
 def once_volume(settings: Settings, docker: Docker) -> Iterator[str]:
     """Yield the name of a volume for one command, removed afterwards."""
-    name = temporary_volume_name(settings.project_id)
+    name = temporary_volume_name(settings.project.id)
     try:
         yield name
     finally:
@@ -105,13 +105,13 @@ def builder_spec(
     )
     writable = (Bind(source=output, target="/output", writable=True),) if output else ()
     return ContainerSpec(
-        name=f"{settings.project_id}-build-{uuid.uuid4().hex[:8]}",
+        name=f"{settings.project.id}-build-{uuid.uuid4().hex[:8]}",
         image=image,
         command=("python3", "-m", "synos_tasks.iso"),
-        labels=labels(settings.project_id, "build"),
+        labels=labels(settings.project.id, "build"),
         capabilities=BUILDER_CAPABILITIES,
         binds=(*read_only_binds(settings), *writable, *more),
-        volumes={} if store is None else {store or settings.store_volume: CACHE},
+        volumes={} if store is None else {store or settings.project.store_volume: CACHE},
         # dev, suid, exec: a root file system has device nodes, sudo and programs
         tmpfs={"/work": f"rw,dev,suid,exec,size={size_mb}m"} if on_tmpfs else {},
         anonymous_volumes=() if on_tmpfs else ("/work",),
@@ -172,7 +172,7 @@ def ask(
     error names.
     """
     for volume in spec.volumes:
-        docker.create_volume(volume, labels(settings.project_id, "cache"))
+        docker.create_volume(volume, labels(settings.project.id, "cache"))
     path = _log_path(settings, request.sent_as, spec.name) if logged else None
     answered: Answer | None = None
     with (
@@ -212,13 +212,13 @@ def _ask_store(
     settings: Settings, docker: Docker, image: str, request: protocol.Request, answer: type[Answer]
 ) -> Answer:
     spec = ContainerSpec(
-        name=f"{settings.project_id}-store-{uuid.uuid4().hex[:8]}",
+        name=f"{settings.project.id}-store-{uuid.uuid4().hex[:8]}",
         image=image,
         command=("python3", "-m", "synos_tasks.iso"),
-        labels=labels(settings.project_id, "build"),
+        labels=labels(settings.project.id, "build"),
         capabilities=("DAC_OVERRIDE", "FOWNER"),
         binds=read_only_binds(settings)[:1],
-        volumes={settings.store_volume: CACHE},
+        volumes={settings.project.store_volume: CACHE},
         tmpfs={"/work": "rw,size=64m"},
         network="none",
     )
@@ -226,7 +226,7 @@ def _ask_store(
 
 
 def _log_path(settings: Settings, what: str, container: str) -> Path:
-    folder = settings.state_dir / "logs"
+    folder = settings.project.state_dir / "logs"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

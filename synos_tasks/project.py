@@ -19,6 +19,8 @@ PACKAGE = Path(__file__).resolve().parent
 """The code, which containers get as /project/synos_tasks; with an installed wheel it is outside every project."""
 NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*", re.ASCII)
 LONGEST_NAME = 30
+STORE = "store"
+"""What the volume with the store of ISO stages is for; it outlives containers."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,6 +52,11 @@ class Project:
     def resource(self, purpose: str) -> str:
         """Return the name of a container, volume, network or compose project."""
         return f"{self.id}-{purpose}"
+
+    @property
+    def store_volume(self) -> str:
+        """Name of the volume with the store of ISO stages."""
+        return self.resource(STORE)
 
 
 class _Record(NamedTuple):

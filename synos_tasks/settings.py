@@ -12,15 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from synos_tasks import project
 from synos_tasks.errors import SettingsError
-from synos_tasks.project import Project
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
     from pathlib import Path
 
-
-STORE = "-store"
-"""Behind a clone's id, the name of the volume with its store."""
+    from synos_tasks.project import Project
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,43 +93,21 @@ class MaintSettings:
 class Settings:
     """Everything a verb may need to know besides its own options."""
 
-    root: Path
-    project_id: str
-    name: str = "synos"
-    title: str = "SynOS"
+    project: Project
     build: BuildSettings = field(default_factory=BuildSettings)
     boot: BootSettings = field(default_factory=BootSettings)
     services: ServicesSettings = field(default_factory=ServicesSettings)
     dev: DevSettings = field(default_factory=DevSettings)
     maint: MaintSettings = field(default_factory=MaintSettings)
 
-    @property
-    def project(self) -> Project:
-        """Where the project is, and how its images and resources are named."""
-        return Project(root=self.root, name=self.name, id=self.project_id, title=self.title)
-
-    @property
-    def state_dir(self) -> Path:
-        """Caches, logs and state of this clone: .synos/ at its root."""
-        return self.root / ".synos"
-
-    @property
-    def store_volume(self) -> str:
-        """Name of the volume with the store of ISO stages: it outlives containers."""
-        return f"{self.project_id}{STORE}"
-
-    def compose_project(self, name: str) -> str:
-        """Name of a compose project: this clone's, so that two clones never share a container, network or volume."""
-        return f"{self.project_id}-{name}"
-
     def stack_dir(self, stack: str) -> Path:
         """Secrets and state of a stack of services; its passwords are in secrets/, each a file."""
-        return self.state_dir / "services" / stack
+        return self.project.state_dir / "services" / stack
 
     @property
     def output_dir(self) -> Path:
         """Where ISOs land, absolute."""
-        return (self.root / self.build.output).resolve()
+        return (self.project.root / self.build.output).resolve()
 
 
 def load(root: Path, values: Mapping[str, Any], *, record: bool = True) -> Settings:
@@ -151,7 +126,7 @@ def load(root: Path, values: Mapping[str, Any], *, record: bool = True) -> Setti
             raise SettingsError(f"synos.{key} is {value!r}, not a text", where="invoke.yaml")
     loaded = {name: _section(cls, values.get(name) or {}, f"synos.{name}") for name, cls in sections.items()}
     own = project.load(root, **texts, record=record)
-    settings = Settings(root=own.root, project_id=own.id, name=own.name, title=own.title, **loaded)
+    settings = Settings(project=own, **loaded)
     _refuse_other("synos.build.work", settings.build.work, ("auto", "volume", "tmpfs"))
     _refuse_other("synos.dev.cli", settings.dev.cli, ("auto", "official", "docker"))
     for name, value in vars(settings.services).items():

@@ -105,7 +105,7 @@ class Clone:
     def in_store(self, script: str) -> str:
         """Run a shell script in a container that has the clone's store as /cache; gives what it prints."""
         image = tag_of(self.settings.project, BUILDER)
-        volume = f"--volume={self.settings.store_volume}:/cache"
+        volume = f"--volume={self.settings.project.store_volume}:/cache"
         return docker(
             "run", "--rm", f"--label={self.label}", "--network=none", volume, image, "sh", "-euc", script
         )
@@ -150,7 +150,7 @@ class Clone:
 
     @property
     def label(self) -> str:
-        return f"{LABEL_PROJECT}={self.settings.project_id}"
+        return f"{LABEL_PROJECT}={self.settings.project.id}"
 
     def newest_log(self) -> str:
         logs = sorted((self.root / ".synos/logs").glob("*.log"), key=lambda path: path.stat().st_mtime)

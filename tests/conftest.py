@@ -75,7 +75,7 @@ def clone(builder_image: str, tmp_path_factory: pytest.TempPathFactory) -> Itera
     copy = copy_project(tmp_path_factory.mktemp("clone"))
     copy.output.mkdir()
     yield copy
-    remove_labelled(copy.settings.project_id)
+    remove_labelled(copy.settings.project.id)
 
 
 @pytest.fixture(scope="session")
@@ -83,7 +83,7 @@ def warm(builder_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterat
     """A clone whose store fills as the tests build: the longest stages run once for all of them."""
     copy = copy_project(tmp_path_factory.mktemp("warm"))
     yield copy
-    remove_labelled(copy.settings.project_id)
+    remove_labelled(copy.settings.project.id)
 
 
 @pytest.fixture(scope="session")
@@ -107,7 +107,7 @@ def stack(service_images: None, tmp_path_factory: pytest.TempPathFactory) -> Ite
     clone.inv("services.up")
     yield clone
     take_down(clone)
-    remove_labelled(clone.settings.project_id)
+    remove_labelled(clone.settings.project.id)
 
 
 def remove_labelled(project: str) -> None:

@@ -77,7 +77,7 @@ def secret(clone: Clone, service: str) -> str:
 
 def secrets_folder(clone: Clone) -> Path:
     """Where the secrets of the clone's stack are."""
-    return clone.settings.state_dir / "services/unified/secrets"
+    return clone.settings.project.state_dir / "services/unified/secrets"
 
 
 def crash(clone: Clone, service: str) -> None:

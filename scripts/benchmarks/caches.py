@@ -17,7 +17,7 @@ from tests.build_helpers import ROOT, copy_project, docker
 
 EDITED = "docker/build/components/synos-welcome/src/main.c"
 SETTINGS = settings_module.load(ROOT, {"name": "synos"}, record=False)
-MARKS = [f"--label={key}={value}" for key, value in labels(SETTINGS.project_id, "build").items()]
+MARKS = [f"--label={key}={value}" for key, value in labels(SETTINGS.project.id, "build").items()]
 # Fetching, installing, tests and packaging do not count: the last line has the seconds, hits and misses of the compilation.
 SCRIPTS = {
     "ccache": r"""set -eu
@@ -105,7 +105,7 @@ def _images() -> None:
 
 def _compiler(cache: str, package: str, promised: float) -> None:
     """Compile a source package with an empty cache, and with the one that this left, each in a new container."""
-    volume, target = f"{SETTINGS.project_id}-bench-{cache}", f"/var/cache/{cache}"
+    volume, target = f"{SETTINGS.project.id}-bench-{cache}", f"/var/cache/{cache}"
     variables = caches.environment(Path("/tmp"), ccache=cache == "ccache", sccache=cache == "sccache")
     environment = [f"--env={key}={value}" for key, value in variables.items()]
     docker("volume", "create", *MARKS, volume)

@@ -31,7 +31,7 @@ def bench_dev() -> None:
         finally:
             remove_dev_containers(clone)
             clone.inv("services.down", "--volumes", "--yes", "--no-backup")
-            remove_labelled(clone.settings.project_id)
+            remove_labelled(clone.settings.project.id)
 
 
 def _bench_shell(root: Path, container: str) -> None:

@@ -50,9 +50,9 @@ def bench_plan() -> None:
 
 
 def _fill(bench: Workbench) -> None:
-    marks = [f"{LABEL_PROJECT}={bench.clone.settings.project_id}", f"{LABEL_ROLE}=build"]
+    marks = [f"{LABEL_PROJECT}={bench.clone.settings.project.id}", f"{LABEL_ROLE}=build"]
     labels = [f"--label={mark}" for mark in marks]
-    project = bench.clone.settings.project_id
+    project = bench.clone.settings.project.id
 
     def image(number: int) -> None:
         tag = f"{project}-many:{number}"
@@ -79,7 +79,7 @@ def bench_others() -> None:
     builder = tag_of(projects.load(ROOT, "synos"), BUILDER)
     with own_engine(builder, base, networks=True) as engine, workbench() as bench:
         os.environ.update(engine.environment)
-        project = bench.clone.settings.project_id
+        project = bench.clone.settings.project.id
         label = f"label={LABEL_PROJECT}={project}"
         ways = {
             "inv maint.prune --all": [str(INV), "maint.prune", "--all", "--yes", "--older-than", "0m"],
@@ -174,8 +174,8 @@ def _build(bench: Workbench, number: int, builder: str) -> str:
         return _run([str(INV), "build.image"], root)
     text = f"FROM {BASE}\nRUN --mount=type=cache,id=synos-race,target=/c date >/c/{number}; sleep 1; : {number}\n"
     dockerfile.write_text(f"{text}RUN ls /c | wc -l >/{number}\n")
-    tag = f"synos-race:{bench.clone.settings.project_id}"
-    mark = f"--label={LABEL_PROJECT}={bench.clone.settings.project_id}"
+    tag = f"synos-race:{bench.clone.settings.project.id}"
+    mark = f"--label={LABEL_PROJECT}={bench.clone.settings.project.id}"
     return _run(["docker", "build", "--quiet", f"--file={dockerfile}", f"--tag={tag}", mark, str(root)], root)
 
 

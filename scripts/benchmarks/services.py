@@ -354,7 +354,7 @@ def _clone() -> Iterator[Clone]:
         try:
             yield clone
         finally:
-            remove_labelled(clone.settings.project_id)
+            remove_labelled(clone.settings.project.id)
 
 
 def _time(clone: Clone, *arguments: str) -> float:
@@ -365,5 +365,5 @@ def _plain(clone: Clone, *words: str) -> list[str]:
     """Docker compose by itself, as a person would call it for the same stack."""
     return [
         "docker", "compose", "--env-file", ".synos/services/unified/compose.env",
-        "-f", "docker/services/docker-compose.unified.yml", "-p", f"{clone.settings.project_id}-unified", *words,
+        "-f", "docker/services/docker-compose.unified.yml", "-p", f"{clone.settings.project.id}-unified", *words,
     ]  # fmt: skip

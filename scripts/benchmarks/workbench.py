@@ -85,7 +85,7 @@ def workbench() -> Iterator[Workbench]:
         try:
             yield Workbench(clone)
         finally:
-            remove_labelled(clone.settings.project_id)
+            remove_labelled(clone.settings.project.id)
 
 
 def median(times: list[float]) -> float:

@@ -112,10 +112,10 @@ def newest_iso(settings: Settings) -> Path:
 def boot_spec(settings: Settings, image: str, *, iso_folder: Path, out: Path, kvm: bool) -> ContainerSpec:
     """Return the container: no capability, no network, the invoking user, only ``out`` writable."""
     return ContainerSpec(
-        name=f"{settings.project_id}-boot-{secrets.token_hex(4)}",
+        name=f"{settings.project.id}-boot-{secrets.token_hex(4)}",
         image=image,
         command=("python3", "-m", "synos_tasks.iso.boot"),
-        labels=labels(settings.project_id, "build"),
+        labels=labels(settings.project.id, "build"),
         binds=(
             Bind(source=iso_folder, target="/iso"),
             Bind(source=out, target="/out", writable=True),
@@ -145,7 +145,7 @@ def _user(*, kvm: bool) -> str:
 
 
 def _output_folder(settings: Settings) -> Path:
-    folder = settings.state_dir.resolve() / "boot"
+    folder = settings.project.state_dir.resolve() / "boot"
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

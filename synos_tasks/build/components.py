@@ -198,7 +198,7 @@ def hit_rates(compiled: Compiled) -> str:
 
 def cache_hit_rates(context: Context) -> list[HitRate]:
     """Compile all components twice, each time from an empty store; return what the caches answered the second time."""
-    planning.preflight(context, context.settings.state_dir)
+    planning.preflight(context, context.settings.project.state_dir)
     caches = compiler_cache_volumes(context.settings)
 
     def with_caches(spec: ContainerSpec) -> ContainerSpec:

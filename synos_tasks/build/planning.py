@@ -86,7 +86,7 @@ def preflight(context: Context, output: Path) -> None:
     Raises EngineUnavailable, EngineTooOld, HostUnfit, OutputNotWritable or DiskFull.
     """
     engine_root = Path(context.info.docker_root_dir or "/var/lib/docker")
-    mounts = stale_mounts(context.settings.root, mount_table(), ignore=[engine_root])
+    mounts = stale_mounts(context.settings.project.root, mount_table(), ignore=[engine_root])
     found = checks.failed(
         [
             checks.check_memory(memory(), cpu_count()),
@@ -130,7 +130,7 @@ def check_output(output: Path) -> None:
 
 def remove_leftovers(context: Context) -> None:
     """Remove builders that ended without being removed, because the engine died, and volumes of killed commands."""
-    project, docker = context.settings.project_id, context.docker
+    project, docker = context.settings.project.id, context.docker
     for container in docker.containers(labels(project, "build")):
         # a container that somebody starts from the image has its labels, but not such a name
         if container.name.startswith(f"{project}-") and container.state.status in {"exited", "dead"}:
@@ -142,7 +142,7 @@ def remove_leftovers(context: Context) -> None:
 
 def docker_build(settings: Settings) -> Path:
     """Return docker/build, where all is that ISOs are made from."""
-    return settings.root / "docker/build"
+    return settings.project.root / "docker/build"
 
 
 def profile_folder(settings: Settings) -> Path:
@@ -197,4 +197,4 @@ def _known(settings: Settings) -> dict[str, str]:
 
 
 def _tools_path(settings: Settings) -> Path:
-    return settings.state_dir / "tools.json"
+    return settings.project.state_dir / "tools.json"

@@ -101,8 +101,8 @@ def verify(context: Context, name: str, *, release: bool, rounds: int) -> Verdic
     if lock is None:
         refuse_drift(settings, profile, "build.verify-reproducible")
     plan = planning.plan_build(settings, profile, lock, planning.tools_for(context, profile), release=release)
-    settings.state_dir.mkdir(parents=True, exist_ok=True)
-    with scratch(settings.state_dir, "reproduce-") as folder:
+    settings.project.state_dir.mkdir(parents=True, exist_ok=True)
+    with scratch(settings.project.state_dir, "reproduce-") as folder:
         planning.preflight(context, folder)
         cases = circumstances(min(context.info.n_cpu or 1, os.cpu_count() or 1)) * rounds
         first: tuple[Path, str] | None = None

@@ -50,7 +50,7 @@ def open_shell(context: Context, *, toolchain: bool, privileged: bool, command: 
     context.image(TOOLCHAIN if toolchain else BUILDER)
     settings.output_dir.mkdir(parents=True, exist_ok=True)
     for volume in spec.volumes:
-        context.docker.create_volume(volume, labels(settings.project_id, "cache"))
+        context.docker.create_volume(volume, labels(settings.project.id, "cache"))
     if privileged:
         context.say(f"warning: {PRIVILEGED}")
     return context.docker.interact(spec)

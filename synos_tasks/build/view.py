@@ -168,13 +168,13 @@ def remember(settings: Settings, plan: Plan) -> None:
 
 
 def _path(settings: Settings, profile: str) -> Path:
-    return settings.state_dir / "plans" / f"{profile}.json"
+    return settings.project.state_dir / "plans" / f"{profile}.json"
 
 
 def _entries(context: Context, plan: Plan) -> Mapping[str, Mapping[str, Any]]:
     """Ask the store which keys it has."""
     image = context.image(BUILDER)
-    if context.docker.volume(context.settings.store_volume) is None:
+    if context.docker.volume(context.settings.project.store_volume) is None:
         return {}
     others = {layer.key: plan.initramfs_key(layer.key) for layer in plan.layers[1:]}
     request = protocol.Inspect(keys=(*(stage.key for stage in plan.stages), *others.values()))
@@ -245,7 +245,7 @@ class History:
 
     def __init__(self, settings: Settings, profile: str = "") -> None:
         """Read the file; a damaged one counts as empty."""
-        self._path, self._profile = settings.state_dir / "history.json", profile
+        self._path, self._profile = settings.project.state_dir / "history.json", profile
         self._all: dict[str, dict[str, float]] = {}
         try:
             for name, stages in json.loads(self._path.read_text()).items():

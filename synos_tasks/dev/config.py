@@ -83,18 +83,18 @@ class DevContainer:
 
 def names(settings: Settings) -> list[str]:
     """Return the names of the development containers: the folders in .devcontainer."""
-    return sorted(path.parent.name for path in (settings.root / FOLDER).glob(f"*/{FILE}"))
+    return sorted(path.parent.name for path in (settings.project.root / FOLDER).glob(f"*/{FILE}"))
 
 
 def load(settings: Settings, name: str) -> DevContainer:
     """Read one by name; the settings' for ''. Raises SettingsError with the place of a mistake."""
     name = name or settings.dev.name
-    path = settings.root / FOLDER / name / FILE
+    path = settings.project.root / FOLDER / name / FILE
     if name not in (known := names(settings)):
         close = difflib.get_close_matches(name, known, n=1)
         raise SettingsError(
             f"there is no development container {name!r}",
-            where=str(settings.root / FOLDER),
+            where=str(settings.project.root / FOLDER),
             hint=f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known) or 'none'}",
         )
     try:
@@ -102,17 +102,17 @@ def load(settings: Settings, name: str) -> DevContainer:
     except (OSError, ValueError) as error:
         raise SettingsError("a devcontainer.json cannot be read", where=str(path), why=str(error)) from error
     _check(values, path)
-    values = _with_variables(values, settings.root, path)
+    values = _with_variables(values, settings.project.root, path)
     files = values.get("dockerComposeFile", [])
     files = [files] if isinstance(files, str) else files
     own = values.get("customizations", {}).get("synos", {})
     return DevContainer(
         name=name,
         title=str(values.get("name", name)),
-        root=settings.root,
+        root=settings.project.root,
         path=path,
         user=values.get("remoteUser", "root"),
-        folder=values.get("workspaceFolder", str(settings.root)),
+        folder=values.get("workspaceFolder", str(settings.project.root)),
         environment={key: str(one) for key, one in values.get("remoteEnv", {}).items() if one is not None},
         compose_files=tuple(Path(os.path.normpath(path.parent / file)) for file in files),
         service=values.get("service", ""),

@@ -39,7 +39,7 @@ class Context:
     @property
     def state(self) -> Path:
         """Folder for what is generated and remembered."""
-        return self.settings.state_dir / "dev"
+        return self.settings.project.state_dir / "dev"
 
     def find(self, config: DevContainer) -> Container | None:
         """Return the newest container of a devcontainer.json, no matter which tool made it; None where there is none."""
@@ -81,7 +81,7 @@ class Listed:
 def listed(context: Context) -> list[Listed]:
     """List all of this project, running or not; raises SettingsError or EngineUnavailable."""
     configs = [load(context.settings, name) for name in names(context.settings)]
-    found = context.docker.containers({LABEL_FOLDER: str(context.settings.root)})
+    found = context.docker.containers({LABEL_FOLDER: str(context.settings.project.root)})
     newest = {(one.config.labels or {}).get(LABEL_FILE): one for one in reversed(found)}
     return [_listed(config, newest.get(str(config.path))) for config in configs]
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 def examine(context: Context) -> list[Check]:
     """Look at everything; change nothing. Raises EngineUnavailable."""
-    containers = context.docker.containers({LABEL_FOLDER: str(context.settings.root)})
+    containers = context.docker.containers({LABEL_FOLDER: str(context.settings.project.root)})
     return [
         *(_configuration(context, name) for name in names(context.settings)),
         _official(context),

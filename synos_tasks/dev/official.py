@@ -87,7 +87,7 @@ def up(context: Context, config: DevContainer, cli: Path, *, cached: bool) -> No
     argv += [] if cached else ["--build-no-cache"]
     # these would give a compose file another meaning
     environment = {key: value for key, value in os.environ.items() if not key.startswith("COMPOSE_")}
-    path = context.settings.state_dir / "logs" / f"dev-{config.name}.log"
+    path = context.settings.project.state_dir / "logs" / f"dev-{config.name}.log"
     path.parent.mkdir(parents=True, exist_ok=True)
     streams: dict[str, Any] = {
         "stdin": subprocess.DEVNULL,

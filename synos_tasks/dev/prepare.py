@@ -47,7 +47,7 @@ def prepare(context: Context, config: DevContainer) -> None:
     path = context.state / f"{config.name}.yml"
     if path not in config.compose_files:
         return
-    services = settings.compose_project(settings.services.stack)
+    services = settings.project.resource(settings.services.stack)
     network = f"{services}_data" if config.joins_services else ""
     if network and context.docker.network(network) is None:
         raise DevContainerMissing(
@@ -55,7 +55,7 @@ def prepare(context: Context, config: DevContainer) -> None:
             where=f"network {network}",
             hint="inv services.up",
         )
-    project = settings.project_id
+    project = settings.project.id
     existing = {volume.name for volume in context.docker.volumes({LABEL_PROJECT: project})}
     volumes = volumes_of(project, config, owner[0])
     for kind, name in volumes.items():
@@ -111,7 +111,7 @@ def write_changed(path: Path, text: str) -> None:
 
 def image_of(context: Context, config: DevContainer) -> str:
     """Return the name of a container's image."""
-    return context.settings.project.image(f"dev-{config.name}", context.settings.project_id)
+    return context.settings.project.image(f"dev-{config.name}", context.settings.project.id)
 
 
 def volumes_of(project: str, config: DevContainer, uid: int) -> dict[str, str]:
@@ -136,12 +136,12 @@ def compose_model(
     passwords = escaped(str(settings.stack_dir(settings.services.stack) / "secrets"))
     secrets = {"type": "bind", "source": passwords, "target": SECRETS, "read_only": True}
     return {
-        "name": settings.compose_project(f"dev-{config.name}"),
+        "name": settings.project.resource(f"dev-{config.name}"),
         "services": {
             config.service: {
                 "image": image,
-                "build": {**build, "labels": image_labels(settings.project_id, "dev", image)},
-                "labels": labels(settings.project_id, "dev"),
+                "build": {**build, "labels": image_labels(settings.project.id, "dev", image)},
+                "labels": labels(settings.project.id, "dev"),
                 "working_dir": root,
                 "volumes": [
                     {"type": "bind", "source": root, "target": root},

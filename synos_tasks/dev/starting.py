@@ -152,7 +152,7 @@ def _find_or_start(
     container = context.running(config)
     if container.config.image == image_of(context, config):
         # once it loses that name to a newer one, it is still known as this clone's
-        ledger.remember(context.settings.state_dir, ident=container.image, tag=container.config.image)
+        ledger.remember(context.settings.project.state_dir, ident=container.image, tag=container.config.image)
     return container.name, "official" if cli else "docker"
 
 
@@ -215,13 +215,13 @@ def _down(context: Context, config: DevContainer) -> list[str]:
 
 def _compose(context: Context, config: DevContainer, *more: Path) -> Compose:
     first, *others = (*config.compose_files, *more)
-    project = context.settings.compose_project(f"dev-{config.name}")
+    project = context.settings.project.resource(f"dev-{config.name}")
     return context.compose(ComposeFile(project=project, path=first, environment={}, overrides=tuple(others)))
 
 
 def override_model(context: Context, config: DevContainer, socket: Path | None) -> dict[str, Any]:
     """Return the compose file with what the official CLI would add, and the engine's socket."""
-    ours = labels(context.settings.project_id, "dev")
+    ours = labels(context.settings.project.id, "dev")
     marks = {**config.labels, **ours, "devcontainer.metadata": config.metadata}
     service: dict[str, Any] = {"labels": {key: escaped(value) for key, value in marks.items()}}
     if socket is not None:

@@ -84,13 +84,13 @@ def bootstrap(settings: Settings, docker: Docker, base: Base) -> None:
             why="no registry answers, so the base image must be bootstrapped from the Debian mirror",
             hint="apt-get install mmdebstrap debian-archive-keyring (./scripts/synos does it)",
         )
-    log = settings.state_dir / "logs" / f"base-image-{base.suite}.log"
+    log = settings.project.state_dir / "logs" / f"base-image-{base.suite}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     mirrors = settings.build.mirror, settings.build.security_mirror
     argv = bootstrap_argv(base.suite, *mirrors, root=os.geteuid() == 0)
-    changes = [f"LABEL {LABEL_BASE}={settings.project_id}", 'CMD ["bash"]']
+    changes = [f"LABEL {LABEL_BASE}={settings.project.id}", 'CMD ["bash"]']
     # a file, not a pipe: a stream that breaks must not become the base image
-    with log.open("wb") as messages, tempfile.TemporaryFile(dir=settings.state_dir) as archive:
+    with log.open("wb") as messages, tempfile.TemporaryFile(dir=settings.project.state_dir) as archive:
         done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=archive, stderr=messages, check=False)
         if done.returncode == 0:
             archive.seek(0)

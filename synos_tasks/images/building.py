@@ -88,7 +88,7 @@ def build_image(
     Raises ImageBuildFailed or MirrorUnreachable.
     """
     tag = tag or tag_of(settings.project, recipe)
-    dockerfile = settings.root / recipe.dockerfile
+    dockerfile = settings.project.root / recipe.dockerfile
     began = time.monotonic()
     docker.build_image(
         [
@@ -98,8 +98,8 @@ def build_image(
             *([] if cached else ["--no-cache"]),
             *(f"--build-arg={argument}" for argument in recipe.build_args),
             *(f"--secret=id=certificates,src={path}" for path in _certificates()),
-            *(f"--label={k}={v}" for k, v in image_labels(settings.project_id, recipe.role, tag).items()),
-            str(settings.root),
+            *(f"--label={k}={v}" for k, v in image_labels(settings.project.id, recipe.role, tag).items()),
+            str(settings.project.root),
         ],
         Steps(say),
     )
@@ -110,7 +110,7 @@ def build_image(
             "an image was removed while it was built", where=tag, hint="run the command again"
         )
     steps = steps_of(dockerfile.read_text())
-    ledger.remember(settings.state_dir, ident=image.id, tag=tag, seconds=seconds, steps=steps)
+    ledger.remember(settings.project.state_dir, ident=image.id, tag=tag, seconds=seconds, steps=steps)
     return Built(name=recipe.name, tag=tag, bytes=image.size or 0, seconds=seconds)
 
 
@@ -124,8 +124,8 @@ def _certificates() -> list[Path]:
 @contextmanager
 def one_at_a_time(settings: Settings, waiting: Callable[[], object] = lambda: None) -> Iterator[None]:
     """Hold the lock of this clone's images; ``waiting`` is called before it waits for another command."""
-    settings.state_dir.mkdir(parents=True, exist_ok=True)
-    with exclusive(settings.state_dir / "image.lock", waiting):
+    settings.project.state_dir.mkdir(parents=True, exist_ok=True)
+    with exclusive(settings.project.state_dir / "image.lock", waiting):
         yield
 
 
@@ -134,5 +134,5 @@ def remove_nameless(settings: Settings, docker: Docker, ident: str) -> None:
     image = docker.image(ident)
     if image is not None and not image.repo_tags:
         labels = image.config.labels or {}
-        if settings.project_id in (labels.get(LABEL_PROJECT), labels.get(LABEL_BASE)):
+        if settings.project.id in (labels.get(LABEL_PROJECT), labels.get(LABEL_BASE)):
             docker.remove_image(ident)

@@ -31,7 +31,8 @@ def every(settings: Settings) -> list[Recipe]:
 
     Raises SettingsError where a compose file has a mistake, ImageBuildFailed where it names a missing Dockerfile.
     """
-    stacks = (service_recipes(settings, raw_services(path)) for path in stack_files(settings.root).values())
+    files = stack_files(settings.project.root).values()
+    stacks = (service_recipes(settings, raw_services(path)) for path in files)
     return list(
         dict.fromkeys([*RECIPES.values(), *(recipe for stack in stacks for recipe in stack.values())])
     )
@@ -70,7 +71,7 @@ def service_recipes(settings: Settings, services: Mapping[str, Any]) -> dict[str
         build = service.get("build")
         if not isinstance(build, dict) or not build.get("dockerfile") or replacement(settings, name):
             continue
-        path = settings.root / build["dockerfile"]
+        path = settings.project.root / build["dockerfile"]
         try:
             copies = f"COPY {SERVICES}/{name}" in path.read_text()
         except OSError as error:

@@ -34,7 +34,7 @@ _VOLUME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{1,254}", re.ASCII)
 
 def folder_of(settings: Settings) -> Path:
     """Return where exports are, unless --to says otherwise."""
-    return settings.state_dir / "volumes"
+    return settings.project.state_dir / "volumes"
 
 
 def manifest_path(path: Path) -> Path:
@@ -131,7 +131,7 @@ def _export_of(settings: Settings, volume: str, created: float, now: float) -> s
     One that was made while containers used the volume does not count, nor one of another clone.
     """
     for path, export in known(settings, volume):
-        ours = export.facts["project"] == settings.project_id and not export.facts["users"]
+        ours = export.facts["project"] == settings.project.id and not export.facts["users"]
         if not ours or export.time < created or not _is_fresh(settings, export, now):
             continue
         try:
@@ -144,8 +144,8 @@ def _export_of(settings: Settings, volume: str, created: float, now: float) -> s
 
 def backups_of(settings: Settings, labels: Mapping[str, str]) -> Path:
     """Return the folder with the backups of the stack that a volume is of; a folder that is not there for none."""
-    stack = labels.get(LABEL_COMPOSE_PROJECT, "").removeprefix(f"{settings.project_id}-")
-    return settings.state_dir / "backups" / (stack or "-")
+    stack = labels.get(LABEL_COMPOSE_PROJECT, "").removeprefix(f"{settings.project.id}-")
+    return settings.project.state_dir / "backups" / (stack or "-")
 
 
 def _backup_of(settings: Settings, folder: Path, now: float) -> Manifest | None:

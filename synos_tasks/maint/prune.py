@@ -113,7 +113,7 @@ def plan(context: Context, limits: Limits, inventory: Inventory | None = None) -
     found = [*resources(facts), *isos(settings.output_dir, pin_linked=not limits.factory_reset)]
     image = ""
     if limits.store or limits.include_rebuildable:
-        has_store = context.docker.volume(settings.store_volume) is not None
+        has_store = context.docker.volume(settings.project.store_volume) is not None
         image = context.docker.image_id(tag_of(settings.project, catalog.BUILDER)) or "" if has_store else ""
         found += stored(context, image) if image else []
     if limits.store and not image:
@@ -146,7 +146,8 @@ def plan_reset(context: Context, *, keep_isos: bool, without_backup: bool) -> Pl
 
 def _files(context: Context, removals: Sequence[Resource]) -> Iterator[Resource]:
     """Return what a reset removes in .synos, and the links to ISOs that it removes."""
-    state, data = context.settings.state_dir, [one.id for one in removals if one.kind == "data volume"]
+    state = context.settings.project.state_dir
+    data = [one.id for one in removals if one.kind == "data volume"]
     # a lock file that is removed no longer excludes those who wait for it
     found = [path for path in state.glob("*") if path.name not in STAYS and path.suffix != ".lock"]
     isos = {one.name for one in removals if one.kind == "iso"}
@@ -237,7 +238,7 @@ def _ago(seconds: float) -> str:
 
 def carry_out(context: Context, planned: Plan) -> Pruned:
     """Do what a plan says. It can be cut short at any moment: the next plan finds the rest."""
-    disks = [Path(planned.root_dir), context.settings.root, context.settings.output_dir]
+    disks = [Path(planned.root_dir), context.settings.project.root, context.settings.output_dir]
     before = free_bytes(disks)
     outcome = list(apply(context, planned))
     removed = tuple(one for one, trouble in outcome if not trouble)
@@ -285,7 +286,7 @@ def _remove_one(context: Context, one: Resource) -> str:
         case "image" | "base image":
             trouble = _remove_image(context, one)
             if not trouble:
-                ledger.forget(context.settings.state_dir, [one.id])
+                ledger.forget(context.settings.project.state_dir, [one.id])
         case "network":
             trouble = docker.remove_network(one.id)
         case "container" | "running container":  # an anonymous volume of a service may hold data

@@ -20,7 +20,7 @@ from synos_tasks.images import ledger
 from synos_tasks.images.dockerfile import cache_id, steps_of
 from synos_tasks.maint import ownership
 from synos_tasks.maint.ownership import Clone, Inventory, labels_of, tags_of
-from synos_tasks.settings import STORE
+from synos_tasks.project import STORE
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -77,13 +77,13 @@ class Context:
 
     def clone(self) -> Clone:
         """Return how this clone's resources are recognised."""
-        settings = self.settings
-        paths = [path for path in settings.root.glob("docker/*/*") if _DOCKERFILE.fullmatch(path.name)]
+        project = self.settings.project
+        paths = [path for path in project.root.glob("docker/*/*") if _DOCKERFILE.fullmatch(path.name)]
         texts = (path.read_text(errors="replace") for path in paths if path.is_file())
         return Clone(
-            project=settings.project_id,
-            root=settings.root,
-            ledger=ledger.read(settings.state_dir),
+            project=project.id,
+            root=project.root,
+            ledger=ledger.read(project.state_dir),
             steps=frozenset().union(*map(steps_of, texts)),
         )
 
@@ -181,7 +181,7 @@ class Facts:
 def build_seconds(settings: Settings) -> dict[str, dict[str, float]]:
     """Return the seconds that each stage of each profile took last time; see build/view.py."""
     try:
-        known = json.loads((settings.state_dir / "history.json").read_text())
+        known = json.loads((settings.project.state_dir / "history.json").read_text())
         return {
             str(profile): {str(stage): float(seconds) for stage, seconds in stages.items()}
             for profile, stages in known.items()
@@ -301,7 +301,7 @@ def _volume(one: Volume, facts: Facts) -> Resource:
     pinned, ended = facts.users(name, *aliases)
     if not pinned and kind == "scratch volume" and owner_is_alive(name):
         pinned = "a command is using it"
-    if not pinned and name == f"{project}{STORE}" and not facts.factory_reset:
+    if not pinned and name == f"{project}-{STORE}" and not facts.factory_reset:
         pinned = "the store: its content is removed with --store"
     size = 0 if device_of(one) else facts.inventory.usage.volumes.get(name, 0)
     backup, needed_by = facts.backups.get(name, ""), (*ended, *aliases)

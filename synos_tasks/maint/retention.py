@@ -33,9 +33,8 @@ class _ImageLocked(Exception):
 
 def logs(settings: Settings) -> list[Resource]:
     """Return the logs, oldest first: regular files alone, no links."""
-    paths = [
-        path for ending in ("log", "log.gz") for path in (settings.state_dir / "logs").glob(f"*.{ending}")
-    ]
+    folder = settings.project.state_dir / "logs"
+    paths = [path for ending in ("log", "log.gz") for path in folder.glob(f"*.{ending}")]
     found = [(path, path.lstat()) for path in paths if path.is_file() and not path.is_symlink()]
     every = [Resource("file", str(path), path.name, one.st_size, one.st_mtime) for path, one in found]
     return sorted(every, key=lambda log: (log.used, log.name))
@@ -78,7 +77,7 @@ def _isos(context: Context, limits: Limits, deadline: float) -> int:
 
 def _images(context: Context, limits: Limits, deadline: float) -> int:
     """Remove images only after one was built: asking the engine takes longer than the rest."""
-    state = context.settings.state_dir
+    state = context.settings.project.state_dir
     seen, known = state / SEEN, " ".join(sorted(ledger.read(state).images))
     if not context.settings.maint.images_keep or (seen.exists() and seen.read_text() == known):
         return 0

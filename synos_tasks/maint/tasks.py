@@ -271,7 +271,7 @@ def _list(command: Command) -> None:
         [one.short, one.role, _size(one), one.created[:10], ", ".join(one.users) or "nobody", _notes(one)]
         for one in found
     ]
-    title = f"volumes of {command.settings.project_id}: {console.human_bytes(total)}"
+    title = f"volumes of {command.settings.project.id}: {console.human_bytes(total)}"
     console.table(title, ["name", "role", "size", "made (UTC)", "used by", ""], rows)
     command.result({"bytes": total, "volumes": [asdict(one) for one in found]})
 

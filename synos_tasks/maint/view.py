@@ -190,7 +190,7 @@ def usage(context: Context) -> Usage:
     if {"store", "cache volume"} <= rows.keys():  # the store lies in a volume: the rest of it is left to that
         volumes = rows["cache volume"]
         rows["cache volume"] = replace(volumes, bytes=max(0, volumes.bytes - rows["store"].bytes))
-    made = ledger.read(context.settings.state_dir)
+    made = ledger.read(context.settings.project.state_dir)
     built = _total(made.seconds_of(name) or None for name in {one.name for one in made.images.values()})
     if row := rows.get("image"):  # layers that images share count once
         size = context.union_bytes([one.id for one in found["image"]])
@@ -224,7 +224,8 @@ def _folders(context: Context, isos: Sequence[Resource]) -> Iterator[Row]:
     took = {profile: sum(stages.values()) for profile, stages in build_seconds(context.settings).items()}
     yield Row("ISOs", len(isos), _bytes(isos), seconds=_total(took.get(one.group) for one in isos))
     folders = {"logs": "logs", "backups of services": "backups", "exported volumes": "volumes"}
+    state = context.settings.project.state_dir
     for name, folder in folders.items():
-        paths = [path for path in (context.settings.state_dir / folder).rglob("*") if not path.is_symlink()]
+        paths = [path for path in (state / folder).rglob("*") if not path.is_symlink()]
         sizes = [path.stat().st_blocks * 512 for path in paths if path.is_file()]
         yield Row(name, len(sizes), sum(sizes))

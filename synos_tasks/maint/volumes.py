@@ -82,7 +82,7 @@ class Listed:
 
 def listing(context: Context, *, measured: bool = True) -> list[Listed]:
     """Return all volumes of the project, by name; raise EngineUnavailable. To measure them takes long."""
-    project, found = context.settings.project_id, []
+    project, found = context.settings.project.id, []
     volumes = sorted(context.docker.volumes({LABEL_PROJECT: project}), key=lambda one: one.name)
     containers = context.docker.containers() if volumes else []
     measured = measured and bool(volumes) and cache.socket_path() is not None
@@ -120,7 +120,7 @@ def listing(context: Context, *, measured: bool = True) -> list[Listed]:
 
 def find(context: Context, name: str, *, measured: bool = False) -> Listed:
     """Return a volume by its full or short name; raise SettingsError."""
-    found, project = listing(context, measured=measured), context.settings.project_id
+    found, project = listing(context, measured=measured), context.settings.project.id
     for one in found:
         if one.name in {name, f"{project}-{name}"}:
             return one
@@ -182,7 +182,7 @@ def export(context: Context, name: str, to: Path | None = None) -> tuple[Path, M
             ended = _run(context, _counted(pack), READING, reads=volume.name, out=out.write)
         users = (*before, *_warn(context, find(context, volume.name), before))
         files = _files(context, volume.name, "read", ended, users)
-        facts = {"project": context.settings.project_id, "role": volume.role, "files": files, "users": users}
+        facts = {"project": context.settings.project.id, "role": volume.role, "files": files, "users": users}
         facts["labels"] = volume.labels
         manifest = Manifest(name=volume.name, created=began, facts=facts, files=tuple(draft.files))
         with draft.file("json") as out:
@@ -261,7 +261,7 @@ def free_name(context: Context, name: str) -> str:
 
     What a killed command left does not count: it is removed in time.
     """
-    prefix = f"{context.settings.project_id}-"
+    prefix = f"{context.settings.project.id}-"
     full = prefix + name.removeprefix(prefix)
     if not exports.is_volume_name(full) or ONCE in full:  # that would be taken for what a killed command left
         hint = f"use letters, digits, . _ and -, and not {ONCE}"
@@ -297,7 +297,7 @@ def _new_volume(
     Until it is whole there is a mark, whose lock this command holds. The volume's label has the mark's random name, so
     that nothing else is ever removed for it. What killed commands left is removed first.
     """
-    folder, project = exports.folder_of(context.settings), context.settings.project_id
+    folder, project = exports.folder_of(context.settings), context.settings.project.id
     mark = folder / f"{MARK}{secrets.token_hex(8)}"
     with archive.disk_errors(folder, "the mark of an unfinished volume"):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -351,10 +351,10 @@ def _run(
 ) -> ExitResult:
     """Run a script in the builder image, which has GNU tar and zstd: with volumes, without network."""
     spec = ContainerSpec(
-        name=f"{context.settings.project_id}-maint-{secrets.token_hex(4)}",
+        name=f"{context.settings.project.id}-maint-{secrets.token_hex(4)}",
         image=ensure_image(context.settings, context.docker, BUILDER, context.say),
         command=("bash", "-c", script),
-        labels=labels(context.settings.project_id, "build"),
+        labels=labels(context.settings.project.id, "build"),
         capabilities=capabilities,
         volumes=writes or {},
         read_only_volumes={reads: SOURCE} if reads else {},

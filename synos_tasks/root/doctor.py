@@ -21,8 +21,8 @@ LEFT_STATES = frozenset({"created", "exited", "dead"})
 def examine(settings: Settings, docker: Docker) -> list[checks.Check]:
     """Check the machine and the engine; changes nothing."""
     command, host = shutil.which("docker") or "", os.environ.get("DOCKER_HOST", "")
-    report = engine_report(docker, settings.project_id, command=command, host=host)
-    found = checks.all_checks(settings.root, report)
+    report = engine_report(docker, settings.project.id, command=command, host=host)
+    found = checks.all_checks(settings.project.root, report)
     try:
         return found if report.problem else [*found, checks.check_cache_mounts(docker.inspect_builder())]
     except EngineUnavailable:  # the builder has another name in another context

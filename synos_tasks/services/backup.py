@@ -31,7 +31,7 @@ class Restored:
 
 def folder_of(context: StackContext) -> Path:
     """Return where the backups of a stack are."""
-    return context.settings.state_dir / "backups" / context.stack.name
+    return context.settings.project.state_dir / "backups" / context.stack.name
 
 
 def backup(context: StackContext, name: str = "", *, before: str = "") -> Path:

@@ -240,7 +240,7 @@ def make_readable(settings: Settings, services: Iterable[Service]) -> None:
     These are files of the repository, and no secrets. Raises HostUnfit.
     """
     for service in services:
-        folder = settings.root / SERVICES / service.name
+        folder = settings.project.root / SERVICES / service.name
         for path in [folder, *folder.iterdir()] if folder.is_dir() else []:
             mode = stat.S_IMODE(path.stat().st_mode)
             needed = mode | (0o555 if path.is_dir() else 0o444)

@@ -203,8 +203,8 @@ def compose_file(
     No variable is a secret: they are in the containers' labels and in `services.config`.
     """
     environment = {
-        "SYNOS_STACK": settings.compose_project(stack),
-        "SYNOS_PROJECT": settings.project_id,
+        "SYNOS_STACK": settings.project.resource(stack),
+        "SYNOS_PROJECT": settings.project.id,
         "SYNOS_SECRETS": str(settings.stack_dir(stack) / "mounted"),
     }
     for name in services:
@@ -214,14 +214,14 @@ def compose_file(
         port = getattr(settings.services, f"{name.replace('-', '_')}_port", None)
         if port is not None:
             environment[f"{key}_PORT"] = str(port)
-    return ComposeFile(project=settings.compose_project(stack), path=path, environment=environment)
+    return ComposeFile(project=settings.project.resource(stack), path=path, environment=environment)
 
 
 def file_of(settings: Settings, stack: str) -> Path:
     """Return the path of a stack's compose file; raises SettingsError, with a suggestion, where there is none."""
-    known = stack_files(settings.root)
+    known = stack_files(settings.project.root)
     if stack not in known:
-        raise unknown("stack", stack, list(known), str(settings.root / SERVICES))
+        raise unknown("stack", stack, list(known), str(settings.project.root / SERVICES))
     return known[stack]
 
 

@@ -112,7 +112,7 @@ def status(command: Command, stack: str = "", watch: bool = False) -> None:
 
     name = stack or command.settings.services.stack
     path = stacks.file_of(command.settings, name)  # unresolved: that would take longer than all the rest
-    file = ComposeFile(project=command.settings.compose_project(name), path=path, environment={})
+    file = ComposeFile(project=command.settings.project.resource(name), path=path, environment={})
     watcher = health.Watcher(Compose(file), stacks.started_services(path))
     while True:
         found = watcher.look()

@@ -41,7 +41,7 @@ def by_inv(warm: Clone, minimal: Answer) -> Iterator[Answer]:
 @pytest.fixture(scope="module")
 def compose(warm: Clone) -> Iterator[dict[str, str]]:
     """An environment in which compose touches nothing but what this test makes."""
-    project = f"{warm.settings.project_id}-compose"
+    project = f"{warm.settings.project.id}-compose"
     names = {
         "COMPOSE_PROJECT_NAME": project,
         "SYNOS_IMAGE": f"{project}:builder",
@@ -65,7 +65,7 @@ def sha256_of(clone: Clone, name: str) -> str:
 
 
 def plain_image(clone: Clone) -> str:
-    return f"{clone.settings.project_id}-plain"
+    return f"{clone.settings.project.id}-plain"
 
 
 def test_each_way_gives_the_same_bytes(warm: Clone, by_inv: Answer, compose: dict[str, str]) -> None:

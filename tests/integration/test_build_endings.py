@@ -135,7 +135,8 @@ def test_a_killed_container_is_an_error_with_a_name(busy: Clone) -> None:
     assert_clean(busy)
     assert outcome(busy) == AS_EVER
     volumes = docker("volume", "ls", "--quiet", f"--filter=label={busy.label}")
-    assert volumes == busy.settings.store_volume  # it outlives containers; the work folder's volume does not
+    # it outlives containers; the work folder's volume does not
+    assert volumes == busy.settings.project.store_volume
 
 
 @pytest.fixture

@@ -126,7 +126,7 @@ def run(engine: Docker, spec: ContainerSpec) -> str:
 
 def spec_of(engine: Docker, clone: Clone, settings: Settings, image: str, *command: str) -> ContainerSpec:
     clone.output.mkdir(exist_ok=True)
-    engine.create_volume(settings.store_volume, labels(settings.project_id, "cache"))
+    engine.create_volume(settings.project.store_volume, labels(settings.project.id, "cache"))
     return dataclasses.replace(
         builder_spec(settings, engine.info(), image, output=clone.output), command=tuple(command)
     )

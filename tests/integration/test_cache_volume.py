@@ -20,11 +20,11 @@ pytestmark = pytest.mark.integration
 @pytest.fixture
 def volume(clone: Clone) -> Iterator[Callable[[str], None]]:
     """Make the clone's cache volume a tmpfs, mounted by the engine with the options given."""
-    name = clone.settings.store_volume
+    name = clone.settings.project.store_volume
 
     def make(options: str) -> None:
         marks = [
-            f"--label={key}={value}" for key, value in labels(clone.settings.project_id, "cache").items()
+            f"--label={key}={value}" for key, value in labels(clone.settings.project.id, "cache").items()
         ]
         docker(
             "volume", "create", *marks, "--opt=type=tmpfs", "--opt=device=tmpfs", f"--opt=o={options}", name

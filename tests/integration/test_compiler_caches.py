@@ -55,7 +55,7 @@ def lone(toolchain_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
     """A clone whose caches are empty."""
     copy = copy_project(tmp_path_factory.mktemp("lone"))
     yield copy
-    remove_labelled(copy.settings.project_id)
+    remove_labelled(copy.settings.project.id)
 
 
 def volume_of(clone: Clone, cache: str) -> str:

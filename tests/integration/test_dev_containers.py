@@ -64,7 +64,7 @@ def project(service_images: None, tmp_path_factory: pytest.TempPathFactory) -> I
     yield clone
     remove_dev_containers(clone)
     take_down(clone)
-    remove_labelled(clone.settings.project_id)
+    remove_labelled(clone.settings.project.id)
 
 
 @pytest.fixture(scope="module", params=[(maker, name) for name in NAMES for maker in MAKERS], ids="-".join)

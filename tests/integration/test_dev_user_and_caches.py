@@ -44,7 +44,7 @@ def project(tmp_path: Path, engine: Docker) -> Iterator[Clone]:
     clone = dev_clone(tmp_path)
     yield clone
     remove_dev_containers(clone)
-    remove_labelled(clone.settings.project_id)
+    remove_labelled(clone.settings.project.id)
 
 
 def give(clone: Clone, uid: int) -> None:

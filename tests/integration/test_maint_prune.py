@@ -49,7 +49,7 @@ class Ground:
 
     @property
     def project(self) -> str:
-        return self.clone.settings.project_id
+        return self.clone.settings.project.id
 
     def now(self, *words: str, fails: bool = False) -> Answer:
         """Run a verb to which nothing is too young."""
@@ -76,7 +76,7 @@ class Ground:
 def ground(engine: Docker, builder_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ground]:
     """Build images three times, from another Dockerfile each time, and let the others gather around them."""
     clone, mark = copy_project(tmp_path_factory.mktemp("ground")), f"crowd-{uuid.uuid4().hex[:12]}"
-    project, tags = clone.settings.project_id, []
+    project, tags = clone.settings.project.id, []
     try:
         for version in range(3):
             crowds.small_images(clone, builder_image, mark, version)
@@ -230,7 +230,7 @@ def test_the_store_lets_go_what_no_build_has_used(ground: Ground) -> None:
     assert ground.crowd.state() == ground.before
     assert [thing["id"] for thing in told.json["removed"] if thing["kind"] == "store"] == ["a" * 64]
     assert ground.clone.in_store("ls /cache/objects") == "b" * 64
-    assert ground.there("volume", ground.clone.settings.store_volume)
+    assert ground.there("volume", ground.clone.settings.project.store_volume)
 
 
 def test_data_goes_only_when_it_is_elsewhere_too(ground: Ground) -> None:

@@ -99,7 +99,7 @@ walk(b".")
 @pytest.fixture(scope="module")
 def full(clone: Clone, builder_image: str) -> str:
     """A volume of the clone with one of each odd kind of file; its listing."""
-    make(clone, f"{clone.settings.project_id}-odd")
+    make(clone, f"{clone.settings.project.id}-odd")
     inside(clone, builder_image, "odd", FILL)
     return inside(clone, builder_image, "odd", LIST)
 
@@ -110,7 +110,7 @@ def make(clone: Clone, name: str, *options: str) -> None:
 
 def inside(clone: Clone, image: str, volume: str, script: str) -> str:
     """Run Python in a container that has a volume of the clone, and give what it prints."""
-    name = f"{clone.settings.project_id}-{volume}"
+    name = f"{clone.settings.project.id}-{volume}"
     mount = f"--mount=type=volume,source={name},target=/volume"
     more = ("--rm", "--network=none", "--tmpfs=/work", f"--label={clone.label}", mount)
     return docker("run", *more, image, "python3", "-c", script)
@@ -118,7 +118,7 @@ def inside(clone: Clone, image: str, volume: str, script: str) -> str:
 
 def volumes_of(clone: Clone) -> set[str]:
     found = docker("volume", "ls", "--quiet", f"--filter=label={clone.label}").split()
-    return {name.removeprefix(f"{clone.settings.project_id}-") for name in found}
+    return {name.removeprefix(f"{clone.settings.project.id}-") for name in found}
 
 
 def test_all_that_a_file_is_survives_export_and_import(clone: Clone, builder_image: str, full: str) -> None:
@@ -153,7 +153,7 @@ def test_a_damaged_archive_is_refused_and_nothing_made(clone: Clone, full: str, 
 def test_the_alias_of_a_volume_takes_nothing_and_users_are_named(
     clone: Clone, builder_image: str, full: str
 ) -> None:
-    project = clone.settings.project_id
+    project = clone.settings.project.id
     place = docker("volume", "inspect", "--format={{.Mountpoint}}", f"{project}-odd")
     bind = ("--driver=local", "--opt=type=none", "--opt=o=bind", f"--opt=device={place}")
     make(clone, f"{project}-alias", *bind)
@@ -186,7 +186,7 @@ def test_a_volume_of_another_project_is_not_touched(clone: Clone, own_label: str
 @pytest.fixture(scope="module")
 def large(clone: Clone, builder_image: str) -> Path:
     """An export of so many files that it takes seconds to import, and more bytes than all pipes hold."""
-    make(clone, f"{clone.settings.project_id}-large")
+    make(clone, f"{clone.settings.project.id}-large")
     script = """
 import os
 for n in range(40_000):
@@ -245,10 +245,10 @@ def test_what_an_import_that_is_killed_leaves_is_shown_and_tidied_up(
     assert listed["half"]
     refused = clone.inv("maint.volumes", "--clone", "half", "--to", "other", fails=True)
     assert "not whole" in refused.json["error"]["error"]
-    make(clone, f"{clone.settings.project_id}-small")
+    make(clone, f"{clone.settings.project.id}-small")
     clone.inv("maint.volumes", "--clone", "small", "--to", "other")  # any of them tidies up before
     names = docker("volume", "ls", "--quiet").split()
-    assert f"{clone.settings.project_id}-half" not in names, "not even an empty one that the engine made"
+    assert f"{clone.settings.project.id}-half" not in names, "not even an empty one that the engine made"
 
 
 def helpers(clone: Clone, state: str = "") -> list[str]:

@@ -214,5 +214,5 @@ def test_the_store_is_labelled_as_ours_and_so_are_the_compilers_caches(warm: Clo
         "volume", "ls", "--quiet", f"--filter=label={warm.label}", "--filter=label=io.synos.role=cache"
     )
     caches = set(compiler_cache_volumes(warm.settings))
-    assert warm.settings.store_volume in listed.split()
-    assert set(listed.split()) - {warm.settings.store_volume} in (set(), caches)
+    assert warm.settings.project.store_volume in listed.split()
+    assert set(listed.split()) - {warm.settings.project.store_volume} in (set(), caches)

@@ -91,7 +91,7 @@ def test_a_password_is_in_its_file_and_nowhere_else(stack: Clone, service: str) 
         docker("inspect", container(stack, service)),
         logged(stack, service),
         shell(stack, "services.config").stdout,
-        (stack.settings.state_dir / "services/unified/compose.env").read_text(),
+        (stack.settings.project.state_dir / "services/unified/compose.env").read_text(),
     ]
     assert not any(password in text for text in everything)
     assert not [pid for pid in pids() if password in of_process(pid)]

@@ -61,7 +61,7 @@ def other(stack: Clone, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cl
     clone.inv("services.up")
     yield clone
     take_down(clone)
-    remove_labelled(clone.settings.project_id)
+    remove_labelled(clone.settings.project.id)
 
 
 def contents(clone: Clone) -> dict[str, str]:

@@ -55,7 +55,7 @@ def fresh(service_images: None, tmp_path_factory: pytest.TempPathFactory) -> Ite
     clone = services_clone(tmp_path_factory.mktemp("fresh"))
     yield clone
     take_down(clone)
-    remove_labelled(clone.settings.project_id)
+    remove_labelled(clone.settings.project.id)
 
 
 def containers(clone: Clone) -> list[str]:
@@ -171,7 +171,7 @@ def test_an_image_that_takes_the_place_of_ours_and_the_way_back_from_a_bad_one(
 ) -> None:
     clone = services_clone(tmp_path_factory.mktemp("replaced"))
     ours = open_stack(settings.load(ROOT, {"name": "synos"}), "unified", print).stack["redis"].image
-    theirs = f"{clone.settings.project_id}-redis:test"
+    theirs = f"{clone.settings.project.id}-redis:test"
     # as an official image: root by default, and no folder that our user could write
     build = f"FROM {ours}\nUSER 0\nRUN rm -r /data\nLABEL {clone.label}\n"
     bad = f"{build}RUN rm /usr/bin/redis-server\n"
@@ -195,7 +195,7 @@ def test_an_image_that_takes_the_place_of_ours_and_the_way_back_from_a_bad_one(
         assert told["redis"] == "healthy"
     finally:
         take_down(clone)
-        remove_labelled(clone.settings.project_id)
+        remove_labelled(clone.settings.project.id)
 
 
 def test_addresses_that_are_used_up_are_told(fresh: Clone) -> None:

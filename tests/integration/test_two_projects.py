@@ -33,16 +33,16 @@ def twins(tmp_path: Path, builder_image: str) -> Iterator[list[Settings]]:
         made.append(settings.load(tmp_path / folder, {"name": "twin-test"}))
     yield made
     for one in made:
-        remove_labelled(one.project_id)
+        remove_labelled(one.project.id)
 
 
 def test_two_projects_of_one_name_work_side_by_side(twins: list[Settings], engine: Docker) -> None:
     one, two = twins
-    assert one.project_id != two.project_id
+    assert one.project.id != two.project.id
     shared = [ensure_image(each, engine, RECIPE, print) for each in twins]
     assert len(set(shared)) == 1, "what is made of the same is made once"
     ident = engine.image_id(shared[0])
-    (two.root / "Dockerfile").write_text(DOCKERFILE % "other")
+    (two.project.root / "Dockerfile").write_text(DOCKERFILE % "other")
     other = ensure_image(two, engine, RECIPE, print)
     assert other != shared[0]
     assert engine.image_id(shared[0]) == ident, "the other project's image is as it was"

@@ -16,6 +16,7 @@ from synos_tasks.services.adapters import nats, postgres, redis
 from synos_tasks.services.stack import StackContext, file_of, resolve
 from synos_tasks.settings import ServicesSettings, Settings
 from tests.unit.fake_docker import FakeDocker
+from tests.unit.projects import settings_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -203,7 +204,7 @@ def model(settings: Settings) -> dict[str, Any]:
 
 def lay_services(settings: Settings) -> None:
     """Write what a stack is made of."""
-    folder = settings.root / "docker/services"
+    folder = settings.project.root / "docker/services"
     folder.mkdir(parents=True)
     (folder / "docker-compose.unified.yml").write_text(YAML)
     for name in NAMES:
@@ -214,7 +215,7 @@ def lay_services(settings: Settings) -> None:
 
 def scene(root: Path, services: ServicesSettings = FREE) -> Scene:
     """Write a stack, and open a context on it, with an engine that has the base image only."""
-    settings = Settings(root=root, project_id="synos-test", services=services)
+    settings = settings_in(root, services=services)
     lay_services(settings)
     path, engine = file_of(settings, "unified"), FakeDocker()
     engine.add_image(TRIXIE.tag)

@@ -49,7 +49,7 @@ class Project:
 
     @property
     def root(self) -> Path:
-        return self.context.settings.root
+        return self.context.settings.project.root
 
     def config(self, name: str = "one", **changes: Any) -> DevContainer:  # noqa: ANN401
         """Write a devcontainer.json, and read it."""
@@ -114,7 +114,8 @@ def project(root: Path, monkeypatch: pytest.MonkeyPatch, **dev: str) -> Project:
     """Make a project that reaches nothing outside."""
     docker, said = FakeDocker(), list[str]()
     values = {"name": "synos", "dev": {"cli": "docker", **dev}}
-    loaded = replace(settings.load(root, values, record=False), project_id="synos-test")
+    loaded = settings.load(root, values, record=False)
+    loaded = replace(loaded, project=replace(loaded.project, id="synos-test"))
     made: Project
 
     def compose(file: ComposeFile) -> Compose:

@@ -46,7 +46,7 @@ class Ground:
 
     @property
     def exports(self) -> Path:
-        return self.context.settings.state_dir / "volumes"
+        return self.context.settings.project.state_dir / "volumes"
 
     @property
     def volumes(self) -> list[str]:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from synos_tasks.build.locking import lock_path
 from synos_tasks.build.planning import read_profile
 from synos_tasks.iso import lock as locks
 from synos_tasks.iso.lock import Lock, Package
+from synos_tasks.project import Project
 from synos_tasks.settings import Settings
 
 if TYPE_CHECKING:
@@ -21,7 +22,12 @@ DATE = 1_700_000_000
 PROFILE = "suite: bookworm\npackages: [live-boot, sudo]\n"
 
 
-def project(root: Path) -> Settings:
+def settings_in(root: Path, ident: str = "synos-test", **sections: Any) -> Settings:  # noqa: ANN401
+    """Return the settings of a project in a folder, with the defaults where no section is given."""
+    return Settings(project=Project(root=root, name="synos", id=ident, title="SynOS"), **sections)
+
+
+def project(root: Path, ident: str = "synos-test") -> Settings:
     """Write what a plan reads: one profile, the base overlay, what images are made of."""
     folder = root / "docker/build"
     (folder / "profiles").mkdir(parents=True)
@@ -30,7 +36,7 @@ def project(root: Path) -> Settings:
     for name in ("Dockerfile", "boot.Dockerfile", "image/sudoers"):
         (folder / name).write_text(f"{name}\n")
     (folder / f"profiles/{NAME}.yaml").write_text(PROFILE)
-    return Settings(root=root, project_id="synos-test")
+    return settings_in(root, ident)
 
 
 def package(

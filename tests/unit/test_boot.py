@@ -21,7 +21,7 @@ from synos_tasks.iso.boot.qemu import kvm_pays, qemu_argv
 from synos_tasks.iso.boot.report import clean, is_final, is_hopeless, parse_report, verdict
 from synos_tasks.iso.boot.request import FIRMWARES, MEDIA, Boot, parse_request
 from synos_tasks.iso.boot.watch import Follower
-from synos_tasks.settings import Settings
+from tests.unit.projects import settings_in
 
 REQUEST = Boot(
     iso=Path("/iso/a,b.iso"), firmware="bios", media="cdrom", timeout=9, memory_mb=512, kvm=True, out=Path("/out")
@@ -73,7 +73,7 @@ def test_kvm_is_used_only_where_it_pays() -> None:
 
 
 def test_the_container_has_no_powers(tmp_path: Path) -> None:
-    settings = Settings(root=tmp_path, project_id="p")
+    settings = settings_in(tmp_path, "p")
     spec = boot_spec(settings, "image", iso_folder=tmp_path / "dist", out=tmp_path / "out", kvm=False)
     assert not any((spec.privileged, spec.capabilities, spec.devices, spec.new_privileges))
     assert spec.network == "none"
@@ -81,7 +81,7 @@ def test_the_container_has_no_powers(tmp_path: Path) -> None:
 
 
 def test_the_newest_iso(tmp_path: Path) -> None:
-    settings = Settings(root=tmp_path, project_id="p")
+    settings = settings_in(tmp_path, "p")
     with pytest.raises(IsoNotFound):
         newest_iso(settings)
     settings.output_dir.mkdir()

@@ -62,9 +62,9 @@ def containers(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> FakeConta
     made = fake_containers(monkeypatch)
     made.answer = answer
     engine = FakeDocker()
-    engine.add_volume(settings.store_volume)
+    engine.add_volume(settings.project.store_volume)
     monkeypatch.setattr("synos_tasks.engine.client.Docker", lambda: engine)
-    monkeypatch.chdir(settings.root)
+    monkeypatch.chdir(settings.project.root)
     monkeypatch.setenv("NO_COLOR", "1")
     for name in ("SUDO_UID", "SUDO_GID"):
         monkeypatch.delenv(name, raising=False)
@@ -74,7 +74,7 @@ def containers(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> FakeConta
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     """A project as the verbs find it: named for its folder."""
-    return dataclasses.replace(project(tmp_path), project_id=identify(tmp_path).id)
+    return project(tmp_path, identify(tmp_path).id)
 
 
 @pytest.fixture
@@ -123,8 +123,9 @@ def test_plan_shows_each_stage_to_scripts_and_to_people(settings: Settings, capf
     assert base == {
         "name": "base", "key": base["key"], "hit": False, "why": "not built before", "bytes": 0, "seconds": None
     }  # fmt: skip
-    settings.state_dir.mkdir(exist_ok=True)
-    (settings.state_dir / "history.json").write_text(json.dumps({NAME: {"base": 12.34, "system": 0.3}}))
+    state = settings.project.state_dir
+    state.mkdir(exist_ok=True)
+    (state / "history.json").write_text(json.dumps({NAME: {"base": 12.34, "system": 0.3}}))
     assert run("build.plan") == 0
     shown = capfd.readouterr()
     assert shown.out == ""
@@ -141,7 +142,7 @@ def test_plan_warns_when_the_lock_does_not_fit(
 ) -> None:
     if laid:
         lay_lock(settings, package("sudo"))
-        profile = settings.root / f"docker/build/profiles/{NAME}.yaml"
+        profile = settings.project.root / f"docker/build/profiles/{NAME}.yaml"
         profile.write_text("packages: [live-boot, sudo, tmux]\n")
     assert run("build.plan", "--json") == 0
     shown = capfd.readouterr()
@@ -167,7 +168,7 @@ def test_lock_writes_and_tells_what_changed(settings: Settings, capfd: Shown) ->
 
 def test_diff_of_locks(settings: Settings, capfd: Shown) -> None:
     lay_lock(settings, package("sudo", "1"))
-    other = settings.root / "other.lock.yaml"
+    other = settings.project.root / "other.lock.yaml"
     other.write_text(locking.lock_path(settings, NAME).read_text())
     lay_lock(settings, package("sudo", "2", archive="security"))
     assert run("build.diff", str(other), NAME, "--json") == 0
@@ -201,9 +202,9 @@ def test_report_is_written_beside_the_newest_iso(iso: Path, capfd: Shown) -> Non
 )
 def test_dry_changes_nothing(settings: Settings, containers: FakeContainers, words: str) -> None:
     lay_lock(settings, package("sudo"))
-    before = tree(settings.root)
+    before = tree(settings.project.root)
     assert run("--dry", *f"build.{words}".split()) == 0
-    assert tree(settings.root) == before
+    assert tree(settings.project.root) == before
     assert "resolve" not in containers.done
 
 
@@ -247,17 +248,17 @@ def test_an_error_is_an_exit_code_and_one_object(
     settings: Settings, iso: Path, capfd: Shown, words: str, error: type[SynosError]
 ) -> None:
     lay_lock(settings, package("sudo"))
-    profiles = settings.root / "docker/build/profiles"
+    profiles = settings.project.root / "docker/build/profiles"
     (profiles / "wrong.yaml").write_text("pakages: []\n")
     (profiles / "damaged.yaml").write_text("suite: bookworm\n")
     (profiles / "damaged.lock.yaml").write_text("packages: 1\n")
-    (settings.root / "good.iso.manifest.json").write_text(
+    (settings.project.root / "good.iso.manifest.json").write_text(
         iso.with_name(f"{iso.name}.manifest.json").read_text()
     )
-    (settings.root / "tasks").touch()
+    (settings.project.root / "tasks").touch()
     (iso.parent / "a.iso").touch()
     os.utime(iso, (1, 1))  # the newest is then the one without a manifest
-    before = tree(settings.root)
+    before = tree(settings.project.root)
     assert run(*f"build.{words}".split(), "--json") == error.exit_code
     assert json.loads(capfd.readouterr().out)["error"]["kind"] == error.__name__
-    assert tree(settings.root) == before
+    assert tree(settings.project.root) == before

@@ -43,7 +43,7 @@ def container(monkeypatch: pytest.MonkeyPatch) -> FakeContainers:
 def settings(tmp_path: Path) -> Settings:
     """A project with two profiles of the same packages: x, locked, and y."""
     made = project(tmp_path)
-    profile = made.root / f"docker/build/profiles/{NAME}.yaml"
+    profile = made.project.root / f"docker/build/profiles/{NAME}.yaml"
     profile.with_name("y.yaml").write_text(profile.read_text())
     lay_lock(made, package("gone"), package("sudo"))
     return made
@@ -74,8 +74,8 @@ def test_two_locks_differ_in_packages(settings: Settings, container: FakeContain
 
 
 def test_two_isos_differ_in_packages_and_files(settings: Settings, container: FakeContainers) -> None:
-    one = _iso(settings.root / "a/one.iso", gone="1", sudo="1")
-    two = _iso(settings.root / "b/two.iso", new="3", sudo="2")
+    one = _iso(settings.project.root / "a/one.iso", gone="1", sudo="1")
+    two = _iso(settings.project.root / "b/two.iso", new="3", sudo="2")
     files = {**SAME, "changed": [["/etc/motd", 1, 2]]}
     container.answer = lambda *_: [{"event": "compared", "result": files}]
     found = _diff(settings, one, two)
@@ -104,7 +104,7 @@ def test_without_manifests_files_are_compared_all_the_same(
 
 
 def test_an_iso_and_a_lock_cannot_be_compared(settings: Settings, container: FakeContainers) -> None:
-    pair = [_iso(settings.root / "one.iso"), NAME]
+    pair = [_iso(settings.project.root / "one.iso"), NAME]
     for one, two in (pair, pair[::-1]):
         with pytest.raises(SettingsError) as caught:
             _diff(settings, one, two)
@@ -116,7 +116,7 @@ def test_an_iso_and_a_lock_cannot_be_compared(settings: Settings, container: Fak
 def test_what_is_not_there_is_named(
     settings: Settings, container: FakeContainers, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    monkeypatch.chdir(settings.root)  # where docker is a folder
+    monkeypatch.chdir(settings.project.root)  # where docker is a folder
     for one, two in ((NAME, name), (name, NAME)):
         with pytest.raises(IsoNotFound) as caught:
             _diff(settings, one, two)

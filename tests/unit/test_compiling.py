@@ -32,8 +32,8 @@ COUNTS = {"ccache": {"hits": 3, "misses": 1}, "sccache": {"hits": 0, "misses": 0
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     made = project(tmp_path)
-    lay_component(made.root / "docker/build", "tool")
-    lay_component(made.root / "docker/build", "agent", depends=["less"])
+    lay_component(made.project.root / "docker/build", "tool")
+    lay_component(made.project.root / "docker/build", "agent", depends=["less"])
     return made
 
 
@@ -87,7 +87,8 @@ def toolchain(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Toolchain:
 
 def test_the_key_is_that_of_the_plan(toolchain: Toolchain) -> None:
     """Otherwise a build would look for what was compiled, and not find it."""
-    (toolchain.settings.root / f"docker/build/profiles/{NAME}.yaml").write_text("components: [agent, tool]\n")
+    root = toolchain.settings.project.root
+    (root / f"docker/build/profiles/{NAME}.yaml").write_text("components: [agent, tool]\n")
     profile = planning.read_profile(toolchain.settings, NAME)
     tools = planning.tools_for(toolchain.context, profile)
     plan = planning.plan_build(toolchain.settings, profile, lay_lock(toolchain.settings), tools)
@@ -133,7 +134,7 @@ def test_without_cache_neither_the_store_nor_the_compilers_caches_are_there(
 ) -> None:
     toolchain.compile(tmp_path / "out", "tool", cached=cached)
     [spec] = toolchain.containers.specs
-    own = {toolchain.settings.store_volume, "synos-test-ccache", "synos-test-sccache"}
+    own = {toolchain.settings.project.store_volume, "synos-test-ccache", "synos-test-sccache"}
     if cached:
         assert set(spec.volumes) == own == set(toolchain.engine.names("volume"))
     else:
@@ -173,7 +174,7 @@ def test_a_link_is_no_package(tmp_path: Path) -> None:
 
 
 def test_profiles_that_have_a_component_are_told_and_broken_ones_have_none(settings: Settings) -> None:
-    folder = settings.root / "docker/build/profiles"
+    folder = settings.project.root / "docker/build/profiles"
     (folder / "a.yaml").write_text("components: [tool]\n")
     (folder / "b.yaml").write_text("inherits: a\ncomponents: [agent]\n")
     (folder / "c.yaml").write_text("inherits: b\ncomponents: [-tool]\n")

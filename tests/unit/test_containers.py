@@ -136,7 +136,7 @@ def test_opening_a_shell_warns_only_of_what_is_not_isolated(
         Context(settings, engine, said.append), toolchain=False, privileged=privileged, command="exit 7"
     )
     assert code == 7
-    volume = engine.volume(settings.store_volume)
+    volume = engine.volume(settings.project.store_volume)
     assert volume is not None
     assert volume.labels[LABEL_ROLE] == "cache"
     assert settings.output_dir.is_dir()

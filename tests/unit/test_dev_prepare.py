@@ -60,7 +60,7 @@ def test_for_a_container_that_runs_the_engine_is_not_asked(
 
 
 def test_caches_are_the_clones_and_existing_volumes_stay_as_they_are(here: Project) -> None:
-    configured, owner = here.config(), here.context.settings.project_id
+    configured, owner = here.config(), here.context.settings.project.id
     here.docker.add_volume(f"{owner}-ccache", labels={LABEL_PROJECT: owner, "whose": "docker/build's"})
     prepare.prepare(here.context, configured)
     history = f"{owner}-history-one"
@@ -77,7 +77,7 @@ def test_under_an_engine_without_root_everything_is_its_roots(here: Project) -> 
     prepare.prepare(here.context, here.config())
     assert (here.context.state / "host/owner").read_text() == "0 0\n"
     volumes = here.docker.names("volume")  # another user than docker/build's has caches apart
-    assert {f"{here.context.settings.project_id}-{kind}-0" for kind in ("ccache", "uv")} <= set(volumes)
+    assert {f"{here.context.settings.project.id}-{kind}-0" for kind in ("ccache", "uv")} <= set(volumes)
 
 
 def test_without_a_base_image_no_volume_is_made(here: Project, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -91,7 +91,7 @@ def test_without_a_base_image_no_volume_is_made(here: Project, monkeypatch: pyte
 def test_the_compose_file_has_what_only_this_clone_knows(here: Project) -> None:
     prepare.prepare(here.context, here.config())
     model = model_of(here)
-    service, owner = model["services"]["dev"], here.context.settings.project_id
+    service, owner = model["services"]["dev"], here.context.settings.project.id
     assert (here.context.state / "host/owner").read_text() == "1000 1000\n"
     escaped = str(here.root).replace("$", "$$")
     assert service["volumes"][0] == {"type": "bind", "source": escaped, "target": escaped}
@@ -103,7 +103,7 @@ def test_the_compose_file_has_what_only_this_clone_knows(here: Project) -> None:
 
 def test_one_that_joins_the_services_needs_them(here: Project) -> None:
     configured = here.config("full", **JOINED)
-    network = f"{here.context.settings.project_id}-unified_data"
+    network = f"{here.context.settings.project.id}-unified_data"
     with pytest.raises(DevContainerMissing, match="services that do not run") as caught:
         prepare.prepare(here.context, configured)
     assert (caught.value.where, caught.value.hint) == (f"network {network}", "inv services.up")

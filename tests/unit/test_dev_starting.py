@@ -46,7 +46,7 @@ def test_up_makes_it_and_a_second_time_there_is_nothing_to_do(
     assert here.composed == [("up", "other", "dev")]
     assert here.commands == ["echo started"]
     assert here.context.running(config).name == first.container
-    assert IMAGE in ledger.read(here.context.settings.state_dir).images
+    assert IMAGE in ledger.read(here.context.settings.project.state_dir).images
     # python-on-whales takes longer to import than the rest of a second `dev.up` takes
     monkeypatch.setattr(here.docker, "containers", None)
     again = starting.up(here.context, config)

@@ -112,7 +112,7 @@ def test_a_stream_that_breaks_does_not_become_the_base(host: Host, base: Base) -
     assert caught.value.why.splitlines() == [f"E: line {number}" for number in range(14, 20)]
     assert host.names("image") == [base.tag]
     assert host.image_id(base.tag) == "sha256:old"
-    log = host.settings.state_dir / f"logs/base-image-{base.suite}.log"
+    log = host.settings.project.state_dir / f"logs/base-image-{base.suite}.log"
     assert log.read_bytes() == host.output
 
 
@@ -123,7 +123,7 @@ def test_a_host_that_cannot_bootstrap_says_what_is_missing(
     if missing == "mmdebstrap":
         monkeypatch.setattr("shutil.which", lambda _: None)
     else:
-        monkeypatch.setattr(bases, "KEYRING", host.settings.root / "nowhere.gpg")
+        monkeypatch.setattr(bases, "KEYRING", host.settings.project.root / "nowhere.gpg")
     with pytest.raises(HostUnfit, match="missing") as caught:
         renew(host.settings, host, TRIXIE, print)
     assert "debian-archive-keyring" in caught.value.hint

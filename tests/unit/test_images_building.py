@@ -16,14 +16,15 @@ from synos_tasks.images.base import BOOKWORM, TRIXIE, Base
 from synos_tasks.images.building import build_image, build_images, ensure_image, remove_nameless
 from synos_tasks.images.recipe import Recipe, tag_of
 from synos_tasks.locks import try_exclusive
-from synos_tasks.settings import Settings
 from tests.unit.fake_docker import FakeDocker
+from tests.unit.projects import settings_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
     from synos_tasks.images.building import Built
+    from synos_tasks.settings import Settings
 
 OLD = Recipe("old", "Dockerfile", "small", "files")
 NEW = Recipe("new", "new.Dockerfile", base=TRIXIE, role="services", args=("PORT=5432", "NAME=a b"))
@@ -63,7 +64,7 @@ def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
     (tmp_path / "files").mkdir()
     for name in ("Dockerfile", "new.Dockerfile", "files/x"):
         (tmp_path / name).write_text(f"FROM x\nRUN echo {name}\n")
-    made = Engine(Settings(root=tmp_path, project_id="synos-test"))
+    made = Engine(settings_in(tmp_path))
     monkeypatch.setattr(bases, "bootstrap", lambda _settings, docker, base: docker.bootstrap(base))
     return made
 
@@ -89,7 +90,7 @@ def test_a_missing_image_is_built_on_its_base_with_its_labels(docker: Engine, re
     [words] = docker.built
     assert {f"--build-arg={one}" for one in recipe.build_args} <= set(words)
     assert ("--target=small" in words) == (recipe.target == "small")
-    assert set(ledger.read(docker.settings.state_dir).images) == {image.id}
+    assert set(ledger.read(docker.settings.project.state_dir).images) == {image.id}
 
 
 @pytest.mark.parametrize(("size", "given"), [(1, 1), (500 * 1024 + 1, 0)])
@@ -133,7 +134,7 @@ def test_other_commands_wait_until_a_build_ends(
     build = docker.build_image
 
     def is_locked() -> bool:
-        with try_exclusive(docker.settings.state_dir / "image.lock") as free:
+        with try_exclusive(docker.settings.project.state_dir / "image.lock") as free:
             return not free
 
     def building(arguments: Sequence[str], on_event: Callable[[dict[str, Any]], None]) -> None:

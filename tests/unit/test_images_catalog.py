@@ -15,7 +15,7 @@ from synos_tasks.images.recipe import Recipe, tag_of
 from synos_tasks.settings import ServicesSettings, Settings
 from tests.build_helpers import ROOT
 from tests.unit.fake_compose import lay_services
-from tests.unit.projects import project
+from tests.unit.projects import project, settings_in
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -49,7 +49,7 @@ def test_a_tag_changes_with_what_its_image_is_made_of(
     settings: Settings, edited: str, stale: set[str]
 ) -> None:
     before = {name: tag_of(settings.project, recipe) for name, recipe in RECIPES.items()}
-    path = settings.root / "docker/build" / edited
+    path = settings.project.root / "docker/build" / edited
     if edited.endswith("sudoers"):
         path.chmod(0o755)  # counts like another text
     else:
@@ -82,11 +82,11 @@ def test_the_images_of_builds_come_first_and_then_those_of_services(
     with_services: Settings, tmp_path: Path
 ) -> None:
     assert names(with_services) == [*RECIPES, *SERVICES]
-    assert names(Settings(root=tmp_path / "without", project_id="x")) == list(RECIPES)
+    assert names(settings_in(tmp_path / "without", "x")) == list(RECIPES)
 
 
 def test_an_image_of_two_stacks_is_there_once(with_services: Settings) -> None:
-    path = stack_files(with_services.root)["unified"]
+    path = stack_files(with_services.project.root)["unified"]
     path.with_name("docker-compose.small.yml").write_text(
         "services:\n  redis: {build: {dockerfile: docker/services/Dockerfile.redis}}\n"
     )
@@ -99,13 +99,13 @@ def test_an_image_that_the_settings_name_is_not_built(with_services: Settings) -
 
 
 def test_a_compose_file_with_a_mistake_and_a_missing_dockerfile_are_errors(with_services: Settings) -> None:
-    (with_services.root / "docker/services/Dockerfile.redis").unlink()
+    (with_services.project.root / "docker/services/Dockerfile.redis").unlink()
     with pytest.raises(ImageBuildFailed, match="service redis has no Dockerfile"):
         every(with_services)
-    stack_files(with_services.root)["unified"].write_text("services: [")
+    stack_files(with_services.project.root)["unified"].write_text("services: [")
     with pytest.raises(SettingsError, match="cannot be read"):
         every(with_services)
 
 
 def test_each_of_this_project_has_its_dockerfile() -> None:
-    assert all((ROOT / recipe.dockerfile).is_file() for recipe in every(Settings(root=ROOT, project_id="x")))
+    assert all((ROOT / recipe.dockerfile).is_file() for recipe in every(settings_in(ROOT, "x")))

@@ -74,7 +74,7 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 def docker(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Engine:
     made = Engine(settings)
-    made.add_image(BOOKWORM.tag, ident="sha256:old-base", labels={"io.synos.base": settings.project_id})
+    made.add_image(BOOKWORM.tag, ident="sha256:old-base", labels={"io.synos.base": settings.project.id})
     made.packages["sha256:old-base"] = OLD
     made.pullable = {BOOKWORM.tag}
     made.lay(*BUILD)
@@ -171,7 +171,7 @@ def run(*words: str) -> int:
 def test_both_verbs_do_the_same(
     docker: Engine, verb: str, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.chdir(docker.settings.root)
+    monkeypatch.chdir(docker.settings.project.root)
     monkeypatch.setattr("synos_tasks.engine.client.Docker", lambda: docker)
     assert run("--dry", verb, "--json") == 0
     fields = json.loads(capfd.readouterr().out)

@@ -47,8 +47,9 @@ BOTH = ("component-tool", "component-agent")
 def settings(tmp_path: Path) -> Settings:
     made = project(tmp_path)
     for name in ("tool", "agent"):
-        lay_component(made.root / "docker/build", name)
-    (made.root / f"docker/build/profiles/{NAME}.yaml").write_text(f"{PROFILE}components: [tool, agent]\n")
+        lay_component(made.project.root / "docker/build", name)
+    profile = made.project.root / f"docker/build/profiles/{NAME}.yaml"
+    profile.write_text(f"{PROFILE}components: [tool, agent]\n")
     lay_lock(made, package("sudo"))
     return made
 
@@ -131,7 +132,7 @@ def test_a_component_that_is_new_is_compiled_before_the_iso_is_assembled(contain
     assert result.iso.read_bytes() == ISO
     assert [stage["name"] for stage in result.stages][:3] == [*BOTH, "base"]
     assert _told(result) == dict.fromkeys(BOTH, (False, COMPILING_SECONDS))
-    history = json.loads((containers.settings.state_dir / "history.json").read_text())[NAME]
+    history = json.loads((containers.settings.project.state_dir / "history.json").read_text())[NAME]
     assert history["component-tool"] == COMPILING_SECONDS
     fields = json.loads(json.dumps(result.to_json()))
     assert {key for stage in fields["stages"] for key in stage} == set(iso_build.STAGE_FIELDS)
@@ -150,7 +151,7 @@ def test_a_component_that_the_store_lost_is_compiled_before_another_try(containe
 
 def test_one_component_that_was_there_is_a_hit_beside_one_that_was_compiled(containers: Containers) -> None:
     containers.build()
-    (containers.settings.root / "docker/build/components/agent/Makefile").write_text("all: edited\n")
+    (containers.settings.project.root / "docker/build/components/agent/Makefile").write_text("all: edited\n")
     containers.all.asked.clear()
     result = containers.build()
     assert containers.all.done == ["compile", "build"]

@@ -126,7 +126,7 @@ def test_it_is_written_when_something_changed_and_dated_by_an_update(
 
 def test_a_lock_for_another_request_is_written_again_with_its_date(resolver: Resolver) -> None:
     before = lay_lock(resolver.settings, SUDO)
-    profile = resolver.settings.root / f"docker/build/profiles/{NAME}.yaml"
+    profile = resolver.settings.project.root / f"docker/build/profiles/{NAME}.yaml"
     assert locking.fitting(resolver.settings, read_profile(resolver.settings, NAME)) == before
     profile.write_text(f"{PROFILE}bootstrapper: debootstrap\n")
     assert locking.fitting(resolver.settings, read_profile(resolver.settings, NAME)) is None
@@ -157,7 +157,7 @@ def test_a_damaged_lock_is_told_and_written_anew(resolver: Resolver, text: str) 
 def test_a_new_profile_starts_from_the_lock_of_its_ancestor(
     resolver: Resolver, suite: str, shared: bool
 ) -> None:
-    folder = resolver.settings.root / "docker/build/profiles"
+    folder = resolver.settings.project.root / "docker/build/profiles"
     (folder / "parent.yaml").write_text(PROFILE)
     (folder / f"{NAME}.yaml").write_text(f"inherits: parent\nsuite: {suite}\npackages: [tmux]\n")
     parent = lay_lock(resolver.settings, SUDO, name="parent")

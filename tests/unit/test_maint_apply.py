@@ -16,7 +16,6 @@ from synos_tasks.maint import prune, view
 from synos_tasks.maint.prune import Limits, Plan, apply, decide
 from synos_tasks.maint.resources import NAMES as KINDS
 from synos_tasks.maint.resources import isos
-from synos_tasks.settings import Settings
 from tests.iso_sets import lay_iso
 from tests.unit.fake_inventory import (
     NOW,
@@ -35,7 +34,7 @@ from tests.unit.fake_inventory import (
     resource,
     volume,
 )
-from tests.unit.projects import project
+from tests.unit.projects import project, settings_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -62,7 +61,7 @@ def said() -> list[str]:
 
 @pytest.fixture
 def context(tmp_path: Path, world: World, said: list[str]) -> Context:
-    return context_of(Settings(root=tmp_path, project_id=OURS), world, say=said.append)
+    return context_of(settings_in(tmp_path, OURS), world, say=said.append)
 
 
 def planned(*found: Resource) -> Plan:
@@ -84,8 +83,8 @@ def asked_for(one: Resource) -> str:
 
 
 def is_locked(context: Context) -> bool:
-    context.settings.state_dir.mkdir(exist_ok=True)
-    with try_exclusive(context.settings.state_dir / "image.lock") as free:
+    context.settings.project.state_dir.mkdir(exist_ok=True)
+    with try_exclusive(context.settings.project.state_dir / "image.lock") as free:
         return not free
 
 
@@ -114,10 +113,10 @@ def test_the_lock_of_images_is_held_for_what_a_build_may_use_and_for_nothing_els
 def test_an_image_that_is_being_built_is_waited_for_and_that_is_said(
     context: Context, world: World, said: list[str]
 ) -> None:
-    context.settings.state_dir.mkdir()
+    context.settings.project.state_dir.mkdir()
     plan = planned(resource("c", kind="container"), of_kind("image"))
     pruning = threading.Thread(target=lambda: list(apply(context, plan)))
-    with exclusive(context.settings.state_dir / "image.lock"):
+    with exclusive(context.settings.project.state_dir / "image.lock"):
         pruning.start()
         pruning.join(0.05)
         assert pruning.is_alive()
@@ -128,7 +127,7 @@ def test_an_image_that_is_being_built_is_waited_for_and_that_is_said(
 
 
 def test_what_is_removed_is_forgotten_and_what_was_refused_is_not(context: Context, world: World) -> None:
-    state = context.settings.state_dir
+    state = context.settings.project.state_dir
     for kind in ("image", "base image", "another"):
         ledger.remember(state, ident=ident(kind), tag="synos-boot:1", seconds=5)
     world.refused["base:1"] = "conflict"
@@ -233,8 +232,8 @@ def full() -> World:
 
 @pytest.fixture
 def clone(tmp_path: Path, full: World) -> Context:
-    settings = dataclasses.replace(project(tmp_path), project_id=OURS)
-    state = settings.state_dir
+    settings = project(tmp_path, OURS)
+    state = settings.project.state_dir
     for name in ("setup/venv", "backups/unified/one/x", "volumes/x.tar.zst", "dev/c.lock", "logs/a.log"):
         (state / name).parent.mkdir(parents=True, exist_ok=True)
         (state / name).write_text("x")
@@ -266,7 +265,7 @@ def test_each_step_is_named_before_it_is_taken(clone: Context, full: World) -> N
     assert {"dev", "logs", "synos-minimal.iso"} <= set(steps["files of this clone"])
     assert steps["ISOs"] == [f"synos-minimal-{'0' * 12}.iso"]
     assert full.asked == []
-    assert (clone.settings.state_dir / "dev/c.lock").exists()
+    assert (clone.settings.project.state_dir / "dev/c.lock").exists()
 
 
 def test_all_of_this_clone_goes_and_nothing_of_anybody_else(clone: Context, full: World) -> None:
@@ -283,7 +282,7 @@ def test_backups_and_what_inv_runs_with_stay_and_isos_where_that_is_asked(
 ) -> None:
     before = {path.name for path in clone.settings.output_dir.iterdir()}
     do(clone, keep_isos=keep_isos)
-    left = {path.name for path in clone.settings.state_dir.iterdir() if path.suffix != ".lock"}
+    left = {path.name for path in clone.settings.project.state_dir.iterdir() if path.suffix != ".lock"}
     assert left == {"setup", "backups", "volumes"}
     output = {path.name for path in clone.settings.output_dir.iterdir()}
     assert output == (before if keep_isos else {"mine.txt"})
@@ -307,14 +306,14 @@ def test_what_came_while_the_question_was_asked_stays(clone: Context, full: Worl
 
 
 def test_passwords_stay_where_the_data_does(clone: Context, full: World) -> None:
-    (clone.settings.state_dir / "services/unified").mkdir(parents=True)
+    (clone.settings.project.state_dir / "services/unified").mkdir(parents=True)
     full.refused = {NATS.name: "volume is in use"}
     said = do(clone)
-    assert (clone.settings.state_dir / "services/unified").is_dir()
+    assert (clone.settings.project.state_dir / "services/unified").is_dir()
     assert any("volume is in use" in line for line in said)
     full.refused = {}
     do(clone)
-    assert not (clone.settings.state_dir / "services").exists()
+    assert not (clone.settings.project.state_dir / "services").exists()
     assert prune.plan_reset(clone, keep_isos=False, without_backup=False).removals == ()
 
 

@@ -17,6 +17,7 @@ from synos_tasks.maint import exports
 from synos_tasks.maint.exports import LABEL_COMPOSE_VOLUME, fresh_backups
 from synos_tasks.settings import MaintSettings, Settings
 from tests.unit.fake_inventory import OURS, THEIRS, volume
+from tests.unit.projects import settings_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -39,7 +40,7 @@ def moment(age: float) -> str:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    return Settings(root=tmp_path, project_id=OURS, maint=MaintSettings(backup_hours=24))
+    return settings_in(tmp_path, OURS, maint=MaintSettings(backup_hours=24))
 
 
 def of_stack(name: str, stack: str = f"{OURS}-unified", **given: Any) -> Volume:  # noqa: ANN401
@@ -54,7 +55,7 @@ def back_up(
     settings: Settings, name: str = "one", *services: str, stack: str = "unified", age: float = 0
 ) -> Path:
     """Make a backup as the services do, and give it an age."""
-    folder = settings.state_dir / "backups" / stack
+    folder = settings.project.state_dir / "backups" / stack
     with (
         archive.create(folder, name, {service: {} for service in services or ("nats",)}) as draft,
         draft.file("dump") as out,
@@ -102,7 +103,7 @@ def test_a_volume_is_in_the_backup_that_has_its_service_or_in_an_export(settings
 def test_a_backup_or_export_is_fresh_for_so_long_as_the_settings_say(
     tmp_path: Path, age: float, hours: int, is_fresh: bool
 ) -> None:
-    settings = Settings(root=tmp_path, project_id=OURS, maint=MaintSettings(backup_hours=hours))
+    settings = settings_in(tmp_path, OURS, maint=MaintSettings(backup_hours=hours))
     back_up(settings, age=age)
     export(settings, "synos-dev", age)
     assert [bool(fresh(settings, one)) for one in (NATS, volume("synos-dev"))] == [is_fresh] * 2
@@ -170,7 +171,7 @@ def test_a_volume_that_was_made_after_the_backup_is_not_in_it(settings: Settings
 
 
 def test_a_backup_is_told_by_the_name_that_it_has_now(settings: Settings) -> None:
-    back_up(settings, "one", age=HOUR).rename(settings.state_dir / "backups/unified/renamed")
+    back_up(settings, "one", age=HOUR).rename(settings.project.state_dir / "backups/unified/renamed")
     assert fresh(settings, NATS) == {NATS.name: "renamed"}
 
 

@@ -74,7 +74,7 @@ def no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
-    made = dataclasses.replace(project(tmp_path), project_id=OURS)
+    made = project(tmp_path, OURS)
     (tmp_path / "docker/build/Dockerfile").write_text(DOCKERFILE)
     return made
 
@@ -186,7 +186,7 @@ def test_what_was_freed_is_measured_on_each_disk_and_what_is_missing_after_a_syn
     monkeypatch.setattr(prune, "free_bytes", lambda _: {1: 2000, 2: 45} if synced else next(disks))
     assert prune.carry_out(context, prune.plan(context, DEFAULT)).freed_bytes == 1895
     monkeypatch.undo()
-    root = context.settings.root
+    root = context.settings.project.root
     before = prune.free_bytes([root, root / "nowhere", root])
     assert len(before) == 1
     assert prune.freed([root / "nowhere"], before, 0) == 0
@@ -237,8 +237,9 @@ STORE = dataclasses.replace(DEFAULT, store=True)
 
 
 def test_of_the_store_goes_what_no_build_used_for_long(context: Context, stored: FakeStore) -> None:
-    (context.settings.state_dir).mkdir(exist_ok=True)
-    (context.settings.state_dir / "history.json").write_text('{"x": {"base": 14.5}, "y": {"base": 20}}')
+    state = context.settings.project.state_dir
+    state.mkdir(exist_ok=True)
+    (state / "history.json").write_text('{"x": {"base": 14.5}, "y": {"base": 20}}')
     planned = prune.plan(context, STORE)
     things = {one.id[0]: one for one in planned.removals if one.kind == "store"}
     assert set(things) == {"a", "f"}
@@ -304,7 +305,7 @@ def test_each_kind_is_a_row_and_what_others_have_is_the_rest(context: Context, w
         layers=40 + 100 + 7 + 500,
     )  # fmt: skip
     for tag, seconds in (("synos-builder:a", 60), ("synos-builder:b", 9), ("synos-boot:a", 5)):
-        ledger.remember(context.settings.state_dir, ident=tag, tag=tag, seconds=seconds)
+        ledger.remember(context.settings.project.state_dir, ident=tag, tag=tag, seconds=seconds)
     assert {name: (row.count, row.bytes, row.seconds) for name, row in rows(context).items()} == {
         "images": (1, 140, 65.0),  # the longest of each kind
         "leftover builders": (1, 10, None),
@@ -338,11 +339,11 @@ def test_isos_logs_backups_and_exports_are_told_of(context: Context, world: Worl
     (settings.output_dir / "synos-minimal.iso").symlink_to(iso.name)
     (settings.output_dir / "mine.iso").write_bytes(b"x" * 90_000)
     for name in ("logs/a.log", "logs/b/c.log", "backups/unified/one/dump", "volumes/x.tar.zst"):
-        path = settings.state_dir / name
+        path = settings.project.state_dir / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"x" * 5000)
     history = '{"minimal": {"base": 14.5, "iso": 1}, "unbuilt": {"base": 9}}'
-    (settings.state_dir / "history.json").write_text(history)
+    (settings.project.state_dir / "history.json").write_text(history)
     found = rows(context)
     counts = {"ISOs": 1, "logs": 2, "backups of services": 1, "exported volumes": 1}
     assert {name: row.count for name, row in found.items()} == counts
@@ -354,8 +355,8 @@ def test_isos_logs_backups_and_exports_are_told_of(context: Context, world: Worl
     "text", ["", "{", "[]", "null", '{"x": 1}', '{"x": {"base": "long"}}', '{"x": {"base": null}}']
 )
 def test_a_history_that_is_damaged_is_none(context: Context, text: str) -> None:
-    context.settings.state_dir.mkdir(exist_ok=True)
-    (context.settings.state_dir / "history.json").write_text(text)
+    context.settings.project.state_dir.mkdir(exist_ok=True)
+    (context.settings.project.state_dir / "history.json").write_text(text)
     assert build_seconds(context.settings) == {}
 
 
@@ -384,7 +385,7 @@ def test_anything_else_is_named_and_said_how(text: str) -> None:
 def inv(monkeypatch: pytest.MonkeyPatch, settings: Settings, context: Context) -> Inv:
     """Return what runs `inv`, and returns its exit code."""
     monkeypatch.setattr(tasks, "context_of", lambda _: context)
-    monkeypatch.chdir(settings.root)
+    monkeypatch.chdir(settings.project.root)
     monkeypatch.setenv("NO_COLOR", "1")
 
     def run(*words: str) -> int:
@@ -433,13 +434,13 @@ def test_a_person_is_asked_and_only_yes_is_yes(
 def test_a_dry_run_tells_the_plan_and_changes_nothing(
     inv: Inv, world: World, settings: Settings, capfd: Shown, words: tuple[str, ...]
 ) -> None:
-    files = tree(settings.root)
+    files = tree(settings.project.root)
     assert inv("--dry", "maint.prune", "--json", *words) == 0
     told = answer(capfd)
     assert {one["name"] for one in told["planned"]} >= BY_DEFAULT
     assert (told["removed"], told["stayed"], told["freed_bytes"]) == ([], [], 0)
     assert world.asked == []
-    assert tree(settings.root) == files
+    assert tree(settings.project.root) == files
 
 
 def test_what_was_done_is_one_object(inv: Inv, world: World, capfd: Shown) -> None:

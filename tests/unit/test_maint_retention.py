@@ -38,7 +38,7 @@ def world() -> World:
 
 @pytest.fixture
 def context(tmp_path: Path, world: World) -> Context:
-    return context_of(dataclasses.replace(project(tmp_path), project_id=OURS), world, say=pytest.fail)
+    return context_of(project(tmp_path, OURS), world, say=pytest.fail)
 
 
 def removed(world: World) -> list[str]:
@@ -63,7 +63,7 @@ def test_the_engine_is_asked_again_only_when_an_image_was_built(context: Context
     world.asked.clear()
     retention.apply_all(keeping(context, images_keep=1))
     assert world.asked == []
-    ledger.remember(context.settings.state_dir, ident="sha256:new", tag="synos-builder:new")
+    ledger.remember(context.settings.project.state_dir, ident="sha256:new", tag="synos-builder:new")
     retention.apply_all(keeping(context, images_keep=1))
     assert len(world.asked) == 1
 
@@ -113,7 +113,7 @@ def test_it_ends_when_its_time_is_up_and_the_next_goes_on(
 
 
 def lay_log(context: Context, name: str, days: float) -> Path:
-    path = context.settings.state_dir / "logs" / name
+    path = context.settings.project.state_dir / "logs" / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(b"said\n" * 1000)
     os.utime(path, (NOW - days * DAY, NOW - days * DAY))
@@ -136,7 +136,7 @@ def test_logs_older_than_so_many_days_go(context: Context) -> None:
 def test_what_is_no_log_stays(context: Context, tmp_path: Path) -> None:
     (tmp_path / "outside.log").write_text("x")
     lay_log(context, "notes.txt", 4000)
-    folder = context.settings.state_dir / "logs"
+    folder = context.settings.project.state_dir / "logs"
     (folder / "link.log").symlink_to(tmp_path / "outside.log")
     (folder / "folder.log").mkdir()
     before = tree(tmp_path)

@@ -114,7 +114,7 @@ def test_inspect_shows_all_about_one(here: Ground) -> None:
     stack = {"com.docker.compose.project": f"{PROJECT}-unified"}
     full = here.add("db", "a", "b", role="services", labels=stack)
     path, _ = volumes.export(here.context, "db")
-    folder = here.context.settings.state_dir / "backups/unified"
+    folder = here.context.settings.project.state_dir / "backups/unified"
     with archive.create(folder, "monday", {}) as draft, draft.file("x"):
         pass
     found = volumes.inspect(here.context, "db")

@@ -23,7 +23,6 @@ from synos_tasks.iso.inputs import Tools
 from synos_tasks.iso.lock import Lock, Package
 from synos_tasks.iso.profile import Profile, User
 from synos_tasks.iso.stages.overlay import OURS
-from synos_tasks.settings import Settings
 from tests.unit.plans import (
     ALL,
     BASE,
@@ -39,7 +38,7 @@ from tests.unit.plans import (
     planned,
     since,
 )
-from tests.unit.projects import NAME, lay_component, lay_lock, package, project
+from tests.unit.projects import NAME, lay_component, lay_lock, package, project, settings_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -267,7 +266,7 @@ def test_two_clones_have_the_same_keys(tmp_path: Path) -> None:
         for name in ("profiles/x.yaml", f"{OURS}/a", "overlays/x/b", "hooks/x"):
             (build / name).parent.mkdir(parents=True, exist_ok=True)
             (build / name).write_text("overlay: overlays/x\nhooks: [hooks/x]\n")
-        here = Settings(root=tmp_path / clone, project_id=clone)
+        here = settings_in(tmp_path / clone, clone)
         plans.append(plan_build(here, profiles.load(build / "profiles", "x"), LOCK, Tools(builder="t")))
     one, two = plans
     assert (one.stages, one.build_id) == (two.stages, two.build_id)

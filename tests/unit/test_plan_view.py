@@ -104,7 +104,7 @@ def test_a_plan_is_remembered_with_all_that_is_in_it(tmp_path: Path) -> None:
         assert last_plan(settings, NAME) == plan
     assert last_plan(settings, "other") is None
     # nothing half-written is left beside it
-    assert [path.name for path in (settings.state_dir / "plans").iterdir()] == [f"{NAME}.json"]
+    assert [path.name for path in (settings.project.state_dir / "plans").iterdir()] == [f"{NAME}.json"]
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_a_plan_is_remembered_with_all_that_is_in_it(tmp_path: Path) -> None:
 def test_a_damaged_plan_is_none(tmp_path: Path, text: str) -> None:
     settings = project(tmp_path)
     remember(settings, _plan())
-    path = settings.state_dir / "plans" / f"{NAME}.json"
+    path = settings.project.state_dir / "plans" / f"{NAME}.json"
     path.write_text(path.read_text()[:-99] if text == "half" else text)
     assert last_plan(settings, NAME) is None
 
@@ -148,7 +148,7 @@ def settings(tmp_path: Path) -> Settings:
 def store(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Store:
     """Return the store of a project that has built something."""
     made = Store(settings, monkeypatch)
-    made.docker.add_volume(settings.store_volume)
+    made.docker.add_volume(settings.project.store_volume)
     return made
 
 
@@ -173,9 +173,9 @@ def test_a_layer_in_the_store_is_a_hit_and_others_take_as_long_as_last_time(
     lay_lock(settings, SUDO)
     base = store.rows()["base"]
     store.entries = {base.key: {"bytes": 4096}, "others": {"bytes": 9}}
-    settings.state_dir.mkdir()
+    settings.project.state_dir.mkdir()
     history = {NAME: {"base": 12.5, "iso": 1.0}, "other": {"system": 3.0}}
-    (settings.state_dir / "history.json").write_text(json.dumps(history))
+    (settings.project.state_dir / "history.json").write_text(json.dumps(history))
     rows = store.rows()
     assert rows["base"] == dataclasses.replace(base, hit=True, why="", bytes=4096, seconds=0.0)
     assert not any(row.hit for row in rows.values() if row.name != "base")
@@ -220,7 +220,7 @@ def test_an_iso_that_is_there_makes_every_stage_a_hit(settings: Settings, store:
 def test_a_stale_lock_still_tells_which_layers_stay(settings: Settings, store: Store) -> None:
     lock = lay_lock(settings, package("libc6", layer="base"), SUDO)
     store.entries = {store.rows()["base"].key: {"bytes": 4096}}
-    profile = settings.root / f"docker/build/profiles/{NAME}.yaml"
+    profile = settings.project.root / f"docker/build/profiles/{NAME}.yaml"
     profile.write_text("suite: bookworm\npackages: [live-boot, sudo, tmux]\n")
     _publish(settings, lock)
     assert store.view().lock == "stale"

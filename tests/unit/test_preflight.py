@@ -10,15 +10,15 @@ from synos_tasks.build import planning
 from synos_tasks.build.planning import Context
 from synos_tasks.engine.labels import labels
 from synos_tasks.errors import DiskFull, EngineTooOld, EngineUnavailable, HostUnfit, OutputNotWritable
-from synos_tasks.settings import Settings
 from tests.unit.fake_docker import FakeDocker
+from tests.unit.projects import settings_in
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
 def _context(tmp_path: Path, docker: FakeDocker | None = None) -> Context:
-    return Context(Settings(root=tmp_path, project_id="synos-test"), docker or FakeDocker(), print)
+    return Context(settings_in(tmp_path), docker or FakeDocker(), print)
 
 
 def test_a_fit_machine_passes_and_has_its_output_folder(tmp_path: Path) -> None:

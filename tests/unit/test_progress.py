@@ -11,7 +11,7 @@ import pytest
 
 from synos_tasks.build.view import History, LiveView, PlainView, view_for
 from synos_tasks.iso.protocol import Delivered, Done, Event, Failure, Log, Progress, Start, Tick
-from synos_tasks.settings import Settings
+from tests.unit.projects import settings_in
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -31,7 +31,7 @@ def _history(tmp_path: Path, text: str = "", profile: str = "x") -> History:
         state = tmp_path / ".synos"
         state.mkdir()
         (state / "history.json").write_text(text)
-    return History(Settings(root=tmp_path, project_id="synos-test"), profile)
+    return History(settings_in(tmp_path), profile)
 
 
 def test_a_pipe_gets_a_line_when_a_stage_starts_and_ends(capsys: pytest.CaptureFixture[str]) -> None:

@@ -112,7 +112,7 @@ def test_the_same_bytes_every_time(builder: Builder, rounds: int) -> None:
     assert len(builder.said) == len(builder.specs) == 3 * rounds
     assert all(line.startswith(verdict.sha256) for line in builder.said)
     assert builder.compared == []
-    assert list(builder.settings.state_dir.iterdir()) == [], "nothing is left of the builds"
+    assert list(builder.settings.project.state_dir.iterdir()) == [], "nothing is left of the builds"
 
 
 def test_each_build_is_told_its_circumstances(builder: Builder) -> None:
@@ -121,7 +121,7 @@ def test_each_build_is_told_its_circumstances(builder: Builder) -> None:
         circumstances(2), builder.specs, builder.containers.requests, builder.said, strict=True
     ):
         assert spec.hostname == case.hostname
-        assert (builder.settings.store_volume in spec.volumes) == case.stored
+        assert (builder.settings.project.store_volume in spec.volumes) == case.stored
         assert request["owner"] == list(case.user)
         for name in ("umask", "clock", "elsewhere"):
             assert request[name] == getattr(case, name)
@@ -144,7 +144,7 @@ def test_the_first_file_that_differs_is_named_and_shown(builder: Builder) -> Non
     # the two that differ were there to be compared, and the third was not built
     assert builder.compared == [("Pacific/Kiritimati", "America/St_Johns")]
     assert len(builder.specs) == 2
-    assert list(builder.settings.state_dir.iterdir()) == []
+    assert list(builder.settings.project.state_dir.iterdir()) == []
 
 
 CHANGED: dict[str, Any] = {"changed": [["/etc/a", 1, 1]], "first": ["/etc/a", ["-x"]]}
@@ -177,7 +177,7 @@ def test_every_later_build_is_compared_with_the_first(builder: Builder) -> None:
 
 
 def test_without_a_lock_that_fits_nothing_is_built(builder: Builder) -> None:
-    (builder.settings.root / f"docker/build/profiles/{NAME}.lock.yaml").unlink()
+    (builder.settings.project.root / f"docker/build/profiles/{NAME}.lock.yaml").unlink()
     with pytest.raises(LockDrift) as caught:
         builder.verify()
     assert "build.verify-reproducible never does" in caught.value.hint

@@ -93,7 +93,7 @@ def taken(here: Scene) -> list[str]:
 
 def test_a_backup_has_every_service_and_says_what_it_holds(here: Scene, held: Held) -> None:
     path = backing.backup(here.context, "mine")
-    assert path == here.settings.state_dir / "backups/unified/mine"
+    assert path == here.settings.project.state_dir / "backups/unified/mine"
     manifest = archive.verify(path)
     assert [file.path for file in manifest.files] == [f"{name}/number" for name in NAMES]
     assert manifest.facts == {name: adapter.facts(here.context) for name, adapter in held.adapters.items()}

@@ -146,7 +146,7 @@ def test_an_image_of_the_settings_is_pulled_once_or_told_with_what_to_do(tmp_pat
 def test_what_is_mounted_is_made_readable_for_the_users_of_containers(
     here: Scene, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = here.settings.root / "docker/services/redis"
+    folder = here.settings.project.root / "docker/services/redis"
     (folder / "start").chmod(0o700)
     (folder / "redis.conf").touch(0o600)
     folder.chmod(0o700)

@@ -52,7 +52,7 @@ def stack_of(settings: Settings, told: dict[str, Any] | None = None) -> Stack:
 def test_a_stack_that_is_not_there_is_answered_with_those_that_are(
     settings: Settings, name: str, hint: str
 ) -> None:
-    folder = settings.root / "docker/services"
+    folder = settings.project.root / "docker/services"
     (folder / "docker-compose.small.yml").touch()
     (folder / "docker-compose.folder.yml").mkdir()
     (folder / "compose.other.yml").touch()
@@ -77,7 +77,8 @@ def test_what_compose_resolved_is_read_whole(settings: Settings) -> None:
 
 def test_a_dollar_in_the_path_of_a_clone_is_one(settings: Settings) -> None:
     """`docker compose config` prints $ as $$, so that it could read it again."""
-    settings = dataclasses.replace(settings, root=settings.root / "me$HOME$x")
+    project = dataclasses.replace(settings.project, root=settings.project.root / "me$HOME$x")
+    settings = dataclasses.replace(settings, project=project)
     told = model(settings)
     for secret in told["secrets"].values():
         secret["file"] = secret["file"].replace("$", "$$")
@@ -131,16 +132,16 @@ def test_the_file_is_read_with_images_ports_digests_and_names(settings: Settings
     settings = dataclasses.replace(settings, services=own)
     path, images = file_of(settings, "unified"), {name: f"synos-{name}:1" for name in UIDS if name != "redis"}
     file = compose_file(settings, "unified", path, raw_services(path), images)
-    assert file.project == PROJECT == settings.compose_project("unified")
+    assert file.project == PROJECT == settings.project.resource("unified")
     told = dict(file.environment)
-    folder = settings.root / "docker/services"
+    folder = settings.project.root / "docker/services"
     for name in NAMES:
         assert told.pop(f"SYNOS_{name.upper()}_FILES") == files_digest(folder / name)
     ports = {told.pop(f"SYNOS_{name.upper()}_PORT") for name in NAMES}
     assert ports == {"0", "5432", "7000"}
     assert told == {
         "SYNOS_STACK": PROJECT, "SYNOS_PROJECT": "synos-test", "SYNOS_NATS_BOX_FILES": "",
-        "SYNOS_SECRETS": str(settings.root / ".synos/services/unified/mounted"),
+        "SYNOS_SECRETS": str(settings.project.root / ".synos/services/unified/mounted"),
         "SYNOS_NATS_IMAGE": "synos-nats:1", "SYNOS_NATS_BOX_IMAGE": "synos-nats-box:1",
         "SYNOS_POSTGRES_IMAGE": "synos-postgres:1", "SYNOS_REDIS_IMAGE": "redis:8",
     }  # fmt: skip

@@ -185,7 +185,7 @@ def test_config_is_what_compose_resolved(running: Verbs, capfd: Shown) -> None:
 def test_backup_and_the_list_of_backups(running: Verbs, capfd: Shown) -> None:
     assert running.run("services.backup", "--name", "other", "--json") == 0
     told = answer(capfd, "backup")
-    folder = running.here.settings.state_dir / "backups/unified"
+    folder = running.here.settings.project.state_dir / "backups/unified"
     assert (told["name"], told["path"], told["bytes"]) == ("other", str(folder / "other"), 3)
     assert set(told["holds"]) == set(NAMES)
     (folder / "other/redis/number").unlink()
@@ -238,7 +238,7 @@ def test_an_error_is_an_exit_code_and_one_object(
     running: Verbs, capfd: Shown, words: tuple[str, ...], error: type[SynosError]
 ) -> None:
     assert running.run("services.backup", "--name", "damaged") == 0
-    folder = running.here.settings.state_dir / "backups/unified/damaged"
+    folder = running.here.settings.project.state_dir / "backups/unified/damaged"
     (folder / "redis/number").write_text("9")
     running.here.compose.fails["restart"] = ServiceFailed("docker compose failed")
     capfd.readouterr()
@@ -337,7 +337,7 @@ def test_every_verb_is_tried_dry_and_says_what_it_does() -> None:
 def test_dry_says_what_would_be_done_and_changes_nothing(
     running: Verbs, capfd: Shown, words: tuple[str, ...], said: str
 ) -> None:
-    root, compose, engine = running.here.settings.root, running.here.compose, running.here.engine
+    root, compose, engine = running.here.settings.project.root, running.here.compose, running.here.engine
     before, objects = tree(root), copy.deepcopy(engine.objects)
     assert running.run("--dry", *words) == 0
     shown = capfd.readouterr()

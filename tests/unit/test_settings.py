@@ -18,7 +18,7 @@ def test_nothing_given_means_the_defaults(tmp_path: Path) -> None:
     loaded = settings.load(tmp_path, {})
     assert loaded.build == settings.BuildSettings()
     assert loaded.boot == settings.BootSettings()
-    assert loaded.state_dir == tmp_path / ".synos"
+    assert loaded.project.state_dir == tmp_path / ".synos"
     assert loaded.output_dir == tmp_path.resolve() / "dist"
     changed = settings.load(tmp_path, {"build": {"cpus": 2, "output": "/elsewhere"}})
     assert changed.build == settings.BuildSettings(cpus=2, output="/elsewhere")
