@@ -216,11 +216,13 @@ def _where_there_is_none(error: EngineUnavailable, verb_name: str) -> SynosError
     container = os.environ.get("SYNOS_DEV_CONTAINER")
     if not container or os.environ.get("DOCKER_HOST"):
         return error
+    from synos_tasks.project import launcher  # noqa: PLC0415
+
     return WrongSystem(
         f"inv {verb_name} needs the Docker Engine, and a development container has none",
         where=f"development container {container}",
         why="here code is edited and tested; ISOs are made by docker/build, and docker/services runs the services",
-        hint=f"on the host: ./scripts/synos {verb_name}",
+        hint=f"on the host: {launcher()} {verb_name}",
     )
 
 

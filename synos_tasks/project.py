@@ -19,6 +19,8 @@ PACKAGE = Path(__file__).resolve().parent
 """The code, which containers get as /project/synos_tasks; with an installed wheel it is outside every project."""
 NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*", re.ASCII)
 LONGEST_NAME = 30
+SCRIPT = "./scripts/synos"
+"""In a checkout of SynOS: sets the machine up where needed, and runs a verb. The wheel has none."""
 STORE = "store"
 """What the volume with the store of ISO stages is for; it outlives containers."""
 
@@ -64,6 +66,20 @@ class _Record(NamedTuple):
 
     id: str
     root: Path
+
+
+def launcher() -> str:
+    """Return what runs a verb here."""
+    return SCRIPT if (PACKAGE.parent / SCRIPT).is_file() else "inv"
+
+
+def engine_hint() -> str:
+    """Return how to get an engine, or what is missing of one."""
+    if launcher() == SCRIPT:
+        return f"{SCRIPT} installs and starts what is missing"
+    return (
+        "install Docker Engine with buildx and compose (https://docs.docker.com/engine/install), and start it"
+    )
 
 
 def load(root: Path, name: str = "", title: str = "", *, record: bool = True) -> Project:

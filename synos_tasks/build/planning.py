@@ -24,9 +24,7 @@ from synos_tasks.errors import (
     ProfileNotFound,
 )
 from synos_tasks.host import checks
-from synos_tasks.host.devices import dev_problems
-from synos_tasks.host.facts import cpu_count, memory
-from synos_tasks.host.mounts import mount_table, stale_mounts
+from synos_tasks.host.facts import cpu_count, dev_problems, memory, mount_table, stale_mounts
 from synos_tasks.images.building import ensure_image
 from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
 from synos_tasks.images.recipe import tag_of

@@ -8,15 +8,14 @@ from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.errors import EngineTooOld, EngineUnavailable
+from synos_tasks.project import engine_hint
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from python_on_whales.components.system.models import SystemInfo
 
-MINIMUM_ENGINE = (23, 0)
-MINIMUM_BUILDX = (0, 13)
-MINIMUM_COMPOSE = (2, 0)
+MINIMUM = {"engine version": (23, 0), "buildx": (0, 13), "compose": (2, 0)}
 NO_ENGINE = (
     "cannot connect to the docker daemon",
     "error during connect",
@@ -42,7 +41,7 @@ def _ours(error: Exception, what: str, where: str) -> EngineUnavailable | None:
     from python_on_whales.exceptions import DockerException
 
     if isinstance(error, ClientNotFoundError):
-        return EngineUnavailable("there is no `docker` command", hint="./scripts/synos installs it")
+        return EngineUnavailable("there is no `docker` command", hint=engine_hint())
     if isinstance(error, ParsingError):
         return EngineUnavailable("the engine's answer could not be read", where=where, why=str(error))
     if not isinstance(error, DockerException):
@@ -60,7 +59,7 @@ def unanswered(*, where: str = "", why: str = "") -> EngineUnavailable:
         "no Docker Engine answers",
         where=where or os.environ.get("DOCKER_HOST") or DEFAULT_SOCKET,
         why=why,
-        hint="./scripts/synos installs and starts one; `inv doctor` tells more",
+        hint=f"{engine_hint()}; `inv doctor` tells more",
     )
 
 
@@ -105,26 +104,20 @@ def gone() -> tuple[type[Exception], ...]:
 
 def check_versions(info: SystemInfo) -> None:
     """Raise EngineTooOld, naming every part that is missing or too old."""
-    wanted = [
-        ("Docker Engine", info.server_version or "", MINIMUM_ENGINE),
-        ("docker buildx", plugin_version(info, "buildx"), MINIMUM_BUILDX),
-        ("docker compose", plugin_version(info, "compose"), MINIMUM_COMPOSE),
-    ]
-    wrong = [
-        f"{name} {have or 'missing'}, needed: {'.'.join(map(str, least))}"
-        for name, have, least in wanted
-        if version_tuple(have) < least
-    ]
+    wrong = [f"{name} {problem}" for name, _, problem in versions(info) if problem]
     if wrong:
-        raise EngineTooOld(
-            "the engine is too old", why="; ".join(wrong), hint="./scripts/synos installs what is missing"
-        )
+        raise EngineTooOld("the engine is too old", why="; ".join(wrong), hint=engine_hint())
 
 
-def plugin_version(info: SystemInfo, name: str) -> str:
-    """Return the version of the client's plugin; '' where it is missing."""
+def versions(info: SystemInfo) -> Iterator[tuple[str, str, str]]:
+    """Yield each part's name, its version ('' where it is missing), and what is wrong with it ('' for nothing)."""
     plugins = (info.client_info.plugins if info.client_info else None) or ()
-    return next((one.version or "" for one in plugins if one.name == name), "").lstrip("v")
+    found = {str(one.name): (one.version or "").lstrip("v") for one in plugins}
+    found["engine version"] = info.server_version or ""
+    for name, least in MINIMUM.items():
+        version = found.get(name, "")
+        problem = f"{version or 'missing'}, needed: {'.'.join(map(str, least))}"
+        yield name, version, "" if version_tuple(version) >= least else problem
 
 
 def version_tuple(text: str) -> tuple[int, ...]:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import os
 import re
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from synos_tasks.host.devices import dev_problems
-from synos_tasks.host.facts import Kvm, Memory, cpu_count, free_disk_bytes, kvm, memory
-from synos_tasks.host.mounts import Mount, mount_table, stale_mounts
+from synos_tasks.host.facts import free_disk_bytes
+from synos_tasks.project import engine_hint
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from synos_tasks.host.facts import Kvm, Memory, Mount
 
 Status = Literal["ok", "warn", "fail"]
 
@@ -25,7 +25,6 @@ DISK_WARN_BYTES = 10 * 10**9
 MEMORY_FAIL_MB = 1900
 MEMORY_WARN_MB = 3800
 PYTHON_MINIMUM = (3, 11)
-DEFAULT_SOCKET = "/var/run/docker.sock"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,72 +37,7 @@ class Check:
     hint: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Part:
-    """One part of Docker: its version as printed ('' = missing), and the least that will do."""
-
-    name: str
-    version: str
-    minimum: str
-    fits: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class EngineReport:
-    """What the caller learned from Docker. ``problem`` is empty when the engine answered."""
-
-    command: str
-    host: str = ""
-    """DOCKER_HOST, '' for the default socket."""
-    problem: str = ""
-    parts: tuple[Part, ...] = ()
-    root_dir: str = ""
-    leftovers: tuple[str, ...] = ()
-    """Names of containers of this project that a killed build left."""
-
-
-def all_checks(project: Path, engine: EngineReport) -> list[Check]:
-    """Look at everything, in the order in which a person would repair it."""
-    engine_dir = [Path(engine.root_dir)] if engine.root_dir else []
-    return [
-        check_python(sys.version_info[:3]),
-        *engine_checks(engine),
-        check_disk("disk: project", project),
-        *(check_disk("disk: engine", folder) for folder in engine_dir),
-        check_memory(memory(), cpu_count()),
-        check_dev(dev_problems()),
-        check_mounts(stale_mounts(project, mount_table(), ignore=engine_dir)),
-        # without an answer nobody knows
-        *([] if engine.problem else [check_leftovers(engine.leftovers)]),
-        *([] if engine.problem or engine.host else [check_boot()]),
-        check_kvm(kvm()),
-    ]
-
-
-def engine_checks(engine: EngineReport) -> list[Check]:
-    """Check the command, the socket, the engine and its parts; without an answer the parts are unknown."""
-    command = _verdict("docker command", engine.command, "not on PATH", "./scripts/synos installs Docker")
-    if not engine.command:
-        return [command]
-    answer = _verdict(
-        "docker engine",
-        "" if engine.problem else "answers",
-        engine.problem,
-        "./scripts/synos starts one; its log says why it does not run: journalctl --unit docker",
-    )
-    parts = [
-        _verdict(
-            part.name,
-            part.version if part.fits else "",
-            f"{part.version or 'missing'}, needed: {part.minimum}",
-            "./scripts/synos installs what is missing",
-        )
-        for part in engine.parts
-    ]
-    return [command, _check_socket(engine), answer, *parts]
-
-
-def _verdict(name: str, good: str, bad: str = "", hint: str = "", *, warn: bool = False) -> Check:
+def verdict(name: str, good: str, bad: str = "", hint: str = "", *, warn: bool = False) -> Check:
     """Return a check that is fine where ``good`` is not empty, else fails or warns."""
     if good:
         return Check(name=name, status="ok", detail=good)
@@ -113,33 +47,49 @@ def _verdict(name: str, good: str, bad: str = "", hint: str = "", *, warn: bool 
 def check_python(version: tuple[int, ...]) -> Check:
     """Check the Python that runs this."""
     text, least = (".".join(map(str, numbers)) for numbers in (version, PYTHON_MINIMUM))
-    return _verdict(
+    return verdict(
         "python", text if version >= PYTHON_MINIMUM else "", text, f"install Python {least} or newer"
     )
+
+
+def check_socket(where: str, problem: str) -> Check:
+    """Check the engine's address, given why the engine does not answer; '' where it does."""
+    name = "docker socket"
+    if not problem:
+        return verdict(name, where)
+    if not where.startswith("unix://"):
+        hint = "see that the address in DOCKER_HOST is right and lets you in"
+        return verdict(name, "", f"{where} does not answer", hint, warn=True)
+    path = Path(where.removeprefix("unix://"))
+    if not path.exists():
+        return verdict(name, "", f"there is no {path}", engine_hint())
+    good = str(path) if os.access(path, os.R_OK | os.W_OK) else ""
+    hint = "sudo usermod --append --groups docker $USER, then log in again; that group is effectively root"
+    return verdict(name, good, f"no permission on {path}", hint)
 
 
 def check_disk(name: str, folder: Path) -> Check:
     """Check the free space at a folder; one that is not on this machine is not measured."""
     if name == "disk: engine" and not folder.exists():
-        return _verdict(name, f"{folder} is not on this machine: not measured")
+        return verdict(name, f"{folder} is not on this machine: not measured")
     free = free_disk_bytes(folder)
     detail = f"{free / 1e9:.1f} GB free at {folder}"
     if free >= DISK_WARN_BYTES:
-        return _verdict(name, detail)
+        return verdict(name, detail)
     hint = f"a build wants {DISK_WARN_BYTES / 1e9:.0f} GB: `docker system df` shows what Docker holds"
-    return _verdict(name, "", detail, hint, warn=free >= DISK_FAIL_BYTES)
+    return verdict(name, "", detail, hint, warn=free >= DISK_FAIL_BYTES)
 
 
 def check_memory(have: Memory, cpus: int) -> Check:
     """Check the main memory: the machine's, and what is left of it now."""
     detail = f"{have.total_mb} MB, {have.available_mb} MB available, {cpus} CPU"
     if have.total_mb < MEMORY_FAIL_MB:
-        return _verdict("memory", "", detail, "a build needs a machine with 2 GB")
+        return verdict("memory", "", detail, "a build needs a machine with 2 GB")
     if have.total_mb < MEMORY_WARN_MB:
         hint = "keep synos.build.work at volume, and build small profiles"
-        return _verdict("memory", "", detail, hint, warn=True)
+        return verdict("memory", "", detail, hint, warn=True)
     enough = have.available_mb >= MEMORY_FAIL_MB
-    return _verdict(
+    return verdict(
         "memory", detail if enough else "", detail, "close other programs before a build", warn=True
     )
 
@@ -147,7 +97,7 @@ def check_memory(have: Memory, cpus: int) -> Check:
 def check_dev(problems: Sequence[str]) -> Check:
     """Check /dev, given its problems."""
     hint = "restart the machine to get a new /dev; find out what wrote there before you build again"
-    return _verdict("/dev", "" if problems else "healthy", "; ".join(problems), hint)
+    return verdict("/dev", "" if problems else "healthy", "; ".join(problems), hint)
 
 
 def check_mounts(stale: Sequence[Mount]) -> Check:
@@ -157,13 +107,13 @@ def check_mounts(stale: Sequence[Mount]) -> Check:
     points = sorted((mount.point for mount in stale), key=lambda point: -point.count("/"))
     hint = f"before you delete anything there: sudo umount {' '.join(points)}"
     harmless = not any(mount.reaches_kernel for mount in stale)
-    return _verdict("mounts", "" if stale else "none left behind", detail, hint, warn=harmless)
+    return verdict("mounts", "" if stale else "none left behind", detail, hint, warn=harmless)
 
 
 def check_leftovers(names: Sequence[str]) -> Check:
     """Check for containers that a killed build left."""
     good, hint = "" if names else "no container left behind", f"docker rm --force --volumes {' '.join(names)}"
-    return _verdict("leftovers", good, ", ".join(names), hint, warn=True)
+    return verdict("leftovers", good, ", ".join(names), hint, warn=True)
 
 
 def check_boot(etc: Path = Path("/etc")) -> Check:
@@ -171,7 +121,7 @@ def check_boot(etc: Path = Path("/etc")) -> Check:
     links = ("systemd/system/*.wants/docker.s*", "rc[2-5].d/S*docker", "runlevels/*/docker")
     good = "starts with the machine" if any(link for pattern in links for link in etc.glob(pattern)) else ""
     hint = "sudo systemctl enable docker; otherwise services stay down after a reboot"
-    return _verdict("engine at boot", good, "does not start with the machine", hint, warn=True)
+    return verdict("engine at boot", good, "does not start with the machine", hint, warn=True)
 
 
 def check_cache_mounts(inspected: str) -> Check:
@@ -190,9 +140,9 @@ def check_cache_mounts(inspected: str) -> Check:
         if drops_mounts and hours < UNUSED_HOURS and not after_steps:
             detail = f"rule {number} of the engine's garbage collection may drop them while they are in use"
             hint = "builds get slower; docs/maint/gc-policy.md has a daemon.json that keeps them"
-            return _verdict(name, "", detail, hint, warn=True)
+            return verdict(name, "", detail, hint, warn=True)
         after_steps |= "type==regular" in filters and not hours
-    return _verdict(name, "kept by the engine's garbage collection")
+    return verdict(name, "kept by the engine's garbage collection")
 
 
 def check_kvm(have: Kvm) -> Check:
@@ -201,24 +151,9 @@ def check_kvm(have: Kvm) -> Check:
     if have.present:
         hint += "; membership of the group kvm lets you use it"
     good = "can be opened; how fast it is shows at a boot" if have.usable else ""
-    return _verdict("kvm", good, have.why, hint, warn=True)
+    return verdict("kvm", good, have.why, hint, warn=True)
 
 
 def failed(checks: Sequence[Check]) -> list[Check]:
     """Return the checks that stop a build."""
     return [check for check in checks if check.status == "fail"]
-
-
-def _check_socket(engine: EngineReport) -> Check:
-    name, where = "docker socket", engine.host or f"unix://{DEFAULT_SOCKET}"
-    if not engine.problem:
-        return _verdict(name, engine.host or "may be used")
-    if not where.startswith("unix://"):
-        hint = "see that the address in DOCKER_HOST is right and lets you in"
-        return _verdict(name, "", f"{where} does not answer", hint, warn=True)
-    path = Path(where.removeprefix("unix://"))
-    if not path.exists():
-        return _verdict(name, "", f"there is no {path}", "./scripts/synos starts an engine")
-    good = str(path) if os.access(path, os.R_OK | os.W_OK) else ""
-    hint = "sudo usermod --append --groups docker $USER, then log in again; that group is effectively root"
-    return _verdict(name, good, f"no permission on {path}", hint)

@@ -82,7 +82,7 @@ def bootstrap(settings: Settings, docker: Docker, base: Base) -> None:
             "mmdebstrap or Debian's archive keys are missing",
             where=str(KEYRING),
             why="no registry answers, so the base image must be bootstrapped from the Debian mirror",
-            hint="apt-get install mmdebstrap debian-archive-keyring (./scripts/synos does it)",
+            hint="apt-get install mmdebstrap debian-archive-keyring",
         )
     log = settings.project.state_dir / "logs" / f"base-image-{base.suite}.log"
     log.parent.mkdir(parents=True, exist_ok=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 from synos_tasks.errors import OutsideContainer
 
 MARKER = Path("/etc/synos-builder")
-HINT = "run `./scripts/synos build.iso` (or `inv build.iso`): it starts the builder container"
+HINT = "run `inv build.iso`: it starts the builder container"
 
 
 def refuse_outside_container(marker: Path = MARKER, mountinfo: Path = Path("/proc/self/mountinfo")) -> None:

@@ -1,59 +1,75 @@
-"""Ask Docker and the host, and give what they say to the checks."""
+"""`inv doctor`: the checks of the machine, and what the engine says of itself."""
 
 from __future__ import annotations
 
 import os
 import shutil
+import sys
+from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from synos_tasks.engine import failures
+from synos_tasks.engine.failures import DEFAULT_SOCKET, versions
 from synos_tasks.engine.labels import labels
 from synos_tasks.errors import EngineUnavailable
-from synos_tasks.host import checks
+from synos_tasks.host import checks, facts
+from synos_tasks.host.checks import Check, verdict
+from synos_tasks.project import engine_hint
 
 if TYPE_CHECKING:
-    from synos_tasks.engine.client import Docker
+    from collections.abc import Iterator
+
+    from synos_tasks.engine.client import Docker, SystemInfo
     from synos_tasks.settings import Settings
 
 LEFT_STATES = frozenset({"created", "exited", "dead"})
 
 
-def examine(settings: Settings, docker: Docker) -> list[checks.Check]:
-    """Check the machine and the engine; changes nothing."""
-    command, host = shutil.which("docker") or "", os.environ.get("DOCKER_HOST", "")
-    report = engine_report(docker, settings.project.id, command=command, host=host)
-    found = checks.all_checks(settings.project.root, report)
-    try:
-        return found if report.problem else [*found, checks.check_cache_mounts(docker.inspect_builder())]
-    except EngineUnavailable:  # the builder has another name in another context
-        return found
-
-
-def engine_report(docker: Docker, project: str, *, command: str, host: str) -> checks.EngineReport:
-    """Return what the engine says as plain values; one that does not answer is a report too."""
-    if not command:
-        return checks.EngineReport(command="", host=host, problem="there is no docker command")
+def examine(settings: Settings, docker: Docker) -> list[Check]:
+    """Check everything, in the order in which a person would repair it; change nothing."""
+    host, root = os.environ.get("DOCKER_HOST", ""), settings.project.root
+    info, problem = None, ""
     try:
         info = docker.info()
-        containers = docker.containers(labels(project, "build"))
     except EngineUnavailable as error:
-        return checks.EngineReport(command=command, host=host, problem=error.why or error.what)
-    # a build removes its own containers: those that ended were left when it was killed
-    left = [container.name for container in containers if container.state.status in LEFT_STATES]
-    return checks.EngineReport(
-        command=command,
-        host=host,
-        parts=(
-            _part("engine version", info.server_version or "", failures.MINIMUM_ENGINE),
-            _part("buildx", failures.plugin_version(info, "buildx"), failures.MINIMUM_BUILDX),
-            _part("compose", failures.plugin_version(info, "compose"), failures.MINIMUM_COMPOSE),
-        ),
-        root_dir=str(info.docker_root_dir or ""),
-        leftovers=tuple(sorted(name for name in left if name.startswith(f"{project}-"))),
-    )
+        problem = error.why or error.what
+    engine_dir = [Path(info.docker_root_dir)] if info and info.docker_root_dir else []
+    mounts = facts.stale_mounts(root, facts.mount_table(), ignore=engine_dir)
+    return [
+        checks.check_python(sys.version_info[:3]),
+        *check_engine(host, info, problem),
+        checks.check_disk("disk: project", root),
+        *(checks.check_disk("disk: engine", folder) for folder in engine_dir),
+        checks.check_memory(facts.memory(), facts.cpu_count()),
+        checks.check_dev(facts.dev_problems()),
+        checks.check_mounts(mounts),
+        *([checks.check_leftovers(leftovers(docker, settings.project.id))] if info else []),
+        *([checks.check_boot()] if info and not host else []),
+        checks.check_kvm(facts.kvm()),
+        *(_check_cache_mounts(docker) if info else []),
+    ]
 
 
-def _part(name: str, version: str, minimum: tuple[int, ...]) -> checks.Part:
-    least = ".".join(map(str, minimum))
-    fits = failures.version_tuple(version) >= minimum
-    return checks.Part(name=name, version=version, minimum=least, fits=fits)
+def check_engine(host: str, info: SystemInfo | None, problem: str) -> Iterator[Check]:
+    """Check the command, the socket, the engine and its parts; without an answer the parts are unknown."""
+    command = shutil.which("docker") or ""
+    yield verdict("docker command", command, "not on PATH", engine_hint())
+    if not command:
+        return
+    yield checks.check_socket(host or DEFAULT_SOCKET, problem)
+    hint = f"{engine_hint()}; its log says why it does not run: journalctl --unit docker"
+    yield verdict("docker engine", "" if problem else "answers", problem, hint)
+    for name, version, wrong in versions(info) if info else ():
+        yield verdict(name, "" if wrong else version, wrong, engine_hint())
+
+
+def leftovers(docker: Docker, project: str) -> list[str]:
+    """Return the names of containers that a killed build left: a build removes its own."""
+    found = docker.containers(labels(project, "build"))
+    ended = (one.name for one in found if one.state.status in LEFT_STATES)
+    return sorted(name for name in ended if name.startswith(f"{project}-"))
+
+
+def _check_cache_mounts(docker: Docker) -> Iterator[Check]:
+    with suppress(EngineUnavailable):  # the builder has another name in another context
+        yield checks.check_cache_mounts(docker.inspect_builder())

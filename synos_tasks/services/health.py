@@ -147,7 +147,7 @@ def lost(error: EngineUnavailable, services: Iterable[str], seen: Mapping[str, C
         "the Docker Engine went away in the middle",
         where=error.where,
         why=f"{error.why or error.what}; {left}",
-        hint="start it again (./scripts/synos does) and run the same command: it goes on from there, and data is kept",
+        hint="start it again and run the same command: it goes on from there, and data is kept",
     )
 
 

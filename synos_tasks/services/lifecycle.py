@@ -19,8 +19,7 @@ from synos_tasks.errors import (
     SettingsError,
     SynosError,
 )
-from synos_tasks.host import ports as host_ports
-from synos_tasks.host.facts import free_disk_bytes
+from synos_tasks.host.facts import free_disk_bytes, is_taken
 from synos_tasks.images.catalog import SERVICES
 from synos_tasks.iso.scratch import write_whole
 from synos_tasks.services import health, secrets
@@ -219,7 +218,7 @@ def _check_ports(context: StackContext, services: Sequence[Service], before: Map
         port: service.name
         for service in services
         for port in service.ports
-        if port.published and port.published not in own and host_ports.is_taken(port.address, port.published)
+        if port.published and port.published not in own and is_taken(port.address, port.published)
     }
     if not taken:
         return

@@ -17,7 +17,7 @@ import pytest
 from synos_tasks.builder import builder_spec
 from synos_tasks.engine.client import Docker
 from synos_tasks.engine.labels import BUILDER_CAPABILITIES, labels
-from synos_tasks.host.mounts import Mount, mount_table
+from synos_tasks.host.facts import Mount, mount_table
 from synos_tasks.settings import BuildSettings
 from tests.build_helpers import ROOT, host_state
 

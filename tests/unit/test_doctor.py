@@ -6,65 +6,73 @@ import pytest
 
 from synos_tasks.engine.labels import labels
 from synos_tasks.host import checks, facts
-from synos_tasks.host.mounts import Mount
+from synos_tasks.host.facts import Mount
 from synos_tasks.root import doctor
 from tests.unit.fake_docker import FakeDocker
+from tests.unit.projects import settings_in
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-DOCKER = "/usr/bin/docker"
+
+@pytest.fixture(autouse=True)
+def command(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda _: "/usr/bin/docker")
 
 
-def report(docker: FakeDocker, command: str = DOCKER) -> checks.EngineReport:
-    return doctor.engine_report(docker, "synos-1", command=command, host="")
-
-
-def status(found: list[checks.Check]) -> dict[str, str]:
-    return {check.name: check.status for check in found}
-
-
-def test_a_good_engine_passes_all_its_checks() -> None:
-    found = checks.engine_checks(report(FakeDocker()))
-    assert set(status(found).values()) == {"ok"}
-    assert {"docker command", "docker engine", "engine version", "buildx", "compose"} <= set(status(found))
-
-
-def test_an_engine_that_does_not_answer_says_why_and_all_that_fails_has_a_hint(tmp_path: Path) -> None:
-    docker = FakeDocker()
-    docker.answers = False
-    # without a command nothing else is guessed
-    assert status(checks.engine_checks(report(docker, command=""))) == {"docker command": "fail"}
-    found = checks.all_checks(tmp_path, report(docker))
-    assert status(found)["docker engine"] == "fail"
-    assert "connection refused" in {check.detail for check in found}
+def examine(folder: Path, docker: FakeDocker) -> dict[str, checks.Check]:
+    found = doctor.examine(settings_in(folder, "synos-1"), docker)
     assert len({check.name for check in found}) == len(found)
     assert all(check.hint for check in found if check.status != "ok")
-    assert "leftovers" not in status(found)
+    return {check.name: check for check in found}
 
 
-def test_an_old_part_fails_alone() -> None:
+def test_a_good_engine_passes_all_its_checks(tmp_path: Path) -> None:
+    found = examine(tmp_path, FakeDocker())
+    parts = (
+        "docker command",
+        "docker engine",
+        "docker socket",
+        "engine version",
+        "buildx",
+        "compose",
+        "leftovers",
+    )
+    assert {found[name].status for name in parts} == {"ok"}
+
+
+def test_an_engine_that_does_not_answer_says_why(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    docker = FakeDocker()
+    docker.answers = False
+    found = examine(tmp_path, docker)
+    assert (found["docker engine"].status, found["docker engine"].detail) == ("fail", "connection refused")
+    assert not {"leftovers", "buildx", "engine at boot"} & set(found)
+    monkeypatch.setattr("shutil.which", lambda _: None)
+    found = examine(tmp_path, docker)
+    assert found["docker command"].status == "fail"
+    assert "docker engine" not in found  # without a command nothing else is guessed
+
+
+def test_an_old_part_fails_alone(tmp_path: Path) -> None:
     docker = FakeDocker()
     docker.buildx = "0.9.1"
-    found = checks.engine_checks(report(docker))
-    assert [check.name for check in checks.failed(found)] == ["buildx"]
-    assert "0.9.1, needed: 0.13" in checks.failed(found)[0].detail
+    found = examine(tmp_path, docker)
+    assert (found["buildx"].status, found["compose"].status) == ("fail", "ok")
+    assert "0.9.1, needed: 0.13" in found["buildx"].detail
 
 
 def test_a_socket_without_permission_names_the_group(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     socket = tmp_path / "docker.sock"
     socket.touch()
     monkeypatch.setattr("os.access", lambda *_: False)
-    engine = checks.EngineReport(command=DOCKER, host=f"unix://{socket}", problem="permission denied")
-    found = {check.name: check for check in checks.engine_checks(engine)}
-    assert found["docker socket"].status == "fail"
-    assert "usermod" in found["docker socket"].hint
+    found = checks.check_socket(f"unix://{socket}", "permission denied")
+    assert found.status == "fail"
+    assert "usermod" in found.hint
 
 
 def test_a_missing_socket_fails_and_a_remote_engine_only_warns(tmp_path: Path) -> None:
-    for host, wanted in ((f"unix://{tmp_path}/none", "fail"), ("tcp://10.0.0.1:2375", "warn")):
-        engine = checks.EngineReport(command=DOCKER, host=host, problem="no answer")
-        assert status(checks.engine_checks(engine))["docker socket"] == wanted
+    for where, wanted in ((f"unix://{tmp_path}/none", "fail"), ("tcp://10.0.0.1:2375", "warn")):
+        assert checks.check_socket(where, "no answer").status == wanted
 
 
 def test_only_builders_that_stopped_are_left_over() -> None:
@@ -73,7 +81,7 @@ def test_only_builders_that_stopped_are_left_over() -> None:
         docker.add_container(f"synos-1-{state}", state=state, labels=labels("synos-1", "build"))
     docker.add_container("synos-1-redis", state="exited", labels=labels("synos-1", "services"))
     docker.add_container("by-hand", state="exited", labels=labels("synos-1", "build"))
-    assert set(report(docker).leftovers) == {"synos-1-exited", "synos-1-dead", "synos-1-created"}
+    assert doctor.leftovers(docker, "synos-1") == ["synos-1-created", "synos-1-dead", "synos-1-exited"]
 
 
 @pytest.mark.parametrize(("gigabytes", "wanted"), [(3.9, "fail"), (4, "warn"), (9.9, "warn"), (10, "ok")])

@@ -31,10 +31,10 @@ def test_without_a_docker_command_the_error_names_how_to_get_one(monkeypatch: py
 @pytest.mark.parametrize(
     ("part", "version", "named"),
     [
-        ("version", "20.10.24", "Docker Engine 20.10.24"),
-        ("buildx", "", "docker buildx missing"),
-        ("buildx", "0.10.5", "docker buildx 0.10.5"),
-        ("compose_version", "1.29.2", "docker compose 1.29.2"),
+        ("version", "20.10.24", "engine version 20.10.24"),
+        ("buildx", "", "buildx missing"),
+        ("buildx", "0.10.5", "buildx 0.10.5"),
+        ("compose_version", "1.29.2", "compose 1.29.2"),
     ],
 )
 def test_every_part_that_is_missing_or_too_old_is_named(part: str, version: str, named: str) -> None:

@@ -123,3 +123,13 @@ def test_any_folder_has_a_fitting_name(folder_name: str) -> None:
     name = fitting_name(folder_name)
     assert NAME.fullmatch(name)
     assert len(name) <= project.LONGEST_NAME
+
+
+def test_hints_name_the_script_only_where_there_is_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert project.launcher() == "./scripts/synos"
+    assert "./scripts/synos" in project.engine_hint()
+    monkeypatch.setattr(project, "PACKAGE", tmp_path / "site-packages/synos_tasks")
+    assert project.launcher() == "inv"
+    assert "scripts" not in project.engine_hint()

@@ -19,7 +19,6 @@ from synos_tasks.errors import (
     ServiceUnhealthy,
     SynosError,
 )
-from synos_tasks.host import ports as host_ports
 from synos_tasks.images.base import TRIXIE
 from synos_tasks.services import health, lifecycle
 from synos_tasks.settings import ServicesSettings
@@ -92,7 +91,7 @@ def test_ports_that_are_taken_stop_it_before_anything_is_made(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     here = scene(tmp_path, ServicesSettings(nats_port=1, postgres_port=2, redis_port=3))
-    monkeypatch.setattr(host_ports, "is_taken", lambda _address, port: port != 2)
+    monkeypatch.setattr(lifecycle, "is_taken", lambda _address, port: port != 2)
     for name, port in (("somebodys-redis", 3), ("elsewhere", 2)):
         here.engine.add_container(name, ports={"6379/tcp": ("127.0.0.1", port)})
     taken = "port 1 of nats is taken by another process.*; port 3 of redis is taken by container somebodys"
