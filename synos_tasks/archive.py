@@ -7,7 +7,6 @@ is one file with its manifest next to it (maint/volumes.py).
 from __future__ import annotations
 
 import datetime as dt
-import difflib
 import errno
 import hashlib
 import itertools
@@ -20,7 +19,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
-from synos_tasks.errors import BackupDamaged, DiskFull, OutputNotWritable, SettingsError
+from synos_tasks.errors import BackupDamaged, DiskFull, OutputNotWritable, SettingsError, unknown
 from synos_tasks.host.facts import free_disk_bytes
 from synos_tasks.iso.scratch import scratch, sync
 
@@ -202,11 +201,7 @@ def find(folder: Path, name: str) -> Path:
     place = Path(name) if "/" in name else folder / name
     if ("/" in name or _NAME.fullmatch(name)) and place.is_dir():
         return place
-    known = [archive.name for archive in _archives(folder)]
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f"did you mean {close[0]!r}? " if close else ""
-    hint += f"there are: {', '.join(known)}" if known else f"{folder} has none"
-    raise SettingsError(f"there is no backup {name!r}", where=str(place), hint=hint)
+    raise unknown("backup", name, (archive.name for archive in _archives(folder)), place)
 
 
 def listing(folder: Path) -> list[Summary]:

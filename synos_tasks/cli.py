@@ -32,6 +32,10 @@ PROJECT_ROOT = "project_root"
 """Key of Invoke's configuration with the folder of the project; see synos_tasks.collection()."""
 
 
+class DryRun(Exception):
+    """Ends a verb after it has said what it would do."""
+
+
 class Command:
     """One running verb: its settings, and whether scripts or people listen."""
 
@@ -55,9 +59,11 @@ class Command:
         return str(self._values.get("name", ""))
 
     def would(self, what: str, **fields: Any) -> None:  # noqa: ANN401
-        """Say what --dry keeps from being done."""
-        console.say(f"would {what}")
-        self.result(fields)
+        """Say what --dry keeps from being done, and end the verb here; do nothing without --dry."""
+        if self.dry:
+            console.say(f"would {what}")
+            self.result(fields)
+            raise DryRun
 
     def result(self, fields: Mapping[str, Any]) -> None:
         """Print the verb's JSON object, when --json asked for it."""
@@ -156,6 +162,8 @@ def verb(name: str, **options: Any) -> Callable[[Callable[Concatenate[Command, P
             command = Command(name, context, json=as_json)
             try:
                 function(command, *args, **kwargs)
+            except DryRun:
+                return
             except EngineUnavailable as error:
                 _fail(_where_there_is_none(error, name), name, as_json=as_json)
             except SynosError as error:

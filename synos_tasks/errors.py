@@ -7,7 +7,11 @@ The table in docs/exit-codes.md is made of the docstrings.
 
 from __future__ import annotations
 
-from typing import ClassVar
+import difflib
+from typing import TYPE_CHECKING, ClassVar
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 
 class SynosError(Exception):
@@ -210,3 +214,15 @@ def exit_code_table() -> str:
 def by_name(kind: str) -> type[SynosError]:
     """Return the error class of a name, as events from the container carry it; StageFailed if unknown."""
     return next((cls for cls in error_classes() if cls.__name__ == kind), StageFailed)
+
+
+def guess(word: str, known: Iterable[str]) -> str:
+    """Return a hint: what was probably meant, or else what there is."""
+    names = list(known)
+    close = difflib.get_close_matches(word, names, n=1)
+    return f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(names) or 'none'}"
+
+
+def unknown(kind: str, name: str, known: Iterable[str], where: object) -> SettingsError:
+    """Return the error for a name that is none of those known."""
+    return SettingsError(f"there is no {kind} {name!r}", where=str(where), hint=guess(name, known))

@@ -6,12 +6,11 @@ Nothing is read at import; cli.py loads them once a command.
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks import project
-from synos_tasks.errors import SettingsError
+from synos_tasks.errors import SettingsError, guess
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -162,9 +161,8 @@ def _refuse_other(name: str, value: str, known: tuple[str, ...]) -> None:
 def _refuse_unknown(values: Mapping[str, Any], known: Collection[str], name: str) -> None:
     for key in values:
         if key not in known:
-            close = difflib.get_close_matches(str(key), known, n=1)
             raise SettingsError(
                 f"{name} has no setting {key!r}",
                 where="invoke.yaml, a file or variable of Invoke's configuration",
-                hint=f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known)}",
+                hint=guess(str(key), known),
             )

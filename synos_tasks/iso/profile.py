@@ -8,7 +8,7 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from synos_tasks.errors import ProfileError, ProfileNotFound
+from synos_tasks.errors import ProfileError, ProfileNotFound, guess
 from synos_tasks.iso import codec, schema, stagespec, yaml_source
 from synos_tasks.iso.components import recipe
 
@@ -151,7 +151,7 @@ def _chain(folder: Path, name: str) -> list[tuple[str, yaml_source.Value, dict[s
             raise ProfileNotFound(
                 f"there is no profile {name[:80]!r}",
                 where=where or str(folder),
-                hint=schema.guess(name, tuple(known)),
+                hint=guess(name, known),
             )
         source = yaml_source.load(folder / f"{name}.yaml")
         data = schema.check(source, kind())

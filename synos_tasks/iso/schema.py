@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from synos_tasks.errors import ProfileError
+from synos_tasks.errors import ProfileError, guess
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -165,12 +164,6 @@ def _check_mapping(
         if key not in checked:
             raise ProfileError(f"{name or 'the file'} has no {key!r}", where=where, hint=f"add `{key}: …`")
     return checked
-
-
-def guess(word: str, known: Mapping[str, Any] | tuple[str, ...]) -> str:
-    """Return a hint: what was probably meant, or else what there is."""
-    close = difflib.get_close_matches(word, list(known), n=1)
-    return f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known)}"
 
 
 def json_schema(kind: Kind = PROFILE) -> dict[str, Any]:

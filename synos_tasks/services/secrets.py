@@ -19,11 +19,17 @@ import stat
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from synos_tasks.errors import DiskFull, OutputNotWritable, SecretsDamaged, ServiceFailed, SettingsError
+from synos_tasks.errors import (
+    DiskFull,
+    OutputNotWritable,
+    SecretsDamaged,
+    ServiceFailed,
+    SettingsError,
+    unknown,
+)
 from synos_tasks.iso.scratch import sync
 from synos_tasks.locks import exclusive
 from synos_tasks.services import health
-from synos_tasks.services.stack import unknown
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 from contextlib import contextmanager
@@ -13,13 +12,13 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from synos_tasks.engine.client import Docker
 from synos_tasks.engine.compose import Compose, ComposeFile
 from synos_tasks.engine.labels import LABEL_COMPOSE_SERVICE
-from synos_tasks.errors import ImageBuildFailed, ServiceFailed, SettingsError
+from synos_tasks.errors import ImageBuildFailed, ServiceFailed, unknown
 from synos_tasks.images.catalog import SERVICES, raw_services, replacement, service_recipes, stack_files
 from synos_tasks.iso.scratch import write_whole
 from synos_tasks.locks import exclusive
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from synos_tasks.engine.client import Container
     from synos_tasks.images.recipe import Recipe
@@ -71,7 +70,7 @@ class Stack:
         """Return the service of that name; raises SettingsError with a suggestion."""
         named = {service.name: service for service in self.services}
         if name not in named:
-            raise unknown("service", name, list(named), f"stack {self.name}")
+            raise unknown("service", name, named, f"stack {self.name}")
         return named[name]
 
     @property
@@ -221,7 +220,7 @@ def file_of(settings: Settings, stack: str) -> Path:
     """Return the path of a stack's compose file; raises SettingsError, with a suggestion, where there is none."""
     known = stack_files(settings.project.root)
     if stack not in known:
-        raise unknown("stack", stack, list(known), str(settings.project.root / SERVICES))
+        raise unknown("stack", stack, known, settings.project.root / SERVICES)
     return known[stack]
 
 
@@ -259,17 +258,6 @@ def files_digest(folder: Path) -> str:
             content = path.read_bytes()
             found.update(f"{path.name} {len(content)}\n".encode() + content)
     return found.hexdigest()[:12]
-
-
-def unknown(kind: str, name: str, known: Sequence[str], where: str) -> SettingsError:
-    """Return the error for a name that is none of those known."""
-    close = difflib.get_close_matches(name, known, n=1)
-    there = f"there are: {', '.join(known) or 'none'}"
-    return SettingsError(
-        f"there is no {kind} {name!r}",
-        where=where,
-        hint=f"did you mean {close[0]!r}? {there}" if close else there,
-    )
 
 
 def resolve(name: str, model: Mapping[str, Any], mounted: Path) -> Stack:

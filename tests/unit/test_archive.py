@@ -262,13 +262,13 @@ def test_an_unknown_backup_is_answered_with_those_there_are(backup: Path, tmp_pa
     make(backup.parent, "before-upgrade")
     with pytest.raises(SettingsError) as caught:
         archive.find(backup.parent, "befor-upgrade")
-    assert caught.value.hint == "did you mean 'before-upgrade'? there are: before-upgrade, one"
+    assert caught.value.hint == "did you mean 'before-upgrade'?"
     for name in ("", ".", "..", "./one", "/nowhere/at/all", "a\0b", "/a\0b"):
         with pytest.raises(SettingsError):
             archive.find(backup.parent, name)
     with pytest.raises(SettingsError) as caught:
         archive.find(tmp_path / "none", "one")
-    assert caught.value.hint == f"{tmp_path / 'none'} has none"
+    assert caught.value.hint == "there are: none"
 
 
 # listing

@@ -44,7 +44,7 @@ def stack_of(settings: Settings, told: dict[str, Any] | None = None) -> Stack:
 @pytest.mark.parametrize(
     ("name", "hint"),
     [
-        ("unifed", "did you mean 'unified'? there are: small, unified"),
+        ("unifed", "did you mean 'unified'?"),
         ("qqq", "there are: small, unified"),
         ("../services/docker-compose.unified", "there are: small, unified"),
     ],
@@ -124,7 +124,6 @@ def test_one_that_cannot_be_chosen_is_answered_with_a_suggestion(settings: Setti
     with pytest.raises(SettingsError, match="there is no service") as caught:
         stack_of(settings).chosen(only)
     assert caught.value.hint.startswith("did you mean ")
-    assert caught.value.hint.endswith("there are: nats, postgres, redis")
 
 
 def test_the_file_is_read_with_images_ports_digests_and_names(settings: Settings) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NoReturn
 
-from synos_tasks.errors import ComponentError, ProfileError
+from synos_tasks.errors import ComponentError, ProfileError, guess
 from synos_tasks.iso import code, schema, yaml_source
 from synos_tasks.iso.digests import digest, of_folder
 
@@ -125,7 +125,7 @@ def load(folder: Path, name: str, where: str = "") -> Component:
         raise ComponentError(
             f"there is no component {name[:80]!r}",
             where=where or str(folder),
-            hint=schema.guess(name, tuple(names(folder))) if names(folder) else "there are none",
+            hint=guess(name, names(folder)),
         )
     if not re.fullmatch(NAME, name):
         raise ComponentError(
