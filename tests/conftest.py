@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import subprocess
 import uuid
 from typing import TYPE_CHECKING
@@ -98,6 +100,19 @@ def service_images(engine: Docker) -> None:
     open_stack(settings.load(ROOT, {"name": "synos"}), "unified", print).ensure_images(
         (*SERVICES, "nats-box")
     )
+
+
+@pytest.fixture(scope="session")
+def official_cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """The official CLI of development containers on PATH, of one version, with its checksum."""
+    folder = shutil.copytree(
+        ROOT / "tests/integration/devcontainer-cli", tmp_path_factory.mktemp("cli") / "it"
+    )
+    argv = ["npm", "ci", "--ignore-scripts", "--no-audit", "--no-fund"]
+    subprocess.run(argv, cwd=folder, check=True, capture_output=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", str(folder / "node_modules/.bin"), prepend=os.pathsep)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 import json
 import os
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synos_tasks.errors import SettingsError
+from synos_tasks.errors import SettingsError, unknown
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,20 +33,17 @@ METADATA = frozenset([
     "portsAttributes", "otherPortsAttributes", "forwardPorts", "shutdownAction",
 ])  # fmt: skip
 """Keys from which VS Code configures itself when it attaches. Others than these two sets need the official CLI."""
-_Types = dict[str, type | tuple[type, ...]]
-_TYPES: _Types = {
-    "workspaceFolder": str, "workspaceMount": str, "remoteUser": str, "mounts": list, "runArgs": list, "capAdd": list,
-    "securityOpt": list, "containerEnv": dict, "remoteEnv": dict, "build": dict, "image": str, "customizations": dict,
+_TYPES: dict[str, type | tuple[type, ...]] = {
+    "workspaceFolder": str, "remoteUser": str, "remoteEnv": dict, "customizations": dict, "runArgs": list,
     "dockerComposeFile": (str, list), "service": str, "runServices": list,
     **dict.fromkeys(LIFECYCLE, (str, list, dict)),
 }  # fmt: skip
-_BUILD_TYPES: _Types = {"dockerfile": str, "context": str, "target": str, "args": dict, "options": list}
+"""Of the keys that are read here. The official CLI checks those that only it reads."""
 # a string is one piece, so that nothing in it is taken for a comment
 _JSONC = re.compile(
     r'"(?:\\.|[^"\\\n])*"|//[^\n]*|/\*.*?\*/|,(?=(?>\s|//[^\n]*+|/\*(?>.*?\*/))*+[\]}])', re.DOTALL
 )
 _VARIABLE = re.compile(r"\$\{([^}]*)\}")
-_TARGET = re.compile(r"(?:^|,)(?:target|dst|destination)=")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -91,12 +87,7 @@ def load(settings: Settings, name: str) -> DevContainer:
     name = name or settings.dev.name
     path = settings.project.root / FOLDER / name / FILE
     if name not in (known := names(settings)):
-        close = difflib.get_close_matches(name, known, n=1)
-        raise SettingsError(
-            f"there is no development container {name!r}",
-            where=str(settings.project.root / FOLDER),
-            hint=f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(known) or 'none'}",
-        )
+        raise unknown("development container", name, known, settings.project.root / FOLDER)
     try:
         values = loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
@@ -189,13 +180,20 @@ def _with_variables(values: dict[str, Any], root: Path, path: Path) -> dict[str,
         inside = {"containerWorkspaceFolder": folder, "containerWorkspaceFolderBasename": Path(folder).name}
         return dict(replace_variables(values, variables | inside, os.environ))
     except SettingsError as error:
-        raise SettingsError(error.what, where=str(path), hint=error.hint) from error
+        error.where = str(path)
+        raise
 
 
 def _check(values: Any, path: Path) -> None:  # noqa: ANN401
     if not isinstance(values, dict):
         raise SettingsError("devcontainer.json is not an object", where=str(path))
-    _check_types(values, _TYPES, "", path)
+    typed = [(key, values[key], kind) for key, kind in _TYPES.items() if key in values]
+    for stage in LIFECYCLE:
+        if isinstance(values.get(stage), dict):
+            typed += [(f"{stage}.{name}", one, (str, list)) for name, one in values[stage].items()]
+    for key, value, kind in typed:
+        if not isinstance(value, kind):
+            raise SettingsError(f"{key} of a devcontainer.json has the wrong type", where=str(path))
     arguments = map(str, values.get("runArgs", []))
     if values.get("privileged") or any(one.startswith("--privileged") for one in arguments):
         raise SettingsError(
@@ -204,29 +202,7 @@ def _check(values: Any, path: Path) -> None:  # noqa: ANN401
             why="it would see the host's devices",
             hint="what must mount belongs to a build: inv build.iso --privileged",
         )
-    for stage in LIFECYCLE:
-        named = values.get(stage)
-        if isinstance(named, dict):
-            _check_types(named, dict.fromkeys(named, (str, list)), f"{stage}.", path)
-    _check_types(values.get("build", {}), _BUILD_TYPES, "build.", path)
-    missing = ""
     if not {"build", "dockerComposeFile", "image"} & set(values):
-        missing = "build, image or dockerComposeFile"
-    elif "dockerfile" not in values.get("build", {"dockerfile": ""}):
-        missing = "build.dockerfile"
-    elif "dockerComposeFile" in values and "service" not in values:
-        missing = "service with dockerComposeFile"
-    if missing:
-        raise SettingsError(f"devcontainer.json needs {missing}", where=str(path))
-    for mount in values.get("mounts", []):
-        fits = (
-            _TARGET.search(mount) if isinstance(mount, str) else isinstance(mount, dict) and "target" in mount
-        )
-        if not fits:
-            raise SettingsError(f"one of the mounts has no target: {mount}", where=str(path))
-
-
-def _check_types(values: Mapping[str, Any], types: _Types, within: str, path: Path) -> None:
-    for key, kind in types.items():
-        if key in values and not isinstance(values[key], kind):
-            raise SettingsError(f"{within}{key} of a devcontainer.json has the wrong type", where=str(path))
+        raise SettingsError("devcontainer.json needs build, image or dockerComposeFile", where=str(path))
+    if "dockerComposeFile" in values and "service" not in values:
+        raise SettingsError("devcontainer.json needs service with dockerComposeFile", where=str(path))

@@ -1,17 +1,19 @@
-"""Find development containers, list them, and enter them: a command, a shell, or VS Code."""
+"""Find development containers, list and check them, and enter them: a command, a shell, or VS Code."""
 
 from __future__ import annotations
 
 import json
 import shutil
 import subprocess
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from synos_tasks.dev import official
 from synos_tasks.dev.config import LABEL_FILE, LABEL_FOLDER, load, names
 from synos_tasks.engine.client import exec_options
-from synos_tasks.errors import DevContainerMissing, HostUnfit
+from synos_tasks.errors import DevContainerMissing, HostUnfit, SynosError
+from synos_tasks.host.checks import Check
 from synos_tasks.iso.scratch import write_whole
 
 if TYPE_CHECKING:
@@ -81,18 +83,65 @@ class Listed:
 def listed(context: Context) -> list[Listed]:
     """List all of this project, running or not; raises SettingsError or EngineUnavailable."""
     configs = [load(context.settings, name) for name in names(context.settings)]
-    found = context.docker.containers({LABEL_FOLDER: str(context.settings.project.root)})
+    found = _all(context)
     newest = {(one.config.labels or {}).get(LABEL_FILE): one for one in reversed(found)}
     return [_listed(config, newest.get(str(config.path))) for config in configs]
 
 
 def _listed(config: DevContainer, container: Container | None) -> Listed:
-    found = Listed(name=config.name, title=config.title, state="absent")
     if container is None:
-        return found
-    state, image = container.state, container.config.image or ""
+        return Listed(name=config.name, title=config.title, state="absent")
+    state = container.state
     started = state.started_at.isoformat() if state.status == "running" and state.started_at else ""
-    return replace(found, state=state.status or "", container=container.name, image=image, started=started)
+    return Listed(
+        name=config.name,
+        title=config.title,
+        state=state.status or "",
+        container=container.name,
+        image=container.config.image or "",
+        started=started,
+    )
+
+
+def examine(context: Context) -> list[Check]:
+    """Check what containers are made from and with, and those of this project; raises EngineUnavailable."""
+    cli = shutil.which("devcontainer")
+    detail = f"at {cli}" if cli else "not on PATH; containers are made with Docker alone"
+    hint = "" if cli else f"for configurations with features: {official.INSTALL}"
+    return [
+        *(_configuration(context, name) for name in names(context.settings)),
+        Check(name="official CLI", status="ok", detail=detail, hint=hint),
+        *(_container(one) for one in _all(context)),
+    ]
+
+
+def _all(context: Context) -> list[Container]:
+    return context.docker.containers({LABEL_FOLDER: str(context.settings.project.root)})
+
+
+def _configuration(context: Context, name: str) -> Check:
+    try:
+        needs = ", ".join(load(context.settings, name).needs_official)
+    except SynosError as error:
+        return Check(name=f"config {name}", status="fail", detail=error.what, hint=error.hint or error.why)
+    detail = f"needs the official CLI: {needs}" if needs else "can be made with Docker alone"
+    return Check(name=f"config {name}", status="ok", detail=detail)
+
+
+def _container(container: Container) -> Check:
+    name = f"container {container.name}"
+    if container.host_config.privileged:
+        hint = "inv dev.down, and remove what made it so from its compose file or devcontainer.json"
+        return Check(name=name, status="fail", detail="it is privileged", hint=hint)
+    if has_socket(container):
+        hint = "inv dev.down and inv dev.up without --docker, once it is not needed"
+        return Check(name=name, status="warn", detail="it has an engine's socket", hint=hint)
+    return Check(name=name, status="ok", detail=container.state.status or "")
+
+
+def has_socket(container: Container) -> bool:
+    """Return whether an engine's socket is mounted in a container."""
+    return any(str(mount.source).endswith("docker.sock") for mount in container.mounts)
 
 
 def enter(context: Context, config: DevContainer, command: Sequence[str]) -> int:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.dev import official
-from synos_tasks.dev.containers import remember, shell_files
+from synos_tasks.dev.containers import has_socket, remember, shell_files
 from synos_tasks.dev.prepare import NOTHING_TO_MAKE, escaped, image_of, is_rootless
 from synos_tasks.engine import cache
 from synos_tasks.engine.compose import ComposeFile
@@ -95,11 +95,6 @@ def down(context: Context, config: DevContainer) -> list[str]:
         return _down(context, config)
 
 
-def has_socket(container: Container) -> bool:
-    """Return whether an engine's socket is mounted in a container."""
-    return any(str(mount.source).endswith("docker.sock") for mount in container.mounts)
-
-
 @contextmanager
 def _lock(context: Context, config: DevContainer) -> Iterator[None]:
     host = os.environ.get("DOCKER_HOST", "")
@@ -144,8 +139,8 @@ def _find_or_start(
     if found is not None and found.state.status == "running":
         initialize(context, config, running=True)
         return found.name, "running"
-    cli = None if socket else official.ensure(context)
-    if cli is not None:
+    cli = "" if socket else official.find(context.settings.dev.cli)
+    if cli:
         official.up(context, config, cli, cached=cached)
     else:
         _start(context, config, found, socket, cached=cached)
@@ -164,7 +159,7 @@ def _start(
         raise SettingsError(
             f"only the official CLI knows what to do with {', '.join(config.needs_official)}",
             where=str(config.path),
-            hint="npm install --global @devcontainers/cli, or have npm on PATH: it is then installed for this project",
+            hint=official.INSTALL,
         )
     initialize(context, config)
     if found is not None:

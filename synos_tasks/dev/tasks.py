@@ -29,15 +29,14 @@ def up(command: Command, name: str = "", docker: str = "") -> None:
 
     Not for making ISOs (inv build.iso), nor for running services (inv services.up).
     """
-    if config := _chosen(command, name, "start"):
-        _start(command, config, docker=docker)
+    _start(command, _chosen(command, name, "start"), docker=docker)
 
 
 @verb("dev.rebuild", help={"name": NAME, "docker": DOCKER, "no-cache": NO_CACHE, "json": JSON})
 def rebuild(command: Command, name: str = "", docker: str = "", no_cache: bool = False) -> None:
     """Build the image of a development container and create it again; its caches and history stay."""
-    if config := _chosen(command, name, "remove", ", build its image and start it"):
-        _start(command, config, docker=docker, rebuild=True, cached=not no_cache)
+    config = _chosen(command, name, "remove", ", build its image and start it")
+    _start(command, config, docker=docker, rebuild=True, cached=not no_cache)
 
 
 @verb("dev.shell", help={"name": NAME})
@@ -46,8 +45,8 @@ def shell(command: Command, name: str = "") -> None:
     from synos_tasks.dev.containers import SHELL, enter  # noqa: PLC0415
 
     words = command.rest or SHELL
-    if config := _chosen(command, name, f"run {' '.join(words)} in"):
-        sys.exit(enter(_context(command), config, words))
+    config = _chosen(command, name, f"run {' '.join(words)} in")
+    sys.exit(enter(_context(command), config, words))
 
 
 @verb("dev.code", help={"name": NAME})
@@ -55,8 +54,8 @@ def code(command: Command, name: str = "") -> None:
     """Open VS Code in a development container, starting it first; where there is no `code`, say how to."""
     from synos_tasks.dev.containers import open_editor  # noqa: PLC0415
 
-    if config := _chosen(command, name, "start", ", and open VS Code in it"):
-        console.say(f"opened: {open_editor(config, _start(command, config).container)}")
+    config = _chosen(command, name, "start", ", and open VS Code in it")
+    console.say(f"opened: {open_editor(config, _start(command, config).container)}")
 
 
 @verb("dev.list", help={"json": JSON})
@@ -82,9 +81,7 @@ def down(command: Command, name: str = "", all: bool = False) -> None:  # noqa: 
     from synos_tasks.dev.config import load, names  # noqa: PLC0415
 
     chosen = [load(command.settings, one) for one in (names(command.settings) if all else [name])]
-    if command.dry:
-        command.would(f"remove {', '.join(config.name for config in chosen)}")
-        return
+    command.would(f"remove {', '.join(config.name for config in chosen)}")
     context = _context(command)
     removed = [container for config in chosen for container in starting.down(context, config)]
     console.say(f"removed: {', '.join(removed)}" if removed else "nothing to do: there was none")
@@ -94,7 +91,7 @@ def down(command: Command, name: str = "", all: bool = False) -> None:  # noqa: 
 @verb("dev.doctor", help={"json": JSON})
 def doctor(command: Command) -> None:
     """Check what development containers need, and the existing ones; changes nothing."""
-    from synos_tasks.dev.doctor import examine  # noqa: PLC0415
+    from synos_tasks.dev.containers import examine  # noqa: PLC0415
 
     command.report("Development containers", examine(_context(command)))
 
@@ -104,18 +101,16 @@ def prepare(command: Command, name: str = "") -> None:
     """Make what a development container is made from: its base image and volumes. devcontainer.json calls this."""
     from synos_tasks.dev.prepare import prepare as run  # noqa: PLC0415
 
-    if config := _chosen(command, name, "create the base image and the volumes of"):
-        run(_context(command), config)
+    run(_context(command), _chosen(command, name, "create the base image and the volumes of"))
 
 
-def _chosen(command: Command, name: str, would: str, further: str = "") -> DevContainer | None:
-    """Read a configuration; None where --dry only says what would be done."""
+def _chosen(command: Command, name: str, would: str, further: str = "") -> DevContainer:
+    """Read a configuration. With --dry the verb ends here, and says what it would do."""
     from synos_tasks.dev.config import load  # noqa: PLC0415
 
     config = load(command.settings, name)
-    if command.dry:
-        command.would(f"{would} development container {config.name}{further}")
-    return None if command.dry else config
+    command.would(f"{would} development container {config.name}{further}")
+    return config
 
 
 def _start(command: Command, config: DevContainer, **options: Any) -> Up:  # noqa: ANN401

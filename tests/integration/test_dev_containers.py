@@ -58,7 +58,9 @@ asyncio.run(main())
 
 
 @pytest.fixture(scope="module")
-def project(service_images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
+def project(
+    service_images: None, official_cli: None, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Clone]:
     """A clone of the project with development containers of its own."""
     clone = dev_clone(tmp_path_factory.mktemp("dev"), services=True)
     yield clone
@@ -175,10 +177,16 @@ def test_it_has_no_rights_and_no_socket(container: Answer) -> None:
 
 def test_the_official_cli_finds_it_too(project: Clone, container: Answer) -> None:
     name = container.json["name"]
-    cli = project.root / ".synos/dev/cli/node_modules/.bin/devcontainer"
     config = f"--config={project.root}/.devcontainer/{name}/devcontainer.json"
     done = subprocess.run(
-        [cli, "exec", f"--workspace-folder={project.root}", config, "printenv", "SYNOS_DEV_CONTAINER"],
+        [
+            "devcontainer",
+            "exec",
+            f"--workspace-folder={project.root}",
+            config,
+            "printenv",
+            "SYNOS_DEV_CONTAINER",
+        ],
         capture_output=True,
         text=True,
         check=False,

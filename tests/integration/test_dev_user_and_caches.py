@@ -39,7 +39,7 @@ AS_IN_AN_EDITOR = "cd docker/build && gcc -c -o /tmp/answer.o answer.c && ccache
 
 
 @pytest.fixture
-def project(tmp_path: Path, engine: Docker) -> Iterator[Clone]:
+def project(tmp_path: Path, engine: Docker, official_cli: None) -> Iterator[Clone]:
     """A clone with development containers of its own."""
     clone = dev_clone(tmp_path)
     yield clone

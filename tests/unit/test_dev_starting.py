@@ -174,7 +174,7 @@ def test_the_socket_in_use_is_given_with_a_warning_where_it_is_roots(
     here.docker.rootless = rootless
     config = here.config()
     starting.up(here.context, config, docker="socket")
-    assert starting.has_socket(here.context.running(config))
+    assert containers.has_socket(here.context.running(config))
     assert [line[:8] for line in here.said if "root" in line] == ([] if rootless else ["warning:"])
     assert starting.up(here.context, config, docker="socket").by == "running"
 

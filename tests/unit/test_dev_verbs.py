@@ -12,7 +12,7 @@ import pytest
 from invoke.config import Config
 from invoke.context import Context
 
-from synos_tasks.dev import containers, doctor, tasks
+from synos_tasks.dev import containers, tasks
 from synos_tasks.errors import DevContainerMissing, HostUnfit, SettingsError
 from tests.unit.fake_dev import Project, project, write
 
@@ -153,7 +153,7 @@ def test_doctor_finds_what_breaks_our_promises(
     here.add(config, "bad", privileged=True)
     write(here.root, "broken", "{")
     write(here.root, "grand", json.dumps({"image": "x", "features": {}}))
-    checks = {check.name: check for check in doctor.examine(here.context)}
+    checks = {check.name: check for check in containers.examine(here.context)}
     assert "containers are made with Docker alone" in checks["official CLI"].detail
     statuses = {name: checks[f"container {name}"].status for name in ("good", "open", "bad")}
     assert statuses == {"good": "ok", "open": "warn", "bad": "fail"}
