@@ -19,7 +19,7 @@ from synos_tasks.images.catalog import TOOLCHAIN
 from synos_tasks.iso import profile as profiles
 from synos_tasks.iso import protocol
 from synos_tasks.iso.components import recipe
-from synos_tasks.iso.inputs import components_of
+from synos_tasks.iso.plan import components_of
 from synos_tasks.iso.publish import STAGING_PREFIX
 from synos_tasks.iso.scratch import scratch
 from synos_tasks.iso.store import sha256

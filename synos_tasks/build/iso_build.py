@@ -72,7 +72,7 @@ def build_iso(context: Context, options: Options) -> BuildResult:
     build = _Build(context, options, profile)
     done = build.already() or build.make()
     return BuildResult(
-        iso=iso_path(options.output, profile.name, done["build_id"], profile.distribution),
+        iso=iso_path(options.output, profile, done["build_id"]),
         sha256=done["sha256"],
         build_id=done["build_id"],
         profile=profile.name,
@@ -130,9 +130,7 @@ class _Build:
         found = published(self.options.output, plan)
         if found is None:
             return None
-        distribution = self.profile.distribution
-        iso = iso_path(self.options.output, self.profile.name, plan.build_id, distribution)
-        point_to(iso, self.profile.name, distribution)
+        point_to(iso_path(self.options.output, self.profile, plan.build_id), self.profile)
         self.context.say("nothing changed: the ISO is there, and its checksum is right")
         return {**found, "stages": [{**stage, "hit": True, "seconds": 0.0} for stage in found["stages"]]}
 
@@ -233,7 +231,7 @@ class _Build:
                 self._note(event)
 
             done = context.ask(spec, request, protocol.Delivered, note)
-            publish(folder, self.profile.name, plan.build_id, done.sha256, self.profile.distribution)
+            publish(folder, plan, done.sha256)
         stages = [self.stages[name] for name in plan.stage_names]
         try:
             history.save(stages)

@@ -28,9 +28,10 @@ from synos_tasks.host.facts import cpu_count, dev_problems, memory, mount_table,
 from synos_tasks.images.building import ensure_image
 from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
 from synos_tasks.images.recipe import tag_of
-from synos_tasks.iso import inputs, protocol
+from synos_tasks.iso import plan as plans
 from synos_tasks.iso import profile as profiles
-from synos_tasks.iso.inputs import Tools
+from synos_tasks.iso import protocol
+from synos_tasks.iso.plan import Tools
 from synos_tasks.iso.scratch import write_whole
 
 if TYPE_CHECKING:
@@ -158,7 +159,7 @@ def plan_build(
     settings: Settings, profile: Profile, lock: Lock, tools: Tools, *, release: bool = False
 ) -> Plan:
     """Plan a build; raises ProfileError or ComponentError where a file that the profile names is missing."""
-    return inputs.plan_build(docker_build(settings), profile, lock, tools, release=release)
+    return plans.plan_build(docker_build(settings), profile, lock, tools, release=release)
 
 
 def tools_for(context: Context, profile: Profile) -> Tools:

@@ -14,7 +14,7 @@ from synos_tasks.build.locking import fitting, refuse_drift
 from synos_tasks.builder import builder_spec, once_volume
 from synos_tasks.errors import Irreproducible
 from synos_tasks.images.catalog import BUILDER
-from synos_tasks.iso import deliver
+from synos_tasks.iso import publish
 from synos_tasks.iso.protocol import Build, Delivered
 from synos_tasks.iso.scratch import scratch
 from synos_tasks.iso.store import sha256
@@ -135,7 +135,7 @@ def _build(context: Context, plan: Plan, case: Circumstances, output: Path) -> P
             settings, context.info, context.image(BUILDER), output=output, store=store, packages_bytes=size
         )
         quiet.ask(case.apply(spec), request, Delivered)
-    return output / deliver.ISO
+    return output / publish.ISO
 
 
 def difference(found: dict[str, Any]) -> Irreproducible:

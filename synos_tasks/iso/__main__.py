@@ -7,7 +7,8 @@ import sys
 
 from synos_tasks.errors import SynosError
 from synos_tasks.iso import guard, lease, protocol
-from synos_tasks.iso.work import Place, attempt
+from synos_tasks.iso.tools import BuildContext
+from synos_tasks.iso.work import NO_PROFILE, attempt
 
 
 def main() -> int:
@@ -26,8 +27,8 @@ def main() -> int:
     request = protocol.decode_request(line)
     if isinstance(request, protocol.Build):
         os.umask(request.umask)
-    events = protocol.Events(Place.work / "build.log", os.dup(sys.stdout.fileno()))
-    failure = attempt(request, Place(events=events))
+    events = protocol.Events(BuildContext.work / "build.log", os.dup(sys.stdout.fileno()))
+    failure = attempt(request, BuildContext(profile=NO_PROFILE, events=events))
     if failure is None:
         return 0
     events.send(protocol.failed(failure))

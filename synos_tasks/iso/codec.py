@@ -12,6 +12,7 @@ from typing import Any, ClassVar, TypeVar, Union, dataclass_transform, get_args,
 T = TypeVar("T")
 # modules import these for their annotations only
 _NAMES = {"Mapping": Mapping, "Sequence": Sequence, "Path": Path, "Any": Any}
+_hints = functools.cache(functools.partial(get_type_hints, localns=_NAMES))
 
 
 @dataclass_transform(frozen_default=True, kw_only_default=True)
@@ -39,15 +40,13 @@ class Event(Message):
     known: ClassVar[dict[str, type[Event]]] = {}
 
 
-def to_data(value: object) -> Any:  # noqa: ANN401
+def to_data(value: Any) -> dict[str, Any]:  # noqa: ANN401  (a dataclass)
     """Return a dataclass, and all in it, as what json.dumps() takes."""
-    if dataclasses.is_dataclass(value):
-        return {field.name: to_data(getattr(value, field.name)) for field in dataclasses.fields(value)}
-    if isinstance(value, Mapping):
-        return {str(key): to_data(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [to_data(item) for item in value]
-    return str(value) if isinstance(value, Path) else value
+
+    def object_of(fields: list[tuple[str, Any]]) -> dict[str, Any]:
+        return {name: str(item) if isinstance(item, Path) else item for name, item in fields}
+
+    return dataclasses.asdict(value, dict_factory=object_of)
 
 
 def from_data(cls: type[T], data: object) -> T:
@@ -58,19 +57,11 @@ def from_data(cls: type[T], data: object) -> T:
     if not isinstance(data, dict):
         raise ValueError(f"{cls.__name__} is {data!r:.80}, not an object")  # noqa: TRY004  (so that there is one error)
     hints = _hints(cls)  # type: ignore[arg-type]  # a class is hashable
-    if unknown := data.keys() - hints.keys():
-        raise ValueError(f"{cls.__name__} has no {min(unknown)!r}")
     try:
-        return cls(
-            **{name: _read(hints[name], item, f"{cls.__name__}.{name}") for name, item in data.items()}
-        )
-    except TypeError as error:
-        raise ValueError(str(error)) from error
-
-
-@functools.cache
-def _hints(cls: type) -> dict[str, Any]:
-    return get_type_hints(cls, localns=_NAMES)
+        fields = {name: _read(hints[name], item, f"{cls.__name__}.{name}") for name, item in data.items()}
+        return cls(**fields)
+    except (TypeError, KeyError) as error:  # one is missing, or unknown
+        raise ValueError(f"{cls.__name__}: {error}") from error
 
 
 def _read(hint: Any, data: Any, name: str) -> Any:  # noqa: ANN401, PLR0911
@@ -82,7 +73,7 @@ def _read(hint: Any, data: Any, name: str) -> Any:  # noqa: ANN401, PLR0911
             return None
         [hint] = [one for one in arguments if one is not NoneType]
         return _read(hint, data, name)
-    if origin is tuple and isinstance(data, list):
+    if origin is tuple and isinstance(data, list | tuple):
         items = arguments[:1] * len(data) if arguments[-1] is Ellipsis else arguments
         return tuple(_read(item, one, name) for item, one in zip(items, data, strict=True))
     if origin in {Mapping, dict} and isinstance(data, dict):

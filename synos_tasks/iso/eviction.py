@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import stat
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from synos_tasks.iso.store import Store
 
 STAGE, PACKAGE, LISTS = "stage", "package", "lists"
+PLACES = {STAGE: ("objects", ""), PACKAGE: ("pool", ".deb"), LISTS: ("lists", "")}
+"""By kind: the folder in the store, and how the names in it end."""
 YOUNG_SECONDS = 600.0
 """Used since: one container of a build may have made it for the next, which is about to start."""
 BLOCK = 512
@@ -132,68 +135,55 @@ def listing(store: Store) -> list[Stored]:
 
 def _listed(store: Store, *, in_use: bool = False) -> list[Stored]:
     counted: set[tuple[int, int]] = set()
-    found = [(STAGE, path) for path in _inside(store, "objects") if path.is_dir(follow_symlinks=False)]
-    found += [(PACKAGE, path) for path in _inside(store, "pool") if path.name.endswith(".deb")]
-    found += [(LISTS, path) for path in _inside(store, "lists") if path.is_dir(follow_symlinks=False)]
     listed = []
-    for kind, path in found:
-        with suppress(FileNotFoundError):
-            status = path.stat(follow_symlinks=False)
-            used = _used_at(Path(path.path)) if kind == STAGE else status.st_mtime
-            listed.append(
-                Stored(
-                    kind=kind,
-                    stage=_stage_of(Path(path.path)) if kind == STAGE else "",
-                    key=path.name.removesuffix(".deb"),
-                    bytes=_size(status, counted) if kind == PACKAGE else _bytes(Path(path.path), counted),
-                    created=status.st_mtime,
-                    last_used=used,
-                    in_use=in_use,
+    for kind, (name, ending) in PLACES.items():
+        with os.scandir(store.folder / name) as found:  # a Path for each of thousands takes longer
+            paths = sorted(found, key=lambda path: path.name)
+        for path in paths:
+            if not (path.name.endswith(ending) if ending else path.is_dir(follow_symlinks=False)):
+                continue
+            with suppress(FileNotFoundError):
+                status = path.stat(follow_symlinks=False)
+                stage, used = _recorded(Path(path.path)) if kind == STAGE else ("", status.st_mtime)
+                listed.append(
+                    Stored(
+                        kind=kind,
+                        stage=stage,
+                        key=path.name.removesuffix(ending),
+                        bytes=_bytes(path.path, status, counted),
+                        created=status.st_mtime,
+                        last_used=used,
+                        in_use=in_use,
+                    )
                 )
-            )
     return listed
 
 
-def _inside(store: Store, name: str) -> list[os.DirEntry[str]]:
-    with os.scandir(store.folder / name) as found:  # a Path for each of thousands takes longer
-        return sorted(found, key=lambda path: path.name)
-
-
 def _path(store: Store, one: Stored) -> Path:
-    name = {STAGE: "objects/{}", PACKAGE: "pool/{}.deb", LISTS: "lists/{}"}[one.kind]
-    return store.folder / name.format(one.key)
+    name, ending = PLACES[one.kind]
+    return store.folder / name / f"{one.key}{ending}"
 
 
-def _used_at(entry: Path) -> float:
+def _recorded(entry: Path) -> tuple[str, float]:
+    """Return the stage of an entry, and when it was last used."""
     try:
-        return (entry / ENTRY).stat().st_mtime
-    except (FileNotFoundError, NotADirectoryError):
-        return entry.stat().st_mtime
-
-
-def _stage_of(entry: Path) -> str:
+        used = (entry / ENTRY).stat().st_mtime
+    except FileNotFoundError:
+        used = entry.stat().st_mtime
     try:
-        return str(json.loads((entry / ENTRY).read_text())["stage"])
+        return str(json.loads((entry / ENTRY).read_text())["stage"]), used
     except (OSError, ValueError, KeyError, TypeError):
-        return UNKNOWN
+        return UNKNOWN, used
 
 
-def _bytes(folder: Path, counted: set[tuple[int, int]]) -> int:
-    total = folder.lstat().st_blocks * BLOCK
-    with os.scandir(folder) as inside:
-        for one in inside:
-            if one.is_dir(follow_symlinks=False):
-                total += _bytes(Path(one.path), counted)
-            else:
-                total += _size(one.stat(follow_symlinks=False), counted)
-    return total
-
-
-def _size(status: os.stat_result, counted: set[tuple[int, int]]) -> int:
-    """Return what a file takes on disk; 0 where it was ``counted`` under another name."""
-    if status.st_nlink > 1:
-        ident = (status.st_dev, status.st_ino)
-        if ident in counted:
-            return 0
-        counted.add(ident)
+def _bytes(path: str, status: os.stat_result, counted: set[tuple[int, int]]) -> int:
+    """Return what a file, or a folder with all in it, takes on disk; a file counts once under all its names."""
+    if stat.S_ISDIR(status.st_mode):
+        with os.scandir(path) as inside:
+            sizes = [_bytes(one.path, one.stat(follow_symlinks=False), counted) for one in inside]
+        return status.st_blocks * BLOCK + sum(sizes)
+    ident = (status.st_dev, status.st_ino)
+    if status.st_nlink > 1 and ident in counted:
+        return 0
+    counted.add(ident)
     return status.st_blocks * BLOCK

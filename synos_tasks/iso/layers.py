@@ -85,59 +85,50 @@ class StageInputs:
         return ""
 
 
-@dataclass(frozen=True)
-class Layers:
-    """Makes the layers of one plan, in one tree: a layer starts where the one below it ended."""
+def changes_of(inputs: StageInputs, tree: Tree, jobs: BackgroundJobs, below: list[Layer]) -> Changes:
+    """Let a stage work, and lay out what it changed. A layer starts where the one below it ended."""
+    folder = inputs.context.work / f"layer-{inputs.stage.name}"
+    remove(folder)
+    if hasattr(stagespec.modules()[inputs.stage.kind], "make_files"):
+        return _make_files(inputs, jobs, below, folder)
+    return _make(inputs, tree, jobs, below, folder)
 
-    context: BuildContext
-    plan: Plan
-    pool: Pool
-    jobs: BackgroundJobs
-    compiled: Sequence[Entry]
-    """The components of the profile."""
-    tree: Tree
 
-    def changes_of(self, stage: Stage, below: list[Layer]) -> Changes:
-        """Let a stage work, and lay out what it changed."""
-        folder = self.context.work / f"layer-{stage.name}"
-        remove(folder)
-        inputs = StageInputs(self.context, self.plan, stage, self.pool, self.compiled)
-        if hasattr(stagespec.modules()[stage.kind], "make_files"):
-            return self._make_files(inputs, below, folder)
-        return self._make(inputs, below, folder)
+def compress(inputs: StageInputs, changes: Changes, folder: Path) -> None:
+    """Write changes as a squashfs into ``folder``."""
+    compression = layer_compression(inputs.plan.profile, release=inputs.plan.release)
+    squashfs.make(inputs.context, inputs.stage.name, changes.folder, folder / SQUASHFS, compression)
 
-    def compress(self, stage: Stage, changes: Changes, folder: Path) -> None:
-        """Write changes as a squashfs into ``folder``."""
-        compression = layer_compression(self.plan.profile, release=self.plan.release)
-        squashfs.make(self.context, stage.name, changes.folder, folder / SQUASHFS, compression)
 
-    def bring_tree_to(self, below: list[Layer]) -> None:
-        """Make the tree what the layers make; waits for them only where they must be unpacked."""
-        if self.tree.applied != [layer.key for layer in below]:
-            self.tree.bring_to(self.jobs.wait_for([layer.entry for layer in below]))
+def bring_tree_to(tree: Tree, jobs: BackgroundJobs, layers: list[Layer]) -> None:
+    """Make the tree what the layers make; waits for them only where they must be unpacked."""
+    if tree.applied != [layer.key for layer in layers]:
+        tree.bring_to(jobs.wait_for([layer.entry for layer in layers]))
 
-    def _make(self, inputs: StageInputs, below: list[Layer], folder: Path) -> Changes:
-        tree, root, stage = self.tree, self.tree.root, inputs.stage
-        self.bring_tree_to(below)
-        before = tree.snapshot()
-        tree.applied = UNKNOWN
-        self.jobs.stage_begins()
-        with self.context.fake_clock(root) if stage.kind != "base" else nullcontext():
-            facts = stagespec.modules()[stage.kind].make(inputs, root)
-        delta = difference(before, tree.snapshot())
-        self.jobs.stage_ended(delta.written)
-        tree.settle()
-        freeze(root, delta, folder, self.context.epoch)
-        tree.applied = [*(layer.key for layer in below), stage.key]
-        return Changes(folder, {**_facts(delta), **(facts or {})})
 
-    def _make_files(self, inputs: StageInputs, below: list[Layer], folder: Path) -> Changes:
-        """Make a layer of files alone; the layers below stay packed."""
-        folder.mkdir()
-        entries = self.jobs.wait_for([layer.entry for layer in below])
-        lower = _listing(entries)
-        stagespec.modules()[inputs.stage.kind].make_files(replace(inputs, below=entries), lower, folder)
-        return Changes(folder, _facts(settle_files(folder, lower, self.context.epoch)))
+def _make(inputs: StageInputs, tree: Tree, jobs: BackgroundJobs, below: list[Layer], folder: Path) -> Changes:
+    context, stage, root = inputs.context, inputs.stage, tree.root
+    bring_tree_to(tree, jobs, below)
+    before = tree.snapshot()
+    tree.applied = UNKNOWN
+    jobs.stage_begins()
+    with context.fake_clock(root) if stage.kind != "base" else nullcontext():
+        facts = stagespec.modules()[stage.kind].make(inputs, root)
+    delta = difference(before, tree.snapshot())
+    jobs.stage_ended(delta.written)
+    tree.settle()
+    freeze(root, delta, folder, context.epoch)
+    tree.applied = [*(layer.key for layer in below), stage.key]
+    return Changes(folder, {**_facts(delta), **(facts or {})})
+
+
+def _make_files(inputs: StageInputs, jobs: BackgroundJobs, below: list[Layer], folder: Path) -> Changes:
+    """Make a layer of files alone; the layers below stay packed."""
+    folder.mkdir()
+    entries = jobs.wait_for([layer.entry for layer in below])
+    lower = _listing(entries)
+    stagespec.modules()[inputs.stage.kind].make_files(replace(inputs, below=entries), lower, folder)
+    return Changes(folder, _facts(settle_files(folder, lower, inputs.context.epoch)))
 
 
 def _listing(below: Sequence[Entry]) -> Listing:

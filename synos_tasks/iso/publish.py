@@ -1,24 +1,95 @@
-"""From the container's folder into the output folder: complete files get their final names, the ISO last."""
+"""The way of an ISO out of its container: deliver() puts all files into a staging folder, publish() names them.
+
+In the container they have names of no build. The host gives them their final ones, the ISO last, because what
+runs in the container (a hook can leave its chroot) must never be able to touch an earlier ISO.
+"""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import stat
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.errors import StageFailed
-from synos_tasks.iso import deliver
 from synos_tasks.iso.scratch import remove, scratch, sweep, sync
 from synos_tasks.iso.store import sha256
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from contextlib import AbstractContextManager
 
     from synos_tasks.iso.plan import Plan
+    from synos_tasks.iso.profile import Profile
+    from synos_tasks.iso.protocol import Done
+    from synos_tasks.iso.store import Entry
+    from synos_tasks.iso.tools import BuildContext
 
+ISO = "image.iso"
+MANIFEST = "manifest.json"
+LOG = "build.log"
 STAGING_PREFIX = ".synos-partial-"
+
+
+def deliver(
+    context: BuildContext, plan: Plan, entries: list[Entry], live: Mapping[str, Path], stages: list[Done]
+) -> str:
+    """Write manifest and log next to the ISO in the output folder; returns the ISO's SHA-256, hex.
+
+    ``entries`` are those of the store that it is made of. Runs in the container.
+    """
+    iso, profile = context.output / ISO, plan.profile
+    digest = sha256(iso)
+    context.events.finish_log()
+    manifest = {
+        "schema": "synos.manifest/1",
+        "profile": profile.name,
+        "suite": profile.suite,
+        "architecture": profile.architecture,
+        "release": plan.release,
+        "build_id": plan.build_id,
+        "key": plan.key,
+        "sha256": digest,
+        "bytes": {name: path.stat().st_size for name, path in [("iso", iso), *live.items()]},
+        "stages": [
+            {key: value for key, value in asdict(stage).items() if key != "facts"} for stage in stages
+        ],
+        "packages": _packages(plan, entries),
+    }
+    (context.output / MANIFEST).write_text(f"{json.dumps(manifest, indent=1, sort_keys=True)}\n")
+    shutil.copyfile(context.events.log_path, context.output / LOG)
+    for name in (ISO, MANIFEST, LOG):
+        os.chown(context.output / name, *context.owner)
+        (context.output / name).chmod(0o644)
+        sync(context.output / name)
+    return digest
+
+
+def _packages(plan: Plan, entries: list[Entry]) -> list[dict[str, Any]]:
+    """Describe the packages of the lock, then the compiled ones. Entries of layers know the unpacked sizes."""
+    installed: dict[str, int] = {}
+    compiled = []
+    for entry in entries:
+        installed |= entry.facts.get("installed", {})
+        for package in entry.facts.get("packages", []):
+            described = {key: value for key, value in package.items() if key != "file"}
+            compiled.append({**described, "layer": "components"})
+    locked = [
+        {
+            "name": package.name,
+            "version": package.version,
+            "architecture": package.architecture,
+            "sha256": package.sha256,
+            "layer": package.layer,
+            "bytes": package.size,
+            "installed_bytes": installed.get(package.name, 0),
+        }
+        for package in plan.lock.packages
+    ]
+    return [*locked, *compiled]
 
 
 def staging(output: Path) -> AbstractContextManager[Path]:
@@ -31,14 +102,14 @@ def sweep_staging(output: Path) -> None:
     sweep(output, STAGING_PREFIX)
 
 
-def iso_path(output: Path, profile: str, build_id: str, distribution: str = "synos") -> Path:
+def iso_path(output: Path, profile: Profile, build_id: str) -> Path:
     """Where a build's ISO is."""
-    return output / f"{distribution}-{profile}-{build_id}.iso"
+    return output / f"{profile.distribution}-{profile.name}-{build_id}.iso"
 
 
 def published(output: Path, plan: Plan) -> dict[str, Any] | None:
     """Return the manifest of the ISO that a plan would make, if it is there and its checksum is right."""
-    iso = iso_path(output, plan.profile.name, plan.build_id, plan.profile.distribution)
+    iso = iso_path(output, plan.profile, plan.build_id)
     try:
         manifest: dict[str, Any] = json.loads(Path(f"{iso}.manifest.json").read_text())
         whole = manifest["key"] == plan.key and sha256(iso) == manifest["sha256"]
@@ -47,36 +118,40 @@ def published(output: Path, plan: Plan) -> dict[str, Any] | None:
         return None
 
 
-def publish(folder: Path, profile: str, build_id: str, digest: str, distribution: str = "synos") -> Path:
+def publish(folder: Path, plan: Plan, digest: str) -> Path:
     """Move what the container delivered out of its staging folder; returns the ISO's path.
 
-    ``build_id`` is the plan's, ``digest`` the SHA-256 that the container reports. With an ISO comes the
-    rest of it too. Raises StageFailed when something else than the expected files was delivered; then nothing
-    has a final name.
+    ``digest`` is the SHA-256 that the container reports. Raises StageFailed when something else than the expected
+    files was delivered; then nothing has a final name.
     """
     # the container is not trusted with names, links and sums: a hook may have spoken for it
-    for name in (deliver.MANIFEST, deliver.LOG, deliver.ISO):
+    for name in (MANIFEST, LOG, ISO):
         path = folder / name
         if not stat.S_ISREG(path.lstat().st_mode if os.path.lexists(path) else 0):
             raise _refused(folder, f"{name} is not a regular file")
-    if sha256(folder / deliver.ISO) != digest:
+    if sha256(folder / ISO) != digest:
         raise _refused(folder, f"its SHA-256 is not {digest}")
-    iso = iso_path(folder.parent, profile, build_id, distribution)
+    iso = iso_path(folder.parent, plan.profile, plan.build_id)
     remove(folder / "sha256")
     with (folder / "sha256").open("x") as stream:  # never through a link
         stream.write(f"{digest}  {iso.name}\n")
-    (folder / deliver.LOG).replace(f"{iso}.log")
-    (folder / deliver.MANIFEST).replace(f"{iso}.manifest.json")
+    (folder / LOG).replace(f"{iso}.log")
+    (folder / MANIFEST).replace(f"{iso}.manifest.json")
     (folder / "sha256").replace(f"{iso}.sha256")
-    (folder / deliver.ISO).replace(iso)
-    point_to(iso, profile, distribution)
+    (folder / ISO).replace(iso)
+    point_to(iso, plan.profile)
     sync(folder.parent)
     return iso
 
 
-def point_to(iso: Path, profile: str, distribution: str = "synos") -> None:
-    """Let DISTRIBUTION-PROFILE.iso be a link to the newest, unless somebody has put something else there."""
-    link = iso.with_name(f"{distribution}-{profile}.iso")
+def newest_path(output: Path, profile: Profile) -> Path:
+    """Where the link to a profile's newest ISO is."""
+    return output / f"{profile.distribution}-{profile.name}.iso"
+
+
+def point_to(iso: Path, profile: Profile) -> None:
+    """Let the link to the newest ISO point to this one, unless somebody has put something else there."""
+    link = newest_path(iso.parent, profile)
     ours = link.is_symlink() or not link.exists()
     if not ours or (link.is_symlink() and str(link.readlink()) == iso.name):
         return

@@ -9,9 +9,9 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.errors import ComponentMissing
-from synos_tasks.iso import deliver
+from synos_tasks.iso import publish
 from synos_tasks.iso.background import BackgroundJobs, InputsModified
-from synos_tasks.iso.layers import Layer, Layers
+from synos_tasks.iso.layers import Layer, StageInputs, bring_tree_to, changes_of, compress
 from synos_tasks.iso.plan import release_compression
 from synos_tasks.iso.pool import Pool
 from synos_tasks.iso.protocol import Delivered, Done, Start
@@ -51,7 +51,7 @@ class Runner:
             self.context.events.warn("a stage wrote into files of the layer below it: once more, in turn")
             layers, boot = self._root(overlapping=False)
         live = {INITRD: boot.file(INITRD), KERNEL: boot.file(KERNEL), **self._file_systems(layers)}
-        tree, target = self.context.work / "iso", self.context.output / deliver.ISO
+        tree, target = self.context.work / "iso", self.context.output / publish.ISO
         with self._timed("bootfiles"):
             bootfiles.make(self.context, self.plan.build_id, tree)
             if not self.plan.release:
@@ -60,7 +60,7 @@ class Runner:
             iso.make(self.context, tree, live, target)
             facts["bytes"] = target.stat().st_size
         done = [self.done[stage.name] for stage in self.plan.stages]
-        sha256 = deliver.deliver(self.context, self.plan, [*layers, *self.compiled], live, done)
+        sha256 = publish.deliver(self.context, self.plan, [*layers, *self.compiled], live, done)
         self.context.events.send(Delivered(build_id=self.plan.build_id, sha256=sha256))
 
     def _find_components(self) -> None:
@@ -81,80 +81,68 @@ class Runner:
 
     def _root(self, *, overlapping: bool) -> tuple[list[Entry], Entry]:
         """Make or take all layers and the initramfs; raises InputsModified when overlapping went wrong."""
-        with BackgroundJobs(self.context.stop) as jobs:
-            maker = Layers(self.context, self.plan, self.pool, jobs, self.compiled, self.tree)
+        with BackgroundJobs(self.context.stop) as self._jobs:
             layers: list[Layer] = []
-            early: Future[Entry] | None = None
+            boot: Future[Entry] | None = None
             for stage in self.plan.layers:
-                layers.append(self._layer(maker, jobs, stage, layers))
-                early = early or self._begin_initramfs(maker, jobs, layers)
+                layers.append(self._layer(stage, layers))
+                boot = boot or self._begin_initramfs(self.plan.stage("initramfs").key, layers)
                 if not overlapping:
-                    jobs.wait_for([layers[-1].entry, early])
-            assert early is not None  # noqa: S101  (every plan has a base)
-            entries = jobs.wait_for([layer.entry for layer in layers])
-            return entries, self._initramfs(maker, early, layers, entries)
+                    self._jobs.wait_for([layers[-1].entry, boot])
+            assert boot is not None  # noqa: S101  (every plan has a base)
+            entries = self._jobs.wait_for([layer.entry for layer in layers])
+            touching = [index for index, entry in enumerate(entries) if index and entry.facts["initramfs"]]
+            if touching:  # a layer above the base brought what belongs into it
+                part = layers[: touching[-1] + 1]
+                boot = self._begin_initramfs(self.plan.initramfs_key(part[-1].key), part)
+            return entries, self._jobs.wait_for([boot])[0]
 
-    def _layer(self, maker: Layers, jobs: BackgroundJobs, stage: Stage, below: list[Layer]) -> Layer:
+    def _layer(self, stage: Stage, below: list[Layer]) -> Layer:
         """Take a layer from the store, or begin to compress it once its stage has worked."""
         began = time.monotonic()
+        inputs = StageInputs(self.context, self.plan, stage, self.pool, self.compiled)
         with ExitStack() as held:
             entry = self._found(stage.name, stage.key, began, held)
             if entry:
                 return Layer(stage.key, _done(entry))
-            changes = maker.changes_of(stage, below)
+            changes = changes_of(inputs, self.tree, self._jobs, below)
+            held.callback(remove, changes.folder)
             making = held.pop_all()
+
+        def make(folder: Path) -> dict[str, Any]:
+            with self.store.tools_write_here():
+                compress(inputs, changes, folder)
+            return changes.facts
 
         def work(wait_until_safe: Callable[[], None]) -> Entry:
             with making:
-                making.callback(remove, changes.folder)
-                folder = making.enter_context(self.store.slot())
-                with self.store.tools_write_here():
-                    maker.compress(stage, changes, folder)
-                ended = time.monotonic()
-                wait_until_safe()
-                return self._commit(stage.name, stage.key, began, ended, folder, changes.facts)
+                return self._make(stage.name, stage.key, began, make, wait_until_safe)
 
-        layer = jobs.start(work)
+        layer = self._jobs.start(work)
         layer.add_done_callback(lambda future: making.close() if future.cancelled() else None)
         return Layer(stage.key, layer)
 
-    def _begin_initramfs(self, maker: Layers, jobs: BackgroundJobs, layers: list[Layer]) -> Future[Entry]:
-        """Start to make the initramfs of the base layer, in a copy that later layers do not change."""
-        key, began = self.plan.stage("initramfs").key, time.monotonic()
+    def _begin_initramfs(self, key: str, layers: list[Layer]) -> Future[Entry]:
+        """Take the initramfs of some layers, or begin to make it, in a copy that later layers do not change."""
+        began = time.monotonic()
         if entry := self.store.find(key):
             return _done(self._hit("initramfs", began, entry))
-        copy = self._copy_for_initramfs(maker, layers)
-        return jobs.start(lambda wait_until_safe: self._make_initramfs(key, copy, wait_until_safe))
-
-    def _initramfs(
-        self, maker: Layers, early: Future[Entry], layers: list[Layer], entries: list[Entry]
-    ) -> Entry:
-        """Return the initramfs; another when a layer above the base brought what belongs into it."""
-        touching = [index for index, entry in enumerate(entries) if index and entry.facts["initramfs"]]
-        if not touching:
-            return early.result()
-        part = layers[: touching[-1] + 1]
-        key, began = self.plan.initramfs_key(part[-1].key), time.monotonic()
-        if entry := self.store.find(key):
-            return self._hit("initramfs", began, entry)
-        return self._make_initramfs(key, self._copy_for_initramfs(maker, part), lambda: None)
-
-    def _copy_for_initramfs(self, maker: Layers, layers: list[Layer]) -> Path:
-        copy = self.context.work / "initramfs"
+        copy = self.context.work / f"initramfs-{key}"
         remove(copy)
-        maker.bring_tree_to(layers)
+        bring_tree_to(self.tree, self._jobs, layers)
         initramfs.prepare(self.context.root, copy)
-        return copy
 
-    def _make_initramfs(self, key: str, copy: Path, wait_until_safe: Callable[[], None]) -> Entry:
         def make(folder: Path) -> dict[str, Any]:
             initramfs.make(self.context, copy, folder)
             return {}
 
-        try:
-            return self._stored("initramfs", key, make, wait_until_safe)
-        finally:
-            remove(copy)
+        def work(wait_until_safe: Callable[[], None]) -> Entry:
+            try:
+                return self._stored("initramfs", key, make, wait_until_safe)
+            finally:
+                remove(copy)
+
+        return self._jobs.start(work)
 
     def _file_systems(self, layers: list[Entry]) -> dict[str, Path]:
         if not self.plan.release:
@@ -180,16 +168,27 @@ class Runner:
         make: Callable[[Path], dict[str, Any]],
         wait_until_safe: Callable[[], None] = lambda: None,
     ) -> Entry:
-        """Take an entry from the store, or make it: in a slot of the store, by ``make``, which returns its facts."""
+        """Take an entry from the store, or make it."""
         began = time.monotonic()
         with ExitStack() as held:
             entry = self._found(name, key, began, held)
-            if entry:
-                return entry
-            folder = held.enter_context(self.store.slot())
+            return entry or self._make(name, key, began, make, wait_until_safe)
+
+    def _make(
+        self,
+        name: str,
+        key: str,
+        began: float,
+        make: Callable[[Path], dict[str, Any]],
+        wait_until_safe: Callable[[], None],
+    ) -> Entry:
+        """Make an entry in a slot of the store, by ``make``, which returns its facts. The key's lock is held."""
+        with self.store.slot() as folder:
             facts, ended = make(folder), time.monotonic()
             wait_until_safe()
-            return self._commit(name, key, began, ended, folder, facts)
+            entry = self.store.commit(key, folder, facts, name)
+        self._report(name, key, began, ended, entry.bytes, hit=False)
+        return entry
 
     def _found(self, name: str, key: str, began: float, held: ExitStack) -> Entry | None:
         """Return a stored entry; or nothing, with the key's lock in ``held``: then it is ours to make."""
@@ -199,13 +198,6 @@ class Runner:
             held.enter_context(self.store.alone(key))
             entry = self.store.find(key)  # another build may have made it while this one waited
         return self._hit(name, began, entry) if entry else None
-
-    def _commit(
-        self, name: str, key: str, began: float, ended: float, folder: Path, facts: dict[str, Any]
-    ) -> Entry:
-        entry = self.store.commit(key, folder, facts, name)
-        self._report(name, key, began, ended, entry.bytes, hit=False)
-        return entry
 
     def _hit(self, name: str, began: float, entry: Entry) -> Entry:
         self._report(name, entry.key, began, time.monotonic(), entry.bytes, hit=True)

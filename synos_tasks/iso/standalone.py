@@ -19,18 +19,18 @@ from typing import TYPE_CHECKING
 import yaml
 
 from synos_tasks.errors import LockDrift, OutputNotWritable, SettingsError, SynosError
-from synos_tasks.iso import deliver, guard, inputs, lock, profile, protocol, publish, work
+from synos_tasks.iso import guard, lock, profile, protocol, publish, work
 from synos_tasks.iso.components import build, recipe
 from synos_tasks.iso.components.context import CompileContext
+from synos_tasks.iso.plan import Plan, Tools, plan_build
 from synos_tasks.iso.scratch import scratch
 from synos_tasks.iso.store import Store
+from synos_tasks.iso.tools import BuildContext
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from synos_tasks.iso.plan import Plan
     from synos_tasks.iso.profile import Profile
-    from synos_tasks.iso.tools import BuildContext
 
 PROJECT = Path(__file__).resolve().parents[2]
 DOCKER_BUILD = PROJECT / "docker/build"
@@ -46,7 +46,7 @@ def main(arguments: Sequence[str]) -> int:
     """Do what is asked; returns the exit code."""
     asked = _arguments(arguments)
     for number in (signal.SIGTERM, signal.SIGHUP):
-        signal.signal(number, _interrupt)
+        signal.signal(number, signal.default_int_handler)
     try:
         guard.refuse_outside_container()
         os.umask(0o022)
@@ -64,10 +64,6 @@ def main(arguments: Sequence[str]) -> int:
     for label, text in failure.lines():
         _say(f"{label}: {text}")
     return failure.exit_code
-
-
-def _interrupt(_signal: int, _frame: object) -> None:
-    raise KeyboardInterrupt
 
 
 def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
@@ -89,9 +85,9 @@ def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
 
 def _iso(asked: argparse.Namespace, folder: Path) -> None:
     wanted = profile.load(DOCKER_BUILD / "profiles", asked.profile or _default_profile())
-    plan = inputs.plan_build(DOCKER_BUILD, wanted, _lock(wanted), _tools(), release=asked.release)
+    plan = plan_build(DOCKER_BUILD, wanted, _lock(wanted), _tools(), release=asked.release)
     output: Path = asked.output
-    iso = publish.iso_path(output, wanted.name, plan.build_id, wanted.distribution)
+    iso = publish.iso_path(output, wanted, plan.build_id)
     if publish.published(output, plan):
         _say("nothing changed: the ISO is there, and its checksum is right")
     else:
@@ -104,22 +100,20 @@ def _iso(asked: argparse.Namespace, folder: Path) -> None:
 
 def _build(plan: Plan, output: Path, folder: Path) -> None:
     owner = _owner()
-    with publish.staging(output) as staging, _place(folder, staging, output / FAILED) as place:
-        with place.store() as store:
+    with publish.staging(output) as staging, _context(folder, staging, output / FAILED) as context:
+        with work.store_of(context) as store:
             _take_compiled(plan, store)
-        work.do(protocol.Build(plan=plan, owner=owner), place)
-        digest = json.loads((staging / deliver.MANIFEST).read_text())["sha256"]
-        iso = publish.publish(staging, plan.profile.name, plan.build_id, digest, plan.profile.distribution)
-    link = iso.with_name(f"{plan.profile.distribution}-{plan.profile.name}.iso")
-    for path in (*output.glob(f"{iso.name}*"), link):
+        work.do(protocol.Build(plan=plan, owner=owner), context)
+        digest = json.loads((staging / publish.MANIFEST).read_text())["sha256"]
+        iso = publish.publish(staging, plan, digest)
+    for path in (*output.glob(f"{iso.name}*"), publish.newest_path(output, plan.profile)):
         os.chown(path, *owner, follow_symlinks=False)
 
 
 def _compile(folder: Path) -> None:
     recipes = recipe.folder_of(DOCKER_BUILD)
     tools = _tools().builder  # in the toolchain image these are its own
-    with _place(folder, folder) as place, place.store() as store:
-        context = place.context(owner=(0, 0))
+    with _context(folder, folder) as context, work.store_of(context) as store:
         before = _installed(context)
         for name in recipe.names(recipes):
             component = recipe.load(recipes, name)
@@ -152,12 +146,19 @@ class Shown(protocol.Events):
 
 
 @contextmanager
-def _place(folder: Path, output: Path, kept: Path | None = None) -> Iterator[work.Place]:
+def _context(folder: Path, output: Path, kept: Path | None = None) -> Iterator[BuildContext]:
     """Yield where to work. After a failure the full log goes to ``kept``, or else its last lines are shown."""
     log = folder / "build.log"
     events = Shown(log)
     try:
-        yield work.Place(events=events, work=folder, output=output, cache=CACHE, docker_build=DOCKER_BUILD)
+        yield BuildContext(
+            profile=work.NO_PROFILE,
+            events=events,
+            work=folder,
+            output=output,
+            cache=CACHE,
+            docker_build=DOCKER_BUILD,
+        )
     except BaseException:
         events.finish_log()
         if kept is None:
@@ -196,10 +197,9 @@ def _lock(wanted: Profile) -> lock.Lock:
     return found
 
 
-def _tools() -> inputs.Tools:
-    digest_of = inputs.Tools.digest_of
-    toolchain = digest_of(TOOLCHAIN.read_text()) if TOOLCHAIN.is_file() else ""
-    return inputs.Tools(builder=digest_of(TOOLS.read_text()), toolchain=toolchain)
+def _tools() -> Tools:
+    toolchain = Tools.digest_of(TOOLCHAIN.read_text()) if TOOLCHAIN.is_file() else ""
+    return Tools(builder=Tools.digest_of(TOOLS.read_text()), toolchain=toolchain)
 
 
 def _default_profile() -> str:

@@ -46,15 +46,17 @@ class BuildContext:
     """
 
     profile: Profile
-    epoch: int
+    events: Events
+    epoch: int = 0
     """All dates end here, seconds since 1970."""
-    work: Path
-    docker_build: Path
+    work: Path = Path("/work")
+    docker_build: Path = Path("/project/docker/build")
     """docker/build of the project, read-only."""
-    output: Path
+    output: Path = Path("/output")
+    cache: Path = Path("/cache")
+    """Where the store is."""
     owner: tuple[int, int] = (0, 0)
     """User and group id that results belong to on the host."""
-    events: Events
     clock: int = 0
     """Seconds that tools see the clock ahead; see fake_clock()."""
     running: list[subprocess.Popen[str]] = field(default_factory=list)

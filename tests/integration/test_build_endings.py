@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from synos_tasks.iso import deliver
+from synos_tasks.iso import publish
 from synos_tasks.iso.publish import STAGING_PREFIX
 from tests.build_helpers import Clone, copy_project, docker, wait_until
 from tests.own_engine import OwnEngine
@@ -82,7 +82,7 @@ def assert_clean(clone: Clone) -> None:
 def put_partial(clone: Clone) -> Path:
     """Leave in the staging folder what the container would have half written."""
     (folder,) = clone.output.glob(f"{STAGING_PREFIX}*")
-    partial = folder / deliver.ISO
+    partial = folder / publish.ISO
     partial.write_text("half")
     return partial
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from synos_tasks.build import planning
 from synos_tasks.build.planning import Context
 from synos_tasks.iso import protocol
-from synos_tasks.iso.inputs import Tools
+from synos_tasks.iso.plan import Tools
 from tests.unit.fake_docker import FakeDocker
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from synos_tasks.errors import (
 )
 from synos_tasks.images.catalog import BUILDER, RECIPES, TOOLCHAIN
 from synos_tasks.images.recipe import tag_of
-from synos_tasks.iso import codec, deliver
+from synos_tasks.iso import codec, publish
 from synos_tasks.iso import plan as plans
 from tests.unit.fake_docker import FakeDocker
 from tests.unit.fakes import FakeContainers, fake_containers
@@ -96,10 +96,10 @@ class Containers:
             if stage.kind == "base":
                 self._fail("build")
         [output] = [bind.source for bind in spec.binds if bind.writable]
-        (output / deliver.ISO).write_bytes(ISO)
-        (output / deliver.LOG).write_text("log")
+        (output / publish.ISO).write_bytes(ISO)
+        (output / publish.LOG).write_text("log")
         stages = [{"name": stage.name, "key": stage.key, "bytes": 5} for stage in plan.stages]
-        (output / deliver.MANIFEST).write_text(
+        (output / publish.MANIFEST).write_text(
             json.dumps({"build_id": plan.build_id, "key": plan.key, "sha256": SHA256, "stages": stages})
         )
         yield {"event": "delivered", "build_id": plan.build_id, "sha256": SHA256}

@@ -19,7 +19,6 @@ from synos_tasks.iso import plan as planning
 from synos_tasks.iso import profile as profiles
 from synos_tasks.iso.components import recipe
 from synos_tasks.iso.digests import digest
-from synos_tasks.iso.inputs import Tools
 from synos_tasks.iso.lock import Lock, Package
 from synos_tasks.iso.profile import Profile, User
 from synos_tasks.iso.stages.overlay import OURS
@@ -267,7 +266,9 @@ def test_two_clones_have_the_same_keys(tmp_path: Path) -> None:
             (build / name).parent.mkdir(parents=True, exist_ok=True)
             (build / name).write_text("overlay: overlays/x\nhooks: [hooks/x]\n")
         here = settings_in(tmp_path / clone, clone)
-        plans.append(plan_build(here, profiles.load(build / "profiles", "x"), LOCK, Tools(builder="t")))
+        plans.append(
+            plan_build(here, profiles.load(build / "profiles", "x"), LOCK, planning.Tools(builder="t"))
+        )
     one, two = plans
     assert (one.stages, one.build_id) == (two.stages, two.build_id)
     assert one.profile.origins != two.profile.origins, "paths are there for errors, and for them alone"
@@ -343,7 +344,7 @@ def test_a_component_on_disk_and_the_toolchain_matter_where_something_is_compile
     def plan(toolchain: str = "t") -> Plan:
         lock = lay_lock(settings, package("sudo"))
         return plan_build(
-            settings, read_profile(settings, NAME), lock, Tools(builder="b", toolchain=toolchain)
+            settings, read_profile(settings, NAME), lock, planning.Tools(builder="b", toolchain=toolchain)
         )
 
     before, reached = plan(), ABOVE - {"hooks"} | {"component-tool"}

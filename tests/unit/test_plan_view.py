@@ -200,7 +200,7 @@ def _publish(settings: Settings, lock: Lock) -> Path:
     """Lay an ISO of the profile and this lock where builds lay it; its stages have 10, 11, ... bytes."""
     plan = planning.plan_build(settings, planning.read_profile(settings, NAME), lock, TOOLS)
     settings.output_dir.mkdir()
-    iso = iso_path(settings.output_dir, NAME, plan.build_id)
+    iso = iso_path(settings.output_dir, plan.profile, plan.build_id)
     iso.write_bytes(b"iso")
     stages = [{"name": name, "bytes": size} for size, name in enumerate(plan.stage_names, 10)]
     manifest = {"key": plan.key, "sha256": sha256(iso), "stages": stages}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,14 +17,14 @@ from synos_tasks.iso import compare, protocol, resolve, work
 from synos_tasks.iso.components.recipe import Component
 from synos_tasks.iso.eviction import Limits, Stored
 from synos_tasks.iso.profile import Profile
-from synos_tasks.iso.work import Place
-from tests.unit.contexts import KeptEvents
+from tests.unit.contexts import KeptEvents, build_context
 from tests.unit.plans import LOCK, planned
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from synos_tasks.iso.store import Entry, Store
+    from synos_tasks.iso.tools import BuildContext
 
 COMPONENT = Component(name="a", description="", build="make", source=("folder", "a", ""))
 STORED = Stored(kind="stage", key="k", bytes=1, created=1.0, last_used=2.0)
@@ -90,39 +91,37 @@ EVERYTHING = Limits(max_age=-1.0, young=0.0)
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Place]:
+def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BuildContext]:
     monkeypatch.setattr("os.umask", lambda _: 0)
-    (tmp_path / "work").mkdir()
-    events = KeptEvents(tmp_path / "log")
-    yield Place(events=events, work=tmp_path / "work", output=tmp_path, cache=tmp_path / "cache")
-    events._log.close()
+    with build_context(tmp_path) as made:
+        yield replace(made, cache=tmp_path / "cache")
 
 
-def sent(place: Place) -> list[protocol.Event]:
-    assert isinstance(place.events, KeptEvents)
-    return place.events.sent
+def sent(context: BuildContext) -> list[protocol.Event]:
+    assert isinstance(context.events, KeptEvents)
+    return context.events.sent
 
 
-def put(place: Place, key: str) -> Entry:
-    with place.store() as store, store.slot() as folder:
+def put(context: BuildContext, key: str) -> Entry:
+    with work.store_of(context) as store, store.slot() as folder:
         (folder / "file").write_text(key)
         return store.commit(key, folder, {"removed": []}, "base")
 
 
-def test_a_profile_is_resolved(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_profile_is_resolved(context: BuildContext, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resolve, "resolve", lambda _context, _profile, _lists, previous: previous)
-    assert work.attempt(protocol.Resolve(profile=Profile(name="x"), previous=LOCK), place) is None
-    assert sent(place) == [protocol.Resolved(lock=LOCK)]
-    assert list((place.cache / "locks").iterdir()) == []
+    assert work.attempt(protocol.Resolve(profile=Profile(name="x"), previous=LOCK), context) is None
+    assert sent(context) == [protocol.Resolved(lock=LOCK)]
+    assert list((context.cache / "locks").iterdir()) == []
 
 
-def test_the_store_is_inspected_listed_and_emptied(place: Place) -> None:
-    put(place, "a")
+def test_the_store_is_inspected_listed_and_emptied(context: BuildContext) -> None:
+    put(context, "a")
     for request in (
         protocol.Inspect(keys=("a", "b")), protocol.ListStore(), protocol.Evict(limits=EVERYTHING)
     ):  # fmt: skip
-        assert work.attempt(request, place) is None
-    entries, contents, evicted = sent(place)
+        assert work.attempt(request, context) is None
+    entries, contents, evicted = sent(context)
     assert entries == protocol.Entries(entries={"a": {"bytes": 1, "removed": []}})
     assert isinstance(contents, protocol.StoreContents)
     assert [one.key for one in contents.entries] == ["a"]
@@ -142,16 +141,16 @@ class Built:
 
 @pytest.mark.parametrize("broken", [False, True])
 def test_after_a_build_the_store_is_brought_into_its_limits_and_no_trouble_fails_the_build(
-    place: Place, monkeypatch: pytest.MonkeyPatch, broken: bool
+    context: BuildContext, monkeypatch: pytest.MonkeyPatch, broken: bool
 ) -> None:
     monkeypatch.setattr(work, "Runner", Built)
-    put(place, "used")
+    put(context, "used")
     if broken:
         monkeypatch.setattr("synos_tasks.iso.eviction.evict", lambda *_: 1 / 0)
-    assert work.attempt(protocol.Build(plan=planned()), place) is None
-    assert sent(place) == []
-    assert work.attempt(protocol.Build(plan=planned(), limits=EVERYTHING), place) is None
-    last = sent(place)[-1]
+    assert work.attempt(protocol.Build(plan=planned()), context) is None
+    assert sent(context) == []
+    assert work.attempt(protocol.Build(plan=planned(), limits=EVERYTHING), context) is None
+    last = sent(context)[-1]
     assert isinstance(last, protocol.Warn if broken else protocol.Evicted)
     assert isinstance(last, protocol.Warn) or last.count == 1
 
@@ -166,11 +165,11 @@ def test_after_a_build_the_store_is_brought_into_its_limits_and_no_trouble_fails
     ],
 )
 def test_every_failure_is_an_error_of_ours(
-    place: Place, monkeypatch: pytest.MonkeyPatch, error: Exception, kind: type[Exception]
+    context: BuildContext, monkeypatch: pytest.MonkeyPatch, error: Exception, kind: type[Exception]
 ) -> None:
     def fail(*_: object) -> None:
         raise error
 
     monkeypatch.setattr(compare, "compare", fail)
-    failure = work.attempt(protocol.Compare(one=place.work, two=place.work), place)
+    failure = work.attempt(protocol.Compare(one=context.work, two=context.work), context)
     assert type(failure) is kind

@@ -11,9 +11,18 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from synos_tasks.errors import StageFailed
-from synos_tasks.iso import deliver
 from synos_tasks.iso.protocol import Done
-from synos_tasks.iso.publish import STAGING_PREFIX, point_to, publish, published, staging
+from synos_tasks.iso.publish import (
+    ISO,
+    LOG,
+    MANIFEST,
+    STAGING_PREFIX,
+    deliver,
+    point_to,
+    publish,
+    published,
+    staging,
+)
 from synos_tasks.iso.store import Entry
 from tests.unit.contexts import build_context
 from tests.unit.plans import LOCK, planned
@@ -24,8 +33,8 @@ if TYPE_CHECKING:
     from synos_tasks.iso.plan import Plan
     from synos_tasks.iso.tools import BuildContext
 
-IDENT = "0123456789ab"
-NAME = f"synos-x-{IDENT}.iso"
+PLAN = planned()
+NAME = f"synos-x-{PLAN.build_id}.iso"
 DIGEST = hashlib.sha256(b"iso").hexdigest()
 STAGES = [Done(name="iso", key="k", hit=False, seconds=1.0, bytes=3, began=0.5)]
 
@@ -33,7 +42,7 @@ STAGES = [Done(name="iso", key="k", hit=False, seconds=1.0, bytes=3, began=0.5)]
 @pytest.fixture
 def context(tmp_path: Path) -> Iterator[BuildContext]:
     with build_context(tmp_path) as made:
-        (made.output / deliver.ISO).write_bytes(b"iso")
+        (made.output / ISO).write_bytes(b"iso")
         (made.work / "vmlinuz").write_bytes(b"1234")
         yield made
 
@@ -43,9 +52,9 @@ def delivered(tmp_path: Path) -> Path:
     """A staging folder as a container leaves it."""
     folder = tmp_path / f"{STAGING_PREFIX}x"
     folder.mkdir()
-    (folder / deliver.ISO).write_bytes(b"iso")
-    (folder / deliver.LOG).write_text("log")
-    (folder / deliver.MANIFEST).write_text("{}")
+    (folder / ISO).write_bytes(b"iso")
+    (folder / LOG).write_text("log")
+    (folder / MANIFEST).write_text("{}")
     return folder
 
 
@@ -59,9 +68,9 @@ def test_what_the_container_delivers(context: BuildContext) -> None:
     ]
     layers = [Entry(f"k{number}", context.work, one) for number, one in enumerate(facts)]
     context.events.log("base", "hello")
-    assert deliver.deliver(context, plan, layers, {"vmlinuz": context.work / "vmlinuz"}, STAGES) == DIGEST
-    manifest = json.loads((context.output / deliver.MANIFEST).read_text())
-    assert "[base] hello" in (context.output / deliver.LOG).read_text()
+    assert deliver(context, plan, layers, {"vmlinuz": context.work / "vmlinuz"}, STAGES) == DIGEST
+    manifest = json.loads((context.output / MANIFEST).read_text())
+    assert "[base] hello" in (context.output / LOG).read_text()
     assert manifest["schema"] == "synos.manifest/1"
     assert (manifest["profile"], manifest["suite"], manifest["architecture"]) == ("x", "bookworm", "amd64")
     assert (manifest["build_id"], manifest["key"]) == (plan.build_id, plan.key)
@@ -77,11 +86,11 @@ def test_what_the_container_delivers(context: BuildContext) -> None:
     packages = [(package["name"], package["installed_bytes"]) for package in manifest["packages"]]
     assert packages == list(zip([package.name for package in LOCK.packages], (0, 5000, 7000), strict=True))
     modes = {path.name: path.stat().st_mode & 0o777 for path in context.output.iterdir()}
-    assert modes == dict.fromkeys([deliver.ISO, deliver.LOG, deliver.MANIFEST], 0o644)
+    assert modes == dict.fromkeys([ISO, LOG, MANIFEST], 0o644)
 
 
 def test_the_iso_and_what_belongs_to_it(tmp_path: Path, delivered: Path) -> None:
-    assert publish(delivered, "x", IDENT, DIGEST) == tmp_path / NAME
+    assert publish(delivered, PLAN, DIGEST) == tmp_path / NAME
     assert (tmp_path / f"{NAME}.sha256").read_text() == f"{DIGEST}  {NAME}\n"
     assert (tmp_path / "synos-x.iso").readlink() == Path(NAME)
     companions = [f"{NAME}.{end}" for end in ("sha256", "log", "manifest.json")]
@@ -100,7 +109,7 @@ def test_the_iso_comes_last_of_the_files(delivered: Path, monkeypatch: pytest.Mo
         return replace(self, target)
 
     monkeypatch.setattr(Path, "replace", noting)
-    publish(delivered, "x", IDENT, DIGEST)
+    publish(delivered, PLAN, DIGEST)
     assert named[-2:] == [NAME, "synos-x.iso"]
     assert set(named[:-2]) == {f"{NAME}.sha256", f"{NAME}.log", f"{NAME}.manifest.json"}
 
@@ -108,7 +117,7 @@ def test_the_iso_comes_last_of_the_files(delivered: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize("digest", ["x", f"{DIGEST}\n", "0" * 64])
 def test_a_sum_that_is_not_the_isos_is_refused(tmp_path: Path, delivered: Path, digest: str) -> None:
     with pytest.raises(StageFailed, match="something else"):
-        publish(delivered, "x", IDENT, digest)
+        publish(delivered, PLAN, digest)
     assert list(tmp_path.iterdir()) == [delivered]
 
 
@@ -118,12 +127,12 @@ def test_a_link_in_the_way_is_not_followed_and_a_file_of_a_person_not_replaced(
     (tmp_path / "precious").write_text("kept")
     (delivered / "sha256").symlink_to(tmp_path / "precious")
     (tmp_path / "synos-x.iso").write_text("kept")
-    publish(delivered, "x", IDENT, DIGEST)
+    publish(delivered, PLAN, DIGEST)
     assert (tmp_path / "precious").read_text() == (tmp_path / "synos-x.iso").read_text() == "kept"
     assert (tmp_path / f"{NAME}.sha256").read_text() == f"{DIGEST}  {NAME}\n"
 
 
-@pytest.mark.parametrize("name", [deliver.ISO, deliver.LOG, deliver.MANIFEST])
+@pytest.mark.parametrize("name", [ISO, LOG, MANIFEST])
 @pytest.mark.parametrize("kind", ["missing", "link", "folder"])
 def test_only_regular_files_get_a_name(tmp_path: Path, delivered: Path, name: str, kind: str) -> None:
     earlier = tmp_path / NAME
@@ -134,7 +143,7 @@ def test_only_regular_files_get_a_name(tmp_path: Path, delivered: Path, name: st
     elif kind == "folder":
         (delivered / name).mkdir()
     with pytest.raises(StageFailed, match="something else"):
-        publish(delivered, "x", IDENT, DIGEST)
+        publish(delivered, PLAN, DIGEST)
     assert sorted(tmp_path.iterdir()) == sorted([delivered, earlier])
     assert earlier.read_text() == "earlier"
 
@@ -142,10 +151,10 @@ def test_only_regular_files_get_a_name(tmp_path: Path, delivered: Path, name: st
 def test_the_same_build_again_replaces_itself(tmp_path: Path) -> None:
     for content in (b"one", b"two"):
         with staging(tmp_path) as folder:
-            (folder / deliver.ISO).write_bytes(content)
-            (folder / deliver.LOG).touch()
-            (folder / deliver.MANIFEST).touch()
-            publish(folder, "x", IDENT, hashlib.sha256(content).hexdigest())
+            (folder / ISO).write_bytes(content)
+            (folder / LOG).touch()
+            (folder / MANIFEST).touch()
+            publish(folder, PLAN, hashlib.sha256(content).hexdigest())
     assert (tmp_path / NAME).read_bytes() == b"two"
     assert not list(tmp_path.glob(f"{STAGING_PREFIX}*"))
 
@@ -155,8 +164,8 @@ def plan(tmp_path: Path, delivered: Path) -> Plan:
     """A plan whose ISO was published, with what a later build looks at."""
     made = planned()
     fields = {"key": made.key, "sha256": DIGEST, "stages": [asdict(stage) for stage in STAGES]}
-    (delivered / deliver.MANIFEST).write_text(json.dumps(fields))
-    publish(delivered, "x", made.build_id, DIGEST)
+    (delivered / MANIFEST).write_text(json.dumps(fields))
+    publish(delivered, made, DIGEST)
     delivered.rmdir()
     return made
 
@@ -176,7 +185,7 @@ def test_the_link_points_to_what_was_asked_for_last(tmp_path: Path, before: str)
     link = tmp_path / "synos-x.iso"
     if before:
         link.symlink_to(before)
-    point_to(tmp_path / NAME, "x")
+    point_to(tmp_path / NAME, PLAN.profile)
     assert link.readlink() == Path(NAME)
     assert sorted(tmp_path.iterdir()) == sorted([link, tmp_path / NAME])
 

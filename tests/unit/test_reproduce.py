@@ -12,7 +12,7 @@ from synos_tasks.build.planning import Context
 from synos_tasks.build.reproduce import DAY, ELSEWHERE, Circumstances, circumstances
 from synos_tasks.engine.spec import ContainerSpec
 from synos_tasks.errors import Irreproducible, LockDrift
-from synos_tasks.iso import deliver
+from synos_tasks.iso import publish
 from tests.unit.fake_docker import FakeDocker
 from tests.unit.fakes import fake_containers
 from tests.unit.projects import NAME, lay_lock, package, project
@@ -78,7 +78,7 @@ class Builder:
     def _build(self, spec: ContainerSpec, request: Mapping[str, Any]) -> list[dict[str, Any]]:
         if request["request"] == "build":
             [output] = [bind.source for bind in spec.binds if bind.writable]
-            (output / deliver.ISO).write_bytes(self.bytes_of(spec))
+            (output / publish.ISO).write_bytes(self.bytes_of(spec))
         return []
 
     def verify(self, *, rounds: int = 1) -> reproduce.Verdict:
@@ -122,7 +122,7 @@ def test_each_build_is_told_its_circumstances(builder: Builder) -> None:
     ):
         assert spec.hostname == case.hostname
         assert (builder.settings.project.store_volume in spec.volumes) == case.stored
-        assert request["owner"] == list(case.user)
+        assert request["owner"] == case.user
         for name in ("umask", "clock", "elsewhere"):
             assert request[name] == getattr(case, name)
         assert request["plan"]["release"] is True

@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synos_tasks.errors import ComponentError, ComponentMissing, HookFailed, ProfileError, StageFailed
-from synos_tasks.iso import deliver
+from synos_tasks.iso import publish
 from synos_tasks.iso.profile import Profile, User
 from synos_tasks.iso.protocol import Start
 from synos_tasks.iso.root import clean
@@ -312,9 +312,9 @@ def test_the_manifest_lists_the_packages_of_components_behind_those_of_the_lock(
 ) -> None:
     layer = Entry("k", context.work, {"installed": {"sudo": 5000}, "removed": []})
     two = _compiled(store, "tool", _package("tool"), _package("tool-data", installed_bytes=7))
-    (context.output / deliver.ISO).write_bytes(b"iso")
-    deliver.deliver(context, PLAN, [layer, two, _compiled(store, "agent")], {}, [])
-    packages = json.loads((context.output / deliver.MANIFEST).read_text())["packages"]
+    (context.output / publish.ISO).write_bytes(b"iso")
+    publish.deliver(context, PLAN, [layer, two, _compiled(store, "agent")], {}, [])
+    packages = json.loads((context.output / publish.MANIFEST).read_text())["packages"]
     locked = [package.name for package in LOCK.packages]
     assert [package["name"] for package in packages] == [*locked, "tool", "tool-data", "agent"]
     assert packages[-2] == {

@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, NoReturn
 import pytest
 
 from synos_tasks.errors import LockDrift, OutsideContainer, SettingsError
-from synos_tasks.iso import guard, inputs, publish, standalone
+from synos_tasks.iso import guard, publish, standalone
 from synos_tasks.iso.digests import digest
-from synos_tasks.iso.inputs import Tools
 from synos_tasks.iso.lock import dump
+from synos_tasks.iso.plan import Tools, plan_build
 from synos_tasks.iso.profile import load
 from synos_tasks.iso.store import Store
 from tests.unit.projects import NAME, lay_component, lock_for, package, project
@@ -100,11 +100,11 @@ def test_the_plan_is_that_of_inv_and_the_isos_path_alone_on_standard_output(
     build = root / "docker/build"
     profile = load(build / "profiles", NAME)
     tools = Tools(builder=digest("builder's tools"), toolchain=digest("toolchain's tools"))
-    assert made == inputs.plan_build(build, profile, lock_for(profile, package("sudo")), tools)
+    assert made == plan_build(build, profile, lock_for(profile, package("sudo")), tools)
     assert output == tmp_path / "out"
     assert work.parent == tmp_path / "work"
     assert list((tmp_path / "work").rglob("*")) == [precious.parent, precious], "what it did not put there"
-    assert capsys.readouterr().out == f"{publish.iso_path(output, NAME, made.build_id)}\n"
+    assert capsys.readouterr().out == f"{publish.iso_path(output, profile, made.build_id)}\n"
 
 
 @pytest.mark.parametrize("text", ["", "synos: {}\n", "synos: [\n", None])
