@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections import Counter, defaultdict
+from collections import Counter
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -33,6 +33,15 @@ AT_ANY_AGE = ("build container", "scratch volume", "network", "data volume")
 """Left by a kill, or recreated in no time, or asked for by name."""
 LOCKED = ("image", "cache", "base image")
 """What a build of an image may be about to use: such a build is waited for."""
+OPTIONS = {
+    "cache": "cache",
+    "store": "store",
+    "base image": "all",
+    "cache volume": "all",
+    "dev container": "all",  # something may have been installed in it
+}
+"""The option of `maint.prune` without which a kind stays; --all includes the others."""
+NEEDED = "something that stays needs it"
 STAYS = (ID_FILE, SETUP, "backups", "volumes")
 """In .synos, after a reset: the project's id, what inv itself runs with, backups, and exported volumes."""
 SECRETS = "services"
@@ -64,10 +73,10 @@ RESET = Limits(older_than=0.0, young=0.0, keep_last=0, cache=True, volumes=True,
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is removed, in that order, and what is kept, with the reason."""
+    """What is removed, in that order, and what is kept, with its reason."""
 
     removals: tuple[Resource, ...] = ()
-    kept: tuple[tuple[Resource, str], ...] = ()
+    kept: tuple[Resource, ...] = ()
     root_dir: str = ""
     """The engine's folder: free bytes are measured there."""
     store_image: str = ""
@@ -79,8 +88,8 @@ class Pruned:
     """What a prune did. ``freed_bytes`` is measured on the disks, and includes what others wrote or removed meanwhile."""
 
     removed: tuple[Resource, ...] = ()
-    stayed: tuple[tuple[Resource, str], ...] = ()
-    """What was planned, with the reason why it was not removed."""
+    stayed: tuple[Resource, ...] = ()
+    """What was planned, and was not removed for its reason."""
     freed_bytes: int = 0
 
 
@@ -94,10 +103,8 @@ def plan(context: Context, limits: Limits, inventory: Inventory | None = None) -
     """
     clone, settings = context.clone(), context.settings
     inventory = inventory or context.inventory()
-    owned, recipes = (
-        ownership.owned(inventory, clone),
-        [] if limits.factory_reset else catalog.every(settings),
-    )
+    owned = ownership.owned(inventory, clone)
+    current = [] if limits.factory_reset else catalog.every(settings)
     # backups are read to the end, so only where they decide something
     volumes = owned.volumes if limits.volumes or limits.factory_reset else ()
     data = [one for one in volumes if kind_of_volume(one, clone.project) == "data volume"]
@@ -106,7 +113,7 @@ def plan(context: Context, limits: Limits, inventory: Inventory | None = None) -
         clone=clone,
         owned=owned,
         now=context.now(),
-        current=frozenset(tag_of(settings.project, one) for one in recipes),
+        current=frozenset(tag_of(settings.project, one) for one in current),
         backups=fresh_backups(settings, data, context.now()),
         factory_reset=limits.factory_reset,
     )
@@ -127,7 +134,7 @@ def plan_reset(context: Context, *, keep_isos: bool, without_backup: bool) -> Pl
     Raises SettingsError while a build runs, and where a volume's data is in no fresh backup unless ``without_backup``.
     """
     planned = plan(context, RESET)
-    if builds := [one.name for one, _ in planned.kept if one.kind == "build container"]:
+    if builds := [one.name for one in planned.kept if one.kind == "build container"]:
         raise SettingsError(
             "a build, or another command that works in a container, is running",
             where=builds[0],
@@ -161,36 +168,35 @@ def _files(context: Context, removals: Sequence[Resource]) -> Iterator[Resource]
 
 def decide(found: Sequence[Resource], limits: Limits, now: float) -> Plan:
     """Decide about each resource. Pure; ``now`` in seconds since 1970."""
-    reasons = {one.id: one.pinned for one in found}
     by_kind = sorted(found, key=lambda one: (ORDER.index(one.kind), one.name, one.id))
-    if not limits.factory_reset:
-        for kind, group in itertools.groupby(by_kind, key=lambda one: one.kind):
-            reasons.update(_reasons(kind, group, limits, now))
-    _keep_needed(found, reasons)
-    removals = [one for one in found if not reasons[one.id]]
+    reasons = (
+        {one.id: one.pinned for one in found} if limits.factory_reset else _reasons(by_kind, limits, now)
+    )
+
+    def is_needed(one: Resource) -> bool:  # also by a resource of others, which stays
+        return any(reasons.get(user, "foreign") for user in one.needed_by)
+
+    while needed := [one.id for one in found if not reasons[one.id] and is_needed(one)]:
+        reasons.update(dict.fromkeys(needed, NEEDED))
+    decided = [replace(one, reason=reasons[one.id]) for one in by_kind]
+    removals = [one for one in decided if not one.reason]
     return Plan(
         removals=tuple(sorted(removals, key=lambda one: (ORDER.index(one.kind), one.used, one.name))),
-        kept=tuple((one, reasons[one.id]) for one in by_kind if reasons[one.id]),
+        kept=tuple(one for one in decided if one.reason),
     )
 
 
-def _reasons(kind: str, found: Iterable[Resource], limits: Limits, now: float) -> Iterator[tuple[str, str]]:
-    """Return why each resource of one kind is kept, by id; '' where it is removed.
-
-    The newest of each group stay, and what was used recently.
-    """
-    older_than = 0.0 if kind in AT_ANY_AGE else limits.older_than
-    keep_last = limits.keep_isos if kind == "iso" else max(1, limits.keep_last)
-    ranks: Counter[str] = Counter()
+def _reasons(found: Iterable[Resource], limits: Limits, now: float) -> dict[str, str]:
+    """Return why each resource is kept, by id; '' where it is removed."""
+    newer: Counter[tuple[str, str]] = Counter()
+    reasons = {}
     for one in sorted(found, key=lambda one: -one.used):
-        age, rank = now - one.used, ranks[one.group]
-        ranks[one.group] += 1
-        if one.group and rank < keep_last:
-            expiry = "the newest" if rank == 0 else f"one of the newest {keep_last}"
-        else:
-            expiry = "" if age >= older_than else f"only {_ago(age)} old"
-        young = "created or used a moment ago" if age < limits.young else ""
-        yield one.id, one.pinned or young or _not_asked_for(one, limits) or expiry
+        group = one.kind, one.group
+        young = "created or used a moment ago" if now - one.used < limits.young else ""
+        recent = _recent(one, limits, now - one.used, newer[group])
+        reasons[one.id] = one.pinned or young or _not_asked_for(one, limits) or recent
+        newer[group] += 1
+    return reasons
 
 
 def _not_asked_for(one: Resource, limits: Limits) -> str:
@@ -200,30 +206,17 @@ def _not_asked_for(one: Resource, limits: Limits) -> str:
         if not limits.volumes:
             return "holds data: removed with --volumes only"
         return "" if one.backup else "holds data, and there is no fresh backup of it"
-    asked = {
-        "cache": limits.cache,
-        "store": limits.store,
-        "base image": False,
-        "cache volume": False,
-        "dev container": False,  # something may have been installed in it
-    }
-    if asked.get(one.kind, True) or limits.include_rebuildable:
-        return ""
-    return f"removed with --{one.kind if one.kind in {'cache', 'store'} else 'all'} only"
+    option = OPTIONS.get(one.kind)
+    asked = limits.include_rebuildable or {"cache": limits.cache, "store": limits.store}.get(option or "")
+    return f"removed with --{option} only" if option and not asked else ""
 
 
-def _keep_needed(found: Sequence[Resource], reasons: dict[str, str]) -> None:
-    """Keep what a kept resource needs; one that is not in ``found`` is kept."""
-    needs: dict[str, list[str]] = defaultdict(list)
-    for one in found:
-        for user in one.needed_by:
-            needs[user].append(one.id)
-    users = [user for user in needs if reasons.get(user, "foreign")]
-    while users:
-        for needed in needs[users.pop()]:
-            if not reasons[needed]:
-                reasons[needed] = "something that stays needs it"
-                users.append(needed)
+def _recent(one: Resource, limits: Limits, age: float, newer: int) -> str:
+    """Return whether a resource is one of the newest of its group, or was used recently; '' for neither."""
+    keep_last = limits.keep_isos if one.kind == "iso" else max(1, limits.keep_last)
+    if one.group and newer < keep_last:
+        return f"one of the newest {keep_last}" if newer else "the newest"
+    return f"only {_ago(age)} old" if age < limits.older_than and one.kind not in AT_ANY_AGE else ""
 
 
 def _ago(seconds: float) -> str:
@@ -241,43 +234,48 @@ def carry_out(context: Context, planned: Plan) -> Pruned:
     disks = [Path(planned.root_dir), context.settings.project.root, context.settings.output_dir]
     before = free_bytes(disks)
     outcome = list(apply(context, planned))
-    removed = tuple(one for one, trouble in outcome if not trouble)
+    removed = tuple(one for one in outcome if not one.reason)
     return Pruned(
         removed=removed,
-        stayed=tuple((one, trouble) for one, trouble in outcome if trouble),
+        stayed=tuple(one for one in outcome if one.reason),
         freed_bytes=freed(disks, before, sum(one.bytes for one in removed)),
     )
 
 
-def apply(
-    context: Context, planned: Plan, waiting: Callable[[], object] | None = None
-) -> Iterator[tuple[Resource, str]]:
-    """Remove what is planned; return each with '' or why it was not removed. Raises OutputNotWritable.
+def apply(context: Context, planned: Plan, waiting: Callable[[], object] | None = None) -> Iterator[Resource]:
+    """Remove what is planned; return each, with the reason where it was not removed. Raises OutputNotWritable.
 
     ``waiting`` is called before an image that is being built is waited for.
     """
     say, stayed = waiting or (lambda: context.say("waiting for an image that is being built")), set[str]()
-    for locked, group in itertools.groupby(planned.removals, key=lambda one: one.kind in LOCKED):
-        with one_at_a_time(context.settings, say) if locked else nullcontext():
-            for kind, found in itertools.groupby(group, key=lambda one: one.kind):
-                for one, trouble in _remove(context, planned, kind, found, stayed):
-                    stayed |= {one.id} if trouble else set()
-                    yield one, trouble
+    for is_locked, group in itertools.groupby(planned.removals, key=lambda one: one.kind in LOCKED):
+        with one_at_a_time(context.settings, say) if is_locked else nullcontext():
+            for kind, alike in itertools.groupby(group, key=lambda one: one.kind):
+                found = list(alike)
+                reasons = _remove_together(context, planned, kind, found)
+                for one in found:
+                    if one.id not in reasons:
+                        is_needed = not stayed.isdisjoint(one.needed_by)
+                        reasons[one.id] = NEEDED if is_needed else _remove_one(context, one)
+                    if reasons[one.id]:
+                        stayed.add(one.id)
+                    yield replace(one, reason=reasons[one.id])
 
 
-def _remove(
-    context: Context, planned: Plan, kind: str, found: Iterable[Resource], stayed: set[str]
-) -> Iterator[tuple[Resource, str]]:
-    if kind == "store":
-        yield from _evict(context, planned, list(found))
-    elif kind == "cache":
-        records = list(found)
-        went = set(context.prune_records([one.id for one in records]))
-        yield from ((one, "" if one.id in went else "a build is using it") for one in records)
+def _remove_together(context: Context, planned: Plan, kind: str, found: Sequence[Resource]) -> dict[str, str]:
+    """Remove entries of the store, or records of the cache; return why each was not removed. {} for other kinds."""
+    if kind == "cache":
+        gone = set(context.prune_records([one.id for one in found]))
+    elif kind == "store":
+        store = (context.settings, context.docker, planned.store_image)
+        try:
+            builder.evict_store(*store, StoreLimits(chosen={one.id: one.used for one in found}))
+            gone = {one.id for one in found} - {entry.key for entry in builder.list_store(*store)}
+        except ContainerLost as error:  # the rest can be removed all the same
+            return {one.id: error.why for one in found}
     else:
-        for one in found:
-            needed = not stayed.isdisjoint(one.needed_by)
-            yield one, "something that stays needs it" if needed else _remove_one(context, one)
+        return {}
+    return {one.id: "" if one.id in gone else "a build is using it" for one in found}
 
 
 def _remove_one(context: Context, one: Resource) -> str:
@@ -344,17 +342,6 @@ def _remove_file(path: Path) -> str:
         hint = f"sudo rm -r {path}, then run this again"
         raise OutputNotWritable("some files cannot be removed", where=str(path), why=why, hint=hint)
     return ""
-
-
-def _evict(context: Context, planned: Plan, chosen: Sequence[Resource]) -> list[tuple[Resource, str]]:
-    """Let the store remove the planned entries that no build has used since."""
-    store = (context.settings, context.docker, planned.store_image)
-    try:
-        builder.evict_store(*store, StoreLimits(chosen={one.id: one.used for one in chosen}))
-        left = {entry.key for entry in builder.list_store(*store)}
-    except ContainerLost as error:  # the rest can be removed all the same
-        return [(one, error.why) for one in chosen]
-    return [(one, "a build is using it" if one.id in left else "") for one in chosen]
 
 
 def free_bytes(folders: Iterable[Path]) -> dict[int, int]:

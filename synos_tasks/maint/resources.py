@@ -133,12 +133,14 @@ class Resource:
     """A fresh backup of its content, with its age."""
     names: tuple[str, ...] = ()
     """Of an image: the names that are ours to remove; of an ISO: its files."""
+    reason: str = ""
+    """Why it stays, as a prune decides or finds; '' where it goes."""
 
     def to_json(self) -> dict[str, Any]:
-        """Return the fields of --json."""
+        """Return the fields of --json; ``reason`` only of what stays."""
         fields = asdict(self)
         fields["held"], fields["above"] = fields.pop("pinned"), fields.pop("needed_by")
-        return fields
+        return fields if self.reason else {key: value for key, value in fields.items() if key != "reason"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,25 +159,25 @@ class Facts:
     """The store is removed with its volume, and services and development containers are stopped."""
 
     @cached_property
-    def _users(self) -> Mapping[str, Mapping[str, Container]]:
-        """The containers that use a resource, by each of its ids and names."""
-        users: dict[str, dict[str, Container]] = defaultdict(dict)
-        for one in self.inventory.containers:
-            networks = (one.network_settings.networks if one.network_settings else None) or {}
-            volumes = [mount.name for mount in one.mounts or () if mount.type == "volume" and mount.name]
+    def _uses(self) -> list[tuple[Container, set[str | None]]]:
+        """Containers by name, each with the ids and names of its image, networks and volumes."""
+        found = []
+        for one in sorted(self.inventory.containers, key=lambda one: one.name):
             # of a container that never ran the engine knows the networks' names alone
-            for name in (one.image, *networks, *(net.network_id for net in networks.values()), *volumes):
-                users[name or ""][one.id] = one
-        return users
+            networks = (one.network_settings.networks if one.network_settings else None) or {}
+            volumes = (mount.name for mount in one.mounts or () if mount.type == "volume")
+            found.append(
+                (one, {one.image, *networks, *(net.network_id for net in networks.values()), *volumes})
+            )
+        return found
 
     def users(self, *names: str) -> tuple[str, tuple[str, ...]]:
         """Return the reason to keep what is used under any of these names, and else the ids to remove before it."""
         ours = {one.id for one in self.owned.containers if self.factory_reset or one.state.status not in LIVE}
-        found = {ident: one for name in names for ident, one in self._users.get(name, {}).items()}
-        by_name = sorted(found.values(), key=lambda one: one.name)
-        if others := [one.name for one in by_name if one.id not in ours]:
+        found = [one for one, uses in self._uses if not uses.isdisjoint(names)]
+        if others := [one.name for one in found if one.id not in ours]:
             return f"in use by {others[0]}", ()
-        return "", tuple(one.id for one in by_name)
+        return "", tuple(one.id for one in found)
 
 
 def build_seconds(settings: Settings) -> dict[str, dict[str, float]]:

@@ -31,17 +31,17 @@ EVERYTHING = Limits(older_than=0.0, young=0.0, keep_last=1, include_rebuildable=
 def show_plan(plan: Plan) -> None:
     """Show what is removed, and what is kept and why."""
     if plan.removals:
-        _table("to remove", ["what", "name", "about", "to remake"], list(_removals(plan.removals)))
-    if plan.kept:
-        _table("kept", ["what", "name", "size", "because"], list(_kept(plan.kept)))
-    if not plan.removals:
+        console.table("to remove", ["what", "name", "about", "to remake"], list(_rows(plan.removals)))
+    else:
         console.say("nothing to prune")
+    if plan.kept:
+        console.table("kept", ["what", "name", "size", "because"], list(_rows(plan.kept)))
 
 
 def show_pruned(pruned: Pruned) -> None:
     """Show what was done."""
-    for one, trouble in pruned.stayed:
-        console.say(f"not removed: {one.kind} {_short(one.name)}: {trouble}")
+    for one in pruned.stayed:
+        console.say(f"not removed: {one.kind} {_short(one.name)}: {one.reason}")
     count, freed = len(pruned.removed), human_bytes(max(0, pruned.freed_bytes))
     console.say(f"Removed {count} {'item' if count == 1 else 'items'}, freed {freed}")
 
@@ -51,9 +51,9 @@ def plan_json(plan: Plan, pruned: Pruned) -> dict[str, Any]:
     return {
         "planned": [one.to_json() for one in plan.removals],
         "planned_bytes": _bytes(plan.removals),
-        "kept": [{**one.to_json(), "reason": reason} for one, reason in plan.kept],
+        "kept": [one.to_json() for one in plan.kept],
         "removed": [one.to_json() for one in pruned.removed],
-        "stayed": [{**one.to_json(), "reason": reason} for one, reason in pruned.stayed],
+        "stayed": [one.to_json() for one in pruned.stayed],
         "freed_bytes": pruned.freed_bytes,
     }
 
@@ -75,29 +75,21 @@ def reset_lines(pruned: Pruned) -> list[str]:
     """Return what a reset did, a line for each kind."""
     return [
         *(f"removed: {step['count']} {step['name']}" for step in steps(pruned.removed)),
-        *(f"stays: {one.kind} {one.name}: {trouble}" for one, trouble in pruned.stayed),
+        *(f"stays: {one.kind} {one.name}: {one.reason}" for one in pruned.stayed),
         f"freed {human_bytes(max(0, pruned.freed_bytes))}",
     ]
 
 
-def _removals(found: Sequence[Resource]) -> Iterator[list[str]]:
-    for label, group in _grouped(found, _in_hundreds).items():
-        if label:
-            yield [group[0].kind, f"{len(group)} {label}", human_bytes(_bytes(group)), ""]
+def _rows(found: Sequence[Resource]) -> Iterator[list[str]]:
+    """Return a row for each resource, but one for many alike."""
+    alike = _grouped(found, lambda one: (one.kind, one.reason, _in_hundreds(one)))
+    for (kind, reason, label), group in alike.items():
+        if label or (reason and len(group) > FEW):
+            yield [kind, f"{len(group)} {label or 'of them'}", human_bytes(_bytes(group)), reason]
             continue
         for one in group:
             name = f"{_short(one.name)}, which is in {one.backup}" if one.backup else _short(one.name)
-            yield [one.kind, name, human_bytes(one.bytes), _seconds(one.seconds)]
-
-
-def _kept(kept: Sequence[tuple[Resource, str]]) -> Iterator[list[str]]:
-    reasons = {one.id: reason for one, reason in kept}
-    grouped = _grouped([one for one, _ in kept], lambda one: (one.kind, reasons[one.id]))
-    for (kind, reason), group in grouped.items():
-        if len(group) > FEW or _in_hundreds(group[0]):
-            yield [kind, f"{len(group)} of them", human_bytes(_bytes(group)), reason]
-        else:
-            yield from ([kind, _short(one.name), human_bytes(one.bytes), reason] for one in group)
+            yield [kind, name, human_bytes(one.bytes), reason or _seconds(one.seconds)]
 
 
 def _in_hundreds(one: Resource) -> str:
@@ -116,14 +108,6 @@ def _grouped(found: Iterable[Resource], key: Callable[[Resource], K]) -> dict[K,
 
 def _bytes(found: Iterable[Resource]) -> int:
     return sum(one.bytes for one in found)
-
-
-def _table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    if not console.is_plain():
-        from rich.markup import escape  # noqa: PLC0415  (heavy: only where a table is drawn)
-
-        rows = [[escape(cell) for cell in row] for row in rows]
-    console.table(title, columns, rows)
 
 
 def _short(name: str) -> str:
@@ -173,7 +157,7 @@ def show_usage(usage: Usage) -> None:
         [row.name, str(row.count), human_bytes(row.bytes), human_bytes(row.free_bytes), _seconds(row.seconds)]
         for row in usage.rows
     ]
-    _table("on the disk", ["what", "count", "size", "can be freed", "to remake"], rows)
+    console.table("on the disk", ["what", "count", "size", "can be freed", "to remake"], rows)
     console.say(f"this project: {human_bytes(usage.bytes)}")
     console.say(f"everything else in the engine, never touched: {human_bytes(usage.others_bytes)}")
 
@@ -182,8 +166,10 @@ def usage(context: Context) -> Usage:
     """Look at the engine, the store, and this clone's folders; raises EngineUnavailable or HostUnfit."""
     inventory = context.inventory()
     planned = prune.plan(context, EVERYTHING, inventory)
-    every = [*planned.removals, *(one for one, _ in planned.kept)]
-    found = _grouped(every, lambda one: "cache mount" if one.name.startswith("cache mount ") else one.kind)
+    found = _grouped(
+        (*planned.removals, *planned.kept),
+        lambda one: "cache mount" if one.name.startswith("cache mount ") else one.kind,
+    )
     freeable = {one.id for one in planned.removals}
     in_engine = [kind for kind in NAMES if kind in found and kind not in {"network", "iso"}]
     rows = {kind: _row(NAMES[kind], found[kind], freeable) for kind in in_engine}

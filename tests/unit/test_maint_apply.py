@@ -92,7 +92,7 @@ def is_locked(context: Context) -> bool:
 def test_a_refusal_is_reported_and_stops_nothing(context: Context, world: World, kind: str) -> None:
     world.refused[asked_for(of_kind(kind))] = "conflict: a container is using it"
     plan = planned(*map(of_kind, ENGINE_KINDS))
-    outcome = {one.kind: trouble for one, trouble in apply(context, plan)}
+    outcome = {one.kind: one.reason for one in apply(context, plan)}
     why = "a build is using it" if kind == "cache" else "conflict: a container is using it"
     assert outcome == {**dict.fromkeys(ENGINE_KINDS, ""), kind: why}
     assert [name for _, name in world.asked] == [asked_for(one) for one in plan.removals]
@@ -152,7 +152,7 @@ def test_cut_short_at_any_moment_the_rest_goes_the_next_time(
     assert not is_locked(context)
     world.on_ask = lambda *_: None
     left = [one for one in every if asked_for(one) not in gone]
-    assert all(not trouble for _, trouble in apply(context, planned(*left)))
+    assert not any(one.reason for one in apply(context, planned(*left)))
     assert sorted(name for _, name in world.asked) == sorted(map(asked_for, every))
 
 
@@ -161,7 +161,7 @@ def test_cut_short_at_any_moment_the_rest_goes_the_next_time(
 
 def test_a_volume_that_was_made_anew_meanwhile_stays(context: Context, world: World) -> None:
     one = resource("a data volume", kind="data volume", backup="fresh", used=OLD - 1)
-    assert [why for _, why in apply(context, planned(one))] == ["another volume has its name by now"]
+    assert [one.reason for one in apply(context, planned(one))] == ["another volume has its name by now"]
     assert world.asked == []
 
 
@@ -183,7 +183,7 @@ def test_from_an_image_only_our_names_are_taken_as_far_as_it_has_them(
     world.inventory = inventory(images=[altered(image("image"), tags=have)])
     world.refused = {"refused:1": "conflict"}
     outcome = list(apply(context, planned(resource("x", id=ident("image"), names=ours))))
-    assert [why for _, why in outcome] == [trouble]
+    assert [one.reason for one in outcome] == [trouble]
     assert [name for _, name in world.asked] == asked
 
 
@@ -193,7 +193,7 @@ def test_an_iso_goes_with_its_files_unless_it_changed(context: Context) -> None:
     (output / "mine.iso").write_text("not one of ours")
     plan = decide(list(isos(output)), dataclasses.replace(EVERYTHING, keep_isos=1), NOW)
     paths[1].write_bytes(b"rewritten")
-    assert [why for _, why in apply(context, plan)] == ["", "it changed meanwhile"]
+    assert [one.reason for one in apply(context, plan)] == ["", "it changed meanwhile"]
     assert not list(output.glob(f"{paths[0].name}*"))
     assert {path.name for path in output.glob("*.iso")} == {paths[1].name, paths[2].name, "mine.iso"}
     assert [one.name for one in isos(output)] == [paths[2].name]

@@ -28,7 +28,7 @@ WHOLE = Limits(older_than=0, young=0, keep_last=0, factory_reset=True)
 def why(thing: Resource, limits: Limits = DEFAULT, others: Sequence[Resource] = ()) -> str:
     """Say why a thing stays; '' where it goes."""
     decided = decide([*others, thing], limits, NOW)
-    return next((reason for one, reason in decided.kept if one is thing), "")
+    return next((one.reason for one in decided.kept if one.id == thing.id), "")
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_all_is_not_data_and_keeps_what_other_options_keep() -> None:
     assert why(data, ALL) == "holds data: removed with --volumes only"
     limits = dataclasses.replace(ALL, older_than=DAY, keep_last=2)
     assert why(resource("x", used=NOW - 3600), limits) == "only 60 minutes old"
-    kept = [one.name for one, _ in decide(images(2, 3, 4), limits, NOW).kept]
+    kept = [one.name for one in decide(images(2, 3, 4), limits, NOW).kept]
     assert kept == ["synos-boot:2", "synos-boot:3"]
 
 
@@ -99,7 +99,7 @@ def test_what_somebody_needs_who_stays_stays() -> None:
     below = resource("b", kind="network", needed_by=("v",))
     decided = decide([below, needed, container], WHOLE, NOW)
     assert decided.removals == ()
-    assert [reason for _, reason in decided.kept] == ["it is running", *["something that stays needs it"] * 2]
+    assert [one.reason for one in decided.kept] == ["it is running", *["something that stays needs it"] * 2]
 
 
 # Whatever there is
@@ -150,9 +150,9 @@ def whatever(test: Callable[[list[Resource], Limits], None]) -> Callable[[], Non
 @whatever
 def test_every_thing_goes_or_stays_and_has_a_reason_to_stay(things: list[Resource], limits: Limits) -> None:
     decided = decide(things, limits, NOW)
-    gone, kept = [one.id for one in decided.removals], [one.id for one, _ in decided.kept]
+    gone, kept = ([one.id for one in part] for part in (decided.removals, decided.kept))
     assert sorted([*gone, *kept]) == sorted(one.id for one in things)
-    assert all(reason for _, reason in decided.kept)
+    assert all(one.reason for one in decided.kept)
     kinds = [one.kind for one in decided.removals]
     assert kinds == sorted(kinds, key=ORDER.index)
 
@@ -182,7 +182,7 @@ def test_but_for_a_reset_data_goes_only_with_a_fresh_backup_and_nothing_that_is_
 @whatever
 def test_but_for_a_reset_the_newest_of_each_group_stays(things: list[Resource], limits: Limits) -> None:
     decided = decide(things, dataclasses.replace(limits, factory_reset=False), NOW)
-    kept = {one.id for one, _ in decided.kept}
+    kept = {one.id for one in decided.kept}
     for kind, group in {(one.kind, one.group) for one in things if one.group}:
         alike = [one for one in things if (one.kind, one.group) == (kind, group)]
         newest = max(one.used for one in alike)
@@ -225,7 +225,7 @@ def test_what_a_plan_leaves_is_left_by_the_next_but_for_the_newest(
 ) -> None:
     """Carried out once, the same plan has nothing more to do."""
     limits = dataclasses.replace(limits, keep_last=max(1, limits.keep_last))
-    kept = [one for one, _ in decide(things, limits, NOW).kept]
+    kept = decide(things, limits, NOW).kept
     assert decide(kept, limits, NOW).removals == ()
 
 
@@ -241,7 +241,7 @@ def test_what_expires_is_old_enough_and_not_among_the_newest(
     assert [one.used for one in decided.removals] == sorted(one.used for one in decided.removals)
     assert all(NOW - one.used >= older for one in decided.removals)
     for group in ("a", "b"):
-        kept = sorted(NOW - one.used for one, _ in decided.kept if one.group == group)
+        kept = sorted(NOW - one.used for one in decided.kept if one.group == group)
         newest = sorted(NOW - one.used for one in every if one.group == group)[:keep]
         assert kept[:keep] == newest
         assert all(age < older for age in kept[keep:])

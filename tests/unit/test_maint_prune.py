@@ -134,7 +134,7 @@ def test_what_is_left_and_old_goes_and_what_is_in_use_or_of_now_stays(context: C
     planned = prune.plan(context, DEFAULT)
     # of the builders one runs, one is of now, and one is the newest
     assert names(of=planned) == BY_DEFAULT
-    reasons = {thing.name: reason for thing, reason in planned.kept}
+    reasons = {thing.name: thing.reason for thing in planned.kept}
     assert reasons["synos-builder:000000000001"] == f"in use by {OURS}-runs"
     assert reasons["synos-builder:000000000002"] == "the newest"
     assert reasons[f"{OURS}-store"] == "the store: its content is removed with --store"
@@ -245,7 +245,7 @@ def test_of_the_store_goes_what_no_build_used_for_long(context: Context, stored:
     assert set(things) == {"a", "f"}
     assert (things["a"].name, things["a"].seconds, things["a"].bytes) == (f"base {'a' * 12}", 20.0, 100)
     assert (things["f"].name, things["f"].seconds) == (f"package {'f' * 12}", None)
-    reasons = {thing.id[0]: why for thing, why in planned.kept if thing.kind == "store"}
+    reasons = {thing.id[0]: thing.reason for thing in planned.kept if thing.kind == "store"}
     assert reasons["c"] == "a build is using it"
     pruned = prune.carry_out(context, planned)
     assert {one.id[0] for one in pruned.removed if one.kind == "store"} == {"a", "f"}
@@ -256,14 +256,14 @@ def test_what_a_build_took_out_of_the_store_meanwhile_stays(context: Context, st
     planned = prune.plan(context, STORE)
     stored.used.add("a" * 64)
     pruned = prune.carry_out(context, planned)
-    assert [(one.id[0], why) for one, why in pruned.stayed] == [("a", "a build is using it")]
+    assert [(one.id[0], one.reason) for one in pruned.stayed] == [("a", "a build is using it")]
 
 
 def test_a_store_that_cannot_be_asked_keeps_nothing_else(context: Context, stored: FakeStore) -> None:
     planned = prune.plan(context, STORE)
     stored.lost = True
     pruned = prune.carry_out(context, planned)
-    assert {one.id[0]: why for one, why in pruned.stayed} == {"a": "killed", "f": "killed"}
+    assert {one.id[0]: one.reason for one in pruned.stayed} == {"a": "killed", "f": "killed"}
     assert {one.name for one in pruned.removed} == BY_DEFAULT
 
 
