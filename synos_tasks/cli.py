@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from synos_tasks.settings import Settings
 
 P = ParamSpec("P")
+COLOURS = {"ok": "32", "warn": "33", "fail": "1;31"}
 PROJECT_ROOT = "project_root"
 """Key of Invoke's configuration with the folder of the project; see synos_tasks.collection()."""
 
@@ -74,7 +75,11 @@ class Command:
         """Show checks as a table; raises DoctorFound where one failed, and ends with its code for --json."""
         from dataclasses import asdict  # noqa: PLC0415
 
-        console.table(title, ["check", "status", "found", "hint"], _rows(checks))
+        rows = [
+            [check.name, console.paint(check.status, COLOURS[check.status]), check.detail, check.hint]
+            for check in checks
+        ]
+        console.table(title, ["check", "status", "found", "hint"], rows)
         error = _found(checks)
         fields = {"checks": [asdict(check) for check in checks]}
         if error is None or not self.json:
@@ -86,18 +91,6 @@ class Command:
         self.result({**fields, "error": error.to_json()})
         console.show_error(error)
         sys.exit(error.exit_code)
-
-
-def _rows(checks: Sequence[Check]) -> list[list[str]]:
-    if console.is_plain():
-        return [[check.name, check.status, check.detail, check.hint] for check in checks]
-    from rich.markup import escape  # noqa: PLC0415  (heavy: only where a table is drawn)
-
-    styles = {"ok": "green", "warn": "yellow", "fail": "bold red"}
-    return [
-        [escape(c.name), f"[{styles[c.status]}]{c.status}[/]", escape(c.detail), escape(c.hint)]
-        for c in checks
-    ]
 
 
 def _found(checks: Sequence[Check]) -> DoctorFound | None:

@@ -62,7 +62,7 @@ def print_json(verb: str, fields: Mapping[str, Any]) -> None:
 
 
 def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table for people; without a terminal as plain lines with two spaces between columns."""
+    """Print a table for people, whose cells may be painted; plain: as lines with two spaces between columns."""
     if is_plain():
         say(title)
         widths = [max(len(r[i]) for r in [columns, *rows]) for i in range(len(columns))]
@@ -71,12 +71,13 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
         return
     from rich.console import Console  # noqa: PLC0415  (heavy: only where a table is drawn)
     from rich.table import Table  # noqa: PLC0415
+    from rich.text import Text  # noqa: PLC0415
 
     drawn = Table(title=title, title_justify="left")
     for name in columns:
         drawn.add_column(name, overflow="fold")  # a port or a path that is cut short is of no use
     for row in rows:
-        drawn.add_row(*row)
+        drawn.add_row(*map(Text.from_ansi, row))  # brackets in a name are no markup
     Console(stderr=True).print(drawn)
 
 
