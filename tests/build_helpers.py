@@ -20,7 +20,6 @@ from synos_tasks import settings as settings_module
 from synos_tasks.engine.labels import LABEL_PROJECT
 from synos_tasks.host.facts import Mount, mount_table
 from synos_tasks.images.catalog import BUILDER
-from synos_tasks.images.recipe import tag_of
 from synos_tasks.iso import lock
 from synos_tasks.iso import profile as profiles
 
@@ -104,7 +103,7 @@ class Clone:
 
     def in_store(self, script: str) -> str:
         """Run a shell script in a container that has the clone's store as /cache; gives what it prints."""
-        image = tag_of(self.settings.project, BUILDER)
+        image = BUILDER.tag(self.settings.project)
         volume = f"--volume={self.settings.project.store_volume}:/cache"
         return docker(
             "run", "--rm", f"--label={self.label}", "--network=none", volume, image, "sh", "-euc", script

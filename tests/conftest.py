@@ -12,6 +12,7 @@ import hypothesis
 import pytest
 
 from synos_tasks import settings
+from synos_tasks.build.planning import Context
 from synos_tasks.engine.client import Docker
 from synos_tasks.engine.failures import check_versions
 from synos_tasks.engine.labels import LABEL_PROJECT
@@ -62,13 +63,13 @@ def own_label() -> Iterator[str]:
 @pytest.fixture(scope="session")
 def builder_image(engine: Docker) -> str:
     """The builder image, made once and labelled as the project's own: it outlives the tests."""
-    return ensure_image(settings.load(ROOT, {"name": "synos"}), Docker(), BUILDER, print)
+    return ensure_image(Context(settings.load(ROOT, {"name": "synos"}), Docker(), print), BUILDER)
 
 
 @pytest.fixture(scope="session")
 def toolchain_image(engine: Docker) -> str:
     """The image that compiles, made once and labelled as the project's own."""
-    return ensure_image(settings.load(ROOT, {"name": "synos"}), Docker(), TOOLCHAIN, print)
+    return ensure_image(Context(settings.load(ROOT, {"name": "synos"}), Docker(), print), TOOLCHAIN)
 
 
 @pytest.fixture(scope="module")

@@ -11,7 +11,6 @@ from scripts.benchmarks.workbench import INV, report, seconds
 from synos_tasks import settings as settings_module
 from synos_tasks.engine.labels import labels
 from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
-from synos_tasks.images.recipe import tag_of
 from synos_tasks.iso.components import caches
 from tests.build_helpers import ROOT, copy_project, docker
 
@@ -67,7 +66,7 @@ def bench_caches() -> None:
     _compiler("ccache", "git", 0.20)
     _compiler("sccache", "rust-bat", 0.25)
     sizes = [
-        int(docker("image", "inspect", "--format={{.Size}}", tag_of(SETTINGS.project, recipe)))
+        int(docker("image", "inspect", "--format={{.Size}}", recipe.tag(SETTINGS.project)))
         for recipe in (BUILDER, TOOLCHAIN)
     ]
     report("builder image / toolchain image, size", 0.40, sizes[0] / sizes[1], bytes=sizes)
@@ -113,7 +112,7 @@ def _compiler(cache: str, package: str, promised: float) -> None:
         found = []
         for _ in range(2):
             printed = docker(
-                "run", "--rm", f"--name={volume}", *MARKS, *environment, f"--volume={volume}:{target}", tag_of(SETTINGS.project, TOOLCHAIN),
+                "run", "--rm", f"--name={volume}", *MARKS, *environment, f"--volume={volume}:{target}", TOOLCHAIN.tag(SETTINGS.project),
                 "bash", "-c", SCRIPTS[cache],
             )  # fmt: skip
             found.append([float(number) for number in printed.split()[-3:]])

@@ -19,7 +19,6 @@ from scripts.benchmarks.workbench import INV, Workbench, median, report, seconds
 from synos_tasks import project as projects
 from synos_tasks.engine.labels import LABEL_IMAGE, LABEL_PROJECT, LABEL_ROLE
 from synos_tasks.images.catalog import BUILDER
-from synos_tasks.images.recipe import tag_of
 from tests import crowd
 from tests.build_helpers import ROOT, docker
 from tests.own_engine import own_engine
@@ -76,7 +75,7 @@ def bench_others() -> None:
     In an engine of its own, because the others' ways take everything.
     """
     base, mark = "debian:bookworm-slim", f"crowd-{uuid.uuid4().hex[:12]}"
-    builder = tag_of(projects.load(ROOT, "synos"), BUILDER)
+    builder = BUILDER.tag(projects.load(ROOT, "synos"))
     with own_engine(builder, base, networks=True) as engine, workbench() as bench:
         os.environ.update(engine.environment)
         project = bench.clone.settings.project.id
@@ -112,7 +111,7 @@ def bench_others() -> None:
             crowd.small_images(bench.clone, builder, mark, number)
             bench.clone.inv("build.image")
             with tempfile.TemporaryDirectory() as context:
-                ours = tag_of(bench.clone.settings.project, BUILDER)
+                ours = BUILDER.tag(bench.clone.settings.project)
                 others = crowd.gather(f"{mark}{number}", project, ours, base, Path(context))
                 trouble = _run(argv, bench.clone.root, {"INVOKE_SYNOS_MAINT_YOUNG_MINUTES": "0"})
                 lost = others.missing()
@@ -134,7 +133,7 @@ def bench_race(rounds: int, seed: int) -> None:
     """Prunes of every kind, again and again, beside as many builds of ISOs and of images; none may fail."""
     chance = random.Random(seed)
     with workbench() as bench:
-        builder = tag_of(projects.load(ROOT, "synos"), BUILDER)
+        builder = BUILDER.tag(projects.load(ROOT, "synos"))
         crowd.small_images(bench.clone, builder, "race", 0)
         bench.build()
         done, prunes, wrong = threading.Event(), list[str](), list[str]()

@@ -12,7 +12,6 @@ from synos_tasks.build import components, locking, planning
 from synos_tasks.build.view import History, last_plan, remember, view_for
 from synos_tasks.builder import PRIVILEGED, builder_spec, once_volume, owner
 from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
-from synos_tasks.images.recipe import tag_of
 from synos_tasks.iso import protocol
 from synos_tasks.iso.eviction import Limits
 from synos_tasks.iso.publish import iso_path, point_to, publish, published, staging, sweep_staging
@@ -102,7 +101,7 @@ def _refuse_impossible(context: Context, options: Options, profile: Profile) -> 
     if (options.locked or options.offline) and locking.fitting(context.settings, profile) is None:
         locking.refuse_drift(context.settings, profile, "--locked" if options.locked else "--offline")
     for recipe in (BUILDER, *([TOOLCHAIN] if profile.components else [])):
-        tag = tag_of(context.settings.project, recipe)
+        tag = recipe.tag(context.settings.project)
         if options.offline and context.docker.image_id(tag) is None:
             raise errors.HostUnfit(
                 f"the {recipe.name} image is not there, and --offline fetches none",

@@ -12,7 +12,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synos_tasks import builder
+from synos_tasks import builder, images
 from synos_tasks.engine.failures import check_versions
 from synos_tasks.engine.labels import LABEL_PROJECT, ONCE, labels, owner_is_alive
 from synos_tasks.errors import (
@@ -27,7 +27,6 @@ from synos_tasks.host import checks
 from synos_tasks.host.facts import cpu_count, dev_problems, memory, mount_table, stale_mounts
 from synos_tasks.images.building import ensure_image
 from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
-from synos_tasks.images.recipe import tag_of
 from synos_tasks.iso import plan as plans
 from synos_tasks.iso import profile as profiles
 from synos_tasks.iso import protocol
@@ -35,9 +34,9 @@ from synos_tasks.iso.plan import Tools
 from synos_tasks.iso.scratch import write_whole
 
 if TYPE_CHECKING:
-    from synos_tasks.engine.client import Docker, SystemInfo
+    from synos_tasks.engine.client import SystemInfo
     from synos_tasks.engine.spec import ContainerSpec
-    from synos_tasks.images.recipe import Recipe
+    from synos_tasks.images.catalog import Recipe
     from synos_tasks.iso.lock import Lock
     from synos_tasks.iso.plan import Plan
     from synos_tasks.iso.profile import Profile
@@ -49,12 +48,8 @@ LEAST_OUTPUT_BYTES = 600 * 10**6
 
 
 @dataclass(frozen=True)
-class Context:
-    """One running command: its settings, its engine, and where its messages go."""
-
-    settings: Settings
-    docker: Docker
-    say: Callable[[str], None]
+class Context(images.Context):
+    """One running command, and what the engine says of itself to it."""
 
     @cached_property
     def info(self) -> SystemInfo:
@@ -65,7 +60,7 @@ class Context:
 
     def image(self, recipe: Recipe) -> str:
         """Return the tag of an image, built where it is missing; raises as ensure_image() does."""
-        return ensure_image(self.settings, self.docker, recipe, self.say)
+        return ensure_image(self, recipe)
 
     def ask(
         self,
@@ -170,7 +165,7 @@ def tools_for(context: Context, profile: Profile) -> Tools:
 def known_tools_for(context: Context, profile: Profile) -> Tools:
     """Return what tools_for() found before, without building or asking anything; empty where it never did."""
     known, project = _known(context.settings), context.settings.project
-    return _tools(profile, lambda one: known.get(context.docker.image_id(tag_of(project, one)) or "", ""))
+    return _tools(profile, lambda one: known.get(context.docker.image_id(one.tag(project)) or "", ""))
 
 
 def _tools(profile: Profile, tools_in: Callable[[Recipe], str]) -> Tools:

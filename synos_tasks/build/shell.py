@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from synos_tasks.builder import PRIVILEGED, builder_spec, toolchain_spec
 from synos_tasks.engine.labels import labels
 from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
-from synos_tasks.images.recipe import tag_of
 
 if TYPE_CHECKING:
     from synos_tasks.build.planning import Context
@@ -33,11 +32,11 @@ def shell_spec(
     words = ("bash", "-c", command) if command else ("bash",)
     output = settings.output_dir
     if toolchain:
-        image = tag_of(settings.project, TOOLCHAIN)
+        image = TOOLCHAIN.tag(settings.project)
         spec = toolchain_spec(settings, info, image, output=output, store="", network=True)
         spec = dataclasses.replace(spec, user=None)
     else:
-        image = tag_of(settings.project, BUILDER)
+        image = BUILDER.tag(settings.project)
         spec = builder_spec(settings, info, image, output=output, privileged=privileged)
     name = spec.name.replace("-build-", "-shell-").replace("-compile-", "-shell-")
     return dataclasses.replace(spec, name=name, command=words, terminal=not command and sys.stdin.isatty())

@@ -267,15 +267,14 @@ def image(command: Command, no_cache: bool = False) -> None:
     """Build the toolchain and the builder image, and show their sizes."""
     from synos_tasks.images.building import build_images
     from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
-    from synos_tasks.images.recipe import tag_of
 
     recipes = [TOOLCHAIN, BUILDER]
     if command.dry:
-        tags = [tag_of(command.settings.project, recipe) for recipe in recipes]
+        tags = [recipe.tag(command.settings.project) for recipe in recipes]
         command.would(f"build {' and '.join(tags)}", images=tags)
         return
     context = _context(command)
-    built = build_images(context.settings, context.docker, context.say, recipes, cached=not no_cache)
+    built = build_images(context, recipes, cached=not no_cache)
     rows = [[one.tag, console.human_bytes(one.bytes), f"{one.seconds:.1f} s"] for one in built]
     console.table("images", ["image", "size", "built in"], rows)
     toolchain, builder = built
@@ -382,9 +381,7 @@ def update_base(command: Command, limit: int = 20) -> None:
     from synos_tasks.images import update_base as updating
 
     context = _context(command)
-    command.result(
-        updating.update_base(context.settings, context.docker, context.say, limit=limit, dry=command.dry)
-    )
+    command.result(updating.update_base(context, limit=limit, dry=command.dry))
 
 
 namespace = Collection(

@@ -12,7 +12,6 @@ from synos_tasks import console
 from synos_tasks.build import locking, planning
 from synos_tasks.builder import builder_spec
 from synos_tasks.images.catalog import BUILDER
-from synos_tasks.images.recipe import tag_of
 from synos_tasks.iso import codec, protocol
 from synos_tasks.iso import lock as locks
 from synos_tasks.iso.lock import Lock
@@ -202,7 +201,7 @@ def dry_run(context: Context, options: Options) -> tuple[Plan, ContainerSpec]:
     spec = builder_spec(
         settings,
         None,
-        tag_of(settings.project, BUILDER),
+        BUILDER.tag(settings.project),
         output=options.output,
         store="" if options.cached else None,
         privileged=options.privileged,

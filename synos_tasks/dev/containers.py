@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import quote
 
+from synos_tasks import images
 from synos_tasks.dev import official
 from synos_tasks.dev.config import LABEL_FILE, LABEL_FOLDER, load, names
 from synos_tasks.engine.client import exec_options
@@ -21,22 +22,18 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from synos_tasks.dev.config import DevContainer
-    from synos_tasks.engine.client import Container, Docker
+    from synos_tasks.engine.client import Container
     from synos_tasks.engine.compose import Compose, ComposeFile
-    from synos_tasks.settings import Settings
 
 SHELL = ("bash", "--login")
 EDITORS = ("code", "code-insiders")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Context:
+class Context(images.Context):
     """What every command on a development container needs."""
 
-    settings: Settings
-    docker: Docker
     compose: Callable[[ComposeFile], Compose]
-    say: Callable[[str], None]
 
     @property
     def state(self) -> Path:

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 from synos_tasks.dev.config import FOLDER
 from synos_tasks.engine.labels import LABEL_PROJECT, image_labels, labels
 from synos_tasks.errors import DevContainerMissing
-from synos_tasks.images.base import BOOKWORM, ensure_base
+from synos_tasks.images.base import ensure_base
+from synos_tasks.images.catalog import BOOKWORM
 from synos_tasks.iso.scratch import write_whole
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def prepare(context: Context, config: DevContainer) -> None:
     write_changed(host / "owner", "{} {}\n".format(*owner))
     write_changed(host / "certificates.pem", certificates(os.environ))
     write_changed(host / "gitconfig", git_identity(config.root))
-    ensure_base(settings, context.docker, BOOKWORM, context.say)
+    ensure_base(context, BOOKWORM)
     path = context.state / f"{config.name}.yml"
     if path not in config.compose_files:
         return

@@ -27,8 +27,7 @@ from synos_tasks.engine.compose import ComposeFile
 from synos_tasks.engine.labels import labels
 from synos_tasks.errors import DevContainerMissing, HookFailed, HostUnfit, SettingsError
 from synos_tasks.images import ledger
-from synos_tasks.images.building import one_at_a_time
-from synos_tasks.images.steps import Steps
+from synos_tasks.images.building import Steps, one_at_a_time
 from synos_tasks.iso.scratch import write_whole
 from synos_tasks.locks import exclusive
 

@@ -6,7 +6,6 @@ import os
 import shutil
 import subprocess
 import tempfile
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,47 +13,30 @@ from synos_tasks.engine.labels import LABEL_BASE
 from synos_tasks.errors import HostUnfit, MirrorUnreachable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from synos_tasks.engine.client import Docker
-    from synos_tasks.settings import Settings
+    from synos_tasks.images import Context
+    from synos_tasks.images.catalog import Base
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
-@dataclass(frozen=True)
-class Base:
-    """The image that others are built on: a minimal root of one of Debian's suites."""
-
-    suite: str
-
-    @property
-    def tag(self) -> str:
-        """The name that Debian's own image has in registries; a bootstrapped one gets it too."""
-        return f"debian:{self.suite}-slim"
-
-
-BOOKWORM = Base("bookworm")
-TRIXIE = Base("trixie")
-
-
-def ensure_base(settings: Settings, docker: Docker, base: Base, say: Callable[[str], None]) -> None:
+def ensure_base(context: Context, base: Base) -> None:
     """Get a base image unless it is there; raises as renew() does."""
-    if docker.image_id(base.tag) is None:
-        renew(settings, docker, base, say)
+    if context.docker.image_id(base.tag) is None:
+        renew(context, base)
 
 
-def renew(settings: Settings, docker: Docker, base: Base, say: Callable[[str], None]) -> None:
+def renew(context: Context, base: Base) -> None:
     """Get the newest base image from a registry, else bootstrap it from the Debian mirror.
 
     Raises HostUnfit, MirrorUnreachable or ImageBuildFailed; an image that was there stays as it was then.
     """
-    say(f"base image {base.tag}: asking the registry")
-    if docker.pull(base.tag, timeout=settings.build.registry_timeout):
-        say(f"base image {base.tag}: pulled")
-        return
-    say(f"base image {base.tag}: no registry answers; bootstrapping it from {settings.build.mirror}")
-    bootstrap(settings, docker, base)
+    build = context.settings.build
+    context.say(f"base image {base.tag}: asking the registry")
+    if context.docker.pull(base.tag, timeout=build.registry_timeout):
+        context.say(f"base image {base.tag}: pulled")
+    else:
+        context.say(f"base image {base.tag}: no registry answers; bootstrapping it from {build.mirror}")
+        bootstrap(context, base)
 
 
 def bootstrap_argv(suite: str, mirror: str, security_mirror: str, *, root: bool) -> list[str]:
@@ -72,7 +54,7 @@ def bootstrap_argv(suite: str, mirror: str, security_mirror: str, *, root: bool)
     ]  # fmt: skip
 
 
-def bootstrap(settings: Settings, docker: Docker, base: Base) -> None:
+def bootstrap(context: Context, base: Base) -> None:
     """Make a base image. Raises HostUnfit without mmdebstrap or Debian's keys, else MirrorUnreachable.
 
     What mmdebstrap prints is kept in the log ``base-image-SUITE.log``.
@@ -84,6 +66,7 @@ def bootstrap(settings: Settings, docker: Docker, base: Base) -> None:
             why="no registry answers, so the base image must be bootstrapped from the Debian mirror",
             hint="apt-get install mmdebstrap debian-archive-keyring",
         )
+    settings = context.settings
     log = settings.project.state_dir / "logs" / f"base-image-{base.suite}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     mirrors = settings.build.mirror, settings.build.security_mirror
@@ -94,7 +77,7 @@ def bootstrap(settings: Settings, docker: Docker, base: Base) -> None:
         done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=archive, stderr=messages, check=False)
         if done.returncode == 0:
             archive.seek(0)
-            docker.import_image(archive, base.tag, changes)
+            context.docker.import_image(archive, base.tag, changes)
             return
     raise MirrorUnreachable(
         f"the base image {base.tag} could not be bootstrapped",

@@ -2,29 +2,32 @@
 
 from __future__ import annotations
 
+import base64
+import datetime as dt
 import os
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from synos_tasks.engine.failures import check_versions
 from synos_tasks.engine.labels import LABEL_BASE, LABEL_PROJECT, image_labels
-from synos_tasks.errors import ImageBuildFailed
+from synos_tasks.errors import ImageBuildFailed, MirrorUnreachable
 from synos_tasks.images import ledger
 from synos_tasks.images.base import ensure_base
 from synos_tasks.images.dockerfile import steps_of
-from synos_tasks.images.recipe import tag_of
-from synos_tasks.images.steps import Steps
 from synos_tasks.locks import exclusive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from synos_tasks.engine.client import Docker
-    from synos_tasks.images.recipe import Recipe
+    from synos_tasks.images import Context
+    from synos_tasks.images.catalog import Recipe
     from synos_tasks.settings import Settings
+
+LAST_OUTPUT = 4000
+"""Bytes of a step's output that are kept for an error."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,60 +40,42 @@ class Built:
     seconds: float
 
 
-def ensure_image(settings: Settings, docker: Docker, recipe: Recipe, say: Callable[[str], None]) -> str:
+def ensure_image(context: Context, recipe: Recipe) -> str:
     """Build an image unless it is there; return its tag.
 
     Raises EngineUnavailable, EngineTooOld, ImageBuildFailed, or HostUnfit and MirrorUnreachable without a base.
     """
-    tag = tag_of(settings.project, recipe)
+    docker, tag = context.docker, recipe.tag(context.settings.project)
     if docker.image_id(tag):
         return tag
     check_versions(docker.info())
-    with one_at_a_time(settings):
-        if docker.image_id(tag):
-            return tag
-        ensure_base(settings, docker, recipe.base, say)
-        say(f"building image {tag} (once, until its Dockerfile changes)")
-        return build_image(settings, docker, recipe, say).tag
+    with one_at_a_time(context.settings):
+        if not docker.image_id(tag):
+            ensure_base(context, recipe.base)
+            context.say(f"building image {tag} (once, until its Dockerfile changes)")
+            build_image(context, recipe)
+    return tag
 
 
-def build_images(
-    settings: Settings,
-    docker: Docker,
-    say: Callable[[str], None],
-    recipes: Sequence[Recipe],
-    *,
-    cached: bool = True,
-) -> list[Built]:
+def build_images(context: Context, recipes: Sequence[Recipe], *, cached: bool = True) -> list[Built]:
     """Build images, in order, whether they are there or not. Raises as ensure_image() does."""
-    check_versions(docker.info())
-    with one_at_a_time(settings):
+    check_versions(context.docker.info())
+    with one_at_a_time(context.settings):
         for base in dict.fromkeys(recipe.base for recipe in recipes):
-            ensure_base(settings, docker, base, say)
+            ensure_base(context, base)
         found = []
         for recipe in recipes:
-            say(f"building image {tag_of(settings.project, recipe)}")
-            found.append(build_image(settings, docker, recipe, say, cached=cached))
+            context.say(f"building image {recipe.tag(context.settings.project)}")
+            found.append(build_image(context, recipe, cached=cached))
         return found
 
 
-def build_image(
-    settings: Settings,
-    docker: Docker,
-    recipe: Recipe,
-    say: Callable[[str], None],
-    *,
-    cached: bool = True,
-    tag: str = "",
-) -> Built:
-    """Build an image, as ``tag`` or as its own. The caller has the base and the lock.
-
-    Raises ImageBuildFailed or MirrorUnreachable.
-    """
-    tag = tag or tag_of(settings.project, recipe)
+def build_image(context: Context, recipe: Recipe, *, cached: bool = True) -> Built:
+    """Build an image. The caller has the base and the lock. Raises ImageBuildFailed or MirrorUnreachable."""
+    settings, tag = context.settings, recipe.tag(context.settings.project)
     dockerfile = settings.project.root / recipe.dockerfile
     began = time.monotonic()
-    docker.build_image(
+    context.docker.build_image(
         [
             f"--tag={tag}",
             f"--file={dockerfile}",
@@ -101,10 +86,10 @@ def build_image(
             *(f"--label={k}={v}" for k, v in image_labels(settings.project.id, recipe.role, tag).items()),
             str(settings.project.root),
         ],
-        Steps(say),
+        Steps(context.say),
     )
     seconds = round(time.monotonic() - began, 2)
-    image = docker.image(tag)
+    image = context.docker.image(tag)
     if image is None:
         raise ImageBuildFailed(
             "an image was removed while it was built", where=tag, hint="run the command again"
@@ -129,10 +114,48 @@ def one_at_a_time(settings: Settings, waiting: Callable[[], object] = lambda: No
         yield
 
 
-def remove_nameless(settings: Settings, docker: Docker, ident: str) -> None:
+def remove_nameless(context: Context, ident: str) -> None:
     """Remove an image of this project that has no name left; the engine keeps one that is in use."""
-    image = docker.image(ident)
+    image = context.docker.image(ident)
     if image is not None and not image.repo_tags:
         labels = image.config.labels or {}
-        if settings.project.id in (labels.get(LABEL_PROJECT), labels.get(LABEL_BASE)):
-            docker.remove_image(ident)
+        if context.settings.project.id in (labels.get(LABEL_PROJECT), labels.get(LABEL_BASE)):
+            context.docker.remove_image(ident)
+
+
+class Steps:
+    """Turn BuildKit's events into a line per step, and keep the last output of each for an error."""
+
+    def __init__(self, say: Callable[[str], None]) -> None:
+        self._say = say
+        self._shown: set[str] = set()
+        self._output: dict[str, bytes] = {}
+
+    def __call__(self, event: dict[str, Any]) -> None:
+        """Take one event; raises ImageBuildFailed or MirrorUnreachable for a failed step."""
+        for log in event.get("logs") or []:
+            output = self._output.get(log["vertex"], b"") + base64.b64decode(log.get("data") or "")
+            self._output[log["vertex"]] = output[-LAST_OUTPUT:]
+        for vertex in event.get("vertexes") or []:
+            name, ident, error = (vertex.get(key, "") for key in ("name", "digest", "error"))
+            if vertex.get("completed") and ident not in self._shown and not name.startswith("[internal]"):
+                self._shown.add(ident)
+                took = "cached" if vertex.get("cached") else f"{_seconds(vertex):.1f} s"
+                self._say(f"  {took:>7}  {name.split(' && ')[0][:90]}")
+            # other steps are canceled when one fails; they are not the cause
+            if error and "context canceled" not in error:
+                self._fail(name, self._output.get(ident, b"").decode(errors="replace"), error)
+
+    def _fail(self, step: str, output: str, error: str) -> NoReturn:
+        why = "\n".join([*output.splitlines()[-8:], error])
+        if "Could not resolve" in why or "Failed to fetch" in why:
+            raise MirrorUnreachable("the package mirror does not answer", where=step[:200], why=why)
+        raise ImageBuildFailed("a step of an image's build failed", where=step[:200], why=why)
+
+
+def _seconds(vertex: dict[str, Any]) -> float:
+    try:
+        began, ended = (dt.datetime.fromisoformat(vertex[key]) for key in ("started", "completed"))
+    except (KeyError, ValueError, TypeError):
+        return 0.0
+    return (ended - began).total_seconds()

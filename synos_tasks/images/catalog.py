@@ -2,19 +2,79 @@
 
 from __future__ import annotations
 
+import hashlib
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from synos_tasks.errors import ImageBuildFailed, SettingsError
-from synos_tasks.images.base import TRIXIE
-from synos_tasks.images.recipe import Recipe
+from synos_tasks.errors import ImageBuildFailed, ProjectMissing, SettingsError
+from synos_tasks.iso.digests import of_folder
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from synos_tasks.project import Project
     from synos_tasks.settings import Settings
+
+
+@dataclass(frozen=True)
+class Base:
+    """The image that others are built on: a minimal root of one of Debian's suites."""
+
+    suite: str
+
+    @property
+    def tag(self) -> str:
+        """The name that Debian's own image has in registries; a bootstrapped one gets it too."""
+        return f"debian:{self.suite}-slim"
+
+
+BOOKWORM = Base("bookworm")
+TRIXIE = Base("trixie")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How an image is made. Paths are relative to the project's root, which is also the build's context."""
+
+    name: str
+    """Of the image, without the project's name."""
+    dockerfile: str
+    target: str = ""
+    """Stage of the Dockerfile; '' is its last one."""
+    copied: str = ""
+    """Folder whose files the stage copies; '' is none."""
+    base: Base = BOOKWORM
+    """What the Dockerfile's ``FROM ${BASE}`` is. A Dockerfile's default must be bookworm."""
+    role: str = "build"
+    """The image's label ``io.synos.role``."""
+
+    @property
+    def build_args(self) -> tuple[str, ...]:
+        """None for the default base, so that a plain `docker build` makes the same image."""
+        return () if self.base == BOOKWORM else (f"BASE={self.base.tag}",)
+
+    def tag(self, project: Project) -> str:
+        """Return the image's tag: it changes with all that it is made of, so a stale image is never used.
+
+        Raises ProjectMissing where the project lacks the files.
+        """
+        try:
+            found = hashlib.sha256((project.root / self.dockerfile).read_bytes())
+            if self.copied:
+                found.update(of_folder(project.root / self.copied, ("__pycache__",)).encode())
+        except FileNotFoundError as error:
+            raise ProjectMissing(
+                f"there is nothing to build the image {self.name} of",
+                where=str(error.filename),
+                hint="`inv init` writes docker/ into an empty folder",
+            ) from error
+        for argument in self.build_args:
+            found.update(f"\0{argument}".encode())
+        return project.image(self.name, found.hexdigest()[:12])
+
 
 DOCKERFILE = "docker/build/Dockerfile"
 BUILDER = Recipe("builder", DOCKERFILE, "runtime", "docker/build/image")
@@ -31,11 +91,10 @@ def every(settings: Settings) -> list[Recipe]:
 
     Raises SettingsError where a compose file has a mistake, ImageBuildFailed where it names a missing Dockerfile.
     """
-    files = stack_files(settings.project.root).values()
-    stacks = (service_recipes(settings, raw_services(path)) for path in files)
-    return list(
-        dict.fromkeys([*RECIPES.values(), *(recipe for stack in stacks for recipe in stack.values())])
-    )
+    found = dict.fromkeys(RECIPES.values())
+    for path in stack_files(settings.project.root).values():
+        found |= dict.fromkeys(service_recipes(settings, raw_services(path)).values())
+    return list(found)
 
 
 def stack_files(root: Path) -> dict[str, Path]:

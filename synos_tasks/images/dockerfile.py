@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
 
-_SHELL = re.compile(r"/\S+(?: \S+){0,3}? -c ")
+_SHELL = re.compile(r"\A/\S+(?: \S+){0,3}? -c ")
 """What runs a command: it follows from the base image too, which is not in the Dockerfile."""
-_FLAG = re.compile(r"--[a-z-]+(?:=\S+)?\s+")
+_FLAGS = re.compile(r"\A(?:--[a-z-]+(?:=\S+)?\s+)+")
+_CONTINUED = re.compile(r"\\[^\S\n]*\n")
 _MADE_BY = re.compile(r"mount / from exec (?P<text>.*)", re.DOTALL)
 _STEP = re.compile(r"\[(?:(?P<stage>\S+) +)?\d+/\d+\] (?P<text>.*)", re.DOTALL)
 _MOUNT = re.compile(
@@ -20,25 +20,19 @@ _MOUNT = re.compile(
 )
 
 
-@dataclass(frozen=True)
-class _Instruction:
-    word: str
-    text: str
-
-
 def steps_of(dockerfile: str) -> frozenset[str]:
     """Return the steps of a Dockerfile, as step_of() names them."""
     instructions = _instructions(dockerfile)
-    alone = sum(one.word == "FROM" for one in instructions) == 1
+    alone = sum(word == "FROM" for word, _ in instructions) == 1
     stage, count, found = "", 0, set()
-    for one in instructions:
-        if one.word == "FROM":
-            stage, count = _stage(one.text, count), count + 1
-        elif one.word == "RUN":
-            found |= _run(one.text)
-        elif one.word in {"COPY", "ADD", "WORKDIR"}:
-            text = _plain(f"{one.word} {one.text}")
-            found |= {f"[{stage}] {text}", *([f"[] {text}"] if alone else [])}  # both are seen
+    for word, text in instructions:
+        if word == "FROM":
+            stage, count = _stage(text, count), count + 1
+        elif word == "RUN":
+            found |= _run(text)
+        elif word in {"COPY", "ADD", "WORKDIR"}:
+            step = _plain(f"{word} {text}")
+            found |= {f"[{stage}] {step}", *([f"[] {step}"] if alone else [])}  # both are seen
     return frozenset(found)
 
 
@@ -60,27 +54,19 @@ def cache_id(description: str) -> str:
 
 
 def _run(text: str) -> set[str]:
-    mounts, command = [], text
-    while found := _FLAG.match(command):
-        mounts.append(found[0].strip())
-        command = command[found.end() :]
+    command = _FLAGS.sub("", text)
     form = _exec_form(command)
     line = _command(form) if form else _plain(command)  # a shell in words for a shell is one of them
-    fields = [_fields(one) for one in mounts if one.startswith("--mount=type=cache,")]
-    return {f"exec {line}"} | {
-        f"mount {mount['target']} {mount.get('id', mount['target'])} {line}"
-        for mount in fields
-        if "target" in mount
-    }
+    found = {f"exec {line}"}
+    for flag in text.removesuffix(command).split():
+        mount = dict(part.partition("=")[::2] for part in flag.removeprefix("--mount=").split(","))
+        if flag.startswith("--mount=type=cache,") and "target" in mount:
+            found.add(f"mount {mount['target']} {mount.get('id', mount['target'])} {line}")
+    return found
 
 
 def _command(text: str) -> str:
-    return _SHELL.sub("", _plain(text), count=1) if _SHELL.match(_plain(text)) else _plain(text)
-
-
-def _fields(mount: str) -> dict[str, str]:
-    pairs = (part.partition("=") for part in mount.removeprefix("--mount=").split(","))
-    return {key: value for key, _, value in pairs}
+    return _SHELL.sub("", _plain(text))
 
 
 def _exec_form(command: str) -> str:
@@ -97,19 +83,12 @@ def _stage(text: str, number: int) -> str:
     return words[2].lower() if len(words) > 2 and words[1].upper() == "AS" else f"stage-{number}"
 
 
-def _instructions(dockerfile: str) -> list[_Instruction]:
-    """Split a Dockerfile as BuildKit does: comments go, a backslash at the end joins lines."""
-    found, gathered = [], ""
-    for line in dockerfile.splitlines():
-        if line.lstrip().startswith("#") or (not gathered and not line.strip()):
-            continue
-        if line.rstrip().endswith("\\"):
-            gathered += line.rstrip()[:-1] + " "
-            continue
-        word, *text = (gathered + line).split(maxsplit=1) or [""]
-        found.append(_Instruction(word.upper(), "".join(text).strip()))
-        gathered = ""
-    return found
+def _instructions(dockerfile: str) -> list[tuple[str, str]]:
+    """Return word and text of each instruction, as BuildKit does: comments go, a backslash at the end joins lines."""
+    lines = [line for line in dockerfile.splitlines() if not line.lstrip().startswith("#")]
+    joined = _CONTINUED.sub(" ", "\n".join([*lines, ""])).splitlines()
+    instructions = (line.split(maxsplit=1) for line in joined if line.strip())
+    return [(word.upper(), "".join(text).strip()) for word, *text in instructions]
 
 
 def _plain(text: str) -> str:

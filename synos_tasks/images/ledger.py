@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import json
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from synos_tasks.iso.codec import from_data, to_data
 from synos_tasks.iso.scratch import write_whole
 from synos_tasks.locks import exclusive
 
@@ -38,7 +39,7 @@ class Ledger:
     """Images by id, the one made last at the end; steps as images/dockerfile.py names them."""
 
     images: Mapping[str, Made] = field(default_factory=dict)
-    steps: frozenset[str] = frozenset()
+    steps: tuple[str, ...] = ()
 
     def seconds_of(self, name: str) -> float | None:
         """Return the most that an image of that name took to make, as most builds reuse steps; None without any."""
@@ -48,44 +49,35 @@ class Ledger:
 def read(state: Path) -> Ledger:
     """Read the ledger of a clone, whose ``.synos`` is ``state``; a missing or damaged one is empty."""
     try:
-        data = json.loads((state / FILE).read_text())
-        images = {
-            str(ident): Made(tag=str(one["tag"]), seconds=float(one["seconds"]))
-            for ident, one in data["images"].items()
-        }
-        return Ledger(images=images, steps=frozenset(str(step) for step in data["steps"]))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return from_data(Ledger, json.loads((state / FILE).read_text()))
+    except (OSError, ValueError, RecursionError):
         return Ledger()
 
 
 def remember(state: Path, *, ident: str, tag: str, seconds: float = 0.0, steps: Iterable[str] = ()) -> None:
     """Add an image, and the steps of its Dockerfile."""
-    with _locked(state):
-        known = read(state)
-        images = dict(known.images)
+    with _changing(state) as (images, known):
         before = images.pop(ident, Made(tag=tag, seconds=0.0))
         images[ident] = Made(tag=tag, seconds=round(max(seconds, before.seconds), 2))
-        _write(state, Ledger(images=images, steps=known.steps | frozenset(steps)))
+        known.update(steps)
 
 
 def forget(state: Path, removed: Iterable[str]) -> None:
     """Drop images that were removed, but keep the last of each name, which says what the next will cost."""
-    with _locked(state):
-        known = read(state)
-        last = {made.name: ident for ident, made in known.images.items()}
-        dropped = set(removed) - set(last.values())
-        kept = {ident: made for ident, made in known.images.items() if ident not in dropped}
-        if kept != known.images:
-            _write(state, Ledger(images=kept, steps=known.steps))
+    with _changing(state) as (images, _):
+        last = {made.name: ident for ident, made in images.items()}
+        for ident in set(removed) & images.keys() - set(last.values()):
+            del images[ident]
 
 
 @contextmanager
-def _locked(state: Path) -> Iterator[None]:
+def _changing(state: Path) -> Iterator[tuple[dict[str, Made], set[str]]]:
+    """Yield images and steps, and write what becomes of them; no other command changes them meanwhile."""
     state.mkdir(parents=True, exist_ok=True)
     with exclusive(state / "ledger.lock"):
-        yield
-
-
-def _write(state: Path, ledger: Ledger) -> None:
-    images = {ident: asdict(made) for ident, made in ledger.images.items()}
-    write_whole(state / FILE, json.dumps({"images": images, "steps": sorted(ledger.steps)}, indent=1) + "\n")
+        known = read(state)
+        images, steps = dict(known.images), set(known.steps)
+        yield images, steps
+        if images or steps:  # a clone that was reset stays without the file
+            data = to_data(Ledger(images=images, steps=tuple(sorted(steps))))
+            write_whole(state / FILE, json.dumps(data, indent=1) + "\n")

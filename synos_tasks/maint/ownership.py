@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from synos_tasks.engine.labels import LABEL_BASE, LABEL_COMPOSE_PROJECT, LABEL_IMAGE, LABEL_PROJECT
-from synos_tasks.images.base import BOOKWORM, TRIXIE
+from synos_tasks.images.catalog import BOOKWORM, TRIXIE
 from synos_tasks.images.dockerfile import step_of
 
 if TYPE_CHECKING:
@@ -172,7 +172,7 @@ def _is_container(container: Container, images: Mapping[str, Image], clone: Clon
 def _records(records: Iterable[Record], clone: Clone) -> list[Record]:
     """Return the records of this project's steps that are built on such steps only, down to its own base image."""
     known = {record.id: record for record in records}
-    steps = clone.steps | clone.ledger.steps
+    steps = clone.steps.union(clone.ledger.steps)
     verdicts: dict[str, bool] = {}
 
     def is_ours(record: Record) -> bool:  # as deep as an image has layers, which are 127 at most

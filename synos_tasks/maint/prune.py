@@ -14,7 +14,6 @@ from synos_tasks import builder
 from synos_tasks.errors import ContainerLost, OutputNotWritable, SettingsError
 from synos_tasks.images import catalog, ledger
 from synos_tasks.images.building import one_at_a_time
-from synos_tasks.images.recipe import tag_of
 from synos_tasks.iso import scratch
 from synos_tasks.iso.eviction import Limits as StoreLimits
 from synos_tasks.maint import ownership
@@ -113,7 +112,7 @@ def plan(context: Context, limits: Limits, inventory: Inventory | None = None) -
         clone=clone,
         owned=owned,
         now=context.now(),
-        current=frozenset(tag_of(settings.project, one) for one in current),
+        current=frozenset(one.tag(settings.project) for one in current),
         backups=fresh_backups(settings, data, context.now()),
         factory_reset=limits.factory_reset,
     )
@@ -121,7 +120,7 @@ def plan(context: Context, limits: Limits, inventory: Inventory | None = None) -
     image = ""
     if limits.store or limits.include_rebuildable:
         has_store = context.docker.volume(settings.project.store_volume) is not None
-        image = context.docker.image_id(tag_of(settings.project, catalog.BUILDER)) or "" if has_store else ""
+        image = context.docker.image_id(catalog.BUILDER.tag(settings.project)) or "" if has_store else ""
         found += stored(context, image) if image else []
     if limits.store and not image:
         context.say("there is no store, or no builder image to read it with: inv build.image makes one")

@@ -11,7 +11,7 @@ from dataclasses import KW_ONLY, asdict, dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from synos_tasks import builder
+from synos_tasks import builder, images
 from synos_tasks.engine import cache
 from synos_tasks.engine.cache import DiskUsage, epoch
 from synos_tasks.engine.client import LIVE, Docker
@@ -64,11 +64,9 @@ _DOCKERFILE = re.compile(r"(?:[A-Za-z0-9-]+\.)?Dockerfile(?:\.[A-Za-z0-9-]+)?", 
 
 
 @dataclass(frozen=True, kw_only=True)
-class Context:
+class Context(images.Context):
     """What a command works with. ``now`` returns seconds since 1970."""
 
-    settings: Settings
-    say: Callable[[str], None]
     docker: Docker = field(default_factory=Docker)
     disk_usage: Callable[[], DiskUsage] = cache.disk_usage
     union_bytes: Callable[[Sequence[str]], int] = cache.union_bytes

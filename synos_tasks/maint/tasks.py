@@ -154,11 +154,9 @@ def logs(command: Command, days: str = "", list: bool = False) -> None:  # noqa:
 @verb("maint.update-base", help={"limit": "lines shown of each image; --json has all", "json": JSON})
 def update_base(command: Command, limit: int = 20) -> None:
     """Take newer base images, build all images on them without cache, and show which packages changed."""
-    from synos_tasks.engine.client import Docker  # noqa: PLC0415
     from synos_tasks.images import update_base as updating  # noqa: PLC0415
 
-    say, dry = console.say, command.dry
-    command.result(updating.update_base(command.settings, Docker(), say, limit=limit, dry=dry))
+    command.result(updating.update_base(context_of(command), limit=limit, dry=command.dry))
 
 
 @verb(

@@ -352,7 +352,7 @@ def _run(
     """Run a script in the builder image, which has GNU tar and zstd: with volumes, without network."""
     spec = ContainerSpec(
         name=f"{context.settings.project.id}-maint-{secrets.token_hex(4)}",
-        image=ensure_image(context.settings, context.docker, BUILDER, context.say),
+        image=ensure_image(context, BUILDER),
         command=("bash", "-c", script),
         labels=labels(context.settings.project.id, "build"),
         capabilities=capabilities,

@@ -13,6 +13,7 @@ from synos_tasks.engine.client import Docker
 from synos_tasks.engine.compose import Compose, ComposeFile
 from synos_tasks.engine.labels import LABEL_COMPOSE_SERVICE
 from synos_tasks.errors import ImageBuildFailed, ServiceFailed, unknown
+from synos_tasks.images import Context
 from synos_tasks.images.catalog import SERVICES, raw_services, replacement, service_recipes, stack_files
 from synos_tasks.iso.scratch import write_whole
 from synos_tasks.locks import exclusive
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from synos_tasks.engine.client import Container
-    from synos_tasks.images.recipe import Recipe
+    from synos_tasks.images.catalog import Recipe
     from synos_tasks.settings import Settings
 
 TOOLS_PROFILE = "tools"
@@ -96,18 +97,15 @@ class Stack:
 
 
 @dataclass(frozen=True, kw_only=True)
-class StackContext:
+class StackContext(Context):
     """What every command on a stack needs."""
 
-    settings: Settings
-    docker: Docker
     compose: Compose
     stack: Stack
     recipes: Mapping[str, Recipe]
     """How images of this project are built, by service."""
     timeout: float
     """Seconds that services have to get healthy."""
-    say: Callable[[str], None]
 
     @property
     def folder(self) -> Path:
@@ -144,7 +142,7 @@ class StackContext:
         for name in services:
             image = replacement(self.settings, name)
             if name in self.recipes:
-                ensure_image(self.settings, self.docker, self.recipes[name], self.say)
+                ensure_image(self, self.recipes[name])
                 continue
             if not image or self.docker.image_id(image):
                 continue
@@ -175,13 +173,11 @@ def open_stack(settings: Settings, name: str, say: Callable[[str], None], timeou
     Raises SettingsError, ServiceFailed where its file has a mistake, ImageBuildFailed where a Dockerfile is missing,
     or EngineUnavailable.
     """
-    from synos_tasks.images.recipe import tag_of  # noqa: PLC0415
-
     name = name or settings.services.stack
     path = file_of(settings, name)
     services = raw_services(path)
     recipes = service_recipes(settings, services)
-    images = {one: tag_of(settings.project, recipe) for one, recipe in recipes.items()}
+    images = {one: recipe.tag(settings.project) for one, recipe in recipes.items()}
     compose = Compose(compose_file(settings, name, path, services, images))
     return StackContext(
         settings=settings,

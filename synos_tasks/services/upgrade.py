@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from synos_tasks.engine.failures import check_versions
 from synos_tasks.errors import ContainerLost, ServiceUnhealthy, SynosError
-from synos_tasks.images.base import TRIXIE, renew
+from synos_tasks.images.base import renew
 from synos_tasks.images.building import build_image, one_at_a_time, remove_nameless
+from synos_tasks.images.catalog import TRIXIE
 from synos_tasks.images.update_base import versions
 from synos_tasks.iso.lock import version_changes
 from synos_tasks.services import health
@@ -41,7 +42,7 @@ def upgrade(context: StackContext, services: Sequence[Service]) -> list[Upgraded
         running = {name: one.image for name, one in containers.items() if one.state.status == "running"}
         chosen = [service for service in services if service.name in running]
         if any(service.name in context.recipes for service in chosen):
-            renew(context.settings, context.docker, TRIXIE, context.say)
+            renew(context, TRIXIE)
         with one_at_a_time(context.settings):  # the old image has no name while it may be wanted back
             return [_upgrade(context, service, running[service.name]) for service in chosen]
 
@@ -56,7 +57,7 @@ def _upgrade(context: StackContext, service: Service, old: str) -> Upgraded:
     if before == old and (new == old or (had and not packages)):
         if new != old:
             context.docker.tag(old, service.image)
-            remove_nameless(context.settings, context.docker, new)
+            remove_nameless(context, new)
         context.say(f"{service.name}: nothing newer")
         return Upgraded(service=service.name, changed=False, packages=[])
     context.say(f"{service.name}: {', '.join(packages) or 'a new image'}")
@@ -67,7 +68,7 @@ def _upgrade(context: StackContext, service: Service, old: str) -> Upgraded:
         raise
     except SynosError as error:
         raise _roll_back(context, service, old, had_tag=before == old, error=error) from error
-    remove_nameless(context.settings, context.docker, old)
+    remove_nameless(context, old)
     return Upgraded(service=service.name, changed=True, packages=packages)
 
 
@@ -75,7 +76,7 @@ def _newer(context: StackContext, service: Service) -> None:
     recipe = context.recipes.get(service.name)
     if recipe is not None:
         context.say(f"{service.name}: building {service.image}")
-        build_image(context.settings, context.docker, recipe, context.say, cached=False)
+        build_image(context, recipe, cached=False)
     elif not context.docker.pull(service.image, timeout=PULL_TIMEOUT):
         context.say(f"{service.name}: no registry answers for {service.image}; it stays as it is here")
 
@@ -113,7 +114,7 @@ def _roll_back(
             hint=second.hint,
         ) from second
     if had_tag and new:
-        remove_nameless(context.settings, context.docker, new)
+        remove_nameless(context, new)
     what, why = f"{service.name} did not get healthy with its new image", error.why or error.what
     return ServiceUnhealthy(what, where=service.image, why=why, hint=hint)
 

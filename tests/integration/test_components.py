@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from synos_tasks.images.catalog import TOOLCHAIN
-from synos_tasks.images.recipe import tag_of
 from synos_tasks.iso import deb
 from tests import component_trees as trees
 from tests.build_helpers import docker
@@ -55,7 +54,7 @@ def run_installed(clone: Clone, package: Path, program: str) -> str:
     script = f"dpkg -i /debs/{package.name} >/dev/null && {program}"
     return docker(
         "run", "--rm", f"--label={clone.label}", "--network=none", "--user=0:0",
-        f"--mount=type=bind,source={package.parent},target=/debs,readonly", tag_of(clone.settings.project, TOOLCHAIN),
+        f"--mount=type=bind,source={package.parent},target=/debs,readonly", TOOLCHAIN.tag(clone.settings.project),
         "sh", "-euc", script,
     )  # fmt: skip
 

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from synos_tasks.images.catalog import BUILDER
-from synos_tasks.images.recipe import tag_of
 from tests.build_helpers import OWN_DEV, device_listing, docker
 
 if TYPE_CHECKING:
@@ -26,9 +25,7 @@ def test_images_keep_their_promised_sizes(clone: Clone, toolchain_image: str) ->
     assert answer.json["smaller_percent"] >= 60
     assert "[toolchain" in answer.err
     assert "cached" in answer.err
-    listed = docker(
-        "run", "--rm", "--network=none", tag_of(clone.settings.project, BUILDER), "ls", "/usr/bin"
-    )
+    listed = docker("run", "--rm", "--network=none", BUILDER.tag(clone.settings.project), "ls", "/usr/bin")
     assert not {"gcc", "cc", "cargo", "make"} & set(listed.split())
 
 

@@ -15,9 +15,7 @@ import pytest
 from synos_tasks.engine import cache
 from synos_tasks.engine.client import Docker
 from synos_tasks.engine.labels import LABEL_PROJECT, LABEL_ROLE
-from synos_tasks.images.base import BOOKWORM
-from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
-from synos_tasks.images.recipe import tag_of
+from synos_tasks.images.catalog import BOOKWORM, BUILDER, TOOLCHAIN
 from tests import crowd as crowds
 from tests.build_helpers import copy_project, docker, wait_until
 from tests.conftest import remove_labelled
@@ -81,7 +79,7 @@ def ground(engine: Docker, builder_image: str, tmp_path_factory: pytest.TempPath
         for version in range(3):
             crowds.small_images(clone, builder_image, mark, version)
             clone.inv("build.image")
-            tags.append(tuple(tag_of(clone.settings.project, recipe) for recipe in (BUILDER, TOOLCHAIN)))
+            tags.append(tuple(recipe.tag(clone.settings.project) for recipe in (BUILDER, TOOLCHAIN)))
         context = tmp_path_factory.mktemp("context")
         crowd = crowds.gather(mark, project, tags[-1][0], BOOKWORM.tag, context, old=tags[0][0])
         yield Ground(
@@ -269,7 +267,7 @@ def test_a_build_keeps_the_newest_images_alone(ground: Ground) -> None:
         told = ground.clone.inv(
             "build.image", INVOKE_SYNOS_MAINT_YOUNG_MINUTES="0", INVOKE_SYNOS_MAINT_IMAGES_KEEP="1"
         )
-        tags.append(tag_of(ground.clone.settings.project, TOOLCHAIN))
+        tags.append(TOOLCHAIN.tag(ground.clone.settings.project))
     assert "images beyond the newest 1 of each kind" in told.err
     assert [ground.there("image", tag) for tag in tags] == [False, False, True]
     assert ground.crowd.state() == ground.before
@@ -288,7 +286,7 @@ def test_reset_leaves_a_fresh_clone_and_all_of_the_others(ground: Ground) -> Non
     left = [docker(*words, "--quiet", label) for words in (("volume", "ls"), ("network", "ls"))]
     assert left == ["", ""]
     assert not ground.there("container", running)
-    assert not ground.there("image", tag_of(ground.clone.settings.project, TOOLCHAIN))
+    assert not ground.there("image", TOOLCHAIN.tag(ground.clone.settings.project))
     assert "removed: 1 services and development containers that run" in told.json["done"]
     state = (ground.clone.root / ".synos").iterdir()
     assert {path.name for path in state if path.suffix != ".lock"} <= {"id", "volumes", "backups", "setup"}

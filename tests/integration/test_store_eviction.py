@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from synos_tasks.images.catalog import BUILDER
-from synos_tasks.images.recipe import tag_of
 from tests.build_helpers import docker
 
 if TYPE_CHECKING:
@@ -134,7 +133,7 @@ def test_a_build_lets_go_what_is_beyond_the_limits_and_all_is_made_again_when_it
 def start_evictor(clone: Clone) -> subprocess.Popen[str]:
     """Remove all while no build runs, again and again, until the store has a file that says enough."""
     argv = ["docker", "run", "--rm", f"--label={clone.label}", "--network=none", f"--volume={clone.root}:/project:ro",
-            f"--volume={clone.settings.project.store_volume}:/cache", tag_of(clone.settings.project, BUILDER),
+            f"--volume={clone.settings.project.store_volume}:/cache", BUILDER.tag(clone.settings.project),
             "python3", "-c", EVICTOR]  # fmt: skip
     return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
 

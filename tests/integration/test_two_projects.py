@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from synos_tasks import settings
+from synos_tasks.build.planning import Context
 from synos_tasks.images.building import ensure_image
-from synos_tasks.images.recipe import Recipe
+from synos_tasks.images.catalog import Recipe
 from tests.build_helpers import docker
 from tests.conftest import remove_labelled
 
@@ -39,11 +40,11 @@ def twins(tmp_path: Path, builder_image: str) -> Iterator[list[Settings]]:
 def test_two_projects_of_one_name_work_side_by_side(twins: list[Settings], engine: Docker) -> None:
     one, two = twins
     assert one.project.id != two.project.id
-    shared = [ensure_image(each, engine, RECIPE, print) for each in twins]
+    shared = [ensure_image(Context(each, engine, print), RECIPE) for each in twins]
     assert len(set(shared)) == 1, "what is made of the same is made once"
     ident = engine.image_id(shared[0])
     (two.project.root / "Dockerfile").write_text(DOCKERFILE % "other")
-    other = ensure_image(two, engine, RECIPE, print)
+    other = ensure_image(Context(two, engine, print), RECIPE)
     assert other != shared[0]
     assert engine.image_id(shared[0]) == ident, "the other project's image is as it was"
     said = [docker("run", "--rm", "--network=none", tag, "cat", "/who") for tag in (shared[0], other)]

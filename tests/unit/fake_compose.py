@@ -9,9 +9,7 @@ from typing import IO, TYPE_CHECKING, Any, ClassVar
 
 from synos_tasks.engine.compose import Compose, ComposeFile
 from synos_tasks.engine.labels import LABEL_COMPOSE_PROJECT, LABEL_COMPOSE_SERVICE
-from synos_tasks.images.base import TRIXIE
-from synos_tasks.images.catalog import raw_services, replacement, service_recipes
-from synos_tasks.images.recipe import tag_of
+from synos_tasks.images.catalog import TRIXIE, raw_services, replacement, service_recipes
 from synos_tasks.services.adapters import nats, postgres, redis
 from synos_tasks.services.stack import StackContext, file_of, resolve
 from synos_tasks.settings import ServicesSettings, Settings
@@ -224,7 +222,7 @@ def scene(root: Path, services: ServicesSettings = FREE) -> Scene:
     for name in NAMES:
         compose_model["services"][name]["image"] = replacement(settings, name)
     for name, recipe in recipes.items():
-        compose_model["services"][name]["image"] = tag_of(settings.project, recipe)
+        compose_model["services"][name]["image"] = recipe.tag(settings.project)
     commands = Commands(model=compose_model)
     kind = type("SceneCompose", (FakeCompose,), {"commands": commands, "engine": engine})
     said: list[str] = []

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from synos_tasks.engine.cache import DiskUsage, Record
 from synos_tasks.engine.client import snapshot
 from synos_tasks.engine.labels import LABEL_BASE, LABEL_PROJECT, LABEL_ROLE, image_labels
-from synos_tasks.images.base import BOOKWORM
+from synos_tasks.images.catalog import BOOKWORM
 from synos_tasks.images.ledger import Ledger
 from synos_tasks.maint.ownership import Clone, Inventory, labels_of, layers_of, tags_of
 from synos_tasks.maint.resources import Context, Resource

@@ -9,7 +9,6 @@ from synos_tasks.engine import cache
 from synos_tasks.engine.cache import DiskUsage
 from synos_tasks.engine.labels import LABEL_PROJECT, LABEL_ROLE
 from synos_tasks.images.catalog import BUILDER
-from synos_tasks.images.recipe import tag_of
 from synos_tasks.maint.resources import Context
 from synos_tasks.maint.volumes import SOURCE
 from tests.unit.fake_docker import FakeDocker
@@ -98,7 +97,7 @@ class Ground:
 def ground(root: Path, monkeypatch: pytest.MonkeyPatch) -> Ground:
     """Lay a project whose images are there."""
     settings, docker, said = project(root), FakeDocker(), list[str]()
-    docker.add_image(tag_of(settings.project, BUILDER))
+    docker.add_image(BUILDER.tag(settings.project))
     context = Context(settings=settings, say=said.append, docker=docker, now=lambda: NOW)
     made = Ground(context=context, docker=docker, said=said)
     docker.on_run = made.run

@@ -16,7 +16,6 @@ from synos_tasks.builder import builder_spec, once_volume, read_only_binds, tool
 from synos_tasks.engine.labels import LABEL_ROLE, TOOLCHAIN_CAPABILITIES
 from synos_tasks.engine.spec import Bind, ContainerSpec
 from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
-from synos_tasks.images.recipe import tag_of
 from tests.unit.fake_docker import FakeDocker
 from tests.unit.fakes import INFO, fake_containers
 from tests.unit.projects import project
@@ -121,7 +120,7 @@ def test_a_shell_without_privileges_is_as_confined_as_what_it_stands_in_for(
     # no build by name, but cleaned up like one
     assert spec.name.startswith("synos-test-shell-")
     assert spec.labels[LABEL_ROLE] == "build"
-    assert spec.image == tag_of(settings.project, TOOLCHAIN if toolchain else BUILDER)
+    assert spec.image == (TOOLCHAIN if toolchain else BUILDER).tag(settings.project)
     assert not toolchain or spec.user is None, "the toolchain's own user, who may use sudo"
 
 

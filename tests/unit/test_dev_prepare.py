@@ -12,7 +12,7 @@ import pytest
 from synos_tasks.dev import prepare
 from synos_tasks.engine.labels import LABEL_IMAGE, LABEL_PROJECT, LABEL_ROLE
 from synos_tasks.errors import DevContainerMissing, MirrorUnreachable
-from synos_tasks.images.base import BOOKWORM
+from synos_tasks.images.catalog import BOOKWORM
 from tests.unit.fake_dev import Project, project
 from tests.unit.projects import tree
 

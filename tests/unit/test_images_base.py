@@ -7,9 +7,11 @@ from typing import IO, TYPE_CHECKING
 
 import pytest
 
+from synos_tasks.build.planning import Context
 from synos_tasks.errors import HostUnfit, MirrorUnreachable
 from synos_tasks.images import base as bases
-from synos_tasks.images.base import BOOKWORM, TRIXIE, Base, bootstrap_argv, ensure_base, renew
+from synos_tasks.images.base import bootstrap_argv, ensure_base, renew
+from synos_tasks.images.catalog import BOOKWORM, TRIXIE, Base
 from tests.unit.fake_docker import FakeDocker
 from tests.unit.projects import project
 
@@ -17,10 +19,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from pathlib import Path
 
-    from synos_tasks.engine.client import Docker
     from synos_tasks.settings import Settings
 
-    Get = Callable[[Settings, Docker, Base, Callable[[str], None]], None]
+    Get = Callable[[Context, Base], None]
     Ended = subprocess.CompletedProcess[bytes]
 
 MIRROR, SECURITY = "http://mirror.test/debian", "http://mirror.test/debian-security"
@@ -85,18 +86,18 @@ def test_nothing_of_the_host_is_mounted_into_a_root() -> None:
 def test_it_is_bootstrapped_only_without_a_registry(host: Host, base: Base, get: Get, answers: bool) -> None:
     host.pullable = {base.tag} if answers else set()
     said: list[str] = []
-    get(host.settings, host, base, said.append)
+    get(Context(host.settings, host, said.append), base)
     assert host.names("image") == [base.tag]
     assert len(said) == 2
     mirrors = host.settings.build.mirror, host.settings.build.security_mirror
     for argv in host.ran:
         assert argv in [bootstrap_argv(base.suite, *mirrors, root=root) for root in (True, False)]
     assert len(host.ran) == (not answers)
-    ensure_base(host.settings, host, base, pytest.fail)  # what is there is used as it is
+    ensure_base(Context(host.settings, host, pytest.fail), base)  # what is there is used as it is
 
 
 def test_a_bootstrapped_base_has_no_label_that_other_images_would_inherit(host: Host) -> None:
-    bases.bootstrap(host.settings, host, TRIXIE)
+    bases.bootstrap(Context(host.settings, host, print), TRIXIE)
     assert [change for change in host.changes if change.startswith("LABEL")] == [
         "LABEL io.synos.base=synos-test"
     ]
@@ -107,7 +108,7 @@ def test_a_stream_that_breaks_does_not_become_the_base(host: Host, base: Base) -
     host.add_image(base.tag, ident="sha256:old")
     host.code, host.output = 100, b"".join(b"E: line %d\n" % number for number in range(20))
     with pytest.raises(MirrorUnreachable) as caught:
-        bases.bootstrap(host.settings, host, base)
+        bases.bootstrap(Context(host.settings, host, print), base)
     assert base.tag in caught.value.what
     assert caught.value.why.splitlines() == [f"E: line {number}" for number in range(14, 20)]
     assert host.names("image") == [base.tag]
@@ -125,6 +126,6 @@ def test_a_host_that_cannot_bootstrap_says_what_is_missing(
     else:
         monkeypatch.setattr(bases, "KEYRING", host.settings.project.root / "nowhere.gpg")
     with pytest.raises(HostUnfit, match="missing") as caught:
-        renew(host.settings, host, TRIXIE, print)
+        renew(Context(host.settings, host, print), TRIXIE)
     assert "debian-archive-keyring" in caught.value.hint
     assert host.ran == []

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from synos_tasks.build.planning import Context
 from synos_tasks.engine.labels import image_labels
 from synos_tasks.errors import EngineTooOld, ImageBuildFailed
 from synos_tasks.images import base as bases
 from synos_tasks.images import ledger
-from synos_tasks.images.base import BOOKWORM, TRIXIE, Base
 from synos_tasks.images.building import build_image, build_images, ensure_image, remove_nameless
-from synos_tasks.images.recipe import Recipe, tag_of
+from synos_tasks.images.catalog import BOOKWORM, TRIXIE, Base, Recipe
 from synos_tasks.locks import try_exclusive
 from tests.unit.fake_docker import FakeDocker
 from tests.unit.projects import settings_in
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from synos_tasks.settings import Settings
 
 OLD = Recipe("old", "Dockerfile", "small", "files")
-NEW = Recipe("new", "new.Dockerfile", base=TRIXIE, role="services", args=("PORT=5432", "NAME=a b"))
+NEW = Recipe("new", "new.Dockerfile", base=TRIXIE, role="services")
 RECIPES = [OLD, NEW]
 
 
@@ -52,10 +52,10 @@ class Engine(FakeDocker):
         self.add_image(base.tag)
 
     def ensure(self, recipe: Recipe, say: Callable[[str], None] = print) -> str:
-        return ensure_image(self.settings, self, recipe, say)
+        return ensure_image(Context(self.settings, self, say), recipe)
 
     def build(self, *recipes: Recipe, cached: bool = True) -> list[Built]:
-        return build_images(self.settings, self, print, recipes, cached=cached)
+        return build_images(Context(self.settings, self, print), recipes, cached=cached)
 
 
 @pytest.fixture
@@ -65,12 +65,12 @@ def docker(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Engine:
     for name in ("Dockerfile", "new.Dockerfile", "files/x"):
         (tmp_path / name).write_text(f"FROM x\nRUN echo {name}\n")
     made = Engine(settings_in(tmp_path))
-    monkeypatch.setattr(bases, "bootstrap", lambda _settings, docker, base: docker.bootstrap(base))
+    monkeypatch.setattr(bases, "bootstrap", lambda _, base: made.bootstrap(base))
     return made
 
 
 def test_an_image_that_is_there_is_not_built(docker: Engine) -> None:
-    tag = tag_of(docker.settings.project, OLD)
+    tag = OLD.tag(docker.settings.project)
     docker.add_image(tag)
     docker.version = "1.0"  # nor does anybody ask for the version
     assert docker.ensure(OLD, pytest.fail) == tag
@@ -81,7 +81,7 @@ def test_an_image_that_is_there_is_not_built(docker: Engine) -> None:
 def test_a_missing_image_is_built_on_its_base_with_its_labels(docker: Engine, recipe: Recipe) -> None:
     said: list[str] = []
     tag = docker.ensure(recipe, said.append)
-    assert tag == tag_of(docker.settings.project, recipe)
+    assert tag == recipe.tag(docker.settings.project)
     assert docker.bootstrapped == [recipe.base]
     assert f"building image {tag}" in said[-1]
     image = docker.image(tag)
@@ -96,7 +96,7 @@ def test_a_missing_image_is_built_on_its_base_with_its_labels(docker: Engine, re
 @pytest.mark.parametrize(("size", "given"), [(1, 1), (500 * 1024 + 1, 0)])
 def test_a_build_trusts_whom_the_host_trusts(docker: Engine, trust: Path, size: int, given: int) -> None:
     trust.write_bytes(b"x" * size)  # BuildKit takes no larger ones
-    build_image(docker.settings, docker, OLD, print)
+    build_image(Context(docker.settings, docker, print), OLD)
     [words] = docker.built
     assert words.count(f"--secret=id=certificates,src={trust}") == given
 
@@ -112,7 +112,7 @@ def test_an_engine_that_is_too_old_builds_nothing(docker: Engine) -> None:
 
 @pytest.mark.parametrize("cached", [True, False])
 def test_images_are_built_even_if_they_are_there(docker: Engine, cached: bool) -> None:
-    tags = [tag_of(docker.settings.project, recipe) for recipe in RECIPES]
+    tags = [recipe.tag(docker.settings.project) for recipe in RECIPES]
     old = [docker.add_image(tag) for tag in tags]
     built = docker.build(*RECIPES, cached=cached)
     assert [(one.name, one.tag) for one in built] == [("old", tags[0]), ("new", tags[1])]
@@ -156,7 +156,7 @@ def test_what_another_command_built_meanwhile_is_used(
 ) -> None:
     answers = iter([None, "sha256:of-the-other"])
     monkeypatch.setattr(docker, "image_id", lambda _: next(answers))
-    assert docker.ensure(OLD, pytest.fail) == tag_of(docker.settings.project, OLD)
+    assert docker.ensure(OLD, pytest.fail) == OLD.tag(docker.settings.project)
     assert docker.built == []
 
 
@@ -174,6 +174,7 @@ def test_only_images_of_this_project_without_a_name_are_removed(
     docker: Engine, tags: tuple[str, ...], label: dict[str, str], removed: bool
 ) -> None:
     ident = docker.add_image(*tags, ident="sha256:x", labels=label)
-    remove_nameless(docker.settings, docker, ident)
-    remove_nameless(docker.settings, docker, "sha256:gone")
+    context = Context(docker.settings, docker, print)
+    remove_nameless(context, ident)
+    remove_nameless(context, "sha256:gone")
     assert docker.removed == ([ident] if removed else [])

@@ -32,7 +32,7 @@ def test_what_was_made_is_remembered_with_its_steps(state: Path) -> None:
     ledger.remember(state, ident=ONE, tag="synos-builder:a", seconds=12.345, steps=["exec a"])
     ledger.remember(state, ident=TWO, tag="synos-boot:a", steps=["exec b", "exec a"])
     images = {ONE: Made(tag="synos-builder:a", seconds=12.35), TWO: Made(tag="synos-boot:a", seconds=0.0)}
-    assert ledger.read(state) == Ledger(images=images, steps=frozenset({"exec a", "exec b"}))
+    assert ledger.read(state) == Ledger(images=images, steps=("exec a", "exec b"))
 
 
 def test_what_an_image_costs_is_the_most_that_one_of_its_name_took(state: Path) -> None:
@@ -50,7 +50,7 @@ def test_what_is_gone_is_forgotten_but_not_its_steps_and_the_last_of_a_name(stat
     ledger.forget(state, [ONE, TWO, "sha256:never-heard-of"])
     told = ledger.read(state)
     assert set(told.images) == {ONE, THREE}
-    assert told.steps == {"exec synos-boot:a", "exec synos-boot:b", "exec synos-builder:a"}
+    assert told.steps == ("exec synos-boot:a", "exec synos-boot:b", "exec synos-builder:a")
 
 
 DAMAGED = {

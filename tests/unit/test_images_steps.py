@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synos_tasks.errors import ImageBuildFailed, MirrorUnreachable
-from synos_tasks.images.steps import LAST_OUTPUT, Steps, _seconds
+from synos_tasks.images.building import LAST_OUTPUT, Steps, _seconds
 
 BEGAN = dt.datetime(2024, 5, 6, 7, 8, 9, tzinfo=dt.UTC)
 

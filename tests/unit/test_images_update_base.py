@@ -10,11 +10,10 @@ from invoke.collection import Collection
 from invoke.program import Program
 
 from synos_tasks.build import tasks as build
+from synos_tasks.build.planning import Context
 from synos_tasks.errors import ImageBuildFailed, MirrorUnreachable
 from synos_tasks.images import base as bases
-from synos_tasks.images.base import BOOKWORM, TRIXIE, Base
-from synos_tasks.images.catalog import RECIPES, every
-from synos_tasks.images.recipe import tag_of
+from synos_tasks.images.catalog import BOOKWORM, RECIPES, TRIXIE, Base, every
 from synos_tasks.images.update_base import update_base
 from synos_tasks.maint import tasks
 from tests.unit.fake_compose import lay_services
@@ -51,12 +50,13 @@ class Engine(FakeDocker):
 
     def update(self, limit: int = 9) -> tuple[dict[str, Any], str]:
         said: list[str] = []
-        return update_base(self.settings, self, said.append, limit=limit, dry=False), "\n".join(said)
+        context = Context(self.settings, self, said.append)
+        return update_base(context, limit=limit, dry=False), "\n".join(said)
 
     def lay(self, *names: str) -> None:
         for recipe in every(self.settings):
             if recipe.name in names:
-                tag, labels = tag_of(self.settings.project, recipe), {"io.synos.project": "synos-test"}
+                tag, labels = recipe.tag(self.settings.project), {"io.synos.project": "synos-test"}
                 ident = self.add_image(tag, ident=f"sha256:old-{recipe.name}", labels=labels)
                 self.packages[ident] = OLD
 
@@ -79,8 +79,8 @@ def docker(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Engine:
     made.pullable = {BOOKWORM.tag}
     made.lay(*BUILD)
 
-    def bootstrap(_settings: Settings, docker: Engine, base: Base) -> None:
-        docker.add_image(base.tag, ident=f"sha256:bootstrapped-{base.suite}")
+    def bootstrap(_: Context, base: Base) -> None:
+        made.add_image(base.tag, ident=f"sha256:bootstrapped-{base.suite}")
 
     monkeypatch.setattr(bases, "bootstrap", bootstrap)
     return made
@@ -173,6 +173,9 @@ def test_both_verbs_do_the_same(
 ) -> None:
     monkeypatch.chdir(docker.settings.project.root)
     monkeypatch.setattr("synos_tasks.engine.client.Docker", lambda: docker)
+    monkeypatch.setattr(
+        tasks, "context_of", lambda command: Context(command.settings, docker, lambda _: None)
+    )
     assert run("--dry", verb, "--json") == 0
     fields = json.loads(capfd.readouterr().out)
     assert (fields["schema"], fields["images"]) == (f"synos.{verb}/1", BUILD)

@@ -21,7 +21,6 @@ from synos_tasks.errors import (
     SynosError,
 )
 from synos_tasks.images.catalog import BUILDER, RECIPES, TOOLCHAIN
-from synos_tasks.images.recipe import tag_of
 from synos_tasks.iso import codec, publish
 from synos_tasks.iso import plan as plans
 from tests.unit.fake_docker import FakeDocker
@@ -234,7 +233,7 @@ def test_a_package_that_vanished_costs_no_second_compilation(
 
 def test_offline_nothing_is_fetched_to_compile_either(containers: Containers) -> None:
     for recipe in (BUILDER, TOOLCHAIN):
-        containers.docker.add_image(tag_of(containers.settings.project, recipe))
+        containers.docker.add_image(recipe.tag(containers.settings.project))
     containers.build(offline=True)
     assert "compile" in containers.all.done
     assert all(spec.network == "none" for spec in containers.all.specs)
@@ -248,8 +247,8 @@ def test_offline_an_image_that_is_not_there_is_told_before_anything_is_done(
     [lacking] = {"builder", "toolchain"} - {there}
     with pytest.raises(SettingsError):
         containers.build(offline=True, cached=False)
-    containers.docker.add_image(tag_of(containers.settings.project, RECIPES[there]))
+    containers.docker.add_image(RECIPES[there].tag(containers.settings.project))
     with pytest.raises(HostUnfit) as caught:
         containers.build(offline=True)
-    assert caught.value.where == tag_of(containers.settings.project, RECIPES[lacking])
+    assert caught.value.where == RECIPES[lacking].tag(containers.settings.project)
     assert containers.all.asked == []

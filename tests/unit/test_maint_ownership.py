@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synos_tasks.engine.labels import LABEL_BASE, LABEL_IMAGE, LABEL_PROJECT, LABEL_ROLE, image_labels
-from synos_tasks.images.base import BOOKWORM, TRIXIE
+from synos_tasks.images.catalog import BOOKWORM, TRIXIE
 from synos_tasks.images.dockerfile import steps_of
 from synos_tasks.images.ledger import Ledger, Made
 from synos_tasks.maint.ownership import LABEL_FOLDER, is_built_on, labels_of, layers_of, our_names, owned
@@ -281,7 +281,7 @@ def test_the_steps_of_our_dockerfiles_down_to_their_image_are_ours(base: Record,
 
 
 def test_the_steps_of_dockerfiles_of_before_are_remembered() -> None:
-    ledger = Ledger(steps=steps_of(DOCKERFILE))
+    ledger = Ledger(steps=tuple(steps_of(DOCKERFILE)))
     assert records_of(FROM, COPY, UPDATE, steps=frozenset(), ledger=ledger) == {"copy", "update"}
 
 

@@ -19,7 +19,6 @@ from invoke.program import Program
 from synos_tasks.engine.labels import LABEL_PROJECT, image_labels, labels
 from synos_tasks.errors import ContainerLost, HostUnfit, SettingsError
 from synos_tasks.images import catalog, ledger
-from synos_tasks.images.recipe import tag_of
 from synos_tasks.iso.eviction import Limits as StoreLimits
 from synos_tasks.iso.eviction import Stored, choose
 from synos_tasks.maint import prune, tasks, view
@@ -89,7 +88,7 @@ def builder(number: int, **given: Any) -> Image:  # noqa: ANN401
 @pytest.fixture
 def world(settings: Settings) -> World:
     """Things of ours that are old, and of others that look like them."""
-    current = tag_of(settings.project, catalog.RECIPES["builder"])
+    current = catalog.RECIPES["builder"].tag(settings.project)
     now = our_image("current", current, labels=image_labels(OURS, "build", current), created=OLD - 9)
     theirs = image("theirs", "synos-builder:theirs", labels=labels(THEIRS, "build"))
     return World(

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from synos_tasks.engine.labels import labels
-from synos_tasks.images.base import BOOKWORM
+from synos_tasks.images.catalog import BOOKWORM
 from synos_tasks.images.ledger import Ledger, Made
 from synos_tasks.maint import ownership, resources
 from synos_tasks.maint.ownership import LABEL_FOLDER

@@ -19,7 +19,7 @@ from synos_tasks.errors import (
     ServiceUnhealthy,
     SynosError,
 )
-from synos_tasks.images.base import TRIXIE
+from synos_tasks.images.catalog import TRIXIE
 from synos_tasks.services import health, lifecycle
 from synos_tasks.settings import ServicesSettings
 from tests.unit.fake_compose import FREE, NAMES, PROJECT, UIDS, UP, Scene, scene

@@ -15,7 +15,7 @@ from synos_tasks.errors import (
     ServiceUnhealthy,
 )
 from synos_tasks.images import update_base
-from synos_tasks.images.base import TRIXIE
+from synos_tasks.images.catalog import TRIXIE
 from synos_tasks.services import health, upgrade
 from tests.unit.fake_compose import FREE, NAMES, UP, Scene, scene
 from tests.unit.fake_docker import FakeDocker
