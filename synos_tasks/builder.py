@@ -17,7 +17,7 @@ from synos_tasks.engine.labels import (
     labels,
     temporary_volume_name,
 )
-from synos_tasks.engine.run import leased
+from synos_tasks.engine.run import Leased
 from synos_tasks.engine.spec import Bind, ContainerSpec
 from synos_tasks.iso import protocol
 from synos_tasks.project import PACKAGE
@@ -177,7 +177,7 @@ def ask(
     answered: Answer | None = None
     with (
         path.open("w", encoding="utf-8") if path else nullcontext() as log,
-        leased(docker, spec, protocol.encode(request), seconds=seconds) as container,
+        Leased(docker, spec, protocol.encode(request), seconds) as container,
     ):
         for fields in container.events():
             event = protocol.decode_event(fields)

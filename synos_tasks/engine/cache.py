@@ -10,7 +10,6 @@ import datetime as dt
 import http.client
 import json
 import os
-import re
 import socket
 import urllib.parse
 from dataclasses import dataclass
@@ -32,7 +31,6 @@ DISK_USAGE_API = "1.44"
 """From 1.52 on, `/system/df` has another form unless it is asked for in an older one."""
 RECORDS_AT_ONCE = 200
 """Cache records in one request: their ids are in its address."""
-_FRACTION = re.compile(r"\.(\d{6})\d*")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,18 +69,6 @@ class Usage:
     cpu_ns: int
     memory: int
     memory_limit: int
-
-
-class _SocketConnection(http.client.HTTPConnection):
-    def __init__(self, path: str, timeout: float) -> None:
-        super().__init__("localhost", timeout=timeout)
-        self._path, self._seconds = path, timeout
-
-    def connect(self) -> None:
-        """Connect to the socket file; raises OSError."""
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(self._seconds)
-        self.sock.connect(self._path)
 
 
 def socket_path() -> str | None:
@@ -189,7 +175,7 @@ def prune_records(idents: Sequence[str]) -> list[str]:
 
 def epoch(text: str) -> float:
     """Read a time as the engine prints it; 0 for its year 1, which means never."""
-    moment = dt.datetime.fromisoformat(_FRACTION.sub(r".\1", text.replace("Z", "+00:00")))
+    moment = dt.datetime.fromisoformat(text)
     return 0.0 if moment.year == 1 else moment.timestamp()
 
 
@@ -233,8 +219,11 @@ def _request(
 ) -> tuple[int, Any]:
     """Return the status of a request and its answer, read as JSON; raises EngineUnavailable."""
     where = socket_path() or ""
-    connection = _SocketConnection(where, timeout)
+    connection = http.client.HTTPConnection("localhost", timeout=timeout)
+    connection.sock = socket.socket(socket.AF_UNIX)
     try:
+        connection.sock.settimeout(timeout)
+        connection.sock.connect(where)
         connection.request(method, f"{path}?{urllib.parse.urlencode(query)}" if query else path)
         answer = connection.getresponse()
         body = answer.read()

@@ -76,7 +76,7 @@ class Docker:
         with errors_as_ours("the builder could not be inspected"):
             from python_on_whales import utils
 
-            return str(utils.run([*self.client.client_config.docker_cmd, "buildx", "inspect", "default"]))
+            return str(utils.run(self.command("buildx", "inspect", "default")))
 
     def containers(self, labels: Mapping[str, str] | None = None) -> list[Container]:
         """Return all containers that have these labels, running or not, newest first."""
@@ -256,13 +256,9 @@ class Docker:
     def output_of(self, image: str, command: Sequence[str]) -> str:
         """Return what a command prints in a throw-away container without network and capabilities."""
         with errors_as_ours("a container could not be run", where=image):
-            options: dict[str, Any] = {
-                "remove": True,
-                "networks": ["none"],
-                "cap_drop": ["ALL"],
-                "pull": "never",
-            }
-            return str(self.client.container.run(image, list(command), **options))
+            run = self.client.container.run
+            words, networks = list(command), ["none"]
+            return str(run(image, words, remove=True, networks=networks, cap_drop=["ALL"], pull="never"))
 
     def start(self, ref: str) -> None:
         """Start a container that is stopped."""
@@ -322,7 +318,7 @@ class Docker:
         from python_on_whales import utils
 
         try:
-            printed = str(utils.run([*self.client.client_config.docker_cmd, kind, "inspect", *refs]))
+            printed = str(utils.run(self.command(kind, "inspect", *refs)))
         except gone() as error:
             printed = str(getattr(error, "stdout", "") or "")
         return list(json.loads(printed or "[]"))

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import subprocess
 import tempfile
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, TYPE_CHECKING, Any, cast
 
 from synos_tasks.engine.client import Docker
 from synos_tasks.engine.failures import no_engine, reason
@@ -115,25 +115,36 @@ class Compose:
         stdin: bytes | IO[bytes] | None = None,
         stdout: Callable[[bytes], object] | None = None,
     ) -> bytes:
-        """Run a compose command with a file or bytes as its input; ``stdout`` is called with chunks of its output.
+        """Run a compose command with a file, or a few bytes, as its input; ``stdout`` is called with chunks of its output.
 
         Returns what it prints where ``stdout`` is None. Raises as run() does.
         """
         # python-on-whales has no pipes
+        printed: list[bytes] = []
+        take = stdout or printed.append
         with tempfile.TemporaryFile() as stderr:  # a pipe would fill up while nobody reads it
-            process = subprocess.Popen(
+            with subprocess.Popen(
                 self.command(*arguments),
-                stdin=subprocess.PIPE if stdin is None or isinstance(stdin, bytes) else stdin,
+                stdin=subprocess.PIPE if isinstance(stdin, bytes) else stdin or subprocess.DEVNULL,
                 stdout=subprocess.PIPE,
                 stderr=stderr,
                 start_new_session=True,
-            )
-            printed = communicate(process, stdin if isinstance(stdin, bytes) else None, stdout)
+            ) as process:
+                try:
+                    if process.stdin is not None and isinstance(stdin, bytes):
+                        with suppress(BrokenPipeError), process.stdin as pipe:
+                            pipe.write(stdin)
+                    output = cast("IO[bytes]", process.stdout).fileno()
+                    while chunk := os.read(output, CHUNK):
+                        take(chunk)
+                except BaseException:
+                    process.kill()
+                    raise
             stderr.seek(0)
             complaints = stderr.read()
         if process.returncode:
-            raise failure(arguments, (printed + complaints).decode(errors="replace"), self.file)
-        return printed
+            raise failure(arguments, b"".join([*printed, complaints]).decode(errors="replace"), self.file)
+        return b"".join(printed)
 
     @contextmanager
     def _failures(self, *arguments: str) -> Iterator[None]:
@@ -148,28 +159,6 @@ class Compose:
         """Return the whole command line, which can be run again by hand."""
         self.docker.command()  # raises where there is no docker
         return [*map(str, self.docker.client.client_config.docker_compose_cmd), *arguments]
-
-
-def communicate(
-    process: subprocess.Popen[bytes], given: bytes | None, stdout: Callable[[bytes], object] | None
-) -> bytes:
-    """Wait for a process that writes no standard error; on an exception end it."""
-    try:
-        if stdout is None:
-            return process.communicate(given)[0]
-        if process.stdin is not None:
-            process.stdin.write(given or b"")
-            process.stdin.close()
-        assert process.stdout is not None  # noqa: S101  (for the type checker)
-        with process.stdout as pipe:
-            while chunk := os.read(pipe.fileno(), CHUNK):
-                stdout(chunk)
-        process.wait()
-    except BaseException:
-        process.kill()
-        process.wait()
-        raise
-    return b""
 
 
 def failure(

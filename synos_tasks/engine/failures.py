@@ -27,30 +27,20 @@ DEFAULT_SOCKET = "unix:///var/run/docker.sock"
 @contextmanager
 def errors_as_ours(what: str, *, where: str = "") -> Iterator[None]:
     """Turn errors of python-on-whales into EngineUnavailable."""
-    try:
-        yield
-    except Exception as error:
-        raised = _ours(error, what, where)
-        if raised is None:
-            raise
-        raise raised from error
-
-
-def _ours(error: Exception, what: str, where: str) -> EngineUnavailable | None:
     from python_on_whales.client_config import ClientNotFoundError, ParsingError
     from python_on_whales.exceptions import DockerException
 
-    if isinstance(error, ClientNotFoundError):
-        return EngineUnavailable("there is no `docker` command", hint=engine_hint())
-    if isinstance(error, ParsingError):
-        return EngineUnavailable("the engine's answer could not be read", where=where, why=str(error))
-    if not isinstance(error, DockerException):
-        return None
-    why = reason(error)
-    if no_engine(why):
-        return unanswered(why=why)
-    place = where or " ".join(map(str, error.docker_command))[:600]
-    return EngineUnavailable(what, where=place, why=why)
+    try:
+        yield
+    except ClientNotFoundError as error:
+        raise EngineUnavailable("there is no `docker` command", hint=engine_hint()) from error
+    except ParsingError as error:
+        why = str(error)
+        raise EngineUnavailable("the engine's answer could not be read", where=where, why=why) from error
+    except DockerException as error:
+        why, place = reason(error), where or " ".join(map(str, error.docker_command))[:600]
+        raised = unanswered(why=why) if no_engine(why) else EngineUnavailable(what, where=place, why=why)
+        raise raised from error
 
 
 def unanswered(*, where: str = "", why: str = "") -> EngineUnavailable:
@@ -76,30 +66,25 @@ def reason(error: Any) -> str:
 
 def refusal(remove: Callable[[], object]) -> str:
     """Return '' where a thing was removed or is gone, else the engine's reason; raises where no engine answers."""
-    from python_on_whales import exceptions
+    from python_on_whales.exceptions import DockerException
 
-    try:
-        with errors_as_ours("nothing could be removed"):
+    with errors_as_ours("nothing could be removed"):
+        try:
             remove()
-    except EngineUnavailable as error:
-        if isinstance(error.__cause__, gone()):
+        except gone():
             return ""
-        if not isinstance(error.__cause__, exceptions.DockerException) or no_engine(error.why):
-            raise
-        return error.why
+        except DockerException as error:
+            if no_engine(reason(error)):
+                raise
+            return reason(error)
     return ""
 
 
 def gone() -> tuple[type[Exception], ...]:
     """Return the errors of python-on-whales for what is not there."""
-    from python_on_whales import exceptions
+    from python_on_whales.exceptions import NoSuchContainer, NoSuchImage, NoSuchNetwork, NoSuchVolume
 
-    return (
-        exceptions.NoSuchContainer,
-        exceptions.NoSuchImage,
-        exceptions.NoSuchVolume,
-        exceptions.NoSuchNetwork,
-    )
+    return NoSuchContainer, NoSuchImage, NoSuchNetwork, NoSuchVolume
 
 
 def check_versions(info: SystemInfo) -> None:

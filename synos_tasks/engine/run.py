@@ -10,13 +10,12 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass
-from typing import IO, TYPE_CHECKING, Any, cast
+from typing import IO, TYPE_CHECKING, Any, Self, cast
 
 from synos_tasks.errors import ContainerLost, EngineUnavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
-    from contextlib import AbstractContextManager
 
     from synos_tasks.engine.client import Docker
     from synos_tasks.engine.spec import ContainerSpec
@@ -30,7 +29,7 @@ ENGINE_SPEAKS = ("Error response from daemon", "Error: failed to start container
 
 
 class _Attached:
-    """A started container; a subclass adds threads for its streams."""
+    """A started container; a subclass adds threads for its streams. On leaving it is gone, whatever happened."""
 
     def __init__(self, docker: Docker, spec: ContainerSpec) -> None:
         self._docker, self._spec = docker, spec
@@ -38,6 +37,9 @@ class _Attached:
         self._stderr: deque[str] = deque(maxlen=KEPT_LINES)
         self._errors = threading.Thread(target=self._read_stderr, daemon=True)
         self._threads = [self._errors]
+
+    def __enter__(self) -> Self:
+        return self
 
     def _begin(self, *work: Callable[[], None]) -> None:
         self._threads += [threading.Thread(target=one, daemon=True) for one in work]
@@ -64,7 +66,7 @@ class Leased(_Attached):
     """
 
     def __init__(
-        self, docker: Docker, spec: ContainerSpec, request: Mapping[str, Any], seconds: float | None
+        self, docker: Docker, spec: ContainerSpec, request: Mapping[str, Any], seconds: float | None = None
     ) -> None:
         """Start it and write ``request``; its events are followed for ``seconds``, None: as long as it runs."""
         super().__init__(docker, spec)
@@ -99,7 +101,7 @@ class Leased(_Attached):
         why = "\n".join(self._stderr).strip() or ending
         return ContainerLost(what, where=self._spec.name, why=why, hint=hint)
 
-    def close(self) -> None:
+    def __exit__(self, *_: object) -> None:
         """Release the lease, and remove a container that does not stop of it."""
         self._released.set()
         try:
@@ -128,13 +130,6 @@ class Leased(_Attached):
             stdin.close()
 
 
-def leased(
-    docker: Docker, spec: ContainerSpec, request: Mapping[str, Any], *, seconds: float | None = None
-) -> AbstractContextManager[Leased]:
-    """Start a container and write its request; on leaving it is gone, whatever happened."""
-    return contextlib.closing(Leased(docker, spec, request, seconds))
-
-
 def _event(line: bytes) -> dict[str, Any]:
     text = line.decode(errors="replace").rstrip()
     with contextlib.suppress(ValueError):
@@ -155,8 +150,8 @@ class ExitResult:
 class Stream(_Attached):
     """A container that reads a stream and writes another, which the caller reads."""
 
-    def __init__(self, docker: Docker, spec: ContainerSpec, given: Iterable[bytes]) -> None:
-        """Start it; ``given`` is written to its standard input."""
+    def __init__(self, docker: Docker, spec: ContainerSpec, given: Iterable[bytes] = ()) -> None:
+        """Start it; ``given`` is read in a thread, and written to its standard input."""
         super().__init__(docker, spec)
         self._failure: BaseException | None = None
         self._begin(lambda: self._write(given))
@@ -178,7 +173,7 @@ class Stream(_Attached):
             raise EngineUnavailable("a container could not be started", where=self._spec.image, why=stderr)
         return ExitResult(code=code, stderr=stderr)
 
-    def close(self) -> None:
+    def __exit__(self, *_: object) -> None:
         """End it, if it has not ended."""
         if self._process.poll() is None:
             self._process.kill()
@@ -197,10 +192,3 @@ class Stream(_Attached):
             self._failure = error
         with contextlib.suppress(OSError):
             stdin.close()
-
-
-def streaming(
-    docker: Docker, spec: ContainerSpec, given: Iterable[bytes] = ()
-) -> AbstractContextManager[Stream]:
-    """Run a container whose input is ``given``, read in a thread; on leaving it is gone, whatever happened."""
-    return contextlib.closing(Stream(docker, spec, given))

@@ -20,7 +20,7 @@ from synos_tasks.archive import CREATED, Manifest
 from synos_tasks.engine import cache
 from synos_tasks.engine.client import LIVE
 from synos_tasks.engine.labels import LABEL_MARK, LABEL_PROJECT, LABEL_ROLE, ONCE, labels
-from synos_tasks.engine.run import streaming
+from synos_tasks.engine.run import Stream
 from synos_tasks.engine.spec import ContainerSpec
 from synos_tasks.errors import CacheUnusable, DiskFull, OutputNotWritable, SettingsError
 from synos_tasks.images.building import ensure_image
@@ -363,7 +363,7 @@ def _run(
         network="none",
         logged=False,
     )
-    with streaming(context.docker, spec, _paced(context, given)) as stream:
+    with Stream(context.docker, spec, _paced(context, given)) as stream:
         for chunk in _paced(context, iter(lambda: stream.out.read(2**20), b"")):
             out(chunk)
         return stream.finish()

@@ -15,7 +15,7 @@ from synos_tasks.engine.client import Docker
 from synos_tasks.engine.compose import Compose, ComposeFile
 from synos_tasks.engine.failures import check_versions
 from synos_tasks.engine.labels import LABEL_PROJECT, labels
-from synos_tasks.engine.run import streaming
+from synos_tasks.engine.run import Stream
 from synos_tasks.engine.spec import ContainerSpec
 from synos_tasks.errors import EngineUnavailable, ImageBuildFailed, ServiceFailed
 
@@ -119,7 +119,7 @@ def test_a_container_is_a_filter_and_gone_afterwards(
     client: Docker, own_label: str, builder_image: str
 ) -> None:
     copy = spec(f"{own_label}-copy", own_label, builder_image, "sh", "-c", "cat; echo warning >&2; exit 3")
-    with streaming(client, copy, [b"a" * 100_000, b"b"]) as stream:
+    with Stream(client, copy, [b"a" * 100_000, b"b"]) as stream:
         assert stream.out.read() == b"a" * 100_000 + b"b"
         assert (result := stream.finish()).code == 3
         assert result.stderr == "warning"
@@ -130,7 +130,7 @@ def test_a_container_that_cannot_start_says_why(client: Docker, own_label: str, 
     lost = dataclasses.replace(
         spec(f"{own_label}-none", own_label, empty_image, "/none"), network=f"{own_label}-nowhere"
     )
-    with streaming(client, lost) as stream:
+    with Stream(client, lost) as stream:
         stream.out.read()
         with pytest.raises(EngineUnavailable, match="could not be started") as caught:
             stream.finish()

@@ -92,7 +92,7 @@ def test_the_request_comes_first_then_newlines_then_the_end(hasty: None) -> None
         heard.append(until_end(stdin))
 
     engine = OneContainer(guest=Guest(body))
-    with host.leased(engine, SPEC, {"a": 1}) as container:
+    with host.Leased(engine, SPEC, {"a": 1}) as container:
         events: Iterator[dict[str, Any]] = (e for e in container.events() if e["event"] != "tick")
         assert [next(events) for _ in range(3)] == [
             {"event": "start", "stage": "x"},
@@ -112,7 +112,7 @@ def test_the_request_comes_first_then_newlines_then_the_end(hasty: None) -> None
 def test_a_container_that_does_not_end_is_removed(hasty: None, error: type[BaseException] | None) -> None:
     engine = OneContainer()
     engine.guest = Guest(lambda _stdin, _out, _err: engine.release.wait(5))
-    with pytest.raises(error) if error else pytest.MonkeyPatch.context(), host.leased(engine, SPEC, {}):
+    with pytest.raises(error) if error else pytest.MonkeyPatch.context(), host.Leased(engine, SPEC, {}):
         if error:
             raise error
     assert engine.removed_names == ["c"]
@@ -122,7 +122,7 @@ def test_a_container_that_does_not_end_is_removed(hasty: None, error: type[BaseE
 def test_events_end_with_the_deadline(hasty: None) -> None:
     engine = OneContainer()
     engine.guest = Guest(lambda _stdin, _out, _err: engine.release.wait(5))
-    with host.leased(engine, SPEC, {}, seconds=0.1) as container:
+    with host.Leased(engine, SPEC, {}, seconds=0.1) as container:
         assert {event["event"] for event in container.events()} == {"tick"}
         assert "in time" in container.lost("gone", "").why
     assert engine.removed_names == ["c"]
@@ -130,7 +130,7 @@ def test_events_end_with_the_deadline(hasty: None) -> None:
 
 def test_what_docker_complained_of_is_the_reason(hasty: None) -> None:
     engine = OneContainer(guest=Guest(lambda _stdin, _out, err: err.write(b"no such image\n")))
-    with host.leased(engine, SPEC, {"a": "b" * 100_000}) as container:
+    with host.Leased(engine, SPEC, {"a": "b" * 100_000}) as container:
         assert [e for e in container.events() if e["event"] != "tick"] == []
         lost = container.lost("gone", "a hint")
     assert (lost.where, lost.why) == ("c", "no such image")
