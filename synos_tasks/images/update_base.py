@@ -57,7 +57,7 @@ def update_base(context: Context, *, limit: int, dry: bool) -> dict[str, Any]:
         context.say("\n".join([f"{one.image}: {one.packages} packages, {count}", *lines, *more]))
     if any(recipe.role == "services" for recipe in there):
         context.say("`inv services.upgrade` brings running services to them")
-    return {"not_built": missing, "images": to_data(updated)}
+    return {"not_built": missing, "images": [to_data(one) for one in updated]}
 
 
 def update(context: Context, recipes: Sequence[Recipe]) -> list[Updated]:
