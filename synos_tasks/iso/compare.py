@@ -6,6 +6,7 @@ import difflib
 import hashlib
 import os
 import stat
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.iso.scratch import remove
@@ -13,25 +14,40 @@ from synos_tasks.iso.store import sha256
 from synos_tasks.iso.tree import is_whiteout, walk
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from synos_tasks.iso.tools import BuildContext
 
 STAGE = "compare"
 SHOWN_LINES = 20
 SHOWN_BYTES = 16
+CHUNK = 2**20
+# what is larger is never shown as a text
+MOST_TEXT = 4 * 2**20
+OUTSIDE_FILES = "the ISO's own structures: no file differs"
+
+Facts = dict[str, tuple[str, int, Path]]
 
 
 def compare(context: BuildContext, one: Path, two: Path) -> dict[str, Any]:
     """Compare two ISOs. Sizes in bytes; of the files that differ, the first is shown.
 
-    Paths below ``/`` are those of the root file system, below ``ISO:`` those of the medium itself.
+    Paths below ``/`` are those of the root file system, below ``ISO:`` those of the medium itself. Layers are compared
+    by what they hold. Where that is the same, their bytes are compared, and then those of the ISOs.
     """
     before, after = (_contents(context, iso, name) for iso, name in ((one, "one"), (two, "two")))
+    found = _changes(
+        *({path: side[path] for path in side if not _is_layer(path)} for side in (before, after))
+    )
+    if not any(found.values()):
+        found = _changes(before, after)
+    if not any(found.values()) and sha256(one) != sha256(two):
+        found["first"] = [OUTSIDE_FILES, _bytes(one, two)]
+    return {"sizes": [one.stat().st_size, two.stat().st_size], **found}
+
+
+def _changes(before: Facts, after: Facts) -> dict[str, Any]:
     changed = sorted(path for path in before.keys() & after.keys() if before[path][0] != after[path][0])
     first = next(iter(changed), None)
     return {
-        "sizes": [one.stat().st_size, two.stat().st_size],
         "added": [[path, after[path][1]] for path in sorted(after.keys() - before.keys())],
         "removed": [[path, before[path][1]] for path in sorted(before.keys() - after.keys())],
         "changed": [[path, before[path][1], after[path][1]] for path in changed],
@@ -39,31 +55,52 @@ def compare(context: BuildContext, one: Path, two: Path) -> dict[str, Any]:
     }
 
 
+def _is_layer(path: str) -> bool:
+    return path.startswith("ISO:live/") and path.endswith(".squashfs")
+
+
 def difference(one: Path, two: Path) -> list[str]:
     """Show where two files differ: a diff of texts, offset and bytes otherwise, kind and mode first."""
     kinds = [_described(path) for path in (one, two)]
     if kinds[0] != kinds[1]:
         return [f"- {kinds[0]}", f"+ {kinds[1]}"]
-    contents = [path.read_bytes() if path.is_file() and not path.is_symlink() else b"" for path in (one, two)]
+    if not stat.S_ISREG(one.lstat().st_mode):
+        return []
     try:
-        texts = [content.decode().splitlines() for content in contents]
-    except UnicodeDecodeError:
-        return _bytes(contents[0], contents[1])
+        texts = [_text(path).splitlines() for path in (one, two)]
+    except ValueError:
+        return _bytes(one, two)
     lines = list(difflib.unified_diff(texts[0], texts[1], lineterm="", n=0))[2:]  # without the files' names
     # only the ends of lines differ: no line does
-    shown = [line[:200] for line in lines[:SHOWN_LINES]]
-    return shown if shown or contents[0] == contents[1] else _bytes(contents[0], contents[1])
+    return [line[:200] for line in lines[:SHOWN_LINES]] or _bytes(one, two)
 
 
-def _bytes(one: bytes, two: bytes) -> list[str]:
-    place = next(
-        (i for i, (a, b) in enumerate(zip(one, two, strict=False)) if a != b), min(len(one), len(two))
-    )
-    return [
-        f"at byte {place} of {len(one)} and {len(two)}",
-        f"- {one[place : place + SHOWN_BYTES].hex(' ')}",
-        f"+ {two[place : place + SHOWN_BYTES].hex(' ')}",
-    ]
+def _text(path: Path) -> str:
+    """Return a text; raises ValueError where a file is none, or a large one."""
+    if path.stat().st_size > MOST_TEXT:
+        raise ValueError(f"{path} is large")
+    return path.read_bytes().decode()
+
+
+def _bytes(one: Path, two: Path) -> list[str]:
+    """Return where two files first differ, and the bytes there; nothing where they do not."""
+    place = 0
+    with one.open("rb") as first, two.open("rb") as second:
+        chunks = [b"", b""]
+        while chunks[0] == chunks[1]:
+            place += len(chunks[0])
+            chunks = [first.read(CHUNK), second.read(CHUNK)]
+            if not any(chunks):
+                return []
+        differing = (i for i, (a, b) in enumerate(zip(*chunks, strict=False)) if a != b)
+        place += next(differing, min(map(len, chunks)))
+        first.seek(place)
+        second.seek(place)
+        return [
+            f"at byte {place} of {one.stat().st_size} and {two.stat().st_size}",
+            f"- {first.read(SHOWN_BYTES).hex(' ')}",
+            f"+ {second.read(SHOWN_BYTES).hex(' ')}",
+        ]
 
 
 def _described(path: Path) -> str:
@@ -76,18 +113,17 @@ def _described(path: Path) -> str:
     return f"{text}{device}{attributes}"
 
 
-def _contents(context: BuildContext, iso: Path, name: str) -> dict[str, tuple[str, int, Path]]:
+def _contents(context: BuildContext, iso: Path, name: str) -> Facts:
     """Return digest, size and place of every file of an ISO, its layers unpacked over each other."""
     medium, root = context.work / name / "medium", context.work / name / "root"
     medium.mkdir(parents=True)
     root.mkdir()
     context.run(STAGE, ["xorriso", "-osirrox", "on", "-indev", str(iso), "-extract", "/", str(medium)])
-    layers = sorted((medium / "live").glob("*.squashfs"))
-    for layer in layers:
+    for layer in sorted((medium / "live").glob("*.squashfs")):
         _unpack(context, layer, root)
     found = [(f"/{path}", root / path, status) for path, status in walk(root)]
     found += [(f"ISO:{path}", medium / path, status) for path, status in walk(medium)]
-    return {name: _fact(path, status) for name, path, status in found if path not in layers}
+    return {name: _fact(path, status) for name, path, status in found}
 
 
 def _unpack(context: BuildContext, layer: Path, root: Path) -> None:

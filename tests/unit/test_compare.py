@@ -72,7 +72,8 @@ def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BuildCo
 
     def contents(_context: BuildContext, iso: Path, _name: str) -> dict[str, tuple[str, int, Path]]:
         root = iso.with_suffix("")
-        return {f"/{path}": compare._fact(root / path, status) for path, status in walk(root)}
+        found = {f"/{path}": compare._fact(root / path, status) for path, status in walk(root)}
+        return {path.replace("/ISO/", "ISO:"): fact for path, fact in found.items()}
 
     monkeypatch.setattr(compare, "_contents", contents)
     with build_context(tmp_path / "context") as made:
@@ -100,10 +101,31 @@ def test_two_isos_are_compared_file_by_file(context: BuildContext, tmp_path: Pat
     }
 
 
+NOTHING: dict[str, Any] = {"sizes": [3, 3], "added": [], "removed": [], "changed": [], "first": None}
+
+
 def test_the_same_in_both_is_nothing_to_show(context: BuildContext, tmp_path: Path) -> None:
     one, two = (_iso(tmp_path, name, a=b"a", b=b"\xff") for name in ("one", "two"))
-    nothing: dict[str, Any] = {"added": [], "removed": [], "changed": [], "first": None}
-    assert compare.compare(context, one, two) == {"sizes": [3, 3], **nothing}
+    two.write_bytes(one.read_bytes())
+    assert compare.compare(context, one, two) == NOTHING
+
+
+def test_a_layer_is_named_where_no_file_in_it_differs_and_else_the_byte_of_the_iso(
+    context: BuildContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compare, "CHUNK", 2)
+    layer = "ISO__live__00-base.squashfs"
+    one, two, three = (
+        _iso(tmp_path, name, **{layer: content, "etc__a": own})
+        for name, content, own in (("one", b"\xff", b"a"), ("two", b"\xfe", b"a"), ("six", b"\xfe", b"b"))
+    )
+    place = "ISO:live/00-base.squashfs"
+    shown = [place, ["at byte 0 of 1 and 1", "- ff", "+ fe"]]
+    assert compare.compare(context, one, two) == {**NOTHING, "changed": [[place, 1, 1]], "first": shown}
+    assert compare.compare(context, one, three)["changed"] == [["/etc/a", 1, 1]], "the reason, not its trace"
+    same = _iso(tmp_path, "ode", **{layer: b"\xff", "etc__a": b"a"})
+    own = [compare.OUTSIDE_FILES, ["at byte 1 of 3 and 3", "- 6e 65", "+ 64 65"]]
+    assert compare.compare(context, one, same) == {**NOTHING, "first": own}
 
 
 def test_a_layer_is_laid_over_those_below_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
