@@ -1,48 +1,34 @@
-"""The containers that build: what they may do, and the one client of their protocol (iso/protocol.py)."""
+"""The one client of the containers that build: their protocol is iso/protocol.py."""
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import time
 import uuid
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from typing import IO, TYPE_CHECKING, TypeVar
 
 from synos_tasks import errors
-from synos_tasks.engine.labels import (
-    BUILDER_CAPABILITIES,
-    TOOLCHAIN_CAPABILITIES,
-    labels,
-    temporary_volume_name,
-)
+from synos_tasks.engine.labels import labels
 from synos_tasks.engine.run import Leased
 from synos_tasks.engine.spec import Bind, ContainerSpec
 from synos_tasks.iso import protocol
 from synos_tasks.project import PACKAGE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
     from pathlib import Path
 
-    from synos_tasks.engine.client import Docker, SystemInfo
+    from synos_tasks.engine.client import Docker
     from synos_tasks.iso.eviction import Evicted, Limits, Stored
     from synos_tasks.settings import Settings
 
 Answer = TypeVar("Answer", bound=protocol.Event)
 
 CACHE = "/cache"
-# of a root file system: the .debs, what they unpack to, and their copies while they are installed
-TMPFS_PER_DEB_BYTE = 8
-COMPILER_CACHES = ("ccache", "sccache")
-PRIVILEGED = (
-    "a privileged container is NOT isolated: it can reach the host's disks, load kernel modules, and mount the host's "
-    "devtmpfs. Its /dev is its own; do not mount another"
-)
-"""What is said before one starts."""
-OWN_DEV = "synos-own-dev"
-"""Entry in the image that gives a privileged container a /dev of its own."""
+CODE = Bind(source=PACKAGE, target="/project/synos_tasks")
+HISTORY = "history.json"
 STORE_SECONDS = 600.0
 """Within which the store answers."""
 LOGGED = (
@@ -50,107 +36,21 @@ LOGGED = (
 )
 
 
-def compiler_cache_volumes(settings: Settings) -> dict[str, str]:
-    """Return the volumes of ccache and sccache, with where they are in the toolchain's container."""
-    return {f"{settings.project.id}-{name}": f"/var/cache/{name}" for name in COMPILER_CACHES}
-
-
-def read_only_binds(settings: Settings) -> tuple[Bind, ...]:
-    """Return all that a build reads: the code, and docker/build. Never .synos, where the services' passwords are."""
-    return (
-        Bind(source=PACKAGE, target="/project/synos_tasks"),
-        Bind(source=settings.project.data / "build", target="/project/docker/build"),
-    )
-
-
-@contextmanager
-def once_volume(settings: Settings, docker: Docker) -> Iterator[str]:
-    """Yield the name of a volume for one command, removed afterwards."""
-    name = temporary_volume_name(settings.project.id)
-    try:
-        yield name
-    finally:
-        docker.remove_volume(name)
-
-
 def owner() -> tuple[int, int]:
     """User and group id that results belong to: who called, under sudo too."""
     return (int(os.environ.get("SUDO_UID", os.getuid())), int(os.environ.get("SUDO_GID", os.getgid())))
 
 
-def builder_spec(
-    settings: Settings,
-    info: SystemInfo | None,
-    image: str,
-    *,
-    output: Path | None = None,
-    packages_bytes: int = 0,
-    store: str | None = "",
-    network: bool = True,
-    privileged: bool = False,
-    more: tuple[Bind, ...] = (),
-) -> ContainerSpec:
-    """Return the default builder: unprivileged, limited, profiles and code read-only, ``output`` and the store writable.
-
-    ``packages_bytes``, the size of all .debs, decides whether the work fits into memory. ``store`` is a volume,
-    the project's for ''; with None it is the container's own and ends with it. ``privileged`` gives every
-    capability and a /dev of its own.
-    """
-    build = settings.build
-    cpus = min(build.cpus, info.n_cpu or build.cpus) if info else build.cpus
-    memory = min(build.memory_mb, (info.mem_total or 0) // 2**20) if info else build.memory_mb
-    size_mb = build.work_mb or memory * 3 // 4
-    on_tmpfs = build.work == "tmpfs" or (
-        build.work == "auto" and packages_bytes * TMPFS_PER_DEB_BYTE < size_mb * 2**20
-    )
-    writable = (Bind(source=output, target="/output", writable=True),) if output else ()
-    return ContainerSpec(
-        name=f"{settings.project.id}-build-{uuid.uuid4().hex[:8]}",
-        image=image,
-        command=("python3", "-m", "synos_tasks.iso"),
-        labels=labels(settings.project.id, "build"),
-        capabilities=BUILDER_CAPABILITIES,
-        binds=(*read_only_binds(settings), *writable, *more),
-        volumes={} if store is None else {store or settings.project.store_volume: CACHE},
-        # dev, suid, exec: a root file system has device nodes, sudo and programs
-        tmpfs={"/work": f"rw,dev,suid,exec,size={size_mb}m"} if on_tmpfs else {},
-        anonymous_volumes=() if on_tmpfs else ("/work",),
-        cpus=cpus,
-        memory_mb=memory,
-        pids=build.pids,
-        network=None if network else "none",
-        privileged=privileged,
-        entrypoint=OWN_DEV if privileged else "",
-    )
-
-
-def toolchain_spec(
-    settings: Settings,
-    info: SystemInfo | None,
-    image: str,
-    *,
-    output: Path | None,
-    store: str | None,
-    network: bool,
-) -> ContainerSpec:
-    """Return the container in which components are compiled: the engine as root, compilers as the builder user.
-
-    Unprivileged and limited as the builder, but that sudo works in it, for build dependencies. With the project's
-    own store come the caches of the compilers; with another, as for --no-cache, they do not.
-    """
-    base = builder_spec(settings, info, image, output=output, store=store, network=network)
-    on_tmpfs = settings.build.work == "tmpfs"  # compilers need the memory themselves
-    caches = {} if store or store is None else compiler_cache_volumes(settings)
-    return dataclasses.replace(
-        base,
-        name=base.name.replace("-build-", "-compile-"),
-        user="0:0",
-        capabilities=TOOLCHAIN_CAPABILITIES,
-        new_privileges=True,
-        volumes={**base.volumes, **caches},
-        tmpfs=base.tmpfs if on_tmpfs else {},
-        anonymous_volumes=base.anonymous_volumes if on_tmpfs else ("/work",),
-    )
+def build_seconds(settings: Settings) -> dict[str, dict[str, float]]:
+    """Return the seconds that each stage of each profile took last time; nothing where they cannot be read."""
+    try:
+        known = json.loads((settings.project.state_dir / HISTORY).read_text())
+        return {
+            str(profile): {str(stage): float(seconds) for stage, seconds in stages.items()}
+            for profile, stages in known.items()
+        }
+    except (OSError, ValueError, AttributeError, TypeError):
+        return {}
 
 
 def ask(
@@ -217,7 +117,7 @@ def _ask_store(
         command=("python3", "-m", "synos_tasks.iso"),
         labels=labels(settings.project.id, "build"),
         capabilities=("DAC_OVERRIDE", "FOWNER"),
-        binds=read_only_binds(settings)[:1],
+        binds=(CODE,),
         volumes={settings.project.store_volume: CACHE},
         tmpfs={"/work": "rw,size=64m"},
         network="none",
@@ -225,17 +125,17 @@ def _ask_store(
     return ask(settings, docker, spec, request, answer, seconds=STORE_SECONDS, logged=False)
 
 
-def _log_path(settings: Settings, what: str, container: str) -> Path:
-    folder = settings.project.state_dir / "logs"
-    try:
+def log_folder(settings: Settings, name: str) -> Path:
+    """Return a folder below .synos, made where it is missing; raises OutputNotWritable."""
+    folder = settings.project.state_dir.resolve() / name
+    hint = "a command run as root may have made .synos: give it back to yourself"
+    with errors.writing("the folder for logs cannot be made", folder, hint):
         folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise errors.OutputNotWritable(
-            "the folder for logs cannot be made",
-            where=str(folder),
-            why=error.strerror or str(error),
-            hint="a command run as root may have made .synos: give it back to yourself",
-        ) from error
+    return folder
+
+
+def _log_path(settings: Settings, what: str, container: str) -> Path:
+    folder = log_folder(settings, "logs")
     return folder / f"{time.strftime('%Y%m%dT%H%M%S')}-{what}-{container.rpartition('-')[2]}.log"
 
 

@@ -8,10 +8,12 @@ The table in docs/exit-codes.md is made of the docstrings.
 from __future__ import annotations
 
 import difflib
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
+    from pathlib import Path
 
 
 class SynosError(Exception):
@@ -195,6 +197,16 @@ class ProjectMissing(SynosError, exit_code=47):
 
 class WouldOverwrite(SynosError, exit_code=48):
     """`inv init` would overwrite a file."""
+
+
+@contextmanager
+def writing(what: str, where: Path, hint: str = "") -> Iterator[None]:
+    """Turn an OSError into OutputNotWritable, with ``what`` as its sentence."""
+    try:
+        yield
+    except OSError as error:
+        why = error.strerror or str(error)
+        raise OutputNotWritable(what, where=str(where), why=why, hint=hint) from error
 
 
 def error_classes() -> list[type[SynosError]]:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import secrets
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from synos_tasks.builder import CODE, log_folder
 from synos_tasks.engine.labels import labels
 from synos_tasks.engine.spec import Bind, ContainerSpec
-from synos_tasks.errors import BootFailed, IsoNotFound, OutputNotWritable
+from synos_tasks.errors import BootFailed, IsoNotFound
 from synos_tasks.images.catalog import BOOT
 from synos_tasks.iso import protocol
-from synos_tasks.iso.boot.request import FIRMWARES, MEDIA, Boot, check_choice
-from synos_tasks.project import PACKAGE
+from synos_tasks.iso.boot.request import FIRMWARES, MEDIA, check_choice
 
 if TYPE_CHECKING:
     from synos_tasks.build.planning import Context
@@ -27,26 +27,12 @@ OVERHEAD_MB = 1024
 GRACE_SECONDS = 120
 
 
-@dataclass(frozen=True, kw_only=True)
-class BootResult:
-    """How a boot went. Seconds from QEMU's start to the report."""
-
-    ok: bool
-    seconds: float
-    accelerator: str
-    why: str
-    screenshot: Path | None
-    log: str
-    """Path of the serial log; text, so that the fields but ``screenshot`` are JSON-ready."""
-    report: dict[str, Any] = field(default_factory=dict)
-
-
 def boot_iso(
-    context: Context, iso: Path, *, firmware: str, media: str = "cdrom", timeout: int = 0, kvm: bool = True
-) -> BootResult:
+    context: Context, iso: Path, *, firmware: str, media: str, timeout: int
+) -> tuple[protocol.Booted, Path]:
     """Boot ``iso`` and wait for its report; at most ``timeout`` seconds, for 0 those of the settings.
 
-    The serial log and a picture of the screen land in .synos/boot/.
+    Return it with the path of the serial log, which lands in .synos/boot/ with a picture of the screen.
 
     Raises SettingsError, IsoNotFound, OutputNotWritable, ImageBuildFailed, ContainerLost and BootFailed.
     """
@@ -55,30 +41,31 @@ def boot_iso(
     iso = iso.resolve()
     if not iso.is_file():
         raise IsoNotFound(f"there is no ISO {iso.name}", where=str(iso), hint="`inv build.iso` makes one")
-    settings, kvm = context.settings, kvm and KVM.exists()
-    folder = _output_folder(settings)
-    request = Boot(
+    settings = context.settings
+    folder = log_folder(settings, "boot")
+    log = folder / f"{iso.stem}-{firmware}-{media}.log"
+    request = protocol.Boot(
         iso=Path("/iso") / iso.name,
         firmware=firmware,
         media=media,
         timeout=timeout or settings.boot.timeout,
         memory_mb=settings.boot.memory_mb,
-        kvm=kvm,
+        kvm=KVM.exists(),
         out=Path("/out"),
     )
-    spec = boot_spec(settings, context.image(BOOT), iso_folder=iso.parent, out=folder, kvm=kvm)
-    result = _run(context, spec, request, folder / f"{iso.stem}-{firmware}-{media}.log")
-    if not result.ok:
+    spec = boot_spec(settings, context.image(BOOT), iso_folder=iso.parent, out=folder, kvm=request.kvm)
+    found = _run(context, spec, request, log)
+    if not found.ok:
         raise BootFailed(
-            f"{iso.name} did not boot as it should ({firmware}, {media}, {result.seconds:.0f} s)",
-            where=result.log,
-            why=result.why,
-            hint=f"the screen: {result.screenshot}" if result.screenshot else "the serial log tells more",
+            f"{iso.name} did not boot as it should ({firmware}, {media}, {found.seconds:.0f} s)",
+            where=str(log),
+            why=found.why,
+            hint=f"the screen: {found.screenshot}" if found.screenshot else "the serial log tells more",
         )
-    return result
+    return found, log
 
 
-def _run(context: Context, spec: ContainerSpec, request: Boot, log: Path) -> BootResult:
+def _run(context: Context, spec: ContainerSpec, request: protocol.Boot, log: Path) -> protocol.Booted:
     with log.open("w", encoding="utf-8") as serial:
 
         def note(event: protocol.Event) -> None:
@@ -88,15 +75,7 @@ def _run(context: Context, spec: ContainerSpec, request: Boot, log: Path) -> Boo
 
         limit = request.timeout + GRACE_SECONDS
         found = context.ask(spec, request, protocol.Booted, note, seconds=limit, logged=False)
-    return BootResult(
-        ok=found.ok,
-        seconds=found.seconds,
-        accelerator=found.accelerator,
-        why=found.why,
-        screenshot=log.parent / found.screenshot.name if found.screenshot else None,
-        log=str(log),
-        report=dict(found.report),
-    )
+    return dataclasses.replace(found, screenshot=found.screenshot and log.parent / found.screenshot.name)
 
 
 def newest_iso(settings: Settings) -> Path:
@@ -119,8 +98,7 @@ def boot_spec(settings: Settings, image: str, *, iso_folder: Path, out: Path, kv
         binds=(
             Bind(source=iso_folder, target="/iso"),
             Bind(source=out, target="/out", writable=True),
-            # the code alone: what else the project holds is none of the container's business
-            Bind(source=PACKAGE, target="/project/synos_tasks"),
+            CODE,
         ),
         tmpfs={"/tmp": "rw,nosuid,nodev,noexec,mode=1777,size=128m"},  # noqa: S108  (in the container)
         devices=(str(KVM),) if kvm else (),
@@ -142,14 +120,3 @@ def _user(*, kvm: bool) -> str:
     if kvm and KVM.stat().st_gid in os.getgroups():
         group = KVM.stat().st_gid
     return f"{os.getuid()}:{group}"
-
-
-def _output_folder(settings: Settings) -> Path:
-    folder = settings.project.state_dir.resolve() / "boot"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise OutputNotWritable(
-            "the folder for logs cannot be made", where=str(folder), why=str(error)
-        ) from error
-    return folder

@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from synos_tasks.build.containers import builder_spec
 from synos_tasks.build.locking import lock_path
-from synos_tasks.builder import builder_spec
 from synos_tasks.engine.spec import Bind
 from synos_tasks.errors import IsoNotFound, SettingsError
-from synos_tasks.images.catalog import BUILDER
 from synos_tasks.iso import lock as locks
 from synos_tasks.iso.protocol import Compare, Compared
 
@@ -71,9 +70,7 @@ def sections(found: Difference) -> list[tuple[str, list[str]]]:
 def files_of(context: Context, one: Path, two: Path) -> dict[str, Any]:
     """Compare two ISOs file by file, in a container without network; see iso/compare.py for the fields."""
     spec = builder_spec(
-        context.settings,
-        context.info,
-        context.image(BUILDER),
+        context,
         network=False,
         store=None,
         packages_bytes=one.stat().st_size + two.stat().st_size,

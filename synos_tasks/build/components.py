@@ -6,14 +6,14 @@ import dataclasses
 import os
 import stat
 from collections.abc import Callable  # noqa: TC003  (a default of Place needs it when it runs)
-from contextlib import nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.build import planning
-from synos_tasks.build.view import History, view_for
-from synos_tasks.builder import compiler_cache_volumes, once_volume, owner, toolchain_spec
+from synos_tasks.build.containers import compiler_cache_volumes, store_volume, toolchain_spec
+from synos_tasks.build.view import view_for
+from synos_tasks.builder import owner
 from synos_tasks.errors import ClaimFailed, ComponentFailed
 from synos_tasks.images.catalog import TOOLCHAIN
 from synos_tasks.iso import profile as profiles
@@ -116,8 +116,7 @@ def ensure_compiled(
     """Compile the components that the store lacks; return all. Raises ComponentError or ComponentFailed."""
     place, settings = place or Place(), context.settings
     components = recipes(settings, names)
-    image = context.image(TOOLCHAIN)
-    tools = planning.tools_of(context, image)
+    tools = planning.tools_of(context, TOOLCHAIN)
     folder = recipe.folder_of(planning.docker_build(settings))
     wanted = [_wanted(component, folder, tools) for component in components]
     found: list[Compiled] = []
@@ -128,9 +127,7 @@ def ensure_compiled(
             found.append(_compiled(event))
 
     while len(found) < len(wanted):  # a container compiles one at most
-        spec = toolchain_spec(
-            settings, context.info, image, output=place.output, store=place.store, network=not place.offline
-        )
+        spec = toolchain_spec(context, output=place.output, store=place.store, network=not place.offline)
         request = protocol.Compile(
             components=tuple(wanted[len(found) :]),
             offline=place.offline,
@@ -167,9 +164,9 @@ def compile_all(context: Context, names: list[str], output: Path, *, cached: boo
         return []
     planning.preflight(context, output)
     with (
-        nullcontext("") if cached else once_volume(context.settings, context.docker) as store,
+        store_volume(context, cached=cached) as store,
         scratch(output, STAGING_PREFIX) as folder,
-        view_for([f"component-{name}" for name in names], History(context.settings)) as view,
+        view_for([f"component-{name}" for name in names], {}) as view,
     ):
         compiled = ensure_compiled(context, names, Place(store=store, output=folder), view.handle)
         packages = [package for one in compiled for package in one.packages]
@@ -205,7 +202,7 @@ def cache_hit_rates(context: Context) -> list[HitRate]:
         return dataclasses.replace(spec, volumes={**spec.volumes, **caches})
 
     for _ in range(2):
-        with once_volume(context.settings, context.docker) as store:
+        with store_volume(context, cached=False) as store:
             place = Place(store=store, change=with_caches)
             compiled = ensure_compiled(context, names_of(context.settings), place)
     rates = []

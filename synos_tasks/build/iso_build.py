@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks import console, errors
 from synos_tasks.build import components, locking, planning
-from synos_tasks.build.view import History, last_plan, remember, view_for
-from synos_tasks.builder import PRIVILEGED, builder_spec, once_volume, owner
+from synos_tasks.build.containers import PRIVILEGED, builder_spec, store_volume
+from synos_tasks.build.view import PlainView, last_plan, remember, view_for
+from synos_tasks.builder import build_seconds, owner
 from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
 from synos_tasks.iso import protocol
 from synos_tasks.iso.eviction import Limits
 from synos_tasks.iso.publish import iso_path, point_to, publish, published, staging, sweep_staging
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from synos_tasks.build.planning import Context
@@ -65,19 +64,10 @@ class BuildResult:
 
 def build_iso(context: Context, options: Options) -> BuildResult:
     """Build a profile's ISO; raises a SynosError, and then earlier ISOs are untouched."""
-    began = time.monotonic()
     profile = planning.read_profile(context.settings, options.profile)
     _refuse_impossible(context, options, profile)
     build = _Build(context, options, profile)
-    done = build.already() or build.make()
-    return BuildResult(
-        iso=iso_path(options.output, profile, done["build_id"]),
-        sha256=done["sha256"],
-        build_id=done["build_id"],
-        profile=profile.name,
-        seconds=round(time.monotonic() - began, 3),
-        stages=[{key: stage[key] for key in STAGE_FIELDS} for stage in done["stages"]],
-    )
+    return build.already() or build.make()
 
 
 def limits_of(maint: MaintSettings) -> Limits | None:
@@ -98,8 +88,8 @@ def _refuse_impossible(context: Context, options: Options, profile: Profile) -> 
         raise errors.SettingsError(
             "--offline and --no-cache leave no packages to build from", hint="leave one of them out"
         )
-    if (options.locked or options.offline) and locking.fitting(context.settings, profile) is None:
-        locking.refuse_drift(context.settings, profile, "--locked" if options.locked else "--offline")
+    if options.locked or options.offline:
+        locking.required(context.settings, profile, "--locked" if options.locked else "--offline")
     for recipe in (BUILDER, *([TOOLCHAIN] if profile.components else [])):
         tag = recipe.tag(context.settings.project)
         if options.offline and context.docker.image_id(tag) is None:
@@ -119,9 +109,10 @@ class _Build:
     profile: Profile
     stages: dict[str, dict[str, Any]] = field(default_factory=dict)
     compiled: dict[str, components.Compiled] = field(default_factory=dict)
+    began: float = field(default_factory=time.monotonic)
 
-    def already(self) -> dict[str, Any] | None:
-        """Return the manifest of an ISO that is what would be built, when it is there and whole."""
+    def already(self) -> BuildResult | None:
+        """Return the ISO that would be built, when it is there and whole."""
         lock = locking.fitting(self.context.settings, self.profile)
         if lock is None or not self.options.cached:
             return None
@@ -129,18 +120,20 @@ class _Build:
         found = published(self.options.output, plan)
         if found is None:
             return None
-        point_to(iso_path(self.options.output, self.profile, plan.build_id), self.profile)
+        stages = [{**stage, "hit": True, "seconds": 0.0} for stage in found["stages"]]
+        result = self._result(plan, found["sha256"], stages)
+        point_to(result.iso, self.profile)
         self.context.say("nothing changed: the ISO is there, and its checksum is right")
-        return {**found, "stages": [{**stage, "hit": True, "seconds": 0.0} for stage in found["stages"]]}
+        return result
 
-    def make(self) -> dict[str, Any]:
+    def make(self) -> BuildResult:
         """Build in a container; raises a SynosError."""
         if self.options.privileged:
             self.context.say(f"warning: {PRIVILEGED}")
         planning.preflight(self.context, self.options.output)
         sweep_staging(self.options.output)
         lock = locking.fitting(self.context.settings, self.profile) or self._renew()
-        with self._store() as store:
+        with store_volume(self.context, cached=self.options.cached) as store:
             if not self.options.cached:
                 self._compile(store)
             try:
@@ -150,20 +143,6 @@ class _Build:
                     raise
                 self.context.say(f"warning: {error.what}; taking what is there now")
                 return self._run(self._renew(), store)
-
-    @contextmanager
-    def _store(self) -> Iterator[str | None]:
-        """Yield the store to build with: the project's, or with --no-cache one of this build's own.
-
-        Only components need a volume for that: they are compiled in another container than the rest.
-        """
-        if self.options.cached:
-            yield ""
-        elif not self.profile.components:
-            yield None
-        else:
-            with once_volume(self.context.settings, self.context.docker) as volume:
-                yield volume
 
     def _renew(self) -> Lock:
         self.context.say(f"resolving the packages of {self.profile.name}")
@@ -176,7 +155,7 @@ class _Build:
             self.context.say("\n".join(lines))
         return lock
 
-    def _run(self, lock: Lock, store: str | None) -> dict[str, Any]:
+    def _run(self, lock: Lock, store: str) -> BuildResult:
         plan = self._plan(lock)
         if not self.compiled and not self._compiled_before(plan):
             self._compile(store, plan)
@@ -192,12 +171,12 @@ class _Build:
         known = {stage.key for stage in last.components} if last else set()
         return all(stage.key in known for stage in plan.components)
 
-    def _compile(self, store: str | None, plan: Plan | None = None) -> None:
+    def _compile(self, store: str, plan: Plan | None = None) -> None:
         """Compile the profile's components that the store lacks; raise ComponentFailed where ``plan`` has others."""
         if not self.profile.components:
             return
-        place = components.Place(store=store or "", offline=self.options.offline)
-        with view_for([f"component-{name}" for name in self.profile.components], self._history()) as view:
+        place = components.Place(store=store, offline=self.options.offline)
+        with self._view([f"component-{name}" for name in self.profile.components]) as view:
             found = components.ensure_compiled(self.context, self.profile.components, place, view.handle)
         self.compiled = {f"component-{one.name}": one for one in found}
         for stage in plan.components if plan else ():
@@ -210,19 +189,22 @@ class _Build:
                     hint="run the command again",
                 )
 
-    def _history(self) -> History:
-        return History(self.context.settings, self.profile.name)
+    def _view(self, stages: list[str]) -> PlainView:
+        return view_for(stages, build_seconds(self.context.settings).get(self.profile.name, {}))
 
-    def _assemble(self, plan: Plan, store: str | None) -> dict[str, Any]:
-        context, options, history = self.context, self.options, self._history()
+    def _assemble(self, plan: Plan, store: str) -> BuildResult:
+        context, options = self.context, self.options
         self.stages = {}
-        with staging(options.output) as folder, view_for(plan.stage_names, history) as view:
+        with staging(options.output) as folder, self._view(plan.stage_names) as view:
             spec = builder_spec(
-                context.settings, context.info, context.image(BUILDER), output=folder, store=store,
+                context,
+                output=folder,
+                store=store,
                 packages_bytes=sum(package.size for package in plan.lock.packages),
-                network=not options.offline, privileged=options.privileged,
-            )  # fmt: skip
-            limits = limits_of(context.settings.maint) if store == "" else None
+                network=not options.offline,
+                privileged=options.privileged,
+            )
+            limits = limits_of(context.settings.maint) if options.cached else None
             request = protocol.Build(plan=plan, offline=options.offline, owner=owner(), limits=limits)
 
             def note(event: protocol.Event) -> None:
@@ -233,17 +215,23 @@ class _Build:
             publish(folder, plan, done.sha256)
         stages = [self.stages[name] for name in plan.stage_names]
         try:
-            history.save(stages)
-            remember(context.settings, plan)
+            remember(context.settings, plan, stages)
         except OSError as error:
             context.say(f"warning: what this build took is not remembered: {error}")
-        return {"build_id": plan.build_id, "sha256": done.sha256, "stages": stages}
+        return self._result(plan, done.sha256, stages)
+
+    def _result(self, plan: Plan, sha256: str, stages: list[dict[str, Any]]) -> BuildResult:
+        return BuildResult(
+            iso=iso_path(self.options.output, self.profile, plan.build_id),
+            sha256=sha256,
+            build_id=plan.build_id,
+            profile=self.profile.name,
+            seconds=round(time.monotonic() - self.began, 3),
+            stages=[{key: stage[key] for key in STAGE_FIELDS} for stage in stages],
+        )
 
     def _plan(self, lock: Lock) -> Plan:
-        tools = planning.tools_for(self.context, self.profile)
-        return planning.plan_build(
-            self.context.settings, self.profile, lock, tools, release=self.options.release
-        )
+        return planning.plan_build(self.context, self.profile, lock, release=self.options.release)
 
     def _note(self, event: protocol.Event) -> None:
         if isinstance(event, protocol.Done):

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING
 
 from synos_tasks.build import planning
-from synos_tasks.builder import builder_spec, owner
-from synos_tasks.errors import LockDrift, LockError, OutputNotWritable
-from synos_tasks.images.catalog import BUILDER
+from synos_tasks.build.containers import builder_spec
+from synos_tasks.builder import owner
+from synos_tasks.errors import LockDrift, LockError, writing
 from synos_tasks.iso import lock as locks
 from synos_tasks.iso.protocol import Resolve, Resolved
 from synos_tasks.iso.scratch import write_whole
@@ -34,16 +34,19 @@ def fitting(settings: Settings, profile: Profile) -> Lock | None:
     return found if found and found.request == locks.request_of(profile) else None
 
 
-def refuse_drift(settings: Settings, profile: Profile, option: str) -> NoReturn:
-    """Raise LockDrift: there is no lock that fits, and none may be made."""
-    path = lock_path(settings, profile.name)
-    other = "the profile asks for other packages, suites or a bootstrapper"
-    raise LockDrift(
-        f"the lock of profile {profile.name} does not fit",
-        where=str(path),
-        why=other if path.exists() else "there is none",
-        hint=f"`inv build.lock --profile {profile.name}` writes it; {option} never does",
-    )
+def required(settings: Settings, profile: Profile, option: str) -> Lock:
+    """Return a profile's lock; raises LockDrift where it does not fit, as ``option`` does not let it be written."""
+    found = fitting(settings, profile)
+    if found is None:
+        path = lock_path(settings, profile.name)
+        other = "the profile asks for other packages, suites or a bootstrapper"
+        raise LockDrift(
+            f"the lock of profile {profile.name} does not fit",
+            where=str(path),
+            why=other if path.exists() else "there is none",
+            hint=f"`inv build.lock --profile {profile.name}` writes it; {option} never does",
+        )
+    return found
 
 
 def renew(context: Context, profile: Profile, *, update: bool) -> tuple[Lock, list[Change]]:
@@ -53,7 +56,7 @@ def renew(context: Context, profile: Profile, *, update: bool) -> tuple[Lock, li
     EngineTooOld, PackageNotFound, MirrorUnreachable, BadSignature, OutputNotWritable.
     """
     path = lock_path(context.settings, profile.name)
-    spec = builder_spec(context.settings, context.info, context.image(BUILDER))
+    spec = builder_spec(context)
     try:
         previous = locks.load(path)
     except LockError as error:
@@ -67,7 +70,9 @@ def renew(context: Context, profile: Profile, *, update: bool) -> tuple[Lock, li
         # the date is part of every key: it moves only when somebody asks for what is new
         found = dataclasses.replace(found, epoch=start.epoch)
     if found != previous:
-        _write(path, locks.dump(found, profile.name))
+        with writing("the lock cannot be written", path):
+            write_whole(path, locks.dump(found, profile.name))
+            os.chown(path, *owner())
     return found, changed
 
 
@@ -82,13 +87,3 @@ def _inherited(settings: Settings, profile: Profile) -> Lock | None:
             if found:
                 return found
     return None
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        write_whole(path, text)
-        os.chown(path, *owner())
-    except OSError as error:
-        raise OutputNotWritable(
-            "the lock cannot be written", where=str(path), why=error.strerror or str(error)
-        ) from error

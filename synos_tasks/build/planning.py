@@ -19,9 +19,9 @@ from synos_tasks.errors import (
     ComponentError,
     DiskFull,
     HostUnfit,
-    OutputNotWritable,
     ProfileError,
     ProfileNotFound,
+    writing,
 )
 from synos_tasks.host import checks
 from synos_tasks.host.facts import cpu_count, dev_problems, memory, mount_table, stale_mounts
@@ -51,6 +51,9 @@ LEAST_OUTPUT_BYTES = 600 * 10**6
 class Context(images.Context):
     """One running command, and what the engine says of itself to it."""
 
+    dry: bool = False
+    """Start nothing, and build no image."""
+
     @cached_property
     def info(self) -> SystemInfo:
         """What the engine says of itself; raises EngineUnavailable or EngineTooOld."""
@@ -59,7 +62,9 @@ class Context(images.Context):
         return info
 
     def image(self, recipe: Recipe) -> str:
-        """Return the tag of an image, built where it is missing; raises as ensure_image() does."""
+        """Return the tag of an image, built where it is missing unless dry; raises as ensure_image() does."""
+        if self.dry:
+            return recipe.tag(self.settings.project)
         return ensure_image(self, recipe)
 
     def ask(
@@ -101,17 +106,10 @@ def preflight(context: Context, output: Path) -> None:
 
 def check_output(output: Path) -> None:
     """Make the output folder and try to write in it."""
-    try:
+    hint = "choose another with --output, or mend its permissions"
+    with writing("the output folder cannot be written", output, hint):
         output.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=output):
-            pass
-    except OSError as error:
-        raise OutputNotWritable(
-            "the output folder cannot be written",
-            where=str(output),
-            why=error.strerror or str(error),
-            hint="choose another with --output, or mend its permissions",
-        ) from error
+        tempfile.TemporaryFile(dir=output).close()
     free = os.statvfs(output).f_bavail * os.statvfs(output).f_frsize
     if free < LEAST_OUTPUT_BYTES:
         raise DiskFull(
@@ -150,45 +148,27 @@ def read_profile(settings: Settings, name: str) -> Profile:
     return dataclasses.replace(profile, distribution=settings.project.name, title=settings.project.title)
 
 
-def plan_build(
-    settings: Settings, profile: Profile, lock: Lock, tools: Tools, *, release: bool = False
-) -> Plan:
-    """Plan a build; raises ProfileError or ComponentError where a file that the profile names is missing."""
-    return plans.plan_build(docker_build(settings), profile, lock, tools, release=release)
+def plan_build(context: Context, profile: Profile, lock: Lock, *, release: bool) -> Plan:
+    """Plan a build; raises ProfileError or ComponentError where a file that the profile names is missing.
+
+    The images with the tools are built where they are missing. Of a dry run keys are those of the build only where
+    these were used before.
+    """
+    toolchain = tools_of(context, TOOLCHAIN) if profile.components else ""
+    tools = Tools(builder=tools_of(context, BUILDER), toolchain=toolchain)
+    return plans.plan_build(docker_build(context.settings), profile, lock, tools, release=release)
 
 
-def tools_for(context: Context, profile: Profile) -> Tools:
-    """Return the tools of the images that a profile needs; builds these where they are missing."""
-    return _tools(profile, lambda recipe: tools_of(context, context.image(recipe)))
-
-
-def known_tools_for(context: Context, profile: Profile) -> Tools:
-    """Return what tools_for() found before, without building or asking anything; empty where it never did."""
-    known, project = _known(context.settings), context.settings.project
-    return _tools(profile, lambda one: known.get(context.docker.image_id(one.tag(project)) or "", ""))
-
-
-def _tools(profile: Profile, tools_in: Callable[[Recipe], str]) -> Tools:
-    return Tools(builder=tools_in(BUILDER), toolchain=tools_in(TOOLCHAIN) if profile.components else "")
-
-
-def tools_of(context: Context, image: str) -> str:
-    """Return the digest of an image's tools with their versions; asked once for each image."""
+def tools_of(context: Context, recipe: Recipe) -> str:
+    """Return the digest of an image's tools with their versions, asked once for each image; '' where a dry run must not."""
+    image = context.image(recipe)
     ident = context.docker.image_id(image) or image
-    known = _known(context.settings)
-    if not known.get(ident):
-        known[ident] = Tools.digest_of(context.docker.output_of(ident, ["cat", TOOLS]))
-        write_whole(_tools_path(context.settings), json.dumps(known))
-    return known[ident]
-
-
-def _known(settings: Settings) -> dict[str, str]:
+    path = context.settings.project.state_dir / "tools.json"
     try:
-        known = json.loads(_tools_path(settings).read_text())
-        return {ident: tools for ident, tools in known.items() if isinstance(tools, str)}
-    except (OSError, ValueError, AttributeError):
-        return {}
-
-
-def _tools_path(settings: Settings) -> Path:
-    return settings.project.state_dir / "tools.json"
+        known: dict[str, str] = dict(json.loads(path.read_text()))
+    except (OSError, ValueError, TypeError):
+        known = {}
+    if not known.get(ident) and not context.dry:
+        known[ident] = Tools.digest_of(context.docker.output_of(ident, ["cat", TOOLS]))
+        write_whole(path, json.dumps(known))
+    return known.get(ident, "")

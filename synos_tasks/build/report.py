@@ -8,7 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synos_tasks.errors import IsoNotFound, OutputNotWritable
+from synos_tasks.errors import IsoNotFound, writing
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -45,16 +45,9 @@ def write(iso: Path, target: Path) -> None:
             why=f"there is no {error}" if isinstance(error, KeyError) else str(error),
             hint="`inv build.iso` writes one next to each ISO",
         ) from error
-    try:
+    with writing("the report cannot be written", target, "choose another place with --to"):
         target.parent.mkdir(parents=True, exist_ok=True)
         target.write_text(text, encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise OutputNotWritable(
-            "the report cannot be written",
-            where=str(target),
-            why=error.strerror or str(error),
-            hint="choose another place with --to",
-        ) from error
 
 
 def page(manifest: Mapping[str, Any], name: str) -> str:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.build import components, planning
 from synos_tasks.build.compare import files_of
-from synos_tasks.build.locking import fitting, refuse_drift
-from synos_tasks.builder import builder_spec, once_volume
+from synos_tasks.build.containers import builder_spec, store_volume
+from synos_tasks.build.locking import required
 from synos_tasks.errors import Irreproducible
-from synos_tasks.images.catalog import BUILDER
 from synos_tasks.iso import publish
+from synos_tasks.iso.compare import OUTSIDE_FILES
 from synos_tasks.iso.protocol import Build, Delivered
 from synos_tasks.iso.scratch import scratch
 from synos_tasks.iso.store import sha256
@@ -97,10 +96,8 @@ def verify(context: Context, name: str, *, release: bool, rounds: int) -> Verdic
     """Build ``rounds`` times under each circumstance. Raises Irreproducible, which names the first difference."""
     settings = context.settings
     profile = planning.read_profile(settings, name)
-    lock = fitting(settings, profile)
-    if lock is None:
-        refuse_drift(settings, profile, "build.verify-reproducible")
-    plan = planning.plan_build(settings, profile, lock, planning.tools_for(context, profile), release=release)
+    lock = required(settings, profile, "build.verify-reproducible")
+    plan = planning.plan_build(context, profile, lock, release=release)
     settings.project.state_dir.mkdir(parents=True, exist_ok=True)
     with scratch(settings.project.state_dir, "reproduce-") as folder:
         planning.preflight(context, folder)
@@ -123,17 +120,14 @@ def verify(context: Context, name: str, *, release: bool, rounds: int) -> Verdic
 
 
 def _build(context: Context, plan: Plan, case: Circumstances, output: Path) -> Path:
-    settings = context.settings
     request = Build(plan=plan, owner=case.user, umask=case.umask, clock=case.clock, elsewhere=case.elsewhere)
     size = sum(package.size for package in plan.lock.packages)
     quiet = dataclasses.replace(context, say=lambda _: None)
-    with nullcontext("") if case.stored else once_volume(settings, context.docker) as store:
+    with store_volume(context, cached=case.stored) as store:
         if plan.profile.components:  # in the usual folder and at the right time
             place = components.Place(store=store, change=dataclasses.replace(case, elsewhere=False).apply)
             components.ensure_compiled(quiet, plan.profile.components, place)
-        spec = builder_spec(
-            settings, context.info, context.image(BUILDER), output=output, store=store, packages_bytes=size
-        )
+        spec = builder_spec(context, output=output, store=store, packages_bytes=size)
         quiet.ask(case.apply(spec), request, Delivered)
     return output / publish.ISO
 
@@ -144,7 +138,7 @@ def difference(found: dict[str, Any]) -> Irreproducible:
     first = [only[0][0], ["only in one of them"]] if only else found.get("first")
     return Irreproducible(
         "two builds of the same profile and lock differ",
-        where=first[0] if first else "the ISO's own structures: no file differs",
+        where=first[0] if first else OUTSIDE_FILES,
         why="\n".join(first[1]) if first else "",
         hint=f"{len(changed)} files differ, {len(only)} are in one of the two only",
     )

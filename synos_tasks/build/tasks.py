@@ -28,11 +28,11 @@ def _context(command: Command) -> Context:
     from synos_tasks.build.planning import Context
     from synos_tasks.engine.client import Docker
 
-    return Context(command.settings, Docker(), console.say)
+    return Context(command.settings, Docker(), console.say, dry=command.dry)
 
 
 def _show_container(container: dict[str, str]) -> None:
-    console.table("container", ["what", "allowed"], [list(item) for item in container.items()])
+    console.table("container", ["what", "allowed"], list(container.items()))
 
 
 @verb(
@@ -87,11 +87,12 @@ def _options(command: Command, profile: str, output: str, **more: bool) -> Optio
 
 
 def _show_plan(command: Command, options: Options) -> None:
-    from synos_tasks.build import view
+    from synos_tasks.build.containers import permissions
+    from synos_tasks.build.view import dry_run
     from synos_tasks.iso import codec
 
-    plan, spec = view.dry_run(_context(command), options)
-    container = view.permissions(spec)
+    plan, spec = dry_run(_context(command), options)
+    container = permissions(spec)
     command.result({"profile": options.profile, "plan": codec.to_data(plan), "container": container})
     if not command.json:
         console.table("plan", ["stage", "key"], [[stage.name, stage.key[:16]] for stage in plan.stages])
@@ -127,12 +128,10 @@ def _boot(
 ) -> dict[str, object]:
     from synos_tasks.build.boot import boot_iso
 
-    result = boot_iso(_context(command), path, firmware=firmware, media=media, timeout=timeout)
-    console.say(
-        f"{path.name} booted on {firmware} in {result.seconds:.0f} s; screenshot: {result.screenshot}"
-    )
-    screenshot = str(result.screenshot or "")
-    return {**result.__dict__, "iso": str(path), "firmware": firmware, "screenshot": screenshot}
+    found, log = boot_iso(_context(command), path, firmware=firmware, media=media, timeout=timeout)
+    console.say(f"{path.name} booted on {firmware} in {found.seconds:.0f} s; screenshot: {found.screenshot}")
+    places = {"iso": str(path), "log": str(log), "screenshot": str(found.screenshot or "")}
+    return {**found.__dict__, **places, "firmware": firmware}
 
 
 @verb(
@@ -171,7 +170,7 @@ def plan(command: Command, profile: str = "", output: str = "", release: bool = 
     from synos_tasks.build import view
 
     options = _options(command, profile, output, release=release)
-    seen = view.view(_context(command), options, dry=command.dry)
+    seen = view.view(_context(command), options)
     if seen.lock != "fits":
         console.say(f"the lock is {seen.lock}: a build asks the mirrors first, which may add packages")
     rows = [
@@ -296,19 +295,17 @@ def shell(command_: Command, command: str = "", toolchain: bool = False, privile
 
     Not for editing code (inv dev.up), nor for long-running services (inv services.up): see docker/build/README.md.
     """
-    from synos_tasks.build import shell as shells
-    from synos_tasks.build import view
+    from synos_tasks.build import containers
     from synos_tasks.errors import SettingsError
 
     if toolchain and privileged:
         raise SettingsError("--toolchain is never privileged", hint="leave one of the two out")
-    settings = command_.settings
-    if command_.dry:
-        spec = shells.shell_spec(settings, None, toolchain=toolchain, privileged=privileged, command=command)
-        _show_container(view.permissions(spec))
-        return
     context = _context(command_)
-    sys.exit(shells.open_shell(context, toolchain=toolchain, privileged=privileged, command=command))
+    spec = containers.shell_spec(context, toolchain=toolchain, privileged=privileged, command=command)
+    if command_.dry:
+        _show_container(containers.permissions(spec))
+        return
+    sys.exit(containers.open_shell(context, spec))
 
 
 @verb(

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import json
-import shlex
-import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from synos_tasks import console
 from synos_tasks.build import locking, planning
-from synos_tasks.builder import builder_spec
-from synos_tasks.images.catalog import BUILDER
+from synos_tasks.build.containers import builder_spec
+from synos_tasks.builder import HISTORY, build_seconds
 from synos_tasks.iso import codec, protocol
 from synos_tasks.iso import lock as locks
 from synos_tasks.iso.lock import Lock
@@ -23,13 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from rich.progress import Progress, TaskID
+    from rich.progress import Progress, Task, TaskID
 
     from synos_tasks.build.iso_build import Options
     from synos_tasks.build.planning import Context
     from synos_tasks.engine.spec import ContainerSpec
     from synos_tasks.iso.plan import Stage
-    from synos_tasks.iso.profile import Profile
     from synos_tasks.settings import Settings
 
 # made at each build: that takes less time than to keep them
@@ -69,21 +66,33 @@ class View:
     ``missing``: it resolves all packages first."""
 
 
-def view(context: Context, options: Options, *, dry: bool = False) -> View:
+def plan_of(context: Context, options: Options) -> tuple[Plan, str]:
+    """Return the plan of a build, and whether its lock fits; see View.lock.
+
+    A lock that does not fit still says which packages stay: renewing it keeps them.
+    """
+    profile = planning.read_profile(context.settings, options.profile)
+    request = locks.request_of(profile)
+    lock, state = locks.load(locking.lock_path(context.settings, profile.name)), "stale"
+    if lock is None:
+        lock, state = Lock(request=request, epoch=0, packages=()), "missing"
+    elif lock.request == request:
+        state = "fits"
+    return planning.plan_build(context, profile, lock, release=options.release), state
+
+
+def view(context: Context, options: Options) -> View:
     """Compare a plan with what is there. Raises ProfileError, LockError, EngineUnavailable.
 
-    Unless ``dry``, which starts nothing, the builder image is built where it is missing, and reads the store.
+    Unless dry, the builder image is built where it is missing, and reads the store.
     """
     settings = context.settings
-    profile = planning.read_profile(settings, options.profile)
-    lock, state = _lock(settings, profile)
-    tools = planning.known_tools_for(context, profile) if dry else planning.tools_for(context, profile)
-    plan = planning.plan_build(settings, profile, lock, tools, release=options.release)
+    plan, state = plan_of(context, options)
     there = published(options.output, plan) if state == "fits" else None
     sizes = {stage["name"]: int(stage["bytes"]) for stage in there["stages"]} if there else {}
-    entries = {} if dry or state == "missing" else _entries(context, plan)
+    entries = {} if context.dry or state == "missing" else _entries(context, plan)
     last = last_plan(settings, options.profile)
-    expected = History(settings, options.profile).seconds
+    expected = build_seconds(settings).get(options.profile, {})
     rows = []
     for stage in plan.stages:
         hit = stage.key in entries or there is not None
@@ -93,24 +102,12 @@ def view(context: Context, options: Options, *, dry: bool = False) -> View:
                 name=stage.name,
                 key=stage.key,
                 hit=hit,
-                why="the store was not asked" if dry and why == GONE else why,
+                why="the store was not asked" if context.dry and why == GONE else why,
                 bytes=entries.get(stage.key, {}).get("bytes", 0) or sizes.get(stage.name, 0),
                 seconds=0.0 if hit else expected.get(stage.name),
             )
         )
     return View(rows=rows, lock=state)
-
-
-def _lock(settings: Settings, profile: Profile) -> tuple[Lock, str]:
-    """Return the lock to plan with. One that does not fit still says which packages stay: renewing it keeps them."""
-    found = locks.load(locking.lock_path(settings, profile.name))
-    if found is None:
-        return _empty_lock(profile), "missing"
-    return found, "fits" if found.request == locks.request_of(profile) else "stale"
-
-
-def _empty_lock(profile: Profile) -> Lock:
-    return Lock(request=locks.request_of(profile), epoch=0, packages=())
 
 
 def reason(stage: Stage, plan: Plan, last: Plan | None) -> str:
@@ -161,9 +158,14 @@ def last_plan(settings: Settings, profile: str) -> Plan | None:
         return None
 
 
-def remember(settings: Settings, plan: Plan) -> None:
-    """Store the plan of a build that was done."""
-    write_whole(_path(settings, plan.profile.name), json.dumps(codec.to_data(plan)))
+def remember(settings: Settings, plan: Plan, stages: list[dict[str, Any]]) -> None:
+    """Store the plan of a build that was done, and the seconds of the stages that it made."""
+    profile = plan.profile.name
+    write_whole(_path(settings, profile), json.dumps(codec.to_data(plan)))
+    known = build_seconds(settings)
+    made = {stage["name"]: stage["seconds"] for stage in stages if not stage["hit"]}
+    known[profile] = {**known.get(profile, {}), **made}
+    write_whole(settings.project.state_dir / HISTORY, json.dumps(known, indent=1))
 
 
 def _path(settings: Settings, profile: str) -> Path:
@@ -172,13 +174,11 @@ def _path(settings: Settings, profile: str) -> Path:
 
 def _entries(context: Context, plan: Plan) -> Mapping[str, Mapping[str, Any]]:
     """Ask the store which keys it has."""
-    image = context.image(BUILDER)
     if context.docker.volume(context.settings.project.store_volume) is None:
         return {}
     others = {layer.key: plan.initramfs_key(layer.key) for layer in plan.layers[1:]}
     request = protocol.Inspect(keys=(*(stage.key for stage in plan.stages), *others.values()))
-    spec = builder_spec(context.settings, context.info, image, network=False)
-    found = dict(context.ask(spec, request, protocol.Entries).entries)
+    found = dict(context.ask(builder_spec(context, network=False), request, protocol.Entries).entries)
     touching = [key for key in others if found.get(key, {}).get("initramfs")]
     if touching:  # the base's own is not the one that the ISO needs
         stage = plan.stage("initramfs")
@@ -189,75 +189,17 @@ def _entries(context: Context, plan: Plan) -> Mapping[str, Mapping[str, Any]]:
 
 
 def dry_run(context: Context, options: Options) -> tuple[Plan, ContainerSpec]:
-    """Return the plan and the container of a build.
-
-    Keys are those of the build only where the lock fits and the builder's image was used before.
-    """
-    settings = context.settings
-    profile = planning.read_profile(settings, options.profile)
-    lock = locking.fitting(settings, profile) or _empty_lock(profile)
-    tools = planning.known_tools_for(context, profile)
-    plan = planning.plan_build(settings, profile, lock, tools, release=options.release)
+    """Return the plan and the container of a build."""
+    plan, _ = plan_of(context, options)
     spec = builder_spec(
-        settings,
-        None,
-        BUILDER.tag(settings.project),
+        context,
         output=options.output,
         store="" if options.cached else None,
         privileged=options.privileged,
         network=not options.offline,
-        packages_bytes=sum(package.size for package in lock.packages),
+        packages_bytes=sum(package.size for package in plan.lock.packages),
     )
     return plan, spec
-
-
-def permissions(spec: ContainerSpec) -> dict[str, str]:
-    """Return what a container may do and reach, in words, by subject."""
-    if spec.privileged:
-        rights = "privileged: every capability and device; NOT isolated from the host"
-    else:
-        more = "sudo works" if spec.new_privileges else "no new privileges"
-        rights = f"{' '.join(spec.capabilities) or 'no capability'}; {more}"
-    read_only = [f"{bind.source} at {bind.target}" for bind in spec.binds if not bind.writable]
-    writable = [f"{bind.source} at {bind.target}" for bind in spec.binds if bind.writable]
-    volumes = [f"volume {name} at {path}" for name, path in spec.volumes.items()]
-    temporary = [
-        *spec.anonymous_volumes,
-        *(f"{path} in memory ({what})" for path, what in spec.tmpfs.items()),
-    ]
-    return {
-        "image": spec.image,
-        "command": shlex.join([spec.entrypoint, *spec.command] if spec.entrypoint else spec.command),
-        "user": spec.user or "the image's own",
-        "rights": rights,
-        "read-only": ", ".join(read_only),
-        "writable": ", ".join([*writable, *volumes]),
-        "temporary": ", ".join(temporary),
-        "devices": ", ".join(spec.devices) or "none of the host",
-        "limits": f"{spec.cpus:g} CPUs, {spec.memory_mb} MB of memory, {spec.pids} processes",
-        "network": spec.network or "yes",
-    }
-
-
-class History:
-    """Seconds that each stage of a profile took last time, kept in .synos/history.json."""
-
-    def __init__(self, settings: Settings, profile: str = "") -> None:
-        """Read the file; a damaged one counts as empty."""
-        self._path, self._profile = settings.project.state_dir / "history.json", profile
-        self._all: dict[str, dict[str, float]] = {}
-        try:
-            for name, stages in json.loads(self._path.read_text()).items():
-                self._all[str(name)] = {str(stage): float(seconds) for stage, seconds in stages.items()}
-        except (OSError, ValueError, AttributeError, TypeError):
-            self._all = {}
-        self.seconds = self._all.get(profile, {})
-
-    def save(self, stages: list[dict[str, Any]]) -> None:
-        """Store the seconds of the stages that a finished build made, not of those it found."""
-        made = {stage["name"]: stage["seconds"] for stage in stages if not stage["hit"]}
-        self._all[self._profile] = {**self.seconds, **made}
-        write_whole(self._path, json.dumps(self._all, indent=1))
 
 
 class PlainView:
@@ -281,15 +223,14 @@ class PlainView:
 
 
 class LiveView(PlainView):
-    """Draw a bar per stage: the fraction that its tool reports, else by the seconds of the last build."""
+    """Draw a bar per stage: by the seconds of the last build, else the fraction that its tool reports."""
 
-    def __init__(self, stages: list[str], history: History) -> None:
+    def __init__(self, stages: list[str], expected: Mapping[str, float]) -> None:
         """Prepare a bar for each stage, on standard error."""
         from rich.console import Console  # noqa: PLC0415  (heavy)
         from rich.progress import BarColumn, Progress, TextColumn  # noqa: PLC0415
 
-        self._history = history
-        self._started: dict[str, float] = {}
+        self._expected = expected
         self._progress: Progress = Progress(
             TextColumn("{task.description:<24}"),
             BarColumn(bar_width=24),
@@ -297,7 +238,6 @@ class LiveView(PlainView):
             TextColumn("{task.fields[time]}"),
             console=Console(stderr=True),
             refresh_per_second=4,
-            get_time=time.monotonic,
         )
         self._tasks: dict[str, TaskID] = {
             stage: self._progress.add_task(stage, total=None, start=False, size="", time="waiting")
@@ -311,37 +251,35 @@ class LiveView(PlainView):
 
     def __exit__(self, *exc: object) -> None:
         """Stop drawing; what was drawn stays."""
-        for stage in self._started:
-            self._set(stage, time="stopped")
+        for task in self._running():
+            self._set(task.description, time="stopped")
         self._progress.stop()
 
     def handle(self, event: protocol.Event) -> None:
         """Draw one event; any event moves the clocks of running stages."""
         if isinstance(event, protocol.Start):
-            self._started[event.stage] = time.monotonic()
             self._progress.start_task(self._tasks[event.stage])
         elif isinstance(event, protocol.Progress):
-            self._set(event.stage, total=1.0, completed=event.fraction)
+            self._set(event.stage, total=1.0, completed=min(0.99, event.fraction))
         elif isinstance(event, protocol.Done):
-            self._started.pop(event.name, None)
             took = "in store" if event.hit else f"{event.seconds:.1f} s"
             self._set(event.name, total=1.0, completed=1.0, size=console.human_bytes(event.bytes), time=took)
-        for running, began in self._started.items():
-            self._show_clock(running, time.monotonic() - began)
+        for task in self._running():
+            elapsed, expected = task.elapsed or 0.0, self._expected.get(task.description)
+            if expected:
+                fraction, text = min(0.99, elapsed / expected), f"{elapsed:.0f} s of about {expected:.0f} s"
+                self._set(task.description, total=1.0, completed=fraction, time=text)
+            else:
+                self._set(task.description, time=f"{elapsed:.0f} s")
 
-    def _show_clock(self, stage: str, elapsed: float) -> None:
-        expected = self._history.seconds.get(stage)
-        if expected:
-            fraction, text = min(0.99, elapsed / expected), f"{elapsed:.0f} s of about {expected:.0f} s"
-            self._set(stage, total=1.0, completed=fraction, time=text)
-        else:
-            self._set(stage, time=f"{elapsed:.0f} s")
+    def _running(self) -> list[Task]:
+        return [task for task in self._progress.tasks if task.started and not task.finished]
 
     def _set(self, stage: str, **fields: Any) -> None:  # noqa: ANN401
         if stage in self._tasks:
             self._progress.update(self._tasks[stage], **fields)
 
 
-def view_for(stages: list[str], history: History) -> PlainView:
-    """Return the view that fits the output."""
-    return PlainView() if console.is_plain() else LiveView(stages, history)
+def view_for(stages: list[str], expected: Mapping[str, float]) -> PlainView:
+    """Return the view that fits the output; ``expected`` has the seconds of stages that are known."""
+    return PlainView() if console.is_plain() else LiveView(stages, expected)

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from synos_tasks.errors import LockDrift, OutputNotWritable, SettingsError, SynosError
+from synos_tasks.errors import LockDrift, SettingsError, SynosError, writing
 from synos_tasks.iso import guard, lock, profile, protocol, publish, work
 from synos_tasks.iso.components import build, recipe
 from synos_tasks.iso.components.context import CompileContext
@@ -215,18 +215,12 @@ def _default_profile() -> str:
 
 
 def _prepare(output: Path) -> None:
-    try:
+    hint = "mount the project writable, or a folder at /output"
+    with writing("the output folder cannot be written", output, hint):
         output.mkdir(parents=True, exist_ok=True)
         if not any(output.iterdir()):
             os.chown(output, *_owner())
         publish.sweep_staging(output)
-    except OSError as error:
-        raise OutputNotWritable(
-            "the output folder cannot be written",
-            where=str(output),
-            why=error.strerror or str(error),
-            hint="mount the project writable, or a folder at /output",
-        ) from error
 
 
 def _owner() -> tuple[int, int]:

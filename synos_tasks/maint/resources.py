@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from synos_tasks.engine.cache import Record
     from synos_tasks.engine.client import Container, Image, Network, Volume
     from synos_tasks.maint.ownership import Owned
-    from synos_tasks.settings import Settings
 
 NAMES = {
     "store": "store of ISO stages",
@@ -178,22 +177,10 @@ class Facts:
         return "", tuple(one.id for one in found)
 
 
-def build_seconds(settings: Settings) -> dict[str, dict[str, float]]:
-    """Return the seconds that each stage of each profile took last time; see build/view.py."""
-    try:
-        known = json.loads((settings.project.state_dir / "history.json").read_text())
-        return {
-            str(profile): {str(stage): float(seconds) for stage, seconds in stages.items()}
-            for profile, stages in known.items()
-        }
-    except (OSError, ValueError, AttributeError, TypeError):
-        return {}
-
-
 def stored(context: Context, image: str) -> Iterator[Resource]:
     """Return the entries of the store as resources; raises ContainerLost, or the error that the container met."""
     took: dict[str, float] = {}  # the longest of all profiles
-    for stages in build_seconds(context.settings).values():
+    for stages in builder.build_seconds(context.settings).values():
         took |= {name: max(seconds, took.get(name, 0.0)) for name, seconds in stages.items()}
     for one in builder.list_store(context.settings, context.docker, image):
         name, pinned = f"{one.stage or one.kind} {one.key[:12]}", "a build is using it" if one.in_use else ""

@@ -7,11 +7,12 @@ from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from synos_tasks import console
+from synos_tasks.builder import build_seconds
 from synos_tasks.console import human_bytes
 from synos_tasks.images import ledger
 from synos_tasks.maint import prune
 from synos_tasks.maint.prune import Limits
-from synos_tasks.maint.resources import NAMES, build_seconds, device_of
+from synos_tasks.maint.resources import NAMES, device_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence

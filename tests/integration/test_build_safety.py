@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from synos_tasks.builder import builder_spec
+from synos_tasks.build.containers import builder_spec
+from synos_tasks.build.planning import Context
 from synos_tasks.engine.client import Docker
 from synos_tasks.engine.labels import BUILDER_CAPABILITIES, labels
 from synos_tasks.host.facts import Mount, mount_table
@@ -127,9 +128,8 @@ def run(engine: Docker, spec: ContainerSpec) -> str:
 def spec_of(engine: Docker, clone: Clone, settings: Settings, image: str, *command: str) -> ContainerSpec:
     clone.output.mkdir(exist_ok=True)
     engine.create_volume(settings.project.store_volume, labels(settings.project.id, "cache"))
-    return dataclasses.replace(
-        builder_spec(settings, engine.info(), image, output=clone.output), command=tuple(command)
-    )
+    spec = builder_spec(Context(settings, engine, print), output=clone.output)
+    return dataclasses.replace(spec, image=image, command=tuple(command))
 
 
 @pytest.fixture(scope="module")

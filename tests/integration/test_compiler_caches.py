@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from synos_tasks.builder import compiler_cache_volumes
+from synos_tasks.build.containers import compiler_cache_volumes
 from tests import component_trees as trees
 from tests.build_helpers import copy_project, docker
 from tests.conftest import remove_labelled

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from synos_tasks.builder import compiler_cache_volumes
+from synos_tasks.build.containers import compiler_cache_volumes
 from tests.build_helpers import docker, wait_until
 
 if TYPE_CHECKING:

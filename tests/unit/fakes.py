@@ -76,7 +76,7 @@ def fake_containers(monkeypatch: pytest.MonkeyPatch) -> FakeContainers:
     made = FakeContainers()
     monkeypatch.setattr(Context, "ask", lambda *arguments, **_: made.ask(*arguments))
     monkeypatch.setattr(Context, "image", lambda _context, recipe: f"synos-{recipe.name}")
-    monkeypatch.setattr(planning, "tools_of", lambda _context, image: f"tools of {image}")
+    monkeypatch.setattr(planning, "tools_of", lambda _context, recipe: f"tools of synos-{recipe.name}")
     monkeypatch.setattr(
         planning, "preflight", lambda _context, output: output.mkdir(parents=True, exist_ok=True)
     )

@@ -90,8 +90,7 @@ def test_the_key_is_that_of_the_plan(toolchain: Toolchain) -> None:
     root = toolchain.settings.project.root
     (root / f"docker/build/profiles/{NAME}.yaml").write_text("components: [agent, tool]\n")
     profile = planning.read_profile(toolchain.settings, NAME)
-    tools = planning.tools_for(toolchain.context, profile)
-    plan = planning.plan_build(toolchain.settings, profile, lay_lock(toolchain.settings), tools)
+    plan = planning.plan_build(toolchain.context, profile, lay_lock(toolchain.settings), release=False)
     made = toolchain.have(*profile.components)
     assert [(one.name, one.key) for one in made] == [
         (stage.name.removeprefix("component-"), stage.key) for stage in plan.components

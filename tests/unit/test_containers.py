@@ -9,15 +9,20 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from synos_tasks import builder
-from synos_tasks.build import shell
+from synos_tasks.build.containers import (
+    PRIVILEGED,
+    builder_spec,
+    open_shell,
+    read_only_binds,
+    shell_spec,
+    store_volume,
+    toolchain_spec,
+)
 from synos_tasks.build.planning import Context
-from synos_tasks.builder import builder_spec, once_volume, read_only_binds, toolchain_spec
 from synos_tasks.engine.labels import LABEL_ROLE, TOOLCHAIN_CAPABILITIES
 from synos_tasks.engine.spec import Bind, ContainerSpec
 from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
 from tests.unit.fake_docker import FakeDocker
-from tests.unit.fakes import INFO, fake_containers
 from tests.unit.projects import project
 
 if TYPE_CHECKING:
@@ -31,10 +36,13 @@ def settings(tmp_path: Path) -> Settings:
     return project(tmp_path)
 
 
-def _toolchain(
-    settings: Settings, *, output: Path | None = None, store: str | None = "", network: bool = True
-) -> ContainerSpec:
-    return toolchain_spec(settings, INFO, "image", output=output, store=store, network=network)
+@pytest.fixture
+def context(settings: Settings) -> Context:
+    """One whose images are there."""
+    engine = FakeDocker()
+    for recipe in (BUILDER, TOOLCHAIN):
+        engine.add_image(recipe.tag(settings.project))
+    return Context(settings, engine, print)
 
 
 def _differing(one: ContainerSpec, two: ContainerSpec) -> set[str]:
@@ -42,11 +50,11 @@ def _differing(one: ContainerSpec, two: ContainerSpec) -> set[str]:
     return {name for name in names if getattr(one, name) != getattr(two, name)}
 
 
-def test_the_toolchain_is_the_builder_but_for_sudo_and_the_caches(settings: Settings, tmp_path: Path) -> None:
-    made = _toolchain(settings, output=tmp_path / "out")
-    builder = builder_spec(settings, INFO, "image", output=tmp_path / "out")
+def test_the_toolchain_is_the_builder_but_for_sudo_and_the_caches(context: Context, tmp_path: Path) -> None:
+    made = toolchain_spec(context, output=tmp_path / "out")
+    builder = builder_spec(context, output=tmp_path / "out")
     assert _differing(builder, made) == {
-        "name", "user", "capabilities", "new_privileges", "volumes", "tmpfs", "anonymous_volumes",
+        "name", "image", "user", "capabilities", "new_privileges", "volumes", "tmpfs", "anonymous_volumes",
     }  # fmt: skip
     assert (made.tmpfs, made.anonymous_volumes) == ({}, ("/work",))
     assert made.user == "0:0"
@@ -57,28 +65,29 @@ def test_the_toolchain_is_the_builder_but_for_sudo_and_the_caches(settings: Sett
 
 
 def test_the_toolchain_reads_the_project_and_writes_what_it_is_given(
-    settings: Settings, tmp_path: Path
+    context: Context, tmp_path: Path
 ) -> None:
-    of_project = read_only_binds(settings)
+    of_project = read_only_binds(context.settings)
     assert [bind.source.name for bind in of_project] == ["synos_tasks", "build"]
     assert not any(bind.writable for bind in of_project)
-    assert _toolchain(settings).binds == of_project
-    given = _toolchain(settings, output=tmp_path / "out").binds
+    assert toolchain_spec(context).binds == of_project
+    given = toolchain_spec(context, output=tmp_path / "out").binds
     assert given == (*of_project, Bind(source=tmp_path / "out", target="/output", writable=True))
-    assert _toolchain(settings, network=False).network == "none"
+    assert toolchain_spec(context, network=False).network == "none"
 
 
-def test_the_compilers_caches_come_with_the_projects_own_store_alone(settings: Settings) -> None:
+def test_the_compilers_caches_come_with_the_projects_own_store_alone(context: Context) -> None:
     own = {"synos-test-store", "synos-test-ccache", "synos-test-sccache"}
-    assert set(_toolchain(settings).volumes) == own
-    assert set(_toolchain(settings, store="synos-test-once-1").volumes) == {"synos-test-once-1"}
-    assert _toolchain(settings, store=None).volumes == {}
+    assert set(toolchain_spec(context).volumes) == own
+    assert set(toolchain_spec(context, store="synos-test-once-1").volumes) == {"synos-test-once-1"}
+    assert toolchain_spec(context, store=None).volumes == {}
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
-def test_a_volume_for_once_is_removed_however_it_ends(settings: Settings, error: type[BaseException]) -> None:
+def test_a_volume_for_once_is_removed_however_it_ends(context: Context, error: type[BaseException]) -> None:
     engine = FakeDocker()
-    with suppress(error), once_volume(settings, engine) as volume:
+    context = dataclasses.replace(context, docker=engine)
+    with suppress(error), store_volume(context, cached=False) as volume:
         engine.create_volume(volume, {})
         assert engine.names("volume") == [volume]
         raise error
@@ -97,8 +106,8 @@ def _reaches_no_device(spec: ContainerSpec) -> None:
     assert "docker.sock" not in str(options)
 
 
-def test_a_privileged_shell_has_a_dev_of_its_own_and_none_of_the_hosts(settings: Settings) -> None:
-    spec = shell.shell_spec(settings, INFO, privileged=True)
+def test_a_privileged_shell_has_a_dev_of_its_own_and_none_of_the_hosts(context: Context) -> None:
+    spec = shell_spec(context, privileged=True)
     assert spec.privileged
     assert spec.entrypoint == "synos-own-dev"
     _reaches_no_device(spec)
@@ -107,12 +116,13 @@ def test_a_privileged_shell_has_a_dev_of_its_own_and_none_of_the_hosts(settings:
 
 @pytest.mark.parametrize("toolchain", [False, True])
 def test_a_shell_without_privileges_is_as_confined_as_what_it_stands_in_for(
-    settings: Settings, toolchain: bool
+    context: Context, toolchain: bool
 ) -> None:
-    spec = shell.shell_spec(settings, INFO, toolchain=toolchain)
-    of_builder = builder_spec(settings, INFO, "image", output=settings.output_dir)
-    stands_for = _toolchain(settings, output=settings.output_dir) if toolchain else of_builder
-    other = {"name", "image", "command"} | ({"user"} if toolchain else set())
+    settings = context.settings
+    spec = shell_spec(context, toolchain=toolchain)
+    of_builder = builder_spec(context, output=settings.output_dir)
+    stands_for = toolchain_spec(context, output=settings.output_dir) if toolchain else of_builder
+    other = {"name", "command"} | ({"user"} if toolchain else set())
     assert _differing(spec, stands_for) - {"terminal"} == other
     assert not spec.privileged
     assert spec.entrypoint == ""
@@ -126,29 +136,24 @@ def test_a_shell_without_privileges_is_as_confined_as_what_it_stands_in_for(
 
 @pytest.mark.parametrize("privileged", [False, True])
 def test_opening_a_shell_warns_only_of_what_is_not_isolated(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, privileged: bool
+    context: Context, monkeypatch: pytest.MonkeyPatch, privileged: bool
 ) -> None:
-    fake_containers(monkeypatch)
-    engine, said = FakeDocker(), list[str]()
+    settings, engine, said = context.settings, context.docker, list[str]()
     monkeypatch.setattr(engine, "interact", lambda _spec: 7)
-    code = shell.open_shell(
-        Context(settings, engine, said.append), toolchain=False, privileged=privileged, command="exit 7"
-    )
-    assert code == 7
+    spec = shell_spec(context, privileged=privileged, command="exit 7")
+    assert open_shell(dataclasses.replace(context, say=said.append), spec) == 7
     volume = engine.volume(settings.project.store_volume)
     assert volume is not None
     assert volume.labels[LABEL_ROLE] == "cache"
     assert settings.output_dir.is_dir()
-    assert [line for line in said if "NOT isolated" in line] == [
-        f"warning: {builder.PRIVILEGED}"
-    ] * privileged
+    assert [line for line in said if "NOT isolated" in line] == [f"warning: {PRIVILEGED}"] * privileged
 
 
 @pytest.mark.parametrize("at_terminal", [True, False])
 def test_a_shell_is_interactive_without_a_command_and_at_a_terminal(
-    settings: Settings, monkeypatch: pytest.MonkeyPatch, at_terminal: bool
+    context: Context, monkeypatch: pytest.MonkeyPatch, at_terminal: bool
 ) -> None:
     monkeypatch.setattr(sys.stdin, "isatty", lambda: at_terminal)
-    plain, given = (shell.shell_spec(settings, INFO, command=command) for command in ("", "make | wc"))
+    plain, given = (shell_spec(context, command=command) for command in ("", "make | wc"))
     assert (plain.command, plain.terminal) == (("bash",), at_terminal)
     assert (given.command, given.terminal) == (("bash", "-c", "make | wc"), False)

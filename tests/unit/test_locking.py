@@ -75,8 +75,9 @@ def _on_disk(settings: Settings) -> Lock:
 def test_drift_is_refused_with_the_command_that_mends_it(settings: Settings, there: bool) -> None:
     if there:
         lay_lock(settings, SUDO)
+        (settings.project.root / f"docker/build/profiles/{NAME}.yaml").write_text("packages: [tmux]\n")
     with pytest.raises(LockDrift) as caught:
-        locking.refuse_drift(settings, read_profile(settings, NAME), "--locked")
+        locking.required(settings, read_profile(settings, NAME), "--locked")
     assert caught.value.where == str(locking.lock_path(settings, NAME))
     assert caught.value.why.startswith("the profile asks for other packages" if there else "there is none")
     assert caught.value.hint == f"`inv build.lock --profile {NAME}` writes it; --locked never does"

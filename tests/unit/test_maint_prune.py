@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from invoke.collection import Collection
 from invoke.program import Program
 
+from synos_tasks.builder import build_seconds
 from synos_tasks.engine.labels import LABEL_PROJECT, image_labels, labels
 from synos_tasks.errors import ContainerLost, HostUnfit, SettingsError
 from synos_tasks.images import catalog, ledger
@@ -23,7 +24,6 @@ from synos_tasks.iso.eviction import Limits as StoreLimits
 from synos_tasks.iso.eviction import Stored, choose
 from synos_tasks.maint import prune, tasks, view
 from synos_tasks.maint.prune import Limits, Plan
-from synos_tasks.maint.resources import build_seconds
 from tests.iso_sets import lay_iso
 from tests.unit.fake_inventory import (
     BUILDER,

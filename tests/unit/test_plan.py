@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synos_tasks.build.planning import plan_build, read_profile
+from synos_tasks.build.planning import read_profile
 from synos_tasks.iso import code, codec
 from synos_tasks.iso import plan as planning
 from synos_tasks.iso import profile as profiles
@@ -37,7 +37,7 @@ from tests.unit.plans import (
     planned,
     since,
 )
-from tests.unit.projects import NAME, lay_component, lay_lock, package, project, settings_in
+from tests.unit.projects import NAME, lay_component, lay_lock, package, project
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -265,9 +265,10 @@ def test_two_clones_have_the_same_keys(tmp_path: Path) -> None:
         for name in ("profiles/x.yaml", f"{OURS}/a", "overlays/x/b", "hooks/x"):
             (build / name).parent.mkdir(parents=True, exist_ok=True)
             (build / name).write_text("overlay: overlays/x\nhooks: [hooks/x]\n")
-        here = settings_in(tmp_path / clone, clone)
         plans.append(
-            plan_build(here, profiles.load(build / "profiles", "x"), LOCK, planning.Tools(builder="t"))
+            planning.plan_build(
+                build, profiles.load(build / "profiles", "x"), LOCK, planning.Tools(builder="t")
+            )
         )
     one, two = plans
     assert (one.stages, one.build_id) == (two.stages, two.build_id)
@@ -343,9 +344,8 @@ def test_a_component_on_disk_and_the_toolchain_matter_where_something_is_compile
 
     def plan(toolchain: str = "t") -> Plan:
         lock = lay_lock(settings, package("sudo"))
-        return plan_build(
-            settings, read_profile(settings, NAME), lock, planning.Tools(builder="b", toolchain=toolchain)
-        )
+        tools = planning.Tools(builder="b", toolchain=toolchain)
+        return planning.plan_build(docker_build, read_profile(settings, NAME), lock, tools)
 
     before, reached = plan(), ABOVE - {"hooks"} | {"component-tool"}
     (docker_build / "components/other/Makefile").write_text("all:\n")

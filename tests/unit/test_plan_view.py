@@ -100,7 +100,7 @@ def test_a_plan_is_remembered_with_all_that_is_in_it(tmp_path: Path) -> None:
     settings = project(tmp_path)
     assert last_plan(settings, NAME) is None
     for plan in (_plan(), _plan(release=True, **_asked("sudo", "tmux"))):
-        remember(settings, plan)
+        remember(settings, plan, [])
         assert last_plan(settings, NAME) == plan
     assert last_plan(settings, "other") is None
     # nothing half-written is left beside it
@@ -113,7 +113,7 @@ def test_a_plan_is_remembered_with_all_that_is_in_it(tmp_path: Path) -> None:
 )
 def test_a_damaged_plan_is_none(tmp_path: Path, text: str) -> None:
     settings = project(tmp_path)
-    remember(settings, _plan())
+    remember(settings, _plan(), [])
     path = settings.project.state_dir / "plans" / f"{NAME}.json"
     path.write_text(path.read_text()[:-99] if text == "half" else text)
     assert last_plan(settings, NAME) is None
@@ -198,7 +198,9 @@ def test_the_initramfs_that_counts_is_the_one_with_what_upper_layers_brought(
 
 def _publish(settings: Settings, lock: Lock) -> Path:
     """Lay an ISO of the profile and this lock where builds lay it; its stages have 10, 11, ... bytes."""
-    plan = planning.plan_build(settings, planning.read_profile(settings, NAME), lock, TOOLS)
+    plan = plans.plan_build(
+        planning.docker_build(settings), planning.read_profile(settings, NAME), lock, TOOLS
+    )
     settings.output_dir.mkdir()
     iso = iso_path(settings.output_dir, plan.profile, plan.build_id)
     iso.write_bytes(b"iso")

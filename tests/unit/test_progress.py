@@ -9,12 +9,19 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from synos_tasks.build.view import History, LiveView, PlainView, view_for
+from synos_tasks.build.view import LiveView, PlainView, remember, view_for
+from synos_tasks.builder import build_seconds
+from synos_tasks.iso import plan as plans
+from synos_tasks.iso.lock import Lock
+from synos_tasks.iso.profile import Profile
 from synos_tasks.iso.protocol import Delivered, Done, Event, Failure, Log, Progress, Start, Tick
+from synos_tasks.iso.stages.overlay import OURS
 from tests.unit.projects import settings_in
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    from synos_tasks.settings import Settings
 
 STAGES = ["base", "packages-minimal", "iso"]
 DONE = Done(name="base", key="k", hit=False, seconds=2.5, bytes=10**6)
@@ -24,14 +31,6 @@ EVENTS: list[Event] = [
     Progress(stage="unknown", fraction=0.5), DONE, FOUND, Start(stage="iso"), Tick(),
     Failure(kind="StageFailed", error="failed"), Delivered(build_id="0123456789ab", sha256="0"),
 ]  # fmt: skip
-
-
-def _history(tmp_path: Path, text: str = "", profile: str = "x") -> History:
-    if text:
-        state = tmp_path / ".synos"
-        state.mkdir()
-        (state / "history.json").write_text(text)
-    return History(settings_in(tmp_path), profile)
 
 
 def test_a_pipe_gets_a_line_when_a_stage_starts_and_ends(capsys: pytest.CaptureFixture[str]) -> None:
@@ -49,10 +48,10 @@ def test_a_pipe_gets_a_line_when_a_stage_starts_and_ends(capsys: pytest.CaptureF
 
 
 def test_a_terminal_gets_a_bar_for_each_stage(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", "100")
-    with LiveView(STAGES, _history(tmp_path, '{"x": {"iso": 30.0}}')) as view:
+    with LiveView(STAGES, {"iso": 30.0}) as view:
         for event in EVENTS:
             view.handle(event)
     shown = capsys.readouterr()
@@ -62,8 +61,8 @@ def test_a_terminal_gets_a_bar_for_each_stage(
     assert "stopped" in shown.err, "a stage that did not end says so"
 
 
-def test_the_last_build_tells_how_long_a_stage_may_take(tmp_path: Path) -> None:
-    with LiveView(STAGES, _history(tmp_path, '{"x": {"iso": 30.0}}')) as view:
+def test_the_last_build_tells_how_long_a_stage_may_take() -> None:
+    with LiveView(STAGES, {"iso": 30.0}) as view:
         for stage in ("base", "iso"):
             view.handle(Start(stage=stage))
         known = {task.description: task for task in view._progress.tasks}
@@ -73,25 +72,40 @@ def test_the_last_build_tells_how_long_a_stage_may_take(tmp_path: Path) -> None:
         assert known["packages-minimal"].fields["time"] == "waiting"
 
 
-def test_the_view_fits_the_output(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_view_fits_the_output(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    assert isinstance(view_for(STAGES, _history(tmp_path)), LiveView)
+    assert isinstance(view_for(STAGES, {}), LiveView)
     monkeypatch.setenv("NO_COLOR", "1")
-    assert type(view_for(STAGES, _history(tmp_path))) is PlainView
+    assert type(view_for(STAGES, {})) is PlainView
 
 
-def test_what_was_not_found_in_the_store_is_remembered_for_its_profile_alone(tmp_path: Path) -> None:
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    return settings_in(tmp_path)
+
+
+PLAN = plans.make(
+    Profile(name="x", layers=(("base", ()),)),
+    Lock(request="", epoch=0, packages=()),
+    files={OURS: "1"},
+    tools="",
+)
+
+
+def test_what_was_not_found_in_the_store_is_remembered_for_its_profile_alone(settings: Settings) -> None:
+    settings.project.state_dir.mkdir()
     before = {"x": {"packages-minimal": 9.0, "base": 1.0}, "y": {"iso": 1.0}}
-    _history(tmp_path, json.dumps(before)).save([asdict(DONE), asdict(FOUND)])
-    assert _history(tmp_path).seconds == {"packages-minimal": 9.0, "base": 2.5}
-    assert _history(tmp_path, profile="y").seconds == {"iso": 1.0}
+    (settings.project.state_dir / "history.json").write_text(json.dumps(before))
+    remember(settings, PLAN, [asdict(DONE), asdict(FOUND)])
+    assert build_seconds(settings) == {"x": {"packages-minimal": 9.0, "base": 2.5}, "y": {"iso": 1.0}}
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "null", "7", '{"x": 7}', '{"x": "abc"}', "\0"])
-def test_a_damaged_history_counts_as_empty(tmp_path: Path, text: str) -> None:
-    history = _history(tmp_path, text)
-    assert history.seconds == {}
-    history.save([asdict(DONE)])
-    assert _history(tmp_path).seconds == {"base": 2.5}
+def test_a_damaged_history_counts_as_empty(settings: Settings, text: str) -> None:
+    settings.project.state_dir.mkdir()
+    (settings.project.state_dir / "history.json").write_text(text)
+    assert build_seconds(settings) == {}
+    remember(settings, PLAN, [asdict(DONE)])
+    assert build_seconds(settings) == {"x": {"base": 2.5}}

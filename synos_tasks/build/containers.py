@@ -1,0 +1,186 @@
+"""The containers that build, compile and give a shell: what each may do, and what it can reach."""
+
+from __future__ import annotations
+
+import dataclasses
+import shlex
+import sys
+import uuid
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from synos_tasks.builder import CACHE, CODE
+from synos_tasks.engine.labels import (
+    BUILDER_CAPABILITIES,
+    TOOLCHAIN_CAPABILITIES,
+    labels,
+    temporary_volume_name,
+)
+from synos_tasks.engine.spec import Bind, ContainerSpec
+from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from synos_tasks.build.planning import Context
+    from synos_tasks.images.catalog import Recipe
+    from synos_tasks.settings import Settings
+
+# of a root file system: the .debs, what they unpack to, and their copies while they are installed
+TMPFS_PER_DEB_BYTE = 8
+COMPILER_CACHES = ("ccache", "sccache")
+PRIVILEGED = (
+    "a privileged container is NOT isolated: it can reach the host's disks, load kernel modules, and mount the host's "
+    "devtmpfs. Its /dev is its own; do not mount another"
+)
+"""What is said before one starts."""
+OWN_DEV = "synos-own-dev"
+"""Entry in the image that gives a privileged container a /dev of its own."""
+
+
+def compiler_cache_volumes(settings: Settings) -> dict[str, str]:
+    """Return the volumes of ccache and sccache, with where they are in the toolchain's container."""
+    return {f"{settings.project.id}-{name}": f"/var/cache/{name}" for name in COMPILER_CACHES}
+
+
+def read_only_binds(settings: Settings) -> tuple[Bind, ...]:
+    """Return all that a build reads: the code, and docker/build. Never .synos, where the services' passwords are."""
+    return (CODE, Bind(source=settings.project.data / "build", target="/project/docker/build"))
+
+
+@contextmanager
+def store_volume(context: Context, *, cached: bool) -> Iterator[str]:
+    """Yield the volume of a store: '' for the project's own; not ``cached``, an empty one that is removed afterwards."""
+    if cached:
+        yield ""
+        return
+    name = temporary_volume_name(context.settings.project.id)
+    try:
+        yield name
+    finally:
+        context.docker.remove_volume(name)
+
+
+def builder_spec(
+    context: Context,
+    recipe: Recipe = BUILDER,
+    *,
+    output: Path | None = None,
+    packages_bytes: int = 0,
+    store: str | None = "",
+    network: bool = True,
+    privileged: bool = False,
+    more: tuple[Bind, ...] = (),
+) -> ContainerSpec:
+    """Return the default builder: unprivileged, limited, profiles and code read-only, ``output`` and the store writable.
+
+    ``packages_bytes``, the size of all .debs, decides whether the work fits into memory. ``store`` is a volume,
+    the project's for ''; with None it is the container's own and ends with it. ``privileged`` gives every
+    capability and a /dev of its own.
+    """
+    settings, build = context.settings, context.settings.build
+    cpus, memory = build.cpus, build.memory_mb
+    if not context.dry:
+        cpus = min(cpus, context.info.n_cpu or cpus)
+        memory = min(memory, (context.info.mem_total or 0) // 2**20)
+    size_mb = build.work_mb or memory * 3 // 4
+    on_tmpfs = build.work == "tmpfs" or (
+        build.work == "auto" and packages_bytes * TMPFS_PER_DEB_BYTE < size_mb * 2**20
+    )
+    writable = (Bind(source=output, target="/output", writable=True),) if output else ()
+    return ContainerSpec(
+        name=f"{settings.project.id}-build-{uuid.uuid4().hex[:8]}",
+        image=context.image(recipe),
+        command=("python3", "-m", "synos_tasks.iso"),
+        labels=labels(settings.project.id, "build"),
+        capabilities=BUILDER_CAPABILITIES,
+        binds=(*read_only_binds(settings), *writable, *more),
+        volumes={} if store is None else {store or settings.project.store_volume: CACHE},
+        # dev, suid, exec: a root file system has device nodes, sudo and programs
+        tmpfs={"/work": f"rw,dev,suid,exec,size={size_mb}m"} if on_tmpfs else {},
+        anonymous_volumes=() if on_tmpfs else ("/work",),
+        cpus=cpus,
+        memory_mb=memory,
+        pids=build.pids,
+        network=None if network else "none",
+        privileged=privileged,
+        entrypoint=OWN_DEV if privileged else "",
+    )
+
+
+def toolchain_spec(
+    context: Context, *, output: Path | None = None, store: str | None = "", network: bool = True
+) -> ContainerSpec:
+    """Return the container in which components are compiled: the engine as root, compilers as the builder user.
+
+    Unprivileged and limited as the builder, but that sudo works in it, for build dependencies. With the project's
+    own store come the caches of the compilers; with another, as for --no-cache, they do not.
+    """
+    base = builder_spec(context, TOOLCHAIN, output=output, store=store, network=network)
+    on_tmpfs = context.settings.build.work == "tmpfs"  # compilers need the memory themselves
+    caches = {} if store or store is None else compiler_cache_volumes(context.settings)
+    return dataclasses.replace(
+        base,
+        name=base.name.replace("-build-", "-compile-"),
+        user="0:0",
+        capabilities=TOOLCHAIN_CAPABILITIES,
+        new_privileges=True,
+        volumes={**base.volumes, **caches},
+        tmpfs=base.tmpfs if on_tmpfs else {},
+        anonymous_volumes=base.anonymous_volumes if on_tmpfs else ("/work",),
+    )
+
+
+def shell_spec(
+    context: Context, *, toolchain: bool = False, privileged: bool = False, command: str = ""
+) -> ContainerSpec:
+    """Return the container of a build, or of a compilation, with a shell in it and the output folder writable.
+
+    ``command`` is for the shell, which is interactive without one.
+    """
+    output = context.settings.output_dir
+    if toolchain:
+        spec = dataclasses.replace(toolchain_spec(context, output=output), user=None)
+    else:
+        spec = builder_spec(context, output=output, privileged=privileged)
+    return dataclasses.replace(
+        spec,
+        name=spec.name.replace("-build-", "-shell-").replace("-compile-", "-shell-"),
+        command=("bash", "-c", command) if command else ("bash",),
+        terminal=not command and sys.stdin.isatty(),
+    )
+
+
+def open_shell(context: Context, spec: ContainerSpec) -> int:
+    """Run the container of a shell; return its exit code."""
+    context.settings.output_dir.mkdir(parents=True, exist_ok=True)
+    for volume in spec.volumes:
+        context.docker.create_volume(volume, labels(context.settings.project.id, "cache"))
+    if spec.privileged:
+        context.say(f"warning: {PRIVILEGED}")
+    return context.docker.interact(spec)
+
+
+def permissions(spec: ContainerSpec) -> dict[str, str]:
+    """Return what a container may do and reach, in words, by subject."""
+    if spec.privileged:
+        rights = "privileged: every capability and device; NOT isolated from the host"
+    else:
+        more = "sudo works" if spec.new_privileges else "no new privileges"
+        rights = f"{' '.join(spec.capabilities) or 'no capability'}; {more}"
+    binds = [(bind.writable, f"{bind.source} at {bind.target}") for bind in spec.binds]
+    volumes = [f"volume {name} at {path}" for name, path in spec.volumes.items()]
+    in_memory = [f"{path} in memory ({what})" for path, what in spec.tmpfs.items()]
+    return {
+        "image": spec.image,
+        "command": shlex.join([spec.entrypoint, *spec.command] if spec.entrypoint else spec.command),
+        "user": spec.user or "the image's own",
+        "rights": rights,
+        "read-only": ", ".join(text for writable, text in binds if not writable),
+        "writable": ", ".join([*(text for writable, text in binds if writable), *volumes]),
+        "temporary": ", ".join([*spec.anonymous_volumes, *in_memory]),
+        "devices": ", ".join(spec.devices) or "none of the host",
+        "limits": f"{spec.cpus:g} CPUs, {spec.memory_mb} MB of memory, {spec.pids} processes",
+        "network": spec.network or "yes",
+    }
