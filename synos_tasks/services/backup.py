@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +13,7 @@ from synos_tasks.services import adapters, lifecycle
 from synos_tasks.services.adapters import ADAPTERS
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from synos_tasks.services.stack import StackContext
@@ -81,23 +80,16 @@ def restore(
             raise SettingsError("nothing was restored: you did not agree", hint="--yes agrees")
         before = _backup(context, "", "restore").name if replaced and safety else ""
         way_back = f"`inv services.restore {before}` puts all back as it was" if before else "run it again"
-        with _in_progress(context, f"the restore of {source} was interrupted; {way_back}"):
-            _load(context, source, services, manifest.facts, way_back)
+        mark = context.folder / adapters.MARK
+        write_whole(mark, f"the restore of {source} was interrupted; {way_back}\n", 0o600)
+        _load(context, source, services, manifest.facts, way_back)
+        mark.unlink(missing_ok=True)
     try:
         lifecycle.up(context, context.stack.long_running)
     except SynosError as error:
-        hint = f"{error.hint}; all was restored: {way_back}"
-        raise type(error)(error.what, where=error.where, why=error.why, hint=hint) from error
+        error.hint = f"{error.hint}; all was restored: {way_back}"
+        raise
     return Restored(backup=source, facts=manifest.facts, before=before)
-
-
-@contextmanager
-def _in_progress(context: StackContext, note: str) -> Iterator[None]:
-    """Leave a mark for adapters.recover_interrupted_restore(), which stays where loading fails or is killed."""
-    mark = context.folder / "restoring"
-    write_whole(mark, f"{note}\n", 0o600)
-    yield
-    mark.unlink(missing_ok=True)
 
 
 def _replaced(context: StackContext, services: Sequence[str], saved: Mapping[str, Any]) -> str:
@@ -111,7 +103,7 @@ def _replaced(context: StackContext, services: Sequence[str], saved: Mapping[str
                 f"the backup is of {service} {needs}, which {has} may not be able to read",
                 hint="restore it into a stack with that version, or a newer one",
             )
-    full = [service for service in services if not ADAPTERS[service].is_empty(now[service])]
+    full = [service for service in services if not adapters.is_empty(service, now[service])]
     return "; ".join(f"{service} holds {adapters.summary(service, now[service])}" for service in full)
 
 

@@ -13,7 +13,7 @@ from synos_tasks.errors import ContainerLost, DiskFull, EngineUnavailable, Servi
 from synos_tasks.services.stack import service_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from synos_tasks.engine.cache import Usage
     from synos_tasks.engine.client import Container
@@ -47,7 +47,7 @@ def step_of(container: Container | None) -> str:
 def check_output(container: Container) -> str:
     """Return what the last health check printed."""
     health = container.state.health
-    checks = (health.log if health else None) or ()
+    checks = health and health.log
     return (checks[-1].output or "").strip() if checks else ""
 
 
@@ -168,34 +168,26 @@ class ServiceStatus:
     """What the last health check printed."""
 
 
-class Watcher:
-    """Looks at a stack again and again; CPU use is between two looks."""
+def watch(compose: Compose, services: Sequence[str]) -> Iterator[list[ServiceStatus]]:
+    """Yield how services are, each time that it is asked; CPU use is since the look before.
 
-    def __init__(self, compose: Compose, services: Sequence[str]) -> None:
-        """Look for the first time. Raises EngineUnavailable."""
-        self._compose, self._services = compose, services
-        self._containers = compose.containers()
-        self._before, self._at = self._usage(), time.monotonic()
+    They come in the order of the stack, those without a container too. Raises EngineUnavailable.
+    """
+    containers = compose.containers()
+    before, at = _usage(containers), time.monotonic()
+    while True:
+        time.sleep(max(0.0, at + WINDOW - time.monotonic()))
+        if time.monotonic() - at > 2 * WINDOW:
+            containers = compose.containers()
+        seconds = time.monotonic() - at
+        used, at = _usage(containers), at + seconds
+        seen = {service_of(one): one for one in containers}
+        yield [_status(name, seen.get(name), before, used, seconds) for name in services]
+        before = used
 
-    def _usage(self) -> dict[str, Usage]:
-        return cache.statistics([one.id for one in self._containers if one.state.status == "running"])
 
-    def look(self) -> list[ServiceStatus]:
-        """Return the services in the order of the stack, those without a container too. Raises EngineUnavailable."""
-        time.sleep(max(0.0, self._at + WINDOW - time.monotonic()))
-        if time.monotonic() - self._at > 2 * WINDOW:
-            self._containers = self._compose.containers()
-        before, seconds = self._before, time.monotonic() - self._at
-        self._before, self._at = self._usage(), self._at + seconds
-        seen = {service_of(one): one for one in self._containers}
-        found = []
-        for name in self._services:
-            if one := seen.get(name):
-                used = self._before.get(one.id)
-                found.append(_status(name, one, used, cpu_percent(before.get(one.id), used, seconds)))
-            else:
-                found.append(ServiceStatus(name=name, state="missing"))
-        return found
+def _usage(containers: Iterable[Container]) -> dict[str, Usage]:
+    return cache.statistics([one.id for one in containers if one.state.status == "running"])
 
 
 def cpu_percent(before: Usage | None, after: Usage | None, seconds: float) -> float | None:
@@ -205,8 +197,16 @@ def cpu_percent(before: Usage | None, after: Usage | None, seconds: float) -> fl
     return round((after.cpu_ns - before.cpu_ns) / (seconds * 1e9) * 100, 1)
 
 
-def _status(name: str, container: Container, usage: Usage | None, cpu: float | None) -> ServiceStatus:
-    state, started = container.state, container.state.started_at
+def _status(
+    name: str,
+    container: Container | None,
+    before: Mapping[str, Usage],
+    used: Mapping[str, Usage],
+    seconds: float,
+) -> ServiceStatus:
+    if container is None:
+        return ServiceStatus(name=name, state="missing")
+    state, started, usage = container.state, container.state.started_at, used.get(container.id)
     runs = state.status == "running"
     ports = container.network_settings.ports or {}
     return ServiceStatus(
@@ -214,7 +214,7 @@ def _status(name: str, container: Container, usage: Usage | None, cpu: float | N
         state=state.status or "",
         health=(state.health.status or "") if runs and state.health else "",
         uptime=int((dt.datetime.now(dt.UTC) - started).total_seconds()) if runs and started else None,
-        cpu_percent=cpu,
+        cpu_percent=cpu_percent(before.get(container.id), usage, seconds),
         memory=usage.memory if usage else None,
         memory_limit=usage.memory_limit if usage else None,
         ports=tuple(
@@ -233,7 +233,7 @@ def rows(found: Sequence[ServiceStatus]) -> list[list[str]]:
         [
             one.name,
             one.health or one.state,
-            duration(one.uptime),
+            "" if one.uptime is None else str(dt.timedelta(seconds=one.uptime)),
             "" if one.cpu_percent is None else f"{one.cpu_percent:.1f} %",
             memory(one.memory, one.memory_limit),
             str(one.restarts),
@@ -241,19 +241,6 @@ def rows(found: Sequence[ServiceStatus]) -> list[list[str]]:
         ]
         for one in found
     ]
-
-
-def duration(seconds: int | None) -> str:
-    """Return seconds as people say them, with the two biggest units: 2 d 3 h, 4 min 5 s."""
-    if seconds is None:
-        return ""
-    left = max(seconds, 0)
-    parts: list[str] = []
-    for size, unit in ((86400, "d"), (3600, "h"), (60, "min"), (1, "s")):
-        count, left = divmod(left, size)
-        if count or (unit == "s" and not parts):
-            parts.append(f"{count} {unit}")
-    return " ".join(parts[:2])
 
 
 def memory(used: int | None, limit: int | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import stat
 import time
 from dataclasses import dataclass
@@ -75,7 +76,8 @@ def up(context: StackContext, services: Sequence[Service]) -> Started:
         else:
             seconds = _start(context, context.compose.up, names)
             after = context.containers()
-            _remember(context, {name: after[name].id for name in names})
+            started = _started(context) | {name: after[name].id for name in names}
+            write_whole(context.folder / "started", json.dumps({context.stack.digest: started}))
         changed = [name for name in names if name not in before or after[name].id != before[name].id]
         restarted = secrets.reload(context, after, names)
         recover_interrupted_restore(context, names)
@@ -163,16 +165,9 @@ def _is_current(context: StackContext, services: Sequence[Service], before: Mapp
 def _started(context: StackContext) -> dict[str, str]:
     """Return the ids of the containers that `up` has started with the model as it is now, by service."""
     try:
-        model, *lines = (context.folder / "started").read_text().splitlines()
-    except (OSError, ValueError):
+        return dict(json.loads((context.folder / "started").read_text())[context.stack.digest])
+    except (OSError, ValueError, LookupError):
         return {}
-    return dict(line.split(" ", 1) for line in lines) if model == context.stack.digest else {}
-
-
-def _remember(context: StackContext, containers: Mapping[str, str]) -> None:
-    known = {**_started(context), **containers}
-    lines = [context.stack.digest, *(f"{service} {ident}" for service, ident in known.items())]
-    write_whole(context.folder / "started", "\n".join(lines))
 
 
 def _prepare(
@@ -278,8 +273,8 @@ def _start(context: StackContext, start: Callable[..., object], names: Sequence[
         except EngineUnavailable as error:
             raise health.lost(error, names, {}) from error
         except SynosError as error:
-            hint = "; ".join(part for part in (error.hint, _left(context, names)) if part)
-            raise type(error)(error.what, where=error.where, why=error.why, hint=hint) from error
+            error.hint = "; ".join(part for part in (error.hint, _left(context, names)) if part)
+            raise
         return health.wait(context, names, began)
     except KeyboardInterrupt:
         context.say(_left(context, names))

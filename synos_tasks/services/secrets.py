@@ -19,14 +19,8 @@ import stat
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from synos_tasks.errors import (
-    DiskFull,
-    OutputNotWritable,
-    SecretsDamaged,
-    ServiceFailed,
-    SettingsError,
-    unknown,
-)
+from synos_tasks.archive import disk_errors
+from synos_tasks.errors import SecretsDamaged, ServiceFailed, SettingsError, unknown
 from synos_tasks.iso.scratch import sync
 from synos_tasks.locks import exclusive
 from synos_tasks.services import health
@@ -52,8 +46,6 @@ def prepare(context: StackContext) -> list[str]:
     Raises SecretsDamaged, OutputNotWritable or DiskFull.
     """
     own, names = Secrets(context.folder), context.stack.secrets
-    if not names:
-        return []
     made = own.ensure(names)
     own.hand_out(names)
     return made
@@ -219,7 +211,7 @@ class Secrets:
     @contextmanager
     def _locked(self) -> Iterator[os.stat_result]:
         """Make the folder, close it to others, and hold its lock; yields its stat()."""
-        try:
+        with disk_errors(self.folder.parent, "the secrets"):
             self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             status = self.folder.stat()
             if os.geteuid() not in {0, status.st_uid}:
@@ -233,12 +225,6 @@ class Secrets:
                 self.folder.chmod(0o700)
             with exclusive(self.folder):
                 yield status
-        except OSError as error:
-            where, why = str(error.filename or self.folder), error.strerror or str(error)
-            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-                hint = "make room there and run the command again: it goes on where it was"
-                raise DiskFull("no space is left for the secrets", where=where, why=why, hint=hint) from error
-            raise OutputNotWritable("the secrets cannot be read or written", where=where, why=why) from error
 
 
 def _inspect(path: Path, owner: int) -> str:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,6 +13,7 @@ from synos_tasks.engine.labels import LABEL_COMPOSE_SERVICE
 from synos_tasks.errors import ImageBuildFailed, ServiceFailed, unknown
 from synos_tasks.images import Context
 from synos_tasks.images.catalog import SERVICES, raw_services, replacement, service_recipes, stack_files
+from synos_tasks.iso.digests import digest, of_folder
 from synos_tasks.iso.scratch import write_whole
 from synos_tasks.locks import exclusive
 
@@ -205,7 +204,9 @@ def compose_file(
     for name in services:
         key = variable(name)
         environment[f"{key}_IMAGE"] = images.get(name) or replacement(settings, name)
-        environment[f"{key}_FILES"] = files_digest(path.parent / name)
+        environment[f"{key}_FILES"] = of_folder(path.parent / name)[
+            :12
+        ]  # so that an edit makes a new container
         port = getattr(settings.services, f"{name.replace('-', '_')}_port", None)
         if port is not None:
             environment[f"{key}_PORT"] = str(port)
@@ -244,34 +245,20 @@ def quoted(value: str) -> str:
     return "'" + value.replace("'", "\\'") + "'"
 
 
-def files_digest(folder: Path) -> str:
-    """Return a digest of what is mounted into a service: in a label, so that an edit makes a new container."""
-    if not folder.is_dir():
-        return ""
-    found = hashlib.sha256()
-    for path in sorted(folder.iterdir()):
-        if path.is_file():
-            content = path.read_bytes()
-            found.update(f"{path.name} {len(content)}\n".encode() + content)
-    return found.hexdigest()[:12]
-
-
 def resolve(name: str, model: Mapping[str, Any], mounted: Path) -> Stack:
     """Read the model that `docker compose config` prints; secrets are the files in folder ``mounted``."""
-    files = {key: Path(value.get("file", "").replace("$$", "$")) for key, value in _section(model, "secrets")}
-    made = {key for key, file in files.items() if file == mounted / key}
-    volumes = {key: value["name"] for key, value in _section(model, "volumes")}
-    services = (_service(key, value, made, volumes) for key, value in sorted(_section(model, "services")))
-    digest = hashlib.sha256(json.dumps(model, sort_keys=True).encode()).hexdigest()
-    return Stack(name=name, services=tuple(services), digest=digest)
-
-
-def _section(model: Mapping[str, Any], key: str) -> Iterable[tuple[str, Any]]:
-    return (model.get(key) or {}).items()
+    secrets = {
+        key
+        for key, value in model.get("secrets", {}).items()
+        if Path(value.get("file", "").replace("$$", "$")) == mounted / key
+    }
+    volumes = {key: value["name"] for key, value in model.get("volumes", {}).items()}
+    found = (_service(key, value, secrets, volumes) for key, value in sorted(model["services"].items()))
+    return Stack(name=name, services=tuple(found), digest=digest(model))
 
 
 def _service(name: str, value: Mapping[str, Any], secrets: set[str], volumes: Mapping[str, str]) -> Service:
-    ports = [(port.get("host_ip", ""), str(port.get("published", ""))) for port in value.get("ports") or ()]
+    ports = [(port.get("host_ip", ""), str(port.get("published", ""))) for port in value.get("ports", ())]
     return Service(
         name=name,
         image=value.get("image", ""),
@@ -279,11 +266,11 @@ def _service(name: str, value: Mapping[str, Any], secrets: set[str], volumes: Ma
         ports=tuple(  # 0: none, or a range to choose from
             Port(address, int(published) if published.isdecimal() else 0) for address, published in ports
         ),
-        secrets=tuple(one["source"] for one in value.get("secrets") or () if one["source"] in secrets),
+        secrets=tuple(one["source"] for one in value.get("secrets", ()) if one["source"] in secrets),
         volumes=tuple(
             Volume(volumes[mount["source"]], mount["target"])
-            for mount in value.get("volumes") or ()
+            for mount in value.get("volumes", ())
             if mount["type"] == "volume" and mount.get("source")
         ),
-        tool=TOOLS_PROFILE in (value.get("profiles") or ()),
+        tool=TOOLS_PROFILE in value.get("profiles", ()),
     )

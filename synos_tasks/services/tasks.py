@@ -19,10 +19,15 @@ if TYPE_CHECKING:
 
     from synos_tasks.services.stack import Service, StackContext
 
+Help = dict[str, str]
 STACK = "compose file docker/services/docker-compose.NAME.yml (default: synos.services.stack in invoke.yaml)"
 ONLY = "names with commas between them (default: all)"
-JSON = "one JSON object on standard output"
-TIMEOUT = "seconds to get healthy (default: synos.services.wait_timeout in invoke.yaml)"
+ONE: Help = {"stack": STACK, "json": "one JSON object on standard output"}
+WAITS: Help = {
+    **ONE,
+    "wait-timeout": "seconds to get healthy (default: synos.services.wait_timeout in invoke.yaml)",
+}
+SOME: Help = {**WAITS, "only": ONLY}
 YES = "agree to what would be asked"
 LINE = "words for it, as one line; or put them after --"
 CLIENT = ("sh", "/etc/synos/cli")
@@ -48,7 +53,7 @@ def listed(services: Sequence[Service]) -> str:
 # ---- start, stop and show
 
 
-@verb("services.up", help={"stack": STACK, "only": ONLY, "wait-timeout": TIMEOUT, "json": JSON})
+@verb("services.up", help=SOME)
 def up(command: Command, stack: str = "", only: str = "", wait_timeout: int = 0) -> None:
     """Start services, building what is missing, and wait until they are healthy.
 
@@ -58,10 +63,8 @@ def up(command: Command, stack: str = "", only: str = "", wait_timeout: int = 0)
 
     context = open_stack(command, stack, wait_timeout)
     services = context.stack.chosen(only)
-    if command.dry:
-        names = [service.name for service in services]
-        command.would(f"start {listed(services)} of stack {context.stack.name}", services=names)
-        return
+    names = [service.name for service in services]
+    command.would(f"start {', '.join(names)} of stack {context.stack.name}", services=names)
     started = lifecycle.up(context, services)
     if started.secrets:
         console.say(f"secrets made: {', '.join(started.secrets)} in {context.folder / 'secrets'}")
@@ -73,11 +76,10 @@ def up(command: Command, stack: str = "", only: str = "", wait_timeout: int = 0)
 @verb(
     "services.down",
     help={
-        "stack": STACK,
+        **ONE,
         "volumes": "the data too, after a backup",
         "no-backup": "with --volumes: without a backup",
         "yes": YES,
-        "json": JSON,
     },
 )
 def down(
@@ -88,12 +90,10 @@ def down(
     from synos_tasks.services import lifecycle  # noqa: PLC0415
 
     context = open_stack(command, stack)
-    if command.dry:
-        names = [one.name for service in context.stack.services for one in service.volumes] if volumes else []
-        command.would(
-            f"stop stack {context.stack.name}, and remove {', '.join(names) or 'no data'}", volumes=names
-        )
-        return
+    names = [one.name for service in context.stack.services for one in service.volumes] if volumes else []
+    command.would(
+        f"stop stack {context.stack.name}, and remove {', '.join(names) or 'no data'}", volumes=names
+    )
     save = None if no_backup else lambda: backups.backup(context, before="down")
     stopped = lifecycle.down(context, volumes=volumes, agreed=agreement(yes=yes), backup=save)
     kept = f"data removed: {', '.join(stopped.volumes)}" if stopped.volumes else "data kept"
@@ -103,7 +103,7 @@ def down(
     command.result(stopped.__dict__)
 
 
-@verb("services.status", help={"stack": STACK, "watch": "again every second, until Ctrl-C", "json": JSON})
+@verb("services.status", help={**ONE, "watch": "again every second, until Ctrl-C"})
 def status(command: Command, stack: str = "", watch: bool = False) -> None:
     """Show state, health, uptime, CPU, memory, ports and restarts of each service."""
     from synos_tasks.engine.compose import Compose, ComposeFile  # noqa: PLC0415
@@ -113,9 +113,7 @@ def status(command: Command, stack: str = "", watch: bool = False) -> None:
     name = stack or command.settings.services.stack
     path = stacks.file_of(command.settings, name)  # unresolved: that would take longer than all the rest
     file = ComposeFile(project=command.settings.project.resource(name), path=path, environment={})
-    watcher = health.Watcher(Compose(file), stacks.started_services(path))
-    while True:
-        found = watcher.look()
+    for found in health.watch(Compose(file), stacks.started_services(path)):
         if command.json:
             command.result({"stack": name, "services": [one.__dict__ for one in found]})
             return
@@ -127,20 +125,18 @@ def status(command: Command, stack: str = "", watch: bool = False) -> None:
         time.sleep(1)
 
 
-@verb("services.restart", help={"stack": STACK, "only": ONLY, "wait-timeout": TIMEOUT, "json": JSON})
+@verb("services.restart", help=SOME)
 def restart(command: Command, stack: str = "", only: str = "", wait_timeout: int = 0) -> None:
     """Restart services and wait until they are healthy."""
     from synos_tasks.services import lifecycle  # noqa: PLC0415
 
     context = open_stack(command, stack, wait_timeout)
     services = context.stack.chosen(only)
-    if command.dry:
-        command.would(f"restart {listed(services)}")
-        return
+    command.would(f"restart {listed(services)}")
     command.result({"stack": context.stack.name, "seconds": lifecycle.restart(context, services)})
 
 
-@verb("services.heal", help={"stack": STACK, "wait-timeout": TIMEOUT, "json": JSON})
+@verb("services.heal", help=WAITS)
 def heal(command: Command, stack: str = "", wait_timeout: int = 0) -> None:
     """Recreate the containers of services that are not healthy; the data stays."""
     from synos_tasks.services import lifecycle  # noqa: PLC0415
@@ -155,7 +151,7 @@ def heal(command: Command, stack: str = "", wait_timeout: int = 0) -> None:
     command.result({"stack": context.stack.name, "healed": healed, "seconds": took})
 
 
-@verb("services.config", help={"stack": STACK, "json": JSON})
+@verb("services.config", help=ONE)
 def config(command: Command, stack: str = "") -> None:
     """Print the resolved compose model; no secret is in it."""
     context = open_stack(command, stack)
@@ -233,10 +229,8 @@ def _run(command: Command, stack: str, service: str, how: str, container: str, a
     context = open_stack(command, stack)
     terminal = [] if sys.stdin.isatty() and sys.stdout.isatty() else ["--no-TTY"]
     words = [*how.split(), *terminal, container, *argv]
-    if command.dry:
-        context.stack[service]
-        command.would(f"docker compose {shlex.join(words)}")
-        return
+    context.stack[service]
+    command.would(f"docker compose {shlex.join(words)}")
     context.running(service)
     sys.exit(context.compose.attached(*words))
 
@@ -252,26 +246,21 @@ def _words(command: Command, line: str) -> list[str]:
 # ---- what services hold: backups, secrets, newer images
 
 
-@verb(
-    "services.backup",
-    help={"stack": STACK, "name": "letters, digits, . _ - (default: the time, UTC)", "json": JSON},
-)
+@verb("services.backup", help={**ONE, "name": "letters, digits, . _ - (default: the time, UTC)"})
 def backup(command: Command, name: str = "", stack: str = "") -> None:
     """Back up what every service holds, with checksums; restore it here or on another machine."""
     from synos_tasks import archive  # noqa: PLC0415
     from synos_tasks.services import backup as backups  # noqa: PLC0415
 
     context = open_stack(command, stack)
-    if command.dry:
-        command.would(f"take a backup of stack {context.stack.name} into {backups.folder_of(context)}")
-        return
+    command.would(f"take a backup of stack {context.stack.name} into {backups.folder_of(context)}")
     path = backups.backup(context, name)
     manifest = archive.manifest_of(path)
     console.say(f"{console.human_bytes(manifest.bytes)} in {path}")
     command.result({"name": path.name, "path": str(path), "bytes": manifest.bytes, "holds": manifest.facts})
 
 
-@verb("services.backups", help={"stack": STACK, "json": JSON})
+@verb("services.backups", help=ONE)
 def list_backups(command: Command, stack: str = "") -> None:
     """List the backups of a stack, newest first."""
     from synos_tasks import archive  # noqa: PLC0415
@@ -293,12 +282,10 @@ def list_backups(command: Command, stack: str = "") -> None:
     "services.restore",
     positional=["name"],
     help={
+        **WAITS,
         "name": "one that inv services.backups lists, or the path of one from another machine",
-        "stack": STACK,
         "no-backup": "without a backup of what is there now",
         "yes": YES,
-        "wait-timeout": TIMEOUT,
-        "json": JSON,
     },
 )
 def restore(
@@ -317,7 +304,6 @@ def restore(
     if command.dry:
         source = archive.find(backups.folder_of(context), name)
         command.would(f"restore {source}, taken {archive.verify(source).created}")
-        return
     done = backups.restore(context, name, agreed=agreement(yes=yes), safety=not no_backup)
     console.say(f"restored {done.backup}")
     if done.before:
@@ -325,31 +311,20 @@ def restore(
     command.result({"backup": str(done.backup), "holds": done.facts, "before": done.before})
 
 
-@verb("services.secrets-rotate", help={"stack": STACK, "only": ONLY, "wait-timeout": TIMEOUT, "json": JSON})
+@verb("services.secrets-rotate", help=SOME)
 def secrets_rotate(command: Command, stack: str = "", only: str = "", wait_timeout: int = 0) -> None:
     """Change the passwords, in the running services too; clients must read them again."""
     from synos_tasks.services import secrets  # noqa: PLC0415
 
     context = open_stack(command, stack, wait_timeout)
-    if command.dry:
-        command.would(f"change the secrets of {listed(context.stack.chosen(only))}")
-        return
+    command.would(f"change the secrets of {listed(context.stack.chosen(only))}")
     names = secrets.rotate(context, only)
     folder = context.folder / "secrets"
     console.say(f"changed: {', '.join(names)} in {folder}")
     command.result({"stack": context.stack.name, "secrets": names, "folder": str(folder)})
 
 
-@verb(
-    "services.upgrade",
-    help={
-        "stack": STACK,
-        "only": ONLY,
-        "no-backup": "without a backup before",
-        "wait-timeout": TIMEOUT,
-        "json": JSON,
-    },
-)
+@verb("services.upgrade", help={**SOME, "no-backup": "without a backup before"})
 def upgrade(
     command: Command, stack: str = "", only: str = "", no_backup: bool = False, wait_timeout: int = 0
 ) -> None:
@@ -359,9 +334,7 @@ def upgrade(
 
     context = open_stack(command, stack, wait_timeout)
     services = context.stack.chosen(only)
-    if command.dry:
-        command.would(f"upgrade {listed(services)}, one by one")
-        return
+    command.would(f"upgrade {listed(services)}, one by one")
     if not no_backup:
         console.say(f"backup: {backups.backup(context)}")
     done = upgrades.upgrade(context, services)

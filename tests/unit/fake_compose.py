@@ -262,6 +262,7 @@ class FakeAdapter:
 
     name: str
     VERSION_PARTS: int = 1
+    DATA: str = field(init=False)
     holds: int = 0
     version: str = "1"
     done: list[str] = field(default_factory=list)
@@ -270,17 +271,17 @@ class FakeAdapter:
     broken: bool = False
     """Whether an interrupted load() has left something."""
 
+    def __post_init__(self) -> None:
+        self.real: ServiceAdapter = {"nats": nats, "postgres": postgres}.get(self.name, redis)
+        self.DATA = self.real.DATA
+
     def facts(self, context: StackContext) -> dict[str, Any]:
         things = {str(number): {"tables": 1, "messages": 1, "consumers": 0} for number in range(self.holds)}
         kinds = {"nats": {"streams": things}, "postgres": {"databases": things}}
         return {"version": self.version, **kinds.get(self.name, {"keys": {"db0": self.holds}})}
 
-    def is_empty(self, facts: Mapping[str, Any]) -> bool:
-        return self.count(facts) == 0
-
     def amounts(self, facts: Mapping[str, Any]) -> dict[str, int]:
-        real: dict[str, ServiceAdapter] = {"nats": nats, "postgres": postgres, "redis": redis}
-        return real.get(self.name, redis).amounts(facts)
+        return self.real.amounts(facts)
 
     def save(self, context: StackContext, into: Draft, facts: Mapping[str, Any]) -> None:
         self.done.append(f"save {self.name}")

@@ -74,7 +74,7 @@ def test_redis_tells_its_keys_without_the_health_checks(here: Scene, text: str, 
     here.compose.printed = {"INFO": text.encode()}
     facts = redis.facts(here.context)
     assert facts == {"version": "7.0.15", "keys": keys}
-    assert redis.is_empty(facts) == (not keys)
+    assert adapters.is_empty("redis", facts) == (not keys)
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -103,10 +103,10 @@ def test_nats_tells_its_version_streams_and_consumers(here: Scene, said: str, ve
         "version": version,
         "streams": {"ORDERS": {"messages": 5, "consumers": 2}, "KV_x": {"messages": 0, "consumers": 0}},
     }
-    assert not nats.is_empty(facts)
+    assert not adapters.is_empty("nats", facts)
     for nothing in (b"null", b"[]"):
         here.compose.printed["stream ls"] = nothing
-        assert nats.is_empty(nats.facts(here.context))
+        assert adapters.is_empty("nats", nats.facts(here.context))
 
 
 def test_postgres_is_saved_with_roles_and_a_dump_of_each_database(here: Scene, tmp_path: Path) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, NoReturn
 
@@ -16,7 +15,7 @@ from synos_tasks.engine import cache
 from synos_tasks.engine.cache import Usage
 from synos_tasks.errors import EngineUnavailable, ServiceUnhealthy
 from synos_tasks.services import health
-from synos_tasks.services.health import ServiceStatus, Watcher, cpu_percent, duration
+from synos_tasks.services.health import ServiceStatus, cpu_percent, watch
 from synos_tasks.services.tasks import logs
 from tests.unit.fake_compose import NAMES, PROJECT, Scene, scene
 from tests.unit.fake_time import Clock
@@ -146,9 +145,6 @@ def test_an_engine_that_does_not_give_the_log_does_not_hide_the_trouble(
 # ---- services.status
 
 
-SECONDS = {"d": 86400, "h": 3600, "min": 60, "s": 1}
-
-
 @pytest.fixture
 def used(monkeypatch: pytest.MonkeyPatch) -> dict[str, Usage]:
     """What containers have used, by id."""
@@ -184,9 +180,8 @@ def test_a_look_tells_of_every_service_in_the_order_of_the_stack(
     redis = here.container("redis", started=minute_ago(), ports=ports, restarts=2, health_output="PONG")
     nats = here.container("nats", state="exited", health_output="old", exit_code=1)
     used |= {redis: usage(0), nats: usage(0)}
-    watcher = Watcher(here.context.compose, NAMES)
-    used[redis] = usage(health.WINDOW / 4)
-    found = {one.name: one for one in watcher.look()}
+    clock.then = [lambda: used.update({redis: usage(health.WINDOW / 4)})]
+    found = {one.name: one for one in next(watch(here.context.compose, NAMES))}
     assert list(found) == NAMES
     gone = ServiceStatus(name="nats", state="exited")
     assert found["nats"] == gone
@@ -201,34 +196,20 @@ def test_a_look_tells_of_every_service_in_the_order_of_the_stack(
 
 def test_the_next_look_is_on_what_there_is_then(here: Scene, used: dict[str, Usage], clock: Story) -> None:
     here.container("redis")
-    watcher = Watcher(here.context.compose, ["redis"])
-    watcher.look()
+    looks = watch(here.context.compose, ["redis"])
+    next(looks)
     clock.now += 1
     used[here.container("redis", health="starting")] = usage(1)
-    [redis] = watcher.look()
+    [redis] = next(looks)
     assert (redis.health, redis.cpu_percent) == ("starting", None)
     clock.now += 1
     used[here.containers()["redis"].id] = usage(1.5)
-    [redis] = watcher.look()
+    [redis] = next(looks)
     assert redis.cpu_percent == 50.0
     here.remove()
     clock.now += 1
-    assert [one.state for one in watcher.look()] == ["missing"]
+    assert [one.state for one in next(looks)] == ["missing"]
     clock.now += 1
     here.engine.answers = False
     with pytest.raises(EngineUnavailable):
-        watcher.look()
-
-
-@given(st.integers(0, 10**9))
-def test_a_duration_says_what_it_was_but_for_what_is_smaller_than_it_says(seconds: int) -> None:
-    text = duration(seconds)
-    assert re.fullmatch(r"\d+ (d|h|min|s)( \d+ (h|min|s))?", text)
-    parts = [(int(count), unit) for count, unit in re.findall(r"(\d+) (\w+)", text)]
-    said = sum(count * SECONDS[unit] for count, unit in parts)
-    assert 0 <= seconds - said < SECONDS[parts[-1][1]]
-    assert seconds == said or len(parts) == 2
-    sizes = [SECONDS[unit] for _, unit in parts]
-    assert sizes == sorted(sizes, reverse=True)
-    limits = {"h": 24, "min": 60, "s": 60}
-    assert all(count < limits.get(unit, count + 1) for count, unit in parts)
+        next(looks)

@@ -185,7 +185,7 @@ def test_a_full_disk_is_named_and_leaves_nothing(
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(DiskFull) as caught:
         kept.ensure(NAMES)
-    assert caught.value.why == os.strerror(number)
+    assert "bytes are free" in caught.value.why
     assert list(kept.folder.iterdir()) == []
 
 

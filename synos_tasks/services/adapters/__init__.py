@@ -13,39 +13,35 @@ if TYPE_CHECKING:
     from synos_tasks.archive import Draft
     from synos_tasks.services.stack import StackContext
 
+MARK = "restoring"
+"""File of a stack that is there while a restore loads; it stays where that fails or is killed."""
+
 
 class ServiceAdapter(Protocol):
     """A module that saves and loads what one service holds."""
 
     VERSION_PARTS: int
     """How many of a version's numbers tell which data a server can read: 1 for the major version."""
+    DATA: str
+    """Which of amounts() counts data: a service without any is empty."""
 
     def facts(self, context: StackContext) -> dict[str, Any]:
         """Return what the service holds: version and counts, for lists. Raises ServiceFailed."""
-        ...
 
     def amounts(self, facts: Mapping[str, Any]) -> dict[str, int]:
         """Return how much that is, by what it is in the singular."""
-        ...
-
-    def is_empty(self, facts: Mapping[str, Any]) -> bool:
-        """Tell whether those facts are of a service that holds nothing yet."""
-        ...
 
     def save(self, context: StackContext, into: Draft, facts: Mapping[str, Any]) -> None:
         """Write all that the service holds, as of one moment, into files. Raises ServiceFailed, DiskFull.
 
         ``facts`` are those that facts() has just returned.
         """
-        ...
 
     def load(self, context: StackContext, folder: Path) -> None:
         """Replace what the service holds by what those files have. Raises ServiceFailed, DiskFull."""
-        ...
 
     def recover(self, context: StackContext) -> bool:
         """Undo what a load() left that was killed; tells whether there was anything. Raises ServiceFailed."""
-        ...
 
 
 ADAPTERS = {
@@ -62,12 +58,17 @@ def summary(service: str, facts: Mapping[str, Any]) -> str:
     return ", ".join(text.replace(",", " ") for text in texts)
 
 
+def is_empty(service: str, facts: Mapping[str, Any]) -> bool:
+    """Tell whether those facts are of a service that holds nothing yet."""
+    return not ADAPTERS[service].amounts(facts)[ADAPTERS[service].DATA]
+
+
 def recover_interrupted_restore(context: StackContext, services: Iterable[str]) -> None:
     """Recover these running services if a restore was interrupted; costs nothing otherwise. Raises ServiceFailed.
 
     The mark goes when all that hold data were among them.
     """
-    mark = context.folder / "restoring"
+    mark = context.folder / MARK
     if not mark.exists():
         return
     named = set(services)

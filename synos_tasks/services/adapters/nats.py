@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 SERVICE = "nats"
 VERSION_PARTS = 2
 """Each minor version may bring a new format on disk."""
+DATA = "stream"
 FILE = "nats.tar"
 BOX = ("run", "--rm", "--no-TTY", "--no-deps", "nats-box")
 
@@ -33,11 +34,6 @@ def facts(context: StackContext) -> dict[str, Any]:
             for one in streams or ()
         },
     }
-
-
-def is_empty(facts: Mapping[str, Any]) -> bool:
-    """Tell whether there is no stream."""
-    return not facts["streams"]
 
 
 def amounts(facts: Mapping[str, Any]) -> dict[str, int]:

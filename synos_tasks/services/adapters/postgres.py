@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 SERVICE = "postgres"
 VERSION_PARTS = 1
+DATA = "table"
 HEALTH = "synos_health"
 SUPERUSER = ("--host=/run/postgresql", "--username=postgres")
 # not _restoring: somebody's own database may end so, and would be taken for a leftover; ~ is in no name that is backed up
@@ -61,11 +62,6 @@ def facts(context: StackContext) -> dict[str, Any]:
         counts = json.loads(_query(context, one["name"], TABLES))
         found[one["name"]] = {"owner": one["owner"], "bytes": one["bytes"], **counts}
     return {"version": _query(context, "postgres", "SHOW server_version").split()[0], "databases": found}
-
-
-def is_empty(facts: Mapping[str, Any]) -> bool:
-    """Tell whether no database has a table."""
-    return not any(one["tables"] for one in facts["databases"].values())
 
 
 def amounts(facts: Mapping[str, Any]) -> dict[str, int]:

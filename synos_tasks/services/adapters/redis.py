@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 SERVICE = "redis"
 VERSION_PARTS = 1
+DATA = "key"
 FILE = "redis.rdb"
 HEALTH = "db15"
 INFO = "redis-cli --user operator --askpass INFO server keyspace </run/redis/operator"
@@ -32,11 +33,6 @@ def facts(context: StackContext) -> dict[str, Any]:
         if name.startswith("db") and name != HEALTH
     }
     return {"version": lines["redis_version"].strip(), "keys": keys}
-
-
-def is_empty(facts: Mapping[str, Any]) -> bool:
-    """Tell whether there is no key."""
-    return not any(facts["keys"].values())
 
 
 def amounts(facts: Mapping[str, Any]) -> dict[str, int]:
