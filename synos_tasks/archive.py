@@ -77,7 +77,7 @@ class Manifest:
     @property
     def time(self) -> float:
         """``created`` in seconds since 1970."""
-        return _seconds(self.created)
+        return seconds(self.created)
 
     def text(self) -> str:
         """Return it as JSON."""
@@ -93,11 +93,6 @@ class Summary:
     bytes: int = 0
     facts: Mapping[str, Any] = field(default_factory=dict)
     trouble: str = ""
-
-    @property
-    def time(self) -> float:
-        """``created`` in seconds since 1970; 0 where it is unknown."""
-        return _seconds(self.created) if self.created else 0.0
 
 
 class Output:
@@ -307,7 +302,8 @@ def _trouble(path: Path, file: File, status: os.stat_result | None, read_content
     return ""
 
 
-def _seconds(created: str) -> float:
+def seconds(created: str) -> float:
+    """Return the time of a manifest in seconds since 1970."""
     return dt.datetime.strptime(created, CREATED).replace(tzinfo=dt.UTC).timestamp()
 
 

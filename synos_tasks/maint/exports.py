@@ -132,7 +132,7 @@ def _export_of(settings: Settings, volume: str, created: float, now: float) -> s
     """
     for path, export in known(settings, volume):
         ours = export.facts["project"] == settings.project.id and not export.facts["users"]
-        if not ours or export.time < created or not _is_fresh(settings, export, now):
+        if not ours or export.time < created or not _is_fresh(settings, export.created, now):
             continue
         try:
             verify(path, export)
@@ -151,7 +151,7 @@ def backups_of(settings: Settings, labels: Mapping[str, str]) -> Path:
 def _backup_of(settings: Settings, folder: Path, now: float) -> Manifest | None:
     """Return the newest backup in a folder that is fresh and whole, under the name that its folder has now."""
     for one in archive.listing(folder):
-        if one.trouble or not _is_fresh(settings, one, now):
+        if one.trouble or not _is_fresh(settings, one.created, now):
             continue
         try:
             return replace(archive.verify(folder / one.name), name=one.name)
@@ -160,9 +160,9 @@ def _backup_of(settings: Settings, folder: Path, now: float) -> Manifest | None:
     return None
 
 
-def _is_fresh(settings: Settings, one: Manifest | archive.Summary, now: float) -> bool:
+def _is_fresh(settings: Settings, created: str, now: float) -> bool:
     """Tell whether a backup is new enough. One from the future is not, as its age is unknown."""
-    return 0 <= now - one.time < settings.maint.backup_hours * 3600
+    return 0 <= now - archive.seconds(created) < settings.maint.backup_hours * 3600
 
 
 def _hours(one: Manifest, now: float) -> str:
