@@ -10,7 +10,7 @@ import sys
 import traceback
 from functools import cached_property, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, ParamSpec
+from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec
 
 from invoke.parser.argument import Argument
 from invoke.tasks import Task, task
@@ -19,7 +19,7 @@ from synos_tasks import console
 from synos_tasks.errors import DoctorFound, EngineUnavailable, SynosError, WrongSystem
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from types import FrameType
 
     from invoke.context import Context
@@ -72,7 +72,7 @@ class Command:
             console.print_json(self.verb, fields)
 
     def report(self, title: str, checks: Sequence[Check]) -> None:
-        """Show checks as a table; raises DoctorFound where one failed, and ends with its code for --json."""
+        """Show checks as a table; where one failed, end with the code of DoctorFound."""
         from dataclasses import asdict  # noqa: PLC0415
 
         rows = [
@@ -80,30 +80,21 @@ class Command:
             for check in checks
         ]
         console.table(title, ["check", "status", "found", "hint"], rows)
-        error = _found(checks)
         fields = {"checks": [asdict(check) for check in checks]}
-        if error is None or not self.json:
+        bad = [check for check in checks if check.status == "fail"]
+        if not bad:
             self.result(fields)
-            if error is not None:
-                raise error
             return
-        # Raised, the error would become a second object on standard output.
-        self.result({**fields, "error": error.to_json()})
+        what = f"{len(bad)} of the checks failed: {', '.join(check.name for check in bad)}"
+        why = "\n".join(check.detail for check in bad)
+        hint = "\n".join(dict.fromkeys(check.hint for check in bad))
+        self.fail(DoctorFound(what, why=why, hint=hint), **fields)
+
+    def fail(self, error: SynosError, **fields: Any) -> NoReturn:  # noqa: ANN401
+        """End with an error: its four lines, its exit code, and with --json one object that has ``fields`` too."""
         console.show_error(error)
+        self.result({**fields, "error": error.to_json()})
         sys.exit(error.exit_code)
-
-
-def _found(checks: Sequence[Check]) -> DoctorFound | None:
-    from synos_tasks.host.checks import failed  # noqa: PLC0415
-
-    bad = failed(checks)
-    if not bad:
-        return None
-    return DoctorFound(
-        f"{len(bad)} of the checks failed: {', '.join(check.name for check in bad)}",
-        why="\n".join(check.detail for check in bad),
-        hint="\n".join(dict.fromkeys(check.hint for check in bad)),
-    )
 
 
 class VerbArgument(Argument):
@@ -149,23 +140,20 @@ def verb(name: str, **options: Any) -> Callable[[Callable[Concatenate[Command, P
 
         @wraps(function)
         def body(context: Context, /, *args: P.args, **kwargs: P.kwargs) -> None:
-            as_json = bool(kwargs.pop("json", False))
             # SIGINT too: a command in the background of a script starts with it ignored, and must end all the same
             _on_interrupt(_interrupt)
-            command = Command(name, context, json=as_json)
+            command = Command(name, context, json=bool(kwargs.pop("json", False)))
             try:
                 function(command, *args, **kwargs)
             except DryRun:
                 return
             except EngineUnavailable as error:
-                _fail(_where_there_is_none(error, name), name, as_json=as_json)
+                command.fail(_where_there_is_none(error, name))
             except SynosError as error:
-                _fail(error, name, as_json=as_json)
+                command.fail(error)
             except KeyboardInterrupt:
                 console.say("interrupted: no process of this command is left running")
-                if as_json:
-                    interrupted = {"kind": "Interrupted", "exit_code": 130, "error": "interrupted"}
-                    console.print_json(name, {"error": interrupted})
+                command.result({"error": {"kind": "Interrupted", "exit_code": 130, "error": "interrupted"}})
                 sys.exit(130)
             except Exception:  # noqa: BLE001  (a person gets a sentence; the traceback goes to a file)
                 _unexpected(command)
@@ -206,9 +194,8 @@ def _on_interrupt(action: Callable[[int, FrameType | None], None] | signal.Handl
 
 
 def _interrupt(_signal: int, _frame: object) -> None:
-    _on_interrupt(
-        signal.SIG_IGN
-    )  # an impatient second one must not cut short the tidying up, which has its own limit
+    # an impatient second one must not cut short the tidying up, which has its own limit
+    _on_interrupt(signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
@@ -227,13 +214,6 @@ def _where_there_is_none(error: EngineUnavailable, verb_name: str) -> SynosError
     )
 
 
-def _fail(error: SynosError, verb_name: str, *, as_json: bool) -> None:
-    console.show_error(error)
-    if as_json:
-        console.print_json(verb_name, {"error": error.to_json()})
-    sys.exit(error.exit_code)
-
-
 def _unexpected(command: Command) -> None:
     from synos_tasks.project import STATE  # noqa: PLC0415
 
@@ -245,17 +225,11 @@ def _unexpected(command: Command) -> None:
     except OSError:
         console.say(text)
     last = text.strip().splitlines()[-1]
-    error = SynosError(f"unexpected: {last}", where=str(log), hint="this is a bug: please report it")
-    _fail(error, command.verb, as_json=command.json)
+    command.fail(SynosError(f"unexpected: {last}", where=str(log), hint="this is a bug: please report it"))
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401
     """Turn Invoke's DataProxy into plain dictionaries."""
-    if hasattr(value, "items"):
-        return dict(_pairs(value))
-    return value
-
-
-def _pairs(value: Any) -> Iterator[tuple[str, Any]]:  # noqa: ANN401
-    for key, item in value.items():
-        yield key, _plain(item)
+    if not hasattr(value, "items"):
+        return value
+    return {key: _plain(item) for key, item in value.items()}

@@ -86,19 +86,17 @@ def preflight(context: Context, output: Path) -> None:
     """
     engine_root = Path(context.info.docker_root_dir or "/var/lib/docker")
     mounts = stale_mounts(context.settings.project.root, mount_table(), ignore=[engine_root])
-    found = checks.failed(
-        [
-            checks.check_memory(memory(), cpu_count()),
-            checks.check_dev(dev_problems()),
-            checks.check_mounts(mounts),
-        ]
-    )
-    if found:
+    checked = [
+        checks.check_memory(memory(), cpu_count()),
+        checks.check_dev(dev_problems()),
+        checks.check_mounts(mounts),
+    ]
+    if bad := [check for check in checked if check.status == "fail"]:
         raise HostUnfit(
             "this machine is not fit for a build",
-            where=", ".join(check.name for check in found),
-            why="; ".join(check.detail for check in found),
-            hint="; ".join(check.hint for check in found),
+            where=", ".join(check.name for check in bad),
+            why="; ".join(check.detail for check in bad),
+            hint="; ".join(check.hint for check in bad),
         )
     check_output(output)
     remove_leftovers(context)

@@ -152,8 +152,3 @@ def check_kvm(have: Kvm) -> Check:
         hint += "; membership of the group kvm lets you use it"
     good = "can be opened; how fast it is shows at a boot" if have.usable else ""
     return verdict("kvm", good, have.why, hint, warn=True)
-
-
-def failed(checks: Sequence[Check]) -> list[Check]:
-    """Return the checks that stop a build."""
-    return [check for check in checks if check.status == "fail"]
