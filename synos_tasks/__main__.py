@@ -31,9 +31,8 @@ class Inv(Program):
                     raise Exit(message, code=47) from None
             else:
                 return
-        if (
-            wanted != "init"
-        ):  # which needs no setting, and must not stumble over a file that it will not overwrite
+        # init needs no setting, and must not stumble over a file that it will not overwrite
+        if wanted != "init":
             self.config.set_project_location(str(Path.cwd()))
             self.config.load_project()
         self.collection = Collection(init, new_id)
@@ -42,9 +41,8 @@ class Inv(Program):
 def main() -> None:
     """Run `inv`. What it starts finds the commands of its virtual environment, `inv` above all."""
     if sys.prefix != sys.base_prefix:
-        os.environ["PATH"] = os.pathsep.join(
-            [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
-        )
+        folders = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
+        os.environ["PATH"] = os.pathsep.join(folders)
     Inv(name="Invoke", binary="inv[oke]", binary_names=["inv", "invoke"], version=version("invoke")).run()
 
 

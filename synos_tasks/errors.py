@@ -214,15 +214,6 @@ def error_classes() -> list[type[SynosError]]:
     return sorted(SynosError.__subclasses__(), key=lambda cls: cls.exit_code)
 
 
-def exit_code_table() -> str:
-    """Return the Markdown table of exit codes that docs/exit-codes.md holds."""
-    rows = [(0, "", "done"), (1, "", "unexpected: a bug; the traceback is in the log"), (2, "", "wrong use")]
-    rows += [(cls.exit_code, cls.__name__, (cls.__doc__ or "").rstrip(".")) for cls in error_classes()]
-    rows.append((130, "", "interrupted"))
-    body = "\n".join(f"| {code} | {f'`{name}`' if name else ''} | {text} |" for code, name, text in rows)
-    return f"| code | error | meaning |\n|---|---|---|\n{body}\n"
-
-
 def by_name(kind: str) -> type[SynosError]:
     """Return the error class of a name, as events from the container carry it; StageFailed if unknown."""
     return next((cls for cls in error_classes() if cls.__name__ == kind), StageFailed)

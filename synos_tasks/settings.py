@@ -114,27 +114,22 @@ def load(root: Path, values: Mapping[str, Any], *, record: bool = True) -> Setti
 
     Raises SettingsError on an unknown key, a wrong type or an impossible value, ProjectCopied as project.load() does.
     """
-    sections: dict[str, type[Any]] = {
-        "build": BuildSettings, "boot": BootSettings, "services": ServicesSettings, "dev": DevSettings,
-        "maint": MaintSettings,
-    }  # fmt: skip
-    _refuse_unknown(values, [*_TEXTS, *sections], "synos")
-    texts = {key: values.get(key, "") for key in _TEXTS}
+    sections: dict[str, Any] = {
+        one.name: one.default_factory for one in dataclasses.fields(Settings) if one.name != "project"
+    }
+    texts = {key: values.get(key, "") for key in ("name", "title")}
+    _refuse_unknown(values, [*texts, *sections], "synos")
     for key, value in texts.items():
         if not isinstance(value, str):
             raise SettingsError(f"synos.{key} is {value!r}, not a text", where="invoke.yaml")
     loaded = {name: _section(cls, values.get(name) or {}, f"synos.{name}") for name, cls in sections.items()}
-    own = project.load(root, **texts, record=record)
-    settings = Settings(project=own, **loaded)
+    settings = Settings(project=project.load(root, **texts, record=record), **loaded)
     _refuse_other("synos.build.work", settings.build.work, ("auto", "volume", "tmpfs"))
     _refuse_other("synos.dev.cli", settings.dev.cli, ("auto", "official", "docker"))
     for name, value in vars(settings.services).items():
         if name.endswith("_port") and value > 65535:
             raise SettingsError(f"synos.services.{name} is {value}", where="invoke.yaml", hint="0 to 65535")
     return settings
-
-
-_TEXTS = ("name", "title")
 
 
 def _section(cls: type[Any], values: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401

@@ -9,7 +9,7 @@ import json
 import sys
 from pathlib import Path
 
-from synos_tasks.errors import exit_code_table
+from synos_tasks.errors import error_classes
 from synos_tasks.iso.components.recipe import RECIPE
 from synos_tasks.iso.schema import PROFILE, Kind, json_schema
 
@@ -57,8 +57,16 @@ def _exit_codes() -> str:
         "# Exit codes\n\n"
         "Scripts may rely on these. 10 to 19: the input is wrong. 20 to 29: the host or the engine\n"
         "is not fit. 30 to 39: the work failed. 40 to 49: a check found something.\n\n"
-        f"{exit_code_table()}"
+        f"{_exit_code_table()}"
     )
+
+
+def _exit_code_table() -> str:
+    rows = [(0, "", "done"), (1, "", "unexpected: a bug; the traceback is in the log"), (2, "", "wrong use")]
+    rows += [(cls.exit_code, cls.__name__, (cls.__doc__ or "").rstrip(".")) for cls in error_classes()]
+    rows.append((130, "", "interrupted"))
+    body = "\n".join(f"| {code} | {f'`{name}`' if name else ''} | {text} |" for code, name, text in rows)
+    return f"| code | error | meaning |\n|---|---|---|\n{body}\n"
 
 
 def _schema(title: str, kind: Kind, source: str) -> str:

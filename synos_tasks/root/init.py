@@ -94,9 +94,8 @@ def renamed(path: str, text: str, name: str) -> str:
     if path == "docker/build/Dockerfile":  # what follows compiles the components of SynOS into the image
         text = text[: text.index("FROM toolchain AS components")] + "FROM runtime AS standalone\n"
     elif path == "invoke.yaml":
-        text = text.replace("name: synos ", f"name: {name} ").replace(
-            "profile: standard", "profile: minimal "
-        )
+        text = text.replace("name: synos ", f"name: {name} ")
+        text = text.replace("profile: standard", "profile: minimal ")
     elif path == ".dockerignore":
         text = text.replace("!synos_tasks\n", "")
     elif path.startswith(".devcontainer/"):
