@@ -118,7 +118,7 @@ def ensure_compiled(
     components = recipes(settings, names)
     tools = planning.tools_of(context, TOOLCHAIN)
     folder = recipe.folder_of(planning.docker_build(settings))
-    wanted = [_wanted(component, folder, tools) for component in components]
+    wanted = [recipe.compilation_of(component, folder, tools) for component in components]
     found: list[Compiled] = []
 
     def note(event: protocol.Event) -> None:
@@ -140,11 +140,6 @@ def ensure_compiled(
         if len(found) == before:
             raise ComponentFailed("the toolchain's container reported no component", where=spec.name)
     return found
-
-
-def _wanted(component: Component, folder: Path, tools: str) -> protocol.Compilation:
-    inputs = recipe.inputs_of(component, folder, tools)
-    return protocol.Compilation(component=component, key=recipe.key_of(inputs), source=inputs["source"])
 
 
 def _compiled(event: protocol.Done) -> Compiled:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import os
 import threading
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import IO, TYPE_CHECKING, Any
 
 from synos_tasks.iso import codec
@@ -17,7 +17,7 @@ from synos_tasks.iso.boot.request import Booted as Booted
 from synos_tasks.iso.boot.request import Log as Log
 from synos_tasks.iso.codec import Event as Event
 from synos_tasks.iso.codec import Request as Request
-from synos_tasks.iso.components.recipe import Component
+from synos_tasks.iso.components.recipe import Compilation
 from synos_tasks.iso.eviction import Evicted as Evicted
 from synos_tasks.iso.eviction import Limits, Stored
 from synos_tasks.iso.lock import Lock
@@ -76,15 +76,6 @@ class Compare(Request, name="compare"):
 
     one: Path
     two: Path
-
-
-@dataclass(frozen=True, kw_only=True)
-class Compilation:
-    """A component, its key in the store, and the digest of its source."""
-
-    component: Component
-    key: str
-    source: str
 
 
 class Compile(Request, name="compile"):

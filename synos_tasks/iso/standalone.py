@@ -117,9 +117,8 @@ def _compile(folder: Path) -> None:
         before = _installed(context)
         for name in recipe.names(recipes):
             component = recipe.load(recipes, name)
-            found = recipe.inputs_of(component, recipes, tools)
-            compiling = CompileContext(build=context, recipes=recipes)
-            build.find_or_compile(compiling, store, component, recipe.key_of(found), found["source"])
+            wanted = recipe.compilation_of(component, recipes, tools)
+            build.find_or_compile(CompileContext(build=context, wanted=wanted), store)
             if added := sorted(_installed(context) - before):  # the next must not find it
                 context.run(component.stage, ["apt-get", "purge", "--quiet", "--yes", *added])
 

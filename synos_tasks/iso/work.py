@@ -12,7 +12,7 @@ from pathlib import Path
 
 from synos_tasks.errors import StageFailed, SynosError
 from synos_tasks.iso import compare, eviction, protocol, resolve
-from synos_tasks.iso.components import build, recipe
+from synos_tasks.iso.components import build
 from synos_tasks.iso.components.context import CompileContext
 from synos_tasks.iso.diagnose import disk_full
 from synos_tasks.iso.profile import Profile
@@ -120,12 +120,7 @@ def _compare(request: protocol.Compare, context: BuildContext) -> None:
 
 @do.register
 def _compile(request: protocol.Compile, context: BuildContext) -> None:
-    compiling = CompileContext(
-        build=replace(context, owner=request.owner),
-        recipes=recipe.folder_of(context.docker_build),
-        offline=request.offline,
-        jobs=request.jobs,
-    )
+    context = replace(context, owner=request.owner)
     compiled = False
     with store_of(context) as store:
         for one in request.components:
@@ -133,7 +128,8 @@ def _compile(request: protocol.Compile, context: BuildContext) -> None:
             if missing and compiled:
                 break
             compiled = compiled or missing
-            entry = build.find_or_compile(compiling, store, one.component, one.key, one.source)
+            compiling = CompileContext(build=context, wanted=one, offline=request.offline, jobs=request.jobs)
+            entry = build.find_or_compile(compiling, store)
             if request.deliver:
-                build.deliver(compiling, entry)
+                build.deliver(context, entry)
     context.events.send(protocol.Compiled())

@@ -12,7 +12,7 @@ import pytest
 from synos_tasks.errors import ComponentFailed, MirrorUnreachable
 from synos_tasks.iso.components import build, caches, recipe
 from synos_tasks.iso.components.context import CompileContext
-from synos_tasks.iso.components.recipe import Component
+from synos_tasks.iso.components.recipe import Compilation, Component
 from synos_tasks.iso.protocol import Done, Event, Start
 from synos_tasks.iso.store import Store, sha256
 from synos_tasks.iso.tools import BuildContext
@@ -81,9 +81,10 @@ class Shop:
     sent: list[Event]
 
     def have(self, component: Component = TOOL, key: str = KEY) -> Any:  # noqa: ANN401
-        return build.find_or_compile(
-            self.context, self.store, component, key, digest_of(self.context, component)
+        self.context.wanted = Compilation(
+            component=component, key=key, source=digest_of(self.context, component)
         )
+        return build.find_or_compile(self.context, self.store)
 
     def failure(self, component: Component = TOOL) -> ComponentFailed:
         """Return the error of a build, which must leave nothing in the store."""
@@ -105,12 +106,13 @@ def shop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shop]:
         (tmp_path / name).mkdir()
         monkeypatch.setattr(caches, name, tmp_path / name)
     with build_context(tmp_path) as given:
-        context = CompileContext(build=given, recipes=given.docker_build / "components")
+        wanted = Compilation(component=TOOL, key=KEY, source="")
+        context = CompileContext(build=given, wanted=wanted)
         (context.recipes / "tool").mkdir(parents=True)
         (context.recipes / "tool/main.c").write_text("int main;")
         events: list[Event] = []
         monkeypatch.setattr(given.events, "send", events.append)
-        yield Shop(context, Store(tmp_path / "store", context.warn), tools, events)
+        yield Shop(context, Store(tmp_path / "store", given.events.warn), tools, events)
 
 
 def gives(*names: str, size: int = 12) -> Callable[[Path], tuple[int, list[str]]]:
@@ -220,10 +222,10 @@ def test_packages_that_it_does_not_give_are_named(shop: Shop) -> None:
 
 
 def test_a_folder_that_changed_since_the_key_was_made_is_refused(shop: Shop) -> None:
-    before = digest_of(shop.context)
+    shop.context.wanted = Compilation(component=TOOL, key=KEY, source=digest_of(shop.context))
     (shop.context.recipes / "tool/main.c").write_text("int changed;")
     with pytest.raises(ComponentFailed) as caught:
-        build.find_or_compile(shop.context, shop.store, TOOL, KEY, before)
+        build.find_or_compile(shop.context, shop.store)
     assert caught.value.what == "the source of tool changed while it was compiled"
     assert caught.value.where == "docker/build/components/tool"
     assert shop.tools.ran == []
@@ -233,7 +235,7 @@ def test_a_folder_that_changed_since_the_key_was_made_is_refused(shop: Shop) -> 
 def test_a_mirror_that_does_not_answer(shop: Shop) -> None:
     shop.tools.acts |= {
         "dpkg-checkbuilddeps": prints(*UNMET),
-        "update": fails("Reading...", "Err:1 http://a.example bookworm InRelease", "E: Failed to fetch"),
+        "update": fails("Err:1 http://a.example bookworm InRelease", "E: Failed to fetch"),
     }
     with pytest.raises(MirrorUnreachable) as caught:
         shop.have()
@@ -260,7 +262,7 @@ def test_packages_are_delivered_with_owner_and_mode(shop: Shop, monkeypatch: pyt
     monkeypatch.setattr(os, "chown", lambda path, user, group: owned.append((str(path), user, group)))
     mask = os.umask(0o077)
     try:
-        build.deliver(shop.context, entry)
+        build.deliver(shop.context.build, entry)
     finally:
         os.umask(mask)
     delivered = [

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synos_tasks.errors import ComponentFailed, DiskFull, SynosError
-from synos_tasks.iso.components.explain import explain
+from synos_tasks.iso.components.context import explain
 from synos_tasks.iso.components.recipe import Component
 
 TOOL = Component(name="tool", description="x", build="make", source=("folder", "src-of-tool", ""))

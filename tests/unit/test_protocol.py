@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from synos_tasks.errors import DiskFull, PackageNotFound, StageFailed
 from synos_tasks.iso import compare, protocol, resolve, work
-from synos_tasks.iso.components.recipe import Component
+from synos_tasks.iso.components.recipe import Compilation, Component
 from synos_tasks.iso.eviction import Limits, Stored
 from synos_tasks.iso.profile import Profile
 from tests.unit.contexts import KeptEvents, build_context
@@ -36,7 +36,7 @@ REQUESTS: list[protocol.Request] = [
     protocol.Evict(limits=Limits(max_bytes=1)),
     protocol.Compare(one=Path("/a"), two=Path("/b")),
     protocol.Compile(
-        components=(protocol.Compilation(component=COMPONENT, key="k", source="s"),),
+        components=(Compilation(component=COMPONENT, key="k", source="s"),),
         offline=True, deliver=False, owner=(0, 0), jobs=2,
     ),
     protocol.Boot(

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from synos_tasks.iso.components.context import CompileContext
-    from synos_tasks.iso.components.recipe import Component
 
 CCACHE = Path("/var/cache/ccache")
 SCCACHE = Path("/var/cache/sccache")
@@ -67,14 +66,12 @@ def environment(temporary: Path, *, ccache: bool, sccache: bool) -> dict[str, st
     return found
 
 
-def counts(
-    context: CompileContext, component: Component, tree: Path, variables: Mapping[str, str | None]
-) -> dict[str, dict[str, int]]:
+def counts(context: CompileContext, variables: Mapping[str, str | None]) -> dict[str, dict[str, int]]:
     """Return hits and misses in this build by cache; ends the sccache server."""
     script = "sccache --show-stats --stats-format=json || true; sccache --stop-server >/dev/null 2>&1 || true"
     lines = []
     if "SCCACHE_DIR" in variables:
-        lines = context.run(component, ["sh", "-c", script], folder=tree, environment=variables)
+        lines = context.run(["sh", "-c", script], environment=variables)
     return {"ccache": ccache_counts(context.build.work / "ccache"), "sccache": sccache_counts("".join(lines))}
 
 

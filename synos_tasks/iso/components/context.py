@@ -1,36 +1,69 @@
-"""Where components are compiled: commands run as the builder user, and their failures are explained."""
+"""Where a component is compiled: commands run as the builder user, and their failures are explained."""
 
 from __future__ import annotations
 
 import os
 import pwd
+import re
 from dataclasses import dataclass, field
+from itertools import islice, takewhile
 from typing import TYPE_CHECKING
 
-from synos_tasks.errors import MirrorUnreachable
-from synos_tasks.iso.components.explain import explain
-from synos_tasks.iso.diagnose import is_full
+from synos_tasks.errors import ComponentFailed, MirrorUnreachable
+from synos_tasks.iso.components.recipe import folder_of
+from synos_tasks.iso.diagnose import disk_full, is_full, is_unreachable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from synos_tasks.iso.components.recipe import Component
+    from synos_tasks.errors import SynosError
+    from synos_tasks.iso.components.recipe import Compilation, Component
     from synos_tasks.iso.tools import BuildContext
 
 USER = "builder"
+# gcc, clang, ld, make, meson and cmake put the place before the text. conftest is a probe, which may fail.
+_PLACED = re.compile(
+    r"^(?P<cmake>CMake Error at )?(?:/usr/bin/ld: )?(?!conftest)(?P<file>[^\s:()<>]+):(?P<line>\d+)"
+    r"(?::(?P<column>\d+))?(?(cmake)\b|: (?:(?:fatal )?[Ee]rror: |ERROR: |(?=\*\*\* |undefined ref))(?P<text>.*))"
+)
+_RUST_ERROR = re.compile(r"^error(?:\[E\d+\])?: ")
+_RUST_PLACE = re.compile(r"^\s*--> (?P<file>[^\s:]+):(?P<line>\d+):(?P<column>\d+)")
+_MISSING = re.compile(r"fatal error: (?P<name>\S+): No such file or directory")
+_TESTS = re.compile(r"^dh_auto_test: error|^error: test failed|override_dh_auto_test\] Error")
+# make, dh and dpkg only repeat that something failed
+_REPEATS = re.compile(
+    r"make(?:\[\d+\])?: (?:Entering|Leaving|\*\*\* \[)|dpkg-buildpackage: |dh_\w+: error: .* exit code|dh "
+)
+CONTEXT_LINES = 8
+LAST_LINES = 12
 
 
 @dataclass(kw_only=True)
 class CompileContext:
-    """What all steps of a compilation share. ``recipes`` is docker/build/components."""
+    """What all steps of one component's compilation share."""
 
     build: BuildContext
-    recipes: Path
+    wanted: Compilation
     offline: bool = False
     jobs: int = field(default_factory=lambda: len(os.sched_getaffinity(0)))
     """How many compilers run at once."""
     _lists_are_new: bool = field(default=False, init=False)
+
+    @property
+    def component(self) -> Component:
+        """What is compiled."""
+        return self.wanted.component
+
+    @property
+    def recipes(self) -> Path:
+        """Folder of recipes and sources, read-only."""
+        return folder_of(self.build.docker_build)
+
+    @property
+    def tree(self) -> Path:
+        """Folder of the source under compilation: the same for all, so that no path differs."""
+        return self.build.work / "build/source"
 
     @property
     def builder(self) -> tuple[int, int]:
@@ -38,12 +71,8 @@ class CompileContext:
         found = pwd.getpwnam(USER)
         return found.pw_uid, found.pw_gid
 
-    def warn(self, text: str) -> None:
-        """Send a warning to the person who builds."""
-        self.build.events.warn(text)
-
     def own(self, tree: Path) -> None:
-        """Return a file, or a folder and all in it, to the builder."""
+        """Give a file, or a folder and all in it, to the builder."""
         user, group = self.builder
         os.chown(tree, user, group, follow_symlinks=False)
         for folder, folders, files in os.walk(tree):
@@ -52,22 +81,27 @@ class CompileContext:
 
     def run(
         self,
-        component: Component,
         argv: Sequence[str],
         *,
-        folder: Path,
+        folder: Path | None = None,
         environment: Mapping[str, str | None] | None = None,
-        on_failure: Callable[[Sequence[str]], Exception] | None = None,
+        error: SynosError | None = None,
     ) -> list[str]:
-        """Run a command as the builder and return its output; raise ``on_failure``'s error, or what explain() finds."""
+        """Run a command as the builder, in the tree or in ``folder``, and return its output.
 
-        def failure(code: int, lines: Sequence[str]) -> Exception:
-            if on_failure is None or is_full(lines):
-                return explain(component, argv, code, lines, folder)
-            return on_failure(lines)
+        Where it fails, raise ``error`` with its last lines, or without one what explain() finds.
+        """
+        folder = folder or self.tree
+
+        def failure(code: int, lines: Sequence[str]) -> SynosError:
+            if error is None or is_full(lines):
+                return explain(self.component, argv, code, lines, folder)
+            found = _no_mirror() if "apt-get" in argv and is_unreachable(lines) else error
+            found.why = "\n".join(lines[-4:])
+            return found
 
         return self.build.run(
-            component.stage,
+            self.component.stage,
             argv,
             user=self.builder,
             folder=folder,
@@ -75,26 +109,70 @@ class CompileContext:
             on_failure=failure,
         )
 
-    def update_lists(self, component: Component) -> None:
+    def update_lists(self) -> None:
         """Update apt's package lists, once; raises MirrorUnreachable."""
         if self._lists_are_new:
             return
         if self.offline:
             raise MirrorUnreachable(
-                f"component {component.name} needs something from the mirrors",
-                where=f"docker/build/components/{component.name}.yaml",
+                f"component {self.component.name} needs something from the mirrors",
+                where=f"docker/build/components/{self.component.name}.yaml",
                 why="--offline fetches nothing",
                 hint="run the same command without --offline once",
             )
         argv = ["sudo", "apt-get", "update", "-q", "--error-on=any"]
-        self.run(component, argv, folder=self.build.work, on_failure=mirror_error)
+        self.run(argv, folder=self.build.work, error=_no_mirror())
         self._lists_are_new = True
 
 
-def mirror_error(lines: Sequence[str]) -> MirrorUnreachable:
-    """Return the error for a mirror that does not answer."""
-    return MirrorUnreachable(
-        "a package mirror does not answer",
-        why="\n".join([line for line in lines if line.startswith(("E:", "W:", "Err:"))][-3:]),
-        hint="check the network and synos.build.mirror in invoke.yaml",
+def _no_mirror() -> MirrorUnreachable:
+    hint = "check the network and synos.build.mirror in invoke.yaml"
+    return MirrorUnreachable("a package mirror does not answer", hint=hint)
+
+
+def explain(
+    component: Component, argv: Sequence[str], code: int, lines: Sequence[str], folder: Path
+) -> SynosError:
+    """Return the error for a command that ended with ``code`` in ``folder``; ``lines`` are its last output."""
+    # source code that a compiler quotes, and the name of the error alone, do not mean a full disk
+    if is_full([line.replace("ENOSPC", "") for line in lines if " | " not in line]):
+        return disk_full(component.stage)
+    for index, line in enumerate(lines):
+        found = _PLACED.search(line)
+        if not found and _RUST_ERROR.match(line):
+            found = _RUST_PLACE.match(lines[index + 1]) if index + 1 < len(lines) else None
+        if found:
+            missing = _MISSING.search(line)
+            return ComponentFailed(
+                f"a build dependency of {component.name} is missing: {missing['name']}"
+                if missing
+                else f"{component.name} does not compile",
+                where=_place(component, found, folder),
+                why="\n".join([found.groupdict().get("text") or line, *_context(lines[index + 1 :])]),
+                hint="name the Debian package that has it under `build_depends:` of its recipe"
+                if missing
+                else "",
+            )
+    tested = any(_TESTS.search(line) for line in lines)
+    last = [line for line in lines if line.strip() and not _REPEATS.match(line)][-LAST_LINES:]
+    return ComponentFailed(
+        f"the tests of {component.name} fail" if tested else f"{component.name} could not be built",
+        where=f"docker/build/components/{component.name}.yaml",
+        why="\n".join(last) or f"{argv[0]} ended with {code}",
+        hint="`tests: skip` in its recipe leaves them out" if tested else "",
     )
+
+
+def _context(lines: Sequence[str]) -> list[str]:
+    """Return the lines that belong to an error: indented, or source with its line number."""
+    quoted = takewhile(lambda line: line.startswith(tuple(" \t|0123456789")), lines)
+    return [line.rstrip() for line in islice(quoted, CONTEXT_LINES)]
+
+
+def _place(component: Component, found: re.Match[str], folder: Path) -> str:
+    """Return ``file:line:column``, as a path of the project where the file belongs to it."""
+    # meson and cmake compile in a folder of the tree; ccache's -ffile-prefix-map writes . for the tree
+    inside = os.path.relpath(folder / re.sub(r"^(?:\.\./)+", "", found["file"]), folder)
+    ours = component.source[0] == "folder" and not inside.startswith("..") and (folder / inside).is_file()
+    file = f"docker/build/components/{component.source[1]}/{inside}" if ours else found["file"]
+    return ":".join([file, *(found[name] for name in ("line", "column") if found[name])])

@@ -21,7 +21,6 @@ SUITE = "bookworm"
 CODE = "synos_tasks.iso.components.build"
 NAME = r"[a-z0-9][a-z0-9+.-]+"
 """Of a Debian package, and so of a component: Debian policy 5.6.1."""
-_PACKAGES = schema.list_of(schema.text(NAME, "a Debian package name", ""), "")
 _HINTS = {
     "`suite:": "a recipe has `description`, `build`, `version` and `source`",
     "`inherits:": "write it out at each place",
@@ -30,15 +29,11 @@ _HINTS = {
 
 
 def _packages(doc: str) -> schema.Kind:
-    return dataclasses.replace(_PACKAGES, doc=doc)
+    return schema.list_of(schema.text(NAME, "a Debian package name"), doc)
 
 
-RECIPE = schema.Kind(
-    type="object",
-    shape="a mapping",
-    doc="A SynOS component: something that is compiled into the ISO.",
-    required=("description", "build", "source"),
-    fields={
+RECIPE = schema.mapping(
+    {
         "description": schema.text(r"[^\x00-\x1f]{1,80}", "one line of text, 80 characters at most", "One line."),
         "license": schema.text(r"[A-Za-z0-9.+ ()-]{1,60}", "an SPDX licence", "SPDX licence of the source."),
         "build": schema.choice(
@@ -47,11 +42,8 @@ RECIPE = schema.Kind(
         "version": schema.text(
             r"[0-9][A-Za-z0-9.+~]{0,40}", "a version in quotes, as '1.0'", "Upstream version; a Debian source has its own."
         ),
-        "source": schema.Kind(
-            type="object",
-            shape="a mapping",
-            doc="Where the source is: a folder, a git commit, or a Debian source package.",
-            fields={
+        "source": schema.mapping(
+            {
                 "folder": schema.text(
                     schema.RELATIVE, "a folder relative to docker/build/components", "A folder of the project."
                 ),
@@ -60,13 +52,14 @@ RECIPE = schema.Kind(
                 "package": schema.text(NAME, "a source package", "A Debian source package."),
                 "version": schema.text(r"[0-9][A-Za-z0-9.+:~-]*", "a version in quotes", "Its exact version."),
             },
+            "Where the source is: a folder, a git commit, or a Debian source package.",
         ),
         "patches": schema.list_of(
-            schema.text(schema.RELATIVE, "a file relative to docker/build/components", ""),
+            schema.text(schema.RELATIVE, "a file relative to docker/build/components"),
             "Patches, applied with `patch -p1` in this order.",
         ),
         "options": schema.list_of(
-            schema.text(r"[^\s'\"\\$`\x00-\x1f]+", "one argument without spaces and quotes", ""),
+            schema.text(r"[^\s'\"\\$`\x00-\x1f]+", "one argument without spaces and quotes"),
             "Arguments of cmake's or meson's configuration, variables of make, options of `cargo build` and `cargo test`.",
         ),
         "build_depends": _packages("Debian packages needed to compile, besides those of the toolchain image."),
@@ -74,9 +67,11 @@ RECIPE = schema.Kind(
         "packages": _packages("Which of the binary packages go into the ISO; without it the one of its own name."),
         "tests": schema.choice("run", "skip", doc="Whether the source's own tests run, as they do without this."),
     },
+    "A SynOS component: something that is compiled into the ISO.",
+    required=("description", "build", "source"),
 )  # fmt: skip
-_SOURCES = ("folder", "git", "package")
-_WITH = {"folder": (), "git": ("commit",), "package": ("version",)}
+_SOURCES = {"folder": "", "git": "commit", "package": "version"}
+"""Kinds of sources, and the key that goes with each."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +102,15 @@ class Component:
         """Where its source is, for people."""
         kind, where, which = self.source
         return where if kind == "folder" else f"{where} {which}"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Compilation:
+    """A component, its key in the store, and the digest of its source."""
+
+    component: Component
+    key: str
+    source: str
 
 
 def folder_of(docker_build: Path) -> Path:
@@ -146,12 +150,12 @@ def load(folder: Path, name: str, where: str = "") -> Component:
 def _component(name: str, data: dict[str, Any], source: yaml_source.Value) -> Component:
     kind = _check_source(data, source)
     given = data.pop("source")
-    which = given[_WITH[kind][0]] if _WITH[kind] else ""
+    which = given.get(_SOURCES[kind], "")
     if kind == "package":
         data["version"] = which
     fields: dict[str, Any] = {"packages": (name,)}
     fields |= {key: tuple(value) if isinstance(value, list) else value for key, value in data.items()}
-    return Component(**{**fields, "name": name, "source": (kind, given[kind], which)})
+    return Component(**fields, name=name, source=(kind, given[kind], which))
 
 
 def _check_source(data: dict[str, Any], source: yaml_source.Value) -> str:
@@ -166,14 +170,13 @@ def _check_source(data: dict[str, Any], source: yaml_source.Value) -> str:
     if len(kinds) != 1:
         what = f"source names {' and '.join(kinds)}" if kinds else "source names no place"
         refuse(what, "source", "one of `folder`, `git` with `commit`, `package` with `version`")
-    kind = kinds[0]
+    [kind] = kinds
     both = "a git repository has a `commit`, a Debian source package a `version`, a folder neither"
     for key in given:
-        if key != kind and key not in _WITH[kind]:
+        if key not in {kind, _SOURCES[kind]}:
             refuse(f"source.{kind} does not go with {key}", "source", both)
-    for key in _WITH[kind]:
-        if key not in given:
-            refuse(f"source.{kind} needs {key}", "source", both)
+    if _SOURCES[kind] and _SOURCES[kind] not in given:
+        refuse(f"source.{kind} needs {_SOURCES[kind]}", "source", both)
     if (kind == "package") != (data["build"] == "debian"):
         hint = "`build: debian` is for Debian source packages, and they have no other"
         refuse(f"build is {data['build']!r}, and the source is a {kind}", "build", hint)
@@ -222,6 +225,12 @@ def source_digest(component: Component, tree: Path | None, patches: Sequence[Pat
 
 LEFT_BY_BUILDS = ("target", "build", ".git", "__pycache__")
 """Names at the top of a source folder that are not its source."""
+
+
+def compilation_of(component: Component, folder: Path, tools: str) -> Compilation:
+    """Return what is to be compiled with the tools of an image; raises as inputs_of() does."""
+    inputs = inputs_of(component, folder, tools)
+    return Compilation(component=component, key=key_of(inputs), source=inputs["source"])
 
 
 def key_of(inputs: Mapping[str, str]) -> str:
