@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from synos_tasks.engine.client import Docker
+    from synos_tasks.images import Context
     from synos_tasks.iso.eviction import Evicted, Limits, Stored
     from synos_tasks.settings import Settings
 
@@ -54,30 +54,28 @@ def build_seconds(settings: Settings) -> dict[str, dict[str, float]]:
 
 
 def ask(
-    settings: Settings,
-    docker: Docker,
+    context: Context,
     spec: ContainerSpec,
     request: protocol.Request,
     answer: type[Answer],
-    say: Callable[[str], object] = lambda _: None,
     on_event: Callable[[protocol.Event], object] = lambda _: None,
     *,
     seconds: float | None = None,
     logged: bool = True,
 ) -> Answer:
-    """Run one container to its end, ``say`` its warnings, pass on its events, and return its answer.
+    """Run one container to its end, say its warnings, pass on its events, and return its answer.
 
     Raises the error that the container met, or ContainerLost where it ended without an answer, or did not answer
     within ``seconds``. Where ``logged``, all that it reports goes into a file below .synos/logs, which the hint of an
     error names.
     """
     for volume in spec.volumes:
-        docker.create_volume(volume, labels(settings.project.id, "cache"))
-    path = _log_path(settings, request.sent_as, spec.name) if logged else None
+        context.docker.create_volume(volume, labels(context.settings.project.id, "cache"))
+    path = _log_path(context.settings, request.sent_as, spec.name) if logged else None
     answered: Answer | None = None
     with (
         path.open("w", encoding="utf-8") if path else nullcontext() as log,
-        Leased(docker, spec, protocol.encode(request), seconds) as container,
+        Leased(context.docker, spec, protocol.encode(request), seconds) as container,
     ):
         for fields in container.events():
             event = protocol.decode_event(fields)
@@ -86,7 +84,7 @@ def ask(
             if isinstance(event, protocol.Failure):
                 raise _error_of(event, path)
             if isinstance(event, protocol.Warn):
-                say(f"warning: {event.text}")
+                context.say(f"warning: {event.text}")
             if isinstance(event, answer):
                 answered = event
             on_event(event)
@@ -98,31 +96,30 @@ def ask(
     return answered
 
 
-def list_store(settings: Settings, docker: Docker, image: str) -> tuple[Stored, ...]:
+def list_store(context: Context, image: str) -> tuple[Stored, ...]:
     """Return what the project's store holds; raises what ask() raises."""
-    return _ask_store(settings, docker, image, protocol.ListStore(), protocol.StoreContents).entries
+    return _ask_store(context, image, protocol.ListStore(), protocol.StoreContents).entries
 
 
-def evict_store(settings: Settings, docker: Docker, image: str, limits: Limits) -> Evicted:
+def evict_store(context: Context, image: str, limits: Limits) -> Evicted:
     """Remove from the project's store what is beyond limits; raises what ask() raises."""
-    return _ask_store(settings, docker, image, protocol.Evict(limits=limits), protocol.Evicted)
+    return _ask_store(context, image, protocol.Evict(limits=limits), protocol.Evicted)
 
 
-def _ask_store(
-    settings: Settings, docker: Docker, image: str, request: protocol.Request, answer: type[Answer]
-) -> Answer:
+def _ask_store(context: Context, image: str, request: protocol.Request, answer: type[Answer]) -> Answer:
+    project = context.settings.project
     spec = ContainerSpec(
-        name=f"{settings.project.id}-store-{uuid.uuid4().hex[:8]}",
+        name=f"{project.id}-store-{uuid.uuid4().hex[:8]}",
         image=image,
         command=("python3", "-m", "synos_tasks.iso"),
-        labels=labels(settings.project.id, "build"),
+        labels=labels(project.id, "build"),
         capabilities=("DAC_OVERRIDE", "FOWNER"),
         binds=(CODE,),
-        volumes={settings.project.store_volume: CACHE},
+        volumes={project.store_volume: CACHE},
         tmpfs={"/work": "rw,size=64m"},
         network="none",
     )
-    return ask(settings, docker, spec, request, answer, seconds=STORE_SECONDS, logged=False)
+    return ask(context, spec, request, answer, seconds=STORE_SECONDS, logged=False)
 
 
 def log_folder(settings: Settings, name: str) -> Path:

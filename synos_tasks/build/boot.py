@@ -8,7 +8,7 @@ import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from synos_tasks.builder import CODE, log_folder
+from synos_tasks import builder
 from synos_tasks.engine.labels import labels
 from synos_tasks.engine.spec import Bind, ContainerSpec
 from synos_tasks.errors import BootFailed, IsoNotFound
@@ -42,7 +42,7 @@ def boot_iso(
     if not iso.is_file():
         raise IsoNotFound(f"there is no ISO {iso.name}", where=str(iso), hint="`inv build.iso` makes one")
     settings = context.settings
-    folder = log_folder(settings, "boot")
+    folder = builder.log_folder(settings, "boot")
     log = folder / f"{iso.stem}-{firmware}-{media}.log"
     request = protocol.Boot(
         iso=Path("/iso") / iso.name,
@@ -74,7 +74,7 @@ def _run(context: Context, spec: ContainerSpec, request: protocol.Boot, log: Pat
                 context.say(event.line)
 
         limit = request.timeout + GRACE_SECONDS
-        found = context.ask(spec, request, protocol.Booted, note, seconds=limit, logged=False)
+        found = builder.ask(context, spec, request, protocol.Booted, note, seconds=limit, logged=False)
     return dataclasses.replace(found, screenshot=found.screenshot and log.parent / found.screenshot.name)
 
 
@@ -98,7 +98,7 @@ def boot_spec(settings: Settings, image: str, *, iso_folder: Path, out: Path, kv
         binds=(
             Bind(source=iso_folder, target="/iso"),
             Bind(source=out, target="/out", writable=True),
-            CODE,
+            builder.CODE,
         ),
         tmpfs={"/tmp": "rw,nosuid,nodev,noexec,mode=1777,size=128m"},  # noqa: S108  (in the container)
         devices=(str(KVM),) if kvm else (),

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from synos_tasks import builder
 from synos_tasks.build.containers import builder_spec
 from synos_tasks.build.locking import lock_path
 from synos_tasks.engine.spec import Bind
@@ -77,7 +78,7 @@ def files_of(context: Context, one: Path, two: Path) -> dict[str, Any]:
         more=(Bind(source=one.parent, target="/one"), Bind(source=two.parent, target="/two")),
     )
     request = Compare(one=Path("/one", one.name), two=Path("/two", two.name))
-    return dict(context.ask(spec, request, Compared).result)
+    return dict(builder.ask(context, spec, request, Compared).result)
 
 
 def _find(settings: Settings, text: str) -> Path:

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from synos_tasks import builder
 from synos_tasks.build import planning
 from synos_tasks.build.containers import compiler_cache_volumes, store_volume, toolchain_spec
 from synos_tasks.build.view import view_for
-from synos_tasks.builder import owner
 from synos_tasks.errors import ClaimFailed, ComponentFailed
 from synos_tasks.images.catalog import TOOLCHAIN
 from synos_tasks.iso import profile as profiles
@@ -52,19 +52,6 @@ class Compiled:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Place:
-    """Where components are compiled and kept."""
-
-    store: str = ""
-    """A volume; '' is the project's own store."""
-    offline: bool = False
-    output: Path | None = None
-    """Folder that gets the .debs."""
-    change: Callable[[ContainerSpec], ContainerSpec] = lambda spec: spec
-    """Changes the container that would be used."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class HitRate:
     """How many of the compilers' calls a cache answered; ``required`` is in percent."""
 
@@ -97,11 +84,6 @@ def users_of(settings: Settings) -> dict[str, list[str]]:
     return found
 
 
-def output_folder(settings: Settings, output: str) -> Path:
-    """Return the folder for .debs: ``output``, or components in the folder of ISOs."""
-    return Path(output).resolve() if output else settings.output_dir / "components"
-
-
 def recipes(settings: Settings, names: Iterable[str]) -> list[Component]:
     """Read recipes; raises ComponentError."""
     return components_of(planning.docker_build(settings), list(names))
@@ -110,14 +92,20 @@ def recipes(settings: Settings, names: Iterable[str]) -> list[Component]:
 def ensure_compiled(
     context: Context,
     names: Iterable[str],
-    place: Place | None = None,
+    *,
+    store: str = "",
+    offline: bool = False,
+    output: Path | None = None,
+    change: Callable[[ContainerSpec], ContainerSpec] = lambda spec: spec,
     on_event: Callable[[protocol.Event], object] = lambda _: None,
 ) -> list[Compiled]:
-    """Compile the components that the store lacks; return all. Raises ComponentError or ComponentFailed."""
-    place, settings = place or Place(), context.settings
-    components = recipes(settings, names)
+    """Compile the components that the store lacks; return all. Raises ComponentError or ComponentFailed.
+
+    ``store`` is a volume, '' the project's own. ``output`` gets the .debs. ``change`` changes the container.
+    """
+    components = recipes(context.settings, names)
     tools = planning.tools_of(context, TOOLCHAIN)
-    folder = recipe.folder_of(planning.docker_build(settings))
+    folder = recipe.folder_of(planning.docker_build(context.settings))
     wanted = [recipe.compilation_of(component, folder, tools) for component in components]
     found: list[Compiled] = []
 
@@ -127,16 +115,16 @@ def ensure_compiled(
             found.append(_compiled(event))
 
     while len(found) < len(wanted):  # a container compiles one at most
-        spec = toolchain_spec(context, output=place.output, store=place.store, network=not place.offline)
+        spec = toolchain_spec(context, output=output, store=store, network=not offline)
         request = protocol.Compile(
             components=tuple(wanted[len(found) :]),
-            offline=place.offline,
-            deliver=place.output is not None,
-            owner=owner(),
+            offline=offline,
+            deliver=output is not None,
+            owner=builder.owner(),
             jobs=max(1, int(spec.cpus or 1)),
         )
         before = len(found)
-        context.ask(place.change(spec), request, protocol.Compiled, note)
+        builder.ask(context, change(spec), request, protocol.Compiled, note)
         if len(found) == before:
             raise ComponentFailed("the toolchain's container reported no component", where=spec.name)
     return found
@@ -163,7 +151,7 @@ def compile_all(context: Context, names: list[str], output: Path, *, cached: boo
         scratch(output, STAGING_PREFIX) as folder,
         view_for([f"component-{name}" for name in names], {}) as view,
     ):
-        compiled = ensure_compiled(context, names, Place(store=store, output=folder), view.handle)
+        compiled = ensure_compiled(context, names, store=store, output=folder, on_event=view.handle)
         packages = [package for one in compiled for package in one.packages]
         for package in packages:
             _verify(folder, package)
@@ -198,8 +186,7 @@ def cache_hit_rates(context: Context) -> list[HitRate]:
 
     for _ in range(2):
         with store_volume(context, cached=False) as store:
-            place = Place(store=store, change=with_caches)
-            compiled = ensure_compiled(context, names_of(context.settings), place)
+            compiled = ensure_compiled(context, names_of(context.settings), store=store, change=with_caches)
     rates = []
     for cache, required in REQUIRED_HITS.items():
         hits, misses = (sum(one.caches[cache][what] for one in compiled) for what in ("hits", "misses"))

@@ -6,11 +6,10 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from synos_tasks import console, errors
+from synos_tasks import builder, console, errors
 from synos_tasks.build import components, locking, planning
 from synos_tasks.build.containers import PRIVILEGED, builder_spec, store_volume
 from synos_tasks.build.view import PlainView, last_plan, remember, view_for
-from synos_tasks.builder import build_seconds, owner
 from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
 from synos_tasks.iso import protocol
 from synos_tasks.iso.eviction import Limits
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from synos_tasks.build.planning import Context
+    from synos_tasks.engine.spec import ContainerSpec
     from synos_tasks.iso.lock import Lock
     from synos_tasks.iso.plan import Plan
     from synos_tasks.iso.profile import Profile
@@ -48,7 +48,7 @@ class Options:
 
 @dataclass(frozen=True, kw_only=True)
 class BuildResult:
-    """A finished build. ``iso`` is absolute; the stages are as scripts get them."""
+    """A finished build, with the fields that `build.iso --json` promises. ``iso`` is absolute."""
 
     iso: Path
     sha256: str
@@ -57,10 +57,6 @@ class BuildResult:
     seconds: float
     stages: list[dict[str, Any]]
 
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields that `build.iso --json` promises."""
-        return {**self.__dict__, "iso": str(self.iso)}
-
 
 def build_iso(context: Context, options: Options) -> BuildResult:
     """Build a profile's ISO; raises a SynosError, and then earlier ISOs are untouched."""
@@ -68,6 +64,20 @@ def build_iso(context: Context, options: Options) -> BuildResult:
     _refuse_impossible(context, options, profile)
     build = _Build(context, options, profile)
     return build.already() or build.make()
+
+
+def container_of(
+    context: Context, options: Options, plan: Plan, *, output: Path, store: str | None
+) -> ContainerSpec:
+    """Return the container of a build."""
+    return builder_spec(
+        context,
+        output=output,
+        store=store,
+        packages_bytes=sum(package.size for package in plan.lock.packages),
+        network=not options.offline,
+        privileged=options.privileged,
+    )
 
 
 def limits_of(maint: MaintSettings) -> Limits | None:
@@ -134,8 +144,6 @@ class _Build:
         sweep_staging(self.options.output)
         lock = locking.fitting(self.context.settings, self.profile) or self._renew()
         with store_volume(self.context, cached=self.options.cached) as store:
-            if not self.options.cached:
-                self._compile(store)
             try:
                 return self._run(lock, store)
             except errors.PackageVanished as error:
@@ -157,7 +165,7 @@ class _Build:
 
     def _run(self, lock: Lock, store: str) -> BuildResult:
         plan = self._plan(lock)
-        if not self.compiled and not self._compiled_before(plan):
+        if not self.compiled and not (self.options.cached and self._compiled_before(plan)):
             self._compile(store, plan)
         try:
             return self._assemble(plan, store)
@@ -171,15 +179,20 @@ class _Build:
         known = {stage.key for stage in last.components} if last else set()
         return all(stage.key in known for stage in plan.components)
 
-    def _compile(self, store: str, plan: Plan | None = None) -> None:
-        """Compile the profile's components that the store lacks; raise ComponentFailed where ``plan`` has others."""
-        if not self.profile.components:
+    def _compile(self, store: str, plan: Plan) -> None:
+        """Compile the components that the store lacks; raise ComponentFailed where the plan has others by now."""
+        if not plan.components:
             return
-        place = components.Place(store=store, offline=self.options.offline)
-        with self._view([f"component-{name}" for name in self.profile.components]) as view:
-            found = components.ensure_compiled(self.context, self.profile.components, place, view.handle)
+        with self._view([stage.name for stage in plan.components]) as view:
+            found = components.ensure_compiled(
+                self.context,
+                self.profile.components,
+                store=store,
+                offline=self.options.offline,
+                on_event=view.handle,
+            )
         self.compiled = {f"component-{one.name}": one for one in found}
-        for stage in plan.components if plan else ():
+        for stage in plan.components:
             made = self.compiled.get(stage.name)
             if made is None or made.key != stage.key:
                 name = stage.name.removeprefix("component-")
@@ -190,28 +203,21 @@ class _Build:
                 )
 
     def _view(self, stages: list[str]) -> PlainView:
-        return view_for(stages, build_seconds(self.context.settings).get(self.profile.name, {}))
+        return view_for(stages, builder.build_seconds(self.context.settings).get(self.profile.name, {}))
 
     def _assemble(self, plan: Plan, store: str) -> BuildResult:
         context, options = self.context, self.options
         self.stages = {}
         with staging(options.output) as folder, self._view(plan.stage_names) as view:
-            spec = builder_spec(
-                context,
-                output=folder,
-                store=store,
-                packages_bytes=sum(package.size for package in plan.lock.packages),
-                network=not options.offline,
-                privileged=options.privileged,
-            )
+            spec = container_of(context, options, plan, output=folder, store=store)
             limits = limits_of(context.settings.maint) if options.cached else None
-            request = protocol.Build(plan=plan, offline=options.offline, owner=owner(), limits=limits)
+            request = protocol.Build(plan=plan, offline=options.offline, owner=builder.owner(), limits=limits)
 
             def note(event: protocol.Event) -> None:
                 view.handle(event)
                 self._note(event)
 
-            done = context.ask(spec, request, protocol.Delivered, note)
+            done = builder.ask(context, spec, request, protocol.Delivered, note)
             publish(folder, plan, done.sha256)
         stages = [self.stages[name] for name in plan.stage_names]
         try:

@@ -6,9 +6,9 @@ import dataclasses
 import os
 from typing import TYPE_CHECKING
 
+from synos_tasks import builder
 from synos_tasks.build import planning
 from synos_tasks.build.containers import builder_spec
-from synos_tasks.builder import owner
 from synos_tasks.errors import LockDrift, LockError, writing
 from synos_tasks.iso import lock as locks
 from synos_tasks.iso.protocol import Resolve, Resolved
@@ -64,7 +64,7 @@ def renew(context: Context, profile: Profile, *, update: bool) -> tuple[Lock, li
         previous = None
     start = previous or _inherited(context.settings, profile)
     request = Resolve(profile=profile, previous=None if update else start)
-    found = context.ask(spec, request, Resolved).lock
+    found = builder.ask(context, spec, request, Resolved).lock
     changed = locks.changes(previous, found)
     if start and (not update or start.packages == found.packages):
         # the date is part of every key: it moves only when somebody asks for what is new
@@ -72,7 +72,7 @@ def renew(context: Context, profile: Profile, *, update: bool) -> tuple[Lock, li
     if found != previous:
         with writing("the lock cannot be written", path):
             write_whole(path, locks.dump(found, profile.name))
-            os.chown(path, *owner())
+            os.chown(path, *builder.owner())
     return found, changed
 
 

@@ -6,13 +6,12 @@ import dataclasses
 import json
 import os
 import tempfile
-from collections.abc import Callable  # noqa: TC003  (a default of ask() needs it when it runs)
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from synos_tasks import builder, images
+from synos_tasks import images
 from synos_tasks.engine.failures import check_versions
 from synos_tasks.engine.labels import LABEL_PROJECT, ONCE, labels, owner_is_alive
 from synos_tasks.errors import (
@@ -29,13 +28,11 @@ from synos_tasks.images.building import ensure_image
 from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
 from synos_tasks.iso import plan as plans
 from synos_tasks.iso import profile as profiles
-from synos_tasks.iso import protocol
 from synos_tasks.iso.plan import Tools
 from synos_tasks.iso.scratch import write_whole
 
 if TYPE_CHECKING:
     from synos_tasks.engine.client import SystemInfo
-    from synos_tasks.engine.spec import ContainerSpec
     from synos_tasks.images.catalog import Recipe
     from synos_tasks.iso.lock import Lock
     from synos_tasks.iso.plan import Plan
@@ -66,17 +63,6 @@ class Context(images.Context):
         if self.dry:
             return recipe.tag(self.settings.project)
         return ensure_image(self, recipe)
-
-    def ask(
-        self,
-        spec: ContainerSpec,
-        request: protocol.Request,
-        answer: type[builder.Answer],
-        on_event: Callable[[protocol.Event], object] = lambda _: None,
-        **limits: Any,  # noqa: ANN401
-    ) -> builder.Answer:
-        """Run one container to its end and return its answer; see builder.ask()."""
-        return builder.ask(self.settings, self.docker, spec, request, answer, self.say, on_event, **limits)
 
 
 def preflight(context: Context, output: Path) -> None:
@@ -132,7 +118,7 @@ def remove_leftovers(context: Context) -> None:
 
 def docker_build(settings: Settings) -> Path:
     """Return docker/build, where all is that ISOs are made from."""
-    return settings.project.root / "docker/build"
+    return settings.project.data / "build"
 
 
 def profile_folder(settings: Settings) -> Path:

@@ -7,6 +7,7 @@ import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from synos_tasks import builder
 from synos_tasks.build import components, planning
 from synos_tasks.build.compare import files_of
 from synos_tasks.build.containers import builder_spec, store_volume
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from synos_tasks.build.planning import Context
     from synos_tasks.engine.spec import ContainerSpec
     from synos_tasks.iso.plan import Plan
+    from synos_tasks.iso.profile import Profile
 
 DAY = 24 * 3600
 # the other folder to work in that iso/__main__.py knows
@@ -82,20 +84,12 @@ def circumstances(cpus: int) -> list[Circumstances]:
     return [one, two, dataclasses.replace(one, hostname="store", umask=0o002, stored=True)]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Verdict:
-    """The digest that all builds have."""
+def verify(context: Context, profile: Profile, *, release: bool, rounds: int) -> str:
+    """Build ``rounds`` times under each circumstance; return the digest that all builds have.
 
-    sha256: str
-    builds: int
-    profile: str
-    release: bool
-
-
-def verify(context: Context, name: str, *, release: bool, rounds: int) -> Verdict:
-    """Build ``rounds`` times under each circumstance. Raises Irreproducible, which names the first difference."""
+    Raises LockDrift, or Irreproducible, which names the first difference.
+    """
     settings = context.settings
-    profile = planning.read_profile(settings, name)
     lock = required(settings, profile, "build.verify-reproducible")
     plan = planning.plan_build(context, profile, lock, release=release)
     settings.project.state_dir.mkdir(parents=True, exist_ok=True)
@@ -116,7 +110,7 @@ def verify(context: Context, name: str, *, release: bool, rounds: int) -> Verdic
                 raise difference(files_of(context, first[0], iso))
             else:
                 iso.unlink()
-        return Verdict(sha256=digest, builds=len(cases), profile=name, release=release)
+        return digest
 
 
 def _build(context: Context, plan: Plan, case: Circumstances, output: Path) -> Path:
@@ -125,10 +119,10 @@ def _build(context: Context, plan: Plan, case: Circumstances, output: Path) -> P
     quiet = dataclasses.replace(context, say=lambda _: None)
     with store_volume(context, cached=case.stored) as store:
         if plan.profile.components:  # in the usual folder and at the right time
-            place = components.Place(store=store, change=dataclasses.replace(case, elsewhere=False).apply)
-            components.ensure_compiled(quiet, plan.profile.components, place)
+            change = dataclasses.replace(case, elsewhere=False).apply
+            components.ensure_compiled(quiet, plan.profile.components, store=store, change=change)
         spec = builder_spec(context, output=output, store=store, packages_bytes=size)
-        quiet.ask(case.apply(spec), request, Delivered)
+        builder.ask(quiet, case.apply(spec), request, Delivered)
     return output / publish.ISO
 
 

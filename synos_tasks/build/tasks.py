@@ -65,6 +65,7 @@ def iso(
     Not for long-running services (inv services.up), nor for editing code (inv dev.up): see docker/build/README.md.
     """
     from synos_tasks.build.iso_build import build_iso
+    from synos_tasks.iso import codec
 
     flags = {"release": release, "locked": locked, "offline": offline, "privileged": privileged}
     options = _options(command, profile, output, cached=not no_cache, **flags)
@@ -76,7 +77,7 @@ def iso(
     console.say(f"{result.iso}  {size}  in {result.seconds:.1f} s")
     if boot:
         _boot(command, result.iso, "bios")
-    command.result(result.to_json())
+    command.result(codec.to_data(result))
 
 
 def _options(command: Command, profile: str, output: str, **more: bool) -> Options:
@@ -88,11 +89,14 @@ def _options(command: Command, profile: str, output: str, **more: bool) -> Optio
 
 def _show_plan(command: Command, options: Options) -> None:
     from synos_tasks.build.containers import permissions
-    from synos_tasks.build.view import dry_run
+    from synos_tasks.build.iso_build import container_of
+    from synos_tasks.build.view import plan_of
     from synos_tasks.iso import codec
 
-    plan, spec = dry_run(_context(command), options)
-    container = permissions(spec)
+    context = _context(command)
+    plan, _ = plan_of(context, options)
+    store = "" if options.cached else None
+    container = permissions(container_of(context, options, plan, output=options.output, store=store))
     command.result({"profile": options.profile, "plan": codec.to_data(plan), "container": container})
     if not command.json:
         console.table("plan", ["stage", "key"], [[stage.name, stage.key[:16]] for stage in plan.stages])
@@ -117,9 +121,7 @@ def boot(
     from synos_tasks.build.boot import newest_iso
 
     path = Path(iso).resolve() if iso else newest_iso(command.settings)
-    if command.dry:
-        command.would(f"boot {path} on {firmware}", iso=str(path), firmware=firmware)
-        return
+    command.would(f"boot {path} on {firmware}", iso=str(path), firmware=firmware)
     command.result(_boot(command, path, firmware, media, timeout))
 
 
@@ -147,12 +149,9 @@ def lock(command: Command, profile: str = "", update: bool = False) -> None:
     from synos_tasks.build import locking, planning
 
     settings, name = command.settings, profile or command.settings.build.profile
-    path = locking.lock_path(settings, name)
-    if command.dry:
-        planning.read_profile(settings, name)
-        command.would(f"ask the mirrors of profile {name} and write {path}", profile=name, lock=str(path))
-        return
-    found, changed = locking.renew(_context(command), planning.read_profile(settings, name), update=update)
+    asked, path = planning.read_profile(settings, name), locking.lock_path(settings, name)
+    command.would(f"ask the mirrors of profile {name} and write {path}", profile=name, lock=str(path))
+    found, changed = locking.renew(_context(command), asked, update=update)
     if len(changed) < len(found.packages):
         console.say("\n".join(change.line for change in changed) or "nothing changed")
     security = sum(change.security for change in changed)
@@ -206,9 +205,7 @@ def diff(command: Command, one: str, two: str, limit: int = 20) -> None:
     """Show what changed between two ISOs or two locks: packages, files, sizes."""
     from synos_tasks.build import compare
 
-    if command.dry:
-        command.would(f"compare {one} and {two}", one=one, two=two)
-        return
+    command.would(f"compare {one} and {two}", one=one, two=two)
     found = compare.diff(_context(command), one, two)
     for title, lines in compare.sections(found):
         console.say(f"{title}: {len(lines)}")
@@ -232,15 +229,12 @@ def verify_reproducible(command: Command, profile: str = "", release: bool = Fal
     """Build with another host name, user, clock, folder and more each time, and compare the bytes."""
     from synos_tasks.build import planning, reproduce
 
-    settings, name = command.settings, profile or command.settings.build.profile
-    rounds = max(1, rounds)
-    if command.dry:
-        planning.read_profile(settings, name)
-        command.would(f"build profile {name} {3 * rounds} times and compare", profile=name)
-        return
-    verdict = reproduce.verify(_context(command), name, release=release, rounds=rounds)
-    console.say(f"{name}: {verdict.builds} builds, the same bytes")
-    command.result(verdict.__dict__)
+    settings, rounds = command.settings, max(1, rounds)
+    asked = planning.read_profile(settings, profile or settings.build.profile)
+    command.would(f"build profile {asked.name} {3 * rounds} times and compare", profile=asked.name)
+    sha256 = reproduce.verify(_context(command), asked, release=release, rounds=rounds)
+    console.say(f"{asked.name}: {3 * rounds} builds, the same bytes")
+    command.result({"sha256": sha256, "builds": 3 * rounds, "profile": asked.name, "release": release})
 
 
 @verb(
@@ -253,9 +247,7 @@ def report(command: Command, iso: str = "", to: str = "") -> None:
 
     path = Path(iso).resolve() if iso else newest_iso(command.settings).resolve()
     target = Path(to).resolve() if to else Path(f"{path}.report.html")
-    if command.dry:
-        command.would(f"write {target}", iso=str(path), report=str(target))
-        return
+    command.would(f"write {target}", iso=str(path), report=str(target))
     reports.write(path, target)
     console.say(str(target))
     command.result({"iso": str(path), "report": str(target)})
@@ -268,12 +260,9 @@ def image(command: Command, no_cache: bool = False) -> None:
     from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
 
     recipes = [TOOLCHAIN, BUILDER]
-    if command.dry:
-        tags = [recipe.tag(command.settings.project) for recipe in recipes]
-        command.would(f"build {' and '.join(tags)}", images=tags)
-        return
-    context = _context(command)
-    built = build_images(context, recipes, cached=not no_cache)
+    tags = [recipe.tag(command.settings.project) for recipe in recipes]
+    command.would(f"build {' and '.join(tags)}", images=tags)
+    built = build_images(_context(command), recipes, cached=not no_cache)
     rows = [[one.tag, console.human_bytes(one.bytes), f"{one.seconds:.1f} s"] for one in built]
     console.table("images", ["image", "size", "built in"], rows)
     toolchain, builder = built
@@ -330,11 +319,9 @@ def _compile(command: Command, names: list[str], *, no_cache: bool, output: str)
     from synos_tasks.build import components as compiling
 
     settings = command.settings
-    folder = compiling.output_folder(settings, output)
+    folder = Path(output).resolve() if output else settings.output_dir / "components"
     recipes = compiling.recipes(settings, names)
-    if command.dry:
-        command.would(f"compile {', '.join(names) or 'nothing'}", components=names, output=str(folder))
-        return
+    command.would(f"compile {', '.join(names) or 'nothing'}", components=names, output=str(folder))
     compiled = compiling.compile_all(_context(command), names, folder, cached=not no_cache)
     users = compiling.users_of(settings)
     rows = [
@@ -360,9 +347,7 @@ def verify_caches(command: Command) -> None:
     """Compile all components twice, and check that the compilers' caches answer the second time."""
     from synos_tasks.build import components as compiling
 
-    if command.dry:
-        command.would("compile all components twice, with an empty store")
-        return
+    command.would("compile all components twice, with an empty store")
     rates = compiling.cache_hit_rates(_context(command))
     rows = [
         [one.what, f"{one.hits} of {one.calls}", f"{one.measured} %", f"{one.required} %"] for one in rates

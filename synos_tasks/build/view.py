@@ -6,10 +6,9 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
-from synos_tasks import console
+from synos_tasks import builder, console
 from synos_tasks.build import locking, planning
 from synos_tasks.build.containers import builder_spec
-from synos_tasks.builder import HISTORY, build_seconds
 from synos_tasks.iso import codec, protocol
 from synos_tasks.iso import lock as locks
 from synos_tasks.iso.lock import Lock
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 
     from synos_tasks.build.iso_build import Options
     from synos_tasks.build.planning import Context
-    from synos_tasks.engine.spec import ContainerSpec
     from synos_tasks.iso.plan import Stage
     from synos_tasks.settings import Settings
 
@@ -92,7 +90,7 @@ def view(context: Context, options: Options) -> View:
     sizes = {stage["name"]: int(stage["bytes"]) for stage in there["stages"]} if there else {}
     entries = {} if context.dry or state == "missing" else _entries(context, plan)
     last = last_plan(settings, options.profile)
-    expected = build_seconds(settings).get(options.profile, {})
+    expected = builder.build_seconds(settings).get(options.profile, {})
     rows = []
     for stage in plan.stages:
         hit = stage.key in entries or there is not None
@@ -162,10 +160,10 @@ def remember(settings: Settings, plan: Plan, stages: list[dict[str, Any]]) -> No
     """Store the plan of a build that was done, and the seconds of the stages that it made."""
     profile = plan.profile.name
     write_whole(_path(settings, profile), json.dumps(codec.to_data(plan)))
-    known = build_seconds(settings)
+    known = builder.build_seconds(settings)
     made = {stage["name"]: stage["seconds"] for stage in stages if not stage["hit"]}
     known[profile] = {**known.get(profile, {}), **made}
-    write_whole(settings.project.state_dir / HISTORY, json.dumps(known, indent=1))
+    write_whole(settings.project.state_dir / builder.HISTORY, json.dumps(known, indent=1))
 
 
 def _path(settings: Settings, profile: str) -> Path:
@@ -178,7 +176,9 @@ def _entries(context: Context, plan: Plan) -> Mapping[str, Mapping[str, Any]]:
         return {}
     others = {layer.key: plan.initramfs_key(layer.key) for layer in plan.layers[1:]}
     request = protocol.Inspect(keys=(*(stage.key for stage in plan.stages), *others.values()))
-    found = dict(context.ask(builder_spec(context, network=False), request, protocol.Entries).entries)
+    found = dict(
+        builder.ask(context, builder_spec(context, network=False), request, protocol.Entries).entries
+    )
     touching = [key for key in others if found.get(key, {}).get("initramfs")]
     if touching:  # the base's own is not the one that the ISO needs
         stage = plan.stage("initramfs")
@@ -186,20 +186,6 @@ def _entries(context: Context, plan: Plan) -> Mapping[str, Mapping[str, Any]]:
         if (other := others[touching[-1]]) in found:
             found[stage.key] = found[other]
     return found
-
-
-def dry_run(context: Context, options: Options) -> tuple[Plan, ContainerSpec]:
-    """Return the plan and the container of a build."""
-    plan, _ = plan_of(context, options)
-    spec = builder_spec(
-        context,
-        output=options.output,
-        store="" if options.cached else None,
-        privileged=options.privileged,
-        network=not options.offline,
-        packages_bytes=sum(package.size for package in plan.lock.packages),
-    )
-    return plan, spec
 
 
 class PlainView:

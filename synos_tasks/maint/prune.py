@@ -266,10 +266,10 @@ def _remove_together(context: Context, planned: Plan, kind: str, found: Sequence
     if kind == "cache":
         gone = set(context.prune_records([one.id for one in found]))
     elif kind == "store":
-        store = (context.settings, context.docker, planned.store_image)
+        image = planned.store_image
         try:
-            builder.evict_store(*store, StoreLimits(chosen={one.id: one.used for one in found}))
-            gone = {one.id for one in found} - {entry.key for entry in builder.list_store(*store)}
+            builder.evict_store(context, image, StoreLimits(chosen={one.id: one.used for one in found}))
+            gone = {one.id for one in found} - {entry.key for entry in builder.list_store(context, image)}
         except ContainerLost as error:  # the rest can be removed all the same
             return {one.id: error.why for one in found}
     else:

@@ -182,7 +182,7 @@ def stored(context: Context, image: str) -> Iterator[Resource]:
     took: dict[str, float] = {}  # the longest of all profiles
     for stages in builder.build_seconds(context.settings).values():
         took |= {name: max(seconds, took.get(name, 0.0)) for name, seconds in stages.items()}
-    for one in builder.list_store(context.settings, context.docker, image):
+    for one in builder.list_store(context, image):
         name, pinned = f"{one.stage or one.kind} {one.key[:12]}", "a build is using it" if one.in_use else ""
         seconds = took.get(one.stage)
         yield Resource("store", one.key, name, one.bytes, one.last_used, pinned=pinned, seconds=seconds)

@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from synos_tasks import builder
 from synos_tasks.build import planning
 from synos_tasks.build.planning import Context
 from synos_tasks.iso import protocol
@@ -41,7 +42,7 @@ class FakeContainers:
         answer: type[Any],
         on_event: Callable[[protocol.Event], object] = lambda _: None,
     ) -> Any:  # noqa: ANN401
-        """Do as Context.ask() does."""
+        """Do as builder.ask() does."""
         for volume in spec.volumes:
             context.docker.create_volume(volume, spec.labels)
         self.asked.append((spec, protocol.encode(request)))
@@ -74,7 +75,7 @@ class FakeContainers:
 def fake_containers(monkeypatch: pytest.MonkeyPatch) -> FakeContainers:
     """Let no command start a container: the host is fit, the images are there, and so are their tools."""
     made = FakeContainers()
-    monkeypatch.setattr(Context, "ask", lambda *arguments, **_: made.ask(*arguments))
+    monkeypatch.setattr(builder, "ask", lambda *arguments, **_: made.ask(*arguments))
     monkeypatch.setattr(Context, "image", lambda _context, recipe: f"synos-{recipe.name}")
     monkeypatch.setattr(planning, "tools_of", lambda _context, recipe: f"tools of synos-{recipe.name}")
     monkeypatch.setattr(

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from synos_tasks.build import components, planning
-from synos_tasks.build.components import Compiled, Place, ensure_compiled, hit_rates
+from synos_tasks.build.components import Compiled, ensure_compiled, hit_rates
 from synos_tasks.build.planning import Context
 from synos_tasks.errors import ClaimFailed, ComponentFailed
 from synos_tasks.iso import codec
@@ -50,8 +50,8 @@ class Toolchain:
         self.containers: FakeContainers = fake_containers(monkeypatch)
         self.containers.answer = self._compile
 
-    def have(self, *names: str, place: Place | None = None) -> list[Compiled]:
-        return ensure_compiled(self.context, names, place)
+    def have(self, *names: str, **place: Any) -> list[Compiled]:  # noqa: ANN401
+        return ensure_compiled(self.context, names, **place)
 
     def compile(self, output: Path, *names: str, cached: bool = True) -> list[Compiled]:
         return components.compile_all(self.context, list(names), output, cached=cached)
@@ -99,11 +99,10 @@ def test_the_key_is_that_of_the_plan(toolchain: Toolchain) -> None:
 
 def test_where_components_are_compiled_and_kept(toolchain: Toolchain, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    place = Place(
-        store="other", offline=True, output=tmp_path / "out",
+    toolchain.have(
+        "tool", store="other", offline=True, output=tmp_path / "out",
         change=lambda spec: dataclasses.replace(spec, hostname="omega"),
     )  # fmt: skip
-    toolchain.have("tool", place=place)
     [(spec, request)] = toolchain.containers.asked
     assert (request["offline"], request["deliver"]) == (True, True)
     assert spec.volumes == {"other": "/cache"}

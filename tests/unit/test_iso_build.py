@@ -133,7 +133,7 @@ def test_a_component_that_is_new_is_compiled_before_the_iso_is_assembled(contain
     assert _told(result) == dict.fromkeys(BOTH, (False, COMPILING_SECONDS))
     history = json.loads((containers.settings.project.state_dir / "history.json").read_text())[NAME]
     assert history["component-tool"] == COMPILING_SECONDS
-    fields = json.loads(json.dumps(result.to_json()))
+    fields = json.loads(json.dumps(codec.to_data(result)))
     assert {key for stage in fields["stages"] for key in stage} == set(iso_build.STAGE_FIELDS)
 
 

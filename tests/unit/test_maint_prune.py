@@ -205,7 +205,7 @@ class FakeStore:
     def list_store(self, *_: object) -> list[Stored]:
         return list(self.kept)
 
-    def evict_store(self, _settings: object, _docker: object, _image: str, limits: StoreLimits) -> None:
+    def evict_store(self, _context: object, _image: str, limits: StoreLimits) -> None:
         if self.lost:
             raise ContainerLost("the store could not be asked", why="killed")
         gone = {one.key for one in choose(self.kept, limits, NOW)} - self.used
