@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from synos_tasks.errors import ProjectCopied, SettingsError
+from synos_tasks.locks import exclusive
 
 STATE = ".synos"
 ID_FILE = "id"
@@ -174,27 +175,19 @@ def _record_first(state: Path, record: _Record) -> str:
     """
     try:
         state.mkdir(exist_ok=True)
-        temporary = _lay(state, record)
-        try:
-            os.link(temporary, state / ID_FILE)  # unlike a rename it fails where there is one
-        finally:
-            temporary.unlink()
-    except FileExistsError:
-        found = _read(state)
-        return found.id if found else _path_id(record.root)
+        with exclusive(state):
+            found = _read(state)
+            if found is None:
+                _write(state, record)
     except OSError:
         return _path_id(record.root)
-    return record.id
+    return (found or record).id
 
 
 def _write(state: Path, record: _Record) -> None:
-    _lay(state, record).replace(state / ID_FILE)
-
-
-def _lay(state: Path, record: _Record) -> Path:
     temporary = state / f"{ID_FILE}.{os.urandom(5).hex()}"
     temporary.write_text(f"{record.id}\n{record.root}\n", encoding="utf-8")
-    return temporary
+    temporary.replace(state / ID_FILE)
 
 
 def _has_state(state: Path) -> bool:

@@ -23,7 +23,7 @@ from synos_tasks.errors import (
     writing,
 )
 from synos_tasks.host import checks
-from synos_tasks.host.facts import cpu_count, dev_problems, memory, mount_table, stale_mounts
+from synos_tasks.host.facts import dev_problems, mount_table, stale_mounts
 from synos_tasks.images.building import ensure_image
 from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
 from synos_tasks.iso import plan as plans
@@ -73,7 +73,7 @@ def preflight(context: Context, output: Path) -> None:
     engine_root = Path(context.info.docker_root_dir or "/var/lib/docker")
     mounts = stale_mounts(context.settings.project.root, mount_table(), ignore=[engine_root])
     checked = [
-        checks.check_memory(memory(), cpu_count()),
+        checks.check_memory(),
         checks.check_dev(dev_problems()),
         checks.check_mounts(mounts),
     ]

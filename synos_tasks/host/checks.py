@@ -14,7 +14,7 @@ from synos_tasks.project import engine_hint
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from synos_tasks.host.facts import Kvm, Memory, Mount
+    from synos_tasks.host.facts import Mount
 
 Status = Literal["ok", "warn", "fail"]
 
@@ -24,7 +24,6 @@ DISK_WARN_BYTES = 10 * 10**9
 # Machines sold with 2 and 4 GB report a little less: the kernel keeps some for itself.
 MEMORY_FAIL_MB = 1900
 MEMORY_WARN_MB = 3800
-PYTHON_MINIMUM = (3, 11)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -42,14 +41,6 @@ def verdict(name: str, good: str, bad: str = "", hint: str = "", *, warn: bool =
     if good:
         return Check(name=name, status="ok", detail=good)
     return Check(name=name, status="warn" if warn else "fail", detail=bad, hint=hint)
-
-
-def check_python(version: tuple[int, ...]) -> Check:
-    """Check the Python that runs this."""
-    text, least = (".".join(map(str, numbers)) for numbers in (version, PYTHON_MINIMUM))
-    return verdict(
-        "python", text if version >= PYTHON_MINIMUM else "", text, f"install Python {least} or newer"
-    )
 
 
 def check_socket(where: str, problem: str) -> Check:
@@ -80,18 +71,19 @@ def check_disk(name: str, folder: Path) -> Check:
     return verdict(name, "", detail, hint, warn=free >= DISK_FAIL_BYTES)
 
 
-def check_memory(have: Memory, cpus: int) -> Check:
-    """Check the main memory: the machine's, and what is left of it now."""
-    detail = f"{have.total_mb} MB, {have.available_mb} MB available, {cpus} CPU"
-    if have.total_mb < MEMORY_FAIL_MB:
+def check_memory(meminfo: Path = Path("/proc/meminfo")) -> Check:
+    """Check the main memory: the machine's, and what is left of it now; format: proc_meminfo(5)."""
+    lines = (line.split() for line in meminfo.read_text(encoding="ascii").splitlines())
+    megabytes = {words[0]: int(words[1]) // 1024 for words in lines}
+    total, available = megabytes["MemTotal:"], megabytes["MemAvailable:"]
+    detail = f"{total} MB, {available} MB available, {len(os.sched_getaffinity(0))} CPU"
+    if total < MEMORY_FAIL_MB:
         return verdict("memory", "", detail, "a build needs a machine with 2 GB")
-    if have.total_mb < MEMORY_WARN_MB:
+    if total < MEMORY_WARN_MB:
         hint = "keep synos.build.work at volume, and build small profiles"
         return verdict("memory", "", detail, hint, warn=True)
-    enough = have.available_mb >= MEMORY_FAIL_MB
-    return verdict(
-        "memory", detail if enough else "", detail, "close other programs before a build", warn=True
-    )
+    good, hint = detail if available >= MEMORY_FAIL_MB else "", "close other programs before a build"
+    return verdict("memory", good, detail, hint, warn=True)
 
 
 def check_dev(problems: Sequence[str]) -> Check:
@@ -145,10 +137,16 @@ def check_cache_mounts(inspected: str) -> Check:
     return verdict(name, "kept by the engine's garbage collection")
 
 
-def check_kvm(have: Kvm) -> Check:
-    """Check KVM: without it guests are emulated, which only takes longer."""
-    hint = "guests boot under emulation, which is slower"
-    if have.present:
-        hint += "; membership of the group kvm lets you use it"
-    good = "can be opened; how fast it is shows at a boot" if have.usable else ""
-    return verdict("kvm", good, have.why, hint, warn=True)
+def check_kvm(device: Path = Path("/dev/kvm")) -> Check:
+    """Check whether KVM's device can be opened: without it guests are emulated, which only takes longer."""
+    good, bad, hint = "", "", "guests boot under emulation, which is slower"
+    if not device.is_char_device():
+        bad = f"there is no device {device}"
+    else:
+        try:
+            os.close(os.open(device, os.O_RDWR | os.O_CLOEXEC))
+            good = "can be opened; how fast it is shows at a boot"
+        except OSError as error:
+            bad = f"{device} cannot be opened: {error.strerror}"
+            hint += "; membership of the group kvm lets you use it"
+    return verdict("kvm", good, bad, hint, warn=True)

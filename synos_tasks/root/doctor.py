@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
-import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -36,16 +36,16 @@ def examine(settings: Settings, docker: Docker) -> list[Check]:
     engine_dir = [Path(info.docker_root_dir)] if info and info.docker_root_dir else []
     mounts = facts.stale_mounts(root, facts.mount_table(), ignore=engine_dir)
     return [
-        checks.check_python(sys.version_info[:3]),
+        verdict("python", platform.python_version()),
         *check_engine(host, info, problem),
         checks.check_disk("disk: project", root),
         *(checks.check_disk("disk: engine", folder) for folder in engine_dir),
-        checks.check_memory(facts.memory(), facts.cpu_count()),
+        checks.check_memory(),
         checks.check_dev(facts.dev_problems()),
         checks.check_mounts(mounts),
         *([checks.check_leftovers(leftovers(docker, settings.project.id))] if info else []),
         *([checks.check_boot()] if info and not host else []),
-        checks.check_kvm(facts.kvm()),
+        checks.check_kvm(),
         *(_check_cache_mounts(docker) if info else []),
     ]
 

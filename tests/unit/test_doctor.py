@@ -1,18 +1,16 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
+from unittest import mock
 
 import pytest
 
 from synos_tasks.engine.labels import labels
-from synos_tasks.host import checks, facts
+from synos_tasks.host import checks
 from synos_tasks.host.facts import Mount
 from synos_tasks.root import doctor
 from tests.unit.fake_docker import FakeDocker
 from tests.unit.projects import settings_in
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture(autouse=True)
@@ -95,9 +93,13 @@ def test_disk_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gigabytes:
     ("total", "available", "wanted"),
     [(1800, 1700, "fail"), (1960, 1500, "warn"), (3900, 3000, "ok"), (8000, 1000, "warn")],
 )
-def test_memory_limits(total: int, available: int, wanted: str) -> None:
-    found = checks.check_memory(facts.Memory(total_mb=total, available_mb=available), 4)
+def test_memory_limits(tmp_path: Path, total: int, available: int, wanted: str) -> None:
+    sizes = {"MemTotal": total, "MemFree": 1, "MemAvailable": available}
+    lines = (f"{name}:  {megabytes * 1024} kB\n" for name, megabytes in sizes.items())
+    (tmp_path / "meminfo").write_text("".join(lines))
+    found = checks.check_memory(tmp_path / "meminfo")
     assert found.status == wanted
+    assert f"{total} MB, {available} MB available" in found.detail
 
 
 def test_a_stale_devtmpfs_fails_and_the_deepest_goes_first() -> None:
@@ -108,10 +110,18 @@ def test_a_stale_devtmpfs_fails_and_the_deepest_goes_first() -> None:
     assert [checks.check_dev(problems).status for problems in ([], ["/dev/null is a file"])] == ["ok", "fail"]
 
 
-@pytest.mark.parametrize("usable", [True, False])
-def test_kvm_never_stops_a_build(usable: bool) -> None:
-    found = checks.check_kvm(facts.Kvm(present=usable, usable=usable, why="" if usable else "no"))
-    assert found.status == ("ok" if usable else "warn")
+def test_kvm_is_a_device_that_can_be_opened_and_never_stops_a_build(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    for name in ("file", "none"):
+        found = checks.check_kvm(tmp_path / name)
+        assert (found.status, "there is no" in found.detail, "group" in found.hint) == ("warn", True, False)
+    assert checks.check_kvm(Path("/dev/null")).status == "ok"
+    monkeypatch.setattr("os.open", mock.Mock(side_effect=PermissionError(13, "Permission denied")))
+    found = checks.check_kvm(Path("/dev/null"))
+    assert (found.status, "group kvm" in found.hint) == ("warn", True)
+    assert "Permission denied" in found.detail
 
 
 DEFAULT_28 = """

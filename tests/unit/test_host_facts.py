@@ -1,4 +1,4 @@
-"""What is read of the machine: memory, KVM, /dev, mounts, and ports with real sockets."""
+"""What is read of the machine: /dev, mounts, and ports with real sockets."""
 
 from __future__ import annotations
 
@@ -32,27 +32,6 @@ def node(mode: int, major: int = 0, minor: int = 0) -> os.stat_result:
 
 def test_free_disk_of_a_folder_that_is_not_made_yet(tmp_path: Path) -> None:
     assert facts.free_disk_bytes(tmp_path / "not" / "yet") > 0
-
-
-def test_memory_is_read_in_mb(tmp_path: Path) -> None:
-    (tmp_path / "meminfo").write_text("MemTotal:  8192000 kB\nMemFree: 1024 kB\nMemAvailable: 4096000 kB\n")
-    assert facts.memory(tmp_path / "meminfo") == facts.Memory(total_mb=8000, available_mb=4000)
-
-
-def test_kvm_is_a_device_that_can_be_opened(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> int:
-        raise PermissionError(13, "Permission denied")
-
-    found = facts.kvm(tmp_path / "kvm")
-    assert (found.present, found.usable) == (False, False)
-    assert "there is no" in found.why
-    (tmp_path / "kvm").touch()
-    assert not facts.kvm(tmp_path / "kvm").present
-    assert facts.kvm(Path("/dev/null")).usable
-    monkeypatch.setattr(os, "open", refuse)
-    found = facts.kvm(Path("/dev/null"))
-    assert (found.present, found.usable) == (True, False)
-    assert "Permission denied" in found.why
 
 
 def test_an_empty_dev_lacks_everything(tmp_path: Path) -> None:
