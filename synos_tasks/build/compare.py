@@ -32,11 +32,6 @@ class Difference:
     packages: list[locks.Change]
     files: Mapping[str, Any] | None
 
-    @property
-    def is_empty(self) -> bool:
-        """Return whether nothing changed."""
-        return not sections(self)
-
 
 def diff(context: Context, one: str, two: str) -> Difference:
     """Compare two ISOs or two locks; a profile's name stands for its lock. Raises SettingsError, IsoNotFound."""

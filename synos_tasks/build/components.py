@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import os
 import stat
-from collections.abc import Callable  # noqa: TC003  (a default of Place needs it when it runs)
-from dataclasses import dataclass, field
+from collections.abc import Callable  # noqa: TC003  (a default of ensure_compiled() needs it when it runs)
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,21 +34,6 @@ if TYPE_CHECKING:
 
 REQUIRED_HITS = {"ccache": 80, "sccache": 75}
 """Percent of the compilers' calls that a filled cache answers."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Compiled:
-    """One component in the store. ``packages`` are as the manifest of an ISO has them, with ``file``.
-
-    ``caches`` has hits and misses of this compilation by cache; empty where nothing was compiled.
-    """
-
-    name: str
-    key: str
-    hit: bool
-    seconds: float
-    packages: list[dict[str, Any]]
-    caches: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,8 +83,8 @@ def ensure_compiled(
     output: Path | None = None,
     change: Callable[[ContainerSpec], ContainerSpec] = lambda spec: spec,
     on_event: Callable[[protocol.Event], object] = lambda _: None,
-) -> list[Compiled]:
-    """Compile the components that the store lacks; return all. Raises ComponentError or ComponentFailed.
+) -> list[protocol.Done]:
+    """Compile the components that the store lacks; return all, as stages. Raises ComponentError or ComponentFailed.
 
     ``store`` is a volume, '' the project's own. ``output`` gets the .debs. ``change`` changes the container.
     """
@@ -107,12 +92,12 @@ def ensure_compiled(
     tools = planning.tools_of(context, TOOLCHAIN)
     folder = recipe.folder_of(planning.docker_build(context.settings))
     wanted = [recipe.compilation_of(component, folder, tools) for component in components]
-    found: list[Compiled] = []
+    found: list[protocol.Done] = []
 
     def note(event: protocol.Event) -> None:
         on_event(event)
         if isinstance(event, protocol.Done):
-            found.append(_compiled(event))
+            found.append(event)
 
     while len(found) < len(wanted):  # a container compiles one at most
         spec = toolchain_spec(context, output=output, store=store, network=not offline)
@@ -130,18 +115,9 @@ def ensure_compiled(
     return found
 
 
-def _compiled(event: protocol.Done) -> Compiled:
-    return Compiled(
-        name=event.name.removeprefix("component-"),
-        key=event.key,
-        hit=event.hit,
-        seconds=event.seconds,
-        packages=event.facts["packages"],
-        caches={} if event.hit else event.facts["caches"],
-    )
-
-
-def compile_all(context: Context, names: list[str], output: Path, *, cached: bool = True) -> list[Compiled]:
+def compile_all(
+    context: Context, names: list[str], output: Path, *, cached: bool = True
+) -> list[protocol.Done]:
     """Compile components, and move their .debs into ``output``. Raises as ensure_compiled() and preflight() do."""
     if not names:
         return []
@@ -152,7 +128,7 @@ def compile_all(context: Context, names: list[str], output: Path, *, cached: boo
         view_for([f"component-{name}" for name in names], {}) as view,
     ):
         compiled = ensure_compiled(context, names, store=store, output=folder, on_event=view.handle)
-        packages = [package for one in compiled for package in one.packages]
+        packages = [package for one in compiled for package in one.facts["packages"]]
         for package in packages:
             _verify(folder, package)
         for package in packages:
@@ -170,9 +146,14 @@ def _verify(folder: Path, package: dict[str, Any]) -> None:
         raise ComponentFailed("the container delivered another package than it reported", where=name)
 
 
-def hit_rates(compiled: Compiled) -> str:
+def caches_of(compiled: protocol.Done) -> dict[str, dict[str, int]]:
+    """Return hits and misses of a compilation by cache; nothing where nothing was compiled."""
+    return {} if compiled.hit else compiled.facts["caches"]
+
+
+def hit_rates(compiled: protocol.Done) -> str:
     """Return in words how much came from the compilers' caches."""
-    counts = [(cache, one["hits"], one["hits"] + one["misses"]) for cache, one in compiled.caches.items()]
+    counts = [(cache, one["hits"], one["hits"] + one["misses"]) for cache, one in caches_of(compiled).items()]
     return ", ".join(f"{cache} {hits} of {calls}" for cache, hits, calls in counts if calls)
 
 
@@ -189,7 +170,7 @@ def cache_hit_rates(context: Context) -> list[HitRate]:
             compiled = ensure_compiled(context, names_of(context.settings), store=store, change=with_caches)
     rates = []
     for cache, required in REQUIRED_HITS.items():
-        hits, misses = (sum(one.caches[cache][what] for one in compiled) for what in ("hits", "misses"))
+        hits, misses = (sum(caches_of(one)[cache][what] for one in compiled) for what in ("hits", "misses"))
         rates.append(HitRate(what=cache, hits=hits, calls=hits + misses, required=required))
     return rates
 

@@ -117,8 +117,8 @@ class _Build:
     context: Context
     options: Options
     profile: Profile
-    stages: dict[str, dict[str, Any]] = field(default_factory=dict)
-    compiled: dict[str, components.Compiled] = field(default_factory=dict)
+    stages: dict[str, protocol.Done] = field(default_factory=dict)
+    compiled: dict[str, protocol.Done] = field(default_factory=dict)
     began: float = field(default_factory=time.monotonic)
 
     def already(self) -> BuildResult | None:
@@ -191,7 +191,7 @@ class _Build:
                 offline=self.options.offline,
                 on_event=view.handle,
             )
-        self.compiled = {f"component-{one.name}": one for one in found}
+        self.compiled = {stage.name: stage for stage in found}
         for stage in plan.components:
             made = self.compiled.get(stage.name)
             if made is None or made.key != stage.key:
@@ -224,7 +224,7 @@ class _Build:
             remember(context.settings, plan, stages)
         except OSError as error:
             context.say(f"warning: what this build took is not remembered: {error}")
-        return self._result(plan, done.sha256, stages)
+        return self._result(plan, done.sha256, [vars(stage) for stage in stages])
 
     def _result(self, plan: Plan, sha256: str, stages: list[dict[str, Any]]) -> BuildResult:
         return BuildResult(
@@ -241,10 +241,8 @@ class _Build:
 
     def _note(self, event: protocol.Event) -> None:
         if isinstance(event, protocol.Done):
-            stage = {key: getattr(event, key) for key in STAGE_FIELDS}
-            if made := self.compiled.get(event.name):  # in another container, before
-                stage |= {"hit": made.hit, "seconds": made.seconds}
-            self.stages[event.name] = stage
+            # what was compiled in another container before is a hit in this one
+            self.stages[event.name] = self.compiled.get(event.name, event)
         elif isinstance(event, protocol.Evicted) and event.count:
             gone, left = console.human_bytes(event.bytes), console.human_bytes(event.left_bytes)
             self.context.say(f"store: removed {gone} that no build has used for longest, {left} are left")

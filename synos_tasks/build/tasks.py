@@ -207,10 +207,11 @@ def diff(command: Command, one: str, two: str, limit: int = 20) -> None:
 
     command.would(f"compare {one} and {two}", one=one, two=two)
     found = compare.diff(_context(command), one, two)
-    for title, lines in compare.sections(found):
+    sections = compare.sections(found)
+    for title, lines in sections:
         console.say(f"{title}: {len(lines)}")
         console.say("\n".join(lines[:limit] + (["  …"] if len(lines) > limit else [])))
-    if found.is_empty:
+    if not sections:
         console.say("no file differs" if found.files else "no difference")
     changes = [change.__dict__ for change in found.packages]
     command.result({"packages": changes, **(found.files or {})})
@@ -324,21 +325,18 @@ def _compile(command: Command, names: list[str], *, no_cache: bool, output: str)
     command.would(f"compile {', '.join(names) or 'nothing'}", components=names, output=str(folder))
     compiled = compiling.compile_all(_context(command), names, folder, cached=not no_cache)
     users = compiling.users_of(settings)
-    rows = [
-        [
-            one.name,
-            one.packages[0]["version"],
-            recipe.origin,
-            ", ".join(users[one.name]),
-            "in store" if one.hit else f"{one.seconds:.1f} s",
-            compiling.hit_rates(one),
-        ]
-        for one, recipe in zip(compiled, recipes, strict=True)
-    ]
+    rows, found = [], []
+    for one, recipe in zip(compiled, recipes, strict=True):
+        packages, profiles = one.facts["packages"], users[recipe.name]
+        took = "in store" if one.hit else f"{one.seconds:.1f} s"
+        rates = compiling.hit_rates(one)
+        rows.append([recipe.name, packages[0]["version"], recipe.origin, ", ".join(profiles), took, rates])
+        fields = {"name": recipe.name, "key": one.key, "hit": one.hit, "seconds": one.seconds}
+        caches = compiling.caches_of(one)
+        found.append({**fields, "packages": packages, "caches": caches, "profiles": profiles})
     console.table("components", ["name", "version", "source", "profiles", "compiled", "from caches"], rows)
     if compiled:
         console.say(f"packages: {folder}")
-    found = [{**one.__dict__, "profiles": users[one.name]} for one in compiled]
     command.result({"output": str(folder), "components": found})
 
 

@@ -17,7 +17,7 @@ from synos_tasks.iso.publish import published
 from synos_tasks.iso.scratch import write_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from pathlib import Path
 
     from rich.progress import Progress, Task, TaskID
@@ -156,12 +156,12 @@ def last_plan(settings: Settings, profile: str) -> Plan | None:
         return None
 
 
-def remember(settings: Settings, plan: Plan, stages: list[dict[str, Any]]) -> None:
+def remember(settings: Settings, plan: Plan, stages: Iterable[protocol.Done]) -> None:
     """Store the plan of a build that was done, and the seconds of the stages that it made."""
     profile = plan.profile.name
     write_whole(_path(settings, profile), json.dumps(codec.to_data(plan)))
     known = builder.build_seconds(settings)
-    made = {stage["name"]: stage["seconds"] for stage in stages if not stage["hit"]}
+    made = {stage.name: stage.seconds for stage in stages if not stage.hit}
     known[profile] = {**known.get(profile, {}), **made}
     write_whole(settings.project.state_dir / builder.HISTORY, json.dumps(known, indent=1))
 

@@ -66,20 +66,15 @@ def difference(one: Path, two: Path) -> list[str]:
         return [f"- {kinds[0]}", f"+ {kinds[1]}"]
     if not stat.S_ISREG(one.lstat().st_mode):
         return []
+    if max(path.stat().st_size for path in (one, two)) > MOST_TEXT:
+        return _bytes(one, two)
     try:
-        texts = [_text(path).splitlines() for path in (one, two)]
-    except ValueError:
+        texts = [path.read_bytes().decode().splitlines() for path in (one, two)]
+    except UnicodeDecodeError:
         return _bytes(one, two)
     lines = list(difflib.unified_diff(texts[0], texts[1], lineterm="", n=0))[2:]  # without the files' names
     # only the ends of lines differ: no line does
     return [line[:200] for line in lines[:SHOWN_LINES]] or _bytes(one, two)
-
-
-def _text(path: Path) -> str:
-    """Return a text; raises ValueError where a file is none, or a large one."""
-    if path.stat().st_size > MOST_TEXT:
-        raise ValueError(f"{path} is large")
-    return path.read_bytes().decode()
 
 
 def _bytes(one: Path, two: Path) -> list[str]:

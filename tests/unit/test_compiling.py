@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from synos_tasks.build import components, planning
-from synos_tasks.build.components import Compiled, ensure_compiled, hit_rates
+from synos_tasks.build.components import caches_of, ensure_compiled, hit_rates
 from synos_tasks.build.planning import Context
 from synos_tasks.errors import ClaimFailed, ComponentFailed
 from synos_tasks.iso import codec
 from synos_tasks.iso.components import recipe
+from synos_tasks.iso.protocol import Done
 from tests.unit.fake_docker import FakeDocker
 from tests.unit.fakes import FakeContainers, fake_containers
 from tests.unit.projects import NAME, lay_component, lay_lock, project
@@ -50,10 +51,10 @@ class Toolchain:
         self.containers: FakeContainers = fake_containers(monkeypatch)
         self.containers.answer = self._compile
 
-    def have(self, *names: str, **place: Any) -> list[Compiled]:  # noqa: ANN401
+    def have(self, *names: str, **place: Any) -> list[Done]:  # noqa: ANN401
         return ensure_compiled(self.context, names, **place)
 
-    def compile(self, output: Path, *names: str, cached: bool = True) -> list[Compiled]:
+    def compile(self, output: Path, *names: str, cached: bool = True) -> list[Done]:
         return components.compile_all(self.context, list(names), output, cached=cached)
 
     def _compile(self, spec: ContainerSpec, request: Mapping[str, Any]) -> list[dict[str, Any]]:
@@ -92,9 +93,7 @@ def test_the_key_is_that_of_the_plan(toolchain: Toolchain) -> None:
     profile = planning.read_profile(toolchain.settings, NAME)
     plan = planning.plan_build(toolchain.context, profile, lay_lock(toolchain.settings), release=False)
     made = toolchain.have(*profile.components)
-    assert [(one.name, one.key) for one in made] == [
-        (stage.name.removeprefix("component-"), stage.key) for stage in plan.components
-    ]
+    assert [(one.name, one.key) for one in made] == [(stage.name, stage.key) for stage in plan.components]
 
 
 def test_where_components_are_compiled_and_kept(toolchain: Toolchain, tmp_path: Path) -> None:
@@ -114,14 +113,14 @@ def test_where_components_are_compiled_and_kept(toolchain: Toolchain, tmp_path: 
 def test_what_was_compiled_is_told_with_its_hits_and_what_was_there_without(toolchain: Toolchain) -> None:
     toolchain.stored = {"agent"}
     tool, agent = toolchain.have("tool", "agent")
-    assert (tool.name, tool.hit, tool.seconds, tool.caches) == ("tool", False, 1.5, COUNTS)
-    assert (agent.name, agent.hit, agent.caches) == ("agent", True, {})
-    assert [package["file"] for package in tool.packages] == ["tool_1.0_amd64.deb"]
+    assert (tool.name, tool.hit, tool.seconds, caches_of(tool)) == ("component-tool", False, 1.5, COUNTS)
+    assert (agent.name, agent.hit, caches_of(agent)) == ("component-agent", True, {})
+    assert [package["file"] for package in tool.facts["packages"]] == ["tool_1.0_amd64.deb"]
 
 
 def test_packages_are_laid_down_and_nothing_beside_them(toolchain: Toolchain, tmp_path: Path) -> None:
     made = toolchain.compile(tmp_path / "out", "tool", "agent")
-    assert [one.name for one in made] == ["tool", "agent"]
+    assert [one.name for one in made] == ["component-tool", "component-agent"]
     found = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     assert found == {"tool_1.0_amd64.deb": DEB, "agent_1.0_amd64.deb": DEB}
 
@@ -181,11 +180,11 @@ def test_profiles_that_have_a_component_are_told_and_broken_ones_have_none(setti
 
 
 def test_hit_rates_are_of_the_caches_that_were_asked() -> None:
-    made = Compiled(name="tool", key="k", hit=False, seconds=1.0, packages=[], caches=COUNTS)
+    made = Done(name="component-tool", key="k", hit=False, seconds=1.0, bytes=1, facts={"caches": COUNTS})
     assert hit_rates(made) == "ccache 3 of 4"
-    assert hit_rates(dataclasses.replace(made, caches={})) == ""
+    assert hit_rates(dataclasses.replace(made, hit=True)) == ""
     both = {**COUNTS, "sccache": {"hits": 7, "misses": 0}}
-    assert hit_rates(dataclasses.replace(made, caches=both)) == "ccache 3 of 4, sccache 7 of 7"
+    assert hit_rates(dataclasses.replace(made, facts={"caches": both})) == "ccache 3 of 4, sccache 7 of 7"
 
 
 def test_a_container_that_stops_after_one_compilation_is_followed_by_another(toolchain: Toolchain) -> None:
@@ -193,7 +192,7 @@ def test_a_container_that_stops_after_one_compilation_is_followed_by_another(too
     first_done = 3  # after a warning and a start
     toolchain.containers.answer = lambda *asked: list(answer(*asked))[:first_done]
     made = toolchain.have("tool", "agent")
-    assert [one.name for one in made] == ["tool", "agent"]
+    assert [one.name for one in made] == ["component-tool", "component-agent"]
     asked = [len(request["components"]) for request in toolchain.containers.requests]
     assert asked == [2, 1]
     assert len({spec.name for spec in toolchain.containers.specs}) == 2

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 import pytest
@@ -98,7 +97,7 @@ def test_what_was_not_found_in_the_store_is_remembered_for_its_profile_alone(set
     settings.project.state_dir.mkdir()
     before = {"x": {"packages-minimal": 9.0, "base": 1.0}, "y": {"iso": 1.0}}
     (settings.project.state_dir / "history.json").write_text(json.dumps(before))
-    remember(settings, PLAN, [asdict(DONE), asdict(FOUND)])
+    remember(settings, PLAN, [DONE, FOUND])
     assert build_seconds(settings) == {"x": {"packages-minimal": 9.0, "base": 2.5}, "y": {"iso": 1.0}}
 
 
@@ -107,5 +106,5 @@ def test_a_damaged_history_counts_as_empty(settings: Settings, text: str) -> Non
     settings.project.state_dir.mkdir()
     (settings.project.state_dir / "history.json").write_text(text)
     assert build_seconds(settings) == {}
-    remember(settings, PLAN, [asdict(DONE)])
+    remember(settings, PLAN, [DONE])
     assert build_seconds(settings) == {"x": {"base": 2.5}}
