@@ -110,34 +110,27 @@ def load(folder: Path, name: str) -> Profile:
     Raises ProfileNotFound, or ProfileError or ComponentError with file, line, column and a hint.
     """
     chain = _chain(folder, name)
-    merged: dict[str, Any] = {}
+    merged: dict[str, Any] = {"components": []}
     origins: dict[str, str] = {}
-    packages: list[tuple[str, list[str], list[str]]] = []
-    for ancestor, source, data in reversed(chain):
-        _note_origins(origins, _entries(source))
-        listed = data.pop("components", [])
-        packages.append((ancestor, data.pop("packages", []), listed))
-        _merge(merged, {**data, "components": listed})
+    for _, source, data in reversed(chain):
+        _note_origins(origins, source)
+        _merge(merged, data)
     _refuse_wrong_suite(merged, origins)
-    recipes = recipe.folder_of(folder.parent)
-    needs = {one: recipe.load(recipes, one, origins[one]).depends for one in merged["components"]}
-    _refuse_password_of_live_user(merged, [_entries(source) for _, source, _ in chain])
+    _refuse_password_of_live_user(merged, [source for _, source, _ in chain])
     if "release" not in merged.get("mirrors", {}).get("suites", ["release"]):
         raise ProfileError("mirrors.suites lacks release", where=chain[0][1].where, hint="add `release`")
-    asked = [
-        (ancestor, [*listed, *(package for component in named for package in needs.get(component, ()))])
-        for ancestor, listed, named in packages
-    ]
+    recipes = recipe.folder_of(folder.parent)
+    needs = {one: recipe.load(recipes, one, origins[one]).depends for one in merged["components"]}
+    asked: list[tuple[str, list[str]]] = []
+    for ancestor, _, data in reversed(chain):
+        needed = [package for one in data.get("components", []) for package in needs.get(one, ())]
+        asked.append((ancestor, [*data.get("packages", []), *needed]))
     return dataclasses.replace(
         codec.from_data(Profile, {**_fields(merged), "name": name}),
         layers=_layers(asked),
         ancestors=tuple(ancestor for ancestor, _, _ in chain[1:]),
         origins=origins,
     )
-
-
-def _entries(source: yaml_source.Value) -> dict[str, tuple[str, yaml_source.Value]]:
-    return source.data if isinstance(source.data, dict) else {}
 
 
 def _chain(folder: Path, name: str) -> list[tuple[str, yaml_source.Value, dict[str, Any]]]:
@@ -151,13 +144,13 @@ def _chain(folder: Path, name: str) -> list[tuple[str, yaml_source.Value, dict[s
             raise ProfileNotFound(
                 f"there is no profile {name[:80]!r}",
                 where=where or str(folder),
-                hint=guess(name, known),
+                hint=guess(name, tuple(known)),
             )
         source = yaml_source.load(folder / f"{name}.yaml")
         data = schema.check(source, kind())
         chain.append((name, source, data))
         name = data.get("inherits", "")
-        where = _entries(source)["inherits"][1].where if name else ""
+        where = source.entries["inherits"].where if name else ""
     return chain
 
 
@@ -183,14 +176,12 @@ def _refuse_wrong_suite(merged: dict[str, Any], origins: Mapping[str, str]) -> N
         )
 
 
-def _refuse_password_of_live_user(
-    merged: dict[str, Any], chain: list[dict[str, tuple[str, yaml_source.Value]]]
-) -> None:
+def _refuse_password_of_live_user(merged: dict[str, Any], chain: list[yaml_source.Value]) -> None:
     """Raise ProfileError where a password is set that nobody would ever have: live-config sets `live`."""
     if merged.get("users") and merged["users"][0].get("password_hash"):
         raise ProfileError(
             f"the first user, {merged['users'][0]['name']}, cannot have a password_hash",
-            where=next(entries["users"][0] for entries in chain if "users" in entries),
+            where=next(source.entries["users"].key for source in chain if "users" in source.entries),
             why="it is the live user, whom live-config makes at boot with the password `live`",
             hint="put another user first, or take the hash out",
         )
@@ -213,41 +204,38 @@ def _merge(merged: dict[str, Any], data: dict[str, Any]) -> None:
             merged[key] = value
 
 
-def _note_origins(origins: dict[str, str], entries: dict[str, tuple[str, yaml_source.Value]]) -> None:
+def _note_origins(origins: dict[str, str], source: yaml_source.Value) -> None:
     for key in ("packages", "hooks", "components", "overlay"):
-        if key in entries:
-            value = entries[key][1]
+        if value := source.entries.get(key):
             for item in value.data if isinstance(value.data, list) else [value]:
                 origins[str(item.data).lstrip("-")] = item.where
 
 
-# fields that stand inside of a key
-_INNER = {
-    "mirror": ("mirrors", "main"),
-    "security_mirror": ("mirrors", "security"),
-    "suites": ("mirrors", "suites"),
-    "areas": ("mirrors", "components"),
-    "compression": ("compression", "algorithm"),
-    "compression_level": ("compression", "level"),
+# keys of a profile whose entries are fields
+_GROUPS = {
+    "mirrors": {
+        "main": "mirror",
+        "security": "security_mirror",
+        "suites": "suites",
+        "components": "areas",
+    },
+    "compression": {"algorithm": "compression", "level": "compression_level"},
 }
 
 
 def _fields(merged: dict[str, Any]) -> dict[str, Any]:
     """Return the fields of a Profile, as in JSON, from what profiles say together."""
-    fields = {key: value for key, value in merged.items() if key != "inherits" and (value or key != "users")}
-    options = {key: fields.pop(key) for key in stagespec.schemas() if key in fields}
+    fields = {key: value for key, value in merged.items() if key not in {"inherits", "packages"}}
+    if not fields.get("users"):
+        fields.pop("users", None)
+    fields["options"] = {key: fields.pop(key) for key in stagespec.schemas() if key in fields}
     keyboard = {"layout": "us", "variant": "", "model": "pc105", **fields.pop("keyboard", {})}
-    groups = {key: fields.pop(key, {}) for key in ("mirrors", "compression")}
-    for name, (key, inner) in _INNER.items():
-        if inner in groups[key]:
-            fields[name] = groups[key][inner]
-    for name in ("mirror", "security_mirror"):
-        fields[name] = fields.get(name, getattr(Profile, name)).rstrip("/")
-    return {
-        **fields,
-        "keyboard": [keyboard[key] for key in ("layout", "variant", "model")],
-        "options": options,
-    }
+    fields["keyboard"] = [keyboard[key] for key in ("layout", "variant", "model")]
+    for group, field_of in _GROUPS.items():
+        fields |= {field_of[key]: value for key, value in fields.pop(group, {}).items()}
+    for name in {"mirror", "security_mirror"} & fields.keys():
+        fields[name] = fields[name].rstrip("/")
+    return fields
 
 
 def _layers(chain: list[tuple[str, list[str]]]) -> tuple[tuple[str, tuple[str, ...]], ...]:

@@ -135,34 +135,32 @@ def check(value: Value, kind: Kind, name: str = "") -> Any:  # noqa: ANN401
     """Turn a Value into plain data if it is of a kind; raises ProfileError with its place otherwise."""
     data = value.data
     if kind.type == "object" and isinstance(data, dict):
-        return _check_mapping(data, kind, name, value.where)
+        return _check_mapping(value, kind, name)
     if kind.items and isinstance(data, list):
         return [check(item, kind.items, f"{name}[{index}]") for index, item in enumerate(data)]
     if kind.type == "integer":
         good = type(data) is int and kind.minimum <= data <= kind.maximum
+    elif kind.choices:
+        good = data in kind.choices
     else:
-        good = kind.type == "string" and isinstance(data, str) and _is_allowed(data, kind)
+        good = kind.type == "string" and isinstance(data, str) and bool(re.fullmatch(kind.pattern, data))
     if not good:
         what = f"{name} is {_shown(data)}" if name else f"the file holds {_shown(data)}"
         raise ProfileError(f"{what}, not {kind.shape}", where=value.where, hint=_how_to_write(data, kind))
     return data
 
 
-def _is_allowed(word: str, kind: Kind) -> bool:
-    return word in kind.choices if kind.choices else bool(re.fullmatch(kind.pattern, word))
-
-
-def _check_mapping(
-    data: Mapping[str, tuple[str, Value]], kind: Kind, name: str, where: str
-) -> dict[str, Any]:
+def _check_mapping(value: Value, kind: Kind, name: str) -> dict[str, Any]:
     checked = {}
-    for key, (place, item) in data.items():
+    for key, item in value.entries.items():
         if key not in kind.fields:
-            raise ProfileError(f"unknown key {key[:80]!r}", where=place, hint=guess(key, kind.fields))
+            raise ProfileError(f"unknown key {key[:80]!r}", where=item.key, hint=guess(key, kind.fields))
         checked[key] = check(item, kind.fields[key], f"{name}.{key}".lstrip("."))
     for key in kind.required:
         if key not in checked:
-            raise ProfileError(f"{name or 'the file'} has no {key!r}", where=where, hint=f"add `{key}: …`")
+            raise ProfileError(
+                f"{name or 'the file'} has no {key!r}", where=value.where, hint=f"add `{key}: …`"
+            )
     return checked
 
 

@@ -31,9 +31,15 @@ KEY_TAGS = {f"{YAML}str", f"{YAML}merge"}  # a merge key is then an unknown key 
 class Value:
     """A scalar, a list of Values, or a mapping of Values, with its place ``file:line:column``."""
 
-    data: str | int | float | bool | list[Value] | dict[str, tuple[str, Value]] | None
-    """A mapping holds, by key, the key's own place and the value."""
+    data: str | int | float | bool | list[Value] | dict[str, Value] | None
     where: str
+    key: str = ""
+    """Place of its key in a mapping."""
+
+    @property
+    def entries(self) -> dict[str, Value]:
+        """What a mapping holds; anything else holds nothing."""
+        return self.data if isinstance(self.data, dict) else {}
 
 
 def load(path: Path, maximum_bytes: int = MAXIMUM_BYTES, loader: Any = yaml.SafeLoader) -> Value:  # noqa: ANN401
@@ -101,7 +107,7 @@ def _refuse_excess(text: str, path: Path, loader: Any) -> None:  # noqa: ANN401
             )
 
 
-def _value(node: yaml.Node, path: Path) -> Value:
+def _value(node: yaml.Node, path: Path, key: str = "") -> Value:
     where = _place(path, node.start_mark)
     if node.tag not in PLAIN_TAGS[type(node)]:
         raise ProfileError(
@@ -110,10 +116,10 @@ def _value(node: yaml.Node, path: Path) -> Value:
             hint="leave the tag out; for plain text put it in quotes",
         )
     if isinstance(node, yaml.MappingNode):
-        return Value(_mapping(node, path), where)
+        return Value(_mapping(node, path), where, key)
     if isinstance(node, yaml.SequenceNode):
-        return Value([_value(item, path) for item in node.value], where)
-    return Value(_scalar(node, where), where)
+        return Value([_value(item, path) for item in node.value], where, key)
+    return Value(_scalar(node, where), where, key)
 
 
 def _scalar(node: yaml.Node, where: str) -> str | int | float | bool | None:
@@ -143,8 +149,8 @@ def _constructed(node: yaml.Node) -> object:
     return data
 
 
-def _mapping(node: yaml.MappingNode, path: Path) -> dict[str, tuple[str, Value]]:
-    found: dict[str, tuple[str, Value]] = {}
+def _mapping(node: yaml.MappingNode, path: Path) -> dict[str, Value]:
+    found: dict[str, Value] = {}
     for key_node, value_node in node.value:
         place = _place(path, key_node.start_mark)
         if not isinstance(key_node, yaml.ScalarNode) or key_node.tag not in KEY_TAGS:
@@ -154,10 +160,10 @@ def _mapping(node: yaml.MappingNode, path: Path) -> dict[str, tuple[str, Value]]
             raise ProfileError(
                 f"key {key[:80]!r} stands twice",
                 where=place,
-                why=f"first at {found[key][0]}",
+                why=f"first at {found[key].key}",
                 hint="remove one of them",
             )
-        found[key] = (place, _value(value_node, path))
+        found[key] = _value(value_node, path, place)
     return found
 
 

@@ -141,7 +141,7 @@ def test_a_name_that_no_package_can_have(tmp_path: Path, name: str) -> None:
 def plain(value: yaml_source.Value) -> Any:  # noqa: ANN401
     """Return what an editor sees."""
     if isinstance(value.data, dict):
-        return {key: plain(item) for key, (_, item) in value.data.items()}
+        return {key: plain(item) for key, item in value.data.items()}
     if isinstance(value.data, list):
         return [plain(item) for item in value.data]
     return value.data

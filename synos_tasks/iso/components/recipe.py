@@ -164,7 +164,7 @@ def _check_source(data: dict[str, Any], source: yaml_source.Value) -> str:
     kinds = [kind for kind in _SOURCES if kind in given]
 
     def refuse(what: str, key: str, hint: str) -> NoReturn:
-        place = source.data[key][0] if isinstance(source.data, dict) and key in source.data else source.where
+        place = source.entries[key].key if key in source.entries else source.where
         raise ProfileError(what, where=place, hint=hint)
 
     if len(kinds) != 1:
