@@ -13,7 +13,7 @@ from synos_tasks.build.view import PlainView, last_plan, remember, view_for
 from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
 from synos_tasks.iso import protocol
 from synos_tasks.iso.eviction import Limits
-from synos_tasks.iso.publish import iso_path, point_to, publish, published, staging, sweep_staging
+from synos_tasks.iso.publish import iso_path, point_to, publish, published, staging
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -141,7 +141,6 @@ class _Build:
         if self.options.privileged:
             self.context.say(f"warning: {PRIVILEGED}")
         planning.preflight(self.context, self.options.output)
-        sweep_staging(self.options.output)
         lock = locking.fitting(self.context.settings, self.profile) or self._renew()
         with store_volume(self.context, cached=self.options.cached) as store:
             try:

@@ -61,6 +61,11 @@ class Lock:
     """Seconds since 1970: date of the newest Release file the packages came from. All dates in the ISO end there."""
     packages: tuple[Package, ...]
 
+    @property
+    def versions(self) -> dict[str, tuple[str, bool]]:
+        """Version by name, and whether it comes from the security archive."""
+        return {one.name: (one.version, one.archive == "security") for one in self.packages}
+
     def layer(self, name: str) -> list[Package]:
         """Return the packages that a layer adds."""
         return [package for package in self.packages if package.layer == name]
@@ -171,11 +176,7 @@ class Change:
 
 def changes(old: Lock | None, new: Lock) -> list[Change]:
     """List what differs, by name."""
-    versions = [
-        {p.name: (p.version, p.archive == "security") for p in lock.packages} if lock else {}
-        for lock in (old, new)
-    ]
-    return version_changes(*versions)
+    return version_changes(old.versions if old else {}, new.versions)
 
 
 def version_changes(

@@ -25,7 +25,7 @@ COMPONENT = "component"
 LAYER_COMPRESSION = ("zstd", 3)
 RELEASE_LEVEL = 15
 # Modules of synos_tasks.iso that stages share, besides those that a stage's own module imports.
-LAYER_CODE = ("tools", "tree", "layers", "listing", "pool", "stages.squashfs")
+LAYER_CODE = ("tools", "tree", "layers", "pool", "stages.squashfs")
 SHARED_CODE: Mapping[str, Sequence[str]] = {
     "initramfs": ("tools", "tree", "run"),
     "squashfs": ("tools", "tree", "run"),
@@ -138,7 +138,7 @@ def make(
     *,
     files: Mapping[str, str],
     tools: str,
-    components: Mapping[str, Mapping[str, str]] | None = None,
+    components: Mapping[str, Mapping[str, str]] = {},
     release: bool = False,
 ) -> Plan:
     """Plan a build.
@@ -146,16 +146,18 @@ def make(
     ``files`` maps each overlay and hook to its digest, ``tools`` is a digest of the builder's tools;
     ``components`` maps each component to its inputs, see components/recipe.py.
     """
-    compiled = [_component(name, (components or {})[name]) for name in profile.components]
+    made = []
+    for name in profile.components:
+        why = components[name]
+        made.append(Stage(name=f"{COMPONENT}-{name}", kind=COMPONENT, key=recipe.key_of(why), why=why))
     outline = _outline(profile, release=release)
     inputs = {
         name: {**_inputs(profile, lock, name, kind, files, release=release), "tools": tools}
         for name, kind in outline
     }
-    build_id = digest([*inputs.items(), *((stage.name, stage.key) for stage in compiled)])[:12]
+    build_id = digest([*inputs.items(), *((stage.name, stage.key) for stage in made)])[:12]
     for name in ("identity", "bootfiles"):
         inputs[name]["build"] = build_id
-    made = compiled
     for name, kind in outline:
         why = inputs[name] | {f"stage {below.name}": below.key for below in _below(kind, made)}
         made.append(Stage(name=name, kind=kind, key=digest([kind, why]), why=why))
@@ -168,10 +170,6 @@ def files_of(profile: Profile) -> list[str]:
     return [path for spec in specs if spec.belongs_to(profile) for path in spec.files(profile)]
 
 
-def _component(name: str, inputs: Mapping[str, str]) -> Stage:
-    return Stage(name=f"{COMPONENT}-{name}", kind=COMPONENT, key=recipe.key_of(inputs), why=dict(inputs))
-
-
 def _inputs(
     profile: Profile, lock: Lock, name: str, kind: str, files: Mapping[str, str], *, release: bool
 ) -> dict[str, str]:
@@ -180,6 +178,10 @@ def _inputs(
     values = {key: profile.options.get(key) for key in spec.schema} | dict(spec.values(profile))
     if kind in {"base", "packages"}:
         values["packages"] = [dict(profile.layers)[name], [(*p.ident, p.sha256) for p in lock.layer(name)]]
+    if kind == "squashfs":
+        values["compression"] = release_compression(profile)
+    if spec.order is not None:
+        values["compression"] = layer_compression(profile, release=release)
     found = {
         **{key: digest(getattr(profile, key)) for key in spec.fields},
         "code": _code(kind),
@@ -188,10 +190,6 @@ def _inputs(
     }
     if paths := spec.files(profile):
         found |= {f"file {path}": files[path] for path in paths} | {"order": digest(paths)}
-    if spec.order is not None:
-        found["compression"] = digest(layer_compression(profile, release=release))
-    if kind == "squashfs":
-        found["compression"] = digest(release_compression(profile))
     return found
 
 

@@ -213,12 +213,7 @@ def _note_origins(origins: dict[str, str], source: yaml_source.Value) -> None:
 
 # keys of a profile whose entries are fields
 _GROUPS = {
-    "mirrors": {
-        "main": "mirror",
-        "security": "security_mirror",
-        "suites": "suites",
-        "components": "areas",
-    },
+    "mirrors": {"main": "mirror", "security": "security_mirror", "suites": "suites", "components": "areas"},
     "compression": {"algorithm": "compression", "level": "compression_level"},
 }
 

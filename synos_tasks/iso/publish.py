@@ -9,13 +9,12 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import stat
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.errors import StageFailed
-from synos_tasks.iso.scratch import remove, scratch, sweep, sync
+from synos_tasks.iso.scratch import remove, scratch, sync
 from synos_tasks.iso.store import sha256
 
 if TYPE_CHECKING:
@@ -93,13 +92,8 @@ def _packages(plan: Plan, entries: list[Entry]) -> list[dict[str, Any]]:
 
 
 def staging(output: Path) -> AbstractContextManager[Path]:
-    """Return an empty folder inside ``output`` for one build, removed afterwards."""
+    """Return an empty folder inside ``output`` for one build, removed afterwards, as are those of killed builds."""
     return scratch(output, STAGING_PREFIX)
-
-
-def sweep_staging(output: Path) -> None:
-    """Remove the staging folders of killed builds."""
-    sweep(output, STAGING_PREFIX)
 
 
 def iso_path(output: Path, profile: Profile, build_id: str) -> Path:
@@ -126,8 +120,7 @@ def publish(folder: Path, plan: Plan, digest: str) -> Path:
     """
     # the container is not trusted with names, links and sums: a hook may have spoken for it
     for name in (MANIFEST, LOG, ISO):
-        path = folder / name
-        if not stat.S_ISREG(path.lstat().st_mode if os.path.lexists(path) else 0):
+        if (folder / name).is_symlink() or not (folder / name).is_file():
             raise _refused(folder, f"{name} is not a regular file")
     if sha256(folder / ISO) != digest:
         raise _refused(folder, f"its SHA-256 is not {digest}")
@@ -152,8 +145,7 @@ def newest_path(output: Path, profile: Profile) -> Path:
 def point_to(iso: Path, profile: Profile) -> None:
     """Let the link to the newest ISO point to this one, unless somebody has put something else there."""
     link = newest_path(iso.parent, profile)
-    ours = link.is_symlink() or not link.exists()
-    if not ours or (link.is_symlink() and str(link.readlink()) == iso.name):
+    if str(link.readlink()) == iso.name if link.is_symlink() else link.exists():
         return
     temporary = link.with_name(f"{STAGING_PREFIX}{os.getpid()}-link")
     temporary.unlink(missing_ok=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,10 @@ if TYPE_CHECKING:
     from synos_tasks.iso.plan import Plan, Stage
     from synos_tasks.iso.store import Entry, Store
     from synos_tasks.iso.tools import BuildContext
+
+    Make = Callable[[Path], dict[str, Any] | None]
+    """Makes the files of an entry in a folder, and returns its facts."""
+    Wait = Callable[[], None]
 
 INITRD, KERNEL = "initrd.img", "vmlinuz"
 
@@ -114,7 +119,7 @@ class Runner:
                 compress(inputs, changes, folder)
             return changes.facts
 
-        def work(wait_until_safe: Callable[[], None]) -> Entry:
+        def work(wait_until_safe: Wait) -> Entry:
             with making:
                 return self._make(stage.name, stage.key, began, make, wait_until_safe)
 
@@ -132,12 +137,9 @@ class Runner:
         bring_tree_to(self.tree, self._jobs, layers)
         initramfs.prepare(self.context.root, copy)
 
-        def make(folder: Path) -> dict[str, Any]:
-            initramfs.make(self.context, copy, folder)
-            return {}
-
-        def work(wait_until_safe: Callable[[], None]) -> Entry:
+        def work(wait_until_safe: Wait) -> Entry:
             try:
+                make = partial(initramfs.make, self.context, copy)
                 return self._stored("initramfs", key, make, wait_until_safe)
             finally:
                 remove(copy)
@@ -150,41 +152,27 @@ class Runner:
             return {name: entry.file(SQUASHFS) for name, entry in zip(names, layers, strict=True)}
         stage, name = self.plan.stage("squashfs"), "filesystem.squashfs"
 
-        def make(folder: Path) -> dict[str, Any]:
+        def make(folder: Path) -> None:
             self.tree.clear()  # what was unpacked, not what was worked in: the bytes must not tell which
             self.tree.bring_to(layers)
             self.tree.settle()
             compression = release_compression(self.plan.profile)
             with self.store.tools_write_here():
                 squashfs.make(self.context, stage.name, self.context.root, folder / name, compression)
-            return {}
 
         return {name: self._stored(stage.name, stage.key, make).file(name)}
 
-    def _stored(
-        self,
-        name: str,
-        key: str,
-        make: Callable[[Path], dict[str, Any]],
-        wait_until_safe: Callable[[], None] = lambda: None,
-    ) -> Entry:
+    def _stored(self, name: str, key: str, make: Make, wait_until_safe: Wait = lambda: None) -> Entry:
         """Take an entry from the store, or make it."""
         began = time.monotonic()
         with ExitStack() as held:
             entry = self._found(name, key, began, held)
             return entry or self._make(name, key, began, make, wait_until_safe)
 
-    def _make(
-        self,
-        name: str,
-        key: str,
-        began: float,
-        make: Callable[[Path], dict[str, Any]],
-        wait_until_safe: Callable[[], None],
-    ) -> Entry:
+    def _make(self, name: str, key: str, began: float, make: Make, wait_until_safe: Wait) -> Entry:
         """Make an entry in a slot of the store, by ``make``, which returns its facts. The key's lock is held."""
         with self.store.slot() as folder:
-            facts, ended = make(folder), time.monotonic()
+            facts, ended = make(folder) or {}, time.monotonic()
             wait_until_safe()
             entry = self.store.commit(key, folder, facts, name)
         self._report(name, key, began, ended, entry.bytes, hit=False)

@@ -219,7 +219,6 @@ def _prepare(output: Path) -> None:
         output.mkdir(parents=True, exist_ok=True)
         if not any(output.iterdir()):
             os.chown(output, *_owner())
-        publish.sweep_staging(output)
 
 
 def _owner() -> tuple[int, int]:

@@ -174,7 +174,11 @@ def freeze(root: Path, delta: Delta, target: Path, epoch: int) -> None:
             os.link(copies[status.st_ino], target / path)
         else:
             copies[status.st_ino] = target / path
-            _copy(root / path, target / path, status)
+            shutil.copyfile(root / path, target / path)
+            os.chown(
+                target / path, status.st_uid, status.st_gid
+            )  # first, as a change of it takes rights away
+            shutil.copystat(root / path, target / path)
     for path in delta.removed:
         if not os.path.lexists(root / path):
             make_folder(path.rpartition("/")[0])
@@ -186,16 +190,7 @@ def freeze(root: Path, delta: Delta, target: Path, epoch: int) -> None:
         os.utime(target / path, (epoch, epoch))
 
 
-def _copy(source: Path, target: Path, status: os.stat_result) -> None:
-    """Copy a file with owner, mode, date and attributes; the owner first, as a change of it takes rights away."""
-    shutil.copyfile(source, target)
-    os.chown(target, status.st_uid, status.st_gid)
-    shutil.copystat(source, target)
-
-
 def is_whiteout(path: Path) -> bool:
     """Tell whether a path is a node that hides what lies below it."""
-    if not os.path.lexists(path):
-        return False
-    status = path.lstat()
-    return stat.S_ISCHR(status.st_mode) and status.st_rdev == WHITEOUT
+    status = path.lstat() if os.path.lexists(path) else None
+    return status is not None and stat.S_ISCHR(status.st_mode) and status.st_rdev == WHITEOUT

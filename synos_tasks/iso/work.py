@@ -74,12 +74,9 @@ def _build(request: protocol.Build, context: BuildContext) -> None:
     )
     with store_of(context) as store:
         Runner(context, plan, store, offline=request.offline).run()
-    if request.limits:
-        try:
-            do(protocol.Evict(limits=request.limits), context)
-        except Exception as error:  # noqa: BLE001  (a bug too: the build has succeeded)
-            context.events.log("engine", traceback.format_exc())
-            context.events.warn(f"nothing could be removed from the store: {error}")
+    # whatever happens now, the build has succeeded
+    if request.limits and (failure := attempt(protocol.Evict(limits=request.limits), context)):
+        context.events.warn(f"nothing could be removed from the store: {failure}")
 
 
 @do.register

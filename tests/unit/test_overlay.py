@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from synos_tasks.errors import ProfileError
-from synos_tasks.iso.layers import settle_files
-from synos_tasks.iso.listing import Listing
+from synos_tasks.iso.layers import Listing, settle_files
 from synos_tasks.iso.profile import Profile
 from synos_tasks.iso.stages import identity, overlay
 from tests.unit.contexts import EPOCH, Laid, build_context, files, inputs_for

@@ -186,7 +186,7 @@ def test_the_code_of_a_stage_matters_for_that_stage(kind: str, monkeypatch: pyte
 
 @pytest.mark.parametrize(
     ("module", "stages"),
-    [("tools", NOT_THE_MENU | {"bootfiles"}), ("tree", NOT_THE_MENU), ("stages.squashfs", NOT_THE_MENU), ("layers", NOT_THE_MENU), ("listing", NOT_THE_MENU),
+    [("tools", NOT_THE_MENU | {"bootfiles"}), ("tree", NOT_THE_MENU), ("stages.squashfs", NOT_THE_MENU), ("layers", NOT_THE_MENU),
      ("run", ID_ALONE | {"bootfiles", "initramfs"}), ("report", set())],
 )  # fmt: skip
 def test_code_that_stages_share_matters_to_those_that_share_it(

@@ -33,14 +33,8 @@ def make(inputs: StageInputs, root: Path) -> Mapping[str, Any]:
             _debootstrap(context, root, repository)
             packages.install(context, root, repository, NAME)
     # what the bootstrappers leave of themselves and of the machine they run on
-    for path in (
-        "etc/apt/sources.list",
-        "etc/apt/apt.conf.d/99mmdebstrap",
-        DPKG_CONF,
-        "etc/hostname",
-        "etc/hosts",
-        str(FAKETIME.relative_to("/")),
-    ):
+    apt = ("etc/apt/sources.list", "etc/apt/apt.conf.d/99mmdebstrap", DPKG_CONF)
+    for path in (*apt, "etc/hostname", "etc/hosts", FAKETIME.relative_to("/")):
         (root / path).unlink(missing_ok=True)
     clean(root)
     return {"installed": sizes}
@@ -55,12 +49,8 @@ def _mmdebstrap(context: BuildContext, root: Path, repository: Path, names: list
     if context.clock:
         hook += f' && mkdir -p "$1"{FAKETIME.parent} && cp {FAKETIME} "$1"{FAKETIME}'
     argv = ["mmdebstrap", "--mode=root", "--skip=check/canmount,cleanup/apt/lists", "--variant=apt"]
-    argv += [
-        f"--architectures={profile.architecture}",
-        f"--include={','.join(names)}",
-        "--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr",
-        f"--setup-hook={hook}",
-    ]
+    argv += [f"--architectures={profile.architecture}", f"--include={','.join(names)}"]
+    argv += ["--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr", f"--setup-hook={hook}"]
     argv += [f"--aptopt={option}" for option in APT_OPTIONS]
     # the packages were verified against the lock when they left the pool
     source = f"deb [trusted=yes] copy://{repository} ./\n"
@@ -82,8 +72,5 @@ def _debootstrap(context: BuildContext, root: Path, repository: Path) -> None:
         f"Suite: {profile.suite}\nCodename: {profile.suite}\nComponents: main\nArchitectures: {profile.architecture}\n"
         f"SHA256:\n {hashlib.sha256(index).hexdigest()} {len(index)} {name}\n"
     )
-    context.run(
-        NAME,
-        ["debootstrap", f"--arch={profile.architecture}", "--variant=minbase", "--no-check-gpg",
-         profile.suite, str(root), f"file://{repository}"],
-    )  # fmt: skip
+    argv = ["debootstrap", f"--arch={profile.architecture}", "--variant=minbase", "--no-check-gpg"]
+    context.run(NAME, [*argv, profile.suite, str(root), f"file://{repository}"])

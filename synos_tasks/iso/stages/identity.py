@@ -9,8 +9,7 @@ from synos_tasks.iso.stagespec import StageSpec
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from synos_tasks.iso.layers import StageInputs
-    from synos_tasks.iso.listing import Listing
+    from synos_tasks.iso.layers import Listing, StageInputs
 
 STAGE = StageSpec(order=60)
 OS_RELEASE = "usr/lib/os-release"

@@ -67,6 +67,7 @@ for last; do :; done
 [ ! -f "$last" ] || exec cat -- "$last"
 exec cat
 """
+NEEDED = ("init", "scripts/live", "usr/lib/live/boot/9990-main.sh", "/loop.ko", "/squashfs.ko", "/overlay.ko")
 _CPIO_NAME = re.compile(rb"07070[12][0-9A-Fa-f]{104}([^\0]+)\0")
 _COMPRESSED = re.compile(r"\.(xz|zst|gz)$")
 HOOK = """#!/bin/sh
@@ -151,14 +152,7 @@ def names_in(archives: Path) -> list[str]:
 
 def _refuse_incomplete(names: Sequence[str]) -> None:
     """Raise StageFailed where something is missing without which no live system starts."""
-    for needed in (
-        "init",
-        "scripts/live",
-        "usr/lib/live/boot/9990-main.sh",
-        "/loop.ko",
-        "/squashfs.ko",
-        "/overlay.ko",
-    ):
+    for needed in NEEDED:
         if not any(_COMPRESSED.sub("", name).endswith(needed) for name in names):
             raise StageFailed(
                 f"the initramfs has no {needed}",

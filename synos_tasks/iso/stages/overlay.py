@@ -12,8 +12,7 @@ from synos_tasks.iso.stagespec import StageSpec
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from synos_tasks.iso.layers import StageInputs
-    from synos_tasks.iso.listing import Listing
+    from synos_tasks.iso.layers import Listing, StageInputs
     from synos_tasks.iso.profile import Profile
 
 VERSIONS = {"bookworm": "12", "trixie": "13"}
