@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING
 from synos_tasks import builder
 from synos_tasks.engine.labels import labels
 from synos_tasks.engine.spec import Bind, ContainerSpec
-from synos_tasks.errors import BootFailed, IsoNotFound
+from synos_tasks.errors import BootFailed, IsoNotFound, SettingsError
 from synos_tasks.images.catalog import BOOT
 from synos_tasks.iso import protocol
-from synos_tasks.iso.boot.request import FIRMWARES, MEDIA, check_choice
+from synos_tasks.iso.boot.request import FIRMWARES, MEDIA
 
 if TYPE_CHECKING:
     from synos_tasks.build.planning import Context
@@ -36,8 +36,9 @@ def boot_iso(
 
     Raises SettingsError, IsoNotFound, OutputNotWritable, ImageBuildFailed, ContainerLost and BootFailed.
     """
-    check_choice("firmware", firmware, FIRMWARES)
-    check_choice("media", media, MEDIA)
+    for name, value, choices in (("firmware", firmware, FIRMWARES), ("media", media, MEDIA)):
+        if value not in choices:
+            raise SettingsError(f"there is no {name} {value!r}", hint=f"there are: {', '.join(choices)}")
     iso = iso.resolve()
     if not iso.is_file():
         raise IsoNotFound(f"there is no ISO {iso.name}", where=str(iso), hint="`inv build.iso` makes one")

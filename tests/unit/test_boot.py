@@ -14,13 +14,13 @@ from typing import Any
 
 import pytest
 
-from synos_tasks.build.boot import boot_spec, newest_iso
+from synos_tasks.build.boot import boot_iso, boot_spec, newest_iso
+from synos_tasks.build.planning import Context
 from synos_tasks.errors import IsoNotFound, SettingsError
-from synos_tasks.iso import codec
 from synos_tasks.iso.boot.qemu import kvm_pays, qemu_argv
-from synos_tasks.iso.boot.report import clean, is_final, is_hopeless, parse_report, verdict
-from synos_tasks.iso.boot.request import FIRMWARES, MEDIA, Boot, parse_request
-from synos_tasks.iso.boot.watch import Follower
+from synos_tasks.iso.boot.request import FIRMWARES, MEDIA, Boot
+from synos_tasks.iso.boot.watch import Follower, clean, is_final, is_hopeless, parse_report, verdict
+from tests.unit.fake_docker import FakeDocker
 from tests.unit.projects import settings_in
 
 REQUEST = Boot(
@@ -28,16 +28,11 @@ REQUEST = Boot(
 )  # fmt: skip
 
 
-@pytest.mark.parametrize("line", [b"", b"{", b"[]", b"{}", b'{"iso": "/a", "out": "/b", "extra": 1}'])
-def test_a_bad_line_is_a_settings_error(line: bytes) -> None:
-    with pytest.raises(SettingsError):
-        parse_request(line)
-
-
 @pytest.mark.parametrize("change", [{"firmware": "coreboot"}, {"media": "floppy"}])
-def test_unknown_choices_name_the_known_ones(change: dict[str, str]) -> None:
+def test_unknown_choices_name_the_known_ones(tmp_path: Path, change: dict[str, str]) -> None:
+    context = Context(settings_in(tmp_path), FakeDocker(), print)
     with pytest.raises(SettingsError) as caught:
-        parse_request(json.dumps({**codec.to_data(REQUEST), **change}).encode())
+        boot_iso(context, tmp_path / "x.iso", **{"firmware": "bios", "media": "cdrom", **change}, timeout=0)
     assert "bios" in caught.value.hint or "cdrom" in caught.value.hint
 
 

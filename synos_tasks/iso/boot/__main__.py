@@ -7,9 +7,8 @@ import os
 import signal
 import sys
 
-from synos_tasks.errors import SettingsError
 from synos_tasks.iso import codec, lease
-from synos_tasks.iso.boot.request import Booted, Log, parse_request
+from synos_tasks.iso.boot.request import Boot, Log
 from synos_tasks.iso.boot.watch import boot
 
 
@@ -22,11 +21,9 @@ def main() -> int:
         os.setpgid(0, 0)
     signal.signal(signal.SIGTERM, lambda *_: _stop())
     lease.watch(_stop)
-    try:
-        outcome = boot(parse_request(line), lambda text: _send(Log(stage="boot", line=text)))
-    except SettingsError as error:
-        outcome = Booted(accelerator="tcg", why=f"{error.what}: {error.why or error.hint}")
-    _send(outcome)
+    fields = json.loads(line)
+    del fields["request"]
+    _send(boot(codec.from_data(Boot, fields), lambda text: _send(Log(stage="boot", line=text))))
     return 0
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
-from synos_tasks.errors import SettingsError
 from synos_tasks.iso import codec
 
 if TYPE_CHECKING:
@@ -50,21 +48,3 @@ class Booted(codec.Event, name="booted"):
     why: str = ""
     screenshot: Path | None = None
     report: Mapping[str, Any] = field(default_factory=dict)
-
-
-def check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
-    """Raise SettingsError, with the choices, unless ``value`` is one of them."""
-    if value not in choices:
-        raise SettingsError(f"there is no {name} {value!r}", hint=f"there are: {', '.join(choices)}")
-
-
-def parse_request(line: bytes) -> Boot:
-    """Read the line of a request; raises SettingsError on anything else."""
-    try:
-        fields = json.loads(line)
-        request = codec.from_data(Boot, {name: fields[name] for name in fields if name != "request"})
-    except (ValueError, TypeError) as error:
-        raise SettingsError("the boot request cannot be read", why=str(error)) from error
-    check_choice("firmware", request.firmware, FIRMWARES)
-    check_choice("media", request.media, MEDIA)
-    return request

@@ -1,20 +1,26 @@
-"""Start one machine, follow its serial port, judge its report, take the picture."""
+"""Start one machine, follow its serial port, judge what the guest reports there, take the picture.
+
+The other end is docker/build/overlays/synos-base/usr/libexec/synos/selftest.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
+import re
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.iso.boot.qemu import DEBUG, SERIAL, Machine, kvm_works, start
-from synos_tasks.iso.boot.report import clean, is_final, is_hopeless, parse_report, verdict
 from synos_tasks.iso.boot.request import Booted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from synos_tasks.iso.boot.request import Boot
 
@@ -22,24 +28,22 @@ POLL_SECONDS = 0.2
 # until the login prompt, or a desktop, is on the screen
 DESKTOP_SECONDS = 15.0
 PROMPT_SECONDS = 2.0
+_REPORT = re.compile(r"SYNOS-REPORT (\{.*\}) ([0-9a-f]{8})")
+_CONTROL = re.compile(
+    r"\x1b\[[0-9;?=]*[ -/]*[@-~]"  # cursor, colour, modes
+    r"|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)"  # titles
+    r"|\x1b[ -/]?[0-~]|[\x00-\x08\x0b-\x1f\x7f]"
+)
 
-
-class Follower:
-    """Reads the new lines of a growing file."""
-
-    def __init__(self, path: Path) -> None:
-        self._path, self._position, self._rest = path, 0, b""
-
-    def lines(self) -> list[str]:
-        """Return the complete lines written since the last call, cleaned."""
-        if not self._path.exists():
-            return []
-        with self._path.open("rb") as file:
-            file.seek(self._position)
-            new = file.read()
-        self._position += len(new)
-        *complete, self._rest = (self._rest + new).split(b"\n")
-        return [clean(line.decode(errors="replace")) for line in complete]
+# Lines after which no report can follow, so that nobody waits for the timeout.
+_HOPELESS = (
+    "Kernel panic - not syncing",
+    "Unable to find a medium containing a live file system",
+    "BdsDxe: No bootable option or device was found",
+    "No bootable device",
+    "You are in emergency mode",
+    "error: you need to load the kernel first",
+)
 
 
 def boot(request: Boot, on_line: Callable[[str], None]) -> Booted:
@@ -93,3 +97,74 @@ def _picture(machine: Machine, request: Boot, outcome: Booted) -> Booted:
     if outcome.report:
         time.sleep(DESKTOP_SECONDS if outcome.report.get("desktop") else PROMPT_SECONDS)
     return replace(outcome, screenshot=request.screenshot if machine.screenshot(request.screenshot) else None)
+
+
+class Follower:
+    """Reads the new lines of a growing file."""
+
+    def __init__(self, path: Path) -> None:
+        self._path, self._position, self._rest = path, 0, b""
+
+    def lines(self) -> list[str]:
+        """Return the complete lines written since the last call, cleaned."""
+        if not self._path.exists():
+            return []
+        with self._path.open("rb") as file:
+            file.seek(self._position)
+            new = file.read()
+        self._position += len(new)
+        *complete, self._rest = (self._rest + new).split(b"\n")
+        return [clean(line.decode(errors="replace")) for line in complete]
+
+
+def clean(line: str) -> str:
+    """Return a line without escape sequences and control characters."""
+    return _CONTROL.sub("", line).rstrip()
+
+
+def parse_report(line: str) -> dict[str, Any] | None:
+    """Read a report out of a clean line; None where there is none, or where its digest does not match."""
+    found = _REPORT.search(line)
+    if not found or hashlib.sha256(found[1].encode()).hexdigest()[:8] != found[2]:
+        return None
+    with suppress(ValueError):
+        return dict(json.loads(found[1]))
+    return None
+
+
+def is_final(report: Mapping[str, Any]) -> bool:
+    """Tell whether the guest has nothing more to say: its boot has ended, well or not."""
+    return report.get("state") not in {"initializing", "starting"}
+
+
+def is_hopeless(line: str) -> bool:
+    """Tell whether a line of the serial port says that the boot has failed."""
+    return any(words in line for words in _HOPELESS)
+
+
+def verdict(report: Mapping[str, Any], firmware: str) -> str:
+    """Say why a report is not good enough; '' if it is."""
+    system, failed = report.get("os"), report.get("failed")
+    checks = [
+        (system not in {None, "", "debian"}, f"the system is {system!r}: its os-release is not the ISO's"),
+        (failed == [], f"failed units: {', '.join(map(str, failed or ['not reported']))}"),
+        (bool(report.get("target")), "the default target is not active"),
+        (report.get("root") == "overlay", f"/ is {report.get('root')!r}, not an overlay"),
+        (report.get("medium") is True, "/run/live/medium is not mounted"),
+        (report.get("state") == "running", _state_text(report)),
+        (_agent_is_well(report), f"synos-agent says {report.get('agent')}"),
+        (firmware != "secure-boot" or report.get("secure_boot") is True, "Secure Boot is not on"),
+    ]
+    return "; ".join(why for good, why in checks if not good)
+
+
+def _agent_is_well(report: Mapping[str, Any]) -> bool:
+    """Tell whether synos-agent answers for this very build; true as well where it is not installed."""
+    agent = report.get("agent")
+    wanted = {"status": "ok", "build_id": report.get("build_id"), "state": report.get("state")}
+    return agent is None or (isinstance(agent, dict) and wanted.items() <= agent.items())
+
+
+def _state_text(report: Mapping[str, Any]) -> str:
+    jobs = ", ".join(map(str, report.get("jobs") or []))
+    return f"the system is {report.get('state')!r}, not 'running'" + (f", waiting for {jobs}" if jobs else "")
