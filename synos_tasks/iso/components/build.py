@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 from synos_tasks.errors import ComponentFailed
 from synos_tasks.iso import deb
 from synos_tasks.iso.components import caches, packaging, source
+from synos_tasks.iso.components.context import CompileContext  # noqa: TC001  (so that keys cover its code)
 from synos_tasks.iso.protocol import Done, Start
 from synos_tasks.iso.scratch import remove
 from synos_tasks.iso.store import sha256
 
 if TYPE_CHECKING:
-    from synos_tasks.iso.components.context import CompileContext
     from synos_tasks.iso.store import Entry, Store
     from synos_tasks.iso.tools import BuildContext
 

@@ -21,6 +21,8 @@ SUITE = "bookworm"
 CODE = "synos_tasks.iso.components.build"
 NAME = r"[a-z0-9][a-z0-9+.-]+"
 """Of a Debian package, and so of a component: Debian policy 5.6.1."""
+LEFT_BY_BUILDS = ("target", "build", ".git", "__pycache__")
+"""Names at the top of a source folder that are not its source."""
 _HINTS = {
     "`suite:": "a recipe has `description`, `build`, `version` and `source`",
     "`inherits:": "write it out at each place",
@@ -140,8 +142,7 @@ def load(folder: Path, name: str, where: str = "") -> Component:
         )
     try:
         source = yaml_source.load(folder / f"{name}.yaml")
-        data = schema.check(source, RECIPE, "")
-        return _component(name, data, source)
+        return _component(name, schema.check(source, RECIPE), source)
     except ProfileError as error:
         hint = next((ours for theirs, ours in _HINTS.items() if theirs in error.hint), error.hint)
         raise ComponentError(error.what, where=error.where, why=error.why, hint=hint) from error
@@ -172,11 +173,11 @@ def _check_source(data: dict[str, Any], source: yaml_source.Value) -> str:
         refuse(what, "source", "one of `folder`, `git` with `commit`, `package` with `version`")
     [kind] = kinds
     both = "a git repository has a `commit`, a Debian source package a `version`, a folder neither"
-    for key in given:
-        if key not in {kind, _SOURCES[kind]}:
-            refuse(f"source.{kind} does not go with {key}", "source", both)
-    if _SOURCES[kind] and _SOURCES[kind] not in given:
-        refuse(f"source.{kind} needs {_SOURCES[kind]}", "source", both)
+    wanted = {kind, _SOURCES[kind]} - {""}
+    for key in sorted(given.keys() - wanted):
+        refuse(f"source.{kind} does not go with {key}", "source", both)
+    for key in sorted(wanted - given.keys()):
+        refuse(f"source.{kind} needs {key}", "source", both)
     if (kind == "package") != (data["build"] == "debian"):
         hint = "`build: debian` is for Debian source packages, and they have no other"
         refuse(f"build is {data['build']!r}, and the source is a {kind}", "build", hint)
@@ -197,19 +198,16 @@ def inputs_of(component: Component, folder: Path, tools: str) -> dict[str, str]:
     ComponentError where a folder or patch is missing.
     """
     kind, path, _which = component.source
-    words = {
-        key: value for key, value in dataclasses.asdict(component).items() if key not in {"source", "patches"}
-    }
+    words = dataclasses.asdict(component)
+    del words["source"], words["patches"]
+    tree = _there(component, folder, path, "folder") if kind == "folder" else None
+    patches = [_there(component, folder, patch, "file") for patch in component.patches]
     return {
         "recipe": digest(words),
-        "source": source_digest(
-            component,
-            _there(component, folder, path, "folder") if kind == "folder" else None,
-            [_there(component, folder, patch, "file") for patch in component.patches],
-        ),
+        "source": source_digest(component, tree, patches),
         "code": code.digest_of(CODE),
         "tools": tools,
-    }  # fmt: skip
+    }
 
 
 def source_digest(component: Component, tree: Path | None, patches: Sequence[Path]) -> str:
@@ -221,10 +219,6 @@ def source_digest(component: Component, tree: Path | None, patches: Sequence[Pat
     return digest(
         [component.source, of_folder(tree, LEFT_BY_BUILDS) if tree else "", component.patches, said]
     )
-
-
-LEFT_BY_BUILDS = ("target", "build", ".git", "__pycache__")
-"""Names at the top of a source folder that are not its source."""
 
 
 def compilation_of(component: Component, folder: Path, tools: str) -> Compilation:
