@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import functools
 import re
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -103,67 +103,51 @@ def known(settings: Settings, volume: str) -> list[tuple[Path, Manifest]]:
 
 
 def fresh_backups(settings: Settings, volumes: Iterable[Volume], now: float) -> dict[str, str]:
-    """Return a description of the fresh backup or export of each volume that has one, by the volume's name.
+    """Return a description of the newest fresh backup, or else export, of each volume that has one, by its name.
 
     All of it was read, and its checksums are right. ``now`` is in seconds since 1970. What was written later than the
     backup is not in it: so the description says how old it is.
     """
     found = {}
-    verified: dict[Path, Manifest | None] = {}
+    is_whole = functools.cache(_is_whole)  # a backup of several volumes is read once
     for volume in volumes:
-        labels = volume.labels or {}
-        backups = backups_of(settings, labels)
-        service = labels.get(LABEL_COMPOSE_VOLUME, "")
         created = volume.created_at.timestamp()  # an older backup is of another volume, which had that name
-        if backups not in verified:
-            verified[backups] = _backup_of(settings, backups, now)
-        backup = verified[backups]
-        if backup and (service in backup.facts or service.endswith(SPOOL)) and backup.time >= created:
-            found[volume.name] = f"backup {backup.name} of {_hours(backup, now)}"
-        elif export := _export_of(settings, volume.name, created, now):
-            found[volume.name] = export
+        for kind, path, time in _backups(settings, volume):
+            # the age of one from the future is unknown
+            is_fresh = 0 <= now - time < settings.maint.backup_hours * 3600
+            if is_fresh and time >= created and is_whole(path):
+                found[volume.name] = f"{kind} {path.name} of {(now - time) / 3600:.1f} hours ago"
+                break
     return found
 
 
-def _export_of(settings: Settings, volume: str, created: float, now: float) -> str:
-    """Describe the newest export of a volume that is fresh and whole; '' for none.
+def _backups(settings: Settings, volume: Volume) -> Iterator[tuple[str, Path, float]]:
+    """Yield backups of a volume, then exports, newest first: their kind, their path, and when they were made.
 
-    One that was made while containers used the volume does not count, nor one of another clone.
+    An export that was made while containers used the volume does not count, nor one of another clone.
     """
-    for path, export in known(settings, volume):
-        ours = export.facts["project"] == settings.project.id and not export.facts["users"]
-        if not ours or export.time < created or not _is_fresh(settings, export.created, now):
-            continue
-        try:
-            verify(path, export)
-        except BackupDamaged:
-            continue
-        return f"export {path.name} of {_hours(export, now)}"
-    return ""
+    labels = volume.labels or {}
+    folder, service = backups_of(settings, labels), labels.get(LABEL_COMPOSE_VOLUME, "")
+    for one in archive.listing(folder):
+        if not one.trouble and (service in one.facts or service.endswith(SPOOL)):
+            yield "backup", folder / one.name, archive.seconds(one.created)
+    for path, export in known(settings, volume.name):
+        if export.facts["project"] == settings.project.id and not export.facts["users"]:
+            yield "export", path, export.time
+
+
+def _is_whole(path: Path) -> bool:
+    try:
+        if path.is_dir():
+            archive.verify(path)
+        else:
+            verify(path, read(path))
+    except BackupDamaged:
+        return False
+    return True
 
 
 def backups_of(settings: Settings, labels: Mapping[str, str]) -> Path:
     """Return the folder with the backups of the stack that a volume is of; a folder that is not there for none."""
     stack = labels.get(LABEL_COMPOSE_PROJECT, "").removeprefix(f"{settings.project.id}-")
     return settings.project.state_dir / "backups" / (stack or "-")
-
-
-def _backup_of(settings: Settings, folder: Path, now: float) -> Manifest | None:
-    """Return the newest backup in a folder that is fresh and whole, under the name that its folder has now."""
-    for one in archive.listing(folder):
-        if one.trouble or not _is_fresh(settings, one.created, now):
-            continue
-        try:
-            return replace(archive.verify(folder / one.name), name=one.name)
-        except BackupDamaged:
-            continue
-    return None
-
-
-def _is_fresh(settings: Settings, created: str, now: float) -> bool:
-    """Tell whether a backup is new enough. One from the future is not, as its age is unknown."""
-    return 0 <= now - archive.seconds(created) < settings.maint.backup_hours * 3600
-
-
-def _hours(one: Manifest, now: float) -> str:
-    return f"{(now - one.time) / 3600:.1f} hours ago"

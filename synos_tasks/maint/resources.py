@@ -283,8 +283,8 @@ def _own_bytes(image: Image, facts: Facts) -> int:
 
 def _volume(one: Volume, facts: Facts) -> Resource:
     project, name = facts.clone.project, one.name
-    kind, place = kind_of_volume(one, project), str(one.mountpoint or "")
-    aliases = [alias.name for alias in facts.inventory.volumes if place and device_of(alias) == place]
+    kind, place = kind_of_volume(one, project), str(one.mountpoint or one.name)
+    aliases = [alias.name for alias in facts.inventory.volumes if device_of(alias) == place]
     pinned, ended = facts.users(name, *aliases)
     if not pinned and kind == "scratch volume" and owner_is_alive(name):
         pinned = "a command is using it"
@@ -308,6 +308,11 @@ def kind_of_volume(volume: Volume, project: str) -> str:
 def device_of(volume: Volume) -> str:
     """Return the folder that a volume is an alias of; '' where it has its own."""
     return (volume.options or {}).get("device", "")
+
+
+def place_of(volume: Volume) -> str:
+    """Return the folder of a volume, which all its aliases have."""
+    return device_of(volume) or str(volume.mountpoint or volume.name)
 
 
 def _records(every: Iterable[Record], ours: Iterable[Record]) -> Iterable[Resource]:

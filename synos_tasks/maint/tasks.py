@@ -16,8 +16,11 @@ from synos_tasks.cli import Command, afterwards, verb
 from synos_tasks.errors import SettingsError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from synos_tasks.archive import Manifest
     from synos_tasks.maint.resources import Context
-    from synos_tasks.maint.volumes import Listed
+    from synos_tasks.maint.volumes import Inspected, Listed
 
 JSON = "one JSON object on standard output"
 MOST_DIGITS = 6
@@ -80,13 +83,11 @@ def prune(
     context = context_of(command)
     plan = pruning.plan(context, limits)
     view.show_plan(plan)
-    if command.dry or not plan.removals:
-        command.result(view.plan_json(plan, pruning.Pruned()))
-        return
-    if not yes:
-        _confirm(f"Remove these {len(plan.removals)}?")
-    pruned = pruning.carry_out(context, plan)
-    view.show_pruned(pruned)
+    pruned = pruning.Pruned()
+    if plan.removals and not command.dry:
+        _confirm(f"Remove these {len(plan.removals)}?", yes=yes)
+        pruned = pruning.carry_out(context, plan)
+        view.show_pruned(pruned)
     command.result(view.plan_json(plan, pruned))
 
 
@@ -106,18 +107,15 @@ def reset(command: Command, keep_isos: bool = False, without_backup: bool = Fals
 
     context = context_of(command)
     plan = pruning.plan_reset(context, keep_isos=keep_isos, without_backup=without_backup)
-    steps = view.steps(plan.removals)
     view.show_plan(plan)
-    if command.dry or not steps:
-        command.result({"steps": steps, "done": []})
-        return
-    console.say("backups, exported volumes, compiled components, the engine and what inv runs with stay")
-    if not yes:
-        _confirm("Do all of this?")
-    done = view.reset_lines(pruning.carry_out(context, plan))
-    for line in done:
-        console.say(line)
-    command.result({"steps": steps, "done": done})
+    done = list[str]()
+    if plan.removals and not command.dry:
+        console.say("backups, exported volumes, compiled components, the engine and what inv runs with stay")
+        _confirm("Do all of this?", yes=yes)
+        done = view.reset_lines(pruning.carry_out(context, plan))
+        for line in done:
+            console.say(line)
+    command.result({"steps": view.steps(plan.removals), "done": done})
 
 
 @verb(
@@ -186,27 +184,17 @@ def volumes(
     """
     given = {"inspect": inspect, "export": export, "import": import_, "clone": clone}
     chosen = [option for option, value in given.items() if value]
+    action = chosen[0] if chosen else "list"
     if len(chosen) > 1:
         what = " and ".join(f"--{option}" for option in chosen)
         raise SettingsError(f"{what} cannot be combined", hint="give one at a time")
-    action = chosen[0] if chosen else ""
     if to and action not in {"export", "clone"}:
         raise SettingsError("--to is only valid with --export or --clone")
     if name and action != "import":
         raise SettingsError("--name is only valid with --import")
     if action == "clone" and not to:
         raise SettingsError("--clone needs a name for the new volume", hint="--clone NAME --to NEW")
-    match action:
-        case "inspect":
-            _inspect(command, inspect)
-        case "export":
-            _export(command, export, Path(to).resolve() if to else None)
-        case "import":
-            _load(command, Path(import_).resolve(), name)
-        case "clone":
-            _clone(command, clone, to)
-        case _:
-            _list(command)
+    _act(command, action, given.get(action, ""), to or name)
 
 
 @afterwards("cleanup after the build")
@@ -228,16 +216,12 @@ def context_of(command: Command) -> Context:
     return Context(settings=command.settings, say=console.say)
 
 
-def _confirm(question: str) -> None:
+def _confirm(question: str, *, yes: bool) -> None:
     """Ask a person; raises SettingsError without a terminal, and where the answer is no."""
-    if not console.can_ask():
-        raise SettingsError(
-            "confirmation needed, but this is not a terminal; use --yes",
-            why="nothing was removed",
-            hint="--yes does not ask; `inv --dry` only shows what would be done",
-        )
-    if not console.agreed(question):
-        raise SettingsError("nothing was removed: the answer was no")
+    if not (yes or console.agreed(question)):
+        why = "the answer was no" if console.can_ask() else "this is not a terminal, so nobody could be asked"
+        hint = "--yes does not ask; `inv --dry` only shows what would be done"
+        raise SettingsError("confirmation needed: nothing was removed", why=why, hint=hint)
 
 
 def _number(option: str, text: str) -> int:
@@ -260,88 +244,75 @@ def seconds_of(text: str) -> float:
     return int(found[1]) * UNITS[found[2]]
 
 
-def _list(command: Command) -> None:
-    from synos_tasks.maint.volumes import listing  # noqa: PLC0415
+def _act(command: Command, action: str, given: str, to: str) -> None:
+    """Do one thing with volumes; ``to`` is the name of what is made."""
+    from synos_tasks.maint import volumes as copying  # noqa: PLC0415
 
-    found = listing(context_of(command))
-    total = sum(one.bytes or 0 for one in found)  # what has two names counts once
+    context = context_of(command)
+    match action, command.dry:
+        case "list", _:
+            _list(command, copying.listing(context))
+        case "inspect", True:
+            command.would(f"look into volume {copying.find(context, given).name}")
+        case "inspect", False:
+            _inspect(command, copying.inspect(context, given))
+        case "export", dry:
+            target = Path(to).resolve() if to else None
+            if dry:
+                volume = copying.whole(context, given)
+                path = copying.export_path(context, volume, target)
+                what = f"write volume {volume.name} into {path}"
+                command.would(what, volume=volume.name, file=str(path))
+            else:
+                _exported(command, *copying.export(context, given, target))
+        case "import", True:
+            manifest, full = copying.check_import(context, Path(given).resolve(), to)
+            what = f"make volume {full} of {Path(given).resolve()}"
+            command.would(what, volume=full, files=manifest.facts["files"])
+        case "import", False:
+            _made(command, *copying.load(context, Path(given).resolve(), to))
+        case "clone", True:
+            volume, full = copying.whole(context, given), copying.free_name(context, to)
+            command.would(f"make volume {full} of volume {volume.name}", volume=full)
+        case "clone", False:
+            _made(command, *copying.clone(context, given, to))
+
+
+def _list(command: Command, found: Sequence[Listed]) -> None:
     rows = [
         [one.short, one.role, _size(one), one.created[:10], ", ".join(one.users) or "nobody", _notes(one)]
         for one in found
     ]
+    total = sum(one.bytes or 0 for one in found)  # what has two names counts once
     title = f"volumes of {command.settings.project.id}: {console.human_bytes(total)}"
     console.table(title, ["name", "role", "size", "made (UTC)", "used by", ""], rows)
     command.result({"bytes": total, "volumes": [asdict(one) for one in found]})
 
 
-def _inspect(command: Command, name: str) -> None:
-    from synos_tasks.maint import volumes as copying  # noqa: PLC0415
-
-    context = context_of(command)
-    if command.dry:
-        command.would(f"look into volume {copying.find(context, name).name}")
-        return
-    found = copying.inspect(context, name)
-    volume = copying.Listed(**found["volume"])
+def _inspect(command: Command, found: Inspected) -> None:
+    volume = found.volume
     lines = {
         "volume": volume.name,
         "role": volume.role,
         "size": _size(volume),
         "made": volume.created,
-        "files": f"{found['files']} in {found['folders']} folders",
-        "newest change": found["changed"],
+        "files": f"{found.files} in {found.folders} folders",
+        "newest change": found.changed,
         "used by": ", ".join(volume.users) or "nobody",
         "notes": _notes(volume),
-        "exports": "\n".join(found["exports"]) or "none",
-        "backups": ", ".join(found["backups"]),
+        "exports": "\n".join(found.exports) or "none",
+        "backups": ", ".join(found.backups),
     }
     for label, text in lines.items():
         if text:
             console.say(f"{label}: {text}")
-    command.result(found)
+    command.result(asdict(found))
 
 
-def _export(command: Command, name: str, to: Path | None) -> None:
-    from synos_tasks.maint import volumes as copying  # noqa: PLC0415
-
-    context = context_of(command)
-    if command.dry:
-        volume = copying.whole(context, name)
-        path = copying.export_path(context, volume, to)
-        command.would(f"write volume {volume.name} into {path}", volume=volume.name, file=str(path))
-        return
-    path, done = copying.export(context, name, to)
+def _exported(command: Command, path: Path, done: Manifest) -> None:
     console.say(f"{done.facts['files']} files, {console.human_bytes(done.bytes)} in {path}")
-    fields = {
-        "file": str(path),
-        "volume": done.name,
-        "created": done.created,
-        "bytes": done.bytes,
-        **done.facts,
-    }
-    command.result({**fields, "sha256": done.files[0].sha256})
-
-
-def _load(command: Command, path: Path, name: str) -> None:
-    from synos_tasks.maint import volumes as copying  # noqa: PLC0415
-
-    context = context_of(command)
-    if command.dry:
-        manifest, full = copying.check_import(context, path, name)
-        command.would(f"make volume {full} of {path}", volume=full, files=manifest.facts["files"])
-        return
-    _made(command, *copying.load(context, path, name))
-
-
-def _clone(command: Command, name: str, to: str) -> None:
-    from synos_tasks.maint import volumes as copying  # noqa: PLC0415
-
-    context = context_of(command)
-    if command.dry:
-        volume, full = copying.whole(context, name), copying.free_name(context, to)
-        command.would(f"make volume {full} of volume {volume.name}", volume=full)
-        return
-    _made(command, *copying.clone(context, name, to))
+    fields = {"file": str(path), "volume": done.name, "created": done.created, "bytes": done.bytes}
+    command.result({**fields, **done.facts, "sha256": done.files[0].sha256})
 
 
 def _made(command: Command, volume: str, files: int) -> None:

@@ -11,9 +11,9 @@ import secrets
 import tempfile
 import time
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from synos_tasks import archive, locks
 from synos_tasks.archive import CREATED, Manifest
@@ -27,16 +27,16 @@ from synos_tasks.images.building import ensure_image
 from synos_tasks.images.catalog import BUILDER
 from synos_tasks.iso.scratch import scratch, sync
 from synos_tasks.maint import exports
-from synos_tasks.maint.resources import device_of
+from synos_tasks.maint.resources import device_of, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
-    from synos_tasks.engine.run import ExitResult
     from synos_tasks.maint.resources import Context
 
 SOURCE, TARGET = "/volume", "/target"
+"""Where a container has the volume that it reads, and the one that it fills."""
 READING = ("DAC_READ_SEARCH",)
 """Lets programs read files that only their owner may read."""
 WRITING = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "MKNOD", "SETFCAP")
@@ -55,7 +55,7 @@ _PACK = (
     f"tar --create {_ALL} --sparse --sort=name --format=posix "
     f"--pax-option=delete=atime,delete=ctime --directory={SOURCE} --file=-"
 )
-_UNPACK = f"tar --extract {_ALL} {_NAMED} --same-owner --same-permissions --file=- --directory="
+_UNPACK = f"tar --extract {_ALL} {_NAMED} --same-owner --same-permissions --file=- --directory={TARGET}"
 _COUNT = "awk '/^\\.\\// { files += !/\\/$/; next } { print } END { print \"files: \" files + 0 }'"
 """On standard error names of files start with ./ and messages do not: the last line becomes the number of files."""
 
@@ -80,6 +80,19 @@ class Listed:
     """A command is filling it, or was killed while it did."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class Inspected:
+    """What is known of one volume; exports and backups are the newest first."""
+
+    volume: Listed
+    folders: int
+    files: int
+    changed: str
+    """The newest change of a file or folder in it, ISO-8601 in UTC."""
+    exports: list[str]
+    backups: list[str]
+
+
 def listing(context: Context, *, measured: bool = True) -> list[Listed]:
     """Return all volumes of the project, by name; raise EngineUnavailable. To measure them takes long."""
     project, found = context.settings.project.id, []
@@ -90,14 +103,10 @@ def listing(context: Context, *, measured: bool = True) -> list[Listed]:
     marks = {path.name for path in exports.folder_of(context.settings).glob(f"{MARK}*")}
     for one in volumes:
         marked, device = one.labels or {}, device_of(one)
-        place = device or str(one.mountpoint or "")
-        same = {
-            other.name for other in volumes if place and place in {str(other.mountpoint), device_of(other)}
-        }
-        users = [
-            each for each in containers if {one.name, *same} & {mount.name for mount in each.mounts or ()}
-        ]
-        live = {each.name for each in users if each.state.status in LIVE}
+        names = {other.name for other in volumes if place_of(other) == place_of(one)}
+        users = [each for each in containers if names & {mount.name for mount in each.mounts or ()}]
+        live = tuple(sorted(each.name for each in users if each.state.status in LIVE))
+        shown = sorted(f"{each.name} (runs)" if each.name in live else each.name for each in users)
         owner = next((other.name for other in volumes if str(other.mountpoint) == device), device)
         found.append(
             Listed(
@@ -106,12 +115,10 @@ def listing(context: Context, *, measured: bool = True) -> list[Listed]:
                 role=marked.get(LABEL_ROLE, ""),
                 bytes=0 if device else sizes.get(one.name),
                 created=one.created_at.astimezone(dt.UTC).strftime(CREATED) if one.created_at else "",
-                users=tuple(
-                    sorted(f"{each.name} (runs)" if each.name in live else each.name for each in users)
-                ),
-                live=tuple(sorted(live)),
+                users=tuple(shown),
+                live=live,
                 labels=marked,
-                alias_of=owner if device else "",
+                alias_of=owner,
                 unfinished=marked.get(LABEL_MARK) in marks,
             )
         )
@@ -131,25 +138,22 @@ def find(context: Context, name: str, *, measured: bool = False) -> Listed:
     )
 
 
-def inspect(context: Context, name: str) -> dict[str, Any]:
-    """Look into one volume. Raise SettingsError where it is not ours, CacheUnusable where it cannot be read.
-
-    ``changed`` is the newest change of a file or folder in it, ISO-8601 in UTC; exports and backups are the newest first.
-    """
-    volume, out = find(context, name, measured=True), bytearray()
-    ended = _run(context, _LOOK, READING, reads=volume.name, out=out.extend)
-    answer = out.split()
+def inspect(context: Context, name: str) -> Inspected:
+    """Look into one volume. Raise SettingsError where it is not ours, CacheUnusable where it cannot be read."""
+    volume = find(context, name, measured=True)
+    with Stream(context.docker, _spec(context, _LOOK, source=volume.name)) as stream:
+        answer, ended = stream.out.read().split(), stream.finish()
     if ended.code or len(answer) != 3:
         raise CacheUnusable(f"volume {volume.name} cannot be read", where=volume.name, why=ended.stderr)
     backups = archive.listing(exports.backups_of(context.settings, volume.labels))
-    return {
-        "volume": asdict(volume),
-        "folders": int(answer[0]),
-        "files": int(answer[1]),
-        "changed": dt.datetime.fromtimestamp(float(answer[2]), dt.UTC).strftime(CREATED),
-        "exports": [str(path) for path, _ in exports.known(context.settings, volume.name)],
-        "backups": [one.name for one in backups if not one.trouble],
-    }
+    return Inspected(
+        volume=volume,
+        folders=int(answer[0]),
+        files=int(answer[1]),
+        changed=dt.datetime.fromtimestamp(float(answer[2]), dt.UTC).strftime(CREATED),
+        exports=[str(path) for path, _ in exports.known(context.settings, volume.name)],
+        backups=[one.name for one in backups if not one.trouble],
+    )
 
 
 def export_path(context: Context, volume: Listed, to: Path | None) -> Path:
@@ -173,15 +177,11 @@ def export(context: Context, name: str, to: Path | None = None) -> tuple[Path, M
     volume = whole(context, name)
     target = export_path(context, volume, to)
     began = dt.datetime.fromtimestamp(context.now(), dt.UTC).strftime(CREATED)
-    before = _warn(context, volume)
-    zstd = f"zstd -q -3 -T{context.settings.build.cpus}"
-    pack = f"{_PACK} {_NAMED} --use-compress-program='{zstd}' ."
+    pack = f"{_PACK} {_NAMED} --use-compress-program='zstd -q -3 -T{context.settings.build.cpus}' ."
     with archive.disk_errors(target.parent, "the export"), _working_folder(context, target.parent) as working:
         draft = archive.Draft(Path(working))
         with draft.file(exports.CONTENT) as out:
-            ended = _run(context, _counted(pack), READING, reads=volume.name, out=out.write)
-        users = (*before, *_warn(context, find(context, volume.name), before))
-        files = _files(context, volume.name, "read", ended, users)
+            files, users = _tar(context, pack, source=volume, out=out.write)
         facts = {"project": context.settings.project.id, "role": volume.role, "files": files, "users": users}
         facts["labels"] = volume.labels
         manifest = Manifest(name=volume.name, created=began, facts=facts, files=tuple(draft.files))
@@ -221,28 +221,26 @@ def load(context: Context, path: Path, name: str = "") -> tuple[str, int]:
     DiskFull; then the volume is gone again.
     """
     found, full = check_import(context, path, name)
-    facts = found.facts
-    kept = (
-        facts["labels"] if full == found.name else {}
-    )  # compose takes back what has the labels that it gave
-    kept = {key: text for key, text in kept.items() if key.startswith("com.docker.compose.")}
-    unpack = _counted(f"{_UNPACK}{SOURCE} --use-compress-program='zstd -q'")
-    with _new_volume(context, full, facts["role"], kept):
-        ended = _run(context, unpack, WRITING, writes={full: SOURCE}, given=exports.content(path, found))
-        files = _files(context, full, "filled", ended)
-        if files != facts["files"]:
-            raise exports.damaged(path, f"it has {files} files, not {facts['files']}")
+    given, unpack = exports.content(path, found), f"{_UNPACK} --use-compress-program='zstd -q'"
+    # under its old name, compose takes it back by the labels that it gave
+    kept = {
+        key: text
+        for key, text in found.facts["labels"].items()
+        if full == found.name and key.startswith("com.docker.compose.")
+    }
+    with _new_volume(context, full, found.facts["role"], kept):
+        files, _ = _tar(context, unpack, target=full, given=given)
+        if files != found.facts["files"]:
+            raise exports.damaged(path, f"it has {files} files, not {found.facts['files']}")
     return full, files
 
 
 def clone(context: Context, name: str, to: str) -> tuple[str, int]:
     """Make a new volume with what another holds. Raises and returns as load() does; then there is no new one."""
     volume, full = whole(context, name), free_name(context, to)
-    users = _warn(context, volume)
-    copy = _counted(f"{{ {_PACK} . | {_UNPACK}{TARGET}; }}")
-    with _new_volume(context, full, volume.role):
-        ended = _run(context, copy, (*READING, *WRITING), reads=volume.name, writes={full: TARGET})
-        return full, _files(context, volume.name, "copied", ended, users)
+    with _new_volume(context, full, volume.role, {}):
+        files, _ = _tar(context, f"{{ {_PACK} . | {_UNPACK}; }}", source=volume, target=full)
+    return full, files
 
 
 def whole(context: Context, name: str) -> Listed:
@@ -277,7 +275,7 @@ def _taken(name: str) -> SettingsError:
     return SettingsError(f"volume {name} exists already: it was left as it is", where=name, hint=hint)
 
 
-def _warn(context: Context, volume: Listed, warned: Sequence[str] = ()) -> tuple[str, ...]:
+def _warn(context: Context, volume: Listed, warned: Sequence[str]) -> tuple[str, ...]:
     """Warn of containers that may write to a volume now, but of no one twice; return their names."""
     users = tuple(name for name in volume.live if name not in warned)
     if users:
@@ -289,9 +287,7 @@ def _warn(context: Context, volume: Listed, warned: Sequence[str] = ()) -> tuple
 
 
 @contextmanager
-def _new_volume(
-    context: Context, name: str, role: str, more: Mapping[str, str] | None = None
-) -> Iterator[None]:
+def _new_volume(context: Context, name: str, role: str, more: Mapping[str, str]) -> Iterator[None]:
     """Make a volume for the caller to fill; after an exception it is gone again.
 
     Until it is whole there is a mark, whose lock this command holds. The volume's label has the mark's random name, so
@@ -309,7 +305,7 @@ def _new_volume(
     is_whole = False
     with locks.exclusive(mark):
         try:
-            context.docker.create_volume(name, {**(more or {}), **given, LABEL_MARK: mark.name})
+            context.docker.create_volume(name, {**more, **given, LABEL_MARK: mark.name})
             made = context.docker.volume(name)
             if made is None or (made.labels or {}).get(LABEL_MARK) != mark.name:
                 raise _taken(name)  # another command was quicker, and the engine made none
@@ -334,39 +330,57 @@ def _is_gone(context: Context, mark: Path) -> bool:
     return not any(context.docker.remove_volume(one.name) for one in found)
 
 
-def _counted(tar: str) -> str:
-    """Return a script that ends as tar does, with the number of files as the last line of standard error."""
-    return f"set -o pipefail; exec 3>&1; {tar} 2>&1 >&3 3>&- | {_COUNT} >&2"
-
-
-def _run(
+def _tar(
     context: Context,
-    script: str,
-    capabilities: tuple[str, ...],
+    tar: str,
     *,
-    reads: str = "",
-    writes: Mapping[str, str] | None = None,
+    source: Listed | None = None,
+    target: str = "",
     given: Iterable[bytes] = (),
     out: Callable[[bytes], object] = len,
-) -> ExitResult:
-    """Run a script in the builder image, which has GNU tar and zstd: with volumes, without network."""
-    spec = ContainerSpec(
-        name=f"{context.settings.project.id}-maint-{secrets.token_hex(4)}",
+) -> tuple[int, tuple[str, ...]]:
+    """Run tar; return how many files it named, and which containers ran with the source meanwhile.
+
+    Raises CacheUnusable or DiskFull. Files that changed while they were read, which tar ends with 1 for, are an error
+    only where nobody uses the volume.
+    """
+    users = _warn(context, source, ()) if source else ()
+    name, what = (source.name, "read") if source else (target, "filled")
+    script = f"set -o pipefail; exec 3>&1; {tar} 2>&1 >&3 3>&- | {_COUNT} >&2"
+    spec = _spec(context, script, source=source.name if source else "", target=target)
+    with Stream(context.docker, spec, _paced(context, given)) as stream:
+        for chunk in _paced(context, iter(lambda: stream.out.read(2**20), b"")):
+            out(chunk)
+        ended = stream.finish()
+    if source:
+        users = (*users, *_warn(context, find(context, source.name), users))
+    messages, _, files = ended.stderr.rpartition("files: ")
+    if ended.code == 1 and users:
+        context.say(f"warning: files changed while they were read: {messages.strip()}")
+    elif ended.code and "No space left on device" in messages:
+        full, hint = "no space is left on the engine's disk", "inv maint.prune makes room"
+        raise DiskFull(full, where=name, why=messages.strip(), hint=hint)
+    elif ended.code:
+        raise CacheUnusable(f"volume {name} could not be {what}", where=name, why=ended.stderr)
+    return int(files), users
+
+
+def _spec(context: Context, script: str, *, source: str = "", target: str = "") -> ContainerSpec:
+    """Return a container of the builder image, which has GNU tar and zstd: with volumes, without network."""
+    project = context.settings.project.id
+    return ContainerSpec(
+        name=f"{project}-maint-{secrets.token_hex(4)}",
         image=ensure_image(context, BUILDER),
         command=("bash", "-c", script),
-        labels=labels(context.settings.project.id, "build"),
-        capabilities=capabilities,
-        volumes=writes or {},
-        read_only_volumes={reads: SOURCE} if reads else {},
+        labels=labels(project, "build"),
+        capabilities=(*(READING if source else ()), *(WRITING if target else ())),
+        volumes={target: TARGET} if target else {},
+        read_only_volumes={source: SOURCE} if source else {},
         tmpfs={"/work": "size=1m"},  # or the engine makes the volume that the image declares there
         environment={"LC_ALL": "C"},  # names of files are bytes
         network="none",
         logged=False,
     )
-    with Stream(context.docker, spec, _paced(context, given)) as stream:
-        for chunk in _paced(context, iter(lambda: stream.out.read(2**20), b"")):
-            out(chunk)
-        return stream.finish()
 
 
 def _paced(context: Context, chunks: Iterable[bytes]) -> Iterator[bytes]:
@@ -378,19 +392,3 @@ def _paced(context: Context, chunks: Iterable[bytes]) -> Iterator[bytes]:
             said = time.monotonic()
             context.say(f"  {passed / 1e9:.2f} GB")
         yield chunk
-
-
-def _files(context: Context, volume: str, what: str, ended: ExitResult, users: Sequence[str] = ()) -> int:
-    """Return the number of files that tar named; raise CacheUnusable or DiskFull where it failed.
-
-    Files that changed meanwhile, which tar ends with 1 for, are an error only where nobody uses the volume.
-    """
-    messages, _, files = ended.stderr.rpartition("files: ")
-    if ended.code == 1 and users:
-        context.say(f"warning: files changed while they were read: {messages.strip()}")
-    elif ended.code and "No space left on device" in messages:
-        what, hint = "no space is left on the engine's disk", "inv maint.prune makes room"
-        raise DiskFull(what, where=volume, why=messages.strip(), hint=hint)
-    elif ended.code:
-        raise CacheUnusable(f"volume {volume} could not be {what}", where=volume, why=ended.stderr)
-    return int(files)

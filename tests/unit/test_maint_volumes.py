@@ -118,8 +118,8 @@ def test_inspect_shows_all_about_one(here: Ground) -> None:
     with archive.create(folder, "monday", {}) as draft, draft.file("x"):
         pass
     found = volumes.inspect(here.context, "db")
-    assert (found["files"], found["folders"], found["changed"]) == (2, 1, "2027-01-15T08:00:00Z")
-    assert (found["exports"], found["backups"]) == ([str(path)], ["monday"])
+    assert (found.files, found.folders, found.changed) == (2, 1, "2027-01-15T08:00:00Z")
+    assert (found.exports, found.backups) == ([str(path)], ["monday"])
     spec = here.docker.runs[-1]
     assert (spec.read_only_volumes, spec.volumes, spec.binds) == ({full: "/volume"}, {}, ())
     assert (spec.network, spec.logged, spec.capabilities) == ("none", False, ("DAC_READ_SEARCH",))
@@ -256,7 +256,7 @@ def test_a_copy_has_the_role_of_what_was_copied_and_none_where_that_had_none(her
             assert here.contents[made] == here.contents[f"{PROJECT}-{name}"]
     assert unfinished(here) == []
     spec = here.docker.runs[-1]
-    assert (spec.volumes, spec.network, spec.binds) == ({made: "/volume"}, "none", ())
+    assert (spec.volumes, spec.network, spec.binds) == ({made: "/target"}, "none", ())
     assert "SYS_ADMIN" not in spec.capabilities
 
 
