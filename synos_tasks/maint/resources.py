@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import time
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
@@ -58,8 +57,6 @@ HEX = frozenset("0123456789abcdef")
 MANIFEST_SCHEMA = "synos.manifest/1"
 ISO_FILES = (".log", ".report.html", ".sha256", ".manifest.json")
 """Endings of the files that belong to an ISO."""
-_DOCKERFILE = re.compile(r"(?:[A-Za-z0-9-]+\.)?Dockerfile(?:\.[A-Za-z0-9-]+)?", re.ASCII)
-"""Names of Dockerfiles; not of the backups that an editor leaves."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,7 +72,9 @@ class Context(images.Context):
     def clone(self) -> Clone:
         """Return how this clone's resources are recognised."""
         project = self.settings.project
-        paths = [path for path in project.root.glob("docker/*/*") if _DOCKERFILE.fullmatch(path.name)]
+        paths = project.root.glob(
+            "docker/*/*Dockerfile*"
+        )  # also one that an editor left: its steps were ours
         texts = (path.read_text(errors="replace") for path in paths if path.is_file())
         return Clone(
             project=project.id,
@@ -259,7 +258,12 @@ def _image(one: Image, facts: Facts) -> Resource:
         pinned = f"has only names of others, as {min(others)}"
     name = names[0] if names else f"nameless {one.id.removeprefix('sha256:')[:12]}"
     found = Resource(
-        "image", one.id, name, 0 if others else _own_bytes(one, facts), _named(one), pinned=pinned
+        "image",
+        one.id,
+        name,
+        0 if others else facts.inventory.usage.own_images.get(one.id, 0),
+        _named(one),
+        pinned=pinned,
     )
     seconds = facts.clone.ledger.seconds_of(group)
     return replace(found, needed_by=needed_by, group=group, seconds=seconds, names=names)
@@ -272,13 +276,9 @@ def _base(one: Image, facts: Facts) -> Resource:
     pinned, ended = facts.users(one.id)
     if not pinned and foreign:
         pinned = f"others' images are built on it, as {(*tags_of(foreign[0]), foreign[0].id)[0]}"
-    size = _own_bytes(one, facts) if names == tags_of(one) else 0
+    size = facts.inventory.usage.own_images.get(one.id, 0) if names == tags_of(one) else 0
     found = Resource("base image", one.id, names[0], size, _named(one), pinned=pinned, names=names)
     return replace(found, needed_by=(*ended, *(image.id for image in built_on)))
-
-
-def _own_bytes(image: Image, facts: Facts) -> int:
-    return facts.inventory.usage.own_images.get(image.id, 0)
 
 
 def _volume(one: Volume, facts: Facts) -> Resource:

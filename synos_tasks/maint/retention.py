@@ -49,12 +49,11 @@ def apply_all(context: Context) -> tuple[list[str], bool]:
     kept, now, lines = context.settings.maint, context.now(), list[str]()
     young, deadline = kept.young_minutes * 60, time.monotonic() + kept.budget_seconds
     limits = Limits(older_than=0.0, young=young, keep_last=kept.images_keep, keep_isos=kept.isos_keep)
-    output = context.settings.output_dir
     steps: tuple[tuple[str, Callable[[], Sequence[Resource]]], ...] = (
         (f"logs older than {kept.logs_days} days", lambda: old_logs(context.settings, kept.logs_days, now)),
         (
             f"ISOs beyond the newest {kept.isos_keep} of each profile",
-            lambda: prune.decide(list(isos(output)), limits, now).removals,
+            lambda: prune.decide(list(isos(context.settings.output_dir)), limits, now).removals,
         ),
         (f"images beyond the newest {kept.images_keep} of each kind", lambda: _images(context, limits)),
     )

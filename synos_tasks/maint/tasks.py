@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from synos_tasks.maint.volumes import Inspected, Listed
 
 JSON = "one JSON object on standard output"
-MOST_DIGITS = 6
-"""Of a number that somebody types: Python refuses to read tens of thousands of them."""
 UNITS = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 """Seconds of each."""
 _AGE = re.compile(r"([0-9]{1,6})([mhdw])", re.ASCII)
@@ -38,7 +36,7 @@ def disk(command: Command) -> None:
     usage = view.usage(context_of(command))
     if not command.json:
         view.show_usage(usage)
-    command.result(usage.to_json())
+    command.result(asdict(usage))
 
 
 @verb(
@@ -226,8 +224,8 @@ def _confirm(question: str, *, yes: bool) -> None:
 
 def _number(option: str, text: str) -> int:
     """Read a number that somebody typed; raises SettingsError."""
-    if not (text.isascii() and text.isdigit() and len(text) <= MOST_DIGITS):
-        hint = f"a whole number of at most {MOST_DIGITS} digits"
+    if not re.fullmatch(r"[0-9]{1,6}", text):
+        hint = "a whole number of at most 6 digits"
         raise SettingsError(f"--{option} {text} is not a number", hint=hint)
     return int(text)
 
@@ -279,34 +277,25 @@ def _act(command: Command, action: str, given: str, to: str) -> None:
 
 
 def _list(command: Command, found: Sequence[Listed]) -> None:
-    rows = [
-        [one.short, one.role, _size(one), one.created[:10], ", ".join(one.users) or "nobody", _notes(one)]
-        for one in found
-    ]
     total = sum(one.bytes or 0 for one in found)  # what has two names counts once
-    title = f"volumes of {command.settings.project.id}: {console.human_bytes(total)}"
-    console.table(title, ["name", "role", "size", "made (UTC)", "used by", ""], rows)
+    _show(f"volumes of {command.settings.project.id}: {console.human_bytes(total)}", found)
     command.result({"bytes": total, "volumes": [asdict(one) for one in found]})
 
 
 def _inspect(command: Command, found: Inspected) -> None:
-    volume = found.volume
-    lines = {
-        "volume": volume.name,
-        "role": volume.role,
-        "size": _size(volume),
-        "made": volume.created,
-        "files": f"{found.files} in {found.folders} folders",
-        "newest change": found.changed,
-        "used by": ", ".join(volume.users) or "nobody",
-        "notes": _notes(volume),
-        "exports": "\n".join(found.exports) or "none",
-        "backups": ", ".join(found.backups),
-    }
-    for label, text in lines.items():
-        if text:
-            console.say(f"{label}: {text}")
+    _show(f"volume {found.volume.name}", [found.volume])
+    console.say(f"{found.files} files in {found.folders} folders, newest change: {found.changed}")
+    console.say(f"exports: {', '.join(found.exports) or 'none'}")
+    console.say(f"backups: {', '.join(found.backups) or 'none'}")
     command.result(asdict(found))
+
+
+def _show(title: str, found: Sequence[Listed]) -> None:
+    rows = [
+        [one.short, one.role, _size(one), one.created, ", ".join(one.users) or "nobody", _notes(one)]
+        for one in found
+    ]
+    console.table(title, ["name", "role", "size", "made", "used by", ""], rows)
 
 
 def _exported(command: Command, path: Path, done: Manifest) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from synos_tasks import console
@@ -16,6 +16,7 @@ from synos_tasks.maint.resources import NAMES, device_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
+    from pathlib import Path
 
     from synos_tasks.maint.ownership import Inventory
     from synos_tasks.maint.prune import Plan, Pruned
@@ -134,22 +135,14 @@ class Row:
     seconds: float | None = None
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Usage:
-    """All that this clone takes, and what the engine has besides."""
+    """All that this clone takes, in bytes, and what the engine has besides."""
 
     rows: tuple[Row, ...]
+    bytes: int
+    free_bytes: int
     others_bytes: int
-
-    @property
-    def bytes(self) -> int:
-        """What this clone takes."""
-        return sum(row.bytes for row in self.rows)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return the fields of --json."""
-        free = sum(row.free_bytes for row in self.rows)
-        return {**asdict(self), "bytes": self.bytes, "free_bytes": free}
 
 
 def show_usage(usage: Usage) -> None:
@@ -171,9 +164,7 @@ def usage(context: Context) -> Usage:
         (*planned.removals, *planned.kept),
         lambda one: "cache mount" if one.name.startswith("cache mount ") else one.kind,
     )
-    freeable = {one.id for one in planned.removals}
-    in_engine = [kind for kind in NAMES if kind in found and kind not in {"network", "iso"}]
-    rows = {kind: _row(NAMES[kind], found[kind], freeable) for kind in in_engine}
+    rows = {kind: _row(NAMES[kind], found[kind]) for kind in NAMES if kind in found and kind != "network"}
     if {"store", "cache volume"} <= rows.keys():  # the store lies in a volume: the rest of it is left to that
         volumes = rows["cache volume"]
         rows["cache volume"] = replace(volumes, bytes=max(0, volumes.bytes - rows["store"].bytes))
@@ -184,14 +175,22 @@ def usage(context: Context) -> Usage:
         rows["image"] = replace(row, seconds=built, bytes=size, free_bytes=min(size, row.free_bytes))
     if row := rows.get("cache"):  # without it, each image is built from nothing
         rows["cache"] = replace(row, seconds=built)
-    others = _engine_bytes(inventory) - sum(row.bytes for row in rows.values())
-    folders = (row for row in _folders(context, found["iso"]) if row.count)
-    return Usage(rows=(*rows.values(), *folders), others_bytes=max(0, others))
+    if row := rows.get("iso"):
+        took = {profile: sum(stages.values()) for profile, stages in build_seconds(context.settings).items()}
+        rows["iso"] = replace(row, seconds=_total(took.get(one.group) for one in found["iso"]))
+    in_engine = sum(row.bytes for kind, row in rows.items() if kind != "iso")
+    every = (*rows.values(), *_folders(context.settings.project.state_dir))
+    return Usage(
+        rows=every,
+        bytes=sum(row.bytes for row in every),
+        free_bytes=sum(row.free_bytes for row in every),
+        others_bytes=max(0, _engine_bytes(inventory) - in_engine),
+    )
 
 
-def _row(name: str, found: Sequence[Resource], freeable: set[str]) -> Row:
-    freed = _bytes(one for one in found if one.id in freeable)
-    return Row(name, len(found), _bytes(found), freed, _total(one.seconds for one in found))
+def _row(name: str, found: Sequence[Resource]) -> Row:
+    free = _bytes(one for one in found if not one.reason)
+    return Row(name, len(found), _bytes(found), free, _total(one.seconds for one in found))
 
 
 def _total(seconds: Iterable[float | None]) -> float | None:
@@ -206,13 +205,12 @@ def _engine_bytes(inventory: Inventory) -> int:
     return used.layers + sum(used.containers.values()) + volumes + records
 
 
-def _folders(context: Context, isos: Sequence[Resource]) -> Iterator[Row]:
-    """Return what lies in this clone's own folders."""
-    took = {profile: sum(stages.values()) for profile, stages in build_seconds(context.settings).items()}
-    yield Row("ISOs", len(isos), _bytes(isos), seconds=_total(took.get(one.group) for one in isos))
-    folders = {"logs": "logs", "backups of services": "backups", "exported volumes": "volumes"}
-    state = context.settings.project.state_dir
-    for name, folder in folders.items():
+def _folders(state: Path) -> Iterator[Row]:
+    for name, folder in (
+        ("logs", "logs"),
+        ("backups of services", "backups"),
+        ("exported volumes", "volumes"),
+    ):
         paths = [path for path in (state / folder).rglob("*") if not path.is_symlink()]
-        sizes = [path.stat().st_blocks * 512 for path in paths if path.is_file()]
-        yield Row(name, len(sizes), sum(sizes))
+        if sizes := [path.stat().st_blocks * 512 for path in paths if path.is_file()]:
+            yield Row(name, len(sizes), sum(sizes))

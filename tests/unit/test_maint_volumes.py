@@ -457,7 +457,7 @@ def test_volumes_are_listed(there: Ground, capfd: pytest.CaptureFixture[str]) ->
     run()
     lines = capfd.readouterr().err.splitlines()
     assert lines[0] == f"volumes of {PROJECT}: 0.0 MB"
-    assert lines[2].split() == ["alias", "cache", "-", "2027-01-15", "app", "(runs)", "another", "name", "of",
+    assert lines[2].split() == ["alias", "cache", "-", "2027-01-15T08:00:00Z", "app", "(runs)", "another", "name", "of",
                                 f"{PROJECT}-data"]  # fmt: skip
     run(inspect="data")
     assert "newest change: 2027-01-15T08:00:00Z" in capfd.readouterr().err
