@@ -29,7 +29,9 @@ FACTS = {"project": str, "role": str, "files": int, "users": list, "labels": dic
 LABEL_COMPOSE_VOLUME = "com.docker.compose.volume"
 SPOOL = "-spool"
 """The end of the name of a volume in which a service keeps things for a moment only."""
-_VOLUME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{1,254}", re.ASCII)
+VOLUME_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{1,254}", re.ASCII)
+"""What the engine takes as a volume's name."""
+damaged = functools.partial(archive.damaged, kind="export")
 
 
 def folder_of(settings: Settings) -> Path:
@@ -40,11 +42,6 @@ def folder_of(settings: Settings) -> Path:
 def manifest_path(path: Path) -> Path:
     """Return FILE.json of an archive."""
     return Path(f"{path}.json")
-
-
-def is_volume_name(name: str) -> bool:
-    """Tell whether the engine takes that as a volume's name."""
-    return _VOLUME.fullmatch(name) is not None
 
 
 def read(path: Path) -> Manifest:
@@ -61,7 +58,7 @@ def read(path: Path) -> Manifest:
         raise damaged(path, f"its manifest has no {wrong[0]}")
     if not all(isinstance(text, str) for text in (*facts["users"], *facts["labels"].values())):
         raise damaged(path, "its manifest has a user or a label that is no text")
-    if len(manifest.files) != 1 or not is_volume_name(manifest.name):
+    if len(manifest.files) != 1 or not VOLUME_NAME.fullmatch(manifest.name):
         raise damaged(path, "its manifest is not that of a volume")
     return manifest
 
@@ -82,11 +79,6 @@ def verify(path: Path, manifest: Manifest) -> None:
     """Read all of an archive; raise BackupDamaged if it is not what was written."""
     for _ in content(path, manifest):
         pass
-
-
-def damaged(path: Path, why: str) -> BackupDamaged:
-    """Return the error for an archive that must not be used."""
-    return archive.damaged(path, why, "export")
 
 
 def known(settings: Settings, volume: str) -> list[tuple[Path, Manifest]]:

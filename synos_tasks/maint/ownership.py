@@ -122,28 +122,16 @@ def _is_base(image: Image, clone: Clone) -> bool:
 
 
 def _is_image(image: Image, clone: Clone) -> bool:
-    official = any(_of_folder(tag, clone) for tag in tags_of(image))
-    known = official or _is_named_here(image, clone) or _is_remembered(image, clone)
-    return known and not _is_base(image, clone)
-
-
-def _is_named_here(image: Image, clone: Clone) -> bool:
-    """Tell whether an image has labels of its own: those built on it inherit them, but have other names.
-
-    The project's label alone can be inherited from an image that is gone by now.
-    """
-    mark = labels_of(image).get(LABEL_IMAGE)
-    ours = mark and labels_of(image).get(LABEL_PROJECT) == clone.project
-    return bool(ours) and any(mark in {tag, _latest(tag)} for tag in tags_of(image))
-
-
-def _is_remembered(image: Image, clone: Clone) -> bool:
-    """Tell whether this clone built an image. The ledger alone does not tell: it is copied with the folder."""
-    made = clone.ledger.images.get(image.id)
-    if made is None:
-        return False
-    labelled = labels_of(image).get(LABEL_PROJECT) == clone.project
-    return labelled or _of_folder(made.tag, clone) or made.tag.startswith(f"{clone.project}-")
+    tags, labels, made = tags_of(image), labels_of(image), clone.ledger.images.get(image.id)
+    labelled, mark = labels.get(LABEL_PROJECT) == clone.project, labels.get(LABEL_IMAGE)
+    official = any(_of_folder(tag, clone) for tag in tags)
+    # images built on one inherit its labels, but have other names; the project's alone may come from one that is gone
+    named = labelled and mark and any(mark in {tag, _latest(tag)} for tag in tags)
+    # the ledger alone does not tell: it is copied with the folder
+    remembered = made is not None and (
+        labelled or _of_folder(made.tag, clone) or made.tag.startswith(f"{clone.project}-")
+    )
+    return bool(official or named or remembered) and not _is_base(image, clone)
 
 
 def _latest(tag: str) -> str:

@@ -18,7 +18,6 @@ from synos_tasks.errors import SettingsError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from synos_tasks.archive import Manifest
     from synos_tasks.maint.resources import Context
     from synos_tasks.maint.volumes import Inspected, Listed
 
@@ -262,7 +261,10 @@ def _act(command: Command, action: str, given: str, to: str) -> None:
                 what = f"write volume {volume.name} into {path}"
                 command.would(what, volume=volume.name, file=str(path))
             else:
-                _exported(command, *copying.export(context, given, target))
+                path, done = copying.export(context, given, target)
+                console.say(f"{done.facts['files']} files, {console.human_bytes(done.bytes)} in {path}")
+                about = {"file": str(path), "volume": done.name, "created": done.created, "bytes": done.bytes}
+                command.result({**about, **done.facts, "sha256": done.files[0].sha256})
         case "import", True:
             manifest, full = copying.check_import(context, Path(given).resolve(), to)
             what = f"make volume {full} of {Path(given).resolve()}"
@@ -296,12 +298,6 @@ def _show(title: str, found: Sequence[Listed]) -> None:
         for one in found
     ]
     console.table(title, ["name", "role", "size", "made", "used by", ""], rows)
-
-
-def _exported(command: Command, path: Path, done: Manifest) -> None:
-    console.say(f"{done.facts['files']} files, {console.human_bytes(done.bytes)} in {path}")
-    fields = {"file": str(path), "volume": done.name, "created": done.created, "bytes": done.bytes}
-    command.result({**fields, **done.facts, "sha256": done.files[0].sha256})
 
 
 def _made(command: Command, volume: str, files: int) -> None:

@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
     from pathlib import Path
 
-    from synos_tasks.maint.ownership import Inventory
     from synos_tasks.maint.prune import Plan, Pruned
     from synos_tasks.maint.resources import Context, Resource
 
@@ -178,13 +177,18 @@ def usage(context: Context) -> Usage:
     if row := rows.get("iso"):
         took = {profile: sum(stages.values()) for profile, stages in build_seconds(context.settings).items()}
         rows["iso"] = replace(row, seconds=_total(took.get(one.group) for one in found["iso"]))
-    in_engine = sum(row.bytes for kind, row in rows.items() if kind != "iso")
+    aliases = {one.name for one in inventory.volumes if device_of(one)}
+    used = inventory.usage
+    in_engine = used.layers + sum(used.containers.values())
+    in_engine += sum(size for name, size in used.volumes.items() if name not in aliases)
+    in_engine += sum(one.bytes for one in used.records if not one.shared)
+    ours = sum(row.bytes for kind, row in rows.items() if kind != "iso")
     every = (*rows.values(), *_folders(context.settings.project.state_dir))
     return Usage(
         rows=every,
         bytes=sum(row.bytes for row in every),
         free_bytes=sum(row.free_bytes for row in every),
-        others_bytes=max(0, _engine_bytes(inventory) - in_engine),
+        others_bytes=max(0, in_engine - ours),
     )
 
 
@@ -196,13 +200,6 @@ def _row(name: str, found: Sequence[Resource]) -> Row:
 def _total(seconds: Iterable[float | None]) -> float | None:
     known = [one for one in seconds if one is not None]
     return round(sum(known), 1) if known else None
-
-
-def _engine_bytes(inventory: Inventory) -> int:
-    used, aliases = inventory.usage, {one.name for one in inventory.volumes if device_of(one)}
-    volumes = sum(size for name, size in used.volumes.items() if name not in aliases)
-    records = sum(one.bytes for one in used.records if not one.shared)
-    return used.layers + sum(used.containers.values()) + volumes + records
 
 
 def _folders(state: Path) -> Iterator[Row]:

@@ -261,7 +261,9 @@ def free_name(context: Context, name: str) -> str:
     """
     prefix = f"{context.settings.project.id}-"
     full = prefix + name.removeprefix(prefix)
-    if not exports.is_volume_name(full) or ONCE in full:  # that would be taken for what a killed command left
+    if (
+        not exports.VOLUME_NAME.fullmatch(full) or ONCE in full
+    ):  # that would be taken for what a killed command left
         hint = f"use letters, digits, . _ and -, and not {ONCE}"
         raise SettingsError(f"{name!r} is not a valid name for a volume", hint=hint)
     unfinished = (one.name for one in listing(context, measured=False) if one.unfinished)
