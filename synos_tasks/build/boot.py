@@ -32,9 +32,8 @@ def boot_iso(
 ) -> tuple[protocol.Booted, Path]:
     """Boot ``iso`` and wait for its report; at most ``timeout`` seconds, for 0 those of the settings.
 
-    Return it with the path of the serial log, which lands in .synos/boot/ with a picture of the screen.
-
-    Raises SettingsError, IsoNotFound, OutputNotWritable, ImageBuildFailed, ContainerLost and BootFailed.
+    Return it with the path of the serial log, which lands in .synos/boot/ with a picture of the screen. Raises
+    SettingsError, IsoNotFound, OutputNotWritable, ImageBuildFailed, ContainerLost and BootFailed.
     """
     for name, value, choices in (("firmware", firmware, FIRMWARES), ("media", media, MEDIA)):
         if value not in choices:
@@ -91,6 +90,10 @@ def newest_iso(settings: Settings) -> Path:
 
 def boot_spec(settings: Settings, image: str, *, iso_folder: Path, out: Path, kvm: bool) -> ContainerSpec:
     """Return the container: no capability, no network, the invoking user, only ``out`` writable."""
+    # in a container they are in one group only: in that of /dev/kvm where it is one of theirs
+    group = KVM.stat().st_gid if kvm else os.getgid()
+    if group not in os.getgroups():
+        group = os.getgid()
     return ContainerSpec(
         name=f"{settings.project.id}-boot-{secrets.token_hex(4)}",
         image=image,
@@ -108,16 +111,5 @@ def boot_spec(settings: Settings, image: str, *, iso_folder: Path, out: Path, kv
         memory_mb=settings.boot.memory_mb + OVERHEAD_MB,
         pids=256,
         network="none",
-        user=_user(kvm=kvm),
+        user=f"{os.getuid()}:{group}",
     )
-
-
-def _user(*, kvm: bool) -> str:
-    """Return the invoking user as uid:gid, with the group of /dev/kvm where that is one of theirs.
-
-    In a container they are in that one group only.
-    """
-    group = os.getgid()
-    if kvm and KVM.stat().st_gid in os.getgroups():
-        group = KVM.stat().st_gid
-    return f"{os.getuid()}:{group}"

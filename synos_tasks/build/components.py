@@ -151,10 +151,14 @@ def caches_of(compiled: protocol.Done) -> dict[str, dict[str, int]]:
     return {} if compiled.hit else compiled.facts["caches"]
 
 
-def hit_rates(compiled: protocol.Done) -> str:
-    """Return in words how much came from the compilers' caches."""
-    counts = [(cache, one["hits"], one["hits"] + one["misses"]) for cache, one in caches_of(compiled).items()]
-    return ", ".join(f"{cache} {hits} of {calls}" for cache, hits, calls in counts if calls)
+def hit_rates(compiled: Iterable[protocol.Done]) -> list[HitRate]:
+    """Return how much of what was compiled came from each of the compilers' caches."""
+    counts = [caches_of(one) for one in compiled]
+    rates = []
+    for cache, required in REQUIRED_HITS.items():
+        hits, misses = (sum(one[cache][what] for one in counts if one) for what in ("hits", "misses"))
+        rates.append(HitRate(what=cache, hits=hits, calls=hits + misses, required=required))
+    return rates
 
 
 def cache_hit_rates(context: Context) -> list[HitRate]:
@@ -168,11 +172,7 @@ def cache_hit_rates(context: Context) -> list[HitRate]:
     for _ in range(2):
         with store_volume(context, cached=False) as store:
             compiled = ensure_compiled(context, names_of(context.settings), store=store, change=with_caches)
-    rates = []
-    for cache, required in REQUIRED_HITS.items():
-        hits, misses = (sum(caches_of(one)[cache][what] for one in compiled) for what in ("hits", "misses"))
-        rates.append(HitRate(what=cache, hits=hits, calls=hits + misses, required=required))
-    return rates
+    return hit_rates(compiled)
 
 
 def check_hit_rates(rates: Iterable[HitRate]) -> None:

@@ -8,6 +8,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from synos_tasks.console import human_bytes
 from synos_tasks.errors import IsoNotFound, writing
 
 if TYPE_CHECKING:
@@ -56,14 +57,14 @@ def page(manifest: Mapping[str, Any], name: str) -> str:
     seconds = max((stage["began"] + stage["seconds"] for stage in stages), default=0.0)
     if not math.isfinite(seconds):
         raise ValueError("a stage has no end")
-    fetched, unpacked = (size(sum(p[key] for p in packages)) for key in ("bytes", "installed_bytes"))
+    fetched, unpacked = (human_bytes(sum(p[key] for p in packages)) for key in ("bytes", "installed_bytes"))
     facts = {
         "File": name,
         "SHA-256": manifest["sha256"],
         "Build": manifest["build_id"],
         "Key": manifest["key"],
         "For": f"{manifest['suite']}, {manifest['architecture']}, {'release' if manifest['release'] else 'layers'}",
-        "ISO": size(sizes["iso"]),
+        "ISO": human_bytes(sizes["iso"]),
         "Build time": f"{seconds:.1f} s",
         "Stages in store": f"{sum(bool(stage['hit']) for stage in stages)} of {len(stages)}",
         "Packages": f"{len(packages)}: {fetched} to fetch, {unpacked} unpacked",
@@ -104,14 +105,8 @@ def sizes_chart(values: Iterable[tuple[str, int]]) -> str:
     """Return a chart with a bar for each name and its size in bytes."""
     shown = list(values)
     most = max([1, *(value for _, value in shown)])
-    rows = [_row(name, size(value), 0, value / most, "size") for name, value in shown]
+    rows = [_row(name, human_bytes(value), 0, value / most, "size") for name, value in shown]
     return f"<table>{''.join(rows)}</table>"
-
-
-def size(count: float) -> str:
-    """Return a number of bytes as people read it: kB, MB or GB, powers of 1000."""
-    power, unit = next((p, u) for p, u in ((9, "GB"), (6, "MB"), (3, "kB")) if count >= 10**p or p == 3)
-    return f"{count / 10**power:.1f} {unit}"
 
 
 def _row(name: str, value: str, begin: float, end: float, kind: str) -> str:

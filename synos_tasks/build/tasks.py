@@ -329,7 +329,7 @@ def _compile(command: Command, names: list[str], *, no_cache: bool, output: str)
     for one, recipe in zip(compiled, recipes, strict=True):
         packages, profiles = one.facts["packages"], users[recipe.name]
         took = "in store" if one.hit else f"{one.seconds:.1f} s"
-        rates = compiling.hit_rates(one)
+        rates = ", ".join(f"{r.what} {r.hits} of {r.calls}" for r in compiling.hit_rates([one]) if r.calls)
         rows.append([recipe.name, packages[0]["version"], recipe.origin, ", ".join(profiles), took, rates])
         fields = {"name": recipe.name, "key": one.key, "hit": one.hit, "seconds": one.seconds}
         caches = compiling.caches_of(one)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
@@ -188,12 +189,8 @@ def _entries(context: Context, plan: Plan) -> Mapping[str, Mapping[str, Any]]:
     return found
 
 
-class PlainView:
+class PlainView(AbstractContextManager["PlainView"]):
     """Print a line when a stage ends, for logs and pipes."""
-
-    def __enter__(self) -> Self:
-        """Start to show events."""
-        return self
 
     def __exit__(self, *exc: object) -> None:
         """Leave the screen as it is."""

@@ -179,12 +179,16 @@ def test_profiles_that_have_a_component_are_told_and_broken_ones_have_none(setti
     assert components.users_of(settings) == {"agent": ["b", "c"], "tool": ["a", "b"]}
 
 
-def test_hit_rates_are_of_the_caches_that_were_asked() -> None:
+def test_hit_rates_are_of_what_was_compiled() -> None:
     made = Done(name="component-tool", key="k", hit=False, seconds=1.0, bytes=1, facts={"caches": COUNTS})
-    assert hit_rates(made) == "ccache 3 of 4"
-    assert hit_rates(dataclasses.replace(made, hit=True)) == ""
-    both = {**COUNTS, "sccache": {"hits": 7, "misses": 0}}
-    assert hit_rates(dataclasses.replace(made, facts={"caches": both})) == "ccache 3 of 4, sccache 7 of 7"
+    other = {**COUNTS, "sccache": {"hits": 7, "misses": 0}}
+    two = [dataclasses.replace(made, facts={"caches": other}), dataclasses.replace(made, hit=True)]
+    for compiled, counts in (
+        ([made], [(3, 4), (0, 0)]),
+        ([made, *two], [(6, 8), (7, 7)]),
+        ([two[1]], [(0, 0)] * 2),
+    ):
+        assert [(rate.hits, rate.calls) for rate in hit_rates(compiled)] == counts
 
 
 def test_a_container_that_stops_after_one_compilation_is_followed_by_another(toolchain: Toolchain) -> None:
