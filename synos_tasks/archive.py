@@ -129,7 +129,7 @@ class Draft:
         """Write one file; at the end it is on disk."""
         target = self.folder / self.prefix / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        with _new_file(target) as stream:
+        with new_file(target) as stream:
             output = Output(stream)
             yield output
         self.files.append(output.written(f"{self.prefix}{name}"))
@@ -316,7 +316,7 @@ def _seal(working: Path, manifest: Manifest) -> None:
     """Add the manifest, and see all names on disk."""
     text = manifest.text().encode()
     for name, written in ((MANIFEST, text), (CHECKSUM, _checksum(text))):
-        with _new_file(working / name) as stream:
+        with new_file(working / name) as stream:
             stream.write(written)
     for folder, _, _ in os.walk(working, topdown=False):
         Path(folder).chmod(0o700)
@@ -324,7 +324,7 @@ def _seal(working: Path, manifest: Manifest) -> None:
 
 
 @contextmanager
-def _new_file(path: Path) -> Iterator[BinaryIO]:
+def new_file(path: Path) -> Iterator[BinaryIO]:
     """Open a new file that nobody else may read; at the end it is on disk."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     with os.fdopen(descriptor, "wb") as stream:

@@ -5,23 +5,23 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.dev.config import FOLDER
 from synos_tasks.engine.labels import LABEL_PROJECT, image_labels, labels
 from synos_tasks.errors import DevContainerMissing
 from synos_tasks.images.base import ensure_base
+from synos_tasks.images.building import host_certificates
 from synos_tasks.images.catalog import BOOKWORM
 from synos_tasks.iso.scratch import write_whole
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from synos_tasks.dev.config import DevContainer
     from synos_tasks.dev.containers import Context
 
-CERTIFICATES = Path("/etc/ssl/certs/ca-certificates.crt")
 SECRETS = "/run/synos-secrets"
 """Where a container that joins the services has their passwords."""
 BUILDER_UID = 1000
@@ -39,10 +39,10 @@ def prepare(context: Context, config: DevContainer) -> None:
     """
     if os.environ.get(NOTHING_TO_MAKE):
         return
-    owner = owner_of(config.root, (os.geteuid(), os.getegid()), rootless=is_rootless(context))
+    owner = owner_of(config.root, rootless=is_rootless(context))
     settings, host = context.settings, context.state / "host"
     write_changed(host / "owner", "{} {}\n".format(*owner))
-    write_changed(host / "certificates.pem", certificates(os.environ))
+    write_changed(host / "certificates.pem", _read(host_certificates()) or "")
     write_changed(host / "gitconfig", git_identity(config.root))
     ensure_base(context, BOOKWORM)
     path = context.state / f"{config.name}.yml"
@@ -65,7 +65,7 @@ def prepare(context: Context, config: DevContainer) -> None:
     write_changed(path, json.dumps(compose_model(context, config, volumes, network), indent=1) + "\n")
 
 
-def owner_of(root: Path, caller: tuple[int, int], *, rootless: bool) -> tuple[int, int]:
+def owner_of(root: Path, *, rootless: bool) -> tuple[int, int]:
     """Return uid and gid that the user in a container gets, so that its files are the host user's.
 
     The caller's own; for root those of the project's folder: root itself, or who called sudo. 0 where the
@@ -73,8 +73,8 @@ def owner_of(root: Path, caller: tuple[int, int], *, rootless: bool) -> tuple[in
     """
     if rootless:
         return 0, 0
-    if caller[0] != 0:
-        return caller
+    if os.geteuid() != 0:
+        return os.geteuid(), os.getegid()
     status = root.stat()
     return status.st_uid, status.st_gid
 
@@ -82,11 +82,6 @@ def owner_of(root: Path, caller: tuple[int, int], *, rootless: bool) -> tuple[in
 def is_rootless(context: Context) -> bool:
     """Return whether the engine runs without root."""
     return any("rootless" in option for option in context.docker.info().security_options or ())
-
-
-def certificates(environment: Mapping[str, str], default: Path = CERTIFICATES) -> str:
-    """Return the certificates that this host trusts, as PEM; '' where they are not in one file."""
-    return _read(Path(environment.get("SSL_CERT_FILE") or default)) or ""
 
 
 def git_identity(root: Path) -> str:

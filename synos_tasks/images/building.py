@@ -99,9 +99,14 @@ def build_image(context: Context, recipe: Recipe, *, cached: bool = True) -> Bui
     return Built(name=recipe.name, tag=tag, bytes=image.size or 0, seconds=seconds)
 
 
+def host_certificates() -> Path:
+    """Return where the certificates are that this host trusts."""
+    return Path(os.environ.get("SSL_CERT_FILE") or "/etc/ssl/certs/ca-certificates.crt")
+
+
 def _certificates() -> list[Path]:
-    """Return the file with the certificates that this host trusts, for packages that a build fetches."""
-    path = Path(os.environ.get("SSL_CERT_FILE") or "/etc/ssl/certs/ca-certificates.crt")
+    """Return the file with certificates for packages that a build fetches."""
+    path = host_certificates()
     # BuildKit refuses larger secrets
     return [path] if path.is_file() and path.stat().st_size <= 500 * 1024 else []
 

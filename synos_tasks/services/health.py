@@ -94,9 +94,10 @@ def wait(
         time.sleep(POLL)
 
 
-def states(services: Iterable[str], seen: Mapping[str, Container]) -> str:
-    """Say how each service is."""
-    return ", ".join(f"{name} is {step_of(seen.get(name))}" for name in services)
+def left(services: Iterable[str], seen: Mapping[str, Container]) -> str:
+    """Say how things are left: nothing half-started stays unsaid."""
+    states = ", ".join(f"{name} is {step_of(seen.get(name))}" for name in services)
+    return f"left as it is: {states}; inv services.down stops all and keeps the data"
 
 
 def _unhealthy(
@@ -113,10 +114,7 @@ def _unhealthy(
     reports = [_report(context, name, seen[name]) for name in bad]
     why = "\n".join([*reports, *(f"{name}: has no container" for name in missing)])
     where = f"compose project {context.compose.file.project}, after {seconds:.0f} s"
-    hint = (
-        f"left as it is: {states(services, seen)}; inv services.logs --only {names.partition(',')[0]} tells more, "
-        "inv services.down stops all and keeps the data"
-    )
+    hint = f"inv services.logs --only {names.partition(',')[0]} tells more; {left(services, seen)}"
     if FULL not in why.lower():
         return ServiceUnhealthy(f"not healthy: {names}", where=where, why=why, hint=hint)
     hint = f"free some space (`docker system df` shows what is used); {hint}"
@@ -142,11 +140,11 @@ def _report(context: StackContext, service: str, container: Container) -> str:
 
 def lost(error: EngineUnavailable, services: Iterable[str], seen: Mapping[str, Container]) -> ContainerLost:
     """Return the error for an engine that went away while services started, with what was seen last."""
-    left = ", ".join(f"{name} was {step_of(seen.get(name))}" for name in services)
+    last = ", ".join(f"{name} was {step_of(seen.get(name))}" for name in services)
     return ContainerLost(
         "the Docker Engine went away in the middle",
         where=error.where,
-        why=f"{error.why or error.what}; {left}",
+        why=f"{error.why or error.what}; {last}",
         hint="start it again and run the same command: it goes on from there, and data is kept",
     )
 

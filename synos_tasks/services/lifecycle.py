@@ -282,9 +282,7 @@ def _start(context: StackContext, start: Callable[..., object], names: Sequence[
 
 
 def _left(context: StackContext, names: Sequence[str]) -> str:
-    """Say how things are left: nothing half-started stays unsaid."""
     try:
-        seen = context.containers()
+        return health.left(names, context.containers())
     except EngineUnavailable:
         return "the engine does not answer, so it is not known what is left running"
-    return f"left as it is: {health.states(names, seen)}; inv services.down stops all and keeps the data"

@@ -19,7 +19,7 @@ import stat
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from synos_tasks.archive import disk_errors
+from synos_tasks.archive import disk_errors, new_file
 from synos_tasks.errors import SecretsDamaged, ServiceFailed, SettingsError, unknown
 from synos_tasks.iso.scratch import sync
 from synos_tasks.locks import exclusive
@@ -196,17 +196,9 @@ class Secrets:
                     _rewrite(copy, value)
 
     def is_stale(self, container: Container, names: Iterable[str]) -> bool:
-        """Tell whether a running container mounts other files than the copies that are there now.
-
-        It was started before a copy was made, or by an older compose file with other paths.
-        """
+        """Tell whether a running container was started before a copy was made: then it mounts another file."""
         started = container.state.started_at.timestamp() if container.state.started_at else 0.0
-        sources = [mount.source or "" for mount in container.mounts]
-        return any(
-            (self.mounted / name).stat().st_mtime > started
-            or not any(source.endswith(f"/{self.mounted.name}/{name}") for source in sources)
-            for name in names
-        )
+        return any((self.mounted / name).stat().st_mtime > started for name in names)
 
     @contextmanager
     def _locked(self) -> Iterator[os.stat_result]:
@@ -261,15 +253,12 @@ def _write(path: Path, value: str, folder: os.stat_result, mode: int = 0o600) ->
     """Write a secret, whole or not at all; only the holder of the folder's lock may."""
     partial = path.with_name(f".{path.name}.part")
     partial.unlink(missing_ok=True)  # of a killed command
-    descriptor = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o600)
     try:
-        with os.fdopen(descriptor, "w", encoding="ascii") as stream:
-            os.fchmod(descriptor, mode)  # whatever the umask has taken away
+        with new_file(partial) as stream:
+            os.fchmod(stream.fileno(), mode)  # whatever the umask has taken away
             if os.geteuid() != folder.st_uid:  # root, for the user whose clone this is
-                os.fchown(descriptor, folder.st_uid, folder.st_gid)
-            stream.write(f"{value}\n")
-            stream.flush()
-            os.fsync(descriptor)
+                os.fchown(stream.fileno(), folder.st_uid, folder.st_gid)
+            stream.write(f"{value}\n".encode("ascii"))
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)

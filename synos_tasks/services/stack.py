@@ -204,9 +204,7 @@ def compose_file(
     for name in services:
         key = variable(name)
         environment[f"{key}_IMAGE"] = images.get(name) or replacement(settings, name)
-        environment[f"{key}_FILES"] = of_folder(path.parent / name)[
-            :12
-        ]  # so that an edit makes a new container
+        environment[f"{key}_FILES"] = of_folder(path.parent / name)[:12]  # an edit makes a new container
         port = getattr(settings.services, f"{name.replace('-', '_')}_port", None)
         if port is not None:
             environment[f"{key}_PORT"] = str(port)

@@ -95,17 +95,14 @@ def _roll_back(
     """
     context.say(f"{service.name}: not healthy with the new image, going back to the old one")
     new = context.docker.image_id(service.image)
-    hint = f"{service.name} runs its old image again, healthy; "
+    hint = "nothing else was changed after it"
     try:
         if had_tag:
             context.docker.tag(old, service.image)
-            _run(context, service.name)
-            hint += "nothing else was changed after it"
         else:
-            _run(context.with_image(service.name, old), service.name)
-            hint += (
-                "docker/services as it is now makes the one that failed: correct it before `inv services.up`"
-            )
+            context = context.with_image(service.name, old)
+            hint = "docker/services makes the one that failed: correct it before `inv services.up`"
+        _run(context, service.name)
     except SynosError as second:
         raise type(second)(
             f"{service.name} failed with its new image, and its old one could not take its place: {second.what}",
@@ -115,8 +112,12 @@ def _roll_back(
         ) from second
     if had_tag and new:
         remove_nameless(context, new)
-    what, why = f"{service.name} did not get healthy with its new image", error.why or error.what
-    return ServiceUnhealthy(what, where=service.image, why=why, hint=hint)
+    return ServiceUnhealthy(
+        f"{service.name} did not get healthy with its new image",
+        where=service.image,
+        why=error.why or error.what,
+        hint=f"{service.name} runs its old image again, healthy; {hint}",
+    )
 
 
 def _packages(context: StackContext, image: str) -> dict[str, tuple[str, bool]]:

@@ -117,11 +117,15 @@ def test_one_that_joins_the_services_needs_them(here: Project) -> None:
     assert secrets["read_only"] is True
 
 
-def test_the_hosts_certificates_are_read_from_where_they_are(tmp_path: Path) -> None:
-    (tmp_path / "pem").write_text("certificates")
-    assert prepare.certificates({"SSL_CERT_FILE": str(tmp_path / "pem")}, tmp_path / "no") == "certificates"
-    assert prepare.certificates({}, tmp_path / "pem") == "certificates"
-    assert prepare.certificates({}, tmp_path / "no") == ""
+def test_the_image_learns_which_certificates_the_host_trusts(
+    here: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    prepare.prepare(here.context, here.config())
+    assert (here.context.state / "host/certificates.pem").read_text() == ""
+    (here.root / "pem").write_text("certificates")
+    monkeypatch.setenv("SSL_CERT_FILE", str(here.root / "pem"))
+    prepare.prepare(here.context, here.config())
+    assert (here.context.state / "host/certificates.pem").read_text() == "certificates"
 
 
 @pytest.mark.allow_process(reason="what git reads is git's to say")

@@ -100,7 +100,7 @@ def test_an_unhealthy_one_is_told_with_its_words_and_how_the_others_are(here: Sc
         "web: has no container",
     ]
     left = "nats is starting, postgres is healthy, redis is unhealthy, web is missing"
-    assert error.hint.startswith(f"left as it is: {left}; inv services.logs --only redis tells more")
+    assert error.hint.startswith(f"inv services.logs --only redis tells more; left as it is: {left};")
     assert "only" in [argument.name for argument in logs.get_arguments()]
     assert "inv services.down" in error.hint
 

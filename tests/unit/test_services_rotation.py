@@ -50,11 +50,6 @@ def applied(here: Scene) -> list[str]:
     return [words[2] for words in here.compose.asked if words[3:] == APPLY]
 
 
-def recreated(here: Scene) -> list[str]:
-    recreate = ("up", "--detach", "--force-recreate")
-    return [name for words in here.compose.asked if words[:3] == recreate for name in words[3:]]
-
-
 def lose(here: Scene, what: str) -> None:
     """Delete what a clean-up by hand deletes, while the services run on with what they have mounted."""
     shutil.rmtree(here.state / what)
@@ -185,9 +180,3 @@ def test_those_that_up_or_heal_does_not_start_again_are_told(here: Scene, heal: 
     assert (lifecycle.heal(here.context)[0] if heal else up(here, "redis").restarted) == ["redis"]
     assert here.said[-1] == "still with their old passwords: nats, postgres; inv services.up changes that"
     assert up(here).restarted == ["nats", "postgres"]
-
-
-def test_one_that_mounts_a_file_of_an_older_compose_file_is_started_again(here: Scene) -> None:
-    here.container("redis", binds=[str(here.state / "mounted/999/redis_password")])
-    rotate(here.context, "redis")
-    assert (recreated(here), applied(here)) == (["redis"], [])
