@@ -8,7 +8,7 @@ import subprocess
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.dev.config import FOLDER
-from synos_tasks.engine.labels import LABEL_PROJECT, image_labels, labels
+from synos_tasks.engine.labels import image_labels, labels
 from synos_tasks.errors import DevContainerMissing
 from synos_tasks.images.base import ensure_base
 from synos_tasks.images.building import host_certificates
@@ -57,11 +57,9 @@ def prepare(context: Context, config: DevContainer) -> None:
             hint="inv services.up",
         )
     project = settings.project.id
-    existing = {volume.name for volume in context.docker.volumes({LABEL_PROJECT: project})}
     volumes = volumes_of(project, config, owner[0])
     for kind, name in volumes.items():
-        if name not in existing:
-            context.docker.create_volume(name, labels(project, "cache" if kind in CACHES else "dev"))
+        context.docker.create_volume(name, labels(project, "cache" if kind in CACHES else "dev"))
     write_changed(path, json.dumps(compose_model(context, config, volumes, network), indent=1) + "\n")
 
 

@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 from synos_tasks.engine.client import Docker
 from synos_tasks.engine.failures import no_engine, reason
-from synos_tasks.engine.labels import LABEL_COMPOSE_ONE_OFF, LABEL_COMPOSE_PROJECT
+from synos_tasks.engine.labels import LABEL_COMPOSE_ONE_OFF, LABEL_COMPOSE_PROJECT, LABEL_COMPOSE_SERVICE
 from synos_tasks.errors import DiskFull, EngineUnavailable, PortTaken, ServiceFailed
 
 if TYPE_CHECKING:
@@ -91,11 +91,14 @@ class Compose:
         with self._failures("down"):
             self.docker.client.compose.down(volumes=volumes, quiet=True)
 
-    def containers(self) -> list[Container]:
-        """Return the containers of the services, running or not, by name; raises EngineUnavailable."""
-        found = self.docker.containers({LABEL_COMPOSE_PROJECT: self.file.project})
-        services = (one for one in found if (one.config.labels or {}).get(LABEL_COMPOSE_ONE_OFF) != "True")
-        return sorted(services, key=lambda one: one.name)
+    def containers(self) -> dict[str, Container]:
+        """Return the containers of the services, running or not, by service; raises EngineUnavailable."""
+        found = {}
+        for one in reversed(self.docker.containers({LABEL_COMPOSE_PROJECT: self.file.project})):
+            labels = one.config.labels or {}
+            if labels.get(LABEL_COMPOSE_ONE_OFF) != "True":
+                found[labels.get(LABEL_COMPOSE_SERVICE, "")] = one
+        return found
 
     def run(self, *arguments: str) -> str:
         """Run any other compose command to its end and return what it prints.

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from synos_tasks.engine import cache
 from synos_tasks.errors import ContainerLost, DiskFull, EngineUnavailable, ServiceUnhealthy
-from synos_tasks.services.stack import service_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -69,7 +68,7 @@ def wait(
     restarts: dict[str, int] = {}
     while True:
         try:
-            look = context.containers() if seen is None else seen
+            look = context.compose.containers() if seen is None else seen
         except EngineUnavailable as error:
             raise lost(error, services, last) from error
         last, seen = {name: one for name, one in look.items() if name in services}, None
@@ -179,13 +178,12 @@ def watch(compose: Compose, services: Sequence[str]) -> Iterator[list[ServiceSta
             containers = compose.containers()
         seconds = time.monotonic() - at
         used, at = _usage(containers), at + seconds
-        seen = {service_of(one): one for one in containers}
-        yield [_status(name, seen.get(name), before, used, seconds) for name in services]
+        yield [_status(name, containers.get(name), before, used, seconds) for name in services]
         before = used
 
 
-def _usage(containers: Iterable[Container]) -> dict[str, Usage]:
-    return cache.statistics([one.id for one in containers if one.state.status == "running"])
+def _usage(containers: Mapping[str, Container]) -> dict[str, Usage]:
+    return cache.statistics([one.id for one in containers.values() if one.state.status == "running"])
 
 
 def cpu_percent(before: Usage | None, after: Usage | None, seconds: float) -> float | None:

@@ -67,7 +67,7 @@ def up(context: StackContext, services: Sequence[Service]) -> Started:
     """
     names = [service.name for service in services]
     with context.locked():
-        before = context.containers()
+        before = context.compose.containers()
         current = _is_current(context, services, before)
         made = _prepare(context, [] if current else services, before)
         context.write_variables()
@@ -75,7 +75,7 @@ def up(context: StackContext, services: Sequence[Service]) -> Started:
             after, seconds = before, health.wait(context, names, seen=before)
         else:
             seconds = _start(context, context.compose.up, names)
-            after = context.containers()
+            after = context.compose.containers()
             started = _started(context) | {name: after[name].id for name in names}
             write_whole(context.folder / "started", json.dumps({context.stack.digest: started}))
         changed = [name for name in names if name not in before or after[name].id != before[name].id]
@@ -97,13 +97,13 @@ def heal(context: StackContext) -> tuple[list[str], dict[str, float]]:
     Those that were never started are left alone. Raises as up() does.
     """
     with context.locked():
-        before = context.containers()
+        before = context.compose.containers()
         names = unhealthy(context, before)
         if not names:
             return [], {}
         _prepare(context, [context.stack[name] for name in names], before)
         seconds = _start(context, partial(context.compose.up, recreate=True), names)
-        secrets.reload(context, context.containers(), names)
+        secrets.reload(context, context.compose.containers(), names)
         return names, seconds
 
 
@@ -139,14 +139,14 @@ def down(
                 hint="start what is not running (inv services.up), or remove without a backup: --no-backup",
             ) from error
     with context.locked():
-        count = len(context.containers())
+        count = len(context.compose.containers())
         context.compose.down(volumes=bool(there))
     left = _volumes(context) if there else []
     return Stopped(containers=count, volumes=[one for one in there if one not in left], backup=saved)
 
 
 def _volumes(context: StackContext) -> list[str]:
-    named = (volume.name for service in context.stack.services for volume in service.volumes)
+    named = (name for service in context.stack.services for name in service.volumes.values())
     return [name for name in dict.fromkeys(named) if context.docker.volume(name)]
 
 
@@ -210,10 +210,10 @@ def _check_ports(context: StackContext, services: Sequence[Service], before: Map
     bound = [one.network_settings.ports or {} for one in before.values() if one.state.running]
     own = {int(one["HostPort"]) for ports in bound for bindings in ports.values() for one in bindings or ()}
     taken = {
-        port: service.name
+        (address, port): service.name
         for service in services
-        for port in service.ports
-        if port.published and port.published not in own and is_taken(port.address, port.published)
+        for address, port in service.ports
+        if port and port not in own and is_taken(address, port)
     }
     if not taken:
         return
@@ -258,10 +258,9 @@ def _own_volumes(context: StackContext, service: Service) -> None:
     """
     if not (service.user and service.volumes):
         return
-    targets = [volume.target for volume in service.volumes]
     options = ("--rm", "--no-TTY", "--no-deps", "--user=0:0", "--cap-add=CHOWN", "--entrypoint=chown")
     context.compose.up(service.name, start=False)
-    context.compose.run("run", *options, service.name, service.user, *targets)
+    context.compose.run("run", *options, service.name, service.user, *service.volumes)
 
 
 def _start(context: StackContext, start: Callable[..., object], names: Sequence[str]) -> dict[str, float]:
@@ -283,6 +282,6 @@ def _start(context: StackContext, start: Callable[..., object], names: Sequence[
 
 def _left(context: StackContext, names: Sequence[str]) -> str:
     try:
-        return health.left(names, context.containers())
+        return health.left(names, context.compose.containers())
     except EngineUnavailable:
         return "the engine does not answer, so it is not known what is left running"

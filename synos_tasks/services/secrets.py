@@ -67,7 +67,8 @@ def rotate(context: StackContext, only: str) -> list[str]:
             raise SettingsError("there are no secrets yet", where=where, hint=hint)
         own.propose(names)
         own.hand_out(context.stack.secrets)
-        reload(context, context.containers(), [service.name for service in context.stack.long_running])
+        everyone = [service.name for service in context.stack.long_running]
+        reload(context, context.compose.containers(), everyone)
         return names
 
 
@@ -90,12 +91,11 @@ def reload(context: StackContext, containers: Mapping[str, Container], services:
     if recreated:
         context.say(f"recreated, because they mounted old password files: {', '.join(recreated)}")
         context.compose.up(*recreated, recreate=True)
-        health.wait(context, recreated)
     applied = [name for name in affected if name not in recreated]
     for name in applied:
         _apply(context, name)
-    if applied:
-        health.wait(context, applied)
+    if recreated or applied:
+        health.wait(context, [*recreated, *applied])
     for name in pending:
         own.accept(name)
     if left := [name for name in stale if name not in recreated]:
@@ -138,11 +138,8 @@ class Secrets:
 
         Raises SecretsDamaged when it is missing or damaged.
         """
-        path = self.folder / name
-        if not os.path.lexists(path):
-            raise SecretsDamaged("a secret is missing", where=str(path), hint="`inv services.up` makes it")
         with self._locked() as folder:
-            return _inspect(path, folder.st_uid)
+            return _inspect(self.folder / name, folder.st_uid)
 
     def pending(self) -> list[str]:
         """Return the names for which a new secret is proposed and not yet accepted, sorted."""
@@ -221,32 +218,29 @@ class Secrets:
 
 def _inspect(path: Path, owner: int) -> str:
     """Return the secret in a file of the user ``owner``; raises SecretsDamaged, which never has any of it."""
-    why, hint = "", ROTATE
+    why, hint, content = "", ROTATE, b""
     try:
         # neither following a link nor waiting at a pipe
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         with os.fdopen(descriptor, "rb") as stream:
             status, content = os.fstat(descriptor), stream.read(2 * LONGEST)
     except OSError as error:
         why = "is a link" if error.errno == errno.ELOOP else f"cannot be read: {error.strerror}"
-        raise _damaged(path, why, f"remove it; {ROTATE}") from error
-    if status.st_uid != owner:
-        why = f"belongs to uid {status.st_uid}, not {owner}"
-        hint = f"chown {owner} {shlex.quote(str(path))}; {ROTATE}"
-    elif status.st_mode & 0o077:
-        why = f"has mode {stat.S_IMODE(status.st_mode):04o}: others may open it"
-        hint = f"chmod 600 {shlex.quote(str(path))}, and then rotate, as others could read it: {ROTATE}"
-    elif not content.strip():
-        why = "is empty"
-    elif not _SECRET.fullmatch(content):
-        why = f"is not one line of {SHORTEST} to {LONGEST} letters, digits and . _ ~ -"
+        hint = f"remove it; {ROTATE}"
+    else:
+        if status.st_uid != owner:
+            why = f"belongs to uid {status.st_uid}, not {owner}"
+            hint = f"chown {owner} {shlex.quote(str(path))}; {ROTATE}"
+        elif status.st_mode & 0o077:
+            why = f"has mode {stat.S_IMODE(status.st_mode):04o}: others may open it"
+            hint = f"chmod 600 {shlex.quote(str(path))}, and then rotate, as others could read it: {ROTATE}"
+        elif not content.strip():
+            why = "is empty"
+        elif not _SECRET.fullmatch(content):
+            why = f"is not one line of {SHORTEST} to {LONGEST} letters, digits and . _ ~ -"
     if why:
-        raise _damaged(path, why, hint)
+        raise SecretsDamaged("a secret is damaged", where=str(path), why=f"{path.name} {why}", hint=hint)
     return content.decode("ascii").removesuffix("\n")
-
-
-def _damaged(path: Path, why: str, hint: str) -> SecretsDamaged:
-    return SecretsDamaged("a secret is damaged", where=str(path), why=f"{path.name} {why}", hint=hint)
 
 
 def _write(path: Path, value: str, folder: os.stat_result, mode: int = 0o600) -> None:

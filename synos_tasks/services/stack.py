@@ -5,11 +5,10 @@ from __future__ import annotations
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from synos_tasks.engine.client import Docker
 from synos_tasks.engine.compose import Compose, ComposeFile
-from synos_tasks.engine.labels import LABEL_COMPOSE_SERVICE
 from synos_tasks.errors import ImageBuildFailed, ServiceFailed, unknown
 from synos_tasks.images import Context
 from synos_tasks.images.catalog import SERVICES, raw_services, replacement, service_recipes, stack_files
@@ -29,20 +28,6 @@ PULL_TIMEOUT = 30.0
 """Seconds that a registry has to answer for an image of the settings."""
 
 
-class Port(NamedTuple):
-    """A port that a service publishes; 0 as ``published``: the engine takes a free one."""
-
-    address: str
-    published: int
-
-
-class Volume(NamedTuple):
-    """A named volume, by its name in the engine, and where a service has it."""
-
-    name: str
-    target: str
-
-
 @dataclass(frozen=True, kw_only=True)
 class Service:
     """One service of a stack. ``user`` is as in the compose file; ``secrets`` are those that this library makes."""
@@ -50,9 +35,11 @@ class Service:
     name: str
     image: str
     user: str
-    ports: tuple[Port, ...]
+    ports: tuple[tuple[str, int], ...]
+    """Published ones, with their addresses; 0: the engine takes a free one."""
     secrets: tuple[str, ...]
-    volumes: tuple[Volume, ...]
+    volumes: Mapping[str, str]
+    """Names in the engine, by where the service has them."""
     tool: bool
     """Runs for one command at a time, and is not started."""
 
@@ -119,13 +106,9 @@ class StackContext(Context):
         with exclusive(self.folder / "lock", lambda: self.say(waits)):
             yield
 
-    def containers(self) -> dict[str, Container]:
-        """Return the services' containers, running or not, by service; raises EngineUnavailable."""
-        return {service_of(one): one for one in self.compose.containers()}
-
     def running(self, service: str) -> Container:
         """Return the running container of a service; raises SettingsError or ServiceFailed."""
-        container = self.containers().get(self.stack[service].name)
+        container = self.compose.containers().get(self.stack[service].name)
         if container is not None and container.state.status == "running":
             return container
         where, hint = self.compose.file.project, "inv services.up starts it"
@@ -142,16 +125,12 @@ class StackContext(Context):
             image = replacement(self.settings, name)
             if name in self.recipes:
                 ensure_image(self, self.recipes[name])
-                continue
-            if not image or self.docker.image_id(image):
-                continue
-            self.say(f"pulling {image}")
-            if not self.docker.pull(image, timeout=PULL_TIMEOUT):
-                raise ImageBuildFailed(
-                    f"the image of service {name} is missing, and no registry offers it",
-                    where=image,
-                    hint=f"load it with `docker load`, or take synos.services.{name}_image out of invoke.yaml",
-                )
+            elif image and not self.docker.image_id(image):
+                self.say(f"pulling {image}")
+                if not self.docker.pull(image, timeout=PULL_TIMEOUT):
+                    what = f"the image of service {name} is missing, and no registry offers it"
+                    hint = f"`docker load` it, or take synos.services.{name}_image out of invoke.yaml"
+                    raise ImageBuildFailed(what, where=image, hint=hint)
 
     def write_variables(self) -> None:
         """Write the compose file's variables, none of them a secret, to a file for plain `docker compose`."""
@@ -228,11 +207,6 @@ def started_services(path: Path) -> list[str]:
     ]
 
 
-def service_of(container: Container) -> str:
-    """Return the name of the service that a container is of."""
-    return (container.config.labels or {}).get(LABEL_COMPOSE_SERVICE, "")
-
-
 def variable(service: str) -> str:
     """Return the beginning of a service's variables, as SYNOS_NATS_BOX."""
     return f"SYNOS_{service.upper().replace('-', '_')}"
@@ -262,13 +236,13 @@ def _service(name: str, value: Mapping[str, Any], secrets: set[str], volumes: Ma
         image=value.get("image", ""),
         user=str(value.get("user", "")),
         ports=tuple(  # 0: none, or a range to choose from
-            Port(address, int(published) if published.isdecimal() else 0) for address, published in ports
+            (address, int(published) if published.isdecimal() else 0) for address, published in ports
         ),
         secrets=tuple(one["source"] for one in value.get("secrets", ()) if one["source"] in secrets),
-        volumes=tuple(
-            Volume(volumes[mount["source"]], mount["target"])
+        volumes={
+            mount["target"]: volumes[mount["source"]]
             for mount in value.get("volumes", ())
             if mount["type"] == "volume" and mount.get("source")
-        ),
+        },
         tool=TOOLS_PROFILE in value.get("profiles", ()),
     )

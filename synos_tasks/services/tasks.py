@@ -90,7 +90,7 @@ def down(
     from synos_tasks.services import lifecycle  # noqa: PLC0415
 
     context = open_stack(command, stack)
-    names = [one.name for service in context.stack.services for one in service.volumes] if volumes else []
+    names = [name for one in context.stack.services for name in one.volumes.values()] if volumes else []
     command.would(
         f"stop stack {context.stack.name}, and remove {', '.join(names) or 'no data'}", volumes=names
     )
@@ -143,9 +143,8 @@ def heal(command: Command, stack: str = "", wait_timeout: int = 0) -> None:
 
     context = open_stack(command, stack, wait_timeout)
     if command.dry:
-        names = lifecycle.unhealthy(context, context.containers())
+        names = lifecycle.unhealthy(context, context.compose.containers())
         command.would(f"recreate: {', '.join(names) or 'nothing'}", services=names)
-        return
     healed, took = lifecycle.heal(context)
     console.say(f"recreated: {', '.join(healed)}" if healed else "nothing to heal")
     command.result({"stack": context.stack.name, "healed": healed, "seconds": took})

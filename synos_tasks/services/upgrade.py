@@ -38,7 +38,7 @@ def upgrade(context: StackContext, services: Sequence[Service]) -> list[Upgraded
     """
     with context.locked():
         check_versions(context.docker.info())
-        containers = context.containers()
+        containers = context.compose.containers()
         running = {name: one.image for name, one in containers.items() if one.state.status == "running"}
         chosen = [service for service in services if service.name in running]
         if any(service.name in context.recipes for service in chosen):
@@ -49,7 +49,11 @@ def upgrade(context: StackContext, services: Sequence[Service]) -> list[Upgraded
 
 def _upgrade(context: StackContext, service: Service, old: str) -> Upgraded:
     before = context.docker.image_id(service.image)
-    _newer(context, service)
+    if service.name in context.recipes:
+        context.say(f"{service.name}: building {service.image}")
+        build_image(context, context.recipes[service.name], cached=False)
+    elif not context.docker.pull(service.image, timeout=PULL_TIMEOUT):
+        context.say(f"{service.name}: no registry answers for {service.image}; it stays as it is here")
     new = context.docker.image_id(service.image) or ""
     had, has = _packages(context, old), _packages(context, new)
     packages = [f"{one.name} {one.old or 'none'} -> {one.new or 'none'}" for one in version_changes(had, has)]
@@ -70,15 +74,6 @@ def _upgrade(context: StackContext, service: Service, old: str) -> Upgraded:
         raise _roll_back(context, service, old, had_tag=before == old, error=error) from error
     remove_nameless(context, old)
     return Upgraded(service=service.name, changed=True, packages=packages)
-
-
-def _newer(context: StackContext, service: Service) -> None:
-    recipe = context.recipes.get(service.name)
-    if recipe is not None:
-        context.say(f"{service.name}: building {service.image}")
-        build_image(context, recipe, cached=False)
-    elif not context.docker.pull(service.image, timeout=PULL_TIMEOUT):
-        context.say(f"{service.name}: no registry answers for {service.image}; it stays as it is here")
 
 
 def _run(context: StackContext, service: str) -> None:

@@ -161,7 +161,7 @@ def test_compose_reads_the_project_s_variables_and_not_the_caller_s(
     assert Compose(file).config()["services"]["one"]["image"] == "none"
     given = ComposeFile(project=own_label, path=path, environment={"SYNOS_IMAGE": "ours"})
     assert Compose(given).config()["services"]["one"]["image"] == "ours"
-    assert Compose(given).containers() == []
+    assert Compose(given).containers() == {}
     path.write_text("services: {one: {image: [}}\n")
     with pytest.raises(ServiceFailed) as caught:
         Compose(given).config()

@@ -138,7 +138,7 @@ class Scene:
         return (self.state / f"mounted/{service}_password").read_text().strip()
 
     def containers(self) -> dict[str, Container]:
-        return self.context.containers()
+        return self.context.compose.containers()
 
     def container(self, service: str, **changes: object) -> str:
         """Let a service have a new container that works, but for ``changes``; returns its id."""

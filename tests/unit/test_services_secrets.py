@@ -222,7 +222,7 @@ def test_both_secrets_are_there_until_the_new_one_is_accepted(made: Secrets) -> 
     assert made.read("postgres_password") == proposed["postgres_password"]
     assert made.read("nats_password") == before["nats_password"]
     assert {mode(path) for path in made.folder.iterdir()} == {0o600}
-    with pytest.raises(SecretsDamaged, match="missing"):
+    with pytest.raises(SecretsDamaged):
         made.accept("postgres_password")
 
 

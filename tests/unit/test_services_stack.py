@@ -14,9 +14,7 @@ from hypothesis import strategies as st
 from synos_tasks.errors import SettingsError
 from synos_tasks.images.catalog import raw_services
 from synos_tasks.services.stack import (
-    Port,
     Stack,
-    Volume,
     compose_file,
     file_of,
     quoted,
@@ -66,9 +64,9 @@ def test_what_compose_resolved_is_read_whole(settings: Settings) -> None:
     stack = stack_of(settings)
     postgres = stack["postgres"]
     assert (postgres.user, postgres.image) == ("999:999", "synos-postgres:1")
-    assert postgres.ports == (Port(address="127.0.0.1", published=5432),)
+    assert postgres.ports == (("127.0.0.1", 5432),)
     assert postgres.secrets == ("postgres_password",)
-    assert postgres.volumes == (Volume(name=f"{PROJECT}_postgres", target="/data"),)
+    assert postgres.volumes == {"/data": f"{PROJECT}_postgres"}
     assert not postgres.tool
     assert stack["nats-box"].tool
     assert [service.name for service in stack.long_running] == ["nats", "postgres", "redis"]
@@ -100,8 +98,8 @@ def test_a_port_that_the_engine_chooses_is_0() -> None:
     ]
     bare = {"services": {"web": {"command": None, "image": "web", "networks": None, "ports": ports}}}
     web = resolve("x", bare, Path("/m"))["web"]
-    assert [port.published for port in web.ports] == [0, 0, 0]
-    assert (web.user, web.secrets, web.volumes, web.tool) == ("", (), (), False)
+    assert [port for _, port in web.ports] == [0, 0, 0]
+    assert (web.user, web.secrets, web.volumes, web.tool) == ("", (), {}, False)
 
 
 @pytest.mark.parametrize(
