@@ -1,4 +1,1 @@
-"""Start an ISO in QEMU and read what it reports of itself.
-
-Runs inside the synos-boot container, standard library only.
-"""
+"""Start an ISO in QEMU and read what it reports of itself: in the boot container, standard library only."""

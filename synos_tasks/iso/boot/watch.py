@@ -79,16 +79,13 @@ def _follow(
         if report and is_final(report):
             why = verdict(report, request.firmware)
         elif hopeless or ended is not None or seconds >= request.timeout:
-            why = hopeless[0] if hopeless else ended or _late(request, report)
+            late = f"no final report within {request.timeout} s"
+            so_far = f"; so far: {verdict(report, request.firmware)}" if report else ""
+            why = hopeless[0] if hopeless else ended or late + so_far
         else:
             time.sleep(POLL_SECONDS)
             continue
         return replace(outcome, ok=not why, why=why, seconds=round(seconds, 1), report=report)
-
-
-def _late(request: Boot, report: dict[str, Any]) -> str:
-    late = f"no final report within {request.timeout} s"
-    return f"{late}; so far: {verdict(report, request.firmware)}" if report else late
 
 
 def _picture(machine: Machine, request: Boot, outcome: Booted) -> Booted:
@@ -103,18 +100,14 @@ class Follower:
     """Reads the new lines of a growing file."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._position, self._rest = path, 0, b""
+        self._path, self._seen = path, 0
 
     def lines(self) -> list[str]:
         """Return the complete lines written since the last call, cleaned."""
-        if not self._path.exists():
-            return []
-        with self._path.open("rb") as file:
-            file.seek(self._position)
-            new = file.read()
-        self._position += len(new)
-        *complete, self._rest = (self._rest + new).split(b"\n")
-        return [clean(line.decode(errors="replace")) for line in complete]
+        text = self._path.read_bytes() if self._path.exists() else b""
+        lines = text.split(b"\n")[self._seen : -1]
+        self._seen += len(lines)
+        return [clean(line.decode(errors="replace")) for line in lines]
 
 
 def clean(line: str) -> str:
@@ -144,14 +137,15 @@ def is_hopeless(line: str) -> bool:
 
 def verdict(report: Mapping[str, Any], firmware: str) -> str:
     """Say why a report is not good enough; '' if it is."""
-    system, failed = report.get("os"), report.get("failed")
+    system, state, failed = report.get("os"), report.get("state"), report.get("failed")
+    waiting = f", waiting for {', '.join(map(str, report['jobs']))}" if report.get("jobs") else ""
     checks = [
         (system not in {None, "", "debian"}, f"the system is {system!r}: its os-release is not the ISO's"),
         (failed == [], f"failed units: {', '.join(map(str, failed or ['not reported']))}"),
         (bool(report.get("target")), "the default target is not active"),
         (report.get("root") == "overlay", f"/ is {report.get('root')!r}, not an overlay"),
         (report.get("medium") is True, "/run/live/medium is not mounted"),
-        (report.get("state") == "running", _state_text(report)),
+        (state == "running", f"the system is {state!r}, not 'running'{waiting}"),
         (_agent_is_well(report), f"synos-agent says {report.get('agent')}"),
         (firmware != "secure-boot" or report.get("secure_boot") is True, "Secure Boot is not on"),
     ]
@@ -163,8 +157,3 @@ def _agent_is_well(report: Mapping[str, Any]) -> bool:
     agent = report.get("agent")
     wanted = {"status": "ok", "build_id": report.get("build_id"), "state": report.get("state")}
     return agent is None or (isinstance(agent, dict) and wanted.items() <= agent.items())
-
-
-def _state_text(report: Mapping[str, Any]) -> str:
-    jobs = ", ".join(map(str, report.get("jobs") or []))
-    return f"the system is {report.get('state')!r}, not 'running'" + (f", waiting for {jobs}" if jobs else "")

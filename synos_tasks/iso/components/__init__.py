@@ -1,4 +1,1 @@
-"""Components: what SynOS compiles itself, from a recipe in docker/build/components to a .deb in the store.
-
-Runs in the toolchain image; recipes and keys are read on the host too.
-"""
+"""Components: what SynOS compiles itself, from a recipe to a .deb in the store; read on the host, compiled elsewhere."""

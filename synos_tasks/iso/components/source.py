@@ -41,7 +41,12 @@ def prepare(context: CompileContext) -> None:
         _source_package(context, place, which)
     context.own(tree)
     for patch, copy in zip(component.patches, patches, strict=True):
-        _patch(context, patch, copy)
+        error = ComponentFailed(
+            f"a patch of {component.name} does not apply",
+            where=f"docker/build/components/{patch}",
+            hint="make it again from the source that the recipe names; `patch -p1` applies it",
+        )
+        context.run(["patch", "-p1", "--forward", "--batch", f"--input={copy}"], error=error)
     if kind != "package":  # dpkg-deb keeps dates that are older than the changelog's
         for path in (tree, *tree.rglob("*")):
             os.utime(path, (EPOCH, EPOCH), follow_symlinks=False)
@@ -96,12 +101,3 @@ def _source_package(context: CompileContext, name: str, version: str) -> None:
     context.run(["sh", "-c", FETCH_PACKAGE, name, version], folder=folder, error=error)
     dsc = next(folder.glob("*.dsc"))
     context.run(["dpkg-source", "--extract", dsc.name, context.tree.name], folder=folder)
-
-
-def _patch(context: CompileContext, patch: str, copy: Path) -> None:
-    error = ComponentFailed(
-        f"a patch of {context.component.name} does not apply",
-        where=f"docker/build/components/{patch}",
-        hint="make it again from the source that the recipe names; `patch -p1` applies it",
-    )
-    context.run(["patch", "-p1", "--forward", "--batch", f"--input={copy}"], error=error)
