@@ -358,10 +358,10 @@ def verify_caches(command: Command) -> None:
 @verb("build.update-base", help={"limit": "lines shown of each image; --json has all", "json": JSON})
 def update_base(command: Command, limit: int = 20) -> None:
     """Take newer base images, build all images on them without cache, and show which packages changed."""
-    from synos_tasks.images import update_base as updating
+    from synos_tasks.images import building
 
     context = _context(command)
-    command.result(updating.update_base(context, limit=limit, dry=command.dry))
+    command.result(building.update_base(context, limit=limit, dry=command.dry))
 
 
 namespace = Collection(

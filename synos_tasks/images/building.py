@@ -1,4 +1,4 @@
-"""Build images of this project: each only once, and one command at a time."""
+"""Build images of this project: each only once, or all again on newer bases, and one command at a time."""
 
 from __future__ import annotations
 
@@ -15,17 +15,22 @@ from synos_tasks.engine.failures import check_versions
 from synos_tasks.engine.labels import LABEL_BASE, LABEL_PROJECT, image_labels
 from synos_tasks.errors import ImageBuildFailed, MirrorUnreachable
 from synos_tasks.images import ledger
-from synos_tasks.images.base import ensure_base
+from synos_tasks.images.base import ensure_base, renew
+from synos_tasks.images.catalog import every
 from synos_tasks.images.dockerfile import steps_of
+from synos_tasks.iso.codec import to_data
+from synos_tasks.iso.lock import Change, version_changes
 from synos_tasks.locks import exclusive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
+    from synos_tasks.engine.client import Docker
     from synos_tasks.images import Context
     from synos_tasks.images.catalog import Recipe
     from synos_tasks.settings import Settings
 
+LIST_PACKAGES = ("dpkg-query", "--show")
 LAST_OUTPUT = 4000
 """Bytes of a step's output that are kept for an error."""
 
@@ -40,32 +45,41 @@ class Built:
     seconds: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class Updated:
+    """One image, as the verb's JSON object has it: which packages changed; none where it was not there before."""
+
+    image: str
+    there: bool
+    packages: int
+    changes: list[Change]
+
+
 def ensure_image(context: Context, recipe: Recipe) -> str:
     """Build an image unless it is there; return its tag.
 
     Raises EngineUnavailable, EngineTooOld, ImageBuildFailed, or HostUnfit and MirrorUnreachable without a base.
     """
-    docker, tag = context.docker, recipe.tag(context.settings.project)
-    if docker.image_id(tag):
-        return tag
-    check_versions(docker.info())
-    with one_at_a_time(context.settings):
-        if not docker.image_id(tag):
-            ensure_base(context, recipe.base)
-            context.say(f"building image {tag} (once, until its Dockerfile changes)")
-            build_image(context, recipe)
+    tag = recipe.tag(context.settings.project)
+    if not context.docker.image_id(tag):
+        build_images(context, [recipe], missing=True)
     return tag
 
 
-def build_images(context: Context, recipes: Sequence[Recipe], *, cached: bool = True) -> list[Built]:
-    """Build images, in order, whether they are there or not. Raises as ensure_image() does."""
-    check_versions(context.docker.info())
+def build_images(
+    context: Context, recipes: Sequence[Recipe], *, cached: bool = True, missing: bool = False
+) -> list[Built]:
+    """Build images, in order: all, or those that are ``missing``. Raises as ensure_image() does."""
+    docker, project = context.docker, context.settings.project
+    check_versions(docker.info())
     with one_at_a_time(context.settings):
-        for base in dict.fromkeys(recipe.base for recipe in recipes):
+        wanted = [one for one in recipes if not (missing and docker.image_id(one.tag(project)))]
+        for base in dict.fromkeys(recipe.base for recipe in wanted):
             ensure_base(context, base)
         found = []
-        for recipe in recipes:
-            context.say(f"building image {recipe.tag(context.settings.project)}")
+        for recipe in wanted:
+            until = " (once, until its Dockerfile changes)" if missing else ""
+            context.say(f"building image {recipe.tag(project)}{until}")
             found.append(build_image(context, recipe, cached=cached))
         return found
 
@@ -126,6 +140,71 @@ def remove_nameless(context: Context, ident: str) -> None:
         labels = image.config.labels or {}
         if context.settings.project.id in (labels.get(LABEL_PROJECT), labels.get(LABEL_BASE)):
             context.docker.remove_image(ident)
+
+
+def update_base(context: Context, *, limit: int, dry: bool) -> dict[str, Any]:
+    """Build all images that are there on newer bases, and show what changed; return the verb's JSON fields.
+
+    ``limit`` is the number of lines shown of each image. Raises as update() does.
+    """
+    check_versions(context.docker.info())  # without an engine there seems to be no image either
+    recipes, project = every(context.settings), context.settings.project
+    there = [recipe for recipe in recipes if context.docker.image_id(recipe.tag(project))]
+    names = [recipe.name for recipe in there]
+    missing = [recipe.name for recipe in recipes if recipe not in there]
+    if missing:
+        context.say(f"not built yet, so not updated: {', '.join(missing)}")
+    if not there:
+        context.say("nothing to do: no image of this project is built")
+    if dry:
+        context.say(f"would build on newer bases, without cache: {', '.join(names) or 'nothing'}")
+        return {"not_built": missing, "images": names}
+    updated = update(context, there)
+    for one in updated:
+        count = f"{len(one.changes)} changed" if one.there else "was not there before"
+        more = ["  …"] if len(one.changes) > limit else []
+        lines = [change.line for change in one.changes[:limit]]
+        context.say("\n".join([f"{one.image}: {one.packages} packages, {count}", *lines, *more]))
+    if any(recipe.role == "services" for recipe in there):
+        context.say("`inv services.upgrade` brings running services to them")
+    return {"not_built": missing, "images": [to_data(one) for one in updated]}
+
+
+def update(context: Context, recipes: Sequence[Recipe]) -> list[Updated]:
+    """Renew the bases of images that are there, each once, and build the images without cache.
+
+    Until an image is built, the one before stays. Raises MirrorUnreachable, ImageBuildFailed or HostUnfit.
+    """
+    docker = context.docker
+    bases = list(dict.fromkeys(recipe.base for recipe in recipes))
+    tags = [*(base.tag for base in bases), *(recipe.tag(context.settings.project) for recipe in recipes)]
+    old = {tag: ident for tag in tags if (ident := docker.image_id(tag))}
+    before = {tag: versions(docker, tag) for tag in old}
+    for base in bases:
+        renew(context, base)
+    build_images(context, recipes, cached=False)
+    after = {tag: versions(docker, tag) for tag in tags}
+    for tag, ident in old.items():
+        if ident != docker.image_id(tag):
+            remove_nameless(context, ident)
+    return [
+        Updated(
+            image=tag,
+            there=tag in before,
+            packages=len(after[tag]),
+            changes=version_changes(before.get(tag, after[tag]), after[tag]),
+        )
+        for tag in tags
+    ]
+
+
+def versions(docker: Docker, image: str) -> dict[str, tuple[str, bool]]:
+    """Return version by package, as iso.lock.version_changes() compares them; raises EngineUnavailable.
+
+    No package is marked as a security update: an image does not say.
+    """
+    lines = (line.partition("\t") for line in docker.output_of(image, LIST_PACKAGES).splitlines())
+    return {name: (version, False) for name, _, version in lines if version}
 
 
 class Steps:

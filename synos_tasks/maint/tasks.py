@@ -149,9 +149,9 @@ def logs(command: Command, days: str = "", list: bool = False) -> None:  # noqa:
 @verb("maint.update-base", help={"limit": "lines shown of each image; --json has all", "json": JSON})
 def update_base(command: Command, limit: int = 20) -> None:
     """Take newer base images, build all images on them without cache, and show which packages changed."""
-    from synos_tasks.images import update_base as updating  # noqa: PLC0415
+    from synos_tasks.images import building  # noqa: PLC0415
 
-    command.result(updating.update_base(context_of(command), limit=limit, dry=command.dry))
+    command.result(building.update_base(context_of(command), limit=limit, dry=command.dry))
 
 
 @verb(

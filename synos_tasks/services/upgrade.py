@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING
 from synos_tasks.engine.failures import check_versions
 from synos_tasks.errors import ContainerLost, ServiceUnhealthy, SynosError
 from synos_tasks.images.base import renew
-from synos_tasks.images.building import build_image, one_at_a_time, remove_nameless
+from synos_tasks.images.building import build_image, one_at_a_time, remove_nameless, versions
 from synos_tasks.images.catalog import TRIXIE
-from synos_tasks.images.update_base import versions
 from synos_tasks.iso.lock import version_changes
 from synos_tasks.services import health
 from synos_tasks.services.lifecycle import make_readable

@@ -17,9 +17,10 @@ import pytest
 from synos_tasks.build.boot import boot_iso, boot_spec, newest_iso
 from synos_tasks.build.planning import Context
 from synos_tasks.errors import IsoNotFound, SettingsError
-from synos_tasks.iso.boot.qemu import kvm_pays, qemu_argv
+from synos_tasks.iso.boot import qemu
+from synos_tasks.iso.boot.qemu import qemu_argv
 from synos_tasks.iso.boot.request import FIRMWARES, MEDIA, Boot
-from synos_tasks.iso.boot.watch import Follower, clean, is_final, is_hopeless, parse_report, verdict
+from synos_tasks.iso.boot.watch import HOPELESS, UNFINISHED, Follower, clean, parse_report, verdict
 from tests.unit.fake_docker import FakeDocker
 from tests.unit.projects import settings_in
 
@@ -61,10 +62,15 @@ def test_the_follower_gives_complete_lines_once(tmp_path: Path) -> None:
     assert follower.lines() == []
 
 
-def test_kvm_is_used_only_where_it_pays() -> None:
-    assert kvm_pays(0.2, 0.1)
-    assert kvm_pays(2.0, None)
-    assert not kvm_pays(1.9, 0.1)
+@pytest.mark.parametrize(
+    ("kvm", "tcg", "works"), [(0.2, 0.1, True), (2.0, None, True), (1.9, 0.1, False), (None, 0.1, False)]
+)
+def test_kvm_is_used_only_where_it_pays(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kvm: float | None, tcg: float | None, works: bool
+) -> None:
+    seconds = {"kvm": kvm, "tcg": tcg}
+    monkeypatch.setattr(qemu, "seabios_seconds", lambda accelerator, _: seconds[accelerator])
+    assert qemu.kvm_works(tmp_path) == works
 
 
 def test_the_container_has_no_powers(tmp_path: Path) -> None:
@@ -198,7 +204,7 @@ def test_the_guest_quotes_as_json_does() -> None:
 
 def test_lines_of_the_console_are_understood() -> None:
     assert clean("\x1b[0;32m OK \x1b[0m Reached\x1b[K \x1b]0;title\x07target\r") == " OK  Reached target"
-    assert is_hopeless("[    2.1] Kernel panic - not syncing: VFS: Unable to mount root fs")
-    assert not is_hopeless("[    2.1] Run /init as init process")
+    assert HOPELESS.search("[    2.1] Kernel panic - not syncing: VFS: Unable to mount root fs")
+    assert not HOPELESS.search("[    2.1] Run /init as init process")
     states = ("starting", "initializing", "running", "degraded")
-    assert [is_final({"state": state}) for state in states] == [False, False, True, True]
+    assert [state in UNFINISHED for state in states] == [True, True, False, False]

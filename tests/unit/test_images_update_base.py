@@ -13,8 +13,8 @@ from synos_tasks.build import tasks as build
 from synos_tasks.build.planning import Context
 from synos_tasks.errors import ImageBuildFailed, MirrorUnreachable
 from synos_tasks.images import base as bases
+from synos_tasks.images.building import update_base
 from synos_tasks.images.catalog import BOOKWORM, RECIPES, TRIXIE, Base, every
-from synos_tasks.images.update_base import update_base
 from synos_tasks.maint import tasks
 from tests.unit.fake_compose import lay_services
 from tests.unit.fake_docker import FakeDocker

@@ -14,7 +14,7 @@ from synos_tasks.errors import (
     ImageBuildFailed,
     ServiceUnhealthy,
 )
-from synos_tasks.images import update_base
+from synos_tasks.images import building
 from synos_tasks.images.catalog import TRIXIE
 from synos_tasks.services import health, upgrade
 from tests.unit.fake_compose import FREE, NAMES, UP, Scene, scene
@@ -51,7 +51,7 @@ class Newer(FakeDocker):
         return ref in self.registry
 
     def output_of(self, image: str, command: Sequence[str]) -> str:
-        assert command == update_base.LIST_PACKAGES
+        assert command == building.LIST_PACKAGES
         if not self.held.get(image):
             raise EngineUnavailable("a container could not be run", why="no dpkg-query")
         return self.held[image]

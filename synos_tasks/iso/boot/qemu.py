@@ -142,16 +142,13 @@ def kvm_works(folder: Path) -> bool:
     /dev/kvm may exist and be unusable, or, in a virtual machine of a virtual machine, be many times slower
     than no KVM at all: there SeaBIOS took 1.9 s instead of 0.1 s, and Linux never came up.
     """
-    kvm = _seabios_seconds("kvm", folder)
-    return kvm is not None and kvm_pays(kvm, _seabios_seconds("tcg", folder))
+    kvm = seabios_seconds("kvm", folder)
+    tcg = seabios_seconds("tcg", folder) if kvm is not None else None
+    return kvm is not None and (tcg is None or kvm <= 3 * tcg + 0.5)
 
 
-def kvm_pays(kvm: float, tcg: float | None) -> bool:
-    """Judge the two times, in seconds; ``tcg`` is None where emulation did not end in time."""
-    return tcg is None or kvm <= 3 * tcg + 0.5
-
-
-def _seabios_seconds(accelerator: str, folder: Path) -> float | None:
+def seabios_seconds(accelerator: str, folder: Path) -> float | None:
+    """Return how long SeaBIOS takes to look for a medium; None where it does not get that far in time."""
     debug = folder / f"probe-{accelerator}"
     argv = [
         QEMU,

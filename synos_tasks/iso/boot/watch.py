@@ -35,15 +35,14 @@ _CONTROL = re.compile(
     r"|\x1b[ -/]?[0-~]|[\x00-\x08\x0b-\x1f\x7f]"
 )
 
-# Lines after which no report can follow, so that nobody waits for the timeout.
-_HOPELESS = (
-    "Kernel panic - not syncing",
-    "Unable to find a medium containing a live file system",
-    "BdsDxe: No bootable option or device was found",
-    "No bootable device",
-    "You are in emergency mode",
-    "error: you need to load the kernel first",
+HOPELESS = re.compile(
+    "Kernel panic - not syncing|Unable to find a medium containing a live file system"
+    "|BdsDxe: No bootable option or device was found|No bootable device"
+    "|You are in emergency mode|error: you need to load the kernel first"
 )
+"""In lines after which no report can follow, so that nobody waits for the timeout."""
+UNFINISHED = {"initializing", "starting"}
+"""States of a guest that has more to say: its boot has not ended, well or not."""
 
 
 def boot(request: Boot, on_line: Callable[[str], None]) -> Booted:
@@ -75,8 +74,8 @@ def _follow(
         for line in lines:
             on_line(line)
             report = parse_report(line) or report
-        hopeless = [line for line in [*lines, *debug.lines()] if is_hopeless(line)]
-        if report and is_final(report):
+        hopeless = [line for line in [*lines, *debug.lines()] if HOPELESS.search(line)]
+        if report and report.get("state") not in UNFINISHED:
             why = verdict(report, request.firmware)
         elif hopeless or ended is not None or seconds >= request.timeout:
             late = f"no final report within {request.timeout} s"
@@ -123,16 +122,6 @@ def parse_report(line: str) -> dict[str, Any] | None:
     with suppress(ValueError):
         return dict(json.loads(found[1]))
     return None
-
-
-def is_final(report: Mapping[str, Any]) -> bool:
-    """Tell whether the guest has nothing more to say: its boot has ended, well or not."""
-    return report.get("state") not in {"initializing", "starting"}
-
-
-def is_hopeless(line: str) -> bool:
-    """Tell whether a line of the serial port says that the boot has failed."""
-    return any(words in line for words in _HOPELESS)
 
 
 def verdict(report: Mapping[str, Any], firmware: str) -> str:

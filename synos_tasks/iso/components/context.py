@@ -142,16 +142,13 @@ def explain(
         if not found and _RUST_ERROR.match(line):
             found = _RUST_PLACE.match(lines[index + 1]) if index + 1 < len(lines) else None
         if found:
-            missing = _MISSING.search(line)
+            what, hint = f"{component.name} does not compile", ""
+            if missing := _MISSING.search(line):
+                what = f"a build dependency of {component.name} is missing: {missing['name']}"
+                hint = "name the Debian package that has it under `build_depends:` of its recipe"
+            why = [found.groupdict().get("text") or line, *_context(lines[index + 1 :])]
             return ComponentFailed(
-                f"a build dependency of {component.name} is missing: {missing['name']}"
-                if missing
-                else f"{component.name} does not compile",
-                where=_place(component, found, folder),
-                why="\n".join([found.groupdict().get("text") or line, *_context(lines[index + 1 :])]),
-                hint="name the Debian package that has it under `build_depends:` of its recipe"
-                if missing
-                else "",
+                what, where=_place(component, found, folder), why="\n".join(why), hint=hint
             )
     tested = any(_TESTS.search(line) for line in lines)
     last = [line for line in lines if line.strip() and not _REPEATS.match(line)][-LAST_LINES:]
