@@ -141,7 +141,7 @@ class _Build:
         if self.options.privileged:
             self.context.say(f"warning: {PRIVILEGED}")
         planning.preflight(self.context, self.options.output)
-        lock = locking.fitting(self.context.settings, self.profile) or self._renew()
+        lock = locking.fitting(self.context.settings, self.profile) or self._new_lock()
         with store_volume(self.context, cached=self.options.cached) as store:
             try:
                 return self._run(lock, store)
@@ -149,18 +149,7 @@ class _Build:
                 if self.options.locked or self.options.offline:
                     raise
                 self.context.say(f"warning: {error.what}; taking what is there now")
-                return self._run(self._renew(), store)
-
-    def _renew(self) -> Lock:
-        self.context.say(f"resolving the packages of {self.profile.name}")
-        lock, changed = locking.renew(self.context, self.profile, update=False)
-        name = locking.lock_path(self.context.settings, self.profile.name).name
-        if len(changed) == len(lock.packages):
-            self.context.say(f"{name}: {len(changed)} packages")
-        else:
-            lines = [f"{name}: {len(changed)} packages changed", *(change.line for change in changed)]
-            self.context.say("\n".join(lines))
-        return lock
+                return self._run(self._new_lock(), store)
 
     def _run(self, lock: Lock, store: str) -> BuildResult:
         plan = self._plan(lock)
@@ -234,6 +223,9 @@ class _Build:
             seconds=round(time.monotonic() - self.began, 3),
             stages=[{key: stage[key] for key in STAGE_FIELDS} for stage in stages],
         )
+
+    def _new_lock(self) -> Lock:
+        return locking.renew(self.context, self.profile, update=False)[0]
 
     def _plan(self, lock: Lock) -> Plan:
         return planning.plan_build(self.context, self.profile, lock, release=self.options.release)

@@ -50,7 +50,7 @@ def required(settings: Settings, profile: Profile, option: str) -> Lock:
 
 
 def renew(context: Context, profile: Profile, *, update: bool) -> tuple[Lock, list[Change]]:
-    """Resolve a profile and write its lock, whether it fits or not; return it with what changed.
+    """Resolve a profile and write its lock, whether it fits or not; return it with what changed, which is said.
 
     Without ``update`` versions stay where the mirrors still have them, and so does the date. Raises
     EngineTooOld, PackageNotFound, MirrorUnreachable, BadSignature, OutputNotWritable.
@@ -62,6 +62,7 @@ def renew(context: Context, profile: Profile, *, update: bool) -> tuple[Lock, li
     except LockError as error:
         context.say(f"warning: {error.where}: {error.what}; it is written again")
         previous = None
+    context.say(f"resolving the packages of {profile.name}")
     start = previous or _inherited(context.settings, profile)
     request = Resolve(profile=profile, previous=None if update else start)
     found = builder.ask(context, spec, request, Resolved).lock
@@ -73,6 +74,10 @@ def renew(context: Context, profile: Profile, *, update: bool) -> tuple[Lock, li
         with writing("the lock cannot be written", path):
             write_whole(path, locks.dump(found, profile.name))
             os.chown(path, *builder.owner())
+    if len(changed) < len(found.packages):
+        context.say("\n".join(change.line for change in changed) or "nothing changed")
+    security = sum(change.security for change in changed)
+    context.say(f"{path}: {len(found.packages)} packages, {len(changed)} changed, {security} for security")
     return found, changed
 
 

@@ -152,10 +152,6 @@ def lock(command: Command, profile: str = "", update: bool = False) -> None:
     asked, path = planning.read_profile(settings, name), locking.lock_path(settings, name)
     command.would(f"ask the mirrors of profile {name} and write {path}", profile=name, lock=str(path))
     found, changed = locking.renew(_context(command), asked, update=update)
-    if len(changed) < len(found.packages):
-        console.say("\n".join(change.line for change in changed) or "nothing changed")
-    security = sum(change.security for change in changed)
-    console.say(f"{path}: {len(found.packages)} packages, {len(changed)} changed, {security} for security")
     changes = [change.__dict__ for change in changed]
     command.result({"profile": name, "lock": str(path), "packages": len(found.packages), "changes": changes})
 
@@ -169,9 +165,9 @@ def plan(command: Command, profile: str = "", output: str = "", release: bool = 
     from synos_tasks.build import view
 
     options = _options(command, profile, output, release=release)
-    seen = view.view(_context(command), options)
-    if seen.lock != "fits":
-        console.say(f"the lock is {seen.lock}: a build asks the mirrors first, which may add packages")
+    stages, state = view.view(_context(command), options)
+    if state != "fits":
+        console.say(f"the lock is {state}: a build asks the mirrors first, which may add packages")
     rows = [
         [
             row.name,
@@ -180,14 +176,13 @@ def plan(command: Command, profile: str = "", output: str = "", release: bool = 
             console.human_bytes(row.bytes) if row.bytes else "",
             "" if row.seconds is None else f"{row.seconds:.1f} s",
         ]
-        for row in seen.rows
+        for row in stages
     ]
     console.table(f"plan of {options.profile}", ["stage", "", "why", "size", "expected"], rows)
-    total = sum(row.seconds or 0 for row in seen.rows)
-    unknown = sum(row.seconds is None for row in seen.rows)
+    total = sum(row.seconds or 0 for row in stages)
+    unknown = sum(row.seconds is None for row in stages)
     console.say(f"about {total:.0f} s of work" + (f", and {unknown} stages never timed" if unknown else ""))
-    stages = [row.__dict__ for row in seen.rows]
-    fields = {"lock": seen.lock, "seconds": round(total, 1), "stages": stages}
+    fields = {"lock": state, "seconds": round(total, 1), "stages": [row.__dict__ for row in stages]}
     command.result({"profile": options.profile, **fields})
 
 

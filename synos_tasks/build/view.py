@@ -55,20 +55,10 @@ class Row:
     seconds: float | None
 
 
-@dataclass(frozen=True, kw_only=True)
-class View:
-    """A plan, compared with what is there."""
-
-    rows: list[Row]
-    lock: str
-    """``fits``; ``stale``: the profile asks for other packages, so that a build renews the lock first;
-    ``missing``: it resolves all packages first."""
-
-
 def plan_of(context: Context, options: Options) -> tuple[Plan, str]:
-    """Return the plan of a build, and whether its lock fits; see View.lock.
+    """Return the plan of a build, and the state of its lock: fits, stale or missing.
 
-    A lock that does not fit still says which packages stay: renewing it keeps them.
+    A build renews a stale lock first, which keeps the packages that stay. Without one it resolves all.
     """
     profile = planning.read_profile(context.settings, options.profile)
     request = locks.request_of(profile)
@@ -80,10 +70,10 @@ def plan_of(context: Context, options: Options) -> tuple[Plan, str]:
     return planning.plan_build(context, profile, lock, release=options.release), state
 
 
-def view(context: Context, options: Options) -> View:
-    """Compare a plan with what is there. Raises ProfileError, LockError, EngineUnavailable.
+def view(context: Context, options: Options) -> tuple[list[Row], str]:
+    """Compare a plan with what is there; return its stages, and the state of its lock as plan_of() does.
 
-    Unless dry, the builder image is built where it is missing, and reads the store.
+    Raises ProfileError, LockError, EngineUnavailable. Unless dry, the builder image is built where it is missing, and reads the store.
     """
     settings = context.settings
     plan, state = plan_of(context, options)
@@ -106,7 +96,7 @@ def view(context: Context, options: Options) -> View:
                 seconds=0.0 if hit else expected.get(stage.name),
             )
         )
-    return View(rows=rows, lock=state)
+    return rows, state
 
 
 def reason(stage: Stage, plan: Plan, last: Plan | None) -> str:

@@ -147,7 +147,7 @@ def test_a_damaged_lock_is_told_and_written_anew(resolver: Resolver, text: str) 
     assert found == _on_disk(resolver.settings)
     assert found.epoch == LATER
     assert len(changed) == 1
-    own, others = resolver.heard
+    own, _, others, *_ = resolver.heard
     assert own.startswith(f"warning: {path}")
     assert own.endswith("; it is written again")
     assert others == "warning: a slow mirror"
