@@ -79,11 +79,11 @@ def test_a_recipe_that_says_everything(tmp_path: Path) -> None:
 
 
 NONSENSE = [
-    (FOLDER.replace(b"{folder: tool}", b"{}"), "source names no place", "4:1", "`folder`"),
-    (FOLDER.replace(b"tool}", b"tool, package: hello}"), "source names folder and package", "4:1", "one of"),
-    (FOLDER.replace(b"tool}", b"tool, commit: %s}" % (b"a0" * 20)), "source.folder does not go with commit", "4:1", "a folder neither"),
-    (FULL.replace(b"  commit: 0123456789abcdef0123456789abcdef01234567\n", b""), "source.git needs commit", "5:1", "`commit`"),
-    (DEBIAN.replace(b", version: 2.10-3", b""), "source.package needs version", "3:1", "`version`"),
+    (FOLDER.replace(b"{folder: tool}", b"{}"), "source has nothing", "4:1", "`folder`"),
+    (FOLDER.replace(b"tool}", b"tool, package: hello}"), "source has folder and package", "4:1", "alone"),
+    (FOLDER.replace(b"tool}", b"tool, commit: %s}" % (b"a0" * 20)), "source has folder and commit", "4:1", "`folder` alone"),
+    (FULL.replace(b"  commit: 0123456789abcdef0123456789abcdef01234567\n", b""), "source has git", "5:1", "`git` with `commit`"),
+    (DEBIAN.replace(b", version: 2.10-3", b""), "source has package", "3:1", "`package` with `version`"),
     (FOLDER.replace(b"make", b"debian"), "build is 'debian', and the source is a folder", "2:1", "`build: debian`"),
     (DEBIAN.replace(b"debian", b"make"), "build is 'make', and the source is a package", "2:1", "`build: debian`"),
     (FOLDER.replace(b"version: '1'\n", b""), "there is no version", "1:1", "`version: '1.0'`"),

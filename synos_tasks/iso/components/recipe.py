@@ -72,8 +72,8 @@ RECIPE = schema.mapping(
     "A SynOS component: something that is compiled into the ISO.",
     required=("description", "build", "source"),
 )  # fmt: skip
-_SOURCES = {"folder": "", "git": "commit", "package": "version"}
-"""Kinds of sources, and the key that goes with each."""
+_SOURCES = {"folder": {"folder"}, "git": {"git", "commit"}, "package": {"package", "version"}}
+"""The keys that go together, by kind of source."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +151,7 @@ def load(folder: Path, name: str, where: str = "") -> Component:
 def _component(name: str, data: dict[str, Any], source: yaml_source.Value) -> Component:
     kind = _check_source(data, source)
     given = data.pop("source")
-    which = given.get(_SOURCES[kind], "")
+    which = given.get("commit") or given.get("version") or ""
     if kind == "package":
         data["version"] = which
     fields: dict[str, Any] = {"packages": (name,)}
@@ -162,22 +162,15 @@ def _component(name: str, data: dict[str, Any], source: yaml_source.Value) -> Co
 def _check_source(data: dict[str, Any], source: yaml_source.Value) -> str:
     """Return the kind of source; raise ProfileError where keys are right alone, and wrong together."""
     given = data["source"]
-    kinds = [kind for kind in _SOURCES if kind in given]
 
     def refuse(what: str, key: str, hint: str) -> NoReturn:
         place = source.entries[key].key if key in source.entries else source.where
         raise ProfileError(what, where=place, hint=hint)
 
-    if len(kinds) != 1:
-        what = f"source names {' and '.join(kinds)}" if kinds else "source names no place"
-        refuse(what, "source", "one of `folder`, `git` with `commit`, `package` with `version`")
-    [kind] = kinds
-    both = "a git repository has a `commit`, a Debian source package a `version`, a folder neither"
-    wanted = {kind, _SOURCES[kind]} - {""}
-    for key in sorted(given.keys() - wanted):
-        refuse(f"source.{kind} does not go with {key}", "source", both)
-    for key in sorted(wanted - given.keys()):
-        refuse(f"source.{kind} needs {key}", "source", both)
+    kind = next((kind for kind, keys in _SOURCES.items() if keys == given.keys()), "")
+    if not kind:
+        what = f"source has {' and '.join(given) or 'nothing'}"
+        refuse(what, "source", "`folder` alone, or `git` with `commit`, or `package` with `version`")
     if (kind == "package") != (data["build"] == "debian"):
         hint = "`build: debian` is for Debian source packages, and they have no other"
         refuse(f"build is {data['build']!r}, and the source is a {kind}", "build", hint)
