@@ -207,7 +207,8 @@ def diff(command: Command, one: str, two: str, limit: int = 20) -> None:
         console.say(f"{title}: {len(lines)}")
         console.say("\n".join(lines[:limit] + (["  …"] if len(lines) > limit else [])))
     if not sections:
-        console.say("no file differs" if found.files else "no difference")
+        where, lines = (found.files or {}).get("first") or ("no difference", [])
+        console.say(", ".join([where, *lines[:1]]))
     changes = [change.__dict__ for change in found.packages]
     command.result({"packages": changes, **(found.files or {})})
 

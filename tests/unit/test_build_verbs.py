@@ -189,6 +189,22 @@ def test_diff_of_isos_shows_no_more_than_asked_but_json_has_all(iso: Path, capfd
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize(
+    ("first", "said"),
+    [
+        (None, "no difference"),
+        (["outside", ["at byte 4 of 9 and 9", "- 1"]], "outside, at byte 4 of 9 and 9"),
+    ],
+)
+def test_diff_of_isos_says_where_they_differ_when_no_file_does(
+    iso: Path, containers: FakeContainers, capfd: Shown, first: list[Any] | None, said: str
+) -> None:
+    result = {**COMPARED, "sizes": [3, 3], "added": [], "first": first}
+    containers.answer = lambda *_: [{"event": "compared", "result": result}]
+    assert run("build.diff", iso.name, str(iso)) == 0
+    assert capfd.readouterr().err == f"{said}\n"
+
+
 def test_report_is_written_beside_the_newest_iso(iso: Path, capfd: Shown) -> None:
     assert run("build.report", "--json") == 0
     target = iso.with_name(f"{iso.name}.report.html")
