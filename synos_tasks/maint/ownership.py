@@ -42,8 +42,6 @@ class Inventory:
     networks: Sequence[Network] = ()
     usage: DiskUsage
     """Sizes by id or name, and the records of the build cache."""
-    root_dir: str
-    """The engine's folder."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -76,8 +76,6 @@ class Plan:
 
     removals: tuple[Resource, ...] = ()
     kept: tuple[Resource, ...] = ()
-    root_dir: str = ""
-    """The engine's folder: free bytes are measured there."""
     store_image: str = ""
     """The image to evict the planned entries of the store with: the Dockerfile may change meanwhile."""
 
@@ -124,7 +122,7 @@ def plan(context: Context, limits: Limits, inventory: Inventory | None = None) -
         found += stored(context, image) if image else []
     if limits.store and not image:
         context.say("there is no store, or no builder image to read it with: inv build.image makes one")
-    return replace(decide(found, limits, facts.now), root_dir=inventory.root_dir, store_image=image)
+    return replace(decide(found, limits, facts.now), store_image=image)
 
 
 def plan_reset(context: Context, *, keep_isos: bool, without_backup: bool) -> Plan:
@@ -167,20 +165,17 @@ def _files(context: Context, removals: Sequence[Resource]) -> Iterator[Resource]
 
 def decide(found: Sequence[Resource], limits: Limits, now: float) -> Plan:
     """Decide about each resource. Pure; ``now`` in seconds since 1970."""
-    by_kind = sorted(found, key=lambda one: (ORDER.index(one.kind), one.name, one.id))
-    reasons = (
-        {one.id: one.pinned for one in found} if limits.factory_reset else _reasons(by_kind, limits, now)
-    )
+    reasons = {one.id: one.pinned for one in found} if limits.factory_reset else _reasons(found, limits, now)
 
     def is_needed(one: Resource) -> bool:  # also by a resource of others, which stays
         return any(reasons.get(user, "foreign") for user in one.needed_by)
 
     while needed := [one.id for one in found if not reasons[one.id] and is_needed(one)]:
         reasons.update(dict.fromkeys(needed, NEEDED))
-    decided = [replace(one, reason=reasons[one.id]) for one in by_kind]
-    removals = [one for one in decided if not one.reason]
+    decided = [replace(one, reason=reasons[one.id]) for one in found]
+    decided.sort(key=lambda one: (ORDER.index(one.kind), one.used, one.name))
     return Plan(
-        removals=tuple(sorted(removals, key=lambda one: (ORDER.index(one.kind), one.used, one.name))),
+        removals=tuple(one for one in decided if not one.reason),
         kept=tuple(one for one in decided if one.reason),
     )
 
@@ -189,7 +184,7 @@ def _reasons(found: Iterable[Resource], limits: Limits, now: float) -> dict[str,
     """Return why each resource is kept, by id; '' where it is removed."""
     newer: Counter[tuple[str, str]] = Counter()
     reasons = {}
-    for one in sorted(found, key=lambda one: -one.used):
+    for one in sorted(found, key=lambda one: (-one.used, one.name, one.id)):
         group = one.kind, one.group
         young = "created or used a moment ago" if now - one.used < limits.young else ""
         recent = _recent(one, limits, now - one.used, newer[group])
@@ -230,7 +225,8 @@ def _ago(seconds: float) -> str:
 
 def carry_out(context: Context, planned: Plan) -> Pruned:
     """Do what a plan says. It can be cut short at any moment: the next plan finds the rest."""
-    disks = [Path(planned.root_dir), context.settings.project.root, context.settings.output_dir]
+    engine = Path(context.docker.info().docker_root_dir or "")
+    disks = [engine, context.settings.project.root, context.settings.output_dir]
     before = free_bytes(disks)
     outcome = list(apply(context, planned))
     removed = tuple(one for one in outcome if not one.reason)

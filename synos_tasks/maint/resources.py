@@ -72,9 +72,7 @@ class Context(images.Context):
     def clone(self) -> Clone:
         """Return how this clone's resources are recognised."""
         project = self.settings.project
-        paths = project.root.glob(
-            "docker/*/*Dockerfile*"
-        )  # also one that an editor left: its steps were ours
+        paths = project.root.glob("docker/*/*Dockerfile*")  # an editor's backup too: its steps were ours
         texts = (path.read_text(errors="replace") for path in paths if path.is_file())
         return Clone(
             project=project.id,
@@ -90,17 +88,15 @@ class Context(images.Context):
         """
         cache.require_local_engine()  # before a client waits for one that is far away
         docker = self.docker
-        with ThreadPoolExecutor(4) as threads:
-            usage, info = threads.submit(self.disk_usage), threads.submit(docker.info)
+        with ThreadPoolExecutor(3) as threads:
+            usage = threads.submit(self.disk_usage)
             containers, images = threads.submit(docker.containers), threads.submit(docker.images)
-            volumes, networks = docker.volumes(), docker.networks()
             return Inventory(
+                volumes=docker.volumes(),
+                networks=docker.networks(),
                 usage=usage.result(),
-                root_dir=str(info.result().docker_root_dir or ""),
                 containers=containers.result(),
                 images=images.result(),
-                volumes=volumes,
-                networks=networks,
             )
 
 
@@ -161,10 +157,9 @@ class Facts:
         for one in sorted(self.inventory.containers, key=lambda one: one.name):
             # of a container that never ran the engine knows the networks' names alone
             networks = (one.network_settings.networks if one.network_settings else None) or {}
+            ids = (net.network_id for net in networks.values())
             volumes = (mount.name for mount in one.mounts or () if mount.type == "volume")
-            found.append(
-                (one, {one.image, *networks, *(net.network_id for net in networks.values()), *volumes})
-            )
+            found.append((one, {one.image, *networks, *ids, *volumes}))
         return found
 
     def users(self, *names: str) -> tuple[str, tuple[str, ...]]:
@@ -257,16 +252,10 @@ def _image(one: Image, facts: Facts) -> Resource:
     if not pinned and others and not names:
         pinned = f"has only names of others, as {min(others)}"
     name = names[0] if names else f"nameless {one.id.removeprefix('sha256:')[:12]}"
-    found = Resource(
-        "image",
-        one.id,
-        name,
-        0 if others else facts.inventory.usage.own_images.get(one.id, 0),
-        _named(one),
-        pinned=pinned,
-    )
+    size = 0 if others else facts.inventory.usage.own_images.get(one.id, 0)
     seconds = facts.clone.ledger.seconds_of(group)
-    return replace(found, needed_by=needed_by, group=group, seconds=seconds, names=names)
+    found = Resource("image", one.id, name, size, _named(one), pinned=pinned, names=names)
+    return replace(found, needed_by=needed_by, group=group, seconds=seconds)
 
 
 def _base(one: Image, facts: Facts) -> Resource:
@@ -310,11 +299,6 @@ def device_of(volume: Volume) -> str:
     return (volume.options or {}).get("device", "")
 
 
-def place_of(volume: Volume) -> str:
-    """Return the folder of a volume, which all its aliases have."""
-    return device_of(volume) or str(volume.mountpoint or volume.name)
-
-
 def _records(every: Iterable[Record], ours: Iterable[Record]) -> Iterable[Resource]:
     children: dict[str, list[str]] = defaultdict(list)
     for record in every:
@@ -335,9 +319,8 @@ def _records(every: Iterable[Record], ours: Iterable[Record]) -> Iterable[Resour
 
 def _named(image: Image) -> float:
     """Return when an image got its last name, or was created."""
-    return max(
-        epoch((image.metadata or {}).get("LastTagTime") or "0001-01-01T00:00:00Z"), _time(image.created)
-    )
+    tagged = (image.metadata or {}).get("LastTagTime")
+    return max(epoch(tagged) if tagged else 0.0, _time(image.created))
 
 
 def _time(moment: dt.datetime | None) -> float:

@@ -292,29 +292,20 @@ def _inspect(command: Command, found: Inspected) -> None:
     command.result(asdict(found))
 
 
-def _show(title: str, found: Sequence[Listed]) -> None:
-    rows = [
-        [one.short, one.role, _size(one), one.created, ", ".join(one.users) or "nobody", _notes(one)]
-        for one in found
-    ]
-    console.table(title, ["name", "role", "size", "made", "used by", ""], rows)
-
-
 def _made(command: Command, volume: str, files: int) -> None:
     console.say(f"volume {volume}: {files} files")
     command.result({"volume": volume, "files": files})
 
 
-def _size(volume: Listed) -> str:
-    if volume.alias_of:
-        return "-"
-    return "?" if volume.bytes is None else console.human_bytes(volume.bytes)
-
-
-def _notes(volume: Listed) -> str:
-    if volume.alias_of:
-        return f"another name of {volume.alias_of}"
-    return "unfinished: the next import or clone removes it" if volume.unfinished else ""
+def _show(title: str, found: Sequence[Listed]) -> None:
+    rows = []
+    for one in found:
+        size = "?" if one.bytes is None else console.human_bytes(one.bytes)
+        note = "unfinished: the next import or clone removes it" if one.unfinished else ""
+        if one.alias_of:
+            size, note = "-", f"another name of {one.alias_of}"
+        rows.append([one.short, one.role, size, one.created, ", ".join(one.users) or "nobody", note])
+    console.table(title, ["name", "role", "size", "made", "used by", ""], rows)
 
 
 namespace = Collection("maint", disk, prune, reset, logs, update_base, volumes)

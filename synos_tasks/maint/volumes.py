@@ -27,7 +27,7 @@ from synos_tasks.images.building import ensure_image
 from synos_tasks.images.catalog import BUILDER
 from synos_tasks.iso.scratch import scratch, sync
 from synos_tasks.maint import exports
-from synos_tasks.maint.resources import device_of, place_of
+from synos_tasks.maint.resources import device_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -97,14 +97,15 @@ def listing(context: Context, *, measured: bool = True) -> list[Listed]:
     """Return all volumes of the project, by name; raise EngineUnavailable. To measure them takes long."""
     project, found = context.settings.project.id, []
     volumes = sorted(context.docker.volumes({LABEL_PROJECT: project}), key=lambda one: one.name)
-    containers = context.docker.containers() if volumes else []
-    measured = measured and bool(volumes) and cache.socket_path() is not None
+    mounts = [(each, {mount.name for mount in each.mounts or ()}) for each in context.docker.containers()]
+    measured = measured and cache.socket_path() is not None
     sizes = cache.disk_usage("volume").volumes if measured else {}
     marks = {path.name for path in exports.folder_of(context.settings).glob(f"{MARK}*")}
     for one in volumes:
         marked, device = one.labels or {}, device_of(one)
-        names = {other.name for other in volumes if place_of(other) == place_of(one)}
-        users = [each for each in containers if names & {mount.name for mount in each.mounts or ()}]
+        place = device or str(one.mountpoint)
+        names = {other.name for other in volumes if place in {str(other.mountpoint), device_of(other)}}
+        users = [each for each, mounted in mounts if names & mounted]
         live = tuple(sorted(each.name for each in users if each.state.status in LIVE))
         shown = sorted(f"{each.name} (runs)" if each.name in live else each.name for each in users)
         owner = next((other.name for other in volumes if str(other.mountpoint) == device), device)
@@ -114,7 +115,7 @@ def listing(context: Context, *, measured: bool = True) -> list[Listed]:
                 short=one.name.removeprefix(f"{project}-"),
                 role=marked.get(LABEL_ROLE, ""),
                 bytes=0 if device else sizes.get(one.name),
-                created=one.created_at.astimezone(dt.UTC).strftime(CREATED) if one.created_at else "",
+                created=one.created_at.astimezone(dt.UTC).strftime(CREATED),
                 users=tuple(shown),
                 live=live,
                 labels=marked,

@@ -180,7 +180,6 @@ def inventory(
             layers=layers,
             records=tuple(records),
         ),
-        root_dir="/nowhere",
     )
 
 
@@ -205,7 +204,6 @@ class World(FakeDocker):
         """How often it was asked for everything."""
         self.on_ask: Callable[[str, str], object] = lambda *_: None
         """Called before anything is removed."""
-        self.root_dir = self.inventory.root_dir
         # the store is empty
         self.on_run = lambda *_: (0, b'{"event": "store", "entries": []}\n', b"")
 

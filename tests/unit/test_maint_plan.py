@@ -69,7 +69,7 @@ def test_all_is_not_data_and_keeps_what_other_options_keep() -> None:
     limits = dataclasses.replace(ALL, older_than=DAY, keep_last=2)
     assert why(resource("x", used=NOW - 3600), limits) == "only 60 minutes old"
     kept = [one.name for one in decide(images(2, 3, 4), limits, NOW).kept]
-    assert kept == ["synos-boot:2", "synos-boot:3"]
+    assert kept == ["synos-boot:3", "synos-boot:2"]
 
 
 def images(*ages: int, group: str = "synos-boot") -> list[Resource]:
