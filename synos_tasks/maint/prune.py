@@ -90,9 +90,6 @@ class Pruned:
     freed_bytes: int = 0
 
 
-# ---- the plan
-
-
 def plan(context: Context, limits: Limits, inventory: Inventory | None = None) -> Plan:
     """Look at everything that belongs to this clone and decide what is removed. Changes nothing.
 
@@ -218,9 +215,6 @@ def _ago(seconds: float) -> str:
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}"
     return f"{seconds / 60:.0f} minutes"
-
-
-# ---- applying it
 
 
 def carry_out(context: Context, planned: Plan) -> Pruned:

@@ -120,9 +120,6 @@ def _seconds(seconds: float | None) -> str:
     return "" if seconds is None else f"{seconds:.1f} s"
 
 
-# ---- inv maint.disk
-
-
 @dataclass(frozen=True)
 class Row:
     """One kind of resource. Sizes in bytes; ``seconds`` is what all of it took to make, None if unknown."""
@@ -203,11 +200,8 @@ def _total(seconds: Iterable[float | None]) -> float | None:
 
 
 def _folders(state: Path) -> Iterator[Row]:
-    for name, folder in (
-        ("logs", "logs"),
-        ("backups of services", "backups"),
-        ("exported volumes", "volumes"),
-    ):
+    folders = {"logs": "logs", "backups of services": "backups", "exported volumes": "volumes"}
+    for name, folder in folders.items():
         paths = [path for path in (state / folder).rglob("*") if not path.is_symlink()]
         if sizes := [path.stat().st_blocks * 512 for path in paths if path.is_file()]:
             yield Row(name, len(sizes), sum(sizes))

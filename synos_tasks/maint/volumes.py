@@ -223,16 +223,13 @@ def load(context: Context, path: Path, name: str = "") -> tuple[str, int]:
     """
     found, full = check_import(context, path, name)
     given, unpack = exports.content(path, found), f"{_UNPACK} --use-compress-program='zstd -q'"
+    facts = found.facts
+    stack = {key: text for key, text in facts["labels"].items() if key.startswith("com.docker.compose.")}
     # under its old name, compose takes it back by the labels that it gave
-    kept = {
-        key: text
-        for key, text in found.facts["labels"].items()
-        if full == found.name and key.startswith("com.docker.compose.")
-    }
-    with _new_volume(context, full, found.facts["role"], kept):
+    with _new_volume(context, full, facts["role"], stack if full == found.name else {}):
         files, _ = _tar(context, unpack, target=full, given=given)
-        if files != found.facts["files"]:
-            raise exports.damaged(path, f"it has {files} files, not {found.facts['files']}")
+        if files != facts["files"]:
+            raise exports.damaged(path, f"it has {files} files, not {facts['files']}")
     return full, files
 
 
@@ -262,9 +259,8 @@ def free_name(context: Context, name: str) -> str:
     """
     prefix = f"{context.settings.project.id}-"
     full = prefix + name.removeprefix(prefix)
-    if (
-        not exports.VOLUME_NAME.fullmatch(full) or ONCE in full
-    ):  # that would be taken for what a killed command left
+    # with ONCE in it, it would be taken for what a killed command left
+    if not exports.VOLUME_NAME.fullmatch(full) or ONCE in full:
         hint = f"use letters, digits, . _ and -, and not {ONCE}"
         raise SettingsError(f"{name!r} is not a valid name for a volume", hint=hint)
     unfinished = (one.name for one in listing(context, measured=False) if one.unfinished)
