@@ -116,9 +116,10 @@ def plan(context: Context, limits: Limits, inventory: Inventory | None = None) -
     if limits.store or limits.include_rebuildable:
         has_store = context.docker.volume(settings.project.store_volume) is not None
         image = context.docker.image_id(catalog.BUILDER.tag(settings.project)) or "" if has_store else ""
-        found += stored(context, image) if image else []
-    if limits.store and not image:
-        context.say("there is no store, or no builder image to read it with: inv build.image makes one")
+        if image:
+            found += stored(context, image)
+        elif limits.store:
+            context.say("there is no store, or no builder image to read it with: inv build.image makes one")
     return replace(decide(found, limits, facts.now), store_image=image)
 
 

@@ -245,7 +245,8 @@ def _act(command: Command, action: str, given: str, to: str) -> None:
     """Do one thing with volumes; ``to`` is the name of what is made."""
     from synos_tasks.maint import volumes as copying  # noqa: PLC0415
 
-    context = context_of(command)
+    context, path = context_of(command), Path(given).resolve()
+    target = Path(to).resolve() if to else None
     match action, command.dry:
         case "list", _:
             _list(command, copying.listing(context))
@@ -253,24 +254,20 @@ def _act(command: Command, action: str, given: str, to: str) -> None:
             command.would(f"look into volume {copying.find(context, given).name}")
         case "inspect", False:
             _inspect(command, copying.inspect(context, given))
-        case "export", dry:
-            target = Path(to).resolve() if to else None
-            if dry:
-                volume = copying.whole(context, given)
-                path = copying.export_path(context, volume, target)
-                what = f"write volume {volume.name} into {path}"
-                command.would(what, volume=volume.name, file=str(path))
-            else:
-                path, done = copying.export(context, given, target)
-                console.say(f"{done.facts['files']} files, {console.human_bytes(done.bytes)} in {path}")
-                about = {"file": str(path), "volume": done.name, "created": done.created, "bytes": done.bytes}
-                command.result({**about, **done.facts, "sha256": done.files[0].sha256})
+        case "export", True:
+            volume = copying.whole(context, given)
+            file = copying.export_path(context, volume, target)
+            command.would(f"write volume {volume.name} into {file}", volume=volume.name, file=str(file))
+        case "export", False:
+            file, done = copying.export(context, given, target)
+            console.say(f"{done.facts['files']} files, {console.human_bytes(done.bytes)} in {file}")
+            about = {"file": str(file), "volume": done.name, "created": done.created, "bytes": done.bytes}
+            command.result({**about, **done.facts, "sha256": done.files[0].sha256})
         case "import", True:
-            manifest, full = copying.check_import(context, Path(given).resolve(), to)
-            what = f"make volume {full} of {Path(given).resolve()}"
-            command.would(what, volume=full, files=manifest.facts["files"])
+            manifest, full = copying.check_import(context, path, to)
+            command.would(f"make volume {full} of {path}", volume=full, files=manifest.facts["files"])
         case "import", False:
-            _made(command, *copying.load(context, Path(given).resolve(), to))
+            _made(command, *copying.load(context, path, to))
         case "clone", True:
             volume, full = copying.whole(context, given), copying.free_name(context, to)
             command.would(f"make volume {full} of volume {volume.name}", volume=full)
