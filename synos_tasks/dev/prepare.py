@@ -57,7 +57,10 @@ def prepare(context: Context, config: DevContainer) -> None:
             hint="inv services.up",
         )
     project = settings.project.id
-    volumes = volumes_of(project, config, owner[0])
+    # another user than docker/build's can neither write its caches nor read all of them
+    suffix = "" if owner[0] == BUILDER_UID else f"-{owner[0]}"
+    volumes = {kind: f"{project}-{kind}{suffix}" for kind in CACHES}
+    volumes["history"] = f"{project}-history-{config.name}"
     for kind, name in volumes.items():
         context.docker.create_volume(name, labels(project, "cache" if kind in CACHES else "dev"))
     write_changed(path, json.dumps(compose_model(context, config, volumes, network), indent=1) + "\n")
@@ -106,16 +109,6 @@ def write_changed(path: Path, text: str) -> None:
 def image_of(context: Context, config: DevContainer) -> str:
     """Return the name of a container's image."""
     return context.settings.project.image(f"dev-{config.name}", context.settings.project.id)
-
-
-def volumes_of(project: str, config: DevContainer, uid: int) -> dict[str, str]:
-    """Return the names of the volumes of a container, by kind. Caches are shared by all containers of a clone.
-
-    The cache of another user than docker/build's has a name of its own.
-    """
-    suffix = "" if uid == BUILDER_UID else f"-{uid}"
-    caches = {kind: f"{project}-{kind}{suffix}" for kind in CACHES}
-    return {**caches, "history": f"{project}-history-{config.name}"}
 
 
 def compose_model(

@@ -1,4 +1,4 @@
-"""Save what every service holds into files with checksums, and load it back."""
+"""What every service holds: saved into files with checksums, loaded back, and removed."""
 
 from __future__ import annotations
 
@@ -26,6 +26,15 @@ class Restored:
     backup: Path
     facts: Mapping[str, Any]
     before: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stopped:
+    """What `down` did. ``volumes``: names of those that were removed; ``backup``: its path, '' for none."""
+
+    containers: int
+    volumes: list[str]
+    backup: str
 
 
 def folder_of(context: StackContext) -> Path:
@@ -90,6 +99,39 @@ def restore(
         error.hint = f"{error.hint}; all was restored: {way_back}"
         raise
     return Restored(backup=source, facts=manifest.facts, before=before)
+
+
+def down(
+    context: StackContext, *, volumes: bool, agreed: Callable[[str], bool], safety: bool = True
+) -> Stopped:
+    """Remove containers and networks; with ``volumes`` the data too, once ``agreed`` to, after a backup if ``safety``.
+
+    Raises SettingsError when it was not agreed to, ServiceFailed when no backup could be taken: then nothing is removed.
+    """
+    there, saved = _volumes(context) if volumes else [], ""
+    if there and not agreed(f"Remove {', '.join(there)}, with all data in them?"):
+        hint = "--yes agrees; without --volumes data is kept"
+        raise SettingsError("nothing was removed: it was not agreed to", hint=hint)
+    if there and safety:
+        try:
+            saved = str(backup(context, before="down"))
+        except SynosError as error:
+            raise ServiceFailed(
+                "no backup could be taken, so nothing was removed",
+                where=error.where,
+                why=error.why or error.what,
+                hint="start what is not running (inv services.up), or remove without a backup: --no-backup",
+            ) from error
+    with context.locked():
+        count = len(context.compose.containers())
+        context.compose.down(volumes=bool(there))
+    left = _volumes(context) if there else []
+    return Stopped(containers=count, volumes=[one for one in there if one not in left], backup=saved)
+
+
+def _volumes(context: StackContext) -> list[str]:
+    named = (name for service in context.stack.services for name in service.volumes.values())
+    return [name for name in dict.fromkeys(named) if context.docker.volume(name)]
 
 
 def _replaced(context: StackContext, services: Sequence[str], saved: Mapping[str, Any]) -> str:

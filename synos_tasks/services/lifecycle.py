@@ -1,9 +1,8 @@
-"""Starting, restarting, healing and stopping a stack."""
+"""Starting, restarting and healing a stack."""
 
 from __future__ import annotations
 
 import json
-import stat
 import time
 from dataclasses import dataclass
 from functools import partial
@@ -11,27 +10,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synos_tasks.engine.failures import check_versions
-from synos_tasks.errors import (
-    DiskFull,
-    EngineUnavailable,
-    HostUnfit,
-    PortTaken,
-    ServiceFailed,
-    SettingsError,
-    SynosError,
-)
+from synos_tasks.errors import DiskFull, EngineUnavailable, PortTaken, SynosError
 from synos_tasks.host.facts import free_disk_bytes, is_taken
-from synos_tasks.images.catalog import SERVICES
 from synos_tasks.iso.scratch import write_whole
 from synos_tasks.services import health, secrets
 from synos_tasks.services.adapters import recover_interrupted_restore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from synos_tasks.engine.client import Container
     from synos_tasks.services.stack import Service, StackContext
-    from synos_tasks.settings import Settings
 
 LEAST_FREE_BYTES = 300 * 10**6
 """What three new databases take, and some to work with."""
@@ -48,15 +37,6 @@ class Started:
     """Names of those that were made."""
     restarted: list[str]
     """Services that ran, and could not see their new secrets."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Stopped:
-    """What `down` did. ``volumes``: names of those that were removed; ``backup``: its path, '' for none."""
-
-    containers: int
-    volumes: list[str]
-    backup: str
 
 
 def up(context: StackContext, services: Sequence[Service]) -> Started:
@@ -113,43 +93,6 @@ def unhealthy(context: StackContext, containers: Mapping[str, Container]) -> lis
     return [name for name in names if health.step_of(containers[name]) not in health.READY | {"starting"}]
 
 
-def down(
-    context: StackContext,
-    *,
-    volumes: bool = False,
-    agreed: Callable[[str], bool],
-    backup: Callable[[], Path] | None,
-) -> Stopped:
-    """Remove containers and networks; with ``volumes`` the data too, once agreed to, and after a ``backup``.
-
-    Raises SettingsError when it was not agreed to, ServiceFailed when no backup could be taken: then nothing is removed.
-    """
-    there, saved = _volumes(context) if volumes else [], ""
-    if there and not agreed(f"Remove {', '.join(there)}, with all data in them?"):
-        hint = "--yes agrees; without --volumes data is kept"
-        raise SettingsError("nothing was removed: it was not agreed to", hint=hint)
-    if there and backup:
-        try:
-            saved = str(backup())
-        except SynosError as error:
-            raise ServiceFailed(
-                "no backup could be taken, so nothing was removed",
-                where=error.where,
-                why=error.why or error.what,
-                hint="start what is not running (inv services.up), or remove without a backup: --no-backup",
-            ) from error
-    with context.locked():
-        count = len(context.compose.containers())
-        context.compose.down(volumes=bool(there))
-    left = _volumes(context) if there else []
-    return Stopped(containers=count, volumes=[one for one in there if one not in left], backup=saved)
-
-
-def _volumes(context: StackContext) -> list[str]:
-    named = (name for service in context.stack.services for name in service.volumes.values())
-    return [name for name in dict.fromkeys(named) if context.docker.volume(name)]
-
-
 def _is_current(context: StackContext, services: Sequence[Service], before: Mapping[str, Container]) -> bool:
     """Tell whether compose would change nothing: the model is that of the containers, which run with its images."""
     started = _started(context)
@@ -178,8 +121,10 @@ def _prepare(
     # the tools' too: a backup needs them, and may be asked for when nothing can be built
     tools = [service.name for service in context.stack.services if service.tool]
     context.ensure_images([*(service.name for service in services), *tools])
-    made = secrets.prepare(context)
-    make_readable(context.settings, services)
+    own = secrets.Secrets(context.folder)
+    made = own.ensure(context.stack.secrets)
+    own.hand_out(context.stack.secrets)
+    context.make_readable(services)
     for service in services:
         step = health.step_of(before.get(service.name))
         if service.name not in context.recipes and step in {"missing", "created"}:
@@ -226,28 +171,6 @@ def _check_ports(context: StackContext, services: Sequence[Service], before: Map
         why="nothing was started",
         hint=f"stop it, or take another port in invoke.yaml: {', '.join(settings)}",
     )
-
-
-def make_readable(settings: Settings, services: Iterable[Service]) -> None:
-    """Let the users of containers read what is mounted into them, which a clone under umask 077 denies.
-
-    These are files of the repository, and no secrets. Raises HostUnfit.
-    """
-    for service in services:
-        folder = settings.project.root / SERVICES / service.name
-        for path in [folder, *folder.iterdir()] if folder.is_dir() else []:
-            mode = stat.S_IMODE(path.stat().st_mode)
-            needed = mode | (0o555 if path.is_dir() else 0o444)
-            try:
-                if mode != needed:
-                    path.chmod(needed)
-            except PermissionError as error:
-                raise HostUnfit(
-                    f"service {service.name} could not read its configuration",
-                    where=str(path),
-                    why=f"others may not read it (mode {mode:04o}), and another user owns it",
-                    hint=f"chmod a+rX {path}",
-                ) from error
 
 
 def _own_volumes(context: StackContext, service: Service) -> None:

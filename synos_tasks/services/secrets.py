@@ -40,17 +40,6 @@ APPLY = ("sh", "/etc/synos/apply", "--running")
 _SECRET = re.compile(rb"[A-Za-z0-9._~-]{%d,%d}\n?" % (SHORTEST, LONGEST))
 
 
-def prepare(context: StackContext) -> list[str]:
-    """Make the secrets of the stack that are missing and hand all to the containers; returns the names of the new.
-
-    Raises SecretsDamaged, OutputNotWritable or DiskFull.
-    """
-    own, names = Secrets(context.folder), context.stack.secrets
-    made = own.ensure(names)
-    own.hand_out(names)
-    return made
-
-
 def rotate(context: StackContext, only: str) -> list[str]:
     """Change the secrets of services (all for ''), and let the running ones take them; returns the secrets' names.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from synos_tasks.engine.client import Docker
 from synos_tasks.engine.compose import Compose, ComposeFile
-from synos_tasks.errors import ImageBuildFailed, ServiceFailed, unknown
+from synos_tasks.errors import HostUnfit, ImageBuildFailed, ServiceFailed, unknown
 from synos_tasks.images import Context
 from synos_tasks.images.catalog import SERVICES, raw_services, replacement, service_recipes, stack_files
 from synos_tasks.iso.digests import digest, of_folder
@@ -132,6 +133,27 @@ class StackContext(Context):
                     hint = f"`docker load` it, or take synos.services.{name}_image out of invoke.yaml"
                     raise ImageBuildFailed(what, where=image, hint=hint)
 
+    def make_readable(self, services: Iterable[Service]) -> None:
+        """Let the users of containers read what is mounted into them, which a clone under umask 077 denies.
+
+        These are files of the repository, and no secrets. Raises HostUnfit.
+        """
+        for service in services:
+            folder = self.settings.project.root / SERVICES / service.name
+            for path in [folder, *folder.iterdir()] if folder.is_dir() else []:
+                mode = stat.S_IMODE(path.stat().st_mode)
+                needed = mode | (0o555 if path.is_dir() else 0o444)
+                try:
+                    if mode != needed:
+                        path.chmod(needed)
+                except PermissionError as error:
+                    raise HostUnfit(
+                        f"service {service.name} could not read its configuration",
+                        where=str(path),
+                        why=f"others may not read it (mode {mode:04o}), and another user owns it",
+                        hint=f"chmod a+rX {path}",
+                    ) from error
+
     def write_variables(self) -> None:
         """Write the compose file's variables, none of them a secret, to a file for plain `docker compose`."""
         variables = self.compose.file.environment.items()
@@ -152,42 +174,33 @@ def open_stack(settings: Settings, name: str, say: Callable[[str], None], timeou
     or EngineUnavailable.
     """
     name = name or settings.services.stack
+    project, mounted = settings.project, settings.stack_dir(name) / "mounted"
     path = file_of(settings, name)
     services = raw_services(path)
     recipes = service_recipes(settings, services)
-    images = {one: recipe.tag(settings.project) for one, recipe in recipes.items()}
-    compose = Compose(compose_file(settings, name, path, services, images))
+    # none is a secret: variables are in the containers' labels and in `services.config`
+    variables = {
+        "SYNOS_STACK": project.resource(name),
+        "SYNOS_PROJECT": project.id,
+        "SYNOS_SECRETS": str(mounted),
+    }
+    for one in services:
+        key, port = variable(one), getattr(settings.services, f"{one.replace('-', '_')}_port", None)
+        own = recipes.get(one)
+        variables[f"{key}_IMAGE"] = own.tag(project) if own else replacement(settings, one)
+        variables[f"{key}_FILES"] = of_folder(path.parent / one)[:12]  # an edit makes a new container
+        if port is not None:
+            variables[f"{key}_PORT"] = str(port)
+    compose = Compose(ComposeFile(project=project.resource(name), path=path, environment=variables))
     return StackContext(
         settings=settings,
         docker=Docker(),
         compose=compose,
-        stack=resolve(name, compose.config(), settings.stack_dir(name) / "mounted"),
+        stack=resolve(name, compose.config(), mounted),
         recipes=recipes,
         timeout=timeout or settings.services.wait_timeout,
         say=say,
     )
-
-
-def compose_file(
-    settings: Settings, stack: str, path: Path, services: Iterable[str], images: Mapping[str, str]
-) -> ComposeFile:
-    """Return the compose file with its variables. ``images`` of this project by service; the settings may name others.
-
-    No variable is a secret: they are in the containers' labels and in `services.config`.
-    """
-    environment = {
-        "SYNOS_STACK": settings.project.resource(stack),
-        "SYNOS_PROJECT": settings.project.id,
-        "SYNOS_SECRETS": str(settings.stack_dir(stack) / "mounted"),
-    }
-    for name in services:
-        key = variable(name)
-        environment[f"{key}_IMAGE"] = images.get(name) or replacement(settings, name)
-        environment[f"{key}_FILES"] = of_folder(path.parent / name)[:12]  # an edit makes a new container
-        port = getattr(settings.services, f"{name.replace('-', '_')}_port", None)
-        if port is not None:
-            environment[f"{key}_PORT"] = str(port)
-    return ComposeFile(project=settings.project.resource(stack), path=path, environment=environment)
 
 
 def file_of(settings: Settings, stack: str) -> Path:
@@ -200,11 +213,8 @@ def file_of(settings: Settings, stack: str) -> Path:
 
 def started_services(path: Path) -> list[str]:
     """Return the services of a compose file that `up` starts, in its order; the file is not resolved."""
-    return [
-        name
-        for name, value in raw_services(path).items()
-        if TOOLS_PROFILE not in (value.get("profiles") or ())
-    ]
+    services = raw_services(path).items()
+    return [name for name, value in services if TOOLS_PROFILE not in (value.get("profiles") or ())]
 
 
 def variable(service: str) -> str:

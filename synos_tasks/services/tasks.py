@@ -17,7 +17,7 @@ from synos_tasks.errors import SettingsError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from synos_tasks.services.stack import Service, StackContext
+    from synos_tasks.services.stack import StackContext
 
 Help = dict[str, str]
 STACK = "compose file docker/services/docker-compose.NAME.yml (default: synos.services.stack in invoke.yaml)"
@@ -43,11 +43,6 @@ def open_stack(command: Command, stack: str, wait_timeout: int = 0) -> StackCont
 def agreement(*, yes: bool) -> Callable[[str], bool]:
     """Return what is asked before something is lost: a person, or nobody with --yes."""
     return (lambda _question: True) if yes else console.agreed
-
-
-def listed(services: Sequence[Service]) -> str:
-    """Return the names of services for a sentence."""
-    return ", ".join(service.name for service in services)
 
 
 # ---- start, stop and show
@@ -87,15 +82,13 @@ def down(
 ) -> None:
     """Stop services and remove their containers; the data stays, unless --volumes."""
     from synos_tasks.services import backup as backups  # noqa: PLC0415
-    from synos_tasks.services import lifecycle  # noqa: PLC0415
 
     context = open_stack(command, stack)
     names = [name for one in context.stack.services for name in one.volumes.values()] if volumes else []
     command.would(
         f"stop stack {context.stack.name}, and remove {', '.join(names) or 'no data'}", volumes=names
     )
-    save = None if no_backup else lambda: backups.backup(context, before="down")
-    stopped = lifecycle.down(context, volumes=volumes, agreed=agreement(yes=yes), backup=save)
+    stopped = backups.down(context, volumes=volumes, agreed=agreement(yes=yes), safety=not no_backup)
     kept = f"data removed: {', '.join(stopped.volumes)}" if stopped.volumes else "data kept"
     console.say(f"{stopped.containers} containers removed; {kept}")
     if stopped.backup:
@@ -132,7 +125,7 @@ def restart(command: Command, stack: str = "", only: str = "", wait_timeout: int
 
     context = open_stack(command, stack, wait_timeout)
     services = context.stack.chosen(only)
-    command.would(f"restart {listed(services)}")
+    command.would(f"restart {', '.join(one.name for one in services)}")
     command.result({"stack": context.stack.name, "seconds": lifecycle.restart(context, services)})
 
 
@@ -316,7 +309,7 @@ def secrets_rotate(command: Command, stack: str = "", only: str = "", wait_timeo
     from synos_tasks.services import secrets  # noqa: PLC0415
 
     context = open_stack(command, stack, wait_timeout)
-    command.would(f"change the secrets of {listed(context.stack.chosen(only))}")
+    command.would(f"change the secrets of {', '.join(one.name for one in context.stack.chosen(only))}")
     names = secrets.rotate(context, only)
     folder = context.folder / "secrets"
     console.say(f"changed: {', '.join(names)} in {folder}")
@@ -333,7 +326,7 @@ def upgrade(
 
     context = open_stack(command, stack, wait_timeout)
     services = context.stack.chosen(only)
-    command.would(f"upgrade {listed(services)}, one by one")
+    command.would(f"upgrade {', '.join(one.name for one in services)}, one by one")
     if not no_backup:
         console.say(f"backup: {backups.backup(context)}")
     done = upgrades.upgrade(context, services)

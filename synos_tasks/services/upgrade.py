@@ -12,7 +12,6 @@ from synos_tasks.images.building import build_image, one_at_a_time, remove_namel
 from synos_tasks.images.catalog import TRIXIE
 from synos_tasks.iso.lock import version_changes
 from synos_tasks.services import health
-from synos_tasks.services.lifecycle import make_readable
 from synos_tasks.services.stack import PULL_TIMEOUT
 
 if TYPE_CHECKING:
@@ -65,7 +64,7 @@ def _upgrade(context: StackContext, service: Service, old: str) -> Upgraded:
         return Upgraded(service=service.name, changed=False, packages=[])
     context.say(f"{service.name}: {', '.join(packages) or 'a new image'}")
     try:
-        make_readable(context.settings, [service])
+        context.make_readable([service])
         _run(context, service.name)
     except ContainerLost:
         raise

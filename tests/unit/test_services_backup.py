@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
@@ -20,16 +21,16 @@ from synos_tasks.errors import (
 from synos_tasks.services import backup as backing
 from synos_tasks.services import health, lifecycle
 from synos_tasks.services.adapters import ADAPTERS, nats, postgres, redis, summary
-from tests.unit.fake_compose import FakeAdapter, Scene, scene
+from tests.unit.fake_compose import PROJECT, UIDS, FakeAdapter, Scene, scene
 from tests.unit.kills import Killed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from pathlib import Path
 
     from synos_tasks.services.backup import Restored
 
 NAMES = ["nats", "postgres", "redis"]
+VOLUMES = [f"{PROJECT}_{name}" for name in UIDS]
 
 
 class Held:
@@ -286,3 +287,52 @@ def test_ctrl_c_in_the_middle_says_what_was_restored_and_the_way_back(
     with pytest.raises(KeyboardInterrupt):
         restore(here, "mine")
     assert here.said[-1] == f"restored: nats, and maybe postgres; {way_back(here)}"
+
+
+# ---- down
+
+
+@pytest.fixture
+def full(here: Scene) -> Scene:
+    """All run, and have data."""
+    here.runs()
+    for name in VOLUMES:
+        here.engine.add_volume(name)
+    return here
+
+
+def test_volumes_go_when_it_was_agreed_to_and_after_a_backup(full: Scene, held: Held) -> None:
+    asked: list[str] = []
+    done = full.compose.acts["down"]
+
+    def agreed(question: str) -> bool:
+        assert held.done == []
+        asked.append(question)
+        return all(volume in question for volume in VOLUMES)
+
+    def down(words: tuple[str, ...]) -> None:
+        held.done.append("down")
+        done(words)
+
+    full.compose.acts["down"] = down
+    stopped = backing.down(full.context, volumes=True, agreed=agreed)
+    assert held.done == [*(f"save {name}" for name in NAMES), "down"]
+    assert (stopped.containers, sorted(stopped.volumes)) == (3, sorted(VOLUMES))
+    assert (taken(full), full.engine.names("volume")) == ([Path(stopped.backup).name], [])
+    assert backing.down(full.context, volumes=True, agreed=agreed).volumes == []
+    assert len(asked) == 1  # where there are no volumes nothing is asked or saved
+
+
+def test_nothing_goes_when_no_backup_could_be_taken(full: Scene, held: Held) -> None:
+    held.adapters["redis"].fails_to_save = DiskFull("no space is left", where="/x", why="5 bytes are free")
+    with pytest.raises(ServiceFailed, match="so nothing was removed") as caught:
+        backing.down(full.context, volumes=True, agreed=lambda _: True)
+    assert (caught.value.where, caught.value.why) == ("/x", "5 bytes are free")
+    assert "--no-backup" in caught.value.hint
+    assert full.compose.asked == []
+
+
+def test_a_volume_that_is_in_use_elsewhere_is_not_said_to_be_gone(full: Scene) -> None:
+    full.compose.acts["down"] = lambda _: full.engine.remove_volume(VOLUMES[0])
+    stopped = backing.down(full.context, volumes=True, agreed=lambda _: True, safety=False)
+    assert stopped.volumes == [VOLUMES[0]]

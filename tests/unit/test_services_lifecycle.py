@@ -1,4 +1,4 @@
-"""`up`, `restart`, `heal` and `down`: what is done in which order, and what is said when it goes wrong in the middle."""
+"""`up`, `restart` and `heal`: what is done in which order, and what is said when it goes wrong in the middle."""
 
 from __future__ import annotations
 
@@ -22,14 +22,12 @@ from synos_tasks.errors import (
 from synos_tasks.images.catalog import TRIXIE
 from synos_tasks.services import health, lifecycle
 from synos_tasks.settings import ServicesSettings
-from tests.unit.fake_compose import FREE, NAMES, PROJECT, UIDS, UP, Scene, scene
+from tests.unit.fake_compose import FREE, NAMES, UP, Scene, scene
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from synos_tasks.services.lifecycle import Started
-
-VOLUMES = [f"{PROJECT}_{name}" for name in UIDS]
 
 
 @pytest.fixture(autouse=True)
@@ -149,7 +147,7 @@ def test_what_is_mounted_is_made_readable_for_the_users_of_containers(
     (folder / "start").chmod(0o700)
     (folder / "redis.conf").touch(0o600)
     folder.chmod(0o700)
-    lifecycle.make_readable(here.settings, here.context.stack.chosen("redis"))
+    here.context.make_readable(here.context.stack.chosen("redis"))
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in [folder, *folder.iterdir()]}
     assert modes == {"redis": 0o755, "start": 0o744, "redis.conf": 0o644}
 
@@ -159,7 +157,7 @@ def test_what_is_mounted_is_made_readable_for_the_users_of_containers(
     (folder / "start").chmod(0o600)
     monkeypatch.setattr(Path, "chmod", refused)
     with pytest.raises(HostUnfit) as caught:
-        lifecycle.make_readable(here.settings, here.context.stack.long_running)
+        here.context.make_readable(here.context.stack.long_running)
     assert caught.value.where == str(folder / "start")
     assert "mode 0600" in caught.value.why
     assert caught.value.hint == f"chmod a+rX {folder / 'start'}"
@@ -229,50 +227,3 @@ def test_heal_leaves_alone_what_is_healthy_or_was_never_started(
         here.container(name)
     assert lifecycle.heal(here.context) == ([], {})
     assert untouched(here)
-
-
-# ---- down
-
-
-@pytest.fixture
-def full(here: Scene) -> Scene:
-    """All run, and have data."""
-    here.runs()
-    for name in VOLUMES:
-        here.engine.add_volume(name)
-    return here
-
-
-def test_volumes_go_when_it_was_agreed_to_and_after_a_backup(full: Scene) -> None:
-    asked: list[str] = []
-
-    def save() -> Path:
-        assert (len(asked), full.compose.asked) == (1, [])
-        return Path("/backups/mine")
-
-    def agreed(question: str) -> bool:
-        asked.append(question)
-        return all(volume in question for volume in VOLUMES)
-
-    stopped = lifecycle.down(full.context, volumes=True, agreed=agreed, backup=save)
-    assert (stopped.containers, sorted(stopped.volumes)) == (3, sorted(VOLUMES))
-    assert (stopped.backup, full.engine.names("volume")) == ("/backups/mine", [])
-    assert lifecycle.down(full.context, volumes=True, agreed=agreed, backup=save).volumes == []
-    assert len(asked) == 1  # where there are no volumes nothing is asked or saved
-
-
-def test_nothing_goes_when_no_backup_could_be_taken(full: Scene) -> None:
-    def fails() -> NoReturn:
-        raise DiskFull("no space is left", where="/x", why="5 bytes are free")
-
-    with pytest.raises(ServiceFailed, match="so nothing was removed") as caught:
-        lifecycle.down(full.context, volumes=True, agreed=lambda _: True, backup=fails)
-    assert (caught.value.where, caught.value.why) == ("/x", "5 bytes are free")
-    assert "--no-backup" in caught.value.hint
-    assert full.compose.asked == []
-
-
-def test_a_volume_that_is_in_use_elsewhere_is_not_said_to_be_gone(full: Scene) -> None:
-    full.compose.acts["down"] = lambda _: full.engine.remove_volume(VOLUMES[0])
-    stopped = lifecycle.down(full.context, volumes=True, agreed=lambda _: True, backup=None)
-    assert stopped.volumes == [VOLUMES[0]]

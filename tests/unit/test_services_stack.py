@@ -11,17 +11,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from synos_tasks.engine.compose import Compose
 from synos_tasks.errors import SettingsError
-from synos_tasks.images.catalog import raw_services
 from synos_tasks.services.stack import (
     Stack,
-    compose_file,
     file_of,
+    open_stack,
     quoted,
     resolve,
 )
 from synos_tasks.settings import ServicesSettings, Settings
-from tests.unit.fake_compose import NAMES, PROJECT, UIDS, Scene, model, scene
+from tests.unit.fake_compose import NAMES, PROJECT, Scene, model, scene
 
 
 @pytest.fixture
@@ -123,27 +123,31 @@ def test_one_that_cannot_be_chosen_is_answered_with_a_suggestion(settings: Setti
     assert caught.value.hint.startswith("did you mean ")
 
 
-def test_the_file_is_read_with_images_ports_digests_and_names(settings: Settings) -> None:
+def test_variables_have_images_ports_digests_and_names(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
     own = ServicesSettings(nats_port=0, redis_port=7000, redis_image="redis:8")
     settings = dataclasses.replace(settings, services=own)
-    path, images = file_of(settings, "unified"), {name: f"synos-{name}:1" for name in UIDS if name != "redis"}
-    file = compose_file(settings, "unified", path, raw_services(path), images)
-    assert file.project == PROJECT == settings.project.resource("unified")
-    told = dict(file.environment)
-    folder = settings.project.root / "docker/services"
+    monkeypatch.setattr(Compose, "config", lambda _: model(settings))
+
+    def variables() -> dict[str, str]:
+        file = open_stack(settings, "", print).compose.file
+        assert file.project == PROJECT == settings.project.resource("unified")
+        return dict(file.environment)
+
+    told = variables()
     digests = {told.pop(f"SYNOS_{name.upper()}_FILES") for name in NAMES}
-    (folder / "redis/start").write_text("exec another\n")
-    edited = compose_file(settings, "unified", path, raw_services(path), images).environment
+    (settings.project.root / "docker/services/redis/start").write_text("exec another\n")
+    edited = variables()
     assert [name for name in NAMES if edited[f"SYNOS_{name.upper()}_FILES"] not in digests] == ["redis"]
-    del told["SYNOS_NATS_BOX_FILES"]
     ports = {told.pop(f"SYNOS_{name.upper()}_PORT") for name in NAMES}
     assert ports == {"0", "5432", "7000"}
-    assert told == {
-        "SYNOS_STACK": PROJECT, "SYNOS_PROJECT": "synos-test",
-        "SYNOS_SECRETS": str(settings.project.root / ".synos/services/unified/mounted"),
-        "SYNOS_NATS_IMAGE": "synos-nats:1", "SYNOS_NATS_BOX_IMAGE": "synos-nats-box:1",
-        "SYNOS_POSTGRES_IMAGE": "synos-postgres:1", "SYNOS_REDIS_IMAGE": "redis:8",
-    }  # fmt: skip
+    images = {told.pop(f"SYNOS_{name}_IMAGE").partition(":")[0] for name in ("NATS", "NATS_BOX", "POSTGRES")}
+    assert images == {"synos-nats", "synos-nats-box", "synos-postgres"}
+    del told["SYNOS_NATS_BOX_FILES"]
+    mounted = str(settings.project.root / ".synos/services/unified/mounted")
+    names = {"SYNOS_STACK": PROJECT, "SYNOS_PROJECT": "synos-test", "SYNOS_SECRETS": mounted}
+    assert told == {**names, "SYNOS_REDIS_IMAGE": "redis:8"}
 
 
 # ---- the file with the variables

@@ -25,6 +25,8 @@ VERSION_PARTS = 1
 DATA = "table"
 HEALTH = "synos_health"
 SUPERUSER = ("--host=/run/postgresql", "--username=postgres")
+PSQL = ("psql", *SUPERUSER, "--no-psqlrc")
+STRICT = (*PSQL, "--set=ON_ERROR_STOP=1")
 # not _restoring: somebody's own database may end so, and would be taken for a leftover; ~ is in no name that is backed up
 RESTORING, BEFORE = "~restoring", "~before"
 LOADING = "synos-restore"
@@ -105,7 +107,7 @@ def recover(context: StackContext) -> bool:
 def _load(context: StackContext, folder: Path) -> None:
     databases = json.loads((folder / "databases.json").read_text())
     with (folder / "globals.sql").open("rb") as sql:  # roles that exist are errors that mean nothing
-        _loading(context, "psql", *SUPERUSER, "--no-psqlrc", "--quiet", "--dbname=postgres", stdin=sql)
+        _loading(context, *PSQL, "--quiet", "--dbname=postgres", stdin=sql)
     for one in databases:
         name, new = one["name"], one["name"] + RESTORING
         owner = _quoted(one["owner"])
@@ -133,13 +135,12 @@ def _swap(context: StackContext, name: str) -> None:
 
 def _statements(context: StackContext, *statements: str) -> None:
     sql = "".join(f"{statement};\n" for statement in statements).encode()
-    words = ("psql", *SUPERUSER, "--no-psqlrc", "--quiet", "--set=ON_ERROR_STOP=1", "--dbname=postgres")
-    _loading(context, *words, stdin=sql)
+    _loading(context, *STRICT, "--quiet", "--dbname=postgres", stdin=sql)
 
 
 def _query(context: StackContext, database: str, sql: str) -> str:
-    words = ("psql", *SUPERUSER, "--no-psqlrc", "--tuples-only", "--no-align", "--set=ON_ERROR_STOP=1")
-    return _run(context, *words, f"--dbname={database}", stdin=sql.encode()).decode().strip()
+    words = (*STRICT, "--tuples-only", "--no-align", f"--dbname={database}")
+    return _run(context, *words, stdin=sql.encode()).decode().strip()
 
 
 def _run(context: StackContext, *words: str, **streams: Any) -> bytes:  # noqa: ANN401
