@@ -54,15 +54,6 @@ def as_oneself(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     return asked
 
 
-def broken(monkeypatch: pytest.MonkeyPatch, which: str) -> None:
-    def run(argv: list[str], **_: object) -> None:
-        if argv[-1].endswith(f"/{which}"):
-            full = b"head: write error: No space left on device\n"
-            raise subprocess.CalledProcessError(1, argv, stderr=full)
-
-    monkeypatch.setattr(subprocess, "run", run)
-
-
 @pytest.mark.allow_process(reason="whether a folder can be written into shows in writing")
 def test_caches_that_can_be_written_are_used_as_the_builder(
     folders: Path, monkeypatch: pytest.MonkeyPatch
@@ -91,17 +82,20 @@ def test_a_cache_that_is_gone_is_named_and_the_other_one_used(
     assert "No such file" in text
 
 
+@pytest.mark.allow_process(reason="a full disk shows in what a program leaves")
 def test_a_full_cache_is_named_with_the_reason_and_left_clean(
-    folders: Path, monkeypatch: pytest.MonkeyPatch
+    folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    broken(monkeypatch, "ccache")
-    (folders / "var/ccache/.room").write_bytes(b"half of it")
+    as_oneself(monkeypatch)
+    full = "head: write error: No space left on device"
+    (tmp_path / "head").write_text(f"#!/bin/sh\necho half of it\necho '{full}' >&2\nexit 1\n")
+    (tmp_path / "head").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     warned: list[str] = []
     with caches.locked_caches(folders / "work", ME, warned.append) as usable:
-        assert "SCCACHE_DIR" in usable
-        assert not [key for key in usable if key.startswith("CCACHE") or key == "PATH"]
-    assert warned == ["ccache is not used, which costs time: head: write error: No space left on device"]
-    assert list((folders / "var/ccache").iterdir()) == []
+        assert not [key for key in usable if key.startswith(("CCACHE", "SCCACHE")) or key == "PATH"]
+    assert warned == [f"{name} is not used, which costs time: {full}" for name in ("ccache", "sccache")]
+    assert len(list((folders / "var").rglob("*"))) == 2, "nothing is left in them"
 
 
 def test_a_disk_that_fails_when_the_cache_is_tidied_costs_time_only(

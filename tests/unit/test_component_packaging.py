@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synos_tasks.iso import deb
-from synos_tasks.iso.components import packaging, recipe
+from synos_tasks.iso.components import recipe, source
 from synos_tasks.iso.components.recipe import Component
 
 if TYPE_CHECKING:
@@ -62,33 +62,33 @@ def test_whatever_a_recipe_may_say_stays_in_its_field(
     description: str, depends: tuple[str, ...], build_depends: tuple[str, ...]
 ) -> None:
     tool = component(description=description, depends=depends, build_depends=build_depends)
-    stanzas = packaging.generated(tool)["control"].split("\n\n")
+    stanzas = source.generated(tool)["control"].split("\n\n")
     assert len(stanzas) == 2
-    source, binary = (deb.fields(stanza) for stanza in stanzas)
+    of_source, binary = (deb.fields(stanza) for stanza in stanzas)
     assert binary["Description"] == description
     assert binary["Depends"].split(", ")[:-2] == list(depends)
-    assert source["Build-Depends"].split(", ")[1:] == list(build_depends)
-    assert source["Rules-Requires-Root"] == "no", "the builder is not root"
+    assert of_source["Build-Depends"].split(", ")[1:] == list(build_depends)
+    assert of_source["Rules-Requires-Root"] == "no", "the builder is not root"
     assert set(binary) == {"Package", "Architecture", "Depends", "Description"}
-    assert set(source) - set(binary) == {
+    assert set(of_source) - set(binary) == {
         "Source", "Section", "Priority", "Maintainer", "Build-Depends", "Standards-Version", "Rules-Requires-Root",
     }  # fmt: skip
 
 
 def test_a_generated_changelog_has_the_version_and_no_clock() -> None:
-    text = packaging.generated(component(version="2.0~rc1"))["changelog"]
+    text = source.generated(component(version="2.0~rc1"))["changelog"]
     assert text.startswith("tool (2.0~rc1) UNRELEASED; urgency=")
     assert re.search(
         r"^ -- [^<>]+ <\S+@\S+>  \w{3}, \d\d \w{3} \d{4} \d\d:\d\d:\d\d \+0000$", text, re.MULTILINE
     )
-    assert text == packaging.generated(component(version="2.0~rc1"))["changelog"]
+    assert text == source.generated(component(version="2.0~rc1"))["changelog"]
 
 
 def test_files_of_the_source_are_kept(tmp_path: Path) -> None:
     (tmp_path / "debian/source").mkdir(parents=True)
     (tmp_path / "debian/control").write_text("its own")
     (tmp_path / "debian/source/format").write_text("its own")
-    packaging.write(component(), tmp_path)
+    source.complete(component(), tmp_path)
     assert (tmp_path / "debian/control").read_text() == "its own"
     assert (tmp_path / "debian/source/format").read_text() == "its own"
     assert (tmp_path / "debian/changelog").read_text().startswith("tool (1.0)")
@@ -98,7 +98,7 @@ def test_a_debian_package_gets_an_entry_of_ours_and_nothing_else(tmp_path: Path)
     (tmp_path / "debian").mkdir()
     (tmp_path / "debian/changelog").write_bytes(CHANGELOG.encode().replace(b"Santiago", b"J\xe9r\xf4me"))
     (tmp_path / "debian/rules").write_text("its own")
-    packaging.write(component("debian", name="hello", patches=("fix.patch",)), tmp_path)
+    source.complete(component("debian", name="hello", patches=("fix.patch",)), tmp_path)
     assert sorted(path.name for path in (tmp_path / "debian").iterdir()) == ["changelog", "rules"]
     written = (tmp_path / "debian/changelog").read_bytes()
     assert written.startswith(b"hello (2.10-3+synos1) ")
@@ -109,24 +109,24 @@ def test_a_debian_package_gets_an_entry_of_ours_and_nothing_else(tmp_path: Path)
 def test_our_entry_has_the_date_of_the_newest_and_names_the_patches() -> None:
     """The date becomes SOURCE_DATE_EPOCH: one that is made up would be in the files."""
     tool = component("debian", patches=("hello/a.patch", "hello/b.patch"))
-    text = packaging.ours(CHANGELOG, tool)
+    text = source.ours(CHANGELOG, tool)
     assert text.endswith(f"\n\n{CHANGELOG}")
     entry = text.removesuffix(CHANGELOG)
     assert entry.splitlines()[0] == "hello (2.10-3+synos1) UNRELEASED; urgency=medium"
     assert "\n\n  * hello/a.patch\n  * hello/b.patch\n\n" in entry
     assert entry.splitlines()[-2].endswith(">  Mon, 26 Dec 2022 16:30:00 +0100")
-    assert "  * Compiled for SynOS.\n" in packaging.ours(CHANGELOG, component("debian"))
+    assert "  * Compiled for SynOS.\n" in source.ours(CHANGELOG, component("debian"))
 
 
 @pytest.mark.parametrize("text", ["", "not a changelog\n", CHANGELOG.partition(" -- ")[0]])
 def test_a_changelog_that_cannot_be_read_is_left_to_dpkg_to_refuse(text: str) -> None:
-    assert packaging.ours(text, component("debian")) == text
+    assert source.ours(text, component("debian")) == text
 
 
 @given(st.text(max_size=60), st.text(max_size=60))
 def test_an_entry_is_put_above_and_the_rest_left_alone(before: str, behind: str) -> None:
     text = before + CHANGELOG + behind
-    assert packaging.ours(text, component("debian")).endswith(text)
+    assert source.ours(text, component("debian")).endswith(text)
 
 
 OPTION = recipe.RECIPE.fields["options"].items
@@ -139,14 +139,14 @@ OPTIONS = st.lists(
 @given(OPTIONS)
 def test_an_option_is_one_argument_whatever_is_in_it(options: list[str]) -> None:
     for build, words in (("cmake", "dh_auto_configure"), ("meson", "dh_auto_configure"), ("make", "dh_auto_build"), ("cargo", "cargo")):  # fmt: skip
-        found = commands(packaging.rules(component(build, options=tuple(options))), words)
+        found = commands(source.rules(component(build, options=tuple(options))), words)
         assert found
         assert all(command[-len(options) :] == options for command in found)
 
 
 def test_make_builds_tests_and_installs_with_the_same_variables() -> None:
     """Else what is tested or installed is compiled anew, and differs."""
-    rules = packaging.rules(component(options=("WITH_X=1",)))
+    rules = source.rules(component(options=("WITH_X=1",)))
     told = {command[0]: command[1:] for command in commands(rules)}
     assert told.pop("dh") == ["$@", "--buildsystem=makefile"]
     assert set(told) == {"dh_auto_build", "dh_auto_test", "dh_auto_install"}
@@ -154,7 +154,7 @@ def test_make_builds_tests_and_installs_with_the_same_variables() -> None:
 
 
 def test_cargo_never_looks_at_the_network_nor_at_a_lock() -> None:
-    rules = packaging.rules(component("cargo"))
+    rules = source.rules(component("cargo"))
     assert [command[:3] for command in commands(rules, "cargo")] == [
         ["cargo", "build", "--release"],
         ["cargo", "test", "--release"],
@@ -165,4 +165,4 @@ def test_cargo_never_looks_at_the_network_nor_at_a_lock() -> None:
 
 @pytest.mark.parametrize("build", SYSTEMS)
 def test_every_build_is_hardened(build: str) -> None:
-    assert "export DEB_BUILD_MAINT_OPTIONS = hardening=+all\n" in packaging.rules(component(build))
+    assert "export DEB_BUILD_MAINT_OPTIONS = hardening=+all\n" in source.rules(component(build))

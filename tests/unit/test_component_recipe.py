@@ -298,9 +298,7 @@ def test_patches_count_with_their_order(folder: Path) -> None:
 
 def test_our_code_counts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before, ours = inputs(folder), recipe.CODE.rpartition(".")[0]
-    assert {f"{ours}.{name}" for name in ("context", "source", "packaging", "caches")} <= code.closure(
-        recipe.CODE
-    )
+    assert {f"{ours}.{name}" for name in ("context", "source", "caches")} <= code.closure(recipe.CODE)
     monkeypatch.setattr("synos_tasks.iso.code.digest_of", lambda module: f"another {module}")
     assert changed(folder, before) == {"code"}
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from synos_tasks.errors import ComponentFailed
 from synos_tasks.iso import deb
-from synos_tasks.iso.components import caches, packaging, source
+from synos_tasks.iso.components import caches, source
 from synos_tasks.iso.components.context import CompileContext  # noqa: TC001  (so that keys cover its code)
 from synos_tasks.iso.protocol import Done, Start
 from synos_tasks.iso.scratch import remove
@@ -45,8 +45,6 @@ def _compile(context: CompileContext, store: Store) -> Entry:
     folder.mkdir()
     context.own(folder)
     source.prepare(context)
-    packaging.write(context.component, context.tree)
-    context.own(context.tree)
     _install_dependencies(context)
     began = time.monotonic()
     with caches.locked_caches(context.build.work, context.builder, context.build.events.warn) as usable:

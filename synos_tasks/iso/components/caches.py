@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 from collections import Counter
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 CCACHE = Path("/var/cache/ccache")
 SCCACHE = Path("/var/cache/sccache")
 SIZE = "2G"
-ROOM_BYTES = 2**20
+TRY_TO_WRITE = 'head -c 1M /dev/zero >"$0/.room"; ended=$?; rm -f "$0/.room"; exit $ended'
 
 
 @contextmanager
@@ -102,12 +102,10 @@ def _usable(folder: Path, builder: tuple[int, int], warn: Callable[[str], None])
     try:
         os.chown(folder, *builder)
         subprocess.run(
-            ["sh", "-c", f'head -c {ROOM_BYTES} /dev/zero >"$0/.room" && rm "$0/.room"', str(folder)],
+            ["sh", "-c", TRY_TO_WRITE, str(folder)],
             user=builder[0], group=builder[1], extra_groups=[], check=True, capture_output=True,
         )  # fmt: skip
     except (OSError, subprocess.CalledProcessError) as error:
-        with suppress(OSError):
-            (folder / ".room").unlink()
         why = getattr(error, "stderr", b"") or str(error).encode()
         warn(f"{folder.name} is not used, which costs time: {why.decode(errors='replace').strip()[-200:]}")
         return False
