@@ -13,7 +13,8 @@ from synos_tasks.build.view import PlainView, last_plan, remember, view_for
 from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
 from synos_tasks.iso import protocol
 from synos_tasks.iso.eviction import Limits
-from synos_tasks.iso.publish import iso_path, point_to, publish, published, staging
+from synos_tasks.iso.publish import STAGING_PREFIX, iso_path, point_to, publish, published
+from synos_tasks.iso.scratch import scratch
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -196,7 +197,7 @@ class _Build:
     def _assemble(self, plan: Plan, store: str) -> BuildResult:
         context, options = self.context, self.options
         self.stages = {}
-        with staging(options.output) as folder, self._view(plan.stage_names) as view:
+        with scratch(options.output, STAGING_PREFIX) as folder, self._view(plan.stage_names) as view:
             spec = container_of(context, options, plan, output=folder, store=store)
             limits = limits_of(context.settings.maint) if options.cached else None
             request = protocol.Build(plan=plan, offline=options.offline, owner=builder.owner(), limits=limits)

@@ -113,7 +113,8 @@ def evict(store: Store, limits: Limits) -> Evicted:
             for one in chosen:
                 if not alone or time.monotonic() >= deadline:
                     break
-                _path(store, one).rename(slot / one.key)  # at once and whole
+                name, ending = PLACES[one.kind]
+                (store.folder / name / f"{one.key}{ending}").rename(slot / one.key)  # at once and whole
                 remove(slot / one.key)
                 freed, count = freed + one.bytes, count + 1
     return Evicted(
@@ -157,11 +158,6 @@ def _listed(store: Store, *, in_use: bool = False) -> list[Stored]:
                     )
                 )
     return listed
-
-
-def _path(store: Store, one: Stored) -> Path:
-    name, ending = PLACES[one.kind]
-    return store.folder / name / f"{one.key}{ending}"
 
 
 def _recorded(entry: Path) -> tuple[str, float]:

@@ -51,14 +51,6 @@ class Layer:
 
 
 @dataclass(frozen=True)
-class Changes:
-    """What a stage changed, laid out to be compressed, and its facts for the store."""
-
-    folder: Path
-    facts: dict[str, Any]
-
-
-@dataclass(frozen=True)
 class StageInputs:
     """What a stage works with, besides the root."""
 
@@ -147,19 +139,24 @@ class Listing:
                 del self._paths[known]
 
 
-def changes_of(inputs: StageInputs, tree: Tree, jobs: BackgroundJobs, below: list[Layer]) -> Changes:
-    """Let a stage work, and lay out what it changed. A layer starts where the one below it ended."""
+def changes_of(
+    inputs: StageInputs, tree: Tree, jobs: BackgroundJobs, below: list[Layer]
+) -> tuple[Path, dict[str, Any]]:
+    """Let a stage work; return a folder with what it changed, and its facts for the store.
+
+    A layer starts where the one below it ended.
+    """
     folder = inputs.context.work / f"layer-{inputs.stage.name}"
     remove(folder)
     if hasattr(stagespec.modules()[inputs.stage.kind], "make_files"):
-        return _make_files(inputs, jobs, below, folder)
-    return _make(inputs, tree, jobs, below, folder)
+        return folder, _make_files(inputs, jobs, below, folder)
+    return folder, _make(inputs, tree, jobs, below, folder)
 
 
-def compress(inputs: StageInputs, changes: Changes, folder: Path) -> None:
-    """Write changes as a squashfs into ``folder``."""
+def compress(inputs: StageInputs, changed: Path, folder: Path) -> None:
+    """Write what a stage changed as a squashfs into ``folder``."""
     compression = layer_compression(inputs.plan.profile, release=inputs.plan.release)
-    squashfs.make(inputs.context, inputs.stage.name, changes.folder, folder / SQUASHFS, compression)
+    squashfs.make(inputs.context, inputs.stage.name, changed, folder / SQUASHFS, compression)
 
 
 def bring_tree_to(tree: Tree, jobs: BackgroundJobs, layers: list[Layer]) -> None:
@@ -168,7 +165,9 @@ def bring_tree_to(tree: Tree, jobs: BackgroundJobs, layers: list[Layer]) -> None
         tree.bring_to(jobs.wait_for([layer.entry for layer in layers]))
 
 
-def _make(inputs: StageInputs, tree: Tree, jobs: BackgroundJobs, below: list[Layer], folder: Path) -> Changes:
+def _make(
+    inputs: StageInputs, tree: Tree, jobs: BackgroundJobs, below: list[Layer], folder: Path
+) -> dict[str, Any]:
     context, stage, root = inputs.context, inputs.stage, tree.root
     bring_tree_to(tree, jobs, below)
     before = tree.snapshot()
@@ -181,16 +180,18 @@ def _make(inputs: StageInputs, tree: Tree, jobs: BackgroundJobs, below: list[Lay
     tree.settle()
     freeze(root, delta, folder, context.epoch)
     tree.applied = [*(layer.key for layer in below), stage.key]
-    return Changes(folder, {**_facts(delta), **(facts or {})})
+    return {**_facts(delta), **(facts or {})}
 
 
-def _make_files(inputs: StageInputs, jobs: BackgroundJobs, below: list[Layer], folder: Path) -> Changes:
+def _make_files(
+    inputs: StageInputs, jobs: BackgroundJobs, below: list[Layer], folder: Path
+) -> dict[str, Any]:
     """Make a layer of files alone; the layers below stay packed."""
     folder.mkdir()
     entries = jobs.wait_for([layer.entry for layer in below])
     lower = _listing(entries)
     stagespec.modules()[inputs.stage.kind].make_files(replace(inputs, below=entries), lower, folder)
-    return Changes(folder, _facts(settle_files(folder, lower, inputs.context.epoch)))
+    return _facts(settle_files(folder, lower, inputs.context.epoch))
 
 
 def _listing(below: Sequence[Entry]) -> Listing:

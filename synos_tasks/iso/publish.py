@@ -14,12 +14,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.errors import StageFailed
-from synos_tasks.iso.scratch import remove, scratch, sync
+from synos_tasks.iso.scratch import remove, sync
 from synos_tasks.iso.store import sha256
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
-    from contextlib import AbstractContextManager
 
     from synos_tasks.iso.plan import Plan
     from synos_tasks.iso.profile import Profile
@@ -31,6 +30,7 @@ ISO = "image.iso"
 MANIFEST = "manifest.json"
 LOG = "build.log"
 STAGING_PREFIX = ".synos-partial-"
+"""Of the folder inside the output folder that scratch() makes for each build."""
 
 
 def deliver(
@@ -89,11 +89,6 @@ def _packages(plan: Plan, entries: list[Entry]) -> list[dict[str, Any]]:
         for package in plan.lock.packages
     ]
     return [*locked, *compiled]
-
-
-def staging(output: Path) -> AbstractContextManager[Path]:
-    """Return an empty folder inside ``output`` for one build, removed afterwards, as are those of killed builds."""
-    return scratch(output, STAGING_PREFIX)
 
 
 def iso_path(output: Path, profile: Profile, build_id: str) -> Path:

@@ -53,14 +53,11 @@ def clean(root: Path, *, keep: Collection[str] = ()) -> None:
     documentation = (path for path in root.glob("usr/share/doc/*/*") if path.name != "copyright")
     clutter = (found for pattern in _CLUTTER for found in root.glob(pattern))
     for path in sorted({*documentation, *clutter, *root.glob("usr/**/__pycache__")}):
-        if str(path.relative_to(root)) not in keep and _is_inside(root, path):
+        inside = path.relative_to(root)
+        leads_out = any((root / above).is_symlink() for above in inside.parents)
+        if str(inside) not in keep and not leads_out:
             remove(path)
     # empty, not missing: systemd then makes one at first boot without calling it a first boot
     if "etc/machine-id" not in keep:
         (root / "etc/machine-id").write_text("")
     (root / "var/log/journal").mkdir(parents=True, exist_ok=True)
-
-
-def _is_inside(root: Path, path: Path) -> bool:
-    """Tell whether a path lies in the root itself, not behind a link that leads out of it."""
-    return not any((root / above).is_symlink() for above in path.relative_to(root).parents)

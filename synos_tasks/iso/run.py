@@ -21,7 +21,7 @@ from synos_tasks.iso.stages import bootfiles, initramfs, iso, squashfs
 from synos_tasks.iso.tree import SQUASHFS, Tree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from synos_tasks.iso.plan import Plan, Stage
@@ -59,8 +59,10 @@ class Runner:
         tree, target = self.context.work / "iso", self.context.output / publish.ISO
         with self._timed("bootfiles"):
             bootfiles.make(self.context, self.plan.build_id, tree)
-            if not self.plan.release:
-                _list_layers(tree, live)
+            if not self.plan.release:  # live-boot stacks these files, the lowest first
+                names = [f"{name}\n" for name in live if name.endswith(".squashfs")]
+                (tree / "live").mkdir()
+                (tree / "live/filesystem.module").write_text("".join(names))
         with self._timed("iso") as facts:
             iso.make(self.context, tree, live, target)
             facts["bytes"] = target.stat().st_size
@@ -110,14 +112,14 @@ class Runner:
             entry = self._found(stage.name, stage.key, began, held)
             if entry:
                 return Layer(stage.key, _done(entry))
-            changes = changes_of(inputs, self.tree, self._jobs, below)
-            held.callback(remove, changes.folder)
+            changed, facts = changes_of(inputs, self.tree, self._jobs, below)
+            held.callback(remove, changed)
             making = held.pop_all()
 
         def make(folder: Path) -> dict[str, Any]:
             with self.store.tools_write_here():
-                compress(inputs, changes, folder)
-            return changes.facts
+                compress(inputs, changed, folder)
+            return facts
 
         def work(wait_until_safe: Wait) -> Entry:
             with making:
@@ -211,10 +213,3 @@ def _done(entry: Entry) -> Future[Entry]:
     future: Future[Entry] = Future()
     future.set_result(entry)
     return future
-
-
-def _list_layers(tree: Path, live: Iterable[str]) -> None:
-    """Tell live-boot which files to stack, the lowest first."""
-    (tree / "live").mkdir()
-    names = "".join(f"{name}\n" for name in live if name.endswith(".squashfs"))
-    (tree / "live/filesystem.module").write_text(names)

@@ -100,7 +100,10 @@ def _iso(asked: argparse.Namespace, folder: Path) -> None:
 
 def _build(plan: Plan, output: Path, folder: Path) -> None:
     owner = _owner()
-    with publish.staging(output) as staging, _context(folder, staging, output / FAILED) as context:
+    with (
+        scratch(output, publish.STAGING_PREFIX) as staging,
+        _context(folder, staging, output / FAILED) as context,
+    ):
         with work.store_of(context) as store:
             _take_compiled(plan, store)
         work.do(protocol.Build(plan=plan, owner=owner), context)

@@ -123,10 +123,6 @@ class BuildContext:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
 
-    def chroot(self, stage: str, root: Path, *argv: str) -> None:
-        """Run a command in a root file system."""
-        self.run(stage, ["chroot", str(root), *argv])
-
     @contextmanager
     def fake_clock(self, root: Path) -> Iterator[None]:
         """Let programs in ``root`` see the wrong time too, when that is asked for: to verify that it leaves no trace."""

@@ -21,8 +21,8 @@ from synos_tasks.iso.publish import (
     point_to,
     publish,
     published,
-    staging,
 )
+from synos_tasks.iso.scratch import scratch
 from synos_tasks.iso.store import Entry
 from tests.unit.contexts import build_context
 from tests.unit.plans import LOCK, planned
@@ -150,7 +150,7 @@ def test_only_regular_files_get_a_name(tmp_path: Path, delivered: Path, name: st
 
 def test_the_same_build_again_replaces_itself(tmp_path: Path) -> None:
     for content in (b"one", b"two"):
-        with staging(tmp_path) as folder:
+        with scratch(tmp_path, STAGING_PREFIX) as folder:
             (folder / ISO).write_bytes(content)
             (folder / LOG).touch()
             (folder / MANIFEST).touch()

@@ -13,7 +13,7 @@ from synos_tasks.iso.scratch import remove
 from synos_tasks.iso.stagespec import StageSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from synos_tasks.iso.layers import StageInputs
     from synos_tasks.iso.tools import BuildContext
@@ -29,7 +29,9 @@ def make(inputs: StageInputs, root: Path) -> None:
     """Run the profile's hooks in order, as root of the container, which is less than root of the host."""
     context = inputs.context
     make_devices(root)
-    wanted = overlaid(context.docker_build / name for name in context.profile.overlays)
+    # a profile's own files are wanted, whatever they are
+    overlays = [context.docker_build / name for name in context.profile.overlays]
+    wanted = {str(path.relative_to(folder)) for folder in overlays for path in folder.rglob("*")}
     if RESOLVER not in wanted:
         with suppress(FileNotFoundError):  # there is none without a network
             remove(root / RESOLVER)  # it may be a link
@@ -37,11 +39,6 @@ def make(inputs: StageInputs, root: Path) -> None:
     for hook in context.profile.hooks:
         _run(context, root, hook)
     clean(root, keep=wanted)
-
-
-def overlaid(folders: Iterable[Path]) -> set[str]:
-    """Return the paths that a profile's own files have in the root: these are wanted, whatever they are."""
-    return {str(path.relative_to(folder)) for folder in folders for path in folder.rglob("*")}
 
 
 def _run(context: BuildContext, root: Path, hook: str) -> None:

@@ -65,7 +65,7 @@ def _locale(context: BuildContext, root: Path) -> None:
                 f"locale {profile.locale} needs the package locales", hint="add `- locales` to packages"
             )
         (root / "etc/locale.gen").write_text(f"{profile.locale} UTF-8\n")
-        context.chroot(NAME, root, "locale-gen")
+        context.run(NAME, ["chroot", str(root), "locale-gen"])
     zone = root / "usr/share/zoneinfo" / profile.timezone
     if not zone.is_file() and profile.timezone != "Etc/UTC":
         raise ProfileError(
@@ -83,10 +83,17 @@ def _locale(context: BuildContext, root: Path) -> None:
 
 
 def _add_user(context: BuildContext, root: Path, user: User) -> None:
-    argv = ["useradd", "--create-home", "--shell=/bin/bash", f"--comment={user.full_name}"]
+    argv = [
+        "chroot",
+        str(root),
+        "useradd",
+        "--create-home",
+        "--shell=/bin/bash",
+        f"--comment={user.full_name}",
+    ]
     if user.groups:
         argv.append(f"--groups={','.join(user.groups)}")
-    context.chroot(NAME, root, *argv, user.name)
+    context.run(NAME, [*argv, user.name])
     if user.password_hash:  # not as an argument: these are logged
         text = f"{user.name}:{user.password_hash}\n"
         context.run(NAME, ["chroot", str(root), "chpasswd", "--encrypted"], stdin=text)
