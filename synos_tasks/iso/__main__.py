@@ -27,7 +27,7 @@ def main() -> int:
     request = protocol.decode_request(line)
     if isinstance(request, protocol.Build):
         os.umask(request.umask)
-    events = protocol.Events(BuildContext.work / "build.log", os.dup(sys.stdout.fileno()))
+    events = protocol.Events(BuildContext.work / "build.log", protocol.write_event)
     failure = attempt(request, BuildContext(profile=NO_PROFILE, events=events))
     if failure is None:
         return 0

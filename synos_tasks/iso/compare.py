@@ -81,14 +81,12 @@ def _bytes(one: Path, two: Path) -> list[str]:
     """Return where two files first differ, and the bytes there; nothing where they do not."""
     place = 0
     with one.open("rb") as first, two.open("rb") as second:
-        chunks = [b"", b""]
-        while chunks[0] == chunks[1]:
-            place += len(chunks[0])
-            chunks = [first.read(CHUNK), second.read(CHUNK)]
-            if not any(chunks):
+        while (before := first.read(CHUNK)) == (after := second.read(CHUNK)):
+            if not before:
                 return []
-        differing = (i for i, (a, b) in enumerate(zip(*chunks, strict=False)) if a != b)
-        place += next(differing, min(map(len, chunks)))
+            place += len(before)
+        differing = (i for i, (a, b) in enumerate(zip(before, after, strict=False)) if a != b)
+        place += next(differing, min(len(before), len(after)))
         first.seek(place)
         second.seek(place)
         return [

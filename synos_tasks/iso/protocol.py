@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import threading
 from dataclasses import field
 from typing import IO, TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ from synos_tasks.iso.plan import Plan
 from synos_tasks.iso.profile import Profile
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from synos_tasks.errors import SynosError
@@ -204,22 +205,19 @@ def decode_event(fields: Mapping[str, Any]) -> Event:
         return Log(stage="container", line=json.dumps(fields, ensure_ascii=False))
 
 
-class Events:
-    """Sends events, and keeps the lines of tools in a log file. Safe to use from several threads."""
+def write_event(event: Event) -> None:
+    """Write an event to standard output, which nothing else may write to."""
+    sys.stdout.buffer.write(json.dumps(encode(event), ensure_ascii=False).encode() + b"\n")
+    sys.stdout.buffer.flush()
 
-    def __init__(self, log: Path, descriptor: int) -> None:
-        """Write events to ``descriptor``, which nothing else may write to."""
-        self._descriptor = descriptor
+
+class Events:
+    """Passes events on to ``send``, and keeps the lines of tools in a log file. Safe to use from several threads."""
+
+    def __init__(self, log: Path, send: Callable[[Event], object]) -> None:
+        self.log_path, self.send = log, send
         self._lock = threading.Lock()
         self._log: IO[str] = log.open("w", encoding="utf-8")
-        self.log_path = log
-
-    def send(self, event: Event) -> None:
-        """Send one event."""
-        data = memoryview(json.dumps(encode(event), ensure_ascii=False).encode() + b"\n")
-        with self._lock:
-            while data:
-                data = data[os.write(self._descriptor, data) :]
 
     def log(self, stage: str, line: str) -> None:
         """Send one line of a tool's output, and keep it."""

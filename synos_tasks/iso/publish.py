@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 ISO = "image.iso"
 MANIFEST = "manifest.json"
 LOG = "build.log"
+PACKAGE_FIELDS = ("name", "version", "architecture", "sha256", "layer")
 STAGING_PREFIX = ".synos-partial-"
 """Of the folder inside the output folder that scratch() makes for each build."""
 
@@ -76,18 +77,11 @@ def _packages(plan: Plan, entries: list[Entry]) -> list[dict[str, Any]]:
         for package in entry.facts.get("packages", []):
             described = {key: value for key, value in package.items() if key != "file"}
             compiled.append({**described, "layer": "components"})
-    locked = [
-        {
-            "name": package.name,
-            "version": package.version,
-            "architecture": package.architecture,
-            "sha256": package.sha256,
-            "layer": package.layer,
-            "bytes": package.size,
-            "installed_bytes": installed.get(package.name, 0),
-        }
-        for package in plan.lock.packages
-    ]
+    locked = []
+    for package in plan.lock.packages:
+        described = {key: getattr(package, key) for key in PACKAGE_FIELDS}
+        sizes = {"bytes": package.size, "installed_bytes": installed.get(package.name, 0)}
+        locked.append({**described, **sizes})
     return [*locked, *compiled]
 
 

@@ -6,7 +6,6 @@ import time
 from concurrent.futures import Future
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.errors import ComponentMissing
@@ -44,7 +43,6 @@ class Runner:
         self.pool = Pool(store, context, offline=offline)
         self.done: dict[str, Done] = {}
         self.compiled: list[Entry] = []
-        self._lock = Lock()
         self._began = time.monotonic()
 
     def run(self) -> None:
@@ -63,9 +61,8 @@ class Runner:
                 names = [f"{name}\n" for name in live if name.endswith(".squashfs")]
                 (tree / "live").mkdir()
                 (tree / "live/filesystem.module").write_text("".join(names))
-        with self._timed("iso") as facts:
+        with self._timed("iso", target):
             iso.make(self.context, tree, live, target)
-            facts["bytes"] = target.stat().st_size
         done = [self.done[stage.name] for stage in self.plan.stages]
         sha256 = publish.deliver(self.context, self.plan, [*layers, *self.compiled], live, done)
         self.context.events.send(Delivered(build_id=self.plan.build_id, sha256=sha256))
@@ -194,18 +191,18 @@ class Runner:
         return entry
 
     @contextmanager
-    def _timed(self, name: str) -> Iterator[dict[str, int]]:
+    def _timed(self, name: str, product: Path | None = None) -> Iterator[None]:
         """Run a stage whose product is not stored: it takes less time than to find it."""
         self.context.events.send(Start(stage=name))
-        began, facts = time.monotonic(), {"bytes": 0}
-        yield facts
-        self._report(name, self.plan.stage(name).key, began, time.monotonic(), facts["bytes"], hit=False)
+        began = time.monotonic()
+        yield
+        size = product.stat().st_size if product else 0
+        self._report(name, self.plan.stage(name).key, began, time.monotonic(), size, hit=False)
 
     def _report(self, name: str, key: str, began: float, ended: float, size: int, *, hit: bool) -> None:
         seconds, since = round(ended - began, 3), round(began - self._began, 3)
         done = Done(name=name, key=key, hit=hit, seconds=seconds, bytes=size, began=since)
-        with self._lock:
-            self.done[name] = done
+        self.done[name] = done
         self.context.events.send(done)
 
 

@@ -145,7 +145,9 @@ def check(value: Value, kind: Kind, name: str = "") -> Any:  # noqa: ANN401
     else:
         good = kind.type == "string" and isinstance(data, str) and bool(re.fullmatch(kind.pattern, data))
     if not good:
-        what = f"{name} is {_shown(data)}" if name else f"the file holds {_shown(data)}"
+        kinds = {type(None): "empty", list: "a list", dict: "a mapping"}
+        shown = kinds.get(type(data), repr(data)[:80])
+        what = f"{name} is {shown}" if name else f"the file holds {shown}"
         raise ProfileError(f"{what}, not {kind.shape}", where=value.where, hint=_how_to_write(data, kind))
     return data
 
@@ -183,11 +185,6 @@ def json_schema(kind: Kind = PROFILE) -> dict[str, Any]:
     else:
         schema["pattern"] = f"^({kind.pattern})$"
     return schema
-
-
-def _shown(data: object) -> str:
-    shown = {type(None): "empty", list: "a list", dict: "a mapping"}
-    return shown.get(type(data), repr(data)[:80])
 
 
 def _how_to_write(data: object, kind: Kind) -> str:

@@ -130,28 +130,21 @@ def _installed(context: BuildContext) -> set[str]:
     return set(context.run("components", ["dpkg-query", "--show", "--showformat=${Package}\n"]))
 
 
-class Shown(protocol.Events):
-    """Shows events to a person as they come."""
-
-    def __init__(self, log: Path) -> None:
-        super().__init__(log, descriptor=-1)
-
-    def send(self, event: protocol.Event) -> None:
-        """Show one event."""
-        if isinstance(event, protocol.Done):
-            how = "in store" if event.hit else "done"
-            _say(f"{event.name:<24} {how:<8} {event.seconds:>6.1f} s")
-        elif isinstance(event, protocol.Start):
-            _say(f"{event.stage:<24} started")
-        elif isinstance(event, protocol.Warn):
-            _say(f"warning: {event.text}")
+def _show(event: protocol.Event) -> None:
+    if isinstance(event, protocol.Done):
+        how = "in store" if event.hit else "done"
+        _say(f"{event.name:<24} {how:<8} {event.seconds:>6.1f} s")
+    elif isinstance(event, protocol.Start):
+        _say(f"{event.stage:<24} started")
+    elif isinstance(event, protocol.Warn):
+        _say(f"warning: {event.text}")
 
 
 @contextmanager
 def _context(folder: Path, output: Path, kept: Path | None = None) -> Iterator[BuildContext]:
     """Yield where to work. After a failure the full log goes to ``kept``, or else its last lines are shown."""
     log = folder / "build.log"
-    events = Shown(log)
+    events = protocol.Events(log, _show)
     try:
         yield BuildContext(
             profile=work.NO_PROFILE,

@@ -54,14 +54,13 @@ def load(path: Path, maximum_bytes: int = MAXIMUM_BYTES, loader: Any = yaml.Safe
         if node is None:
             raise ProfileError("the file is empty", where=f"{path}:1:1", hint="`suite: bookworm` is enough")
         return _value(node, path)
-    except yaml.MarkedYAMLError as error:
-        where = _place(path, error.problem_mark or error.context_mark)
-        raise ProfileError("not valid YAML", where=where, why=error.problem or str(error)) from error
-    except yaml.reader.ReaderError as error:
-        why = f"character #x{error.character:04x} is not allowed"
-        raise ProfileError("not valid YAML", where=_offset(path, text[: error.position]), why=why) from error
     except (yaml.YAMLError, ValueError) as error:
-        raise ProfileError("not valid YAML", where=str(path), why=str(error)) from error
+        where = str(path)
+        if isinstance(error, yaml.MarkedYAMLError):
+            where = _place(path, error.problem_mark or error.context_mark)
+        elif isinstance(error, yaml.reader.ReaderError):
+            where = _offset(path, text[: error.position])
+        raise ProfileError("not valid YAML", where=where, why=str(error)) from error
 
 
 def _text(path: Path, maximum_bytes: int) -> str:

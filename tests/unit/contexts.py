@@ -28,11 +28,8 @@ class KeptEvents(Events):
     """Keeps events instead of sending them."""
 
     def __init__(self, log: Path) -> None:
-        super().__init__(log, descriptor=-1)
         self.sent: list[Event] = []
-
-    def send(self, event: Event) -> None:
-        self.sent.append(event)
+        super().__init__(log, self.sent.append)
 
 
 @contextmanager
