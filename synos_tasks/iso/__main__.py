@@ -31,7 +31,7 @@ def main() -> int:
     failure = attempt(request, BuildContext(profile=NO_PROFILE, events=events))
     if failure is None:
         return 0
-    events.send(protocol.failed(failure))
+    events.send(protocol.Failure(kind=type(failure).__name__, **dict(failure.lines())))
     return failure.exit_code
 
 

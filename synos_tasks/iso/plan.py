@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from synos_tasks.errors import ProfileError
-from synos_tasks.iso import code, digests, stagespec
+from synos_tasks.iso import digests, stagespec
 from synos_tasks.iso.components import recipe
 from synos_tasks.iso.digests import digest
 from synos_tasks.iso.lock import Lock  # noqa: TC001  (codec.py reads the types of fields)
@@ -175,7 +175,7 @@ def _inputs(
 ) -> dict[str, str]:
     """Return digests of what a stage depends on, by name, without tools and other stages."""
     spec = stagespec.modules()[kind].STAGE
-    values = {key: profile.options.get(key) for key in spec.schema} | dict(spec.values(profile))
+    values = {key: profile.options.get(key) for key in spec.schema}
     if kind in {"base", "packages"}:
         values["packages"] = [dict(profile.layers)[name], [(*p.ident, p.sha256) for p in lock.layer(name)]]
     if kind == "squashfs":
@@ -196,8 +196,8 @@ def _inputs(
 def _code(kind: str) -> str:
     """Digest of the code that makes a stage: its own module's, and what turns its work into a layer or an ISO."""
     shared = SHARED_CODE.get(kind, LAYER_CODE)
-    files = [code.digest_of_file(f"synos_tasks.iso.{name}") for name in shared]
-    return digest([code.digest_of(f"synos_tasks.iso.stages.{kind}"), *files])
+    files = [digests.of_module_alone(f"synos_tasks.iso.{name}") for name in shared]
+    return digest([digests.of_module(f"synos_tasks.iso.stages.{kind}"), *files])
 
 
 def layer_compression(profile: Profile, *, release: bool) -> tuple[str, int]:

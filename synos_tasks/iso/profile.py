@@ -83,6 +83,7 @@ class Profile:
         """Return the mirror of an archive, ``main`` or ``security``."""
         return self.security_mirror if archive == "security" else self.mirror
 
+    @property
     def sources(self) -> list[str]:
         """Return the one-line APT sources."""
         of = {

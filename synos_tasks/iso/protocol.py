@@ -29,8 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-    from synos_tasks.errors import SynosError
-
 # ---- requests
 
 
@@ -175,13 +173,6 @@ class Compared(Event, name="compared"):
 
 class Compiled(Event, name="compiled"):
     """All components are there, or one was compiled and the rest must be asked for again."""
-
-
-def failed(error: SynosError) -> Failure:
-    """Return the event for an error that ended the work."""
-    return Failure(
-        kind=type(error).__name__, error=error.what, where=error.where, why=error.why, hint=error.hint
-    )
 
 
 def encode(message: Request | Event) -> dict[str, Any]:

@@ -108,7 +108,7 @@ def _configure(profile: Profile, folder: Path, lists: Path) -> None:
     (folder / "archives/partial").mkdir(parents=True, exist_ok=True)
     (folder / "status").write_text("")
     (folder / "sources.list").write_text(
-        "".join(f"{line}\n".replace("deb ", f"deb [signed-by={KEYRING}] ", 1) for line in profile.sources())
+        "".join(f"{line}\n".replace("deb ", f"deb [signed-by={KEYRING}] ", 1) for line in profile.sources)
     )
     settings = {
         "Dir::State": folder, "Dir::State::status": folder / "status", "Dir::State::Lists": lists,

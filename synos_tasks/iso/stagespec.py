@@ -31,8 +31,6 @@ class StageSpec:
     """Place of its layer among the others, the lowest first. None: its result is no layer."""
     fields: Sequence[str] = ()
     """Fields of the profile."""
-    values: Callable[[Profile], Mapping[str, object]] = lambda _: {}
-    """What else the profile says, by name."""
     files: Callable[[Profile], Sequence[str]] = lambda _: ()
     """Files and folders below docker/build, in the order of their use."""
     is_wanted: Callable[[Profile], bool] = lambda _: True

@@ -10,13 +10,13 @@ from unittest import mock
 
 import pytest
 
-from synos_tasks.iso import code
+from synos_tasks.iso import digests
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-ROOT = code.ROOT
+ROOT = digests.ROOT
 STAGES = sorted(
     f"synos_tasks.iso.stages.{path.stem}"
     for path in (ROOT / "iso/stages").glob("*.py")
@@ -28,15 +28,15 @@ PACKAGES = {"synos_tasks", "synos_tasks.iso", "synos_tasks.iso.stages"}
 def _loaded_by(module: str) -> set[str]:
     """Modules of ours that are there after an import of one, in an interpreter that has none of them."""
     with mock.patch.dict(sys.modules):
-        for name in [name for name in sys.modules if name.partition(".")[0] == code.PACKAGE]:
+        for name in [name for name in sys.modules if name.partition(".")[0] == digests.PACKAGE]:
             del sys.modules[name]
         importlib.import_module(module)
-        return {name for name in sys.modules if name.partition(".")[0] == code.PACKAGE}
+        return {name for name in sys.modules if name.partition(".")[0] == digests.PACKAGE}
 
 
 @pytest.mark.parametrize("module", STAGES)
 def test_the_closure_of_a_stage_is_what_python_loads_for_it(module: str) -> None:
-    assert code.closure(module) == _loaded_by(module) - PACKAGES
+    assert digests.closure(module) == _loaded_by(module) - PACKAGES
 
 
 def test_packages_hold_no_code_that_the_closure_would_miss() -> None:
@@ -54,7 +54,7 @@ def test_nothing_of_the_engine_is_imported_in_a_way_that_the_closure_does_not_se
 
 
 def _forget() -> None:
-    for function in (code.digest_of, code.digest_of_file, code._imports):
+    for function in (digests.of_module, digests.of_module_alone, digests._imports):
         function.cache_clear()
 
 
@@ -74,7 +74,7 @@ def iso(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
         (folder / f"{name}.py").write_text(text)
     for package in (folder, folder.parent):
         (package / "__init__.py").touch()
-    monkeypatch.setattr(code, "ROOT", folder.parent)
+    monkeypatch.setattr(digests, "ROOT", folder.parent)
     _forget()
     yield folder
     _forget()
@@ -93,29 +93,31 @@ def _names(*names: str) -> set[str]:
 )  # fmt: skip
 def test_an_import_is_seen_wherever_it_stands(iso: Path, text: str) -> None:
     (iso / "c.py").write_text(f"{text}\n")
-    assert code.closure("synos_tasks.iso.c") == _names("c", "d")
+    assert digests.closure("synos_tasks.iso.c") == _names("c", "d")
 
 
 def test_imports_of_others_and_those_for_types_are_not_followed(iso: Path) -> None:
-    assert code.closure("synos_tasks.iso.a") == _names("a", "b", "c", "d")
+    assert digests.closure("synos_tasks.iso.a") == _names("a", "b", "c", "d")
     text = "from synos_tasks import iso, __version__\nfrom synos_tasks.iso import function\n"
     (iso / "c.py").write_text(text)
     _forget()
-    assert code.closure("synos_tasks.iso.c") == {"synos_tasks.iso.c", "synos_tasks.iso"}, "the package itself"
+    assert digests.closure("synos_tasks.iso.c") == {"synos_tasks.iso.c", "synos_tasks.iso"}, (
+        "the package itself"
+    )
 
 
 def test_a_digest_covers_what_the_closure_has(iso: Path) -> None:
     for changed in ("a", "b", "c", "d", "unused"):
-        before = code.digest_of("synos_tasks.iso.a")
+        before = digests.of_module("synos_tasks.iso.a")
         (iso / f"{changed}.py").write_text((iso / f"{changed}.py").read_text() + "# other\n")
         _forget()
-        assert (code.digest_of("synos_tasks.iso.a") == before) is (changed == "unused")
+        assert (digests.of_module("synos_tasks.iso.a") == before) is (changed == "unused")
 
 
 def test_where_the_project_is_does_not_matter(iso: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    before = code.digest_of("synos_tasks.iso.a")
+    before = digests.of_module("synos_tasks.iso.a")
     elsewhere = iso.parents[1] / "elsewhere"
     elsewhere.mkdir()
-    monkeypatch.setattr(code, "ROOT", iso.parent.rename(elsewhere / "synos_tasks"))
+    monkeypatch.setattr(digests, "ROOT", iso.parent.rename(elsewhere / "synos_tasks"))
     _forget()
-    assert code.digest_of("synos_tasks.iso.a") == before
+    assert digests.of_module("synos_tasks.iso.a") == before

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from synos_tasks.errors import ComponentError, ProfileError
-from synos_tasks.iso import code, codec, schema, yaml_source
+from synos_tasks.iso import codec, digests, schema, yaml_source
 from synos_tasks.iso.components import recipe
 from synos_tasks.iso.components.recipe import Component
 from tests.unit.yaml_fuzz import damaged
@@ -298,8 +298,8 @@ def test_patches_count_with_their_order(folder: Path) -> None:
 
 def test_our_code_counts(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before, ours = inputs(folder), recipe.CODE.rpartition(".")[0]
-    assert {f"{ours}.{name}" for name in ("context", "source", "caches")} <= code.closure(recipe.CODE)
-    monkeypatch.setattr("synos_tasks.iso.code.digest_of", lambda module: f"another {module}")
+    assert {f"{ours}.{name}" for name in ("context", "source", "caches")} <= digests.closure(recipe.CODE)
+    monkeypatch.setattr("synos_tasks.iso.digests.of_module", lambda module: f"another {module}")
     assert changed(folder, before) == {"code"}
 
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synos_tasks.build.planning import read_profile
-from synos_tasks.iso import code, codec
+from synos_tasks.iso import codec, digests
 from synos_tasks.iso import plan as planning
 from synos_tasks.iso import profile as profiles
 from synos_tasks.iso.components import recipe
@@ -164,15 +164,15 @@ KINDS = {
 
 def _with_code(monkeypatch: pytest.MonkeyPatch, function: str, one: str) -> None:
     """Let one module have other code than it has."""
-    before: Callable[[str], str] = getattr(code, function)
-    monkeypatch.setattr(code, function, lambda module: "other" if module == one else before(module))
+    before: Callable[[str], str] = getattr(digests, function)
+    monkeypatch.setattr(digests, function, lambda module: "other" if module == one else before(module))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_code_of_a_stage_matters_for_that_stage(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     profile = WITH if kind == "components" else BASE
     before = planned(profile, release=True)
-    _with_code(monkeypatch, "digest_of", f"synos_tasks.iso.stages.{kind}")
+    _with_code(monkeypatch, "of_module", f"synos_tasks.iso.stages.{kind}")
     after = planned(profile, release=True)
     below_squashfs = {"squashfs"} if "identity" in KINDS[kind] else set()
     assert changed(before, after) == KINDS[kind] | below_squashfs
@@ -193,7 +193,7 @@ def test_code_that_stages_share_matters_to_those_that_share_it(
     module: str, stages: set[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = planned()
-    _with_code(monkeypatch, "digest_of_file", f"synos_tasks.iso.{module}")
+    _with_code(monkeypatch, "of_module_alone", f"synos_tasks.iso.{module}")
     assert changed(before, planned()) == stages
 
 

@@ -171,7 +171,7 @@ def test_origins_name_the_nearest_place(tmp_path: Path) -> None:
 
 def test_sources_name_what_was_chosen() -> None:
     profile = Profile(name="x", suites=("release", "security"), areas=("main", "contrib"))
-    assert profile.sources() == [
+    assert profile.sources == [
         "deb http://deb.debian.org/debian bookworm main contrib",
         "deb http://deb.debian.org/debian-security bookworm-security main contrib",
     ]

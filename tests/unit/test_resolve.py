@@ -154,7 +154,7 @@ def test_apt_reads_nothing_of_the_containers_and_keeps_locked_versions(
     ]
     assert (folder / "preferences").read_text() == "\n".join(pins)
     sources = (folder / "sources.list").read_text().splitlines()
-    assert [line.replace(f"[signed-by={resolve.KEYRING}] ", "") for line in sources] == PROFILE.sources()
+    assert [line.replace(f"[signed-by={resolve.KEYRING}] ", "") for line in sources] == PROFILE.sources
     assert all(line.startswith(f"deb [signed-by={resolve.KEYRING}] http") for line in sources)
     settings = (folder / "apt.conf").read_text().splitlines()
     for setting in ("parts", "main", "sourceparts", "preferencesparts"):

@@ -109,7 +109,7 @@ def test_the_system_is_what_the_profile_says(context: BuildContext, monkeypatch:
         for name in ("apt/sources.list", "hostname", "hosts", "default/locale", "timezone", "default/keyboard",
                      "live/config.conf.d/synos.conf")
     }  # fmt: skip
-    assert texts["apt/sources.list"] == context.profile.sources()
+    assert texts["apt/sources.list"] == context.profile.sources
     assert texts["hostname"] == ["box"]
     assert "127.0.1.1\tbox" in texts["hosts"]
     assert texts["default/locale"] == ["LANG=C.UTF-8"]

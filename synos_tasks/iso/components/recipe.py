@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from synos_tasks.errors import ComponentError, ProfileError, guess
-from synos_tasks.iso import code, schema, yaml_source
+from synos_tasks.iso import digests, schema, yaml_source
 from synos_tasks.iso.digests import digest, of_folder
 
 if TYPE_CHECKING:
@@ -198,7 +198,7 @@ def inputs_of(component: Component, folder: Path, tools: str) -> dict[str, str]:
     return {
         "recipe": digest(words),
         "source": source_digest(component, tree, patches),
-        "code": code.digest_of(CODE),
+        "code": digests.of_module(CODE),
         "tools": tools,
     }
 

@@ -16,18 +16,14 @@ if TYPE_CHECKING:
     from synos_tasks.iso.tools import BuildContext
 
 NAME = "system"
-STAGE = StageSpec(
-    order=30,
-    fields=("users", "hostname", "locale", "timezone", "keyboard"),
-    values=lambda profile: {"sources": profile.sources()},
-)
+STAGE = StageSpec(order=30, fields=("users", "hostname", "locale", "timezone", "keyboard", "sources"))
 
 
 def make(inputs: StageInputs, root: Path) -> None:
     """Set the system up as the profile says."""
     context, profile = inputs.context, inputs.context.profile
     make_devices(root)
-    (root / "etc/apt/sources.list").write_text("".join(f"{line}\n" for line in profile.sources()))
+    (root / "etc/apt/sources.list").write_text("".join(f"{line}\n" for line in profile.sources))
     (root / "etc/hostname").write_text(f"{profile.hostname}\n")
     (root / "etc/hosts").write_text(
         f"127.0.0.1\tlocalhost\n127.0.1.1\t{profile.hostname}\n\n::1\tlocalhost ip6-localhost ip6-loopback\n"
