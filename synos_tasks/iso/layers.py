@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.errors import StageFailed
-from synos_tasks.iso import deb, pool, stagespec
+from synos_tasks.iso import pool, stagespec
 from synos_tasks.iso.plan import layer_compression
 from synos_tasks.iso.scratch import remove
 from synos_tasks.iso.stages import squashfs
@@ -72,11 +72,7 @@ class StageInputs:
     def repository(self) -> Iterator[tuple[Path, dict[str, int]]]:
         """Yield a flat APT repository with these packages, and the unpacked size of each in bytes."""
         folder = self.context.work / "repository"
-        stanzas = pool.repository(self.packages, self.pool.have(self.packages), folder)
-        sizes = {
-            name: int(deb.fields(text).get("Installed-Size", 0)) * 1024 for name, text in stanzas.items()
-        }
-        yield folder, sizes
+        yield folder, pool.repository(self.packages, self.pool.have(self.packages), folder)
         remove(folder)
 
     def read(self, path: str) -> str:

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from synos_tasks.errors import BadSignature, LockDrift, LockError, PackageVanished
 from synos_tasks.iso import deb
-from synos_tasks.iso.diagnose import diagnose
 from synos_tasks.iso.lock import HINT
 from synos_tasks.iso.store import sha256, touch
 
@@ -60,15 +60,12 @@ class Pool:
 
     def _is_good(self, package: Package) -> bool:
         path = self.path(package)
-        try:
-            with self._store.named_errors():
-                if path.stat().st_size == package.size and sha256(path) == package.sha256:
-                    return True
-                what = f"{package.name} {package.version}"
-                self._context.events.warn(f"damaged in the pool, fetched again: {what}")
-                path.unlink(missing_ok=True)
-        except FileNotFoundError:
-            pass
+        with suppress(FileNotFoundError), self._store.named_errors():
+            if path.stat().st_size == package.size and sha256(path) == package.sha256:
+                return True
+            what = f"{package.name} {package.version}"
+            self._context.events.warn(f"damaged in the pool, fetched again: {what}")
+            path.unlink(missing_ok=True)
         return False
 
     def _fetch(self, packages: Sequence[Package]) -> None:
@@ -79,12 +76,8 @@ class Pool:
             for package in packages:
                 address = f"{profile.address(package.archive)}/{package.path}"
                 argv += [address, str(folder / package.sha256), f"SHA256:{package.sha256}"]
-
-            def failed(code: int, lines: Sequence[str]) -> Exception:
-                return _explain(lines, packages) or diagnose(STAGE, argv[:1], code, lines, {})
-
             with self._store.tools_write_here():
-                self._context.run(STAGE, argv, on_failure=failed)
+                self._context.run(STAGE, argv, on_failure=lambda _, lines: _explain(lines, packages))
             for package in packages:
                 if (folder / package.sha256).stat().st_size != package.size:
                     raise LockError(
@@ -125,8 +118,8 @@ def _control(path: Path, package: Package) -> str:
     return stanza
 
 
-def repository(packages: Sequence[Package], paths: Sequence[Path], folder: Path) -> dict[str, str]:
-    """Lay packages out as a flat APT repository of links; returns their control stanzas by name.
+def repository(packages: Sequence[Package], paths: Sequence[Path], folder: Path) -> dict[str, int]:
+    """Lay packages out as a flat APT repository of links; returns the unpacked size of each in bytes.
 
     Raises LockError when a .deb is another package than the lock says.
     """
@@ -141,4 +134,5 @@ def repository(packages: Sequence[Package], paths: Sequence[Path], folder: Path)
         stanzas = list(threads.map(add, packages, paths))
     # debootstrap overlooks a last stanza without an empty line behind it
     (folder / "Packages").write_text("".join(f"{stanza}\n" for stanza in stanzas))
-    return {package.name: stanza for package, stanza in zip(packages, stanzas, strict=True)}
+    sizes = (int(deb.fields(stanza).get("Installed-Size", 0)) * 1024 for stanza in stanzas)
+    return {package.name: size for package, size in zip(packages, sizes, strict=True)}

@@ -19,6 +19,7 @@ from synos_tasks.errors import (
 )
 from synos_tasks.iso import lock as locks
 from synos_tasks.iso import pool
+from synos_tasks.iso.diagnose import diagnose
 from synos_tasks.iso.pool import Pool
 from synos_tasks.iso.profile import Profile
 from synos_tasks.iso.protocol import Warn
@@ -54,7 +55,8 @@ class Context(BuildContext):
             if not self.last_words:
                 Path(target).write_bytes(self.mirror[address])
         if self.last_words:
-            raise options["on_failure"](100, self.last_words)
+            error = options["on_failure"](100, self.last_words)
+            raise error or diagnose("pool", argv, 100, self.last_words, {})
         return []
 
     def warnings(self) -> list[str]:
@@ -181,14 +183,14 @@ def test_an_error_that_is_about_no_package_is_not_blamed_on_one(
 def test_a_repository_has_links_and_stanzas(context: Context, store: Store, tmp_path: Path) -> None:
     packages = [serve(context, SUDO, "sudo"), serve(context, VIM, "vim")]
     paths, folder = Pool(store, context, offline=False).have(packages), tmp_path / "deep/repository"
-    stanzas = pool.repository(packages, paths, folder)
+    sizes = pool.repository(packages, paths, folder)
+    text = ""
     for package, path in zip(packages, paths, strict=True):
         assert (folder / f"{package.name}.deb").readlink() == path
-        assert stanzas[package.name] == (
-            f"{deb_files.stanza(package.name)}Filename: ./{package.name}.deb\n"
-            f"Size: {package.size}\nSHA256: {package.sha256}\n"
-        )
-    assert (folder / "Packages").read_text() == f"{stanzas['sudo']}\n{stanzas['vim']}\n"
+        stanza = deb_files.stanza(package.name)
+        assert sizes[package.name] == 12 * 1024
+        text += f"{stanza}Filename: ./{package.name}.deb\nSize: {package.size}\nSHA256: {package.sha256}\n\n"
+    assert (folder / "Packages").read_text() == text
 
 
 @pytest.mark.parametrize(
