@@ -51,7 +51,7 @@ def boot_iso(
         timeout=timeout or settings.boot.timeout,
         memory_mb=settings.boot.memory_mb,
         kvm=KVM.exists(),
-        out=Path("/out"),
+        screenshot=Path("/out") / log.with_suffix(".png").name,
     )
     spec = boot_spec(settings, context.image(BOOT), iso_folder=iso.parent, out=folder, kvm=request.kvm)
     found = _run(context, spec, request, log)

@@ -132,18 +132,13 @@ def service_recipes(settings: Settings, services: Mapping[str, Any]) -> dict[str
             continue
         path = settings.project.root / build["dockerfile"]
         try:
-            copies = f"COPY {SERVICES}/{name}" in path.read_text()
+            text = path.read_text()
         except OSError as error:
             raise ImageBuildFailed(
                 f"service {name} has no Dockerfile", where=str(path), why=str(error)
             ) from error
-        found[name] = Recipe(
-            name=name,
-            dockerfile=build["dockerfile"],
-            copied=f"{SERVICES}/{name}" if copies else "",
-            base=TRIXIE,
-            role="services",
-        )
+        copied = f"{SERVICES}/{name}" if f"COPY {SERVICES}/{name}" in text else ""
+        found[name] = Recipe(name, build["dockerfile"], copied=copied, base=TRIXIE, role="services")
     return found
 
 

@@ -25,7 +25,7 @@ from tests.unit.fake_docker import FakeDocker
 from tests.unit.projects import settings_in
 
 REQUEST = Boot(
-    iso=Path("/iso/a,b.iso"), firmware="bios", media="cdrom", timeout=9, memory_mb=512, kvm=True, out=Path("/out")
+    iso=Path("/iso/a,b.iso"), firmware="bios", media="cdrom", timeout=9, memory_mb=512, kvm=True, screenshot=Path("/out/a.png")
 )  # fmt: skip
 
 

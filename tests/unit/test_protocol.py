@@ -40,7 +40,7 @@ REQUESTS: list[protocol.Request] = [
         offline=True, deliver=False, owner=(0, 0), jobs=2,
     ),
     protocol.Boot(
-        iso=Path("/a.iso"), firmware="bios", media="usb", timeout=9, memory_mb=512, kvm=False, out=Path("/out")
+        iso=Path("/a.iso"), firmware="bios", media="usb", timeout=9, memory_mb=512, kvm=False, screenshot=Path("/out/a.png")
     ),
 ]  # fmt: skip
 EVENTS: list[protocol.Event] = [

@@ -24,12 +24,8 @@ class Boot(codec.Request, name="boot"):
     timeout: int
     memory_mb: int
     kvm: bool
-    out: Path
-
-    @property
-    def screenshot(self) -> Path:
-        """Where the picture of the screen goes."""
-        return self.out / f"{self.iso.stem}-{self.firmware}-{self.media}.png"
+    screenshot: Path
+    """Where the picture of the screen goes."""
 
 
 class Log(codec.Event, name="log"):

@@ -146,7 +146,10 @@ def explain(
             if missing := _MISSING.search(line):
                 what = f"a build dependency of {component.name} is missing: {missing['name']}"
                 hint = "name the Debian package that has it under `build_depends:` of its recipe"
-            why = [found.groupdict().get("text") or line, *_context(lines[index + 1 :])]
+            # what belongs to an error is indented, or source with its line number
+            more = takewhile(lambda line: line.startswith(tuple(" \t|0123456789")), lines[index + 1 :])
+            quoted = [line.rstrip() for line in islice(more, CONTEXT_LINES)]
+            why = [found.groupdict().get("text") or line, *quoted]
             return ComponentFailed(
                 what, where=_place(component, found, folder), why="\n".join(why), hint=hint
             )
@@ -158,12 +161,6 @@ def explain(
         why="\n".join(last) or f"{argv[0]} ended with {code}",
         hint="`tests: skip` in its recipe leaves them out" if tested else "",
     )
-
-
-def _context(lines: Sequence[str]) -> list[str]:
-    """Return the lines that belong to an error: indented, or source with its line number."""
-    quoted = takewhile(lambda line: line.startswith(tuple(" \t|0123456789")), lines)
-    return [line.rstrip() for line in islice(quoted, CONTEXT_LINES)]
 
 
 def _place(component: Component, found: re.Match[str], folder: Path) -> str:
