@@ -249,7 +249,10 @@ def _act(command: Command, action: str, given: str, to: str) -> None:
     target = Path(to).resolve() if to else None
     match action, command.dry:
         case "list", _:
-            _list(command, copying.listing(context))
+            found = copying.listing(context)
+            total = sum(one.bytes or 0 for one in found)  # what has two names counts once
+            _show(f"volumes of {command.settings.project.id}: {console.human_bytes(total)}", found)
+            command.result({"bytes": total, "volumes": [asdict(one) for one in found]})
         case "inspect", True:
             command.would(f"look into volume {copying.find(context, given).name}")
         case "inspect", False:
@@ -273,12 +276,6 @@ def _act(command: Command, action: str, given: str, to: str) -> None:
             command.would(f"make volume {full} of volume {volume.name}", volume=full)
         case "clone", False:
             _made(command, *copying.clone(context, given, to))
-
-
-def _list(command: Command, found: Sequence[Listed]) -> None:
-    total = sum(one.bytes or 0 for one in found)  # what has two names counts once
-    _show(f"volumes of {command.settings.project.id}: {console.human_bytes(total)}", found)
-    command.result({"bytes": total, "volumes": [asdict(one) for one in found]})
 
 
 def _inspect(command: Command, found: Inspected) -> None:

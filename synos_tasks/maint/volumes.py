@@ -296,7 +296,10 @@ def _new_volume(context: Context, name: str, role: str, more: Mapping[str, str])
     mark = folder / f"{MARK}{secrets.token_hex(8)}"
     with archive.disk_errors(folder, "the mark of an unfinished volume"):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        _remove_leftovers(context)
+        for left in folder.glob(f"{MARK}*"):  # what a container still uses is left for the next time
+            with locks.try_exclusive(left) as is_free:
+                if is_free and _is_gone(context, left):
+                    left.unlink(missing_ok=True)
         mark.touch()
         sync(folder)  # before there is a volume that only its mark tells from a whole one
     # with a role that its source has not, it might be taken for a cache
@@ -313,14 +316,6 @@ def _new_volume(context: Context, name: str, role: str, more: Mapping[str, str])
         finally:
             if is_whole or _is_gone(context, mark):  # or it stays for the next command
                 mark.unlink()
-
-
-def _remove_leftovers(context: Context) -> None:
-    """Remove what killed commands left; what a container still uses is left for the next time."""
-    for mark in exports.folder_of(context.settings).glob(f"{MARK}*"):
-        with locks.try_exclusive(mark) as is_free:
-            if is_free and _is_gone(context, mark):
-                mark.unlink(missing_ok=True)
 
 
 def _is_gone(context: Context, mark: Path) -> bool:
