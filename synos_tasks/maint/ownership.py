@@ -7,7 +7,7 @@ carry our project's label. Build cache carries no labels at all.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from synos_tasks.engine.labels import LABEL_BASE, LABEL_COMPOSE_PROJECT, LABEL_IMAGE, LABEL_PROJECT
@@ -34,7 +34,7 @@ _WORKDIR = "] WORKDIR "
 
 @dataclass(frozen=True, kw_only=True)
 class Inventory:
-    """Everything that the engine has, of whatever project."""
+    """What the engine has: everything, of whatever project, or what belongs to one clone."""
 
     images: Sequence[Image] = ()
     containers: Sequence[Container] = ()
@@ -54,33 +54,19 @@ class Clone:
     steps: frozenset[str]
 
 
-@dataclass(frozen=True, kw_only=True)
-class Owned:
-    """The resources of a clone."""
-
-    images: tuple[Image, ...]
-    bases: tuple[Image, ...]
-    """Base images that were bootstrapped here."""
-    containers: tuple[Container, ...]
-    volumes: tuple[Volume, ...]
-    networks: tuple[Network, ...]
-    records: tuple[Record, ...]
-
-
-def owned(inventory: Inventory, clone: Clone) -> Owned:
-    """Return what belongs to the clone."""
+def owned(inventory: Inventory, clone: Clone) -> Inventory:
+    """Return what belongs to the clone; its images are also the base images that were bootstrapped here."""
     known = {image.id: image for image in inventory.images}
 
     def is_labelled(one: Volume | Network) -> bool:
         return (one.labels or {}).get(LABEL_PROJECT) == clone.project
 
-    return Owned(
-        images=tuple(image for image in inventory.images if _is_image(image, clone)),
-        bases=tuple(image for image in inventory.images if _is_base(image, clone)),
-        containers=tuple(one for one in inventory.containers if _is_container(one, known, clone)),
-        volumes=tuple(filter(is_labelled, inventory.volumes)),
-        networks=tuple(filter(is_labelled, inventory.networks)),
-        records=tuple(_records(inventory.usage.records, clone)),
+    return Inventory(
+        images=[one for one in inventory.images if is_base(one, clone) or _is_image(one, clone)],
+        containers=[one for one in inventory.containers if _is_container(one, known, clone)],
+        volumes=list(filter(is_labelled, inventory.volumes)),
+        networks=list(filter(is_labelled, inventory.networks)),
+        usage=replace(inventory.usage, records=tuple(_records(inventory.usage.records, clone))),
     )
 
 
@@ -112,7 +98,8 @@ def layers_of(image: Image) -> list[str]:
     return (image.root_fs.layers if image.root_fs else None) or []
 
 
-def _is_base(image: Image, clone: Clone) -> bool:
+def is_base(image: Image, clone: Clone) -> bool:
+    """Tell whether an image is a base image that was bootstrapped here."""
     labels = labels_of(image)
     ours = clone.project in {labels.get(LABEL_PROJECT), labels.get(LABEL_BASE)}
     # an image built on it inherits its label, but not its name, and has more layers
@@ -129,7 +116,7 @@ def _is_image(image: Image, clone: Clone) -> bool:
     remembered = made is not None and (
         labelled or _of_folder(made.tag, clone) or made.tag.startswith(f"{clone.project}-")
     )
-    return bool(official or named or remembered) and not _is_base(image, clone)
+    return bool(official or named or remembered)
 
 
 def _latest(tag: str) -> str:

@@ -18,7 +18,7 @@ from synos_tasks.engine.labels import LABEL_MARK, LABEL_ROLE, ONCE, owner_is_ali
 from synos_tasks.images import ledger
 from synos_tasks.images.dockerfile import cache_id, steps_of
 from synos_tasks.maint import ownership
-from synos_tasks.maint.ownership import Clone, Inventory, labels_of, tags_of
+from synos_tasks.maint.ownership import Clone, Inventory, is_base, labels_of, tags_of
 from synos_tasks.project import STORE
 
 if TYPE_CHECKING:
@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 
     from synos_tasks.engine.cache import Record
     from synos_tasks.engine.client import Container, Image, Network, Volume
-    from synos_tasks.maint.ownership import Owned
 
 NAMES = {
     "store": "store of ISO stages",
@@ -141,7 +140,8 @@ class Facts:
 
     inventory: Inventory
     clone: Clone
-    owned: Owned
+    owned: Inventory
+    """What of it belongs to the clone."""
     now: float
     current: frozenset[str] = frozenset()
     """Names of the images that the Dockerfiles give now."""
@@ -215,10 +215,9 @@ def resources(facts: Facts) -> list[Resource]:
     return [
         *(_container(one, facts) for one in owned.containers),
         *(_network(one, facts) for one in owned.networks),
-        *(_image(one, facts) for one in owned.images),
-        *(_base(one, facts) for one in owned.bases),
+        *((_base if is_base(one, facts.clone) else _image)(one, facts) for one in owned.images),
         *(_volume(one, facts) for one in owned.volumes),
-        *_records(facts.inventory.usage.records, owned.records),
+        *_records(facts.inventory.usage.records, owned.usage.records),
     ]
 
 

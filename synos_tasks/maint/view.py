@@ -174,10 +174,9 @@ def usage(context: Context) -> Usage:
     if row := rows.get("iso"):
         took = {profile: sum(stages.values()) for profile, stages in build_seconds(context.settings).items()}
         rows["iso"] = replace(row, seconds=_total(took.get(one.group) for one in found["iso"]))
-    aliases = {one.name for one in inventory.volumes if device_of(one)}
     used = inventory.usage
     in_engine = used.layers + sum(used.containers.values())
-    in_engine += sum(size for name, size in used.volumes.items() if name not in aliases)
+    in_engine += sum(used.volumes.get(one.name, 0) for one in inventory.volumes if not device_of(one))
     in_engine += sum(one.bytes for one in used.records if not one.shared)
     ours = sum(row.bytes for kind, row in rows.items() if kind != "iso")
     every = (*rows.values(), *_folders(context.settings.project.state_dir))

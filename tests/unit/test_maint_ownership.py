@@ -13,7 +13,15 @@ from synos_tasks.engine.labels import LABEL_BASE, LABEL_IMAGE, LABEL_PROJECT, LA
 from synos_tasks.images.catalog import BOOKWORM, TRIXIE
 from synos_tasks.images.dockerfile import steps_of
 from synos_tasks.images.ledger import Ledger, Made
-from synos_tasks.maint.ownership import LABEL_FOLDER, is_built_on, labels_of, layers_of, our_names, owned
+from synos_tasks.maint.ownership import (
+    LABEL_FOLDER,
+    is_base,
+    is_built_on,
+    labels_of,
+    layers_of,
+    our_names,
+    owned,
+)
 from tests.unit.fake_inventory import (
     BUILDER,
     IMAGE_LABELS,
@@ -67,7 +75,6 @@ def remembered(*images: Image, tag: str = BUILDER) -> Ledger:
 
 def ours_of(*images: Image, of: Clone | None = None) -> list[Image]:
     found = owned(inventory(images=images), of or clone())
-    assert not set(map(id, found.images)) & set(map(id, found.bases))
     return list(found.images)
 
 
@@ -77,14 +84,14 @@ def ours_of(*images: Image, of: Clone | None = None) -> list[Image]:
 def test_a_clone_that_was_copied_with_its_ledger_does_not_own_the_first_ones_images() -> None:
     firsts = our_image(labels={**IMAGE_LABELS, LABEL_PROJECT: THEIRS})
     found = owned(inventory(images=(firsts,)), clone(ledger=remembered(firsts)))
-    assert found.images == ()
+    assert found.images == []
 
 
 def test_what_was_made_of_our_development_container_is_not_ours() -> None:
     committed = image("committed", "mine:1", labels={LABEL_FOLDER: str(ROOT)})
     theirs, ours = container("theirs", committed), container("ours", labels={LABEL_FOLDER: str(ROOT)})
     found = owned(inventory(images=(committed,), containers=(theirs, ours)), clone())
-    assert found.containers == (ours,)
+    assert found.containers == [ours]
 
 
 @pytest.mark.parametrize(
@@ -101,13 +108,13 @@ def test_a_like_step_on_another_image_is_not_ours(base: str, step: str, ours: bo
     told = f"[a 2/2] {step}" if step.startswith("WORKDIR") else "mount / from exec /bin/sh -c make"
     records = (record("base", base), record("one", told, "base"))
     found = owned(inventory(records=records), clone(steps=steps))
-    assert [one.id for one in found.records] == (["one"] if ours else [])
+    assert [one.id for one in found.usage.records] == (["one"] if ours else [])
 
 
 def test_a_step_on_nothing_is_not_ours() -> None:
     steps = steps_of("FROM scratch AS a\nCOPY x /x\n")
     found = owned(inventory(records=(record("one", "[a 1/1] COPY x /x"),)), clone(steps=steps))
-    assert found.records == ()
+    assert found.usage.records == ()
 
 
 @pytest.mark.parametrize("marked", ["synos-dev", f"{OURS}-dev", "synos-dev:latest"])
@@ -181,7 +188,8 @@ def test_an_image_is_built_on_one_whose_layers_are_its_lowest() -> None:
 def test_a_base_image_that_was_bootstrapped_here_is_a_base(name: str) -> None:
     base = our_base(name)
     found = owned(inventory(images=(base,)), clone())
-    assert (found.bases, found.images) == ((base,), ())
+    assert found.images == [base]
+    assert is_base(base, clone())
 
 
 @pytest.mark.parametrize(
@@ -200,7 +208,7 @@ def test_a_base_image_that_was_bootstrapped_here_is_a_base(name: str) -> None:
 )  # fmt: skip
 def test_what_is_no_base_of_ours(base: Image) -> None:
     found = owned(inventory(images=(base,)), clone())
-    assert (found.bases, found.images) == ((), ())
+    assert found.images == []
 
 
 # Containers
@@ -269,7 +277,7 @@ MOUNT = record("mount", MOUNT_TEXT, type="exec.cachemount")
 
 def records_of(*records: Record, **given: Any) -> set[str]:  # noqa: ANN401
     steps = given.pop("steps", steps_of(DOCKERFILE))
-    return {one.id for one in owned(inventory(records=records), clone(steps=steps, **given)).records}
+    return {one.id for one in owned(inventory(records=records), clone(steps=steps, **given)).usage.records}
 
 
 @pytest.mark.parametrize("base", [FROM, LOCAL])
@@ -348,7 +356,7 @@ def test_nothing_without_our_label_or_folder_is_ours_whatever_its_names(data: st
     networks = [network(f"{OURS}-unified_data", labels=one) for one in labels]
     every = inventory(images=images, containers=containers, volumes=volumes, networks=networks)
     found = owned(every, clone(steps=steps_of(DOCKERFILE), ledger=remembered(IMAGE)))
-    assert not any((found.images, found.bases, found.containers, found.volumes, found.networks))
+    assert not any((found.images, found.containers, found.volumes, found.networks))
 
 
 GONE = [
@@ -388,7 +396,7 @@ def test_whatever_others_build_nothing_of_theirs_becomes_ours_and_ours_stays_our
     order.shuffle(every)
     for of in (clone(), clone(ledger=remembered(IMAGE))):
         found = owned(inventory(images=tuple(every)), of)
-        assert sorted(one.id for one in (*found.images, *found.bases)) == sorted(one.id for one in ours)
+        assert sorted(one.id for one in found.images) == sorted(one.id for one in ours)
         assert not any(our_names(one, of) for one in theirs)
 
 
