@@ -8,12 +8,16 @@ is discarded, and the build starts again without background jobs. See run.py.
 from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from threading import Event
+from threading import Event, Lock
 from typing import TYPE_CHECKING, Self
 
+from synos_tasks.iso.scratch import remove
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterator, Sequence
+    from pathlib import Path
 
     from synos_tasks.iso.store import Entry
 
@@ -48,6 +52,7 @@ class BackgroundJobs:
         self._stop = stop
         self._threads = ThreadPoolExecutor(THREADS)
         self._jobs: list[_Job] = []
+        self._stage = Lock()
 
     def __enter__(self) -> Self:
         return self
@@ -68,12 +73,20 @@ class BackgroundJobs:
         self._jobs.append(job)
         return self._threads.submit(work, job.wait_until_safe)
 
-    def stage_begins(self) -> None:
-        """Note that a stage will work in the tree: jobs that have read all their files are safe."""
-        for job in self._jobs:
-            if job.read_all.is_set():
-                job.decided.set()
-        self._jobs = [job for job in self._jobs if not job.decided.is_set()]
+    @contextmanager
+    def stage(self) -> Iterator[None]:
+        """Let a stage work in the tree, between two snapshots of it. Jobs that have read all their files are safe."""
+        with self._stage:
+            for job in self._jobs:
+                if job.read_all.is_set():
+                    job.decided.set()
+            self._jobs = [job for job in self._jobs if not job.decided.is_set()]
+            yield
+
+    def remove(self, copy: Path) -> None:
+        """Remove a folder that shares files with the tree, but not during a stage: it would seem to change them."""
+        with self._stage:
+            remove(copy)
 
     def stage_ended(self, written: Sequence[str]) -> None:
         """Note which shared files the stage wrote into."""

@@ -166,12 +166,12 @@ def _make(
 ) -> dict[str, Any]:
     context, stage, root = inputs.context, inputs.stage, tree.root
     bring_tree_to(tree, jobs, below)
-    before = tree.snapshot()
-    tree.applied = UNKNOWN
-    jobs.stage_begins()
-    with context.fake_clock(root) if stage.kind != "base" else nullcontext():
-        facts = stagespec.modules()[stage.kind].make(inputs, root)
-    delta = difference(before, tree.snapshot())
+    with jobs.stage():
+        before = tree.snapshot()
+        tree.applied = UNKNOWN
+        with context.fake_clock(root) if stage.kind != "base" else nullcontext():
+            facts = stagespec.modules()[stage.kind].make(inputs, root)
+        delta = difference(before, tree.snapshot())
     jobs.stage_ended(delta.written)
     tree.settle()
     freeze(root, delta, folder, context.epoch)

@@ -110,7 +110,7 @@ class Runner:
             if entry:
                 return Layer(stage.key, _done(entry))
             changed, facts = changes_of(inputs, self.tree, self._jobs, below)
-            held.callback(remove, changed)
+            held.callback(self._jobs.remove, changed)
             making = held.pop_all()
 
         def make(folder: Path) -> dict[str, Any]:
@@ -141,7 +141,7 @@ class Runner:
                 make = partial(initramfs.make, self.context, copy)
                 return self._stored("initramfs", key, make, wait_until_safe)
             finally:
-                remove(copy)
+                self._jobs.remove(copy)
 
         return self._jobs.start(work)
 

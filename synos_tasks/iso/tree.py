@@ -143,15 +143,16 @@ def _differ(one: Node, two: Node) -> bool:
     facts = [(s.st_ino, s.st_size, s.st_mtime_ns, s.st_rdev) for s in (a, b)]
     if facts[0] != facts[1]:
         return True
-    # who writes into a file and sets its date back cannot set this one; a frozen copy that went away changes it, too
-    return stat.S_ISREG(b.st_mode) and a.st_nlink == b.st_nlink and a.st_ctime_ns != b.st_ctime_ns
+    # who writes into a file and sets its date back cannot set this one
+    return stat.S_ISREG(b.st_mode) and a.st_ctime_ns != b.st_ctime_ns
 
 
 def freeze(root: Path, delta: Delta, target: Path, epoch: int) -> None:
     """Lay what changed out in ``target``, with whiteouts for what is gone.
 
     Files below usr/ are hard links: as long as they are needed, nothing may write into them; Delta.written
-    tells when something did. All else is copied.
+    tells when something did. All else is copied. So are files with several names: mksquashfs takes two names for one
+    file only where lstat() says the same of both, access time included, and a stage may read the file in between.
     """
     target.mkdir()
     folders = {"": root.stat()}
@@ -168,17 +169,17 @@ def freeze(root: Path, delta: Delta, target: Path, epoch: int) -> None:
         make_folder(path if stat.S_ISDIR(status.st_mode) else path.rpartition("/")[0])
         if stat.S_ISDIR(status.st_mode):
             continue
-        if path.startswith(SHARED) or not stat.S_ISREG(status.st_mode):
+        regular_or_link = stat.S_ISREG(status.st_mode) or stat.S_ISLNK(status.st_mode)
+        if status.st_ino in copies:
+            os.link(copies[status.st_ino], target / path, follow_symlinks=False)
+        elif (path.startswith(SHARED) and status.st_nlink == 1) or not regular_or_link:
             os.link(root / path, target / path, follow_symlinks=False)
-        elif status.st_ino in copies:
-            os.link(copies[status.st_ino], target / path)
         else:
             copies[status.st_ino] = target / path
-            shutil.copyfile(root / path, target / path)
-            os.chown(
-                target / path, status.st_uid, status.st_gid
-            )  # first, as a change of it takes rights away
-            shutil.copystat(root / path, target / path)
+            shutil.copyfile(root / path, target / path, follow_symlinks=False)
+            # the owner first: a change of it takes rights away
+            os.chown(target / path, status.st_uid, status.st_gid, follow_symlinks=False)
+            shutil.copystat(root / path, target / path, follow_symlinks=False)
     for path in delta.removed:
         if not os.path.lexists(root / path):
             make_folder(path.rpartition("/")[0])

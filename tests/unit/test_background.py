@@ -74,7 +74,8 @@ def unused() -> None:
 
 
 def stage(running_jobs: BackgroundJobs, *written: str) -> None:
-    running_jobs.stage_begins()
+    with running_jobs.stage():
+        pass
     running_jobs.stage_ended(written)
 
 
@@ -102,8 +103,8 @@ def test_what_is_done_before_a_stage_begins_cannot_be_harmed(jobs: list[_Job]) -
     with BackgroundJobs(unused) as running_jobs:
         future = running_jobs.start(layer)
         assert jobs[0].read_all.wait(PATIENCE)
-        running_jobs.stage_begins()
-        assert layer.used.wait(PATIENCE)
+        with running_jobs.stage():
+            assert layer.used.wait(PATIENCE)
         running_jobs.stage_ended(["etc/passwd"])
         assert running_jobs.wait_for([future]) == [layer.entry]
 
@@ -114,15 +115,33 @@ def test_what_runs_while_a_stage_writes_is_thrown_away(jobs: list[_Job], ends: s
     with BackgroundJobs(unused) as running_jobs:
         future = running_jobs.start(layer)
         assert layer.begun.wait(PATIENCE)
-        running_jobs.stage_begins()
-        if ends == "in the stage":
-            layer.end.set()
-            assert jobs[0].read_all.wait(PATIENCE)
+        with running_jobs.stage():
+            if ends == "in the stage":
+                layer.end.set()
+                assert jobs[0].read_all.wait(PATIENCE)
         running_jobs.stage_ended(["etc/passwd"])
         layer.end.set()
         with pytest.raises(InputsModified):
             running_jobs.wait_for([future])
     assert not layer.used.is_set()
+
+
+def test_a_copy_goes_away_between_stages_only(tmp_path: Path) -> None:
+    """Its removal changes the link count of the tree's files, and with it their date of change."""
+    copy, layer = tmp_path / "copy", Layer()
+    copy.mkdir()
+
+    def work(wait_until_safe: Callable[[], None]) -> Entry:
+        running_jobs.remove(copy)
+        return layer(wait_until_safe)
+
+    with BackgroundJobs(unused) as running_jobs:
+        with running_jobs.stage():
+            future = running_jobs.start(work)
+            assert not layer.begun.wait(0.05)
+            assert copy.exists()
+        assert running_jobs.wait_for([future]) == [layer.entry]
+        assert not copy.exists()
 
 
 def test_a_later_stage_can_still_harm_what_an_earlier_one_did_not() -> None:
