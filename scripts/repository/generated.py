@@ -11,7 +11,8 @@ from pathlib import Path
 
 from synos_tasks.errors import error_classes
 from synos_tasks.iso.components.recipe import RECIPE
-from synos_tasks.iso.schema import PROFILE, Kind, json_schema
+from synos_tasks.iso.profile import PROFILE
+from synos_tasks.iso.schema import Kind, json_schema
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -21,7 +22,7 @@ def generated_files() -> dict[Path, str]:
     return {
         Path("docs/exit-codes.md"): _exit_codes(),
         Path("docker/build/profiles/profile.schema.json"): _schema(
-            "SynOS profile", PROFILE, "synos_tasks/iso/schema.py"
+            "SynOS profile", PROFILE, "synos_tasks/iso/profile.py"
         ),
         Path("docker/build/components/component.schema.json"): _schema(
             "SynOS component", RECIPE, "synos_tasks/iso/components/recipe.py"

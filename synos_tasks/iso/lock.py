@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from synos_tasks.errors import LockError, ProfileError
-from synos_tasks.iso import schema, yaml_source
+from synos_tasks.iso import schema
 from synos_tasks.iso.digests import digest
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def load(path: Path) -> Lock | None:
     if not path.exists():
         return None
     try:
-        source = yaml_source.load(path, 4 * 2**20, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
+        source = schema.load(path, 4 * 2**20, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
         return _from_data(schema.check(source, schema.mapping(_LOCK, required=tuple(_LOCK))))
     except ProfileError as error:
         raise LockError(error.what, where=error.where, why=error.why, hint=HINT) from error

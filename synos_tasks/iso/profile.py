@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.errors import ProfileError, ProfileNotFound, guess
-from synos_tasks.iso import codec, schema, stagespec, yaml_source
+from synos_tasks.iso import codec, schema, stagespec
 from synos_tasks.iso.components import recipe
+from synos_tasks.iso.schema import RELATIVE, Kind, choice, list_of, mapping, text, url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,6 +20,79 @@ if TYPE_CHECKING:
 MAXIMUM_ANCESTORS = 8
 # What the initramfs is made of, and what changes least: below all that a person adds and removes.
 BASE = re.compile(r"linux-image-.*|initramfs-tools.*|live-(boot|config)(-.*)?|systemd-sysv|user-setup")
+PACKAGE = r"-?[a-z0-9][a-z0-9+.-]+"
+_MIRRORS = mapping(
+    {
+        "main": url("The Debian archive."),
+        "security": url("Security updates."),
+        "suites": list_of(
+            choice("release", "updates", "security"),
+            "Which of the suite, its -updates and its -security are used.",
+        ),
+        "components": list_of(
+            choice("main", "contrib", "non-free", "non-free-firmware"), "Archive components."
+        ),
+    },
+    "Where packages come from.",
+)
+_USER = mapping(
+    {
+        "name": text(r"[a-z][a-z0-9_-]{0,30}", "a user name", "Login name."),
+        "full_name": text(r'[^:,"$`\\\x00-\x1f]{1,60}', "a name without : , and quotes", "For people."),
+        "groups": list_of(text(r"[a-z_][a-z0-9_-]{0,30}", "a group"), "Further groups."),
+        "password_hash": text(r"\$(y|6)\$[A-Za-z0-9./$=,]+", "a crypt(3) hash", "Without it: locked."),
+    },
+    required=("name",),
+)
+_KEYBOARD = mapping(
+    {
+        "layout": text(r"[a-z]{2,6}(,[a-z]{2,6}){0,3}", "an XKB layout as us", "Layout."),
+        "variant": text(r"[a-z0-9_-]{0,30}", "an XKB variant", "Variant."),
+        "model": text(r"[a-z0-9_-]{1,30}", "an XKB model as pc105", "Model."),
+    },
+    "Keyboard, in XKB's terms.",
+)
+_COMPRESSION = mapping(
+    {
+        "algorithm": choice("zstd", "xz", doc="zstd is fast, xz is small."),
+        "level": Kind(type="integer", minimum=1, maximum=22, shape="1 to 22", doc="zstd only."),
+    },
+    "How the root file system is compressed.",
+)
+PROFILE = mapping(
+    {
+        "description": text(r"[^\x00-\x1f]{1,200}", "one line of text", "One line for people."),
+        "inherits": text(r"[a-z][a-z0-9-]*", "the name of a profile", "Another profile to start from."),
+        "suite": choice("bookworm", "trixie", doc="Debian suite."),
+        "architecture": choice("amd64", doc="Debian architecture."),
+        "bootstrapper": choice("mmdebstrap", "debootstrap", doc="What lays the root file system down."),
+        "mirrors": _MIRRORS,
+        "packages": list_of(
+            text(PACKAGE, "a Debian package name, or -name to take an inherited one out"),
+            "Packages; those of an inherited profile come first, -name takes one out.",
+        ),
+        "components": list_of(
+            text(PACKAGE, "a component, or -name to take an inherited one out"),
+            "Components of docker/build/components, compiled where they are needed.",
+        ),
+        "users": list_of(_USER, "Users. The first is the live user, whom live-config makes at boot."),
+        "hostname": text(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", "a host name", "Host name."),
+        "locale": text(r"(C|[a-z]{2,3}_[A-Z]{2})\.UTF-8", "a UTF-8 locale as en_US.UTF-8", "Locale."),
+        "timezone": text(r"[A-Z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}", "a zone as Europe/Berlin", "Zone."),
+        "keyboard": _KEYBOARD,
+        "kernel_arguments": list_of(
+            text(r"[A-Za-z0-9_.,=:/@%+-]+", "one kernel argument without spaces"),
+            "Added to the kernel command line.",
+        ),
+        "overlay": text(RELATIVE, "a folder relative to docker/build", "Files copied over the root."),
+        "hooks": list_of(
+            text(RELATIVE, "a script relative to docker/build"), "Scripts run in the root, in this order."
+        ),
+        "compression": _COMPRESSION,
+        "boot": list_of(choice("bios", "uefi", "secure-boot"), "Firmware the ISO boots on."),
+    },
+    "A SynOS profile: what goes into an ISO.",
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,9 +169,9 @@ class Profile:
 
 
 @functools.cache
-def kind() -> schema.Kind:
+def kind() -> Kind:
     """Return what a profile may say: the keys of all profiles, and those of each stage."""
-    return dataclasses.replace(schema.PROFILE, fields={**schema.PROFILE.fields, **stagespec.schemas()})
+    return dataclasses.replace(PROFILE, fields={**PROFILE.fields, **stagespec.schemas()})
 
 
 def names(folder: Path) -> list[str]:
@@ -134,9 +208,9 @@ def load(folder: Path, name: str) -> Profile:
     )
 
 
-def _chain(folder: Path, name: str) -> list[tuple[str, yaml_source.Value, dict[str, Any]]]:
+def _chain(folder: Path, name: str) -> list[tuple[str, schema.Value, dict[str, Any]]]:
     """Return name, source and checked data of a profile and its ancestors, the nearest first."""
-    chain: list[tuple[str, yaml_source.Value, dict[str, Any]]] = []
+    chain: list[tuple[str, schema.Value, dict[str, Any]]] = []
     where = ""
     while name or not chain:
         _refuse_endless([name for name, _, _ in chain], name, where)
@@ -147,7 +221,7 @@ def _chain(folder: Path, name: str) -> list[tuple[str, yaml_source.Value, dict[s
                 where=where or str(folder),
                 hint=guess(name, tuple(known)),
             )
-        source = yaml_source.load(folder / f"{name}.yaml")
+        source = schema.load(folder / f"{name}.yaml")
         data = schema.check(source, kind())
         chain.append((name, source, data))
         name = data.get("inherits", "")
@@ -177,7 +251,7 @@ def _refuse_wrong_suite(merged: dict[str, Any], origins: Mapping[str, str]) -> N
         )
 
 
-def _refuse_password_of_live_user(merged: dict[str, Any], chain: list[yaml_source.Value]) -> None:
+def _refuse_password_of_live_user(merged: dict[str, Any], chain: list[schema.Value]) -> None:
     """Raise ProfileError where a password is set that nobody would ever have: live-config sets `live`."""
     if merged.get("users") and merged["users"][0].get("password_hash"):
         raise ProfileError(
@@ -205,7 +279,7 @@ def _merge(merged: dict[str, Any], data: dict[str, Any]) -> None:
             merged[key] = value
 
 
-def _note_origins(origins: dict[str, str], source: yaml_source.Value) -> None:
+def _note_origins(origins: dict[str, str], source: schema.Value) -> None:
     for key in ("packages", "hooks", "components", "overlay"):
         if value := source.entries.get(key):
             for item in value.data if isinstance(value.data, list) else [value]:

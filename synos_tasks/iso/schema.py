@@ -1,4 +1,4 @@
-"""What a profile may say: one table, from which the loader checks and the JSON Schema is made."""
+"""YAML in which each mistake has a place: read, checked against a table, and the table as JSON Schema for editors."""
 
 from __future__ import annotations
 
@@ -6,12 +6,170 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+import yaml
+
 from synos_tasks.errors import ProfileError, guess
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
-    from synos_tasks.iso.yaml_source import Value
+MAXIMUM_BYTES = 256 * 1024
+MAXIMUM_DEPTH = 16
+MAXIMUM_SCALAR = 4096
+MAXIMUM_NUMBER = 2**63
+YAML = "tag:yaml.org,2002:"
+SCALAR_TAGS = {f"{YAML}{name}" for name in ("str", "int", "float", "bool", "null", "timestamp")}
+PLAIN_TAGS = {
+    yaml.MappingNode: {f"{YAML}map"},
+    yaml.SequenceNode: {f"{YAML}seq"},
+    yaml.ScalarNode: SCALAR_TAGS,
+}
+KEY_TAGS = {f"{YAML}str", f"{YAML}merge"}  # a merge key is then an unknown key like any other
+RELATIVE = r"(?!/)(?!(.*/)?\.\.(/|$))[A-Za-z0-9._/+-]+"
+
+
+@dataclass(frozen=True)
+class Value:
+    """A scalar, a list of Values, or a mapping of Values, with its place ``file:line:column``."""
+
+    data: str | int | float | bool | list[Value] | dict[str, Value] | None
+    where: str
+    key: str = ""
+    """Place of its key in a mapping."""
+
+    @property
+    def entries(self) -> dict[str, Value]:
+        """What a mapping holds; anything else holds nothing."""
+        return self.data if isinstance(self.data, dict) else {}
+
+
+def load(path: Path, maximum_bytes: int = MAXIMUM_BYTES, loader: Any = yaml.SafeLoader) -> Value:  # noqa: ANN401
+    """Read one YAML document; ``loader`` may be libyaml's, which is ten times as fast on long files. Raises ProfileError on anything that is not plain, finite YAML.
+
+    Aliases are refused: they allow a small file to become endless.
+    """
+    text = _text(path, maximum_bytes)
+    try:
+        _refuse_excess(text, path, loader)
+        node = yaml.compose(text, Loader=loader)
+        if node is None:
+            raise ProfileError("the file is empty", where=f"{path}:1:1", hint="`suite: bookworm` is enough")
+        return _value(node, path)
+    except (yaml.YAMLError, ValueError) as error:
+        where = str(path)
+        if isinstance(error, yaml.MarkedYAMLError):
+            where = _place(path, error.problem_mark or error.context_mark)
+        elif isinstance(error, yaml.reader.ReaderError):
+            where = _offset(path, text[: error.position])
+        raise ProfileError("not valid YAML", where=where, why=str(error)) from error
+
+
+def _text(path: Path, maximum_bytes: int) -> str:
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise ProfileError("the file cannot be read", where=str(path), why=str(error)) from error
+    if len(raw) > maximum_bytes:
+        raise ProfileError(f"the file has {len(raw)} bytes", where=str(path), hint=f"{maximum_bytes} at most")
+    try:
+        return raw.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise ProfileError(
+            "the file is not UTF-8 text",
+            where=_offset(path, raw[: error.start].decode("utf-8")),
+            why=str(error),
+            hint="save it as UTF-8",
+        ) from error
+
+
+def _offset(path: Path, before: str) -> str:
+    """Return the place that comes right after a piece of text."""
+    lines = re.split(r"\r\n|[\r\n\x85\u2028\u2029]", before)  # as YAML counts lines
+    return f"{path}:{len(lines)}:{len(lines[-1]) + 1}"
+
+
+def _refuse_excess(text: str, path: Path, loader: Any) -> None:  # noqa: ANN401
+    """Refuse aliases and deep nesting, before either costs time: composing recurses."""
+    depth = 0
+    for event in yaml.parse(text, Loader=loader):
+        if isinstance(event, yaml.AliasEvent):
+            raise ProfileError(
+                f"alias *{str(event.anchor)[:80]} is not allowed",
+                where=_place(path, event.start_mark),
+                hint="use `inherits:` to share parts of profiles",
+            )
+        depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+        if depth > MAXIMUM_DEPTH:
+            raise ProfileError(
+                "nested too deeply",
+                where=_place(path, event.start_mark),
+                hint=f"{MAXIMUM_DEPTH} levels at most",
+            )
+
+
+def _value(node: yaml.Node, path: Path, key: str = "") -> Value:
+    where = _place(path, node.start_mark)
+    if node.tag not in PLAIN_TAGS[type(node)]:
+        raise ProfileError(
+            f"tag {node.tag[:80]} is not allowed here",
+            where=where,
+            hint="leave the tag out; for plain text put it in quotes",
+        )
+    if isinstance(node, yaml.MappingNode):
+        return Value(_mapping(node, path), where, key)
+    if isinstance(node, yaml.SequenceNode):
+        return Value([_value(item, path) for item in node.value], where, key)
+    return Value(_scalar(node, where), where, key)
+
+
+def _scalar(node: yaml.Node, where: str) -> str | int | float | bool | None:
+    try:
+        data = _constructed(node)
+    except (ValueError, TypeError, LookupError, AttributeError, ArithmeticError) as error:
+        raise ProfileError(
+            f"{node.value[:80]!r} cannot be read",
+            where=where,
+            why=str(error),
+            hint="for plain text put it in quotes",
+        ) from error
+    return data if isinstance(data, str | int | float | bool | None) else str(node.value)
+
+
+def _constructed(node: yaml.Node) -> object:
+    if len(node.value) > MAXIMUM_SCALAR:
+        raise ValueError(f"{len(node.value)} characters, {MAXIMUM_SCALAR} at most")
+    if node.tag == f"{YAML}str":
+        data: object = node.value
+    else:
+        data = yaml.SafeLoader("").construct_object(node)
+    if isinstance(data, str):
+        data.encode()  # "\ud800" is half a character
+    if isinstance(data, int) and abs(data) > MAXIMUM_NUMBER:
+        raise ValueError("the number is too large")
+    return data
+
+
+def _mapping(node: yaml.MappingNode, path: Path) -> dict[str, Value]:
+    found: dict[str, Value] = {}
+    for key_node, value_node in node.value:
+        place = _place(path, key_node.start_mark)
+        if not isinstance(key_node, yaml.ScalarNode) or key_node.tag not in KEY_TAGS:
+            raise ProfileError("a key must be a word", where=place, hint="write `key: value`")
+        key = str(key_node.value)
+        if key in found:
+            raise ProfileError(
+                f"key {key[:80]!r} stands twice",
+                where=place,
+                why=f"first at {found[key].key}",
+                hint="remove one of them",
+            )
+        found[key] = _value(value_node, path, place)
+    return found
+
+
+def _place(path: Path, mark: Any) -> str:  # noqa: ANN401  (two classes, of PyYAML and of libyaml)
+    return f"{path}:{mark.line + 1}:{mark.column + 1}" if mark else str(path)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,82 +213,6 @@ def url(doc: str) -> Kind:
     return text(r"https?://[A-Za-z0-9.\[\]:-]+(/[A-Za-z0-9._~/%-]*)?", "an http or https address", doc)
 
 
-PACKAGE = r"-?[a-z0-9][a-z0-9+.-]+"
-RELATIVE = r"(?!/)(?!(.*/)?\.\.(/|$))[A-Za-z0-9._/+-]+"
-_MIRRORS = mapping(
-    {
-        "main": url("The Debian archive."),
-        "security": url("Security updates."),
-        "suites": list_of(
-            choice("release", "updates", "security"),
-            "Which of the suite, its -updates and its -security are used.",
-        ),
-        "components": list_of(
-            choice("main", "contrib", "non-free", "non-free-firmware"), "Archive components."
-        ),
-    },
-    "Where packages come from.",
-)
-_USER = mapping(
-    {
-        "name": text(r"[a-z][a-z0-9_-]{0,30}", "a user name", "Login name."),
-        "full_name": text(r'[^:,"$`\\\x00-\x1f]{1,60}', "a name without : , and quotes", "For people."),
-        "groups": list_of(text(r"[a-z_][a-z0-9_-]{0,30}", "a group"), "Further groups."),
-        "password_hash": text(r"\$(y|6)\$[A-Za-z0-9./$=,]+", "a crypt(3) hash", "Without it: locked."),
-    },
-    required=("name",),
-)
-_KEYBOARD = mapping(
-    {
-        "layout": text(r"[a-z]{2,6}(,[a-z]{2,6}){0,3}", "an XKB layout as us", "Layout."),
-        "variant": text(r"[a-z0-9_-]{0,30}", "an XKB variant", "Variant."),
-        "model": text(r"[a-z0-9_-]{1,30}", "an XKB model as pc105", "Model."),
-    },
-    "Keyboard, in XKB's terms.",
-)
-_COMPRESSION = mapping(
-    {
-        "algorithm": choice("zstd", "xz", doc="zstd is fast, xz is small."),
-        "level": Kind(type="integer", minimum=1, maximum=22, shape="1 to 22", doc="zstd only."),
-    },
-    "How the root file system is compressed.",
-)
-PROFILE = mapping(
-    {
-        "description": text(r"[^\x00-\x1f]{1,200}", "one line of text", "One line for people."),
-        "inherits": text(r"[a-z][a-z0-9-]*", "the name of a profile", "Another profile to start from."),
-        "suite": choice("bookworm", "trixie", doc="Debian suite."),
-        "architecture": choice("amd64", doc="Debian architecture."),
-        "bootstrapper": choice("mmdebstrap", "debootstrap", doc="What lays the root file system down."),
-        "mirrors": _MIRRORS,
-        "packages": list_of(
-            text(PACKAGE, "a Debian package name, or -name to take an inherited one out"),
-            "Packages; those of an inherited profile come first, -name takes one out.",
-        ),
-        "components": list_of(
-            text(PACKAGE, "a component, or -name to take an inherited one out"),
-            "Components of docker/build/components, compiled where they are needed.",
-        ),
-        "users": list_of(_USER, "Users. The first is the live user, whom live-config makes at boot."),
-        "hostname": text(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", "a host name", "Host name."),
-        "locale": text(r"(C|[a-z]{2,3}_[A-Z]{2})\.UTF-8", "a UTF-8 locale as en_US.UTF-8", "Locale."),
-        "timezone": text(r"[A-Z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}", "a zone as Europe/Berlin", "Zone."),
-        "keyboard": _KEYBOARD,
-        "kernel_arguments": list_of(
-            text(r"[A-Za-z0-9_.,=:/@%+-]+", "one kernel argument without spaces"),
-            "Added to the kernel command line.",
-        ),
-        "overlay": text(RELATIVE, "a folder relative to docker/build", "Files copied over the root."),
-        "hooks": list_of(
-            text(RELATIVE, "a script relative to docker/build"), "Scripts run in the root, in this order."
-        ),
-        "compression": _COMPRESSION,
-        "boot": list_of(choice("bios", "uefi", "secure-boot"), "Firmware the ISO boots on."),
-    },
-    "A SynOS profile: what goes into an ISO.",
-)
-
-
 def check(value: Value, kind: Kind, name: str = "") -> Any:  # noqa: ANN401
     """Turn a Value into plain data if it is of a kind; raises ProfileError with its place otherwise."""
     data = value.data
@@ -166,7 +248,7 @@ def _check_mapping(value: Value, kind: Kind, name: str) -> dict[str, Any]:
     return checked
 
 
-def json_schema(kind: Kind = PROFILE) -> dict[str, Any]:
+def json_schema(kind: Kind) -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of a kind, for editors."""
     schema: dict[str, Any] = {"type": kind.type}
     if kind.doc:

@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from synos_tasks.errors import ComponentError, ProfileError
-from synos_tasks.iso import codec, digests, schema, yaml_source
+from synos_tasks.iso import codec, digests, schema
 from synos_tasks.iso.components import recipe
 from synos_tasks.iso.components.recipe import Component
 from tests.unit.yaml_fuzz import damaged
@@ -138,7 +138,7 @@ def test_a_name_that_no_package_can_have(tmp_path: Path, name: str) -> None:
     assert caught.value.where == str(tmp_path / f"{name}.yaml")
 
 
-def plain(value: yaml_source.Value) -> Any:  # noqa: ANN401
+def plain(value: schema.Value) -> Any:  # noqa: ANN401
     """Return what an editor sees."""
     if isinstance(value.data, dict):
         return {key: plain(item) for key, item in value.data.items()}
@@ -161,7 +161,7 @@ def compare(data: bytes) -> bool | None:
     with tempfile.TemporaryDirectory() as name:
         path = write(Path(name), data)
         try:
-            source = yaml_source.load(path)
+            source = schema.load(path)
         except ProfileError:
             return None
     seen = plain(source)

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from synos_tasks.errors import ComponentError, ProfileError, ProfileNotFound, SynosError
 from synos_tasks.iso import profile as profiles
-from synos_tasks.iso import yaml_source
+from synos_tasks.iso import schema
 from synos_tasks.iso.profile import Profile, User
 from tests.unit.projects import lay_component
 
@@ -85,7 +85,7 @@ def test_a_mistake_has_its_place_and_a_hint(tmp_path: Path, mistake: str) -> Non
 
 
 def test_what_is_no_profile_at_all_has_its_place(tmp_path: Path) -> None:
-    error = _fails(tmp_path, x="#" * (yaml_source.MAXIMUM_BYTES + 1))
+    error = _fails(tmp_path, x="#" * (schema.MAXIMUM_BYTES + 1))
     assert (error.where, "at most" in error.hint) == (str(tmp_path / "x.yaml"), True)
     (tmp_path / "x.yaml").unlink()
     (tmp_path / "x.yaml").mkdir()

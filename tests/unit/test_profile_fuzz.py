@@ -26,7 +26,7 @@ from hypothesis import strategies as st
 
 from synos_tasks.errors import ComponentError, ProfileError, ProfileNotFound, SynosError
 from synos_tasks.iso import profile as profiles
-from synos_tasks.iso import schema, yaml_source
+from synos_tasks.iso import schema
 from synos_tasks.iso.profile import Profile
 from tests.unit.projects import lay_component
 from tests.unit.yaml_fuzz import damaged
@@ -119,7 +119,7 @@ def _is_known_difference(value: object) -> bool:
     )
 
 
-VALIDATOR = jsonschema.Draft202012Validator(schema.json_schema())
+VALIDATOR = jsonschema.Draft202012Validator(schema.json_schema(profiles.PROFILE))
 
 
 def _agree(data: bytes) -> bool | None:
@@ -128,11 +128,11 @@ def _agree(data: bytes) -> bool | None:
         path = Path(name) / "x.yaml"
         path.write_bytes(data)
         try:
-            source = yaml_source.load(path)
+            source = schema.load(path)
         except ProfileError:  # YAML that the loader refuses as such: a known difference
             return None
     try:
-        schema.check(source, schema.PROFILE)
+        schema.check(source, profiles.PROFILE)
         accepted = True
     except ProfileError:
         accepted = False
@@ -174,9 +174,9 @@ def _of(kind: schema.Kind) -> st.SearchStrategy[Any]:
     return st.one_of(st.from_regex(kind.pattern, fullmatch=True), PLAIN)
 
 
-SOME = st.dictionaries(st.sampled_from([*schema.PROFILE.fields, "zzz"]), st.none(), max_size=3).flatmap(
+SOME = st.dictionaries(st.sampled_from([*profiles.PROFILE.fields, "zzz"]), st.none(), max_size=3).flatmap(
     lambda keys: st.fixed_dictionaries(
-        {key: _of(schema.PROFILE.fields[key]) if key in schema.PROFILE.fields else PLAIN for key in keys}
+        {key: _of(profiles.PROFILE.fields[key]) if key in profiles.PROFILE.fields else PLAIN for key in keys}
     )
 )
 
@@ -198,4 +198,4 @@ def test_loader_and_json_schema_agree_on_damaged_profiles(data: bytes) -> None:
 
 
 def test_the_json_schema_is_one() -> None:
-    jsonschema.Draft202012Validator.check_schema(schema.json_schema())
+    jsonschema.Draft202012Validator.check_schema(schema.json_schema(profiles.PROFILE))

@@ -9,7 +9,7 @@ from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from synos_tasks.errors import ComponentError, ProfileError, guess
-from synos_tasks.iso import digests, schema, yaml_source
+from synos_tasks.iso import digests, schema
 from synos_tasks.iso.digests import digest, of_folder
 
 if TYPE_CHECKING:
@@ -141,14 +141,14 @@ def load(folder: Path, name: str, where: str = "") -> Component:
             hint="small letters, digits and + - . in it, two characters or more",
         )
     try:
-        source = yaml_source.load(folder / f"{name}.yaml")
+        source = schema.load(folder / f"{name}.yaml")
         return _component(name, schema.check(source, RECIPE), source)
     except ProfileError as error:
         hint = next((ours for theirs, ours in _HINTS.items() if theirs in error.hint), error.hint)
         raise ComponentError(error.what, where=error.where, why=error.why, hint=hint) from error
 
 
-def _component(name: str, data: dict[str, Any], source: yaml_source.Value) -> Component:
+def _component(name: str, data: dict[str, Any], source: schema.Value) -> Component:
     kind = _check_source(data, source)
     given = data.pop("source")
     which = given.get("commit") or given.get("version") or ""
@@ -159,7 +159,7 @@ def _component(name: str, data: dict[str, Any], source: yaml_source.Value) -> Co
     return Component(**fields, name=name, source=(kind, given[kind], which))
 
 
-def _check_source(data: dict[str, Any], source: yaml_source.Value) -> str:
+def _check_source(data: dict[str, Any], source: schema.Value) -> str:
     """Return the kind of source; raise ProfileError where keys are right alone, and wrong together."""
     given = data["source"]
 
