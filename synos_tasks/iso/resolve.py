@@ -24,19 +24,19 @@ _REQUIRED = re.compile(r"^Package: (\S+)\n(?:.+\n)*?Priority: required$", re.MUL
 _URI = re.compile(r"'(?P<address>[^']+)' (?P<file>\S+) (?P<size>\d+) SHA256:(?P<sha256>[0-9a-f]{64})")
 
 
-def resolve(context: BuildContext, profile: Profile, lists: Path, previous: Lock | None) -> Lock:
-    """Choose packages, layer by layer; versions of ``previous`` stay where the mirrors still have them.
+def resolve(context: BuildContext, lists: Path, previous: Lock | None) -> Lock:
+    """Choose the profile's packages, layer by layer; versions of ``previous`` stay where the mirrors have them.
 
-    ``lists`` keeps apt's indexes, which are fetched again only when they changed. Raises PackageNotFound,
+    ``lists`` keeps apt's indexes of the suite, which are fetched again only when they changed. Raises PackageNotFound,
     MirrorUnreachable, BadSignature or StageFailed.
     """
-    folder = context.work / "apt"
-    _configure(profile, folder, lists / profile.suite)
+    profile, folder = context.profile, context.work / "apt"
+    _configure(profile, folder, lists)
     (folder / "preferences").write_text(preferences(previous.packages if previous else ()))
     context.run(STAGE, _apt(folder, "update", "--error-on=any"))
     asked = list(ALWAYS)
     if profile.bootstrapper == "debootstrap":
-        asked += _required(lists / profile.suite)
+        asked += _required(lists)
     chosen: dict[str, Package] = {}
     for layer, names in profile.layers:
         asked += names
@@ -46,7 +46,7 @@ def resolve(context: BuildContext, profile: Profile, lists: Path, previous: Lock
         asked = [name for name in asked if name.startswith("?")] + sorted(chosen)
     return Lock(
         request=request_of(profile),
-        epoch=newest_date(lists / profile.suite),
+        epoch=newest_date(lists),
         packages=tuple(sorted(chosen.values(), key=lambda p: (p.name, p.architecture))),
     )
 

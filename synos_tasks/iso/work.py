@@ -83,9 +83,9 @@ def _build(request: protocol.Build, context: BuildContext) -> None:
 def _resolve(request: protocol.Resolve, context: BuildContext) -> None:
     profile = request.profile
     with store_of(context) as store, store.alone(f"lists-{profile.suite}"):  # apt's own lock does not wait
-        lists = store.folder / "lists"
-        found = resolve.resolve(replace(context, profile=profile), profile, lists, request.previous)
-        touch(lists / profile.suite)
+        lists = store.folder / "lists" / profile.suite
+        found = resolve.resolve(replace(context, profile=profile), lists, request.previous)
+        touch(lists)
     context.events.send(protocol.Resolved(lock=found))
 
 

@@ -103,13 +103,13 @@ def _resolve(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, profile: Profile = PROFILE, previous: Lock | None = None
 ) -> tuple[Lock, list[list[str]]]:
     """Resolve with an apt that knows what goes with what; gives the lock, and what was asked for."""
-    lists = tmp_path / "lists"
+    lists = tmp_path / "lists" / profile.suite
     needed = {"live-boot": ["live-boot", "busybox"], "curl": ["curl", "libcurl4"], "?essential": ["dpkg"]}
 
     def act(argv: list[str]) -> list[str]:
         if "update" in argv:
-            (lists / profile.suite / "x_InRelease").write_text("Date: Sat, 07 Jun 2025 09:00:01 UTC\n")
-            (lists / profile.suite / "x_Packages").write_text(
+            (lists / "x_InRelease").write_text("Date: Sat, 07 Jun 2025 09:00:01 UTC\n")
+            (lists / "x_Packages").write_text(
                 "Package: dpkg\nPriority: required\n\nPackage: mawk\nPriority: required\n\n"
                 "Package: vim\nPriority: optional\n"
             )
@@ -119,7 +119,7 @@ def _resolve(
 
     ran = fake_tools(monkeypatch, act)
     with build_context(tmp_path / "context", profile) as context:
-        lock = resolve.resolve(context, profile, lists, previous)
+        lock = resolve.resolve(context, lists, previous)
     assert "update" in ran[0]
     return lock, [argv[argv.index("--print-uris") + 1 :] for argv in ran[1:]]
 

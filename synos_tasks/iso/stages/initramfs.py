@@ -100,15 +100,12 @@ def prepare(root: Path, copy: Path) -> None:
 
     The kernel's modules are most of it, and no package writes into the file of another: links will do.
     """
-    for path in sorted(root.iterdir()):
-        if path.name not in {"usr", "var", "home", "root", "srv", "opt", "media", "mnt"}:
-            _copy(path, copy / path.name)
-    for path in sorted((root / "usr").iterdir()):
-        if path.name not in {"share", "lib"}:
-            _copy(path, copy / "usr" / path.name)
-    for path in sorted((root / "usr/lib").iterdir()):
-        linked = path.name in {"modules", "firmware"}
-        _copy(path, copy / "usr/lib" / path.name, os.link if linked else shutil.copy2)
+    others = {"usr", "var", "home", "root", "srv", "opt", "media", "mnt"}
+    for folder, skipped in (("", others), ("usr", {"share", "lib"}), ("usr/lib", set())):
+        for path in sorted((root / folder).iterdir()):
+            if path.name not in skipped:
+                linked = folder == "usr/lib" and path.name in {"modules", "firmware"}
+                _copy(path, copy / folder / path.name, os.link if linked else shutil.copy2)
     for name in ("usr/share/initramfs-tools", "usr/share/i18n/charmaps", "var/lib/dpkg/arch"):
         if (root / name).exists():
             _copy(root / name, copy / name)
