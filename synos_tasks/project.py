@@ -78,9 +78,7 @@ def engine_hint() -> str:
     """Return how to get an engine, or what is missing of one."""
     if launcher() == SCRIPT:
         return f"{SCRIPT} installs and starts what is missing"
-    return (
-        "install Docker Engine with buildx and compose (https://docs.docker.com/engine/install), and start it"
-    )
+    return "install and start Docker Engine with buildx and compose: https://docs.docker.com/engine/install"
 
 
 def load(root: Path, name: str = "", title: str = "", *, record: bool = True) -> Project:
