@@ -117,8 +117,8 @@ def load(root: Path, values: Mapping[str, Any], *, record: bool = True) -> Setti
     sections: dict[str, Any] = {
         one.name: one.default_factory for one in dataclasses.fields(Settings) if one.name != "project"
     }
+    _refuse_unknown(values, ["name", "title", *sections], "synos")
     texts = {key: values.get(key, "") for key in ("name", "title")}
-    _refuse_unknown(values, [*texts, *sections], "synos")
     for key, value in texts.items():
         if not isinstance(value, str):
             raise SettingsError(f"synos.{key} is {value!r}, not a text", where="invoke.yaml")

@@ -34,6 +34,7 @@ def test_invoke_yaml_names_every_setting_with_its_default() -> None:
 @pytest.mark.parametrize(
     ("values", "what", "hint"),
     [
+        (["not", "a", "mapping"], "synos has no setting 'not'", "there are: name, title, build"),
         ({"name": 7}, "synos.name is 7, not a text", ""),
         ({"biuld": {}}, "synos has no setting 'biuld'", "did you mean 'build'?"),
         ({"build": {"cpu": 2}}, "synos.build has no setting 'cpu'", "did you mean 'cpus'?"),
@@ -46,9 +47,9 @@ def test_invoke_yaml_names_every_setting_with_its_default() -> None:
     ],
 )
 def test_a_mistake_is_named_with_a_hint(
-    tmp_path: Path, values: dict[str, object], what: str, hint: str
+    tmp_path: Path, values: dict[str, object] | list[str], what: str, hint: str
 ) -> None:
     with pytest.raises(SettingsError) as caught:
-        settings.load(tmp_path, values)
+        settings.load(tmp_path, values)  # type: ignore[arg-type]
     assert caught.value.what == what
     assert hint in caught.value.hint
