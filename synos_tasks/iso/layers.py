@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from synos_tasks.iso.background import BackgroundJobs
-    from synos_tasks.iso.lock import Package
     from synos_tasks.iso.plan import Plan, Stage
     from synos_tasks.iso.pool import Pool
     from synos_tasks.iso.store import Entry
@@ -63,16 +62,11 @@ class StageInputs:
     below: Sequence[Entry] = ()
     """The layers below, lowest first; only for a stage that makes files alone."""
 
-    @property
-    def packages(self) -> list[Package]:
-        """What the lock has for this stage."""
-        return self.plan.lock.layer(self.stage.name)
-
     @contextmanager
     def repository(self) -> Iterator[tuple[Path, dict[str, int]]]:
-        """Yield a flat APT repository with these packages, and the unpacked size of each in bytes."""
-        folder = self.context.work / "repository"
-        yield folder, pool.repository(self.packages, self.pool.have(self.packages), folder)
+        """Yield a flat APT repository with what the lock has for this stage, and unpacked sizes in bytes by name."""
+        folder, packages = self.context.work / "repository", self.plan.lock.layer(self.stage.name)
+        yield folder, pool.repository(packages, self.pool.have(packages), folder)
         remove(folder)
 
     def read(self, path: str) -> str:

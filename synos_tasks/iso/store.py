@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
 ENTRY = "entry.json"
 FOLDERS = ("objects", "pool", "lists", "tmp", "locks")
-LOCK = "store.lock"
 UNKNOWN = "unknown"
 """Stage of an entry that does not say it."""
 _UNREADABLE = (
@@ -63,7 +62,7 @@ class Store:
     def __init__(self, folder: Path, warn: Callable[[str], None]) -> None:
         """Make the folders. ``warn`` is called for each damaged entry. Raises CacheUnusable."""
         self.folder, self._warn = folder, warn
-        self.lock = folder / LOCK
+        self.lock = folder / "store.lock"
         """Shared by those who use the store, alone for those who remove from it."""
         self._open = ExitStack()
         with self.named_errors():

@@ -28,7 +28,7 @@ def make(inputs: StageInputs, root: Path) -> Mapping[str, Any]:
     context = inputs.context
     with inputs.repository() as (repository, sizes):
         if context.profile.bootstrapper == "mmdebstrap":
-            _mmdebstrap(context, root, repository, [package.name for package in inputs.packages])
+            _mmdebstrap(context, root, repository, list(sizes))
         else:
             _debootstrap(context, root, repository)
             packages.install(context, root, repository, NAME)
