@@ -14,7 +14,7 @@ from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
 from synos_tasks.iso import protocol
 from synos_tasks.iso.eviction import Limits
 from synos_tasks.iso.publish import STAGING_PREFIX, iso_path, point_to, publish, published
-from synos_tasks.iso.scratch import scratch
+from synos_tasks.iso.scratch import scratch, sweep
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -142,6 +142,7 @@ class _Build:
         if self.options.privileged:
             self.context.say(f"warning: {PRIVILEGED}")
         planning.preflight(self.context, self.options.output)
+        sweep(self.options.output, STAGING_PREFIX)  # of killed builds, even where this one ends early
         lock = locking.fitting(self.context.settings, self.profile) or self._new_lock()
         with store_volume(self.context, cached=self.options.cached) as store:
             try:
