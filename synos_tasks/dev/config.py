@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -73,7 +74,7 @@ class DevContainer:
     @property
     def labels(self) -> dict[str, str]:
         """The labels by which its container is found."""
-        return {LABEL_FOLDER: str(self.root), LABEL_FILE: str(self.path)}
+        return _labels(self.root, self.path)
 
 
 def names(settings: Settings) -> list[str]:
@@ -123,6 +124,21 @@ def loads(text: str) -> Any:  # noqa: ANN401
     return json.loads(_JSONC.sub(blank, text))
 
 
+def _labels(root: Path, path: Path) -> dict[str, str]:
+    return {LABEL_FOLDER: str(root), LABEL_FILE: str(path)}
+
+
+def devcontainer_id(labels: Mapping[str, str]) -> str:
+    """Return ``${devcontainerId}``: the hash of the labels by which a container is found, in base 32."""
+    text = json.dumps(dict(sorted(labels.items())), separators=(",", ":"), ensure_ascii=False)
+    number = int.from_bytes(hashlib.sha256(text.encode()).digest())
+    digits = ""
+    while number:
+        number, digit = divmod(number, 32)
+        digits = "0123456789abcdefghijklmnopqrstuv"[digit] + digits
+    return digits.rjust(52, "0")
+
+
 def commands_of(value: Any) -> list[tuple[str, list[str]]]:  # noqa: ANN401
     """Read a lifecycle command: a line for a shell, words, or several of these by name."""
     if isinstance(value, dict):
@@ -155,7 +171,11 @@ def replace_variables(value: Any, variables: Mapping[str, str], environment: Map
 
 def _with_variables(values: dict[str, Any], root: Path, path: Path) -> dict[str, Any]:
     """Replace variables in what is read here; the official CLI does so in the rest."""
-    outside = {"localWorkspaceFolder": str(root), "localWorkspaceFolderBasename": root.name}
+    outside = {
+        "localWorkspaceFolder": str(root),
+        "localWorkspaceFolderBasename": root.name,
+        "devcontainerId": devcontainer_id(_labels(root, path)),
+    }
     own = {key: value for key, value in values.items() if key in METADATA | MAKING}
     try:
         folder = replace_variables(values.get("workspaceFolder", str(root)), outside, os.environ)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
+import string
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +16,7 @@ from hypothesis import strategies as st
 
 from synos_tasks import settings
 from synos_tasks.dev import config
-from synos_tasks.dev.config import commands_of, loads, replace_variables
+from synos_tasks.dev.config import commands_of, devcontainer_id, loads, replace_variables
 from synos_tasks.errors import SettingsError
 from tests.unit.fake_dev import Project, project, write
 
@@ -130,6 +133,35 @@ def test_an_unknown_variable_is_named_with_its_file(here: Project, changes: dict
         here.config(**changes)
     assert caught.value.where.endswith(".devcontainer/one/devcontainer.json")
     assert "localWorkspaceFolder" in caught.value.hint
+
+
+@given(st.dictionaries(st.text(string.ascii_letters), st.text(), max_size=3))
+def test_the_id_of_a_container_is_the_specifications(labels: dict[str, str]) -> None:
+    ident = devcontainer_id(labels)
+    text = json.dumps(labels, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    assert int(ident, 32) == int(hashlib.sha256(text.encode()).hexdigest(), 16)
+    assert re.fullmatch("[0-9a-v]{52}", ident)
+    assert ident == devcontainer_id(dict(reversed(labels.items())))
+
+
+@pytest.mark.parametrize(
+    ("labels", "wanted"),
+    [
+        # as Node.js gives them, by JSON.stringify, SHA-256 and BigInt.toString(32)
+        ({}, "0h0jduhlbcr7h88kdb8muvk697kkvd7s47v7fq1h1g30uoealvsa"),
+        (
+            {FOLDER: '/home/ä b"\\\n\x01\x7f😀', FILE: "/x/.devcontainer/c/devcontainer.json"},
+            "09gmq99nnss3e1nnljbfrffil95rbp89lbulsp736ua0isrfm9qh",
+        ),
+        # as the official CLI gave it
+        (
+            {FOLDER: "/work/main", FILE: "/work/main/.devcontainer/try/devcontainer.json"},
+            "0iutbas2d3attshifhi3u2oofm43ps83ct5lmfvprn695bh4c0cc",
+        ),
+    ],
+)
+def test_the_id_is_the_one_that_the_official_cli_gives(labels: dict[str, str], wanted: str) -> None:
+    assert devcontainer_id(labels) == wanted
 
 
 @given(st.dictionaries(st.text(), st.text(min_size=1) | st.lists(st.text(), min_size=1)))
