@@ -82,5 +82,15 @@ def table(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> 
 
 
 def human_bytes(count: float) -> str:
-    """Return a size in MB (10^6 bytes) or GB, as people read it."""
+    """Return a size in kB (1000 bytes), MB or GB, as people read it."""
+    if count < 1e6:
+        return f"{count / 1e3:.0f} kB"
     return f"{count / 1e9:.2f} GB" if count >= 1e9 else f"{count / 1e6:.1f} MB"
+
+
+def human_seconds(count: float) -> str:
+    """Return how long something lasts, in the unit of which it has two at least: 26 hours, 3 days."""
+    for unit, size in (("days", 86400), ("hours", 3600), ("minutes", 60)):
+        if count >= 2 * size:
+            return f"{count / size:.0f} {unit}"
+    return f"{count:.0f} seconds"

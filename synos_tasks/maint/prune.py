@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synos_tasks import builder
+from synos_tasks.console import human_seconds
 from synos_tasks.errors import ContainerLost, OutputNotWritable, SettingsError
 from synos_tasks.images import catalog, ledger
 from synos_tasks.images.building import one_at_a_time
@@ -208,14 +209,7 @@ def _recent(one: Resource, limits: Limits, age: float, newer: int) -> str:
     keep_last = limits.keep_isos if one.kind == "iso" else max(1, limits.keep_last)
     if one.group and newer < keep_last:
         return f"one of the newest {keep_last}" if newer else "the newest"
-    return f"only {_ago(age)} old" if age < limits.older_than and one.kind not in AT_ANY_AGE else ""
-
-
-def _ago(seconds: float) -> str:
-    for unit, size in (("days", 86400.0), ("hours", 3600.0)):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds / 60:.0f} minutes"
+    return f"only {human_seconds(age)} old" if age < limits.older_than and one.kind not in AT_ANY_AGE else ""
 
 
 def carry_out(context: Context, planned: Plan) -> Pruned:

@@ -8,6 +8,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from synos_tasks.console import human_seconds
 from synos_tasks.engine import cache
 from synos_tasks.errors import ContainerLost, DiskFull, EngineUnavailable, ServiceUnhealthy
 
@@ -94,7 +95,7 @@ def wait(
 
 
 def left(services: Iterable[str], seen: Mapping[str, Container]) -> str:
-    """Say how things are left: nothing half-started stays unsaid."""
+    """Return a sentence with the state of each service, for a command that ends early."""
     states = ", ".join(f"{name} is {step_of(seen.get(name))}" for name in services)
     return f"left as it is: {states}; inv services.down stops all and keeps the data"
 
@@ -229,7 +230,7 @@ def rows(found: Sequence[ServiceStatus]) -> list[list[str]]:
         [
             one.name,
             one.health or one.state,
-            "" if one.uptime is None else str(dt.timedelta(seconds=one.uptime)),
+            "" if one.uptime is None else human_seconds(one.uptime),
             "" if one.cpu_percent is None else f"{one.cpu_percent:.1f} %",
             memory(one.memory, one.memory_limit),
             str(one.restarts),

@@ -456,7 +456,7 @@ def refused(capfd: pytest.CaptureFixture[str], **options: Any) -> str:  # noqa: 
 def test_volumes_are_listed(there: Ground, capfd: pytest.CaptureFixture[str]) -> None:
     run()
     lines = capfd.readouterr().err.splitlines()
-    assert lines[0] == f"volumes of {PROJECT}: 0.0 MB"
+    assert lines[0] == f"volumes of {PROJECT}: 0 kB"
     assert lines[2].split() == ["alias", "cache", "-", "2027-01-15T08:00:00Z", "app", "(runs)", "another", "name", "of",
                                 f"{PROJECT}-data"]  # fmt: skip
     run(inspect="data")

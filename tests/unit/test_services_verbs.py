@@ -138,6 +138,7 @@ def test_status_is_a_table_or_an_object(
     title, _heading, *rows = shown.err.splitlines()
     assert title == "stack unified"
     assert [row.split() for row in rows[:2]] == [["nats", "exited", "0"], ["postgres", "missing", "0"]]
+    assert " seconds " in rows[2]
     assert rows[2].endswith("1 of 2 MB  1         127.0.0.1:6379->6379")
     assert running.run("services.status", "--json", "--watch") == 0
     told = [(one["name"], one["state"]) for one in answer(capfd, "status")["services"]]
