@@ -218,7 +218,7 @@ def _confirm(question: str, *, yes: bool) -> None:
     if not (yes or console.agreed(question)):
         why = "the answer was no" if console.can_ask() else "this is not a terminal, so nobody could be asked"
         hint = "--yes does not ask; `inv --dry` only shows what would be done"
-        raise SettingsError("confirmation needed: nothing was removed", why=why, hint=hint)
+        raise SettingsError("nothing was removed: not confirmed", why=why, hint=hint)
 
 
 def _number(option: str, text: str) -> int:

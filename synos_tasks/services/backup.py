@@ -86,7 +86,7 @@ def restore(
         adapters.recover(context, services)
         replaced = _replaced(context, services, manifest.facts)
         if replaced and not agreed(f"{replaced}. Replace it with backup {manifest.name}?"):
-            raise SettingsError("nothing was restored: you did not agree", hint="--yes agrees")
+            raise SettingsError("nothing was restored: not confirmed", hint="--yes does not ask")
         before = _backup(context, "", "restore").name if replaced and safety else ""
         way_back = f"`inv services.restore {before}` puts all back as it was" if before else "run it again"
         mark = context.folder / adapters.MARK
@@ -110,8 +110,8 @@ def down(
     """
     there, saved = _volumes(context) if volumes else [], ""
     if there and not agreed(f"Remove {', '.join(there)}, with all data in them?"):
-        hint = "--yes agrees; without --volumes data is kept"
-        raise SettingsError("nothing was removed: it was not agreed to", hint=hint)
+        hint = "--yes does not ask; without --volumes data is kept"
+        raise SettingsError("nothing was removed: not confirmed", hint=hint)
     if there and safety:
         try:
             saved = str(backup(context, before="down"))

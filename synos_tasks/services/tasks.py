@@ -28,7 +28,7 @@ WAITS: Help = {
     "wait-timeout": "seconds to get healthy (default: synos.services.wait_timeout in invoke.yaml)",
 }
 SOME: Help = {**WAITS, "only": ONLY}
-YES = "agree to what would be asked"
+YES = "do not ask"
 LINE = "words for it, as one line; or put them after --"
 CLIENT = ("sh", "/etc/synos/cli")
 

@@ -137,7 +137,7 @@ def test_a_dry_run_tells_and_changes_nothing(ground: Ground) -> None:
     assert ours(ground) == there
     assert ground.crowd.state() == ground.before
     refused = ground.now("maint.prune", "--all", fails=True)
-    assert "confirmation needed" in refused.err
+    assert "not confirmed" in refused.err
     assert ours(ground) == there
 
 

@@ -409,7 +409,7 @@ def answer(shown: Shown) -> dict[str, Any]:
 def test_without_a_terminal_and_without_yes_nothing_is_removed(inv: Inv, world: World, capfd: Shown) -> None:
     assert inv("maint.prune") == SettingsError.exit_code
     shown = capfd.readouterr()
-    assert "confirmation needed: nothing was removed" in shown.err
+    assert "nothing was removed: not confirmed" in shown.err
     assert f"{OURS}-build-1" in shown.err  # the plan was shown
     assert world.asked == []
 
