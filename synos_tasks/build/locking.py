@@ -77,7 +77,8 @@ def renew(context: Context, profile: Profile, *, update: bool) -> tuple[Lock, li
     if len(changed) < len(found.packages):
         context.say("\n".join(change.line for change in changed) or "nothing changed")
     security = sum(change.security for change in changed)
-    context.say(f"{path}: {len(found.packages)} packages, {len(changed)} changed, {security} for security")
+    news = f"{len(changed)} changed, {security} for security" if previous else "all new"
+    context.say(f"{path}: {len(found.packages)} packages, {news}")
     return found, changed
 
 
