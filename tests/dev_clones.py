@@ -8,7 +8,8 @@ import shutil
 import subprocess
 from typing import TYPE_CHECKING, Any
 
-from synos_tasks.dev.config import LABEL_FOLDER, loads
+from synos_tasks.dev.config import loads
+from synos_tasks.engine.labels import LABEL_FOLDER
 from tests.build_helpers import ROOT, Clone, copy_project, docker
 from tests.services_clones import services_clone
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from synos_tasks.engine.labels import LABEL_FILE, LABEL_FOLDER
 from synos_tasks.errors import SettingsError, unknown
 
 if TYPE_CHECKING:
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
 FOLDER = ".devcontainer"
 FILE = "devcontainer.json"
-LABEL_FOLDER, LABEL_FILE = "devcontainer.local_folder", "devcontainer.config_file"
-"""The labels by which VS Code, the official CLI and this package find the same container."""
 LIFECYCLE = (
     "initializeCommand", "onCreateCommand", "updateContentCommand", "postCreateCommand", "postStartCommand",
     "postAttachCommand",

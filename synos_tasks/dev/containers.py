@@ -11,8 +11,9 @@ from urllib.parse import quote
 
 from synos_tasks import images
 from synos_tasks.dev import official
-from synos_tasks.dev.config import LABEL_FILE, LABEL_FOLDER, load, names
+from synos_tasks.dev.config import load, names
 from synos_tasks.engine.client import exec_options
+from synos_tasks.engine.labels import LABEL_FILE, LABEL_FOLDER
 from synos_tasks.errors import DevContainerMissing, HostUnfit, SynosError
 from synos_tasks.host.checks import Check
 from synos_tasks.iso.scratch import write_whole

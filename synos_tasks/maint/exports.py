@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synos_tasks import archive
-from synos_tasks.engine.labels import LABEL_COMPOSE_PROJECT
+from synos_tasks.engine.labels import LABEL_COMPOSE_PROJECT, LABEL_COMPOSE_VOLUME
 from synos_tasks.errors import BackupDamaged, SettingsError
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ FACTS = {"project": str, "role": str, "files": int, "users": list, "labels": dic
 
 ``files`` is all that is no folder. ``users`` are the containers that ran with it: what they wrote may be incomplete.
 """
-LABEL_COMPOSE_VOLUME = "com.docker.compose.volume"
 SPOOL = "-spool"
 """The end of the name of a volume in which a service keeps things for a moment only."""
 VOLUME_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{1,254}", re.ASCII)

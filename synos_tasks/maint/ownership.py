@@ -10,7 +10,13 @@ import hashlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from synos_tasks.engine.labels import LABEL_BASE, LABEL_COMPOSE_PROJECT, LABEL_IMAGE, LABEL_PROJECT
+from synos_tasks.engine.labels import (
+    LABEL_BASE,
+    LABEL_COMPOSE_PROJECT,
+    LABEL_FOLDER,
+    LABEL_IMAGE,
+    LABEL_PROJECT,
+)
 from synos_tasks.images.catalog import BOOKWORM, TRIXIE
 from synos_tasks.images.dockerfile import step_of
 
@@ -22,8 +28,6 @@ if TYPE_CHECKING:
     from synos_tasks.engine.client import Container, Image, Network, Volume
     from synos_tasks.images.ledger import Ledger
 
-LABEL_FOLDER = "devcontainer.local_folder"
-"""On development containers, by VS Code, the official CLI and us: see https://containers.dev."""
 CACHE_MOUNT = "exec.cachemount"
 """BuildKit's type of a `RUN --mount=type=cache`."""
 LOCAL, PULLED = "from local", "pulled from"

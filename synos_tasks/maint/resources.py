@@ -14,7 +14,7 @@ from synos_tasks import builder, images
 from synos_tasks.engine import cache
 from synos_tasks.engine.cache import DiskUsage, epoch
 from synos_tasks.engine.client import LIVE, Docker
-from synos_tasks.engine.labels import LABEL_MARK, LABEL_ROLE, ONCE, owner_is_alive
+from synos_tasks.engine.labels import LABEL_FOLDER, LABEL_MARK, LABEL_ROLE, ONCE, owner_is_alive
 from synos_tasks.images import ledger
 from synos_tasks.images.dockerfile import cache_id, steps_of
 from synos_tasks.maint import ownership
@@ -223,7 +223,7 @@ def resources(facts: Facts) -> list[Resource]:
 
 def _container(one: Container, facts: Facts) -> Resource:
     labels, state, created = labels_of(one), str(one.state.status), _time(one.created)
-    role = "dev" if ownership.LABEL_FOLDER in labels else labels.get(LABEL_ROLE, "")
+    role = "dev" if LABEL_FOLDER in labels else labels.get(LABEL_ROLE, "")
     kind = f"{role} container" if role in {"build", "dev"} else "container"
     ended, pinned = _time(one.state.finished_at), ""
     if state == "created" and facts.now - created < ABOUT_TO_START:

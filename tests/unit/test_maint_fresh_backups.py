@@ -12,9 +12,9 @@ from unittest.mock import Mock
 import pytest
 
 from synos_tasks import archive
-from synos_tasks.engine.labels import LABEL_COMPOSE_PROJECT, labels
+from synos_tasks.engine.labels import LABEL_COMPOSE_PROJECT, LABEL_COMPOSE_VOLUME, labels
 from synos_tasks.maint import exports
-from synos_tasks.maint.exports import LABEL_COMPOSE_VOLUME, fresh_backups
+from synos_tasks.maint.exports import fresh_backups
 from synos_tasks.settings import MaintSettings, Settings
 from tests.unit.fake_inventory import OURS, THEIRS, volume
 from tests.unit.projects import settings_in

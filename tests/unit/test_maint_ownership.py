@@ -9,12 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synos_tasks.engine.labels import LABEL_BASE, LABEL_IMAGE, LABEL_PROJECT, LABEL_ROLE, image_labels
+from synos_tasks.engine.labels import (
+    LABEL_BASE,
+    LABEL_FOLDER,
+    LABEL_IMAGE,
+    LABEL_PROJECT,
+    LABEL_ROLE,
+    image_labels,
+)
 from synos_tasks.images.catalog import BOOKWORM, TRIXIE
 from synos_tasks.images.dockerfile import steps_of
 from synos_tasks.images.ledger import Ledger, Made
 from synos_tasks.maint.ownership import (
-    LABEL_FOLDER,
     is_base,
     is_built_on,
     labels_of,

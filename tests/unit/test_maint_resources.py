@@ -6,11 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from synos_tasks.engine.labels import labels
+from synos_tasks.engine.labels import LABEL_FOLDER, labels
 from synos_tasks.images.catalog import BOOKWORM
 from synos_tasks.images.ledger import Ledger, Made
 from synos_tasks.maint import ownership, resources
-from synos_tasks.maint.ownership import LABEL_FOLDER
 from synos_tasks.maint.resources import Facts
 from tests.iso_sets import lay_iso
 from tests.unit.fake_inventory import (
