@@ -148,7 +148,7 @@ def verb(name: str, **options: Any) -> Callable[[Callable[Concatenate[Command, P
             except DryRun:
                 return
             except EngineUnavailable as error:
-                command.fail(_where_there_is_none(error, name))
+                command.fail(_missing_engine(error, name))
             except SynosError as error:
                 command.fail(error)
             except KeyboardInterrupt:
@@ -199,7 +199,7 @@ def _interrupt(_signal: int, _frame: object) -> None:
     raise KeyboardInterrupt
 
 
-def _where_there_is_none(error: EngineUnavailable, verb_name: str) -> SynosError:
+def _missing_engine(error: EngineUnavailable, verb_name: str) -> SynosError:
     """Return the error for a missing engine; in a development container it names the right place."""
     container = os.environ.get("SYNOS_DEV_CONTAINER")
     if not container or os.environ.get("DOCKER_HOST"):

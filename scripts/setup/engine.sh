@@ -108,7 +108,7 @@ remove_stale_pid_file() {
     is_dockerd "$pid" || as_root rm -f /var/run/docker.pid
 }
 
-# The daemon outlives this script: a session of its own, and none of our files held open.
+# The daemon outlives this script: a session of its own, and none of our files open.
 start_daemon_directly() {
     local log=/var/log/synos-dockerd.log
     as_root touch "$log" 2>/dev/null || log=$setup_dir/dockerd.log

@@ -229,7 +229,7 @@ show_intentions() {
         say "to be written: /etc/apt/${file#"$apt_dir/new/"}"
     done
     if [[ $group_missing == yes ]]; then
-        say "to be done: add $USER to the group docker (whoever is in it can become root)"
+        say "to be done: add $USER to the group docker (anyone in it can become root)"
     fi
 }
 

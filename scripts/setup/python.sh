@@ -31,8 +31,8 @@ find_missing_python_package() {
     fi
 }
 
-# Makes .venv from requirements.lock. It is never mended, always made anew: what an interrupted
-# call or an older lock left behind cannot be told from what belongs there.
+# Makes .venv from requirements.lock. It is never repaired, always made from nothing: what an interrupted
+# call or an older lock left cannot be distinguished from what belongs there.
 ensure_venv() {
     ! venv_is_ready || return 0
     find_python

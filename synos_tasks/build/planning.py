@@ -90,7 +90,7 @@ def preflight(context: Context, output: Path) -> None:
 
 def check_output(output: Path) -> None:
     """Make the output folder and try to write in it."""
-    hint = "choose another with --output, or mend its permissions"
+    hint = "choose another with --output, or correct its permissions"
     with writing("the output folder cannot be written", output, hint):
         output.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=output).close()

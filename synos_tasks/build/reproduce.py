@@ -18,6 +18,7 @@ from synos_tasks.iso.compare import OUTSIDE_FILES
 from synos_tasks.iso.protocol import Build, Delivered
 from synos_tasks.iso.scratch import scratch
 from synos_tasks.iso.store import sha256
+from synos_tasks.iso.work import ELSEWHERE
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
     from synos_tasks.iso.profile import Profile
 
 DAY = 24 * 3600
-# the other folder to work in that iso/__main__.py knows
-ELSEWHERE = "/varied"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,8 +66,10 @@ class Circumstances:
         )
         if not self.elsewhere:
             return varied
-        tmpfs = dict.fromkeys([ELSEWHERE], next(iter(spec.tmpfs.values()))) if spec.tmpfs else {}
-        return dataclasses.replace(varied, tmpfs=tmpfs, anonymous_volumes=() if spec.tmpfs else (ELSEWHERE,))
+        tmpfs = {str(ELSEWHERE): next(iter(spec.tmpfs.values()))} if spec.tmpfs else {}
+        return dataclasses.replace(
+            varied, tmpfs=tmpfs, anonymous_volumes=() if spec.tmpfs else (str(ELSEWHERE),)
+        )
 
 
 def circumstances(cpus: int) -> list[Circumstances]:

@@ -204,7 +204,7 @@ def _record(answer: Mapping[str, Any]) -> Record:
 
 
 def _get(path: str, timeout: float = TIMEOUT, *, absent_ok: bool = False) -> Any:  # noqa: ANN401
-    """Return the answer as JSON; None where ``absent_ok`` and there is no such thing, or no name of one."""
+    """Return the answer as JSON; None where ``absent_ok`` and the engine finds nothing under that name."""
     status, answer = _request("GET", path, timeout=timeout)
     if absent_ok and 400 <= status < 500:
         return None

@@ -196,7 +196,7 @@ class Docker:
         with errors_as_ours("an image could not be tagged", where=ref):
             self.client.image.tag(ref, new_name)
 
-    # ---- volumes, and removing one thing by its exact name or id
+    # ---- volumes, and removal by an exact name or id
 
     def create_volume(
         self, name: str, labels: Mapping[str, str], options: Mapping[str, str] | None = None
@@ -208,7 +208,7 @@ class Docker:
     def remove_container(self, ref: str, *, force: bool = False, volumes: bool = True) -> str:
         """Remove a container, with its anonymous volumes; ``force`` kills it first.
 
-        The four methods to remove return '' where the thing is gone, even if it was before,
+        The four methods to remove return '' where it is gone, even if it was gone before,
         else the engine's reason to keep it.
         """
         return refusal(lambda: self.client.container.remove(ref, force=force, volumes=volumes))

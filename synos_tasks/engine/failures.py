@@ -65,7 +65,7 @@ def reason(error: Any) -> str:
 
 
 def refusal(remove: Callable[[], object]) -> str:
-    """Return '' where a thing was removed or is gone, else the engine's reason; raises where no engine answers."""
+    """Return '' where something was removed, or was gone already, else the engine's reason; raises EngineUnavailable."""
     from python_on_whales.exceptions import DockerException
 
     with errors_as_ours("nothing could be removed"):

@@ -28,7 +28,7 @@ MEMORY_WARN_MB = 3800
 
 @dataclass(frozen=True, kw_only=True)
 class Check:
-    """One thing looked at: what was found, and what to do about it (empty when it is fine)."""
+    """One check: what was found, and what to do about it (empty when it is fine)."""
 
     name: str
     status: Status

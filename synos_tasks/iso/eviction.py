@@ -96,7 +96,7 @@ def choose(entries: Iterable[Stored], limits: Limits, now: float) -> list[Stored
         old = limits.max_age is not None and age > limits.max_age
         large = limits.max_bytes is not None and total > limits.max_bytes
         if age < limits.young or not (old or large):
-            break  # all behind it is younger
+            break  # all that follow are younger
         total -= one.bytes
         chosen.append(one)
     return chosen

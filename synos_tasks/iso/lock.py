@@ -125,7 +125,7 @@ def _from_data(data: dict[str, Any]) -> Lock:
     for one, two in itertools.pairwise(packages):
         if one.name >= two.name:
             raise ValueError(
-                f"{two.name} does not belong behind {one.name}: packages are sorted, each stands once"
+                f"{two.name} does not belong after {one.name}: packages are sorted, each stands once"
             )
     date = dt.datetime.strptime(data["date"], DATE).replace(tzinfo=dt.UTC)
     found = Lock(request=data["request"], epoch=int(date.timestamp()), packages=packages)

@@ -132,7 +132,7 @@ def repository(packages: Sequence[Package], paths: Sequence[Path], folder: Path)
 
     with ThreadPoolExecutor() as threads:
         stanzas = list(threads.map(add, packages, paths))
-    # debootstrap overlooks a last stanza without an empty line behind it
+    # debootstrap overlooks a last stanza without an empty line after it
     (folder / "Packages").write_text("".join(f"{stanza}\n" for stanza in stanzas))
     sizes = (int(deb.fields(stanza).get("Installed-Size", 0)) * 1024 for stanza in stanzas)
     return {package.name: size for package, size in zip(packages, sizes, strict=True)}

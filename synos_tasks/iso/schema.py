@@ -277,7 +277,7 @@ def _how_to_write(data: object, kind: Kind) -> str:
     if kind.type == "integer":
         return f"a whole number from {kind.minimum} to {kind.maximum}, without quotes"
     if isinstance(data, list | dict):
-        return f"write {kind.shape} behind the colon, without a list or mapping"
+        return f"write {kind.shape} after the colon, without a list or mapping"
     if isinstance(data, bool | int | float):
         return "put it in quotes"
     return guess(str(data), kind.choices) if kind.choices else f"allowed: {kind.pattern}"

@@ -21,7 +21,7 @@ from synos_tasks.iso.store import Store, touch
 from synos_tasks.iso.tools import BuildContext
 
 NO_PROFILE = Profile(name="none")
-VARIED = Path("/varied")
+ELSEWHERE = Path("/varied")
 """Another folder to work in, where a request asks for one."""
 
 
@@ -68,7 +68,7 @@ def _build(request: protocol.Build, context: BuildContext) -> None:
         context,
         profile=plan.profile,
         epoch=plan.lock.epoch,
-        work=VARIED if request.elsewhere else context.work,
+        work=ELSEWHERE if request.elsewhere else context.work,
         owner=request.owner,
         clock=request.clock,
     )

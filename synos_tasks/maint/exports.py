@@ -27,7 +27,7 @@ FACTS = {"project": str, "role": str, "files": int, "users": list, "labels": dic
 ``files`` is all that is no folder. ``users`` are the containers that ran with it: what they wrote may be incomplete.
 """
 SPOOL = "-spool"
-"""The end of the name of a volume in which a service keeps things for a moment only."""
+"""The end of the name of a volume in which a service keeps files only while a command runs."""
 VOLUME_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{1,254}", re.ASCII)
 """What the engine takes as a volume's name."""
 damaged = functools.partial(archive.damaged, kind="export")

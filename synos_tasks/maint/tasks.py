@@ -242,7 +242,7 @@ def seconds_of(text: str) -> float:
 
 
 def _act(command: Command, action: str, given: str, to: str) -> None:
-    """Do one thing with volumes; ``to`` is the name of what is made."""
+    """Do one action on volumes; ``to`` is the name of the new file or volume."""
     from synos_tasks.maint import volumes as copying  # noqa: PLC0415
 
     context, path = context_of(command), Path(given).resolve()

@@ -1,1 +1,1 @@
-"""The room of the verbs about this project itself: doctor, test, lint, docs."""
+"""Verbs about the machine and the project, which have no prefix: doctor, init, new-id."""

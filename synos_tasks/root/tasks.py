@@ -1,4 +1,4 @@
-"""The verb without a prefix."""
+"""The verb without a prefix that every project has; init.py has those that make a project."""
 
 from __future__ import annotations
 

@@ -263,8 +263,8 @@ def list_backups(command: Command, stack: str = "") -> None:
     found = archive.listing(folder)
     holds = ["; ".join(summary(*service) for service in one.facts.items()) for one in found]
     rows = [
-        [one.name, one.created, console.human_bytes(one.bytes), one.trouble or held]
-        for one, held in zip(found, holds, strict=True)
+        [one.name, one.created, console.human_bytes(one.bytes), one.trouble or text]
+        for one, text in zip(found, holds, strict=True)
     ]
     console.table(f"backups in {folder}", ["name", "taken", "size", "holds"], rows)
     command.result({"backups": [one.__dict__ for one in found]})

@@ -9,10 +9,11 @@ import pytest
 
 from synos_tasks.build import reproduce
 from synos_tasks.build.planning import Context, read_profile
-from synos_tasks.build.reproduce import DAY, ELSEWHERE, Circumstances, circumstances
+from synos_tasks.build.reproduce import DAY, Circumstances, circumstances
 from synos_tasks.engine.spec import ContainerSpec
 from synos_tasks.errors import Irreproducible, LockDrift
 from synos_tasks.iso import publish
+from synos_tasks.iso.work import ELSEWHERE
 from tests.unit.fake_docker import FakeDocker
 from tests.unit.fakes import fake_containers
 from tests.unit.projects import NAME, lay_lock, package, project
@@ -56,9 +57,9 @@ def test_a_container_is_what_its_circumstances_say() -> None:
 def test_another_folder_to_work_in_is_of_the_same_kind() -> None:
     _, two, _ = circumstances(2)
     in_memory = two.apply(SPEC)
-    assert (in_memory.tmpfs, in_memory.anonymous_volumes) == ({ELSEWHERE: "size=9m"}, ())
+    assert (in_memory.tmpfs, in_memory.anonymous_volumes) == ({str(ELSEWHERE): "size=9m"}, ())
     on_disk = two.apply(dataclasses.replace(SPEC, tmpfs={}, anonymous_volumes=("/work",)))
-    assert (on_disk.tmpfs, on_disk.anonymous_volumes) == ({}, (ELSEWHERE,))
+    assert (on_disk.tmpfs, on_disk.anonymous_volumes) == ({}, (str(ELSEWHERE),))
 
 
 class Builder:

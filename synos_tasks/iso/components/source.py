@@ -25,7 +25,7 @@ EPOCH = 1_735_689_600
 """The same, in seconds since 1970."""
 MAINTAINER = "SynOS tasks <tasks@synos.invalid>"
 SUFFIX = "+synos1"
-"""Behind the version of a Debian source package, so that nobody takes ours for Debian's."""
+"""Added to the version of a Debian source package, so that nobody takes ours for Debian's."""
 _HEAD = re.compile(r"^(?P<name>\S+) \((?P<version>[^)]+)\) ")
 _DATE = re.compile(r"^ -- .*  (?P<date>\S.*)$", re.MULTILINE)
 _SYSTEMS = {"cmake": "cmake", "meson": "meson", "make": "makefile"}

@@ -139,7 +139,7 @@ def make(context: BuildContext, root: Path, folder: Path) -> None:
 
 
 def names_in(archives: Path) -> list[str]:
-    """Return the names in one or more cpio archives of the kernel's format, one behind the other.
+    """Return the names in one or more cpio archives of the kernel's format, one after the other.
 
     cpio itself stops after the first. See Documentation/driver-api/early-userspace/buffer-format.rst of Linux.
     """
