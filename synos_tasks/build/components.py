@@ -14,7 +14,7 @@ from synos_tasks import builder
 from synos_tasks.build import planning
 from synos_tasks.build.containers import compiler_cache_volumes, store_volume, toolchain_spec
 from synos_tasks.build.view import view_for
-from synos_tasks.errors import ClaimFailed, ComponentFailed
+from synos_tasks.errors import ClaimFailed, ComponentFailed, SynosError
 from synos_tasks.images.catalog import TOOLCHAIN
 from synos_tasks.iso import profile as profiles
 from synos_tasks.iso import protocol
@@ -62,7 +62,7 @@ def users_of(settings: Settings) -> dict[str, list[str]]:
     for name in profiles.names(planning.profile_folder(settings)):
         try:
             profile = planning.read_profile(settings, name)
-        except planning.PROFILE_ERRORS:
+        except SynosError:
             continue
         for component in profile.components:
             found[component].append(name)

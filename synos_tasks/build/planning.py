@@ -14,16 +14,8 @@ from typing import TYPE_CHECKING
 from synos_tasks import images
 from synos_tasks.engine.failures import check_versions
 from synos_tasks.engine.labels import LABEL_PROJECT, ONCE, labels, owner_is_alive
-from synos_tasks.errors import (
-    ComponentError,
-    DiskFull,
-    HostUnfit,
-    ProfileError,
-    ProfileNotFound,
-    writing,
-)
+from synos_tasks.errors import DiskFull, HostUnfit, writing
 from synos_tasks.host import checks
-from synos_tasks.host.facts import dev_problems, mount_table, stale_mounts
 from synos_tasks.images.building import ensure_image
 from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
 from synos_tasks.iso import plan as plans
@@ -40,7 +32,6 @@ if TYPE_CHECKING:
     from synos_tasks.settings import Settings
 
 TOOLS = "/etc/synos-builder"
-PROFILE_ERRORS = (ProfileError, ProfileNotFound, ComponentError)
 LEAST_OUTPUT_BYTES = 600 * 10**6
 
 
@@ -71,12 +62,7 @@ def preflight(context: Context, output: Path) -> None:
     Raises EngineUnavailable, EngineTooOld, HostUnfit, OutputNotWritable or DiskFull.
     """
     engine_root = Path(context.info.docker_root_dir or "/var/lib/docker")
-    mounts = stale_mounts(context.settings.project.root, mount_table(), ignore=[engine_root])
-    checked = [
-        checks.check_memory(),
-        checks.check_dev(dev_problems()),
-        checks.check_mounts(mounts),
-    ]
+    checked = checks.check_machine(context.settings.project.root, [engine_root])
     if bad := [check for check in checked if check.status == "fail"]:
         raise HostUnfit(
             "this machine is not fit for a build",

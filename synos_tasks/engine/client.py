@@ -70,14 +70,6 @@ class Docker:
             raise unanswered()
         return info
 
-    def inspect_builder(self) -> str:
-        """Return what `buildx inspect` prints of the engine's own builder."""
-        # python-on-whales leaves out the rules of garbage collection
-        with errors_as_ours("the builder could not be inspected"):
-            from python_on_whales import utils
-
-            return str(utils.run(self.command("buildx", "inspect", "default")))
-
     def containers(self, labels: Mapping[str, str] | None = None) -> list[Container]:
         """Return all containers that have these labels, running or not, newest first."""
         return self._all("container", labels)

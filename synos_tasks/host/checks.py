@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import os
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from synos_tasks.host.facts import free_disk_bytes
+from synos_tasks.host.facts import dev_problems, free_disk_bytes, mount_table, stale_mounts
 from synos_tasks.project import engine_hint
 
 if TYPE_CHECKING:
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 
 Status = Literal["ok", "warn", "fail"]
 
-UNUSED_HOURS = 4 * 7 * 24
 DISK_FAIL_BYTES = 4 * 10**9
 DISK_WARN_BYTES = 10 * 10**9
 # Machines sold with 2 and 4 GB report a little less: the kernel keeps some for itself.
@@ -102,6 +100,12 @@ def check_mounts(stale: Sequence[Mount]) -> Check:
     return verdict("mounts", "" if stale else "none left behind", detail, hint, warn=harmless)
 
 
+def check_machine(project: Path, engine_folders: Sequence[Path]) -> list[Check]:
+    """Check what stops a build: memory, /dev, and mounts left behind, which in the engine's folders are its own."""
+    mounts = stale_mounts(project, mount_table(), ignore=engine_folders)
+    return [check_memory(), check_dev(dev_problems()), check_mounts(mounts)]
+
+
 def check_leftovers(names: Sequence[str]) -> Check:
     """Check for containers that a killed build left."""
     good, hint = "" if names else "no container left behind", f"docker rm --force --volumes {' '.join(names)}"
@@ -114,27 +118,6 @@ def check_boot(etc: Path = Path("/etc")) -> Check:
     good = "starts with the machine" if any(link for pattern in links for link in etc.glob(pattern)) else ""
     hint = "sudo systemctl enable docker; otherwise services stay down after a reboot"
     return verdict("engine at boot", good, "does not start with the machine", hint, warn=True)
-
-
-def check_cache_mounts(inspected: str) -> Check:
-    """Check whether the engine's garbage collection may drop cache mounts in use; given what `buildx inspect` prints.
-
-    Its rules apply in order. One that drops mounts unused for four weeks is fine, and so is any after one that drops
-    the steps of images, however new.
-    """
-    name, after_steps = "cache mounts", False
-    for number, rule in enumerate(re.split(r"GC Policy rule#\d+:", inspected)[1:]):
-        pairs = (line.partition(":") for line in rule.splitlines())
-        fields = {key.strip(): value.strip() for key, _, value in pairs}
-        filters, age = fields.get("Filters", "").split(), fields.get("Keep Duration", "")
-        hours = int(age.partition("h")[0]) if "h" in age else 0
-        drops_mounts = not filters or "type==exec.cachemount" in filters
-        if drops_mounts and hours < UNUSED_HOURS and not after_steps:
-            detail = f"rule {number} of the engine's garbage collection may drop them while they are in use"
-            hint = "builds get slower; docs/maint/gc-policy.md has a daemon.json that keeps them"
-            return verdict(name, "", detail, hint, warn=True)
-        after_steps |= "type==regular" in filters and not hours
-    return verdict(name, "kept by the engine's garbage collection")
 
 
 def check_kvm(device: Path = Path("/dev/kvm")) -> Check:

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 import platform
 import shutil
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synos_tasks.engine.failures import DEFAULT_SOCKET, versions
 from synos_tasks.engine.labels import labels
 from synos_tasks.errors import EngineUnavailable
-from synos_tasks.host import checks, facts
+from synos_tasks.host import checks
 from synos_tasks.host.checks import Check, verdict
 from synos_tasks.project import engine_hint
 
@@ -34,19 +33,15 @@ def examine(settings: Settings, docker: Docker) -> list[Check]:
     except EngineUnavailable as error:
         problem = error.why or error.what
     engine_dir = [Path(info.docker_root_dir)] if info and info.docker_root_dir else []
-    mounts = facts.stale_mounts(root, facts.mount_table(), ignore=engine_dir)
     return [
         verdict("python", platform.python_version()),
         *check_engine(host, info, problem),
         checks.check_disk("disk: project", root),
         *(checks.check_disk("disk: engine", folder) for folder in engine_dir),
-        checks.check_memory(),
-        checks.check_dev(facts.dev_problems()),
-        checks.check_mounts(mounts),
+        *checks.check_machine(root, engine_dir),
         *([checks.check_leftovers(leftovers(docker, settings.project.id))] if info else []),
         *([checks.check_boot()] if info and not host else []),
         checks.check_kvm(),
-        *(_check_cache_mounts(docker) if info else []),
     ]
 
 
@@ -68,8 +63,3 @@ def leftovers(docker: Docker, project: str) -> list[str]:
     found = docker.containers(labels(project, "build"))
     ended = (one.name for one in found if one.state.status in LEFT_STATES)
     return sorted(name for name in ended if name.startswith(f"{project}-"))
-
-
-def _check_cache_mounts(docker: Docker) -> Iterator[Check]:
-    with suppress(EngineUnavailable):  # the builder has another name in another context
-        yield checks.check_cache_mounts(docker.inspect_builder())

@@ -187,9 +187,6 @@ class FakeDocker(Docker):
             }
         )
 
-    def inspect_builder(self) -> str:
-        return ""
-
     def command(self, *arguments: str) -> list[str]:
         return ["docker", *arguments]
 

@@ -124,51 +124,6 @@ def test_kvm_is_a_device_that_can_be_opened_and_never_stops_a_build(
     assert "Permission denied" in found.detail
 
 
-DEFAULT_28 = """
-GC Policy rule#0:
- Filters:        type==source.local,type==exec.cachemount,type==source.git.checkout
- Keep Duration:  48h0m0s
-GC Policy rule#1:
- Keep Duration:  1440h0m0s
- Max Used Space: 20GiB
-GC Policy rule#2:
- Max Used Space: 20GiB
-"""
-OURS = """
-GC Policy rule#0:
- Filters:       type==exec.cachemount
- Keep Duration: 672h0m0s
-GC Policy rule#1:
- Filters:       type==regular
- Keep Duration: 48h0m0s
-GC Policy rule#2:
- Filters:       type==regular
-GC Policy rule#3:
- All:           true
-"""
-EARLY = "GC Policy rule#0:\n Filters: type==source.local type==exec.cachemount\n Keep Duration: 48h0m0s\n"
-
-
-@pytest.mark.parametrize(
-    ("inspected", "rule"),
-    [
-        ("Name: default\nLabels:\n x: 1\n", None),
-        (OURS, None),
-        (DEFAULT_28, 2),
-        (EARLY, 0),
-        (OURS.replace("#1", "#1:\nGC Policy rule#1"), 1),
-    ],
-)
-def test_garbage_collection_that_may_drop_cache_mounts_in_use_is_a_warning(
-    inspected: str, rule: int | None
-) -> None:
-    found = checks.check_cache_mounts(inspected)
-    assert found.status == ("ok" if rule is None else "warn")
-    if rule is not None:
-        assert f"rule {rule} " in found.detail
-        assert "docs/maint/gc-policy.md" in found.hint
-
-
 @pytest.mark.parametrize(
     ("link", "status"),
     [
