@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 from synos_tasks.errors import BackupDamaged, DiskFull, OutputNotWritable, SettingsError, unknown
-from synos_tasks.host.facts import free_disk_bytes
+from synos_tasks.host import free_disk_bytes
 from synos_tasks.iso.scratch import scratch, sync
 
 if TYPE_CHECKING:

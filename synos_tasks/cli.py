@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from invoke.context import Context
 
-    from synos_tasks.host.checks import Check
+    from synos_tasks.host import Check
     from synos_tasks.settings import Settings
 
 P = ParamSpec("P")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from synos_tasks import settings as settings_module
 from synos_tasks.engine.labels import LABEL_PROJECT
-from synos_tasks.host.facts import Mount, mount_table
+from synos_tasks.host import Mount, mount_table
 from synos_tasks.images.catalog import BUILDER
 from synos_tasks.iso import lock
 from synos_tasks.iso import profile as profiles

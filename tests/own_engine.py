@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from synos_tasks.host.facts import mount_table
+from synos_tasks.host import mount_table
 from tests.build_helpers import ENGINE_PREFIX, docker, network_devices, wait_until
 
 if TYPE_CHECKING:

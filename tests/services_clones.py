@@ -11,7 +11,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING, Any
 
-from synos_tasks.host.facts import is_taken
+from synos_tasks.host import is_taken
 from tests.build_helpers import Clone, copy_project, docker
 from tests.service_clients import CLIENTS, Addresses
 

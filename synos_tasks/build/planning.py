@@ -11,11 +11,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from synos_tasks import images
+from synos_tasks import host, images
 from synos_tasks.engine.failures import check_versions
 from synos_tasks.engine.labels import LABEL_PROJECT, ONCE, labels, owner_is_alive
 from synos_tasks.errors import DiskFull, HostUnfit, writing
-from synos_tasks.host import checks
 from synos_tasks.images.building import ensure_image
 from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
 from synos_tasks.iso import plan as plans
@@ -62,7 +61,7 @@ def preflight(context: Context, output: Path) -> None:
     Raises EngineUnavailable, EngineTooOld, HostUnfit, OutputNotWritable or DiskFull.
     """
     engine_root = Path(context.info.docker_root_dir or "/var/lib/docker")
-    checked = checks.check_machine(context.settings.project.root, [engine_root])
+    checked = host.check_machine(context.settings.project.root, [engine_root])
     if bad := [check for check in checked if check.status == "fail"]:
         raise HostUnfit(
             "this machine is not fit for a build",

@@ -15,7 +15,7 @@ from synos_tasks.dev.config import load, names
 from synos_tasks.engine.client import exec_options
 from synos_tasks.engine.labels import LABEL_FILE, LABEL_FOLDER
 from synos_tasks.errors import DevContainerMissing, HostUnfit, SynosError
-from synos_tasks.host.checks import Check
+from synos_tasks.host import Check
 from synos_tasks.iso.scratch import write_whole
 
 if TYPE_CHECKING:

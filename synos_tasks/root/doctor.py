@@ -8,11 +8,11 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from synos_tasks import host
 from synos_tasks.engine.failures import DEFAULT_SOCKET, versions
 from synos_tasks.engine.labels import labels
 from synos_tasks.errors import EngineUnavailable
-from synos_tasks.host import checks
-from synos_tasks.host.checks import Check, verdict
+from synos_tasks.host import Check, verdict
 from synos_tasks.project import engine_hint
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ LEFT_STATES = frozenset({"created", "exited", "dead"})
 
 def examine(settings: Settings, docker: Docker) -> list[Check]:
     """Check everything, in the order in which a person would repair it; change nothing."""
-    host, root = os.environ.get("DOCKER_HOST", ""), settings.project.root
+    address, root = os.environ.get("DOCKER_HOST", ""), settings.project.root
     info, problem = None, ""
     try:
         info = docker.info()
@@ -35,23 +35,23 @@ def examine(settings: Settings, docker: Docker) -> list[Check]:
     engine_dir = [Path(info.docker_root_dir)] if info and info.docker_root_dir else []
     return [
         verdict("python", platform.python_version()),
-        *check_engine(host, info, problem),
-        checks.check_disk("disk: project", root),
-        *(checks.check_disk("disk: engine", folder) for folder in engine_dir),
-        *checks.check_machine(root, engine_dir),
-        *([checks.check_leftovers(leftovers(docker, settings.project.id))] if info else []),
-        *([checks.check_boot()] if info and not host else []),
-        checks.check_kvm(),
+        *check_engine(address, info, problem),
+        host.check_disk("disk: project", root),
+        *(host.check_disk("disk: engine", folder) for folder in engine_dir),
+        *host.check_machine(root, engine_dir),
+        *([host.check_leftovers(leftovers(docker, settings.project.id))] if info else []),
+        *([host.check_boot()] if info and not address else []),
+        host.check_kvm(),
     ]
 
 
-def check_engine(host: str, info: SystemInfo | None, problem: str) -> Iterator[Check]:
+def check_engine(address: str, info: SystemInfo | None, problem: str) -> Iterator[Check]:
     """Check the command, the socket, the engine and its parts; without an answer the parts are unknown."""
     command = shutil.which("docker") or ""
     yield verdict("docker command", command, "not on PATH", engine_hint())
     if not command:
         return
-    yield checks.check_socket(host or DEFAULT_SOCKET, problem)
+    yield host.check_socket(address or DEFAULT_SOCKET, problem)
     hint = f"{engine_hint()}; its log says why it does not run: journalctl --unit docker"
     yield verdict("docker engine", "" if problem else "answers", problem, hint)
     for name, version, wrong in versions(info) if info else ():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from synos_tasks.engine.failures import check_versions
 from synos_tasks.errors import DiskFull, EngineUnavailable, PortTaken, SynosError
-from synos_tasks.host.facts import free_disk_bytes, is_taken
+from synos_tasks.host import free_disk_bytes, is_taken
 from synos_tasks.iso.scratch import write_whole
 from synos_tasks.services import health, secrets
 from synos_tasks.services.adapters import recover_interrupted_restore

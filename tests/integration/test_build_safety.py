@@ -18,7 +18,7 @@ from synos_tasks.build.containers import builder_spec
 from synos_tasks.build.planning import Context
 from synos_tasks.engine.client import Docker
 from synos_tasks.engine.labels import BUILDER_CAPABILITIES, labels
-from synos_tasks.host.facts import Mount, mount_table
+from synos_tasks.host import Mount, mount_table
 from synos_tasks.settings import BuildSettings
 from tests.build_helpers import ROOT, host_state
 

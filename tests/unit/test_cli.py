@@ -21,7 +21,7 @@ from scripts.repository import quality
 from scripts.repository import tasks as repository
 from synos_tasks import cli, console, errors
 from synos_tasks.cli import Command, after_dashes, afterwards, verb
-from synos_tasks.host.checks import Check
+from synos_tasks.host import Check
 from synos_tasks.root import tasks as root
 from synos_tasks.services.tasks import agreement
 

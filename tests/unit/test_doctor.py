@@ -5,9 +5,9 @@ from unittest import mock
 
 import pytest
 
+from synos_tasks import host
 from synos_tasks.engine.labels import labels
-from synos_tasks.host import checks
-from synos_tasks.host.facts import Mount
+from synos_tasks.host import Mount
 from synos_tasks.root import doctor
 from tests.unit.fake_docker import FakeDocker
 from tests.unit.projects import settings_in
@@ -18,7 +18,7 @@ def command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda _: "/usr/bin/docker")
 
 
-def examine(folder: Path, docker: FakeDocker) -> dict[str, checks.Check]:
+def examine(folder: Path, docker: FakeDocker) -> dict[str, host.Check]:
     found = doctor.examine(settings_in(folder, "synos-1"), docker)
     assert len({check.name for check in found}) == len(found)
     assert all(check.hint for check in found if check.status != "ok")
@@ -63,14 +63,14 @@ def test_a_socket_without_permission_names_the_group(tmp_path: Path, monkeypatch
     socket = tmp_path / "docker.sock"
     socket.touch()
     monkeypatch.setattr("os.access", lambda *_: False)
-    found = checks.check_socket(f"unix://{socket}", "permission denied")
+    found = host.check_socket(f"unix://{socket}", "permission denied")
     assert found.status == "fail"
     assert "usermod" in found.hint
 
 
 def test_a_missing_socket_fails_and_a_remote_engine_only_warns(tmp_path: Path) -> None:
     for where, wanted in ((f"unix://{tmp_path}/none", "fail"), ("tcp://10.0.0.1:2375", "warn")):
-        assert checks.check_socket(where, "no answer").status == wanted
+        assert host.check_socket(where, "no answer").status == wanted
 
 
 def test_only_builders_that_stopped_are_left_over() -> None:
@@ -84,9 +84,9 @@ def test_only_builders_that_stopped_are_left_over() -> None:
 
 @pytest.mark.parametrize(("gigabytes", "wanted"), [(3.9, "fail"), (4, "warn"), (9.9, "warn"), (10, "ok")])
 def test_disk_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gigabytes: float, wanted: str) -> None:
-    monkeypatch.setattr(checks, "free_disk_bytes", lambda _: int(gigabytes * 1e9))
-    assert checks.check_disk("disk: project", tmp_path).status == wanted
-    assert "not measured" in checks.check_disk("disk: engine", tmp_path / "remote").detail
+    monkeypatch.setattr(host, "free_disk_bytes", lambda _: int(gigabytes * 1e9))
+    assert host.check_disk("disk: project", tmp_path).status == wanted
+    assert "not measured" in host.check_disk("disk: engine", tmp_path / "remote").detail
 
 
 @pytest.mark.parametrize(
@@ -97,17 +97,17 @@ def test_memory_limits(tmp_path: Path, total: int, available: int, wanted: str) 
     sizes = {"MemTotal": total, "MemFree": 1, "MemAvailable": available}
     lines = (f"{name}:  {megabytes * 1024} kB\n" for name, megabytes in sizes.items())
     (tmp_path / "meminfo").write_text("".join(lines))
-    found = checks.check_memory(tmp_path / "meminfo")
+    found = host.check_memory(tmp_path / "meminfo")
     assert found.status == wanted
     assert f"{total} MB, {available} MB available" in found.detail
 
 
 def test_a_stale_devtmpfs_fails_and_the_deepest_goes_first() -> None:
     stale = [Mount("/p/r/dev", "devtmpfs", "udev", "/"), Mount("/p/r/dev/pts", "devpts", "devpts", "/")]
-    found = checks.check_mounts(stale)
+    found = host.check_mounts(stale)
     assert found.status == "fail"
     assert found.hint.endswith("sudo umount /p/r/dev/pts /p/r/dev")
-    assert [checks.check_dev(problems).status for problems in ([], ["/dev/null is a file"])] == ["ok", "fail"]
+    assert [host.check_dev(problems).status for problems in ([], ["/dev/null is a file"])] == ["ok", "fail"]
 
 
 def test_kvm_is_a_device_that_can_be_opened_and_never_stops_a_build(
@@ -115,11 +115,11 @@ def test_kvm_is_a_device_that_can_be_opened_and_never_stops_a_build(
 ) -> None:
     (tmp_path / "file").touch()
     for name in ("file", "none"):
-        found = checks.check_kvm(tmp_path / name)
+        found = host.check_kvm(tmp_path / name)
         assert (found.status, "there is no" in found.detail, "group" in found.hint) == ("warn", True, False)
-    assert checks.check_kvm(Path("/dev/null")).status == "ok"
+    assert host.check_kvm(Path("/dev/null")).status == "ok"
     monkeypatch.setattr("os.open", mock.Mock(side_effect=PermissionError(13, "Permission denied")))
-    found = checks.check_kvm(Path("/dev/null"))
+    found = host.check_kvm(Path("/dev/null"))
     assert (found.status, "group kvm" in found.hint) == ("warn", True)
     assert "Permission denied" in found.detail
 
@@ -137,6 +137,6 @@ def test_kvm_is_a_device_that_can_be_opened_and_never_stops_a_build(
 def test_an_engine_that_does_not_start_at_boot_is_a_warning(tmp_path: Path, link: str, status: str) -> None:
     (tmp_path / link).parent.mkdir(parents=True)
     (tmp_path / link).touch()
-    found = checks.check_boot(tmp_path)
+    found = host.check_boot(tmp_path)
     assert found.status == status
     assert bool(found.hint) == (status == "warn")

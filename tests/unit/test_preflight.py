@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from synos_tasks import host
 from synos_tasks.build import planning
 from synos_tasks.build.planning import Context
 from synos_tasks.engine.labels import labels
 from synos_tasks.errors import DiskFull, EngineTooOld, EngineUnavailable, HostUnfit, OutputNotWritable
-from synos_tasks.host import checks
 from tests.unit.fake_docker import FakeDocker
 from tests.unit.projects import settings_in
 
@@ -46,7 +46,7 @@ def test_an_engine_too_old_or_none(tmp_path: Path, part: str, version: str) -> N
 
 
 def test_a_host_whose_dev_was_damaged_builds_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(checks, "dev_problems", lambda: ["/dev/null is a file"])
+    monkeypatch.setattr(host, "dev_problems", lambda: ["/dev/null is a file"])
     with pytest.raises(HostUnfit) as caught:
         planning.preflight(_context(tmp_path), tmp_path / "out")
     assert caught.value.where == "/dev"

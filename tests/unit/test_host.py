@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from synos_tasks.host import facts
+from synos_tasks import host
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -31,14 +31,14 @@ def node(mode: int, major: int = 0, minor: int = 0) -> os.stat_result:
 
 
 def test_free_disk_of_a_folder_that_is_not_made_yet(tmp_path: Path) -> None:
-    assert facts.free_disk_bytes(tmp_path / "not" / "yet") > 0
+    assert host.free_disk_bytes(tmp_path / "not" / "yet") > 0
 
 
 def test_an_empty_dev_lacks_everything(tmp_path: Path) -> None:
-    problems = facts.dev_problems(tmp_path)
-    assert len(problems) == len(facts.NODES) + len(facts.LINKS)
+    problems = host.dev_problems(tmp_path)
+    assert len(problems) == len(host.NODES) + len(host.LINKS)
     assert all("missing" in problem for problem in problems)
-    assert any("cannot be read" in problem for problem in facts.dev_problems(tmp_path / "gone"))
+    assert any("cannot be read" in problem for problem in host.dev_problems(tmp_path / "gone"))
 
 
 def test_each_wrong_entry_of_dev_is_named_once_and_hidden_ones_are_left_alone(tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_each_wrong_entry_of_dev_is_named_once_and_hidden_ones_are_left_alone(tm
     links = {"ptmx": "pts/ptmx", "fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "/somewhere/else"}
     for name, target in links.items():
         (tmp_path / name).symlink_to(target)
-    problems = facts.dev_problems(tmp_path)
+    problems = host.dev_problems(tmp_path)
     assert sorted(problem for problem in problems if "missing" not in problem) == [
         f"{tmp_path}/null is a regular file, not a character device",
         f"{tmp_path}/ptmx is a regular file, not a character device",
@@ -68,35 +68,35 @@ def test_each_wrong_entry_of_dev_is_named_once_and_hidden_ones_are_left_alone(tm
     ],
 )
 def test_a_damaged_node_is_named(found: os.stat_result, problem: str) -> None:
-    assert facts.node_problems(Path("/dev/null"), found, (1, 3)) == [problem]
+    assert host.node_problems(Path("/dev/null"), found, (1, 3)) == [problem]
 
 
 @pytest.fixture
-def table(tmp_path: Path) -> tuple[facts.Mount, ...]:
+def table(tmp_path: Path) -> tuple[host.Mount, ...]:
     (tmp_path / "mountinfo").write_text(MOUNTINFO)
-    return facts.mount_table(tmp_path / "mountinfo")
+    return host.mount_table(tmp_path / "mountinfo")
 
 
-def test_mount_table_reads_optional_fields_and_escapes(table: tuple[facts.Mount, ...]) -> None:
+def test_mount_table_reads_optional_fields_and_escapes(table: tuple[host.Mount, ...]) -> None:
     assert len(table) == 6
-    assert facts.Mount("/home/me/my synos", "ext4", "/dev/sda1", "/") in table
+    assert host.Mount("/home/me/my synos", "ext4", "/dev/sda1", "/") in table
 
 
-def test_stale_mounts_are_below_the_project_or_named_ours(table: tuple[facts.Mount, ...]) -> None:
-    stale = facts.stale_mounts(Path("/home/me/my synos"), table, ignore=[Path("/var/lib/docker")])
+def test_stale_mounts_are_below_the_project_or_named_ours(table: tuple[host.Mount, ...]) -> None:
+    stale = host.stale_mounts(Path("/home/me/my synos"), table, ignore=[Path("/var/lib/docker")])
     assert [mount.point for mount in stale] == [
         "/home/me/my synos/.synos/work/rootfs/dev",
         "/tmp/synos-build-1/proc",
     ]
     assert all(mount.reaches_kernel for mount in stale)
     volume = "/var/lib/docker/volumes/synos-store/_data"
-    assert volume in [mount.point for mount in facts.stale_mounts(Path("/elsewhere"), table)]
+    assert volume in [mount.point for mount in host.stale_mounts(Path("/elsewhere"), table)]
 
 
 def test_a_project_inside_a_mount_named_like_ours_is_not_stale() -> None:
-    outer = facts.Mount("/mnt/synos-disk", "ext4", "/dev/sdb1", "/")
-    assert facts.stale_mounts(Path("/mnt/synos-disk/project"), [outer]) == ()
-    assert facts.stale_mounts(Path("/mnt/synos-disk"), [outer]) == ()
+    outer = host.Mount("/mnt/synos-disk", "ext4", "/dev/sdb1", "/")
+    assert host.stale_mounts(Path("/mnt/synos-disk/project"), [outer]) == ()
+    assert host.stale_mounts(Path("/mnt/synos-disk"), [outer]) == ()
 
 
 @pytest.fixture(params=["127.0.0.1", "::1"])
@@ -113,7 +113,7 @@ def listening(request: pytest.FixtureRequest) -> Iterator[tuple[str, int]]:
 
 def test_a_port_somebody_listens_on_is_taken_until_it_is_closed(listening: tuple[str, int]) -> None:
     address, port = listening
-    assert facts.is_taken(address, port)
+    assert host.is_taken(address, port)
 
 
 def test_a_connection_that_ended_a_moment_ago_does_not_keep_the_port() -> None:
@@ -126,7 +126,7 @@ def test_a_connection_that_ended_a_moment_ago_does_not_keep_the_port() -> None:
         accepted, _ = server.accept()
         accepted.close()  # first: so that TIME_WAIT is on the server's side
         client.close()
-    assert not facts.is_taken(address, port)
+    assert not host.is_taken(address, port)
 
 
 @pytest.mark.parametrize(
@@ -137,4 +137,4 @@ def test_only_an_address_in_use_counts(monkeypatch: pytest.MonkeyPatch, error: O
         raise error
 
     monkeypatch.setattr(socket.socket, "bind", refuse)
-    assert not facts.is_taken("127.0.0.1", 80)
+    assert not host.is_taken("127.0.0.1", 80)
