@@ -13,7 +13,7 @@ from synos_tasks import errors
 from synos_tasks.engine.labels import labels
 from synos_tasks.engine.run import Leased
 from synos_tasks.engine.spec import Bind, ContainerSpec
-from synos_tasks.iso import protocol
+from synos_tasks.iso import codec, protocol
 from synos_tasks.project import PACKAGE
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def ask(
     answered: Answer | None = None
     with (
         path.open("w", encoding="utf-8") if path else nullcontext() as log,
-        Leased(context.docker, spec, protocol.encode(request), seconds) as container,
+        Leased(context.docker, spec, codec.encode(request), seconds) as container,
     ):
         for fields in container.events():
             event = protocol.decode_event(fields)
@@ -140,7 +140,7 @@ def _write_log(log: IO[str], event: protocol.Event) -> None:
     if isinstance(event, protocol.Log):
         log.write(f"[{event.stage}] {event.line}\n")
     elif isinstance(event, LOGGED):
-        log.write(json.dumps(protocol.encode(event)) + "\n")
+        log.write(json.dumps(codec.encode(event)) + "\n")
 
 
 def _error_of(event: protocol.Failure, log: Path | None) -> errors.SynosError:

@@ -52,7 +52,6 @@ class DiskUsage:
     """Sizes in bytes, by id or name, of everything that the engine has."""
 
     images: Mapping[str, int]
-    own_images: Mapping[str, int]
     """Without layers that other images have too; the build cache may have them all the same."""
     containers: Mapping[str, int]
     """What each has written, apart from its volumes."""
@@ -135,10 +134,8 @@ def disk_usage(*types: str) -> DiskUsage:
     prefix = f"/v{DISK_USAGE_API}" if newest >= version_tuple(DISK_USAGE_API) else ""
     query = urllib.parse.urlencode([("type", one) for one in types])
     answer = _get(f"{prefix}/system/df?{query}", timeout=LONG_TIMEOUT)
-    images = answer.get("Images") or ()
     return DiskUsage(
-        images={one["Id"]: one["Size"] for one in images},
-        own_images={one["Id"]: one["Size"] - max(0, one["SharedSize"]) for one in images},
+        images={one["Id"]: one["Size"] - max(0, one["SharedSize"]) for one in answer.get("Images") or ()},
         containers={one["Id"]: one.get("SizeRw") or 0 for one in answer.get("Containers") or ()},
         volumes={
             one["Name"]: max(0, (one.get("UsageData") or {}).get("Size", 0))
@@ -173,10 +170,10 @@ def prune_records(idents: Sequence[str]) -> list[str]:
     return [ident for ident in idents if ident not in left]
 
 
-def epoch(text: str) -> float:
-    """Read a time as the engine prints it; 0 for its year 1, which means never."""
-    moment = dt.datetime.fromisoformat(text)
-    return 0.0 if moment.year == 1 else moment.timestamp()
+def epoch(time: dt.datetime | str | None) -> float:
+    """Return a time, maybe as the engine prints it, in seconds since 1970; 0 for None and for its year 1: never."""
+    moment = dt.datetime.fromisoformat(time) if isinstance(time, str) else time
+    return 0.0 if moment is None or moment.year == 1 else moment.timestamp()
 
 
 def _prune(idents: Sequence[str]) -> list[str]:

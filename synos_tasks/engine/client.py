@@ -10,19 +10,18 @@ No DockerException leaves this package: it becomes an error of errors.py.
 from __future__ import annotations
 
 import datetime as dt
-import itertools
 import json
 import subprocess
 import sys
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any, Literal, cast
 
-from synos_tasks.engine import cache, rawjson
+from synos_tasks.engine import cache
 from synos_tasks.engine.failures import errors_as_ours, gone, refusal, unanswered
 from synos_tasks.errors import EngineUnavailable, ImageBuildFailed
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from python_on_whales import Container as Container
     from python_on_whales import DockerClient
@@ -37,8 +36,6 @@ Kind = Literal["container", "image", "volume", "network"]
 
 LIVE = ("running", "paused", "restarting", "removing")
 """States of a container whose processes may write."""
-INSPECTED_AT_ONCE = 500
-"""Objects in one inspect command, whose length the system limits."""
 
 
 class Docker:
@@ -170,7 +167,7 @@ class Docker:
         tail: list[str] = []
         with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
             assert process.stderr is not None  # noqa: S101  (for the type checker)
-            for event in rawjson.events(line.decode(errors="replace") for line in process.stderr):
+            for event in progress_events(line.decode(errors="replace") for line in process.stderr):
                 if isinstance(event, str):
                     tail = [*tail[-20:], event]
                 else:
@@ -190,12 +187,10 @@ class Docker:
 
     # ---- volumes, and removal by an exact name or id
 
-    def create_volume(
-        self, name: str, labels: Mapping[str, str], options: Mapping[str, str] | None = None
-    ) -> None:
-        """Create a volume; an existing one stays as it is. ``options`` are the local driver's."""
+    def create_volume(self, name: str, labels: Mapping[str, str]) -> None:
+        """Create a volume; an existing one stays as it is."""
         with errors_as_ours("a volume could not be created", where=name):
-            self.client.volume.create(name, labels=dict(labels), options=dict(options or {}))
+            self.client.volume.create(name, labels=dict(labels))
 
     def remove_container(self, ref: str, *, force: bool = False, volumes: bool = True) -> str:
         """Remove a container, with its anonymous volumes; ``force`` kills it first.
@@ -296,9 +291,8 @@ class Docker:
             return next(iter(self._snapshots(kind, [ref])), None)
 
     def _snapshots(self, kind: Kind, refs: Iterable[str]) -> list[Any]:
-        distinct = iter(dict.fromkeys(refs))
-        batches = iter(lambda: list(itertools.islice(distinct, INSPECTED_AT_ONCE)), [])
-        return [snapshot(kind, data) for batch in batches for data in self._inspect(kind, batch)]
+        distinct = list(dict.fromkeys(refs))
+        return [snapshot(kind, data) for data in self._inspect(kind, distinct)] if distinct else []
 
     def _refs(self, kind: Kind, labels: Mapping[str, str] | None) -> list[str]:
         filters: Any = [("label", f"{key}={value}") for key, value in (labels or {}).items()]
@@ -329,6 +323,35 @@ def snapshot(kind: Kind, data: Mapping[str, Any]) -> Any:
     found._set_inspect_result(found._parse_json_object(data))
     found._last_refreshed_time = dt.datetime.max
     return found
+
+
+def progress_events(lines: Iterable[str]) -> Iterator[dict[str, Any] | str]:
+    """Yield each object of `buildx build --progress=rawjson` once it is complete, and other lines as they are.
+
+    buildx 0.13 writes an object over several lines, later ones in one.
+    """
+    parts: list[str] = []
+    for line in lines:
+        text = line.rstrip()
+        if text.startswith("{"):  # what is inside an object is indented: the one before was cut off
+            yield from parts
+            parts = []
+        elif not parts or not text.startswith((" ", "}")):
+            yield text
+            continue
+        parts.append(text)
+        if not text.startswith(" ") and text.endswith("}"):
+            yield _parsed("\n".join(parts))
+            parts = []
+    yield from parts
+
+
+def _parsed(text: str) -> dict[str, Any] | str:
+    try:
+        event = json.loads(text)
+    except (ValueError, RecursionError):
+        return text
+    return event if isinstance(event, dict) else text
 
 
 def exec_options(user: str, workdir: str, environment: Mapping[str, str]) -> list[str]:

@@ -6,7 +6,7 @@ import os
 import sys
 
 from synos_tasks.errors import SynosError
-from synos_tasks.iso import guard, lease, protocol
+from synos_tasks.iso import codec, guard, lease, protocol
 from synos_tasks.iso.tools import BuildContext
 from synos_tasks.iso.work import NO_PROFILE, attempt
 
@@ -24,10 +24,10 @@ def main() -> int:
         return 130
     # pid 1 is the container's init: when this process ends, the kernel ends all the rest
     lease.watch(lambda: os._exit(130))
-    request = protocol.decode_request(line)
+    request = codec.decode_request(line)
     if isinstance(request, protocol.Build):
         os.umask(request.umask)
-    events = protocol.Events(BuildContext.work / "build.log", protocol.write_event)
+    events = protocol.Events(BuildContext.work / "build.log", codec.write_event)
     failure = attempt(request, BuildContext(profile=NO_PROFILE, events=events))
     if failure is None:
         return 0

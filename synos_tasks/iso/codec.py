@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import json
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import NoneType, UnionType
@@ -38,6 +40,24 @@ class Event(Message):
     """Base of what a container reports."""
 
     known: ClassVar[dict[str, type[Event]]] = {}
+
+
+def encode(message: Request | Event) -> dict[str, Any]:
+    """Return a message as an object for JSON, with its name as ``request`` or ``event``."""
+    kind = "request" if isinstance(message, Request) else "event"
+    return {kind: message.sent_as, **to_data(message)}
+
+
+def decode_request(line: bytes) -> Request:
+    """Read a request; raises ValueError."""
+    fields = json.loads(line)
+    return from_data(Request.known[fields.pop("request")], fields)
+
+
+def write_event(event: Event) -> None:
+    """Write an event to standard output, which nothing else may write to."""
+    sys.stdout.buffer.write(json.dumps(encode(event), ensure_ascii=False).encode() + b"\n")
+    sys.stdout.buffer.flush()
 
 
 def to_data(value: Any) -> dict[str, Any]:  # noqa: ANN401  (a dataclass)

@@ -6,7 +6,6 @@ removed goes after the last of them. It can be killed at any moment: what is lef
 
 from __future__ import annotations
 
-import json
 import math
 import os
 import stat
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING
 
 from synos_tasks.iso.codec import Event
 from synos_tasks.iso.scratch import remove
-from synos_tasks.iso.store import ENTRY, UNKNOWN
+from synos_tasks.iso.store import ENTRY, UNKNOWN, recorded
 from synos_tasks.locks import try_exclusive
 
 if TYPE_CHECKING:
@@ -145,7 +144,7 @@ def _listed(store: Store, *, in_use: bool = False) -> list[Stored]:
                 continue
             with suppress(FileNotFoundError):
                 status = path.stat(follow_symlinks=False)
-                stage, used = _recorded(Path(path.path)) if kind == STAGE else ("", status.st_mtime)
+                stage, used = _stage_of(Path(path.path)) if kind == STAGE else ("", status.st_mtime)
                 listed.append(
                     Stored(
                         kind=kind,
@@ -160,16 +159,11 @@ def _listed(store: Store, *, in_use: bool = False) -> list[Stored]:
     return listed
 
 
-def _recorded(entry: Path) -> tuple[str, float]:
+def _stage_of(entry: Path) -> tuple[str, float]:
     """Return the stage of an entry, and when it was last used."""
-    try:
-        used = (entry / ENTRY).stat().st_mtime
-    except FileNotFoundError:
-        used = entry.stat().st_mtime
-    try:
-        return str(json.loads((entry / ENTRY).read_text())["stage"]), used
-    except (OSError, ValueError, KeyError, TypeError):
-        return UNKNOWN, used
+    noted = entry / ENTRY
+    used = (noted if noted.exists() else entry).stat().st_mtime
+    return str(recorded(entry).get("stage", UNKNOWN)), used
 
 
 def _bytes(path: str, status: os.stat_result, counted: set[tuple[int, int]]) -> int:

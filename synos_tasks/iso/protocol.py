@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import os
-import sys
 import threading
 from dataclasses import field
 from typing import IO, TYPE_CHECKING, Any
@@ -175,18 +174,6 @@ class Compiled(Event, name="compiled"):
     """All components are there, or one was compiled and the rest must be asked for again."""
 
 
-def encode(message: Request | Event) -> dict[str, Any]:
-    """Return a message as an object for JSON, with its name as ``request`` or ``event``."""
-    kind = "request" if isinstance(message, Request) else "event"
-    return {kind: message.sent_as, **codec.to_data(message)}
-
-
-def decode_request(line: bytes) -> Request:
-    """Read a request; raises ValueError."""
-    fields = json.loads(line)
-    return codec.from_data(Request.known[fields.pop("request")], fields)
-
-
 def decode_event(fields: Mapping[str, Any]) -> Event:
     """Read an event. What is none becomes a line of the log: whatever runs in a container may print one."""
     try:
@@ -194,12 +181,6 @@ def decode_event(fields: Mapping[str, Any]) -> Event:
         return codec.from_data(cls, {name: value for name, value in fields.items() if name != "event"})
     except (ValueError, KeyError, TypeError):
         return Log(stage="container", line=json.dumps(fields, ensure_ascii=False))
-
-
-def write_event(event: Event) -> None:
-    """Write an event to standard output, which nothing else may write to."""
-    sys.stdout.buffer.write(json.dumps(encode(event), ensure_ascii=False).encode() + b"\n")
-    sys.stdout.buffer.flush()
 
 
 class Events:

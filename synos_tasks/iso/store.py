@@ -100,10 +100,8 @@ class Store:
     def peek(self, key: str) -> Entry | None:
         """Return an entry without a look at its files; outside ``with`` it may go at any moment."""
         folder = self.folder / "objects" / key
-        try:
-            return Entry(key, folder, json.loads((folder / ENTRY).read_text())["facts"])
-        except (OSError, ValueError, KeyError, TypeError):
-            return None
+        facts = recorded(folder).get("facts")
+        return None if facts is None else Entry(key, folder, facts)
 
     def _drop(self, folder: Path) -> None:
         """Remove a damaged entry, at once and whole; but not one that another build has made again meanwhile.
@@ -208,6 +206,13 @@ def touch(path: Path) -> None:
     """Note that something was used now; where that cannot be written, it looks unused, and that is all."""
     with suppress(OSError):
         os.utime(path)
+
+
+def recorded(folder: Path) -> dict[str, Any]:
+    """Return what an entry says of itself, without a look at its files; {} where that cannot be read."""
+    with suppress(OSError, ValueError, TypeError):
+        return dict(json.loads((folder / ENTRY).read_text()))
+    return {}
 
 
 def _verified(folder: Path) -> tuple[dict[str, Any], str]:

@@ -22,7 +22,6 @@ from synos_tasks.maint.ownership import Clone, Inventory, is_base, labels_of, ta
 from synos_tasks.project import STORE
 
 if TYPE_CHECKING:
-    import datetime as dt
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
@@ -222,10 +221,10 @@ def resources(facts: Facts) -> list[Resource]:
 
 
 def _container(one: Container, facts: Facts) -> Resource:
-    labels, state, created = labels_of(one), str(one.state.status), _time(one.created)
+    labels, state, created = labels_of(one), str(one.state.status), epoch(one.created)
     role = "dev" if LABEL_FOLDER in labels else labels.get(LABEL_ROLE, "")
     kind = f"{role} container" if role in {"build", "dev"} else "container"
-    ended, pinned = _time(one.state.finished_at), ""
+    ended, pinned = epoch(one.state.finished_at), ""
     if state == "created" and facts.now - created < ABOUT_TO_START:
         pinned = "it is about to start"
     elif state in LIVE and facts.factory_reset and role != "build":
@@ -238,7 +237,7 @@ def _container(one: Container, facts: Facts) -> Resource:
 
 def _network(one: Network, facts: Facts) -> Resource:
     pinned, needed_by = facts.users(one.id, one.name)
-    return Resource("network", one.id, one.name, 0, _time(one.created), pinned=pinned, needed_by=needed_by)
+    return Resource("network", one.id, one.name, 0, epoch(one.created), pinned=pinned, needed_by=needed_by)
 
 
 def _image(one: Image, facts: Facts) -> Resource:
@@ -251,7 +250,7 @@ def _image(one: Image, facts: Facts) -> Resource:
     if not pinned and others and not names:
         pinned = f"has only names of others, as {min(others)}"
     name = names[0] if names else f"nameless {one.id.removeprefix('sha256:')[:12]}"
-    size = 0 if others else facts.inventory.usage.own_images.get(one.id, 0)
+    size = 0 if others else facts.inventory.usage.images.get(one.id, 0)
     seconds = facts.clone.ledger.seconds_of(group)
     found = Resource("image", one.id, name, size, _named(one), pinned=pinned, names=names)
     return replace(found, needed_by=needed_by, group=group, seconds=seconds)
@@ -264,7 +263,7 @@ def _base(one: Image, facts: Facts) -> Resource:
     pinned, ended = facts.users(one.id)
     if not pinned and foreign:
         pinned = f"others' images are built on it, as {(*tags_of(foreign[0]), foreign[0].id)[0]}"
-    size = facts.inventory.usage.own_images.get(one.id, 0) if names == tags_of(one) else 0
+    size = facts.inventory.usage.images.get(one.id, 0) if names == tags_of(one) else 0
     found = Resource("base image", one.id, names[0], size, _named(one), pinned=pinned, names=names)
     return replace(found, needed_by=(*ended, *(image.id for image in built_on)))
 
@@ -280,7 +279,7 @@ def _volume(one: Volume, facts: Facts) -> Resource:
         pinned = "the store: its content is removed with --store"
     size = 0 if device_of(one) else facts.inventory.usage.volumes.get(name, 0)
     backup, needed_by = facts.backups.get(name, ""), (*ended, *aliases)
-    created = _time(one.created_at)
+    created = epoch(one.created_at)
     return Resource(kind, name, name, size, created, pinned=pinned, needed_by=needed_by, backup=backup)
 
 
@@ -319,9 +318,4 @@ def _records(every: Iterable[Record], ours: Iterable[Record]) -> Iterable[Resour
 def _named(image: Image) -> float:
     """Return when an image got its last name, or was created."""
     tagged = (image.metadata or {}).get("LastTagTime")
-    return max(epoch(tagged) if tagged else 0.0, _time(image.created))
-
-
-def _time(moment: dt.datetime | None) -> float:
-    """Return seconds since 1970; 0 for the engine's year 1, which means never."""
-    return 0.0 if moment is None or moment.year == 1 else moment.timestamp()
+    return max(epoch(tagged or None), epoch(image.created))

@@ -217,12 +217,10 @@ class FakeDocker(Docker):
         self._untag(new_name)
         self.objects["image"][self._ident("image", ref)]["RepoTags"].append(new_name)
 
-    def create_volume(
-        self, name: str, labels: Mapping[str, str], options: Mapping[str, str] | None = None
-    ) -> None:
+    def create_volume(self, name: str, labels: Mapping[str, str]) -> None:
         self._ask()
         if name not in self.objects["volume"]:
-            self.add_volume(name, labels=labels, options=options)
+            self.add_volume(name, labels=labels)
 
     def remove_container(self, ref: str, *, force: bool = False, volumes: bool = True) -> str:
         ident = self._ident("container", ref)

@@ -173,8 +173,7 @@ def inventory(
         volumes=volumes,
         networks=tuple(networks),
         usage=DiskUsage(
-            images={one: size + 60 for one, size in own.items()},
-            own_images=own,
+            images=own,
             containers={one.id: known.get(one.name, 10) for one in containers},
             volumes={one.name: known.get(one.name, 1000) for one in volumes},
             layers=layers,
@@ -284,7 +283,7 @@ def context_of(settings: Settings, world: World, **given: Any) -> Context:  # no
 
     def union_bytes(idents: Sequence[str]) -> int:
         """Return what each image has of its own, and 100 that all share."""
-        return sum(world.inventory.usage.own_images[one] for one in idents) + 100 * bool(idents)
+        return sum(world.inventory.usage.images[one] for one in idents) + 100 * bool(idents)
 
     told: dict[str, Any] = {"say": lambda _: None, "now": lambda: NOW, "union_bytes": union_bytes, **given}
     told |= {"docker": world, "disk_usage": world.disk_usage, "prune_records": world.prune_records}

@@ -102,6 +102,6 @@ def ground(root: Path, monkeypatch: pytest.MonkeyPatch) -> Ground:
     made = Ground(context=context, docker=docker, said=said)
     docker.on_run = made.run
     monkeypatch.setattr(cache, "socket_path", lambda: "/socket")
-    usage = DiskUsage(images={}, own_images={}, containers={}, volumes=made.sizes, layers=0)
+    usage = DiskUsage(images={}, containers={}, volumes=made.sizes, layers=0)
     monkeypatch.setattr(cache, "disk_usage", lambda *_: usage)
     return made

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from synos_tasks import builder
 from synos_tasks.build import planning
 from synos_tasks.build.planning import Context
-from synos_tasks.iso import protocol
+from synos_tasks.iso import codec, protocol
 from synos_tasks.iso.plan import Tools
 from tests.unit.fake_docker import FakeDocker
 
@@ -45,7 +45,7 @@ class FakeContainers:
         """Do as builder.ask() does."""
         for volume in spec.volumes:
             context.docker.create_volume(volume, spec.labels)
-        self.asked.append((spec, protocol.encode(request)))
+        self.asked.append((spec, codec.encode(request)))
         answered = None
         for fields in self.answer(*self.asked[-1]):
             event = protocol.decode_event(json.loads(json.dumps(fields)))

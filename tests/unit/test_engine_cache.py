@@ -89,8 +89,7 @@ def test_sizes_are_read_in_the_form_of_one_version(daemon: Daemon, version: str,
     daemon.answers[f"GET {asked}"] = 200, USED
     usage = cache.disk_usage()
     assert f"GET {asked}" in daemon.asked
-    assert usage.images == {OURS: 100, THEIRS: 50, BARE: 7}
-    assert usage.own_images == {OURS: 70, THEIRS: 50, BARE: 7}
+    assert usage.images == {OURS: 70, THEIRS: 50, BARE: 7}
     assert usage.containers == {"c1": 11, "c2": 0}
     assert usage.volumes == {"data": 99, "alias": 0, "x": 0}
     assert usage.layers == 12345

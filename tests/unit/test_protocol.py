@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synos_tasks.errors import DiskFull, PackageNotFound, StageFailed
-from synos_tasks.iso import compare, protocol, resolve, work
+from synos_tasks.iso import codec, compare, protocol, resolve, work
 from synos_tasks.iso.components.recipe import Compilation, Component
 from synos_tasks.iso.eviction import Limits, Stored
 from synos_tasks.iso.profile import Profile
@@ -61,11 +61,9 @@ def test_every_kind_of_message_is_tried() -> None:
 
 @pytest.mark.parametrize("message", [*REQUESTS, *EVENTS], ids=lambda one: one.sent_as)
 def test_a_message_survives_its_line(message: protocol.Request | protocol.Event) -> None:
-    line = json.dumps(protocol.encode(message)).encode()
+    line = json.dumps(codec.encode(message)).encode()
     is_request = isinstance(message, protocol.Request)
-    assert (
-        protocol.decode_request(line) if is_request else protocol.decode_event(json.loads(line))
-    ) == message
+    assert (codec.decode_request(line) if is_request else protocol.decode_event(json.loads(line))) == message
 
 
 JSON = st.recursive(
@@ -81,7 +79,7 @@ JSON = st.recursive(
 def test_whatever_a_container_prints_is_an_event_or_a_line_of_the_log(
     event: protocol.Event, change: dict[str, object]
 ) -> None:
-    found = protocol.decode_event({**protocol.encode(event), **change})
+    found = protocol.decode_event({**codec.encode(event), **change})
     assert type(found) in protocol.Event.known.values()
 
 

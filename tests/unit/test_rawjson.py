@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synos_tasks.engine.rawjson import events
+from synos_tasks.engine.client import progress_events
 
 BUILDX_0_13 = """\
 {
@@ -37,13 +37,13 @@ ERROR = "ERROR: failed to solve: failed to compute cache key"
 
 
 def read(text: str) -> list[dict[str, Any] | str]:
-    return list(events(text.splitlines(keepends=True)))
+    return list(progress_events(text.splitlines(keepends=True)))
 
 
 def test_an_object_is_given_as_soon_as_it_is_complete() -> None:
     """A progress bar lives on it: nothing waits for the next object's first line."""
     lines = iter(BUILDX_0_13.splitlines())
-    reader = events(lines)
+    reader = progress_events(lines)
     assert next(reader) == FIRST
     assert next(lines) == "{"
 
@@ -86,12 +86,12 @@ def test_every_object_and_every_line_comes_back_in_order(
 ) -> None:
     written = [item if isinstance(item, str) else json.dumps(item[0], indent=item[1]) for item in told]
     expected = [item if isinstance(item, str) else item[0] for item in told]
-    assert list(events("\n".join(written).split("\n") if written else [])) == expected
+    assert list(progress_events("\n".join(written).split("\n") if written else [])) == expected
 
 
 @given(st.lists(st.text(alphabet='{}[]":, a\n\t1', max_size=12), max_size=8))
 def test_no_line_is_lost_whatever_comes(lines: list[str]) -> None:
-    found = list(events(lines))
+    found = list(progress_events(lines))
     kept = [line for item in found if isinstance(item, str) for line in item.split("\n")]
     objects = [item for item in found if isinstance(item, dict)]
     if not objects:
