@@ -59,13 +59,17 @@ ISO_FILES = (".log", ".report.html", ".sha256", ".manifest.json")
 
 @dataclass(frozen=True, kw_only=True)
 class Context(images.Context):
-    """What a command works with. ``now`` returns seconds since 1970."""
+    """What a command works with. ``now`` returns seconds since 1970.
+
+    ``would`` ends a dry run, with what it would do.
+    """
 
     docker: Docker = field(default_factory=Docker)
     disk_usage: Callable[[], DiskUsage] = cache.disk_usage
     union_bytes: Callable[[Sequence[str]], int] = cache.union_bytes
     prune_records: Callable[[Sequence[str]], list[str]] = cache.prune_records
     now: Callable[[], float] = time.time
+    would: Callable[..., object] = lambda *_, **__: None
 
     def clone(self) -> Clone:
         """Return how this clone's resources are recognised."""

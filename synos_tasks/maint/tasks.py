@@ -210,7 +210,7 @@ def context_of(command: Command) -> Context:
     """Return what a command works with."""
     from synos_tasks.maint.resources import Context  # noqa: PLC0415
 
-    return Context(settings=command.settings, say=console.say)
+    return Context(settings=command.settings, say=console.say, would=command.would)
 
 
 def _confirm(question: str, *, yes: bool) -> None:
@@ -245,36 +245,23 @@ def _act(command: Command, action: str, given: str, to: str) -> None:
     """Do one action on volumes; ``to`` is the name of the new file or volume."""
     from synos_tasks.maint import volumes as copying  # noqa: PLC0415
 
-    context, path = context_of(command), Path(given).resolve()
-    target = Path(to).resolve() if to else None
-    match action, command.dry:
-        case "list", _:
+    context = context_of(command)
+    match action:
+        case "list":
             found = copying.listing(context)
             total = sum(one.bytes or 0 for one in found)  # what has two names counts once
             _show(f"volumes of {command.settings.project.id}: {console.human_bytes(total)}", found)
             command.result({"bytes": total, "volumes": [asdict(one) for one in found]})
-        case "inspect", True:
-            command.would(f"look into volume {copying.find(context, given).name}")
-        case "inspect", False:
+        case "inspect":
             _inspect(command, copying.inspect(context, given))
-        case "export", True:
-            volume = copying.whole(context, given)
-            file = copying.export_path(context, volume, target)
-            command.would(f"write volume {volume.name} into {file}", volume=volume.name, file=str(file))
-        case "export", False:
-            file, done = copying.export(context, given, target)
+        case "export":
+            file, done = copying.export(context, given, Path(to).resolve() if to else None)
             console.say(f"{done.facts['files']} files, {console.human_bytes(done.bytes)} in {file}")
             about = {"file": str(file), "volume": done.name, "created": done.created, "bytes": done.bytes}
             command.result({**about, **done.facts, "sha256": done.files[0].sha256})
-        case "import", True:
-            manifest, full = copying.check_import(context, path, to)
-            command.would(f"make volume {full} of {path}", volume=full, files=manifest.facts["files"])
-        case "import", False:
-            _made(command, *copying.load(context, path, to))
-        case "clone", True:
-            volume, full = copying.whole(context, given), copying.free_name(context, to)
-            command.would(f"make volume {full} of volume {volume.name}", volume=full)
-        case "clone", False:
+        case "import":
+            _made(command, *copying.load(context, Path(given).resolve(), to))
+        case "clone":
             _made(command, *copying.clone(context, given, to))
 
 

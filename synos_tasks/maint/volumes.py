@@ -142,6 +142,7 @@ def find(context: Context, name: str, *, measured: bool = False) -> Listed:
 def inspect(context: Context, name: str) -> Inspected:
     """Look into one volume. Raise SettingsError where it is not ours, CacheUnusable where it cannot be read."""
     volume = find(context, name, measured=True)
+    context.would(f"look into volume {volume.name}")
     with Stream(context.docker, _spec(context, _LOOK, source=volume.name)) as stream:
         answer, ended = stream.out.read().split(), stream.finish()
     if ended.code or len(answer) != 3:
@@ -157,7 +158,7 @@ def inspect(context: Context, name: str) -> Inspected:
     )
 
 
-def export_path(context: Context, volume: Listed, to: Path | None) -> Path:
+def _export_path(context: Context, volume: Listed, to: Path | None) -> Path:
     """Return where the archive of a volume goes; raise SettingsError where something is there, OutputNotWritable."""
     moment = dt.datetime.fromtimestamp(context.now(), dt.UTC).strftime("%Y%m%dT%H%M%S")
     target = to or exports.folder_of(context.settings) / f"{volume.short}-{moment}{exports.SUFFIX}"
@@ -175,8 +176,9 @@ def export(context: Context, name: str, to: Path | None = None) -> tuple[Path, M
     Raises SettingsError where there is no such volume or the file exists, CacheUnusable where the volume cannot be
     read, DiskFull, OutputNotWritable; then there is no archive.
     """
-    volume = whole(context, name)
-    target = export_path(context, volume, to)
+    volume = _whole(context, name)
+    target = _export_path(context, volume, to)
+    context.would(f"write volume {volume.name} into {target}", volume=volume.name, file=str(target))
     began = dt.datetime.fromtimestamp(context.now(), dt.UTC).strftime(CREATED)
     pack = f"{_PACK} {_NAMED} --use-compress-program='zstd -q -3 -T{context.settings.build.cpus}' ."
     with archive.disk_errors(target.parent, "the export"), _working_folder(context, target.parent) as working:
@@ -204,26 +206,18 @@ def _working_folder(context: Context, folder: Path) -> AbstractContextManager[Pa
     return scratch(own, PARTIAL)
 
 
-def check_import(context: Context, path: Path, name: str = "") -> tuple[Manifest, str]:
-    """Check an archive; return its manifest, and the full name of the volume that it is to become.
-
-    Raises SettingsError where that is taken, BackupDamaged.
-    """
-    found = exports.read(path)
-    full = free_name(context, name or found.name.removeprefix(f"{found.facts['project']}-"))
-    exports.verify(path, found)
-    return found, full
-
-
 def load(context: Context, path: Path, name: str = "") -> tuple[str, int]:
     """Make a volume of an archive, which is checked before anything is touched; return its name, and how many files it has.
 
     Raises BackupDamaged, SettingsError where there is a volume of that name, CacheUnusable where it cannot be written,
     DiskFull; then the volume is gone again.
     """
-    found, full = check_import(context, path, name)
-    given, unpack = exports.content(path, found), f"{_UNPACK} --use-compress-program='zstd -q'"
+    found = exports.read(path)
     facts = found.facts
+    full = free_name(context, name or found.name.removeprefix(f"{facts['project']}-"))
+    exports.verify(path, found)
+    context.would(f"make volume {full} of {path}", volume=full, files=facts["files"])
+    given, unpack = exports.content(path, found), f"{_UNPACK} --use-compress-program='zstd -q'"
     stack = {key: text for key, text in facts["labels"].items() if key.startswith("com.docker.compose.")}
     # under its old name, compose takes it back by the labels that it gave
     with _new_volume(context, full, facts["role"], stack if full == found.name else {}):
@@ -235,13 +229,14 @@ def load(context: Context, path: Path, name: str = "") -> tuple[str, int]:
 
 def clone(context: Context, name: str, to: str) -> tuple[str, int]:
     """Make a new volume with what another holds. Raises and returns as load() does; then there is no new one."""
-    volume, full = whole(context, name), free_name(context, to)
+    volume, full = _whole(context, name), free_name(context, to)
+    context.would(f"make volume {full} of volume {volume.name}", volume=full)
     with _new_volume(context, full, volume.role, {}):
         files, _ = _tar(context, f"{{ {_PACK} . | {_UNPACK}; }}", source=volume, target=full)
     return full, files
 
 
-def whole(context: Context, name: str) -> Listed:
+def _whole(context: Context, name: str) -> Listed:
     """Return a volume to copy; raise SettingsError where there is none, or it is not whole."""
     volume = find(context, name)
     if volume.unfinished:

@@ -426,7 +426,7 @@ def test_one_that_another_command_is_filling_is_not_touched(here: Ground) -> Non
 @pytest.fixture
 def there(here: Ground, monkeypatch: pytest.MonkeyPatch, keep_signals: None) -> Ground:
     """Let the verb have a volume, and another name of it."""
-    monkeypatch.setattr(tasks, "context_of", lambda _command: here.context)
+    monkeypatch.setattr(tasks, "context_of", lambda command: replace(here.context, would=command.would))
     monkeypatch.setattr("synos_tasks.settings.load", lambda *_, **__: here.context.settings)
     here.use(here.add("data", "a", "b"))
     here.add("alias", device=f"{here.docker.root_dir}/volumes/{PROJECT}-data/_data")
