@@ -37,12 +37,12 @@ DOCKERFILE = """\
 FROM {builder} AS runtime
 RUN --mount=type=cache,id=synos-tiny-{mark},target=/kept \\
     # version {version}
-    head -c 60000000 /dev/zero >/kept/{version} \\
-    && head -c 50000000 /dev/zero >/version-{version}
+    head -c 60000000 /dev/zero >/kept/{mark}-{version} \\
+    && head -c 50000000 /dev/zero >/{mark}-version-{version}
 CMD ["synos-build"]
 
 FROM runtime AS toolchain
-RUN head -c 20000000 /dev/zero >/toolchain-{version}
+RUN head -c 20000000 /dev/zero >/{mark}-toolchain-{version}
 """
 
 
@@ -273,7 +273,9 @@ def _mounts(mark: str, context: Path, base: str) -> tuple[str, ...]:
     steps = f"RUN {_mounted(own)} : {mark} && {write}\n"
     # and one with the very words and the place of ours, but another id
     [ours] = [
-        line for line in _joined(DOCKERFILE.format(builder="", mark=mark, version=0)) if "/kept/0" in line
+        line
+        for line in _joined(DOCKERFILE.format(builder="", mark=mark, version=0))
+        if f"/kept/{mark}-0" in line
     ]
     steps += ours.replace(f"id=synos-tiny-{mark},", f"id={near},") + "\n"
     (context / "Dockerfile").write_text(f"FROM {base} AS runtime\n{steps}")
