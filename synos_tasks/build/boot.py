@@ -14,7 +14,7 @@ from synos_tasks.engine.spec import Bind, ContainerSpec
 from synos_tasks.errors import BootFailed, IsoNotFound, SettingsError
 from synos_tasks.images.catalog import BOOT
 from synos_tasks.iso import protocol
-from synos_tasks.iso.boot.request import FIRMWARES, MEDIA
+from synos_tasks.iso.boot.qemu import FIRMWARES, MEDIA
 
 if TYPE_CHECKING:
     from synos_tasks.build.planning import Context

@@ -12,9 +12,9 @@ from dataclasses import field
 from typing import IO, TYPE_CHECKING, Any
 
 from synos_tasks.iso import codec
-from synos_tasks.iso.boot.request import Boot as Boot
-from synos_tasks.iso.boot.request import Booted as Booted
-from synos_tasks.iso.boot.request import Log as Log
+from synos_tasks.iso.boot.qemu import Boot as Boot
+from synos_tasks.iso.boot.qemu import Booted as Booted
+from synos_tasks.iso.boot.qemu import Log as Log
 from synos_tasks.iso.codec import Event as Event
 from synos_tasks.iso.codec import Request as Request
 from synos_tasks.iso.components.recipe import Compilation

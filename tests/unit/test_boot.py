@@ -18,8 +18,7 @@ from synos_tasks.build.boot import boot_iso, boot_spec, newest_iso
 from synos_tasks.build.planning import Context
 from synos_tasks.errors import IsoNotFound, SettingsError
 from synos_tasks.iso.boot import qemu
-from synos_tasks.iso.boot.qemu import qemu_argv
-from synos_tasks.iso.boot.request import FIRMWARES, MEDIA, Boot
+from synos_tasks.iso.boot.qemu import FIRMWARES, MEDIA, Boot, qemu_argv
 from synos_tasks.iso.boot.watch import HOPELESS, UNFINISHED, Follower, clean, parse_report, verdict
 from tests.unit.fake_docker import FakeDocker
 from tests.unit.projects import settings_in

@@ -7,7 +7,7 @@ import signal
 import sys
 
 from synos_tasks.iso import codec, lease
-from synos_tasks.iso.boot.request import Boot, Log
+from synos_tasks.iso.boot.qemu import Boot, Log
 from synos_tasks.iso.boot.watch import boot
 
 

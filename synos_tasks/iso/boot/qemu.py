@@ -1,4 +1,7 @@
-"""The QEMU command of a request, and the machine it starts."""
+"""What to boot and what is reported of it; the QEMU command of a request, and the machine it starts.
+
+The image that boots has no PyYAML: nothing here needs it.
+"""
 
 from __future__ import annotations
 
@@ -7,18 +10,54 @@ import shutil
 import socket
 import subprocess
 import time
+from dataclasses import field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
 
-if TYPE_CHECKING:
-    from synos_tasks.iso.boot.request import Boot
+from synos_tasks.iso import codec
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+FIRMWARES = ("bios", "uefi", "secure-boot")
+MEDIA = ("cdrom", "usb")
 QEMU = "qemu-system-x86_64"
 ASSET_TAG = "synos-selftest"
 FIRMWARE_DIR = Path("/usr/share/OVMF")
 # files of a machine, in a folder of its own: its first serial port, QMP, the firmware's variables, SeaBIOS' output
 SERIAL, CONTROL, VARIABLES, DEBUG = "serial", "qmp", "vars.fd", "debug"
 PROBE_SECONDS = 4.0
+
+
+class Boot(codec.Request, name="boot"):
+    """Boot an ISO. Paths are those in the container; the timeout in seconds, memory in MB. Answer: Booted."""
+
+    iso: Path
+    firmware: str
+    media: str
+    timeout: int
+    memory_mb: int
+    kvm: bool
+    screenshot: Path
+    """Where the picture of the screen goes."""
+
+
+class Log(codec.Event, name="log"):
+    """A line of a tool's output, or of the serial port of the machine that boots."""
+
+    stage: str
+    line: str
+
+
+class Booted(codec.Event, name="booted"):
+    """How a boot went: ``why`` says what is wrong with it. Seconds from QEMU's start to the report."""
+
+    accelerator: str
+    ok: bool = False
+    seconds: float = 0.0
+    why: str = ""
+    screenshot: Path | None = None
+    report: Mapping[str, Any] = field(default_factory=dict)
 
 
 def qemu_argv(request: Boot, accelerator: str, folder: Path) -> list[str]:

@@ -16,13 +16,12 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synos_tasks.iso.boot.qemu import DEBUG, SERIAL, Machine, kvm_works, start
-from synos_tasks.iso.boot.request import Booted
+from synos_tasks.iso.boot.qemu import DEBUG, SERIAL, Booted, Machine, kvm_works, start
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from synos_tasks.iso.boot.request import Boot
+    from synos_tasks.iso.boot.qemu import Boot
 
 POLL_SECONDS = 0.2
 # until the login prompt, or a desktop, is on the screen
