@@ -248,7 +248,7 @@ def disk_errors(folder: Path, what: str) -> Iterator[None]:
             raise
         where, why = str(error.filename or folder), error.strerror or str(error)
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            why, hint = f"{free_disk_bytes(folder)} bytes are free", "nothing of it was kept; make room there"
+            why, hint = f"{free_disk_bytes(folder)} bytes are free", "nothing was kept; free some space there"
             raise DiskFull(f"no space is left for {what}", where=where, why=why, hint=hint) from error
         raise OutputNotWritable(f"{what} cannot be written", where=where, why=why) from error
 

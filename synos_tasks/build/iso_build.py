@@ -213,7 +213,7 @@ class _Build:
         try:
             remember(context.settings, plan, stages)
         except OSError as error:
-            context.say(f"warning: what this build took is not remembered: {error}")
+            context.say(f"warning: the times of this build could not be stored: {error}")
         return self._result(plan, done.sha256, [vars(stage) for stage in stages])
 
     def _result(self, plan: Plan, sha256: str, stages: list[dict[str, Any]]) -> BuildResult:
@@ -238,6 +238,6 @@ class _Build:
             self.stages[event.name] = self.compiled.get(event.name, event)
         elif isinstance(event, protocol.Evicted) and event.count:
             gone, left = console.human_bytes(event.bytes), console.human_bytes(event.left_bytes)
-            self.context.say(f"store: removed {gone} that no build has used for longest, {left} are left")
+            self.context.say(f"store: removed {gone} that were unused for longest; {left} are left")
         elif isinstance(event, protocol.Evicted) and event.busy and event.skipped:
-            self.context.say("store: nothing was removed, another build uses it; the next build sees to it")
+            self.context.say("store: another build uses it, so nothing was removed; the next build cleans up")

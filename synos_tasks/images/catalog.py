@@ -67,7 +67,7 @@ class Recipe:
                 found.update(of_folder(project.root / self.copied, ("__pycache__",)).encode())
         except FileNotFoundError as error:
             raise ProjectMissing(
-                f"there is nothing to build the image {self.name} of",
+                f"the files of image {self.name} are missing",
                 where=str(error.filename),
                 hint="`inv init` writes docker/ into an empty folder",
             ) from error

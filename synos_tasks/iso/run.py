@@ -51,7 +51,7 @@ class Runner:
         try:
             layers, boot = self._root(overlapping=True)
         except InputsModified:
-            self.context.events.warn("a stage wrote into files of the layer below it: once more, in turn")
+            self.context.events.warn("a stage wrote into a layer below it: layers are made again, one by one")
             layers, boot = self._root(overlapping=False)
         live = {INITRD: boot.file(INITRD), KERNEL: boot.file(KERNEL), **self._file_systems(layers)}
         tree, target = self.context.work / "iso", self.context.output / publish.ISO

@@ -100,7 +100,7 @@ def _apply(context: StackContext, service: str) -> None:
             f"{service} did not take its new secret",
             where=error.where,
             why=error.why,
-            hint="the old and the new one are both kept: run `inv services.secrets-rotate` again, it goes on with this one",
+            hint="both secrets are kept: run `inv services.secrets-rotate` again, which continues with the new one",
         ) from error
 
 

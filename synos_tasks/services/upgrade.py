@@ -94,7 +94,7 @@ def _roll_back(
             context.docker.tag(old, service.image)
         else:
             context = context.with_image(service.name, old)
-            hint = "docker/services makes the one that failed: correct it before `inv services.up`"
+            hint = "docker/services still builds the image that failed: correct it before `inv services.up`"
         _run(context, service.name)
     except SynosError as second:
         raise type(second)(

@@ -32,7 +32,7 @@ def test_a_layer_never_holds_what_a_later_stage_wrote(clone: Clone) -> None:
     )
     patch(clone, "synos_tasks/iso/stages/system.py", work, write + work)
     built = clone.inv("build.iso", "--profile", "minimal")
-    assert "once more, in turn" in built.err
+    assert "made again, one by one" in built.err
     last = {}
     for stage in built.json["stages"]:
         if stage["name"] in {"base", "system"}:
