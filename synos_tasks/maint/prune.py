@@ -131,19 +131,14 @@ def plan_reset(context: Context, *, keep_isos: bool, without_backup: bool) -> Pl
     """
     planned = plan(context, RESET)
     if builds := [one.name for one in planned.kept if one.kind == "build container"]:
-        raise SettingsError(
-            "a build, or another command that works in a container, is running",
-            where=builds[0],
-            hint="wait until it is done, or end it with Ctrl-C",
-        )
+        what = "a build, or another command that works in a container, is running"
+        raise SettingsError(what, where=builds[0], hint="wait until it is done, or end it with Ctrl-C")
     removals = [one for one in planned.removals if not (keep_isos and one.kind == "iso")]
     lost = [one.name for one in removals if one.kind == "data volume" and not one.backup]
     if lost and not without_backup:
-        raise SettingsError(
-            "data would be lost: there is no fresh backup of it",
-            where=", ".join(lost),
-            hint="inv services.backup, or inv maint.volumes --export NAME; --without-backup gives it up",
-        )
+        what = "data would be lost: there is no fresh backup of it"
+        hint = "inv services.backup, or inv maint.volumes --export NAME; --without-backup gives it up"
+        raise SettingsError(what, where=", ".join(lost), hint=hint)
     return replace(planned, removals=(*removals, *_files(context, removals)))
 
 

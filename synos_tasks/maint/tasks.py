@@ -233,11 +233,9 @@ def seconds_of(text: str) -> float:
     """Return the seconds of an age; raises SettingsError. Spaces around it and capitals are accepted."""
     found = _AGE.fullmatch(text.strip().lower())
     if not found:
-        raise SettingsError(
-            f"{text!r} is not an age",
-            why="an age is a whole number of at most six digits, followed by its unit",
-            hint="30m, 12h, 14d or 2w: minutes, hours, days, weeks",
-        )
+        why = "an age is a whole number of at most six digits, followed by its unit"
+        hint = "30m, 12h, 14d or 2w: minutes, hours, days, weeks"
+        raise SettingsError(f"{text!r} is not an age", why=why, hint=hint)
     return int(found[1]) * UNITS[found[2]]
 
 

@@ -82,11 +82,9 @@ def _install_dependencies(context: CompileContext) -> None:
     if not missing:
         return
     context.update_lists()
-    error = ComponentFailed(
-        f"a build dependency of {context.component.name} is missing: {', '.join(missing)}",
-        where=f"docker/build/components/{context.component.name}.yaml",
-        hint="check the names under `build_depends:`; the mirrors must have them",
-    )
+    what = f"a build dependency of {context.component.name} is missing: {', '.join(missing)}"
+    hint = "check the names under `build_depends:`; the mirrors must have them"
+    error = ComponentFailed(what, where=context.component.file, hint=hint)
     argv = ["sudo", "DEBIAN_FRONTEND=noninteractive", "apt-get", "build-dep", "-q", "--yes",
             "--no-install-recommends", "./"]  # fmt: skip
     context.run(argv, error=error)
@@ -100,12 +98,9 @@ def _store_packages(context: CompileContext, store: Store, facts: dict[str, Any]
         found[fields["Package"]] = (path, fields)
     missing = [name for name in component.packages if name not in found]
     if missing:
-        raise ComponentFailed(
-            f"component {component.name} gives no package {missing[0]}",
-            where=f"docker/build/components/{component.name}.yaml",
-            why=f"it gives {', '.join(sorted(found)) or 'none'}",
-            hint="name those that belong into the ISO under `packages:`",
-        )
+        what, why = f"component {component.name} gives no package {missing[0]}", ", ".join(sorted(found))
+        hint = "name those that belong into the ISO under `packages:`"
+        raise ComponentFailed(what, where=component.file, why=f"it gives {why or 'none'}", hint=hint)
     with store.slot() as slot:
         packages = []
         for name in component.packages:

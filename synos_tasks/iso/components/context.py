@@ -114,12 +114,9 @@ class CompileContext:
         if self._lists_are_new:
             return
         if self.offline:
-            raise MirrorUnreachable(
-                f"component {self.component.name} needs something from the mirrors",
-                where=f"docker/build/components/{self.component.name}.yaml",
-                why="--offline fetches nothing",
-                hint="run the same command without --offline once",
-            )
+            what = f"component {self.component.name} needs something from the mirrors"
+            why, hint = "--offline fetches nothing", "run the same command without --offline once"
+            raise MirrorUnreachable(what, where=self.component.file, why=why, hint=hint)
         argv = ["sudo", "apt-get", "update", "-q", "--error-on=any"]
         self.run(argv, folder=self.build.work, error=_no_mirror())
         self._lists_are_new = True
@@ -157,7 +154,7 @@ def explain(
     last = [line for line in lines if line.strip() and not _REPEATS.match(line)][-LAST_LINES:]
     return ComponentFailed(
         f"the tests of {component.name} fail" if tested else f"{component.name} could not be built",
-        where=f"docker/build/components/{component.name}.yaml",
+        where=component.file,
         why="\n".join(last) or f"{argv[0]} ended with {code}",
         hint="`tests: skip` in its recipe leaves them out" if tested else "",
     )

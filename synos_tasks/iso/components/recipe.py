@@ -100,6 +100,11 @@ class Component:
         return f"component-{self.name}"
 
     @property
+    def file(self) -> str:
+        """Its recipe, as a path of the project."""
+        return f"docker/build/components/{self.name}.yaml"
+
+    @property
     def origin(self) -> str:
         """Where its source is, for people."""
         kind, where, which = self.source
@@ -128,11 +133,8 @@ def names(folder: Path) -> list[str]:
 def load(folder: Path, name: str, where: str = "") -> Component:
     """Read a recipe; ``where`` is the place that names it. Raises ComponentError with file, line, column and a hint."""
     if name not in names(folder):
-        raise ComponentError(
-            f"there is no component {name[:80]!r}",
-            where=where or str(folder),
-            hint=guess(name, names(folder)),
-        )
+        what, hint = f"there is no component {name[:80]!r}", guess(name, names(folder))
+        raise ComponentError(what, where=where or str(folder), hint=hint)
     if not re.fullmatch(NAME, name):
         raise ComponentError(
             f"{name[:80]!r} is no name for a component",

@@ -70,11 +70,9 @@ def prepare(context: CompileContext) -> None:
         _source_package(context, place, which)
     context.own(tree)
     for patch, copy in zip(component.patches, patches, strict=True):
-        error = ComponentFailed(
-            f"a patch of {component.name} does not apply",
-            where=f"docker/build/components/{patch}",
-            hint="make it again from the source that the recipe names; `patch -p1` applies it",
-        )
+        what, where = f"a patch of {component.name} does not apply", f"docker/build/components/{patch}"
+        hint = "make it again from the source that the recipe names; `patch -p1` applies it"
+        error = ComponentFailed(what, where=where, hint=hint)
         context.run(["patch", "-p1", "--forward", "--batch", f"--input={copy}"], error=error)
     if kind != "package":  # dpkg-deb keeps dates that are older than the changelog's
         for path in (tree, *tree.rglob("*")):
@@ -105,18 +103,15 @@ def _clone(context: CompileContext, address: str, commit: str) -> None:
     """Fetch one commit; from a server that hands out branches only, all of them."""
     context.tree.mkdir()
     context.own(context.tree)
+    what = f"commit {commit[:12]} of {context.component.name} cannot be fetched"
+    hint = "check `git` and `commit` in its recipe, and the network"
     for argv in (
         ["git", "init", "--quiet"],
         ["sh", "-c", FETCH_COMMIT, address, commit],
         ["git", "-c", "advice.detachedHead=false", "checkout", "--quiet", commit],
         ["git", "submodule", "update", "--init", "--recursive", "--quiet"],
     ):
-        error = ComponentFailed(
-            f"commit {commit[:12]} of {context.component.name} cannot be fetched",
-            where=address,
-            hint="check `git` and `commit` in its recipe, and the network",
-        )
-        context.run(argv, error=error)
+        context.run(argv, error=ComponentFailed(what, where=address, hint=hint))
     shutil.rmtree(context.tree / ".git")
 
 
@@ -124,11 +119,9 @@ def _source_package(context: CompileContext, name: str, version: str) -> None:
     """Fetch a Debian source package: apt verifies it against the archive's signatures."""
     context.update_lists()
     folder = context.tree.parent
-    error = ComponentFailed(
-        f"the mirrors have no source package {name} {version}",
-        where=f"docker/build/components/{context.component.name}.yaml",
-        hint="put a name and a version that the mirrors have into `source:`",
-    )
+    what = f"the mirrors have no source package {name} {version}"
+    hint = "put a name and a version that the mirrors have into `source:`"
+    error = ComponentFailed(what, where=context.component.file, hint=hint)
     context.run(["sh", "-c", FETCH_PACKAGE, name, version], folder=folder, error=error)
     dsc = next(folder.glob("*.dsc"))
     context.run(["dpkg-source", "--extract", dsc.name, context.tree.name], folder=folder)
