@@ -48,6 +48,11 @@ class Project:
         """Dockerfiles, profiles and compose files: the folders build, services and dev."""
         return self.root / "docker"
 
+    @property
+    def build_data(self) -> Path:
+        """What ISOs are made from: profiles with their locks, overlays, hooks and components."""
+        return self.data / "build"
+
     def image(self, purpose: str, tag: str) -> str:
         """Return the reference of an image. The tag must depend on its content where another project may share it."""
         return f"{self.name}-{purpose}:{tag}"

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from synos_tasks import builder
 from synos_tasks.build.containers import builder_spec
-from synos_tasks.build.locking import lock_path
+from synos_tasks.build.planning import lock_path
 from synos_tasks.engine.spec import Bind
 from synos_tasks.errors import IsoNotFound, SettingsError
 from synos_tasks.iso import lock as locks

@@ -53,7 +53,7 @@ class HitRate:
 
 def names_of(settings: Settings) -> list[str]:
     """Return the names of the project's components."""
-    return recipe.names(recipe.folder_of(planning.docker_build(settings)))
+    return recipe.names(recipe.folder_of(settings.project.build_data))
 
 
 def users_of(settings: Settings) -> dict[str, list[str]]:
@@ -71,7 +71,7 @@ def users_of(settings: Settings) -> dict[str, list[str]]:
 
 def recipes(settings: Settings, names: Iterable[str]) -> list[Component]:
     """Read recipes; raises ComponentError."""
-    return components_of(planning.docker_build(settings), list(names))
+    return components_of(settings.project.build_data, list(names))
 
 
 def ensure_compiled(
@@ -90,7 +90,7 @@ def ensure_compiled(
     """
     components = recipes(context.settings, names)
     tools = planning.tools_of(context, TOOLCHAIN)
-    folder = recipe.folder_of(planning.docker_build(context.settings))
+    folder = recipe.folder_of(context.settings.project.build_data)
     wanted = [recipe.compilation_of(component, folder, tools) for component in components]
     found: list[protocol.Done] = []
 

@@ -9,7 +9,6 @@ import uuid
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from synos_tasks.build.planning import docker_build
 from synos_tasks.builder import CACHE, CODE
 from synos_tasks.engine.labels import (
     BUILDER_CAPABILITIES,
@@ -47,7 +46,7 @@ def compiler_cache_volumes(settings: Settings) -> dict[str, str]:
 
 def read_only_binds(settings: Settings) -> tuple[Bind, ...]:
     """Return all that a build reads: the code, and docker/build. Never .synos, where the services' passwords are."""
-    return (CODE, Bind(source=docker_build(settings), target="/project/docker/build"))
+    return (CODE, Bind(source=settings.project.build_data, target="/project/docker/build"))
 
 
 @contextmanager

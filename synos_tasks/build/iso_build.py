@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks import builder, console, errors
-from synos_tasks.build import components, locking, planning
+from synos_tasks.build import components, planning
 from synos_tasks.build.containers import PRIVILEGED, builder_spec, store_volume
 from synos_tasks.build.view import PlainView, last_plan, remember, view_for
 from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
@@ -100,7 +100,7 @@ def _refuse_impossible(context: Context, options: Options, profile: Profile) -> 
             "--offline and --no-cache leave no packages to build from", hint="leave one of them out"
         )
     if options.locked or options.offline:
-        locking.required(context.settings, profile, "--locked" if options.locked else "--offline")
+        planning.required(context.settings, profile, "--locked" if options.locked else "--offline")
     for recipe in (BUILDER, *([TOOLCHAIN] if profile.components else [])):
         tag = recipe.tag(context.settings.project)
         if options.offline and context.docker.image_id(tag) is None:
@@ -124,7 +124,7 @@ class _Build:
 
     def already(self) -> BuildResult | None:
         """Return the ISO that would be built, when it is there and whole."""
-        lock = locking.fitting(self.context.settings, self.profile)
+        lock = planning.fitting(self.context.settings, self.profile)
         if lock is None or not self.options.cached:
             return None
         plan = self._plan(lock)
@@ -143,7 +143,7 @@ class _Build:
             self.context.say(f"warning: {PRIVILEGED}")
         planning.preflight(self.context, self.options.output)
         sweep(self.options.output, STAGING_PREFIX)  # of killed builds, even where this one ends early
-        lock = locking.fitting(self.context.settings, self.profile) or self._new_lock()
+        lock = planning.fitting(self.context.settings, self.profile) or self._new_lock()
         with store_volume(self.context, cached=self.options.cached) as store:
             try:
                 return self._run(lock, store)
@@ -227,7 +227,7 @@ class _Build:
         )
 
     def _new_lock(self) -> Lock:
-        return locking.renew(self.context, self.profile, update=False)[0]
+        return planning.renew(self.context, self.profile, update=False)[0]
 
     def _plan(self, lock: Lock) -> Plan:
         return planning.plan_build(self.context, self.profile, lock, release=self.options.release)

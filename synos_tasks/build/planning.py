@@ -1,4 +1,4 @@
-"""What every command of build works with: the engine, a host that is fit, a profile, its plan and its images."""
+"""What every command of build works with: the engine, a host that is fit, a profile, its lock, its plan, its images."""
 
 from __future__ import annotations
 
@@ -11,21 +11,24 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from synos_tasks import host, images
+from synos_tasks import builder, host, images
+from synos_tasks.build.containers import builder_spec
 from synos_tasks.engine.failures import check_versions
 from synos_tasks.engine.labels import LABEL_PROJECT, ONCE, labels, owner_is_alive
-from synos_tasks.errors import DiskFull, HostUnfit, writing
+from synos_tasks.errors import DiskFull, HostUnfit, LockDrift, LockError, writing
 from synos_tasks.images.building import ensure_image
 from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
+from synos_tasks.iso import lock as locks
 from synos_tasks.iso import plan as plans
 from synos_tasks.iso import profile as profiles
 from synos_tasks.iso.plan import Tools
+from synos_tasks.iso.protocol import Resolve, Resolved
 from synos_tasks.iso.scratch import write_whole
 
 if TYPE_CHECKING:
     from synos_tasks.engine.client import SystemInfo
     from synos_tasks.images.catalog import Recipe
-    from synos_tasks.iso.lock import Lock
+    from synos_tasks.iso.lock import Change, Lock
     from synos_tasks.iso.plan import Plan
     from synos_tasks.iso.profile import Profile
     from synos_tasks.settings import Settings
@@ -101,20 +104,87 @@ def remove_leftovers(context: Context) -> None:
             docker.remove_volume(volume.name)
 
 
-def docker_build(settings: Settings) -> Path:
-    """Return docker/build, where all is that ISOs are made from."""
-    return settings.project.data / "build"
-
-
 def profile_folder(settings: Settings) -> Path:
     """Return the folder of profiles and their locks."""
-    return docker_build(settings) / "profiles"
+    return settings.project.build_data / "profiles"
 
 
 def read_profile(settings: Settings, name: str) -> Profile:
     """Read a profile; raises ProfileError, ProfileNotFound or ComponentError."""
     profile = profiles.load(profile_folder(settings), name)
     return dataclasses.replace(profile, distribution=settings.project.name, title=settings.project.title)
+
+
+def lock_path(settings: Settings, profile: str) -> Path:
+    """Return where the lock of a profile is."""
+    return locks.path_of(profile_folder(settings), profile)
+
+
+def fitting(settings: Settings, profile: Profile) -> Lock | None:
+    """Return a profile's lock when it is for what the profile asks; raises LockError when it is damaged."""
+    found = locks.load(lock_path(settings, profile.name))
+    return found if found and found.request == locks.request_of(profile) else None
+
+
+def required(settings: Settings, profile: Profile, option: str) -> Lock:
+    """Return a profile's lock; raises LockDrift where it does not fit, as ``option`` does not let it be written."""
+    found = fitting(settings, profile)
+    if found is None:
+        path = lock_path(settings, profile.name)
+        other = "the profile asks for other packages, suites or a bootstrapper"
+        raise LockDrift(
+            f"the lock of profile {profile.name} does not fit",
+            where=str(path),
+            why=other if path.exists() else "there is none",
+            hint=f"`inv build.lock --profile {profile.name}` writes it; {option} never does",
+        )
+    return found
+
+
+def renew(context: Context, profile: Profile, *, update: bool) -> tuple[Lock, list[Change]]:
+    """Resolve a profile and write its lock, whether it fits or not; return it with what changed, which is said.
+
+    Without ``update`` versions stay where the mirrors still have them, and so does the date. Raises
+    EngineTooOld, PackageNotFound, MirrorUnreachable, BadSignature, OutputNotWritable.
+    """
+    path = lock_path(context.settings, profile.name)
+    spec = builder_spec(context)
+    try:
+        previous = locks.load(path)
+    except LockError as error:
+        context.say(f"warning: {error.where}: {error.what}; it is written again")
+        previous = None
+    context.say(f"resolving the packages of {profile.name}")
+    start = previous or _inherited(context.settings, profile)
+    request = Resolve(profile=profile, previous=None if update else start)
+    found = builder.ask(context, spec, request, Resolved).lock
+    changed = locks.changes(previous, found)
+    if start and (not update or start.packages == found.packages):
+        # the date is part of every key: it moves only when somebody asks for what is new
+        found = dataclasses.replace(found, epoch=start.epoch)
+    if found != previous:
+        with writing("the lock cannot be written", path):
+            write_whole(path, locks.dump(found, profile.name))
+            os.chown(path, *builder.owner())
+    if len(changed) < len(found.packages):
+        context.say("\n".join(change.line for change in changed) or "nothing changed")
+    security = sum(change.security for change in changed)
+    news = f"{len(changed)} changed, {security} for security" if previous else "all new"
+    context.say(f"{path}: {len(found.packages)} packages, {news}")
+    return found, changed
+
+
+def _inherited(settings: Settings, profile: Profile) -> Lock | None:
+    """Return the lock of the nearest ancestor of the same suite, so that a new profile shares layers with it."""
+    for name in profile.ancestors:
+        if read_profile(settings, name).suite == profile.suite:
+            try:
+                found = locks.load(lock_path(settings, name))
+            except LockError:
+                continue
+            if found:
+                return found
+    return None
 
 
 def plan_build(context: Context, profile: Profile, lock: Lock, *, release: bool) -> Plan:
@@ -125,7 +195,7 @@ def plan_build(context: Context, profile: Profile, lock: Lock, *, release: bool)
     """
     toolchain = tools_of(context, TOOLCHAIN) if profile.components else ""
     tools = Tools(builder=tools_of(context, BUILDER), toolchain=toolchain)
-    return plans.plan_build(docker_build(context.settings), profile, lock, tools, release=release)
+    return plans.plan_build(context.settings.project.build_data, profile, lock, tools, release=release)
 
 
 def tools_of(context: Context, recipe: Recipe) -> str:

@@ -11,7 +11,6 @@ from synos_tasks import builder
 from synos_tasks.build import components, planning
 from synos_tasks.build.compare import files_of
 from synos_tasks.build.containers import builder_spec, store_volume
-from synos_tasks.build.locking import required
 from synos_tasks.errors import Irreproducible
 from synos_tasks.iso import publish
 from synos_tasks.iso.compare import OUTSIDE_FILES
@@ -91,7 +90,7 @@ def verify(context: Context, profile: Profile, *, release: bool, rounds: int) ->
     Raises LockDrift, or Irreproducible, which names the first difference.
     """
     settings = context.settings
-    lock = required(settings, profile, "build.verify-reproducible")
+    lock = planning.required(settings, profile, "build.verify-reproducible")
     plan = planning.plan_build(context, profile, lock, release=release)
     settings.project.state_dir.mkdir(parents=True, exist_ok=True)
     with scratch(settings.project.state_dir, "reproduce-") as folder:

@@ -146,12 +146,12 @@ def _boot(
 )
 def lock(command: Command, profile: str = "", update: bool = False) -> None:
     """Write the exact packages of a profile to docker/build/profiles/NAME.lock.yaml."""
-    from synos_tasks.build import locking, planning
+    from synos_tasks.build import planning
 
     settings, name = command.settings, profile or command.settings.build.profile
-    asked, path = planning.read_profile(settings, name), locking.lock_path(settings, name)
+    asked, path = planning.read_profile(settings, name), planning.lock_path(settings, name)
     command.would(f"ask the mirrors of profile {name} and write {path}", profile=name, lock=str(path))
-    found, changed = locking.renew(_context(command), asked, update=update)
+    found, changed = planning.renew(_context(command), asked, update=update)
     changes = [change.__dict__ for change in changed]
     command.result({"profile": name, "lock": str(path), "packages": len(found.packages), "changes": changes})
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 
 from synos_tasks import builder, console
-from synos_tasks.build import locking, planning
+from synos_tasks.build import planning
 from synos_tasks.build.containers import builder_spec
 from synos_tasks.iso import codec, protocol
 from synos_tasks.iso import lock as locks
@@ -62,7 +62,7 @@ def plan_of(context: Context, options: Options) -> tuple[Plan, str]:
     """
     profile = planning.read_profile(context.settings, options.profile)
     request = locks.request_of(profile)
-    lock, state = locks.load(locking.lock_path(context.settings, profile.name)), "stale"
+    lock, state = locks.load(planning.lock_path(context.settings, profile.name)), "stale"
     if lock is None:
         lock, state = Lock(request=request, epoch=0, packages=()), "missing"
     elif lock.request == request:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from synos_tasks.build.locking import lock_path
-from synos_tasks.build.planning import read_profile
+from synos_tasks.build.planning import lock_path, read_profile
 from synos_tasks.iso import lock as locks
 from synos_tasks.iso.lock import Lock, Package
 from synos_tasks.project import Project

@@ -12,7 +12,7 @@ import pytest
 from invoke.collection import Collection
 from invoke.program import Program
 
-from synos_tasks.build import locking, planning
+from synos_tasks.build import planning
 from synos_tasks.build import tasks as build
 from synos_tasks.errors import (
     IsoNotFound,
@@ -153,7 +153,7 @@ def test_plan_warns_when_the_lock_does_not_fit(
 def test_lock_writes_and_tells_what_changed(settings: Settings, capfd: Shown) -> None:
     lay_lock(settings, package("sudo", "1"))
     assert run("build.lock", "--json") == 0
-    path = locking.lock_path(settings, NAME)
+    path = planning.lock_path(settings, NAME)
     shown = capfd.readouterr()
     assert json.loads(shown.out) == {
         "schema": "synos.build.lock/1", "profile": NAME, "lock": str(path), "packages": 2,
@@ -169,7 +169,7 @@ def test_lock_writes_and_tells_what_changed(settings: Settings, capfd: Shown) ->
 def test_diff_of_locks(settings: Settings, capfd: Shown) -> None:
     lay_lock(settings, package("sudo", "1"))
     other = settings.project.root / "other.lock.yaml"
-    other.write_text(locking.lock_path(settings, NAME).read_text())
+    other.write_text(planning.lock_path(settings, NAME).read_text())
     lay_lock(settings, package("sudo", "2", archive="security"))
     assert run("build.diff", str(other), NAME, "--json") == 0
     shown = capfd.readouterr()
@@ -226,7 +226,7 @@ def test_dry_changes_nothing(settings: Settings, containers: FakeContainers, wor
 
 def test_dry_says_what_lock_would_do(settings: Settings, containers: FakeContainers, capfd: Shown) -> None:
     assert run("--dry", "build.lock", "--profile", NAME) == 0
-    path = locking.lock_path(settings, NAME)
+    path = planning.lock_path(settings, NAME)
     assert capfd.readouterr().err == f"would ask the mirrors of profile {NAME} and write {path}\n"
     assert containers.done == []
 

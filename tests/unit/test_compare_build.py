@@ -9,8 +9,7 @@ import pytest
 
 from synos_tasks.build.compare import Difference, diff, sections
 from synos_tasks.build.containers import read_only_binds
-from synos_tasks.build.locking import lock_path
-from synos_tasks.build.planning import Context
+from synos_tasks.build.planning import Context, lock_path
 from synos_tasks.engine.spec import Bind
 from synos_tasks.errors import IsoNotFound, SettingsError
 from synos_tasks.iso.lock import Change

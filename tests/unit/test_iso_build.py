@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from synos_tasks.build import iso_build, locking
+from synos_tasks.build import iso_build, planning
 from synos_tasks.build.iso_build import BuildResult, Options, build_iso
 from synos_tasks.build.planning import Context
 from synos_tasks.errors import (
@@ -225,7 +225,7 @@ def test_a_package_that_vanished_costs_no_second_compilation(
 ) -> None:
     containers.failures["build"] = [PackageVanished("sudo 1 is gone")]
     lock = lay_lock(containers.settings, package("sudo"))
-    monkeypatch.setattr(locking, "renew", lambda *_, **__: (lock, []))
+    monkeypatch.setattr(planning, "renew", lambda *_, **__: (lock, []))
     result = containers.build(cached=cached, locked=False)
     assert containers.all.done.count("compile") == 1
     assert _told(result) == dict.fromkeys(BOTH, (False, COMPILING_SECONDS))

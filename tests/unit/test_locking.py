@@ -9,7 +9,7 @@ from unittest import mock
 
 import pytest
 
-from synos_tasks.build import locking
+from synos_tasks.build import planning
 from synos_tasks.build.planning import Context, read_profile
 from synos_tasks.errors import LockDrift, OutputNotWritable
 from synos_tasks.iso import codec
@@ -57,7 +57,7 @@ class Resolver:
 
     def renew(self, *, update: bool) -> tuple[Lock, list[Change]]:
         profile = read_profile(self.settings, NAME)
-        return locking.renew(Context(self.settings, FakeDocker(), self.heard.append), profile, update=update)
+        return planning.renew(Context(self.settings, FakeDocker(), self.heard.append), profile, update=update)
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def resolver(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Resolver:
 
 
 def _on_disk(settings: Settings) -> Lock:
-    found = locks.load(locking.lock_path(settings, NAME))
+    found = locks.load(planning.lock_path(settings, NAME))
     assert found is not None
     return found
 
@@ -77,8 +77,8 @@ def test_drift_is_refused_with_the_command_that_mends_it(settings: Settings, the
         lay_lock(settings, SUDO)
         (settings.project.root / f"docker/build/profiles/{NAME}.yaml").write_text("packages: [tmux]\n")
     with pytest.raises(LockDrift) as caught:
-        locking.required(settings, read_profile(settings, NAME), "--locked")
-    assert caught.value.where == str(locking.lock_path(settings, NAME))
+        planning.required(settings, read_profile(settings, NAME), "--locked")
+    assert caught.value.where == str(planning.lock_path(settings, NAME))
     assert caught.value.why.startswith("the profile asks for other packages" if there else "there is none")
     assert caught.value.hint == f"`inv build.lock --profile {NAME}` writes it; --locked never does"
 
@@ -99,7 +99,7 @@ def test_the_lock_belongs_to_who_asked_and_nothing_lies_beside_it(
     monkeypatch.setenv("SUDO_UID", "1234")
     monkeypatch.setenv("SUDO_GID", "5678")
     resolver.renew(update=False)
-    path = locking.lock_path(resolver.settings, NAME)
+    path = planning.lock_path(resolver.settings, NAME)
     assert given == [(1234, 5678)]
     assert sorted(p.name for p in path.parent.iterdir()) == [f"{NAME}.lock.yaml", f"{NAME}.yaml"]
 
@@ -113,7 +113,7 @@ def test_it_is_written_when_something_changed_and_dated_by_an_update(
     resolver: Resolver, update: bool, found_version: Package, epoch: int
 ) -> None:
     lay_lock(resolver.settings, SUDO)
-    path = locking.lock_path(resolver.settings, NAME)
+    path = planning.lock_path(resolver.settings, NAME)
     written = path.stat()
     resolver.packages = packages = (found_version,)
     found, changed = resolver.renew(update=update)
@@ -128,9 +128,9 @@ def test_it_is_written_when_something_changed_and_dated_by_an_update(
 def test_a_lock_for_another_request_is_written_again_with_its_date(resolver: Resolver) -> None:
     before = lay_lock(resolver.settings, SUDO)
     profile = resolver.settings.project.root / f"docker/build/profiles/{NAME}.yaml"
-    assert locking.fitting(resolver.settings, read_profile(resolver.settings, NAME)) == before
+    assert planning.fitting(resolver.settings, read_profile(resolver.settings, NAME)) == before
     profile.write_text(f"{PROFILE}bootstrapper: debootstrap\n")
-    assert locking.fitting(resolver.settings, read_profile(resolver.settings, NAME)) is None
+    assert planning.fitting(resolver.settings, read_profile(resolver.settings, NAME)) is None
     found, changed = resolver.renew(update=False)
     assert found == _on_disk(resolver.settings)
     assert found == dataclasses.replace(
@@ -141,7 +141,7 @@ def test_a_lock_for_another_request_is_written_again_with_its_date(resolver: Res
 
 @pytest.mark.parametrize("text", ["", "packages: [\n", "schema: synos.lock/1\n", "\x00"])
 def test_a_damaged_lock_is_told_and_written_anew(resolver: Resolver, text: str) -> None:
-    path = locking.lock_path(resolver.settings, NAME)
+    path = planning.lock_path(resolver.settings, NAME)
     path.write_text(text)
     found, changed = resolver.renew(update=False)
     assert found == _on_disk(resolver.settings)
@@ -177,6 +177,6 @@ def test_a_folder_that_cannot_be_written(resolver: Resolver, monkeypatch: pytest
     monkeypatch.setattr("tempfile.mkstemp", refused)  # root may write anywhere
     with pytest.raises(OutputNotWritable) as caught:
         resolver.renew(update=True)
-    assert caught.value.where == str(locking.lock_path(resolver.settings, NAME))
+    assert caught.value.where == str(planning.lock_path(resolver.settings, NAME))
     assert caught.value.why == "Permission denied"
     assert _on_disk(resolver.settings) == before

@@ -198,9 +198,7 @@ def test_the_initramfs_that_counts_is_the_one_with_what_upper_layers_brought(
 
 def _publish(settings: Settings, lock: Lock) -> Path:
     """Lay an ISO of the profile and this lock where builds lay it; its stages have 10, 11, ... bytes."""
-    plan = plans.plan_build(
-        planning.docker_build(settings), planning.read_profile(settings, NAME), lock, TOOLS
-    )
+    plan = plans.plan_build(settings.project.build_data, planning.read_profile(settings, NAME), lock, TOOLS)
     settings.output_dir.mkdir()
     iso = iso_path(settings.output_dir, plan.profile, plan.build_id)
     iso.write_bytes(b"iso")
