@@ -188,8 +188,7 @@ def open_stack(settings: Settings, name: str, say: Callable[[str], None], timeou
         key, port = variable(one), getattr(settings.services, f"{one.replace('-', '_')}_port", None)
         own = recipes.get(one)
         variables[f"{key}_IMAGE"] = own.tag(project) if own else replacement(settings, one)
-        files = path.parent / one  # an edit in it makes a new container
-        variables[f"{key}_FILES"] = of_folder(files)[:12] if files.is_dir() else ""
+        variables[f"{key}_FILES"] = of_folder(path.parent / one)[:12]  # an edit makes a new container
         if port is not None:
             variables[f"{key}_PORT"] = str(port)
     compose = Compose(ComposeFile(project=project.resource(name), path=path, environment=variables))

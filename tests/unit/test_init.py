@@ -83,7 +83,7 @@ def test_a_project_without_its_files_is_told_apart_from_a_bug(
 ) -> None:
     (tmp_path / "tasks.py").write_text("from synos_tasks import collection\nns = collection()\n")
     assert run("--dry", "build.image") == 47
-    assert f"where: {tmp_path / 'docker'}" in capfd.readouterr().err
+    assert "docker/build/Dockerfile" in capfd.readouterr().err
 
 
 def test_the_verbs_of_the_librarys_repository_are_there_alone(tmp_path: Path) -> None:
