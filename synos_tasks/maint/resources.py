@@ -301,6 +301,11 @@ def device_of(volume: Volume) -> str:
     return (volume.options or {}).get("device", "")
 
 
+def place_of(volume: Volume) -> str:
+    """Return the folder of a volume, which all its aliases have."""
+    return device_of(volume) or str(volume.mountpoint or volume.name)
+
+
 def _records(every: Iterable[Record], ours: Iterable[Record]) -> Iterable[Resource]:
     children: dict[str, list[str]] = defaultdict(list)
     for record in every:

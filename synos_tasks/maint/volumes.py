@@ -27,7 +27,7 @@ from synos_tasks.images.building import ensure_image
 from synos_tasks.images.catalog import BUILDER
 from synos_tasks.iso.scratch import scratch, sync
 from synos_tasks.maint import exports
-from synos_tasks.maint.resources import device_of
+from synos_tasks.maint.resources import device_of, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -98,13 +98,12 @@ def listing(context: Context, *, measured: bool = True) -> list[Listed]:
     project, found = context.settings.project.id, []
     volumes = sorted(context.docker.volumes({LABEL_PROJECT: project}), key=lambda one: one.name)
     mounts = [(each, {mount.name for mount in each.mounts or ()}) for each in context.docker.containers()]
-    measured = measured and cache.socket_path() is not None
+    measured = measured and bool(volumes) and cache.socket_path() is not None
     sizes = cache.disk_usage("volume").volumes if measured else {}
     marks = {path.name for path in exports.folder_of(context.settings).glob(f"{MARK}*")}
     for one in volumes:
         marked, device = one.labels or {}, device_of(one)
-        place = device or str(one.mountpoint)
-        names = {other.name for other in volumes if place in {str(other.mountpoint), device_of(other)}}
+        names = {other.name for other in volumes if place_of(other) == place_of(one)}
         users = [each for each, mounted in mounts if names & mounted]
         live = tuple(sorted(each.name for each in users if each.state.status in LIVE))
         shown = sorted(f"{each.name} (runs)" if each.name in live else each.name for each in users)
@@ -115,7 +114,7 @@ def listing(context: Context, *, measured: bool = True) -> list[Listed]:
                 short=one.name.removeprefix(f"{project}-"),
                 role=marked.get(LABEL_ROLE, ""),
                 bytes=0 if device else sizes.get(one.name),
-                created=one.created_at.astimezone(dt.UTC).strftime(CREATED),
+                created=one.created_at.astimezone(dt.UTC).strftime(CREATED) if one.created_at else "",
                 users=tuple(shown),
                 live=live,
                 labels=marked,

@@ -83,12 +83,24 @@ def test_all_of_the_project_are_listed_and_no_others(here: Ground, monkeypatch: 
     assert volumes.listing(here.context)[0].bytes is None
 
 
-def test_one_is_found_by_either_name_or_named_with_what_there_is(here: Ground) -> None:
+def test_volumes_without_a_date_or_a_folder_are_listed_and_kept_apart(here: Ground) -> None:
+    here.use(here.add("plugin"), "a")
+    here.docker.objects["volume"][f"{PROJECT}-plugin"].update(CreatedAt=None, Mountpoint=None)
+    here.docker.objects["volume"][DATA].update(Mountpoint=None)
+    data, plugin = volumes.listing(here.context)
+    assert (plugin.created, plugin.users) == ("", ("a (runs)",))
+    assert data.users == ()
+
+
+def test_one_is_found_by_either_name_or_named_with_what_there_is(
+    here: Ground, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert volumes.find(here.context, "data").name == volumes.find(here.context, DATA).name == DATA
     with pytest.raises(SettingsError, match="no volume 'dta'") as refused:
         volumes.find(here.context, "dta")
     assert refused.value.hint == "there are: data"
     here.docker.objects["volume"].clear()
+    monkeypatch.setattr(cache, "disk_usage", Mock(side_effect=AssertionError("there is nothing to measure")))
     assert volumes.listing(here.context) == []
 
 
