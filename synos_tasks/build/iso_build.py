@@ -100,7 +100,7 @@ def _refuse_impossible(context: Context, options: Options, profile: Profile) -> 
             "--offline and --no-cache leave no packages to build from", hint="leave one of them out"
         )
     if options.locked or options.offline:
-        planning.required(context.settings, profile, "--locked" if options.locked else "--offline")
+        planning.required_lock(context.settings, profile, "--locked" if options.locked else "--offline")
     for recipe in (BUILDER, *([TOOLCHAIN] if profile.components else [])):
         tag = recipe.tag(context.settings.project)
         if options.offline and context.docker.image_id(tag) is None:
@@ -124,7 +124,7 @@ class _Build:
 
     def already(self) -> BuildResult | None:
         """Return the ISO that would be built, when it is there and whole."""
-        lock = planning.fitting(self.context.settings, self.profile)
+        lock = planning.fitting_lock(self.context.settings, self.profile)
         if lock is None or not self.options.cached:
             return None
         plan = self._plan(lock)
@@ -143,7 +143,7 @@ class _Build:
             self.context.say(f"warning: {PRIVILEGED}")
         planning.preflight(self.context, self.options.output)
         sweep(self.options.output, STAGING_PREFIX)  # of killed builds, even where this one ends early
-        lock = planning.fitting(self.context.settings, self.profile) or self._new_lock()
+        lock = planning.fitting_lock(self.context.settings, self.profile) or self._new_lock()
         with store_volume(self.context, cached=self.options.cached) as store:
             try:
                 return self._run(lock, store)
@@ -227,7 +227,7 @@ class _Build:
         )
 
     def _new_lock(self) -> Lock:
-        return planning.renew(self.context, self.profile, update=False)[0]
+        return planning.renew_lock(self.context, self.profile, update=False)[0]
 
     def _plan(self, lock: Lock) -> Plan:
         return planning.plan_build(self.context, self.profile, lock, release=self.options.release)

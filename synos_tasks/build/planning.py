@@ -120,15 +120,15 @@ def lock_path(settings: Settings, profile: str) -> Path:
     return locks.path_of(profile_folder(settings), profile)
 
 
-def fitting(settings: Settings, profile: Profile) -> Lock | None:
+def fitting_lock(settings: Settings, profile: Profile) -> Lock | None:
     """Return a profile's lock when it is for what the profile asks; raises LockError when it is damaged."""
     found = locks.load(lock_path(settings, profile.name))
     return found if found and found.request == locks.request_of(profile) else None
 
 
-def required(settings: Settings, profile: Profile, option: str) -> Lock:
+def required_lock(settings: Settings, profile: Profile, option: str) -> Lock:
     """Return a profile's lock; raises LockDrift where it does not fit, as ``option`` does not let it be written."""
-    found = fitting(settings, profile)
+    found = fitting_lock(settings, profile)
     if found is None:
         path = lock_path(settings, profile.name)
         other = "the profile asks for other packages, suites or a bootstrapper"
@@ -141,7 +141,7 @@ def required(settings: Settings, profile: Profile, option: str) -> Lock:
     return found
 
 
-def renew(context: Context, profile: Profile, *, update: bool) -> tuple[Lock, list[Change]]:
+def renew_lock(context: Context, profile: Profile, *, update: bool) -> tuple[Lock, list[Change]]:
     """Resolve a profile and write its lock, whether it fits or not; return it with what changed, which is said.
 
     Without ``update`` versions stay where the mirrors still have them, and so does the date. Raises

@@ -90,7 +90,7 @@ def verify(context: Context, profile: Profile, *, release: bool, rounds: int) ->
     Raises LockDrift, or Irreproducible, which names the first difference.
     """
     settings = context.settings
-    lock = planning.required(settings, profile, "build.verify-reproducible")
+    lock = planning.required_lock(settings, profile, "build.verify-reproducible")
     plan = planning.plan_build(context, profile, lock, release=release)
     settings.project.state_dir.mkdir(parents=True, exist_ok=True)
     with scratch(settings.project.state_dir, "reproduce-") as folder:

@@ -151,7 +151,7 @@ def lock(command: Command, profile: str = "", update: bool = False) -> None:
     settings, name = command.settings, profile or command.settings.build.profile
     asked, path = planning.read_profile(settings, name), planning.lock_path(settings, name)
     command.would(f"ask the mirrors of profile {name} and write {path}", profile=name, lock=str(path))
-    found, changed = planning.renew(_context(command), asked, update=update)
+    found, changed = planning.renew_lock(_context(command), asked, update=update)
     changes = [change.__dict__ for change in changed]
     command.result({"profile": name, "lock": str(path), "packages": len(found.packages), "changes": changes})
 

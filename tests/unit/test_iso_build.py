@@ -225,7 +225,7 @@ def test_a_package_that_vanished_costs_no_second_compilation(
 ) -> None:
     containers.failures["build"] = [PackageVanished("sudo 1 is gone")]
     lock = lay_lock(containers.settings, package("sudo"))
-    monkeypatch.setattr(planning, "renew", lambda *_, **__: (lock, []))
+    monkeypatch.setattr(planning, "renew_lock", lambda *_, **__: (lock, []))
     result = containers.build(cached=cached, locked=False)
     assert containers.all.done.count("compile") == 1
     assert _told(result) == dict.fromkeys(BOTH, (False, COMPILING_SECONDS))

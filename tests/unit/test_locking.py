@@ -57,7 +57,9 @@ class Resolver:
 
     def renew(self, *, update: bool) -> tuple[Lock, list[Change]]:
         profile = read_profile(self.settings, NAME)
-        return planning.renew(Context(self.settings, FakeDocker(), self.heard.append), profile, update=update)
+        return planning.renew_lock(
+            Context(self.settings, FakeDocker(), self.heard.append), profile, update=update
+        )
 
 
 @pytest.fixture
@@ -77,7 +79,7 @@ def test_drift_is_refused_with_the_command_that_mends_it(settings: Settings, the
         lay_lock(settings, SUDO)
         (settings.project.root / f"docker/build/profiles/{NAME}.yaml").write_text("packages: [tmux]\n")
     with pytest.raises(LockDrift) as caught:
-        planning.required(settings, read_profile(settings, NAME), "--locked")
+        planning.required_lock(settings, read_profile(settings, NAME), "--locked")
     assert caught.value.where == str(planning.lock_path(settings, NAME))
     assert caught.value.why.startswith("the profile asks for other packages" if there else "there is none")
     assert caught.value.hint == f"`inv build.lock --profile {NAME}` writes it; --locked never does"
@@ -128,9 +130,9 @@ def test_it_is_written_when_something_changed_and_dated_by_an_update(
 def test_a_lock_for_another_request_is_written_again_with_its_date(resolver: Resolver) -> None:
     before = lay_lock(resolver.settings, SUDO)
     profile = resolver.settings.project.root / f"docker/build/profiles/{NAME}.yaml"
-    assert planning.fitting(resolver.settings, read_profile(resolver.settings, NAME)) == before
+    assert planning.fitting_lock(resolver.settings, read_profile(resolver.settings, NAME)) == before
     profile.write_text(f"{PROFILE}bootstrapper: debootstrap\n")
-    assert planning.fitting(resolver.settings, read_profile(resolver.settings, NAME)) is None
+    assert planning.fitting_lock(resolver.settings, read_profile(resolver.settings, NAME)) is None
     found, changed = resolver.renew(update=False)
     assert found == _on_disk(resolver.settings)
     assert found == dataclasses.replace(
