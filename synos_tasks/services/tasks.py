@@ -17,7 +17,7 @@ from synos_tasks.errors import SettingsError
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from synos_tasks.services.stack import StackContext
+    from synos_tasks.services.stack import Service, StackContext
 
 Help = dict[str, str]
 STACK = "compose file docker/services/docker-compose.NAME.yml (default: synos.services.stack in invoke.yaml)"
@@ -43,6 +43,11 @@ def open_stack(command: Command, stack: str, wait_timeout: int = 0) -> StackCont
 def agreement(*, yes: bool) -> Callable[[str], bool]:
     """Return what is asked before something is lost: a person, or nobody with --yes."""
     return (lambda _question: True) if yes else console.agreed
+
+
+def listed(services: Sequence[Service]) -> str:
+    """Return the names of services for a sentence."""
+    return ", ".join(service.name for service in services)
 
 
 # ---- start, stop and show
@@ -125,7 +130,7 @@ def restart(command: Command, stack: str = "", only: str = "", wait_timeout: int
 
     context = open_stack(command, stack, wait_timeout)
     services = context.stack.chosen(only)
-    command.would(f"restart {', '.join(one.name for one in services)}")
+    command.would(f"restart {listed(services)}")
     command.result({"stack": context.stack.name, "seconds": lifecycle.restart(context, services)})
 
 
@@ -309,7 +314,7 @@ def secrets_rotate(command: Command, stack: str = "", only: str = "", wait_timeo
     from synos_tasks.services import secrets  # noqa: PLC0415
 
     context = open_stack(command, stack, wait_timeout)
-    command.would(f"change the secrets of {', '.join(one.name for one in context.stack.chosen(only))}")
+    command.would(f"change the secrets of {listed(context.stack.chosen(only))}")
     names = secrets.rotate(context, only)
     folder = context.folder / "secrets"
     console.say(f"changed: {', '.join(names)} in {folder}")
@@ -326,7 +331,7 @@ def upgrade(
 
     context = open_stack(command, stack, wait_timeout)
     services = context.stack.chosen(only)
-    command.would(f"upgrade {', '.join(one.name for one in services)}, one by one")
+    command.would(f"upgrade {listed(services)}, one by one")
     if not no_backup:
         console.say(f"backup: {backups.backup(context)}")
     done = upgrades.upgrade(context, services)
