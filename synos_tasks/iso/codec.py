@@ -55,7 +55,7 @@ def decode_request(line: bytes) -> Request:
 
 
 def write_event(event: Event) -> None:
-    """Write an event to standard output, which nothing else may write to."""
+    """Write an event to standard output, which nothing else may write to. The stream itself lets one thread write."""
     sys.stdout.buffer.write(json.dumps(encode(event), ensure_ascii=False).encode() + b"\n")
     sys.stdout.buffer.flush()
 

@@ -79,14 +79,8 @@ def _locale(context: BuildContext, root: Path) -> None:
 
 
 def _add_user(context: BuildContext, root: Path, user: User) -> None:
-    argv = [
-        "chroot",
-        str(root),
-        "useradd",
-        "--create-home",
-        "--shell=/bin/bash",
-        f"--comment={user.full_name}",
-    ]
+    argv = ["chroot", str(root), "useradd", "--create-home", "--shell=/bin/bash"]
+    argv.append(f"--comment={user.full_name}")
     if user.groups:
         argv.append(f"--groups={','.join(user.groups)}")
     context.run(NAME, [*argv, user.name])
