@@ -125,7 +125,7 @@ def _identify(root: Path, name: str, *, record: bool) -> str:
     state = root / STATE
     known = _read(state)
     if known is None:
-        known = _Record(_path_id(root) if _has_state(state) else _random_id(name), root)
+        known = _Record(_random_id(name), root)
         return _record_first(state, known) if record else known.id
     if known.root != root:
         _refuse_copy(known, root)
@@ -174,7 +174,8 @@ def _read(state: Path) -> _Record | None:
 def _record_first(state: Path, record: _Record) -> str:
     """Write the id unless another command was quicker; return the one that counts.
 
-    A state folder that cannot be written is no reason to fail here: what needs it says so.
+    A state folder that cannot be written is no reason to fail here: what needs it says so. Until then every command
+    has another id, and nothing that is there belongs to it.
     """
     try:
         state.mkdir(exist_ok=True)
@@ -183,7 +184,7 @@ def _record_first(state: Path, record: _Record) -> str:
             if found is None:
                 _write(state, record)
     except OSError:
-        return _path_id(record.root)
+        return record.id
     return (found or record).id
 
 
@@ -193,17 +194,5 @@ def _write(state: Path, record: _Record) -> None:
     temporary.replace(state / ID_FILE)
 
 
-def _has_state(state: Path) -> bool:
-    new = {SETUP, ID_FILE, ""}  # "": .gitignore
-    return state.is_dir() and any(path.name.partition(".")[0] not in new for path in state.iterdir())
-
-
 def _random_id(name: str) -> str:
     return f"{name}-{os.urandom(5).hex()}"
-
-
-def _path_id(root: Path) -> str:
-    """Return the id that projects had before it was stored: the hash of their path."""
-    import hashlib  # noqa: PLC0415  (kept off `inv --list`)
-
-    return f"synos-{hashlib.sha256(str(root).encode()).hexdigest()[:10]}"

@@ -43,14 +43,18 @@ def test_two_clones_at_one_path_have_two_ids_and_a_link_to_a_clone_is_that_clone
     assert project.load(link) == project.load(folder)
 
 
-def test_a_clone_with_state_but_no_id_keeps_the_hash_of_its_path(folder: Path) -> None:
-    (folder.with_name("new") / ".synos/setup").mkdir(parents=True)
-    assert project.load(folder.with_name("new")).id.startswith("new-"), "what setting up left is no state"
-    (folder / ".synos/logs").mkdir(parents=True)
-    ident = project.load(folder, "tuxos").id
-    assert re.fullmatch(r"synos-[0-9a-f]{10}", ident)
-    moved = folder.rename(folder.with_name("two"))
-    assert project.load(moved).id == ident
+def test_no_id_follows_from_the_path_whatever_the_state_folder_holds(folder: Path) -> None:
+    """As where CI restores a part of it: two jobs may have the same path, and one engine."""
+    found = set()
+    for _ in range(3):
+        (folder / ".synos/logs").mkdir(parents=True)
+        found.add(project.load(folder, "tuxos").id)
+        shutil.rmtree(folder / ".synos")
+    (folder / ".synos").write_text("a file is in its place")
+    found.add(project.load(folder, "tuxos").id)
+    found.add(project.load(folder, "tuxos").id)
+    assert len(found) == 5
+    assert all(re.fullmatch(r"tuxos-[0-9a-f]{10}", ident) for ident in found)
 
 
 def test_without_recording_nothing_is_written(folder: Path) -> None:
@@ -105,11 +109,6 @@ def test_a_damaged_id_is_never_replaced_silently(folder: Path, text: str) -> Non
     with pytest.raises(SettingsError, match="id cannot be read"):
         project.load(folder)
     assert (folder / ".synos/id").read_text() == text
-
-
-def test_a_state_folder_that_cannot_be_made_does_not_stop_a_command(folder: Path) -> None:
-    (folder / ".synos").write_text("a file is in its place")
-    assert project.load(folder).id == project.load(folder).id
 
 
 @pytest.mark.parametrize("name", ["Tux", "-tux", "tux_os", "tux--os", "a" * 31, "tux/os", "tux:1", "tüx"])
