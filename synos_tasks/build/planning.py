@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from synos_tasks import builder, host, images
 from synos_tasks.build.containers import builder_spec
 from synos_tasks.engine.failures import check_versions
-from synos_tasks.engine.labels import LABEL_PROJECT, ONCE, labels, owner_is_alive
+from synos_tasks.engine.labels import LABEL_PROJECT, ONCE, is_own_container, labels, owner_is_alive
 from synos_tasks.errors import DiskFull, HostUnfit, LockDrift, LockError, writing
 from synos_tasks.images.building import ensure_image
 from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
@@ -96,8 +96,8 @@ def remove_leftovers(context: Context) -> None:
     """Remove builders that ended without being removed, because the engine died, and volumes of killed commands."""
     project, docker = context.settings.project.id, context.docker
     for container in docker.containers(labels(project, "build")):
-        # a container that somebody starts from the image has its labels, but not such a name
-        if container.name.startswith(f"{project}-") and container.state.status in {"exited", "dead"}:
+        own = is_own_container(container.name, container.config.labels or {}, project)
+        if own and container.state.status in {"exited", "dead"}:
             docker.remove_container(container.id)
     for volume in docker.volumes({LABEL_PROJECT: project}):
         if ONCE in volume.name and not owner_is_alive(volume.name):

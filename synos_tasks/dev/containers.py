@@ -13,13 +13,19 @@ from synos_tasks import images
 from synos_tasks.dev import official
 from synos_tasks.dev.config import load, names
 from synos_tasks.engine.client import exec_options
-from synos_tasks.engine.labels import LABEL_FILE, LABEL_FOLDER
+from synos_tasks.engine.labels import (
+    LABEL_COMPOSE_PROJECT,
+    LABEL_FILE,
+    LABEL_FOLDER,
+    LABEL_PROJECT,
+    is_own_container,
+)
 from synos_tasks.errors import DevContainerMissing, HostUnfit, SynosError
 from synos_tasks.host import Check
 from synos_tasks.iso.scratch import write_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     from synos_tasks.dev.config import DevContainer
@@ -43,7 +49,22 @@ class Context(images.Context):
 
     def find(self, config: DevContainer) -> Container | None:
         """Return the newest container of a devcontainer.json, no matter which tool made it; None where there is none."""
-        return next(iter(self.docker.containers(config.labels)), None)
+        return next(iter(self.containers(config.labels)), None)
+
+    def containers(self, labels: Mapping[str, str]) -> list[Container]:
+        """Return this clone's containers with these labels: other clones may be at the same path, in other containers.
+
+        The compose file gives the clone's id. Without one only the official CLI makes them, which knows the path alone.
+        """
+        project = self.settings.project.id
+
+        def is_own(one: Container) -> bool:
+            has = one.config.labels or {}
+            if LABEL_COMPOSE_PROJECT in has:
+                return is_own_container(one.name, has, project)
+            return has.get(LABEL_PROJECT, project) == project
+
+        return [one for one in self.docker.containers(labels) if is_own(one)]
 
     def execute(
         self, container: str, config: DevContainer, words: Sequence[str], *, attached: bool = False
@@ -114,7 +135,7 @@ def examine(context: Context) -> list[Check]:
 
 
 def _all(context: Context) -> list[Container]:
-    return context.docker.containers({LABEL_FOLDER: str(context.settings.project.root)})
+    return context.containers({LABEL_FOLDER: str(context.settings.project.root)})
 
 
 def _configuration(context: Context, name: str) -> Check:

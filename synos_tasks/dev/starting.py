@@ -197,7 +197,7 @@ def _build(context: Context, config: DevContainer, compose: Compose, *, cached: 
 
 
 def _down(context: Context, config: DevContainer) -> list[str]:
-    found = context.docker.containers(config.labels)
+    found = context.containers(config.labels)
     for container in found:
         context.docker.remove_container(container.id, force=True)
     if found and config.compose_files and all(path.exists() for path in config.compose_files):

@@ -5,11 +5,17 @@ from __future__ import annotations
 import os
 import uuid
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 LABEL_PROJECT = "io.synos.project"
 LABEL_ROLE = "io.synos.role"
 LABEL_IMAGE = "io.synos.image"
 """The name under which an image was built. Images built on it inherit the label, but not the name."""
+LABEL_CONTAINER = "io.synos.container"
+"""The name under which a container was made. Containers of an image committed from it inherit the label, but not the name."""
 LABEL_MARK = "io.synos.filled-by"
 """On a copy of a volume: the name of a file in .synos/volumes that is there until the copy is whole."""
 LABEL_BASE = "io.synos.base"
@@ -47,6 +53,16 @@ def labels(project: str, role: str) -> dict[str, str]:
 def image_labels(project: str, role: str, tag: str) -> dict[str, str]:
     """Return the labels of an image of this project that is built under the name ``tag``."""
     return {**labels(project, role), LABEL_IMAGE: tag}
+
+
+def is_own_container(name: str, labels: Mapping[str, str], project: str) -> bool:
+    """Tell whether a container was made by this project: its labels may come from an image, but not with its name in them.
+
+    Compose makes PROJECT-SERVICE-NUMBER, and PROJECT-SERVICE-run-NUMBER of what runs once.
+    """
+    composed = f"{labels.get(LABEL_COMPOSE_PROJECT)}-{labels.get(LABEL_COMPOSE_SERVICE)}-"
+    named = name == labels.get(LABEL_CONTAINER) or name.startswith(composed)
+    return labels.get(LABEL_PROJECT) == project and named and name.startswith(f"{project}-")
 
 
 ONCE = "-once-"

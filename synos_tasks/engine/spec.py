@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from synos_tasks.engine.labels import LABEL_CONTAINER
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
@@ -68,7 +70,7 @@ class ContainerSpec:
         )
         return {
             "name": self.name,
-            "labels": dict(self.labels),
+            "labels": {**self.labels, LABEL_CONTAINER: self.name},
             "remove": True,
             "pull": "never",
             "interactive": True,

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 
 from synos_tasks.engine.labels import (
     LABEL_BASE,
-    LABEL_COMPOSE_PROJECT,
-    LABEL_FOLDER,
     LABEL_IMAGE,
     LABEL_PROJECT,
+    is_own_container,
 )
 from synos_tasks.images.catalog import BOOKWORM, TRIXIE
 from synos_tasks.images.dockerfile import step_of
@@ -113,13 +112,12 @@ def is_base(image: Image, clone: Clone) -> bool:
 def _is_image(image: Image, clone: Clone) -> bool:
     tags, labels, made = tags_of(image), labels_of(image), clone.ledger.images.get(image.id)
     labelled, mark = labels.get(LABEL_PROJECT) == clone.project, labels.get(LABEL_IMAGE)
-    official = any(_of_folder(tag, clone) for tag in tags)
+    # another clone may be at this path in a container of its own
+    official = labelled and any(_of_folder(tag, clone) for tag in tags)
     # images built on one inherit its labels, but have other names; the project's alone may come from one that is gone
     named = labelled and mark and any(mark in {tag, _latest(tag)} for tag in tags)
     # the ledger alone does not tell: it is copied with the folder
-    remembered = made is not None and (
-        labelled or _of_folder(made.tag, clone) or made.tag.startswith(f"{clone.project}-")
-    )
+    remembered = made is not None and (labelled or made.tag.startswith(f"{clone.project}-"))
     return bool(official or named or remembered)
 
 
@@ -135,15 +133,12 @@ def _of_folder(tag: str, clone: Clone) -> bool:
 
 def _is_container(container: Container, images: Mapping[str, Image], clone: Clone) -> bool:
     image = images.get(container.image)
-    folder, labels = str(clone.root), labels_of(container)
-    if labels.get(LABEL_FOLDER) == folder:
-        # `docker commit` copies the container's labels into an image
-        return image is None or labels_of(image).get(LABEL_FOLDER) != folder
-    if labels.get(LABEL_PROJECT) != clone.project:
-        return False
-    inherited = image is None or labels_of(image).get(LABEL_PROJECT) == clone.project
-    ours = (container.name, labels.get(LABEL_COMPOSE_PROJECT, ""))
-    return not inherited or any(name.startswith(f"{clone.project}-") for name in ours)
+    labels = labels_of(container)
+    # an image that has not the label cannot have handed it on
+    own = image is not None and labels_of(image).get(LABEL_PROJECT) != clone.project
+    if own:
+        return labels.get(LABEL_PROJECT) == clone.project
+    return is_own_container(container.name, labels, clone.project)
 
 
 def _records(records: Iterable[Record], clone: Clone) -> list[Record]:

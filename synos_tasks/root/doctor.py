@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from synos_tasks import host
 from synos_tasks.engine.failures import DEFAULT_SOCKET, versions
-from synos_tasks.engine.labels import labels
+from synos_tasks.engine.labels import is_own_container, labels
 from synos_tasks.errors import EngineUnavailable
 from synos_tasks.host import Check, verdict
 from synos_tasks.project import engine_hint
@@ -61,5 +61,5 @@ def check_engine(address: str, info: SystemInfo | None, problem: str) -> Iterato
 def leftovers(docker: Docker, project: str) -> list[str]:
     """Return the names of containers that a killed build left: a build removes its own."""
     found = docker.containers(labels(project, "build"))
-    ended = (one.name for one in found if one.state.status in LEFT_STATES)
-    return sorted(name for name in ended if name.startswith(f"{project}-"))
+    ended = (one for one in found if one.state.status in LEFT_STATES)
+    return sorted(one.name for one in ended if is_own_container(one.name, one.config.labels or {}, project))

@@ -15,7 +15,7 @@ import pytest
 
 from synos_tasks.engine import cache
 from synos_tasks.engine.client import Docker
-from synos_tasks.engine.labels import LABEL_PROJECT, LABEL_ROLE
+from synos_tasks.engine.labels import LABEL_CONTAINER, LABEL_PROJECT, LABEL_ROLE
 from synos_tasks.images.catalog import BOOKWORM, BUILDER, TOOLCHAIN
 from synos_tasks.maint.prune import free_bytes, freed
 from tests import crowd as crowds
@@ -167,7 +167,19 @@ def test_what_is_left_and_what_is_old_goes(ground: Ground) -> None:
     left, network = f"{ground.project}-build-left", f"{ground.project}-unified_left"
     runs = f"{ground.project}-build-runs"
     write = f"head -c 15000000 /dev/urandom >/{ground.crowd.mark}-written"
-    docker("run", "--name", left, *labels(ground, "build"), "--entrypoint=", ground.old[0], "sh", "-c", write)
+    own = f"--label={LABEL_CONTAINER}={left}"
+    docker(
+        "run",
+        "--name",
+        left,
+        *labels(ground, "build"),
+        own,
+        "--entrypoint=",
+        ground.old[0],
+        "sh",
+        "-c",
+        write,
+    )
     docker(
         "run",
         "--detach",

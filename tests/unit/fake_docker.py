@@ -10,6 +10,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 from python_on_whales.components.system.models import SystemInfo
 
 from synos_tasks.engine.client import Docker, Kind
+from synos_tasks.engine.labels import LABEL_CONTAINER
 from synos_tasks.errors import EngineUnavailable, ImageBuildFailed
 
 if TYPE_CHECKING:
@@ -76,7 +77,10 @@ class FakeDocker(Docker):
         started: str = CREATED,
         **config: object,
     ) -> str:
-        """Add a container and return its id; ``ports`` as {"5432/tcp": ("127.0.0.1", 5432)}."""
+        """Add a container and return its id; ``ports`` as {"5432/tcp": ("127.0.0.1", 5432)}.
+
+        With ``labels`` it is one that this library made, which puts its name among them.
+        """
         ident = digest(name)
         checks = [{"ExitCode": 0, "Output": health_output}] if health_output else []
         self.objects["container"][ident] = {
@@ -94,7 +98,11 @@ class FakeDocker(Docker):
                 "FinishedAt": "0001-01-01T00:00:00Z",
                 **({"Health": {"Status": health, "Log": checks}} if health else {}),
             },
-            "Config": {"Labels": dict(labels or {}), "Image": image, **config},
+            "Config": {
+                "Labels": {LABEL_CONTAINER: name, **labels} if labels else {},
+                "Image": image,
+                **config,
+            },
             "HostConfig": {"Privileged": privileged},
             "Mounts": [
                 *({"Type": "volume", "Name": one, "Destination": f"/{one}"} for one in volumes),

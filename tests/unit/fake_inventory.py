@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from synos_tasks.engine.cache import DiskUsage, Record
 from synos_tasks.engine.client import snapshot
-from synos_tasks.engine.labels import LABEL_BASE, LABEL_PROJECT, LABEL_ROLE, image_labels
+from synos_tasks.engine.labels import LABEL_BASE, LABEL_CONTAINER, LABEL_PROJECT, LABEL_ROLE, image_labels
 from synos_tasks.images.catalog import BOOKWORM
 from synos_tasks.images.ledger import Ledger
 from synos_tasks.maint.ownership import Clone, Inventory, labels_of, layers_of, tags_of
@@ -100,14 +100,18 @@ def container(
     volumes: Iterable[str] = (),
     networks: Iterable[str] = (),
 ) -> Container:
-    """Return a container that ended; it has the labels of its image, as the engine hands them on."""
+    """Return a container that ended; it has the labels of its image, as the engine hands them on.
+
+    With ``labels`` it is one that this library made, which puts its name among them.
+    """
     inherited = {} if isinstance(of, str) else labels_of(of)
+    own = {LABEL_CONTAINER: name, **labels} if labels else {}
     data = {
         "Id": ident(name).removeprefix("sha256:"),
         "Name": f"/{name}",
         "Image": of if isinstance(of, str) else of.id,
         "Created": moment(created),
-        "Config": {"Labels": {**inherited, **(labels or {})}},
+        "Config": {"Labels": {**inherited, **own}},
         "State": {"Status": state, "FinishedAt": moment(ended)},
         "Mounts": [{"Type": "volume", "Name": one} for one in volumes],
         "NetworkSettings": {"Networks": {f"name of {one}": {"NetworkID": one} for one in networks}},

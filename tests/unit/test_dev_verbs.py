@@ -94,6 +94,12 @@ def test_of_several_the_newest_is_listed_and_others_are_not_ours(
     here.add(here.config(), "new", state="exited")
     here.add(here.config(), "old")
     here.add(here.config(), "another clone's", labels={**labels, "devcontainer.local_folder": "/elsewhere"})
+    here.add(
+        here.config(), "of a clone at the same path", labels={**labels, "io.synos.project": "synos-other"}
+    )
+    compose = {"com.docker.compose.project": "synos-test-dev-one", "com.docker.compose.service": "dev"}
+    committed = {**labels, **compose, "io.synos.project": "synos-test", "io.synos.container": ""}
+    here.add(here.config(), "of an image committed from one", labels=committed)
     here.add(here.config(), "of a file that is gone", labels={**labels, "devcontainer.config_file": "/gone"})
     one, two = containers.listed(here.context)
     assert (one.title, one.state, one.container, one.started) == ("SynOS: a test", "exited", "new", "")

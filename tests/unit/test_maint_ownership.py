@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from synos_tasks.engine.labels import (
     LABEL_BASE,
+    LABEL_CONTAINER,
     LABEL_FOLDER,
     LABEL_IMAGE,
     LABEL_PROJECT,
@@ -51,7 +52,7 @@ from tests.unit.fake_inventory import (
 if TYPE_CHECKING:
     from synos_tasks.engine.cache import Record
     from synos_tasks.engine.client import Container, Image
-    from synos_tasks.maint.ownership import Clone
+    from synos_tasks.maint.ownership import Clone, Inventory
 
 BASE = our_base()
 IMAGE = our_image()
@@ -91,13 +92,6 @@ def test_a_clone_that_was_copied_with_its_ledger_does_not_own_the_first_ones_ima
     firsts = our_image(labels={**IMAGE_LABELS, LABEL_PROJECT: THEIRS})
     found = owned(inventory(images=(firsts,)), clone(ledger=remembered(firsts)))
     assert found.images == []
-
-
-def test_what_was_made_of_our_development_container_is_not_ours() -> None:
-    committed = image("committed", "mine:1", labels={LABEL_FOLDER: str(ROOT)})
-    theirs, ours = container("theirs", committed), container("ours", labels={LABEL_FOLDER: str(ROOT)})
-    found = owned(inventory(images=(committed,), containers=(theirs, ours)), clone())
-    assert found.containers == [ours]
 
 
 @pytest.mark.parametrize(
@@ -161,9 +155,12 @@ def test_an_image_of_ours_on_another_of_ours_is_ours_too() -> None:
 
 def test_the_official_commands_image_is_known_by_the_folder_in_its_name() -> None:
     for name in (f"vsc-synos-{DIGEST}", f"vsc-synos-{DIGEST}-uid", f"vsc-a-b-{DIGEST}-features"):
-        one = image("vsc", f"{name}:latest")
+        one = image("vsc", f"{name}:latest", labels={LABEL_PROJECT: OURS})
         assert ours_of(one) == [one]
         assert our_names(one, clone()) == (f"{name}:latest",)
+        # another clone may be at the same path, in a container of its own
+        for labels in ({}, {LABEL_PROJECT: THEIRS}):
+            assert ours_of(image("vsc", f"{name}:latest", labels=labels)) == []
 
 
 @pytest.mark.parametrize(
@@ -175,7 +172,7 @@ def test_the_official_commands_image_is_known_by_the_folder_in_its_name() -> Non
     ],
 )  # fmt: skip
 def test_a_name_that_speaks_of_another_folder_is_not_ours(name: str) -> None:
-    assert ours_of(image("vsc", name)) == []
+    assert ours_of(image("vsc", name, labels={LABEL_PROJECT: OURS})) == []
 
 
 def test_an_image_is_built_on_one_whose_layers_are_its_lowest() -> None:
@@ -229,9 +226,41 @@ def with_label(name: str, of: Image | str = IMAGE, project: str = OURS, **more: 
     return container(name, of, labels={LABEL_PROJECT: project, **more})
 
 
-def test_a_container_is_known_by_its_name_or_its_compose_project() -> None:
-    service = with_label("nats-1", **{"com.docker.compose.project": f"{OURS}-unified"})
-    assert ours_among(with_label(f"{OURS}-build-1234"), service) == [f"{OURS}-build-1234", "nats-1"]
+RAN = with_label(f"{OURS}-build-1234")
+"""By this library."""
+COMPOSED = (f"{OURS}-unified-nats-1", f"{OURS}-unified-nats-run-0123456789ab")
+COMPOSE_LABELS = {"com.docker.compose.project": f"{OURS}-unified", "com.docker.compose.service": "nats"}
+
+
+def composed(name: str, of: Image | str = IMAGE) -> Container:
+    return with_label(name, of, **COMPOSE_LABELS, **{LABEL_CONTAINER: ""})
+
+
+def test_a_container_is_known_by_its_own_name_in_its_labels() -> None:
+    every = (RAN, *map(composed, COMPOSED))
+    assert ours_among(*every) == [RAN.name, *COMPOSED]
+    assert ours_among(*every, images=()) == [RAN.name, *COMPOSED]
+
+
+@pytest.mark.parametrize("of", [RAN, *map(composed, COMPOSED)], ids=lambda one: one.name)
+@pytest.mark.parametrize(
+    "name", ["silly_hopper", f"{OURS}-unified-copy", f"{OURS}-build-12345", f"{OURS}-build-123"]
+)
+@pytest.mark.parametrize("image_is_there", [True, False])
+def test_a_container_of_an_image_that_was_committed_from_one_of_ours_is_not_ours(
+    of: Container, name: str, image_is_there: bool
+) -> None:
+    """Nor is one that was renamed: in doubt not ours."""
+    committed = image("committed", "mine:1", labels=dict(labels_of(of)))
+    theirs = container(name, committed, labels={LABEL_FOLDER: str(ROOT), **labels_of(of)})
+    assert ours_among(of, theirs, images=(committed,) if image_is_there else ()) == [of.name]
+
+
+@pytest.mark.parametrize("project", ["theirs", THEIRS])
+def test_what_others_compose_of_a_committed_image_is_theirs(project: str) -> None:
+    marks = {"com.docker.compose.project": project, "com.docker.compose.service": "web"}
+    theirs = container(f"{project}-web-1", labels={**labels_of(RAN), **COMPOSE_LABELS, **marks})
+    assert ours_among(theirs, images=()) == []
 
 
 @pytest.mark.parametrize(
@@ -257,11 +286,35 @@ def test_a_label_that_the_image_has_not_is_the_containers_own() -> None:
     assert ours_among(with_label("silly_hopper", BASE), images=(BASE,)) == ["silly_hopper"]
 
 
-def test_a_development_container_is_known_by_its_folder() -> None:
-    others = (f"{ROOT}2", f"{ROOT}/docker", str(ROOT.parent), str(ROOT).upper(), f"/mnt{ROOT}", "")
-    for folder in (str(ROOT), *others):
-        one = container("quirky_euler", image("vsc"), labels={LABEL_FOLDER: folder})
-        assert ours_among(one, images=()) == (["quirky_euler"] if folder == str(ROOT) else [])
+def test_of_two_clones_at_one_path_neither_has_what_the_other_made() -> None:
+    """As each sees it in a container or a mount namespace of its own, on one engine."""
+
+    def made_by(project: str) -> Inventory:
+        tag = f"{project}-dev:1"
+        marks = image_labels(project, "dev", tag)
+        known = image(project, f"vsc-synos-{DIGEST}:latest", labels=marks)
+        compose = {"com.docker.compose.project": f"{project}-dev-c", "com.docker.compose.service": "dev"}
+        dev = {LABEL_PROJECT: project, LABEL_FOLDER: str(ROOT), **compose}
+        ran = container(f"{project}-build-1", known, labels={LABEL_PROJECT: project})
+        return inventory(
+            images=(known,),
+            containers=(ran, container(f"{project}-dev-c-dev-1", known, labels=dev)),
+            volumes=(volume(f"{project}-store", project), volume(f"{project}-once-1-a", project)),
+            networks=(network(f"{project}-unified_data", project),),
+        )
+
+    one, two = made_by(OURS), made_by(THEIRS)
+    parts = ("images", "containers", "volumes", "networks")
+    every: dict[str, Any] = {part: (*getattr(one, part), *getattr(two, part)) for part in parts}
+    both = inventory(**every)
+    for project, own in ((OURS, one), (THEIRS, two)):
+        found = owned(both, clone(project=project))
+        assert [list(getattr(found, part)) for part in parts] == [list(getattr(own, part)) for part in parts]
+
+
+def test_a_development_container_that_only_its_folder_marks_may_be_another_clones() -> None:
+    one = container("quirky_euler", image("vsc"), labels={LABEL_FOLDER: str(ROOT)})
+    assert ours_among(one, images=()) == []
 
 
 # Build cache

@@ -63,7 +63,6 @@ def ours(name: str, of: Image | str = "sha256:gone", role: str = "services", **g
         (labels(OURS, "services"), "container"),
         (labels(OURS, "dev"), "dev container"),
         ({**labels(OURS, "build"), LABEL_FOLDER: str(ROOT)}, "dev container"),
-        ({LABEL_FOLDER: str(ROOT)}, "dev container"),
         (labels(OURS, "boot"), "container"),
     ],
 )
