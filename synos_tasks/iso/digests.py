@@ -13,6 +13,8 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from synos_tasks.iso import inputs
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -29,10 +31,9 @@ def digest(value: object) -> str:
 def of_folder(folder: Path, without: Sequence[str] = ()) -> str:
     """Digest of all below a folder: names, kinds, contents, and whether a file may be executed.
 
-    What has a name of ``without`` at its top does not count.
+    What has a name of ``without`` at its top does not count. Raises ProfileError for what is no file, folder or link.
     """
-    paths = [(path.relative_to(folder), path) for path in sorted(folder.rglob("*"))]
-    return digest([(str(name), of_file(path)) for name, path in paths if name.parts[0] not in without])
+    return digest([(str(path.relative_to(folder)), of_file(path)) for path in inputs.walk(folder, without)])
 
 
 def is_executable(path: Path) -> bool:
@@ -47,7 +48,7 @@ def of_file(path: Path) -> str:
     if path.is_dir():
         return "folder"
     mode = "x" if is_executable(path) else "-"
-    return mode + hashlib.sha256(path.read_bytes()).hexdigest()
+    return mode + inputs.sha256(path)
 
 
 @functools.cache

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import datetime as dt
 import itertools
+import os
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -107,7 +108,7 @@ def path_of(folder: Path, profile: str) -> Path:
 
 def load(path: Path) -> Lock | None:
     """Read a lock; None where there is no file. Raises LockError with file, line and column."""
-    if not path.exists():
+    if not os.path.lexists(path):
         return None
     try:
         source = schema.load(path, 4 * 2**20, getattr(yaml, "CSafeLoader", yaml.SafeLoader))

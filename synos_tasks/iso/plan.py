@@ -8,8 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from synos_tasks.errors import ProfileError
-from synos_tasks.iso import digests, stagespec
+from synos_tasks.iso import digests, inputs, stagespec
 from synos_tasks.iso.components import recipe
 from synos_tasks.iso.digests import digest
 from synos_tasks.iso.lock import Lock  # noqa: TC001  (codec.py reads the types of fields)
@@ -109,7 +108,14 @@ def plan_build(
     docker_build: Path, profile: Profile, lock: Lock, tools: Tools, *, release: bool = False
 ) -> Plan:
     """Plan a build; raises ProfileError or ComponentError where an overlay, hook, folder or patch is missing."""
-    files = {path: _digest_input(docker_build, path, profile) for path in files_of(profile)}
+    places = {
+        path: inputs.find(docker_build, path, profile.origins.get(path, ""), folder=folder)
+        for path, folder in files_of(profile)
+    }
+    files = {
+        path: (digests.of_folder if place.is_dir() else digests.of_file)(place)
+        for path, place in places.items()
+    }
     folder = recipe.folder_of(docker_build)
     components = {
         component.name: recipe.inputs_of(component, folder, tools.toolchain)
@@ -121,15 +127,6 @@ def plan_build(
 def components_of(docker_build: Path, names: Sequence[str]) -> list[Component]:
     """Read recipes by name; raises ComponentError."""
     return [recipe.load(recipe.folder_of(docker_build), name) for name in names]
-
-
-def _digest_input(folder: Path, path: str, profile: Profile) -> str:
-    target = folder / path
-    if not target.exists():
-        raise ProfileError(
-            f"there is no {path}", where=profile.origins.get(path, ""), why=f"looked for {target}"
-        )
-    return digests.of_folder(target) if target.is_dir() else digests.of_file(target)
 
 
 def make(
@@ -164,10 +161,11 @@ def make(
     return Plan(profile=profile, lock=lock, stages=tuple(made), release=release, build_id=build_id)
 
 
-def files_of(profile: Profile) -> list[str]:
-    """Return the files and folders below docker/build that the stages of a profile read."""
-    specs = (module.STAGE for module in stagespec.modules().values())
-    return [path for spec in specs if spec.belongs_to(profile) for path in spec.files(profile)]
+def files_of(profile: Profile) -> list[tuple[str, bool]]:
+    """Return what the stages of a profile read below docker/build: paths, and whether they are folders."""
+    specs = [module.STAGE for module in stagespec.modules().values() if module.STAGE.belongs_to(profile)]
+    files = [(path, False) for spec in specs for path in spec.files(profile)]
+    return [*files, *((path, True) for spec in specs for path in spec.folders(profile))]
 
 
 def _inputs(
@@ -188,7 +186,7 @@ def _inputs(
         "date": str(lock.epoch),
         **{key: digest(value) for key, value in values.items()},
     }
-    if paths := spec.files(profile):
+    if paths := [*spec.files(profile), *spec.folders(profile)]:
         found |= {f"file {path}": files[path] for path in paths} | {"order": digest(paths)}
     return found
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import yaml
 
 from synos_tasks.errors import ProfileError, guess
+from synos_tasks.iso import inputs
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -66,12 +67,7 @@ def load(path: Path, maximum_bytes: int = MAXIMUM_BYTES, loader: Any = yaml.Safe
 
 
 def _text(path: Path, maximum_bytes: int) -> str:
-    try:
-        raw = path.read_bytes()
-    except OSError as error:
-        raise ProfileError("the file cannot be read", where=str(path), why=str(error)) from error
-    if len(raw) > maximum_bytes:
-        raise ProfileError(f"the file has {len(raw)} bytes", where=str(path), hint=f"{maximum_bytes} at most")
+    raw = inputs.read(inputs.find(path.parent.parent, f"{path.parent.name}/{path.name}"), maximum_bytes)
     try:
         return raw.decode("utf-8")
     except UnicodeDecodeError as error:

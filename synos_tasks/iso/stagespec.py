@@ -32,7 +32,9 @@ class StageSpec:
     fields: Sequence[str] = ()
     """Fields of the profile."""
     files: Callable[[Profile], Sequence[str]] = lambda _: ()
-    """Files and folders below docker/build, in the order of their use."""
+    """Files below docker/build, in the order of their use."""
+    folders: Callable[[Profile], Sequence[str]] = lambda _: ()
+    """Folders below docker/build, in the order of their use."""
     is_wanted: Callable[[Profile], bool] = lambda _: True
     """Whether a profile has this stage."""
     schema: Mapping[str, Kind] = field(default_factory=dict)

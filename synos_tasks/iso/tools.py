@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from synos_tasks.iso import inputs
 from synos_tasks.iso.diagnose import diagnose
 from synos_tasks.iso.scratch import remove
 
@@ -66,6 +67,10 @@ class BuildContext:
     def root(self) -> Path:
         """The root file system under construction."""
         return self.work / "root"
+
+    def find(self, path: str, *, folder: bool = False) -> Path:
+        """Return a file or folder of docker/build that the profile names; raise ProfileError."""
+        return inputs.find(self.docker_build, path, self.profile.origins.get(path, ""), folder=folder)
 
     def run(
         self,

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from contextlib import contextmanager
 from dataclasses import dataclass
-from hashlib import sha256
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from synos_tasks.errors import ComponentError, ProfileError, guess
-from synos_tasks.iso import digests, schema
+from synos_tasks.iso import digests, inputs, schema
 from synos_tasks.iso.digests import digest, of_folder
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
 SUITE = "bookworm"
@@ -142,12 +142,18 @@ def load(folder: Path, name: str, where: str = "") -> Component:
             why="it is the name of a Debian package too",
             hint="small letters, digits and + - . in it, two characters or more",
         )
-    try:
+    with _own_errors():
         source = schema.load(folder / f"{name}.yaml")
         return _component(name, schema.check(source, RECIPE), source)
+
+
+@contextmanager
+def _own_errors(prefix: str = "") -> Iterator[None]:
+    try:
+        yield
     except ProfileError as error:
         hint = next((ours for theirs, ours in _HINTS.items() if theirs in error.hint), error.hint)
-        raise ComponentError(error.what, where=error.where, why=error.why, hint=hint) from error
+        raise ComponentError(f"{prefix}{error.what}", where=error.where, why=error.why, hint=hint) from error
 
 
 def _component(name: str, data: dict[str, Any], source: schema.Value) -> Component:
@@ -192,11 +198,9 @@ def inputs_of(component: Component, folder: Path, tools: str) -> dict[str, str]:
     Build dependencies that the image lacks come from the mirrors as they are, and do not count. Raises
     ComponentError where a folder or patch is missing.
     """
-    kind, path, _which = component.source
     words = dataclasses.asdict(component)
     del words["source"], words["patches"]
-    tree = _there(component, folder, path, "folder") if kind == "folder" else None
-    patches = [_there(component, folder, patch, "file") for patch in component.patches]
+    tree, patches = files_of(component, folder)
     return {
         "recipe": digest(words),
         "source": source_digest(component, tree, patches),
@@ -210,29 +214,34 @@ def source_digest(component: Component, tree: Path | None, patches: Sequence[Pat
 
     What a build leaves in the folder does not count.
     """
-    said = [sha256(path.read_bytes()).hexdigest() for path in patches]
-    return digest(
-        [component.source, of_folder(tree, LEFT_BY_BUILDS) if tree else "", component.patches, said]
-    )
+    with _own_errors(f"component {component.name}: "):
+        said = [inputs.sha256(path) for path in patches]
+        files = of_folder(tree, LEFT_BY_BUILDS) if tree else ""
+    return digest([component.source, files, component.patches, said])
 
 
 def compilation_of(component: Component, folder: Path, tools: str) -> Compilation:
     """Return what is to be compiled with the tools of an image; raises as inputs_of() does."""
-    inputs = inputs_of(component, folder, tools)
-    return Compilation(component=component, key=key_of(inputs), source=inputs["source"])
+    found = inputs_of(component, folder, tools)
+    return Compilation(component=component, key=key_of(found), source=found["source"])
 
 
-def key_of(inputs: Mapping[str, str]) -> str:
+def key_of(digests_of: Mapping[str, str]) -> str:
     """Return the key of a component in the store."""
-    return digest(["component", dict(inputs)])
+    return digest(["component", dict(digests_of)])
 
 
-def _there(component: Component, folder: Path, path: str, kind: str) -> Path:
-    found = folder / path
-    if not (found.is_dir() if kind == "folder" else found.is_file()):
-        raise ComponentError(
-            f"component {component.name} names {path}, which is {f'no {kind}' if found.exists() else 'not there'}",
-            where=str(folder / f"{component.name}.yaml"),
-            why=f"looked for {found}",
-        )
-    return found
+def files_of(component: Component, folder: Path) -> tuple[Path | None, list[Path]]:
+    """Return a component's source folder, if it has one, and its patches; raise ComponentError.
+
+    ``folder`` is docker/build/components.
+    """
+    kind, place, _which = component.source
+    where = str(folder / f"{component.name}.yaml")
+
+    def find(path: str, *, is_folder: bool) -> Path:
+        return inputs.find(folder.parent, f"{folder.name}/{path}", where, folder=is_folder)
+
+    with _own_errors(f"component {component.name}: "):
+        tree = find(place, is_folder=True) if kind == "folder" else None
+        return tree, [find(patch, is_folder=False) for patch in component.patches]

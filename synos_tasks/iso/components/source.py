@@ -9,9 +9,11 @@ import shutil
 from typing import TYPE_CHECKING
 
 from synos_tasks.errors import ComponentFailed
-from synos_tasks.iso.components.recipe import LEFT_BY_BUILDS, source_digest
+from synos_tasks.iso import inputs
+from synos_tasks.iso.components.recipe import LEFT_BY_BUILDS, files_of, source_digest
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
     from synos_tasks.iso.components.context import CompileContext
@@ -55,10 +57,11 @@ def prepare(context: CompileContext) -> None:
     """
     component, tree = context.component, context.tree
     kind, place, which = component.source
-    patches = _copy_patches(context)
-    if kind == "folder":
-        _copy(context.recipes / place, tree)
-    if context.wanted.source != source_digest(component, tree if kind == "folder" else None, patches):
+    folder, originals = files_of(component, context.recipes)
+    patches = _copy_patches(context, originals)
+    if folder:
+        _copy(folder, tree)
+    if context.wanted.source != source_digest(component, tree if folder else None, patches):
         raise ComponentFailed(
             f"the source of {component.name} changed while it was compiled",
             where=f"docker/build/components/{place if kind == 'folder' else component.name}",
@@ -81,12 +84,12 @@ def prepare(context: CompileContext) -> None:
     context.own(tree)
 
 
-def _copy_patches(context: CompileContext) -> list[Path]:
+def _copy_patches(context: CompileContext, patches: Sequence[Path]) -> list[Path]:
     """Copy patches to where the builder may read them: the project's folder may be closed to it."""
     copies = []
-    for number, patch in enumerate(context.component.patches):
+    for number, patch in enumerate(patches):
         copy = context.tree.with_name(f"patch-{number}")
-        shutil.copyfile(context.recipes / patch, copy)
+        inputs.copy(patch, copy)
         context.own(copy)
         copies.append(copy)
     return copies
@@ -96,7 +99,7 @@ def _copy(folder: Path, tree: Path) -> None:
     def ignore(where: str, names: list[str]) -> set[str]:
         return set(names) & set(LEFT_BY_BUILDS) if where == str(folder) else set()
 
-    shutil.copytree(folder, tree, symlinks=True, ignore=ignore)
+    shutil.copytree(folder, tree, symlinks=True, ignore=ignore, copy_function=inputs.copy)
 
 
 def _clone(context: CompileContext, address: str, commit: str) -> None:

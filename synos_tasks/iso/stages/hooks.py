@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synos_tasks.errors import HookFailed
+from synos_tasks.iso.inputs import copy, walk
 from synos_tasks.iso.root import clean, make_devices
 from synos_tasks.iso.scratch import remove
 from synos_tasks.iso.stagespec import StageSpec
@@ -30,8 +31,8 @@ def make(inputs: StageInputs, root: Path) -> None:
     context = inputs.context
     make_devices(root)
     # a profile's own files are wanted, whatever they are
-    overlays = [context.docker_build / name for name in context.profile.overlays]
-    wanted = {str(path.relative_to(folder)) for folder in overlays for path in folder.rglob("*")}
+    overlays = [context.find(name, folder=True) for name in context.profile.overlays]
+    wanted = {str(path.relative_to(folder)) for folder in overlays for path in walk(folder)}
     if RESOLVER not in wanted:
         with suppress(FileNotFoundError):  # there is none without a network
             remove(root / RESOLVER)  # it may be a link
@@ -45,7 +46,8 @@ def _run(context: BuildContext, root: Path, hook: str) -> None:
     inside = Path("/tmp") / f"synos-hook-{Path(hook).name}"  # noqa: S108  (in the root under construction)
     target = root / inside.relative_to("/")
     target.parent.mkdir(exist_ok=True)
-    shutil.copyfile(context.docker_build / hook, target)
+    remove(target)
+    copy(context.find(hook), target)
     target.chmod(0o755)
 
     def failed(code: int, lines: Sequence[str]) -> Exception:

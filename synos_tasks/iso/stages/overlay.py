@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING
 
 from synos_tasks.errors import ProfileError
 from synos_tasks.iso.digests import is_executable
+from synos_tasks.iso.inputs import copy as copy_file
+from synos_tasks.iso.inputs import kind, walk
 from synos_tasks.iso.stagespec import StageSpec
 
 if TYPE_CHECKING:
@@ -24,7 +25,7 @@ def _folders(profile: Profile) -> tuple[str, ...]:
     return OURS, *profile.overlays
 
 
-STAGE = StageSpec(order=40, fields=("name", "suite", "distribution", "title"), files=_folders)
+STAGE = StageSpec(order=40, fields=("name", "suite", "distribution", "title"), folders=_folders)
 
 
 def make_files(inputs: StageInputs, lower: Listing, target: Path) -> None:
@@ -34,7 +35,7 @@ def make_files(inputs: StageInputs, lower: Listing, target: Path) -> None:
         lower.make_parents(target, path)
         (target / path).write_text(text)
     for name in _folders(profile):
-        copy(inputs.context.docker_build / name, lower, target)
+        copy(inputs.context.find(name, folder=True), lower, target)
 
 
 def identity(profile: Profile) -> dict[str, str]:
@@ -61,7 +62,7 @@ def copy(source: Path, lower: Listing, target: Path) -> None:
 
     Raises ProfileError where a file or link would replace a folder, or a folder a file.
     """
-    for path in sorted(source.rglob("*")):
+    for path in walk(source):
         inside = lower.behind_links(str(path.relative_to(source)))
         is_folder = path.is_dir() and not path.is_symlink()
         there = kind(target / inside) or lower.kind(inside)
@@ -79,14 +80,5 @@ def copy(source: Path, lower: Listing, target: Path) -> None:
         if path.is_symlink():
             (target / inside).symlink_to(path.readlink())
         else:
-            shutil.copyfile(path, target / inside)
+            copy_file(path, target / inside)
             (target / inside).chmod(0o755 if is_executable(path) else 0o644)
-
-
-def kind(path: Path) -> str:
-    """Say what a path is; nothing where there is nothing."""
-    if path.is_symlink():
-        return "a link"
-    if not path.exists():
-        return ""
-    return "a folder" if path.is_dir() else "a file"
