@@ -65,9 +65,9 @@ def ask(
 ) -> Answer:
     """Run one container to its end, say its warnings, pass on its events, and return its answer.
 
-    Raises the error that the container met, or ContainerLost where it ended without an answer, or did not answer
-    within ``seconds``. Where ``logged``, all that it reports goes into a file below .synos/logs, which the hint of an
-    error names.
+    Raises the error that the container met, or ContainerLost unless it gave one answer within ``seconds`` and then
+    ended with exit code 0: whatever runs in it may print an answer too. Where ``logged``, all that it reports goes
+    into a file below .synos/logs, which the hint of an error names.
     """
     for volume in spec.volumes:
         context.docker.create_volume(volume, labels(context.settings.project.id, "cache"))
@@ -77,8 +77,8 @@ def ask(
         path.open("w", encoding="utf-8") if path else nullcontext() as log,
         Leased(context.docker, spec, codec.encode(request), seconds) as container,
     ):
-        for fields in container.events():
-            event = protocol.decode_event(fields)
+        for line in container.lines():
+            event = protocol.decode_event(line)
             if log:
                 _write_log(log, event)
             if isinstance(event, protocol.Failure):
@@ -86,9 +86,11 @@ def ask(
             if isinstance(event, protocol.Warn):
                 context.say(f"warning: {event.text}")
             if isinstance(event, answer):
+                if answered is not None:
+                    raise container.lost("the container answered twice", "something in it printed an answer")
                 answered = event
             on_event(event)
-        if answered is None:
+        if answered is None or not container.succeeded():
             raise container.lost(
                 "the container went away before it was done",
                 hint="nothing was published; run the command again. `inv doctor` checks the engine",

@@ -8,12 +8,26 @@ The table in docs/exit-codes.md is made of the docstrings.
 from __future__ import annotations
 
 import difflib
+import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from pathlib import Path
+
+
+# CSI sequences as a whole (colours), then whatever moves the cursor, ends a line or changes the direction of text:
+# C0 but tab and newline, DEL, C1, marks and overrides of bidirectional text, separators; halves of surrogates
+_SEQUENCE = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
+_CONTROL = re.compile(
+    r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]"
+)
+
+
+def printable(text: str) -> str:
+    """Return text of foreign origin as a terminal or a log may have it: without escape sequences, which could forge lines."""
+    return _CONTROL.sub("\ufffd", _SEQUENCE.sub("", text))
 
 
 class SynosError(Exception):
@@ -29,9 +43,9 @@ class SynosError(Exception):
         cls.exit_code = exit_code
 
     def __init__(self, what: str, *, where: str = "", why: str = "", hint: str = "") -> None:
-        """Keep the four parts; each but ``what`` may be empty."""
-        super().__init__(what)
-        self.what, self.where, self.why, self.hint = what, where, why, hint
+        """Keep the four parts, made printable(): they may quote a container. Each but ``what`` may be empty."""
+        self.what, self.where, self.why, self.hint = map(printable, (what, where, why, hint))
+        super().__init__(self.what)
 
     def lines(self) -> list[tuple[str, str]]:
         """(label, text) for each part that is not empty, in reading order."""

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Callable  # noqa: TC003  (a default of ensure_compiled() needs it when it runs)
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from synos_tasks import builder
 from synos_tasks.build import planning
@@ -25,7 +25,7 @@ from synos_tasks.iso.scratch import scratch
 from synos_tasks.iso.store import sha256
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
     from synos_tasks.build.planning import Context
     from synos_tasks.engine.spec import ContainerSpec
@@ -92,11 +92,13 @@ def ensure_compiled(
     tools = planning.tools_of(context, TOOLCHAIN)
     folder = recipe.folder_of(context.settings.project.build_data)
     wanted = [recipe.compilation_of(component, folder, tools) for component in components]
+    stages = [component.stage for component in components]
     found: list[protocol.Done] = []
 
     def note(event: protocol.Event) -> None:
         on_event(event)
-        if isinstance(event, protocol.Done):
+        # what a component's build prints may pass for an event: they come once for each, in order
+        if isinstance(event, protocol.Done) and [event.name] == stages[len(found) : len(found) + 1]:
             found.append(event)
 
     while len(found) < len(wanted):  # a container compiles one at most
@@ -128,27 +130,27 @@ def compile_all(
         view_for([f"component-{name}" for name in names], {}) as view,
     ):
         compiled = ensure_compiled(context, names, store=store, output=folder, on_event=view.handle)
-        packages = [package for one in compiled for package in one.facts["packages"]]
+        packages = [package for one in compiled for package in one.facts.packages]
         for package in packages:
             _verify(folder, package)
         for package in packages:
-            (folder / package["file"]).replace(output / package["file"])
+            (folder / package.file).replace(output / package.file)
     return compiled
 
 
-def _verify(folder: Path, package: dict[str, Any]) -> None:
+def _verify(folder: Path, package: protocol.Deb) -> None:
     """Raise ComponentFailed unless a package is what the container reported."""
     # the container is not trusted with names and links: what is compiled in it can become root there
-    name = package["file"]
+    name = package.file
     path = folder / name
     regular = Path(name).name == name and os.path.lexists(path) and stat.S_ISREG(path.lstat().st_mode)
-    if not regular or sha256(path) != package["sha256"]:
+    if not regular or sha256(path) != package.sha256:
         raise ComponentFailed("the container delivered another package than it reported", where=name)
 
 
-def caches_of(compiled: protocol.Done) -> dict[str, dict[str, int]]:
+def caches_of(compiled: protocol.Done) -> Mapping[str, Mapping[str, int]]:
     """Return hits and misses of a compilation by cache; nothing where nothing was compiled."""
-    return {} if compiled.hit else compiled.facts["caches"]
+    return {} if compiled.hit else compiled.facts.caches
 
 
 def hit_rates(compiled: Iterable[protocol.Done]) -> list[HitRate]:
@@ -156,7 +158,7 @@ def hit_rates(compiled: Iterable[protocol.Done]) -> list[HitRate]:
     counts = [caches_of(one) for one in compiled]
     rates = []
     for cache, required in REQUIRED_HITS.items():
-        hits, misses = (sum(one[cache][what] for one in counts if one) for what in ("hits", "misses"))
+        hits, misses = (sum(one.get(cache, {}).get(what, 0) for one in counts) for what in ("hits", "misses"))
         rates.append(HitRate(what=cache, hits=hits, calls=hits + misses, required=required))
     return rates
 

@@ -118,7 +118,7 @@ class _Build:
     context: Context
     options: Options
     profile: Profile
-    stages: dict[str, protocol.Done] = field(default_factory=dict)
+    stages: dict[str, protocol.Done | None] = field(default_factory=dict)
     compiled: dict[str, protocol.Done] = field(default_factory=dict)
     began: float = field(default_factory=time.monotonic)
 
@@ -197,7 +197,7 @@ class _Build:
 
     def _assemble(self, plan: Plan, store: str) -> BuildResult:
         context, options = self.context, self.options
-        self.stages = {}
+        self.stages = dict.fromkeys(plan.stage_names)
         with scratch(options.output, STAGING_PREFIX) as folder, self._view(plan.stage_names) as view:
             spec = container_of(context, options, plan, output=folder, store=store)
             limits = limits_of(context.settings.maint) if options.cached else None
@@ -208,8 +208,11 @@ class _Build:
                 self._note(event)
 
             done = builder.ask(context, spec, request, protocol.Delivered, note)
+            stages = [stage for stage in self.stages.values() if stage]
+            if len(stages) < len(self.stages):
+                what = "the container reported an ISO, but not all of its stages"
+                raise errors.StageFailed(what, where=spec.name, hint="nothing was published")
             publish(folder, plan, done.sha256)
-        stages = [self.stages[name] for name in plan.stage_names]
         try:
             remember(context.settings, plan, stages)
         except OSError as error:
@@ -233,7 +236,7 @@ class _Build:
         return planning.plan_build(self.context, self.profile, lock, release=self.options.release)
 
     def _note(self, event: protocol.Event) -> None:
-        if isinstance(event, protocol.Done):
+        if isinstance(event, protocol.Done) and event.name in self.stages:
             # what was compiled in another container before is a hit in this one
             self.stages[event.name] = self.compiled.get(event.name, event)
         elif isinstance(event, protocol.Evicted) and event.count:

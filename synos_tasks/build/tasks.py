@@ -323,13 +323,16 @@ def _compile(command: Command, names: list[str], *, no_cache: bool, output: str)
     users = compiling.users_of(settings)
     rows, found = [], []
     for one, recipe in zip(compiled, recipes, strict=True):
-        packages, profiles = one.facts["packages"], users[recipe.name]
+        packages, profiles = one.facts.packages, users[recipe.name]
         took = "in store" if one.hit else f"{one.seconds:.1f} s"
         rates = ", ".join(f"{r.what} {r.hits} of {r.calls}" for r in compiling.hit_rates([one]) if r.calls)
-        rows.append([recipe.name, packages[0]["version"], recipe.origin, ", ".join(profiles), took, rates])
+        version = ", ".join(sorted({package.version for package in packages}))
+        rows.append([recipe.name, version, recipe.origin, ", ".join(profiles), took, rates])
         fields = {"name": recipe.name, "key": one.key, "hit": one.hit, "seconds": one.seconds}
         caches = compiling.caches_of(one)
-        found.append({**fields, "packages": packages, "caches": caches, "profiles": profiles})
+        found.append(
+            {**fields, "packages": list(map(vars, packages)), "caches": caches, "profiles": profiles}
+        )
     console.table("components", ["name", "version", "source", "profiles", "compiled", "from caches"], rows)
     if compiled:
         console.say(f"packages: {folder}")

@@ -92,7 +92,7 @@ def view(context: Context, options: Options) -> tuple[list[Row], str]:
                 key=stage.key,
                 hit=hit,
                 why="the store was not asked" if context.dry and why == GONE else why,
-                bytes=entries.get(stage.key, {}).get("bytes", 0) or sizes.get(stage.name, 0),
+                bytes=entries[stage.key].bytes if stage.key in entries else sizes.get(stage.name, 0),
                 seconds=0.0 if hit else expected.get(stage.name),
             )
         )
@@ -161,7 +161,7 @@ def _path(settings: Settings, profile: str) -> Path:
     return settings.project.state_dir / "plans" / f"{profile}.json"
 
 
-def _entries(context: Context, plan: Plan) -> Mapping[str, Mapping[str, Any]]:
+def _entries(context: Context, plan: Plan) -> Mapping[str, protocol.Present]:
     """Ask the store which keys it has."""
     if context.docker.volume(context.settings.project.store_volume) is None:
         return {}
@@ -170,7 +170,7 @@ def _entries(context: Context, plan: Plan) -> Mapping[str, Mapping[str, Any]]:
     found = dict(
         builder.ask(context, builder_spec(context, network=False), request, protocol.Entries).entries
     )
-    touching = [key for key in others if found.get(key, {}).get("initramfs")]
+    touching = [key for key in others if key in found and found[key].initramfs]
     if touching:  # the base's own is not the one that the ISO needs
         stage = plan.stage("initramfs")
         found.pop(stage.key, None)
@@ -230,7 +230,7 @@ class LiveView(PlainView):
 
     def handle(self, event: protocol.Event) -> None:
         """Draw one event; any event moves the clocks of running stages."""
-        if isinstance(event, protocol.Start):
+        if isinstance(event, protocol.Start) and event.stage in self._tasks:
             self._progress.start_task(self._tasks[event.stage])
         elif isinstance(event, protocol.Progress):
             self._set(event.stage, total=1.0, completed=min(0.99, event.fraction))

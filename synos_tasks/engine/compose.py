@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 import tempfile
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 from synos_tasks.engine.client import Docker
 from synos_tasks.engine.failures import no_engine, reason
 from synos_tasks.engine.labels import LABEL_COMPOSE_ONE_OFF, LABEL_COMPOSE_PROJECT, LABEL_COMPOSE_SERVICE
-from synos_tasks.errors import DiskFull, EngineUnavailable, PortTaken, ServiceFailed
+from synos_tasks.errors import DiskFull, EngineUnavailable, PortTaken, ServiceFailed, printable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -26,6 +27,7 @@ NO_ADDRESSES = (  # until Engine 27, and since
     "all predefined address pools have been fully subnetted",
 )
 CHUNK = 2**20
+LINE_BYTES = 2**16
 PREFIXES = ("SYNOS_", "COMPOSE_")
 """Variables of the caller that must not change what the file means."""
 
@@ -110,6 +112,18 @@ class Compose:
     def attached(self, *arguments: str) -> int:
         """Run a compose command on the caller's own streams, and return its exit code."""
         return subprocess.run(self.command(*arguments), check=False).returncode
+
+    def show(self, *arguments: str) -> int:
+        """Run a compose command, print what it prints, made printable(), and return its exit code."""
+        with subprocess.Popen(self.command(*arguments), stdout=subprocess.PIPE) as process:
+            output = cast("IO[bytes]", process.stdout)
+            try:
+                while line := output.readline(LINE_BYTES):
+                    print(printable(line.decode(errors="replace")), end="", flush=True)
+            except BrokenPipeError:  # of `| head`
+                process.kill()
+                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return process.returncode
 
     def pipe(
         self,

@@ -10,6 +10,7 @@ import threading
 import time
 from collections import deque
 from dataclasses import dataclass
+from itertools import chain
 from typing import IO, TYPE_CHECKING, Any, Self, cast
 
 from synos_tasks.errors import ContainerLost, EngineUnavailable
@@ -24,6 +25,10 @@ RENEWAL_SECONDS = 2.0
 TICK_SECONDS = 0.5
 PATIENCE_SECONDS = 4.0
 KEPT_LINES = 20
+LINE_BYTES = 2**24
+"""What is kept of a line: the largest events list every file of two ISOs, about 100 bytes for each."""
+WAITING_LINES = 4
+"""Lines that are read ahead of who follows the events; then the container waits."""
 ENGINE_SPEAKS = ("Error response from daemon", "Error: failed to start containers")
 """How the client's own complaints begin; its exit code 1 may be the program's too."""
 
@@ -47,7 +52,8 @@ class _Attached:
             thread.start()
 
     def _read_stderr(self) -> None:
-        self._stderr.extend(line.decode(errors="replace").rstrip() for line in self._process.stderr or ())
+        for line in _lines(self._process.stderr, 2**16):
+            self._stderr.append(line.decode(errors="replace").rstrip())
 
     def _close(self, patience: float | None = None) -> None:
         """Close the streams, once the client has ended."""
@@ -59,7 +65,7 @@ class _Attached:
 
 
 class Leased(_Attached):
-    """A container whose life is tied to this command's: its events, and what the client complained of.
+    """A container whose life is tied to this command's: its lines, and what the client complained of.
 
     Standard input is the lease: the request, then a newline every two seconds. The other side is iso/lease.py,
     which stops the container at end-of-file, or after ten seconds of silence.
@@ -68,28 +74,33 @@ class Leased(_Attached):
     def __init__(
         self, docker: Docker, spec: ContainerSpec, request: Mapping[str, Any], seconds: float | None = None
     ) -> None:
-        """Start it and write ``request``; its events are followed for ``seconds``, None: as long as it runs."""
+        """Start it and write ``request``; its lines are followed for ``seconds``, None: as long as it runs."""
         super().__init__(docker, spec)
         self._deadline = None if seconds is None else time.monotonic() + seconds
-        self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        self._lines: queue.Queue[bytes | None] = queue.Queue(WAITING_LINES)
         self._released = threading.Event()
-        self._begin(self._read_events, lambda: self._renew(json.dumps(request).encode() + b"\n"))
+        self._begin(self._read_lines, lambda: self._renew(json.dumps(request).encode() + b"\n"))
 
-    def events(self) -> Iterator[dict[str, Any]]:
-        """Yield the container's events until it ends or the deadline is past.
+    def lines(self) -> Iterator[bytes]:
+        """Yield the lines that the container prints until it ends or the deadline is past.
 
-        A ``tick`` comes every half second without an event, so that clocks can move. A line that is no
-        event comes as a ``log`` event.
+        An empty one comes every half second without any, so that clocks can move.
         """
         while self._deadline is None or time.monotonic() < self._deadline:
             try:
                 line = self._lines.get(timeout=TICK_SECONDS)
             except queue.Empty:
-                yield {"event": "tick"}
+                yield b""
                 continue
             if line is None:
                 return
-            yield _event(line)
+            yield line
+
+    def succeeded(self) -> bool:
+        """Return whether the container has ended by itself, with exit code 0; waits a little for its end."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            return self._process.wait(timeout=PATIENCE_SECONDS) == 0
+        return False
 
     def lost(self, what: str, hint: str) -> ContainerLost:
         """Return the error for a container that ended without its last event."""
@@ -112,10 +123,14 @@ class Leased(_Attached):
             self._process.wait()
         self._close(1)
 
-    def _read_events(self) -> None:
-        for line in self._process.stdout or ():
-            self._lines.put(line)
-        self._lines.put(None)
+    def _read_lines(self) -> None:
+        for line in chain(_lines(self._process.stdout, LINE_BYTES), [None]):
+            while (
+                not self._released.is_set()
+            ):  # then nobody follows: the rest is read, so that the client can end
+                with contextlib.suppress(queue.Full):
+                    self._lines.put(line, timeout=TICK_SECONDS)
+                    break
 
     def _renew(self, request: bytes) -> None:
         # end-of-file alone would not do: when the engine is killed, the container never sees one
@@ -130,13 +145,13 @@ class Leased(_Attached):
             stdin.close()
 
 
-def _event(line: bytes) -> dict[str, Any]:
-    text = line.decode(errors="replace").rstrip()
-    with contextlib.suppress(ValueError):
-        event = json.loads(text)
-        if isinstance(event, dict) and "event" in event:
-            return event
-    return {"event": "log", "stage": "container", "line": text}
+def _lines(stream: IO[bytes] | None, limit: int) -> Iterator[bytes]:
+    """Yield lines without their ends; what goes beyond ``limit`` bytes is read and forgotten."""
+    rest = False
+    while stream is not None and (part := stream.readline(limit)):
+        if not rest:
+            yield part.rstrip(b"\r\n") or b" "  # never empty: for lines() that is half a second
+        rest = not part.endswith(b"\n")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from synos_tasks.engine.failures import check_versions
 from synos_tasks.engine.labels import LABEL_BASE, LABEL_PROJECT, image_labels
-from synos_tasks.errors import ImageBuildFailed, MirrorUnreachable
+from synos_tasks.errors import ImageBuildFailed, MirrorUnreachable, printable
 from synos_tasks.images import ledger
 from synos_tasks.images.base import ensure_base, renew
 from synos_tasks.images.catalog import every
@@ -225,7 +225,7 @@ class Steps:
             if vertex.get("completed") and ident not in self._shown and not name.startswith("[internal]"):
                 self._shown.add(ident)
                 took = "cached" if vertex.get("cached") else f"{_seconds(vertex):.1f} s"
-                self._say(f"  {took:>7}  {name.split(' && ')[0][:90]}")
+                self._say(f"  {took:>7}  {printable(name).split(' && ')[0][:90]}")
             # other steps are canceled when one fails; they are not the cause
             if error and "context canceled" not in error:
                 self._fail(name, self._output.get(ident, b"").decode(errors="replace"), error)

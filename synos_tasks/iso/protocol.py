@@ -8,9 +8,10 @@ from __future__ import annotations
 import json
 import os
 import threading
-from dataclasses import field
+from dataclasses import dataclass, field, replace
 from typing import IO, TYPE_CHECKING, Any
 
+from synos_tasks.errors import printable
 from synos_tasks.iso import codec
 from synos_tasks.iso.boot.qemu import Boot as Boot
 from synos_tasks.iso.boot.qemu import Booted as Booted
@@ -115,6 +116,32 @@ class Progress(Event, name="progress"):
     fraction: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class Deb:
+    """A package that a component gives."""
+
+    name: str
+    version: str
+    architecture: str
+    file: str
+    sha256: str
+    bytes: int
+    installed_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What is known of a compiled component: its packages; hits and misses of each of the compilers' caches."""
+
+    packages: tuple[Deb, ...] = ()
+    caches: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any]) -> Facts:
+        """Return those of an entry of the store."""
+        return codec.from_data(cls, {key: facts[key] for key in ("packages", "caches") if key in facts})
+
+
 class Done(Event, name="done"):
     """A stage's result is there. ``hit``: the store had it. Times in seconds, sizes in bytes."""
 
@@ -125,8 +152,7 @@ class Done(Event, name="done"):
     bytes: int
     began: float = 0.0
     """Since the beginning of the build."""
-    facts: Mapping[str, Any] = field(default_factory=dict)
-    """Of a component: its packages, and hits and misses of the compilers' caches."""
+    facts: Facts = field(default_factory=Facts)
 
 
 class Failure(Event, name="error"):
@@ -152,10 +178,18 @@ class Resolved(Event, name="resolved"):
     lock: Lock
 
 
-class Entries(Event, name="entries"):
-    """Of the keys that were asked for, those that the store has: their size in ``bytes``, and their facts."""
+@dataclass(frozen=True, kw_only=True)
+class Present:
+    """What the store has under a key; ``initramfs``: the layer changes what belongs into it."""
 
-    entries: Mapping[str, Mapping[str, Any]]
+    bytes: int
+    initramfs: bool = False
+
+
+class Entries(Event, name="entries"):
+    """Of the keys that were asked for, those that the store has."""
+
+    entries: Mapping[str, Present]
 
 
 class StoreContents(Event, name="store"):
@@ -174,13 +208,38 @@ class Compiled(Event, name="compiled"):
     """All components are there, or one was compiled and the rest must be asked for again."""
 
 
-def decode_event(fields: Mapping[str, Any]) -> Event:
-    """Read an event. What is none becomes a line of the log: whatever runs in a container may print one."""
+LOG_CHARACTERS = 4000
+"""What is kept of a line of the log."""
+
+
+def decode_event(line: bytes) -> Event:
+    """Read one line of a container; Tick for an empty one. What is no event becomes a line of the log.
+
+    The one place that judges what containers say: whatever runs in one may print anything, in any order.
+    """
+    if not line:
+        return Tick()
+    text = line.decode(errors="replace")
     try:
-        cls = Event.known[fields["event"]]
-        return codec.from_data(cls, {name: value for name, value in fields.items() if name != "event"})
-    except (ValueError, KeyError, TypeError):
-        return Log(stage="container", line=json.dumps(fields, ensure_ascii=False))
+        fields = _checked(json.loads(text))
+        event = codec.from_data(Event.known[fields.pop("event")], fields)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        event = Log(stage="container", line=_checked(text))
+    return replace(event, line=event.line[:LOG_CHARACTERS]) if isinstance(event, Log) else event
+
+
+def _checked(value: Any, name: str = "") -> Any:  # noqa: ANN401
+    """Return JSON with printable texts, of one line but why and hint; raises ValueError for numbers that none of ours is."""
+    if isinstance(value, str):
+        text = printable(value)
+        return text if name in {"why", "hint"} else text.replace("\n", " ")
+    if isinstance(value, int | float) and not 0 <= value < 2**63:  # nor is NaN
+        raise ValueError(f"{name} is {value}")
+    if isinstance(value, list):
+        return [_checked(one, name) for one in value]
+    if isinstance(value, dict):
+        return {_checked(key): _checked(one, key) for key, one in value.items()}
+    return value
 
 
 class Events:

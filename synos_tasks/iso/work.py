@@ -96,7 +96,8 @@ def _inspect(request: protocol.Inspect, context: BuildContext) -> None:
         for key in request.keys:
             with suppress(FileNotFoundError):  # a damaged one may be removed while it is measured
                 if entry := store.peek(key):
-                    entries[key] = {"bytes": entry.bytes, **entry.facts}
+                    touching = bool(entry.facts.get("initramfs"))
+                    entries[key] = protocol.Present(bytes=entry.bytes, initramfs=touching)
     context.events.send(protocol.Entries(entries=entries))
 
 

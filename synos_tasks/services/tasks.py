@@ -183,7 +183,7 @@ def logs(
     context = open_stack(command, stack)
     names = [service.name for service in context.stack.chosen(only)]
     options = [f"--tail={tail}", *["--follow"] * follow, *[f"--since={since}"] * bool(since)]
-    sys.exit(context.compose.attached("logs", *options, *names))
+    sys.exit(context.compose.show("logs", *options, *names))
 
 
 @verb(

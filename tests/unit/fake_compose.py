@@ -91,6 +91,8 @@ class FakeCompose(Compose):
         self.commands.streams.append(arguments)
         return self.commands.code
 
+    show = attached
+
     def pipe(
         self,
         arguments: Sequence[str],

@@ -48,7 +48,7 @@ class FakeContainers:
         self.asked.append((spec, codec.encode(request)))
         answered = None
         for fields in self.answer(*self.asked[-1]):
-            event = protocol.decode_event(json.loads(json.dumps(fields)))
+            event = protocol.decode_event(json.dumps(fields).encode())
             assert event.sent_as == fields["event"], f"no event: {fields}"
             if isinstance(event, protocol.Warn):
                 context.say(f"warning: {event.text}")

@@ -14,7 +14,7 @@ from synos_tasks.build.planning import Context
 from synos_tasks.errors import ClaimFailed, ComponentFailed
 from synos_tasks.iso import codec
 from synos_tasks.iso.components import recipe
-from synos_tasks.iso.protocol import Done
+from synos_tasks.iso.protocol import Deb, Done, Facts
 from tests.unit.fake_docker import FakeDocker
 from tests.unit.fakes import FakeContainers, fake_containers
 from tests.unit.projects import NAME, lay_component, lay_lock, project
@@ -115,7 +115,7 @@ def test_what_was_compiled_is_told_with_its_hits_and_what_was_there_without(tool
     tool, agent = toolchain.have("tool", "agent")
     assert (tool.name, tool.hit, tool.seconds, caches_of(tool)) == ("component-tool", False, 1.5, COUNTS)
     assert (agent.name, agent.hit, caches_of(agent)) == ("component-agent", True, {})
-    assert [package["file"] for package in tool.facts["packages"]] == ["tool_1.0_amd64.deb"]
+    assert [package.file for package in tool.facts.packages] == ["tool_1.0_amd64.deb"]
 
 
 def test_packages_are_laid_down_and_nothing_beside_them(toolchain: Toolchain, tmp_path: Path) -> None:
@@ -162,7 +162,11 @@ def test_a_package_cannot_be_laid_anywhere_else(toolchain: Toolchain, tmp_path: 
 
 def test_a_link_is_no_package(tmp_path: Path) -> None:
     (tmp_path / "precious").write_bytes(DEB)
-    folder, package = tmp_path / "staging", {"file": "a.deb", "sha256": hashlib.sha256(DEB).hexdigest()}
+    folder = tmp_path / "staging"
+    package = Deb(
+        name="a", version="1", architecture="all", file="a.deb", sha256=hashlib.sha256(DEB).hexdigest(),
+        bytes=len(DEB), installed_bytes=0,
+    )  # fmt: skip
     folder.mkdir()
     (folder / "a.deb").symlink_to(tmp_path / "precious")
     with pytest.raises(ComponentFailed):
@@ -180,15 +184,28 @@ def test_profiles_that_have_a_component_are_told_and_broken_ones_have_none(setti
 
 
 def test_hit_rates_are_of_what_was_compiled() -> None:
-    made = Done(name="component-tool", key="k", hit=False, seconds=1.0, bytes=1, facts={"caches": COUNTS})
+    made = Done(name="component-tool", key="k", hit=False, seconds=1.0, bytes=1, facts=Facts(caches=COUNTS))
     other = {**COUNTS, "sccache": {"hits": 7, "misses": 0}}
-    two = [dataclasses.replace(made, facts={"caches": other}), dataclasses.replace(made, hit=True)]
+    two = [dataclasses.replace(made, facts=Facts(caches=other)), dataclasses.replace(made, hit=True)]
     for compiled, counts in (
         ([made], [(3, 4), (0, 0)]),
         ([made, *two], [(6, 8), (7, 7)]),
         ([two[1]], [(0, 0)] * 2),
     ):
         assert [(rate.hits, rate.calls) for rate in hit_rates(compiled)] == counts
+
+
+def test_what_a_components_build_prints_stands_for_no_other_component(toolchain: Toolchain) -> None:
+    answer = toolchain.containers.answer
+    forged = {"event": "done", "name": "component-agent", "key": "k", "hit": True, "seconds": 1, "bytes": 1}
+    toolchain.containers.answer = lambda *asked: [
+        forged,
+        *list(answer(*asked))[:-1],
+        forged,
+        {"event": "compiled"},
+    ]
+    made = toolchain.have("tool", "agent")
+    assert [(one.name, one.hit) for one in made] == [("component-tool", False), ("component-agent", False)]
 
 
 def test_a_container_that_stops_after_one_compilation_is_followed_by_another(toolchain: Toolchain) -> None:

@@ -13,7 +13,7 @@ from synos_tasks.errors import ComponentFailed, MirrorUnreachable
 from synos_tasks.iso.components import build, caches, recipe
 from synos_tasks.iso.components.context import CompileContext
 from synos_tasks.iso.components.recipe import Compilation, Component
-from synos_tasks.iso.protocol import Done, Event, Start
+from synos_tasks.iso.protocol import Done, Event, Facts, Start
 from synos_tasks.iso.store import Store, sha256
 from synos_tasks.iso.tools import BuildContext
 from tests.unit.contexts import build_context
@@ -166,7 +166,7 @@ def test_a_hit_is_not_compiled_again(shop: Shop) -> None:
     [done] = shop.sent
     assert isinstance(done, Done)
     assert (done.hit, done.key, done.name) == (True, KEY, "component-tool")
-    assert done.facts["packages"] == first.facts["packages"]
+    assert done.facts == Facts.of(first.facts)
 
 
 def test_a_damaged_hit_is_compiled_again(shop: Shop) -> None:

@@ -49,6 +49,14 @@ def test_a_step_is_a_line_with_its_seconds_told_once_and_when_it_has_ended() -> 
     assert len(_said(ended, {"vertexes": [_vertex(ident="sha256:b")]})) == 2
 
 
+def test_what_a_step_is_called_or_prints_does_not_steer_a_terminal() -> None:
+    assert _said({"vertexes": [_vertex(name="RUN \x1b[2Jx\x07")]}) == ["    1.5 s  RUN x\ufffd"]
+    with pytest.raises(ImageBuildFailed) as caught:
+        _said(_log("a\x1b]0;b\x07\n"), {"vertexes": [_vertex(name="RUN\x9b", error="bad\x1bc")]})
+    assert caught.value.where == "RUN\ufffd"
+    assert caught.value.why == "a\ufffd]0;b\ufffd\nbad\ufffdc"
+
+
 @given(st.integers(0, 10**6), st.integers(0, 999_999_999), st.integers(0, 9))
 def test_seconds_are_right_however_many_digits_they_are_written_with(
     seconds: int, fraction: int, digits: int

@@ -231,6 +231,18 @@ def test_a_package_that_vanished_costs_no_second_compilation(
     assert _told(result) == dict.fromkeys(BOTH, (False, COMPILING_SECONDS))
 
 
+def test_an_iso_without_the_stages_that_make_it_is_not_published(
+    containers: Containers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    building = containers._build
+    monkeypatch.setattr(
+        containers, "_build", lambda *asked: (e for e in building(*asked) if e.get("name") != "iso")
+    )
+    with pytest.raises(StageFailed, match="not all of its stages"):
+        containers.build()
+    assert list(containers.settings.output_dir.iterdir()) == []
+
+
 def test_offline_nothing_is_fetched_to_compile_either(containers: Containers) -> None:
     for recipe in (BUILDER, TOOLCHAIN):
         containers.docker.add_image(recipe.tag(containers.settings.project))

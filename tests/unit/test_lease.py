@@ -88,17 +88,13 @@ def test_the_request_comes_first_then_newlines_then_the_end(hasty: None) -> None
     heard: list[bytes] = []
 
     def body(stdin: int, out: IO[bytes], _err: IO[bytes]) -> None:
-        out.write(b'{"event": "start", "stage": "x"}\nno event\n[1]\n')
+        out.write(b'{"event": "start", "stage": "x"}\nno event\n')
         heard.append(until_end(stdin))
 
     engine = OneContainer(guest=Guest(body))
     with host.Leased(engine, SPEC, {"a": 1}) as container:
-        events: Iterator[dict[str, Any]] = (e for e in container.events() if e["event"] != "tick")
-        assert [next(events) for _ in range(3)] == [
-            {"event": "start", "stage": "x"},
-            {"event": "log", "stage": "container", "line": "no event"},
-            {"event": "log", "stage": "container", "line": "[1]"},
-        ]
+        lines = filter(None, container.lines())
+        assert [next(lines) for _ in range(2)] == [b'{"event": "start", "stage": "x"}', b"no event"]
         time.sleep(0.1)
     (text,) = heard
     request, *renewals = text.split(b"\n")
@@ -123,15 +119,45 @@ def test_events_end_with_the_deadline(hasty: None) -> None:
     engine = OneContainer()
     engine.guest = Guest(lambda _stdin, _out, _err: engine.release.wait(5))
     with host.Leased(engine, SPEC, {}, seconds=0.1) as container:
-        assert {event["event"] for event in container.events()} == {"tick"}
+        assert set(container.lines()) == {b""}
+        assert not container.succeeded()
         assert "in time" in container.lost("gone", "").why
     assert engine.removed_names == ["c"]
+
+
+def test_a_line_without_end_is_cut_while_it_is_read(hasty: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(host, "LINE_BYTES", 1000)
+
+    def body(_stdin: int, out: IO[bytes], err: IO[bytes]) -> None:
+        for _ in range(100):
+            out.write(b"x" * 100_000)
+            err.write(b"y" * 100_000)
+        out.write(b"\nnext\n\nlast")
+
+    with host.Leased(OneContainer(guest=Guest(body)), SPEC, {}) as container:
+        assert list(filter(None, container.lines())) == [b"x" * 1000, b"next", b" ", b"last"]
+        assert len(container.lost("gone", "").why) < 100_000
+
+
+def test_lines_that_nobody_follows_keep_nothing_waiting(hasty: None) -> None:
+    ended = threading.Event()
+
+    def body(stdin: int, out: IO[bytes], _err: IO[bytes]) -> None:
+        out.write(b"line\n" * 100_000)
+        ended.set()
+
+    engine = OneContainer(guest=Guest(body))
+    with host.Leased(engine, SPEC, {}) as container:
+        assert next(filter(None, container.lines())) == b"line"
+        assert not ended.wait(0.1), "it waits for who reads"
+    assert ended.is_set()
+    assert engine.removed_names == []
 
 
 def test_what_docker_complained_of_is_the_reason(hasty: None) -> None:
     engine = OneContainer(guest=Guest(lambda _stdin, _out, err: err.write(b"no such image\n")))
     with host.Leased(engine, SPEC, {"a": "b" * 100_000}) as container:
-        assert [e for e in container.events() if e["event"] != "tick"] == []
+        assert list(filter(None, container.lines())) == []
         lost = container.lost("gone", "a hint")
     assert (lost.where, lost.why) == ("c", "no such image")
 

@@ -27,7 +27,7 @@ DONE = Done(name="base", key="k", hit=False, seconds=2.5, bytes=10**6)
 FOUND = Done(name="packages-minimal", key="k", hit=True, seconds=0.0, bytes=10**6)
 EVENTS: list[Event] = [
     Tick(), Start(stage="base"), Log(stage="base", line="hello"), Progress(stage="base", fraction=0.5),
-    Progress(stage="unknown", fraction=0.5), DONE, FOUND, Start(stage="iso"), Tick(),
+    Start(stage="unknown"), Progress(stage="unknown", fraction=0.5), DONE, FOUND, Start(stage="iso"), Tick(),
     Failure(kind="StageFailed", error="failed"), Delivered(build_id="0123456789ab", sha256="0"),
 ]  # fmt: skip
 
@@ -40,6 +40,7 @@ def test_a_pipe_gets_a_line_when_a_stage_starts_and_ends(capsys: pytest.CaptureF
     assert shown.out == ""
     assert [line.split() for line in shown.err.splitlines()] == [
         ["base", "started"],
+        ["unknown", "started"],
         ["base", "done", "2.5", "s", "1.0", "MB"],
         ["packages-minimal", "in", "store", "0.0", "s", "1.0", "MB"],
         ["iso", "started"],

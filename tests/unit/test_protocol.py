@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import unicodedata
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -47,7 +48,7 @@ EVENTS: list[protocol.Event] = [
     protocol.Tick(), protocol.Log(stage="base", line="x"), protocol.Warn(text="x"), protocol.Start(stage="base"),
     protocol.Progress(stage="base", fraction=0.5), protocol.Done(name="a", key="k", hit=True, seconds=1, bytes=2),
     protocol.Failure(kind="DiskFull", error="full"), protocol.Delivered(build_id="1", sha256="2"),
-    protocol.Resolved(lock=LOCK), protocol.Entries(entries={"k": {"bytes": 1}}),
+    protocol.Resolved(lock=LOCK), protocol.Entries(entries={"k": protocol.Present(bytes=1, initramfs=True)}),
     protocol.StoreContents(entries=(STORED,)), protocol.Evicted(bytes=1, count=2, left_bytes=3, skipped=4),
     protocol.Compared(result={"sizes": [1, 2]}), protocol.Compiled(),
     protocol.Booted(accelerator="kvm", screenshot=Path("/out/a.png"), report={"state": "running"}),
@@ -63,24 +64,67 @@ def test_every_kind_of_message_is_tried() -> None:
 def test_a_message_survives_its_line(message: protocol.Request | protocol.Event) -> None:
     line = json.dumps(codec.encode(message)).encode()
     is_request = isinstance(message, protocol.Request)
-    assert (codec.decode_request(line) if is_request else protocol.decode_event(json.loads(line))) == message
+    assert (codec.decode_request(line) if is_request else protocol.decode_event(line)) == message
 
 
 JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
     max_leaves=8,
 )
 
 
 @given(
-    st.sampled_from(EVENTS), st.dictionaries(st.sampled_from(["event", "stage", "key", "lock", "x"]), JSON)
+    st.sampled_from(EVENTS),
+    st.dictionaries(st.sampled_from(["event", "stage", "key", "lock", "facts", "x"]), JSON),
 )
 def test_whatever_a_container_prints_is_an_event_or_a_line_of_the_log(
     event: protocol.Event, change: dict[str, object]
 ) -> None:
-    found = protocol.decode_event({**codec.encode(event), **change})
+    found = protocol.decode_event(json.dumps({**codec.encode(event), **change}).encode())
     assert type(found) in protocol.Event.known.values()
+
+
+@given(st.binary(max_size=40))
+def test_any_bytes_are_a_line_of_the_log_that_can_be_shown(line: bytes) -> None:
+    found = protocol.decode_event(line)
+    assert isinstance(found, protocol.Log) or not line
+    shown = found.line if isinstance(found, protocol.Log) else ""
+    assert not {unicodedata.category(one) for one in shown.replace("\t", "")} & {"Cc", "Cs", "Zl", "Zp"}
+
+
+BAD = [
+    '{"event": "log"}', '{"event": "log", "stage": 7, "line": "x"}', '{"event": ["log"]}', '{"event": {}}', "[1]", "7",
+    '{"event": "unheard"}', '{"event": "progress", "stage": "a", "fraction": NaN}', "[" * 100_000,
+    '{"event": "progress", "stage": "a", "fraction": 1e999}', '{"event": "progress", "stage": "a", "fraction": -1}',
+    '{"event": "done", "name": "a", "key": "k", "hit": true, "seconds": 1' + "0" * 400 + ', "bytes": 1}',
+    '{"event": "done", "name": "a", "key": "k", "hit": true, "seconds": 1, "bytes": -1}',
+    '{"event": "compared", "result": ' + '{"a":' * 600 + "1" + "}" * 601,
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", BAD, ids=lambda line: line[:70])
+def test_what_is_no_event_is_one_line_of_the_log(line: str) -> None:
+    found = protocol.decode_event(line.encode())
+    assert found == protocol.Log(stage="container", line=line[: protocol.LOG_CHARACTERS])
+
+
+HOSTILE = "a\x1b]0;title\x07b\x1b[2Jc\r\x9b1md\u202ee\ud800f\ng"
+
+
+@pytest.mark.parametrize("name", ["line", "text", "error", "why"])
+def test_no_event_has_characters_that_a_terminal_obeys(name: str) -> None:
+    kinds: dict[str, dict[str, object]] = {
+        "line": {"event": "log", "stage": HOSTILE},
+        "text": {"event": "warning"},
+        "error": {"event": "error", "kind": "StageFailed"},
+        "why": {"event": "error", "kind": "StageFailed", "error": "x"},
+    }
+    found = protocol.decode_event(json.dumps({**kinds[name], name: HOSTILE}).encode())
+    text = getattr(found, name)
+    assert text.startswith("a\ufffd]0;title\ufffdbc\ufffd")
+    assert ("\n" in text) == (name == "why"), "what is shown in one line cannot forge another"
+    assert text.replace("\n", " ").isprintable()
 
 
 # ---- what is asked for is done
@@ -120,7 +164,7 @@ def test_the_store_is_inspected_listed_and_emptied(context: BuildContext) -> Non
     ):  # fmt: skip
         assert work.attempt(request, context) is None
     entries, contents, evicted = sent(context)
-    assert entries == protocol.Entries(entries={"a": {"bytes": 1, "removed": []}})
+    assert entries == protocol.Entries(entries={"a": protocol.Present(bytes=1, initramfs=False)})
     assert isinstance(contents, protocol.StoreContents)
     assert [one.key for one in contents.entries] == ["a"]
     assert isinstance(evicted, protocol.Evicted)

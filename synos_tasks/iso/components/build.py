@@ -11,7 +11,7 @@ from synos_tasks.errors import ComponentFailed
 from synos_tasks.iso import deb
 from synos_tasks.iso.components import caches, source
 from synos_tasks.iso.components.context import CompileContext  # noqa: TC001  (so that keys cover its code)
-from synos_tasks.iso.protocol import Done, Start
+from synos_tasks.iso.protocol import Done, Facts, Start
 from synos_tasks.iso.scratch import remove
 from synos_tasks.iso.store import sha256
 
@@ -35,7 +35,8 @@ def find_or_compile(context: CompileContext, store: Store) -> Entry:
         with store.alone(key):
             entry = store.find(key) or _compile(context, store)
     seconds = round(time.monotonic() - began, 3)
-    events.send(Done(name=stage, key=key, hit=hit, seconds=seconds, bytes=entry.bytes, facts=entry.facts))
+    facts = Facts.of(entry.facts)
+    events.send(Done(name=stage, key=key, hit=hit, seconds=seconds, bytes=entry.bytes, facts=facts))
     return entry
 
 

@@ -1,0 +1,92 @@
+"""What a container must say, and how it must end, before the host believes that its work is done."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+
+from synos_tasks import builder
+from synos_tasks.build.planning import Context
+from synos_tasks.engine.spec import ContainerSpec
+from synos_tasks.errors import ContainerLost, DiskFull
+from synos_tasks.iso import codec, protocol
+from tests.unit.fake_docker import FakeDocker
+from tests.unit.projects import settings_in
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+SPEC = ContainerSpec(name="synos-test-build-1", image="i", command=(), labels={})
+DELIVERED = protocol.Delivered(build_id="1", sha256="2")
+FAILED = protocol.Failure(kind="DiskFull", error="no space", why="one\ntwo")
+
+
+class Answering:
+    """A container that prints lines and ends with a code."""
+
+    def __init__(self, folder: Path) -> None:
+        self.docker, self.said = FakeDocker(), list[str]()
+        self.context = Context(settings_in(folder), self.docker, self.said.append)
+
+    def ask(self, *printed: protocol.Event | bytes, code: int = 0) -> protocol.Delivered:
+        lines = [one if isinstance(one, bytes) else json.dumps(codec.encode(one)).encode() for one in printed]
+        self.docker.on_run = lambda *_: (code, b"\n".join(lines), b"")
+        return builder.ask(self.context, SPEC, protocol.ListStore(), protocol.Delivered)
+
+    @property
+    def log(self) -> str:
+        """What was written to the log."""
+        [path] = (self.context.settings.project.state_dir / "logs").iterdir()
+        return path.read_text()
+
+
+@pytest.fixture
+def container(tmp_path: Path) -> Answering:
+    return Answering(tmp_path)
+
+
+def test_an_answer_and_then_a_good_end_is_success(container: Answering) -> None:
+    assert container.ask(DELIVERED, protocol.Evicted(bytes=0, count=0, left_bytes=0, skipped=0)) == DELIVERED
+
+
+@pytest.mark.parametrize("code", [1, 137, 143])
+def test_an_answer_of_a_container_that_was_killed_is_none(container: Answering, code: int) -> None:
+    with pytest.raises(ContainerLost) as caught:
+        container.ask(DELIVERED, code=code)
+    assert f"exit code {code}" in caught.value.why
+
+
+@pytest.mark.parametrize("code", [0, 1])
+def test_a_failure_after_an_answer_is_a_failure(container: Answering, code: int) -> None:
+    with pytest.raises(DiskFull, match="no space"):
+        container.ask(DELIVERED, FAILED, code=code)
+
+
+def test_two_answers_are_none(container: Answering) -> None:
+    with pytest.raises(ContainerLost, match="twice"):
+        container.ask(DELIVERED, DELIVERED)
+
+
+def test_no_answer_is_none(container: Answering) -> None:
+    with pytest.raises(ContainerLost):
+        container.ask(b"hello")
+
+
+def test_what_it_prints_cannot_steer_a_terminal_or_forge_lines_of_the_log(container: Answering) -> None:
+    warning = protocol.Warn(text="be\x1b[31m careful\nerror: forged")
+    line = protocol.Log(stage="ba\nse", line="one\n[base] two\x1b]52;c;eA==\x07")
+    container.ask(warning, line, b'{"event": "log"}', b"\xff\x1bc", DELIVERED)
+    assert container.said == ["warning: be careful error: forged"]
+    assert "\x1b" not in container.log
+    assert len(container.log.splitlines()) == 5
+    assert container.log.splitlines()[1] == "[ba se] one [base] two\ufffd]52;c;eA==\ufffd"
+
+
+def test_an_error_is_shown_without_what_a_terminal_obeys(container: Answering) -> None:
+    forged = protocol.Failure(kind="DiskFull", error="a\x1b[2Jb", where="/c\x9bd", hint="e\u202ef")
+    with pytest.raises(DiskFull) as caught:
+        container.ask(forged)
+    assert (caught.value.what, caught.value.where) == ("ab", "/c\ufffdd")
+    assert caught.value.hint.startswith("e\ufffdf\nfull log: ")
