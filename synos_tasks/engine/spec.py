@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.engine.labels import LABEL_CONTAINER
+from synos_tasks.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -81,7 +83,7 @@ class ContainerSpec:
             "hostname": self.hostname,
             "user": self.user,
             "networks": [self.network] if self.network is not None else [],
-            "mounts": list(self._mounts()),
+            "mounts": [[_quoted(field) for field in mount] for mount in self._mounts()],
             "tmpfs": [f"{path}:{options}" for path, options in self.tmpfs.items()],
             "devices": list(self.devices),
             "envs": dict(self.environment),
@@ -105,3 +107,14 @@ class ContainerSpec:
             yield ["type=volume", f"source={name}", f"target={path}", "readonly"]
         for path in self.anonymous_volumes:
             yield ["type=volume", f"target={path}", *labels]
+
+
+def _quoted(field: str) -> str:
+    """Return a field of `--mount`, which the client reads as CSV (RFC 4180); raise SettingsError where it cannot."""
+    if re.search("[\r\ud800-\udfff]", field):
+        where, why = (
+            ascii(field.partition("=")[2]),
+            "the engine takes names in UTF-8, without a carriage return",
+        )
+        raise SettingsError("it cannot be mounted", where=where, why=why, hint="give the folder another name")
+    return '"{}"'.format(field.replace('"', '""')) if set(',"\n') & set(field) else field

@@ -16,7 +16,7 @@ from synos_tasks.engine.compose import Compose, ComposeFile
 from synos_tasks.engine.failures import check_versions
 from synos_tasks.engine.labels import LABEL_PROJECT, labels
 from synos_tasks.engine.run import Stream
-from synos_tasks.engine.spec import ContainerSpec
+from synos_tasks.engine.spec import Bind, ContainerSpec
 from synos_tasks.errors import EngineUnavailable, ImageBuildFailed, ServiceFailed
 
 if TYPE_CHECKING:
@@ -124,6 +124,20 @@ def test_a_container_is_a_filter_and_gone_afterwards(
         assert (result := stream.finish()).code == 3
         assert result.stderr == "warning"
     assert client.container(copy.name) is None
+
+
+def test_a_folder_of_any_name_is_mounted(
+    client: Docker, own_label: str, builder_image: str, tmp_path: Path
+) -> None:
+    names = ["a,b", 'a,readonly="', "a\nb\tc ", "ä:\x01"]
+    for name in names:
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "there").write_text(name)
+    binds = tuple(Bind(source=tmp_path / name, target=f"/x/{number}") for number, name in enumerate(names))
+    shown = spec(f"{own_label}-binds", own_label, builder_image, "sh", "-c", "cat /x/*/there")
+    with Stream(client, dataclasses.replace(shown, binds=binds)) as stream:
+        assert stream.out.read().decode() == "".join(names)
+        assert stream.finish().code == 0
 
 
 def test_a_container_that_cannot_start_says_why(client: Docker, own_label: str, empty_image: str) -> None:

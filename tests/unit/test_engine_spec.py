@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import csv
 import dataclasses
+import io
 from pathlib import Path
 from typing import Any
 
-from hypothesis import given
+import pytest
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from synos_tasks.engine.labels import BUILDER_CAPABILITIES, labels
 from synos_tasks.engine.spec import Bind, ContainerSpec
+from synos_tasks.errors import SettingsError
 
 NAMES = st.text(st.characters(categories=["Ll", "Nd"]), min_size=1, max_size=12)
 
@@ -50,6 +54,27 @@ def test_no_spec_without_privileges_reaches_the_host(asked: dict[str, Any], targ
         ["type=bind", f"source=/src/{target}", f"target=/{target}", *([] if writable else ["readonly"])]
         for target, writable in targets.items()
     ]
+
+
+@given(st.text(st.characters(exclude_characters="\r\0/"), min_size=1), st.booleans())
+@example('a,readonly=false,"b"\n', False)  # noqa: FBT003
+def test_a_folder_of_any_name_is_one_field_of_the_mount(name: str, writable: bool) -> None:
+    bind = Bind(source=Path("/src") / name, target="/x", writable=writable)
+    spec = ContainerSpec(name="n", image="i", command=(), labels={}, binds=(bind,))
+    line = ",".join(spec.options()["mounts"][0])  # as python-on-whales gives it to the client
+    [fields] = csv.reader(io.StringIO(line, newline=""), strict=True)
+    assert fields == ["type=bind", f"source=/src/{name}", "target=/x", *([] if writable else ["readonly"])]
+
+
+@pytest.mark.parametrize("name", ["a\rb", "a\r\nb", "\udcff"])
+def test_a_name_that_no_mount_can_have_is_told_before_anything_starts(name: str) -> None:
+    spec = ContainerSpec(
+        name="n", image="i", command=(), labels={}, binds=(Bind(source=Path("/src") / name, target="/x"),)
+    )
+    with pytest.raises(SettingsError) as caught:
+        spec.options()
+    assert ascii(name)[1:-1] in caught.value.where
+    assert caught.value.hint
 
 
 def test_privileged_is_there_only_when_asked_for_and_nothing_of_it_is_limited_twice() -> None:
