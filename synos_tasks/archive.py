@@ -17,10 +17,11 @@ import stat
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 from synos_tasks.errors import BackupDamaged, DiskFull, OutputNotWritable, SettingsError, unknown
 from synos_tasks.host import free_disk_bytes
+from synos_tasks.iso.inputs import opened
 from synos_tasks.iso.scratch import scratch, sync
 
 if TYPE_CHECKING:
@@ -34,13 +35,16 @@ CREATED = "%Y-%m-%dT%H:%M:%SZ"
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}", re.ASCII)
 _LONGEST_NAME = 64
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
-_LARGEST_MANIFEST = 2**26
+_LARGEST_MANIFEST = 2**24
 _CHUNK = 2**20
+_MANIFEST = {"name": str, "created": str, "files": [{"path": str, "bytes": int, "sha256": str}]}
+Shape: TypeAlias = Any
+"""What JSON must have, see fit()."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class File:
-    """One file: its path below the archive, its size in bytes, its SHA-256 in hex. Raises ValueError or TypeError."""
+    """One file: its path below the archive, its size in bytes, its SHA-256 in hex. Raises ValueError."""
 
     path: str
     bytes: int
@@ -50,8 +54,8 @@ class File:
         strange = {"", ".", ".."} & set(self.path.split("/")) or "\0" in self.path
         if strange or self.path in {MANIFEST, CHECKSUM}:
             raise ValueError(f"{self.path!r} is no path below an archive")
-        if type(self.bytes) is not int or self.bytes < 0 or not _SHA256.fullmatch(self.sha256):
-            raise ValueError(f"{self.path!r} has no size or no SHA-256")
+        if not _SHA256.fullmatch(self.sha256):
+            raise ValueError(f"{self.path!r} has no SHA-256")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,8 +68,8 @@ class Manifest:
     files: tuple[File, ...]
 
     def __post_init__(self) -> None:
-        if not _NAME.fullmatch(self.name) or not isinstance(self.facts, dict) or not self.time:
-            raise ValueError("it has no name, no facts or no date")
+        if not _NAME.fullmatch(self.name) or not self.time:
+            raise ValueError("it has no name or no date")
         if len({file.path for file in self.files}) != len(self.files):
             raise ValueError("it has a file twice")
 
@@ -171,9 +175,9 @@ def create(folder: Path, name: str, facts: Mapping[str, Any]) -> Iterator[Draft]
             sync(folder)
 
 
-def verify(archive: Path) -> Manifest:
-    """Read all of an archive; raise BackupDamaged with every file that is not as it was written."""
-    manifest = manifest_of(archive)
+def verify(archive: Path, facts: Shape = dict) -> Manifest:
+    """Read all of an archive; raise BackupDamaged with every file that is not as it was written. ``facts``: see fit()."""
+    manifest = manifest_of(archive, facts)
     if troubles := _troubles(archive, manifest, read_contents=True):
         raise damaged(archive, "\n".join(troubles))
     return manifest
@@ -182,7 +186,7 @@ def verify(archive: Path) -> Manifest:
 def content(path: Path, file: File) -> Iterator[bytes]:
     """Yield a file in chunks; raise ValueError at its end if it is not what the manifest says."""
     digest, size = hashlib.sha256(), 0
-    with _opened(path) as stream:
+    with opened(path) as stream:
         while chunk := stream.read(_CHUNK):
             digest.update(chunk)
             size += len(chunk)
@@ -199,12 +203,12 @@ def find(folder: Path, name: str) -> Path:
     raise unknown("backup", name, (archive.name for archive in _archives(folder)), place)
 
 
-def listing(folder: Path) -> list[Summary]:
-    """Return the archives in a folder, newest first. Sizes are checked, contents are not: see verify()."""
+def listing(folder: Path, facts: Shape = dict) -> list[Summary]:
+    """Return the archives in a folder, newest first. Sizes and ``facts`` are checked, contents are not: see verify()."""
     found = []
     for archive in _archives(folder):
         try:
-            manifest = manifest_of(archive)
+            manifest = manifest_of(archive, facts)
         except BackupDamaged as error:
             found.append(Summary(archive.name, trouble=error.why))
             continue
@@ -220,18 +224,42 @@ def damaged(archive: Path, why: str, kind: str = "backup") -> BackupDamaged:
     return BackupDamaged(what, where=str(archive), why=why, hint=hint)
 
 
-def parse(text: bytes) -> Manifest:
-    """Return the manifest that JSON describes; raise ValueError for any other text."""
+def parse(text: bytes, facts: Shape = dict) -> Manifest:
+    """Return the manifest that JSON describes; raise ValueError for any other text. ``facts``: see fit()."""
     try:
-        return _manifest(json.loads(text))
-    except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
+        data = json.loads(text)
+        _check_schema(data["schema"])
+        data = fit(data, {**_MANIFEST, "facts": facts})
+        return Manifest(**{**data, "files": tuple(File(**entry) for entry in data["files"])})
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise ValueError(f"the manifest is not valid: {error}") from error
+
+
+def _check_schema(schema: object) -> None:
+    if schema != SCHEMA:
+        raise ValueError(f"its schema is {schema!r:.60}, this command reads {SCHEMA!r}")
+
+
+def fit(data: Any, shape: Shape, name: str = "it") -> Any:  # noqa: ANN401
+    """Return what a shape has of JSON data; raise ValueError where the data lacks it, or has something else there.
+
+    A shape is `str`, `int` (from 0), `dict` (anything in it), `[shape]`, or `{"key": shape}`, in which the key `str` stands
+    for all other keys.
+    """
+    if isinstance(shape, dict) and isinstance(data, dict):
+        keys = data if str in shape else shape
+        return {key: fit(data.get(key), shape.get(key, shape.get(str)), f"{name}.{key}") for key in keys}
+    if isinstance(shape, list) and isinstance(data, list):
+        return [fit(one, shape[0], name) for one in data]
+    if type(data) is not shape or (shape is int and not 0 <= data < 2**63):
+        raise ValueError(f"{name} is missing, or of another kind")
+    return data
 
 
 def read_small(path: Path) -> bytes:
     """Read a manifest or its checksum; raise ValueError where that is impossible."""
     try:
-        with _opened(path) as stream:
+        with opened(path) as stream:
             return stream.read(_LARGEST_MANIFEST)
     except OSError as error:
         raise ValueError(f"{path.name} cannot be read: {error.strerror}") from error
@@ -253,18 +281,11 @@ def disk_errors(folder: Path, what: str) -> Iterator[None]:
         raise OutputNotWritable(f"{what} cannot be written", where=where, why=why) from error
 
 
-def _manifest(data: Any) -> Manifest:  # noqa: ANN401
-    if data["schema"] != SCHEMA:
-        raise ValueError(f"its schema is {data['schema']!r:.60}, this command reads {SCHEMA!r}")
-    files = tuple(File(**entry) for entry in data["files"])
-    return Manifest(name=data["name"], created=data["created"], facts=data["facts"], files=files)
-
-
-def manifest_of(archive: Path) -> Manifest:
-    """Read the manifest of an archive without its files; raise BackupDamaged."""
+def manifest_of(archive: Path, facts: Shape = dict) -> Manifest:
+    """Read the manifest of an archive without its files; raise BackupDamaged. ``facts``: see fit()."""
     try:
         text, checksum = (read_small(archive / name) for name in (MANIFEST, CHECKSUM))
-        manifest = parse(text)
+        manifest = parse(text, facts)
     except ValueError as error:
         raise damaged(archive, str(error)) from error
     if checksum != _checksum(text):
@@ -331,11 +352,6 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
         yield stream
         stream.flush()
         os.fsync(descriptor)
-
-
-def _opened(path: Path) -> BinaryIO:
-    """Open a file for reading; a link in its place is an OSError, and a pipe in its place waits for nobody."""
-    return open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW | os.O_NONBLOCK))
 
 
 def _checksum(manifest: bytes) -> bytes:

@@ -21,11 +21,13 @@ if TYPE_CHECKING:
 SUFFIX = ".tar.zst"
 CONTENT = "volume.tar.zst"
 """The path of the archive in its manifest, whatever the file is called."""
-FACTS = {"project": str, "role": str, "files": int, "users": list, "labels": dict}
+FACTS = {"project": str, "role": str, "files": int, "unpacked": int, "users": [str], "labels": {str: str}}
 """Facts in the manifest of a volume.
 
-``files`` is all that is no folder. ``users`` are the containers that ran with it: what they wrote may be incomplete.
+``files`` is all that is no folder, ``unpacked`` the bytes of the archive before it was compressed. ``users`` are the containers that ran with it: what they wrote may be incomplete.
 """
+BACKUP_FACTS = {str: {"version": str}}
+"""Facts in the manifest of a backup that matter here: which services it has."""
 SPOOL = "-spool"
 """The end of the name of a volume in which a service keeps files only while a command runs."""
 VOLUME_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{1,254}", re.ASCII)
@@ -49,14 +51,9 @@ def read(path: Path) -> Manifest:
         hint = "inv maint.volumes --inspect NAME lists the exports of a volume"
         raise SettingsError(f"there is no export {path.name}", where=str(path), hint=hint)
     try:
-        manifest = archive.parse(archive.read_small(manifest_path(path)))
+        manifest = archive.parse(archive.read_small(manifest_path(path)), FACTS)
     except ValueError as error:
         raise damaged(path, str(error)) from error
-    facts = manifest.facts
-    if wrong := [key for key, kind in FACTS.items() if type(facts.get(key)) is not kind]:
-        raise damaged(path, f"its manifest has no {wrong[0]}")
-    if not all(isinstance(text, str) for text in (*facts["users"], *facts["labels"].values())):
-        raise damaged(path, "its manifest has a user or a label that is no text")
     if len(manifest.files) != 1 or not VOLUME_NAME.fullmatch(manifest.name):
         raise damaged(path, "its manifest is not that of a volume")
     return manifest
@@ -119,7 +116,7 @@ def _backups(settings: Settings, volume: Volume) -> Iterator[tuple[str, Path, fl
     """
     labels = volume.labels or {}
     folder, service = backups_of(settings, labels), labels.get(LABEL_COMPOSE_VOLUME, "")
-    for one in archive.listing(folder):
+    for one in archive.listing(folder, BACKUP_FACTS):
         if not one.trouble and (service in one.facts or service.endswith(SPOOL)):
             yield "backup", folder / one.name, archive.seconds(one.created)
     for path, export in known(settings, volume.name):

@@ -50,14 +50,24 @@ _LOOK = (
     "END { print folders - 1, files + 0, newest }'"
 )
 _ALL = "--numeric-owner --acls --xattrs --xattrs-include='*' --quoting-style=escape"
-_NAMED = "--verbose --index-file=/dev/stderr"
+_NAMED = "--verbose --totals --index-file=/dev/stderr"
 _PACK = (
     f"tar --create {_ALL} --sparse --sort=name --format=posix "
     f"--pax-option=delete=atime,delete=ctime --directory={SOURCE} --file=-"
 )
 _UNPACK = f"tar --extract {_ALL} {_NAMED} --same-owner --same-permissions --file=- --directory={TARGET}"
-_COUNT = "awk '/^\\.\\// { files += !/\\/$/; next } { print } END { print \"files: \" files + 0 }'"
-"""On standard error names of files start with ./ and messages do not: the last line becomes the number of files."""
+_COUNT = (
+    "awk '/^\\.\\// { files += !/\\/$/; next } /^Total bytes / { bytes = $4; next } { print substr($0, 1, 1000) } "
+    'END { print "files: " files + 0, bytes + 0 }\''
+)
+"""On standard error names of files start with ./ and messages do not: the last line becomes their number, and tar's bytes."""
+_EXPAND = (
+    "zstd --decompress --quiet | {{ head --bytes={0}; "
+    "[ $(head --bytes=1 | wc --bytes) = 0 ] || {{ echo it unpacks to more than {0} bytes >&2; false; }}; }}"
+)
+"""Unpack no more than the manifest says: a few kB may become any number of bytes."""
+MEMORY_MB = 1024
+"""For tar, which keeps the attributes of a file in memory, however many an archive has."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -146,7 +156,7 @@ def inspect(context: Context, name: str) -> Inspected:
         answer, ended = stream.out.read().split(), stream.finish()
     if ended.code or len(answer) != 3:
         raise CacheUnusable(f"volume {volume.name} cannot be read", where=volume.name, why=ended.stderr)
-    backups = archive.listing(exports.backups_of(context.settings, volume.labels))
+    backups = archive.listing(exports.backups_of(context.settings, volume.labels), exports.BACKUP_FACTS)
     return Inspected(
         volume=volume,
         folders=int(answer[0]),
@@ -183,9 +193,9 @@ def export(context: Context, name: str, to: Path | None = None) -> tuple[Path, M
     with archive.disk_errors(target.parent, "the export"), _working_folder(context, target.parent) as working:
         draft = archive.Draft(Path(working))
         with draft.file(exports.CONTENT) as out:
-            files, users = _tar(context, pack, source=volume, out=out.write)
-        facts = {"project": context.settings.project.id, "role": volume.role, "files": files, "users": users}
-        facts["labels"] = volume.labels
+            files, unpacked, users = _tar(context, pack, source=volume, out=out.write)
+        facts = {"project": context.settings.project.id, "role": volume.role, "files": files}
+        facts |= {"unpacked": unpacked, "users": users, "labels": volume.labels}
         manifest = Manifest(name=volume.name, created=began, facts=facts, files=tuple(draft.files))
         with draft.file("json") as out:
             out.write(manifest.text().encode())
@@ -216,11 +226,11 @@ def load(context: Context, path: Path, name: str = "") -> tuple[str, int]:
     full = free_name(context, name or found.name.removeprefix(f"{facts['project']}-"))
     exports.verify(path, found)
     context.would(f"make volume {full} of {path}", volume=full, files=facts["files"])
-    given, unpack = exports.content(path, found), f"{_UNPACK} --use-compress-program='zstd -q'"
+    given, unpack = exports.content(path, found), f"{_EXPAND.format(facts['unpacked'])} | {_UNPACK}"
     stack = {key: text for key, text in facts["labels"].items() if key.startswith("com.docker.compose.")}
     # under its old name, compose takes it back by the labels that it gave
     with _new_volume(context, full, facts["role"], stack if full == found.name else {}):
-        files, _ = _tar(context, unpack, target=full, given=given)
+        files, _, _ = _tar(context, unpack, target=full, given=given)
         if files != facts["files"]:
             raise exports.damaged(path, f"it has {files} files, not {facts['files']}")
     return full, files
@@ -231,7 +241,7 @@ def clone(context: Context, name: str, to: str) -> tuple[str, int]:
     volume, full = _whole(context, name), free_name(context, to)
     context.would(f"make volume {full} of volume {volume.name}", volume=full)
     with _new_volume(context, full, volume.role, {}):
-        files, _ = _tar(context, f"{{ {_PACK} . | {_UNPACK}; }}", source=volume, target=full)
+        files, _, _ = _tar(context, f"{_PACK} . | {_UNPACK}", source=volume, target=full)
     return full, files
 
 
@@ -326,15 +336,15 @@ def _tar(
     target: str = "",
     given: Iterable[bytes] = (),
     out: Callable[[bytes], object] = len,
-) -> tuple[int, tuple[str, ...]]:
-    """Run tar; return how many files it named, and which containers ran with the source meanwhile.
+) -> tuple[int, int, tuple[str, ...]]:
+    """Run tar; return how many files it named, its bytes, and which containers ran with the source meanwhile.
 
     Raises CacheUnusable or DiskFull. Files that changed while they were read, which tar ends with 1 for, are an error
     only where nobody uses the volume.
     """
     users = _warn(context, source, ()) if source else ()
     name, what = (source.name, "read") if source else (target, "filled")
-    script = f"set -o pipefail; exec 3>&1; {tar} 2>&1 >&3 3>&- | {_COUNT} >&2"
+    script = f"set -o pipefail; exec 3>&1; {{ {tar}; }} 2>&1 >&3 3>&- | {_COUNT} >&2"
     spec = _spec(context, script, source=source.name if source else "", target=target)
     with Stream(context.docker, spec, _paced(context, given)) as stream:
         for chunk in _paced(context, iter(lambda: stream.out.read(2**20), b"")):
@@ -342,7 +352,7 @@ def _tar(
         ended = stream.finish()
     if source:
         users = (*users, *_warn(context, find(context, source.name), users))
-    messages, _, files = ended.stderr.rpartition("files: ")
+    messages, _, counted = ended.stderr.rpartition("files: ")
     if ended.code == 1 and users:
         context.say(f"warning: files changed while they were read: {messages.strip()}")
     elif ended.code and "No space left on device" in messages:
@@ -350,7 +360,8 @@ def _tar(
         raise DiskFull(full, where=name, why=messages.strip(), hint=hint)
     elif ended.code:
         raise CacheUnusable(f"volume {name} could not be {what}", where=name, why=ended.stderr)
-    return int(files), users
+    files, unpacked = map(int, counted.split())
+    return files, unpacked, users
 
 
 def _spec(context: Context, script: str, *, source: str = "", target: str = "") -> ContainerSpec:
@@ -365,6 +376,7 @@ def _spec(context: Context, script: str, *, source: str = "", target: str = "") 
         volumes={target: TARGET} if target else {},
         read_only_volumes={source: SOURCE} if source else {},
         tmpfs={"/work": "size=1m"},  # or the engine makes the volume that the image declares there
+        memory_mb=MEMORY_MB,
         environment={"LC_ALL": "C"},  # names of files are bytes
         network="none",
         logged=False,

@@ -79,7 +79,7 @@ def restore(
     """
     source = archive.find(folder_of(context), name)
     context.say(f"checking {source}")
-    manifest = archive.verify(source)
+    manifest = archive.verify(source, adapters.FACTS)
     services = _services_in(context, manifest)
     lifecycle.up(context, context.stack.long_running)
     with context.locked():

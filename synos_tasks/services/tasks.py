@@ -261,11 +261,11 @@ def backup(command: Command, name: str = "", stack: str = "") -> None:
 def list_backups(command: Command, stack: str = "") -> None:
     """List the backups of a stack, newest first."""
     from synos_tasks import archive  # noqa: PLC0415
-    from synos_tasks.services.adapters import summary  # noqa: PLC0415
+    from synos_tasks.services.adapters import FACTS, summary  # noqa: PLC0415
     from synos_tasks.services.backup import folder_of  # noqa: PLC0415
 
     folder = folder_of(open_stack(command, stack))
-    found = archive.listing(folder)
+    found = archive.listing(folder, FACTS)
     holds = ["; ".join(summary(*service) for service in one.facts.items()) for one in found]
     rows = [
         [one.name, one.created, console.human_bytes(one.bytes), one.trouble or text]

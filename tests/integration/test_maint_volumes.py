@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import signal
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -16,7 +19,6 @@ from tests.build_helpers import Clone, docker, wait_until
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 pytestmark = pytest.mark.integration
 
@@ -147,6 +149,63 @@ def test_a_damaged_archive_is_refused_and_nothing_made(clone: Clone, full: str, 
     before = volumes_of(clone)
     answer = clone.inv("maint.volumes", "--import", str(path), "--name", "bad", fails=True)
     assert answer.json["error"]["kind"] == "BackupDamaged"
+    assert volumes_of(clone) == before
+
+
+BOMB = r"""
+import subprocess, sys, tarfile
+size = 2_500_000_000
+text = b"%d comment=" % size
+entry = tarfile.TarInfo("././@PaxHeader")
+entry.type, entry.size = tarfile.XHDTYPE, size
+zstd = subprocess.Popen(["zstd", "-q", "-19", "--long"], stdin=subprocess.PIPE)
+zstd.stdin.write(entry.tobuf(tarfile.USTAR_FORMAT) + text)
+block = b"a" * 2**20
+for _ in range((size - len(text)) // len(block)):
+    zstd.stdin.write(block)
+zstd.stdin.write(b"a" * ((size - len(text)) % len(block) - 1) + b"\n" + bytes(-size % 512))
+zstd.stdin.write(tarfile.TarInfo("./a").tobuf(tarfile.USTAR_FORMAT) + bytes(10240))
+zstd.stdin.close()
+sys.exit(zstd.wait())
+"""
+
+
+@pytest.fixture(scope="module")
+def bomb(clone: Clone, builder_image: str, tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    """An archive whose first file has a comment of 2.5 GB."""
+    path = tmp_path_factory.mktemp("bomb") / "bomb.tar.zst"
+    argv = [
+        "docker",
+        "run",
+        "--rm",
+        f"--label={clone.label}",
+        "--network=none",
+        "--tmpfs=/work",
+        builder_image,
+    ]
+    with path.open("wb") as out:
+        subprocess.run([*argv, "python3", "-c", BOMB], stdout=out, check=True)
+    return path.read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("unpacked", "why"), [(10240, "it unpacks to more than 10240 bytes"), (2_600_000_000, "Killed")]
+)
+def test_an_archive_that_unpacks_to_gigabytes_takes_neither_time_nor_memory(
+    clone: Clone, full: str, tmp_path: Path, bomb: bytes, unpacked: int, why: str
+) -> None:
+    assert len(bomb) < 300_000
+    path = tmp_path / "odd.tar.zst"
+    clone.inv("maint.volumes", "--export", "odd", "--to", str(path))
+    path.write_bytes(bomb)
+    manifest = json.loads(Path(f"{path}.json").read_text())
+    manifest["facts"] |= {"files": 1, "unpacked": unpacked}
+    manifest["files"][0] |= {"bytes": len(bomb), "sha256": hashlib.sha256(bomb).hexdigest()}
+    Path(f"{path}.json").write_text(json.dumps(manifest))
+    before, began = volumes_of(clone), time.monotonic()
+    answer = clone.inv("maint.volumes", "--import", str(path), "--name", "bomb", fails=True)
+    assert why in answer.json["error"]["why"]
+    assert time.monotonic() - began < PATIENCE
     assert volumes_of(clone) == before
 
 

@@ -265,6 +265,7 @@ class FakeAdapter:
     name: str
     VERSION_PARTS: int = 1
     DATA: str = field(init=False)
+    FACTS: Any = field(init=False)
     holds: int = 0
     version: str = "1"
     done: list[str] = field(default_factory=list)
@@ -275,10 +276,13 @@ class FakeAdapter:
 
     def __post_init__(self) -> None:
         self.real: ServiceAdapter = {"nats": nats, "postgres": postgres}.get(self.name, redis)
-        self.DATA = self.real.DATA
+        self.DATA, self.FACTS = self.real.DATA, self.real.FACTS
 
     def facts(self, context: StackContext) -> dict[str, Any]:
-        things = {str(number): {"tables": 1, "messages": 1, "consumers": 0} for number in range(self.holds)}
+        things = {
+            str(number): {"owner": "app", "bytes": 1, "tables": 1, "rows": 1, "messages": 1, "consumers": 0}
+            for number in range(self.holds)
+        }
         kinds = {"nats": {"streams": things}, "postgres": {"databases": things}}
         return {"version": self.version, **kinds.get(self.name, {"keys": {"db0": self.holds}})}
 

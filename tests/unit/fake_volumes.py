@@ -91,7 +91,7 @@ class Ground:
             self.contents[next(name for name, path in spec.volumes.items() if path)] = names
         elif spec.read_only_volumes[next(iter(spec.read_only_volumes))] == SOURCE:
             out = " ".join(source).encode()
-        return self.code, out, f"{self.message}\nfiles: {len(names)}\n".encode()
+        return self.code, out, f"{self.message}\nfiles: {len(names)} {10240 * len(names)}\n".encode()
 
 
 def ground(root: Path, monkeypatch: pytest.MonkeyPatch) -> Ground:

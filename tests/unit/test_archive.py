@@ -6,6 +6,7 @@ import datetime as dt
 import errno
 import hashlib
 import json
+import math
 import os
 import shutil
 import stat
@@ -410,6 +411,39 @@ def test_a_manifest_of_another_shape_is_damage(backup: Path, changes: dict[str, 
 def test_paths_that_lead_out_of_a_backup_are_damage(backup: Path, path: str) -> None:
     edit(backup, files=[{"path": path, "bytes": 0, "sha256": hashlib.sha256(b"").hexdigest()}])
     assert "no path below an archive" in why(backup)
+
+
+SHAPE: archive.Shape = {"version": str, "counts": [int], "any": dict, "named": {str: {"owner": str}}}
+GOOD = {
+    "version": "1",
+    "counts": [0, 2**63 - 1],
+    "any": {"x": None},
+    "named": {"a": {"owner": "o"}, "b": {"owner": ""}},
+}
+
+
+def test_facts_of_a_shape_come_back_and_what_else_there_is_does_not(backup: Path) -> None:
+    edit(backup, facts={**GOOD, "later": [[math.nan]], "named": {"a": {"owner": "o", "later": 1}}})
+    found = archive.manifest_of(backup, SHAPE).facts
+    assert found == {**GOOD, "named": {"a": {"owner": "o"}}}
+    assert archive.listing(backup.parent, SHAPE)[0].trouble == ""
+
+
+@pytest.mark.parametrize(
+    "value", [None, True, 1.5, -1, 2**63, math.nan, "x", [], ["x"], [None], {}, {"a": 1}]
+)
+@pytest.mark.parametrize("key", GOOD)
+def test_facts_of_another_shape_are_damage_of_that_backup_alone(folder: Path, key: str, value: Any) -> None:  # noqa: ANN401
+    fits = (key, value) in [("version", "x"), ("counts", []), ("any", {}), ("any", {"a": 1}), ("named", {})]
+    for name in ("one", "two"):
+        make(folder, name)
+        edit(folder / name, facts=GOOD)
+    edit(folder / "two", facts={**GOOD, key: value})
+    assert {one.name: not one.trouble for one in archive.listing(folder, SHAPE)} == {"one": True, "two": fits}
+    edit(folder / "two", facts={other: GOOD[other] for other in GOOD if other != key})
+    with pytest.raises(BackupDamaged, match=r"damaged") as caught:
+        archive.verify(folder / "two", SHAPE)
+    assert key in caught.value.why
 
 
 KEYS = [*ENTRY, "x"]

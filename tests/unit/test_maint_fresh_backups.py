@@ -57,7 +57,9 @@ def back_up(
     """Make a backup as the services do, and give it an age."""
     folder = settings.project.state_dir / "backups" / stack
     with (
-        archive.create(folder, name, {service: {} for service in services or ("nats",)}) as draft,
+        archive.create(
+            folder, name, {service: {"version": "1"} for service in services or ("nats",)}
+        ) as draft,
         draft.file("dump") as out,
     ):
         out.write(b"what the service holds")
@@ -75,7 +77,15 @@ def export(settings: Settings, name: str, age: float = 0, content: bytes = b"arc
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / f"{name}-{age:.0f}{exports.SUFFIX}"
     path.write_bytes(content)
-    facts = {"project": OURS, "role": "services", "files": 1, "users": (), "labels": {}, **given}
+    facts = {
+        "project": OURS,
+        "role": "services",
+        "files": 1,
+        "unpacked": 10240,
+        "users": (),
+        "labels": {},
+        **given,
+    }
     told = {"name": facts.pop("volume", name), "bytes": facts.pop("bytes", len(content))}
     file = archive.File(path=exports.CONTENT, bytes=told["bytes"], sha256=hashlib.sha256(content).hexdigest())
     manifest = archive.Manifest(name=told["name"], created=moment(age), facts=facts, files=(file,))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import itertools
 import json
+import math
 import os
 from contextlib import suppress
 from dataclasses import replace
@@ -332,8 +333,8 @@ def test_a_damaged_one_is_refused_before_anything_is_made(
     ("key", "value"),
     [
         ("name", 1), ("name", "_"), ("created", "yesterday"), ("facts", {}), ("files", []),
-        *[("facts", {"project": "p", "role": "", "files": 1, "users": [], "labels": {}, **wrong}) for wrong in
-          ({"files": "3"}, {"files": True}, {"labels": {"a": 1}}, {"users": [1]}, {"users": None}, {"role": None})],
+        *[("facts", {"project": "p", "role": "", "files": 1, "unpacked": 1, "users": [], "labels": {}, **wrong}) for wrong in
+          ({"files": "3"}, {"files": True}, {"files": -1}, {"unpacked": math.nan}, {"unpacked": 2**63}, {"labels": {"a": 1}}, {"users": [1]}, {"users": None}, {"role": None})],
     ],
 )  # fmt: skip
 def test_a_manifest_with_a_value_that_cannot_be_is_damage(exported: Path, key: str, value: object) -> None:

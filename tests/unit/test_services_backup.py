@@ -185,7 +185,9 @@ def number(draft: archive.Draft, service: str, count: int) -> None:
 
 def foreign(mine: Path) -> None:
     shutil.rmtree(mine)
-    with archive.create(mine.parent, "mine", {"redis": {}, "mongo": {}, "nats-box": {}}) as draft:
+    with archive.create(
+        mine.parent, "mine", {"mongo": {"version": "1"}, "nats-box": {"version": "1"}}
+    ) as draft:
         number(draft, "redis", 1)
 
 

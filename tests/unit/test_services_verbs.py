@@ -5,15 +5,20 @@ from __future__ import annotations
 import copy
 import dataclasses
 import json
+import math
+import shutil
 import sys
 import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
 import yaml
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 from invoke.collection import Collection
 from invoke.program import Program
 
+from synos_tasks import archive
 from synos_tasks.engine import cache
 from synos_tasks.engine.cache import Usage
 from synos_tasks.errors import BackupDamaged, ServiceFailed, ServiceUnhealthy, SettingsError, SynosError
@@ -195,6 +200,43 @@ def test_backup_and_the_list_of_backups(running: Verbs, capfd: Shown) -> None:
     listed = {one["name"]: one["trouble"] for one in json.loads(shown.out)["backups"]}
     assert listed == {"mine": "", "other": "redis/number: is missing"}
     assert "2 streams, 2 messages, 0 consumers; 2 databases, 2 tables; 2 keys" in shown.err
+
+
+LEAVES = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=3)
+NAMED = st.sampled_from(["version", "streams", "messages", "databases", "owner", "keys", "db0"])
+FACTS = st.recursive(
+    LEAVES, lambda inner: st.lists(inner, max_size=2) | st.dictionaries(NAMED, inner, max_size=4)
+)
+
+
+@given(st.dictionaries(st.sampled_from(["nats", "postgres", "redis", "mongo"]), FACTS, max_size=3))
+@example({"nats": {}})
+@example({"redis": {"version": "1", "keys": {"db0": 10**400}}})
+@example(
+    {
+        "postgres": {
+            "version": "1",
+            "databases": {"a": {"owner": "o", "bytes": 1, "tables": math.inf, "rows": 1}},
+        }
+    }
+)
+@example({"mongo": {"version": "1", "deep": json.loads("[" * 200 + "]" * 200)}})
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_whatever_a_backup_says_it_holds_the_others_are_listed(
+    running: Verbs, capfd: Shown, facts: dict[str, Any]
+) -> None:
+    folder = running.here.settings.project.state_dir / "backups/unified"
+    path = folder / "hostile"
+    shutil.rmtree(path, ignore_errors=True)
+    with archive.create(folder, path.name, facts):
+        pass
+    assert running.run("services.backups", "--json") == 0
+    listed = {one["name"]: one["trouble"] for one in answer(capfd, "backups")["backups"]}
+    assert listed.keys() == {"mine", "hostile"}
+    assert not listed["mine"]
+    if listed["hostile"]:
+        assert running.run("services.restore", "hostile", "--yes") == BackupDamaged.exit_code
+        assert "facts" in capfd.readouterr().err
 
 
 def test_rotation_tells_which_secrets_and_where_and_never_one_of_them(running: Verbs, capfd: Shown) -> None:

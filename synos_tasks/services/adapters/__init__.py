@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from synos_tasks.archive import Draft
+    from synos_tasks.archive import Draft, Shape
     from synos_tasks.services.stack import StackContext
 
 MARK = "restoring"
@@ -20,6 +20,8 @@ MARK = "restoring"
 class ServiceAdapter(Protocol):
     """A module that saves and loads what one service holds."""
 
+    FACTS: Shape
+    """What facts() has, for archive.fit()."""
     VERSION_PARTS: int
     """How many of a version's numbers tell which data a server can read: 1 for the major version."""
     DATA: str
@@ -47,6 +49,8 @@ class ServiceAdapter(Protocol):
 ADAPTERS = {
     name: cast("ServiceAdapter", import_module(f"{__name__}.{name}")) for _, name, _ in iter_modules(__path__)
 }
+FACTS: Shape = {str: {"version": str}, **{name: adapter.FACTS for name, adapter in ADAPTERS.items()}}
+"""Of backups: by service, also of services that this version does not know."""
 
 
 def summary(service: str, facts: Mapping[str, Any]) -> str:

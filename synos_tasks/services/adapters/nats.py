@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from synos_tasks.services.stack import StackContext
 
 SERVICE = "nats"
+FACTS = {"version": str, "streams": {str: {"messages": int, "consumers": int}}}
 VERSION_PARTS = 2
 """Each minor version may bring a new format on disk."""
 DATA = "stream"

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from synos_tasks.services.stack import StackContext
 
 SERVICE = "postgres"
+FACTS = {"version": str, "databases": {str: {"owner": str, "bytes": int, "tables": int, "rows": int}}}
 VERSION_PARTS = 1
 DATA = "table"
 HEALTH = "synos_health"

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from synos_tasks.services.stack import StackContext
 
 SERVICE = "redis"
+FACTS = {"version": str, "keys": {str: int}}
 VERSION_PARTS = 1
 DATA = "key"
 FILE = "redis.rdb"
