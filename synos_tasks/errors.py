@@ -146,7 +146,7 @@ class MirrorUnreachable(SynosError, exit_code=31):
 
 
 class BadSignature(SynosError, exit_code=32):
-    """A signature or a package's checksum does not verify."""
+    """A signature or a checksum does not verify, or a mirror serves another suite, or files that are too old."""
 
 
 class HookFailed(SynosError, exit_code=33):

@@ -23,6 +23,7 @@ from synos_tasks.iso import plan as plans
 from synos_tasks.iso import profile as profiles
 from synos_tasks.iso.plan import Tools
 from synos_tasks.iso.protocol import Resolve, Resolved
+from synos_tasks.iso.releases import refuse_older
 from synos_tasks.iso.scratch import write_whole
 
 if TYPE_CHECKING:
@@ -158,10 +159,13 @@ def renew_lock(context: Context, profile: Profile, *, update: bool) -> tuple[Loc
     start = previous or _inherited(context.settings, profile)
     request = Resolve(profile=profile, previous=None if update else start)
     found = builder.ask(context, spec, request, Resolved).lock
+    refuse_older(profile, start.releases if start else {}, found.releases)
     changed = locks.changes(previous, found)
     if start and (not update or start.packages == found.packages):
         # the date is part of every key: it moves only when somebody asks for what is new
         found = dataclasses.replace(found, epoch=start.epoch)
+    if previous and previous.releases and previous.packages == found.packages:
+        found = dataclasses.replace(found, releases=previous.releases)  # no new lock for newer dates alone
     if found != previous:
         with writing("the lock cannot be written", path):
             write_whole(path, locks.dump(found, profile.name))

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synos_tasks.engine.labels import LABEL_BASE
-from synos_tasks.errors import HostUnfit, MirrorUnreachable
+from synos_tasks.errors import BadSignature, HostUnfit, MirrorUnreachable
+from synos_tasks.iso.diagnose import mirror_failure
 
 if TYPE_CHECKING:
     from synos_tasks.images import Context
@@ -28,7 +29,7 @@ def ensure_base(context: Context, base: Base) -> None:
 def renew(context: Context, base: Base) -> None:
     """Get the newest base image from a registry, else bootstrap it from the Debian mirror.
 
-    Raises HostUnfit, MirrorUnreachable or ImageBuildFailed; an image that was there stays as it was then.
+    Raises HostUnfit, MirrorUnreachable, BadSignature or ImageBuildFailed; an image that was there stays as it was then.
     """
     build = context.settings.build
     context.say(f"base image {base.tag}: asking the registry")
@@ -45,9 +46,16 @@ def bootstrap_argv(suite: str, mirror: str, security_mirror: str, *, root: bool)
     Nothing of the host is mounted into it: as root all mounting is skipped, as a user it happens in name spaces.
     """
     mode = ["--mode=root", "--skip=check/canmount,chroot/mount"] if root else ["--mode=unshare"]
+    # of a mirror that serves another suite apt only warns, and mmdebstrap drops that
+    suites = f"{suite} {suite}-updates {suite}-security"
+    check = (
+        f'for suite in {suites}; do grep -qsx "Codename: $suite" "$1"/var/lib/apt/lists/*_dists_"$suite"_*Release || '
+        '{ echo "E: Conflicting distribution: another one is served as $suite" >&2; exit 1; }; done'
+    )
     trim = 'rm -rf "$1"/usr/share/doc/* "$1"/usr/share/man/* "$1"/usr/share/locale/*'
     return [
-        "mmdebstrap", *mode, "--variant=minbase", f"--keyring={KEYRING}", f"--customize-hook={trim}", suite, "-",
+        "mmdebstrap", *mode, "--variant=minbase", f"--keyring={KEYRING}", f"--customize-hook={check}",
+        f"--customize-hook={trim}", suite, "-",
         f"deb {mirror} {suite} main",
         f"deb {mirror} {suite}-updates main",
         f"deb {security_mirror} {suite}-security main",
@@ -55,7 +63,7 @@ def bootstrap_argv(suite: str, mirror: str, security_mirror: str, *, root: bool)
 
 
 def bootstrap(context: Context, base: Base) -> None:
-    """Make a base image. Raises HostUnfit without mmdebstrap or Debian's keys, else MirrorUnreachable.
+    """Make a base image. Raises HostUnfit without mmdebstrap or Debian's keys, else BadSignature or MirrorUnreachable.
 
     What mmdebstrap prints is kept in the log ``base-image-SUITE.log``.
     """
@@ -79,9 +87,12 @@ def bootstrap(context: Context, base: Base) -> None:
             archive.seek(0)
             context.docker.import_image(archive, base.tag, changes)
             return
+    lines = log.read_text(errors="replace").splitlines()
+    if isinstance(failure := mirror_failure(lines, [], settings.build.mirror), BadSignature):
+        raise failure
     raise MirrorUnreachable(
         f"the base image {base.tag} could not be bootstrapped",
         where=settings.build.mirror,
-        why="\n".join(log.read_text(errors="replace").splitlines()[-6:]),
+        why="\n".join(lines[-6:]),
         hint="check the network and synos.build.mirror in invoke.yaml",
     )

@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 from synos_tasks.engine.failures import check_versions
 from synos_tasks.engine.labels import LABEL_BASE, LABEL_PROJECT, image_labels
-from synos_tasks.errors import ImageBuildFailed, MirrorUnreachable, printable
+from synos_tasks.errors import ImageBuildFailed, printable
 from synos_tasks.images import ledger
 from synos_tasks.images.base import ensure_base, renew
 from synos_tasks.images.catalog import every
 from synos_tasks.images.dockerfile import steps_of
 from synos_tasks.iso.codec import to_data
+from synos_tasks.iso.diagnose import mirror_failure
 from synos_tasks.iso.lock import Change, version_changes
 from synos_tasks.locks import exclusive
 
@@ -216,7 +217,7 @@ class Steps:
         self._output: dict[str, bytes] = {}
 
     def __call__(self, event: dict[str, Any]) -> None:
-        """Take one event; raises ImageBuildFailed or MirrorUnreachable for a failed step."""
+        """Take one event; raises ImageBuildFailed, MirrorUnreachable or BadSignature for a failed step."""
         for log in event.get("logs") or []:
             output = self._output.get(log["vertex"], b"") + base64.b64decode(log.get("data") or "")
             self._output[log["vertex"]] = output[-LAST_OUTPUT:]
@@ -232,8 +233,8 @@ class Steps:
 
     def _fail(self, step: str, output: str, error: str) -> NoReturn:
         why = "\n".join([*output.splitlines()[-8:], error])
-        if "Could not resolve" in why or "Failed to fetch" in why:
-            raise MirrorUnreachable("the package mirror does not answer", where=step[:200], why=why)
+        if failure := mirror_failure(why.splitlines(), [], step):
+            raise type(failure)(failure.what, where=step[:200], why=why, hint=failure.hint)
         raise ImageBuildFailed("a step of an image's build failed", where=step[:200], why=why)
 
 

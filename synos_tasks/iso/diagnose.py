@@ -21,8 +21,14 @@ _MISSING = re.compile(
     r"Unable to locate package (\S+)|Package '?([^\s']+)'? has no installation candidate|Couldn't find these debs: (\S+)"
 )
 _SIGNATURE = re.compile(
-    r"NO_PUBKEY|BADSIG|EXPKEYSIG|is not signed|signatures? (?:couldn't be verified|were invalid)|Invalid Release signature|Failed getting release signature file|Release signed by unknown key|no valid OpenPGP",
+    r"NO_PUBKEY|BADSIG|EXPKEYSIG|GPG error|is not signed|no longer signed|signatures? (?:couldn't be verified|were invalid)|"
+    r"Clearsigned file isn't valid|weak digest algorithm|only weak security information|"
+    r"Invalid Release signature|Failed getting release signature file|Release signed by unknown key|no valid OpenPGP",
     re.IGNORECASE,
+)
+_SERVED = re.compile(
+    r"Release file for \S+ is (?:expired|not valid yet)|Hash Sum mismatch|File has unexpected size|"
+    r"Sources disagree on hashes|^[EW]: Conflicting distribution: |changed its '\w+' value"
 )
 _UNREACHABLE = re.compile(
     r"Could not (?:resolve|connect)|Temporary failure|Connection (?:refused|failed|timed out)|Unable to connect|"
@@ -41,10 +47,16 @@ _MIRROR = (
         "the mirror must carry Debian's own Release files; nothing of it was used",
     ),
     (
+        _SERVED,
+        BadSignature,
+        "the mirror serves old files, changed ones, or another suite",
+        "nothing of it was used; check its address and this machine's clock, or try again in some minutes",
+    ),
+    (
         _UNREACHABLE,
         MirrorUnreachable,
         "a package mirror does not answer",
-        "check the network and `mirrors:` of the profile",
+        "check the network, `mirrors:` of the profile, and synos.build.mirror in invoke.yaml",
     ),
 )
 _ADDRESS = re.compile(r"https?://[^\s'\"]+")
@@ -68,10 +80,8 @@ def diagnose(
             why=_matching(lines, _MISSING)[0],
             hint="check the name, and that its suite and component are among the profile's mirrors",
         )
-    for pattern, error, what, hint in _MIRROR:
-        if shown := _matching(lines, pattern):
-            addresses = [found.group() for word in (*shown, *argv) if (found := _ADDRESS.search(word))]
-            return error(what, where=[*addresses, f"stage {stage}"][0], why=shown[0], hint=hint)
+    if failure := mirror_failure(lines, argv, f"stage {stage}"):
+        return failure
     last = "\n".join([line for line in lines if line.strip()][-12:])
     return StageFailed(f"{argv[0]} ended with {code} in stage {stage}", where=" ".join(argv)[:400], why=last)
 
@@ -81,9 +91,13 @@ def is_full(lines: Sequence[str]) -> bool:
     return bool(_FULL.search("\n".join(lines)))
 
 
-def is_unreachable(lines: Sequence[str]) -> bool:
-    """Tell whether a tool's last lines say that a mirror does not answer."""
-    return bool(_UNREACHABLE.search("\n".join(lines)))
+def mirror_failure(lines: Sequence[str], argv: Sequence[str], where: str) -> SynosError | None:
+    """Return the error of a mirror that a tool's last lines tell, if they do; ``where`` if no address is named."""
+    for pattern, error, what, hint in _MIRROR:
+        if shown := _matching(lines, pattern):
+            addresses = [found.group() for word in (*shown, *argv) if (found := _ADDRESS.search(word))]
+            return error(what, where=[*addresses, where][0], why=shown[0], hint=hint)
+    return None
 
 
 def disk_full(where: str, why: str = "") -> DiskFull:

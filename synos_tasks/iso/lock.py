@@ -5,10 +5,12 @@ One line a package, sorted, so that a change is a small diff.
 
 from __future__ import annotations
 
+import dataclasses
 import datetime as dt
 import itertools
 import os
-from dataclasses import dataclass
+from collections.abc import Mapping  # noqa: TC003  (the types of fields are read)
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -18,7 +20,6 @@ from synos_tasks.iso import schema
 from synos_tasks.iso.digests import digest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from pathlib import Path
 
     from synos_tasks.iso.profile import Profile
@@ -61,6 +62,8 @@ class Lock:
     epoch: int
     """Seconds since 1970: date of the newest Release file the packages came from. All dates in the ISO end there."""
     packages: tuple[Package, ...]
+    releases: Mapping[str, str] = field(default_factory=dict)
+    """Date of each suite's Release file, so that none older is taken later. No part of any key."""
 
     @property
     def versions(self) -> dict[str, tuple[str, bool]]:
@@ -99,6 +102,9 @@ _LOCK = {
     "seal": schema.text(r"[0-9a-f]{16}", "16 hex digits"),
     "packages": schema.list_of(schema.mapping(_PACKAGE, required=tuple(_PACKAGE))),
 }
+_RELEASES = {
+    f"{suite}{end}": _LOCK["date"] for suite in schema.SUITES for end in ("", "-updates", "-security")
+}
 
 
 def path_of(folder: Path, profile: str) -> Path:
@@ -112,7 +118,8 @@ def load(path: Path) -> Lock | None:
         return None
     try:
         source = schema.load(path, 4 * 2**20, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        return _from_data(schema.check(source, schema.mapping(_LOCK, required=tuple(_LOCK))))
+        fields = {**_LOCK, "releases": schema.mapping(_RELEASES)}
+        return _from_data(schema.check(source, schema.mapping(fields, required=tuple(_LOCK))))
     except ProfileError as error:
         raise LockError(error.what, where=error.where, why=error.why, hint=HINT) from error
     except ValueError as error:
@@ -128,16 +135,24 @@ def _from_data(data: dict[str, Any]) -> Lock:
             raise ValueError(
                 f"{two.name} does not belong after {one.name}: packages are sorted, each stands once"
             )
-    date = dt.datetime.strptime(data["date"], DATE).replace(tzinfo=dt.UTC)
-    found = Lock(request=data["request"], epoch=int(date.timestamp()), packages=packages)
+    dates = data.get("releases", {})
+    found = Lock(request=data["request"], epoch=seconds(data["date"]), packages=packages, releases=dates)
     if data["seal"] != seal_of(found):
         raise ValueError(f"its seal is {data['seal']}, and what it holds has {seal_of(found)}")
     return found
 
 
+def seconds(date: str) -> int:
+    """Seconds since 1970 of a date as locks write it; raises ValueError."""
+    return int(dt.datetime.strptime(date, DATE).replace(tzinfo=dt.UTC).timestamp())
+
+
 def seal_of(lock: Lock) -> str:
     """Digest of all in a lock, to tell when it was edited by hand or merged wrongly."""
-    return digest(lock)[:16]
+    fields = dataclasses.asdict(lock)
+    if not lock.releases:  # locks that were sealed before there were any
+        del fields["releases"]
+    return digest(fields)[:16]
 
 
 def dump(lock: Lock, name: str) -> str:
@@ -146,6 +161,8 @@ def dump(lock: Lock, name: str) -> str:
     lines = [
         HEADER.format(name=name),
         f"schema: {SCHEMA}\nrequest: '{lock.request}'\ndate: '{date:{DATE}}'\nseal: '{seal_of(lock)}'\n",
+        "releases:\n" if lock.releases else "",
+        *(f"  {suite}: '{date}'\n" for suite, date in sorted(lock.releases.items())),
         "packages:\n" if lock.packages else "packages: []\n",
     ]
     lines += [

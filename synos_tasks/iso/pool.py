@@ -23,7 +23,9 @@ if TYPE_CHECKING:
 STAGE = "pool"
 HELPER = "/usr/lib/apt/apt-helper"
 OPTIONS = ("-q", "-oAPT::Sandbox::User=root", "-oAcquire::Retries=2", "-oAcquire::http::Timeout=15")
-_ERROR = re.compile(r"E: Failed to fetch (\S+)\s+((404|410)\b.*|.*Hash Sum mismatch.*)")
+_ERROR = re.compile(
+    r"E: Failed to fetch (\S+)\s+((404|410)\b.*|.*(?:Hash Sum mismatch|File has unexpected size).*)"
+)
 
 
 class Pool:

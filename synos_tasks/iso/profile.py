@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from synos_tasks.errors import ProfileError, ProfileNotFound, guess
 from synos_tasks.iso import codec, schema, stagespec
 from synos_tasks.iso.components import recipe
-from synos_tasks.iso.schema import RELATIVE, Kind, choice, list_of, mapping, text, url
+from synos_tasks.iso.schema import RELATIVE, SUITES, Kind, choice, list_of, mapping, text, url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -63,7 +63,7 @@ PROFILE = mapping(
     {
         "description": text(r"[^\x00-\x1f]{1,200}", "one line of text", "One line for people."),
         "inherits": text(r"[a-z][a-z0-9-]*", "the name of a profile", "Another profile to start from."),
-        "suite": choice("bookworm", "trixie", doc="Debian suite."),
+        "suite": choice(*SUITES, doc="Debian suite."),
         "architecture": choice("amd64", doc="Debian architecture."),
         "bootstrapper": choice("mmdebstrap", "debootstrap", doc="What lays the root file system down."),
         "mirrors": _MIRRORS,
@@ -158,14 +158,19 @@ class Profile:
         return self.security_mirror if archive == "security" else self.mirror
 
     @property
+    def archives(self) -> dict[str, str]:
+        """Return the mirror of each suite that is used."""
+        of = {
+            "release": (self.suite, self.mirror),
+            "updates": (f"{self.suite}-updates", self.mirror),
+            "security": (f"{self.suite}-security", self.security_mirror),
+        }
+        return dict(of[name] for name in of if name in self.suites)
+
+    @property
     def sources(self) -> list[str]:
         """Return the one-line APT sources."""
-        of = {
-            "release": f"{self.mirror} {self.suite}",
-            "updates": f"{self.mirror} {self.suite}-updates",
-            "security": f"{self.security_mirror} {self.suite}-security",
-        }
-        return [f"deb {of[name]} {' '.join(self.areas)}" for name in of if name in self.suites]
+        return [f"deb {mirror} {suite} {' '.join(self.areas)}" for suite, mirror in self.archives.items()]
 
 
 @functools.cache

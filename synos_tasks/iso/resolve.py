@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import re
-from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from synos_tasks.iso.lock import Lock, Package, request_of
+from synos_tasks.errors import BadSignature
+from synos_tasks.iso import releases
+from synos_tasks.iso.lock import Lock, Package, request_of, seconds
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -27,13 +29,13 @@ _URI = re.compile(r"'(?P<address>[^']+)' (?P<file>\S+) (?P<size>\d+) SHA256:(?P<
 def resolve(context: BuildContext, lists: Path, previous: Lock | None) -> Lock:
     """Choose the profile's packages, layer by layer; versions of ``previous`` stay where the mirrors have them.
 
-    ``lists`` keeps apt's indexes of the suite, which are fetched again only when they changed. Raises PackageNotFound,
-    MirrorUnreachable, BadSignature or StageFailed.
+    ``lists`` keeps apt's indexes of the suite; those that are still what the Release files say are not fetched again.
+    Raises PackageNotFound, MirrorUnreachable, BadSignature or StageFailed.
     """
     profile, folder = context.profile, context.work / "apt"
     _configure(profile, folder, lists)
     (folder / "preferences").write_text(preferences(previous.packages if previous else ()))
-    context.run(STAGE, _apt(folder, "update", "--error-on=any"))
+    dates = _update(context, folder, lists)
     asked = list(ALWAYS)
     if profile.bootstrapper == "debootstrap":
         asked += _required(lists)
@@ -46,9 +48,23 @@ def resolve(context: BuildContext, lists: Path, previous: Lock | None) -> Lock:
         asked = [name for name in asked if name.startswith("?")] + sorted(chosen)
     return Lock(
         request=request_of(profile),
-        epoch=newest_date(lists),
+        epoch=max(map(seconds, dates.values())),
         packages=tuple(sorted(chosen.values(), key=lambda p: (p.name, p.architecture))),
+        releases=dates,
     )
+
+
+def _update(context: BuildContext, folder: Path, lists: Path) -> dict[str, str]:
+    """Update apt's lists; return the date of each suite's Release file. Raises as resolve() does."""
+    for _ in range(2):
+        for path in lists.glob("*Release"):
+            os.utime(path, (0, 0))  # "not modified" would leave one that was signed once, and is old
+        context.run(STAGE, _apt(folder, "update", "--error-on=any"))
+        dates, dropped = releases.verify(context.profile, lists)
+        if not dropped:
+            return dates
+        context.events.warn(f"not what its Release file says, fetched again: {', '.join(dropped)}")
+    raise BadSignature("an index is not what its Release file says", where=dropped[0])
 
 
 def parse(profile: Profile, layer: str, lines: Iterable[str]) -> list[Package]:
@@ -86,17 +102,6 @@ def preferences(packages: Sequence[Package]) -> str:
     )
 
 
-def newest_date(lists: Path) -> int:
-    """Seconds since 1970 of the newest Release file among apt's lists."""
-    dates = [
-        int(parsedate_to_datetime(line.partition(":")[2].strip()).timestamp())
-        for path in sorted(lists.glob("*Release"))
-        for line in path.read_text(errors="replace").splitlines()
-        if line.startswith("Date:")
-    ]
-    return max(dates, default=0)
-
-
 def _required(lists: Path) -> list[str]:
     """Names of priority required, which debootstrap lays down whether they are essential or not."""
     texts = (path.read_text(encoding="utf-8") for path in lists.glob("*_Packages"))
@@ -116,7 +121,7 @@ def _configure(profile: Profile, folder: Path, lists: Path) -> None:
         "Dir::Etc::preferences": folder / "preferences", "Dir::Etc::preferencesparts": "/dev/null",
         "Dir::Etc::parts": "/dev/null", "Dir::Etc::main": "/dev/null", "APT::Architecture": profile.architecture,
         "APT::Install-Recommends": "false", "APT::Sandbox::User": "root", "Acquire::Languages": "none",
-        "Acquire::ForceHash": "SHA256", "Acquire::Retries": "2", "Acquire::http::Timeout": "15",
+        "Acquire::ForceHash": "SHA256", "Acquire::AllowReleaseInfoChange": "true", "Acquire::Retries": "2", "Acquire::http::Timeout": "15",
     }  # fmt: skip
     text = "".join(f'{key} "{value}";\n' for key, value in settings.items())
     (folder / "apt.conf").write_text(f'{text}APT::Architectures {{ "{profile.architecture}"; }};\n')

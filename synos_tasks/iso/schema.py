@@ -27,6 +27,8 @@ PLAIN_TAGS = {
     yaml.ScalarNode: SCALAR_TAGS,
 }
 KEY_TAGS = {f"{YAML}str", f"{YAML}merge"}  # a merge key is then an unknown key like any other
+SUITES = ("bookworm", "trixie")
+"""Debian suites, by codename."""
 RELATIVE = r"(?!/)(?!(.*/)?\.\.(/|$))[A-Za-z0-9._/+-]+"
 
 

@@ -9,9 +9,12 @@ import shutil
 import subprocess
 import sys
 import threading
-from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+import urllib.error
+import urllib.request
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import pytest
 
@@ -199,6 +202,60 @@ def test_bad_signature(clone: Clone, mirror: tuple[Path, str], builder_image: st
     clone.profile(f"{QUICK}  main: {address}\n")
     found = _failed(clone, clone.build(), 32)
     assert address in found["where"]
+
+
+class _Misleading(BaseHTTPRequestHandler):
+    """Serves Debian's own files, and some at the wrong place."""
+
+    moved: ClassVar[tuple[str, str]]
+
+    def do_GET(self) -> None:
+        served, real = self.moved
+        path = self.path
+        if path.startswith(served):
+            path = real + path.removeprefix(served) if real.endswith("/") else real
+        try:
+            with urllib.request.urlopen(f"http://deb.debian.org{path}", timeout=60) as answer:
+                body = answer.read()
+        except urllib.error.HTTPError as error:
+            self.send_error(error.code)
+            return
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        with suppress(ConnectionError):  # apt has seen enough
+            self.wfile.write(body)
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Say nothing."""
+
+
+BOOKWORM, SECURITY = "/debian/dists/bookworm/", "/debian-security/dists/bookworm-security/"
+
+
+@pytest.mark.parametrize(
+    ("moved", "why"),
+    [
+        ((BOOKWORM, "/debian/dists/trixie/"), "asked for: bookworm; served: trixie or "),
+        ((SECURITY, BOOKWORM), "asked for: bookworm-security; served: bookworm or "),
+        ((f"{BOOKWORM}main/binary-amd64/", f"{BOOKWORM}Release"), "unexpected size"),
+    ],
+    ids=["another release", "no security updates", "a changed index"],
+)
+def test_signed_files_at_the_wrong_place(
+    clone: Clone, gateway: str, moved: tuple[str, str], why: str
+) -> None:
+    handler = type("Handler", (_Misleading,), {"moved": moved})
+    with ThreadingHTTPServer((gateway, 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        address = f"http://{gateway}:{server.server_port}"
+        mirrors = f"  main: {address}/debian\n  security: {address}/debian-security\n"
+        clone.profile(f"packages: [netbase]\nmirrors:\n  suites: [release, security]\n{mirrors}")
+        found = _failed(clone, clone.build(), 32)
+        server.shutdown()
+    assert why in found["why"]
+    assert moved[0].rstrip("/") in found["where"]
+    assert not (clone.profiles / "x.lock.yaml").exists()
 
 
 def test_failing_hook(clone: Clone) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from synos_tasks.errors import ComponentFailed, MirrorUnreachable
+from synos_tasks.errors import BadSignature, ComponentFailed, MirrorUnreachable
 from synos_tasks.iso.components import build, caches, recipe
 from synos_tasks.iso.components.context import CompileContext
 from synos_tasks.iso.components.recipe import Compilation, Component
@@ -241,6 +241,29 @@ def test_a_mirror_that_does_not_answer(shop: Shop) -> None:
         shop.have()
     assert shop.tools.names == ["dpkg-checkbuilddeps", "apt-get update"]
     assert caught.value.why == "Err:1 http://a.example bookworm InRelease\nE: Failed to fetch"
+
+
+@pytest.mark.parametrize(
+    "act",
+    [
+        fails("E: Failed to fetch http://a.example/x  Hash Sum mismatch"),
+        fails(
+            "E: Release file for http://a.example/x is expired (invalid since 1d). Updates will not be applied."
+        ),
+        prints(
+            "W: Conflicting distribution: http://a.example bookworm InRelease (expected bookworm but got trixie)"
+        ),
+    ],
+    ids=["changed", "expired", "of another suite, of which apt only warns"],
+)
+def test_a_mirror_that_serves_something_else_installs_nothing(
+    shop: Shop, act: Callable[[Path], tuple[int, list[str]]]
+) -> None:
+    shop.tools.acts |= {"dpkg-checkbuilddeps": prints(*UNMET), "update": act}
+    with pytest.raises(BadSignature) as caught:
+        shop.have()
+    assert shop.tools.names == ["dpkg-checkbuilddeps", "apt-get update"]
+    assert caught.value.where.startswith("http://a.example")
 
 
 def test_offline_nothing_is_fetched(shop: Shop) -> None:

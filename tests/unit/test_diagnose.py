@@ -54,6 +54,33 @@ E: Release signed by unknown key (key id 648ACFD622F3D138)
 I: Retrieving Release.gpg
 E: Failed getting release signature file http://192.0.2.1/debian/dists/bookworm/Release.gpg"""),
     "debootstrap, changed": (BadSignature, "stage rootfs", "E: Invalid Release signature (key id 648ACFD6)"),
+    "apt, an index that was changed": (BadSignature, "http://192.0.2.1/debian/dists/x/by-hash/SHA256/9e0b", """\
+E: Failed to fetch http://192.0.2.1/debian/dists/x/by-hash/SHA256/9e0b  Hash Sum mismatch
+   Hashes of expected file:
+    - Filesize:8790396 [weak]
+E: Some index files failed to download. They have been ignored, or old ones used instead."""),
+    "apt, an index that was cut": (BadSignature, "http://192.0.2.1/x",
+        "E: Failed to fetch http://192.0.2.1/x  File has unexpected size (1000 != 8790396). Mirror sync in progress?"),
+    "apt, expired": (BadSignature, "http://192.0.2.1/debian/dists/bookworm-updates/InRelease",
+        ("E: Release file for http://192.0.2.1/debian/dists/bookworm-updates/InRelease is expired "
+        "(invalid since 23d 1h 0min 4s). Updates for this repository will not be applied.")),
+    "apt, not yet valid": (BadSignature, "http://192.0.2.1/debian/dists/bookworm/InRelease",
+        ("E: Release file for http://192.0.2.1/debian/dists/bookworm/InRelease is not valid yet "
+        "(invalid for another 2d). Updates for this repository will not be applied.")),
+    "apt, another suite": (BadSignature, "http://192.0.2.1/debian", """\
+W: Conflicting distribution: http://192.0.2.1/debian bookworm InRelease (expected bookworm but got trixie)
+E: Failed to fetch http://192.0.2.1/debian/x  Connection failed"""),
+    "apt, another suite than before": (BadSignature, "http://192.0.2.1/debian",
+        "E: Repository 'http://192.0.2.1/debian bookworm InRelease' changed its 'Codename' value from 'a' to 'b'"),
+    "apt, a page of the network": (BadSignature, "http://192.0.2.1/debian/dists/bookworm/InRelease", """\
+E: Failed to fetch http://192.0.2.1/debian/dists/bookworm/InRelease  Clearsigned file isn't valid, \
+got 'NOSPLIT' (does the network require authentication?)
+E: The repository 'http://192.0.2.1/debian bookworm InRelease' is not signed."""),
+    "apt, a weak signature": (BadSignature, "http://192.0.2.1/debian",
+        ("W: http://192.0.2.1/debian : Signature by key 648ACFD6 uses weak digest algorithm (SHA1)\n"
+        "E: The repository 'http://192.0.2.1/debian bookworm InRelease' is not signed.")),
+    "apt, weak checksums": (BadSignature, "http://192.0.2.1/debian",
+        "E: The repository 'http://192.0.2.1/debian bookworm Release' provides only weak security information."),
     "apt, too little space": (DiskFull, "stage rootfs",
         "E: You don't have enough free space in /var/cache/apt/archives/."),
     "dpkg": (DiskFull, "stage rootfs", """\

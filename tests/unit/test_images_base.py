@@ -8,7 +8,7 @@ from typing import IO, TYPE_CHECKING
 import pytest
 
 from synos_tasks.build.planning import Context
-from synos_tasks.errors import HostUnfit, MirrorUnreachable
+from synos_tasks.errors import BadSignature, HostUnfit, MirrorUnreachable
 from synos_tasks.images import base as bases
 from synos_tasks.images.base import bootstrap_argv, ensure_base, renew
 from synos_tasks.images.catalog import BOOKWORM, TRIXIE, Base
@@ -115,6 +115,21 @@ def test_a_stream_that_breaks_does_not_become_the_base(host: Host, base: Base) -
     assert host.image_id(base.tag) == "sha256:old"
     log = host.settings.project.state_dir / f"logs/base-image-{base.suite}.log"
     assert log.read_bytes() == host.output
+
+
+def test_a_mirror_that_serves_another_suite_does_not_become_the_base(host: Host) -> None:
+    hook = " ".join(bootstrap_argv("trixie", MIRROR, SECURITY, root=True))
+    ran = f"I: running --customize-hook in shell: sh -c '{hook}'\n".encode()
+    said = b"E: Conflicting distribution: another one is served as trixie\n"
+    host.code, host.output = 25, ran + said
+    with pytest.raises(BadSignature) as caught:
+        bases.bootstrap(Context(host.settings, host, print), TRIXIE)
+    assert caught.value.why == said.decode().strip()
+    assert caught.value.where == host.settings.build.mirror
+    assert not host.names("image")
+    host.output = ran + b"tar: Broken pipe\n"
+    with pytest.raises(MirrorUnreachable):
+        bases.bootstrap(Context(host.settings, host, print), TRIXIE)
 
 
 @pytest.mark.parametrize("missing", ["mmdebstrap", "keys"])

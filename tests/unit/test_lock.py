@@ -43,6 +43,18 @@ FIRST = next(index for index, line in enumerate(LINES) if line.startswith("- "))
 """Index of the first package's line."""
 
 
+OLD = """\
+schema: synos.lock/1
+request: '0123456789abcdef'
+date: '2026-01-31T12:00:00Z'
+seal: 'a298d651590e8934'
+packages:
+- {name: 'apt', version: '2.6.1', architecture: amd64, layer: 'base', size: 700, \
+sha256: '0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a0a', archive: main, \
+path: 'pool/main/a/apt/apt_1.0-1_amd64.deb'}
+"""
+
+
 def texts(pattern: str) -> st.SearchStrategy[str]:
     return st.from_regex(pattern, fullmatch=True)
 
@@ -68,6 +80,10 @@ LOCKS = st.builds(
     epoch=st.integers(0, LAST_SECOND),
     packages=st.lists(PACKAGES, min_size=1, max_size=5, unique_by=lambda p: p.name).map(
         lambda found: tuple(sorted(found, key=lambda p: p.name))
+    ),
+    releases=st.dictionaries(
+        st.sampled_from(["bookworm", "bookworm-updates", "trixie-security"]),
+        st.integers(10, 28).map("2026-01-{}T12:00:00Z".format),
     ),
 )
 
@@ -108,6 +124,15 @@ def test_a_lock_comes_back(wanted: Lock) -> None:
     assert load(text) == wanted
     written = [line for line in text.splitlines() if line.startswith("- ")]
     assert [re.findall(r"name: '([^,]+)'", line) for line in written] == [[p.name] for p in wanted.packages]
+
+
+def test_a_lock_from_before_release_files_were_noted_is_still_whole_and_what_is_noted_is_sealed() -> None:
+    assert load(OLD) == Lock(request="0123456789abcdef", epoch=SOME_DAY, packages=(package("apt", "2.6.1"),))
+    dated = dataclasses.replace(LOCK, releases={"bookworm": "2026-01-31T12:00:00Z"})
+    text = locks.dump(dated, "x")
+    assert load(text) == dated
+    assert "edited by hand" in mistake_of(text.replace("  bookworm: '2026", "  bookworm: '2025")).what
+    assert "unknown key 'nowhere'" in mistake_of(text.replace("  bookworm:", "  nowhere:")).what
 
 
 def test_no_file_is_no_lock(tmp_path: Path) -> None:

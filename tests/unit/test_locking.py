@@ -11,7 +11,7 @@ import pytest
 
 from synos_tasks.build import planning
 from synos_tasks.build.planning import Context, read_profile
-from synos_tasks.errors import LockDrift, OutputNotWritable
+from synos_tasks.errors import BadSignature, LockDrift, OutputNotWritable
 from synos_tasks.iso import codec
 from synos_tasks.iso import lock as locks
 from synos_tasks.iso.lock import Change
@@ -46,12 +46,14 @@ class Resolver:
     def __init__(self, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
         self.settings = settings
         self.packages: tuple[Package, ...] = (SUDO,)
+        self.releases: dict[str, str] = {}
         self.heard: list[str] = []
         self.containers = fake_containers(monkeypatch)
         self.containers.answer = self._resolve
 
     def _resolve(self, _spec: ContainerSpec, request: Mapping[str, Any]) -> list[dict[str, Any]]:
         found = lock_for(codec.from_data(Profile, request["profile"]), *self.packages, epoch=LATER)
+        found = dataclasses.replace(found, releases=self.releases)
         resolved = {"event": "resolved", "lock": codec.to_data(found)}
         return [{"event": "warning", "text": "a slow mirror"}, resolved]
 
@@ -139,6 +141,42 @@ def test_a_lock_for_another_request_is_written_again_with_its_date(resolver: Res
         before, request=locks.request_of(read_profile(resolver.settings, NAME))
     )
     assert changed == []
+
+
+OLDER, NEWER = "2025-06-07T09:00:00Z", "2025-10-01T00:00:00Z"
+
+
+@pytest.mark.parametrize("update", [True, False])
+@pytest.mark.parametrize("inherited", [True, False])
+def test_files_of_a_mirror_older_than_those_of_the_lock_are_refused(
+    resolver: Resolver, update: bool, inherited: bool
+) -> None:
+    folder = resolver.settings.project.root / "docker/build/profiles"
+    (folder / "parent.yaml").write_text(PROFILE)
+    (folder / f"{NAME}.yaml").write_text("inherits: parent\npackages: [tmux]\n")
+    name = "parent" if inherited else NAME
+    noted = dataclasses.replace(lay_lock(resolver.settings, SUDO, name=name), releases={"bookworm": NEWER})
+    path = planning.lock_path(resolver.settings, name)
+    path.write_text(locks.dump(noted, name))
+    resolver.packages, resolver.releases = (NEWER_SUDO,), {"bookworm": OLDER}
+    with pytest.raises(BadSignature) as caught:
+        resolver.renew(update=update)
+    assert (OLDER in caught.value.why, NEWER in caught.value.why) == (True, True)
+    assert locks.load(path) == noted
+    resolver.releases = {"bookworm": NEWER}
+    found, _ = resolver.renew(update=update)
+    assert found.releases == {"bookworm": NEWER}
+
+
+def test_newer_dates_alone_write_no_lock_but_none_at_all_does(resolver: Resolver) -> None:
+    lay_lock(resolver.settings, SUDO)
+    for date in (OLDER, NEWER):
+        resolver.releases = {"bookworm": date}
+        found, changed = resolver.renew(update=True)
+        assert (found, changed) == (_on_disk(resolver.settings), [])
+        assert found.releases == {"bookworm": OLDER}
+    resolver.packages = (NEWER_SUDO,)
+    assert resolver.renew(update=True)[0].releases == {"bookworm": NEWER}
 
 
 @pytest.mark.parametrize("text", ["", "packages: [\n", "schema: synos.lock/1\n", "\x00"])

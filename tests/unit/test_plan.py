@@ -115,9 +115,12 @@ def test_a_package_of_the_base_reaches_the_initramfs_too() -> None:
 
 
 def test_the_date_of_the_lock_matters_everywhere_and_what_asked_for_it_nowhere() -> None:
-    assert {field.name for field in dataclasses.fields(Lock)} == {"request", "epoch", "packages"}
+    assert {field.name for field in dataclasses.fields(Lock)} == {"request", "epoch", "packages", "releases"}
     assert changed(planned(), planned(lock=dataclasses.replace(LOCK, epoch=1))) == ALL
-    assert changed(planned(), planned(lock=dataclasses.replace(LOCK, request="s"))) == set()
+    dated = dataclasses.replace(LOCK, releases={"bookworm": "2026-01-31T12:00:00Z"})
+    for lock in (dataclasses.replace(LOCK, request="s"), dated):
+        assert changed(planned(), planned(lock=lock)) == set()
+        assert planned(lock=lock).build_id == planned().build_id
 
 
 @pytest.mark.parametrize(

@@ -142,6 +142,7 @@ LAST_WORDS: list[tuple[str, type[SynosError], str]] = [
     ("404  Not Found [IP: 192.0.2.1 80]", PackageVanished, "vim 1:1.9-1"),
     ("410  Gone", PackageVanished, "vim 1:1.9-1"),
     ("Hash Sum mismatch", BadSignature, "vim 1:1.9-1"),
+    ("File has unexpected size (9 != 10). Mirror sync in progress?", BadSignature, "vim 1:1.9-1"),
     ("Could not connect to mirror.example:80", MirrorUnreachable, ""),
     ("4040  Strange", MirrorUnreachable, ""),
 ]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -14,12 +13,18 @@ from synos_tasks.iso import resolve
 from synos_tasks.iso.lock import Lock, Package
 from synos_tasks.iso.profile import Profile
 from tests.unit.contexts import build_context, fake_tools
+from tests.unit.signed_lists import lay_lists
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
 PROFILE = Profile(name="x", layers=(("base", ("live-boot",)), ("packages-x", ("curl", "vim-tiny"))))
+NEWEST = 1749286801
+DATES = {
+    "bookworm": "2025-06-07T09:00:00Z",
+    "bookworm-updates": "2025-06-07T09:00:00Z",
+    "bookworm-security": "2025-06-07T09:00:01Z",
+}
 SHA = "0123456789abcdef" * 4
 MAIN, SECURITY = PROFILE.mirror, PROFILE.security_mirror
 
@@ -80,25 +85,6 @@ def test_any_version_comes_back(version: str) -> None:
     assert package.ident == ("a0", version, "amd64")
 
 
-@pytest.fixture
-def new_york(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setenv("TZ", "America/New_York")
-    time.tzset()
-    yield
-    monkeypatch.undo()
-    time.tzset()
-
-
-def test_the_newest_release_file_gives_the_date_in_any_time_zone(tmp_path: Path, new_york: None) -> None:
-    assert resolve.newest_date(tmp_path) == 0
-    (tmp_path / "a_InRelease").write_bytes(b"Label: \xff\nDate: Sat, 07 Jun 2025 09:00:00 UTC\n")
-    (tmp_path / "b_Release").write_text(
-        "Date: Sat, 07 Jun 2025 11:00:01 +0200\nValid-Until: Sun, 08 Jun 2025\n"
-    )
-    (tmp_path / "c_Packages").write_text("Date: Sun, 08 Jun 2025 09:00:01 UTC\n")
-    assert resolve.newest_date(tmp_path) == 1749286801
-
-
 def _resolve(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, profile: Profile = PROFILE, previous: Lock | None = None
 ) -> tuple[Lock, list[list[str]]]:
@@ -108,11 +94,7 @@ def _resolve(
 
     def act(argv: list[str]) -> list[str]:
         if "update" in argv:
-            (lists / "x_InRelease").write_text("Date: Sat, 07 Jun 2025 09:00:01 UTC\n")
-            (lists / "x_Packages").write_text(
-                "Package: dpkg\nPriority: required\n\nPackage: mawk\nPriority: required\n\n"
-                "Package: vim\nPriority: optional\n"
-            )
+            lay_lists(lists, profile)
             return []
         asked = argv[argv.index("--print-uris") + 1 :]
         return [_line(name) for one in asked for name in needed.get(one, [one])]
@@ -121,6 +103,7 @@ def _resolve(
     with build_context(tmp_path / "context", profile) as context:
         lock = resolve.resolve(context, lists, previous)
     assert "update" in ran[0]
+    assert (lock.epoch, lock.releases) == (NEWEST, DATES)
     return lock, [argv[argv.index("--print-uris") + 1 :] for argv in ran[1:]]
 
 

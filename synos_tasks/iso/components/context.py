@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from synos_tasks.errors import ComponentFailed, MirrorUnreachable
 from synos_tasks.iso.components.recipe import folder_of
-from synos_tasks.iso.diagnose import disk_full, is_full, is_unreachable
+from synos_tasks.iso.diagnose import disk_full, is_full, mirror_failure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -96,7 +96,8 @@ class CompileContext:
         def failure(code: int, lines: Sequence[str]) -> SynosError:
             if error is None or is_full(lines):
                 return explain(self.component, argv, code, lines, folder)
-            found = _no_mirror() if "apt-get" in argv and is_unreachable(lines) else error
+            found = mirror_failure(lines, argv, self.component.file) if "apt-get" in argv else None
+            found = found or error
             found.why = "\n".join(lines[-4:])
             return found
 
@@ -110,7 +111,7 @@ class CompileContext:
         )
 
     def update_lists(self) -> None:
-        """Update apt's package lists, once; raises MirrorUnreachable."""
+        """Update apt's package lists, once; raises MirrorUnreachable or BadSignature."""
         if self._lists_are_new:
             return
         if self.offline:
@@ -118,7 +119,9 @@ class CompileContext:
             why, hint = "--offline fetches nothing", "run the same command without --offline once"
             raise MirrorUnreachable(what, where=self.component.file, why=why, hint=hint)
         argv = ["sudo", "apt-get", "update", "-q", "--error-on=any"]
-        self.run(argv, folder=self.build.work, error=_no_mirror())
+        lines = self.run(argv, folder=self.build.work, error=_no_mirror())
+        if another := mirror_failure(lines, argv, self.component.file):  # of another suite apt only warns
+            raise another
         self._lists_are_new = True
 
 
