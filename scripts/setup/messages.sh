@@ -18,7 +18,8 @@ fail() {
 show_on_failure() {
     local log=$1
     shift
-    "$@" >"$log" 2>&1 </dev/null 9>&- && return
+    # In a shell of its own: what a trap says must not go to the log.
+    ("$@") >"$log" 2>&1 </dev/null 9>&- && return
     cat -- "$log" >&2
     return 1
 }

@@ -11,7 +11,11 @@ readonly default_mirror=http://deb.debian.org/debian
 # Only these are taken from Debian 13 on Debian 12. runc stays: the newer one needs a newer libc.
 readonly trixie_packages=(docker.io docker-cli docker-buildx docker-compose containerd)
 
-# Often there is no file at all to add below /etc/apt.
+etc_apt=/etc/apt
+# What was written below it, and folders made there, until apt has installed from it.
+written=() made=()
+
+# Often there is no file at all to add.
 shopt -s nullglob
 
 # Sets missing_parts, group_missing and missing_python_package.
@@ -45,7 +49,7 @@ install_missing() {
     own_umask=$(umask)
     umask 022
     apt_dir=$(mktemp -d)
-    trap remove_apt_dir EXIT
+    trap 'take_back; remove_apt_dir' EXIT
     choose_source
     for part in ${missing_parts[@]+"${missing_parts[@]}"}; do
         packages+=("$(package_of "$family" "$part")")
@@ -136,12 +140,15 @@ fetch() {
 
 # Docker's own repository, if it answers quickly and its key is the one we know.
 use_docker_repository() {
-    local key=$apt_dir/docker.asc found
+    local key=$apt_dir/docker.asc gpg=(gpg --homedir "$apt_dir/gnupg" --batch --quiet --no-autostart)
     command -v gpg >/dev/null || return 1
-    fetch "$docker_repository/gpg" "$key" || return 1
-    found=$(gpg --homedir "$apt_dir/cache" --batch --with-colons --show-keys "$key" 2>/dev/null | awk -F: '$1 == "fpr" { print $10; exit }')
-    if [[ $found != "$docker_key_fingerprint" ]]; then
-        say "not using $docker_repository: its key has the fingerprint ${found:-(none)}, not $docker_key_fingerprint"
+    fetch "$docker_repository/gpg" "$key.served" || return 1
+    # apt trusts every key of a file: only the known one is taken out of what was served.
+    mkdir -m 700 -- "$apt_dir/gnupg"
+    "${gpg[@]}" --import "$key.served" 2>/dev/null || true
+    "${gpg[@]}" --armor --export "$docker_key_fingerprint" >"$key" 2>/dev/null || true
+    if [[ $(primary_keys "$key") != "$docker_key_fingerprint" ]]; then
+        say "not using $docker_repository: its key has the fingerprint $(primary_keys "$key.served"), not $docker_key_fingerprint"
         return 1
     fi
     add_apt_file keyrings/synos-docker.asc <"$key"
@@ -157,6 +164,14 @@ use_docker_repository() {
     sed -i "s|/etc/apt/keyrings/|$apt_dir/new/keyrings/|" "$apt_dir/sources.list.d/synos-docker.sources"
     family=docker
     source_text="$docker_repository (Docker's own repository; its key is verified)"
+}
+
+# primary_keys FILE: the fingerprints of all keys in it. A key can have another's as its subkey, which --export finds too.
+primary_keys() {
+    local found
+    found=$("${gpg[@]}" --with-colons --show-keys "$1" 2>/dev/null |
+        awk -F: '$1 == "pub" { primary = 1 } $1 == "fpr" && primary { print $10; primary = 0 }') || true
+    echo "${found:-(none)}"
 }
 
 # Debian 13's packages, for the few names that are needed and for nothing else.
@@ -234,9 +249,18 @@ show_intentions() {
 }
 
 apply_packages() {
-    local file
+    local file target
     for file in "$apt_dir"/new/*/*; do
-        as_root install -D -m 644 -- "$file" "/etc/apt/${file#"$apt_dir/new/"}"
+        target=$etc_apt/${file#"$apt_dir/new/"}
+        ! cmp -s -- "$file" "$target" || continue
+        if [[ -e $target ]]; then
+            mkdir -p -- "$apt_dir/old${target%/*}"
+            cp -- "$target" "$apt_dir/old$target"
+        elif [[ ! -d ${target%/*} ]]; then
+            made+=("${target%/*}")
+        fi
+        written+=("$target")
+        as_root install -D -m 644 -- "$file" "$target"
     done
     if ((${#packages[@]})); then
         say "installing"
@@ -245,10 +269,31 @@ apply_packages() {
             "cannot install: ${packages[*]}" "apt-get failed, see above" "mend what it complains about, then run the same command again"
         hash -r
     fi
+    written=() made=()
     if [[ $group_missing == yes ]]; then
         as_root usermod --append --groups docker -- "$USER"
         say "$USER is in the group docker now; other shells see it after the next login"
     fi
+}
+
+# What is below /etc/apt as it was, where nothing was installed from it; called at every exit.
+take_back() {
+    local target
+    for target in ${written[@]+"${written[@]}"}; do
+        if [[ -e $apt_dir/old$target ]]; then
+            as_root install -m 644 -- "$apt_dir/old$target" "$target"
+        else
+            as_root rm -f -- "$target"
+        fi || {
+            say "could not be taken back: $target"
+            continue
+        }
+        say "taken back: $target"
+    done
+    for target in ${made[@]+"${made[@]}"}; do
+        as_root rmdir -- "$target" || true
+    done
+    written=() made=()
 }
 
 # What apt installed may be hidden, for instance by an old client earlier on PATH.

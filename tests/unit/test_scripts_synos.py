@@ -1,9 +1,12 @@
 """The shell scripts in front of inv, run for real but only where they change nothing."""
 
+import itertools
 import os
+import re
 import shutil
 import subprocess
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -251,3 +254,109 @@ def test_a_command_that_ends_with_1_is_run_once(project: Path, docker_says: Path
     executable(project.parent / "bin/docker", '#!/bin/sh\n[ "$1" != ps ] || exec echo abc\nexit 1\n')
     done = enter(project, 1, "--", "false")
     assert (done.returncode, done.stdout) == (1, "")
+
+
+@pytest.fixture
+def setting_up(project: Path, tmp_path: Path) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """Run commands with the parts of setting up, which see a /etc/apt and an apt of their own, as root."""
+    for folder in ("etc/apt", "apt", "state"):
+        (tmp_path / folder).mkdir(parents=True)
+
+    def run_parts(script: str, known: str = "0" * 40) -> subprocess.CompletedProcess[str]:
+        packages = project / "scripts/setup/packages.sh"
+        text = re.sub(
+            "(?m)^readonly docker_key_fingerprint=.*",
+            f"readonly docker_key_fingerprint={known}",
+            packages.read_text(),
+        )
+        packages.write_text(text)
+        before = (
+            "set -euo pipefail; exit_engine=21; apt_dir=$PWD/apt setup_dir=$PWD/state apt_options=() group_missing=no\n"
+            f"for part in messages packages; do source '{project}/scripts/setup/'$part.sh; done\n"
+            'etc_apt=$PWD/etc/apt; as_root() { "$@"; }; fetch() { cp -- "$PWD/served" "$2"; }\n'
+            "mkdir -p apt/new apt/sources.list.d apt/preferences.d\n"
+        )
+        environment = {**os.environ, "PATH": f"{tmp_path}/bin:{os.environ['PATH']}"}
+        argv = ["bash", "-c", before + script]
+        return subprocess.run(
+            argv, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False
+        )
+
+    return run_parts
+
+
+def gpg(home: Path, *arguments: str) -> str:
+    home.mkdir(mode=0o700, exist_ok=True)
+    argv = ["gpg", "--homedir", str(home), "--batch", "--quiet", "--passphrase", "", *arguments]
+    return subprocess.run(argv, capture_output=True, text=True, check=True).stdout
+
+
+def keys_in(home: Path, file: Path) -> list[str]:
+    lines = [line.split(":") for line in gpg(home, "--with-colons", "--show-keys", str(file)).splitlines()]
+    return [after[9] for line, after in itertools.pairwise(lines) if line[0] == "pub"]
+
+
+@pytest.mark.skipif(shutil.which("gpg") is None, reason="without gpg this repository is never used")
+def test_of_a_key_file_the_known_key_alone_is_trusted(
+    setting_up: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path
+) -> None:
+    home = tmp_path / "keys"
+    for name in ("known", "other"):
+        gpg(home, "--quick-gen-key", f"{name}@example.org", "ed25519", "sign")
+    known, other = (gpg(home, "--armor", "--export", name) for name in ("known", "other"))
+    (tmp_path / "served").write_text(known)
+    (fingerprint,) = keys_in(home, tmp_path / "served")
+    trusted = tmp_path / "apt/new/keyrings/synos-docker.asc"
+    for served in (known, known + other, other + known):
+        (tmp_path / "served").write_text(served)
+        done = setting_up("use_docker_repository", fingerprint)
+        assert (done.returncode, keys_in(home, trusted)) == (0, [fingerprint]), done.stderr
+        for path in ("new", "gnupg"):
+            shutil.rmtree(tmp_path / "apt" / path)
+    for served in (other, "no key at all", ""):
+        (tmp_path / "served").write_text(served)
+        done = setting_up("use_docker_repository", fingerprint)
+        assert done.returncode == 1
+        assert f"not {fingerprint}" in done.stderr
+        assert not trusted.exists()
+        shutil.rmtree(tmp_path / "apt/gnupg")
+
+
+@pytest.mark.parametrize(
+    "ends", ["exit 0", "exit 100", "kill -INT $(cat shell); exit 100", "kill $(cat shell); exit 0"]
+)
+def test_what_was_written_for_apt_is_taken_back_where_apt_fails(
+    setting_up: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, ends: str
+) -> None:
+    etc, new = tmp_path / "etc/apt", tmp_path / "apt/new"
+    texts = {
+        "sources.list.d/a.sources": "old",
+        "sources.list.d/same.sources": "same",
+        "sources.list.d/own.list": "own",
+    }
+    for name, text in texts.items():
+        (etc / name).parent.mkdir(exist_ok=True)
+        (etc / name).write_text(text)
+    wanted = {
+        "sources.list.d/a.sources": "new",
+        "sources.list.d/same.sources": "same",
+        "keyrings/b.asc": "key",
+    }
+    for name, text in wanted.items():
+        (new / name).parent.mkdir(parents=True, exist_ok=True)
+        (new / name).write_text(text)
+    executable(tmp_path / "bin/apt-get", f"#!/bin/sh\ncat {etc}/keyrings/b.asc >{tmp_path}/seen\n{ends}\n")
+    done = setting_up("echo $$ >shell; packages=(docker-ce); trap take_back EXIT; apply_packages")
+    after = {str(path.relative_to(etc)): path.read_text() for path in etc.rglob("*") if path.is_file()}
+    assert (tmp_path / "seen").read_text() == "key"
+    if ends == "exit 0":
+        assert done.returncode == 0
+        assert after == {**texts, **wanted}
+        assert "taken back" not in done.stderr
+    else:
+        assert done.returncode != 0
+        assert after == texts
+        assert not (etc / "keyrings").exists()
+        for name in ("sources.list.d/a.sources", "keyrings/b.asc"):
+            assert f"taken back: {etc}/{name}\n" in done.stderr
+        assert "same.sources" not in done.stderr
