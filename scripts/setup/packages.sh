@@ -84,8 +84,14 @@ choose_source() {
     prepare_private_apt
     if is_installed docker-ce || is_installed docker-ce-cli; then
         family=docker
-    elif [[ $os_id == debian && ${os_version%%.*} == 12 ]] && needs_newer_docker; then
-        use_docker_repository || use_trixie
+    fi
+    if [[ $os_id == debian && ${os_version%%.*} == 12 ]] && needs_newer_docker; then
+        if [[ $family != docker ]]; then
+            use_docker_repository || use_trixie
+        elif ! grep -rqsF -- "$docker_repository" "$etc_apt"/sources.list*; then
+            # An earlier call took its source back after apt had installed a part.
+            use_docker_repository || true
+        fi
     fi
 }
 
@@ -110,7 +116,7 @@ prepare_private_apt() {
     mkdir -p -- "$apt_dir"/{lists,cache,new}
     for part in sources.list.d preferences.d; do
         mkdir -- "$apt_dir/$part"
-        [[ ! -d /etc/apt/$part ]] || cp -r -- "/etc/apt/$part/." "$apt_dir/$part/"
+        [[ ! -d $etc_apt/$part ]] || cp -r -- "$etc_apt/$part/." "$apt_dir/$part/"
     done
     apt_options=(-o "Dir::State::lists=$apt_dir/lists" -o "Dir::Cache=$apt_dir/cache"
         -o "Dir::Etc::sourceparts=$apt_dir/sources.list.d" -o "Dir::Etc::preferencesparts=$apt_dir/preferences.d"

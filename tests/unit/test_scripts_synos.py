@@ -360,3 +360,18 @@ def test_what_was_written_for_apt_is_taken_back_where_apt_fails(
         for name in ("sources.list.d/a.sources", "keyrings/b.asc"):
             assert f"taken back: {etc}/{name}\n" in done.stderr
         assert "same.sources" not in done.stderr
+
+
+@pytest.mark.parametrize("own", ["", "URIs: https://download.docker.com/linux/debian\n"])
+@pytest.mark.parametrize("missing", ["daemon", "mmdebstrap"])
+def test_a_source_that_was_taken_back_comes_again_where_a_part_is_still_missing(
+    setting_up: Callable[..., subprocess.CompletedProcess[str]], tmp_path: Path, own: str, missing: str
+) -> None:
+    """apt may have installed some of the packages before it failed."""
+    (tmp_path / "etc/apt/sources.list.d").mkdir()
+    (tmp_path / "etc/apt/sources.list.d/own.sources").write_text(own)
+    done = setting_up(
+        "rmdir apt/*.d; dpkg-query() { printf installed; }; os_id=debian os_version=12; "
+        f"use_docker_repository() {{ echo repository; }}; missing_parts=({missing}); choose_source; echo $family"
+    )
+    assert done.stdout.split() == [*["repository"] * (missing == "daemon" and not own), "docker"], done.stderr
