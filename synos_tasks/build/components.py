@@ -3,35 +3,34 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-import stat
+import re
 from collections.abc import Callable  # noqa: TC003  (a default of ensure_compiled() needs it when it runs)
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synos_tasks import builder
 from synos_tasks.build import planning
 from synos_tasks.build.containers import compiler_cache_volumes, store_volume, toolchain_spec
 from synos_tasks.build.view import view_for
-from synos_tasks.errors import ClaimFailed, ComponentFailed, SynosError
+from synos_tasks.errors import ClaimFailed, ComponentFailed, StageFailed, SynosError
 from synos_tasks.images.catalog import TOOLCHAIN
 from synos_tasks.iso import profile as profiles
 from synos_tasks.iso import protocol
 from synos_tasks.iso.components import recipe
 from synos_tasks.iso.plan import components_of
-from synos_tasks.iso.publish import STAGING_PREFIX
-from synos_tasks.iso.scratch import scratch
-from synos_tasks.iso.store import sha256
+from synos_tasks.iso.publish import staging, take
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
+    from pathlib import Path
 
     from synos_tasks.build.planning import Context
     from synos_tasks.engine.spec import ContainerSpec
     from synos_tasks.iso.components.recipe import Component
     from synos_tasks.settings import Settings
 
+DEB = re.compile(r"[a-zA-Z0-9.+~_-]+\.deb")
+"""Names of packages' files: no path, and no file of an ISO."""
 REQUIRED_HITS = {"ccache": 80, "sccache": 75}
 """Percent of the compilers' calls that a filled cache answers."""
 
@@ -126,26 +125,30 @@ def compile_all(
     planning.preflight(context, output)
     with (
         store_volume(context, cached=cached) as store,
-        scratch(output, STAGING_PREFIX) as folder,
+        staging(output) as folder,
         view_for([f"component-{name}" for name in names], {}) as view,
     ):
         compiled = ensure_compiled(context, names, store=store, output=folder, on_event=view.handle)
         packages = [package for one in compiled for package in one.facts.packages]
         for package in packages:
-            _verify(folder, package)
+            _take(folder, package)
         for package in packages:
-            (folder / package.file).replace(output / package.file)
+            (folder.parent / package.file).replace(output / package.file)
     return compiled
 
 
-def _verify(folder: Path, package: protocol.Deb) -> None:
-    """Raise ComponentFailed unless a package is what the container reported."""
+def _take(folder: Path, package: protocol.Deb) -> None:
+    """Copy a package out of the staging folder; raises ComponentFailed unless it is what the container reported."""
     # the container is not trusted with names and links: what is compiled in it can become root there
-    name = package.file
-    path = folder / name
-    regular = Path(name).name == name and os.path.lexists(path) and stat.S_ISREG(path.lstat().st_mode)
-    if not regular or sha256(path) != package.sha256:
-        raise ComponentFailed("the container delivered another package than it reported", where=name)
+    name, why = package.file, f"it is no file of package {package.name}"
+    if DEB.fullmatch(name) and name.startswith(f"{package.name}_"):
+        try:
+            if take(folder / name, folder.parent / name, builder.owner()) == package.sha256:
+                return
+            why = f"its SHA-256 is not {package.sha256}"
+        except StageFailed as error:
+            why = error.why
+    raise ComponentFailed("the container delivered another package than it reported", where=name, why=why)
 
 
 def caches_of(compiled: protocol.Done) -> Mapping[str, Mapping[str, int]]:

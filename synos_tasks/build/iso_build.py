@@ -13,8 +13,8 @@ from synos_tasks.build.view import PlainView, last_plan, remember, view_for
 from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
 from synos_tasks.iso import protocol
 from synos_tasks.iso.eviction import Limits
-from synos_tasks.iso.publish import STAGING_PREFIX, iso_path, point_to, publish, published
-from synos_tasks.iso.scratch import scratch, sweep
+from synos_tasks.iso.publish import STAGING_PREFIX, iso_path, point_to, publish, published, staging
+from synos_tasks.iso.scratch import sweep
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -198,7 +198,7 @@ class _Build:
     def _assemble(self, plan: Plan, store: str) -> BuildResult:
         context, options = self.context, self.options
         self.stages = dict.fromkeys(plan.stage_names)
-        with scratch(options.output, STAGING_PREFIX) as folder, self._view(plan.stage_names) as view:
+        with staging(options.output) as folder, self._view(plan.stage_names) as view:
             spec = container_of(context, options, plan, output=folder, store=store)
             limits = limits_of(context.settings.maint) if options.cached else None
             request = protocol.Build(plan=plan, offline=options.offline, owner=builder.owner(), limits=limits)
@@ -212,7 +212,7 @@ class _Build:
             if len(stages) < len(self.stages):
                 what = "the container reported an ISO, but not all of its stages"
                 raise errors.StageFailed(what, where=spec.name, hint="nothing was published")
-            publish(folder, plan, done.sha256)
+            publish(folder, plan, done.sha256, builder.owner())
         try:
             remember(context.settings, plan, stages)
         except OSError as error:

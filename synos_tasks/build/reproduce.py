@@ -16,7 +16,6 @@ from synos_tasks.iso import publish
 from synos_tasks.iso.compare import OUTSIDE_FILES
 from synos_tasks.iso.protocol import Build, Delivered
 from synos_tasks.iso.scratch import scratch
-from synos_tasks.iso.store import sha256
 from synos_tasks.iso.work import ELSEWHERE
 
 if TYPE_CHECKING:
@@ -98,10 +97,8 @@ def verify(context: Context, profile: Profile, *, release: bool, rounds: int) ->
         cases = circumstances(min(context.info.n_cpu or 1, os.cpu_count() or 1)) * rounds
         first: tuple[Path, str] | None = None
         for number, case in enumerate(cases):
-            output = folder / str(number)
-            output.mkdir()
-            iso = _build(context, plan, case, output)
-            digest = sha256(iso)
+            iso = folder / f"{number}.iso"
+            digest = _build(context, plan, case, iso)
             context.say(f"{digest}  {case}")
             if first is None:
                 first = (iso, digest)
@@ -113,17 +110,18 @@ def verify(context: Context, profile: Profile, *, release: bool, rounds: int) ->
         return digest
 
 
-def _build(context: Context, plan: Plan, case: Circumstances, output: Path) -> Path:
+def _build(context: Context, plan: Plan, case: Circumstances, iso: Path) -> str:
+    """Build, and copy the ISO; return its SHA-256."""
     request = Build(plan=plan, owner=case.user, umask=case.umask, clock=case.clock, elsewhere=case.elsewhere)
     size = sum(package.size for package in plan.lock.packages)
     quiet = dataclasses.replace(context, say=lambda _: None)
-    with store_volume(context, cached=case.stored) as store:
+    with store_volume(context, cached=case.stored) as store, publish.staging(iso.parent) as output:
         if plan.profile.components:  # in the usual folder and at the right time
             change = dataclasses.replace(case, elsewhere=False).apply
             components.ensure_compiled(quiet, plan.profile.components, store=store, change=change)
         spec = builder_spec(context, output=output, store=store, packages_bytes=size)
         builder.ask(quiet, case.apply(spec), request, Delivered)
-    return output / publish.ISO
+        return publish.take(output / publish.ISO, iso, builder.owner())
 
 
 def difference(found: dict[str, Any]) -> Irreproducible:

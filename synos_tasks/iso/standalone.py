@@ -101,16 +101,15 @@ def _iso(asked: argparse.Namespace, folder: Path) -> None:
 def _build(plan: Plan, output: Path, folder: Path) -> None:
     owner = _owner()
     with (
-        scratch(output, publish.STAGING_PREFIX) as staging,
+        publish.staging(output) as staging,
         _context(folder, staging, output / FAILED) as context,
     ):
         with work.store_of(context) as store:
             _take_compiled(plan, store)
         work.do(protocol.Build(plan=plan, owner=owner), context)
         digest = json.loads((staging / publish.MANIFEST).read_text())["sha256"]
-        iso = publish.publish(staging, plan, digest)
-    for path in (*output.glob(f"{iso.name}*"), publish.newest_path(output, plan.profile)):
-        os.chown(path, *owner, follow_symlinks=False)
+        publish.publish(staging, plan, digest, owner)
+    os.chown(publish.newest_path(output, plan.profile), *owner, follow_symlinks=False)
 
 
 def _compile(folder: Path) -> None:

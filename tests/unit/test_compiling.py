@@ -14,7 +14,7 @@ from synos_tasks.build.planning import Context
 from synos_tasks.errors import ClaimFailed, ComponentFailed
 from synos_tasks.iso import codec
 from synos_tasks.iso.components import recipe
-from synos_tasks.iso.protocol import Deb, Done, Facts
+from synos_tasks.iso.protocol import Done, Facts
 from tests.unit.fake_docker import FakeDocker
 from tests.unit.fakes import FakeContainers, fake_containers
 from tests.unit.projects import NAME, lay_component, lay_lock, project
@@ -48,6 +48,7 @@ class Toolchain:
         self.stored: set[str] = set()
         self.delivered: bytes | None = DEB
         self.file = "{name}_1.0_amd64.deb"
+        self.link: Path | None = None
         self.containers: FakeContainers = fake_containers(monkeypatch)
         self.containers.answer = self._compile
 
@@ -68,7 +69,9 @@ class Toolchain:
                 "sha256": hashlib.sha256(DEB).hexdigest(), "bytes": len(DEB), "installed_bytes": 2048,
             }  # fmt: skip
             for bind in spec.binds:
-                if bind.writable and request["deliver"] and self.delivered is not None:
+                if bind.writable and self.link:
+                    (bind.source / file).symlink_to(self.link)
+                elif bind.writable and request["deliver"] and self.delivered is not None:
                     (bind.source / file).write_bytes(self.delivered)
             events += [
                 {"event": "start", "stage": component.stage},
@@ -160,18 +163,24 @@ def test_a_package_cannot_be_laid_anywhere_else(toolchain: Toolchain, tmp_path: 
         toolchain.compile(tmp_path / "a/b/out", "tool")
 
 
-def test_a_link_is_no_package(tmp_path: Path) -> None:
-    (tmp_path / "precious").write_bytes(DEB)
-    folder = tmp_path / "staging"
-    package = Deb(
-        name="a", version="1", architecture="all", file="a.deb", sha256=hashlib.sha256(DEB).hexdigest(),
-        bytes=len(DEB), installed_bytes=0,
-    )  # fmt: skip
-    folder.mkdir()
-    (folder / "a.deb").symlink_to(tmp_path / "precious")
+@pytest.mark.parametrize(
+    "file", ["synos-x.iso", "build.log", "{name}_1.iso", "other_1.0_amd64.deb", ".deb", "{name}_\x1b.deb"]
+)
+def test_a_package_takes_no_other_name_than_its_own(toolchain: Toolchain, tmp_path: Path, file: str) -> None:
+    toolchain.file = file
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/synos-x.iso").write_text("earlier")
     with pytest.raises(ComponentFailed):
-        components._verify(folder, package)
-    assert not (tmp_path / "a.deb").is_symlink()
+        toolchain.compile(tmp_path / "out", "tool")
+    assert [path.read_text() for path in (tmp_path / "out").iterdir()] == ["earlier"]
+
+
+def test_a_link_is_no_package(toolchain: Toolchain, tmp_path: Path) -> None:
+    (tmp_path / "precious").write_bytes(DEB)
+    toolchain.link = tmp_path / "precious"
+    with pytest.raises(ComponentFailed):
+        toolchain.compile(tmp_path / "out", "tool")
+    assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_profiles_that_have_a_component_are_told_and_broken_ones_have_none(settings: Settings) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import json
+import os
+import socket
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
-from synos_tasks.errors import StageFailed
+from synos_tasks.errors import DiskFull, StageFailed
 from synos_tasks.iso.protocol import Done
 from synos_tasks.iso.publish import (
     ISO,
@@ -21,8 +25,9 @@ from synos_tasks.iso.publish import (
     point_to,
     publish,
     published,
+    staging,
 )
-from synos_tasks.iso.scratch import scratch
+from synos_tasks.iso.scratch import remove
 from synos_tasks.iso.store import Entry
 from tests.unit.contexts import build_context
 from tests.unit.plans import LOCK, planned
@@ -39,6 +44,15 @@ DIGEST = hashlib.sha256(b"iso").hexdigest()
 STAGES = [Done(name="iso", key="k", hit=False, seconds=1.0, bytes=3, began=0.5)]
 
 
+OWNER = (os.getuid(), os.getgid())
+
+
+def manifest_for(plan: Plan, digest: str = DIGEST, **other: object) -> str:
+    """A manifest as deliver() writes it, as far as the host looks at it."""
+    stages = [asdict(stage) for stage in STAGES]
+    return json.dumps({"key": plan.key, "sha256": digest, "stages": stages, **other})
+
+
 @pytest.fixture
 def context(tmp_path: Path) -> Iterator[BuildContext]:
     with build_context(tmp_path) as made:
@@ -50,11 +64,11 @@ def context(tmp_path: Path) -> Iterator[BuildContext]:
 @pytest.fixture
 def delivered(tmp_path: Path) -> Path:
     """A staging folder as a container leaves it."""
-    folder = tmp_path / f"{STAGING_PREFIX}x"
-    folder.mkdir()
+    folder = tmp_path / f"{STAGING_PREFIX}x/output"
+    folder.mkdir(parents=True)
     (folder / ISO).write_bytes(b"iso")
-    (folder / LOG).write_text("log")
-    (folder / MANIFEST).write_text("{}")
+    (folder / LOG).write_text("log\n")
+    (folder / MANIFEST).write_text(manifest_for(PLAN))
     return folder
 
 
@@ -90,14 +104,14 @@ def test_what_the_container_delivers(context: BuildContext) -> None:
 
 
 def test_the_iso_and_what_belongs_to_it(tmp_path: Path, delivered: Path) -> None:
-    assert publish(delivered, PLAN, DIGEST) == tmp_path / NAME
+    assert publish(delivered, PLAN, DIGEST, OWNER) == tmp_path / NAME
     assert (tmp_path / f"{NAME}.sha256").read_text() == f"{DIGEST}  {NAME}\n"
     assert (tmp_path / "synos-x.iso").readlink() == Path(NAME)
     companions = [f"{NAME}.{end}" for end in ("sha256", "log", "manifest.json")]
-    assert sorted(path.name for path in tmp_path.iterdir() if path != delivered) == sorted(
+    assert sorted(path.name for path in tmp_path.iterdir() if path != delivered.parent) == sorted(
         ["synos-x.iso", NAME, *companions]
     )
-    assert list(delivered.iterdir()) == []
+    assert list(delivered.parent.iterdir()) == [delivered]
 
 
 def test_the_iso_comes_last_of_the_files(delivered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -109,7 +123,7 @@ def test_the_iso_comes_last_of_the_files(delivered: Path, monkeypatch: pytest.Mo
         return replace(self, target)
 
     monkeypatch.setattr(Path, "replace", noting)
-    publish(delivered, PLAN, DIGEST)
+    publish(delivered, PLAN, DIGEST, OWNER)
     assert named[-2:] == [NAME, "synos-x.iso"]
     assert set(named[:-2]) == {f"{NAME}.sha256", f"{NAME}.log", f"{NAME}.manifest.json"}
 
@@ -117,8 +131,8 @@ def test_the_iso_comes_last_of_the_files(delivered: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize("digest", ["x", f"{DIGEST}\n", "0" * 64])
 def test_a_sum_that_is_not_the_isos_is_refused(tmp_path: Path, delivered: Path, digest: str) -> None:
     with pytest.raises(StageFailed, match="something else"):
-        publish(delivered, PLAN, digest)
-    assert list(tmp_path.iterdir()) == [delivered]
+        publish(delivered, PLAN, digest, OWNER)
+    assert list(tmp_path.iterdir()) == [delivered.parent]
 
 
 def test_a_link_in_the_way_is_not_followed_and_a_file_of_a_person_not_replaced(
@@ -127,34 +141,105 @@ def test_a_link_in_the_way_is_not_followed_and_a_file_of_a_person_not_replaced(
     (tmp_path / "precious").write_text("kept")
     (delivered / "sha256").symlink_to(tmp_path / "precious")
     (tmp_path / "synos-x.iso").write_text("kept")
-    publish(delivered, PLAN, DIGEST)
+    publish(delivered, PLAN, DIGEST, OWNER)
     assert (tmp_path / "precious").read_text() == (tmp_path / "synos-x.iso").read_text() == "kept"
     assert (tmp_path / f"{NAME}.sha256").read_text() == f"{DIGEST}  {NAME}\n"
 
 
 @pytest.mark.parametrize("name", [ISO, LOG, MANIFEST])
-@pytest.mark.parametrize("kind", ["missing", "link", "folder"])
+@pytest.mark.parametrize("kind", ["missing", "link", "second name", "folder", "pipe", "socket", "too large"])
 def test_only_regular_files_get_a_name(tmp_path: Path, delivered: Path, name: str, kind: str) -> None:
-    earlier = tmp_path / NAME
+    earlier, path = tmp_path / NAME, delivered / name
     earlier.write_text("earlier")
-    (delivered / name).unlink()
+    content = path.read_bytes()
+    path.unlink()
     if kind == "link":
-        (delivered / name).symlink_to(earlier)
+        path.symlink_to(earlier)
+    elif kind == "second name":
+        (delivered / "other").write_bytes(content)
+        path.hardlink_to(delivered / "other")
     elif kind == "folder":
-        (delivered / name).mkdir()
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as made, contextlib.chdir(delivered):
+            made.bind(name)
+    elif kind == "too large":
+        path.touch()
+        os.truncate(path, 2**37)
     with pytest.raises(StageFailed, match="something else"):
-        publish(delivered, PLAN, DIGEST)
-    assert sorted(tmp_path.iterdir()) == sorted([delivered, earlier])
+        publish(delivered, PLAN, DIGEST, OWNER)
+    assert sorted(tmp_path.iterdir()) == sorted([delivered.parent, earlier])
     assert earlier.read_text() == "earlier"
+
+
+def test_no_mode_of_the_container_reaches_the_output_folder(tmp_path: Path, delivered: Path) -> None:
+    for path in delivered.iterdir():
+        path.chmod(0o6777)
+    before = os.umask(0)
+    try:
+        publish(delivered, PLAN, DIGEST, OWNER)
+    finally:
+        os.umask(before)
+    made = [path.lstat() for path in tmp_path.glob("synos-x-*")]
+    assert {(one.st_mode & 0o7777, one.st_uid, one.st_nlink) for one in made} == {(0o644, os.getuid(), 1)}
+    assert len(made) == 4
+
+
+def test_what_the_container_still_has_open_is_no_file_of_the_host(tmp_path: Path, delivered: Path) -> None:
+    with (delivered / ISO).open("r+b") as left_open:
+        publish(delivered, PLAN, DIGEST, OWNER)
+        left_open.write(b"bad")
+    assert (tmp_path / NAME).read_bytes() == b"iso"
+
+
+def test_a_staging_folder_is_closed_whatever_the_container_does_to_it(tmp_path: Path) -> None:
+    with staging(tmp_path) as folder:
+        folder.chmod(0o777)
+        [closed] = tmp_path.iterdir()
+        assert closed in folder.parents
+        assert closed.stat().st_mode & 0o777 == 0o700
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_log_and_a_manifest_cannot_steer_a_terminal(tmp_path: Path, delivered: Path) -> None:
+    (delivered / LOG).write_bytes(b"one\x1b]0;x\x07\r\n\xff\x1b[31mtwo")
+    (delivered / MANIFEST).write_text(manifest_for(PLAN).replace("{", '{"\x9b": 1, ', 1))
+    publish(delivered, PLAN, DIGEST, OWNER)
+    assert (tmp_path / f"{NAME}.log").read_text() == "one\ufffd]0;x\ufffd\ufffd\n\ufffdtwo"
+    assert "\x9b" not in (tmp_path / f"{NAME}.manifest.json").read_text()
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "[" * 100_000, manifest_for(PLAN, "0" * 64), manifest_for(PLAN, key="k"), manifest_for(PLAN, stages=[]),
+     manifest_for(PLAN, stages=[{"name": 7}])],
+)  # fmt: skip
+def test_a_manifest_must_be_that_of_the_iso(tmp_path: Path, delivered: Path, text: str) -> None:
+    (delivered / MANIFEST).write_text(text)
+    with pytest.raises(StageFailed, match="something else"):
+        publish(delivered, PLAN, DIGEST, OWNER)
+    assert list(tmp_path.iterdir()) == [delivered.parent]
+
+
+def test_a_full_disk_is_one(delivered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> NoReturn:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("os.fchmod", full)
+    with pytest.raises(DiskFull):
+        publish(delivered, PLAN, DIGEST, OWNER)
 
 
 def test_the_same_build_again_replaces_itself(tmp_path: Path) -> None:
     for content in (b"one", b"two"):
-        with scratch(tmp_path, STAGING_PREFIX) as folder:
+        with staging(tmp_path) as folder:
+            digest = hashlib.sha256(content).hexdigest()
             (folder / ISO).write_bytes(content)
             (folder / LOG).touch()
-            (folder / MANIFEST).touch()
-            publish(folder, PLAN, hashlib.sha256(content).hexdigest())
+            (folder / MANIFEST).write_text(manifest_for(PLAN, digest))
+            publish(folder, PLAN, digest, OWNER)
     assert (tmp_path / NAME).read_bytes() == b"two"
     assert not list(tmp_path.glob(f"{STAGING_PREFIX}*"))
 
@@ -163,10 +248,9 @@ def test_the_same_build_again_replaces_itself(tmp_path: Path) -> None:
 def plan(tmp_path: Path, delivered: Path) -> Plan:
     """A plan whose ISO was published, with what a later build looks at."""
     made = planned()
-    fields = {"key": made.key, "sha256": DIGEST, "stages": [asdict(stage) for stage in STAGES]}
-    (delivered / MANIFEST).write_text(json.dumps(fields))
-    publish(delivered, made, DIGEST)
-    delivered.rmdir()
+    (delivered / MANIFEST).write_text(manifest_for(made))
+    publish(delivered, made, DIGEST, OWNER)
+    remove(delivered.parent)
     return made
 
 
