@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import sys
 import tempfile
-from contextlib import contextmanager
+import uuid
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +15,8 @@ from synos_tasks.locks import shared, try_exclusive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 
 @contextmanager
@@ -53,11 +57,38 @@ def write_whole(path: Path, text: str, mode: int = 0o644) -> None:
 
 
 def remove(path: Path) -> None:
-    """Remove a file, link or folder; silent when there is none."""
-    if path.is_dir() and not path.is_symlink():
-        shutil.rmtree(path, ignore_errors=True)
-    else:
+    """Remove a file, link or folder of any depth; silent when there is none. Warn of a folder that cannot be removed."""
+    if path.is_symlink() or not path.is_dir():
         path.unlink(missing_ok=True)
+        return
+    with suppress(RecursionError):
+        shutil.rmtree(path, ignore_errors=True)
+    if path.is_dir():
+        _flatten(path)
+        shutil.rmtree(path, ignore_errors=True)
+    try:
+        if path.is_dir():
+            shutil.rmtree(path)
+    except OSError as error:  # root's, which a container left: no reason for what comes next to fail
+        print(f"warning: {path} cannot be removed ({error}); as root, `rm -r` can", file=sys.stderr)
+
+
+def _flatten(path: Path) -> None:
+    """Move folders below one up into it: rmtree() recurses, and holds a descriptor for each level."""
+    top = os.open(path, FOLDER)
+    token, number, pending = uuid.uuid4().hex, 0, ["."]
+    while pending:
+        with suppress(OSError):
+            folder = os.open(pending.pop(), FOLDER, dir_fd=top)
+            with os.scandir(folder) as entries:
+                names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+            for name in names:
+                number += 1
+                with suppress(OSError):
+                    os.rename(name, f"{token}{number}", src_dir_fd=folder, dst_dir_fd=top)
+                    pending.append(f"{token}{number}")
+            os.close(folder)
+    os.close(top)
 
 
 def sync(path: Path) -> None:

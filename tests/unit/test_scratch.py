@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 import threading
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -89,3 +91,44 @@ def test_removing_takes_the_thing_itself(tmp_path: Path, kind: str) -> None:
     remove(path)
     assert names(tmp_path) == ["kept"]
     assert names(kept) == ["file"]
+
+
+def test_a_folder_goes_however_deep_it_is(tmp_path: Path) -> None:
+    (tmp_path / "kept").mkdir()
+    deep(tmp_path / f"{PREFIX}deep", 3000)
+    with scratch(tmp_path, PREFIX) as folder:
+        assert names(tmp_path) == ["kept", folder.name]
+    assert names(tmp_path) == ["kept"]
+
+
+def deep(path: Path, depth: int) -> None:
+    """Make nested folders, with a file and a link in each, by descriptors: their paths are too long for a call."""
+    path.mkdir()
+    folder = os.open(path, os.O_RDONLY)
+    for _ in range(depth):
+        os.close(os.open("file", os.O_CREAT, dir_fd=folder))
+        os.symlink("..", "link", dir_fd=folder)
+        os.mkdir("d", dir_fd=folder)
+        inner = os.open("d", os.O_RDONLY, dir_fd=folder)
+        os.close(folder)
+        folder = inner
+    os.close(folder)
+
+
+def test_a_folder_that_cannot_be_removed_is_said_and_stops_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    left = tmp_path / f"{PREFIX}roots"
+    (left / "folder").mkdir(parents=True)
+    rmdir = os.rmdir
+
+    def refuse(path: str, **where: Any) -> None:  # noqa: ANN401
+        if str(path) == "folder" or len(str(path)) > 32:
+            raise PermissionError(errno.EACCES, "Permission denied", path)
+        rmdir(path, **where)
+
+    monkeypatch.setattr(os, "rmdir", refuse)
+    for _ in range(2):
+        with scratch(tmp_path, PREFIX) as folder:
+            assert folder.is_dir()
+        assert f"warning: {left} cannot be removed ([Errno 13]" in capsys.readouterr().err
