@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -29,15 +29,13 @@ exit $status
 """
 LEAVE = """\
 cp /bin/bash /output/s; chmod 4755 /output/s; chmod 777 /output; mkfifo /output/pipe
-exec </dev/null >/dev/null 2>&1
-(for _ in {1..200}; do chmod 6777 /output/*; sleep 0.1; done) &
-sleep 2
+sleep 3
 """
 FORGE = """\
 cp /bin/ls /output/image.iso; echo '{"key": "k", "stages": []}' >/output/manifest.json; touch /output/build.log
 sum=$(sha256sum /output/image.iso | cut -d' ' -f1)
 echo '{"event": "delivered", "build_id": "1", "sha256": "'$sum'"}' >/proc/1/fd/1
-kill -9 $(pgrep -f synos_tasks.iso)
+for p in /proc/[0-9]*; do if grep -qa 'synos_tasks[.]iso' $p/cmdline; then kill -9 ${p#/proc/}; fi; done
 sleep 5
 """
 FLOOD = """\
@@ -56,19 +54,14 @@ def hostile(clone: Clone) -> Clone:
     return clone
 
 
-def test_what_a_hook_leaves_in_the_output_folder_is_out_of_reach_and_not_published(hostile: Clone) -> None:
+def test_what_a_hook_leaves_in_the_output_folder_is_out_of_reach(hostile: Clone) -> None:
     process = hostile.start("leave")
-    assert wait_until(lambda: any(hostile.output.glob(f"{STAGING_PREFIX}*/output/s")), 110)
+    assert wait_until(lambda: any(hostile.output.glob(f"{STAGING_PREFIX}*/output/pipe")), 110)
     [closed] = hostile.output.glob(f"{STAGING_PREFIX}*")
+    assert (closed / "output/s").stat().st_mode & 0o4000
     assert closed.stat().st_mode & 0o777 == 0o700, "nobody else reaches the setuid shell in it"
-    out, err = process.communicate(timeout=60)
-    assert process.returncode == 0, out + err
-    found = {path.name: path.lstat() for path in hostile.output.iterdir() if not path.is_symlink()}
-    assert sorted(name.partition(".iso")[2] for name in found) == ["", ".log", ".manifest.json", ".sha256"]
-    facts = {(oct(one.st_mode), one.st_uid, one.st_gid) for one in found.values()}
-    assert facts == {(oct(0o100644), os.getuid(), os.getgid())}
-    for path in hostile.output.iterdir():
-        path.unlink()
+    process.communicate(timeout=60)
+    assert list(hostile.output.iterdir()) == []
 
 
 def test_an_answer_that_a_hook_forged_is_no_iso(hostile: Clone) -> None:
@@ -83,9 +76,8 @@ def test_a_flood_of_output_and_folders_ends_one_build_alone(hostile: Clone) -> N
 
     def ended() -> bool:
         nonlocal peak
-        status = f"/proc/{process.pid}/status"
-        with open(status) as stream:
-            peak = max([peak, *(int(kb) for kb in re.findall(r"VmHWM:\s+(\d+)", stream.read()))])
+        status = Path(f"/proc/{process.pid}/status").read_text()
+        peak = max([peak, *(int(kb) for kb in re.findall(r"VmHWM:\s+(\d+)", status))])
         return process.poll() is not None
 
     assert wait_until(ended, 110)
