@@ -39,23 +39,17 @@ def find(root: Path, path: str, where: str = "", *, folder: bool = False) -> Pat
 
     Raises ProfileError where it is not there, is of another kind, or leads out of docker/build. ``where`` names it.
     """
-    target, wanted = root / path, KINDS[stat.S_IFDIR if folder else stat.S_IFREG]
-    with _errors(path, where or str(target), why=f"looked for {target}"):
-        found = Path(os.path.realpath(target, strict=True))
+    where, wanted = where or str(root / path), KINDS[stat.S_IFDIR if folder else stat.S_IFREG]
+    with _errors(path, where, why=f"looked for {root / path}"):
+        found = Path(os.path.realpath(root / path, strict=True))
         # docker/build itself is not followed either: as a link to the project it would have all of it inside
         home = Path(os.path.realpath(root.parent.parent, strict=True), *root.parts[-2:])
         there = kind(found)
     if not found.is_relative_to(home):
-        raise ProfileError(
-            f"{path} leads out of docker/build",
-            where=where or str(target),
-            why=f"it leads to {found}",
-            hint="copy what the build needs into docker/build",
-        )
+        hint = "copy what the build needs into docker/build"
+        raise ProfileError(f"{path} leads out of docker/build", where=where, why=f"to {found}", hint=hint)
     if there != wanted:
-        raise ProfileError(
-            f"{path} is {there}, not {wanted}", where=where or str(target), why=f"it is {found}"
-        )
+        raise ProfileError(f"{path} is {there}, not {wanted}", where=where, why=f"it is {found}")
     return found
 
 
@@ -69,9 +63,8 @@ def walk(folder: Path, without: Sequence[str] = ()) -> Iterator[Path]:
         path = waiting.pop()
         is_folder = (there := kind(path)) == KINDS[stat.S_IFDIR]
         if there not in {"a file", "a folder", "a link"}:
-            raise ProfileError(
-                f"{path.name} is {there}", where=str(path), hint="remove it: a build reads files"
-            )
+            hint = "remove it: a build reads files"
+            raise ProfileError(f"{path.name} is {there}", where=str(path), hint=hint)
         if len(path.parts) - len(folder.parts) > DEEPEST:
             raise ProfileError("folders are nested too deeply", where=str(path), hint=f"{DEEPEST} at most")
         yield path
@@ -103,6 +96,8 @@ def read(path: Path, limit: int) -> bytes:
 def sha256(path: Path) -> str:
     """Return the SHA-256 of a file, in hex; raise ProfileError."""
     with _errors(path.name, str(path)), opened(path) as stream:
+        if os.fstat(stream.fileno()).st_size > LARGEST:
+            raise OSError(errno.EFBIG, f"more than {LARGEST} bytes")
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
@@ -120,12 +115,10 @@ def opened(path: Path) -> BufferedReader:
     """Open a file for reading; raise OSError for anything else in its place, and wait for nobody."""
     flags = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
     stream = open(path, "rb", opener=lambda name, mode: os.open(name, mode | flags))  # noqa: SIM115
-    status = os.fstat(stream.fileno())
-    if not stat.S_ISREG(status.st_mode) or status.st_size > LARGEST:
-        stream.close()
-        there = KINDS.get(stat.S_IFMT(status.st_mode), "a device")
-        raise OSError(errno.EINVAL, f"it is {there} of {status.st_size} bytes")
-    return stream
+    if stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+        return stream
+    stream.close()
+    raise OSError(errno.EINVAL, "it is not a file")
 
 
 @contextmanager

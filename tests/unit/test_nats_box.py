@@ -333,6 +333,16 @@ def test_what_is_no_archive_is_refused(archive: bytes, why: str) -> None:
         readable(archive)
 
 
+def test_a_snapshot_that_is_a_hole_of_terabytes_is_refused() -> None:
+    out = io.BytesIO(packed(format_json=FORMAT, A__stream_json={"config": {"name": "A"}}).rstrip(b"\0"))
+    out.seek(-out.seek(0, io.SEEK_END) % 512, io.SEEK_END)
+    hole = tarfile.TarInfo("A/snapshot")
+    hole.pax_headers = {"GNU.sparse.size": str(2**42), "GNU.sparse.map": f"{2**42},0"}
+    out.write(hole.tobuf(tarfile.PAX_FORMAT) + bytes(1024))
+    with pytest.raises(NatsError, match="instead of A/snapshot"):
+        readable(out.getvalue())
+
+
 numbers = st.sets(st.integers(1, 12))
 
 

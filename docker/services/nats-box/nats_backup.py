@@ -287,7 +287,10 @@ def _document(archive: tarfile.TarFile, member: tarfile.TarInfo | None, name: st
 
 
 def _content(archive: tarfile.TarFile, member: tarfile.TarInfo | None, name: str) -> IO[bytes]:
-    content = archive.extractfile(member) if member and member.name == name else None
+    # a hole may be of any size
+    content = (
+        archive.extractfile(member) if member and member.name == name and not member.issparse() else None
+    )
     if not content:
         place = repr(member.name) if member else "its end"
         raise NatsError(
