@@ -10,18 +10,21 @@ from contextlib import nullcontext
 from typing import IO, TYPE_CHECKING, TypeVar
 
 from synos_tasks import errors
-from synos_tasks.engine.labels import labels
+from synos_tasks.engine.labels import is_own_container, labels
 from synos_tasks.engine.run import Leased
 from synos_tasks.engine.spec import Bind, ContainerSpec
 from synos_tasks.iso import codec, protocol
+from synos_tasks.locks import held
 from synos_tasks.project import PACKAGE
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from synos_tasks.engine.client import Container, Docker
     from synos_tasks.images import Context
     from synos_tasks.iso.eviction import Evicted, Limits, Stored
+    from synos_tasks.project import Project
     from synos_tasks.settings import Settings
 
 Answer = TypeVar("Answer", bound=protocol.Event)
@@ -75,6 +78,7 @@ def ask(
     answered: Answer | None = None
     with (
         path.open("w", encoding="utf-8") if path else nullcontext() as log,
+        context.lease(spec.name),
         Leased(context.docker, spec, codec.encode(request), seconds) as container,
     ):
         for line in container.lines():
@@ -96,6 +100,13 @@ def ask(
                 hint="nothing was published; run the command again. `inv doctor` checks the engine",
             )
     return answered
+
+
+def leftovers(docker: Docker, project: Project) -> list[Container]:
+    """Return the containers that build, whether they run or not, whose command is gone: it removes its own."""
+    found = docker.containers(labels(project.id, "build"))
+    leased = held(project.leases)  # after the listing: a lease is older than its container
+    return [one for one in found if one.name not in leased and is_own_container(one, project.id)]
 
 
 def list_store(context: Context, image: str) -> tuple[Stored, ...]:

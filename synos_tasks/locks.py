@@ -42,6 +42,17 @@ def shared(path: Path) -> Iterator[None]:
         yield
 
 
+def held(folder: Path) -> frozenset[str]:
+    """Return the names of the lock files in a folder that are held, or cannot be tried; remove the others."""
+    found = {path.name: path for path in folder.glob("*")}
+    for name, path in list(found.items()):
+        with suppress(OSError), try_exclusive(path) as is_free:
+            if is_free:
+                path.unlink()
+                del found[name]
+    return frozenset(found)
+
+
 def _acquire(path: Path, operation: int) -> int | None:
     """Lock ``path`` and return the open descriptor, or None where that would mean to wait."""
     while True:

@@ -14,6 +14,7 @@ from synos_tasks.locks import exclusive
 
 STATE = ".synos"
 ID_FILE = "id"
+LEASES = "leases"
 SETUP = "setup"
 """In the state folder: written by scripts/synos before the first command, so it does not tell an old project."""
 PACKAGE = Path(__file__).resolve().parent
@@ -42,6 +43,11 @@ class Project:
     def state_dir(self) -> Path:
         """Caches, logs and state."""
         return self.root / STATE
+
+    @property
+    def leases(self) -> Path:
+        """Lock files, each held by a command as long as the container or temporary volume of that name may be there."""
+        return self.state_dir / LEASES
 
     @property
     def data(self) -> Path:

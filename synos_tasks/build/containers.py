@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 from synos_tasks.builder import CACHE, CODE
 from synos_tasks.engine.labels import (
     BUILDER_CAPABILITIES,
+    ONCE,
     TOOLCHAIN_CAPABILITIES,
     labels,
-    temporary_volume_name,
 )
 from synos_tasks.engine.spec import Bind, ContainerSpec
 from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
@@ -55,11 +55,12 @@ def store_volume(context: Context, *, cached: bool) -> Iterator[str]:
     if cached:
         yield ""
         return
-    name = temporary_volume_name(context.settings.project.id)
-    try:
-        yield name
-    finally:
-        context.docker.remove_volume(name)
+    name = f"{context.settings.project.id}{ONCE}{uuid.uuid4().hex[:8]}"
+    with context.lease(name):
+        try:
+            yield name
+        finally:
+            context.docker.remove_volume(name)
 
 
 def builder_spec(
@@ -159,7 +160,8 @@ def open_shell(context: Context, spec: ContainerSpec) -> int:
         context.docker.create_volume(volume, labels(context.settings.project.id, "cache"))
     if spec.privileged:
         context.say(f"warning: {PRIVILEGED}")
-    return context.docker.interact(spec)
+    with context.lease(spec.name):
+        return context.docker.interact(spec)
 
 
 def permissions(spec: ContainerSpec) -> dict[str, str]:

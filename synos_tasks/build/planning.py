@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from synos_tasks import builder, host, images
 from synos_tasks.build.containers import builder_spec
 from synos_tasks.engine.failures import check_versions
-from synos_tasks.engine.labels import LABEL_PROJECT, ONCE, is_own_container, labels, owner_is_alive
+from synos_tasks.engine.labels import LABEL_PROJECT, ONCE
 from synos_tasks.errors import DiskFull, HostUnfit, LockDrift, LockError, writing
 from synos_tasks.images.building import ensure_image
 from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
@@ -25,6 +25,7 @@ from synos_tasks.iso.plan import Tools
 from synos_tasks.iso.protocol import Resolve, Resolved
 from synos_tasks.iso.releases import refuse_older
 from synos_tasks.iso.scratch import write_whole
+from synos_tasks.locks import held
 
 if TYPE_CHECKING:
     from synos_tasks.engine.client import SystemInfo
@@ -94,14 +95,16 @@ def check_output(output: Path) -> None:
 
 
 def remove_leftovers(context: Context) -> None:
-    """Remove builders that ended without being removed, because the engine died, and volumes of killed commands."""
-    project, docker = context.settings.project.id, context.docker
-    for container in docker.containers(labels(project, "build")):
-        own = is_own_container(container.name, container.config.labels or {}, project)
-        if own and container.state.status in {"exited", "dead"}:
-            docker.remove_container(container.id)
-    for volume in docker.volumes({LABEL_PROJECT: project}):
-        if ONCE in volume.name and not owner_is_alive(volume.name):
+    """End and remove builders whose command is gone, whatever they do, and remove the volumes of killed commands."""
+    project, docker = context.settings.project, context.docker
+    for one in builder.leftovers(docker, project):
+        context.say(f"removing container {one.name}: its command is gone")
+        if trouble := docker.remove_container(one.id, force=True):
+            context.say(f"warning: it could not be removed: {trouble}")
+    volumes = docker.volumes({LABEL_PROJECT: project.id})
+    leased = held(project.leases)
+    for volume in volumes:
+        if ONCE in volume.name and volume.name not in leased:
             docker.remove_volume(volume.name)
 
 

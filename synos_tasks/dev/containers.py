@@ -60,9 +60,10 @@ class Context(images.Context):
 
         def is_own(one: Container) -> bool:
             has = one.config.labels or {}
-            if LABEL_COMPOSE_PROJECT in has:
-                return is_own_container(one.name, has, project)
-            return has.get(LABEL_PROJECT, project) == project
+            is_composed = LABEL_COMPOSE_PROJECT in has
+            return (
+                is_own_container(one, project) if is_composed else has.get(LABEL_PROJECT, project) == project
+            )
 
         return [one for one in self.docker.containers(labels) if is_own(one)]
 

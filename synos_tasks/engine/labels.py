@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-import uuid
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from synos_tasks.engine.client import Container
 
 LABEL_PROJECT = "io.synos.project"
 LABEL_ROLE = "io.synos.role"
@@ -55,26 +52,16 @@ def image_labels(project: str, role: str, tag: str) -> dict[str, str]:
     return {**labels(project, role), LABEL_IMAGE: tag}
 
 
-def is_own_container(name: str, labels: Mapping[str, str], project: str) -> bool:
+def is_own_container(container: Container, project: str) -> bool:
     """Tell whether a container was made by this project: its labels may come from an image, but not with its name in them.
 
     Compose makes PROJECT-SERVICE-NUMBER, and PROJECT-SERVICE-run-NUMBER of what runs once.
     """
+    name, labels = container.name, container.config.labels or {}
     composed = f"{labels.get(LABEL_COMPOSE_PROJECT)}-{labels.get(LABEL_COMPOSE_SERVICE)}-"
     named = name == labels.get(LABEL_CONTAINER) or name.startswith(composed)
     return labels.get(LABEL_PROJECT) == project and named and name.startswith(f"{project}-")
 
 
 ONCE = "-once-"
-"""In the name of a volume for one command, between the project's id and the command's process id."""
-
-
-def temporary_volume_name(project: str) -> str:
-    """Return a name for a volume that only this process uses."""
-    return f"{project}{ONCE}{os.getpid()}-{uuid.uuid4().hex[:8]}"
-
-
-def owner_is_alive(volume: str) -> bool:
-    """Tell whether the process that a temporary volume was made for still runs. Another may have its id by now."""
-    number = volume.rpartition(ONCE)[2].partition("-")[0]
-    return number.isdigit() and Path("/proc", number).exists()
+"""In the name of a volume for one command, after the project's id."""

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from synos_tasks.errors import writing
+from synos_tasks.locks import exclusive
+
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from synos_tasks.engine.client import Docker
     from synos_tasks.settings import Settings
@@ -19,3 +23,19 @@ class Context:
     settings: Settings
     docker: Docker
     say: Callable[[str], None]
+
+    @contextmanager
+    def lease(self, name: str) -> Iterator[None]:
+        """Hold the lease of a container or temporary volume. Without it, any command removes what has that name.
+
+        The kernel ends it with this process, and shows it across containers. Raises OutputNotWritable.
+        """
+        path = self.settings.project.leases / name
+        with writing("a lease cannot be written", path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+        with exclusive(path):
+            try:
+                yield
+            finally:
+                path.unlink(missing_ok=True)

@@ -59,14 +59,13 @@ class Clone:
 
 def owned(inventory: Inventory, clone: Clone) -> Inventory:
     """Return what belongs to the clone; its images are also the base images that were bootstrapped here."""
-    known = {image.id: image for image in inventory.images}
 
     def is_labelled(one: Volume | Network) -> bool:
         return (one.labels or {}).get(LABEL_PROJECT) == clone.project
 
     return Inventory(
         images=[one for one in inventory.images if is_base(one, clone) or _is_image(one, clone)],
-        containers=[one for one in inventory.containers if _is_container(one, known, clone)],
+        containers=[one for one in inventory.containers if is_own_container(one, clone.project)],
         volumes=list(filter(is_labelled, inventory.volumes)),
         networks=list(filter(is_labelled, inventory.networks)),
         usage=replace(inventory.usage, records=tuple(_records(inventory.usage.records, clone))),
@@ -129,16 +128,6 @@ def _of_folder(tag: str, clone: Clone) -> bool:
     """Tell whether the official CLI named an image for this folder: the SHA-256 of its path is in the name."""
     digest = hashlib.sha256(str(clone.root).encode()).hexdigest()
     return tag.startswith("vsc-") and digest in _latest(tag).split("-")
-
-
-def _is_container(container: Container, images: Mapping[str, Image], clone: Clone) -> bool:
-    image = images.get(container.image)
-    labels = labels_of(container)
-    # an image that has not the label cannot have handed it on
-    own = image is not None and labels_of(image).get(LABEL_PROJECT) != clone.project
-    if own:
-        return labels.get(LABEL_PROJECT) == clone.project
-    return is_own_container(container.name, labels, clone.project)
 
 
 def _records(records: Iterable[Record], clone: Clone) -> list[Record]:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from synos_tasks import builder
+from synos_tasks import builder, locks
 from synos_tasks.console import human_seconds
 from synos_tasks.errors import ContainerLost, OutputNotWritable, SettingsError
 from synos_tasks.images import catalog, ledger
@@ -20,7 +20,7 @@ from synos_tasks.iso.eviction import Limits as StoreLimits
 from synos_tasks.maint import ownership
 from synos_tasks.maint.exports import fresh_backups
 from synos_tasks.maint.resources import NAMES, Facts, Resource, isos, kind_of_volume, resources, stored
-from synos_tasks.project import ID_FILE, SETUP
+from synos_tasks.project import ID_FILE, LEASES, SETUP
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -42,8 +42,8 @@ OPTIONS = {
 }
 """The option of `maint.prune` without which a kind stays; --all includes the others."""
 NEEDED = "something that stays needs it"
-STAYS = (ID_FILE, SETUP, "backups", "volumes")
-"""In .synos, after a reset: the project's id, what inv itself runs with, backups, and exported volumes."""
+STAYS = (ID_FILE, SETUP, LEASES, "backups", "volumes")
+"""In .synos, after a reset: the project's id, what inv itself runs with, leases, backups, and exported volumes."""
 SECRETS = "services"
 """In .synos: passwords, without which the data of a volume cannot be reached."""
 
@@ -109,6 +109,9 @@ def plan(context: Context, limits: Limits, inventory: Inventory | None = None) -
         owned=owned,
         now=context.now(),
         current=frozenset(one.tag(settings.project) for one in current),
+        leased=locks.held(
+            settings.project.leases
+        ),  # after the inventory: a lease is older than what it is for
         backups=fresh_backups(settings, data, context.now()),
         factory_reset=limits.factory_reset,
     )
@@ -180,7 +183,8 @@ def _reasons(found: Iterable[Resource], limits: Limits, now: float) -> dict[str,
     reasons = {}
     for one in sorted(found, key=lambda one: (-one.used, one.name, one.id)):
         group = one.kind, one.group
-        young = "created or used a moment ago" if now - one.used < limits.young else ""
+        is_young = now - one.used < limits.young and one.kind != "build container"  # they have leases
+        young = "created or used a moment ago" if is_young else ""
         recent = _recent(one, limits, now - one.used, newer[group])
         reasons[one.id] = one.pinned or young or _not_asked_for(one, limits) or recent
         newer[group] += 1
@@ -269,7 +273,7 @@ def _remove_one(context: Context, one: Resource) -> str:
         case "container" | "running container":  # an anonymous volume of a service may hold data
             trouble = docker.remove_container(one.id, force=one.kind == "running container", volumes=False)
         case "build container" | "dev container":
-            trouble = docker.remove_container(one.id)
+            trouble = docker.remove_container(one.id, force=one.kind == "build container")
         case "iso":
             trouble = _remove_iso(one)
         case "file":

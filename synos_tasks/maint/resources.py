@@ -14,7 +14,7 @@ from synos_tasks import builder, images
 from synos_tasks.engine import cache
 from synos_tasks.engine.cache import DiskUsage, epoch
 from synos_tasks.engine.client import LIVE, Docker
-from synos_tasks.engine.labels import LABEL_FOLDER, LABEL_MARK, LABEL_ROLE, ONCE, owner_is_alive
+from synos_tasks.engine.labels import LABEL_FOLDER, LABEL_MARK, LABEL_ROLE, ONCE
 from synos_tasks.images import ledger
 from synos_tasks.images.dockerfile import cache_id, steps_of
 from synos_tasks.maint import ownership
@@ -148,6 +148,8 @@ class Facts:
     now: float
     current: frozenset[str] = frozenset()
     """Names of the images that the Dockerfiles give now."""
+    leased: frozenset[str] = frozenset()
+    """Names of containers and temporary volumes whose command runs."""
     backups: Mapping[str, str] = field(default_factory=dict)
     """Fresh backups, by volume."""
     factory_reset: bool = False
@@ -229,9 +231,11 @@ def _container(one: Container, facts: Facts) -> Resource:
     role = "dev" if LABEL_FOLDER in labels else labels.get(LABEL_ROLE, "")
     kind = f"{role} container" if role in {"build", "dev"} else "container"
     ended, pinned = epoch(one.state.finished_at), ""
-    if state == "created" and facts.now - created < ABOUT_TO_START:
+    if role == "build":
+        pinned = "its command is running" if one.name in facts.leased else ""
+    elif state == "created" and facts.now - created < ABOUT_TO_START:
         pinned = "it is about to start"
-    elif state in LIVE and facts.factory_reset and role != "build":
+    elif state in LIVE and facts.factory_reset:
         kind, ended = "running container", 0.0
     elif state in LIVE:
         ended, pinned = 0.0, f"it is {state}"
@@ -277,7 +281,7 @@ def _volume(one: Volume, facts: Facts) -> Resource:
     kind, place = kind_of_volume(one, project), str(one.mountpoint or one.name)
     aliases = [alias.name for alias in facts.inventory.volumes if device_of(alias) == place]
     pinned, ended = facts.users(name, *aliases)
-    if not pinned and kind == "scratch volume" and owner_is_alive(name):
+    if not pinned and kind == "scratch volume" and name in facts.leased:
         pinned = "a command is using it"
     if not pinned and name == f"{project}-{STORE}" and not facts.factory_reset:
         pinned = "the store: its content is removed with --store"

@@ -152,7 +152,8 @@ def inspect(context: Context, name: str) -> Inspected:
     """Look into one volume. Raise SettingsError where it is not ours, CacheUnusable where it cannot be read."""
     volume = find(context, name, measured=True)
     context.would(f"look into volume {volume.name}")
-    with Stream(context.docker, _spec(context, _LOOK, source=volume.name)) as stream:
+    spec = _spec(context, _LOOK, source=volume.name)
+    with context.lease(spec.name), Stream(context.docker, spec) as stream:
         answer, ended = stream.out.read().split(), stream.finish()
     if ended.code or len(answer) != 3:
         raise CacheUnusable(f"volume {volume.name} cannot be read", where=volume.name, why=ended.stderr)
@@ -346,7 +347,7 @@ def _tar(
     name, what = (source.name, "read") if source else (target, "filled")
     script = f"set -o pipefail; exec 3>&1; {{ {tar}; }} 2>&1 >&3 3>&- | {_COUNT} >&2"
     spec = _spec(context, script, source=source.name if source else "", target=target)
-    with Stream(context.docker, spec, _paced(context, given)) as stream:
+    with context.lease(spec.name), Stream(context.docker, spec, _paced(context, given)) as stream:
         for chunk in _paced(context, iter(lambda: stream.out.read(2**20), b"")):
             out(chunk)
         ended = stream.finish()

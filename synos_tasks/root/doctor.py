@@ -8,9 +8,8 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from synos_tasks import host
+from synos_tasks import builder, host
 from synos_tasks.engine.failures import DEFAULT_SOCKET, versions
-from synos_tasks.engine.labels import is_own_container, labels
 from synos_tasks.errors import EngineUnavailable
 from synos_tasks.host import Check, verdict
 from synos_tasks.project import engine_hint
@@ -21,8 +20,6 @@ if TYPE_CHECKING:
     from synos_tasks.engine.client import Docker, SystemInfo
     from synos_tasks.settings import Settings
 
-LEFT_STATES = frozenset({"created", "exited", "dead"})
-
 
 def examine(settings: Settings, docker: Docker) -> list[Check]:
     """Check everything, in the order in which a person would repair it; change nothing."""
@@ -32,6 +29,7 @@ def examine(settings: Settings, docker: Docker) -> list[Check]:
         info = docker.info()
     except EngineUnavailable as error:
         problem = error.why or error.what
+    left = sorted(one.name for one in builder.leftovers(docker, settings.project)) if info else []
     engine_dir = [Path(info.docker_root_dir)] if info and info.docker_root_dir else []
     return [
         verdict("python", platform.python_version()),
@@ -39,7 +37,7 @@ def examine(settings: Settings, docker: Docker) -> list[Check]:
         host.check_disk("disk: project", root),
         *(host.check_disk("disk: engine", folder) for folder in engine_dir),
         *host.check_machine(root, engine_dir),
-        *([host.check_leftovers(leftovers(docker, settings.project.id))] if info else []),
+        *([host.check_leftovers(left)] if info else []),
         *([host.check_boot()] if info and not address else []),
         host.check_kvm(),
     ]
@@ -56,10 +54,3 @@ def check_engine(address: str, info: SystemInfo | None, problem: str) -> Iterato
     yield verdict("docker engine", "" if problem else "answers", problem, hint)
     for name, version, wrong in versions(info) if info else ():
         yield verdict(name, "" if wrong else version, wrong, engine_hint())
-
-
-def leftovers(docker: Docker, project: str) -> list[str]:
-    """Return the names of containers that a killed build left: a build removes its own."""
-    found = docker.containers(labels(project, "build"))
-    ended = (one for one in found if one.state.status in LEFT_STATES)
-    return sorted(one.name for one in ended if is_own_container(one.name, one.config.labels or {}, project))

@@ -124,6 +124,26 @@ def test_a_killed_command_takes_its_container_along(busy: Clone) -> None:
     assert not partial.exists()  # the next build removed what nobody was left to remove
 
 
+def test_what_a_killed_command_left_is_told_and_ended_by_the_next(busy: Clone) -> None:
+    """As a paused container does not see that its command is gone."""
+    process = start_until_base(busy)
+    (left,) = busy.running()
+    name = docker("inspect", "--format={{.Name}}", left).removeprefix("/")
+    docker("pause", left)
+
+    def told(*words: str) -> str:
+        return json.dumps(busy.inv(*words).json.get("planned") or busy.inv("doctor").json)
+
+    assert name not in told("--dry", "maint.prune") + told("doctor"), "its command runs"
+    process.kill()
+    process.communicate(timeout=10)
+    assert busy.running() == [left]
+    assert name in told("--dry", "maint.prune")
+    assert name in told("doctor")
+    assert outcome(busy) == AS_EVER
+    assert_clean(busy)
+
+
 def test_a_killed_container_is_an_error_with_a_name(busy: Clone) -> None:
     process = start_until_base(busy)
     partial = put_partial(busy)

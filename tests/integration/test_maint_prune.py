@@ -297,7 +297,8 @@ def test_a_build_keeps_the_newest_images_alone(ground: Ground) -> None:
 
 def test_reset_leaves_a_fresh_clone_and_all_of_the_others(ground: Ground) -> None:
     running = f"{ground.project}-unified-runs"
-    docker("run", "--detach", "--name", running, *labels(ground, "services"), BOOKWORM.tag, "sleep", "300")
+    own = (*labels(ground, "services"), f"--label={LABEL_CONTAINER}={running}")
+    docker("run", "--detach", "--name", running, *own, BOOKWORM.tag, "sleep", "300")
     refused = ground.clone.inv("maint.reset", "--yes", fails=True)
     assert "unified_redis" in refused.err
     steps = ground.clone.inv("--dry", "maint.reset", "--without-backup").json["steps"]

@@ -6,7 +6,6 @@ from unittest import mock
 import pytest
 
 from synos_tasks import host
-from synos_tasks.engine.labels import labels
 from synos_tasks.host import Mount
 from synos_tasks.root import doctor
 from tests.unit.fake_docker import FakeDocker
@@ -71,15 +70,6 @@ def test_a_socket_without_permission_names_the_group(tmp_path: Path, monkeypatch
 def test_a_missing_socket_fails_and_a_remote_engine_only_warns(tmp_path: Path) -> None:
     for where, wanted in ((f"unix://{tmp_path}/none", "fail"), ("tcp://10.0.0.1:2375", "warn")):
         assert host.check_socket(where, "no answer").status == wanted
-
-
-def test_only_builders_that_stopped_are_left_over() -> None:
-    docker = FakeDocker()
-    for state in ("exited", "dead", "created", "running"):
-        docker.add_container(f"synos-1-{state}", state=state, labels=labels("synos-1", "build"))
-    docker.add_container("synos-1-redis", state="exited", labels=labels("synos-1", "services"))
-    docker.add_container("by-hand", state="exited", labels=labels("synos-1", "build"))
-    assert doctor.leftovers(docker, "synos-1") == ["synos-1-created", "synos-1-dead", "synos-1-exited"]
 
 
 @pytest.mark.parametrize(("gigabytes", "wanted"), [(3.9, "fail"), (4, "warn"), (9.9, "warn"), (10, "ok")])

@@ -96,7 +96,7 @@ def test_a_refusal_is_reported_and_stops_nothing(context: Context, world: World,
     why = "a build is using it" if kind == "cache" else "conflict: a container is using it"
     assert outcome == {**dict.fromkeys(ENGINE_KINDS, ""), kind: why}
     assert [name for _, name in world.asked] == [asked_for(one) for one in plan.removals]
-    assert world.forced == []
+    assert world.forced == ["a build container"], "its command is gone"
 
 
 def test_the_lock_of_images_is_held_for_what_a_build_may_use_and_for_nothing_else(
@@ -283,18 +283,23 @@ def test_backups_and_what_inv_runs_with_stay_and_isos_where_that_is_asked(
     before = {path.name for path in clone.settings.output_dir.iterdir()}
     do(clone, keep_isos=keep_isos)
     left = {path.name for path in clone.settings.project.state_dir.iterdir() if path.suffix != ".lock"}
-    assert left == {"setup", "backups", "volumes"}
+    assert left - {"leases"} == {"setup", "backups", "volumes"}
     output = {path.name for path in clone.settings.output_dir.iterdir()}
     assert output == (before if keep_isos else {"mine.txt"})
 
 
 @pytest.mark.parametrize("state", ["running", "created", "paused"])
-def test_a_build_that_runs_is_not_killed(clone: Context, full: World, state: str) -> None:
+def test_a_build_that_runs_is_not_killed_but_what_its_killed_command_left_is(
+    clone: Context, full: World, state: str
+) -> None:
     runs = container(f"{OURS}-build-1", labels=labels(OURS, "build"), state=state, created=NOW)
     full.inventory = dataclasses.replace(ALL, containers=(*ALL.containers, runs))
-    with pytest.raises(SettingsError, match="is running"):
+    with clone.lease(runs.name), pytest.raises(SettingsError, match="is running"):
         prune.plan_reset(clone, keep_isos=False, without_backup=True)
     assert full.asked == []
+    do(clone)
+    assert runs.id in full.forced
+    assert dataclasses.replace(full.inventory, usage=OTHERS.usage) == OTHERS
 
 
 def test_what_came_while_the_question_was_asked_stays(clone: Context, full: World) -> None:

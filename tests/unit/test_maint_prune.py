@@ -45,7 +45,7 @@ from tests.unit.fake_inventory import (
 from tests.unit.projects import project, tree
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from synos_tasks.engine.client import Image
@@ -86,12 +86,12 @@ def builder(number: int, **given: Any) -> Image:  # noqa: ANN401
 
 
 @pytest.fixture
-def world(settings: Settings) -> World:
-    """Things of ours that are old, and of others that look like them."""
+def world(settings: Settings) -> Iterator[World]:
+    """Things of ours that are old, and of others that look like them; of the builders one has its command."""
     current = catalog.RECIPES["builder"].tag(settings.project)
     now = our_image("current", current, labels=image_labels(OURS, "build", current), created=OLD - 9)
     theirs = image("theirs", "synos-builder:theirs", labels=labels(THEIRS, "build"))
-    return World(
+    made = World(
         images=(builder(1), builder(2), now, theirs),
         containers=(
             container(f"{OURS}-build-1", labels=labels(OURS, "build"), volumes=(f"{OURS}-once-4194305-a",)),
@@ -115,6 +115,8 @@ def world(settings: Settings) -> World:
             record("like", STEP, "theirs"),
         ),
     )
+    with context_of(settings, made).lease(f"{OURS}-runs"):
+        yield made
 
 
 @pytest.fixture
@@ -137,7 +139,7 @@ def test_what_is_left_and_old_goes_and_what_is_in_use_or_of_now_stays(context: C
     assert reasons["synos-builder:000000000001"] == f"in use by {OURS}-runs"
     assert reasons["synos-builder:000000000002"] == "the newest"
     assert reasons[f"{OURS}-store"] == "the store: its content is removed with --store"
-    assert reasons[f"{OURS}-runs"] == "it is running"
+    assert reasons[f"{OURS}-runs"] == "its command is running"
 
 
 def test_an_engine_elsewhere_is_not_asked(
@@ -433,13 +435,15 @@ def test_a_person_is_asked_and_only_yes_is_yes(
 def test_a_dry_run_tells_the_plan_and_changes_nothing(
     inv: Inv, world: World, settings: Settings, capfd: Shown, words: tuple[str, ...]
 ) -> None:
-    files = tree(settings.project.root)
+    files = tree(settings.project.root / "docker")
     assert inv("--dry", "maint.prune", "--json", *words) == 0
     told = answer(capfd)
     assert {one["name"] for one in told["planned"]} >= BY_DEFAULT
     assert (told["removed"], told["stayed"], told["freed_bytes"]) == ([], [], 0)
     assert world.asked == []
-    assert tree(settings.project.root) == files
+    assert tree(settings.project.root / "docker") == files
+    # of the store's container, which has ended
+    assert [path.name for path in settings.project.state_dir.rglob("*")] == ["leases", f"{OURS}-runs"]
 
 
 def test_what_was_done_is_one_object(inv: Inv, world: World, capfd: Shown) -> None:

@@ -1,21 +1,31 @@
 from __future__ import annotations
 
+import dataclasses
 import os
+import re
+import signal
+import time
+from contextlib import ExitStack
 from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import pytest
 
-from synos_tasks import host
+from synos_tasks import builder, host
 from synos_tasks.build import planning
 from synos_tasks.build.planning import Context
 from synos_tasks.engine.labels import labels
 from synos_tasks.errors import DiskFull, EngineTooOld, EngineUnavailable, HostUnfit, OutputNotWritable
+from synos_tasks.locks import held
+from synos_tasks.project import PACKAGE
 from tests.unit.fake_docker import FakeDocker
 from tests.unit.projects import settings_in
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
+
+    from synos_tasks.engine.client import Container
 
 
 def _context(tmp_path: Path, docker: FakeDocker | None = None) -> Context:
@@ -72,34 +82,92 @@ def test_a_disk_nearly_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     assert "600 MB needed" in caught.value.why
 
 
+STATES = ("created", "running", "paused", "restarting", "exited", "dead")
+
+
+@pytest.mark.parametrize("state", STATES)
 @pytest.mark.parametrize(
-    ("name", "role", "state", "removed"),
+    ("name", "role", "left"),
     [
-        ("synos-test-build-1", "build", "exited", True),
-        ("synos-test-build-1", "build", "dead", True),
-        *(
-            ("synos-test-build-1", "build", state, False)
-            for state in ("created", "running", "paused", "restarting")
-        ),
-        ("synos-test-nats-1", "services", "exited", False),
-        ("by-hand", "build", "exited", False),
-        ("synos-other-build-1", "build", "exited", False),
+        ("synos-test-build-1", "build", True),
+        ("synos-test-nats-1", "services", False),
+        ("by-hand", "build", False),
+        ("synos-other-build-1", "build", False),
     ],
 )
-def test_only_builders_of_this_project_that_ended_are_removed(
-    tmp_path: Path, name: str, role: str, state: str, removed: bool
+def test_builders_whose_command_is_gone_are_ended_whatever_they_do(
+    tmp_path: Path, name: str, role: str, left: bool, state: str
 ) -> None:
-    docker = FakeDocker()
+    docker, said = FakeDocker(), list[str]()
     ident = docker.add_container(name, state=state, labels=labels("synos-test", role))
-    planning.remove_leftovers(_context(tmp_path, docker))
-    assert docker.removed == ([ident] if removed else [])
+    context = dataclasses.replace(_context(tmp_path, docker), say=said.append)
+    with context.lease(name):
+        assert builder.leftovers(docker, context.settings.project) == []
+        planning.remove_leftovers(context)
+        assert (docker.removed, said) == ([], [])
+    planning.remove_leftovers(context)
+    assert docker.removed == ([ident] if left else [])
+    assert said == ([f"removing container {name}: its command is gone"] if left else [])
+
+
+@pytest.mark.allow_process(reason="the kernel ends a lease with its process")
+def test_a_lease_counts_in_any_process_and_ends_with_it_however_that_ends(tmp_path: Path) -> None:
+    """A clone sees none of another's, wherever that is."""
+    context, name = _context(tmp_path), "synos-test-build-1"
+    pipe, child = os.pipe(), os.fork()
+    if not child:
+        with context.lease(name):
+            os.write(pipe[1], b"x")
+            time.sleep(60)
+    os.read(pipe[0], 1)
+    leases = context.settings.project.leases
+    assert held(leases) == {name}
+    assert held(tmp_path / "another/.synos/leases") == frozenset()
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    assert held(leases) == frozenset()
+    assert list(leases.iterdir()) == []
+
+
+def test_what_began_while_the_containers_were_listed_is_no_leftover(tmp_path: Path) -> None:
+    with ExitStack() as leases:
+
+        class Busy(FakeDocker):
+            def containers(self, labels: Mapping[str, str] | None = None) -> list[Container]:
+                name = "synos-test-build-1"
+                leases.enter_context(context.lease(name))
+                self.add_container(name, labels=labels)
+                return super().containers(labels)
+
+        docker = Busy()
+        context = _context(tmp_path, docker)
+        assert builder.leftovers(docker, context.settings.project) == []
+
+
+def test_a_builder_that_cannot_be_removed_is_told(tmp_path: Path) -> None:
+    docker, said = FakeDocker(), list[str]()
+    ident = docker.add_container("synos-test-build-1", labels=labels("synos-test", "build"))
+    docker.refusals[ident] = "device or resource busy"
+    planning.remove_leftovers(dataclasses.replace(_context(tmp_path, docker), say=said.append))
+    assert said[-1] == "warning: it could not be removed: device or resource busy"
 
 
 def test_volumes_of_killed_commands_are_removed_and_no_others(tmp_path: Path) -> None:
-    alive, dead = f"synos-test-once-{os.getpid()}-a1", "synos-test-once-4194305-b2"  # no process has that id
+    alive, dead = "synos-test-once-a1", "synos-test-once-b2"
     docker = FakeDocker()
     for name in (alive, dead, "synos-test-store", "synos-test-once"):
         docker.add_volume(name, labels=labels("synos-test", "cache"))
     docker.add_volume(dead.replace("test", "other"), labels=labels("synos-other", "cache"))
-    planning.remove_leftovers(_context(tmp_path, docker))
+    context = _context(tmp_path, docker)
+    with context.lease(alive):
+        planning.remove_leftovers(context)
     assert docker.removed == [dead]
+
+
+def test_no_container_runs_without_a_lease() -> None:
+    """Or any command that begins meanwhile ends it."""
+    starts = re.compile(r"(?:Leased|Stream)\((?:self\.)?_?context|docker\.interact\(")
+    for path in PACKAGE.rglob("*.py"):
+        text = path.read_text()
+        leases = len(re.findall(r"context\.lease\(spec\.name\)", text))
+        assert len(starts.findall(text)) == leases, f"{path}: with context.lease(spec.name), …"
