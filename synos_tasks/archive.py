@@ -14,7 +14,7 @@ import json
 import os
 import re
 import stat
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
@@ -183,6 +183,23 @@ def verify(archive: Path, facts: Shape = dict) -> Manifest:
     return manifest
 
 
+@contextmanager
+def verified_copy(archive: Path, folder: Path, facts: Shape) -> Iterator[tuple[Path, Manifest]]:
+    """Copy an archive into a private folder below ``folder`` while it is verified; raise as verify(), or DiskFull.
+
+    So what was verified is what is used, whatever happens to the archive meanwhile.
+    """
+    manifest = manifest_of(archive, facts)
+    with disk_errors(folder, "a copy of the backup"):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with scratch(folder, PARTIAL) as working:
+        with disk_errors(folder, "a copy of the backup"):
+            troubles = _troubles(archive, manifest, read_contents=True, copy=working)
+        if troubles:
+            raise damaged(archive, "\n".join(troubles))
+        yield working, manifest
+
+
 def content(path: Path, file: File) -> Iterator[bytes]:
     """Yield a file in chunks; raise ValueError at its end if it is not what the manifest says."""
     digest, size = hashlib.sha256(), 0
@@ -293,20 +310,24 @@ def manifest_of(archive: Path, facts: Shape = dict) -> Manifest:
     return manifest
 
 
-def _troubles(archive: Path, manifest: Manifest, *, read_contents: bool) -> list[str]:
-    """Compare an archive with its manifest; return a line for each file that differs."""
+def _troubles(
+    archive: Path, manifest: Manifest, *, read_contents: bool, copy: Path | None = None
+) -> list[str]:
+    """Compare an archive with its manifest; return a line for each file that differs. ``copy`` gets what is read."""
     own = {archive / MANIFEST, archive / CHECKSUM}
     below = (path for path in archive.rglob("*") if path.is_symlink() or not path.is_dir())
     found = {str(path.relative_to(archive)): path.lstat() for path in below if path not in own}
     compared = [
-        (file.path, _trouble(archive / file.path, file, found.pop(file.path, None), read_contents))
+        (file.path, _trouble(archive, file, found.pop(file.path, None), read_contents, copy))
         for file in manifest.files
     ]
     compared += [(path, "is not in the manifest") for path in sorted(found)]
     return [f"{path if path.isprintable() else ascii(path)}: {why}" for path, why in compared if why]
 
 
-def _trouble(path: Path, file: File, status: os.stat_result | None, read_contents: bool) -> str:
+def _trouble(
+    archive: Path, file: File, status: os.stat_result | None, read_contents: bool, copy: Path | None
+) -> str:
     if status is None:
         return "is missing"
     if not stat.S_ISREG(status.st_mode):
@@ -314,12 +335,18 @@ def _trouble(path: Path, file: File, status: os.stat_result | None, read_content
     if status.st_size != file.bytes:
         return f"has {status.st_size} bytes, not {file.bytes}"
     try:
-        for _ in content(path, file) if read_contents else ():
-            pass
-    except OSError as error:
-        return f"cannot be read: {error.strerror}"
+        if copy is not None:
+            (copy / file.path).parent.mkdir(parents=True, exist_ok=True)
+        with new_file(copy / file.path) if copy else nullcontext() as stream:
+            for chunk in content(archive / file.path, file) if read_contents else ():
+                if stream is not None:
+                    stream.write(chunk)
     except ValueError as error:
         return str(error)
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise
+        return f"cannot be read: {error.strerror}"
     return ""
 
 

@@ -73,25 +73,37 @@ def restore(
 ) -> Restored:
     """Load a backup into the services. ``name`` is below folder_of(), or a path.
 
-    A damaged backup, or one that does not fit, is refused before anything is touched. Where the services hold data,
-    ``agreed`` is asked, and a backup is taken first if ``safety``. Raises BackupDamaged, SettingsError, ServiceFailed,
-    ServiceUnhealthy.
+    A damaged backup, or one that does not fit, is refused before anything is touched. Unless this makes the stack,
+    ``agreed`` is asked, and a backup is taken first if ``safety``: no count tells that a service holds nothing. Raises
+    BackupDamaged, SettingsError, ServiceFailed, ServiceUnhealthy, DiskFull.
     """
     source = archive.find(folder_of(context), name)
     context.say(f"checking {source}")
-    manifest = archive.verify(source, adapters.FACTS)
+    with archive.verified_copy(source, folder_of(context), adapters.FACTS) as (copy, manifest):
+        return _restore(context, source, copy, manifest, agreed, safety)
+
+
+def _restore(
+    context: StackContext,
+    source: Path,
+    copy: Path,
+    manifest: archive.Manifest,
+    agreed: Callable[[str], bool],
+    safety: bool,
+) -> Restored:
     services = _services_in(context, manifest)
+    made = not _volumes(context)
     lifecycle.up(context, context.stack.long_running)
     with context.locked():
         adapters.recover(context, services)
-        replaced = _replaced(context, services, manifest.facts)
-        if replaced and not agreed(f"{replaced}. Replace it with backup {manifest.name}?"):
+        held = _held(context, services, manifest.facts)
+        if not made and not agreed(f"{held}. Replace all of it with backup {manifest.name}?"):
             raise SettingsError("nothing was restored: not confirmed", hint="--yes does not ask")
-        before = _backup(context, "", "restore").name if replaced and safety else ""
+        before = "" if made or not safety else _backup(context, "", "restore").name
         way_back = f"`inv services.restore {before}` puts all back as it was" if before else "run it again"
         mark = context.folder / adapters.MARK
         write_whole(mark, f"the restore of {source} was interrupted; {way_back}\n", 0o600)
-        _load(context, source, services, manifest.facts, way_back)
+        _load(context, copy, services, manifest.facts, way_back)
         mark.unlink(missing_ok=True)
     try:
         lifecycle.up(context, context.stack.long_running)
@@ -134,8 +146,8 @@ def _volumes(context: StackContext) -> list[str]:
     return [name for name in dict.fromkeys(named) if context.docker.volume(name)]
 
 
-def _replaced(context: StackContext, services: Sequence[str], saved: Mapping[str, Any]) -> str:
-    """Return what a restore would replace, '' for nothing. Raise SettingsError where a newer version ``saved``."""
+def _held(context: StackContext, services: Sequence[str], saved: Mapping[str, Any]) -> str:
+    """Return what services hold, as far as that is counted. Raise SettingsError where a newer version ``saved``."""
     now = {service: ADAPTERS[service].facts(context) for service in services}
     for service in services:
         parts = ADAPTERS[service].VERSION_PARTS
@@ -145,8 +157,7 @@ def _replaced(context: StackContext, services: Sequence[str], saved: Mapping[str
                 f"the backup is of {service} {needs}, which {has} may not be able to read",
                 hint="restore it into a stack with that version, or a newer one",
             )
-    full = [service for service in services if not adapters.is_empty(service, now[service])]
-    return "; ".join(f"{service} holds {adapters.summary(service, now[service])}" for service in full)
+    return "; ".join(f"{service} holds {adapters.summary(service, now[service])}" for service in services)
 
 
 def _stateful(context: StackContext) -> list[str]:

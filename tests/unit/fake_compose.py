@@ -264,7 +264,6 @@ class FakeAdapter:
 
     name: str
     VERSION_PARTS: int = 1
-    DATA: str = field(init=False)
     FACTS: Any = field(init=False)
     holds: int = 0
     version: str = "1"
@@ -276,7 +275,7 @@ class FakeAdapter:
 
     def __post_init__(self) -> None:
         self.real: ServiceAdapter = {"nats": nats, "postgres": postgres}.get(self.name, redis)
-        self.DATA, self.FACTS = self.real.DATA, self.real.FACTS
+        self.FACTS = self.real.FACTS
 
     def facts(self, context: StackContext) -> dict[str, Any]:
         things = {

@@ -9,6 +9,7 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
 
 import pytest
 from hypothesis import given
@@ -18,7 +19,7 @@ from synos_tasks.archive import Draft
 from synos_tasks.errors import EngineUnavailable, ServiceFailed
 from synos_tasks.services import adapters
 from synos_tasks.services.adapters import nats, postgres, redis
-from synos_tasks.services.adapters.postgres import LONGEST, _literal, _quoted, _safe
+from synos_tasks.services.adapters.postgres import LONGEST, _file, _literal, _quoted
 from tests.unit.fake_compose import Scene, scene
 
 RECOVER = " ".join(postgres.RECOVER.split())
@@ -43,6 +44,9 @@ DATABASES = [
     {"name": "synos", "owner": 'o"dd', "bytes": 7000},
 ]
 
+ROLES = [{"name": "synos", "login": True, "member_of": []}]
+PARTS = {"owners": ["synos", "reporting"], "extensions": [{"name": "citext", "schema": "public"}]}
+
 
 @pytest.fixture
 def here(tmp_path: Path) -> Scene:
@@ -57,8 +61,9 @@ def answers_databases(here: Scene, databases: list[dict[str, Any]]) -> None:
     here.compose.printed = {
         "FROM pg_database": json.dumps(databases).encode() + b"\n",
         "pg_stat_user_tables": b'{"tables" : 2, "rows" : 30}\n',
-        "SHOW server_version": b"17.5 (Debian 17.5-1)\n",
-        "pg_dumpall": b"CREATE ROLE synos;\n",
+        "server_version": b'"17.5 (Debian 17.5-1)"\n',
+        "pg_shdepend": json.dumps(PARTS).encode(),
+        "pg_auth_members": json.dumps(ROLES).encode(),
         "pg_dump ": b"PGDMP",
     }
 
@@ -68,13 +73,15 @@ def answers_databases(here: Scene, databases: list[dict[str, Any]]) -> None:
     [
         (INFO, {"db0": 12, "db3": 1}),
         ("redis_version:7.0.15\r\ndb15:keys=1,expires=1,avg_ttl=59000\r\n", {}),  # the health check's
+        ("redis_version:7.0.15\r\ndb15:keys=3,expires=1,avg_ttl=59000\r\n", {"db15": 2}),
     ],
 )
-def test_redis_tells_its_keys_without_the_health_checks(here: Scene, text: str, keys: dict[str, int]) -> None:
+def test_redis_tells_its_keys_without_that_of_the_health_check(
+    here: Scene, text: str, keys: dict[str, int]
+) -> None:
     here.compose.printed = {"INFO": text.encode()}
     facts = redis.facts(here.context)
     assert facts == {"version": "7.0.15", "keys": keys}
-    assert adapters.is_empty("redis", facts) == (not keys)
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -103,10 +110,9 @@ def test_nats_tells_its_version_streams_and_consumers(here: Scene, said: str, ve
         "version": version,
         "streams": {"ORDERS": {"messages": 5, "consumers": 2}, "KV_x": {"messages": 0, "consumers": 0}},
     }
-    assert not adapters.is_empty("nats", facts)
     for nothing in (b"null", b"[]"):
         here.compose.printed["stream ls"] = nothing
-        assert adapters.is_empty("nats", nats.facts(here.context))
+        assert nats.facts(here.context)["streams"] == {}
 
 
 def test_postgres_is_saved_with_roles_and_a_dump_of_each_database(here: Scene, tmp_path: Path) -> None:
@@ -122,17 +128,29 @@ def test_postgres_is_saved_with_roles_and_a_dump_of_each_database(here: Scene, t
     folder = tmp_path / "saved"
     postgres.save(here.context, Draft(folder), facts)
     kept = {path.name: path.read_bytes() for path in folder.iterdir()}
-    owners = [{"name": one["name"], "owner": one["owner"]} for one in DATABASES]
-    assert json.loads(kept.pop("databases.json")) == owners
-    assert kept == {"globals.sql": b"CREATE ROLE synos;\n", "shop.dump": b"PGDMP", "synos.dump": b"PGDMP"}
-    [roles] = here.compose.did("pg_dumpall")
-    assert "--no-role-passwords" in roles
+    databases = [{"name": one["name"], "owner": one["owner"], **PARTS} for one in DATABASES]
+    assert json.loads(kept.pop("databases.json")) == databases
+    assert json.loads(kept.pop("roles.json")) == ROLES
+    assert kept == {"shop.dump": b"PGDMP", "synos.dump": b"PGDMP"}
 
 
-def laid(folder: Path) -> Path:
+def test_the_superuser_opens_no_database_of_an_application(here: Scene, tmp_path: Path) -> None:
+    answers_databases(here, DATABASES)
+    postgres.save(here.context, Draft(tmp_path / "saved"), postgres.facts(here.context))
+    postgres.load(here.context, tmp_path / "saved")
+    for words in here.compose.asked:
+        assert ("--env=PGUSER=postgres" in words) == ("--env=PGDATABASE=postgres" in words)
+        assert "--env=PGOPTIONS=-c search_path= -c role=none" in words
+        assert not [word for word in words if "dbname" in word]
+
+
+def laid(folder: Path, roles: bool = True) -> Path:
     folder.mkdir()
-    (folder / "databases.json").write_text(json.dumps(DATABASES))
-    (folder / "globals.sql").write_text("CREATE ROLE synos;\n")
+    (folder / "databases.json").write_text(
+        json.dumps([{**one, **PARTS} if roles else one for one in DATABASES])
+    )
+    if roles:
+        (folder / "roles.json").write_text(json.dumps(ROLES))
     for one in DATABASES:
         (folder / f"{one['name']}.dump").write_text(f"dump of {one['name']}")
     return folder
@@ -145,11 +163,29 @@ def test_postgres_is_restored_beside_what_is_there_before_anything_is_swapped(
     postgres.load(here.context, laid(tmp_path / "saved"))
     assert queries(here)[0] == RECOVER
     told = queries(here)[1:]
-    assert [told[0], told[2], told[4]] == ["CREATE ROLE synos;", "dump of shop", "dump of synos"]
-    assert all("RENAME" not in text for text in told[:5])
+    assert [json.loads(told[0]), *told[1:3]] == [ROLES, "dump of shop", "dump of synos"]
+    assert all("RENAME" not in text for text in told[:3])
     swap = next(text for text in told if 'RENAME TO "shop~before"' in text)
     assert swap.index("ALLOW_CONNECTIONS false") < swap.index("pg_terminate_backend") < swap.index("BEGIN;")
     assert 'ALTER DATABASE "synos~restoring" RENAME TO "synos";' in told  # it was not there
+
+
+def test_what_is_left_out_is_said_and_no_name_acts_on_the_terminal(here: Scene, tmp_path: Path) -> None:
+    answers_databases(here, DATABASES[:1])
+    here.compose.printed["restore shop"] = b"ALTER TABLE a OWNER TO postgres;\nALTER VIEW \x1b[2J\n"
+    postgres.load(here.context, laid(tmp_path / "saved"))
+    assert here.said == [
+        "shop: left out, as only the superuser may: ALTER TABLE a OWNER TO postgres; ALTER VIEW \\x1b[2J"
+    ]
+
+
+def test_a_backup_of_an_older_version_has_its_owners_as_roles(here: Scene, tmp_path: Path) -> None:
+    answers_databases(here, DATABASES)
+    postgres.load(here.context, laid(tmp_path / "saved", roles=False))
+    made = [one["name"] for one in json.loads(queries(here)[1])]
+    assert made == ["synos", 'o"dd']
+    [words] = here.compose.did("restore shop~restoring")
+    assert words[-3:] == ("synos", '["synos"]', "[]")
 
 
 @pytest.mark.parametrize("part", ["dump of synos", 'RENAME TO "shop~before"'])
@@ -186,20 +222,23 @@ def test_postgres_tells_whether_a_restore_had_left_something(here: Scene, said: 
     assert postgres.recover(here.context) == mended
 
 
-@pytest.mark.parametrize("name", ["synos", "a", "_x", "A-b$1", "x" * LONGEST])
-def test_a_plain_name_is_a_files_and_room_is_left_for_its_ending(name: str) -> None:
-    """The server cuts names after 63 bytes, and so would drop the database itself."""
-    assert _safe(name) == name
-    assert all(len(name + ending) <= 63 for ending in (postgres.RESTORING, postgres.BEFORE))
-
-
 @pytest.mark.parametrize(
-    "name",
-    ["", "../x", "a b", "1a", "-a", "a\n", 'a"b', "ä", ".", "x" * (LONGEST + 1), "a~restoring", "a~before"],
+    "name", ["synos", "_x", "A-b$1", "x" * LONGEST, "", "../x", ".", "a b", "1a", 'a"b', "ä\n", "%2e"]
 )
-def test_another_name_is_refused_with_a_way_out(name: str) -> None:
+def test_any_name_is_a_files_of_its_own(name: str) -> None:
+    file = _file(name)
+    assert "/" not in file
+    assert file.isascii()
+    assert file.isprintable()
+    assert unquote(file) == f"{name}.dump"
+
+
+@pytest.mark.parametrize("name", ["x" * (LONGEST + 1), "ä" * 30])
+def test_a_name_without_room_for_its_ending_is_refused_with_a_way_out(name: str) -> None:
+    """The server cuts names after 63 bytes, and so would drop the database itself."""
+    assert LONGEST + len(postgres.RESTORING) == 63
     with pytest.raises(ServiceFailed) as caught:
-        _safe(name)
+        _file(name)
     assert repr(name) in caught.value.what
     assert "RENAME TO" in caught.value.hint
 

@@ -61,6 +61,8 @@ def held(monkeypatch: pytest.MonkeyPatch) -> Held:
 def here(tmp_path: Path, held: Held) -> Scene:
     made = scene(tmp_path)
     made.runs()
+    for name in VOLUMES:
+        made.engine.add_volume(name)
     return made
 
 
@@ -125,9 +127,9 @@ def test_what_services_hold_is_told_asked_about_and_saved_first(here: Scene, hel
         return True
 
     told = restore(here, "mine", agreed=agreed)
-    assert questions == [
-        "postgres holds 1 database, 1 table; redis holds 1 234 keys. Replace it with backup mine?"
-    ]
+    postgres_redis = "postgres holds 1 database, 1 table; redis holds 1 234 keys"
+    holds = f"nats holds 0 streams, 0 messages, 0 consumers; {postgres_redis}"
+    assert questions == [f"{holds}. Replace all of it with backup mine?"]
     assert held.done == [f"{what} {name}" for what in ("save", "load") for name in NAMES]
     assert told.before.startswith("before-restore-")
     assert held.counts == [3, 3, 3]
@@ -176,6 +178,35 @@ def test_nothing_is_restored_when_it_was_not_agreed_to_or_what_is_there_cannot_b
         restore(here, "mine")
     assert "load nats" not in held.done
     assert (held.counts, taken(here)) == ([1, 1, 1], ["mine"])
+
+
+def test_only_of_a_stack_that_the_restore_made_it_is_known_that_it_holds_nothing(
+    here: Scene, held: Held, mine: Path
+) -> None:
+    held.hold(0, 0, 0)  # as far as it is counted
+    with pytest.raises(SettingsError, match="nothing was restored"):
+        restore(here, "mine", agreed=lambda _: False)
+    assert restore(here, "mine").before
+    here.remove()
+    here.engine.objects["volume"].clear()
+    assert restore(here, "mine", agreed=never).before == ""
+    assert held.counts == [3, 3, 3]
+
+
+def test_what_was_verified_is_restored_though_the_backup_is_swapped_meanwhile(
+    here: Scene, held: Held, mine: Path
+) -> None:
+    def swaps(_: str) -> bool:
+        for name in NAMES:
+            (mine / name / "number").write_text("666")
+        mine.rename(mine.with_name("verified"))
+        shutil.copytree(mine.with_name("verified"), mine)
+        return True
+
+    held.hold(1, 1, 1)
+    restore(here, "mine", agreed=swaps)
+    assert held.counts == [3, 3, 3]
+    assert not list(mine.parent.glob(".*"))  # the copy is gone
 
 
 def number(draft: archive.Draft, service: str, count: int) -> None:
@@ -261,10 +292,9 @@ def test_a_service_that_cannot_be_restored_is_told_with_what_was_and_the_way_bac
     assert (caught.value.where, caught.value.why) == (error.where, "bad")
     assert caught.value.hint == f"restored before: nats; {way_back(here)}"
     assert held.done[-1] == "load postgres"
-    held.hold(0, 0, 0)
     with pytest.raises(ServiceFailed, match="postgres could not be restored") as caught:
-        restore(here, "mine")
-    assert caught.value.hint == "restored before: nats; run it again"  # as nothing was there before
+        restore(here, "mine", safety=False)
+    assert caught.value.hint == "restored before: nats; run it again"
 
 
 def test_services_that_do_not_get_healthy_with_what_was_restored_are_told_with_the_way_back(

@@ -24,8 +24,6 @@ class ServiceAdapter(Protocol):
     """What facts() has, for archive.fit()."""
     VERSION_PARTS: int
     """How many of a version's numbers tell which data a server can read: 1 for the major version."""
-    DATA: str
-    """Which of amounts() counts data: a service without any is empty."""
 
     def facts(self, context: StackContext) -> dict[str, Any]:
         """Return what the service holds: version and counts, for lists. Raises ServiceFailed."""
@@ -60,11 +58,6 @@ def summary(service: str, facts: Mapping[str, Any]) -> str:
     amounts = ADAPTERS[service].amounts(facts).items()
     texts = (f"{count:,} {what}{'' if count == 1 else 's'}" for what, count in amounts)
     return ", ".join(text.replace(",", " ") for text in texts)
-
-
-def is_empty(service: str, facts: Mapping[str, Any]) -> bool:
-    """Tell whether those facts are of a service that holds nothing yet."""
-    return not ADAPTERS[service].amounts(facts)[ADAPTERS[service].DATA]
 
 
 def recover_interrupted_restore(context: StackContext, services: Iterable[str]) -> None:

@@ -16,7 +16,6 @@ SERVICE = "nats"
 FACTS = {"version": str, "streams": {str: {"messages": int, "consumers": int}}}
 VERSION_PARTS = 2
 """Each minor version may bring a new format on disk."""
-DATA = "stream"
 FILE = "nats.tar"
 BOX = ("run", "--rm", "--no-TTY", "--no-deps", "nats-box")
 

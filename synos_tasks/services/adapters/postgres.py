@@ -7,9 +7,9 @@ leaves them, and maybe NAME closed to connections: recover() undoes that.
 from __future__ import annotations
 
 import json
-import re
 from contextlib import suppress
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
 
 from synos_tasks.errors import ServiceFailed, SynosError
 
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
 SERVICE = "postgres"
 FACTS = {"version": str, "databases": {str: {"owner": str, "bytes": int, "tables": int, "rows": int}}}
 VERSION_PARTS = 1
-DATA = "table"
 HEALTH = "synos_health"
-SUPERUSER = ("--host=/run/postgresql", "--username=postgres")
-PSQL = ("psql", *SUPERUSER, "--no-psqlrc")
-STRICT = (*PSQL, "--set=ON_ERROR_STOP=1")
+SUPERUSER, READER = "postgres", "synos_backup"
+RESTORERS = ("synos_restore", "synos_restoring")
+PSQL = ("psql", "--no-psqlrc", "--set=ON_ERROR_STOP=1")
 # not _restoring: somebody's own database may end so, and would be taken for a leftover; ~ is in no name that is backed up
 RESTORING, BEFORE = "~restoring", "~before"
-LOADING = "synos-restore"
-# the server cuts names after 63 characters: a longer one's place to restore into would be the database itself
+SESSION = "synos-restore"
+OPTIONS = "-c search_path= -c role=none"
+MOST = 5
+# the server cuts names after 63 bytes: a longer one's place to restore into would be the database itself
 LONGEST = 63 - len(RESTORING)
-_PLAIN = re.compile(rf"[A-Za-z_][A-Za-z0-9_$-]{{0,{LONGEST - 1}}}")
 
 DATABASES = f"""
 SELECT coalesce(json_agg(json_build_object('name', datname, 'owner', pg_get_userbyid(datdba), 'bytes', pg_database_size(oid))
@@ -44,10 +44,24 @@ SELECT coalesce(json_agg(json_build_object('name', datname, 'owner', pg_get_user
 TABLES = """
 SELECT json_build_object('tables', count(*), 'rows', coalesce(sum(n_live_tup), 0)) FROM pg_stat_user_tables
 """
+ROLES = """
+SELECT json_agg(json_build_object('name', rolname, 'login', rolcanlogin, 'inherit', rolinherit, 'createdb', rolcreatedb,
+       'connections', rolconnlimit, 'until', rolvaliduntil, 'settings', rolconfig, 'member_of',
+       ARRAY(SELECT pg_get_userbyid(roleid) FROM pg_auth_members WHERE member = one.oid)) ORDER BY rolname)
+  FROM pg_roles AS one WHERE rolname !~ '^pg_' AND rolname <> 'postgres'
+"""
+PARTS = """
+SELECT json_build_object(
+       'owners', ARRAY(SELECT DISTINCT pg_get_userbyid(refobjid) FROM pg_shdepend AS one JOIN pg_database AS here ON here.oid = dbid
+                        WHERE datname = current_database() AND deptype = 'o'),
+       'extensions', (SELECT json_agg(json_build_object('name', extname, 'schema', nspname))
+                        FROM pg_extension JOIN pg_namespace AS schema ON schema.oid = extnamespace))
+"""
 # A killed command's clients run on in the container: first they are ended. Then each line sees what the one before did. The closed one is opened first: what tells that a restore closed it is
 # its NAME~restoring. One that is called ~before while nothing has its name never came to its swap's end.
 RECOVER = f"""
-SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity WHERE application_name = '{LOADING}' \\g /dev/null
+SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
+ WHERE (application_name = '{SESSION}' OR usename IN {(READER, *RESTORERS)}) AND pid <> pg_backend_pid() \\g /dev/null
 SELECT format('ALTER DATABASE %I WITH ALLOW_CONNECTIONS true', datname) FROM pg_database AS old
  WHERE NOT datallowconn AND EXISTS (SELECT FROM pg_database WHERE datname = old.datname || '{RESTORING}') \\gexec
 SELECT format('ALTER DATABASE %I WITH ALLOW_CONNECTIONS true; ALTER DATABASE %1$I RENAME TO %I', datname, left(datname, -{len(BEFORE)}))
@@ -55,16 +69,19 @@ SELECT format('ALTER DATABASE %I WITH ALLOW_CONNECTIONS true; ALTER DATABASE %1$
    AND NOT EXISTS (SELECT FROM pg_database WHERE datname = left(old.datname, -{len(BEFORE)})) \\gexec
 SELECT format('DROP DATABASE %I WITH (FORCE)', datname) FROM pg_database
  WHERE datname LIKE '%{RESTORING}' OR datname LIKE '%{BEFORE}' \\gexec
+SELECT format('DROP OWNED BY %I; DROP ROLE %1$I', rolname) FROM pg_roles WHERE rolname IN {RESTORERS} \\gexec
 """  # noqa: S608  (a constant)
 
 
 def facts(context: StackContext) -> dict[str, Any]:
     """Return version, and each database's owner, size, tables and estimated rows."""
+    _run(context, *PSQL, "--quiet", "--file=/etc/synos/backup.sql")
     found = {}
-    for one in json.loads(_query(context, "postgres", DATABASES)):
-        counts = json.loads(_query(context, one["name"], TABLES))
+    for one in _query(context, DATABASES):
+        counts = _query(context, TABLES, one["name"])
         found[one["name"]] = {"owner": one["owner"], "bytes": one["bytes"], **counts}
-    return {"version": _query(context, "postgres", "SHOW server_version").split()[0], "databases": found}
+    version = _query(context, "SELECT to_json(current_setting('server_version'))").split()[0]
+    return {"version": version, "databases": found}
 
 
 def amounts(facts: Mapping[str, Any]) -> dict[str, int]:
@@ -75,15 +92,15 @@ def amounts(facts: Mapping[str, Any]) -> dict[str, int]:
 
 def save(context: StackContext, into: Draft, facts: Mapping[str, Any]) -> None:
     """Write roles (without passwords) and every database but the health check's."""
-    owners = [{"name": name, "owner": one["owner"]} for name, one in facts["databases"].items()]
-    with into.file("databases.json") as out:
-        out.write(json.dumps(owners, indent=1).encode())
-    with into.file("globals.sql") as out:
-        _run(context, "pg_dumpall", *SUPERUSER, "--globals-only", "--no-role-passwords", stdout=out.write)
-    for name in facts["databases"]:
-        with into.file(f"{_safe(name)}.dump") as out:
-            dump = ("pg_dump", *SUPERUSER, "--format=custom", "--compress=zstd:3", f"--dbname={name}")
-            _run(context, *dump, stdout=out.write)
+    found = [(name, _file(name), one["owner"]) for name, one in facts["databases"].items()]
+    databases = [{"name": name, "owner": owner, **_query(context, PARTS, name)} for name, _, owner in found]
+    for file, content in (("databases.json", databases), ("roles.json", _query(context, ROLES))):
+        with into.file(file) as out:
+            out.write(json.dumps(content, indent=1).encode())
+    for name, file, _ in found:
+        with into.file(file) as out:
+            dump = ("pg_dump", "--format=custom", "--compress=zstd:3")
+            _run(context, *dump, database=name, user=READER, stdout=out.write)
 
 
 def load(context: StackContext, folder: Path) -> None:
@@ -102,27 +119,31 @@ def recover(context: StackContext) -> bool:
 
     Tells whether there was anything. Raises ServiceFailed.
     """
-    return bool(_query(context, "postgres", RECOVER))
+    return bool(_run(context, *PSQL, "--tuples-only", stdin=RECOVER.encode()).strip())
 
 
 def _load(context: StackContext, folder: Path) -> None:
     databases = json.loads((folder / "databases.json").read_text())
-    with (folder / "globals.sql").open("rb") as sql:  # roles that exist are errors that mean nothing
-        _loading(context, *PSQL, "--quiet", "--dbname=postgres", stdin=sql)
+    roles = [{"name": one["owner"], "login": True} for one in databases]
+    if (folder / "roles.json").exists():  # not in backups of older versions, nor are owners and extensions
+        roles = json.loads((folder / "roles.json").read_text())
+    _run(context, *PSQL, "--quiet", "--file=/etc/synos/roles.sql", stdin=json.dumps(roles).encode())
     for one in databases:
-        name, new = one["name"], one["name"] + RESTORING
-        owner = _quoted(one["owner"])
-        _statements(context, f"CREATE DATABASE {_quoted(new)} OWNER {owner} TEMPLATE template0")
-        with (folder / f"{_safe(name)}.dump").open("rb") as dump:
-            _loading(context, "pg_restore", *SUPERUSER, "--exit-on-error", f"--dbname={new}", stdin=dump)
+        parts = (json.dumps(one.get("owners") or [one["owner"]]), json.dumps(one.get("extensions") or []))
+        with (folder / _file(one["name"])).open("rb") as dump:
+            words = ("sh", "/etc/synos/restore", one["name"] + RESTORING, one["owner"], *parts)
+            left = _run(context, *words, stdin=dump).decode(errors="replace").splitlines()
+        if left:
+            listed = " ".join([*left[:MOST], *["..."] * (len(left) > MOST)])
+            said = f"{one['name']}: left out, as only the superuser may: {listed}"
+            context.say(ascii(said)[1:-1])  # names may have any characters
     for one in databases:
         _swap(context, one["name"])
-    _statements(context, "ANALYZE")
 
 
 def _swap(context: StackContext, name: str) -> None:
     old, new, before = _quoted(name), _quoted(name + RESTORING), _quoted(name + BEFORE)
-    if not any(one["name"] == name for one in json.loads(_query(context, "postgres", DATABASES))):
+    if not any(one["name"] == name for one in _query(context, DATABASES)):
         _statements(context, f"ALTER DATABASE {new} RENAME TO {old}")
         return
     _statements(
@@ -136,32 +157,48 @@ def _swap(context: StackContext, name: str) -> None:
 
 def _statements(context: StackContext, *statements: str) -> None:
     sql = "".join(f"{statement};\n" for statement in statements).encode()
-    _loading(context, *STRICT, "--quiet", "--dbname=postgres", stdin=sql)
+    _run(context, *PSQL, "--quiet", stdin=sql)
 
 
-def _query(context: StackContext, database: str, sql: str) -> str:
-    words = (*STRICT, "--tuples-only", "--no-align", f"--dbname={database}")
-    return _run(context, *words, stdin=sql.encode()).decode().strip()
+def _query(context: StackContext, sql: str, database: str = "") -> Any:  # noqa: ANN401
+    """Return the JSON that a query answers: of the cluster to the superuser, of a database to the role that reads it."""
+    user = READER if database else SUPERUSER
+    words = (*PSQL, "--tuples-only", "--no-align")
+    return json.loads(_run(context, *words, database=database or "postgres", user=user, stdin=sql.encode()))
 
 
-def _run(context: StackContext, *words: str, **streams: Any) -> bytes:  # noqa: ANN401
-    return context.compose.pipe(("exec", "--no-TTY", SERVICE, *words), **streams)
+def _run(
+    context: StackContext,
+    *words: str,
+    database: str = "postgres",
+    user: str = SUPERUSER,
+    **streams: Any,  # noqa: ANN401
+) -> bytes:
+    """Run a client. No application has anything in database `postgres`, and the superuser's sessions are in that one.
+
+    A name on the command line could be a connection string. What a database's owner has set for its sessions does not
+    count, and by SESSION the server knows which they are.
+    """
+    settings = {
+        "HOST": "/run/postgresql",
+        "USER": user,
+        "DATABASE": database,
+        "APPNAME": SESSION,
+        "OPTIONS": OPTIONS,
+    }
+    environment = [f"--env=PG{key}={value}" for key, value in settings.items()]
+    return context.compose.pipe(("exec", "--no-TTY", *environment, SERVICE, *words), **streams)
 
 
-def _loading(context: StackContext, *words: str, stdin: bytes | IO[bytes]) -> None:
-    """Run a client by whose sessions the server knows what a load() does."""
-    context.compose.pipe(("exec", "--no-TTY", f"--env=PGAPPNAME={LOADING}", SERVICE, *words), stdin=stdin)
-
-
-def _safe(name: str) -> str:
-    """Return a database's name as a file's; raises ServiceFailed where it cannot be one."""
-    if not _PLAIN.fullmatch(name):
+def _file(name: str) -> str:
+    """Return the file of a database's archive; raises ServiceFailed where its name leaves no room for RESTORING."""
+    if len(name.encode()) > LONGEST:
         raise ServiceFailed(
             f"database {name!r} cannot be backed up",
-            why=f"its name is not of letters, digits, _, $ and -, or longer than {LONGEST} characters",
+            why=f"its name is longer than {LONGEST} bytes",
             hint=f"inv services.psql --superuser -- -c 'ALTER DATABASE \"{name}\" RENAME TO …'",
         )
-    return name
+    return f"{quote(name, safe='$')}.dump"
 
 
 def _quoted(name: str) -> str:

@@ -16,24 +16,24 @@ if TYPE_CHECKING:
 SERVICE = "redis"
 FACTS = {"version": str, "keys": {str: int}}
 VERSION_PARTS = 1
-DATA = "key"
 FILE = "redis.rdb"
 HEALTH = "db15"
 INFO = "redis-cli --user operator --askpass INFO server keyspace </run/redis/operator"
 
 
 def facts(context: StackContext) -> dict[str, Any]:
-    """Return version and keys by database, without the health check's."""
+    """Return version and keys by database, without the one of the health check."""
     info = context.compose.pipe(("exec", "--no-TTY", SERVICE, "sh", "-c", INFO)).decode()
     lines = dict(line.split(":", 1) for line in info.splitlines() if ":" in line)
     if "redis_version" not in lines:
         raise ServiceFailed("Redis does not answer INFO", where=SERVICE, why=info.strip())
     keys = {
-        name: int(text.partition("keys=")[2].partition(",")[0])
+        name: int(text.partition("keys=")[2].partition(",")[0]) - (name == HEALTH)
         for name, text in lines.items()
-        if name.startswith("db") and name != HEALTH
+        if name.startswith("db")
     }
-    return {"version": lines["redis_version"].strip(), "keys": keys}
+    held = {name: count for name, count in keys.items() if count}
+    return {"version": lines["redis_version"].strip(), "keys": held}
 
 
 def amounts(facts: Mapping[str, Any]) -> dict[str, int]:
