@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 pytestmark = pytest.mark.integration
+PSQL = ["psql", "-h", "/run/postgresql", "-U", "postgres", "-X", "-q", "-v", "ON_ERROR_STOP=1"]
 STRANGE = ("dbname=postgres application_name=x", "a b/../c'\"\\%\n;ü")
 TRAP = """
 CREATE SCHEMA traps;
@@ -30,16 +32,15 @@ BEGIN
     EXCEPTION WHEN OTHERS THEN NULL;
     END;
   END LOOP;
-  BEGIN
-    EXECUTE format('ALTER DATABASE %I SET search_path = traps, pg_catalog', current_database());
-    EXECUTE 'GRANT CONNECT ON DATABASE synos TO ' || current_user;
-    EXECUTE 'CREATE OR REPLACE FUNCTION traps.planted() RETURNS void LANGUAGE sql SECURITY DEFINER AS '
-         || quote_literal('ALTER ROLE synos SUPERUSER');
-    EXECUTE 'CREATE FUNCTION traps.fired() RETURNS event_trigger LANGUAGE plpgsql AS '
-         || quote_literal('BEGIN ALTER ROLE synos SUPERUSER; END');
-    EXECUTE 'CREATE EVENT TRIGGER fired ON ddl_command_end EXECUTE FUNCTION traps.fired()';
-  EXCEPTION WHEN OTHERS THEN NULL;
-  END;
+  FOREACH way IN ARRAY ARRAY[
+    format('ALTER DATABASE %I SET search_path = traps, pg_catalog', current_database()),
+    'GRANT CONNECT ON DATABASE synos TO ' || current_user,
+    'GRANT pg_execute_server_program TO synos',
+    'CREATE FUNCTION traps.planted() RETURNS void LANGUAGE sql SECURITY DEFINER AS ''ALTER ROLE synos SUPERUSER''',
+    'CREATE FUNCTION traps.fired() RETURNS event_trigger LANGUAGE plpgsql AS ''BEGIN ALTER ROLE synos SUPERUSER; END''',
+    'CREATE EVENT TRIGGER fired ON ddl_command_end EXECUTE FUNCTION traps.fired()'] LOOP
+    BEGIN EXECUTE way; EXCEPTION WHEN OTHERS THEN NULL; END;
+  END LOOP;
   RETURN true;
 END $$;
 CREATE FUNCTION traps.trap(name text) RETURNS boolean LANGUAGE plpgsql IMMUTABLE AS
@@ -132,6 +133,8 @@ def psql(clone: Clone, database: str, sql: str, user: str = "postgres", *, check
         "PASSFILE": "/run/postgresql/pgpass",
         "PASSWORD": "",
     }
+    if user == "postgres":
+        settings["OPTIONS"] = "-c search_path=pg_catalog"  # these tests must not step into the traps either
     if user == "analyst":
         settings["PASSWORD"] = "hers"
     argv = [
@@ -199,7 +202,9 @@ def test_an_honest_database_comes_back_as_it_was(own: Clone) -> None:
         "ALTER ROLE analyst SET search_path = '$user', sales; CREATE DATABASE shop OWNER synos",
     )
     psql(
-        own, "shop", "CREATE EXTENSION pgcrypto; CREATE EXTENSION citext; CREATE EXTENSION pg_stat_statements"
+        own,
+        "shop",
+        "CREATE EXTENSION pgcrypto SCHEMA public; CREATE EXTENSION citext SCHEMA public; CREATE EXTENSION pg_stat_statements SCHEMA public",
     )
     psql(own, "shop", HONEST, "synos")
     psql(own, "shop", "CREATE TABLE sales.notes (t text); INSERT INTO sales.notes VALUES ('n')", "analyst")
@@ -242,14 +247,14 @@ def test_an_honest_database_comes_back_as_it_was(own: Clone) -> None:
 
 def test_what_the_superuser_owned_comes_back_to_nobody(own: Clone) -> None:
     psql(own, "postgres", "CREATE DATABASE mixed OWNER synos; CREATE DATABASE desk")
-    makes = "CREATE TABLE kept AS SELECT 7 AS i; CREATE FUNCTION f() RETURNS int LANGUAGE sql SECURITY DEFINER AS 'SELECT 1'"
+    makes = "CREATE TABLE public.kept AS SELECT 7 AS i; CREATE FUNCTION public.f() RETURNS int LANGUAGE sql SECURITY DEFINER AS 'SELECT 1'"
     for name in ("mixed", "desk"):
         psql(own, name, makes)
     told = own.inv("services.restore", own.inv("services.backup").json["name"], "--yes", "--no-backup")
     assert "mixed: left out, as only the superuser may: ALTER" in told.err
     assert "ALTER TABLE public.kept OWNER TO postgres;" in told.err
     for name in ("mixed", "desk"):
-        assert psql(own, name, "SELECT i FROM kept") == "7\n"
+        assert psql(own, name, "SELECT i FROM public.kept") == "7\n"
         owner = "SELECT relowner::regrole FROM pg_class WHERE relname = 'kept'"
         assert psql(own, name, owner) == "synos_restored\n"
     assert (
@@ -271,9 +276,46 @@ def test_no_trap_runs_as_the_superuser(own: Clone) -> None:
     ran = set(re.findall(r"trap (\w+) superuser=off", log(own)[seen:]))
     assert ran >= LOADED
     assert_nobody_got_more(own)
-    for planted in ("synos_restore", "synos_restoring"):
-        assert psql(own, "postgres", f"SELECT count(*) FROM pg_roles WHERE rolname = '{planted}'") == "0\n"
-    assert len(dump(own, "hostile")) >= len(before)
+    left = "SELECT count(*) FROM pg_roles WHERE rolname IN ('synos_restore', 'synos_restoring')"
+    assert psql(own, "postgres", left) == "0\n"
+    owners = "SELECT DISTINCT proowner::regrole FROM pg_proc WHERE proname IN ('planted', 'fired')"
+    assert set(psql(own, "hostile", owners).split()) <= {"synos", "synos_restored"}
+    assert dump(own, "hostile").splitlines() == before.splitlines()
+
+
+def test_roles_of_a_backup_from_elsewhere_get_no_power(own: Clone) -> None:
+    wants = ["postgres", "pg_execute_server_program", "pg_read_all_data", "boss", "robot", "synos_backup"]
+    evil = {"name": 'evil"; ALTER ROLE synos SUPERUSER; --', "member_of": wants}
+    settings = ["session_preload_libraries=/tmp/x.so", "role=postgres", "work_mem=8MB"]
+    roles = [
+        {
+            "name": "robot",
+            "login": True,
+            "superuser": True,
+            "createrole": True,
+            "member_of": [*wants[:4], wants[5]],
+            "settings": settings,
+        },
+        {"name": "pg_evil", "login": True},
+        {"name": "boss", "settings": ["search_path=traps"]},
+        evil,
+    ]
+    psql(own, "postgres", "CREATE ROLE boss SUPERUSER")
+    argv = [
+        "docker",
+        "exec",
+        "--interactive",
+        container(own, "postgres"),
+        *PSQL,
+        "--file=/etc/synos/roles.sql",
+    ]
+    subprocess.run(argv, input=json.dumps(roles), text=True, check=True, capture_output=True)
+    told = "SELECT rolname, rolcanlogin, rolconfig FROM pg_roles WHERE rolname ~ '^(robot|boss|pg_evil)' ORDER BY 1"
+    assert psql(own, "postgres", told) == "boss|f|\nrobot|t|{work_mem=8MB}\n"
+    members = "SELECT roleid::regrole FROM pg_auth_members WHERE member = 'robot'::regrole"
+    assert psql(own, "postgres", members) == ""
+    psql(own, "postgres", "DROP ROLE boss")
+    assert_nobody_got_more(own)
 
 
 @pytest.mark.parametrize("verb", ["secrets-rotate", "heal", "upgrade", "restart", "up"])
