@@ -200,7 +200,7 @@ def execute(command_: Command, service: str, stack: str = "", command: str = "")
     "services.psql",
     help={
         "stack": STACK,
-        "superuser": "as postgres, through the socket, instead of as the applications' role",
+        "superuser": "as postgres, in database postgres, instead of as the applications' role in theirs",
         "command": LINE,
     },
 )
