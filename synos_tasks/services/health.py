@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from synos_tasks.console import human_seconds
 from synos_tasks.engine import cache
-from synos_tasks.errors import ContainerLost, DiskFull, EngineUnavailable, ServiceUnhealthy
+from synos_tasks.errors import ContainerLost, DiskFull, EngineUnavailable, ServiceUnhealthy, printable
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -48,7 +48,7 @@ def check_output(container: Container) -> str:
     """Return what the last health check printed."""
     health = container.state.health
     checks = health and health.log
-    return (checks[-1].output or "").strip() if checks else ""
+    return printable(checks[-1].output or "").strip() if checks else ""
 
 
 def wait(

@@ -177,7 +177,9 @@ def test_a_look_tells_of_every_service_in_the_order_of_the_stack(
     here: Scene, used: dict[str, Usage], clock: Story
 ) -> None:
     ports = {"6379/tcp": ("127.0.0.1", 6379)}
-    redis = here.container("redis", started=minute_ago(), ports=ports, restarts=2, health_output="PONG")
+    redis = here.container(
+        "redis", started=minute_ago(), ports=ports, restarts=2, health_output="\x1b[31mPONG\x9b"
+    )
     nats = here.container("nats", state="exited", health_output="old", exit_code=1)
     used |= {redis: usage(0), nats: usage(0)}
     clock.then = [lambda: used.update({redis: usage(health.WINDOW / 4)})]
@@ -189,7 +191,7 @@ def test_a_look_tells_of_every_service_in_the_order_of_the_stack(
     assert 60 <= (found["redis"].uptime or 0) < 3600
     assert dataclasses.replace(found["redis"], uptime=60) == ServiceStatus(
         name="redis", state="running", health="healthy", uptime=60, cpu_percent=25.0, memory=5,
-        memory_limit=10, ports=("127.0.0.1:6379->6379",), restarts=2, said="PONG",
+        memory_limit=10, ports=("127.0.0.1:6379->6379",), restarts=2, said="PONG\ufffd",
     )  # fmt: skip
     assert clock.now == pytest.approx(health.WINDOW)
 
