@@ -263,10 +263,26 @@ def test_failing_hook(clone: Clone) -> None:
     hook.parent.mkdir(exist_ok=True)
     hook.write_text("#!/bin/sh\necho 'the hook is about to fail'\nexit 3\n")
     path = clone.profile(f"{QUICK}hooks:\n  - hooks/bad.sh\n")
-    found = _failed(clone, clone.build(), 33)
+    found = _failed(clone, clone.build("--output", 'an "output", of mine'), 33)
     assert "hooks/bad.sh ended with 3" in found["error"]
     assert found["where"].endswith(f"{path.name}:5:5")
     assert "the hook is about to fail" in found["why"]
+
+
+def test_overlay_that_is_a_link_to_passwords(clone: Clone) -> None:
+    secrets = clone.root / ".synos/services/unified/secrets"
+    secrets.mkdir(parents=True)
+    (secrets / "nats_password").write_text("hunter2")
+    (clone.root / "docker/build/overlays/leak").symlink_to("../../../.synos/services/unified/secrets")
+    path = clone.profile(f"{QUICK}overlay: overlays/leak\n")
+    found = _failed(clone, clone.build(), 10)
+    assert found["where"].endswith(f"{path.name}:4:10")
+    assert str(secrets) in found["why"]
+
+
+def test_profile_that_nobody_writes_to(clone: Clone) -> None:
+    os.mkfifo(clone.profiles / "x.yaml")
+    assert "FIFO" in _failed(clone, clone.build(), 10, "error where why")["error"]
 
 
 def test_full_disk(clone: Clone) -> None:
