@@ -131,6 +131,7 @@ def _ask_store(context: Context, image: str, request: protocol.Request, answer: 
         volumes={project.store_volume: CACHE},
         tmpfs={"/work": "rw,size=64m"},
         network="none",
+        init=False,  # iso/lease.py
     )
     return ask(context, spec, request, answer, seconds=STORE_SECONDS, logged=False)
 

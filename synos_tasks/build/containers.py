@@ -104,6 +104,7 @@ def builder_spec(
         cpus=cpus,
         memory_mb=memory,
         pids=build.pids,
+        init=False,  # iso/lease.py
         network=None if network else "none",
         privileged=privileged,
         entrypoint=OWN_DEV if privileged else "",
@@ -147,6 +148,7 @@ def shell_spec(
         spec = builder_spec(context, output=output, privileged=privileged)
     return dataclasses.replace(
         spec,
+        init=True,
         name=spec.name.replace("-build-", "-shell-").replace("-compile-", "-shell-"),
         command=("bash", "-c", command) if command else ("bash",),
         terminal=not command and sys.stdin.isatty(),

@@ -50,6 +50,8 @@ class ContainerSpec:
     entrypoint: str = ""
     terminal: bool = False
     """On the caller's terminal."""
+    init: bool = True
+    """Put the engine's init before the command; else the command itself is the container's first process."""
     user: str | None = None
     """uid:gid; the image's own when None."""
     hostname: str | None = None
@@ -76,7 +78,7 @@ class ContainerSpec:
             "remove": True,
             "pull": "never",
             "interactive": True,
-            "init": True,
+            "init": self.init,
             "tty": self.terminal,
             "log_driver": None if self.logged else "none",
             "entrypoint": self.entrypoint or None,

@@ -19,10 +19,10 @@ def main() -> int:
         for label, text in error.lines():
             print(f"{label}: {text}", file=sys.stderr)
         return error.exit_code
+    lease.continue_in_child()
     line = lease.read_request()
     if not line:
         return 130
-    # pid 1 is the container's init: when this process ends, the kernel ends all the rest
     lease.watch(lambda: os._exit(130))
     request = codec.decode_request(line)
     if isinstance(request, protocol.Build):

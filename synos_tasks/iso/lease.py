@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import sys
 import threading
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -28,6 +30,34 @@ def read_request() -> bytes:
             return b""
         text += heard
     return text
+
+
+def continue_in_child() -> None:
+    """Return in a child, which hears the same. This process ends with the child, or at the end of the lease.
+
+    As the container's first, no signal from inside it stops or kills this process, and with it the kernel ends all others.
+    """
+    heard, hears = os.pipe()
+    child = os.fork()
+    if not child:
+        os.dup2(heard, sys.stdin.fileno())
+        os.close(hears)
+        return
+
+    def pass_on() -> None:
+        with suppress(BrokenPipeError):  # the child ends, with a code of its own
+            while text := _hear():
+                os.write(hears, text)
+            os._exit(130)
+
+    os.close(heard)
+    signal.signal(signal.SIGTERM, lambda *_: os._exit(143))
+    threading.Thread(target=pass_on, daemon=True).start()
+    ended = 0
+    while ended != child:  # others are those whose parent has ended
+        ended, status = os.wait()
+    code = os.waitstatus_to_exitcode(status)
+    os._exit(code if code >= 0 else 128 - code)
 
 
 def watch(stop: Callable[[], None]) -> None:

@@ -124,6 +124,14 @@ def test_a_killed_command_takes_its_container_along(busy: Clone) -> None:
     assert not partial.exists()  # the next build removed what nobody was left to remove
 
 
+def test_a_killed_command_takes_its_container_along_though_all_in_it_is_stopped(busy: Clone) -> None:
+    process = start_until_base(busy)
+    docker("exec", "--user=0", *busy.running(), "sh", "-c", "kill -STOP -1; kill -STOP 1")
+    process.kill()
+    process.communicate(timeout=10)
+    assert_clean(busy)
+
+
 def test_what_a_killed_command_left_is_told_and_ended_by_the_next(busy: Clone) -> None:
     """As a paused container does not see that its command is gone."""
     process = start_until_base(busy)

@@ -122,7 +122,7 @@ def test_a_shell_without_privileges_is_as_confined_as_what_it_stands_in_for(
     spec = shell_spec(context, toolchain=toolchain)
     of_builder = builder_spec(context, output=settings.output_dir)
     stands_for = toolchain_spec(context, output=settings.output_dir) if toolchain else of_builder
-    other = {"name", "command"} | ({"user"} if toolchain else set())
+    other = {"name", "command", "init"} | ({"user"} if toolchain else set())
     assert _differing(spec, stands_for) - {"terminal"} == other
     assert not spec.privileged
     assert spec.entrypoint == ""

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
+import sys
 import threading
 import time
 from typing import IO, TYPE_CHECKING, Any
@@ -195,3 +197,67 @@ def test_the_lease_ends(stdin: int, closed: bool, monkeypatch: pytest.MonkeyPatc
     assert stopped.wait(2)
     if not closed:
         os.close(stdin)
+
+
+def in_a_container(body: Callable[[], object]) -> tuple[int, int]:
+    """Run the container's side in a child; return its pid, and the writing end of its standard input."""
+    read, write = os.pipe()
+    if not (first := os.fork()):
+        try:
+            os.close(write)
+            sys.stdin = os.fdopen(read)
+            inside.continue_in_child()
+            body()
+        finally:
+            os._exit(99)
+    os.close(read)
+    return first, write
+
+
+@pytest.mark.allow_process(reason="a process that is stopped is another one")
+def test_the_lease_ends_though_what_works_is_stopped() -> None:
+    """As foreign code in the container can do."""
+    said, say = os.pipe()
+
+    def body() -> None:
+        os.write(say, inside.read_request() + str(os.getpid()).encode())
+        os.kill(os.getpid(), signal.SIGSTOP)
+
+    first, stdin = in_a_container(body)
+    os.write(stdin, b"a request\n")
+    request, stopped = os.read(said, 100).decode().split("\n")
+    assert request == "a request"
+    os.close(stdin)
+    try:
+        assert os.waitstatus_to_exitcode(os.waitpid(first, 0)[1]) == 130
+    finally:
+        os.kill(int(stopped), signal.SIGKILL)  # in a container the kernel does that
+
+
+@pytest.mark.allow_process(reason="it is the end of a process that counts")
+@pytest.mark.parametrize(
+    ("end", "code"),
+    [(lambda: os._exit(31), 31), (lambda: os.kill(os.getpid(), signal.SIGKILL), 137)],
+    ids=["exit", "kill"],
+)
+def test_the_container_ends_as_what_works_does(end: Callable[[], object], code: int) -> None:
+    first, stdin = in_a_container(end)
+    assert os.waitstatus_to_exitcode(os.waitpid(first, 0)[1]) == code
+    os.close(stdin)
+
+
+@pytest.mark.allow_process(reason="it is a process that is told to end")
+def test_the_container_ends_when_it_is_told_to() -> None:
+    said, say = os.pipe()
+
+    def body() -> None:
+        os.write(say, str(os.getpid()).encode())
+        time.sleep(60)
+
+    first, stdin = in_a_container(body)
+    works = int(os.read(said, 100))
+    time.sleep(0.2)
+    os.kill(first, signal.SIGTERM)
+    assert os.waitstatus_to_exitcode(os.waitpid(first, 0)[1]) == 143
+    os.kill(works, signal.SIGKILL)
+    os.close(stdin)
