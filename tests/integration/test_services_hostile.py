@@ -86,6 +86,10 @@ TRAPS = {
     " $$ BEGIN PERFORM traps.trap('set_config'); RETURN ''; END $$;"
     " CREATE VIEW traps.pg_stat_user_tables AS SELECT traps.trap('catalog') AS n_live_tup;"
     " CREATE VIEW traps.pg_extension AS SELECT traps.trap('catalog') AS extname",
+    "extension": "CREATE SCHEMA ext; CREATE OPERATOR ext.= (LEFTARG = name, RIGHTARG = name, FUNCTION = traps.eq);"
+    " CREATE FUNCTION ext.format(text, text) RETURNS text LANGUAGE plpgsql AS"
+    " $$ BEGIN PERFORM traps.trap('extension'); RETURN $1; END $$; CREATE EXTENSION hstore SCHEMA ext;"
+    " CREATE TABLE t_hstore (h ext.hstore); INSERT INTO t_hstore VALUES ('a=>1')",
     "settings": "ALTER DATABASE hostile SET search_path = traps, public, pg_catalog",
 }
 LOADED = {"check", "domain", "index", "predicate", "exclusion", "generated", "matview", "cast"}
@@ -161,7 +165,7 @@ def set_traps(clone: Clone) -> None:
     psql(clone, "postgres", "CREATE DATABASE hostile OWNER synos")
     psql(clone, "hostile", TRAP, "synos")
     for sql in TRAPS.values():
-        psql(clone, "hostile", sql, "synos", check=False)
+        psql(clone, "hostile", sql, "synos")
 
 
 def assert_nobody_got_more(clone: Clone) -> None:
