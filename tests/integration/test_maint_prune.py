@@ -312,7 +312,13 @@ def test_reset_leaves_a_fresh_clone_and_all_of_the_others(ground: Ground) -> Non
     assert not ground.there("image", TOOLCHAIN.tag(ground.clone.settings.project))
     assert "removed: 1 services and development containers that run" in told.json["done"]
     state = (ground.clone.root / ".synos").iterdir()
-    assert {path.name for path in state if path.suffix != ".lock"} <= {"id", "volumes", "backups", "setup"}
+    assert {path.name for path in state if path.suffix != ".lock"} <= {
+        "id",
+        "leases",
+        "volumes",
+        "backups",
+        "setup",
+    }
     assert ground.crowd.state() == ground.before
     again = ground.clone.inv("--dry", "maint.reset")
     assert {step["name"] for step in again.json["steps"]} <= {"images"}
