@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import json
 import os
+import threading
 import time
 import uuid
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
-from typing import IO, TYPE_CHECKING, TypeVar
+from typing import IO, TYPE_CHECKING, Self, TypeVar
 
 from synos_tasks import errors
 from synos_tasks.engine.labels import is_own_container, labels
 from synos_tasks.engine.run import Leased
 from synos_tasks.engine.spec import Bind, ContainerSpec
+from synos_tasks.errors import SynosError
 from synos_tasks.iso import codec, protocol
 from synos_tasks.locks import held
 from synos_tasks.project import PACKAGE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from pathlib import Path
 
     from synos_tasks.engine.client import Container, Docker
@@ -28,6 +31,9 @@ if TYPE_CHECKING:
     from synos_tasks.settings import Settings
 
 Answer = TypeVar("Answer", bound=protocol.Event)
+
+StageSpec = Callable[[ContainerSpec, str, protocol.RunApart], ContainerSpec]
+"""Returns the container of foreign code: of the builder, the volume that it works in, and what is to run."""
 
 CACHE = "/cache"
 CODE = Bind(source=PACKAGE, target="/project/synos_tasks")
@@ -65,8 +71,11 @@ def ask(
     *,
     seconds: float | None = None,
     logged: bool = True,
+    stage_spec: StageSpec | None = None,
 ) -> Answer:
     """Run one container to its end, say its warnings, pass on its events, and return its answer.
+
+    ``stage_spec`` makes the containers for the foreign code that it asks to run.
 
     Raises the error that the container met, or ContainerLost unless it gave one answer within ``seconds`` and then
     ended with exit code 0: whatever runs in it may print an answer too. Where ``logged``, all that it reports goes
@@ -80,6 +89,7 @@ def ask(
         path.open("w", encoding="utf-8") if path else nullcontext() as log,
         context.lease(spec.name),
         Leased(context.docker, spec, codec.encode(request), seconds) as container,
+        _Stages(context, container, spec, stage_spec) as stages,
     ):
         for line in container.lines():
             event = protocol.decode_event(line)
@@ -87,6 +97,8 @@ def ask(
                 _write_log(log, event)
             if isinstance(event, protocol.Failure):
                 raise _error_of(event, path)
+            if isinstance(event, protocol.RunApart):
+                stages.start(event)
             if isinstance(event, protocol.Warn):
                 context.say(f"warning: {event.text}")
             if isinstance(event, answer):
@@ -107,6 +119,50 @@ def leftovers(docker: Docker, project: Project) -> list[Container]:
     found = docker.containers(labels(project.id, "build"))
     leased = held(project.leases)  # after the listing: a lease is older than its container
     return [one for one in found if one.name not in leased and is_own_container(one, project.id)]
+
+
+class _Stages:
+    """The containers of foreign code that a builder asks for, each followed by a thread; on leaving all are gone."""
+
+    def __init__(
+        self, context: Context, builder: Leased, spec: ContainerSpec, make: StageSpec | None
+    ) -> None:
+        self._context, self._builder, self._spec, self._make = context, builder, spec, make
+        self._threads = ThreadPoolExecutor()
+        self._running: list[Leased] = []
+        self._over = threading.Event()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def start(self, wanted: protocol.RunApart) -> None:
+        self._threads.submit(self._run, wanted)
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        for container in self._running:
+            container.release()
+        self._threads.shutdown(cancel_futures=True)
+
+    def _run(self, wanted: protocol.RunApart) -> None:
+        code, why = 1, "this builder has no such containers"
+        try:
+            if self._make and not self._over.is_set():
+                spec = self._make(self._spec, self._volume(wanted.work), wanted)
+                with self._context.lease(spec.name), Leased(self._context.docker, spec, {}) as container:
+                    self._running.append(container)
+                    if self._over.is_set():
+                        container.release()
+                    code, why = container.code()
+        except SynosError as error:
+            why = str(error)
+        self._builder.send({"id": wanted.id, "code": code, "why": why})
+
+    def _volume(self, work: str) -> str:
+        """Return the volume that the builder works in."""
+        found = self._context.docker.container(self._spec.name)
+        mounts = found.mounts or [] if found else []
+        return next((mount.name or "" for mount in mounts if str(mount.destination) == work), "")
 
 
 def list_store(context: Context, image: str) -> tuple[Stored, ...]:

@@ -16,7 +16,7 @@ from synos_tasks.engine.labels import (
     TOOLCHAIN_CAPABILITIES,
     labels,
 )
-from synos_tasks.engine.spec import Bind, ContainerSpec
+from synos_tasks.engine.spec import Bind, ContainerSpec, VolumeFolder
 from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
 
 if TYPE_CHECKING:
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
     from synos_tasks.build.planning import Context
     from synos_tasks.images.catalog import Recipe
+    from synos_tasks.iso.protocol import RunApart
     from synos_tasks.settings import Settings
 
 # of a root file system: the .debs, what they unpack to, and their copies while they are installed
@@ -98,9 +99,9 @@ def builder_spec(
         capabilities=BUILDER_CAPABILITIES,
         binds=(*read_only_binds(settings), *writable, *more),
         volumes={} if store is None else {store or settings.project.store_volume: CACHE},
+        # a volume, so that the containers of stages can have folders of it.
         # dev, suid, exec: a root file system has device nodes, sudo and programs
-        tmpfs={"/work": f"rw,dev,suid,exec,size={size_mb}m"} if on_tmpfs else {},
-        anonymous_volumes=() if on_tmpfs else ("/work",),
+        anonymous_volumes={"/work": f"rw,dev,suid,exec,size={size_mb}m" if on_tmpfs else ""},
         cpus=cpus,
         memory_mb=memory,
         pids=build.pids,
@@ -108,6 +109,31 @@ def builder_spec(
         network=None if network else "none",
         privileged=privileged,
         entrypoint=OWN_DEV if privileged else "",
+    )
+
+
+def stage_spec(builder: ContainerSpec, volume: str, wanted: RunApart) -> ContainerSpec:
+    """Return the container of foreign code: what the builder may do, with the folders that it names, and nothing else.
+
+    ``volume`` is the builder's work folder.
+    """
+    return ContainerSpec(
+        name=builder.name.replace("-build-", f"-stage-{uuid.uuid4().hex[:4]}-"),
+        image=builder.image,
+        command=wanted.command,
+        labels=builder.labels,
+        capabilities=builder.capabilities,
+        volume_folders=tuple(
+            VolumeFolder(volume=volume, folder=folder, target=target, writable=writable)
+            for folder, target, writable in wanted.mounts
+        ),
+        cpus=builder.cpus,
+        cpuset=builder.cpuset,
+        memory_mb=builder.memory_mb,
+        pids=builder.pids,
+        network=builder.network if wanted.network else "none",
+        hostname=builder.hostname,
+        init=False,  # its own first process is the lease
     )
 
 
@@ -129,8 +155,7 @@ def toolchain_spec(
         capabilities=TOOLCHAIN_CAPABILITIES,
         new_privileges=True,
         volumes={**base.volumes, **caches},
-        tmpfs=base.tmpfs if on_tmpfs else {},
-        anonymous_volumes=base.anonymous_volumes if on_tmpfs else ("/work",),
+        anonymous_volumes=base.anonymous_volumes if on_tmpfs else {"/work": ""},
     )
 
 
@@ -175,7 +200,7 @@ def permissions(spec: ContainerSpec) -> dict[str, str]:
         rights = f"{' '.join(spec.capabilities) or 'no capability'}; {more}"
     binds = [(bind.writable, f"{bind.source} at {bind.target}") for bind in spec.binds]
     volumes = [f"volume {name} at {path}" for name, path in spec.volumes.items()]
-    in_memory = [f"{path} in memory ({what})" for path, what in spec.tmpfs.items()]
+    tmpfs = {**spec.tmpfs, **spec.anonymous_volumes}
     return {
         "image": spec.image,
         "command": shlex.join([spec.entrypoint, *spec.command] if spec.entrypoint else spec.command),
@@ -183,7 +208,9 @@ def permissions(spec: ContainerSpec) -> dict[str, str]:
         "rights": rights,
         "read-only": ", ".join(text for writable, text in binds if not writable),
         "writable": ", ".join([*(text for writable, text in binds if writable), *volumes]),
-        "temporary": ", ".join([*spec.anonymous_volumes, *in_memory]),
+        "temporary": ", ".join(
+            f"{path} in memory ({what})" if what else path for path, what in tmpfs.items()
+        ),
         "devices": ", ".join(spec.devices) or "none of the host",
         "limits": f"{spec.cpus:g} CPUs, {spec.memory_mb} MB of memory, {spec.pids} processes",
         "network": spec.network or "yes",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from synos_tasks import builder, console, errors
 from synos_tasks.build import components, planning
-from synos_tasks.build.containers import PRIVILEGED, builder_spec, store_volume
+from synos_tasks.build.containers import PRIVILEGED, builder_spec, stage_spec, store_volume
 from synos_tasks.build.view import PlainView, last_plan, remember, view_for
 from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
 from synos_tasks.iso import protocol
@@ -201,13 +201,19 @@ class _Build:
         with staging(options.output) as folder, self._view(plan.stage_names) as view:
             spec = container_of(context, options, plan, output=folder, store=store)
             limits = limits_of(context.settings.maint) if options.cached else None
-            request = protocol.Build(plan=plan, offline=options.offline, owner=builder.owner(), limits=limits)
+            request = protocol.Build(
+                plan=plan,
+                offline=options.offline,
+                owner=builder.owner(),
+                limits=limits,
+                apart=not options.privileged,  # hooks that mount do so for those that follow
+            )
 
             def note(event: protocol.Event) -> None:
                 view.handle(event)
                 self._note(event)
 
-            done = builder.ask(context, spec, request, protocol.Delivered, note)
+            done = builder.ask(context, spec, request, protocol.Delivered, note, stage_spec=stage_spec)
             stages = [stage for stage in self.stages.values() if stage]
             if len(stages) < len(self.stages):
                 what = "the container reported an ISO, but not all of its stages"

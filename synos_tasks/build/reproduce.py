@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from synos_tasks import builder
 from synos_tasks.build import components, planning
 from synos_tasks.build.compare import files_of
-from synos_tasks.build.containers import builder_spec, store_volume
+from synos_tasks.build.containers import builder_spec, stage_spec, store_volume
 from synos_tasks.errors import Irreproducible
 from synos_tasks.iso import publish
 from synos_tasks.iso.compare import OUTSIDE_FILES
@@ -64,9 +64,8 @@ class Circumstances:
         )
         if not self.elsewhere:
             return varied
-        tmpfs = {str(ELSEWHERE): next(iter(spec.tmpfs.values()))} if spec.tmpfs else {}
         return dataclasses.replace(
-            varied, tmpfs=tmpfs, anonymous_volumes=() if spec.tmpfs else (str(ELSEWHERE),)
+            varied, anonymous_volumes={str(ELSEWHERE): next(iter(spec.anonymous_volumes.values()))}
         )
 
 
@@ -112,7 +111,9 @@ def verify(context: Context, profile: Profile, *, release: bool, rounds: int) ->
 
 def _build(context: Context, plan: Plan, case: Circumstances, iso: Path) -> str:
     """Build, and copy the ISO; return its SHA-256."""
-    request = Build(plan=plan, owner=case.user, umask=case.umask, clock=case.clock, elsewhere=case.elsewhere)
+    request = Build(
+        plan=plan, owner=case.user, umask=case.umask, clock=case.clock, elsewhere=case.elsewhere, apart=True
+    )
     size = sum(package.size for package in plan.lock.packages)
     quiet = dataclasses.replace(context, say=lambda _: None)
     with store_volume(context, cached=case.stored) as store, publish.staging(iso.parent) as output:
@@ -120,7 +121,7 @@ def _build(context: Context, plan: Plan, case: Circumstances, iso: Path) -> str:
             change = dataclasses.replace(case, elsewhere=False).apply
             components.ensure_compiled(quiet, plan.profile.components, store=store, change=change)
         spec = builder_spec(context, output=output, store=store, packages_bytes=size)
-        builder.ask(quiet, case.apply(spec), request, Delivered)
+        builder.ask(quiet, case.apply(spec), request, Delivered, stage_spec=stage_spec)
         return publish.take(output / publish.ISO, iso, builder.owner())
 
 

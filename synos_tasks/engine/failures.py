@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
     from python_on_whales.components.system.models import SystemInfo
 
-MINIMUM = {"engine version": (23, 0), "buildx": (0, 13), "compose": (2, 0)}
+# 26.0 brought volume-subpath: what a container of foreign code gets of a build's work
+MINIMUM = {"engine version": (26, 0), "buildx": (0, 13), "compose": (2, 0)}
 NO_ENGINE = (
     "cannot connect to the docker daemon",
     "error during connect",

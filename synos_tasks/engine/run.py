@@ -79,6 +79,7 @@ class Leased(_Attached):
         self._deadline = None if seconds is None else time.monotonic() + seconds
         self._lines: queue.Queue[bytes | None] = queue.Queue(WAITING_LINES)
         self._released = threading.Event()
+        self._writing = threading.Lock()
         self._begin(self._read_lines, lambda: self._renew(json.dumps(request).encode() + b"\n"))
 
     def lines(self) -> Iterator[bytes]:
@@ -95,6 +96,30 @@ class Leased(_Attached):
             if line is None:
                 return
             yield line
+
+    def send(self, message: Mapping[str, Any]) -> None:
+        """Write a line to the container's standard input."""
+        with (
+            contextlib.suppress(OSError, ValueError),
+            self._writing,
+        ):  # it is gone: those who read from it report why
+            self._write(json.dumps(message).encode() + b"\n")
+
+    def release(self) -> None:
+        """End the lease: the container stops."""
+        self._released.set()
+
+    def code(self) -> tuple[int, str]:
+        """Wait until the container ends or is released; return its exit code, and why the engine could not run it."""
+        code = None
+        while code is None and not self._released.is_set():
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                code = self._process.wait(TICK_SECONDS)
+        if code is None:
+            return 137, "the build ended"
+        self._errors.join(1)
+        stderr = "\n".join(self._stderr).strip()
+        return code, stderr if code and stderr.startswith(ENGINE_SPEAKS) else ""
 
     def succeeded(self) -> bool:
         """Return whether the container has ended by itself, with exit code 0; waits a little for its end."""
@@ -134,15 +159,19 @@ class Leased(_Attached):
 
     def _renew(self, request: bytes) -> None:
         # end-of-file alone would not do: when the engine is killed, the container never sees one
-        stdin = cast("IO[bytes]", self._process.stdin)
         with contextlib.suppress(OSError):  # those who read from it report why it went away
-            stdin.write(request)
-            stdin.flush()
+            with self._writing:
+                self._write(request)
             while not self._released.wait(RENEWAL_SECONDS):
-                stdin.write(b"\n")
-                stdin.flush()
-        with contextlib.suppress(OSError):
-            stdin.close()
+                with self._writing:
+                    self._write(b"\n")
+        with contextlib.suppress(OSError), self._writing:
+            cast("IO[bytes]", self._process.stdin).close()
+
+    def _write(self, line: bytes) -> None:
+        stdin = cast("IO[bytes]", self._process.stdin)
+        stdin.write(line)
+        stdin.flush()
 
 
 def _lines(stream: IO[bytes] | None, limit: int) -> Iterator[bytes]:

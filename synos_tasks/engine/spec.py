@@ -24,6 +24,16 @@ class Bind:
 
 
 @dataclass(frozen=True, kw_only=True)
+class VolumeFolder:
+    """A folder of a volume inside the container."""
+
+    volume: str
+    folder: str
+    target: str
+    writable: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class ContainerSpec:
     """A container to run once; it is removed when it ends."""
 
@@ -36,7 +46,9 @@ class ContainerSpec:
     volumes: Mapping[str, str] = field(default_factory=dict)
     """Volume name to path inside; it outlives the container."""
     read_only_volumes: Mapping[str, str] = field(default_factory=dict)
-    anonymous_volumes: tuple[str, ...] = ()
+    volume_folders: tuple[VolumeFolder, ...] = ()
+    anonymous_volumes: Mapping[str, str] = field(default_factory=dict)
+    """Path inside to the options of a tmpfs, or to '' for one on the engine's disk; each ends with the container."""
     tmpfs: Mapping[str, str] = field(default_factory=dict)
     devices: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -107,8 +119,12 @@ class ContainerSpec:
             yield ["type=volume", f"source={name}", f"target={path}", *labels]
         for name, path in self.read_only_volumes.items():
             yield ["type=volume", f"source={name}", f"target={path}", "readonly"]
-        for path in self.anonymous_volumes:
-            yield ["type=volume", f"target={path}", *labels]
+        for part in self.volume_folders:
+            where = [f"source={part.volume}", f"target={part.target}", f"volume-subpath={part.folder}"]
+            yield ["type=volume", *where, "volume-nocopy", *([] if part.writable else ["readonly"])]
+        for path, options in self.anonymous_volumes.items():
+            memory = ["type=tmpfs", "device=tmpfs", f"o={options}"] if options else []
+            yield ["type=volume", f"target={path}", *labels, *(f"volume-opt={option}" for option in memory)]
 
 
 def _quoted(field: str) -> str:

@@ -7,6 +7,7 @@ import sys
 
 from synos_tasks.errors import SynosError
 from synos_tasks.iso import codec, guard, lease, protocol
+from synos_tasks.iso.stage_containers import StageContainers
 from synos_tasks.iso.tools import BuildContext
 from synos_tasks.iso.work import NO_PROFILE, attempt
 
@@ -23,12 +24,15 @@ def main() -> int:
     line = lease.read_request()
     if not line:
         return 130
-    lease.watch(lambda: os._exit(130))
+    events = protocol.Events(BuildContext.work / "build.log", codec.write_event)
+    containers = StageContainers(events.send)
+    lease.watch(lambda: os._exit(130), containers.on_reply)
     request = codec.decode_request(line)
     if isinstance(request, protocol.Build):
         os.umask(request.umask)
-    events = protocol.Events(BuildContext.work / "build.log", codec.write_event)
-    failure = attempt(request, BuildContext(profile=NO_PROFILE, events=events))
+    apart = isinstance(request, protocol.Build) and request.apart
+    context = BuildContext(profile=NO_PROFILE, events=events, containers=containers if apart else None)
+    failure = attempt(request, context)
     if failure is None:
         return 0
     events.send(protocol.Failure(kind=type(failure).__name__, **dict(failure.lines())))

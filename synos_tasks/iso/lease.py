@@ -1,6 +1,6 @@
 """The container's side of its lease; the other side is synos_tasks/engine/run.py.
 
-Standard input brings one request line, then a newline every two seconds. At its end, or when nothing
+Standard input brings one request line, then a newline every two seconds, and replies between them. At its end, or when nothing
 comes for SILENCE_SECONDS, the host is gone. Silence counts because a killed engine ends nothing:
 the container's shim keeps its standard input open.
 """
@@ -60,15 +60,18 @@ def continue_in_child() -> None:
     os._exit(code if code >= 0 else 128 - code)
 
 
-def watch(stop: Callable[[], None]) -> None:
-    """Call ``stop`` when the lease ends, from a thread.
+def watch(stop: Callable[[], None], on_line: Callable[[bytes], object]) -> None:
+    """Call ``on_line`` for each line that is not empty, and ``stop`` when the lease ends, from a thread.
 
     ``stop`` ends the process. It writes nothing: with the engine dead the pipe is full, and that waits for ever.
     """
 
     def wait() -> None:
-        while _hear():
-            pass
+        text = b""
+        while heard := _hear():
+            *lines, text = (text + heard).split(b"\n")
+            for line in filter(None, lines):
+                on_line(line)
         stop()
 
     threading.Thread(target=wait, daemon=True).start()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -121,15 +122,16 @@ def _control(path: Path, package: Package) -> str:
 
 
 def repository(packages: Sequence[Package], paths: Sequence[Path], folder: Path) -> dict[str, int]:
-    """Lay packages out as a flat APT repository of links; returns the unpacked size of each in bytes.
+    """Lay packages out as a flat APT repository; returns the unpacked size of each in bytes.
 
     Raises LockError when a .deb is another package than the lock says.
     """
     folder.mkdir(parents=True, exist_ok=True)
 
     def add(package: Package, path: Path) -> str:
-        (folder / f"{package.name}.deb").symlink_to(path)
         stanza = _control(path, package)
+        # foreign code gets this folder, and must not get the pool
+        shutil.copyfile(path, folder / f"{package.name}.deb")
         return f"{stanza}\nFilename: ./{package.name}.deb\nSize: {package.size}\nSHA256: {package.sha256}\n"
 
     with ThreadPoolExecutor() as threads:

@@ -45,6 +45,8 @@ class Build(Request, name="build"):
     """Seconds that tools see the clock ahead."""
     elsewhere: bool = False
     """Work in another folder than usual."""
+    apart: bool = False
+    """Ask for a container of its own for each foreign program, see RunApart; else it runs in this one."""
 
 
 class Resolve(Request, name="resolve"):
@@ -153,6 +155,19 @@ class Done(Event, name="done"):
     began: float = 0.0
     """Since the beginning of the build."""
     facts: Facts = field(default_factory=Facts)
+
+
+class RunApart(Event, name="run-apart"):
+    """A program that is foreign code is to run in a container of its own. Answered by a line ``{"id", "code", "why"}``."""
+
+    id: str
+    """Folder in the work folder: ``out`` is a FIFO for what the program prints, ``in`` its standard input."""
+    command: tuple[str, ...]
+    mounts: tuple[tuple[str, str, bool], ...]
+    """Folder in the work folder, where it is in the container, and whether it is writable."""
+    work: str
+    """The work folder."""
+    network: bool = False
 
 
 class Failure(Event, name="error"):

@@ -6,6 +6,7 @@ import os
 import stat
 from typing import TYPE_CHECKING
 
+from synos_tasks.errors import StageFailed
 from synos_tasks.iso.scratch import remove
 
 if TYPE_CHECKING:
@@ -37,13 +38,50 @@ _CLUTTER = (
 )  # fmt: skip
 
 
+LINKS = 40
+"""As Linux follows at most."""
+
+
+def within(root: Path, path: str, *, follow: bool = False) -> Path:
+    """Return where a path of the system in ``root`` is; links lead where they do in the system.
+
+    Foreign code laid these links: followed from here they could lead to the store. The last part is a link still, unless
+    ``follow``. Raises StageFailed.
+    """
+    found, waiting, links = root, path.split("/"), 0
+    while waiting:
+        part = waiting.pop(0)
+        if part == "..":
+            found = root if found == root else found.parent
+        elif (waiting or follow) and (found / part).is_symlink():
+            target, links = str((found / part).readlink()), links + 1
+            if links > LINKS:
+                raise StageFailed("links lead in a circle", where=f"/{path}", why=f"more than {LINKS} links")
+            found = root if target.startswith("/") else found
+            waiting = [*target.split("/"), *waiting]
+        else:
+            found /= part
+    return found
+
+
+def write(root: Path, path: str, text: str, mode: int = 0o644) -> Path:
+    """Put a new file into the system in ``root``, in the place of what is there; return where it is."""
+    target = within(root, path)
+    remove(target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("x") as stream:
+        stream.write(text)
+    target.chmod(mode)
+    return target
+
+
 def make_devices(root: Path) -> None:
     """Make the few device nodes that scripts in the root expect, on the builder's own disk; clean() removes them."""
     if (root / "dev").is_symlink() or not (root / "dev").is_dir():
         return
     for name, (major, minor) in NODES.items():
         path = root / "dev" / name
-        if not path.exists():
+        if not os.path.lexists(path):
             os.mknod(path, stat.S_IFCHR, os.makedev(major, minor))
             path.chmod(0o666)
 
@@ -59,5 +97,5 @@ def clean(root: Path, *, keep: Collection[str] = ()) -> None:
             remove(path)
     # empty, not missing: systemd then makes one at first boot without calling it a first boot
     if "etc/machine-id" not in keep:
-        (root / "etc/machine-id").write_text("")
-    (root / "var/log/journal").mkdir(parents=True, exist_ok=True)
+        write(root, "etc/machine-id", "")
+    within(root, "var/log/journal").mkdir(parents=True, exist_ok=True)

@@ -11,14 +11,17 @@ from collections import deque
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from synos_tasks.iso import inputs
 from synos_tasks.iso.diagnose import diagnose
+from synos_tasks.iso.root import within
 from synos_tasks.iso.scratch import remove
+from synos_tasks.iso.stage_containers import SLASH, StageContainers, mounts_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from synos_tasks.iso.profile import Profile
     from synos_tasks.iso.protocol import Events
@@ -36,6 +39,8 @@ BASE_ENVIRONMENT = {
     "DEBCONF_NONINTERACTIVE_SEEN": "true",
     # the kernel's postinst would make an initramfs each time it is configured; a stage makes it once
     "INITRD": "No",
+    # systemctl says that there is nothing to reload, as in a chroot
+    "SYSTEMD_OFFLINE": "1",
 }
 
 
@@ -60,6 +65,8 @@ class BuildContext:
     """User and group id that results belong to on the host."""
     clock: int = 0
     """Seconds that tools see the clock ahead; see fake_clock()."""
+    containers: StageContainers | None = None
+    """Where foreign code runs; None: here, as there is no host to ask."""
     running: list[subprocess.Popen[str]] = field(default_factory=list)
     """The tools at work."""
 
@@ -88,8 +95,7 @@ class BuildContext:
         ``environment`` adds variables, None takes one away; ``user`` (with group) and ``folder`` are where it runs.
         Raises what ``on_failure`` makes of these lines, or else the error that they explain.
         """
-        self.events.log(stage, "$ " + " ".join(argv)[:4000])
-        last: deque[str] = deque(maxlen=LAST_LINES)
+        self._say_command(stage, argv)
         with subprocess.Popen(
             list(argv),
             encoding="utf-8",
@@ -110,36 +116,109 @@ class BuildContext:
                 process.stdin.write(stdin)
                 process.stdin.close()
             # progress bars end their lines by a carriage return, which Python reads as a newline
-            for line in (line.rstrip("\n") for line in process.stdout or () if line.strip()):
-                if not self._progress(stage, line):
-                    last.append(line)
-                    self.events.log(stage, line)
+            lines = self._follow(stage, (line.rstrip("\n") for line in process.stdout or () if line.strip()))
         self.running.remove(process)
-        lines = list(last)
-        if process.returncode:
-            if on_failure and (failure := on_failure(process.returncode, lines)):
-                raise failure
-            raise diagnose(stage, argv, process.returncode, lines, self.profile.origins)
-        return lines
+        return self._checked(stage, argv, process.returncode, lines, on_failure)
+
+    def run_apart(
+        self,
+        stage: str,
+        argv: Sequence[str],
+        mounts: Sequence[tuple[str, str, bool]],
+        *,
+        environment: Mapping[str, str | None] | None = None,
+        network: bool = False,
+        stdin: str | None = None,
+        on_failure: Callable[[int, Sequence[str]], Exception | None] | None = None,
+    ) -> list[str]:
+        """Run foreign code with folders of the work folder and nothing else, where there is a host to ask; see run()."""
+        if self.containers is None:
+            return self.run(stage, argv, environment=environment, stdin=stdin, on_failure=on_failure)
+        self._say_command(stage, argv)
+        code: list[int] = []
+        variables = self._environment(environment or {})
+        lines = self._follow(
+            stage,
+            self.containers.run(argv, variables, mounts, self.work, stdin=stdin, network=network, code=code),
+        )
+        return self._checked(stage, argv, code[0], lines, on_failure)
+
+    def run_inside(
+        self,
+        stage: str,
+        root: Path,
+        argv: Sequence[str],
+        *,
+        reading: Mapping[str, Path] = MappingProxyType({}),
+        environment: Mapping[str, str | None] | None = None,
+        network: bool = False,
+        stdin: str | None = None,
+        on_failure: Callable[[int, Sequence[str]], Exception | None] | None = None,
+    ) -> list[str]:
+        """Run a program of the system in ``root``, in a container whose root this system is; see run_apart().
+
+        ``reading`` maps empty folders of the system to folders of the work folder that the program may read there.
+        """
+        mounts: list[tuple[str, str, bool]] = []
+        if self.containers is None:
+            for path, folder in reading.items():
+                shutil.copytree(folder, root / path, dirs_exist_ok=True)
+            argv = ["chroot", str(root), *argv]
+        else:
+            mounts = mounts_of(root, str(root.relative_to(self.work)))
+            mounts += [
+                (str(folder.relative_to(self.work)), f"{SLASH}/{path}", False)
+                for path, folder in reading.items()
+            ]
+        return self.run_apart(
+            stage, argv, mounts, environment=environment, network=network, stdin=stdin, on_failure=on_failure
+        )
 
     def stop(self) -> None:
         """End all tools at work: their callers get an error."""
         for process in list(self.running):
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
+        if self.containers:
+            self.containers.stop()
+
+    def _say_command(self, stage: str, argv: Sequence[str]) -> None:
+        self.events.log(stage, "$ " + " ".join(argv)[:4000])
+
+    def _follow(self, stage: str, lines: Iterable[str]) -> list[str]:
+        last: deque[str] = deque(maxlen=LAST_LINES)
+        for line in lines:
+            if not self._progress(stage, line):
+                last.append(line)
+                self.events.log(stage, line)
+        return list(last)
+
+    def _checked(
+        self,
+        stage: str,
+        argv: Sequence[str],
+        code: int,
+        lines: list[str],
+        on_failure: Callable[[int, Sequence[str]], Exception | None] | None,
+    ) -> list[str]:
+        if code:
+            if on_failure and (failure := on_failure(code, lines)):
+                raise failure
+            raise diagnose(stage, argv, code, lines, self.profile.origins)
+        return lines
 
     @contextmanager
     def fake_clock(self, root: Path) -> Iterator[None]:
         """Let programs in ``root`` see the wrong time too, when that is asked for: to verify that it leaves no trace."""
-        inside = root / FAKETIME.relative_to("/")
-        shared = root / "dev/shm"
+        inside, shared = str(FAKETIME.relative_to("/")), "dev/shm"
         if self.clock:
-            inside.parent.mkdir(exist_ok=True)
-            shutil.copyfile(FAKETIME, inside)
-            shared.mkdir(exist_ok=True)
+            remove(within(root, inside))
+            within(root, inside).parent.mkdir(exist_ok=True)
+            shutil.copyfile(FAKETIME, within(root, inside))
+            within(root, shared).mkdir(exist_ok=True)
         yield
-        inside.unlink(missing_ok=True)
-        remove(shared)
+        remove(within(root, inside))
+        remove(within(root, shared))
 
     def _environment(self, more: Mapping[str, str | None]) -> dict[str, str]:
         together: dict[str, str | None] = {**BASE_ENVIRONMENT, "SOURCE_DATE_EPOCH": str(self.epoch)}

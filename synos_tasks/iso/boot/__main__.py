@@ -19,7 +19,7 @@ def main() -> int:
     if os.getpgrp() != os.getpid():
         os.setpgid(0, 0)
     signal.signal(signal.SIGTERM, lambda *_: _stop())
-    lease.watch(_stop)
+    lease.watch(_stop, lambda _: None)
     request = codec.decode_request(line)
     assert isinstance(request, Boot)  # noqa: S101  (the only one that this image knows)
     codec.write_event(boot(request, lambda text: codec.write_event(Log(stage="boot", line=text))))

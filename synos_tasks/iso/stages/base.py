@@ -6,7 +6,8 @@ import hashlib
 import shutil
 from typing import TYPE_CHECKING, Any
 
-from synos_tasks.iso.root import DPKG_CONF, DPKG_OPTIONS, clean
+from synos_tasks.iso.root import DPKG_CONF, DPKG_OPTIONS, clean, within
+from synos_tasks.iso.scratch import remove
 from synos_tasks.iso.stages import packages
 from synos_tasks.iso.stagespec import StageSpec
 from synos_tasks.iso.tools import FAKETIME
@@ -35,14 +36,14 @@ def make(inputs: StageInputs, root: Path) -> Mapping[str, Any]:
     # what the bootstrappers leave of themselves and of the machine they run on
     apt = ("etc/apt/sources.list", "etc/apt/apt.conf.d/99mmdebstrap", DPKG_CONF)
     for path in (*apt, "etc/hostname", "etc/hosts", FAKETIME.relative_to("/")):
-        (root / path).unlink(missing_ok=True)
+        remove(within(root, str(path)))
     clean(root)
     return {"installed": sizes}
 
 
 def _mmdebstrap(context: BuildContext, root: Path, repository: Path, names: list[str]) -> None:
     profile = context.profile
-    conf = context.work / "dpkg.conf"
+    conf = repository / "dpkg.conf"
     conf.write_text("".join(f"{option}\n" for option in DPKG_OPTIONS))
     # as a hook: given as --dpkgopt, its path-exclude would start a filter in Python for each package
     hook = f'mkdir -p "$1"/etc/dpkg/dpkg.cfg.d && cp {conf} "$1"/{DPKG_CONF}'
@@ -54,15 +55,16 @@ def _mmdebstrap(context: BuildContext, root: Path, repository: Path, names: list
     argv += [f"--aptopt={option}" for option in APT_OPTIONS]
     # the packages were verified against the lock when they left the pool
     source = f"deb [trusted=yes] copy://{repository} ./\n"
-    context.run(NAME, [*argv, profile.suite, str(root), "-"], stdin=source)
+    context.run_apart(NAME, [*argv, profile.suite, str(root), "-"], _mounts(root, repository), stdin=source)
+
+
+def _mounts(root: Path, repository: Path) -> list[tuple[str, str, bool]]:
+    """Return what a bootstrapper works with: it runs the scripts of packages in ``root``."""
+    return [(root.name, str(root), True), (repository.name, str(repository), False)]
 
 
 def _debootstrap(context: BuildContext, root: Path, repository: Path) -> None:
     profile = context.profile
-    # debootstrap links to them, and in the root a link to the pool leads nowhere
-    for path in repository.glob("*.deb"):
-        shutil.copyfile(path.resolve(), path.with_suffix(".copy"))
-        path.with_suffix(".copy").replace(path)
     suite = repository / f"dists/{profile.suite}"
     name = f"main/binary-{profile.architecture}/Packages"
     (suite / name).parent.mkdir(parents=True)
@@ -73,4 +75,5 @@ def _debootstrap(context: BuildContext, root: Path, repository: Path) -> None:
         f"SHA256:\n {hashlib.sha256(index).hexdigest()} {len(index)} {name}\n"
     )
     argv = ["debootstrap", f"--arch={profile.architecture}", "--variant=minbase", "--no-check-gpg"]
-    context.run(NAME, [*argv, profile.suite, str(root), f"file://{repository}"])
+    argv += [profile.suite, str(root), f"file://{repository}"]
+    context.run_apart(NAME, argv, _mounts(root, repository))

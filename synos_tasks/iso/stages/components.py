@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.errors import ComponentError
@@ -27,7 +28,7 @@ def make(inputs: StageInputs, root: Path) -> Mapping[str, Any]:
     found = [(entry, package) for entry in inputs.compiled for package in entry.facts["packages"]]
     _refuse_twice([package["name"] for _, package in found])
     for entry, package in found:
-        (repository / f"{package['name']}.deb").symlink_to(entry.file(package["file"]))
+        shutil.copyfile(entry.file(package["file"]), repository / f"{package['name']}.deb")
     packages.install(
         inputs.context, root, repository, inputs.stage.name, on_failure=lambda _, lines: _unmet(lines)
     )

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import shutil
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synos_tasks.errors import HookFailed
 from synos_tasks.iso.inputs import copy, walk
-from synos_tasks.iso.root import clean, make_devices
+from synos_tasks.iso.root import clean, make_devices, within, write
 from synos_tasks.iso.scratch import remove
 from synos_tasks.iso.stagespec import StageSpec
 
@@ -35,16 +34,15 @@ def make(inputs: StageInputs, root: Path) -> None:
     wanted = {str(path.relative_to(folder)) for folder in overlays for path in walk(folder)}
     if RESOLVER not in wanted:
         with suppress(FileNotFoundError):  # there is none without a network
-            remove(root / RESOLVER)  # it may be a link
-            shutil.copyfile(f"/{RESOLVER}", root / RESOLVER)
+            write(root, RESOLVER, Path(f"/{RESOLVER}").read_text())
     for hook in context.profile.hooks:
         _run(context, root, hook)
     clean(root, keep=wanted)
 
 
 def _run(context: BuildContext, root: Path, hook: str) -> None:
-    inside = Path("/tmp") / f"synos-hook-{Path(hook).name}"  # noqa: S108  (in the root under construction)
-    target = root / inside.relative_to("/")
+    inside = f"tmp/synos-hook-{Path(hook).name}"
+    target = within(root, inside)
     target.parent.mkdir(exist_ok=True)
     remove(target)
     copy(context.find(hook), target)
@@ -58,5 +56,5 @@ def _run(context: BuildContext, root: Path, hook: str) -> None:
             hint="the full log has all it printed",
         )
 
-    context.run(NAME, ["chroot", str(root), str(inside)], on_failure=failed)
-    target.unlink(missing_ok=True)
+    context.run_inside(NAME, root, [f"/{inside}"], network=True, on_failure=failed)
+    remove(within(root, inside))

@@ -9,6 +9,7 @@ import shutil
 from typing import TYPE_CHECKING
 
 from synos_tasks.errors import StageFailed
+from synos_tasks.iso.root import within, write
 from synos_tasks.iso.stagespec import StageSpec
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ for last; do :; done
 [ ! -f "$last" ] || exec cat -- "$last"
 exec cat
 """
+FUNCTIONS = "usr/share/initramfs-tools/hook-functions"
 NEEDED = ("init", "scripts/live", "usr/lib/live/boot/9990-main.sh", "/loop.ko", "/squashfs.ko", "/overlay.ko")
 _CPIO_NAME = re.compile(rb"07070[12][0-9A-Fa-f]{104}([^\0]+)\0")
 _COMPRESSED = re.compile(r"\.(xz|zst|gz)$")
@@ -102,13 +104,14 @@ def prepare(root: Path, copy: Path) -> None:
     """
     others = {"usr", "var", "home", "root", "srv", "opt", "media", "mnt"}
     for folder, skipped in (("", others), ("usr", {"share", "lib"}), ("usr/lib", set())):
-        for path in sorted((root / folder).iterdir()):
+        for path in sorted(within(root, folder, follow=True).iterdir()):
             if path.name not in skipped:
                 linked = folder == "usr/lib" and path.name in {"modules", "firmware"}
                 _copy(path, copy / folder / path.name, os.link if linked else shutil.copy2)
     for name in ("usr/share/initramfs-tools", "usr/share/i18n/charmaps", "var/lib/dpkg/arch"):
-        if (root / name).exists():
-            _copy(root / name, copy / name)
+        source = within(root, name)
+        if source.exists():
+            _copy(source, copy / name)
     (copy / "var/tmp").mkdir(parents=True)
 
 
@@ -123,19 +126,20 @@ def _copy(source: Path, target: Path, file: Callable[..., object] = shutil.copy2
 def make(context: BuildContext, root: Path, folder: Path) -> None:
     """Write initrd.img and vmlinuz into ``folder``. ``root`` is a copy that nothing else needs."""
     version = kernel_version(root)
-    scratch = root / "run/synos"
+    scratch = within(root, "run/synos")
     scratch.mkdir(parents=True)
-    shutil.copytree(root / "etc/initramfs-tools", scratch / "conf", symlinks=True)
-    (scratch / "conf/conf.d/synos").write_text("MODULES=list\nCOMPRESS=zstd\n")
+    shutil.copytree(within(root, "etc/initramfs-tools", follow=True), scratch / "conf", symlinks=True)
+    write(scratch, "conf/conf.d/synos", "MODULES=list\nCOMPRESS=zstd\n")
     _quicken(root, scratch)
     argv = ["mkinitramfs", "-d", "/run/synos/conf", "-o", "/run/synos/initrd.cpio", version]
     with context.fake_clock(root):
-        context.run(NAME, ["env", "TMPDIR=/run/synos", "chroot", str(root), *argv])
-    _refuse_incomplete(names_in(scratch / "initrd.cpio"))
+        context.run_inside(NAME, root, argv, environment={"TMPDIR": "/run/synos"})
+    archive = within(root, "run/synos/initrd.cpio", follow=True)
+    _refuse_incomplete(names_in(archive) if archive.is_file() else ())
     image = folder / "initrd.img"
     # any number of threads gives the same bytes, but for --single-thread
-    context.run(NAME, ["zstd", "-q", "-9", "-T2", str(scratch / "initrd.cpio"), "-o", str(image)])
-    shutil.copyfile(root / "boot" / f"vmlinuz-{version}", folder / "vmlinuz")
+    context.run(NAME, ["zstd", "-q", "-9", "-T2", str(archive), "-o", str(image)])
+    shutil.copyfile(within(root, f"boot/vmlinuz-{version}", follow=True), folder / "vmlinuz")
 
 
 def names_in(archives: Path) -> list[str]:
@@ -164,15 +168,10 @@ def _quicken(root: Path, scratch: Path) -> None:
     initramfs-tools 0.142 starts several processes for each of 400 modules: 9 of its 13 seconds. Newer ones
     have dracut-install for that, and keep it.
     """
-    packer = root / "usr/bin/zstd"
-    packer.unlink(missing_ok=True)
-    packer.write_text(PACKER)
-    packer.chmod(0o755)
-    hook = scratch / "conf/hooks/zz-synos"
-    functions = root / "usr/share/initramfs-tools/hook-functions"
-    text = functions.read_text()
+    write(root, "usr/bin/zstd", PACKER, 0o755)
+    text = within(root, FUNCTIONS, follow=True).read_text()
     later = "manual_add_modules()\n{" in text and "dracut-install" not in text
     if later:
-        functions.write_text(text + COLLECT)
-    hook.write_text(HOOK.format(modules=" ".join(LIVE_MODULES), flush=FLUSH if later else ""))
-    hook.chmod(0o755)
+        write(root, FUNCTIONS, text + COLLECT)
+    hook = HOOK.format(modules=" ".join(LIVE_MODULES), flush=FLUSH if later else "")
+    write(scratch, "conf/hooks/zz-synos", hook, 0o755)

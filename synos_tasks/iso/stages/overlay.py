@@ -8,6 +8,7 @@ from synos_tasks.errors import ProfileError
 from synos_tasks.iso.digests import is_executable
 from synos_tasks.iso.inputs import copy as copy_file
 from synos_tasks.iso.inputs import kind, walk
+from synos_tasks.iso.root import within
 from synos_tasks.iso.stagespec import StageSpec
 
 if TYPE_CHECKING:
@@ -63,7 +64,9 @@ def copy(source: Path, lower: Listing, target: Path) -> None:
     Raises ProfileError where a file or link would replace a folder, or a folder a file.
     """
     for path in walk(source):
-        inside = lower.behind_links(str(path.relative_to(source)))
+        # an overlay before this one may have laid a link where this one has a folder
+        laid = within(target, lower.behind_links(str(path.relative_to(source))))
+        inside = str(laid.relative_to(target))
         is_folder = path.is_dir() and not path.is_symlink()
         there = kind(target / inside) or lower.kind(inside)
         if there and (there != "a folder" if is_folder else there == "a folder"):

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import shutil
 from typing import TYPE_CHECKING, Any
 
-from synos_tasks.iso.root import DPKG_CONF, DPKG_OPTIONS, clean, make_devices
+from synos_tasks.iso.root import DPKG_CONF, DPKG_OPTIONS, clean, make_devices, within, write
+from synos_tasks.iso.scratch import remove
 from synos_tasks.iso.stagespec import StageSpec
 
 if TYPE_CHECKING:
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 STAGE = StageSpec(order=10)
 INSIDE = "var/cache/synos"
+SERVICES = "usr/sbin/policy-rc.d"
+"""Says that no service may start."""
 
 
 def make(inputs: StageInputs, root: Path) -> Mapping[str, Any]:
@@ -39,21 +41,15 @@ def install(
     ``on_failure`` may know a better error than the usual one.
     """
     make_devices(root)
-    services = root / "usr/sbin/policy-rc.d"
-    services.write_text("#!/bin/sh\nexit 101\n")
-    services.chmod(0o755)
-    (root / DPKG_CONF).write_text("".join(f"{option}\n" for option in DPKG_OPTIONS))
-    inside = root / INSIDE
-    inside.mkdir()
-    for path in repository.glob("*.deb"):
-        shutil.copyfile(path, inside / path.name)
-    names = sorted(f"/{INSIDE}/{path.name}" for path in inside.glob("*.deb"))
+    write(root, SERVICES, "#!/bin/sh\nexit 101\n", 0o755)
+    write(root, DPKG_CONF, "".join(f"{option}\n" for option in DPKG_OPTIONS))
+    remove(within(root, INSIDE))
+    within(root, INSIDE).mkdir()
+    names = sorted(f"/{INSIDE}/{path.name}" for path in repository.glob("*.deb"))
     # local files, so apt orders them as dependencies ask
     argv = ["apt-get", "install", "--yes", "-qq", "--no-install-recommends", "--allow-downgrades"]
-    context.run(
-        stage, ["chroot", str(root), *argv, "-oAPT::Sandbox::User=root", *names], on_failure=on_failure
-    )
-    shutil.rmtree(inside)
-    services.unlink()
-    (root / DPKG_CONF).unlink()
+    argv += ["-oAPT::Sandbox::User=root", *names]
+    context.run_inside(stage, root, argv, reading={INSIDE: repository}, on_failure=on_failure)
+    for path in (INSIDE, SERVICES, DPKG_CONF):
+        remove(within(root, path))
     clean(root)

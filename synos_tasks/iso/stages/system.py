@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from synos_tasks.errors import ProfileError
-from synos_tasks.iso.root import clean, make_devices
+from synos_tasks.iso.root import clean, make_devices, within, write
+from synos_tasks.iso.scratch import remove
 from synos_tasks.iso.stagespec import StageSpec
 
 if TYPE_CHECKING:
@@ -23,10 +24,12 @@ def make(inputs: StageInputs, root: Path) -> None:
     """Set the system up as the profile says."""
     context, profile = inputs.context, inputs.context.profile
     make_devices(root)
-    (root / "etc/apt/sources.list").write_text("".join(f"{line}\n" for line in profile.sources))
-    (root / "etc/hostname").write_text(f"{profile.hostname}\n")
-    (root / "etc/hosts").write_text(
-        f"127.0.0.1\tlocalhost\n127.0.1.1\t{profile.hostname}\n\n::1\tlocalhost ip6-localhost ip6-loopback\n"
+    write(root, "etc/apt/sources.list", "".join(f"{line}\n" for line in profile.sources))
+    write(root, "etc/hostname", f"{profile.hostname}\n")
+    write(
+        root,
+        "etc/hosts",
+        f"127.0.0.1\tlocalhost\n127.0.1.1\t{profile.hostname}\n\n::1\tlocalhost ip6-localhost ip6-loopback\n",
     )
     _live_config(profile, root)
     _locale(context, root)
@@ -45,45 +48,44 @@ def _live_config(profile: Profile, root: Path) -> None:
         "LIVE_USER_DEFAULT_GROUPS": " ".join(groups),
         "LIVE_HOSTNAME": profile.hostname,
     }
-    folder = root / "etc/live/config.conf.d"
-    folder.mkdir(parents=True, exist_ok=True)
     text = "".join(f'{key}="{value}"\n' for key, value in values.items())
-    (folder / "synos.conf").write_text(text)
+    write(root, "etc/live/config.conf.d/synos.conf", text)
 
 
 def _locale(context: BuildContext, root: Path) -> None:
     profile = context.profile
-    (root / "etc/default").mkdir(exist_ok=True)
-    (root / "etc/default/locale").write_text(f"LANG={profile.locale}\n")
+    write(root, "etc/default/locale", f"LANG={profile.locale}\n")
     if profile.locale != "C.UTF-8":
         if not (root / "usr/sbin/locale-gen").exists():
             raise ProfileError(
                 f"locale {profile.locale} needs the package locales", hint="add `- locales` to packages"
             )
-        (root / "etc/locale.gen").write_text(f"{profile.locale} UTF-8\n")
-        context.run(NAME, ["chroot", str(root), "locale-gen"])
-    zone = root / "usr/share/zoneinfo" / profile.timezone
+        write(root, "etc/locale.gen", f"{profile.locale} UTF-8\n")
+        context.run_inside(NAME, root, ["locale-gen"])
+    zone = within(root, f"usr/share/zoneinfo/{profile.timezone}", follow=True)
     if not zone.is_file() and profile.timezone != "Etc/UTC":
         raise ProfileError(
             f"there is no time zone {profile.timezone!r}",
             hint="zones are named as Europe/Berlin; the package tzdata must be among the packages",
         )
-    localtime = root / "etc/localtime"
-    localtime.unlink(missing_ok=True)
+    localtime = within(root, "etc/localtime")
+    remove(localtime)
     localtime.symlink_to(f"/usr/share/zoneinfo/{profile.timezone}")
-    (root / "etc/timezone").write_text(f"{profile.timezone}\n")
+    write(root, "etc/timezone", f"{profile.timezone}\n")
     layout, variant, model = profile.keyboard
-    (root / "etc/default/keyboard").write_text(
-        f'XKBMODEL="{model}"\nXKBLAYOUT="{layout}"\nXKBVARIANT="{variant}"\nXKBOPTIONS=""\nBACKSPACE="guess"\n'
+    write(
+        root,
+        "etc/default/keyboard",
+        f'XKBMODEL="{model}"\nXKBLAYOUT="{layout}"\nXKBVARIANT="{variant}"\nXKBOPTIONS=""\nBACKSPACE="guess"\n',
     )
 
 
 def _add_user(context: BuildContext, root: Path, user: User) -> None:
-    argv = ["chroot", str(root), "useradd", "--create-home", "--shell=/bin/bash"]
+    argv = ["useradd", "--create-home", "--shell=/bin/bash"]
     argv.append(f"--comment={user.full_name}")
     if user.groups:
         argv.append(f"--groups={','.join(user.groups)}")
-    context.run(NAME, [*argv, user.name])
+    context.run_inside(NAME, root, [*argv, user.name])
     if user.password_hash:  # not as an argument: these are logged
         text = f"{user.name}:{user.password_hash}\n"
-        context.run(NAME, ["chroot", str(root), "chpasswd", "--encrypted"], stdin=text)
+        context.run_inside(NAME, root, ["chpasswd", "--encrypted"], stdin=text)
