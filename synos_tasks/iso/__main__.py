@@ -25,7 +25,7 @@ def main() -> int:
     if not line:
         return 130
     events = protocol.Events(BuildContext.work / "build.log", codec.write_event)
-    containers = StageContainers(events.send)
+    containers = StageContainers(lambda **fields: events.send(protocol.RunApart(**fields)))
     lease.watch(lambda: os._exit(130), containers.on_reply)
     request = codec.decode_request(line)
     if isinstance(request, protocol.Build):

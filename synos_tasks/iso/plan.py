@@ -24,9 +24,9 @@ COMPONENT = "component"
 LAYER_COMPRESSION = ("zstd", 3)
 RELEASE_LEVEL = 15
 # Modules of synos_tasks.iso that stages share, besides those that a stage's own module imports.
-LAYER_CODE = ("tools", "tree", "layers", "pool", "stages.squashfs")
+LAYER_CODE = ("tools", "stage_containers", "tree", "layers", "pool", "stages.squashfs")
 SHARED_CODE: Mapping[str, Sequence[str]] = {
-    "initramfs": ("tools", "tree", "run"),
+    "initramfs": ("tools", "stage_containers", "tree", "run"),
     "squashfs": ("tools", "tree", "run"),
     "bootfiles": ("tools", "run"),
     "iso": ("tools", "run"),

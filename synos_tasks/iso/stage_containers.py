@@ -17,7 +17,6 @@ from threading import Event
 from typing import TYPE_CHECKING
 
 from synos_tasks.errors import StageFailed
-from synos_tasks.iso.protocol import RunApart
 from synos_tasks.iso.scratch import remove
 
 if TYPE_CHECKING:
@@ -30,6 +29,8 @@ STREAMS, TREE, SLASH = "/synos/streams", "/synos/tree", "/synos/slash"
 ENGINES = {"dev", "proc", "sys"}
 """Folders of a root that the engine fills."""
 LINE_BYTES = 2**16
+PIPE_BYTES = 2**20
+"""The most that a pipe holds, see pipe(7)."""
 POLL_SECONDS = 0.05
 
 
@@ -45,8 +46,8 @@ class _Running:
 class StageContainers:
     """The containers of one build. Used from several threads."""
 
-    def __init__(self, send: Callable[[RunApart], object]) -> None:
-        """Ask by ``send``."""
+    def __init__(self, send: Callable[..., object]) -> None:
+        """Ask by ``send``, which takes the fields of a RunApart event: a layer's key covers this module, not the protocol."""
         self._send = send
         self._running: dict[str, _Running] = {}
 
@@ -54,8 +55,9 @@ class StageContainers:
         """Note the end of a program, from a line of the host."""
         reply = json.loads(line)
         running = self._running[reply["id"]]
-        running.code, running.why = reply["code"], reply["why"]
-        running.ended.set()
+        if not running.ended.is_set():  # it may have been stopped
+            running.code, running.why = reply["code"], reply["why"]
+            running.ended.set()
 
     def stop(self) -> None:
         """Follow no program any longer: their callers get an error."""
@@ -94,13 +96,11 @@ class StageContainers:
         ]
         try:
             self._send(
-                RunApart(
-                    id=folder.name,
-                    command=tuple(words),
-                    mounts=((folder.name, STREAMS, False), *mounts),
-                    work=str(work),
-                    network=network,
-                )
+                id=folder.name,
+                command=tuple(words),
+                mounts=((folder.name, STREAMS, False), *mounts),
+                work=str(work),
+                network=network,
             )
             yield from _lines(out, running.ended)
         finally:
@@ -125,18 +125,18 @@ def mounts_of(root: Path, name: str) -> list[tuple[str, str, bool]]:
 def _lines(out: int, ended: Event) -> Iterator[str]:
     rest = b""
     while True:
-        over = ended.is_set()  # what was written before the end is read after it
+        over = ended.is_set()  # what was written before the end is read after it, and fits into one read
         select.select([out], [], [], POLL_SECONDS)
         try:
-            chunk = os.read(out, LINE_BYTES)
+            chunk = os.read(out, PIPE_BYTES)
         except BlockingIOError:  # nothing yet
             chunk = b""
         # progress bars end their lines by a carriage return
         *lines, rest = (rest + chunk).replace(b"\r", b"\n").split(b"\n")
-        if len(rest) > LINE_BYTES or (over and not chunk):
+        if len(rest) > LINE_BYTES or over:
             lines, rest = [*lines, rest], b""
         yield from (line.decode(errors="replace") for line in lines if line.strip())
-        if over and not chunk:
+        if over:  # who was stopped may go on talking
             return
         if not chunk:
             ended.wait(POLL_SECONDS)
