@@ -17,44 +17,12 @@ from synos_tasks.engine import run as host
 from synos_tasks.engine.spec import ContainerSpec
 from synos_tasks.iso import lease as inside
 from tests.unit.fake_docker import FakeDocker
+from tests.unit.guest import Guest, until_end
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
 SPEC = ContainerSpec(name="c", image="i", command=(), labels={})
-
-
-class Guest:
-    """Stands for `docker run`: a function in a thread, with three pipes."""
-
-    def __init__(self, body: Callable[[int, IO[bytes], IO[bytes]], object]) -> None:
-        read_in, write_in = os.pipe()
-        read_out, write_out = os.pipe()
-        read_err, write_err = os.pipe()
-        self.stdin, self.stdout, self.stderr = (
-            os.fdopen(write_in, "wb"), os.fdopen(read_out, "rb"), os.fdopen(read_err, "rb"),
-        )  # fmt: skip
-        self.killed = False
-
-        def run() -> None:
-            with os.fdopen(write_out, "wb", 0) as out, os.fdopen(write_err, "wb", 0) as err:
-                body(read_in, out, err)
-            os.close(read_in)
-
-        self._thread = threading.Thread(target=run, daemon=True)
-        self._thread.start()
-
-    def wait(self, timeout: float | None = None) -> int:
-        self._thread.join(timeout)
-        if self._thread.is_alive():
-            raise subprocess.TimeoutExpired("docker", timeout or 0)
-        return 0
-
-    def poll(self) -> int | None:
-        return None if self._thread.is_alive() else 0
-
-    def kill(self) -> None:
-        self.killed = True
 
 
 class OneContainer(FakeDocker):
@@ -77,13 +45,6 @@ def hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host, "RENEWAL_SECONDS", 0.02)
     monkeypatch.setattr(host, "TICK_SECONDS", 0.02)
     monkeypatch.setattr(host, "PATIENCE_SECONDS", 0.2)
-
-
-def until_end(descriptor: int) -> bytes:
-    heard = b""
-    while chunk := os.read(descriptor, 4096):
-        heard += chunk
-    return heard
 
 
 def test_the_request_comes_first_then_newlines_then_the_end(hasty: None) -> None:
@@ -187,11 +148,13 @@ def test_the_request_may_come_in_pieces_and_half_of_it_is_none(stdin: int) -> No
 def test_the_lease_ends(stdin: int, closed: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(inside, "SILENCE_SECONDS", 0.3)
     stopped = threading.Event()
-    inside.watch(stopped.set)
-    for _ in range(5):
+    lines: list[bytes] = []
+    inside.watch(stopped.set, lines.append)
+    for part in (b"\n", b"one\ntw", b"o\n\n", b"\n", b"half"):
         time.sleep(0.1)
-        os.write(stdin, b"\n")
+        os.write(stdin, part)
     assert not stopped.is_set()
+    assert lines == [b"one", b"two"], "replies come between renewals, and whole"
     if closed:
         os.close(stdin)
     assert stopped.wait(2)

@@ -181,13 +181,16 @@ def test_an_error_that_is_about_no_package_is_not_blamed_on_one(
         Pool(store, context, offline=False).have([serve(context, SUDO, "sudo")])
 
 
-def test_a_repository_has_links_and_stanzas(context: Context, store: Store, tmp_path: Path) -> None:
+def test_a_repository_has_copies_and_stanzas(context: Context, store: Store, tmp_path: Path) -> None:
     packages = [serve(context, SUDO, "sudo"), serve(context, VIM, "vim")]
     paths, folder = Pool(store, context, offline=False).have(packages), tmp_path / "deep/repository"
     sizes = pool.repository(packages, paths, folder)
     text = ""
     for package, path in zip(packages, paths, strict=True):
-        assert (folder / f"{package.name}.deb").readlink() == path
+        copy = folder / f"{package.name}.deb"
+        assert not copy.is_symlink()
+        assert not copy.samefile(path), "who gets the repository cannot change the pool"
+        assert copy.read_bytes() == path.read_bytes()
         stanza = deb_files.stanza(package.name)
         assert sizes[package.name] == 12 * 1024
         text += f"{stanza}Filename: ./{package.name}.deb\nSize: {package.size}\nSHA256: {package.sha256}\n\n"

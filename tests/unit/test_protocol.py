@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 COMPONENT = Component(name="a", description="", build="make", source=("folder", "a", ""))
 STORED = Stored(kind="stage", key="k", bytes=1, created=1.0, last_used=2.0)
 REQUESTS: list[protocol.Request] = [
-    protocol.Build(plan=planned(), owner=(1, 2), limits=Limits(chosen={"k": 1.5})),
+    protocol.Build(plan=planned(), owner=(1, 2), limits=Limits(chosen={"k": 1.5}), apart=True),
     protocol.Resolve(profile=Profile(name="x"), previous=LOCK),
     protocol.Inspect(keys=("a", "b")),
     protocol.ListStore(),
@@ -50,6 +50,7 @@ EVENTS: list[protocol.Event] = [
     protocol.Failure(kind="DiskFull", error="full"), protocol.Delivered(build_id="1", sha256="2"),
     protocol.Resolved(lock=LOCK), protocol.Entries(entries={"k": protocol.Present(bytes=1, initramfs=True)}),
     protocol.StoreContents(entries=(STORED,)), protocol.Evicted(bytes=1, count=2, left_bytes=3, skipped=4),
+    protocol.RunApart(id="s", command=("a", "b"), mounts=(("root", "/r", True), ("s", "/s", False)), work="/work", network=True),
     protocol.Compared(result={"sizes": [1, 2]}), protocol.Compiled(),
     protocol.Booted(accelerator="kvm", screenshot=Path("/out/a.png"), report={"state": "running"}),
 ]  # fmt: skip

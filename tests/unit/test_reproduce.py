@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 SPEC = ContainerSpec(
     name="n", image="i", command=("c",), labels={}, environment={"HOME": "/root", "TZ": "UTC"},
-    tmpfs={"/work": "size=9m"},
+    anonymous_volumes={"/work": "size=9m"},
 )  # fmt: skip
 FIELDS = [field.name for field in dataclasses.fields(Circumstances) if field.name != "stored"]
 
@@ -50,16 +50,16 @@ def test_a_container_is_what_its_circumstances_say() -> None:
         assert varied.cpuset == case.cores
         language = {"LANG": case.locale, "LC_ALL": case.locale}
         assert varied.environment == {"HOME": "/root", "TZ": case.timezone, **language}
-        same = {name: getattr(SPEC, name) for name in ("hostname", "cpuset", "environment", "tmpfs")}
+        same = {name: getattr(SPEC, name) for name in ("hostname", "cpuset", "environment", "anonymous_volumes")}
         assert dataclasses.replace(varied, **same) == SPEC, "nothing else is varied"
 
 
 def test_another_folder_to_work_in_is_of_the_same_kind() -> None:
     _, two, _ = circumstances(2)
     in_memory = two.apply(SPEC)
-    assert (in_memory.tmpfs, in_memory.anonymous_volumes) == ({str(ELSEWHERE): "size=9m"}, ())
-    on_disk = two.apply(dataclasses.replace(SPEC, tmpfs={}, anonymous_volumes=("/work",)))
-    assert (on_disk.tmpfs, on_disk.anonymous_volumes) == ({}, (str(ELSEWHERE),))
+    assert in_memory.anonymous_volumes == {str(ELSEWHERE): "size=9m"}
+    on_disk = two.apply(dataclasses.replace(SPEC, anonymous_volumes={"/work": ""}))
+    assert on_disk.anonymous_volumes == {str(ELSEWHERE): ""}
 
 
 class Builder:

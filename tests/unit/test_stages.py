@@ -207,7 +207,9 @@ def test_hooks_run_in_order_and_leave_nothing_of_themselves(
 def _failing(monkeypatch: pytest.MonkeyPatch, status: int, lines: list[str]) -> None:
     """Let every tool fail with some last words."""
 
-    def run(*_: object, on_failure: Callable[[int, Sequence[str]], Exception | None]) -> None:
+    def run(
+        *_: object, on_failure: Callable[[int, Sequence[str]], Exception | None], **_more: object
+    ) -> None:
         raise on_failure(status, lines) or StageFailed("what the lines say")
 
     monkeypatch.setattr(BuildContext, "run", run)

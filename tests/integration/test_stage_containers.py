@@ -1,0 +1,214 @@
+"""Foreign code has containers of its own: with no store, no output folder and no project, and it cannot outlive the build."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import threading
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Self
+
+import pytest
+
+from synos_tasks.images.catalog import BUILDER
+from tests.build_helpers import docker, wait_until
+
+if TYPE_CHECKING:
+    from tests.build_helpers import Clone
+
+pytestmark = pytest.mark.integration
+
+HOOK = r"""#!/bin/bash
+check() { local name=$1; shift; if "$@" >/tmp/said 2>&1; then echo "CHECK $name yes"; else echo "CHECK $name no: $(head -c 200 /tmp/said)"; fi; }
+empty() { for path; do [ -z "$(ls -A "$path" 2>/dev/null)" ] || { ls -A "$path"; return 1; }; done; }
+own_root() { [ /proc/1/root/etc/passwd -ef /etc/passwd ] && [ ! -e /proc/1/root/usr/bin/mksquashfs ]; }
+link() { rm /etc/resolv.conf && ln -s ../run/resolver /etc/resolv.conf; }
+data() { mkdir /data && echo kept >/data/file && ln -s usr/bin/true /vmlinuz-new; }
+hosts() { echo "127.0.0.9 marked" >>/etc/hosts; }
+check own_root own_root
+check nothing_else empty /cache /output /project /proc/1/root/cache /proc/1/root/output /proc/1/root/project
+check substitution test "$(cat <(echo x))" = x
+check daemon_reload systemctl daemon-reload
+check hosts hosts
+check resolver link
+check data data
+setsid sleep 86399 &
+setsid sleep 86398 >/dev/null 2>&1 </dev/null &
+kill -STOP 1
+kill -STOP -1
+kill -9 1
+echo CHECK ended yes
+"""
+AFTER = r"""#!/bin/bash
+[ "$(cat /data/file)" = kept ] && grep -q marked /etc/hosts && [ -L /etc/resolv.conf ] && echo CHECK next_hook yes
+grep -lza 8639 /proc/[0-9]*/cmdline || echo CHECK daemons_gone yes
+"""
+CHECKS = {
+    "own_root", "nothing_else", "substitution", "daemon_reload", "hosts", "resolver", "data", "ended", "next_hook",
+    "daemons_gone",
+}  # fmt: skip
+STUBBORN = """#!/bin/bash
+trap '' HUP INT TERM
+(trap '' HUP INT TERM; setsid sleep 86397) &
+kill -STOP 1
+kill -STOP -1
+kill -9 1
+echo READY
+while :; do sleep 1; done
+"""
+PRIVATE = ("/cache", "/output", "/project", ".synos")
+"""What no foreign code may reach."""
+KNOWN_PROGRAMS = {
+    "docker-init", "tini", "python3", "mksquashfs", "unsquashfs", "zstd", "xz", "xorriso", "apt-helper", "dpkg-deb",
+    "http", "https", "sha256sum", "mformat", "mcopy", "mmd", "mkfs.vfat", "grub-mkimage", "grub-mkstandalone", "cpio",
+}  # fmt: skip
+"""Programs of the builder image; a root's own would be dpkg, sh, bash, perl and others."""
+
+
+@dataclass
+class Watch:
+    """Records the containers of one project, and the programs of its builders, while a build runs."""
+
+    label: str
+    containers: dict[str, dict[str, Any]] = field(default_factory=dict)
+    programs: set[str] = field(default_factory=set)
+    missed: list[str] = field(default_factory=list)
+    _over: threading.Event = field(default_factory=threading.Event)
+
+    def __enter__(self) -> Self:
+        argv = [
+            "docker",
+            "events",
+            f"--filter=label={self.label}",
+            "--filter=event=create",
+            "--format={{.ID}}",
+        ]
+        self._events = subprocess.Popen(argv, stdout=subprocess.PIPE, text=True)
+        self._threads = [threading.Thread(target=one) for one in (self._inspect, self._look)]
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._over.set()
+        self._events.terminate()
+        for thread in self._threads:
+            thread.join()
+
+    @property
+    def foreign(self) -> list[dict[str, Any]]:
+        return [one for one in self.containers.values() if one["Path"] == "/synos/enter"]
+
+    @property
+    def trusted(self) -> list[dict[str, Any]]:
+        return [one for one in self.containers.values() if one["Path"] != "/synos/enter"]
+
+    def _inspect(self) -> None:
+        assert self._events.stdout is not None
+        for line in self._events.stdout:
+            try:
+                [self.containers[line.strip()]] = json.loads(docker("inspect", line.strip()))
+            except subprocess.CalledProcessError:
+                self.missed.append(line.strip())
+
+    def _look(self) -> None:
+        while not self._over.wait(0.2):
+            for one in self.trusted:
+                with suppress(subprocess.CalledProcessError):  # it has ended
+                    self.programs |= set(docker("top", one["Id"], "-eo", "pid,comm").split()[2:][1::2])
+
+
+@dataclass(frozen=True)
+class Built:
+    iso: str
+    log: str
+    seen: Watch
+
+
+@pytest.fixture(scope="module")
+def project(clone: Clone) -> Clone:
+    """The clone with two profiles on top of `minimal`: one that looks around, and one whose hook never ends."""
+    for name, hooks in {"apart": {"one": HOOK, "two": AFTER}, "stubborn": {"stubborn": STUBBORN}}.items():
+        for hook, text in hooks.items():
+            clone.add(f"docker/build/hooks/{hook}.sh", text)
+        listed = "".join(f"  - hooks/{hook}.sh\n" for hook in hooks)
+        clone.add(f"docker/build/profiles/{name}.yaml", f"inherits: minimal\nhooks:\n{listed}")
+    return clone
+
+
+@pytest.fixture(scope="module")
+def built(project: Clone) -> Built:
+    with Watch(project.label) as seen:
+        answer = project.inv("build.iso", "--profile", "apart")
+    return Built(answer.json["iso"], project.newest_log(), seen)
+
+
+def test_a_hook_has_its_own_system_and_what_a_hook_needs(built: Built) -> None:
+    found = dict(re.findall(r"CHECK (\w+) (.*)", built.log))
+    assert found == dict.fromkeys(CHECKS, "yes")
+
+
+def test_no_container_has_both_foreign_code_and_what_is_ours(built: Built, project: Clone) -> None:
+    assert built.seen.missed == []
+    stores = project.settings.project.store_volume
+    commands = [" ".join(one["Args"]) for one in built.seen.foreign]
+    for expected in ("bootstrap", "apt-get install", "synos-hook-one", "synos-hook-two", "mkinitramfs"):
+        assert any(expected in command for command in commands), f"{expected} ran elsewhere: {commands}"
+    for one in built.seen.foreign:
+        assert not one["HostConfig"]["Binds"]
+        assert not one["HostConfig"]["Privileged"]
+        for mount in one["HostConfig"]["Mounts"]:
+            assert mount["Type"] == "volume", mount
+            assert mount["Source"] != stores, mount
+            assert mount["VolumeOptions"]["Subpath"], "the whole work folder"
+            assert not mount["Target"].startswith(PRIVATE), mount
+            assert not mount["VolumeOptions"]["Subpath"].startswith((".", "output", "cache")), mount
+
+
+def test_containers_with_the_store_or_the_output_run_the_engine_alone(built: Built) -> None:
+    assert built.seen.trusted
+    assert {one["Path"] for one in built.seen.trusted} <= {"python3"}
+    assert "python3" in built.seen.programs
+    assert built.seen.programs <= KNOWN_PROGRAMS
+
+
+def test_what_a_hook_made_is_in_the_iso(built: Built, project: Clone) -> None:
+    script = """\
+xorriso -osirrox on -indev /image.iso -extract /live /tmp/live 2>/dev/null
+chmod -R u+w /tmp/live
+for file in /tmp/live/*.squashfs; do unsquashfs -q -n -f -d /tmp/root "$file" data vmlinuz-new etc/hosts >/dev/null 2>&1 || true; done
+cat /tmp/root/data/file /tmp/root/etc/hosts; readlink /tmp/root/vmlinuz-new
+"""
+    bind = f"--volume={project.root / built.iso}:/image.iso:ro"
+    image = BUILDER.tag(project.settings.project)
+    text = docker(
+        "run", "--rm", f"--label={project.label}", "--network=none", bind, image, "sh", "-euc", script
+    )
+    assert text.splitlines()[0] == "kept"
+    assert "127.0.0.9 marked" in text.splitlines()
+    assert text.splitlines()[-1] == "usr/bin/true"
+
+
+def test_nothing_of_a_build_runs_on_and_its_volumes_are_gone(built: Built, project: Clone) -> None:
+    assert built.iso
+    assert project.running() == []
+    volumes = docker("volume", "ls", "--quiet", f"--filter=label={project.label}")
+    assert volumes == project.settings.project.store_volume
+
+
+def test_a_hook_that_no_signal_ends_dies_with_the_killed_command(built: Built, project: Clone) -> None:
+    assert built.iso  # so that all but the hook is in the store
+    process = project.start("stubborn")
+    try:
+        assert wait_until(lambda: "READY" in project.newest_log(), 120), project.newest_log()[-2000:]
+        assert any("-stage-" in name for name in _names(project))
+    finally:
+        process.kill()
+        process.communicate(timeout=10)
+    assert wait_until(lambda: not project.running(), 15), _names(project)
+
+
+def _names(project: Clone) -> list[str]:
+    return docker("ps", "--format={{.Names}}", f"--filter=label={project.label}").split()
