@@ -16,7 +16,6 @@ from synos_tasks import errors
 from synos_tasks.engine.labels import is_own_container, labels
 from synos_tasks.engine.run import Leased
 from synos_tasks.engine.spec import Bind, ContainerSpec
-from synos_tasks.errors import SynosError
 from synos_tasks.iso import codec, protocol
 from synos_tasks.locks import held
 from synos_tasks.project import PACKAGE
@@ -154,7 +153,7 @@ class _Stages:
                     if self._over.is_set():
                         container.release()
                     code, why = container.code()
-        except SynosError as error:
+        except Exception as error:  # noqa: BLE001  (without a reply the build would wait for ever)
             why = str(error)
         self._builder.send({"id": wanted.id, "code": code, "why": why})
 

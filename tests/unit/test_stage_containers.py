@@ -17,7 +17,7 @@ from synos_tasks.build.containers import builder_spec, stage_spec
 from synos_tasks.build.planning import Context
 from synos_tasks.engine import run as host
 from synos_tasks.engine.spec import ContainerSpec
-from synos_tasks.errors import ContainerLost, DiskFull, StageFailed
+from synos_tasks.errors import ContainerLost, DiskFull, EngineUnavailable, StageFailed
 from synos_tasks.images.catalog import BUILDER
 from synos_tasks.iso import codec, protocol
 from synos_tasks.iso.stage_containers import LINE_BYTES, STREAMS, StageContainers, mounts_of
@@ -283,23 +283,19 @@ def test_a_container_that_the_engine_refused_is_told_with_its_reason(tmp_path: P
     assert replies == [{"id": "streams-a", "code": code, "why": why.decode().strip()}]
 
 
-def test_an_engine_that_does_not_answer_is_told_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize("error", [EngineUnavailable("no engine answers"), OSError("too many open files")])
+def test_a_container_that_could_not_be_made_is_told_with_its_reason(tmp_path: Path, error: Exception) -> None:
     replies: list[dict[str, Any]] = []
 
     def then(stdin: int, out: IO[bytes]) -> None:
-        engine.answers = False
         replies.append(reply_on(stdin))
         out.write(line_of(DELIVERED))
 
     def stage() -> Guest:
-        engine._ask()
-        raise AssertionError("the engine answers")
+        raise error
 
-    engine = Engine(then, stage)
-    with suppress(ContainerLost):
-        ask(tmp_path, engine)
-    assert replies[0]["code"]
-    assert replies[0]["why"]
+    ask(tmp_path, Engine(then, stage))
+    assert (replies[0]["code"], replies[0]["why"]) == (1, str(error))
 
 
 def test_a_builder_without_such_containers_starts_none(tmp_path: Path) -> None:
