@@ -26,8 +26,8 @@ BUSYBOX = "/synos/busybox"
 ENTER = "/synos/enter"
 STREAMS, TREE, SLASH = "/synos/streams", "/synos/tree", "/synos/slash"
 """In a container: its streams, the system that is its root, and a link to the root itself."""
-ENGINES = {"dev", "proc", "sys"}
-"""Folders of a root that the engine fills."""
+KEPT = {"dev", "proc", "sys", "synos"}
+"""Folders of a container that are the engine's and ours, whatever its root has."""
 LINE_BYTES = 2**16
 PIPE_BYTES = 2**20
 """The most that a pipe holds, see pipe(7)."""
@@ -115,10 +115,10 @@ def mounts_of(root: Path, name: str) -> list[tuple[str, str, bool]]:
     """Return the mounts that make the system in ``root``, the folder ``name``, the root of a container.
 
     The engine lays files of its own over /etc/hosts and its like: a mount by way of a link comes after these, and hides
-    them, as it sorts mounts by the length of their paths.
+    them, as it sorts mounts by the number of folders in their paths; those with as many come in any order.
     """
     folders = [path.name for path in sorted(root.iterdir()) if path.is_dir() and not path.is_symlink()]
-    own = [(f"{name}/{folder}", f"{SLASH}/{folder}", True) for folder in folders if folder not in ENGINES]
+    own = [(f"{name}/{folder}", f"{SLASH}/{folder}", True) for folder in folders if folder not in KEPT]
     return [(name, TREE, True), *own]
 
 
