@@ -1,7 +1,7 @@
 """The way of an ISO out of its container: deliver() puts all files into a staging folder, publish() copies them.
 
-The host makes every file that gets a name of a build, the ISO last: what runs in the container (a hook can leave its
-chroot) decides over no link, mode or owner on the host, and can never touch an earlier ISO.
+The host makes every file that gets a name of a build, the ISO last: what runs in a container
+decides over no link, mode or owner on the host, and can never touch an earlier ISO.
 """
 
 from __future__ import annotations

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -20,7 +19,7 @@ from tests.unit.fake_docker import FakeDocker
 from tests.unit.guest import Guest, until_end
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
 SPEC = ContainerSpec(name="c", image="i", command=(), labels={})
 

@@ -50,7 +50,9 @@ def test_a_container_is_what_its_circumstances_say() -> None:
         assert varied.cpuset == case.cores
         language = {"LANG": case.locale, "LC_ALL": case.locale}
         assert varied.environment == {"HOME": "/root", "TZ": case.timezone, **language}
-        same = {name: getattr(SPEC, name) for name in ("hostname", "cpuset", "environment", "anonymous_volumes")}
+        same = {
+            name: getattr(SPEC, name) for name in ("hostname", "cpuset", "environment", "anonymous_volumes")
+        }
         assert dataclasses.replace(varied, **same) == SPEC, "nothing else is varied"
 
 
