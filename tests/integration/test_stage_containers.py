@@ -38,7 +38,6 @@ check resolver link
 check data data
 setsid sleep 86399 &
 setsid sleep 86398 >/dev/null 2>&1 </dev/null &
-sleep 2 # the child has its name by then
 kill -STOP 1
 kill -STOP -1
 kill -9 1
@@ -55,6 +54,7 @@ CHECKS = {
 STUBBORN = """#!/bin/bash
 trap '' HUP INT TERM
 (trap '' HUP INT TERM; setsid sleep 86397) &
+sleep 2 # the child has its name by then
 kill -STOP 1
 kill -STOP -1
 kill -9 1
