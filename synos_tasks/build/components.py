@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import time
 from collections.abc import Callable  # noqa: TC003  (a default of ensure_compiled() needs it when it runs)
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from synos_tasks import builder
 from synos_tasks.build import planning
-from synos_tasks.build.containers import compiler_cache_volumes, store_volume, toolchain_spec
+from synos_tasks.build.containers import builder_spec, compiler_cache_volumes, store_volume, toolchain_spec
 from synos_tasks.build.view import view_for
 from synos_tasks.errors import ClaimFailed, ComponentFailed, StageFailed, SynosError
 from synos_tasks.images.catalog import TOOLCHAIN
@@ -18,7 +19,9 @@ from synos_tasks.iso import profile as profiles
 from synos_tasks.iso import protocol
 from synos_tasks.iso.components import recipe
 from synos_tasks.iso.plan import components_of
+from synos_tasks.iso.protocol import PACKAGES
 from synos_tasks.iso.publish import staging, take
+from synos_tasks.locks import exclusive
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -91,29 +94,68 @@ def ensure_compiled(
     tools = planning.tools_of(context, TOOLCHAIN)
     folder = recipe.folder_of(context.settings.project.build_data)
     wanted = [recipe.compilation_of(component, folder, tools) for component in components]
-    stages = [component.stage for component in components]
-    found: list[protocol.Done] = []
+    with store_volume(context, cached=False) as packages:
+        work = _Compilation(context, tuple(wanted), store, packages, output, offline, change, on_event)
+        work.keep(None)
+        while len(work.found) < len(wanted):
+            work.compile(wanted[len(work.found)])
+    return work.found
 
-    def note(event: protocol.Event) -> None:
-        on_event(event)
-        # what a component's build prints may pass for an event: they come once for each, in order
-        if isinstance(event, protocol.Done) and [event.name] == stages[len(found) : len(found) + 1]:
-            found.append(event)
 
-    while len(found) < len(wanted):  # a container compiles one at most
-        spec = toolchain_spec(context, output=output, store=store, network=not offline)
-        request = protocol.Compile(
-            components=tuple(wanted[len(found) :]),
-            offline=offline,
-            deliver=output is not None,
+@dataclass
+class _Compilation:
+    """Some components on their way into the store, by way of a volume: what compiles does not have the store."""
+
+    context: Context
+    wanted: tuple[recipe.Compilation, ...]
+    store: str
+    packages: str
+    output: Path | None
+    offline: bool
+    change: Callable[[ContainerSpec], ContainerSpec]
+    on_event: Callable[[protocol.Event], object]
+    found: list[protocol.Done] = dataclasses.field(default_factory=list)
+
+    def compile(self, one: recipe.Compilation) -> None:
+        """Compile a component, unless another command does: wait for that."""
+        locks, waited = self.context.settings.project.state_dir / "locks", []
+        locks.mkdir(parents=True, exist_ok=True)
+        with exclusive(locks / one.key, lambda: waited.append(True)):
+            if waited:
+                self.keep(None)
+                return
+            began, before = time.monotonic(), len(self.found)
+            spec = toolchain_spec(
+                self.context, packages=self.packages, cached=not self.store, network=not self.offline
+            )
+            request = protocol.Compile(component=one, offline=self.offline, jobs=max(1, int(spec.cpus or 1)))
+            answer = builder.ask(self.context, self.change(spec), request, protocol.Compiled, self.on_event)
+            self.keep(answer.facts, began)
+            if len(self.found) == before:
+                raise ComponentFailed(
+                    "a component was compiled and is not in the store", where=one.component.file
+                )
+
+    def keep(self, compiled: protocol.Facts | None, began: float = 0.0) -> None:
+        """Note what the store has, after it has got what was ``compiled`` since ``began``."""
+        spec = builder_spec(self.context, output=self.output, store=self.store, network=False)
+        request = protocol.Keep(
+            components=self.wanted[len(self.found) :],
+            compiled=compiled,
+            deliver=self.output is not None,
             owner=builder.owner(),
-            jobs=max(1, int(spec.cpus or 1)),
         )
-        before = len(found)
-        builder.ask(context, change(spec), request, protocol.Compiled, note)
-        if len(found) == before:
-            raise ComponentFailed("the toolchain's container reported no component", where=spec.name)
-    return found
+
+        def note(event: protocol.Event) -> None:
+            if isinstance(event, protocol.Done):
+                if not event.hit:
+                    event = dataclasses.replace(event, seconds=round(time.monotonic() - began, 3))
+                self.found.append(event)
+            self.on_event(event)
+
+        if compiled:
+            spec = dataclasses.replace(spec, read_only_volumes={self.packages: str(PACKAGES)})
+        builder.ask(self.context, spec, request, protocol.Kept, note)
 
 
 def compile_all(

@@ -18,6 +18,7 @@ from synos_tasks.engine.labels import (
 )
 from synos_tasks.engine.spec import Bind, ContainerSpec, VolumeFolder
 from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
+from synos_tasks.iso.protocol import PACKAGES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -138,23 +139,29 @@ def stage_spec(builder: ContainerSpec, volume: str, wanted: RunApart) -> Contain
 
 
 def toolchain_spec(
-    context: Context, *, output: Path | None = None, store: str | None = "", network: bool = True
+    context: Context,
+    *,
+    packages: str = "",
+    output: Path | None = None,
+    cached: bool = True,
+    network: bool = True,
 ) -> ContainerSpec:
     """Return the container in which components are compiled: the engine as root, compilers as the builder user.
 
-    Unprivileged and limited as the builder, but that sudo works in it, for build dependencies. With the project's
-    own store come the caches of the compilers; with another, as for --no-cache, they do not.
+    Unprivileged and limited as the builder, but that sudo works in it, for build dependencies. All in it is foreign
+    code, so it has neither the store nor, but for a shell, the ``output`` folder; ``packages`` is a volume for what it
+    compiles. The caches of the compilers come with it where ``cached``.
     """
-    base = builder_spec(context, TOOLCHAIN, output=output, store=store, network=network)
+    base = builder_spec(context, TOOLCHAIN, output=output, store=None, network=network)
     on_tmpfs = context.settings.build.work == "tmpfs"  # compilers need the memory themselves
-    caches = {} if store or store is None else compiler_cache_volumes(context.settings)
+    caches = compiler_cache_volumes(context.settings) if cached else {}
     return dataclasses.replace(
         base,
         name=base.name.replace("-build-", "-compile-"),
         user="0:0",
         capabilities=TOOLCHAIN_CAPABILITIES,
         new_privileges=True,
-        volumes={**base.volumes, **caches},
+        volumes={**caches, **({packages: str(PACKAGES)} if packages else {})},
         anonymous_volumes=base.anonymous_volumes if on_tmpfs else {"/work": ""},
     )
 

@@ -9,6 +9,7 @@ import json
 import os
 import threading
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from synos_tasks.errors import printable
@@ -27,7 +28,36 @@ from synos_tasks.iso.profile import Profile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
+
+PACKAGES = Path("/packages")
+"""Where compiled packages are, on their way into the store."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deb:
+    """A package that a component gives."""
+
+    name: str
+    version: str
+    architecture: str
+    file: str
+    sha256: str
+    bytes: int
+    installed_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What is known of a compiled component: its packages; hits and misses of each of the compilers' caches."""
+
+    packages: tuple[Deb, ...] = ()
+    caches: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any]) -> Facts:
+        """Return those of an entry of the store."""
+        return codec.from_data(cls, {key: facts[key] for key in ("packages", "caches") if key in facts})
+
 
 # ---- requests
 
@@ -80,16 +110,23 @@ class Compare(Request, name="compare"):
 
 
 class Compile(Request, name="compile"):
-    """Put components into the store, and into /output where asked. Compile one at most. Answer: Compiled.
+    """Compile one component into /packages: this runs foreign code. Answer: Compiled."""
 
-    What is installed for one must not be there for the next: the caller asks again for the rest.
+    component: Compilation
+    offline: bool
+    jobs: int
+
+
+class Keep(Request, name="keep"):
+    """Say which components the store has, until one is missing, and put their .debs into /output where asked.
+
+    ``compiled`` tells of the first that is missing: its .debs are in /packages. Answer: Kept.
     """
 
     components: tuple[Compilation, ...]
-    offline: bool
+    compiled: Facts | None
     deliver: bool
     owner: tuple[int, int]
-    jobs: int
 
 
 # ---- events
@@ -116,32 +153,6 @@ class Progress(Event, name="progress"):
 
     stage: str
     fraction: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Deb:
-    """A package that a component gives."""
-
-    name: str
-    version: str
-    architecture: str
-    file: str
-    sha256: str
-    bytes: int
-    installed_bytes: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Facts:
-    """What is known of a compiled component: its packages; hits and misses of each of the compilers' caches."""
-
-    packages: tuple[Deb, ...] = ()
-    caches: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, facts: Mapping[str, Any]) -> Facts:
-        """Return those of an entry of the store."""
-        return codec.from_data(cls, {key: facts[key] for key in ("packages", "caches") if key in facts})
 
 
 class Done(Event, name="done"):
@@ -220,7 +231,13 @@ class Compared(Event, name="compared"):
 
 
 class Compiled(Event, name="compiled"):
-    """All components are there, or one was compiled and the rest must be asked for again."""
+    """A component's .debs are in /packages; how the caches answered."""
+
+    facts: Facts
+
+
+class Kept(Event, name="kept"):
+    """A Done event was sent for each component up to the first that the store lacks."""
 
 
 LOG_CHARACTERS = 4000

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import time
 import traceback
 from contextlib import suppress
 from dataclasses import replace
@@ -118,16 +119,27 @@ def _compare(request: protocol.Compare, context: BuildContext) -> None:
 
 @do.register
 def _compile(request: protocol.Compile, context: BuildContext) -> None:
-    context = replace(context, owner=request.owner)
-    compiled = False
+    context.events.send(protocol.Start(stage=request.component.component.stage))
+    compiling = CompileContext(
+        build=context, wanted=request.component, offline=request.offline, jobs=request.jobs
+    )
+    caches = build.compile_into(compiling, protocol.PACKAGES)
+    context.events.send(protocol.Compiled(facts=protocol.Facts(caches=caches)))
+
+
+@do.register
+def _keep(request: protocol.Keep, context: BuildContext) -> None:
+    context, compiled = replace(context, owner=request.owner), request.compiled
     with store_of(context) as store:
-        for one in request.components:
-            missing = store.find(one.key) is None
-            if missing and compiled:
+        for wanted in request.components:
+            began = time.monotonic()
+            entry = store.find(wanted.key)
+            hit = entry is not None
+            if entry is None and compiled is not None:
+                entry, compiled = build.keep(store, wanted, protocol.PACKAGES, compiled.caches), None
+            if entry is None:
                 break
-            compiled = compiled or missing
-            compiling = CompileContext(build=context, wanted=one, offline=request.offline, jobs=request.jobs)
-            entry = build.find_or_compile(compiling, store)
+            context.events.send(build.done(wanted, entry, began, hit=hit))
             if request.deliver:
                 build.deliver(context, entry)
-    context.events.send(protocol.Compiled())
+    context.events.send(protocol.Kept())

@@ -5,17 +5,21 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from synos_tasks.errors import ComponentFailed
 from synos_tasks.iso import deb
 from synos_tasks.iso.components import caches, source
 from synos_tasks.iso.components.context import CompileContext  # noqa: TC001  (so that keys cover its code)
 from synos_tasks.iso.protocol import Done, Facts, Start
+from synos_tasks.iso.publish import take
 from synos_tasks.iso.scratch import remove
-from synos_tasks.iso.store import sha256
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from synos_tasks.iso.components.recipe import Compilation
     from synos_tasks.iso.store import Entry, Store
     from synos_tasks.iso.tools import BuildContext
 
@@ -33,28 +37,41 @@ def find_or_compile(context: CompileContext, store: Store) -> Entry:
     if entry is None:
         events.send(Start(stage=stage))
         with store.alone(key):
-            entry = store.find(key) or _compile(context, store)
-    seconds = round(time.monotonic() - began, 3)
-    facts = Facts.of(entry.facts)
-    events.send(Done(name=stage, key=key, hit=hit, seconds=seconds, bytes=entry.bytes, facts=facts))
+            entry = store.find(key)
+            if entry is None:
+                folder = context.build.work / "packages"
+                caches = compile_into(context, folder)
+                entry = keep(store, context.wanted, folder, caches)
+    events.send(done(context.wanted, entry, began, hit=hit))
     return entry
 
 
-def _compile(context: CompileContext, store: Store) -> Entry:
+def done(wanted: Compilation, entry: Entry, began: float, *, hit: bool) -> Done:
+    """Return what is reported of a component that the store has."""
+    seconds, facts = round(time.monotonic() - began, 3), Facts.of(entry.facts)
+    stage = wanted.component.stage
+    return Done(name=stage, key=entry.key, hit=hit, seconds=seconds, bytes=entry.bytes, facts=facts)
+
+
+def compile_into(context: CompileContext, packages: Path) -> dict[str, dict[str, int]]:
+    """Compile a component, and put the packages that its recipe names into a folder; return how the caches answered."""
     folder = context.tree.parent
     remove(folder)
     folder.mkdir()
     context.own(folder)
     source.prepare(context)
     _install_dependencies(context)
-    began = time.monotonic()
     with caches.locked_caches(context.build.work, context.builder, context.build.events.warn) as usable:
         variables = {**usable, **_environment(context)}
         argv = ["dpkg-buildpackage", "--build=binary", "--no-sign", "--no-check-builddeps"]
         context.run(argv, environment=variables)
         counts = caches.counts(context, variables)
-    facts = {"caches": counts, "compile_seconds": round(time.monotonic() - began, 1)}
-    return _store_packages(context, store, facts)
+    packages.mkdir(exist_ok=True)
+    for path in packages.iterdir():
+        remove(path)
+    for path in folder.glob("*.deb"):
+        shutil.copyfile(path, packages / path.name)
+    return counts
 
 
 def _environment(context: CompileContext) -> dict[str, str | None]:
@@ -91,35 +108,37 @@ def _install_dependencies(context: CompileContext) -> None:
     context.run(argv, error=error)
 
 
-def _store_packages(context: CompileContext, store: Store, facts: dict[str, Any]) -> Entry:
-    """Put the binary packages that the recipe names into the store."""
-    component, found = context.component, {}
-    for path in sorted(context.tree.parent.glob("*.deb")):
-        fields = deb.fields(deb.control(path))
-        found[fields["Package"]] = (path, fields)
-    missing = [name for name in component.packages if name not in found]
-    if missing:
-        what, why = f"component {component.name} gives no package {missing[0]}", ", ".join(sorted(found))
-        hint = "name those that belong into the ISO under `packages:`"
-        raise ComponentFailed(what, where=component.file, why=f"it gives {why or 'none'}", hint=hint)
+def keep(store: Store, wanted: Compilation, folder: Path, caches: Mapping[str, Mapping[str, int]]) -> Entry:
+    """Put the packages that a recipe names out of a folder, which foreign code may have filled, into the store."""
+    component, packages = wanted.component, {}
     with store.slot() as slot:
-        packages = []
-        for name in component.packages:
-            path, fields = found[name]
+        for path in sorted(folder.glob("*.deb")):
             copy = slot / path.name
-            shutil.copyfile(path, copy)
-            packages.append(
-                {
-                    "name": name,
-                    "version": fields["Version"],
-                    "architecture": fields["Architecture"],
-                    "file": path.name,
-                    "sha256": sha256(copy),
-                    "bytes": copy.stat().st_size,
-                    "installed_bytes": int(fields.get("Installed-Size", 0)) * 1024,
-                }
+            digest = take(path, copy, (0, 0))
+            fields = deb.fields(deb.control(copy))
+            if fields["Package"] not in component.packages or not copy.name.startswith(
+                f"{fields['Package']}_"
+            ):
+                copy.unlink()
+                continue
+            packages[fields["Package"]] = {
+                "name": fields["Package"],
+                "version": fields["Version"],
+                "architecture": fields["Architecture"],
+                "file": copy.name,
+                "sha256": digest,
+                "bytes": copy.stat().st_size,
+                "installed_bytes": int(fields.get("Installed-Size", 0)) * 1024,
+            }
+        if missing := [name for name in component.packages if name not in packages]:
+            what, why = (
+                f"component {component.name} gives no package {missing[0]}",
+                ", ".join(sorted(packages)),
             )
-        return store.commit(context.wanted.key, slot, {**facts, "packages": packages}, component.stage)
+            hint = "name those that belong into the ISO under `packages:`"
+            raise ComponentFailed(what, where=component.file, why=f"it gives {why or 'none'}", hint=hint)
+        found = [packages[name] for name in component.packages]
+        return store.commit(wanted.key, slot, {"caches": caches, "packages": found}, component.stage)
 
 
 def deliver(context: BuildContext, entry: Entry) -> None:
