@@ -28,7 +28,8 @@ STREAMS, TREE, SLASH = "/synos/streams", "/synos/tree", "/synos/slash"
 """In a container: its streams, the system that is its root, and a link to the root itself."""
 KEPT = {"dev", "proc", "sys", "synos"}
 """Folders of a container that are the engine's and ours, whatever its root has."""
-LINE_BYTES = 2**16
+LINE_BYTES = 2**14
+"""What is kept of a line."""
 PIPE_BYTES = 2**20
 """The most that a pipe holds, see pipe(7)."""
 POLL_SECONDS = 0.05
@@ -123,7 +124,7 @@ def mounts_of(root: Path, name: str) -> list[tuple[str, str, bool]]:
 
 
 def _lines(out: int, ended: Event) -> Iterator[str]:
-    rest = b""
+    rest, cut = b"", False
     while True:
         over = ended.is_set()  # what was written before the end is read after it, and fits into one read
         select.select([out], [], [], POLL_SECONDS)
@@ -133,9 +134,12 @@ def _lines(out: int, ended: Event) -> Iterator[str]:
             chunk = b""
         # progress bars end their lines by a carriage return
         *lines, rest = (rest + chunk).replace(b"\r", b"\n").split(b"\n")
-        if len(rest) > LINE_BYTES or over:
-            lines, rest = [*lines, rest], b""
-        yield from (line.decode(errors="replace") for line in lines if line.strip())
+        if cut:  # what goes beyond LINE_BYTES is read and forgotten
+            lines, cut = lines[1:], not lines
+        if (len(rest) > LINE_BYTES or over) and not cut:
+            lines, cut = [*lines, rest], True
+        rest = b"" if cut else rest
+        yield from (line[:LINE_BYTES].decode(errors="replace") for line in lines if line.strip())
         if over:  # who was stopped may go on talking
             return
         if not chunk:
