@@ -144,6 +144,7 @@ class _Compilation:
             compiled=compiled,
             deliver=self.output is not None,
             owner=builder.owner(),
+            store_key=builder.store_key(self.context.settings),
         )
 
         def note(event: protocol.Event) -> None:

@@ -77,6 +77,8 @@ class Build(Request, name="build"):
     """Work in another folder than usual."""
     apart: bool = False
     """Ask for a container of its own for each foreign program, see RunApart; else it runs in this one."""
+    store_key: str = ""
+    secrets: Mapping[str, str] = field(default_factory=dict)
 
 
 class Resolve(Request, name="resolve"):
@@ -127,6 +129,7 @@ class Keep(Request, name="keep"):
     compiled: Facts | None
     deliver: bool
     owner: tuple[int, int]
+    store_key: str = ""
 
 
 # ---- events

@@ -28,7 +28,7 @@ ELSEWHERE = Path("/varied")
 
 def store_of(context: BuildContext) -> Store:
     """Return the store, not yet open."""
-    return Store(context.cache, context.events.warn)
+    return Store(context.cache, context.events.warn, context.store_key)
 
 
 def attempt(request: protocol.Request, context: BuildContext) -> SynosError | None:
@@ -71,6 +71,8 @@ def _build(request: protocol.Build, context: BuildContext) -> None:
         epoch=plan.lock.epoch,
         work=ELSEWHERE if request.elsewhere else context.work,
         owner=request.owner,
+        store_key=request.store_key,
+        secrets=request.secrets,
         clock=request.clock,
     )
     with store_of(context) as store:
@@ -129,7 +131,7 @@ def _compile(request: protocol.Compile, context: BuildContext) -> None:
 
 @do.register
 def _keep(request: protocol.Keep, context: BuildContext) -> None:
-    context, compiled = replace(context, owner=request.owner), request.compiled
+    context, compiled = replace(context, owner=request.owner, store_key=request.store_key), request.compiled
     with store_of(context) as store:
         for wanted in request.components:
             began = time.monotonic()
