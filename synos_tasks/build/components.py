@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 import time
 from collections.abc import Callable  # noqa: TC003  (a default of ensure_compiled() needs it when it runs)
 from dataclasses import dataclass
@@ -11,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from synos_tasks import builder
 from synos_tasks.build import planning
-from synos_tasks.build.containers import builder_spec, compiler_cache_volumes, store_volume, toolchain_spec
+from synos_tasks.build.containers import builder_spec, compile_spec, compiler_cache_volumes, store_volume
 from synos_tasks.build.view import view_for
-from synos_tasks.errors import ClaimFailed, ComponentFailed, StageFailed, SynosError
+from synos_tasks.errors import ClaimFailed, ComponentFailed, SynosError
 from synos_tasks.images.catalog import TOOLCHAIN
 from synos_tasks.iso import profile as profiles
 from synos_tasks.iso import protocol
@@ -21,7 +20,6 @@ from synos_tasks.iso.components import recipe
 from synos_tasks.iso.plan import components_of
 from synos_tasks.iso.protocol import PACKAGES
 from synos_tasks.iso.publish import staging, take
-from synos_tasks.locks import exclusive
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -32,8 +30,6 @@ if TYPE_CHECKING:
     from synos_tasks.iso.components.recipe import Component
     from synos_tasks.settings import Settings
 
-DEB = re.compile(r"[a-zA-Z0-9.+~_-]+\.deb")
-"""Names of packages' files: no path, and no file of an ISO."""
 REQUIRED_HITS = {"ccache": 80, "sccache": 75}
 """Percent of the compilers' calls that a filled cache answers."""
 
@@ -88,17 +84,16 @@ def ensure_compiled(
 ) -> list[protocol.Done]:
     """Compile the components that the store lacks; return all, as stages. Raises ComponentError or ComponentFailed.
 
-    ``store`` is a volume, '' the project's own. ``output`` gets the .debs. ``change`` changes the container.
+    ``store`` is a volume, '' the project's own. ``output`` gets the .debs. ``change`` changes the container that compiles.
     """
     components = recipes(context.settings, names)
     tools = planning.tools_of(context, TOOLCHAIN)
     folder = recipe.folder_of(context.settings.project.build_data)
     wanted = [recipe.compilation_of(component, folder, tools) for component in components]
-    with store_volume(context, cached=False) as packages:
-        work = _Compilation(context, tuple(wanted), store, packages, output, offline, change, on_event)
-        work.keep(None)
-        while len(work.found) < len(wanted):
-            work.compile(wanted[len(work.found)])
+    work = _Compilation(context, tuple(wanted), store, output, offline, change, on_event)
+    work.keep()
+    while len(work.found) < len(wanted):
+        work.compile(wanted[len(work.found)])
     return work.found
 
 
@@ -109,7 +104,6 @@ class _Compilation:
     context: Context
     wanted: tuple[recipe.Compilation, ...]
     store: str
-    packages: str
     output: Path | None
     offline: bool
     change: Callable[[ContainerSpec], ContainerSpec]
@@ -117,33 +111,33 @@ class _Compilation:
     found: list[protocol.Done] = dataclasses.field(default_factory=list)
 
     def compile(self, one: recipe.Compilation) -> None:
-        """Compile a component, unless another command does: wait for that."""
-        locks, waited = self.context.settings.project.state_dir / "locks", []
-        locks.mkdir(parents=True, exist_ok=True)
-        with exclusive(locks / one.key, lambda: waited.append(True)):
+        """Compile a component, or wait for another command that does."""
+        context, waited, began = self.context, list[bool](), time.monotonic()
+        with (
+            context.lease(f"component-{one.key}", lambda: waited.append(True)),
+            store_volume(context, cached=False) as packages,
+        ):
             if waited:
-                self.keep(None)
+                self.keep()
                 return
-            began, before = time.monotonic(), len(self.found)
-            spec = toolchain_spec(
-                self.context, packages=self.packages, cached=not self.store, network=not self.offline
+            before = len(self.found)
+            spec = compile_spec(
+                context, one.component, packages, cached=not self.store, network=not self.offline
             )
             request = protocol.Compile(component=one, offline=self.offline, jobs=max(1, int(spec.cpus or 1)))
-            answer = builder.ask(self.context, self.change(spec), request, protocol.Compiled, self.on_event)
-            self.keep(answer.facts, began)
+            compiled = builder.ask(context, self.change(spec), request, protocol.Compiled, self.on_event)
+            self.keep(compiled, packages, began)
             if len(self.found) == before:
-                raise ComponentFailed(
-                    "a component was compiled and is not in the store", where=one.component.file
-                )
+                what = "a component was compiled, and the store does not have it"
+                raise ComponentFailed(what, where=one.component.file)
 
-    def keep(self, compiled: protocol.Facts | None, began: float = 0.0) -> None:
-        """Note what the store has, after it has got what was ``compiled`` since ``began``."""
+    def keep(self, compiled: protocol.Compiled | None = None, packages: str = "", began: float = 0.0) -> None:
+        """Note what the store has, once it has got the ``packages`` of the first that it lacked, compiled since ``began``."""
         spec = builder_spec(self.context, output=self.output, store=self.store, network=False)
         request = protocol.Keep(
             components=self.wanted[len(self.found) :],
-            compiled=compiled,
+            compiled=compiled.caches if compiled else None,
             deliver=self.output is not None,
-            owner=builder.owner(),
             store_key=builder.store_key(self.context.settings),
         )
 
@@ -154,9 +148,9 @@ class _Compilation:
                 self.found.append(event)
             self.on_event(event)
 
-        if compiled:
-            spec = dataclasses.replace(spec, read_only_volumes={self.packages: str(PACKAGES)})
-        builder.ask(self.context, spec, request, protocol.Kept, note)
+        if packages:
+            spec = dataclasses.replace(spec, read_only_volumes={packages: str(PACKAGES)})
+        builder.ask(self.context, spec, request, protocol.Kept, note, logged=False)
 
 
 def compile_all(
@@ -174,24 +168,11 @@ def compile_all(
         compiled = ensure_compiled(context, names, store=store, output=folder, on_event=view.handle)
         packages = [package for one in compiled for package in one.facts.packages]
         for package in packages:
-            _take(folder, package)
+            if take(folder / package.file, folder.parent / package.file, builder.owner()) != package.sha256:
+                raise ComponentFailed("a .deb is not the one in the store", where=package.file)
         for package in packages:
             (folder.parent / package.file).replace(output / package.file)
     return compiled
-
-
-def _take(folder: Path, package: protocol.Deb) -> None:
-    """Copy a package out of the staging folder; raises ComponentFailed unless it is what the container reported."""
-    # the container is not trusted with names and links: what is compiled in it can become root there
-    name, why = package.file, f"it is no file of package {package.name}"
-    if DEB.fullmatch(name) and name.startswith(f"{package.name}_"):
-        try:
-            if take(folder / name, folder.parent / name, builder.owner()) == package.sha256:
-                return
-            why = f"its SHA-256 is not {package.sha256}"
-        except StageFailed as error:
-            why = error.why
-    raise ComponentFailed("the container delivered another package than it reported", where=name, why=why)
 
 
 def caches_of(compiled: protocol.Done) -> Mapping[str, Mapping[str, int]]:

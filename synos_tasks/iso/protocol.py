@@ -33,32 +33,6 @@ PACKAGES = Path("/packages")
 """Where compiled packages are, on their way into the store."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class Deb:
-    """A package that a component gives."""
-
-    name: str
-    version: str
-    architecture: str
-    file: str
-    sha256: str
-    bytes: int
-    installed_bytes: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Facts:
-    """What is known of a compiled component: its packages; hits and misses of each of the compilers' caches."""
-
-    packages: tuple[Deb, ...] = ()
-    caches: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
-
-    @classmethod
-    def of(cls, facts: Mapping[str, Any]) -> Facts:
-        """Return those of an entry of the store."""
-        return codec.from_data(cls, {key: facts[key] for key in ("packages", "caches") if key in facts})
-
-
 # ---- requests
 
 
@@ -122,13 +96,13 @@ class Compile(Request, name="compile"):
 class Keep(Request, name="keep"):
     """Say which components the store has, until one is missing, and put their .debs into /output where asked.
 
-    ``compiled`` tells of the first that is missing: its .debs are in /packages. Answer: Kept.
+    Answer: Kept.
     """
 
     components: tuple[Compilation, ...]
-    compiled: Facts | None
+    compiled: Mapping[str, Mapping[str, int]] | None
+    """How the caches answered for the first of them, whose .debs are in /packages; None where nothing was compiled."""
     deliver: bool
-    owner: tuple[int, int]
     store_key: str = ""
 
 
@@ -156,6 +130,32 @@ class Progress(Event, name="progress"):
 
     stage: str
     fraction: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Deb:
+    """A package that a component gives."""
+
+    name: str
+    version: str
+    architecture: str
+    file: str
+    sha256: str
+    bytes: int
+    installed_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Facts:
+    """What is known of a compiled component: its packages; hits and misses of each of the compilers' caches."""
+
+    packages: tuple[Deb, ...] = ()
+    caches: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, facts: Mapping[str, Any]) -> Facts:
+        """Return those of an entry of the store."""
+        return codec.from_data(cls, {key: facts[key] for key in ("packages", "caches") if key in facts})
 
 
 class Done(Event, name="done"):
@@ -234,9 +234,9 @@ class Compared(Event, name="compared"):
 
 
 class Compiled(Event, name="compiled"):
-    """A component's .debs are in /packages; how the caches answered."""
+    """A component's .debs are in /packages. ``caches``: hits and misses of each of the compilers' caches."""
 
-    facts: Facts
+    caches: Mapping[str, Mapping[str, int]]
 
 
 class Kept(Event, name="kept"):

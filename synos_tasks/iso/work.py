@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import time
 import traceback
 from contextlib import suppress
@@ -125,23 +126,25 @@ def _compile(request: protocol.Compile, context: BuildContext) -> None:
     compiling = CompileContext(
         build=context, wanted=request.component, offline=request.offline, jobs=request.jobs
     )
-    caches = build.compile_into(compiling, protocol.PACKAGES)
-    context.events.send(protocol.Compiled(facts=protocol.Facts(caches=caches)))
+    caches = build.compile_component(compiling)
+    for path in compiling.tree.parent.glob("*.deb"):
+        shutil.copyfile(path, protocol.PACKAGES / path.name)
+    context.events.send(protocol.Compiled(caches=caches))
 
 
 @do.register
 def _keep(request: protocol.Keep, context: BuildContext) -> None:
-    context, compiled = replace(context, owner=request.owner, store_key=request.store_key), request.compiled
+    context, compiled = replace(context, store_key=request.store_key), request.compiled
     with store_of(context) as store:
         for wanted in request.components:
             began = time.monotonic()
-            entry = store.find(wanted.key)
-            hit = entry is not None
+            hit = (entry := store.find(wanted.key)) is not None
             if entry is None and compiled is not None:
-                entry, compiled = build.keep(store, wanted, protocol.PACKAGES, compiled.caches), None
+                entry = build.keep(store, wanted, protocol.PACKAGES, compiled)
             if entry is None:
                 break
+            compiled = None  # it tells of the first only, whoever brought that
             context.events.send(build.done(wanted, entry, began, hit=hit))
-            if request.deliver:
-                build.deliver(context, entry)
+            for package in entry.facts["packages"] if request.deliver else ():
+                shutil.copyfile(entry.file(package["file"]), context.output / package["file"])
     context.events.send(protocol.Kept())

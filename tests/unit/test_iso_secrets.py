@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 SECRETS = {"redis": "3f786850e387550f", "nats": "89e6c98d92887913"}
 
 
-@pytest.mark.parametrize("around", [b"%s", b"x" * 2**20 + b"%s\n", b"\0\xff%s\0"], ids=["alone", "end", "binary"])
+@pytest.mark.parametrize(
+    "around", [b"%s", b"x" * 2**20 + b"%s\n", b"\0\xff%s\0"], ids=["alone", "end", "binary"]
+)
 def test_a_value_is_found_wherever_it_stands(tmp_path: Path, around: bytes) -> None:
     path = tmp_path / "file"
     path.write_bytes(around % SECRETS["nats"].encode())
