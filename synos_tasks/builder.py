@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import threading
 import time
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from typing import IO, TYPE_CHECKING, Self, TypeVar
 
 from synos_tasks import errors
@@ -17,7 +18,8 @@ from synos_tasks.engine.labels import is_own_container, labels
 from synos_tasks.engine.run import Leased
 from synos_tasks.engine.spec import Bind, ContainerSpec
 from synos_tasks.iso import codec, protocol
-from synos_tasks.locks import held
+from synos_tasks.iso.scratch import write_whole
+from synos_tasks.locks import exclusive, held
 from synos_tasks.project import PACKAGE
 
 if TYPE_CHECKING:
@@ -36,6 +38,7 @@ StageSpec = Callable[[ContainerSpec, str, protocol.RunApart], ContainerSpec]
 
 CACHE = "/cache"
 CODE = Bind(source=PACKAGE, target="/project/synos_tasks")
+SECRET_LENGTH = 12
 HISTORY = "history.json"
 STORE_SECONDS = 600.0
 """Within which the store answers."""
@@ -59,6 +62,29 @@ def build_seconds(settings: Settings) -> dict[str, dict[str, float]]:
         }
     except (OSError, ValueError, AttributeError, TypeError):
         return {}
+
+
+def store_key(settings: Settings) -> str:
+    """Return the key that seals the entries of the project's store, made where there is none; raises OutputNotWritable.
+
+    It is in no container that runs foreign code.
+    """
+    folder = log_folder(settings, ".")
+    path = folder / "store.key"
+    with errors.writing("the key of the store cannot be written", path), exclusive(folder / "store.key.lock"):
+        if not path.exists():
+            write_whole(path, secrets.token_hex(32), 0o600)
+        return path.read_text()
+
+
+def service_secrets(settings: Settings) -> dict[str, str]:
+    """Return the values of the services' secrets, by name; those that are too short to be told from other words not."""
+    found = {}
+    for path in settings.project.state_dir.glob("services/*/secrets/*"):
+        with suppress(OSError, UnicodeDecodeError):
+            if len(value := path.read_text().strip()) >= SECRET_LENGTH:
+                found[path.name] = value
+    return found
 
 
 def ask(

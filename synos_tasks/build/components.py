@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-import re
+import time
 from collections.abc import Callable  # noqa: TC003  (a default of ensure_compiled() needs it when it runs)
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from synos_tasks import builder
 from synos_tasks.build import planning
-from synos_tasks.build.containers import compiler_cache_volumes, store_volume, toolchain_spec
+from synos_tasks.build.containers import builder_spec, compile_spec, compiler_cache_volumes, store_volume
 from synos_tasks.build.view import view_for
-from synos_tasks.errors import ClaimFailed, ComponentFailed, StageFailed, SynosError
+from synos_tasks.errors import ClaimFailed, ComponentFailed, SynosError
 from synos_tasks.images.catalog import TOOLCHAIN
 from synos_tasks.iso import profile as profiles
 from synos_tasks.iso import protocol
 from synos_tasks.iso.components import recipe
 from synos_tasks.iso.plan import components_of
+from synos_tasks.iso.protocol import PACKAGES
 from synos_tasks.iso.publish import staging, take
 
 if TYPE_CHECKING:
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from synos_tasks.iso.components.recipe import Component
     from synos_tasks.settings import Settings
 
-DEB = re.compile(r"[a-zA-Z0-9.+~_-]+\.deb")
-"""Names of packages' files: no path, and no file of an ISO."""
 REQUIRED_HITS = {"ccache": 80, "sccache": 75}
 """Percent of the compilers' calls that a filled cache answers."""
 
@@ -85,35 +84,73 @@ def ensure_compiled(
 ) -> list[protocol.Done]:
     """Compile the components that the store lacks; return all, as stages. Raises ComponentError or ComponentFailed.
 
-    ``store`` is a volume, '' the project's own. ``output`` gets the .debs. ``change`` changes the container.
+    ``store`` is a volume, '' the project's own. ``output`` gets the .debs. ``change`` changes the container that compiles.
     """
     components = recipes(context.settings, names)
     tools = planning.tools_of(context, TOOLCHAIN)
     folder = recipe.folder_of(context.settings.project.build_data)
     wanted = [recipe.compilation_of(component, folder, tools) for component in components]
-    stages = [component.stage for component in components]
-    found: list[protocol.Done] = []
+    work = _Compilation(context, tuple(wanted), store, output, offline, change, on_event)
+    work.keep()
+    while len(work.found) < len(wanted):
+        work.compile(wanted[len(work.found)])
+    return work.found
 
-    def note(event: protocol.Event) -> None:
-        on_event(event)
-        # what a component's build prints may pass for an event: they come once for each, in order
-        if isinstance(event, protocol.Done) and [event.name] == stages[len(found) : len(found) + 1]:
-            found.append(event)
 
-    while len(found) < len(wanted):  # a container compiles one at most
-        spec = toolchain_spec(context, output=output, store=store, network=not offline)
-        request = protocol.Compile(
-            components=tuple(wanted[len(found) :]),
-            offline=offline,
-            deliver=output is not None,
-            owner=builder.owner(),
-            jobs=max(1, int(spec.cpus or 1)),
+@dataclass
+class _Compilation:
+    """Some components on their way into the store, by way of a volume: what compiles does not have the store."""
+
+    context: Context
+    wanted: tuple[recipe.Compilation, ...]
+    store: str
+    output: Path | None
+    offline: bool
+    change: Callable[[ContainerSpec], ContainerSpec]
+    on_event: Callable[[protocol.Event], object]
+    found: list[protocol.Done] = dataclasses.field(default_factory=list)
+
+    def compile(self, one: recipe.Compilation) -> None:
+        """Compile a component, or wait for another command that does."""
+        context, waited, began = self.context, list[bool](), time.monotonic()
+        with (
+            context.lease(f"component-{one.key}", lambda: waited.append(True)),
+            store_volume(context, cached=False) as packages,
+        ):
+            if waited:
+                self.keep()
+                return
+            before = len(self.found)
+            spec = compile_spec(
+                context, one.component, packages, cached=not self.store, network=not self.offline
+            )
+            request = protocol.Compile(component=one, offline=self.offline, jobs=max(1, int(spec.cpus or 1)))
+            compiled = builder.ask(context, self.change(spec), request, protocol.Compiled, self.on_event)
+            self.keep(compiled, packages, began)
+            if len(self.found) == before:
+                what = "a component was compiled, and the store does not have it"
+                raise ComponentFailed(what, where=one.component.file)
+
+    def keep(self, compiled: protocol.Compiled | None = None, packages: str = "", began: float = 0.0) -> None:
+        """Note what the store has, once it has got the ``packages`` of the first that it lacked, compiled since ``began``."""
+        spec = builder_spec(self.context, output=self.output, store=self.store, network=False)
+        request = protocol.Keep(
+            components=self.wanted[len(self.found) :],
+            compiled=compiled.caches if compiled else None,
+            deliver=self.output is not None,
+            store_key=builder.store_key(self.context.settings),
         )
-        before = len(found)
-        builder.ask(context, change(spec), request, protocol.Compiled, note)
-        if len(found) == before:
-            raise ComponentFailed("the toolchain's container reported no component", where=spec.name)
-    return found
+
+        def note(event: protocol.Event) -> None:
+            if isinstance(event, protocol.Done):
+                if not event.hit:
+                    event = dataclasses.replace(event, seconds=round(time.monotonic() - began, 3))
+                self.found.append(event)
+            self.on_event(event)
+
+        if packages:
+            spec = dataclasses.replace(spec, read_only_volumes={packages: str(PACKAGES)})
+        builder.ask(self.context, spec, request, protocol.Kept, note, logged=False)
 
 
 def compile_all(
@@ -131,24 +168,11 @@ def compile_all(
         compiled = ensure_compiled(context, names, store=store, output=folder, on_event=view.handle)
         packages = [package for one in compiled for package in one.facts.packages]
         for package in packages:
-            _take(folder, package)
+            if take(folder / package.file, folder.parent / package.file, builder.owner()) != package.sha256:
+                raise ComponentFailed("a .deb is not the one in the store", where=package.file)
         for package in packages:
             (folder.parent / package.file).replace(output / package.file)
     return compiled
-
-
-def _take(folder: Path, package: protocol.Deb) -> None:
-    """Copy a package out of the staging folder; raises ComponentFailed unless it is what the container reported."""
-    # the container is not trusted with names and links: what is compiled in it can become root there
-    name, why = package.file, f"it is no file of package {package.name}"
-    if DEB.fullmatch(name) and name.startswith(f"{package.name}_"):
-        try:
-            if take(folder / name, folder.parent / name, builder.owner()) == package.sha256:
-                return
-            why = f"its SHA-256 is not {package.sha256}"
-        except StageFailed as error:
-            why = error.why
-    raise ComponentFailed("the container delivered another package than it reported", where=name, why=why)
 
 
 def caches_of(compiled: protocol.Done) -> Mapping[str, Mapping[str, int]]:

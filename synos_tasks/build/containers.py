@@ -7,6 +7,7 @@ import shlex
 import sys
 import uuid
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synos_tasks.builder import CACHE, CODE
@@ -18,19 +19,22 @@ from synos_tasks.engine.labels import (
 )
 from synos_tasks.engine.spec import Bind, ContainerSpec, VolumeFolder
 from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
+from synos_tasks.iso.components.recipe import files_of, folder_of
+from synos_tasks.iso.protocol import PACKAGES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from synos_tasks.build.planning import Context
     from synos_tasks.images.catalog import Recipe
+    from synos_tasks.iso.components.recipe import Component
     from synos_tasks.iso.protocol import RunApart
     from synos_tasks.settings import Settings
 
 # of a root file system: the .debs, what they unpack to, and their copies while they are installed
 TMPFS_PER_DEB_BYTE = 8
 COMPILER_CACHES = ("ccache", "sccache")
+BUILD_DATA = "/project/docker/build"
 PRIVILEGED = (
     "a privileged container is NOT isolated: it can reach the host's disks, load kernel modules, and mount the host's "
     "devtmpfs. Its /dev is its own; do not mount another"
@@ -47,7 +51,7 @@ def compiler_cache_volumes(settings: Settings) -> dict[str, str]:
 
 def read_only_binds(settings: Settings) -> tuple[Bind, ...]:
     """Return all that a build reads: the code, and docker/build. Never .synos, where the services' passwords are."""
-    return (CODE, Bind(source=settings.project.build_data, target="/project/docker/build"))
+    return (CODE, Bind(source=settings.project.build_data, target=BUILD_DATA))
 
 
 @contextmanager
@@ -138,24 +142,43 @@ def stage_spec(builder: ContainerSpec, volume: str, wanted: RunApart) -> Contain
 
 
 def toolchain_spec(
-    context: Context, *, output: Path | None = None, store: str | None = "", network: bool = True
+    context: Context, *, output: Path | None = None, cached: bool = True, network: bool = True
 ) -> ContainerSpec:
-    """Return the container in which components are compiled: the engine as root, compilers as the builder user.
+    """Return the container of the toolchain: the engine as root, compilers as the builder user.
 
-    Unprivileged and limited as the builder, but that sudo works in it, for build dependencies. With the project's
-    own store come the caches of the compilers; with another, as for --no-cache, they do not.
+    Unprivileged and limited as the builder, but that sudo works in it, for build dependencies, and that it has no
+    store. The caches of the compilers come with it where ``cached``.
     """
-    base = builder_spec(context, TOOLCHAIN, output=output, store=store, network=network)
+    base = builder_spec(context, TOOLCHAIN, output=output, store=None, network=network)
     on_tmpfs = context.settings.build.work == "tmpfs"  # compilers need the memory themselves
-    caches = {} if store or store is None else compiler_cache_volumes(context.settings)
     return dataclasses.replace(
         base,
         name=base.name.replace("-build-", "-compile-"),
         user="0:0",
         capabilities=TOOLCHAIN_CAPABILITIES,
         new_privileges=True,
-        volumes={**base.volumes, **caches},
+        volumes=compiler_cache_volumes(context.settings) if cached else {},
         anonymous_volumes=base.anonymous_volumes if on_tmpfs else {"/work": ""},
+    )
+
+
+def compile_spec(
+    context: Context, component: Component, packages: str, *, cached: bool, network: bool
+) -> ContainerSpec:
+    """Return the container that compiles a component: all in it is foreign code.
+
+    It has the component's source and patches, the volume ``packages`` for what it makes, and the compilers' caches
+    where ``cached``. Raises ComponentError.
+    """
+    base = toolchain_spec(context, cached=cached, network=network)
+    tree, patches = files_of(component, folder_of(context.settings.project.build_data))
+    read = [(component.source[1], tree)] if tree else []
+    read += zip(component.patches, patches, strict=True)
+    targets = {str(folder_of(Path(BUILD_DATA)) / name): source for name, source in read}
+    return dataclasses.replace(
+        base,
+        binds=(CODE, *(Bind(source=source, target=target) for target, source in targets.items())),
+        volumes={**base.volumes, packages: str(PACKAGES)},
     )
 
 

@@ -206,6 +206,8 @@ class _Build:
                 offline=options.offline,
                 owner=builder.owner(),
                 limits=limits,
+                store_key=builder.store_key(context.settings),
+                secrets=builder.service_secrets(context.settings),
                 apart=not options.privileged,  # hooks that mount do so for those that follow
             )
 

@@ -112,7 +112,13 @@ def verify(context: Context, profile: Profile, *, release: bool, rounds: int) ->
 def _build(context: Context, plan: Plan, case: Circumstances, iso: Path) -> str:
     """Build, and copy the ISO; return its SHA-256."""
     request = Build(
-        plan=plan, owner=case.user, umask=case.umask, clock=case.clock, elsewhere=case.elsewhere, apart=True
+        plan=plan,
+        owner=case.user,
+        umask=case.umask,
+        clock=case.clock,
+        elsewhere=case.elsewhere,
+        apart=True,
+        store_key=builder.store_key(context.settings),
     )
     size = sum(package.size for package in plan.lock.packages)
     quiet = dataclasses.replace(context, say=lambda _: None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable  # noqa: TC003  (a default of lease() needs it when it runs)
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -10,7 +11,7 @@ from synos_tasks.errors import writing
 from synos_tasks.locks import exclusive
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from synos_tasks.engine.client import Docker
     from synos_tasks.settings import Settings
@@ -25,16 +26,17 @@ class Context:
     say: Callable[[str], None]
 
     @contextmanager
-    def lease(self, name: str) -> Iterator[None]:
+    def lease(self, name: str, waiting: Callable[[], object] = lambda: None) -> Iterator[None]:
         """Hold the lease of a container or temporary volume. Without it, any command removes what has that name.
 
-        The kernel ends it with this process, and shows it across containers. Raises OutputNotWritable.
+        The kernel ends it with this process, and shows it across containers. ``waiting`` is called first where another
+        command holds it. Raises OutputNotWritable.
         """
         path = self.settings.project.leases / name
         with writing("a lease cannot be written", path):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
-        with exclusive(path):
+        with exclusive(path, waiting):
             try:
                 yield
             finally:

@@ -8,14 +8,16 @@ import lzma
 import subprocess
 import tarfile
 import zlib
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
 MAGIC = b"!<arch>\n"
-OPEN = {".xz": lzma.decompress, ".gz": gzip.decompress}
+OPEN: dict[str, Any] = {".xz": lzma.open, ".gz": gzip.open}
+MOST_BYTES = 2**28
+"""Of what is read of a package into memory: a small file may unpack to terabytes."""
 DAMAGE = (lzma.LZMAError, EOFError, tarfile.TarError, zlib.error, gzip.BadGzipFile, StopIteration,
           subprocess.CalledProcessError)  # fmt: skip
 
@@ -28,7 +30,8 @@ def control(path: Path) -> str:
                 kind = name.removeprefix("control.tar")
                 if kind in OPEN:
                     stream.seek(start)
-                    return _control_file(OPEN[kind](stream.read(length)))
+                    packed = io.BytesIO(stream.read(min(length, MOST_BYTES)))
+                    return _control_file(OPEN[kind](packed).read(MOST_BYTES))
         return subprocess.run(
             ["dpkg-deb", "--field", path], check=True, capture_output=True, text=True
         ).stdout

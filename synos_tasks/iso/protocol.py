@@ -9,6 +9,7 @@ import json
 import os
 import threading
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from synos_tasks.errors import printable
@@ -27,7 +28,10 @@ from synos_tasks.iso.profile import Profile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
+
+PACKAGES = Path("/packages")
+"""Where compiled packages are, on their way into the store."""
+
 
 # ---- requests
 
@@ -47,6 +51,8 @@ class Build(Request, name="build"):
     """Work in another folder than usual."""
     apart: bool = False
     """Ask for a container of its own for each foreign program, see RunApart; else it runs in this one."""
+    store_key: str = ""
+    secrets: Mapping[str, str] = field(default_factory=dict)
 
 
 class Resolve(Request, name="resolve"):
@@ -80,16 +86,24 @@ class Compare(Request, name="compare"):
 
 
 class Compile(Request, name="compile"):
-    """Put components into the store, and into /output where asked. Compile one at most. Answer: Compiled.
+    """Compile one component into /packages: this runs foreign code. Answer: Compiled."""
 
-    What is installed for one must not be there for the next: the caller asks again for the rest.
+    component: Compilation
+    offline: bool
+    jobs: int
+
+
+class Keep(Request, name="keep"):
+    """Say which components the store has, until one is missing, and put their .debs into /output where asked.
+
+    Answer: Kept.
     """
 
     components: tuple[Compilation, ...]
-    offline: bool
+    compiled: Mapping[str, Mapping[str, int]] | None
+    """How the caches answered for the first of them, whose .debs are in /packages; None where nothing was compiled."""
     deliver: bool
-    owner: tuple[int, int]
-    jobs: int
+    store_key: str = ""
 
 
 # ---- events
@@ -220,7 +234,13 @@ class Compared(Event, name="compared"):
 
 
 class Compiled(Event, name="compiled"):
-    """All components are there, or one was compiled and the rest must be asked for again."""
+    """A component's .debs are in /packages. ``caches``: hits and misses of each of the compilers' caches."""
+
+    caches: Mapping[str, Mapping[str, int]]
+
+
+class Kept(Event, name="kept"):
+    """A Done event was sent for each component up to the first that the store lacks."""
 
 
 LOG_CHARACTERS = 4000

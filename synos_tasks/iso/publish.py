@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 from synos_tasks.errors import StageFailed, printable
-from synos_tasks.iso import codec
+from synos_tasks.iso import codec, secrets
 from synos_tasks.iso.diagnose import disk_full
 from synos_tasks.iso.protocol import Done
 from synos_tasks.iso.scratch import scratch, sync
@@ -70,6 +70,7 @@ def deliver(
     }
     (context.output / MANIFEST).write_text(f"{json.dumps(manifest, indent=1, sort_keys=True)}\n")
     shutil.copyfile(context.events.log_path, context.output / LOG)
+    secrets.refuse([context.output / name for name in (MANIFEST, LOG)], context.secrets, "what is published")
     for name in (ISO, MANIFEST, LOG):
         os.chown(context.output / name, *context.owner)
         (context.output / name).chmod(0o644)

@@ -9,7 +9,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.errors import ComponentMissing
-from synos_tasks.iso import publish
+from synos_tasks.iso import publish, secrets
 from synos_tasks.iso.background import BackgroundJobs, InputsModified
 from synos_tasks.iso.layers import Layer, StageInputs, bring_tree_to, changes_of, compress
 from synos_tasks.iso.plan import release_compression
@@ -17,7 +17,7 @@ from synos_tasks.iso.pool import Pool
 from synos_tasks.iso.protocol import Delivered, Done, Start
 from synos_tasks.iso.scratch import remove
 from synos_tasks.iso.stages import bootfiles, initramfs, iso, squashfs
-from synos_tasks.iso.tree import SQUASHFS, Tree
+from synos_tasks.iso.tree import SQUASHFS, Tree, walk
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     """Makes the files of an entry in a folder, and returns its facts."""
     Wait = Callable[[], None]
 
+VERIFIED = ("base", "packages")
+"""Stages whose files come from packages that the lock names: no secret of this machine can be in these."""
 INITRD, KERNEL = "initrd.img", "vmlinuz"
 
 
@@ -111,6 +113,10 @@ class Runner:
                 return Layer(stage.key, _done(entry))
             changed, facts = changes_of(inputs, self.tree, self._jobs, below)
             held.callback(self._jobs.remove, changed)
+            if stage.kind not in VERIFIED:
+                secrets.refuse(
+                    (changed / path for path, _ in walk(changed)), self.context.secrets, stage.name
+                )
             making = held.pop_all()
 
         def make(folder: Path) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import hmac
 import json
 import os
 import tempfile
@@ -59,9 +60,12 @@ class Entry:
 class Store:
     """The store in ``folder``, open inside ``with``. Safe for several processes and threads at once."""
 
-    def __init__(self, folder: Path, warn: Callable[[str], None]) -> None:
-        """Make the folders. ``warn`` is called for each damaged entry. Raises CacheUnusable."""
-        self.folder, self._warn = folder, warn
+    def __init__(self, folder: Path, warn: Callable[[str], None], key: str = "") -> None:
+        """Make the folders. ``warn`` is called for each damaged entry. Raises CacheUnusable.
+
+        An entry that was not written with the same ``key`` is damaged: whoever can write here cannot forge one.
+        """
+        self.folder, self._warn, self._key = folder, warn, key.encode()
         self.lock = folder / "store.lock"
         """Shared by those who use the store, alone for those who remove from it."""
         self._open = ExitStack()
@@ -89,7 +93,7 @@ class Store:
         with self.named_errors():
             if not folder.exists():
                 return None
-            facts, damaged = _verified(folder)
+            facts, damaged = self._verified(folder)
             if damaged:
                 self._warn(f"damaged in the store, made again: {damaged} of {key[:12]}")
                 self._drop(folder)
@@ -109,7 +113,7 @@ class Store:
         Builds that use it verified it while it was sound, and find it damaged or missing from now on.
         """
         with self.slot() as slot, exclusive(self.folder / "objects"), suppress(FileNotFoundError):
-            if _verified(folder)[1]:
+            if self._verified(folder)[1]:
                 folder.rename(slot / "dropped")
 
     @contextmanager
@@ -132,7 +136,7 @@ class Store:
             files = {path.name: _seal_of(path) for path in sorted(folder.iterdir())}
             for name in files:
                 sync(folder / name)
-            recorded = {"files": files, "facts": facts, "seal": digest([files, facts]), "stage": stage}
+            recorded = {"files": files, "facts": facts, "seal": self._seal(files, facts), "stage": stage}
             (folder / ENTRY).write_text(json.dumps(recorded))
             sync(folder / ENTRY)
             sync(folder)
@@ -141,6 +145,20 @@ class Store:
                     return found  # or else it was damaged, and is gone now
             sync(target.parent)
         return Entry(key, target, facts)
+
+    def _verified(self, folder: Path) -> tuple[dict[str, Any], str]:
+        """Return the facts of an entry, and the names of what of it is damaged."""
+        try:
+            recorded = json.loads((folder / ENTRY).read_text())
+            files, facts = recorded["files"], recorded["facts"]
+            if not hmac.compare_digest(recorded["seal"], self._seal(files, facts)):
+                return {}, ENTRY
+            return facts, ", ".join(name for name, seal in files.items() if _seal_of(folder / name) != seal)
+        except _UNREADABLE:
+            return {}, ENTRY
+
+    def _seal(self, files: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+        return hmac.new(self._key, digest([files, facts]).encode(), "sha256").hexdigest()
 
     @contextmanager
     def alone(self, key: str) -> Iterator[None]:
@@ -213,18 +231,6 @@ def recorded(folder: Path) -> dict[str, Any]:
     with suppress(OSError, ValueError, TypeError):
         return dict(json.loads((folder / ENTRY).read_text()))
     return {}
-
-
-def _verified(folder: Path) -> tuple[dict[str, Any], str]:
-    """Return the facts of an entry, and the names of what of it is damaged."""
-    try:
-        recorded = json.loads((folder / ENTRY).read_text())
-        files, facts = recorded["files"], recorded["facts"]
-        if recorded["seal"] != digest([files, facts]):
-            return {}, ENTRY
-        return facts, ", ".join(name for name, seal in files.items() if _seal_of(folder / name) != seal)
-    except _UNREADABLE:
-        return {}, ENTRY
 
 
 def _seal_of(path: Path) -> list[Any]:

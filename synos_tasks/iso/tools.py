@@ -61,6 +61,10 @@ class BuildContext:
     output: Path = Path("/output")
     cache: Path = Path("/cache")
     """Where the store is."""
+    store_key: str = ""
+    """What its entries are sealed with; see Store."""
+    secrets: Mapping[str, str] = field(default_factory=dict)
+    """Values of the services' secrets by name, which nothing may hold."""
     owner: tuple[int, int] = (0, 0)
     """User and group id that results belong to on the host."""
     clock: int = 0

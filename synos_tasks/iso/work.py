@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
+import time
 import traceback
 from contextlib import suppress
 from dataclasses import replace
@@ -27,7 +29,7 @@ ELSEWHERE = Path("/varied")
 
 def store_of(context: BuildContext) -> Store:
     """Return the store, not yet open."""
-    return Store(context.cache, context.events.warn)
+    return Store(context.cache, context.events.warn, context.store_key)
 
 
 def attempt(request: protocol.Request, context: BuildContext) -> SynosError | None:
@@ -70,6 +72,8 @@ def _build(request: protocol.Build, context: BuildContext) -> None:
         epoch=plan.lock.epoch,
         work=ELSEWHERE if request.elsewhere else context.work,
         owner=request.owner,
+        store_key=request.store_key,
+        secrets=request.secrets,
         clock=request.clock,
     )
     with store_of(context) as store:
@@ -118,16 +122,29 @@ def _compare(request: protocol.Compare, context: BuildContext) -> None:
 
 @do.register
 def _compile(request: protocol.Compile, context: BuildContext) -> None:
-    context = replace(context, owner=request.owner)
-    compiled = False
+    context.events.send(protocol.Start(stage=request.component.component.stage))
+    compiling = CompileContext(
+        build=context, wanted=request.component, offline=request.offline, jobs=request.jobs
+    )
+    caches = build.compile_component(compiling)
+    for path in compiling.tree.parent.glob("*.deb"):
+        shutil.copyfile(path, protocol.PACKAGES / path.name)
+    context.events.send(protocol.Compiled(caches=caches))
+
+
+@do.register
+def _keep(request: protocol.Keep, context: BuildContext) -> None:
+    context, compiled = replace(context, store_key=request.store_key), request.compiled
     with store_of(context) as store:
-        for one in request.components:
-            missing = store.find(one.key) is None
-            if missing and compiled:
+        for wanted in request.components:
+            began = time.monotonic()
+            hit = (entry := store.find(wanted.key)) is not None
+            if entry is None and compiled is not None:
+                entry = build.keep(store, wanted, protocol.PACKAGES, compiled)
+            if entry is None:
                 break
-            compiled = compiled or missing
-            compiling = CompileContext(build=context, wanted=one, offline=request.offline, jobs=request.jobs)
-            entry = build.find_or_compile(compiling, store)
-            if request.deliver:
-                build.deliver(context, entry)
-    context.events.send(protocol.Compiled())
+            compiled = None  # it tells of the first only, whoever brought that
+            context.events.send(build.done(wanted, entry, began, hit=hit))
+            for package in entry.facts["packages"] if request.deliver else ():
+                shutil.copyfile(entry.file(package["file"]), context.output / package["file"])
+    context.events.send(protocol.Kept())

@@ -225,6 +225,36 @@ def test_compilers_run_as_the_builder_without_privileges(clone: Clone, toolchain
     assert not {"sda", "vda", "mem", "kmsg", "loop-control"} & set(devices)
 
 
+def test_what_compiles_reaches_neither_the_store_nor_other_parts_of_the_project(
+    clone: Clone, toolchain_image: str
+) -> None:
+    trees.add(clone, "make", "neighbour")
+    makefile = (
+        "all:\n\tsudo find /cache /output /project -mindepth 1 -not -path '*/synos_tasks/*' >found 2>&1 || true\n"
+        "install:\n\tinstall -D -m 644 -t $(DESTDIR)/usr/share/found found\n"
+    )
+    name = trees.add(clone, "make", "curious", Makefile=makefile)
+    found = run_installed(clone, package_of(compiled(clone, name)), "cat /usr/share/found/found").splitlines()
+    place = f"/project/{trees.FOLDER}/curious"
+    assert place in found
+    above = map(str, Path(place).parents)
+    others = {path for path in found if path.startswith("/") and not path.startswith(place)}
+    assert others - {*above} == {"/project/synos_tasks"}
+
+
+@pytest.mark.parametrize("what", ["ln -s /etc/shadow", "mkfifo", "mkdir"])
+def test_what_is_no_package_gets_nowhere(clone: Clone, toolchain_image: str, what: str) -> None:
+    name = f"hostile-{what.split(maxsplit=1)[0]}"
+    file = f"{name}_1.0_amd64.deb"
+    makefile = f"all:\ninstall:\n\tsudo {what} /packages/{file}\n"
+    trees.add(clone, "make", name, Makefile=makefile)
+    answer = clone.inv("build.component", name, fails=True)
+    assert answer.json["error"]["kind"] in {"ComponentFailed", "StageFailed"}, answer.err
+    output = clone.settings.output_dir / "components"
+    assert not list(output.glob(f"{name}*"))
+    assert file not in clone.in_store("find /cache/objects")
+
+
 def test_the_bytes_are_the_same_from_caches_and_from_nothing(clone: Clone, toolchain_image: str) -> None:
     name = trees.add(clone, "cargo", "same")
     first = package_of(compiled(clone, name)).read_bytes()

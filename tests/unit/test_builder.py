@@ -90,3 +90,21 @@ def test_an_error_is_shown_without_what_a_terminal_obeys(container: Answering) -
         container.ask(forged)
     assert (caught.value.what, caught.value.where) == ("ab", "/c\ufffdd")
     assert caught.value.hint.startswith("e\ufffdf\nfull log: ")
+
+
+def test_the_key_of_the_store_is_made_once_and_for_its_owner_alone(container: Answering) -> None:
+    settings = container.context.settings
+    key = builder.store_key(settings)
+    assert len(bytes.fromhex(key)) == 32
+    assert builder.store_key(settings) == key
+    [path] = [path for path in settings.project.state_dir.iterdir() if path.read_text() == key]
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_the_services_secrets_are_known_but_for_short_ones(container: Answering) -> None:
+    folder = container.context.settings.project.state_dir / "services/unified/secrets"
+    folder.mkdir(parents=True)
+    (folder / "redis").write_text("3f786850e387550f\n")
+    (folder / "short").write_text("admin\n")
+    (folder / "damaged").write_bytes(b"\xff" * 20)
+    assert builder.service_secrets(container.context.settings) == {"redis": "3f786850e387550f"}

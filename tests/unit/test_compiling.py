@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import threading
+import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,7 +13,7 @@ import pytest
 from synos_tasks.build import components, planning
 from synos_tasks.build.components import caches_of, ensure_compiled, hit_rates
 from synos_tasks.build.planning import Context
-from synos_tasks.errors import ClaimFailed, ComponentFailed
+from synos_tasks.errors import ClaimFailed, ComponentFailed, StageFailed
 from synos_tasks.iso import codec
 from synos_tasks.iso.components import recipe
 from synos_tasks.iso.protocol import Done, Facts
@@ -20,7 +22,7 @@ from tests.unit.fakes import FakeContainers, fake_containers
 from tests.unit.projects import NAME, lay_component, lay_lock, project
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
     from synos_tasks.engine.spec import ContainerSpec
@@ -38,19 +40,20 @@ def settings(tmp_path: Path) -> Settings:
     return made
 
 
-class Toolchain:
-    """Compiles what it is asked to, unless it is in its store; delivers one .deb for each."""
+class Containers:
+    """Compile what they are asked to, and keep it in their store; deliver one .deb for each."""
 
     def __init__(self, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
         self.settings = settings
         self.engine = FakeDocker()
         self.context = Context(settings, self.engine, print)
-        self.stored: set[str] = set()
+        self.stored: set[tuple[str, str]] = set()
+        """Volume of a store, and name of a component."""
+        self.compiled: str | None = None
         self.delivered: bytes | None = DEB
-        self.file = "{name}_1.0_amd64.deb"
         self.link: Path | None = None
-        self.containers: FakeContainers = fake_containers(monkeypatch)
-        self.containers.answer = self._compile
+        self.all: FakeContainers = fake_containers(monkeypatch)
+        self.all.answer = lambda spec, request: getattr(self, f"_{request['request']}")(spec, request)
 
     def have(self, *names: str, **place: Any) -> list[Done]:  # noqa: ANN401
         return ensure_compiled(self.context, names, **place)
@@ -58,12 +61,27 @@ class Toolchain:
     def compile(self, output: Path, *names: str, cached: bool = True) -> list[Done]:
         return components.compile_all(self.context, list(names), output, cached=cached)
 
-    def _compile(self, spec: ContainerSpec, request: Mapping[str, Any]) -> list[dict[str, Any]]:
-        assert request["request"] == "compile"
-        events: list[dict[str, Any]] = [{"event": "warning", "text": "a cache is not used"}]
+    def of(self, kind: str) -> list[tuple[ContainerSpec, Mapping[str, Any]]]:
+        """Return the containers that were asked for something."""
+        return [(spec, request) for spec, request in self.all.asked if request["request"] == kind]
+
+    def _compile(self, _spec: ContainerSpec, request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        component = request["component"]["component"]
+        yield {"event": "warning", "text": "a cache is not used"}
+        yield {"event": "start", "stage": f"component-{component['name']}"}
+        self.compiled = component["name"]
+        yield {"event": "compiled", "caches": COUNTS}
+
+    def _keep(self, spec: ContainerSpec, request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        [store] = spec.volumes
+        compiled = request["compiled"]
         for asked in request["components"]:
             component = codec.from_data(recipe.Component, asked["component"])
-            file = self.file.format(name=component.name)
+            hit = (store, component.name) in self.stored
+            if not hit and (compiled is None or self.compiled != component.name):
+                break
+            self.stored.add((store, component.name))
+            file = f"{component.name}_1.0_amd64.deb"
             package = {
                 "name": component.name, "version": "1.0", "architecture": "amd64", "file": file,
                 "sha256": hashlib.sha256(DEB).hexdigest(), "bytes": len(DEB), "installed_bytes": 2048,
@@ -73,56 +91,114 @@ class Toolchain:
                     (bind.source / file).symlink_to(self.link)
                 elif bind.writable and request["deliver"] and self.delivered is not None:
                     (bind.source / file).write_bytes(self.delivered)
-            events += [
-                {"event": "start", "stage": component.stage},
-                {
-                    "event": "done", "name": component.stage, "key": asked["key"],
-                    "hit": component.name in self.stored, "seconds": 1.5, "bytes": len(DEB),
-                    "facts": {"packages": [package], "caches": COUNTS},
-                },
-            ]  # fmt: skip
-        return [*events, {"event": "compiled"}]
+            yield {
+                "event": "done", "name": component.stage, "key": asked["key"], "hit": hit, "seconds": 1.5,
+                "bytes": len(DEB), "facts": {"packages": [package], "caches": compiled or COUNTS},
+            }  # fmt: skip
+            compiled = None
+        yield {"event": "kept"}
 
 
 @pytest.fixture
-def toolchain(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Toolchain:
-    return Toolchain(settings, monkeypatch)
+def containers(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Containers:
+    return Containers(settings, monkeypatch)
 
 
-def test_the_key_is_that_of_the_plan(toolchain: Toolchain) -> None:
+def test_the_key_is_that_of_the_plan(containers: Containers) -> None:
     """Otherwise a build would look for what was compiled, and not find it."""
-    root = toolchain.settings.project.root
+    root = containers.settings.project.root
     (root / f"docker/build/profiles/{NAME}.yaml").write_text("components: [agent, tool]\n")
-    profile = planning.read_profile(toolchain.settings, NAME)
-    plan = planning.plan_build(toolchain.context, profile, lay_lock(toolchain.settings), release=False)
-    made = toolchain.have(*profile.components)
+    profile = planning.read_profile(containers.settings, NAME)
+    plan = planning.plan_build(containers.context, profile, lay_lock(containers.settings), release=False)
+    made = containers.have(*profile.components)
     assert [(one.name, one.key) for one in made] == [(stage.name, stage.key) for stage in plan.components]
 
 
-def test_where_components_are_compiled_and_kept(toolchain: Toolchain, tmp_path: Path) -> None:
+def test_where_components_are_compiled_and_kept(containers: Containers, tmp_path: Path) -> None:
     (tmp_path / "out").mkdir()
-    toolchain.have(
+    containers.have(
         "tool", store="other", offline=True, output=tmp_path / "out",
         change=lambda spec: dataclasses.replace(spec, hostname="omega"),
     )  # fmt: skip
-    [(spec, request)] = toolchain.containers.asked
-    assert (request["offline"], request["deliver"]) == (True, True)
-    assert spec.volumes == {"other": "/cache"}
-    assert spec.network == "none"
-    assert spec.hostname == "omega"
-    assert [bind.source for bind in spec.binds if bind.writable] == [tmp_path / "out"]
+    [(compiling, request)] = containers.of("compile")
+    assert request["offline"]
+    assert (compiling.network, compiling.hostname) == ("none", "omega")
+    [packages] = compiling.volumes
+    assert not [bind for bind in compiling.binds if bind.writable], "foreign code has its volume only"
+    looked, kept = (spec for spec, _ in containers.of("keep"))
+    for spec in (looked, kept):
+        assert (spec.network, spec.volumes) == ("none", {"other": "/cache"})
+        assert [bind.source for bind in spec.binds if bind.writable] == [tmp_path / "out"]
+    assert (looked.read_only_volumes, kept.read_only_volumes) == ({}, {packages: "/packages"})
+    assert packages in containers.engine.removed
 
 
-def test_what_was_compiled_is_told_with_its_hits_and_what_was_there_without(toolchain: Toolchain) -> None:
-    toolchain.stored = {"agent"}
-    tool, agent = toolchain.have("tool", "agent")
-    assert (tool.name, tool.hit, tool.seconds, caches_of(tool)) == ("component-tool", False, 1.5, COUNTS)
-    assert (agent.name, agent.hit, caches_of(agent)) == ("component-agent", True, {})
+def test_each_component_has_a_container_and_a_volume_of_its_own(containers: Containers) -> None:
+    made = containers.have("tool", "agent")
+    assert [(one.name, one.hit) for one in made] == [("component-tool", False), ("component-agent", False)]
+    specs = [spec for spec, _ in containers.of("compile")]
+    own = [{name for name, path in spec.volumes.items() if path == "/packages"} for spec in specs]
+    assert len(set.union(*own)) == len({spec.name for spec in specs}) == 2
+
+
+def test_what_was_compiled_is_told_with_its_hits_and_what_was_there_without(containers: Containers) -> None:
+    containers.stored = {(containers.settings.project.store_volume, "agent")}
+    tool, agent = containers.have("tool", "agent")
+    assert (tool.name, tool.hit, caches_of(tool)) == ("component-tool", False, COUNTS)
+    assert (agent.name, agent.hit, agent.seconds, caches_of(agent)) == ("component-agent", True, 1.5, {})
     assert [package.file for package in tool.facts.packages] == ["tool_1.0_amd64.deb"]
 
 
-def test_packages_are_laid_down_and_nothing_beside_them(toolchain: Toolchain, tmp_path: Path) -> None:
-    made = toolchain.compile(tmp_path / "out", "tool", "agent")
+def test_what_the_store_has_starts_no_toolchain(containers: Containers) -> None:
+    containers.have("tool", "agent")
+    containers.all.asked.clear()
+    assert [one.hit for one in containers.have("tool", "agent")] == [True, True]
+    assert containers.all.done == ["keep"]
+
+
+def test_a_second_command_waits_for_what_the_first_compiles(containers: Containers) -> None:
+    answer, begun, seconds = containers.all.answer, threading.Event(), list[list[Done]]()
+    second = threading.Thread(target=lambda: seconds.append(containers.have("tool")))
+
+    def slow(spec: ContainerSpec, request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        if request["request"] == "compile" and not begun.is_set():
+            begun.set()
+            second.start()
+            while containers.all.done.count("keep") < 2:  # the second has looked, and found nothing
+                time.sleep(0.01)
+            time.sleep(0.2)
+        yield from answer(spec, request)
+
+    containers.all.answer = slow
+    [first] = containers.have("tool")
+    second.join(10)
+    assert [first.hit, *(one.hit for made in seconds for one in made)] == [False, True]
+    assert containers.all.done.count("compile") == 1
+
+
+def test_a_second_command_compiles_what_the_first_could_not(containers: Containers) -> None:
+    answer, failed, seconds = containers.all.answer, threading.Event(), list[list[Done]]()
+    second = threading.Thread(target=lambda: seconds.append(containers.have("tool")))
+
+    def fails_once(spec: ContainerSpec, request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        if request["request"] == "compile" and not failed.is_set():
+            failed.set()
+            second.start()
+            while containers.all.done.count("keep") < 2:
+                time.sleep(0.01)
+            time.sleep(0.2)
+            raise ComponentFailed("it does not compile")
+        yield from answer(spec, request)
+
+    containers.all.answer = fails_once
+    with pytest.raises(ComponentFailed):
+        containers.have("tool")
+    second.join(10)
+    assert [one.hit for made in seconds for one in made] == [False]
+
+
+def test_packages_are_laid_down_and_nothing_beside_them(containers: Containers, tmp_path: Path) -> None:
+    made = containers.compile(tmp_path / "out", "tool", "agent")
     assert [one.name for one in made] == ["component-tool", "component-agent"]
     found = {path.name: path.read_bytes() for path in (tmp_path / "out").iterdir()}
     assert found == {"tool_1.0_amd64.deb": DEB, "agent_1.0_amd64.deb": DEB}
@@ -130,56 +206,34 @@ def test_packages_are_laid_down_and_nothing_beside_them(toolchain: Toolchain, tm
 
 @pytest.mark.parametrize("cached", [True, False])
 def test_without_cache_neither_the_store_nor_the_compilers_caches_are_there(
-    toolchain: Toolchain, tmp_path: Path, cached: bool
+    containers: Containers, tmp_path: Path, cached: bool
 ) -> None:
-    toolchain.compile(tmp_path / "out", "tool", cached=cached)
-    [spec] = toolchain.containers.specs
-    own = {toolchain.settings.project.store_volume, "synos-test-ccache", "synos-test-sccache"}
-    if cached:
-        assert set(spec.volumes) == own == set(toolchain.engine.names("volume"))
-    else:
-        assert len(spec.volumes) == 1
-        assert not own & set(spec.volumes)
-        assert toolchain.engine.names("volume") == []
-        assert toolchain.engine.removed == list(spec.volumes)
+    containers.compile(tmp_path / "out", "tool", cached=cached)
+    volumes = {name for spec in containers.all.specs for name in spec.volumes}
+    own = {containers.settings.project.store_volume, "synos-test-ccache", "synos-test-sccache"}
+    assert own & volumes == (own if cached else set())
+    assert set(containers.engine.names("volume")) == (own if cached else set())
+    assert len(volumes - own) == (1 if cached else 2)
+    assert set(containers.engine.removed) == volumes - own
 
 
 @pytest.mark.parametrize("delivered", [b"another", b"", None])
 def test_a_package_that_is_not_what_the_container_told_is_refused(
-    toolchain: Toolchain, tmp_path: Path, delivered: bytes | None
+    containers: Containers, tmp_path: Path, delivered: bytes | None
 ) -> None:
-    toolchain.delivered = delivered
-    with pytest.raises(ComponentFailed) as caught:
-        toolchain.compile(tmp_path / "out", "tool", cached=False)
-    assert caught.value.where == "tool_1.0_amd64.deb"
+    containers.delivered = delivered
+    with pytest.raises((ComponentFailed, StageFailed)) as caught:
+        containers.compile(tmp_path / "out", "tool", cached=False)
+    assert caught.value.where.endswith("tool_1.0_amd64.deb")
     assert list((tmp_path / "out").iterdir()) == []
-    assert toolchain.engine.names("volume") == []
+    assert containers.engine.names("volume") == []
 
 
-@pytest.mark.parametrize("file", ["../{name}.deb", "../../{name}.deb"])
-def test_a_package_cannot_be_laid_anywhere_else(toolchain: Toolchain, tmp_path: Path, file: str) -> None:
-    toolchain.file = file
-    with pytest.raises(ComponentFailed):
-        toolchain.compile(tmp_path / "a/b/out", "tool")
-
-
-@pytest.mark.parametrize(
-    "file", ["synos-x.iso", "build.log", "{name}_1.iso", "other_1.0_amd64.deb", ".deb", "{name}_\x1b.deb"]
-)
-def test_a_package_takes_no_other_name_than_its_own(toolchain: Toolchain, tmp_path: Path, file: str) -> None:
-    toolchain.file = file
-    (tmp_path / "out").mkdir()
-    (tmp_path / "out/synos-x.iso").write_text("earlier")
-    with pytest.raises(ComponentFailed):
-        toolchain.compile(tmp_path / "out", "tool")
-    assert [path.read_text() for path in (tmp_path / "out").iterdir()] == ["earlier"]
-
-
-def test_a_link_is_no_package(toolchain: Toolchain, tmp_path: Path) -> None:
+def test_a_link_is_no_package(containers: Containers, tmp_path: Path) -> None:
     (tmp_path / "precious").write_bytes(DEB)
-    toolchain.link = tmp_path / "precious"
-    with pytest.raises(ComponentFailed):
-        toolchain.compile(tmp_path / "out", "tool")
+    containers.link = tmp_path / "precious"
+    with pytest.raises(StageFailed):
+        containers.compile(tmp_path / "out", "tool")
     assert list((tmp_path / "out").iterdir()) == []
 
 
@@ -204,35 +258,26 @@ def test_hit_rates_are_of_what_was_compiled() -> None:
         assert [(rate.hits, rate.calls) for rate in hit_rates(compiled)] == counts
 
 
-def test_what_a_components_build_prints_stands_for_no_other_component(toolchain: Toolchain) -> None:
-    answer = toolchain.containers.answer
+def test_what_a_components_build_prints_stands_for_no_component(containers: Containers) -> None:
+    answer = containers.all.answer
     forged = {"event": "done", "name": "component-agent", "key": "k", "hit": True, "seconds": 1, "bytes": 1}
-    toolchain.containers.answer = lambda *asked: [
-        forged,
-        *list(answer(*asked))[:-1],
-        forged,
-        {"event": "compiled"},
-    ]
-    made = toolchain.have("tool", "agent")
+
+    def forging(spec: ContainerSpec, request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+        yield from [forged] * (request["request"] == "compile")
+        yield from answer(spec, request)
+
+    containers.all.answer = forging
+    made = containers.have("tool", "agent")
     assert [(one.name, one.hit) for one in made] == [("component-tool", False), ("component-agent", False)]
 
 
-def test_a_container_that_stops_after_one_compilation_is_followed_by_another(toolchain: Toolchain) -> None:
-    answer = toolchain.containers.answer
-    first_done = 3  # after a warning and a start
-    toolchain.containers.answer = lambda *asked: list(answer(*asked))[:first_done]
-    made = toolchain.have("tool", "agent")
-    assert [one.name for one in made] == ["component-tool", "component-agent"]
-    asked = [len(request["components"]) for request in toolchain.containers.requests]
-    assert asked == [2, 1]
-    assert len({spec.name for spec in toolchain.containers.specs}) == 2
-
-
-def test_caches_are_verified_by_two_compilations_from_empty_stores(toolchain: Toolchain) -> None:
-    rates = components.cache_hit_rates(toolchain.context)
+def test_caches_are_verified_by_two_compilations_from_empty_stores(containers: Containers) -> None:
+    rates = components.cache_hit_rates(containers.context)
     assert {(one.what, one.hits, one.calls) for one in rates} == {("ccache", 6, 8), ("sccache", 0, 0)}
-    one, two = (set(spec.volumes) for spec in toolchain.containers.specs)
-    assert one & two == {"synos-test-ccache", "synos-test-sccache"}
-    assert len(one) == len(two) == 3
+    stores = {name for spec, _ in containers.of("keep") for name in spec.volumes}
+    assert len(stores) == 2
+    for spec, _ in containers.of("compile"):
+        assert {"synos-test-ccache", "synos-test-sccache"} < set(spec.volumes)
+        assert not stores & set(spec.volumes)
     with pytest.raises(ClaimFailed, match="ccache answered 75 %"):
         components.check_hit_rates(rates)

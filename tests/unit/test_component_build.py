@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from synos_tasks.errors import BadSignature, ComponentFailed, MirrorUnreachable
+from synos_tasks.iso import protocol, work
 from synos_tasks.iso.components import build, caches, recipe
 from synos_tasks.iso.components.context import CompileContext
 from synos_tasks.iso.components.recipe import Compilation, Component
@@ -277,26 +279,129 @@ def test_offline_nothing_is_fetched(shop: Shop) -> None:
     assert not [name for name in shop.tools.names if name.startswith("apt-get")]
 
 
-def test_packages_are_delivered_with_owner_and_mode(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
-    shop.tools.acts["dpkg-buildpackage"] = gives("tool", "tool-doc")
-    entry = shop.have(replace(TOOL, packages=("tool", "tool-doc")))
-    entry.file("tool_1.0_amd64.deb").chmod(0o600)
-    owned: list[tuple[str, int, int]] = []
-    monkeypatch.setattr(os, "chown", lambda path, user, group: owned.append((str(path), user, group)))
-    mask = os.umask(0o077)
-    try:
-        build.deliver(shop.context.build, entry)
-    finally:
-        os.umask(mask)
-    delivered = [
-        shop.context.build.output / name for name in ("tool-doc_1.0_amd64.deb", "tool_1.0_amd64.deb")
-    ]
-    assert sorted(shop.context.build.output.iterdir()) == delivered
-    assert [path.read_bytes() for path in delivered] == [
-        entry.file(path.name).read_bytes() for path in delivered
-    ]
-    assert {path.stat().st_mode & 0o777 for path in delivered} == {0o644}
-    assert sorted(owned) == [(str(path), *shop.context.build.owner) for path in delivered]
+def lay(folder: Path, name: str = "tool_1.0_amd64.deb", says: str = "") -> Path:
+    """Put a package into a folder; ``says`` is its control stanza."""
+    (folder / name).write_bytes(deb(says or stanza("tool", "1.0")))
+    return folder / name
+
+
+def as_link(folder: Path) -> None:
+    lay(folder.parent, "outside.deb").rename(folder.parent / "outside")
+    (folder / "tool_1.0_amd64.deb").symlink_to(folder.parent / "outside")
+
+
+def as_huge(folder: Path) -> None:
+    os.truncate(lay(folder), 2**40)
+
+
+def as_many(folder: Path) -> None:
+    for number in range(3000):
+        (folder / f"tool_{number}_amd64.deb").touch()
+
+
+def says(name: str = "tool", version: str = "1.0", **more: str) -> Callable[[Path], object]:
+    text = stanza(name, version)
+    for field_, value in more.items():
+        text = re.sub(f"(?m)^{field_.replace('_', '-')}: .*", f"{field_.replace('_', '-')}: {value}", text)
+    return lambda folder: lay(folder, says=text)
+
+
+HOSTILE: dict[str, Callable[[Path], object]] = {
+    "nothing": lambda _: None,
+    "a link": as_link,
+    "a FIFO": lambda folder: os.mkfifo(folder / "tool_1.0_amd64.deb"),
+    "a hard link": lambda folder: os.link(lay(folder), folder / "other"),
+    "a folder": lambda folder: (folder / "tool_1.0_amd64.deb").mkdir(),
+    "no package": lambda folder: (folder / "tool_1.0_amd64.deb").write_text("text"),
+    "no control": lambda folder: lay(folder, says="Tool: x\n"),
+    "a size of terabytes": as_huge,
+    "thousands": as_many,
+    "two versions": lambda folder: (lay(folder), lay(folder, "tool_2.0_amd64.deb", stanza("tool", "2.0"))),
+    "another package": says("other"),
+    "another version": says(version="2.0"),
+    "another architecture": says(Architecture="arm64"),
+    "a version with a path": says(version="1.0/../1.0"),
+    "a size that is no number": says(Installed_Size="much"),
+    "a size that no event carries": says(Installed_Size="9" * 30),
+    "a size below zero": says(Installed_Size="-1"),
+    "a name that steers a terminal": lambda folder: lay(folder, "tool_\x1b[2J_amd64.deb"),
+    "a name that is not UTF-8": lambda folder: lay(folder, os.fsdecode(b"tool_\xff_amd64.deb")),
+    "the name of another": lambda folder: lay(folder, "bash_1.0_amd64.deb"),
+}
+
+
+@pytest.mark.parametrize("fill", HOSTILE.values(), ids=HOSTILE)
+def test_of_a_hostile_folder_nothing_is_kept(
+    shop: Shop, tmp_path: Path, fill: Callable[[Path], object]
+) -> None:
+    (tmp_path / "packages").mkdir()
+    fill(tmp_path / "packages")
+    with pytest.raises(ComponentFailed) as caught:
+        build.keep(shop.store, shop.context.wanted, tmp_path / "packages", {})
+    assert caught.value.where == "docker/build/components/tool.yaml"
+    assert len(caught.value.why) < 2000
+    assert shop.store.find(KEY) is None
+    assert list((shop.store.folder / "tmp").iterdir()) == []
+
+
+def test_what_else_is_in_a_hostile_folder_is_neither_read_nor_kept(shop: Shop, tmp_path: Path) -> None:
+    given = lay(tmp_path, "tool_1.0_amd64.deb", stanza("tool", "7:1.0"))
+    os.mkfifo(tmp_path / "bash_1.0_amd64.deb")
+    (tmp_path / "tool_1.0_amd64.deb.link").symlink_to("/etc/passwd")
+    (tmp_path / "entry.json").write_text("{}")
+    given.chmod(0o4777)
+    entry = build.keep(shop.store, shop.context.wanted, tmp_path, {})
+    assert sorted(path.name for path in entry.folder.iterdir()) == ["entry.json", given.name]
+    assert entry.file(given.name).stat().st_mode & 0o7777 == 0o644
+    assert entry.facts["packages"][0]["version"] == "7:1.0"
+    assert shop.store.find(KEY) == entry
+
+
+@pytest.fixture
+def ask(
+    shop: Shop, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Callable[[protocol.Request], list[Event]]:
+    """Do a request in the shop, with a folder for packages; gives its events."""
+    (tmp_path / "packages").mkdir()
+    monkeypatch.setattr(protocol, "PACKAGES", tmp_path / "packages")
+
+    def do(request: protocol.Request) -> list[Event]:
+        shop.sent.clear()
+        work.do(request, replace(shop.context.build, cache=shop.store.folder))
+        return shop.sent
+
+    return do
+
+
+def test_what_compiles_puts_packages_into_their_folder_and_nothing_into_the_store(
+    shop: Shop, tmp_path: Path, ask: Callable[[protocol.Request], list[Event]]
+) -> None:
+    wanted = Compilation(component=TOOL, key=KEY, source=digest_of(shop.context))
+    start, compiled = ask(protocol.Compile(component=wanted, offline=False, jobs=1))
+    assert start == Start(stage="component-tool")
+    assert isinstance(compiled, protocol.Compiled)
+    assert [path.name for path in (tmp_path / "packages").iterdir()] == ["tool_1.0_amd64.deb"]
+    assert shop.store.find(KEY) is None
+    done, kept = ask(protocol.Keep(components=(wanted,), compiled=compiled.caches, deliver=True))
+    assert isinstance(done, Done)
+    assert (done.hit, done.facts.caches, kept) == (False, compiled.caches, protocol.Kept())
+    [delivered] = shop.context.build.output.iterdir()
+    entry = shop.store.find(KEY)
+    assert entry
+    assert delivered.read_bytes() == entry.file("tool_1.0_amd64.deb").read_bytes()
+
+
+def test_packages_of_one_component_do_not_become_another_ones(
+    shop: Shop, tmp_path: Path, ask: Callable[[protocol.Request], list[Event]]
+) -> None:
+    """Its own are in the store already: another command was faster."""
+    shop.have()
+    other = Compilation(component=replace(TOOL, name="other", packages=("other",)), key="f" * 16, source="")
+    lay(tmp_path / "packages", "other_1.0_amd64.deb", stanza("other", "1.0"))
+    done, kept = ask(protocol.Keep(components=(shop.context.wanted, other), compiled={}, deliver=False))
+    assert isinstance(done, Done)
+    assert (done.name, done.hit, kept) == ("component-tool", True, protocol.Kept())
+    assert shop.store.find(other.key) is None
 
 
 def test_the_builder_gets_links_and_not_what_they_point_at(

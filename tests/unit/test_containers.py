@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING
@@ -12,6 +13,7 @@ import pytest
 from synos_tasks.build.containers import (
     PRIVILEGED,
     builder_spec,
+    compile_spec,
     open_shell,
     read_only_binds,
     shell_spec,
@@ -22,8 +24,9 @@ from synos_tasks.build.planning import Context
 from synos_tasks.engine.labels import LABEL_ROLE, TOOLCHAIN_CAPABILITIES
 from synos_tasks.engine.spec import Bind, ContainerSpec
 from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
+from synos_tasks.iso.components import recipe
 from tests.unit.fake_docker import FakeDocker
-from tests.unit.projects import project
+from tests.unit.projects import lay_component, project
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -40,8 +43,8 @@ def settings(tmp_path: Path) -> Settings:
 def context(settings: Settings) -> Context:
     """One whose images are there."""
     engine = FakeDocker()
-    for recipe in (BUILDER, TOOLCHAIN):
-        engine.add_image(recipe.tag(settings.project))
+    for image in (BUILDER, TOOLCHAIN):
+        engine.add_image(image.tag(settings.project))
     return Context(settings, engine, print)
 
 
@@ -76,11 +79,43 @@ def test_the_toolchain_reads_the_project_and_writes_what_it_is_given(
     assert toolchain_spec(context, network=False).network == "none"
 
 
-def test_the_compilers_caches_come_with_the_projects_own_store_alone(context: Context) -> None:
-    own = {"synos-test-store", "synos-test-ccache", "synos-test-sccache"}
-    assert set(toolchain_spec(context).volumes) == own
-    assert set(toolchain_spec(context, store="synos-test-once-1").volumes) == {"synos-test-once-1"}
-    assert toolchain_spec(context, store=None).volumes == {}
+def test_the_toolchain_has_the_compilers_caches_and_never_the_store(context: Context) -> None:
+    assert set(toolchain_spec(context).volumes) == {"synos-test-ccache", "synos-test-sccache"}
+    assert toolchain_spec(context, cached=False).volumes == {}
+
+
+def test_what_compiles_a_component_reads_its_source_and_patches_and_writes_packages(
+    context: Context, tmp_path: Path
+) -> None:
+    data = context.settings.project.build_data
+    lay_component(data, "agent")
+    lay_component(data, "tool", patches=["tool/a.patch", "b.patch"])
+    (data / "shared").mkdir()
+    (data / "shared/b.patch").write_text("b")
+    (data / "components/tool/a.patch").write_text("a")
+    (data / "components/b.patch").symlink_to("../shared/b.patch")
+    component = recipe.load(data / "components", "tool")
+    spec = compile_spec(context, component, "synos-test-once-1", cached=True, network=False)
+    assert {name for name, path in spec.volumes.items() if path == "/packages"} == {"synos-test-once-1"}
+    assert "synos-test-store" not in spec.volumes
+    assert not any(bind.writable for bind in spec.binds)
+    assert spec.network == "none"
+    _reaches_no_device(spec)
+    # what the container finds there is the source that the key was made of
+    for bind in spec.binds[1:]:
+        target = tmp_path / "inside" / bind.target.lstrip("/")
+        if bind.source.is_dir():
+            shutil.copytree(bind.source, target)
+        else:
+            shutil.copyfile(bind.source, target)
+    inside = tmp_path / "inside/project/docker/build/components"
+    digests = (
+        recipe.source_digest(component, *recipe.files_of(component, there))
+        for there in (inside, data / "components")
+    )
+    assert len(set(digests)) == 1
+    assert sorted(path.name for path in inside.iterdir()) == ["b.patch", "tool"]
+    assert [path.name for path in inside.parent.iterdir()] == ["components"]
 
 
 @pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])

@@ -42,6 +42,16 @@ def test_dpkg_reads_what_we_cannot(tmp_path: Path, monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.parametrize("compression", READABLE)
+def test_a_small_package_does_not_unpack_to_terabytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compression: str
+) -> None:
+    monkeypatch.setattr(deb, "MOST_BYTES", 2**16)
+    whole = deb_files.deb(deb_files.stanza() + " x" * 2**20, compression)
+    assert len(whole) < 2**15
+    assert control_of(tmp_path / "x.deb", whole) is None
+
+
+@pytest.mark.parametrize("compression", READABLE)
 def test_a_cut_package_tells_nothing_or_the_truth(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, compression: str
 ) -> None:

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from synos_tasks.iso.tools import BuildContext
 
 COMPONENT = Component(name="a", description="", build="make", source=("folder", "a", ""))
+COMPILATION = Compilation(component=COMPONENT, key="k", source="s")
+COUNTS = {"ccache": {"hits": 1, "misses": 2}}
 STORED = Stored(kind="stage", key="k", bytes=1, created=1.0, last_used=2.0)
 REQUESTS: list[protocol.Request] = [
     protocol.Build(plan=planned(), owner=(1, 2), limits=Limits(chosen={"k": 1.5}), apart=True),
@@ -36,10 +38,8 @@ REQUESTS: list[protocol.Request] = [
     protocol.ListStore(),
     protocol.Evict(limits=Limits(max_bytes=1)),
     protocol.Compare(one=Path("/a"), two=Path("/b")),
-    protocol.Compile(
-        components=(Compilation(component=COMPONENT, key="k", source="s"),),
-        offline=True, deliver=False, owner=(0, 0), jobs=2,
-    ),
+    protocol.Compile(component=COMPILATION, offline=True, jobs=2),
+    protocol.Keep(components=(COMPILATION,), compiled=COUNTS, deliver=False),
     protocol.Boot(
         iso=Path("/a.iso"), firmware="bios", media="usb", timeout=9, memory_mb=512, kvm=False, screenshot=Path("/out/a.png")
     ),
@@ -51,7 +51,7 @@ EVENTS: list[protocol.Event] = [
     protocol.Resolved(lock=LOCK), protocol.Entries(entries={"k": protocol.Present(bytes=1, initramfs=True)}),
     protocol.StoreContents(entries=(STORED,)), protocol.Evicted(bytes=1, count=2, left_bytes=3, skipped=4),
     protocol.RunApart(id="s", command=("a", "b"), mounts=(("root", "/r", True), ("s", "/s", False)), work="/work", network=True),
-    protocol.Compared(result={"sizes": [1, 2]}), protocol.Compiled(),
+    protocol.Compared(result={"sizes": [1, 2]}), protocol.Compiled(caches=COUNTS), protocol.Kept(),
     protocol.Booted(accelerator="kvm", screenshot=Path("/out/a.png"), report={"state": "running"}),
 ]  # fmt: skip
 

@@ -316,3 +316,13 @@ def test_a_disk_that_a_tool_of_the_store_fills_is_the_stores(store: Store) -> No
         raise DiskFull("no space is left", where="stage pool", why="apt said so", hint="work_mb")
     assert (raised.value.where, raised.value.why) == ("stage pool", "apt said so")
     assert "inv maint.prune --store" in raised.value.hint
+
+
+def test_an_entry_that_was_sealed_with_another_key_is_damaged(tmp_path: Path, warned: list[str]) -> None:
+    with Store(tmp_path, warned.append, "forged") as other:
+        put(other)
+    with Store(tmp_path, warned.append, "the project's") as store:
+        assert store.find(KEY) is None
+        assert len(warned) == 1
+        put(store)
+        assert store.find(KEY)

@@ -2,59 +2,69 @@
 
 from __future__ import annotations
 
-import os
-import shutil
+import re
 import time
 from typing import TYPE_CHECKING, Any
 
-from synos_tasks.errors import ComponentFailed
+from synos_tasks.errors import ComponentFailed, StageFailed
 from synos_tasks.iso import deb
 from synos_tasks.iso.components import caches, source
 from synos_tasks.iso.components.context import CompileContext  # noqa: TC001  (so that keys cover its code)
 from synos_tasks.iso.protocol import Done, Facts, Start
+from synos_tasks.iso.publish import take
 from synos_tasks.iso.scratch import remove
-from synos_tasks.iso.store import sha256
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from synos_tasks.iso.components.recipe import Compilation
     from synos_tasks.iso.store import Entry, Store
-    from synos_tasks.iso.tools import BuildContext
 
 CARGO_CONFIG = (
     '[source.crates-io]\nreplace-with = "debian"\n[source.debian]\ndirectory = "/usr/share/cargo/registry"\n'
 )
+_SAID = re.compile(r"([a-z0-9.+-]+) (?:[0-9]+:)?([A-Za-z0-9.+~-]+) ([a-z0-9-]+) [0-9]{1,12}")
+"""Name, version without its epoch, and architecture, as they are in the name of a package's file; its size in kB."""
+MOST_BYTES = 2**32
+"""Of one package: a file with holes costs foreign code nothing, and the store a copy."""
 
 
 def find_or_compile(context: CompileContext, store: Store) -> Entry:
     """Return a component's entry, compiled unless the store has it; sends the events ``start`` and ``done``."""
     began = time.monotonic()
-    key, stage, events = context.wanted.key, context.component.stage, context.build.events
-    entry = store.find(key)
-    hit = entry is not None
+    key, events = context.wanted.key, context.build.events
+    hit = (entry := store.find(key)) is not None
     if entry is None:
-        events.send(Start(stage=stage))
+        events.send(Start(stage=context.component.stage))
         with store.alone(key):
-            entry = store.find(key) or _compile(context, store)
-    seconds = round(time.monotonic() - began, 3)
-    facts = Facts.of(entry.facts)
-    events.send(Done(name=stage, key=key, hit=hit, seconds=seconds, bytes=entry.bytes, facts=facts))
+            entry = store.find(key) or keep(
+                store, context.wanted, context.tree.parent, compile_component(context)
+            )
+    events.send(done(context.wanted, entry, began, hit=hit))
     return entry
 
 
-def _compile(context: CompileContext, store: Store) -> Entry:
+def done(wanted: Compilation, entry: Entry, began: float, *, hit: bool) -> Done:
+    """Return what is reported of a component that the store has."""
+    seconds, facts = round(time.monotonic() - began, 3), Facts.of(entry.facts)
+    stage = wanted.component.stage
+    return Done(name=stage, key=entry.key, hit=hit, seconds=seconds, bytes=entry.bytes, facts=facts)
+
+
+def compile_component(context: CompileContext) -> dict[str, dict[str, int]]:
+    """Compile a component, which leaves its .debs in the tree's parent; return how the caches answered."""
     folder = context.tree.parent
     remove(folder)
     folder.mkdir()
     context.own(folder)
     source.prepare(context)
     _install_dependencies(context)
-    began = time.monotonic()
     with caches.locked_caches(context.build.work, context.builder, context.build.events.warn) as usable:
         variables = {**usable, **_environment(context)}
         argv = ["dpkg-buildpackage", "--build=binary", "--no-sign", "--no-check-builddeps"]
         context.run(argv, environment=variables)
-        counts = caches.counts(context, variables)
-    facts = {"caches": counts, "compile_seconds": round(time.monotonic() - began, 1)}
-    return _store_packages(context, store, facts)
+        return caches.counts(context, variables)
 
 
 def _environment(context: CompileContext) -> dict[str, str | None]:
@@ -91,41 +101,45 @@ def _install_dependencies(context: CompileContext) -> None:
     context.run(argv, error=error)
 
 
-def _store_packages(context: CompileContext, store: Store, facts: dict[str, Any]) -> Entry:
-    """Put the binary packages that the recipe names into the store."""
-    component, found = context.component, {}
-    for path in sorted(context.tree.parent.glob("*.deb")):
-        fields = deb.fields(deb.control(path))
-        found[fields["Package"]] = (path, fields)
-    missing = [name for name in component.packages if name not in found]
-    if missing:
-        what, why = f"component {component.name} gives no package {missing[0]}", ", ".join(sorted(found))
-        hint = "name those that belong into the ISO under `packages:`"
-        raise ComponentFailed(what, where=component.file, why=f"it gives {why or 'none'}", hint=hint)
+def keep(store: Store, wanted: Compilation, folder: Path, caches: Mapping[str, Mapping[str, int]]) -> Entry:
+    """Put the packages that a recipe names into the store; raise ComponentFailed.
+
+    ``folder``, which has them, was filled by foreign code.
+    """
+    component, packages = wanted.component, []
     with store.slot() as slot:
-        packages = []
-        for name in component.packages:
-            path, fields = found[name]
-            copy = slot / path.name
-            shutil.copyfile(path, copy)
-            packages.append(
-                {
-                    "name": name,
-                    "version": fields["Version"],
-                    "architecture": fields["Architecture"],
-                    "file": path.name,
-                    "sha256": sha256(copy),
-                    "bytes": copy.stat().st_size,
-                    "installed_bytes": int(fields.get("Installed-Size", 0)) * 1024,
-                }
-            )
-        return store.commit(context.wanted.key, slot, {**facts, "packages": packages}, component.stage)
+        for name in dict.fromkeys(component.packages):
+            try:
+                packages.append(_take_package(name, folder, slot))
+            except (StageFailed, ValueError, KeyError) as error:
+                what, why = (
+                    f"component {component.name} gives no package {name}",
+                    getattr(error, "why", str(error)),
+                )
+                hint = "name those that belong into the ISO under `packages:`"
+                raise ComponentFailed(what, where=component.file, why=why, hint=hint) from error
+        return store.commit(wanted.key, slot, {"caches": caches, "packages": packages}, component.stage)
 
 
-def deliver(context: BuildContext, entry: Entry) -> None:
-    """Copy the .debs of an entry into the output folder."""
-    for package in entry.facts["packages"]:
-        target = context.output / package["file"]
-        shutil.copyfile(entry.file(package["file"]), target)
-        os.chown(target, *context.owner)
-        target.chmod(0o644)
+def _take_package(name: str, folder: Path, slot: Path) -> dict[str, Any]:
+    """Copy a package and return what it says of itself; raise StageFailed, ValueError or KeyError."""
+    found = list(folder.glob(f"{name}_*.deb"))
+    if len(found) != 1:
+        given = sorted({path.name.partition("_")[0] for path in folder.glob("*.deb")})
+        raise ValueError(f"it gives {len(found) or ', '.join(given[:20]) or 'none'}")
+    copy = slot / found[0].name
+    digest = take(found[0], copy, (0, 0), MOST_BYTES)
+    fields = {"Installed-Size": "0", **deb.fields(deb.control(copy))}
+    said = " ".join(fields[key] for key in ("Package", "Version", "Architecture", "Installed-Size"))
+    checked = _SAID.fullmatch(said)
+    if not checked or "{}_{}_{}.deb".format(*checked.groups()) != copy.name:
+        raise ValueError(f"{copy.name} is of {said}")
+    return {
+        "name": name,
+        "version": fields["Version"],
+        "architecture": fields["Architecture"],
+        "file": copy.name,
+        "sha256": digest,
+        "bytes": copy.stat().st_size,
+        "installed_bytes": int(fields["Installed-Size"]) * 1024,
+    }
