@@ -69,10 +69,9 @@ def store_key(settings: Settings) -> str:
 
     It is in no container that runs foreign code.
     """
-    folder = log_folder(settings, ".")
-    path = folder / "store.key"
-    with errors.writing("the key of the store cannot be written", path), exclusive(folder / "store.key.lock"):
-        if not path.exists():
+    path = log_folder(settings, ".") / "store.key"
+    with errors.writing("the key of the store cannot be written", path), exclusive(path):
+        if not path.stat().st_size:
             write_whole(path, secrets.token_hex(32), 0o600)
         return path.read_text()
 

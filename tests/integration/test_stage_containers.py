@@ -38,7 +38,6 @@ check resolver link
 check data data
 setsid sleep 86399 &
 setsid sleep 86398 >/dev/null 2>&1 </dev/null &
-sleep 2 # the child has its name by then
 kill -STOP 1
 kill -STOP -1
 kill -9 1
