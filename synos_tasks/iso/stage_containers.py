@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import json
 import os
-import select
 import tempfile
-from dataclasses import dataclass, field
+import threading
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from threading import Event
 from typing import TYPE_CHECKING
 
 from synos_tasks.errors import StageFailed
@@ -28,20 +27,48 @@ STREAMS, TREE, SLASH = "/synos/streams", "/synos/tree", "/synos/slash"
 """In a container: its streams, the system that is its root, and a link to the root itself."""
 KEPT = {"dev", "proc", "sys", "synos"}
 """Folders of a container that are the engine's and ours, whatever its root has."""
-LINE_BYTES = 2**14
-"""What is kept of a line."""
-PIPE_BYTES = 2**20
-"""The most that a pipe holds, see pipe(7)."""
-POLL_SECONDS = 0.05
+LINE_LENGTH = 2**14
+"""Characters that are kept of a line."""
 
 
-@dataclass
-class _Running:
-    """A program that was asked for."""
+class Program:
+    """Foreign code that the host was asked to run."""
 
-    ended: Event = field(default_factory=Event)
-    code: int = 0
-    why: str = ""
+    def __init__(self, out: Path) -> None:
+        """Open the FIFO that it will print to."""
+        reader = os.open(out, os.O_RDONLY | os.O_NONBLOCK)
+        os.set_blocking(reader, True)
+        self._out = os.fdopen(reader, encoding="utf-8", errors="replace")
+        # as long as this is open, reading waits for a program that has not begun
+        self._waiting: int | None = os.open(out, os.O_WRONLY | os.O_NONBLOCK)
+        self._lock = threading.Lock()
+        self._stopped = False
+        self.code, self.why = 0, ""
+
+    def lines(self) -> Iterator[str]:
+        """Yield what it prints until it has ended; what goes beyond LINE_LENGTH is read and forgotten."""
+        rest = False
+        # progress bars end their lines by a carriage return, which Python reads as a newline
+        while (part := self._out.readline(LINE_LENGTH)) and not self._stopped:
+            if part.strip() and not rest:
+                yield part.rstrip("\n")
+            rest = not part.endswith("\n")
+
+    def end(self, code: int, why: str, *, stopped: bool = False) -> None:
+        """Note how it ended; where it ``stopped`` it may go on printing, and nobody follows."""
+        with self._lock:
+            if self._waiting is None:
+                return
+            self.code, self.why, self._stopped = code, why, stopped
+            with suppress(BlockingIOError):  # full: then there is something to read
+                os.write(self._waiting, b"\n" * stopped)
+            os.close(self._waiting)
+            self._waiting = None
+
+    def close(self) -> None:
+        """Close the streams."""
+        self.end(0, "")
+        self._out.close()
 
 
 class StageContainers:
@@ -50,24 +77,20 @@ class StageContainers:
     def __init__(self, send: Callable[..., object]) -> None:
         """Ask by ``send``, which takes the fields of a RunApart event: a layer's key covers this module, not the protocol."""
         self._send = send
-        self._running: dict[str, _Running] = {}
+        self._programs: dict[str, Program] = {}
 
     def on_reply(self, line: bytes) -> None:
         """Note the end of a program, from a line of the host."""
         reply = json.loads(line)
-        running = self._running[reply["id"]]
-        if not running.ended.is_set():  # it may have been stopped
-            running.code, running.why = reply["code"], reply["why"]
-            running.ended.set()
+        self._programs[reply["id"]].end(reply["code"], reply["why"])
 
     def stop(self) -> None:
         """Follow no program any longer: their callers get an error."""
-        for running in self._running.values():
-            if not running.ended.is_set():
-                running.why = "another stage failed"
-                running.ended.set()
+        for program in self._programs.values():
+            program.end(1, "another stage failed", stopped=True)
 
-    def run(
+    @contextmanager
+    def started(
         self,
         argv: Sequence[str],
         environment: Mapping[str, str],
@@ -76,40 +99,27 @@ class StageContainers:
         *,
         stdin: str | None,
         network: bool,
-        code: list[int],
-    ) -> Iterator[str]:
-        """Run a program; yield the lines that it prints, and put its exit code into ``code``.
-
-        Raises StageFailed where it could not be started.
-        """
+    ) -> Iterator[Program]:
+        """Run a program, whose lines are to be read to their end. Raises StageFailed where it could not be started."""
         folder = Path(tempfile.mkdtemp(prefix="streams-", dir=work))
-        running = self._running[folder.name] = _Running()
         (folder / "in").write_text(stdin or "")
         os.mkfifo(folder / "out")
-        out = os.open(folder / "out", os.O_RDONLY | os.O_NONBLOCK)
-        words = [
-            ENTER,
-            BUSYBOX,
-            "env",
-            "-i",
-            *(f"{name}={value}" for name, value in environment.items()),
-            *argv,
-        ]
+        program = self._programs[folder.name] = Program(folder / "out")
+        variables = [f"{name}={value}" for name, value in environment.items()]
         try:
             self._send(
                 id=folder.name,
-                command=tuple(words),
+                command=(ENTER, BUSYBOX, "env", "-i", *variables, *argv),
                 mounts=((folder.name, STREAMS, False), *mounts),
                 work=str(work),
                 network=network,
             )
-            yield from _lines(out, running.ended)
+            yield program
         finally:
-            os.close(out)
+            program.close()
             remove(folder)
-        if running.why:
-            raise StageFailed("the container of a stage could not run", where=argv[0], why=running.why)
-        code.append(running.code)
+        if program.why:
+            raise StageFailed("the container of a stage could not run", where=argv[0], why=program.why)
 
 
 def mounts_of(root: Path, name: str) -> list[tuple[str, str, bool]]:
@@ -121,26 +131,3 @@ def mounts_of(root: Path, name: str) -> list[tuple[str, str, bool]]:
     folders = [path.name for path in sorted(root.iterdir()) if path.is_dir() and not path.is_symlink()]
     own = [(f"{name}/{folder}", f"{SLASH}/{folder}", True) for folder in folders if folder not in KEPT]
     return [(name, TREE, True), *own]
-
-
-def _lines(out: int, ended: Event) -> Iterator[str]:
-    rest, cut = b"", False
-    while True:
-        over = ended.is_set()  # what was written before the end is read after it, and fits into one read
-        select.select([out], [], [], POLL_SECONDS)
-        try:
-            chunk = os.read(out, PIPE_BYTES)
-        except BlockingIOError:  # nothing yet
-            chunk = b""
-        # progress bars end their lines by a carriage return
-        *lines, rest = (rest + chunk).replace(b"\r", b"\n").split(b"\n")
-        if cut:  # what goes beyond LINE_BYTES is read and forgotten
-            lines, cut = lines[1:], not lines
-        if (len(rest) > LINE_BYTES or over) and not cut:
-            lines, cut = [*lines, rest], True
-        rest = b"" if cut else rest
-        yield from (line[:LINE_BYTES].decode(errors="replace") for line in lines if line.strip())
-        if over:  # who was stopped may go on talking
-            return
-        if not chunk:
-            ended.wait(POLL_SECONDS)

@@ -139,13 +139,12 @@ class BuildContext:
         if self.containers is None:
             return self.run(stage, argv, environment=environment, stdin=stdin, on_failure=on_failure)
         self._say_command(stage, argv)
-        code: list[int] = []
         variables = self._environment(environment or {})
-        lines = self._follow(
-            stage,
-            self.containers.run(argv, variables, mounts, self.work, stdin=stdin, network=network, code=code),
-        )
-        return self._checked(stage, argv, code[0], lines, on_failure)
+        with self.containers.started(
+            argv, variables, mounts, self.work, stdin=stdin, network=network
+        ) as program:
+            lines = self._follow(stage, program.lines())
+        return self._checked(stage, argv, program.code, lines, on_failure)
 
     def run_inside(
         self,

@@ -20,7 +20,7 @@ from synos_tasks.engine.spec import ContainerSpec
 from synos_tasks.errors import ContainerLost, DiskFull, EngineUnavailable, StageFailed
 from synos_tasks.images.catalog import BUILDER
 from synos_tasks.iso import codec, protocol
-from synos_tasks.iso.stage_containers import LINE_BYTES, STREAMS, StageContainers, mounts_of
+from synos_tasks.iso.stage_containers import LINE_LENGTH, STREAMS, StageContainers, mounts_of
 from tests.unit.contexts import build_context
 from tests.unit.fake_docker import FakeDocker
 from tests.unit.guest import Guest, until_end
@@ -56,15 +56,14 @@ class Host:
 
     def run(self, *argv: str, stdin: str | None = None) -> tuple[int, list[str]]:
         """Run a program to its end; fail where that takes too long."""
-        code: list[int] = []
-        done: list[list[str] | Exception] = []
+        done: list[tuple[int, list[str]] | Exception] = []
 
         def work() -> None:
             try:
-                found = self.containers.run(
-                    argv, {"A": "b"}, (), self._work, stdin=stdin, network=False, code=code
-                )
-                done.append(list(found))
+                asked = self.containers.started(argv, {"A": "b"}, (), self._work, stdin=stdin, network=False)
+                with asked as program:
+                    lines = list(program.lines())
+                done.append((program.code, lines))
             except Exception as error:  # noqa: BLE001  (raised below)
                 done.append(error)
 
@@ -74,7 +73,7 @@ class Host:
         assert done, "it hangs"
         if isinstance(done[0], Exception):
             raise done[0]
-        return code[0], done[0]
+        return done[0]
 
 
 def writing(*parts: bytes) -> Callable[[Path], None]:
@@ -110,8 +109,8 @@ def test_lines_and_the_code_come_back_and_nothing_is_left(tmp_path: Path) -> Non
 def test_a_line_without_end_is_cut(tmp_path: Path) -> None:
     code, lines = Host(tmp_path, writing(b"x" * MEGABYTE, b"\nlast\n")).run("tool")
     assert code == 0
-    assert [len(line) for line in lines] == [LINE_BYTES, len("last")]
-    assert max(map(len, lines)) <= 2 * LINE_BYTES, "memory has a limit"
+    assert [len(line) for line in lines] == [LINE_LENGTH, len("last")]
+    assert max(map(len, lines)) <= 2 * LINE_LENGTH, "memory has a limit"
     assert lines[-1] == "last"
 
 
