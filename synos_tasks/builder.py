@@ -77,7 +77,7 @@ def store_key(settings: Settings) -> str:
 
 
 def service_secrets(settings: Settings) -> dict[str, str]:
-    """Return the values of the services' secrets, by name; those that are too short to be told from other words not."""
+    """Return the values of the services' secrets, by name. Short ones are left out: other words may contain them."""
     found = {}
     for path in settings.project.state_dir.glob("services/*/secrets/*"):
         with suppress(OSError, UnicodeDecodeError):
@@ -189,6 +189,11 @@ class _Stages:
         return next((mount.name or "" for mount in mounts if str(mount.destination) == work), "")
 
 
+def container_name(project: str, what: str) -> str:
+    """Return a new name for a container of a project; its id may have any words in it."""
+    return f"{project}-{what}-{uuid.uuid4().hex[:8]}"
+
+
 def list_store(context: Context, image: str) -> tuple[Stored, ...]:
     """Return what the project's store holds; raises what ask() raises."""
     return _ask_store(context, image, protocol.ListStore(), protocol.StoreContents).entries
@@ -202,7 +207,7 @@ def evict_store(context: Context, image: str, limits: Limits) -> Evicted:
 def _ask_store(context: Context, image: str, request: protocol.Request, answer: type[Answer]) -> Answer:
     project = context.settings.project
     spec = ContainerSpec(
-        name=f"{project.id}-store-{uuid.uuid4().hex[:8]}",
+        name=container_name(project.id, "store"),
         image=image,
         command=("python3", "-m", "synos_tasks.iso"),
         labels=labels(project.id, "build"),

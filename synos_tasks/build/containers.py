@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from synos_tasks.builder import CACHE, CODE
+from synos_tasks.builder import CACHE, CODE, container_name
 from synos_tasks.engine.labels import (
     BUILDER_CAPABILITIES,
+    LABEL_PROJECT,
     ONCE,
     TOOLCHAIN_CAPABILITIES,
     labels,
@@ -96,7 +97,7 @@ def builder_spec(
     )
     writable = (Bind(source=output, target="/output", writable=True),) if output else ()
     return ContainerSpec(
-        name=f"{settings.project.id}-build-{uuid.uuid4().hex[:8]}",
+        name=container_name(settings.project.id, "build"),
         image=context.image(recipe),
         command=("python3", "-m", "synos_tasks.iso"),
         labels=labels(settings.project.id, "build"),
@@ -122,7 +123,7 @@ def stage_spec(builder: ContainerSpec, volume: str, wanted: RunApart) -> Contain
     ``volume`` is the builder's work folder.
     """
     return ContainerSpec(
-        name=builder.name.replace("-build-", f"-stage-{uuid.uuid4().hex[:4]}-"),
+        name=container_name(builder.labels[LABEL_PROJECT], "stage"),
         image=builder.image,
         command=wanted.command,
         labels=builder.labels,
@@ -153,7 +154,7 @@ def toolchain_spec(
     on_tmpfs = context.settings.build.work == "tmpfs"  # compilers need the memory themselves
     return dataclasses.replace(
         base,
-        name=base.name.replace("-build-", "-compile-"),
+        name=container_name(context.settings.project.id, "compile"),
         user="0:0",
         capabilities=TOOLCHAIN_CAPABILITIES,
         new_privileges=True,
@@ -197,7 +198,7 @@ def shell_spec(
     return dataclasses.replace(
         spec,
         init=True,
-        name=spec.name.replace("-build-", "-shell-").replace("-compile-", "-shell-"),
+        name=container_name(context.settings.project.id, "shell"),
         command=("bash", "-c", command) if command else ("bash",),
         terminal=not command and sys.stdin.isatty(),
     )

@@ -17,6 +17,7 @@ from synos_tasks.build.containers import (
     open_shell,
     read_only_binds,
     shell_spec,
+    stage_spec,
     store_volume,
     toolchain_spec,
 )
@@ -25,6 +26,7 @@ from synos_tasks.engine.labels import LABEL_ROLE, TOOLCHAIN_CAPABILITIES
 from synos_tasks.engine.spec import Bind, ContainerSpec
 from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
 from synos_tasks.iso.components import recipe
+from synos_tasks.iso.protocol import RunApart
 from tests.unit.fake_docker import FakeDocker
 from tests.unit.projects import lay_component, project
 
@@ -46,6 +48,21 @@ def context(settings: Settings) -> Context:
     for image in (BUILDER, TOOLCHAIN):
         engine.add_image(image.tag(settings.project))
     return Context(settings, engine, print)
+
+
+def test_a_project_may_have_any_words_in_its_name(tmp_path: Path) -> None:
+    ident, engine = "my-build-and-compile-tools-0f", FakeDocker()
+    settings = project(tmp_path, ident)
+    for image in (BUILDER, TOOLCHAIN):
+        engine.add_image(image.tag(settings.project))
+    context = Context(settings, engine, print)
+    asked = RunApart(id="streams-1", command=("enter",), mounts=(), work="/work")
+    builder = builder_spec(context)
+    made = [toolchain_spec(context), stage_spec(builder, "volume", asked)]
+    made += [shell_spec(context, toolchain=True), shell_spec(context)]
+    assert [one.name.rpartition("-")[0] for one in (builder, *made)] == [
+        f"{ident}-{what}" for what in ("build", "compile", "stage", "shell", "shell")
+    ]
 
 
 def _differing(one: ContainerSpec, two: ContainerSpec) -> set[str]:
