@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import uuid
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import hypothesis
@@ -24,6 +25,7 @@ from tests.services_clones import SERVICES, services_clone, take_down
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.build_helpers import Answer, Clone
 
@@ -121,7 +123,14 @@ def official_cli(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 @pytest.fixture(scope="session")
 def stack(service_images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
     """A clone whose services run. Tests leave them running, and healthy."""
-    clone = services_clone(tmp_path_factory.mktemp("stack"))
+    with running_services(tmp_path_factory.mktemp("stack")) as clone:
+        yield clone
+
+
+@contextmanager
+def running_services(folder: Path) -> Iterator[Clone]:
+    """Yield a clone whose services run; remove all of it afterwards."""
+    clone = services_clone(folder)
     clone.inv("services.up")
     yield clone
     take_down(clone)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.build_helpers import Clone, docker, wait_until
-from tests.conftest import remove_labelled
+from tests.conftest import running_services
 from tests.service_clients import NatsClient
 from tests.services_clones import (
     SERVICES,
@@ -27,8 +27,6 @@ from tests.services_clones import (
     container,
     crash,
     secrets_folder,
-    services_clone,
-    take_down,
 )
 
 if TYPE_CHECKING:
@@ -57,11 +55,8 @@ def filled(stack: Clone) -> Clone:
 @pytest.fixture(scope="module")
 def other(stack: Clone, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
     """Another clone's stack on the same machine."""
-    clone = services_clone(tmp_path_factory.mktemp("other"))
-    clone.inv("services.up")
-    yield clone
-    take_down(clone)
-    remove_labelled(clone.settings.project.id)
+    with running_services(tmp_path_factory.mktemp("other")) as clone:
+        yield clone
 
 
 def contents(clone: Clone) -> dict[str, str]:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.build_helpers import Clone, docker
-from tests.conftest import remove_labelled
-from tests.services_clones import container, services_clone, take_down
+from tests.conftest import running_services
+from tests.services_clones import container
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -120,11 +120,8 @@ COMMENT ON TABLE sales.orders IS 'what was ordered';
 @pytest.fixture(scope="module")
 def own(service_images: None, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
     """A clone whose services hold what follows."""
-    clone = services_clone(tmp_path_factory.mktemp("hostile"))
-    clone.inv("services.up")
-    yield clone
-    take_down(clone)
-    remove_labelled(clone.settings.project.id)
+    with running_services(tmp_path_factory.mktemp("hostile")) as clone:
+        yield clone
 
 
 def psql(clone: Clone, database: str, sql: str, user: str = "postgres", *, check: bool = True) -> str:

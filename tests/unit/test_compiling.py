@@ -156,20 +156,31 @@ def test_what_the_store_has_starts_no_toolchain(containers: Containers) -> None:
     assert containers.all.done == ["keep"]
 
 
-def test_a_second_command_waits_for_what_the_first_compiles(containers: Containers) -> None:
+def second_command(containers: Containers, *, fails: bool) -> tuple[threading.Thread, list[list[Done]]]:
+    """Start a second command while the first compiles, once; return its thread, and what it gets.
+
+    The first goes on when the second has looked and found nothing; then its compilation ``fails`` or not.
+    """
     answer, begun, seconds = containers.all.answer, threading.Event(), list[list[Done]]()
     second = threading.Thread(target=lambda: seconds.append(containers.have("tool")))
 
-    def slow(spec: ContainerSpec, request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    def compiling(spec: ContainerSpec, request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         if request["request"] == "compile" and not begun.is_set():
             begun.set()
             second.start()
-            while containers.all.done.count("keep") < 2:  # the second has looked, and found nothing
+            while containers.all.done.count("keep") < 2:
                 time.sleep(0.01)
             time.sleep(0.2)
+            if fails:
+                raise ComponentFailed("it does not compile")
         yield from answer(spec, request)
 
-    containers.all.answer = slow
+    containers.all.answer = compiling
+    return second, seconds
+
+
+def test_a_second_command_waits_for_what_the_first_compiles(containers: Containers) -> None:
+    second, seconds = second_command(containers, fails=False)
     [first] = containers.have("tool")
     second.join(10)
     assert [first.hit, *(one.hit for made in seconds for one in made)] == [False, True]
@@ -177,20 +188,7 @@ def test_a_second_command_waits_for_what_the_first_compiles(containers: Containe
 
 
 def test_a_second_command_compiles_what_the_first_could_not(containers: Containers) -> None:
-    answer, failed, seconds = containers.all.answer, threading.Event(), list[list[Done]]()
-    second = threading.Thread(target=lambda: seconds.append(containers.have("tool")))
-
-    def fails_once(spec: ContainerSpec, request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        if request["request"] == "compile" and not failed.is_set():
-            failed.set()
-            second.start()
-            while containers.all.done.count("keep") < 2:
-                time.sleep(0.01)
-            time.sleep(0.2)
-            raise ComponentFailed("it does not compile")
-        yield from answer(spec, request)
-
-    containers.all.answer = fails_once
+    second, seconds = second_command(containers, fails=True)
     with pytest.raises(ComponentFailed):
         containers.have("tool")
     second.join(10)
