@@ -209,12 +209,12 @@ class ProjectMissing(SynosError, exit_code=47):
     """The folder is no project, or has no docker/."""
 
 
-class SecretFound(SynosError, exit_code=49):
-    """The value of a service's secret is in what a build made."""
-
-
 class WouldOverwrite(SynosError, exit_code=48):
     """`inv init` would overwrite a file."""
+
+
+class SecretFound(SynosError, exit_code=49):
+    """The value of a service's secret is in what a build made."""
 
 
 @contextmanager

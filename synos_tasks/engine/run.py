@@ -98,11 +98,8 @@ class Leased(_Attached):
             yield line
 
     def send(self, message: Mapping[str, Any]) -> None:
-        """Write a line to the container's standard input."""
-        with (
-            contextlib.suppress(OSError, ValueError),
-            self._writing,
-        ):  # it is gone: those who read from it report why
+        """Write a line to the container's standard input; if it is gone, those who read from it report why."""
+        with contextlib.suppress(OSError, ValueError), self._writing:
             self._write(json.dumps(message).encode() + b"\n")
 
     def release(self) -> None:
@@ -150,9 +147,8 @@ class Leased(_Attached):
 
     def _read_lines(self) -> None:
         for line in chain(_lines(self._process.stdout, LINE_BYTES), [None]):
-            while (
-                not self._released.is_set()
-            ):  # then nobody follows: the rest is read, so that the client can end
+            # once released, nobody follows: the rest is read, so that the client can end
+            while not self._released.is_set():
                 with contextlib.suppress(queue.Full):
                     self._lines.put(line, timeout=TICK_SECONDS)
                     break

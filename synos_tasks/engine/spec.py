@@ -130,9 +130,6 @@ class ContainerSpec:
 def _quoted(field: str) -> str:
     """Return a field of `--mount`, which the client reads as CSV (RFC 4180); raise SettingsError where it cannot."""
     if re.search("[\r\ud800-\udfff]", field):
-        where, why = (
-            ascii(field.partition("=")[2]),
-            "the engine takes names in UTF-8, without a carriage return",
-        )
+        where, why = ascii(field.partition("=")[2]), "names must be UTF-8 without a carriage return"
         raise SettingsError("it cannot be mounted", where=where, why=why, hint="give the folder another name")
     return '"{}"'.format(field.replace('"', '""')) if set(',"\n') & set(field) else field

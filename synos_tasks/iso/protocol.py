@@ -264,11 +264,11 @@ def decode_event(line: bytes) -> Event:
 
 
 def _checked(value: Any, name: str = "") -> Any:  # noqa: ANN401
-    """Return JSON with printable texts, of one line but why and hint; raises ValueError for numbers that none of ours is."""
+    """Return JSON with printable texts, without newlines but in why and hint; raises ValueError for a number out of range."""
     if isinstance(value, str):
         text = printable(value)
         return text if name in {"why", "hint"} else text.replace("\n", " ")
-    if isinstance(value, int | float) and not 0 <= value < 2**63:  # nor is NaN
+    if isinstance(value, int | float) and not 0 <= value < 2**63:  # false for NaN too
         raise ValueError(f"{name} is {value}")
     if isinstance(value, list):
         return [_checked(one, name) for one in value]

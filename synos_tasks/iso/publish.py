@@ -125,10 +125,9 @@ def _manifest_of(path: Path, plan: Plan) -> dict[str, Any]:
 def staging(output: Path) -> Iterator[Path]:
     """Yield a folder for a container to write to, in one for publish() that no other user of the host can enter."""
     with scratch(output, STAGING_PREFIX) as closed:
+        # the container may open this one for all: a setuid file in it must be out of reach
         folder = closed / "output"
-        folder.mkdir(
-            0o700
-        )  # the container may open this one for all: a setuid file in it must be out of reach
+        folder.mkdir(0o700)
         yield folder
 
 

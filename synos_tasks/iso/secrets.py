@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 def refuse(files: Iterable[Path], secrets: Mapping[str, str], where: str) -> None:
     """Raise SecretFound where a file holds a value of ``secrets``, by name; ``where`` says what the files are."""
-    for path in files:
+    for path in files if secrets else ():
         status = path.lstat()
-        if not secrets or not stat.S_ISREG(status.st_mode) or not status.st_size:
+        if not stat.S_ISREG(status.st_mode) or not status.st_size:
             continue
         with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, prot=mmap.PROT_READ) as data:
             for name, value in secrets.items():
@@ -25,6 +25,6 @@ def refuse(files: Iterable[Path], secrets: Mapping[str, str], where: str) -> Non
                     raise SecretFound(
                         f"the secret {name} of a service is in {where}",
                         where=str(path),
-                        why="whoever has the ISO would have it",
+                        why="everybody who has the ISO could read it",
                         hint="take it out of docker/build; `inv services.secrets-rotate` makes a new one",
                     )

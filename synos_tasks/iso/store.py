@@ -63,7 +63,7 @@ class Store:
     def __init__(self, folder: Path, warn: Callable[[str], None], key: str = "") -> None:
         """Make the folders. ``warn`` is called for each damaged entry. Raises CacheUnusable.
 
-        An entry that was not written with the same ``key`` is damaged: whoever can write here cannot forge one.
+        An entry that was sealed with another ``key`` counts as damaged, so write access does not suffice to forge one.
         """
         self.folder, self._warn, self._key = folder, warn, key.encode()
         self.lock = folder / "store.lock"

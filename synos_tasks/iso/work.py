@@ -143,7 +143,7 @@ def _keep(request: protocol.Keep, context: BuildContext) -> None:
                 entry = build.keep(store, wanted, protocol.PACKAGES, compiled)
             if entry is None:
                 break
-            compiled = None  # it tells of the first only, whoever brought that
+            compiled = None  # /packages holds the first missing component alone, even if another command stored it meanwhile
             context.events.send(build.done(wanted, entry, began, hit=hit))
             for package in entry.facts["packages"] if request.deliver else ():
                 shutil.copyfile(entry.file(package["file"]), context.output / package["file"])

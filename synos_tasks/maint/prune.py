@@ -109,9 +109,8 @@ def plan(context: Context, limits: Limits, inventory: Inventory | None = None) -
         owned=owned,
         now=context.now(),
         current=frozenset(one.tag(settings.project) for one in current),
-        leased=locks.held(
-            settings.project.leases
-        ),  # after the inventory: a lease is older than what it is for
+        # after the inventory: a lease is older than what it is for
+        leased=locks.held(settings.project.leases),
         backups=fresh_backups(settings, data, context.now()),
         factory_reset=limits.factory_reset,
     )

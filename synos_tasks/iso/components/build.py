@@ -112,10 +112,8 @@ def keep(store: Store, wanted: Compilation, folder: Path, caches: Mapping[str, M
             try:
                 packages.append(_take_package(name, folder, slot))
             except (StageFailed, ValueError, KeyError) as error:
-                what, why = (
-                    f"component {component.name} gives no package {name}",
-                    getattr(error, "why", str(error)),
-                )
+                what = f"component {component.name} gives no package {name}"
+                why = getattr(error, "why", str(error))
                 hint = "name those that belong into the ISO under `packages:`"
                 raise ComponentFailed(what, where=component.file, why=why, hint=hint) from error
         return store.commit(wanted.key, slot, {"caches": caches, "packages": packages}, component.stage)
