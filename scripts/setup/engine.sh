@@ -1,7 +1,7 @@
 # shellcheck shell=bash disable=SC2034,SC2154  # the parts share their variables
 # Docker's parts, and its daemon.
 
-readonly engine_minimum=23
+readonly engine_minimum=26
 readonly daemon_wait_seconds=30
 reach_through_group=no
 

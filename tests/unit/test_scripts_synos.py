@@ -11,6 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from synos_tasks.engine.failures import MINIMUM
+
 pytestmark = pytest.mark.allow_process(reason="shell scripts can only be tested by running them")
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "scripts"
@@ -375,3 +377,9 @@ def test_a_source_that_was_taken_back_comes_again_where_a_part_is_still_missing(
         f"use_docker_repository() {{ echo repository; }}; missing_parts=({missing}); choose_source; echo $family"
     )
     assert done.stdout.split() == [*["repository"] * (missing == "daemon" and not own), "docker"], done.stderr
+
+
+def test_setup_accepts_the_engine_that_the_verbs_accept() -> None:
+    least = MINIMUM["engine version"][0]
+    assert f"engine_minimum={least}\n" in (SCRIPTS / "setup/engine.sh").read_text()
+    assert f"| Docker Engine | {least} |" in (SCRIPTS.parent / "docs/manual-setup.md").read_text()
