@@ -105,7 +105,7 @@ def _matching(root: Path, patterns: Iterable[str]) -> list[str]:
 def _is_shell_script(path: Path) -> bool:
     with path.open("rb") as file:
         first = file.readline(64).split() or [b""]
-    shells = {b"#!/bin/sh", b"#!/bin/bash", b"bash"}
+    shells = {b"#!/bin/sh", b"#!/bin/bash", b"bash", b"sh"}
     return (path.suffix == ".sh" and path.parent.name != "tests") or (
         first[0].startswith(b"#!") and first[-1] in shells
     )
