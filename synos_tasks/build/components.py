@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from synos_tasks import builder
 from synos_tasks.build import planning
-from synos_tasks.build.containers import builder_spec, compile_spec, compiler_cache_volumes, store_volume
+from synos_tasks.build.containers import builder_spec, compile_spec, store_volume
 from synos_tasks.build.view import view_for
 from synos_tasks.errors import ClaimFailed, ComponentFailed, SynosError
 from synos_tasks.images.catalog import TOOLCHAIN
@@ -77,6 +77,7 @@ def ensure_compiled(
     names: Iterable[str],
     *,
     store: str = "",
+    cached: bool = False,
     offline: bool = False,
     output: Path | None = None,
     change: Callable[[ContainerSpec], ContainerSpec] = lambda spec: spec,
@@ -84,13 +85,14 @@ def ensure_compiled(
 ) -> list[protocol.Done]:
     """Compile the components that the store lacks; return all, as stages. Raises ComponentError or ComponentFailed.
 
-    ``store`` is a volume, '' the project's own. ``output`` gets the .debs. ``change`` changes the container that compiles.
+    ``store`` is a volume, '' the project's own, with which the compilers' caches are used; ``cached``: they are in any case.
+    ``output`` gets the .debs. ``change`` changes the container that compiles.
     """
     components = recipes(context.settings, names)
     tools = planning.tools_of(context, TOOLCHAIN)
     folder = recipe.folder_of(context.settings.project.build_data)
     wanted = [recipe.compilation_of(component, folder, tools) for component in components]
-    work = _Compilation(context, tuple(wanted), store, output, offline, change, on_event)
+    work = _Compilation(context, tuple(wanted), store, cached or not store, output, offline, change, on_event)
     work.keep()
     while len(work.found) < len(wanted):
         work.compile(wanted[len(work.found)])
@@ -104,6 +106,7 @@ class _Compilation:
     context: Context
     wanted: tuple[recipe.Compilation, ...]
     store: str
+    cached: bool
     output: Path | None
     offline: bool
     change: Callable[[ContainerSpec], ContainerSpec]
@@ -122,7 +125,7 @@ class _Compilation:
                 return
             before = len(self.found)
             spec = compile_spec(
-                context, one.component, packages, cached=not self.store, network=not self.offline
+                context, one.component, packages, cached=self.cached, network=not self.offline
             )
             request = protocol.Compile(component=one, offline=self.offline, jobs=max(1, int(spec.cpus or 1)))
             compiled = builder.ask(context, self.change(spec), request, protocol.Compiled, self.on_event)
@@ -193,14 +196,9 @@ def hit_rates(compiled: Iterable[protocol.Done]) -> list[HitRate]:
 def cache_hit_rates(context: Context) -> list[HitRate]:
     """Compile all components twice, each time from an empty store; return what the caches answered the second time."""
     planning.preflight(context, context.settings.project.state_dir)
-    caches = compiler_cache_volumes(context.settings)
-
-    def with_caches(spec: ContainerSpec) -> ContainerSpec:
-        return dataclasses.replace(spec, volumes={**spec.volumes, **caches})
-
     for _ in range(2):
         with store_volume(context, cached=False) as store:
-            compiled = ensure_compiled(context, names_of(context.settings), store=store, change=with_caches)
+            compiled = ensure_compiled(context, names_of(context.settings), store=store, cached=True)
     return hit_rates(compiled)
 
 

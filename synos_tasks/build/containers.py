@@ -45,9 +45,13 @@ OWN_DEV = "synos-own-dev"
 """Entry in the image that gives a privileged container a /dev of its own."""
 
 
-def compiler_cache_volumes(settings: Settings) -> dict[str, str]:
-    """Return the volumes of ccache and sccache, with where they are in the toolchain's container."""
-    return {f"{settings.project.id}-{name}": f"/var/cache/{name}" for name in COMPILER_CACHES}
+def compiler_cache_volumes(settings: Settings, component: str = "") -> dict[str, str]:
+    """Return the volumes of ccache and sccache, with where they are in the toolchain's container.
+
+    Each component has its own: what compiles one could plant results for others. Those of '' are for shells.
+    """
+    suffix = component and "." + component.replace("+", "_")  # a volume's name has no +, a component's no _
+    return {f"{settings.project.id}-{name}{suffix}": f"/var/cache/{name}" for name in COMPILER_CACHES}
 
 
 def read_only_binds(settings: Settings) -> tuple[Bind, ...]:
@@ -142,13 +146,10 @@ def stage_spec(builder: ContainerSpec, volume: str, wanted: RunApart) -> Contain
     )
 
 
-def toolchain_spec(
-    context: Context, *, output: Path | None = None, cached: bool = True, network: bool = True
-) -> ContainerSpec:
+def toolchain_spec(context: Context, *, output: Path | None = None, network: bool = True) -> ContainerSpec:
     """Return the container of the toolchain: the engine as root, compilers as the builder user.
 
-    Unprivileged and limited as the builder, but that sudo works in it, for build dependencies, and that it has no
-    store. The caches of the compilers come with it where ``cached``.
+    Unprivileged and limited as the builder, but that sudo works in it, for build dependencies, and that it has no store.
     """
     base = builder_spec(context, TOOLCHAIN, output=output, store=None, network=network)
     on_tmpfs = context.settings.build.work == "tmpfs"  # compilers need the memory themselves
@@ -158,7 +159,7 @@ def toolchain_spec(
         user="0:0",
         capabilities=TOOLCHAIN_CAPABILITIES,
         new_privileges=True,
-        volumes=compiler_cache_volumes(context.settings) if cached else {},
+        volumes=compiler_cache_volumes(context.settings),
         anonymous_volumes=base.anonymous_volumes if on_tmpfs else {"/work": ""},
     )
 
@@ -168,10 +169,11 @@ def compile_spec(
 ) -> ContainerSpec:
     """Return the container that compiles a component: all in it is foreign code.
 
-    It has the component's source and patches, the volume ``packages`` for what it makes, and the compilers' caches
-    where ``cached``. Raises ComponentError.
+    It has the component's source and patches, the volume ``packages`` for what it makes, and the component's own
+    caches where ``cached``. Raises ComponentError.
     """
-    base = toolchain_spec(context, cached=cached, network=network)
+    base = toolchain_spec(context, network=network)
+    caches = compiler_cache_volumes(context.settings, component.name) if cached else {}
     tree, patches = files_of(component, folder_of(context.settings.project.build_data))
     read = [(component.source[1], tree)] if tree else []
     read += zip(component.patches, patches, strict=True)
@@ -179,7 +181,7 @@ def compile_spec(
     return dataclasses.replace(
         base,
         binds=(CODE, *(Bind(source=source, target=target) for target, source in targets.items())),
-        volumes={**base.volumes, packages: str(PACKAGES)},
+        volumes={**caches, packages: str(PACKAGES)},
     )
 
 

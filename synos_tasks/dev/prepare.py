@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 SECRETS = "/run/synos-secrets"
 """Where a container that joins the services has their passwords."""
 BUILDER_UID = 1000
-"""As whom docker/build compiles: sccache lets nobody else read what that user has cached."""
+"""The user of `build.shell --toolchain`: sccache lets nobody else read what that user has cached."""
 NOTHING_TO_MAKE = "SYNOS_DEV_RUNNING"
 """Variable that `dev.up` sets for the initializeCommand of a container that runs: the engine need not be asked."""
 CACHES = ("ccache", "sccache", "uv", "cargo")
@@ -57,7 +57,7 @@ def prepare(context: Context, config: DevContainer) -> None:
             hint="inv services.up",
         )
     project = settings.project.id
-    # another user than docker/build's can neither write its caches nor read all of them
+    # another user than the shell's can neither write its caches nor read all of them
     suffix = "" if owner[0] == BUILDER_UID else f"-{owner[0]}"
     volumes = {kind: f"{project}-{kind}{suffix}" for kind in CACHES}
     volumes["history"] = f"{project}-history-{config.name}"

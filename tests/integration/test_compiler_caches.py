@@ -1,4 +1,4 @@
-"""ccache and sccache: they outlive containers and are shared; full, damaged or killed they cost time only."""
+"""ccache and sccache: they outlive containers, one component's are no other's; full, damaged or killed they cost time only."""
 
 from __future__ import annotations
 
@@ -58,8 +58,9 @@ def lone(toolchain_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iter
     remove_labelled(copy.settings.project.id)
 
 
-def volume_of(clone: Clone, cache: str) -> str:
-    return next(name for name in compiler_cache_volumes(clone.settings) if name.endswith(f"-{cache}"))
+def volume_of(clone: Clone, cache: str, component: str) -> str:
+    volumes = compiler_cache_volumes(clone.settings, component)
+    return next(name for name, path in volumes.items() if path == f"/var/cache/{cache}")
 
 
 def again(clone: Clone, build: str, times: int) -> dict[str, dict[str, int]]:
@@ -80,6 +81,9 @@ def test_a_new_container_finds_what_an_earlier_one_compiled(lone: Clone, build: 
     assert not docker("ps", "--all", "--quiet", f"--filter=label={lone.label}")
     warm = again(lone, build, 1)[cache]
     assert (warm["hits"], warm["misses"]) == (cold["misses"], 0)
+    other = trees.add(lone, build, "other")
+    own = lone.inv("build.component", other).json["components"][0]["caches"][cache]
+    assert own == cold, "the same source in another component found what it did not compile"
 
 
 @pytest.mark.long
@@ -91,7 +95,8 @@ def test_a_damaged_cache_costs_time_only(lone: Clone, toolchain_image: str, buil
         "echo 'no = such setting' >/c/ccache.conf; rm -rf /c/tmp; touch /c/tmp"
     )
     docker(
-        "run", "--rm", "--user=0:0", f"--label={lone.label}", f"--volume={volume_of(lone, cache)}:/c", toolchain_image,
+        "run", "--rm", "--user=0:0", f"--label={lone.label}", f"--volume={volume_of(lone, cache, f'hello-{build}')}:/c",
+        toolchain_image,
         "sh", "-euc", damage,
     )  # fmt: skip
     damaged, mended = again(lone, build, 1)[cache], again(lone, build, 2)[cache]
@@ -106,7 +111,7 @@ def test_a_full_cache_volume_costs_time_only(lone: Clone, build: str, cache: str
     """Of 600 kB none is used; with six inodes it fills in the middle of a build."""
     docker(
         "volume", "create", f"--label={lone.label}", "--opt=type=tmpfs", "--opt=device=tmpfs", f"--opt=o={options}",
-        volume_of(lone, cache),
+        volume_of(lone, cache, f"hello-{build}"),
     )  # fmt: skip
     answer = lone.inv("build.component", trees.add(lone, build))
     assert answer.json["components"][0]["packages"]

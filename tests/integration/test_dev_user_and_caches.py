@@ -31,7 +31,7 @@ STAGES = (
     "postAttachCommand",
 )
 PROGRAM = "int answer(void) { return 42; }\n"
-AS_DOCKER_BUILD = (
+AS_IN_A_SHELL = (
     "cd /project/docker/build && CCACHE_DIR=/var/cache/ccache CCACHE_COMPILERCHECK=content CCACHE_NOHASHDIR=1 "
     "ccache /usr/bin/gcc -c -o /tmp/answer.o answer.c"
 )
@@ -117,14 +117,14 @@ def test_a_command_that_fails_is_named(project: Clone) -> None:
     assert str(file) in answer.err
 
 
-def test_caches_are_those_of_docker_build_and_history_outlives_the_container(
+def test_caches_are_those_of_the_toolchains_shell_and_history_outlives_the_container(
     project: Clone, toolchain_image: str
 ) -> None:
     made_by(project, "docker")
     (project.root / "docker/build/answer.c").write_text(PROGRAM)
     (project.root / "dist").mkdir()
     give(project, 1000)
-    argv = [sys.executable, "-m", "invoke", "build.shell", "--toolchain", "--command", AS_DOCKER_BUILD]
+    argv = [sys.executable, "-m", "invoke", "build.shell", "--toolchain", "--command", AS_IN_A_SHELL]
     built = subprocess.run(argv, cwd=project.root, check=False, capture_output=True, stdin=subprocess.DEVNULL)
     assert built.returncode == 0, built.stderr.decode()
     first = inspected(project.inv("dev.up", "--name", "c").json["container"])["Id"]

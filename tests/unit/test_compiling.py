@@ -208,7 +208,7 @@ def test_without_cache_neither_the_store_nor_the_compilers_caches_are_there(
 ) -> None:
     containers.compile(tmp_path / "out", "tool", cached=cached)
     volumes = {name for spec in containers.all.specs for name in spec.volumes}
-    own = {containers.settings.project.store_volume, "synos-test-ccache", "synos-test-sccache"}
+    own = {containers.settings.project.store_volume, "synos-test-ccache.tool", "synos-test-sccache.tool"}
     assert own & volumes == (own if cached else set())
     assert set(containers.engine.names("volume")) == (own if cached else set())
     assert len(volumes - own) == (1 if cached else 2)
@@ -274,8 +274,9 @@ def test_caches_are_verified_by_two_compilations_from_empty_stores(containers: C
     assert {(one.what, one.hits, one.calls) for one in rates} == {("ccache", 6, 8), ("sccache", 0, 0)}
     stores = {name for spec, _ in containers.of("keep") for name in spec.volumes}
     assert len(stores) == 2
-    for spec, _ in containers.of("compile"):
-        assert {"synos-test-ccache", "synos-test-sccache"} < set(spec.volumes)
+    for spec, request in containers.of("compile"):
+        name = request["component"]["component"]["name"]
+        assert {f"synos-test-ccache.{name}", f"synos-test-sccache.{name}"} < set(spec.volumes)
         assert not stores & set(spec.volumes)
     with pytest.raises(ClaimFailed, match="ccache answered 75 %"):
         components.check_hit_rates(rates)

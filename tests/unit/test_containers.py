@@ -96,11 +96,6 @@ def test_the_toolchain_reads_the_project_and_writes_what_it_is_given(
     assert toolchain_spec(context, network=False).network == "none"
 
 
-def test_the_toolchain_has_the_compilers_caches_and_never_the_store(context: Context) -> None:
-    assert set(toolchain_spec(context).volumes) == {"synos-test-ccache", "synos-test-sccache"}
-    assert toolchain_spec(context, cached=False).volumes == {}
-
-
 def test_what_compiles_a_component_reads_its_source_and_patches_and_writes_packages(
     context: Context, tmp_path: Path
 ) -> None:
