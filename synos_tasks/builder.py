@@ -116,7 +116,7 @@ def ask(
         _Stages(context, container, spec, stage_spec) as stages,
     ):
         for line in container.lines():
-            event = protocol.decode_event(line)
+            event = request.heard(protocol.decode_event(line))
             if log:
                 _write_log(log, event)
             if isinstance(event, protocol.Failure):

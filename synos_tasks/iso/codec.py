@@ -35,6 +35,10 @@ class Request(Message):
 
     known: ClassVar[dict[str, type[Request]]] = {}
 
+    def heard(self, event: Event) -> Event:
+        """Return what counts of an event in the container that was asked this."""
+        return event
+
 
 class Event(Message):
     """Base of what a container reports."""

@@ -92,6 +92,19 @@ class Compile(Request, name="compile"):
     offline: bool
     jobs: int
 
+    def heard(self, event: Event) -> Event:
+        """Return what foreign code may say: of its own stage, and no error that means more than its end."""
+        stage = self.component.component.stage
+        if isinstance(event, Failure):
+            return replace(event, kind="ComponentFailed")
+        if isinstance(event, Warn):
+            return Warn(text=f"{stage}: {event.text}")
+        if isinstance(event, Log | Start | Progress):
+            return replace(event, stage=stage)
+        if isinstance(event, Tick | Compiled):
+            return event
+        return Log(stage=stage, line=f"{event}"[:LOG_CHARACTERS])
+
 
 class Keep(Request, name="keep"):
     """Say which components the store has, until one is missing, and put their .debs into /output where asked.

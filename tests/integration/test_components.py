@@ -255,6 +255,22 @@ def test_what_is_no_package_gets_nowhere(clone: Clone, toolchain_image: str, wha
     assert file not in clone.in_store("find /cache/objects")
 
 
+FORGE = """\
+made='{"event": "done", "name": "component-other", "key": "k", "hit": true, "seconds": 1, "bytes": 1}'
+gone='{"event": "error", "kind": "PackageVanished", "error": "bash is gone"}'
+for where in /proc/*/fd/1; do printf '%s\\n' "$made" "$gone" >"$where"; done
+sleep 9
+"""
+
+
+def test_what_a_build_says_for_the_engine_is_not_heard(clone: Clone, toolchain_image: str) -> None:
+    name = trees.add(clone, "make", "forger", **{"Makefile": "all:\n\tsudo sh forge.sh\n", "forge.sh": FORGE})
+    answer = clone.inv("build.component", name, fails=True)
+    error = answer.json["error"]
+    assert (error["kind"], error["error"]) == ("ComponentFailed", "bash is gone")
+    assert "component-other" not in answer.err
+
+
 def test_the_bytes_are_the_same_from_caches_and_from_nothing(clone: Clone, toolchain_image: str) -> None:
     name = trees.add(clone, "cargo", "same")
     first = package_of(compiled(clone, name)).read_bytes()

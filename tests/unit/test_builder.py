@@ -10,12 +10,14 @@ import pytest
 from synos_tasks import builder
 from synos_tasks.build.planning import Context
 from synos_tasks.engine.spec import ContainerSpec
-from synos_tasks.errors import ContainerLost, DiskFull
+from synos_tasks.errors import ComponentFailed, ContainerLost, DiskFull, SynosError, error_classes
 from synos_tasks.iso import codec, protocol
 from tests.unit.fake_docker import FakeDocker
 from tests.unit.projects import settings_in
+from tests.unit.test_protocol import COMPILATION, EVENTS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from pathlib import Path
 
 SPEC = ContainerSpec(name="synos-test-build-1", image="i", command=(), labels={})
@@ -31,9 +33,20 @@ class Answering:
         self.context = Context(settings_in(folder), self.docker, self.said.append)
 
     def ask(self, *printed: protocol.Event | bytes, code: int = 0) -> protocol.Delivered:
+        self._prints(printed, code)
+        return builder.ask(self.context, SPEC, protocol.ListStore(), protocol.Delivered)
+
+    def compile(self, *printed: protocol.Event) -> list[protocol.Event]:
+        """Let it be one that compiles; return what its command heard."""
+        heard: list[protocol.Event] = []
+        self._prints(printed, 0)
+        request = protocol.Compile(component=COMPILATION, offline=True, jobs=1)
+        builder.ask(self.context, SPEC, request, protocol.Compiled, heard.append)
+        return heard
+
+    def _prints(self, printed: Sequence[protocol.Event | bytes], code: int) -> None:
         lines = [one if isinstance(one, bytes) else json.dumps(codec.encode(one)).encode() for one in printed]
         self.docker.on_run = lambda *_: (code, b"\n".join(lines), b"")
-        return builder.ask(self.context, SPEC, protocol.ListStore(), protocol.Delivered)
 
     @property
     def log(self) -> str:
@@ -90,6 +103,26 @@ def test_an_error_is_shown_without_what_a_terminal_obeys(container: Answering) -
         container.ask(forged)
     assert (caught.value.what, caught.value.where) == ("ab", "/c\ufffdd")
     assert caught.value.hint.startswith("e\ufffdf\nfull log: ")
+
+
+@pytest.mark.parametrize("kind", error_classes())
+def test_what_compiles_a_component_can_report_no_other_error_than_its_own(
+    container: Answering, kind: type[SynosError]
+) -> None:
+    """Of some errors the host does more than say them: of PackageVanished it makes a new lock."""
+    with pytest.raises(ComponentFailed, match="sudo 1 is gone"):
+        container.compile(protocol.Failure(kind=kind.__name__, error="sudo 1 is gone"))
+
+
+def test_what_compiles_a_component_speaks_of_no_other_stage(container: Answering) -> None:
+    answered = protocol.Compiled(caches={})
+    others = [one for one in EVENTS if not isinstance(one, protocol.Failure | protocol.Compiled)]
+    heard = container.compile(*others, answered)
+    allowed = protocol.Tick | protocol.Log | protocol.Warn | protocol.Start | protocol.Progress
+    assert all(isinstance(one, allowed) for one in heard if one != answered)
+    assert {stage for one in heard if (stage := getattr(one, "stage", None))} == {"component-a"}
+    assert container.said == ["warning: component-a: x"]
+    assert all(line.startswith(("[component-a] ", "{")) for line in container.log.splitlines())
 
 
 def test_the_key_of_the_store_is_made_once_and_for_its_owner_alone(container: Answering) -> None:
