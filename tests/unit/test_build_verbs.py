@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from invoke.collection import Collection
-from invoke.program import Program
 
 from synos_tasks.build import planning
 from synos_tasks.build import tasks as build
@@ -27,6 +26,7 @@ from synos_tasks.project import load as identify
 from tests.unit.fake_docker import FakeDocker
 from tests.unit.fakes import FakeContainers, fake_containers
 from tests.unit.projects import NAME, lay_lock, lock_for, package, project, tree
+from tests.unit.verbs import answer, inv
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -41,8 +41,8 @@ Shown = pytest.CaptureFixture[str]
 
 
 COMPARED = {
-    "sizes": [3, 5], "added": [[f"/{number}", number] for number in range(5)], "removed": [], "changed": [],
-    "first": None,
+    "sizes": [3, 5], "added": [[f"/{number}", number] for number in range(5)], "removed": [["ISO:boot/a", 4]],
+    "changed": [["/etc/motd", 6, 7]], "first": None,
 }  # fmt: skip
 
 
@@ -97,27 +97,15 @@ def iso(settings: Settings) -> Path:
 
 def run(*words: str) -> int:
     """Run verbs as `inv` does, with x as the profile of invoke.yaml; give the exit code."""
-    namespace = Collection()
-    namespace.add_collection(build.namespace, "build")
+    namespace = Collection(build=build.namespace)
     namespace.configure({"synos": {"build": {"profile": NAME}}})
-    try:
-        Program(namespace=namespace, name="inv").run(["inv", *words], exit=False)
-    except SystemExit as ended:
-        return int(ended.code or 0)
-    return 0
-
-
-def answer(shown: Shown, verb: str) -> dict[str, Any]:
-    """Return the one JSON object on standard output."""
-    fields: dict[str, Any] = json.loads(shown.readouterr().out)
-    assert fields.pop("schema") == f"synos.build.{verb}/1"
-    return fields
+    return inv(namespace, *words)
 
 
 def test_plan_shows_each_stage_to_scripts_and_to_people(settings: Settings, capfd: Shown) -> None:
     lay_lock(settings, package("sudo"))
     assert run("build.plan", "--json") == 0
-    first = answer(capfd, "plan")
+    first = answer(capfd, "build.plan")
     assert (first["profile"], first["lock"], first["seconds"]) == (NAME, "fits", 0)
     base = first["stages"][0]
     assert base == {
@@ -180,13 +168,33 @@ def test_diff_of_locks(settings: Settings, capfd: Shown) -> None:
     assert shown.err.splitlines() == ["packages: 1", "  sudo  1 -> 2  (security)"]
 
 
-def test_diff_of_isos_shows_no_more_than_asked_but_json_has_all(iso: Path, capfd: Shown) -> None:
-    assert run("build.diff", iso.name, str(iso), "--limit", "2", "--json") == 0
+def test_diff_of_isos_shows_no_more_than_asked_but_json_has_all(
+    iso: Path, containers: FakeContainers, capfd: Shown
+) -> None:
+    other, manifest = iso.with_name("other.iso"), iso.with_name(f"{iso.name}.manifest.json").read_text()
+    other.touch()
+    other.with_name("other.iso.manifest.json").write_text(
+        manifest.replace('"version": "1"', '"version": "2"')
+    )
+    assert run("build.diff", iso.name, str(other), "--limit", "2", "--json") == 0
     shown = capfd.readouterr()
-    assert json.loads(shown.out) == {"schema": "synos.build.diff/1", "packages": [], **COMPARED}
+    changes = [{"name": "sudo", "old": "1", "new": "2", "security": False}]
+    assert json.loads(shown.out) == {"schema": "synos.build.diff/1", "packages": changes, **COMPARED}
     assert shown.err.splitlines() == [
-        "files added: 5", "  /0  0", "  /1  1", "  …", "size: 1", "  3 -> 5 bytes (+2)",
+        "packages: 1", "  sudo  1 -> 2",
+        "files added: 5", "  /0  0", "  /1  1", "  …", "files removed: 1", "  ISO:boot/a  4",
+        "files changed: 1", "  /etc/motd  6 -> 7", "size: 1", "  3 -> 5 bytes (+2)",
     ]  # fmt: skip
+    [spec] = containers.specs
+    assert (spec.network, spec.volumes, [bind for bind in spec.binds if bind.writable]) == ("none", {}, [])
+
+
+@pytest.mark.parametrize("text", [None, "", "{", "[]", '{"packages": [{}]}', '{"packages": 1}'])
+def test_without_manifests_files_are_compared_all_the_same(iso: Path, capfd: Shown, text: str | None) -> None:
+    manifest = iso.with_name(f"{iso.name}.manifest.json")
+    manifest.unlink() if text is None else manifest.write_text(text)
+    assert run("build.diff", iso.name, str(iso), "--json") == 0
+    assert answer(capfd, "build.diff") == {"packages": [], **COMPARED}
 
 
 @pytest.mark.parametrize(
@@ -199,7 +207,7 @@ def test_diff_of_isos_shows_no_more_than_asked_but_json_has_all(iso: Path, capfd
 def test_diff_of_isos_says_where_they_differ_when_no_file_does(
     iso: Path, containers: FakeContainers, capfd: Shown, first: list[Any] | None, said: str
 ) -> None:
-    result = {**COMPARED, "sizes": [3, 3], "added": [], "first": first}
+    result = {**COMPARED, "sizes": [3, 3], "added": [], "removed": [], "changed": [], "first": first}
     containers.answer = lambda *_: [{"event": "compared", "result": result}]
     assert run("build.diff", iso.name, str(iso)) == 0
     assert capfd.readouterr().err == f"{said}\n"
@@ -208,7 +216,7 @@ def test_diff_of_isos_says_where_they_differ_when_no_file_does(
 def test_report_is_written_beside_the_newest_iso(iso: Path, capfd: Shown) -> None:
     assert run("build.report", "--json") == 0
     target = iso.with_name(f"{iso.name}.report.html")
-    assert answer(capfd, "report") == {"iso": str(iso), "report": str(target)}
+    assert answer(capfd, "build.report") == {"iso": str(iso), "report": str(target)}
     assert target.read_text().startswith("<!doctype html>")
 
 
@@ -224,17 +232,10 @@ def test_dry_changes_nothing(settings: Settings, containers: FakeContainers, wor
     assert "resolve" not in containers.done
 
 
-def test_dry_says_what_lock_would_do(settings: Settings, containers: FakeContainers, capfd: Shown) -> None:
-    assert run("--dry", "build.lock", "--profile", NAME) == 0
-    path = planning.lock_path(settings, NAME)
-    assert capfd.readouterr().err == f"would ask the mirrors of profile {NAME} and write {path}\n"
-    assert containers.done == []
-
-
 def test_dry_shows_the_plan_and_what_the_container_may_do(settings: Settings, capfd: Shown) -> None:
     lay_lock(settings, package("sudo"))
     assert run("--dry", "build.iso", "--json", "--offline") == 0
-    fields = answer(capfd, "iso")
+    fields = answer(capfd, "build.iso")
     assert fields["profile"] == NAME
     assert fields["plan"]["stages"][0]["name"] == "base"
     assert fields["container"]["network"] == "none"

@@ -15,7 +15,6 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from invoke.collection import Collection
-from invoke.program import Program
 
 from scripts.repository import quality
 from scripts.repository import tasks as repository
@@ -24,6 +23,7 @@ from synos_tasks.cli import Command, after_dashes, afterwards, verb
 from synos_tasks.host import Check
 from synos_tasks.root import tasks as root
 from synos_tasks.services.tasks import agreement
+from tests.unit.verbs import inv
 
 pytestmark = pytest.mark.usefixtures("keep_signals", "empty_folder")
 
@@ -71,11 +71,7 @@ def run(*words: str, settings: dict[str, Any] | None = None) -> int:
     room = Collection("room", good, bad, make)
     namespace = Collection(room, crash, stop, root.doctor, repository.test, repository.lint, repository.docs)
     namespace.configure({"synos": settings or {}, cli.PROJECT_ROOT: str(Path.cwd())})
-    try:
-        Program(namespace=namespace, name="inv").run(["inv", *words], exit=False)
-    except SystemExit as ended:
-        return int(ended.code or 0)
-    return 0
+    return inv(namespace, *words)
 
 
 def test_json_is_one_object_with_its_schema(capfd: CaptureFixture) -> None:
@@ -133,11 +129,6 @@ def test_doctor_draws_a_table_in_a_terminal(monkeypatch: pytest.MonkeyPatch, cap
     assert "[null] is missing" in capfd.readouterr().err
 
 
-def test_dry_prints_what_test_would_run(capfd: CaptureFixture) -> None:
-    assert run("--dry", "test", "--only", "unit") == 0
-    assert capfd.readouterr().err.strip().endswith("-m pytest -m 'not long' tests/unit")
-
-
 @pytest.mark.parametrize(("lint_code", "pytest_code"), [(0, 0), (1, 0), (0, 1), (1, 1)])
 def test_test_runs_all_and_says_nothing_after_pytest(
     lint_code: int, pytest_code: int, monkeypatch: pytest.MonkeyPatch, capfd: CaptureFixture
@@ -155,16 +146,6 @@ def test_test_runs_all_and_says_nothing_after_pytest(
     shown = capfd.readouterr().err
     assert shown.endswith("closing line\n")
     assert ("error: failed: ruff check, ruff format, mypy, imports, generated files\n" in shown) == lint_code
-
-
-def test_docs_writes_once(tmp_path: Path, capfd: CaptureFixture) -> None:
-    assert run("--dry", "docs") == 0
-    assert not (tmp_path / "docs").exists()
-    assert run("docs") == run("docs") == 0
-    shown = capfd.readouterr().err.splitlines()
-    assert "would write docs/exit-codes.md" in shown
-    assert "wrote docs/exit-codes.md" in shown
-    assert shown[-1] == "nothing to do: all generated files are current"
 
 
 @pytest.mark.parametrize(
@@ -319,26 +300,3 @@ def test_only_sorts_defaults_to_everything_and_refuses_what_it_does_not_know() -
     assert quality.parse_only("e2e, unit") == ("unit", "e2e")
     with pytest.raises(errors.SettingsError, match="'units'"):
         quality.parse_only("unit,units")
-
-
-def test_lint_finds_scripts_and_dockerfiles_by_itself(tmp_path: Path) -> None:
-    for name, text in {
-        "scripts/synos": "#!/usr/bin/env bash\n", "scripts/setup/a.sh": "# sourced\n", ".ci/run": "#!/bin/sh\n",
-        "docker/services/x/start": "#!/bin/sh\n", "docker/services/x/conf": "a\n", "docker/empty": "",
-        "scripts/bench": "#!/usr/bin/env python3\n", "docker/build/Dockerfile": "", "docker/x/Dockerfile.dev": "",
-    }.items():  # fmt: skip
-        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / name).write_text(text)
-    steps = {step.name: step.argv for step in quality.lint_steps(tmp_path)}
-    assert steps["shellcheck"][2:] == (
-        ".ci/run", "docker/services/x/start", "scripts/setup/a.sh", "scripts/synos",
-    )  # fmt: skip
-    assert steps["hadolint"][1:] == ("docker/build/Dockerfile", "docker/x/Dockerfile.dev")
-    assert all(Path(argv[0]).parent == Path(sys.executable).parent for argv in steps.values())
-
-
-@pytest.mark.allow_process(reason="a tool that is not there is an error of starting it")
-def test_a_missing_tool_is_a_failed_step(tmp_path: Path) -> None:
-    outcome = quality.run_quietly(quality.Step(name="x", argv=("/no/such/tool",)), tmp_path)
-    assert outcome.code == 127
-    assert "/no/such/tool cannot be run" in outcome.output

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 from invoke.collection import Collection
-from invoke.program import Program
 
 from synos_tasks.build import tasks as build
 from synos_tasks.build.planning import Context
@@ -19,6 +18,7 @@ from synos_tasks.maint import tasks
 from tests.unit.fake_compose import lay_services
 from tests.unit.fake_docker import FakeDocker
 from tests.unit.projects import project
+from tests.unit.verbs import inv
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -155,15 +155,9 @@ def test_a_build_that_fails_leaves_the_images_that_were_there(docker: Engine) ->
 
 
 def run(*words: str) -> int:
-    namespace = Collection()
-    namespace.add_collection(tasks.namespace, "maint")
-    namespace.add_collection(Collection("build", build.update_base), "build")
+    namespace = Collection(maint=tasks.namespace, build=Collection("build", build.update_base))
     namespace.configure({"synos": {"name": "synos"}})
-    try:
-        Program(namespace=namespace, name="inv").run(["inv", *words], exit=False)
-    except SystemExit as ended:
-        return int(ended.code or 0)
-    return 0
+    return inv(namespace, *words)
 
 
 @pytest.mark.usefixtures("keep_signals")

@@ -248,46 +248,6 @@ def do(clone: Context, *, keep_isos: bool = False) -> list[str]:
     return view.reset_lines(prune.carry_out(clone, planned))
 
 
-def test_data_that_is_in_no_backup_is_not_lost_unasked(clone: Context, full: World) -> None:
-    with pytest.raises(SettingsError) as caught:
-        prune.plan_reset(clone, keep_isos=False, without_backup=False)
-    assert NATS.name in caught.value.where
-    assert "--without-backup" in caught.value.hint
-    assert full.asked == []
-
-
-def test_each_step_is_named_before_it_is_taken(clone: Context, full: World) -> None:
-    plan = prune.plan_reset(clone, keep_isos=False, without_backup=True)
-    steps = {step["name"]: step["names"] for step in view.steps(plan.removals)}
-    assert steps["services and development containers that run"] == [SERVICE.name]
-    assert steps["volumes with data"] == [NATS.name]
-    assert set(steps["compilers' and other caches"]) == {f"{OURS}-store", f"{OURS}-ccache"}
-    assert {"dev", "logs", "synos-minimal.iso"} <= set(steps["files of this clone"])
-    assert steps["ISOs"] == [f"synos-minimal-{'0' * 12}.iso"]
-    assert full.asked == []
-    assert (clone.settings.project.state_dir / "dev/c.lock").exists()
-
-
-def test_all_of_this_clone_goes_and_nothing_of_anybody_else(clone: Context, full: World) -> None:
-    said = do(clone)
-    assert dataclasses.replace(full.inventory, usage=OTHERS.usage) == OTHERS
-    assert full.asked[0] == ("container", SERVICE.id)  # what runs uses the rest
-    assert full.forced == [SERVICE.id]
-    assert "removed: 1 services and development containers that run" in said
-
-
-@pytest.mark.parametrize("keep_isos", [True, False])
-def test_backups_and_what_inv_runs_with_stay_and_isos_where_that_is_asked(
-    clone: Context, keep_isos: bool
-) -> None:
-    before = {path.name for path in clone.settings.output_dir.iterdir()}
-    do(clone, keep_isos=keep_isos)
-    left = {path.name for path in clone.settings.project.state_dir.iterdir() if path.suffix != ".lock"}
-    assert left - {"leases"} == {"setup", "backups", "volumes"}
-    output = {path.name for path in clone.settings.output_dir.iterdir()}
-    assert output == (before if keep_isos else {"mine.txt"})
-
-
 @pytest.mark.parametrize("state", ["running", "created", "paused"])
 def test_a_build_that_runs_is_not_killed_but_what_its_killed_command_left_is(
     clone: Context, full: World, state: str

@@ -7,7 +7,6 @@ import hashlib
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from unittest.mock import Mock
 
 import pytest
 
@@ -141,14 +140,6 @@ def test_a_damaged_backup_is_none_and_the_one_before_is_taken(
     assert fresh(settings, NATS) == {}
     back_up(settings, "whole", age=2 * HOUR)
     assert fresh(settings, NATS) == {NATS.name: "whole"}
-
-
-def test_each_stack_is_read_through_once(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-    back_up(settings, "one", "nats", "postgres")
-    verify = Mock(wraps=archive.verify)
-    monkeypatch.setattr(archive, "verify", verify)
-    assert len(fresh(settings, NATS, POSTGRES, SPOOL)) == 3
-    assert verify.call_count == 1
 
 
 @pytest.mark.parametrize("harm", [damage, Path.unlink])

@@ -31,7 +31,6 @@ from synos_tasks.maint.ownership import (
 )
 from tests.unit.fake_inventory import (
     BUILDER,
-    IMAGE_LABELS,
     LAYERS,
     OLD,
     OURS,
@@ -52,7 +51,7 @@ from tests.unit.fake_inventory import (
 if TYPE_CHECKING:
     from synos_tasks.engine.cache import Record
     from synos_tasks.engine.client import Container, Image
-    from synos_tasks.maint.ownership import Clone, Inventory
+    from synos_tasks.maint.ownership import Clone
 
 BASE = our_base()
 IMAGE = our_image()
@@ -86,12 +85,6 @@ def ours_of(*images: Image, of: Clone | None = None) -> list[Image]:
 
 
 # Images
-
-
-def test_a_clone_that_was_copied_with_its_ledger_does_not_own_the_first_ones_images() -> None:
-    firsts = our_image(labels={**IMAGE_LABELS, LABEL_PROJECT: THEIRS})
-    found = owned(inventory(images=(firsts,)), clone(ledger=remembered(firsts)))
-    assert found.images == []
 
 
 @pytest.mark.parametrize(
@@ -163,18 +156,6 @@ def test_the_official_commands_image_is_known_by_the_folder_in_its_name() -> Non
             assert ours_of(image("vsc", f"{name}:latest", labels=labels)) == []
 
 
-@pytest.mark.parametrize(
-    "name",
-    [
-        *(f"vsc-synos-{hashlib.sha256(of).hexdigest()}:latest" for of in (b"/home/me/synos2", b"/home/me")),
-        *(f"vsc-synos-{wrong}:latest" for wrong in (f"{DIGEST}0", f"x{DIGEST}", DIGEST[:-1], DIGEST.upper())),
-        f"xvsc-synos-{DIGEST}:latest", f"theirs-{DIGEST}:latest", f"theirs:vsc-{DIGEST}",
-    ],
-)  # fmt: skip
-def test_a_name_that_speaks_of_another_folder_is_not_ours(name: str) -> None:
-    assert ours_of(image("vsc", name, labels={LABEL_PROJECT: OURS})) == []
-
-
 def test_an_image_is_built_on_one_whose_layers_are_its_lowest() -> None:
     assert is_built_on(IMAGE, BASE)
     for other in (IMAGE, our_image("longer", layers=(*LAYERS, "more")), image("x", layers=("one",))):
@@ -193,25 +174,6 @@ def test_a_base_image_that_was_bootstrapped_here_is_a_base(name: str) -> None:
     found = owned(inventory(images=(base,)), clone())
     assert found.images == [base]
     assert is_base(base, clone())
-
-
-@pytest.mark.parametrize(
-    "base",
-    [
-        our_base(labels={}),
-        our_base(labels={LABEL_BASE: THEIRS}),
-        our_base(labels={LABEL_BASE: f"{OURS}0"}),
-        our_base("debian:bookworm"),
-        our_base("theirs:latest"),
-        our_base(f"localhost:5000/{BOOKWORM.tag}"),
-        our_base(layers=("base", "theirs")),
-        altered(our_base(), tags=()),
-    ],
-    ids=["pulled", "another clone's", "a lookalike's", "another suite", "renamed", "a registry's", "built on", "nameless"],
-)  # fmt: skip
-def test_what_is_no_base_of_ours(base: Image) -> None:
-    found = owned(inventory(images=(base,)), clone())
-    assert found.images == []
 
 
 # Containers
@@ -242,27 +204,6 @@ def test_a_container_is_known_by_its_own_name_in_its_labels() -> None:
     assert ours_among(*every, images=()) == [RAN.name, *COMPOSED]
 
 
-@pytest.mark.parametrize("of", [RAN, *map(composed, COMPOSED)], ids=lambda one: one.name)
-@pytest.mark.parametrize(
-    "name", ["silly_hopper", f"{OURS}-unified-copy", f"{OURS}-build-12345", f"{OURS}-build-123"]
-)
-@pytest.mark.parametrize("image_is_there", [True, False])
-def test_a_container_of_an_image_that_was_committed_from_one_of_ours_is_not_ours(
-    of: Container, name: str, image_is_there: bool
-) -> None:
-    """Nor is one that was renamed: in doubt not ours."""
-    committed = image("committed", "mine:1", labels=dict(labels_of(of)))
-    theirs = container(name, committed, labels={LABEL_FOLDER: str(ROOT), **labels_of(of)})
-    assert ours_among(of, theirs, images=(committed,) if image_is_there else ()) == [of.name]
-
-
-@pytest.mark.parametrize("project", ["theirs", THEIRS])
-def test_what_others_compose_of_a_committed_image_is_theirs(project: str) -> None:
-    marks = {"com.docker.compose.project": project, "com.docker.compose.service": "web"}
-    theirs = container(f"{project}-web-1", labels={**labels_of(RAN), **COMPOSE_LABELS, **marks})
-    assert ours_among(theirs, images=()) == []
-
-
 @pytest.mark.parametrize(
     "name",
     ["silly_hopper", "synos", "synos-build", OURS, f"{OURS}x-build", f"x{OURS}-build", f"{OURS.upper()}-build", f"{THEIRS}-build"],
@@ -282,32 +223,6 @@ def test_where_the_image_is_gone_its_label_may_be_inherited_all_the_same() -> No
 def test_a_container_that_was_named_by_hand_is_not_ours_whatever_its_image() -> None:
     for of in (image("nats", "nats:2"), BASE):
         assert ours_among(with_label("silly_hopper", of), images=(of,)) == []
-
-
-def test_of_two_clones_at_one_path_neither_has_what_the_other_made() -> None:
-    """As each sees it in a container or a mount namespace of its own, on one engine."""
-
-    def made_by(project: str) -> Inventory:
-        tag = f"{project}-dev:1"
-        marks = image_labels(project, "dev", tag)
-        known = image(project, f"vsc-synos-{DIGEST}:latest", labels=marks)
-        compose = {"com.docker.compose.project": f"{project}-dev-c", "com.docker.compose.service": "dev"}
-        dev = {LABEL_PROJECT: project, LABEL_FOLDER: str(ROOT), **compose}
-        ran = container(f"{project}-build-1", known, labels={LABEL_PROJECT: project})
-        return inventory(
-            images=(known,),
-            containers=(ran, container(f"{project}-dev-c-dev-1", known, labels=dev)),
-            volumes=(volume(f"{project}-store", project), volume(f"{project}-once-1-a", project)),
-            networks=(network(f"{project}-unified_data", project),),
-        )
-
-    one, two = made_by(OURS), made_by(THEIRS)
-    parts = ("images", "containers", "volumes", "networks")
-    every: dict[str, Any] = {part: (*getattr(one, part), *getattr(two, part)) for part in parts}
-    both = inventory(**every)
-    for project, own in ((OURS, one), (THEIRS, two)):
-        found = owned(both, clone(project=project))
-        assert [list(getattr(found, part)) for part in parts] == [list(getattr(own, part)) for part in parts]
 
 
 def test_a_development_container_that_only_its_folder_marks_may_be_another_clones() -> None:

@@ -22,7 +22,6 @@ KINDS = tuple(kind for kind in ORDER if kind not in {"iso", "file", "cache mount
 DEFAULT = Limits(older_than=14 * DAY, keep_last=3)
 ALL = dataclasses.replace(DEFAULT, include_rebuildable=True, older_than=0, keep_last=1)
 """As --all is without other options."""
-WHOLE = Limits(older_than=0, young=0, keep_last=0, factory_reset=True)
 
 
 def why(thing: Resource, limits: Limits = DEFAULT, others: Sequence[Resource] = ()) -> str:
@@ -91,15 +90,6 @@ def test_old_isos_go_beyond_the_newest_of_each_profile_and_zero_keeps_all(keep: 
         assert [one.id for one in decide(isos, limits, NOW).removals] == list(map(str, gone))
     young = Limits(older_than=3.5 * DAY, keep_last=1, keep_isos=keep)
     assert [one.id for one in decide(isos, young, NOW).removals] == [str(age) for age in gone if age == 4]
-
-
-def test_what_somebody_needs_who_stays_stays() -> None:
-    container = resource("c", kind="container", pinned="it is running")
-    needed = resource("v", kind="scratch volume", needed_by=("c",))
-    below = resource("b", kind="network", needed_by=("v",))
-    decided = decide([below, needed, container], WHOLE, NOW)
-    assert decided.removals == ()
-    assert [one.reason for one in decided.kept] == ["it is running", *["something that stays needs it"] * 2]
 
 
 # Whatever there is

@@ -6,7 +6,7 @@ import dataclasses
 import json
 import os
 import re
-import sys
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock
 
@@ -14,9 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from invoke.collection import Collection
-from invoke.program import Program
 
-from synos_tasks.builder import build_seconds
 from synos_tasks.engine.labels import LABEL_PROJECT, image_labels, labels
 from synos_tasks.errors import ContainerLost, HostUnfit, SettingsError
 from synos_tasks.images import catalog, ledger
@@ -42,7 +40,9 @@ from tests.unit.fake_inventory import (
     record,
     volume,
 )
-from tests.unit.projects import project, tree
+from tests.unit.projects import project
+from tests.unit.verbs import answer
+from tests.unit.verbs import inv as run_inv
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -151,48 +151,6 @@ def test_an_engine_elsewhere_is_not_asked(
     assert world.looked == 0
 
 
-def test_backups_are_read_only_where_they_decide(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-
-    def fresh(_settings: Settings, volumes: Any, _now: float) -> dict[str, str]:  # noqa: ANN401
-        asked.extend(one.name for one in volumes)
-        return {f"{OURS}-data": "yesterday"}
-
-    monkeypatch.setattr(prune, "fresh_backups", fresh)
-    prune.plan(context, dataclasses.replace(DEFAULT, cache=True))
-    assert asked == []
-    assert f"{OURS}-data" in names(of=prune.plan(context, dataclasses.replace(DEFAULT, volumes=True)))
-    assert asked == [f"{OURS}-data"]  # of volumes with data, and of ours
-
-
-def test_a_plan_is_carried_out_and_the_next_has_nothing_to_do(context: Context, world: World) -> None:
-    limits = dataclasses.replace(DEFAULT, cache=True, include_rebuildable=True)
-    theirs = [one for one in world.names() if "theirs" in one or one in {"by-hand", "like", "base"}]
-    pruned = prune.carry_out(context, planned := prune.plan(context, limits))
-    assert {one.name for one in pruned.removed} == names(of=planned)
-    assert f"{OURS}-ccache" in names(of=planned)
-    assert pruned.stayed == ()
-    assert prune.plan(context, limits).removals == ()
-    left = world.names()
-    assert set(theirs) <= set(left)
-    assert {f"{OURS}-data", f"{OURS}-store", f"{OURS}-runs"} <= set(left)
-
-
-def test_what_was_freed_is_measured_on_each_disk_and_what_is_missing_after_a_sync(
-    context: Context, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    synced: list[str] = []
-    disks = iter([{1: 100, 2: 50}, {1: 110, 2: 45, 3: 9}])
-    monkeypatch.setattr(os, "sync", lambda: synced.append("sync"))
-    monkeypatch.setattr(prune, "free_bytes", lambda _: {1: 2000, 2: 45} if synced else next(disks))
-    assert prune.carry_out(context, prune.plan(context, DEFAULT)).freed_bytes == 1895
-    monkeypatch.undo()
-    root = context.settings.project.root
-    before = prune.free_bytes([root, root / "nowhere", root])
-    assert len(before) == 1
-    assert prune.freed([root / "nowhere"], before, 0) == 0
-
-
 # The store
 
 
@@ -235,22 +193,6 @@ def stored(monkeypatch: pytest.MonkeyPatch) -> FakeStore:
 
 
 STORE = dataclasses.replace(DEFAULT, store=True)
-
-
-def test_of_the_store_goes_what_no_build_used_for_long(context: Context, stored: FakeStore) -> None:
-    state = context.settings.project.state_dir
-    state.mkdir(exist_ok=True)
-    (state / "history.json").write_text('{"x": {"base": 14.5}, "y": {"base": 20}}')
-    planned = prune.plan(context, STORE)
-    things = {one.id[0]: one for one in planned.removals if one.kind == "store"}
-    assert set(things) == {"a", "f"}
-    assert (things["a"].name, things["a"].seconds, things["a"].bytes) == (f"base {'a' * 12}", 20.0, 100)
-    assert (things["f"].name, things["f"].seconds) == (f"package {'f' * 12}", None)
-    reasons = {thing.id[0]: thing.reason for thing in planned.kept if thing.kind == "store"}
-    assert reasons["c"] == "a build is using it"
-    pruned = prune.carry_out(context, planned)
-    assert {one.id[0] for one in pruned.removed if one.kind == "store"} == {"a", "f"}
-    assert [one.key[0] for one in stored.kept] == ["b", "c", "d", "e"]
 
 
 def test_what_a_build_took_out_of_the_store_meanwhile_stays(context: Context, stored: FakeStore) -> None:
@@ -352,15 +294,6 @@ def test_isos_logs_backups_and_exports_are_told_of(context: Context, world: Worl
     assert found["ISOs"].seconds == 15.5
 
 
-@pytest.mark.parametrize(
-    "text", ["", "{", "[]", "null", '{"x": 1}', '{"x": {"base": "long"}}', '{"x": {"base": null}}']
-)
-def test_a_history_that_is_damaged_is_none(context: Context, text: str) -> None:
-    context.settings.project.state_dir.mkdir(exist_ok=True)
-    (context.settings.project.state_dir / "history.json").write_text(text)
-    assert build_seconds(context.settings) == {}
-
-
 # The verb
 
 
@@ -389,23 +322,7 @@ def inv(monkeypatch: pytest.MonkeyPatch, settings: Settings, context: Context) -
     monkeypatch.chdir(settings.project.root)
     monkeypatch.setenv("NO_COLOR", "1")
 
-    def run(*words: str) -> int:
-        namespace, argv = Collection(), ["inv", *words]
-        namespace.add_collection(tasks.namespace, "maint")
-        monkeypatch.setattr(sys, "argv", argv)
-        try:
-            Program(namespace=namespace, name="inv").run(argv, exit=False)
-        except SystemExit as ended:
-            return int(ended.code or 0)
-        return 0
-
-    return run
-
-
-def answer(shown: Shown) -> dict[str, Any]:
-    told: dict[str, Any] = json.loads(shown.readouterr().out)
-    assert told.pop("schema") == "synos.maint.prune/1"
-    return told
+    return partial(run_inv, Collection(maint=tasks.namespace))
 
 
 def test_without_a_terminal_and_without_yes_nothing_is_removed(inv: Inv, world: World, capfd: Shown) -> None:
@@ -416,40 +333,10 @@ def test_without_a_terminal_and_without_yes_nothing_is_removed(inv: Inv, world: 
     assert world.asked == []
 
 
-@pytest.mark.parametrize(
-    ("said", "goes"), [("y\n", True), ("yes\n", True), ("n\n", False), ("\n", False), ("", False)]
-)
-def test_a_person_is_asked_and_only_yes_is_yes(
-    inv: Inv, world: World, monkeypatch: pytest.MonkeyPatch, said: str, goes: bool
-) -> None:
-    monkeypatch.setattr(sys.stdin, "isatty", lambda: True, raising=False)
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True, raising=False)
-    monkeypatch.setattr(sys.stdin, "readline", lambda: said, raising=False)
-    assert inv("maint.prune") == (0 if goes else SettingsError.exit_code)
-    assert bool(world.asked) == goes
-
-
-@pytest.mark.parametrize(
-    "words", [(), ("--yes",), ("--yes", "--all", "--cache", "--store", "--volumes", "--older-than", "0m")]
-)
-def test_a_dry_run_tells_the_plan_and_changes_nothing(
-    inv: Inv, world: World, settings: Settings, capfd: Shown, words: tuple[str, ...]
-) -> None:
-    files = tree(settings.project.root / "docker")
-    assert inv("--dry", "maint.prune", "--json", *words) == 0
-    told = answer(capfd)
-    assert {one["name"] for one in told["planned"]} >= BY_DEFAULT
-    assert (told["removed"], told["stayed"], told["freed_bytes"]) == ([], [], 0)
-    assert world.asked == []
-    assert tree(settings.project.root / "docker") == files
-    # of the store's container, which has ended
-    assert [path.name for path in settings.project.state_dir.rglob("*")] == ["leases", f"{OURS}-runs"]
-
-
 def test_what_was_done_is_one_object(inv: Inv, world: World, capfd: Shown) -> None:
     world.refused[f"{OURS}-once-4194305-a"] = "volume is in use"
     assert inv("maint.prune", "--yes", "--json") == 0
-    told = answer(capfd)
+    told = answer(capfd, "maint.prune")
     assert set(told) == {"planned", "planned_bytes", "kept", "removed", "stayed", "freed_bytes"}
     assert {one["name"] for one in told["planned"]} == BY_DEFAULT
     assert set(told["planned"][0]) == {

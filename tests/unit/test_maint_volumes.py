@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import errno
-import itertools
 import json
 import math
 import os
 from contextlib import suppress
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import Mock
@@ -20,7 +18,7 @@ from invoke.context import Context as Invoked
 
 from synos_tasks import archive, locks
 from synos_tasks.engine import cache
-from synos_tasks.engine.labels import LABEL_MARK, LABEL_PROJECT, LABEL_ROLE
+from synos_tasks.engine.labels import LABEL_MARK
 from synos_tasks.errors import BackupDamaged, CacheUnusable, DiskFull, OutputNotWritable, SettingsError
 from synos_tasks.maint import exports, tasks, volumes
 from synos_tasks.maint.volumes import MARK, PARTIAL
@@ -84,15 +82,6 @@ def test_all_of_the_project_are_listed_and_no_others(here: Ground, monkeypatch: 
     assert volumes.listing(here.context)[0].bytes is None
 
 
-def test_volumes_without_a_date_or_a_folder_are_listed_and_kept_apart(here: Ground) -> None:
-    here.use(here.add("plugin"), "a")
-    here.docker.objects["volume"][f"{PROJECT}-plugin"].update(CreatedAt=None, Mountpoint=None)
-    here.docker.objects["volume"][DATA].update(Mountpoint=None)
-    data, plugin = volumes.listing(here.context)
-    assert (plugin.created, plugin.users) == ("", ("a (runs)",))
-    assert data.users == ()
-
-
 def test_one_is_found_by_either_name_or_named_with_what_there_is(
     here: Ground, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -105,41 +94,12 @@ def test_one_is_found_by_either_name_or_named_with_what_there_is(
     assert volumes.listing(here.context) == []
 
 
-def test_what_is_not_ours_is_never_touched(here: Ground) -> None:
-    theirs = here.add("data", "a", project="synos-other")
-    here.docker.add_volume("mine", labels={LABEL_PROJECT: "synos-other"})
-    acts: list[Callable[..., object]] = [volumes.inspect, volumes.export, partial(volumes.clone, to="new")]
-    for name, act in itertools.product((theirs, "mine"), acts):
-        with pytest.raises(SettingsError, match="of this project"):
-            act(here.context, name)
-    assert here.docker.runs == []
-
-
 @pytest.mark.parametrize(
     "given", ["a/b", "ä", "a b", "x" * 255, "once-copy", f"{PROJECT}-once-1-aaaa", "my-once-x"]
 )
 def test_a_name_that_cannot_be_or_that_others_would_remove_is_refused(here: Ground, given: str) -> None:
     with pytest.raises(SettingsError):
         volumes.free_name(here.context, given)
-
-
-def test_inspect_shows_all_about_one(here: Ground) -> None:
-    stack = {"com.docker.compose.project": f"{PROJECT}-unified"}
-    full = here.add("db", "a", "b", role="services", labels=stack)
-    path, _ = volumes.export(here.context, "db")
-    folder = here.context.settings.project.state_dir / "backups/unified"
-    with archive.create(folder, "monday", {}) as draft, draft.file("x"):
-        pass
-    found = volumes.inspect(here.context, "db")
-    assert (found.files, found.folders, found.changed) == (2, 1, "2027-01-15T08:00:00Z")
-    assert (found.exports, found.backups) == ([str(path)], ["monday"])
-    spec = here.docker.runs[-1]
-    assert (spec.read_only_volumes, spec.volumes, spec.binds) == ({full: "/volume"}, {}, ())
-    assert (spec.network, spec.logged, spec.capabilities) == ("none", False, ("DAC_READ_SEARCH",))
-    here.code, here.message = 1, "find: Input/output error"
-    with pytest.raises(CacheUnusable, match="cannot be read") as failed:
-        volumes.inspect(here.context, "db")
-    assert failed.value.why == "find: Input/output error"
 
 
 # export
@@ -242,35 +202,6 @@ def test_what_a_killed_export_left_goes_with_the_next(here: Ground) -> None:
 
 
 # import and clone
-
-
-def test_one_that_is_gone_comes_back_as_it_was_labelled(here: Ground) -> None:
-    compose = {"com.docker.compose.volume": "db", "com.docker.compose.project": f"{PROJECT}-unified"}
-    full = here.add("db", "a", role="services", labels=compose)
-    path, _ = volumes.export(here.context, "db")
-    here.docker.remove_volume(full)
-    assert volumes.load(here.context, path)[0] == full
-    assert compose.items() <= here.labels(full).items()
-    assert here.labels(full)[LABEL_ROLE] == "services"
-
-
-def test_a_copy_has_the_role_of_what_was_copied_and_none_where_that_had_none(here: Ground) -> None:
-    here.add("bare", "a", role="")
-    here.add("stack", "a", role="services")
-    for name, role in (("bare", None), ("stack", "services"), ("data", "cache")):
-        path, _ = volumes.export(here.context, name)
-        for made, _ in (
-            volumes.clone(here.context, name, f"{name}-clone"),
-            volumes.load(here.context, path, f"{name}-import"),
-        ):
-            labels = here.labels(made)
-            assert (labels[LABEL_PROJECT], labels.get(LABEL_ROLE)) == (PROJECT, role)
-            assert labels[LABEL_MARK]
-            assert here.contents[made] == here.contents[f"{PROJECT}-{name}"]
-    assert unfinished(here) == []
-    spec = here.docker.runs[-1]
-    assert (spec.volumes, spec.network, spec.binds) == ({made: "/target"}, "none", ())
-    assert "SYS_ADMIN" not in spec.capabilities
 
 
 def test_one_of_another_clone_becomes_this_ones(here: Ground, exported: Path) -> None:
@@ -380,31 +311,7 @@ def test_a_copy_that_fails_or_is_interrupted_leaves_no_volume(
     assert (here.volumes, list(here.exports.glob(f"{MARK}*"))) == ([DATA], [])
 
 
-def test_an_import_that_lacks_files_leaves_no_volume(here: Ground, exported: Path) -> None:
-    here.lost = 1
-    with pytest.raises(BackupDamaged) as failed:
-        volumes.load(here.context, exported, "copy")
-    assert failed.value.why == "it has 2 files, not 3"
-    assert here.volumes == [DATA]
-
-
 # what killed commands leave
-
-
-def test_what_a_killed_one_left_is_shown_and_removed_by_the_next(here: Ground, exported: Path) -> None:
-    mark = killed(here)
-    assert unfinished(here) == ["half"]
-    volumes.load(here.context, exported, "half")
-    assert (here.contents[HALF], unfinished(here), mark.exists()) == (["a", "b", "c"], [], False)
-
-
-def test_what_is_not_whole_is_not_copied(here: Ground) -> None:
-    killed(here)
-    for copy in (partial(volumes.clone, to="copy"), volumes.export):
-        with pytest.raises(SettingsError, match="not whole") as refused:
-            copy(here.context, "half")
-        assert "import or clone of another" in refused.value.hint
-    assert (here.volumes, here.docker.runs) == ([DATA, HALF], [])
 
 
 def test_a_mark_is_no_reason_to_remove_what_was_not_made_for_it(here: Ground) -> None:

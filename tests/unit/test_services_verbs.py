@@ -16,18 +16,18 @@ import yaml
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from invoke.collection import Collection
-from invoke.program import Program
 
 from synos_tasks import archive
 from synos_tasks.engine import cache
 from synos_tasks.engine.cache import Usage
-from synos_tasks.errors import BackupDamaged, ServiceFailed, ServiceUnhealthy, SettingsError, SynosError
+from synos_tasks.errors import BackupDamaged, ServiceFailed, SettingsError, SynosError
 from synos_tasks.services import backup as backing
 from synos_tasks.services import health
 from synos_tasks.services import tasks as services
 from synos_tasks.services.adapters import ADAPTERS
 from tests.unit.fake_compose import NAMES, SECRETS, FakeAdapter, Scene, scene
 from tests.unit.projects import tree
+from tests.unit.verbs import answer, inv
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -46,7 +46,6 @@ class Verbs:
         self.here: Scene = scene(root)
         self.opened: list[str] = []
         self.done: list[str] = []
-        self._monkeypatch = monkeypatch
         monkeypatch.setattr(services, "open_stack", self._open)
         monkeypatch.setattr("synos_tasks.engine.compose.Compose", lambda _file: self.here.context.compose)
         monkeypatch.chdir(root)
@@ -60,16 +59,7 @@ class Verbs:
         return dataclasses.replace(self.here.context, timeout=wait_timeout or self.here.context.timeout)
 
     def run(self, *words: str) -> int:
-        """Run a verb as `inv` does; return the exit code."""
-        namespace = Collection()
-        namespace.add_collection(services.namespace, "services")
-        argv = ["inv", *words]
-        self._monkeypatch.setattr(sys, "argv", argv)
-        try:
-            Program(namespace=namespace, name="inv").run(argv, exit=False)
-        except SystemExit as ended:
-            return int(ended.code or 0)
-        return 0
+        return inv(Collection(services=services.namespace), *words)
 
     def started(self) -> None:
         """Have all running, with their secrets, and one backup; and forget how it came to that."""
@@ -78,13 +68,6 @@ class Verbs:
         self.here.forget()
         self.done.clear()
         self.opened.clear()
-
-
-def answer(shown: Shown, verb: str) -> dict[str, Any]:
-    """Return the one JSON object on standard output."""
-    fields: dict[str, Any] = json.loads(shown.readouterr().out)
-    assert fields.pop("schema") == f"synos.services.{verb}/1"
-    return fields
 
 
 @pytest.fixture
@@ -110,19 +93,10 @@ def test_up_tells_what_it_made_and_how_long_it_took(
     assert (shown.out, "nothing to do: all were running, and healthy" in shown.err) == ("", True)
 
 
-def test_wait_timeout_is_the_seconds_to_get_healthy(running: Verbs, capfd: Shown) -> None:
-    for name in NAMES:
-        running.here.container(name, health="starting")
-    began = time.monotonic()
-    assert running.run("services.up", "--wait-timeout", "1") == ServiceUnhealthy.exit_code
-    assert 1 <= time.monotonic() - began < 5
-    assert "not healthy: nats, postgres, redis" in capfd.readouterr().err
-
-
 def test_down_tells_what_is_gone_and_what_is_kept(running: Verbs, capfd: Shown) -> None:
     volumes = running.here.engine.names("volume")
     assert running.run("services.down", "--volumes", "--yes", "--json") == 0
-    told = answer(capfd, "down")
+    told = answer(capfd, "services.down")
     assert (told["containers"], sorted(told["volumes"])) == (3, volumes)
     assert "before-down-" in told["backup"]
     assert running.run("services.down") == 0
@@ -146,7 +120,7 @@ def test_status_is_a_table_or_an_object(
     assert " seconds " in rows[2]
     assert rows[2].endswith("1 of 2 MB  1         127.0.0.1:6379->6379")
     assert running.run("services.status", "--json", "--watch") == 0
-    told = [(one["name"], one["state"]) for one in answer(capfd, "status")["services"]]
+    told = [(one["name"], one["state"]) for one in answer(capfd, "services.status")["services"]]
     assert told == list(zip(NAMES, ["exited", "missing", "running"], strict=True))
     assert running.opened == []  # a stack that is not resolved is looked at faster
 
@@ -169,7 +143,7 @@ def test_status_can_go_on_until_it_is_interrupted(
 
 def test_heal_tells_what_it_recreated(running: Verbs, capfd: Shown) -> None:
     assert running.run("services.heal", "--json") == 0
-    assert answer(capfd, "heal")["healed"] == []
+    assert answer(capfd, "services.heal")["healed"] == []
     running.here.container("nats", health="starting")
     running.here.container("redis", health="unhealthy")
     assert running.run("--dry", "services.heal") == 0
@@ -185,12 +159,12 @@ def test_config_is_what_compose_resolved(running: Verbs, capfd: Shown) -> None:
     assert running.run("services.config") == 0
     assert yaml.safe_load(capfd.readouterr().out) == {"name": "synos-test-unified"}
     assert running.run("services.config", "--json") == 0
-    assert answer(capfd, "config") == {"stack": "unified", "model": running.here.compose.model}
+    assert answer(capfd, "services.config") == {"stack": "unified", "model": running.here.compose.model}
 
 
 def test_backup_and_the_list_of_backups(running: Verbs, capfd: Shown) -> None:
     assert running.run("services.backup", "--name", "other", "--json") == 0
-    told = answer(capfd, "backup")
+    told = answer(capfd, "services.backup")
     folder = running.here.settings.project.state_dir / "backups/unified"
     assert (told["name"], told["path"], told["bytes"]) == ("other", str(folder / "other"), 3)
     assert set(told["holds"]) == set(NAMES)
@@ -231,7 +205,7 @@ def test_whatever_a_backup_says_it_holds_the_others_are_listed(
     with archive.create(folder, path.name, facts):
         pass
     assert running.run("services.backups", "--json") == 0
-    listed = {one["name"]: one["trouble"] for one in answer(capfd, "backups")["backups"]}
+    listed = {one["name"]: one["trouble"] for one in answer(capfd, "services.backups")["backups"]}
     assert listed.keys() == {"mine", "hostile"}
     assert not listed["mine"]
     if listed["hostile"]:
