@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
-import re
-import string
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +11,12 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synos_tasks import settings
 from synos_tasks.dev import config
 from synos_tasks.dev.config import commands_of, devcontainer_id, loads, replace_variables
 from synos_tasks.errors import SettingsError
 from tests.unit.fake_dev import Project, project, write
 
 ROOT = Path(__file__).resolve().parents[2]
-OWN = settings.load(ROOT, {}, record=False)
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
@@ -135,15 +130,6 @@ def test_an_unknown_variable_is_named_with_its_file(here: Project, changes: dict
     assert "localWorkspaceFolder" in caught.value.hint
 
 
-@given(st.dictionaries(st.text(string.ascii_letters), st.text(), max_size=3))
-def test_the_id_of_a_container_is_the_specifications(labels: dict[str, str]) -> None:
-    ident = devcontainer_id(labels)
-    text = json.dumps(labels, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
-    assert int(ident, 32) == int(hashlib.sha256(text.encode()).hexdigest(), 16)
-    assert re.fullmatch("[0-9a-v]{52}", ident)
-    assert ident == devcontainer_id(dict(reversed(labels.items())))
-
-
 @pytest.mark.parametrize(
     ("labels", "wanted"),
     [
@@ -223,20 +209,6 @@ def test_a_name_is_no_path_and_an_unknown_one_is_told(here: Project, name: str) 
     write(here.root, "../x", "{}")
     assert "there is no development container" in failure(here, name).what
     assert failure(here, name).hint == "there are: none"
-
-
-@pytest.mark.parametrize("name", config.names(OWN))
-def test_each_is_the_hosts_user_in_the_projects_folder(name: str) -> None:
-    values = config.loads((ROOT / f".devcontainer/{name}/devcontainer.json").read_text())
-    found = config.load(OWN, name)
-    assert found.needs_official == ()
-    assert (found.user, found.folder, found.service) == ("dev", str(ROOT), "dev")
-    assert values["updateRemoteUserUID"] is False
-    assert f"dev.prepare --name {name}" in values["initializeCommand"]
-    first, *_, last = found.compose_files
-    assert (first, last) == (ROOT / "docker/dev/docker-compose.yml", ROOT / f".synos/dev/{name}.yml")
-    assert {"extensions", "settings"} == set(values["customizations"]["vscode"])
-    assert all(port["label"] for port in values["portsAttributes"].values())
 
 
 def test_all_are_hardened_and_no_file_takes_it_back() -> None:

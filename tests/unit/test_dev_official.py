@@ -46,23 +46,6 @@ def cli(folder: Path, outcome: Mapping[str, Any] | str, code: int = 0) -> str:
 
 
 @pytest.mark.allow_process(reason="the CLI is a process")
-@pytest.mark.parametrize("cached", [True, False])
-def test_it_gets_the_configuration_and_its_messages_are_logged(
-    here: Project, monkeypatch: pytest.MonkeyPatch, cached: bool
-) -> None:
-    monkeypatch.setenv("COMPOSE_FILE", "elsewhere.yml")
-    config = here.config()
-    official.up(here.context, config, cli(here.root, {"outcome": "success"}), cached=cached)
-    assert (here.root / "argv").read_text().splitlines() == [
-        "up", f"--workspace-folder={here.root}", f"--config={config.path}", *([] if cached else ["--build-no-cache"]),
-    ]  # fmt: skip
-    assert "COMPOSE_" not in (here.root / "env").read_text()
-    running = "Running the postCreateCommand from devcontainer.json..."
-    assert here.said == ["  [one 1/2] RUN a", running, "what the command prints"]
-    assert (here.root / ".synos/logs/dev-one.log").read_text().splitlines() == MESSAGES
-
-
-@pytest.mark.allow_process(reason="the CLI is a process")
 @pytest.mark.parametrize(
     ("outcome", "code", "kind", "why"),
     [
@@ -73,12 +56,15 @@ def test_it_gets_the_configuration_and_its_messages_are_logged(
     ],
 )
 def test_its_reason_for_a_failure_is_told(
-    here: Project, outcome: Mapping[str, Any] | str, code: int, kind: type[SynosError], why: str
-) -> None:
+    here: Project, monkeypatch: pytest.MonkeyPatch, outcome: Mapping[str, Any] | str, code: int,
+    kind: type[SynosError], why: str,
+) -> None:  # fmt: skip
+    monkeypatch.setenv("COMPOSE_FILE", "elsewhere.yml")
     with pytest.raises(kind) as caught:
         official.up(here.context, here.config(), cli(here.root, outcome, code), cached=True)
     assert caught.value.why.splitlines() == [*MESSAGES, why]
     assert caught.value.where.endswith(".synos/logs/dev-one.log")
+    assert "COMPOSE_" not in (here.root / "env").read_text()
 
 
 def test_where_it_is_there_it_makes_and_starts_the_container(

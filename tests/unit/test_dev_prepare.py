@@ -10,7 +10,6 @@ from unittest import mock
 import pytest
 
 from synos_tasks.dev import prepare
-from synos_tasks.engine.labels import LABEL_IMAGE, LABEL_PROJECT, LABEL_ROLE
 from synos_tasks.errors import DevContainerMissing, MirrorUnreachable
 from synos_tasks.images.catalog import BOOKWORM
 from tests.unit.fake_dev import Project, project
@@ -59,19 +58,6 @@ def test_for_a_container_that_runs_the_engine_is_not_asked(
     assert not here.context.state.exists()
 
 
-def test_caches_are_the_clones_and_existing_volumes_stay_as_they_are(here: Project) -> None:
-    configured, owner = here.config(), here.context.settings.project.id
-    here.docker.add_volume(f"{owner}-ccache", labels={LABEL_PROJECT: owner, "whose": "docker/build's"})
-    prepare.prepare(here.context, configured)
-    history = f"{owner}-history-one"
-    volumes = {volume.name: volume.labels for volume in here.docker.volumes()}
-    assert set(volumes) == {*(f"{owner}-{kind}" for kind in prepare.CACHES), history}
-    assert volumes[f"{owner}-ccache"]["whose"] == "docker/build's"
-    assert volumes[f"{owner}-uv"] == {LABEL_PROJECT: owner, LABEL_ROLE: "cache"}
-    assert volumes[history] == {LABEL_PROJECT: owner, LABEL_ROLE: "dev"}
-    assert {one["name"] for one in model_of(here)["volumes"].values()} == set(volumes)
-
-
 def test_under_an_engine_without_root_everything_is_its_roots(here: Project) -> None:
     here.docker.rootless = True
     prepare.prepare(here.context, here.config())
@@ -86,19 +72,6 @@ def test_without_a_base_image_no_volume_is_made(here: Project, monkeypatch: pyte
     with pytest.raises(MirrorUnreachable):
         prepare.prepare(here.context, here.config())
     assert here.docker.names("volume") == []
-
-
-def test_the_compose_file_has_what_only_this_clone_knows(here: Project) -> None:
-    prepare.prepare(here.context, here.config())
-    model = model_of(here)
-    service, owner = model["services"]["dev"], here.context.settings.project.id
-    assert (here.context.state / "host/owner").read_text() == "1000 1000\n"
-    escaped = str(here.root).replace("$", "$$")
-    assert service["volumes"][0] == {"type": "bind", "source": escaped, "target": escaped}
-    assert service["working_dir"] == escaped
-    assert service["labels"] == {LABEL_PROJECT: owner, LABEL_ROLE: "dev"}
-    assert service["build"]["labels"][LABEL_IMAGE] == service["image"] == f"synos-dev-one:{owner}"
-    assert (service["network_mode"], "networks" in model) == ("bridge", False)
 
 
 def test_one_that_joins_the_services_needs_them(here: Project) -> None:

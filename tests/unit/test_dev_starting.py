@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from synos_tasks.dev import containers, starting
-from synos_tasks.dev.config import LIFECYCLE
 from synos_tasks.errors import HookFailed, HostUnfit, ImageBuildFailed, SettingsError
 from synos_tasks.images import ledger
 from synos_tasks.locks import exclusive
@@ -20,8 +19,6 @@ from tests.unit.fake_dev import IMAGE, Project, project
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-ALL = {stage: f"echo {stage}" for stage in LIFECYCLE[1:]}
 
 
 @pytest.fixture
@@ -101,22 +98,6 @@ def test_what_only_the_official_cli_knows_is_refused_by_name(here: Project) -> N
     with pytest.raises(SettingsError, match="build, features, runArgs") as caught:
         starting.up(here.context, config)
     assert "@devcontainers/cli" in caught.value.hint
-
-
-def test_after_a_failed_command_no_other_is_run(here: Project) -> None:
-    here.codes["echo updateContentCommand"] = 7
-    with pytest.raises(HookFailed, match="updateContentCommand failed with exit code 7"):
-        starting.up(here.context, here.config(**ALL))
-    assert here.commands == ["echo onCreateCommand", "echo updateContentCommand"]
-    assert not list(here.context.state.glob("*.shell"))
-    assert starting.up(here.context, here.config(**ALL)).by == "running"
-
-
-def test_of_several_commands_the_failed_one_is_named_and_all_were_run(here: Project) -> None:
-    here.codes["b"] = 9
-    with pytest.raises(HookFailed, match="postCreateCommand bad failed with exit code 9"):
-        starting.up(here.context, here.config(postCreateCommand={"good": "a", "bad": "b", "fine": "c"}))
-    assert sorted(here.commands) == ["a", "b", "c"]
 
 
 @pytest.mark.allow_process(reason="the command is one on this machine")

@@ -170,15 +170,6 @@ def no_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(nats_backup, "PAUSE", 0)
 
 
-def test_what_was_saved_comes_back() -> None:
-    server = Server(stream(half=4, none=0), stream("KV_x", 3))
-    scratch, target = Server(stream("left by a killed one")), Server(stream("ORDERS", 1), stream("OTHER"))
-    load(target, saved(server, scratch))
-    assert list(target.streams) == ["OTHER", "ORDERS", "KV_x"]
-    assert server.streams.items() <= target.streams.items()
-    assert scratch.streams == {}  # where a backup tries its snapshots
-
-
 def drop(*numbers: int) -> Callable[[Stream], object]:
     return lambda read: [read.messages.pop(number) for number in numbers]
 
@@ -205,13 +196,6 @@ def test_a_snapshot_that_was_broken_off_is_none(status: str) -> None:
     server.status = status
     with pytest.raises(NatsError, match="broke off"):
         saved(server)
-
-
-def test_messages_that_limits_removed_meanwhile_are_not_missed() -> None:
-    server, target = Server(stream()), Server()
-    server.meanwhile = [lambda read: [drop(1, 2)(one) for one in (read, server.streams["ORDERS"])]]
-    load(target, saved(server))
-    assert sorted(target.streams["ORDERS"].messages) == list(range(3, 10))
 
 
 def test_no_consumer_is_ahead_of_the_messages_after_a_restore() -> None:

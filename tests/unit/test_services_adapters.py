@@ -115,25 +115,6 @@ def test_nats_tells_its_version_streams_and_consumers(here: Scene, said: str, ve
         assert nats.facts(here.context)["streams"] == {}
 
 
-def test_postgres_is_saved_with_roles_and_a_dump_of_each_database(here: Scene, tmp_path: Path) -> None:
-    answers_databases(here, DATABASES)
-    facts = postgres.facts(here.context)
-    assert facts == {
-        "version": "17.5",
-        "databases": {
-            "shop": {"owner": "synos", "bytes": 9000, "tables": 2, "rows": 30},
-            "synos": {"owner": 'o"dd', "bytes": 7000, "tables": 2, "rows": 30},
-        },
-    }
-    folder = tmp_path / "saved"
-    postgres.save(here.context, Draft(folder), facts)
-    kept = {path.name: path.read_bytes() for path in folder.iterdir()}
-    databases = [{"name": one["name"], "owner": one["owner"], **PARTS} for one in DATABASES]
-    assert json.loads(kept.pop("databases.json")) == databases
-    assert json.loads(kept.pop("roles.json")) == ROLES
-    assert kept == {"shop.dump": b"PGDMP", "synos.dump": b"PGDMP"}
-
-
 def test_the_superuser_opens_no_database_of_an_application(here: Scene, tmp_path: Path) -> None:
     answers_databases(here, DATABASES)
     postgres.save(here.context, Draft(tmp_path / "saved"), postgres.facts(here.context))
@@ -154,20 +135,6 @@ def laid(folder: Path, roles: bool = True) -> Path:
     for one in DATABASES:
         (folder / f"{one['name']}.dump").write_text(f"dump of {one['name']}")
     return folder
-
-
-def test_postgres_is_restored_beside_what_is_there_before_anything_is_swapped(
-    here: Scene, tmp_path: Path
-) -> None:
-    answers_databases(here, DATABASES[:1])
-    postgres.load(here.context, laid(tmp_path / "saved"))
-    assert queries(here)[0] == RECOVER
-    told = queries(here)[1:]
-    assert [json.loads(told[0]), *told[1:3]] == [ROLES, "dump of shop", "dump of synos"]
-    assert all("RENAME" not in text for text in told[:3])
-    swap = next(text for text in told if 'RENAME TO "shop~before"' in text)
-    assert swap.index("ALLOW_CONNECTIONS false") < swap.index("pg_terminate_backend") < swap.index("BEGIN;")
-    assert 'ALTER DATABASE "synos~restoring" RENAME TO "synos";' in told  # it was not there
 
 
 def test_what_is_left_out_is_said_and_no_name_acts_on_the_terminal(here: Scene, tmp_path: Path) -> None:
@@ -261,8 +228,3 @@ def test_a_new_adapter_is_one_file(tmp_path: Path) -> None:
         [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == ["mine", "nats", "postgres", "redis"]
-
-
-def test_each_adapter_is_what_backups_expect() -> None:
-    fitting: tuple[adapters.ServiceAdapter, ...] = (nats, postgres, redis)  # mypy compares them
-    assert set(adapters.ADAPTERS.values()) == set(fitting)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import pytest
@@ -19,13 +18,13 @@ from synos_tasks.errors import (
     SynosError,
 )
 from synos_tasks.services import backup as backing
-from synos_tasks.services import health, lifecycle
+from synos_tasks.services import health
 from synos_tasks.services.adapters import ADAPTERS, nats, postgres, redis, summary
 from tests.unit.fake_compose import PROJECT, UIDS, FakeAdapter, Scene, scene
-from tests.unit.kills import Killed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from synos_tasks.services.backup import Restored
 
@@ -135,34 +134,6 @@ def test_what_services_hold_is_told_asked_about_and_saved_first(here: Scene, hel
     assert held.counts == [3, 3, 3]
     restore(here, told.before, safety=False)
     assert held.counts == [0, 1, 1234]
-
-
-def test_what_an_interrupted_restore_left_is_mended_before_anything_is_read(
-    here: Scene, held: Held, mine: Path
-) -> None:
-    held.adapters["postgres"].broken = True
-    restore(here, "mine")
-    assert held.done[:2] == ["recover postgres", "save nats"]
-
-
-def test_a_restore_that_is_killed_leaves_a_mark_that_up_finds(here: Scene, held: Held, mine: Path) -> None:
-    held.adapters["postgres"].fails_to_load = Killed()
-    with pytest.raises(Killed):
-        restore(here, "mine")
-    held.adapters["postgres"].broken = True
-    held.done.clear()
-    here.said.clear()
-    for only, done in (("nats", []), ("postgres", ["recover postgres"]), ("", [])):
-        lifecycle.up(here.context, here.context.stack.chosen(only))
-        assert held.done == done
-        held.done.clear()
-    assert [line for line in here.said if not line.endswith(" s")] == [
-        "postgres: recovered from an interrupted restore",
-        f"the restore of {mine} was interrupted; {way_back(here)}",
-    ]
-    held.adapters["postgres"].broken = True
-    lifecycle.up(here.context, here.context.stack.long_running)
-    assert held.done == []  # without a mark, no service is asked
 
 
 def test_nothing_is_restored_when_it_was_not_agreed_to_or_what_is_there_cannot_be_saved(
@@ -331,28 +302,6 @@ def full(here: Scene) -> Scene:
     for name in VOLUMES:
         here.engine.add_volume(name)
     return here
-
-
-def test_volumes_go_when_it_was_agreed_to_and_after_a_backup(full: Scene, held: Held) -> None:
-    asked: list[str] = []
-    done = full.compose.acts["down"]
-
-    def agreed(question: str) -> bool:
-        assert held.done == []
-        asked.append(question)
-        return all(volume in question for volume in VOLUMES)
-
-    def down(words: tuple[str, ...]) -> None:
-        held.done.append("down")
-        done(words)
-
-    full.compose.acts["down"] = down
-    stopped = backing.down(full.context, volumes=True, agreed=agreed)
-    assert held.done == [*(f"save {name}" for name in NAMES), "down"]
-    assert (stopped.containers, sorted(stopped.volumes)) == (3, sorted(VOLUMES))
-    assert (taken(full), full.engine.names("volume")) == ([Path(stopped.backup).name], [])
-    assert backing.down(full.context, volumes=True, agreed=agreed).volumes == []
-    assert len(asked) == 1  # where there are no volumes nothing is asked or saved
 
 
 def test_nothing_goes_when_no_backup_could_be_taken(full: Scene, held: Held) -> None:

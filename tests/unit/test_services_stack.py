@@ -8,20 +8,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from synos_tasks.engine.compose import Compose
-from synos_tasks.errors import SettingsError
 from synos_tasks.services.stack import (
     Stack,
-    file_of,
     open_stack,
     quoted,
     resolve,
 )
 from synos_tasks.settings import ServicesSettings, Settings
-from tests.unit.fake_compose import NAMES, PROJECT, Scene, model, scene
+from tests.unit.fake_compose import NAMES, PROJECT, UIDS, Scene, model, scene
 
 
 @pytest.fixture
@@ -36,28 +35,6 @@ def settings(here: Scene) -> Settings:
 
 def stack_of(settings: Settings, told: dict[str, Any] | None = None) -> Stack:
     return resolve("unified", told or model(settings), settings.stack_dir("unified") / "mounted")
-
-
-@pytest.mark.parametrize(
-    ("name", "hint"),
-    [
-        ("unifed", "did you mean 'unified'?"),
-        ("qqq", "there are: small, unified"),
-        ("../services/docker-compose.unified", "there are: small, unified"),
-    ],
-)
-def test_a_stack_that_is_not_there_is_answered_with_those_that_are(
-    settings: Settings, name: str, hint: str
-) -> None:
-    folder = settings.project.root / "docker/services"
-    (folder / "docker-compose.small.yml").touch()
-    (folder / "docker-compose.folder.yml").mkdir()
-    (folder / "compose.other.yml").touch()
-    with pytest.raises(SettingsError) as caught:
-        file_of(settings, name)
-    assert caught.value.what == f"there is no stack {name!r}"
-    assert caught.value.hint.endswith(hint)
-    assert caught.value.where == str(folder)
 
 
 def test_what_compose_resolved_is_read_whole(settings: Settings) -> None:
@@ -116,13 +93,6 @@ def test_services_are_chosen_in_the_order_of_the_stack(
     assert [one.name for one in stack_of(settings).chosen(only)] == names
 
 
-@pytest.mark.parametrize("only", ["nats,redsi", "nats-box"])
-def test_one_that_cannot_be_chosen_is_answered_with_a_suggestion(settings: Settings, only: str) -> None:
-    with pytest.raises(SettingsError, match="there is no service") as caught:
-        stack_of(settings).chosen(only)
-    assert caught.value.hint.startswith("did you mean ")
-
-
 def test_variables_have_images_ports_digests_and_names(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,6 +118,19 @@ def test_variables_have_images_ports_digests_and_names(
     mounted = str(settings.project.root / ".synos/services/unified/mounted")
     names = {"SYNOS_STACK": PROJECT, "SYNOS_PROJECT": "synos-test", "SYNOS_SECRETS": mounted}
     assert told == {**names, "SYNOS_REDIS_IMAGE": "redis:8"}
+
+
+@pytest.mark.parametrize("name", UIDS)
+def test_a_service_of_the_projects_own_stack_has_no_rights_but_its_users(name: str) -> None:
+    """Nor have the tools, whose containers no test on the engine looks at."""
+    path = Path(__file__).resolve().parents[2] / "docker/services/docker-compose.unified.yml"
+    told = yaml.safe_load(path.read_text())["services"][name]
+    rights = (told["cap_drop"], told["security_opt"], told["read_only"])
+    assert rights == (["ALL"], ["no-new-privileges:true"], True)
+    assert all(int(number) > 0 for number in told["user"].split(":"))
+    assert not {"privileged", "cap_add", "devices", "network_mode", "pid", "ipc", "userns_mode"} & set(told)
+    assert told["secrets"] == [f"{name.removesuffix('-box')}_password"]
+    assert "docker.sock" not in str(told)
 
 
 # ---- the file with the variables
