@@ -79,15 +79,6 @@ def stage(running_jobs: BackgroundJobs, *written: str) -> None:
     running_jobs.stage_ended(written)
 
 
-def test_results_come_back_in_order() -> None:
-    slow, quick = Layer(ends=False), Layer()
-    with BackgroundJobs(unused) as running_jobs:
-        futures = [running_jobs.start(slow), running_jobs.start(quick)]
-        assert quick.begun.wait(PATIENCE)
-        slow.end.set()
-        assert [id(entry) for entry in running_jobs.wait_for(futures)] == [id(slow.entry), id(quick.entry)]
-
-
 def test_nothing_is_used_before_it_is_safe(jobs: list[_Job]) -> None:
     layer = Layer()
     with BackgroundJobs(unused) as running_jobs:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 import threading
 import time
@@ -11,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from synos_tasks.build import components, planning
-from synos_tasks.build.components import caches_of, ensure_compiled, hit_rates
+from synos_tasks.build.components import ensure_compiled
 from synos_tasks.build.planning import Context
 from synos_tasks.errors import ClaimFailed, ComponentFailed, StageFailed
 from synos_tasks.iso import codec
 from synos_tasks.iso.components import recipe
-from synos_tasks.iso.protocol import Done, Facts
+from synos_tasks.iso.protocol import Done
 from tests.unit.fake_docker import FakeDocker
 from tests.unit.fakes import FakeContainers, fake_containers
 from tests.unit.projects import NAME, lay_component, lay_lock, project
@@ -114,46 +113,12 @@ def test_the_key_is_that_of_the_plan(containers: Containers) -> None:
     assert [(one.name, one.key) for one in made] == [(stage.name, stage.key) for stage in plan.components]
 
 
-def test_where_components_are_compiled_and_kept(containers: Containers, tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
-    containers.have(
-        "tool", store="other", offline=True, output=tmp_path / "out",
-        change=lambda spec: dataclasses.replace(spec, hostname="omega"),
-    )  # fmt: skip
-    [(compiling, request)] = containers.of("compile")
-    assert request["offline"]
-    assert (compiling.network, compiling.hostname) == ("none", "omega")
-    [packages] = compiling.volumes
-    assert not [bind for bind in compiling.binds if bind.writable], "foreign code has its volume only"
-    looked, kept = (spec for spec, _ in containers.of("keep"))
-    for spec in (looked, kept):
-        assert (spec.network, spec.volumes) == ("none", {"other": "/cache"})
-        assert [bind.source for bind in spec.binds if bind.writable] == [tmp_path / "out"]
-    assert (looked.read_only_volumes, kept.read_only_volumes) == ({}, {packages: "/packages"})
-    assert packages in containers.engine.removed
-
-
 def test_each_component_has_a_container_and_a_volume_of_its_own(containers: Containers) -> None:
     made = containers.have("tool", "agent")
     assert [(one.name, one.hit) for one in made] == [("component-tool", False), ("component-agent", False)]
     specs = [spec for spec, _ in containers.of("compile")]
     own = [{name for name, path in spec.volumes.items() if path == "/packages"} for spec in specs]
     assert len(set.union(*own)) == len({spec.name for spec in specs}) == 2
-
-
-def test_what_was_compiled_is_told_with_its_hits_and_what_was_there_without(containers: Containers) -> None:
-    containers.stored = {(containers.settings.project.store_volume, "agent")}
-    tool, agent = containers.have("tool", "agent")
-    assert (tool.name, tool.hit, caches_of(tool)) == ("component-tool", False, COUNTS)
-    assert (agent.name, agent.hit, agent.seconds, caches_of(agent)) == ("component-agent", True, 1.5, {})
-    assert [package.file for package in tool.facts.packages] == ["tool_1.0_amd64.deb"]
-
-
-def test_what_the_store_has_starts_no_toolchain(containers: Containers) -> None:
-    containers.have("tool", "agent")
-    containers.all.asked.clear()
-    assert [one.hit for one in containers.have("tool", "agent")] == [True, True]
-    assert containers.all.done == ["keep"]
 
 
 def second_command(containers: Containers, *, fails: bool) -> tuple[threading.Thread, list[list[Done]]]:
@@ -177,14 +142,6 @@ def second_command(containers: Containers, *, fails: bool) -> tuple[threading.Th
 
     containers.all.answer = compiling
     return second, seconds
-
-
-def test_a_second_command_waits_for_what_the_first_compiles(containers: Containers) -> None:
-    second, seconds = second_command(containers, fails=False)
-    [first] = containers.have("tool")
-    second.join(10)
-    assert [first.hit, *(one.hit for made in seconds for one in made)] == [False, True]
-    assert containers.all.done.count("compile") == 1
 
 
 def test_a_second_command_compiles_what_the_first_could_not(containers: Containers) -> None:
@@ -242,18 +199,6 @@ def test_profiles_that_have_a_component_are_told_and_broken_ones_have_none(setti
     (folder / "c.yaml").write_text("inherits: b\ncomponents: [-tool]\n")
     (folder / "broken.yaml").write_text("components: [tool, nothing]\n")
     assert components.users_of(settings) == {"agent": ["b", "c"], "tool": ["a", "b"]}
-
-
-def test_hit_rates_are_of_what_was_compiled() -> None:
-    made = Done(name="component-tool", key="k", hit=False, seconds=1.0, bytes=1, facts=Facts(caches=COUNTS))
-    other = {**COUNTS, "sccache": {"hits": 7, "misses": 0}}
-    two = [dataclasses.replace(made, facts=Facts(caches=other)), dataclasses.replace(made, hit=True)]
-    for compiled, counts in (
-        ([made], [(3, 4), (0, 0)]),
-        ([made, *two], [(6, 8), (7, 7)]),
-        ([two[1]], [(0, 0)] * 2),
-    ):
-        assert [(rate.hits, rate.calls) for rate in hit_rates(compiled)] == counts
 
 
 def test_what_a_components_build_prints_stands_for_no_component(containers: Containers) -> None:

@@ -14,7 +14,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synos_tasks.iso.components import caches
-from synos_tasks.locks import try_exclusive
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -55,34 +54,6 @@ def as_oneself(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     return asked
 
 
-@pytest.mark.allow_process(reason="whether a folder can be written into shows in writing")
-def test_caches_that_can_be_written_are_used_as_the_builder(
-    folders: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    asked, warned = as_oneself(monkeypatch), list[str]()
-    with caches.locked_caches(folders / "work", ME, warned.append) as usable:
-        assert usable["CCACHE_DIR"] == str(folders / "var/ccache")
-        assert usable["SCCACHE_DIR"] == str(folders / "var/sccache")
-    assert warned == []
-    assert asked == [{"user": ME[0], "group": ME[1], "extra_groups": []}] * 2
-    assert len(list((folders / "var").rglob("*"))) == 2, "nothing is left in them"
-
-
-@pytest.mark.allow_process(reason="whether a folder can be written into shows in writing")
-def test_a_cache_that_is_gone_is_named_and_the_other_one_used(
-    folders: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    as_oneself(monkeypatch)
-    (folders / "var/sccache").rmdir()
-    warned: list[str] = []
-    with caches.locked_caches(folders / "work", ME, warned.append) as usable:
-        assert "CCACHE_DIR" in usable
-        assert not {"SCCACHE_DIR", "RUSTC_WRAPPER"} & set(usable)
-    [text] = warned
-    assert text.startswith("sccache is not used, which costs time: ")
-    assert "No such file" in text
-
-
 @pytest.mark.allow_process(reason="a full disk shows in what a program leaves")
 def test_a_full_cache_is_named_with_the_reason_and_left_clean(
     folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -116,17 +87,6 @@ def test_a_disk_that_fails_when_the_cache_is_tidied_costs_time_only(
         assert usable == {"CARGO_INCREMENTAL": "0"}
     assert [text.partition(" ")[0] for text in warned] == ["ccache", "sccache"]
     assert all("Input/output error" in text for text in warned)
-
-
-@pytest.mark.parametrize("sccache", [True, False])
-def test_who_comes_second_waits(folders: Path, monkeypatch: pytest.MonkeyPatch, *, sccache: bool) -> None:
-    monkeypatch.setattr(caches, "_usable", lambda folder, *_: folder.name == "ccache" or sccache)
-    locked = folders / ("var/sccache" if sccache else "work")
-
-    with caches.locked_caches(folders / "work", ME, print), try_exclusive(locked) as free:
-        assert not free
-    with try_exclusive(locked) as free:
-        assert free
 
 
 def test_counts_begin_anew_with_each_build(folders: Path, monkeypatch: pytest.MonkeyPatch) -> None:

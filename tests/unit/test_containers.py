@@ -15,15 +15,13 @@ from synos_tasks.build.containers import (
     builder_spec,
     compile_spec,
     open_shell,
-    read_only_binds,
     shell_spec,
     stage_spec,
     store_volume,
     toolchain_spec,
 )
 from synos_tasks.build.planning import Context
-from synos_tasks.engine.labels import LABEL_ROLE, TOOLCHAIN_CAPABILITIES
-from synos_tasks.engine.spec import Bind, ContainerSpec
+from synos_tasks.engine.labels import LABEL_ROLE
 from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
 from synos_tasks.iso.components import recipe
 from synos_tasks.iso.protocol import RunApart
@@ -65,37 +63,6 @@ def test_a_project_may_have_any_words_in_its_name(tmp_path: Path) -> None:
     ]
 
 
-def _differing(one: ContainerSpec, two: ContainerSpec) -> set[str]:
-    names = (field.name for field in dataclasses.fields(ContainerSpec))
-    return {name for name in names if getattr(one, name) != getattr(two, name)}
-
-
-def test_the_toolchain_is_the_builder_but_for_sudo_and_the_caches(context: Context, tmp_path: Path) -> None:
-    made = toolchain_spec(context, output=tmp_path / "out")
-    builder = builder_spec(context, output=tmp_path / "out")
-    assert _differing(builder, made) == {
-        "name", "image", "user", "capabilities", "new_privileges", "volumes", "anonymous_volumes",
-    }  # fmt: skip
-    assert (made.tmpfs, made.anonymous_volumes) == ({}, {"/work": ""})
-    assert made.user == "0:0"
-    assert made.capabilities == TOOLCHAIN_CAPABILITIES
-    assert made.new_privileges
-    assert made.name.startswith("synos-test-compile-")
-    assert not made.privileged
-
-
-def test_the_toolchain_reads_the_project_and_writes_what_it_is_given(
-    context: Context, tmp_path: Path
-) -> None:
-    of_project = read_only_binds(context.settings)
-    assert [bind.source.name for bind in of_project] == ["synos_tasks", "build"]
-    assert not any(bind.writable for bind in of_project)
-    assert toolchain_spec(context).binds == of_project
-    given = toolchain_spec(context, output=tmp_path / "out").binds
-    assert given == (*of_project, Bind(source=tmp_path / "out", target="/output", writable=True))
-    assert toolchain_spec(context, network=False).network == "none"
-
-
 def test_what_compiles_a_component_reads_its_source_and_patches_and_writes_packages(
     context: Context, tmp_path: Path
 ) -> None:
@@ -112,7 +79,7 @@ def test_what_compiles_a_component_reads_its_source_and_patches_and_writes_packa
     assert "synos-test-store" not in spec.volumes
     assert not any(bind.writable for bind in spec.binds)
     assert spec.network == "none"
-    _reaches_no_device(spec)
+    assert spec.devices == ()
     # what the container finds there is the source that the key was made of
     for bind in spec.binds[1:]:
         target = tmp_path / "inside" / bind.target.lstrip("/")
@@ -140,45 +107,6 @@ def test_a_volume_for_once_is_removed_however_it_ends(context: Context, error: t
         raise error
     assert volume.startswith("synos-test-once-")
     assert engine.names("volume") == []
-
-
-def _reaches_no_device(spec: ContainerSpec) -> None:
-    assert spec.devices == ()
-    targets = [bind.target for bind in spec.binds] + [*spec.volumes.values(), *spec.tmpfs]
-    for path in [*targets, *(str(bind.source) for bind in spec.binds)]:
-        assert path != "/"
-        assert not f"{path}/".startswith("/dev/")
-    options = spec.options()
-    assert not {"pid", "ipc", "uts", "userns"} & options.keys()
-    assert "docker.sock" not in str(options)
-
-
-def test_a_privileged_shell_has_a_dev_of_its_own_and_none_of_the_hosts(context: Context) -> None:
-    spec = shell_spec(context, privileged=True)
-    assert spec.privileged
-    assert spec.entrypoint == "synos-own-dev"
-    _reaches_no_device(spec)
-    assert spec.command == ("bash",)
-
-
-@pytest.mark.parametrize("toolchain", [False, True])
-def test_a_shell_without_privileges_is_as_confined_as_what_it_stands_in_for(
-    context: Context, toolchain: bool
-) -> None:
-    settings = context.settings
-    spec = shell_spec(context, toolchain=toolchain)
-    of_builder = builder_spec(context, output=settings.output_dir)
-    stands_for = toolchain_spec(context, output=settings.output_dir) if toolchain else of_builder
-    other = {"name", "command", "init"} | ({"user"} if toolchain else set())
-    assert _differing(spec, stands_for) - {"terminal"} == other
-    assert not spec.privileged
-    assert spec.entrypoint == ""
-    _reaches_no_device(spec)
-    # no build by name, but cleaned up like one
-    assert spec.name.startswith("synos-test-shell-")
-    assert spec.labels[LABEL_ROLE] == "build"
-    assert spec.image == (TOOLCHAIN if toolchain else BUILDER).tag(settings.project)
-    assert not toolchain or spec.user is None, "the toolchain's own user, who may use sudo"
 
 
 @pytest.mark.parametrize("privileged", [False, True])

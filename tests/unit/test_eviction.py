@@ -313,12 +313,6 @@ def test_what_must_go_goes_the_longest_unused_first_and_no_more(
 
 
 @settings(deadline=None, derandomize=True)
-@given(stored())
-def test_without_limits_all_stays(entries: list[Stored]) -> None:
-    assert choose(entries, Limits(), NOW) == []
-
-
-@settings(deadline=None, derandomize=True)
 @given(stored(), st.data())
 def test_what_was_chosen_goes_and_no_more_and_not_where_it_was_used_since(
     entries: list[Stored], data: st.DataObject

@@ -157,23 +157,6 @@ def test_what_only_looks_like_a_step_of_ours_is_none(description: str) -> None:
 CACHE = "RUN --mount=type=cache,id=synos-apt,target=/var/cache/apt,sharing=locked apt-get update"
 
 
-@pytest.mark.parametrize(
-    ("target", "command", "ident", "ours"),
-    [
-        ("/var/cache/apt", "apt-get update", "/synos-apt", True),
-        ("/var/cache/apt", "apt-get update", "//var/cache/apt", False),
-        ("/var/cache/apt", "apt-get update", "synos-apt", False),
-        ("/var/cache/apt2", "apt-get update", "/synos-apt", False),
-        ("/var/cache", "apt-get update", "/synos-apt", False),
-    ],
-)
-def test_a_cache_mount_is_known_by_its_id_its_place_and_its_step(
-    target: str, command: str, ident: str, ours: bool
-) -> None:
-    description = f'cached mount {target} from exec /bin/sh -c {command} with id "{ident}"'
-    assert (step_of(description) in steps_of(f"FROM debian\n{CACHE}\n")) == ours
-
-
 def test_the_id_of_a_cache_mount_is_read_though_its_command_speaks_of_one() -> None:
     inner = 'echo with id "/not-me" with'
     description = f'cached mount /c from exec /bin/sh -c {inner} with id "/look-one"'

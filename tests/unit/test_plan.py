@@ -200,22 +200,6 @@ def test_code_that_stages_share_matters_to_those_that_share_it(
     assert changed(before, planned()) == stages
 
 
-@pytest.mark.parametrize("field", ["overlays", "hooks"])
-@pytest.mark.parametrize(
-    "name", ["tools", "order", "compression", "date", "code", "name", "build", "packages"]
-)
-def test_an_overlay_or_hook_may_have_any_name(field: str, name: str) -> None:
-    stage, why = "overlay" if field == "overlays" else "hooks", {}
-    for path in (name, "a-name-of-no-other-input"):
-        change: dict[str, Any] = {field: (path,)}
-        one, two = (
-            planned(dataclasses.replace(BASE, **change), files={**FILES, path: text}) for text in "12"
-        )
-        assert one.key != two.key
-        why[path] = one.stage(stage).why
-    assert len({len(inputs) for inputs in why.values()}) == 1, "nothing was overwritten"
-
-
 # ---- what a plan consists of
 
 

@@ -61,17 +61,6 @@ def test_a_terminal_gets_a_bar_for_each_stage(
     assert "stopped" in shown.err, "a stage that did not end says so"
 
 
-def test_the_last_build_tells_how_long_a_stage_may_take() -> None:
-    with LiveView(STAGES, {"iso": 30.0}) as view:
-        for stage in ("base", "iso"):
-            view.handle(Start(stage=stage))
-        known = {task.description: task for task in view._progress.tasks}
-        assert known["iso"].fields["time"].endswith("s of about 30 s")
-        assert known["iso"].total == 1.0
-        assert known["base"].total is None, "nothing is known of it"
-        assert known["packages-minimal"].fields["time"] == "waiting"
-
-
 def test_the_view_fits_the_output(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setenv("TERM", "xterm")

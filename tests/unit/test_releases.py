@@ -77,20 +77,6 @@ def test_apts_names_for_what_it_fetched_are_known(tmp_path: Path, path: str) -> 
     assert list(releases.verify(profile, tmp_path)[0]) == ["bookworm"]
 
 
-@pytest.mark.parametrize("suite", SUITES)
-def test_an_older_release_file_than_that_of_the_lock_is_refused(suite: str) -> None:
-    old, new = "2025-06-07T09:00:00Z", "2025-10-01T00:00:00Z"
-    releases.refuse_older(PROFILE, {}, {suite: old})
-    releases.refuse_older(PROFILE, {suite: old}, {suite: old})
-    releases.refuse_older(PROFILE, {suite: old, "trixie": new}, {suite: new})
-    with pytest.raises(BadSignature, match=f"an older {suite} than the lock") as caught:
-        releases.refuse_older(PROFILE, {suite: new}, {suite: old})
-    assert new in caught.value.why
-    assert old in caught.value.why
-    assert caught.value.where == f"{SUITES[suite]}/dists/{suite}"
-    assert caught.value.hint
-
-
 def test_apts_lists_keep_nothing_that_no_release_file_vouches_for(lists: Path) -> None:
     kept = sorted(path.name for path in lists.iterdir())
     (lists / "partial").mkdir()

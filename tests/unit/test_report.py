@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synos_tasks.build import report
-from synos_tasks.errors import IsoNotFound, OutputNotWritable
+from synos_tasks.errors import IsoNotFound
 
 NASTY = "<b>&\"'</svg><script>alert(1)</script>"
 NO_CLOSING_TAG = ("meta", "!doctype")
@@ -121,17 +121,6 @@ def test_the_numbers() -> None:
     assert "boot loaders and the rest" in page.of("th")
 
 
-def test_bars_are_where_their_stages_ran_and_as_long_as_things_are_large() -> None:
-    made, stored, last, *sizes = _page().bars()
-    assert [kind for kind, _, _ in (made, stored, last)] == ["made", "stored", "made"]
-    assert made[1] == 0
-    assert made[2] == pytest.approx(100 * 13.094 / 17.1642, abs=0.1)
-    assert stored[1] == pytest.approx(100 * 11.5 / 17.1642, abs=0.1)
-    assert stored[2] - stored[1] == pytest.approx(report.LEAST_WIDTH), "a short one is seen"
-    assert last[2] == pytest.approx(100)
-    assert [round(end) for _, _, end in sizes] == [100, 16, 0, 17, 100, 2]
-
-
 NAMES = st.text(max_size=40)
 SIZES = st.integers(0, 2**50)
 SECONDS = st.floats(0, 1e6)
@@ -153,15 +142,6 @@ def test_any_build_is_a_page_whose_bars_are_inside(
         assert 0 <= begin < end < 100.02  # a sum of two numbers with two digits each
 
 
-@pytest.mark.parametrize("count", [0, 1, 20, 21, 300])
-def test_the_largest_packages_come_first_and_the_rest_is_counted(count: int) -> None:
-    packages = [_package(f"p{number:03}", number % 7) for number in range(count)]
-    page = _page(packages=packages, bytes={"iso": 1}, stages=[])
-    names = [text for text in page.of("th") if re.fullmatch(r"p\d\d\d", text)]
-    assert names == sorted((p["name"] for p in packages), key=lambda n: (-(int(n[1:]) % 7), n))[:20]
-    assert page.of("h2")[-1].endswith(f"{min(20, count)} of {count}")
-
-
 @pytest.fixture
 def iso(tmp_path: Path) -> Path:
     """An ISO's place; the report needs its manifest alone."""
@@ -169,13 +149,6 @@ def iso(tmp_path: Path) -> Path:
     path.parent.mkdir()
     Path(f"{path}.manifest.json").write_text(json.dumps(_manifest()))
     return path
-
-
-def test_the_report_is_written_where_it_was_asked_for(iso: Path, tmp_path: Path) -> None:
-    target = tmp_path / "a/b/report.html"
-    for _ in range(2):
-        report.write(iso, target)
-        assert target.read_text(encoding="utf-8") == report.page(_manifest(), "synos-ü.iso")
 
 
 BROKEN: dict[str, Any] = {
@@ -218,13 +191,3 @@ def test_a_damaged_manifest_is_told_and_nothing_is_written(
         assert caught.value.why == "there is no 'iso'", "a missing field is named"
     assert "inv build.iso" in caught.value.hint
     assert list(iso.parent.iterdir()) == ([] if content is None else [manifest])
-
-
-@pytest.mark.parametrize("below", [".", "file/report.html"])
-def test_a_target_that_cannot_be_written(iso: Path, tmp_path: Path, below: str) -> None:
-    (tmp_path / "file").touch()
-    with pytest.raises(OutputNotWritable) as caught:
-        report.write(iso, tmp_path / below)
-    assert caught.value.where == str(tmp_path / below)
-    assert caught.value.why
-    assert "--to" in caught.value.hint

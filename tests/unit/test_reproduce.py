@@ -11,9 +11,8 @@ from synos_tasks.build import reproduce
 from synos_tasks.build.planning import Context, read_profile
 from synos_tasks.build.reproduce import DAY, Circumstances, circumstances
 from synos_tasks.engine.spec import ContainerSpec
-from synos_tasks.errors import Irreproducible, LockDrift
+from synos_tasks.errors import Irreproducible
 from synos_tasks.iso import publish
-from synos_tasks.iso.work import ELSEWHERE
 from tests.unit.fake_docker import FakeDocker
 from tests.unit.fakes import fake_containers
 from tests.unit.projects import NAME, lay_lock, package, project
@@ -54,14 +53,6 @@ def test_a_container_is_what_its_circumstances_say() -> None:
             name: getattr(SPEC, name) for name in ("hostname", "cpuset", "environment", "anonymous_volumes")
         }
         assert dataclasses.replace(varied, **same) == SPEC, "nothing else is varied"
-
-
-def test_another_folder_to_work_in_is_of_the_same_kind() -> None:
-    _, two, _ = circumstances(2)
-    in_memory = two.apply(SPEC)
-    assert in_memory.anonymous_volumes == {str(ELSEWHERE): "size=9m"}
-    on_disk = two.apply(dataclasses.replace(SPEC, anonymous_volumes={"/work": ""}))
-    assert on_disk.anonymous_volumes == {str(ELSEWHERE): ""}
 
 
 class Builder:
@@ -180,11 +171,3 @@ def test_every_later_build_is_compared_with_the_first(builder: Builder) -> None:
     with pytest.raises(Irreproducible):
         builder.verify(rounds=2)
     assert builder.compared == [("same", "late")]
-
-
-def test_without_a_lock_that_fits_nothing_is_built(builder: Builder) -> None:
-    (builder.settings.project.root / f"docker/build/profiles/{NAME}.lock.yaml").unlink()
-    with pytest.raises(LockDrift) as caught:
-        builder.verify()
-    assert "build.verify-reproducible never does" in caught.value.hint
-    assert builder.specs == []

@@ -9,6 +9,7 @@ import threading
 import time
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import pytest
 
@@ -145,17 +146,6 @@ def test_a_stop_ends_those_who_wait(tmp_path: Path, program: Callable[[Path], ob
     assert caught.value.why == "another stage failed"
 
 
-def test_several_run_at_the_same_time_and_each_gets_its_own(tmp_path: Path) -> None:
-    fake = Host(tmp_path, lambda out: out.write_text(f"{out.parent.name}\n"))
-    found: list[list[str]] = []
-    threads = [threading.Thread(target=lambda: found.append(fake.run("tool")[1])) for _ in range(5)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert sorted(line for [line] in found) == sorted(asked["id"] for asked in fake.asked)
-
-
 def test_folders_of_the_system_are_mounted_and_those_of_the_engine_are_not(tmp_path: Path) -> None:
     for name in ("etc", "usr", "proc", "sys", "dev", "data", "synos"):
         (tmp_path / name).mkdir()
@@ -261,57 +251,45 @@ def _hasty(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(host, "TICK_SECONDS", 0.02)
 
 
-def test_the_reply_tells_how_the_container_ended(tmp_path: Path) -> None:
+def replied(folder: Path, stage: Callable[[], Guest], *, may: bool = True) -> tuple[dict[str, Any], Engine]:
+    """Return what a builder hears of the container that it asked for, and the engine."""
     replies: list[dict[str, Any]] = []
 
     def then(stdin: int, out: IO[bytes]) -> None:
         replies.append(reply_on(stdin))
         out.write(line_of(DELIVERED))
 
-    engine = Engine(then, lambda: Guest(lambda *_: None, code=7))
-    assert ask(tmp_path, engine) == DELIVERED
-    assert replies == [{"id": "streams-a", "code": 7, "why": ""}]
+    engine = Engine(then, stage)
+    assert ask(folder, engine, may=may) == DELIVERED
+    return replies[0], engine
+
+
+def complaining(code: int) -> Callable[[], Guest]:
+    return lambda: Guest(
+        lambda _in, _out, err: err.write(b"Error response from daemon: no space\n"), code=code
+    )
+
+
+@pytest.mark.parametrize(
+    ("stage", "code", "why"),
+    [
+        (lambda: Guest(lambda *_: None, code=7), 7, ""),
+        *((complaining(code), code, "Error response from daemon: no space") for code in (1, 125, 127)),
+        (Mock(side_effect=EngineUnavailable("no engine answers")), 1, "no engine answers"),
+        (Mock(side_effect=OSError("too many open files")), 1, "too many open files"),
+    ],
+)
+def test_the_reply_tells_how_the_container_ended_or_why_there_is_none(
+    tmp_path: Path, stage: Callable[[], Guest], code: int, why: str
+) -> None:
+    reply, engine = replied(tmp_path, stage)
+    assert reply == {"id": "streams-a", "code": code, "why": why}
     assert [(spec.name, spec.command) for spec in engine.runs[1:]] == [("stage-in-anonymous", ("tool",))]
 
 
-@pytest.mark.parametrize("code", [1, 125, 127])
-def test_a_container_that_the_engine_refused_is_told_with_its_reason(tmp_path: Path, code: int) -> None:
-    replies: list[dict[str, Any]] = []
-
-    def then(stdin: int, out: IO[bytes]) -> None:
-        replies.append(reply_on(stdin))
-        out.write(line_of(DELIVERED))
-
-    why = b"Error response from daemon: no space left\n"
-    ask(tmp_path, Engine(then, lambda: Guest(lambda _in, _out, err: err.write(why), code=code)))
-    assert replies == [{"id": "streams-a", "code": code, "why": why.decode().strip()}]
-
-
-@pytest.mark.parametrize("error", [EngineUnavailable("no engine answers"), OSError("too many open files")])
-def test_a_container_that_could_not_be_made_is_told_with_its_reason(tmp_path: Path, error: Exception) -> None:
-    replies: list[dict[str, Any]] = []
-
-    def then(stdin: int, out: IO[bytes]) -> None:
-        replies.append(reply_on(stdin))
-        out.write(line_of(DELIVERED))
-
-    def stage() -> Guest:
-        raise error
-
-    ask(tmp_path, Engine(then, stage))
-    assert (replies[0]["code"], replies[0]["why"]) == (1, str(error))
-
-
 def test_a_builder_without_such_containers_starts_none(tmp_path: Path) -> None:
-    replies: list[dict[str, Any]] = []
-
-    def then(stdin: int, out: IO[bytes]) -> None:
-        replies.append(reply_on(stdin))
-        out.write(line_of(DELIVERED))
-
-    engine = Engine(then, lambda: pytest.fail("a container was started"))
-    ask(tmp_path, engine, may=False)
-    assert replies[0]["why"]
+    reply, engine = replied(tmp_path, lambda: pytest.fail("a container was started"), may=False)
+    assert reply["why"]
     assert len(engine.runs) == 1
 
 
@@ -352,17 +330,7 @@ def test_foreign_code_gets_what_the_builder_may_do_and_none_of_its_folders(tmp_p
     assert {(part.volume, part.folder, part.writable) for part in one.volume_folders} == {
         ("volume", "root", True), ("volume", "streams-a", False),
     }  # fmt: skip
-    same = (
-        "labels",
-        "capabilities",
-        "cpus",
-        "memory_mb",
-        "pids",
-        "user",
-        "privileged",
-        "new_privileges",
-        "devices",
-    )
+    same = ("labels", "capabilities", "cpus", "memory_mb", "pids", "user", "privileged", "new_privileges", "devices")  # fmt: skip
     assert {name: getattr(one, name) for name in same} == {name: getattr(made, name) for name in same}
     assert one.network == "none"
     assert stage_spec(made, "v", dataclasses.replace(wanted, network=True)).network == made.network

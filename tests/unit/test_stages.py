@@ -298,17 +298,6 @@ def test_what_is_not_compiled_is_named_before_any_work(
     assert not any(isinstance(event, Start) for event in context.events.sent)
 
 
-def test_a_damaged_component_is_not_compiled_either(context: BuildContext, tmp_path: Path) -> None:
-    warned: list[str] = []
-    store = Store(tmp_path / "cache", warned.append)
-    _compiled(store, "tool")
-    _compiled(store, "agent").file("agent_1.0_amd64.deb").write_text("damaged")
-    with pytest.raises(ComponentMissing) as caught:
-        Runner(context, PLAN, store).run()
-    assert caught.value.what == "not compiled yet: agent"
-    assert len(warned) == 1
-
-
 def test_the_manifest_lists_the_packages_of_components_behind_those_of_the_lock(
     context: BuildContext, store: Store
 ) -> None:

@@ -1,10 +1,16 @@
-"""YAML files that are damaged in ways that a parser may not expect."""
+"""YAML files that are damaged in ways that a parser may not expect, or made from a schema."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
+import jsonschema  # type: ignore[import-untyped]
 from hypothesis import strategies as st
+
+from synos_tasks.errors import ProfileError
+from synos_tasks.iso import schema
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,3 +87,60 @@ def _value(draw: st.DrawFn, data: bytes) -> bytes:
 
 def _cut(draw: st.DrawFn, data: bytes) -> bytes:
     return data[: draw(st.integers(0, len(data)))]
+
+
+LEAVES = st.one_of(
+    st.sampled_from(
+        ["a", "sudo", "-sudo", "Sudo", "", "1", "1.0", "release", "bios", "main", "bookworm", "xz", "../x", "/x", "x/y",
+         "a b", "http://a.example/x", "ftp://x", "en_US.UTF-8", "Europe/Berlin", "$6$x", "de", "de,us", "a:b", "a\nb"]
+    ),
+    st.integers(-2, 30), st.booleans(), st.none(), st.floats(0.5, 9.5), st.text(max_size=5),
+)  # fmt: skip
+
+
+def values_of(kind: schema.Kind) -> st.SearchStrategy[Any]:
+    """Values of the right form, with leaves that are now and then wrong."""
+    if kind.type == "object":
+        required = {key: values_of(kind.fields[key]) for key in kind.required}
+        optional = {key: values_of(item) for key, item in kind.fields.items() if key not in required}
+        return st.fixed_dictionaries(required, optional=optional)
+    if kind.type == "array" and kind.items is not None:
+        return st.lists(values_of(kind.items), max_size=3)
+    if kind.type == "integer":
+        return st.integers(0, 24) | LEAVES
+    good = st.sampled_from(kind.choices) if kind.choices else st.from_regex(kind.pattern, fullmatch=True)
+    return st.one_of(good, good, good, LEAVES)
+
+
+def agreed(data: bytes, kind: schema.Kind) -> bool | None:
+    """Return whether a file fits, as loader and JSON Schema must both say; None where it is not plain YAML."""
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "x.yaml"
+        path.write_bytes(data)
+        try:
+            source = schema.load(path)
+        except ProfileError:
+            return None
+    seen = _plain(source)
+    valid = jsonschema.Draft202012Validator(schema.json_schema(kind)).is_valid(seen)
+    try:
+        schema.check(source, kind)
+    except ProfileError:
+        assert _is_known_difference(seen) or not valid, seen
+        return False
+    assert valid, seen
+    return True
+
+
+def _plain(value: schema.Value) -> Any:  # noqa: ANN401
+    """Return what an editor sees."""
+    if isinstance(value.data, dict):
+        return {key: _plain(item) for key, item in value.data.items()}
+    return [_plain(item) for item in value.data] if isinstance(value.data, list) else value.data
+
+
+def _is_known_difference(value: object) -> bool:
+    """Return whether there is a 3.0, an integer to JSON Schema, or a text that ends in a newline, before which `$` matches."""
+    if isinstance(value, dict | list):
+        return any(map(_is_known_difference, value.values() if isinstance(value, dict) else value))
+    return value.is_integer() if isinstance(value, float) else isinstance(value, str) and value.endswith("\n")
