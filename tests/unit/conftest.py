@@ -12,8 +12,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
+from synos_tasks.iso.store import Store
+from tests.unit.projects import project
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from synos_tasks.settings import Settings
 
 WAYS = ("system", "execv", "execve", "fork", "forkpty", "posix_spawn", "posix_spawnp")
 
@@ -69,6 +74,18 @@ def no_deletions_elsewhere(monkeypatch: pytest.MonkeyPatch, tmp_path_factory: py
         rmtree(path, *arguments, **options)
 
     monkeypatch.setattr(shutil, "rmtree", guarded)
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    """Those of a small project, with what a plan reads."""
+    return project(tmp_path)
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    """A store that has nothing to warn of."""
+    return Store(tmp_path / "cache", pytest.fail)
 
 
 @pytest.fixture

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
-import threading
 from typing import IO, TYPE_CHECKING, Any, cast
 
 from python_on_whales.components.system.models import SystemInfo
@@ -12,6 +10,7 @@ from python_on_whales.components.system.models import SystemInfo
 from synos_tasks.engine.client import Docker, Kind
 from synos_tasks.engine.labels import LABEL_CONTAINER
 from synos_tasks.errors import EngineUnavailable, ImageBuildFailed
+from tests.unit.guest import Guest, request_of
 
 if TYPE_CHECKING:
     import subprocess
@@ -257,7 +256,15 @@ class FakeDocker(Docker):
     def attach(self, spec: ContainerSpec) -> subprocess.Popen[bytes]:
         self._ask()
         self.runs.append(spec)
-        return cast("subprocess.Popen[bytes]", FakeProcess(self, spec))
+        codes: list[int] = []
+
+        def body(stdin: int, out: IO[bytes], err: IO[bytes]) -> None:
+            code, printed, complaint = self.on_run(spec, request_of(stdin))
+            codes.append(code)
+            err.write(complaint)
+            out.write(printed)
+
+        return cast("subprocess.Popen[bytes]", Guest(body, codes))
 
     def output_of(self, image: str, command: Sequence[str]) -> str:
         self._ask()
@@ -314,62 +321,3 @@ class FakeDocker(Docker):
     def _ask(self) -> None:
         if not self.answers:
             raise EngineUnavailable("no Docker Engine answers", why="connection refused")
-
-
-class Input(io.BytesIO):
-    """Standard input of a container: what was written stays readable once it is closed."""
-
-    written = b""
-
-    def close(self) -> None:
-        if not self.closed:
-            self.written = self.getvalue()
-        super().close()
-
-
-class FakeProcess:
-    """A container that runs once: it does its work when its input is at its end, or its output is asked for."""
-
-    def __init__(self, docker: FakeDocker, spec: ContainerSpec) -> None:
-        self._docker, self._spec = docker, spec
-        self.stdin = Input()
-        self.returncode: int | None = None
-        self._out, self._err = io.BytesIO(), io.BytesIO()
-        self._lock = threading.Lock()
-
-    @property
-    def stdout(self) -> IO[bytes]:
-        self._finish()
-        return self._out
-
-    @property
-    def stderr(self) -> IO[bytes]:
-        self._finish()
-        return self._err
-
-    def wait(self, timeout: float | None = None) -> int:
-        self._finish()
-        assert self.returncode is not None
-        return self.returncode
-
-    def poll(self) -> int | None:
-        return self.returncode
-
-    def kill(self) -> None:
-        self.returncode = self.returncode if self.returncode is not None else -9
-
-    def _finish(self) -> None:
-        with self._lock:  # its streams are read in threads
-            if self.returncode is None:
-                self.returncode, out, err = self._docker.on_run(self._spec, self._wait_for_input())
-                self._out, self._err = io.BytesIO(out), io.BytesIO(err)
-
-    def _wait_for_input(self) -> bytes:
-        import time  # noqa: PLC0415
-
-        deadline = time.monotonic() + 0.2  # a lease keeps it open: then what came so far is the request
-        while not self.stdin.closed and time.monotonic() < deadline:
-            if b"\n" in self.stdin.getvalue():
-                return self.stdin.getvalue()
-            time.sleep(0.001)
-        return self.stdin.written if self.stdin.closed else self.stdin.getvalue()

@@ -5,26 +5,33 @@ from __future__ import annotations
 import os
 import subprocess
 import threading
+from contextlib import suppress
 from typing import IO, TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 
 class Guest:
-    """Stands for `docker run`: a function in a thread, with three pipes."""
+    """Stands for `docker run`: a function in a thread, with three pipes. It ends with the last of ``codes``."""
 
-    def __init__(self, body: Callable[[int, IO[bytes], IO[bytes]], object], code: int = 0) -> None:
+    def __init__(
+        self, body: Callable[[int, IO[bytes], IO[bytes]], object], codes: Sequence[int] = (0,)
+    ) -> None:
         read_in, write_in = os.pipe()
         read_out, write_out = os.pipe()
         read_err, write_err = os.pipe()
         self.stdin, self.stdout, self.stderr = (
             os.fdopen(write_in, "wb"), os.fdopen(read_out, "rb"), os.fdopen(read_err, "rb"),
         )  # fmt: skip
-        self.killed, self.code = False, code
+        self.killed, self._codes = False, codes
 
         def run() -> None:
-            with os.fdopen(write_out, "wb", 0) as out, os.fdopen(write_err, "wb", 0) as err:
+            with (
+                os.fdopen(write_out, "wb", 0) as out,
+                os.fdopen(write_err, "wb", 0) as err,
+                suppress(OSError),
+            ):
                 body(read_in, out, err)
             os.close(read_in)
 
@@ -35,10 +42,10 @@ class Guest:
         self._thread.join(timeout)
         if self._thread.is_alive():
             raise subprocess.TimeoutExpired("docker", timeout or 0)
-        return self.code
+        return self._codes[-1]
 
     def poll(self) -> int | None:
-        return None if self._thread.is_alive() else self.code
+        return None if self._thread.is_alive() else self._codes[-1]
 
     def kill(self) -> None:
         self.killed = True
@@ -48,5 +55,13 @@ def until_end(descriptor: int) -> bytes:
     """Read to end-of-file: until the lease ends."""
     found = b""
     while chunk := os.read(descriptor, 4096):
+        found += chunk
+    return found
+
+
+def request_of(descriptor: int) -> bytes:
+    """Read to the end of a line, as a lease stays open, or to end-of-file."""
+    found = b""
+    while b"\n" not in found and (chunk := os.read(descriptor, 2**16)):
         found += chunk
     return found

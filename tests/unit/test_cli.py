@@ -108,11 +108,6 @@ def test_sigterm_is_an_interruption(capfd: CaptureFixture) -> None:
     assert "interrupted" in capfd.readouterr().err
 
 
-def test_a_wrong_setting_stops_the_verb(capfd: CaptureFixture) -> None:
-    assert run("room.good", settings={"build": {"cpsu": 2}}) == errors.SettingsError.exit_code
-    assert "did you mean 'cpus'?" in capfd.readouterr().err
-
-
 def doctor_finds(monkeypatch: pytest.MonkeyPatch, *checks: Check) -> None:
     monkeypatch.setattr("synos_tasks.root.doctor.examine", lambda *_: list(checks))
 

@@ -104,12 +104,6 @@ def test_two_isos_are_compared_file_by_file(context: BuildContext, tmp_path: Pat
 NOTHING: dict[str, Any] = {"sizes": [3, 3], "added": [], "removed": [], "changed": [], "first": None}
 
 
-def test_the_same_in_both_is_nothing_to_show(context: BuildContext, tmp_path: Path) -> None:
-    one, two = (_iso(tmp_path, name, a=b"a", b=b"\xff") for name in ("one", "two"))
-    two.write_bytes(one.read_bytes())
-    assert compare.compare(context, one, two) == NOTHING
-
-
 def test_a_layer_is_named_where_no_file_in_it_differs_and_else_the_byte_of_the_iso(
     context: BuildContext, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

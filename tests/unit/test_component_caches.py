@@ -5,9 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
-import shutil
-import subprocess
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import given
@@ -39,38 +37,6 @@ def folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setattr(caches, name.upper(), tmp_path / "var" / name)
     (tmp_path / "work").mkdir()
     return tmp_path
-
-
-def as_oneself(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
-    """Let what runs as the builder run as oneself: becoming another needs root. Gives what was asked."""
-    asked = []
-    real = subprocess.run
-
-    def run(argv: list[str], *, user: int, group: int, extra_groups: list[int], **options: Any) -> Any:  # noqa: ANN401
-        asked.append({"user": user, "group": group, "extra_groups": extra_groups})
-        return real(argv, **options)
-
-    monkeypatch.setattr(subprocess, "run", run)
-    return asked
-
-
-@pytest.mark.allow_process(reason="a full disk shows in what a program leaves")
-def test_a_full_cache_is_named_with_the_reason_and_left_clean(
-    folders: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    as_oneself(monkeypatch)
-    full = "head: write error: No space left on device"
-    fails = f"echo half of it; echo '{full}' >&2; exit 1"
-    only = f"case $(readlink /proc/$$/fd/1) in */ccache/*) {fails};; esac"
-    (tmp_path / "head").write_text(f'#!/bin/sh\n{only}\nexec {shutil.which("head")} "$@"\n')
-    (tmp_path / "head").chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    warned: list[str] = []
-    with caches.locked_caches(folders / "work", ME, warned.append) as usable:
-        assert "SCCACHE_DIR" in usable
-        assert not [key for key in usable if key.startswith("CCACHE") or key == "PATH"]
-    assert warned == [f"ccache is not used, which costs time: {full}"]
-    assert len(list((folders / "var").rglob("*"))) == 2, "nothing is left in them"
 
 
 def test_a_disk_that_fails_when_the_cache_is_tidied_costs_time_only(

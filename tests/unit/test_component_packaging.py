@@ -144,15 +144,6 @@ def test_an_option_is_one_argument_whatever_is_in_it(options: list[str]) -> None
         assert all(command[-len(options) :] == options for command in found)
 
 
-def test_make_builds_tests_and_installs_with_the_same_variables() -> None:
-    """Else what is tested or installed is compiled anew, and differs."""
-    rules = source.rules(component(options=("WITH_X=1",)))
-    told = {command[0]: command[1:] for command in commands(rules)}
-    assert told.pop("dh") == ["$@", "--buildsystem=makefile"]
-    assert set(told) == {"dh_auto_build", "dh_auto_test", "dh_auto_install"}
-    assert set(map(tuple, told.values())) == {("--", "PREFIX=/usr", "WITH_X=1")}
-
-
 def test_cargo_never_looks_at_the_network_nor_at_a_lock() -> None:
     rules = source.rules(component("cargo"))
     assert [command[:3] for command in commands(rules, "cargo")] == [

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import sys
-from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,7 +16,6 @@ from synos_tasks.build.containers import (
     open_shell,
     shell_spec,
     stage_spec,
-    store_volume,
     toolchain_spec,
 )
 from synos_tasks.build.planning import Context
@@ -32,11 +30,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from synos_tasks.settings import Settings
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return project(tmp_path)
 
 
 @pytest.fixture
@@ -95,18 +88,6 @@ def test_what_compiles_a_component_reads_its_source_and_patches_and_writes_packa
     assert len(set(digests)) == 1
     assert sorted(path.name for path in inside.iterdir()) == ["b.patch", "tool"]
     assert [path.name for path in inside.parent.iterdir()] == ["components"]
-
-
-@pytest.mark.parametrize("error", [ZeroDivisionError, KeyboardInterrupt])
-def test_a_volume_for_once_is_removed_however_it_ends(context: Context, error: type[BaseException]) -> None:
-    engine = FakeDocker()
-    context = dataclasses.replace(context, docker=engine)
-    with suppress(error), store_volume(context, cached=False) as volume:
-        engine.create_volume(volume, {})
-        assert engine.names("volume") == [volume]
-        raise error
-    assert volume.startswith("synos-test-once-")
-    assert engine.names("volume") == []
 
 
 @pytest.mark.parametrize("privileged", [False, True])

@@ -65,6 +65,8 @@ def test_its_reason_for_a_failure_is_told(
     assert caught.value.why.splitlines() == [*MESSAGES, why]
     assert caught.value.where.endswith(".synos/logs/dev-one.log")
     assert "COMPOSE_" not in (here.root / "env").read_text()
+    running = "Running the postCreateCommand from devcontainer.json..."
+    assert here.said == ["  [one 1/2] RUN a", running, "what the command prints"]
 
 
 def test_where_it_is_there_it_makes_and_starts_the_container(

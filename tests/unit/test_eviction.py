@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from synos_tasks.build.iso_build import limits_of
 from synos_tasks.errors import CacheUnusable
 from synos_tasks.iso import eviction
-from synos_tasks.iso.eviction import BLOCK, YOUNG_SECONDS, Evicted, Limits, Stored, choose, evict, listing
+from synos_tasks.iso.eviction import YOUNG_SECONDS, Evicted, Limits, Stored, choose, evict, listing
 from synos_tasks.iso.store import ENTRY, UNKNOWN, Entry, Store
 from synos_tasks.settings import MaintSettings
 
@@ -24,11 +24,6 @@ NOW = 1_800_000_000.0
 DAY = 86400
 ROOT = Path(__file__).resolve().parents[2]
 EVERYTHING = Limits(max_age=-1.0, young=0.0)
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "cache", pytest.fail)
 
 
 def put(store: Store, key: str, *, days: float = 0, size: int = 5000, stage: str = "base") -> Entry:
@@ -60,26 +55,8 @@ def age(path: Path, days: float) -> None:
     os.utime(path, (then, then))
 
 
-def on_disk(folder: Path) -> int:
-    return sum(path.lstat().st_blocks * BLOCK for path in [folder, *folder.rglob("*")])
-
-
 def keys(store: Store) -> set[str]:
     return {one.key for one in listing(store)}
-
-
-def test_the_listing_tells_what_there_is(store: Store) -> None:
-    stage, package = put(store, "a" * 64, days=3, stage="system"), put_package(store, "b" * 64, days=2)
-    lists = put_lists(store, "bookworm", days=1)
-    one, two, three = listing(store)
-    assert (one.kind, one.stage, one.key, one.in_use) == ("stage", "system", "a" * 64, False)
-    assert (two.kind, two.stage, two.key, two.in_use) == ("package", "", "b" * 64, False)
-    assert (three.kind, three.stage, three.key, three.in_use) == ("lists", "", "bookworm", False)
-    assert (one.bytes, three.bytes) == (on_disk(stage.folder), on_disk(lists))
-    assert two.bytes == package.stat().st_blocks * BLOCK
-    ages = [round((time.time() - entry.last_used) / DAY) for entry in (one, two, three)]
-    assert ages == [3, 2, 1]
-    assert time.time() - one.created < 60
 
 
 def test_a_file_with_two_names_counts_once(store: Store) -> None:
@@ -248,20 +225,6 @@ def test_no_build_fails_whatever_is_evicted_or_damaged_meanwhile(
         assert process.returncode == 0, err
         done[what] += int(out)
     assert all(count for what, count in done.items() if what != "damage"), done
-
-
-@pytest.mark.allow_process(reason="only a process can be killed")
-def test_what_a_killed_build_had_is_free(store: Store) -> None:
-    process = start("build", store.folder, 60)
-    try:
-        end = time.monotonic() + 20
-        while not (store.folder / "objects" / f"{0:064}").exists() and time.monotonic() < end:
-            time.sleep(0.01)
-    finally:
-        process.kill()
-        process.communicate()
-    assert not any(one.in_use for one in listing(store))
-    assert evict(store, EVERYTHING).left_bytes == 0
 
 
 # ---- what is chosen

@@ -74,12 +74,6 @@ def test_a_root_is_of_its_suite_with_updates_and_checked_signatures(base: Base, 
     assert not any("trusted=yes" in word or "allow-unauthenticated" in word.lower() for word in argv)
 
 
-def test_nothing_of_the_host_is_mounted_into_a_root() -> None:
-    as_root = bootstrap_argv("trixie", MIRROR, SECURITY, root=True)
-    assert {"--mode=root", "--skip=check/canmount,chroot/mount"} <= set(as_root)
-    assert "--mode=unshare" in bootstrap_argv("trixie", MIRROR, SECURITY, root=False)
-
-
 @BOTH
 @pytest.mark.parametrize("get", [ensure_base, renew])
 @pytest.mark.parametrize("answers", [True, False])

@@ -151,15 +151,6 @@ def test_other_commands_wait_until_a_build_ends(
     assert locked == [True, True]
 
 
-def test_what_another_command_built_meanwhile_is_used(
-    docker: Engine, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    answers = iter([None, "sha256:of-the-other"])
-    monkeypatch.setattr(docker, "image_id", lambda _: next(answers))
-    assert docker.ensure(OLD, pytest.fail) == OLD.tag(docker.settings.project)
-    assert docker.built == []
-
-
 @pytest.mark.parametrize(
     ("tags", "label", "removed"),
     [

@@ -13,18 +13,13 @@ from synos_tasks.images.catalog import BOOKWORM, RECIPES, TRIXIE, Recipe, every,
 from synos_tasks.settings import ServicesSettings, Settings
 from tests.build_helpers import ROOT
 from tests.unit.fake_compose import lay_services
-from tests.unit.projects import project, settings_in
+from tests.unit.projects import settings_in
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 FULL = Recipe("full", "docker/build/Dockerfile", "small", "docker/build/image", TRIXIE, "services")
 SERVICES = ["nats", "postgres", "redis", "nats-box"]
-
-
-@pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return project(tmp_path)
 
 
 @pytest.fixture
@@ -79,14 +74,6 @@ def test_the_images_of_builds_come_first_and_then_those_of_services(
     assert names(settings_in(tmp_path / "without", "x")) == list(RECIPES)
 
 
-def test_an_image_of_two_stacks_is_there_once(with_services: Settings) -> None:
-    path = stack_files(with_services.project.root)["unified"]
-    path.with_name("docker-compose.small.yml").write_text(
-        "services:\n  redis: {build: {dockerfile: docker/services/Dockerfile.redis}}\n"
-    )
-    assert sorted(names(with_services)) == sorted([*RECIPES, *SERVICES])
-
-
 def test_an_image_that_the_settings_name_is_not_built(with_services: Settings) -> None:
     replaced = dataclasses.replace(with_services, services=ServicesSettings(redis_image="redis:8"))
     assert "redis" not in names(replaced)
@@ -99,7 +86,3 @@ def test_a_compose_file_with_a_mistake_and_a_missing_dockerfile_are_errors(with_
     stack_files(with_services.project.root)["unified"].write_text("services: [")
     with pytest.raises(SettingsError, match="cannot be read"):
         every(with_services)
-
-
-def test_each_of_this_project_has_its_dockerfile() -> None:
-    assert all((ROOT / recipe.dockerfile).is_file() for recipe in every(settings_in(ROOT, "x")))

@@ -209,20 +209,6 @@ def test_components_that_changed_after_the_plan_are_refused(
     assert containers.all.done == list(COMPILED_BOTH)
 
 
-def test_without_cache_components_are_compiled_into_a_volume_that_is_gone_afterwards(
-    containers: Containers,
-) -> None:
-    containers.build()  # the project's store has them
-    containers.all.asked.clear()
-    result = containers.build(cached=False)
-    assert containers.all.done == [*COMPILED_BOTH, "build"]
-    volumes = {(name, path) for spec in containers.all.specs for name, path in spec.volumes.items()}
-    assert sorted(path for _, path in volumes) == ["/cache", "/packages", "/packages"]
-    assert all(name.startswith("synos-test-once-") for name, _ in volumes)
-    assert {name for name, _ in volumes} <= set(containers.docker.removed)
-    assert _told(result) == dict.fromkeys(BOTH, (False, COMPILING_SECONDS))
-
-
 @pytest.mark.parametrize("kind", ["compile", "build"])
 def test_the_volume_goes_even_when_the_build_fails(containers: Containers, kind: str) -> None:
     containers.failures[kind] = [StageFailed("failed")]

@@ -87,14 +87,6 @@ def test_drift_is_refused_with_the_command_that_mends_it(settings: Settings, the
     assert caught.value.hint == f"`inv build.lock --profile {NAME}` writes it; --locked never does"
 
 
-def test_the_first_lock_is_written_with_the_date_of_the_mirrors(resolver: Resolver) -> None:
-    found, changed = resolver.renew(update=False)
-    assert found == _on_disk(resolver.settings)
-    assert found.epoch == LATER
-    assert changed == [Change(name="sudo", old="", new="1", security=False)]
-    assert resolver.containers.requests[0]["previous"] is None
-
-
 def test_the_lock_belongs_to_who_asked_and_nothing_lies_beside_it(
     resolver: Resolver, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -118,12 +118,6 @@ def test_a_backup_or_export_is_fresh_for_so_long_as_the_settings_say(
     assert [bool(fresh(settings, one)) for one in (NATS, volume("synos-dev"))] == [is_fresh] * 2
 
 
-def test_the_newest_fresh_one_is_told(settings: Settings) -> None:
-    for name, hours in (("older", 5), ("newest", 2), ("oldest", 9), ("future", -2)):
-        back_up(settings, name, age=hours * HOUR)
-    assert fresh(settings, NATS) == {NATS.name: "newest"}
-
-
 def damage(path: Path) -> None:
     """Change a byte, so that the size is as it was."""
     content = bytearray(path.read_bytes())
@@ -169,11 +163,6 @@ def test_a_volume_that_was_made_after_the_backup_is_not_in_it(settings: Settings
     assert fresh(settings, of_stack("nats", created=NOW - HOUR)) == {NATS.name: "after"}
     export(settings, "synos-dev", 2 * HOUR)
     assert fresh(settings, volume("synos-dev", created=NOW - HOUR)) == {}
-
-
-def test_a_backup_is_told_by_the_name_that_it_has_now(settings: Settings) -> None:
-    back_up(settings, "one", age=HOUR).rename(settings.project.state_dir / "backups/unified/renamed")
-    assert fresh(settings, NATS) == {NATS.name: "renamed"}
 
 
 @pytest.mark.parametrize(

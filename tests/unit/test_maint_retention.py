@@ -51,13 +51,6 @@ def keeping(context: Context, **kept: int) -> Context:
     return dataclasses.replace(context, settings=settings)
 
 
-def test_the_newest_images_of_each_kind_stay(context: Context, world: World) -> None:
-    lines, in_time = retention.apply_all(keeping(context, images_keep=2))
-    assert removed(world) == ["synos-builder:000000000000", "synos-builder:000000000001"]
-    assert lines == ["removed 2 images beyond the newest 2 of each kind"]
-    assert in_time
-
-
 def test_the_engine_is_asked_again_only_when_an_image_was_built(context: Context, world: World) -> None:
     retention.apply_all(keeping(context, images_keep=2))
     world.asked.clear()

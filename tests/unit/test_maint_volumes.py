@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import json
-import math
 import os
 from contextlib import suppress
 from dataclasses import replace
@@ -102,6 +101,22 @@ def test_a_name_that_cannot_be_or_that_others_would_remove_is_refused(here: Grou
         volumes.free_name(here.context, given)
 
 
+def test_inspect_shows_all_about_one(here: Ground) -> None:
+    stack = {"com.docker.compose.project": f"{PROJECT}-unified"}
+    here.add("db", "a", "b", role="services", labels=stack)
+    path, _ = volumes.export(here.context, "db")
+    folder = here.context.settings.project.state_dir / "backups/unified"
+    with archive.create(folder, "monday", {}) as draft, draft.file("x"):
+        pass
+    found = volumes.inspect(here.context, "db")
+    assert (found.files, found.folders, found.changed) == (2, 1, "2027-01-15T08:00:00Z")
+    assert (found.exports, found.backups) == ([str(path)], ["monday"])
+    assert not here.docker.runs[-1].logged, "its content is in no log"
+    here.code, here.message = 1, "find: Input/output error"
+    with pytest.raises(CacheUnusable, match="cannot be read"):
+        volumes.inspect(here.context, "db")
+
+
 # export
 
 
@@ -195,12 +210,6 @@ def test_where_an_archive_has_its_name_its_manifest_is_there(
     assert not list(here.exports.glob(f"{PARTIAL}*"))
 
 
-def test_what_a_killed_export_left_goes_with_the_next(here: Ground) -> None:
-    (here.exports / f"{PARTIAL}killed").mkdir(parents=True)
-    volumes.export(here.context, "data")
-    assert not list(here.exports.glob(f"{PARTIAL}*"))
-
-
 # import and clone
 
 
@@ -258,21 +267,6 @@ def test_a_damaged_one_is_refused_before_anything_is_made(
         volumes.load(here.context, exported, "copy")
     assert why in refused.value.why
     assert (here.volumes, here.docker.runs) == ([DATA], [])
-
-
-@pytest.mark.parametrize(
-    ("key", "value"),
-    [
-        ("name", 1), ("name", "_"), ("created", "yesterday"), ("facts", {}), ("files", []),
-        *[("facts", {"project": "p", "role": "", "files": 1, "unpacked": 1, "users": [], "labels": {}, **wrong}) for wrong in
-          ({"files": "3"}, {"files": True}, {"files": -1}, {"unpacked": math.nan}, {"unpacked": 2**63}, {"labels": {"a": 1}}, {"users": [1]}, {"users": None}, {"role": None})],
-    ],
-)  # fmt: skip
-def test_a_manifest_with_a_value_that_cannot_be_is_damage(exported: Path, key: str, value: object) -> None:
-    manifest = Path(f"{exported}.json")
-    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), key: value}))
-    with pytest.raises(BackupDamaged):
-        exports.read(exported)
 
 
 @pytest.mark.parametrize("change", [spoil, Path.unlink])
@@ -401,14 +395,6 @@ def test_options_that_do_not_go_together_are_refused(
     there: Ground, capfd: pytest.CaptureFixture[str], options: dict[str, str], said: str
 ) -> None:
     assert said in refused(capfd, **options)
-
-
-def test_dry_refuses_what_would_be_refused(there: Ground, capfd: pytest.CaptureFixture[str]) -> None:
-    there.exports.mkdir(parents=True)
-    (there.exports / f"{MARK}token").touch()
-    there.labels(f"{PROJECT}-data")[LABEL_MARK] = f"{MARK}token"
-    for options in ({"export": "data"}, {"clone": "data", "to": "new"}):
-        assert "is not whole" in refused(capfd, dry=True, **options)
 
 
 def test_dry_changes_nothing(there: Ground, capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:

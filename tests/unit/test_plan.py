@@ -18,7 +18,6 @@ from synos_tasks.iso import codec, digests
 from synos_tasks.iso import plan as planning
 from synos_tasks.iso import profile as profiles
 from synos_tasks.iso.components import recipe
-from synos_tasks.iso.digests import digest
 from synos_tasks.iso.lock import Lock, Package
 from synos_tasks.iso.profile import Profile, User
 from synos_tasks.iso.stages.overlay import OURS
@@ -201,11 +200,6 @@ def test_code_that_stages_share_matters_to_those_that_share_it(
 
 
 # ---- what a plan consists of
-
-
-def test_what_a_stage_is_made_of_decides_over_its_key_and_nothing_else_does() -> None:
-    for stage in planned(release=True).stages:
-        assert stage.key == digest([stage.kind, stage.why])
 
 
 def test_a_release_has_a_squashfs_of_all_layers() -> None:

@@ -140,11 +140,6 @@ class Store:
 
 
 @pytest.fixture
-def settings(tmp_path: Path) -> Settings:
-    return project(tmp_path)
-
-
-@pytest.fixture
 def store(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Store:
     """Return the store of a project that has built something."""
     made = Store(settings, monkeypatch)

@@ -23,7 +23,6 @@ from synos_tasks.iso.diagnose import diagnose
 from synos_tasks.iso.pool import Pool
 from synos_tasks.iso.profile import Profile
 from synos_tasks.iso.protocol import Warn
-from synos_tasks.iso.store import Store
 from synos_tasks.iso.tools import BuildContext
 from tests.unit import deb_files
 from tests.unit.contexts import KeptEvents
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
     from synos_tasks.iso.lock import Package
+    from synos_tasks.iso.store import Store
 
 MAIN, SECURITY = "http://mirror.example/debian", "http://mirror.example/security"
 SUDO = deb_files.deb(deb_files.stanza())
@@ -72,11 +72,6 @@ def context(tmp_path: Path) -> Iterator[Context]:
         docker_build=tmp_path, output=tmp_path, owner=(0, 0)
     )  # fmt: skip
     events._log.close()
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "cache", pytest.fail)
 
 
 def serve(context: Context, data: bytes, name: str, **fields: str | int) -> Package:

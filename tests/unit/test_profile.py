@@ -194,18 +194,6 @@ def _layers(folder: Path, **texts: str) -> dict[str, tuple[str, ...]]:
     return dict(_load(folder, parent=PARENT, **texts).layers)
 
 
-def test_what_boots_is_the_base_and_each_profile_has_a_layer(tmp_path: Path) -> None:
-    layers = _layers(
-        tmp_path, mid="inherits: parent\npackages: [tmux]\n", x="inherits: mid\npackages: [htop]\n"
-    )
-    assert list(layers.items()) == [
-        ("base", ("linux-image-amd64", "live-boot")),
-        ("packages-parent", ("sudo", "vim")),
-        ("packages-mid", ("tmux",)),
-        ("packages-x", ("htop",)),
-    ]
-
-
 @pytest.mark.parametrize(
     ("name", "boots"),
     [("linux-image-amd64", True), ("linux-image-6.1.0-37-rt-amd64", True), ("initramfs-tools-core", True),

@@ -13,6 +13,7 @@ from synos_tasks.build.reproduce import DAY, Circumstances, circumstances
 from synos_tasks.engine.spec import ContainerSpec
 from synos_tasks.errors import Irreproducible
 from synos_tasks.iso import publish
+from synos_tasks.iso.work import ELSEWHERE
 from tests.unit.fake_docker import FakeDocker
 from tests.unit.fakes import fake_containers
 from tests.unit.projects import NAME, lay_lock, package, project
@@ -47,6 +48,7 @@ def test_a_container_is_what_its_circumstances_say() -> None:
         varied = case.apply(SPEC)
         assert varied.hostname == case.hostname
         assert varied.cpuset == case.cores
+        assert (varied.anonymous_volumes == {str(ELSEWHERE): "size=9m"}) == case.elsewhere
         language = {"LANG": case.locale, "LC_ALL": case.locale}
         assert varied.environment == {"HOME": "/root", "TZ": case.timezone, **language}
         same = {

@@ -183,12 +183,6 @@ def test_what_ended_a_restore_is_told_though_it_cannot_be_mended(here: Scene, tm
     assert caught.value.why == "the first trouble"
 
 
-@pytest.mark.parametrize(("said", "mended"), [(b"", False), (b"DROP DATABASE\n", True)])
-def test_postgres_tells_whether_a_restore_had_left_something(here: Scene, said: bytes, mended: bool) -> None:
-    here.compose.printed = {"format(": said}
-    assert postgres.recover(here.context) == mended
-
-
 @pytest.mark.parametrize(
     "name", ["synos", "_x", "A-b$1", "x" * LONGEST, "", "../x", ".", "a b", "1a", 'a"b', "ä\n", "%2e"]
 )

@@ -15,9 +15,7 @@ from synos_tasks.errors import (
     HostUnfit,
     ImageBuildFailed,
     PortTaken,
-    ServiceFailed,
     ServiceUnhealthy,
-    SynosError,
 )
 from synos_tasks.images.catalog import TRIXIE
 from synos_tasks.services import health, lifecycle
@@ -164,27 +162,6 @@ def test_what_is_mounted_is_made_readable_for_the_users_of_containers(
 
 
 # ---- what goes wrong while they start
-
-
-@pytest.mark.parametrize(
-    "error",
-    [
-        PortTaken("a port was taken in the meantime", where="docker compose up", why="bind: in use"),
-        ServiceFailed("docker compose failed", where="docker compose up", why="no such image"),
-        DiskFull("no space left", where="docker compose up", why="no space", hint="look at it"),
-    ],
-    ids=lambda error: type(error).__name__,
-)
-def test_what_compose_says_is_told_with_what_is_left(here: Scene, error: SynosError) -> None:
-    up(here, "nats")
-    here.compose.fails["up --detach"] = error
-    with pytest.raises(type(error)) as caught:
-        up(here)
-    told = caught.value
-    assert (told.what, told.where, told.why) == (error.what, error.where, error.why)
-    left = "left as it is: nats is healthy, postgres is missing, redis is missing"
-    assert left in told.hint
-    assert told.hint.startswith(error.hint or left)
 
 
 def test_ctrl_c_says_how_things_are_left(here: Scene) -> None:

@@ -79,20 +79,6 @@ def test_a_port_that_the_engine_chooses_is_0() -> None:
     assert (web.user, web.secrets, web.volumes, web.tool) == ("", (), {}, False)
 
 
-@pytest.mark.parametrize(
-    ("only", "names"),
-    [
-        ("", ["nats", "postgres", "redis"]),
-        (" , ", ["nats", "postgres", "redis"]),
-        (" redis , nats,redis,", ["nats", "redis"]),
-    ],
-)
-def test_services_are_chosen_in_the_order_of_the_stack(
-    settings: Settings, only: str, names: list[str]
-) -> None:
-    assert [one.name for one in stack_of(settings).chosen(only)] == names
-
-
 def test_variables_have_images_ports_digests_and_names(
     settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -144,17 +144,6 @@ def test_a_service_that_is_not_running_is_left_alone(at: Stage) -> None:
     assert at.upgrade() == []
 
 
-def test_an_image_that_docker_services_no_longer_describes_is_changed_though_its_packages_are_the_same(
-    at: Stage,
-) -> None:
-    at.engine.held = dict.fromkeys(at.engine.held, OLD)
-    at.engine.remove_image(at.tags["redis"])
-    at.engine.add_image(ident="sha256:redis")
-    [told] = at.upgrade("redis")
-    assert (told.changed, told.packages) == (True, [])
-    assert "redis: a new image" in at.here.said
-
-
 @pytest.mark.parametrize("had_tag", [True, False])
 def test_one_that_does_not_get_healthy_has_its_old_image_again(at: Stage, had_tag: bool) -> None:
     """Without its tag (docker/services was edited) by its id."""
@@ -170,18 +159,6 @@ def test_one_that_does_not_get_healthy_has_its_old_image_again(at: Stage, had_ta
     if had_tag:
         assert at.image("redis") == "sha256:redis"
     assert "sha256:redis" not in at.engine.removed
-
-
-def test_services_after_one_that_fails_are_not_touched(at: Stage) -> None:
-    def starts(words: tuple[str, ...]) -> None:
-        ill = "postgres" in words and at.image("postgres") != "sha256:postgres"
-        at.here.container(words[-1], health="unhealthy" if ill else "healthy")
-
-    at.here.compose.acts["up --detach"] = starts
-    with pytest.raises(ServiceUnhealthy, match="postgres did not"):
-        at.upgrade()
-    assert [words[-1] for words in at.here.compose.asked] == ["nats", "postgres", "postgres"]
-    assert len(at.engine.built) == 2
 
 
 @pytest.mark.parametrize("had_tag", [True, False])

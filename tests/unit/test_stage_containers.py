@@ -265,15 +265,14 @@ def replied(folder: Path, stage: Callable[[], Guest], *, may: bool = True) -> tu
 
 
 def complaining(code: int) -> Callable[[], Guest]:
-    return lambda: Guest(
-        lambda _in, _out, err: err.write(b"Error response from daemon: no space\n"), code=code
-    )
+    why = b"Error response from daemon: no space\n"
+    return lambda: Guest(lambda _in, _out, err: err.write(why), [code])
 
 
 @pytest.mark.parametrize(
     ("stage", "code", "why"),
     [
-        (lambda: Guest(lambda *_: None, code=7), 7, ""),
+        (lambda: Guest(lambda *_: None, [7]), 7, ""),
         *((complaining(code), code, "Error response from daemon: no space") for code in (1, 125, 127)),
         (Mock(side_effect=EngineUnavailable("no engine answers")), 1, "no engine answers"),
         (Mock(side_effect=OSError("too many open files")), 1, "too many open files"),

@@ -257,11 +257,6 @@ UNMET = [
 ]
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    return Store(tmp_path / "cache", pytest.fail)
-
-
 def _package(name: str, **more: object) -> dict[str, Any]:
     return {
         "name": name, "version": "1.0", "architecture": "amd64", "sha256": "d" * 64,
