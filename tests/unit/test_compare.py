@@ -32,11 +32,6 @@ def _shown(tmp_path: Path, one: bytes, two: bytes) -> list[str]:
     return compare.difference(_file(tmp_path / "one", one), _file(tmp_path / "two", two))
 
 
-def test_texts_are_shown_as_a_diff_without_what_is_the_same(tmp_path: Path) -> None:
-    shown = _shown(tmp_path, b"a\nb\nc\n", b"a\nB\nc\nd\n")
-    assert shown == ["@@ -2 +2 @@", "-b", "+B", "@@ -3,0 +4 @@", "+d"]
-
-
 def test_a_long_diff_and_a_long_line_are_cut(tmp_path: Path) -> None:
     many = [b"".join(b"%d %s\n" % (number, letter) for number in range(99)) for letter in (b"a", b"b")]
     assert len(_shown(tmp_path, *many)) == compare.SHOWN_LINES

@@ -163,11 +163,6 @@ def test_a_configuration_is_found_by_name_and_by_the_settings(here: Project) -> 
     assert here.config(features={"x": {}}, image="x").needs_official == ("features", "image")
 
 
-def test_vs_code_configures_itself_from_a_label(here: Project) -> None:
-    [metadata] = json.loads(here.config(customizations={"vscode": {"extensions": ["a.b"]}}).metadata)
-    assert metadata == {"remoteUser": "dev", "customizations": {"vscode": {"extensions": ["a.b"]}}}
-
-
 @pytest.mark.parametrize(
     ("changes", "what"),
     [

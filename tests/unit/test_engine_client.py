@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -12,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synos_tasks.engine import client
-from synos_tasks.engine.compose import ComposeFile, failure
+from synos_tasks.engine.compose import Compose, ComposeFile, failure
 from synos_tasks.engine.failures import version_tuple
 from synos_tasks.engine.labels import BUILDER_CAPABILITIES, TOOLCHAIN_CAPABILITIES
 from synos_tasks.errors import DiskFull, EngineUnavailable, PortTaken, ServiceFailed
@@ -47,13 +45,6 @@ def test_only_the_engine_package_starts_docker() -> None:
     assert [path for path in elsewhere if command.search(path.read_text())] == []
 
 
-@pytest.mark.allow_process(reason="what a fresh interpreter imports")
-def test_the_client_is_imported_at_its_first_use_only() -> None:
-    modules = ", ".join(f"synos_tasks.engine.{name}" for name in ("client", "cache", "compose", "run"))
-    code = f"import sys, {modules}; sys.exit('python_on_whales' in sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
-
-
 COMPOSED = ComposeFile(project="p", path=Path("/stack.yml"), environment={})
 
 
@@ -75,3 +66,14 @@ def test_each_failure_of_compose_has_its_error(text: str, error: type[Exception]
     assert text in raised.why
     assert "/stack.yml" in raised.where
     assert hint in raised.hint
+
+
+@pytest.mark.allow_process(reason="a command whose output passes through a pipe")
+def test_what_services_log_does_not_steer_a_terminal(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    compose = Compose(ComposeFile(project="p", path=Path("c.yml"), environment={}))
+    said = r"pg | user \"a\033]0;b\007\033[2Jc\rpg | forged\302\233\"\n\tnext\nlast"
+    monkeypatch.setattr(compose, "command", lambda *_: ["sh", "-c", f'printf "{said}"; exit 3'])
+    assert compose.show("logs") == 3
+    assert capfd.readouterr().out == 'pg | user "a\ufffd]0;b\ufffdc\ufffdpg | forged\ufffd"\n\tnext\nlast'

@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from typing import TYPE_CHECKING
 
 import pytest
 
 from synos_tasks.errors import ImageBuildFailed, SettingsError
-from synos_tasks.images.catalog import BOOKWORM, RECIPES, TRIXIE, Recipe, every, stack_files
+from synos_tasks.images.catalog import RECIPES, TRIXIE, Recipe, every, stack_files
 from synos_tasks.settings import ServicesSettings, Settings
 from tests.build_helpers import ROOT
 from tests.unit.fake_compose import lay_services
-from tests.unit.projects import settings_in
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 FULL = Recipe("full", "docker/build/Dockerfile", "small", "docker/build/image", TRIXIE, "services")
-SERVICES = ["nats", "postgres", "redis", "nats-box"]
 
 
 @pytest.fixture
@@ -48,11 +42,6 @@ def test_a_tag_changes_with_what_its_image_is_made_of(
     assert {name for name, tag in before.items() if RECIPES[name].tag(settings.project) != tag} == stale
 
 
-def test_a_tag_changes_with_the_base(settings: Settings) -> None:
-    other = dataclasses.replace(FULL, base=BOOKWORM)
-    assert other.tag(settings.project) != FULL.tag(settings.project)
-
-
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)
 def test_a_plain_docker_build_makes_the_same_image(settings: Settings, recipe: Recipe) -> None:
     assert re.fullmatch(f"synos-{recipe.name}:[0-9a-f]{{12}}", recipe.tag(settings.project))
@@ -65,13 +54,6 @@ def test_a_plain_docker_build_makes_the_same_image(settings: Settings, recipe: R
 
 def names(settings: Settings) -> list[str]:
     return [recipe.name for recipe in every(settings)]
-
-
-def test_the_images_of_builds_come_first_and_then_those_of_services(
-    with_services: Settings, tmp_path: Path
-) -> None:
-    assert names(with_services) == [*RECIPES, *SERVICES]
-    assert names(settings_in(tmp_path / "without", "x")) == list(RECIPES)
 
 
 def test_an_image_that_the_settings_name_is_not_built(with_services: Settings) -> None:

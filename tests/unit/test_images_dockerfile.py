@@ -151,11 +151,6 @@ def test_the_id_of_a_cache_mount_is_read_though_its_command_speaks_of_one() -> N
     assert step_of(description) == f"mount /c look-one {inner}"
 
 
-@pytest.mark.parametrize("description", ["", *(one for one in OF_MANY if not one.startswith("cached"))])
-def test_what_is_no_cache_mount_has_no_id(description: str) -> None:
-    assert cache_id(description) == ""
-
-
 def test_all_mounts_of_a_step_are_its() -> None:
     text = CACHE.replace("RUN ", "RUN --mount=type=cache,id=synos-lists,target=/var/lib/apt --network=none ")
     steps = steps_of(f"FROM debian\n{text}\n")

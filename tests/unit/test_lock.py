@@ -182,12 +182,6 @@ def test_an_edit_is_noticed_and_nonsense_and_gaps_where_they_stand(name: str, ol
         assert place_of(mistake) == FIRST + 1
 
 
-@pytest.mark.parametrize("key", ["schema", "request", "date", "seal", "packages"])
-def test_each_part_of_the_head_is_needed(key: str) -> None:
-    gone = (f"{key}:", "- ") if key == "packages" else (f"{key}:",)
-    assert f"no '{key}'" in mistake_of("".join(line for line in LINES if not line.startswith(gone))).what
-
-
 @pytest.mark.parametrize("order", [[0, 2], [0, 0, 1, 2], [0, 1, 1, 2], [1, 0, 2], [0, 2, 1], [0], []])
 def test_lines_are_neither_lost_nor_doubled_nor_swapped(order: list[int]) -> None:
     assert isinstance(load("".join([*LINES[:FIRST], *(LINES[FIRST + index] for index in order)])), LockError)

@@ -87,6 +87,23 @@ def ours_of(*images: Image, of: Clone | None = None) -> list[Image]:
 # Images
 
 
+@pytest.mark.parametrize(
+    ("base", "step", "ours"),
+    [
+        ("from local ", "RUN make", True),
+        ("pulled from docker.io/library/debian:bookworm-slim@sha256:1", "RUN make", True),
+        ("pulled from docker.io/library/redis:7@sha256:1", "RUN make", False),
+        ("from local ", "WORKDIR /data", False),
+    ],
+)
+def test_a_like_step_on_another_image_is_not_ours(base: str, step: str, ours: bool) -> None:
+    steps = steps_of(f"FROM debian:bookworm-slim AS a\n{step}\n")
+    told = f"[a 2/2] {step}" if step.startswith("WORKDIR") else "mount / from exec /bin/sh -c make"
+    records = (record("base", base), record("one", told, "base"))
+    found = owned(inventory(records=records), clone(steps=steps))
+    assert [one.id for one in found.usage.records] == (["one"] if ours else [])
+
+
 def test_a_step_on_nothing_is_not_ours() -> None:
     steps = steps_of("FROM scratch AS a\nCOPY x /x\n")
     found = owned(inventory(records=(record("one", "[a 1/1] COPY x /x"),)), clone(steps=steps))

@@ -130,10 +130,6 @@ def test_what_a_file_holds_matters_from_its_stage_on(path: str, first: str) -> N
     assert changed(planned(), planned(files={**FILES, path: "other"})) == since(first)
 
 
-def test_files_of_other_profiles_do_not_matter() -> None:
-    assert planned(files={**FILES, "hooks/other": "9"}) == planned()
-
-
 @pytest.mark.parametrize(("field", "first"), [("overlays", "overlay"), ("hooks", "hooks")])
 def test_the_order_of_hooks_and_overlays_matters(field: str, first: str) -> None:
     files = {**FILES, f"{field}/y": "3"}
@@ -145,8 +141,6 @@ def test_the_order_of_hooks_and_overlays_matters(field: str, first: str) -> None
 
 
 WITH = dataclasses.replace(BASE, components=("tool", "agent"))
-COMPILED_FIRST = ["component-tool", "component-agent"]
-STACK_WITH = [*STACK[:3], "components", *STACK[3:]]
 ABOVE = {"components", *since("system")}
 """The layer of components, those above it, and the ISO."""
 KINDS = {
@@ -286,14 +280,6 @@ def test_a_plan_survives_its_way_into_the_container(
 
 
 # ---- components: stages of their own come first
-
-
-def test_components_are_compiled_first_in_the_order_of_the_profile() -> None:
-    plan = planned(WITH)
-    assert plan.stage_names == [*COMPILED_FIRST, *STACK_WITH, "initramfs", "bootfiles", "iso"]
-    assert [stage.name for stage in plan.components] == COMPILED_FIRST
-    assert [stage.name for stage in plan.layers] == STACK_WITH
-    assert len({stage.key for stage in plan.stages}) == len(plan.stages)
 
 
 @pytest.mark.parametrize("name", ["tool", "agent"])

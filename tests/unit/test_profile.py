@@ -30,10 +30,6 @@ def _fails(folder: Path, **texts: str) -> SynosError:
     return caught.value
 
 
-def test_the_smallest_profile_has_the_defaults(tmp_path: Path) -> None:
-    assert _load(tmp_path, x="suite: bookworm\n") == Profile(name="x", layers=(("base", ()),))
-
-
 MISTAKES = {
     "unknown key": ("pakages: [sudo]\n", "1:1", "unknown key 'pakages'", "did you mean 'packages'?"),
     "unknown key inside": (

@@ -48,15 +48,6 @@ def test_an_object_is_given_as_soon_as_it_is_complete() -> None:
     assert next(lines) == "{"
 
 
-def test_an_object_that_was_cut_off_does_not_take_the_next_one_along() -> None:
-    cut = '{\n  "vertexes": [\n    {\n'
-    assert read(cut + BUILDX_0_13) == [*cut.rstrip().splitlines(), FIRST, SECOND, ERROR]
-
-
-def test_a_line_that_only_looks_like_an_object_does_not_take_the_next_one_along() -> None:
-    assert read("{cache, layers} are gone\n" + BUILDX_0_13)[:2] == ["{cache, layers} are gone", FIRST]
-
-
 def test_a_warning_in_the_middle_of_an_object_is_a_line_of_its_own() -> None:
     lines = BUILDX_0_13.splitlines(keepends=True)
     warned = ["WARNING: no credentials", FIRST, SECOND, ERROR]

@@ -135,15 +135,6 @@ def test_the_same_packages_are_nothing_newer(at: Stage) -> None:
     assert at.here.said[-1] == "redis: nothing newer"
 
 
-def test_a_service_that_is_not_running_is_left_alone(at: Stage) -> None:
-    at.here.runs("redis")
-    at.here.container("nats", state="exited")
-    assert [one.service for one in at.upgrade()] == ["redis"]
-    at.here.remove()
-    at.engine.registry = {}  # and then no base is needed either
-    assert at.upgrade() == []
-
-
 @pytest.mark.parametrize("had_tag", [True, False])
 def test_one_that_does_not_get_healthy_has_its_old_image_again(at: Stage, had_tag: bool) -> None:
     """Without its tag (docker/services was edited) by its id."""
