@@ -202,13 +202,3 @@ def test_after_an_error_all_is_ended_and_nothing_used(jobs: list[_Job]) -> None:
     assert stopped == [False]
     assert [type(future.exception(0)) for future in futures] == [InputsModified, RuntimeError, RuntimeError]
     assert not done.used.is_set()
-
-
-def test_an_error_of_the_work_comes_out() -> None:
-    def broken(_: Callable[[], None]) -> Entry:
-        raise ZeroDivisionError
-
-    with BackgroundJobs(lambda: None) as running_jobs:
-        sound, failed = running_jobs.start(Layer()), running_jobs.start(broken)
-        with pytest.raises(ZeroDivisionError):
-            running_jobs.wait_for([sound, failed])

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import threading
-import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -15,7 +13,6 @@ from synos_tasks.build.planning import Context
 from synos_tasks.errors import ClaimFailed, ComponentFailed, StageFailed
 from synos_tasks.iso import codec
 from synos_tasks.iso.components import recipe
-from synos_tasks.iso.protocol import Done
 from tests.unit.fake_docker import FakeDocker
 from tests.unit.fakes import FakeContainers, fake_containers
 from tests.unit.projects import NAME, lay_component, lay_lock, project
@@ -25,6 +22,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from synos_tasks.engine.spec import ContainerSpec
+    from synos_tasks.iso.protocol import Done
     from synos_tasks.settings import Settings
 
 DEB = b"a package"
@@ -119,37 +117,6 @@ def test_each_component_has_a_container_and_a_volume_of_its_own(containers: Cont
     specs = [spec for spec, _ in containers.of("compile")]
     own = [{name for name, path in spec.volumes.items() if path == "/packages"} for spec in specs]
     assert len(set.union(*own)) == len({spec.name for spec in specs}) == 2
-
-
-def second_command(containers: Containers, *, fails: bool) -> tuple[threading.Thread, list[list[Done]]]:
-    """Start a second command while the first compiles, once; return its thread, and what it gets.
-
-    The first goes on when the second has looked and found nothing; then its compilation ``fails`` or not.
-    """
-    answer, begun, seconds = containers.all.answer, threading.Event(), list[list[Done]]()
-    second = threading.Thread(target=lambda: seconds.append(containers.have("tool")))
-
-    def compiling(spec: ContainerSpec, request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        if request["request"] == "compile" and not begun.is_set():
-            begun.set()
-            second.start()
-            while containers.all.done.count("keep") < 2:
-                time.sleep(0.01)
-            time.sleep(0.2)
-            if fails:
-                raise ComponentFailed("it does not compile")
-        yield from answer(spec, request)
-
-    containers.all.answer = compiling
-    return second, seconds
-
-
-def test_a_second_command_compiles_what_the_first_could_not(containers: Containers) -> None:
-    second, seconds = second_command(containers, fails=True)
-    with pytest.raises(ComponentFailed):
-        containers.have("tool")
-    second.join(10)
-    assert [one.hit for made in seconds for one in made] == [False]
 
 
 def test_packages_are_laid_down_and_nothing_beside_them(containers: Containers, tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import re
 import pytest
 
 from synos_tasks.errors import ImageBuildFailed, SettingsError
-from synos_tasks.images.catalog import RECIPES, TRIXIE, Recipe, every, stack_files
+from synos_tasks.images.catalog import BOOKWORM, RECIPES, TRIXIE, Recipe, every, stack_files
 from synos_tasks.settings import ServicesSettings, Settings
 from tests.build_helpers import ROOT
 from tests.unit.fake_compose import lay_services
@@ -40,6 +40,11 @@ def test_a_tag_changes_with_what_its_image_is_made_of(
     else:
         path.write_text("edited")
     assert {name for name, tag in before.items() if RECIPES[name].tag(settings.project) != tag} == stale
+
+
+def test_a_tag_changes_with_the_base(settings: Settings) -> None:
+    other = dataclasses.replace(FULL, base=BOOKWORM)
+    assert other.tag(settings.project) != FULL.tag(settings.project)
 
 
 @pytest.mark.parametrize("recipe", RECIPES.values(), ids=RECIPES)

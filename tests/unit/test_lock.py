@@ -135,10 +135,6 @@ def test_a_lock_from_before_release_files_were_noted_is_still_whole_and_what_is_
     assert "unknown key 'nowhere'" in mistake_of(text.replace("  bookworm:", "  nowhere:")).what
 
 
-def test_no_file_is_no_lock(tmp_path: Path) -> None:
-    assert locks.load(locks.path_of(tmp_path, "x")) is None
-
-
 @given(LOCKS, st.integers(0), st.integers(1, 9), st.booleans())
 def test_a_new_version_is_a_small_diff(old: Lock, index: int, size: int, later: bool) -> None:
     index %= len(old.packages)
@@ -185,12 +181,6 @@ def test_an_edit_is_noticed_and_nonsense_and_gaps_where_they_stand(name: str, ol
 @pytest.mark.parametrize("order", [[0, 2], [0, 0, 1, 2], [0, 1, 1, 2], [1, 0, 2], [0, 2, 1], [0], []])
 def test_lines_are_neither_lost_nor_doubled_nor_swapped(order: list[int]) -> None:
     assert isinstance(load("".join([*LINES[:FIRST], *(LINES[FIRST + index] for index in order)])), LockError)
-
-
-@pytest.mark.parametrize("order", [[1, 0, 2], [0, 0, 1], [0, 2, 1]])
-def test_a_seal_is_no_leave_to_be_out_of_order(order: list[int]) -> None:
-    mistake = mistake_of(locks.dump(lock(*(LOCK.packages[index] for index in order)), "x"))
-    assert "sorted" in mistake.why
 
 
 SPECIALS = st.sampled_from(

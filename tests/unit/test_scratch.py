@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from synos_tasks.iso.scratch import remove, scratch, sweep, sync
+from synos_tasks.iso.scratch import remove, scratch, sweep
 
 PREFIX = "new-"
 
@@ -28,15 +28,6 @@ def test_a_folder_goes_when_one_is_interrupted(tmp_path: Path) -> None:
         (folder / "deep/er").mkdir(parents=True)
         raise KeyboardInterrupt
     assert names(tmp_path) == []
-
-
-def test_no_descriptor_stays_open(tmp_path: Path) -> None:
-    before = names(Path("/proc/self/fd"))
-    with suppress(RuntimeError), scratch(tmp_path, PREFIX) as folder:
-        sweep(tmp_path, PREFIX)
-        sync(folder)
-        raise RuntimeError
-    assert names(Path("/proc/self/fd")) == before
 
 
 def test_sweeping_takes_what_has_the_prefix_alone(tmp_path: Path) -> None:
