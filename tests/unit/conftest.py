@@ -7,18 +7,15 @@ import shutil
 import signal
 import subprocess
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import pytest
 
 from synos_tasks.iso.store import Store
+from synos_tasks.settings import Settings
 from tests.unit.projects import project
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from synos_tasks.settings import Settings
 
 WAYS = ("system", "execv", "execve", "fork", "forkpty", "posix_spawn", "posix_spawnp")
 

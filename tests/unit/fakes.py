@@ -3,22 +3,19 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import pytest
 
 from synos_tasks import builder
 from synos_tasks.build import planning
 from synos_tasks.build.planning import Context
+from synos_tasks.engine.spec import ContainerSpec
 from synos_tasks.iso import codec, protocol
 from synos_tasks.iso.plan import Tools
 from tests.unit.fake_docker import FakeDocker
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
-
-    import pytest
-
-    from synos_tasks.engine.spec import ContainerSpec
 
 INFO = FakeDocker().info()
 """What an engine that fits says of itself."""

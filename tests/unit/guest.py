@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import subprocess
 import threading
+from collections.abc import Callable, Sequence
 from contextlib import suppress
-from typing import IO, TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+from typing import IO
 
 
 class Guest:

@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import io
 import os
-from typing import TYPE_CHECKING
+from collections.abc import Callable
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import pytest
+import pytest
 
 CALLS = ("open", "fdopen", "fsync", "fchmod", "chmod", "replace", "rename", "unlink", "mkdir", "utime")
 

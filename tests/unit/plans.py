@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any
 
 from synos_tasks.iso import plan as planning
 from synos_tasks.iso.lock import Lock, Package
+from synos_tasks.iso.plan import Plan
 from synos_tasks.iso.profile import Profile
 from synos_tasks.iso.stages.overlay import OURS
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from synos_tasks.iso.plan import Plan
 
 
 def _package(name: str, layer: str) -> Package:

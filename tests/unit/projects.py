@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 from synos_tasks.build.planning import lock_path, read_profile
 from synos_tasks.iso import lock as locks
 from synos_tasks.iso.lock import Lock, Package
+from synos_tasks.iso.profile import Profile
 from synos_tasks.project import Project
 from synos_tasks.settings import Settings
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from synos_tasks.iso.profile import Profile
 
 NAME = "x"
 DATE = 1_700_000_000

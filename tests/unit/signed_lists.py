@@ -3,12 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from synos_tasks.iso.profile import Profile
+from synos_tasks.iso.profile import Profile
 
 PACKAGES = "Package: dpkg\nPriority: required\n\nPackage: mawk\nPriority: required\n\nPackage: vim\nPriority: optional\n"
 SIGNED = (

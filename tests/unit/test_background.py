@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from synos_tasks.iso import background as module
 from synos_tasks.iso.background import BackgroundJobs, InputsModified, _Job
 from synos_tasks.iso.store import Entry
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 PATIENCE = 5
 """Seconds; none of it is spent unless a test fails."""

@@ -5,16 +5,13 @@ from __future__ import annotations
 import ast
 import importlib
 import sys
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from pathlib import Path
 from unittest import mock
 
 import pytest
 
 from synos_tasks.iso import digests
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 ROOT = digests.ROOT
 STAGES = sorted(

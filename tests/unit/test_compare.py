@@ -5,19 +5,16 @@ from __future__ import annotations
 import os
 import shutil
 import stat
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from synos_tasks.iso import compare
+from synos_tasks.iso.tools import BuildContext
 from synos_tasks.iso.tree import WHITEOUT, walk
 from tests.unit.contexts import EPOCH, build_context, fake_tools, files
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
-
-    from synos_tasks.iso.tools import BuildContext
 
 
 def _file(path: Path, content: bytes = b"", mode: int = 0o644) -> Path:

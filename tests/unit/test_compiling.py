@@ -3,27 +3,24 @@
 from __future__ import annotations
 
 import hashlib
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from synos_tasks.build import components, planning
 from synos_tasks.build.components import ensure_compiled
 from synos_tasks.build.planning import Context
+from synos_tasks.engine.spec import ContainerSpec
 from synos_tasks.errors import ClaimFailed, ComponentFailed, StageFailed
 from synos_tasks.iso import codec
 from synos_tasks.iso.components import recipe
+from synos_tasks.iso.protocol import Done
+from synos_tasks.settings import Settings
 from tests.unit.fake_docker import FakeDocker
 from tests.unit.fakes import FakeContainers, fake_containers
 from tests.unit.projects import NAME, lay_component, lay_lock, project
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-    from pathlib import Path
-
-    from synos_tasks.engine.spec import ContainerSpec
-    from synos_tasks.iso.protocol import Done
-    from synos_tasks.settings import Settings
 
 DEB = b"a package"
 COUNTS = {"ccache": {"hits": 3, "misses": 1}, "sccache": {"hits": 0, "misses": 0}}

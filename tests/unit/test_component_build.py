@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
-from synos_tasks.errors import BadSignature, ComponentFailed, MirrorUnreachable
+from synos_tasks.errors import BadSignature, ComponentFailed, MirrorUnreachable, SynosError
 from synos_tasks.iso import protocol, work
 from synos_tasks.iso.components import build, caches, recipe
 from synos_tasks.iso.components.context import CompileContext
@@ -19,12 +21,6 @@ from synos_tasks.iso.store import Store
 from synos_tasks.iso.tools import BuildContext
 from tests.unit.contexts import build_context
 from tests.unit.deb_files import deb, stanza
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-    from pathlib import Path
-
-    from synos_tasks.errors import SynosError
 
 KEY = "0123456789abcdef"
 ME = (os.getuid(), os.getgid())

@@ -5,16 +5,13 @@ from __future__ import annotations
 import errno
 import json
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from synos_tasks.iso.components import caches
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 ME = (os.getuid(), os.getgid())
 # sccache 0.4.0-pre.6, shortened

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,9 +14,6 @@ from hypothesis import strategies as st
 from synos_tasks.iso import deb
 from synos_tasks.iso.components import recipe, source
 from synos_tasks.iso.components.recipe import Component
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 # debian/changelog of the source package hello
 CHANGELOG = """\

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import shutil
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -23,13 +23,9 @@ from synos_tasks.engine.labels import LABEL_ROLE
 from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
 from synos_tasks.iso.components import recipe
 from synos_tasks.iso.protocol import RunApart
+from synos_tasks.settings import Settings
 from tests.unit.fake_docker import FakeDocker
 from tests.unit.projects import lay_component, project
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from synos_tasks.settings import Settings
 
 
 @pytest.fixture

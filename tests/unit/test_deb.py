@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import subprocess
-from typing import TYPE_CHECKING
+from pathlib import Path
 from unittest import mock
 
 import pytest
@@ -13,9 +13,6 @@ from hypothesis import strategies as st
 
 from synos_tasks.iso import deb
 from tests.unit import deb_files
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 READABLE = sorted(deb.OPEN)
 

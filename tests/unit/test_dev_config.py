@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -13,9 +14,6 @@ from synos_tasks.dev import config
 from synos_tasks.dev.config import commands_of, devcontainer_id, loads, replace_variables
 from synos_tasks.errors import SettingsError
 from tests.unit.fake_dev import Project, project, write
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 import pytest
@@ -15,9 +16,6 @@ from invoke.context import Context
 from synos_tasks.dev import containers, tasks
 from synos_tasks.errors import DevContainerMissing, HostUnfit, SettingsError
 from tests.unit.fake_dev import Project, project, write
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture

@@ -1,14 +1,11 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from synos_tasks.errors import OutsideContainer
 from synos_tasks.iso.guard import refuse_outside_container
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 CONTAINER = """\
 714 617 0:97 / / rw,relatime master:1 - overlay overlay rw,lowerdir=/a:/b,upperdir=/c

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from synos_tasks.images import ledger
 from synos_tasks.images.ledger import Ledger, Made
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 ONE, TWO, THREE = (f"sha256:{number}" for number in "123")
 

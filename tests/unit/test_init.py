@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 import yaml
@@ -13,9 +13,6 @@ from synos_tasks.__main__ import Inv
 from synos_tasks.dev import config
 from synos_tasks.images.dockerfile import steps_of
 from synos_tasks.root.init import new_files
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 pytestmark = pytest.mark.usefixtures("keep_signals", "empty_folder")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
@@ -19,9 +19,6 @@ from synos_tasks.iso.layers import Listing
 from synos_tasks.iso.stages import hooks, overlay
 from tests.unit.contexts import build_context, inputs_for
 from tests.unit.plans import LOCK
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 PROFILE = "overlay: overlays/a/b\nhooks:\n  - hooks/x\ncomponents: [tool]\n"
 RECIPE = "description: x\nbuild: make\nversion: '1'\nsource: {folder: src/tool}\npatches: [fixes/one.patch]\n"

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from synos_tasks.errors import SecretFound
 from synos_tasks.iso import secrets
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 SECRETS = {"redis": "3f786850e387550f", "nats": "89e6c98d92887913"}
 

@@ -8,7 +8,8 @@ import signal
 import sys
 import threading
 import time
-from typing import IO, TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from typing import IO, Any
 
 import pytest
 
@@ -17,9 +18,6 @@ from synos_tasks.engine.spec import ContainerSpec
 from synos_tasks.iso import lease as inside
 from tests.unit.fake_docker import FakeDocker
 from tests.unit.guest import Guest, until_end
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 SPEC = ContainerSpec(name="c", image="i", command=(), labels={})
 

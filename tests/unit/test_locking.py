@@ -4,29 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
 from unittest import mock
 
 import pytest
 
 from synos_tasks.build import planning
 from synos_tasks.build.planning import Context, read_profile
+from synos_tasks.engine.spec import ContainerSpec
 from synos_tasks.errors import BadSignature, LockDrift, OutputNotWritable
 from synos_tasks.iso import codec
 from synos_tasks.iso import lock as locks
-from synos_tasks.iso.lock import Change
+from synos_tasks.iso.lock import Change, Lock, Package
 from synos_tasks.iso.profile import Profile
+from synos_tasks.settings import Settings
 from tests.unit.fake_docker import FakeDocker
 from tests.unit.fakes import fake_containers
 from tests.unit.projects import DATE, NAME, PROFILE, lay_lock, lock_for, package, project
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
-    from synos_tasks.engine.spec import ContainerSpec
-    from synos_tasks.iso.lock import Lock, Package
-    from synos_tasks.settings import Settings
 
 LATER = DATE + 3600
 SUDO = package("sudo", "1")

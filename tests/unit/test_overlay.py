@@ -5,19 +5,17 @@ from __future__ import annotations
 import dataclasses
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 import pytest
 
 from synos_tasks.errors import ProfileError
 from synos_tasks.iso.layers import Listing, settle_files
+from synos_tasks.iso.pool import Pool
 from synos_tasks.iso.profile import Profile
 from synos_tasks.iso.stages import identity, overlay
 from tests.unit.contexts import EPOCH, Laid, build_context, files, inputs_for
 from tests.unit.plans import planned
-
-if TYPE_CHECKING:
-    from synos_tasks.iso.pool import Pool
 
 BASE = """\
 drwxr-xr-x 0/0                92 2026-11-23 11:22 squashfs-root

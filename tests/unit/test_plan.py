@@ -7,7 +7,9 @@ import json
 import os
 import socket
 import time
-from typing import TYPE_CHECKING, Any, NoReturn
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NoReturn
 
 import pytest
 from hypothesis import given, settings
@@ -19,6 +21,7 @@ from synos_tasks.iso import plan as planning
 from synos_tasks.iso import profile as profiles
 from synos_tasks.iso.components import recipe
 from synos_tasks.iso.lock import Lock, Package
+from synos_tasks.iso.plan import Plan
 from synos_tasks.iso.profile import Profile, User
 from synos_tasks.iso.stages.overlay import OURS
 from tests.unit.plans import (
@@ -37,12 +40,6 @@ from tests.unit.plans import (
     since,
 )
 from tests.unit.projects import NAME, lay_component, lay_lock, package, project
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-    from pathlib import Path
-
-    from synos_tasks.iso.plan import Plan
 
 MORE = (*LAYERS[:2], ("packages-x", ("tmux", "vim")))
 CHANGES: dict[str, tuple[dict[str, Any], set[str]]] = {

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from typing import TYPE_CHECKING, Any
+from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,20 +15,16 @@ from synos_tasks.build.planning import Context
 from synos_tasks.build.view import Row, last_plan, reason, remember
 from synos_tasks.iso import plan as plans
 from synos_tasks.iso.digests import digest
+from synos_tasks.iso.lock import Lock, Package
+from synos_tasks.iso.plan import Plan
 from synos_tasks.iso.profile import Profile
 from synos_tasks.iso.publish import iso_path
 from synos_tasks.iso.stages.overlay import OURS
 from synos_tasks.iso.store import sha256
+from synos_tasks.settings import Settings
 from tests.unit.fake_docker import FakeDocker
 from tests.unit.fakes import TOOLS, fake_containers
 from tests.unit.projects import NAME, lay_lock, lock_for, package, project
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from synos_tasks.iso.lock import Lock, Package
-    from synos_tasks.iso.plan import Plan
-    from synos_tasks.settings import Settings
 
 LAYERS = (("base", ("live-boot",)), ("packages-x", ("sudo",)))
 PROFILE = Profile(name=NAME, layers=LAYERS, overlays=("overlays/x",), hooks=("hooks/x",))

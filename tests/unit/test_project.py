@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import shutil
 import threading
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -14,9 +14,6 @@ from hypothesis import strategies as st
 from synos_tasks import project
 from synos_tasks.errors import ProjectCopied, SettingsError
 from synos_tasks.project import NAME, fitting_name
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 
 @pytest.fixture

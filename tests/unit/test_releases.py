@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
@@ -14,9 +14,6 @@ from synos_tasks.iso.profile import Profile
 from synos_tasks.iso.protocol import Warn
 from tests.unit.contexts import KeptEvents, build_context, fake_tools
 from tests.unit.signed_lists import PACKAGES, SIGNED, lay_lists, named, release
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 PROFILE = Profile(name="x", layers=(("base", ("vim",)),))
 MAIN, SECURITY = PROFILE.mirror, PROFILE.security_mirror

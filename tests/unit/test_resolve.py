@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -14,9 +14,6 @@ from synos_tasks.iso.lock import Lock, Package
 from synos_tasks.iso.profile import Profile
 from tests.unit.contexts import build_context, fake_tools
 from tests.unit.signed_lists import lay_lists
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 PROFILE = Profile(name="x", layers=(("base", ("live-boot",)), ("packages-x", ("curl", "vim-tiny"))))
 NEWEST = 1749286801

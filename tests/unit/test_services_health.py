@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import datetime as dt
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, NoReturn
+from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -16,10 +18,6 @@ from synos_tasks.services import health
 from synos_tasks.services.health import ServiceStatus, watch
 from synos_tasks.services.tasks import logs
 from tests.unit.fake_compose import NAMES, PROJECT, Scene, scene
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
-    from pathlib import Path
 
 BOTH = ("postgres", "redis")
 

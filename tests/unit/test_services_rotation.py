@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import shutil
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import pytest
 
 from synos_tasks.errors import ServiceFailed, ServiceUnhealthy, SettingsError
 from synos_tasks.services import health, lifecycle
+from synos_tasks.services.lifecycle import Started
 from synos_tasks.services.secrets import APPLY, Secrets, rotate
 from tests.unit.fake_compose import SECRETS, Scene, scene
 from tests.unit.kills import Killed, kill_at
-
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from synos_tasks.services.lifecycle import Started
 
 
 @pytest.fixture(autouse=True)

@@ -7,9 +7,10 @@ import os
 import re
 import stat
 import tempfile
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, NoReturn
+from typing import NoReturn
 
 import pytest
 from hypothesis import example, given
@@ -18,9 +19,6 @@ from hypothesis import strategies as st
 from synos_tasks.errors import DiskFull, OutputNotWritable, SecretsDamaged
 from synos_tasks.services.secrets import Secrets
 from tests.unit.kills import Killed, kill_at
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
 
 NAMES = ["nats_password", "postgres_password", "redis_password"]
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -23,9 +24,6 @@ from synos_tasks.iso.store import Entry, Store
 from synos_tasks.iso.tools import BuildContext
 from tests.unit.contexts import KeptEvents, build_context, fake_tools, files, inputs_for
 from tests.unit.plans import BASE, LOCK, planned
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
 
 PLAN = planned(dataclasses.replace(BASE, components=("tool", "agent")))
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, NoReturn
+from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -11,18 +12,13 @@ from synos_tasks.errors import LockDrift, OutsideContainer, SettingsError
 from synos_tasks.iso import guard, publish, standalone
 from synos_tasks.iso.digests import digest
 from synos_tasks.iso.lock import dump
-from synos_tasks.iso.plan import Tools, plan_build
+from synos_tasks.iso.plan import Plan, Tools, plan_build
 from synos_tasks.iso.profile import load
 from synos_tasks.iso.store import Store
 from tests.unit.projects import NAME, lay_component, lock_for, package, project
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from synos_tasks.iso.plan import Plan
-
-    Built = list[tuple[Plan, Path, Path]]
-    """What a container would have built: the plan, where it goes, and where it was worked on."""
+Built = list[tuple[Plan, Path, Path]]
+"""What a container would have built: the plan, where it goes, and where it was worked on."""
 
 Shown = pytest.CaptureFixture[str]
 

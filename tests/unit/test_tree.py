@@ -9,9 +9,10 @@ import shutil
 import stat
 import tempfile
 from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import pytest
 from hypothesis import example, given
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 
 from synos_tasks.iso.scratch import remove
 from synos_tasks.iso.store import Entry
+from synos_tasks.iso.tools import BuildContext
 from synos_tasks.iso.tree import (
     SHARED,
     SQUASHFS,
@@ -33,11 +35,6 @@ from synos_tasks.iso.tree import (
     walk,
 )
 from tests.unit.contexts import EPOCH, build_context, fake_tools, files
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
-
-    from synos_tasks.iso.tools import BuildContext
 
 # few names, so that operations meet; some begin alike, and those outside usr/ and below it are treated differently
 PATHS = [

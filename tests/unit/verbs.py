@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
+from invoke.collection import Collection
 from invoke.program import Program
-
-if TYPE_CHECKING:
-    from invoke.collection import Collection
 
 
 def inv(namespace: Collection, *words: str) -> int:

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jsonschema  # type: ignore[import-untyped]
 from hypothesis import strategies as st
 
 from synos_tasks.errors import ProfileError
 from synos_tasks.iso import schema
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 SPECIALS = [
     b"\t", b"\0", b"\xff", b"\xef\xbb\xbf", b"\xfe\xff", b"&a ", b"*a", b"<<: ", b"<<: *a\n", b"---\n", b"...\n",
