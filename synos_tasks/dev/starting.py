@@ -27,7 +27,7 @@ from synos_tasks.engine.compose import ComposeFile
 from synos_tasks.engine.labels import labels
 from synos_tasks.errors import DevContainerMissing, HookFailed, HostUnfit, SettingsError
 from synos_tasks.images import ledger
-from synos_tasks.images.building import Steps, one_at_a_time
+from synos_tasks.images.building import mirror_errors, one_at_a_time
 from synos_tasks.iso.scratch import write_whole
 from synos_tasks.locks import exclusive
 
@@ -167,33 +167,11 @@ def _start(
         override = context.state / f"{config.name}.override.yml"
         write_whole(override, json.dumps(override_model(context, config, socket)) + "\n")
         compose = _compose(context, config, override)
-        _build(context, config, compose, cached=cached)
+        context.say(f"building the image of {config.name} (unchanged steps come from the cache)")
+        with one_at_a_time(context.settings), mirror_errors():  # the lock keeps prunes away
+            compose.build(config.service, context.say, cached=cached)
         compose.up(*config.run_services, config.service, dependencies=True)
     run_commands(context, config, context.running(config).id)
-
-
-def _build(context: Context, config: DevContainer, compose: Compose, *, cached: bool) -> None:
-    """Build the image as compose would, but show its steps, and hold the lock that keeps prunes away meanwhile."""
-    service = compose.config()["services"][config.service]
-    build = service.get("build")
-    if build is None:
-        return
-    image = service.get("image", f"{compose.file.project}-{config.service}")
-    context.say(f"building image {image} (unchanged steps come from the cache)")
-    arguments = [
-        f"--tag={image}",
-        f"--file={Path(build['context'], build['dockerfile'])}",
-        *([f"--target={build['target']}"] if "target" in build else []),
-        *(f"--build-arg={key}={value}" for key, value in build.get("args", {}).items()),
-        *(f"--label={key}={value}" for key, value in build.get("labels", {}).items()),
-        *([] if cached else ["--no-cache"]),
-        build["context"],
-    ]
-    with one_at_a_time(context.settings):
-        if set(build) <= {"context", "dockerfile", "target", "args", "labels"}:
-            context.docker.build_image(arguments, Steps(context.say))
-        else:
-            compose.run("build", *([] if cached else ["--no-cache"]), config.service)
 
 
 def _down(context: Context, config: DevContainer) -> list[str]:

@@ -11,17 +11,19 @@ from __future__ import annotations
 
 import datetime as dt
 import json
+import re
 import subprocess
 import sys
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any, Literal, cast
 
 from synos_tasks.engine import cache
-from synos_tasks.engine.failures import errors_as_ours, gone, refusal, unanswered
-from synos_tasks.errors import EngineUnavailable, ImageBuildFailed
+from synos_tasks.engine.failures import errors_as_ours, gone, reason, refusal, unanswered
+from synos_tasks.errors import EngineUnavailable, ImageBuildFailed, printable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from python_on_whales import Container as Container
     from python_on_whales import DockerClient
@@ -33,6 +35,11 @@ if TYPE_CHECKING:
     from synos_tasks.engine.spec import ContainerSpec
 
 Kind = Literal["container", "image", "volume", "network"]
+
+_STEP = re.compile(r"(#\d+) (?:(\[(?!internal\]).+)|DONE (\S+)|(CACHED))")
+_FAILED = re.compile(r"^ > (?P<step>.*):\n(?P<output>.*?)^------$", re.DOTALL | re.MULTILINE)
+_TIME = re.compile(r"^\d+\.\d+ ", re.MULTILINE)
+"""What BuildKit says of a step, and of the one that failed; the time in front of each line that a step prints."""
 
 LIVE = ("running", "paused", "restarting", "removing")
 """States of a container whose processes may write."""
@@ -160,25 +167,10 @@ class Docker:
         if done.returncode:
             raise ImageBuildFailed(f"{ref} could not be imported", why=done.stderr.decode().strip())
 
-    def build_image(self, arguments: Sequence[str], on_event: Callable[[dict[str, Any]], None]) -> None:
-        """Run `buildx build` with these arguments and pass on its progress; raises ImageBuildFailed."""
-        # python-on-whales offers plain progress only, which has neither durations nor cache hits as data
-        argv = self.command("buildx", "build", "--progress=rawjson", *arguments)
-        tail: list[str] = []
-        with subprocess.Popen(argv, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE) as process:
-            assert process.stderr is not None  # noqa: S101  (for the type checker)
-            for event in progress_events(line.decode(errors="replace") for line in process.stderr):
-                if isinstance(event, str):
-                    tail = [*tail[-20:], event]
-                else:
-                    on_event(event)
-        if process.returncode:
-            raise ImageBuildFailed(
-                "an image could not be built",
-                where=" ".join(argv),
-                why="\n".join(tail).strip(),
-                hint="the same command without --progress=rawjson shows everything",
-            )
+    def build_image(self, folder: Path, say: Callable[[str], None], **options: Any) -> None:
+        """Build an image with options of python-on-whales' `buildx.build`: see follow_build()."""
+        lines = self.client.buildx.build(folder, progress="plain", stream_logs=True, **options)
+        follow_build(cast("Iterable[str]", lines), say)
 
     def tag(self, ref: str, new_name: str) -> None:
         """Give an image another name."""
@@ -325,33 +317,26 @@ def snapshot(kind: Kind, data: Mapping[str, Any]) -> Any:
     return found
 
 
-def progress_events(lines: Iterable[str]) -> Iterator[dict[str, Any] | str]:
-    """Yield each object of `buildx build --progress=rawjson` once it is complete, and other lines as they are.
+def follow_build(lines: Iterable[str], say: Callable[[str], None]) -> None:
+    """Say each step of an image's build that is done, by BuildKit's plain progress; raise ImageBuildFailed."""
+    from python_on_whales.exceptions import DockerException
 
-    buildx 0.13 writes an object over several lines, later ones in one.
-    """
-    parts: list[str] = []
-    for line in lines:
-        text = line.rstrip()
-        if text.startswith("{"):  # what is inside an object is indented: the one before was cut off
-            yield from parts
-            parts = []
-        elif not parts or not text.startswith((" ", "}")):
-            yield text
-            continue
-        parts.append(text)
-        if not text.startswith(" ") and text.endswith("}"):
-            yield _parsed("\n".join(parts))
-            parts = []
-    yield from parts
-
-
-def _parsed(text: str) -> dict[str, Any] | str:
+    steps: dict[str, str] = {}
     try:
-        event = json.loads(text)
-    except (ValueError, RecursionError):
-        return text
-    return event if isinstance(event, dict) else text
+        for line in lines:
+            if found := _STEP.match(line):
+                number, step, seconds, cached = found.groups()
+                if step:
+                    steps[number] = step
+                elif step := steps.pop(number, ""):
+                    say(f"  {seconds or cached.lower():>7}  {printable(step).split(' && ')[0][:90]}")
+    except DockerException as error:
+        text = reason(error)
+        failed = _FAILED.search(text)
+        last = text.splitlines()[-1]
+        where, output = (failed["step"], _TIME.sub("", failed["output"]) + last) if failed else ("", text)
+        why = "\n".join(output.splitlines()[-9:])
+        raise ImageBuildFailed("an image could not be built", where=where, why=why) from error
 
 
 def exec_options(user: str, workdir: str, environment: Mapping[str, str]) -> list[str]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from synos_tasks.engine.client import Docker
+from synos_tasks.engine.client import Docker, follow_build
 from synos_tasks.engine.failures import no_engine, reason
 from synos_tasks.engine.labels import LABEL_COMPOSE_ONE_OFF, LABEL_COMPOSE_PROJECT, LABEL_COMPOSE_SERVICE
 from synos_tasks.errors import DiskFull, EngineUnavailable, PortTaken, ServiceFailed, printable
@@ -82,6 +82,12 @@ class Compose:
                 dependencies=dependencies,
                 quiet=True,
             )
+
+    def build(self, service: str, say: Callable[[str], None], *, cached: bool) -> None:
+        """Build the image of a service, if its file says how; see follow_build()."""
+        build = self.docker.client.compose.build
+        stream = build(service, cache=cached, progress="plain", stream_logs=True)
+        follow_build((line.decode(errors="replace") for _, line in stream), say)
 
     def stop(self, service: str) -> None:
         """Stop a service."""

@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import base64
-import datetime as dt
 import os
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 from synos_tasks.engine.failures import check_versions
 from synos_tasks.engine.labels import LABEL_BASE, LABEL_PROJECT, image_labels
-from synos_tasks.errors import ImageBuildFailed, printable
+from synos_tasks.errors import ImageBuildFailed
 from synos_tasks.images import ledger
 from synos_tasks.images.base import ensure_base, renew
 from synos_tasks.images.catalog import every
@@ -32,8 +30,6 @@ if TYPE_CHECKING:
     from synos_tasks.settings import Settings
 
 LIST_PACKAGES = ("dpkg-query", "--show")
-LAST_OUTPUT = 4000
-"""Bytes of a step's output that are kept for an error."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,19 +86,18 @@ def build_image(context: Context, recipe: Recipe, *, cached: bool = True) -> Bui
     settings, tag = context.settings, recipe.tag(context.settings.project)
     dockerfile = settings.project.root / recipe.dockerfile
     began = time.monotonic()
-    context.docker.build_image(
-        [
-            f"--tag={tag}",
-            f"--file={dockerfile}",
-            *([f"--target={recipe.target}"] if recipe.target else []),
-            *([] if cached else ["--no-cache"]),
-            *(f"--build-arg={argument}" for argument in recipe.build_args),
-            *(f"--secret=id=certificates,src={path}" for path in _certificates()),
-            *(f"--label={k}={v}" for k, v in image_labels(settings.project.id, recipe.role, tag).items()),
-            str(settings.project.root),
-        ],
-        Steps(context.say),
-    )
+    with mirror_errors():
+        context.docker.build_image(
+            settings.project.root,
+            context.say,
+            tags=[tag],
+            file=dockerfile,
+            target=recipe.target or None,
+            cache=cached,
+            build_args=recipe.build_args,
+            secrets=[f"id=certificates,src={path}" for path in _certificates()],
+            labels=image_labels(settings.project.id, recipe.role, tag),
+        )
     seconds = round(time.monotonic() - began, 2)
     image = context.docker.image(tag)
     if image is None:
@@ -112,6 +107,17 @@ def build_image(context: Context, recipe: Recipe, *, cached: bool = True) -> Bui
     steps = steps_of(dockerfile.read_text())
     ledger.remember(settings.project.state_dir, ident=image.id, tag=tag, seconds=seconds, steps=steps)
     return Built(name=recipe.name, tag=tag, bytes=image.size or 0, seconds=seconds)
+
+
+@contextmanager
+def mirror_errors() -> Iterator[None]:
+    """Raise MirrorUnreachable or BadSignature where the step that failed tells of a mirror."""
+    try:
+        yield
+    except ImageBuildFailed as error:
+        if failure := mirror_failure(error.why.splitlines(), [], error.where):
+            raise type(failure)(failure.what, where=error.where, why=error.why, hint=failure.hint) from error
+        raise
 
 
 def host_certificates() -> Path:
@@ -206,41 +212,3 @@ def versions(docker: Docker, image: str) -> dict[str, tuple[str, bool]]:
     """
     lines = (line.partition("\t") for line in docker.output_of(image, LIST_PACKAGES).splitlines())
     return {name: (version, False) for name, _, version in lines if version}
-
-
-class Steps:
-    """Turn BuildKit's events into a line per step, and keep the last output of each for an error."""
-
-    def __init__(self, say: Callable[[str], None]) -> None:
-        self._say = say
-        self._shown: set[str] = set()
-        self._output: dict[str, bytes] = {}
-
-    def __call__(self, event: dict[str, Any]) -> None:
-        """Take one event; raises ImageBuildFailed, MirrorUnreachable or BadSignature for a failed step."""
-        for log in event.get("logs") or []:
-            output = self._output.get(log["vertex"], b"") + base64.b64decode(log.get("data") or "")
-            self._output[log["vertex"]] = output[-LAST_OUTPUT:]
-        for vertex in event.get("vertexes") or []:
-            name, ident, error = (vertex.get(key, "") for key in ("name", "digest", "error"))
-            if vertex.get("completed") and ident not in self._shown and not name.startswith("[internal]"):
-                self._shown.add(ident)
-                took = "cached" if vertex.get("cached") else f"{_seconds(vertex):.1f} s"
-                self._say(f"  {took:>7}  {printable(name).split(' && ')[0][:90]}")
-            # other steps are canceled when one fails; they are not the cause
-            if error and "context canceled" not in error:
-                self._fail(name, self._output.get(ident, b"").decode(errors="replace"), error)
-
-    def _fail(self, step: str, output: str, error: str) -> NoReturn:
-        why = "\n".join([*output.splitlines()[-8:], error])
-        if failure := mirror_failure(why.splitlines(), [], step):
-            raise type(failure)(failure.what, where=step[:200], why=why, hint=failure.hint)
-        raise ImageBuildFailed("a step of an image's build failed", where=step[:200], why=why)
-
-
-def _seconds(vertex: dict[str, Any]) -> float:
-    try:
-        began, ended = (dt.datetime.fromisoformat(vertex[key]) for key in ("started", "completed"))
-    except (KeyError, ValueError, TypeError):
-        return 0.0
-    return (ended - began).total_seconds()

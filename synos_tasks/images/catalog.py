@@ -52,9 +52,9 @@ class Recipe:
     """The image's label ``io.synos.role``."""
 
     @property
-    def build_args(self) -> tuple[str, ...]:
+    def build_args(self) -> dict[str, str]:
         """None for the default base, so that a plain `docker build` makes the same image."""
-        return () if self.base == BOOKWORM else (f"BASE={self.base.tag}",)
+        return {} if self.base == BOOKWORM else {"BASE": self.base.tag}
 
     def tag(self, project: Project) -> str:
         """Return the image's tag: it changes with all that it is made of, so a stale image is never used.
@@ -71,8 +71,8 @@ class Recipe:
                 where=str(error.filename),
                 hint="`inv init` writes docker/ into an empty folder",
             ) from error
-        for argument in self.build_args:
-            found.update(f"\0{argument}".encode())
+        for key, value in self.build_args.items():
+            found.update(f"\0{key}={value}".encode())
         return project.image(self.name, found.hexdigest()[:12])
 
 

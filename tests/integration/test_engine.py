@@ -152,9 +152,17 @@ def test_a_container_that_cannot_start_says_why(client: Docker, own_label: str, 
     assert client.container(lost.name) is None
 
 
-def test_a_build_that_fails_is_an_error_of_ours(client: Docker) -> None:
+def test_a_build_that_fails_is_an_error_of_ours(client: Docker, tmp_path: Path) -> None:
     with pytest.raises(ImageBuildFailed):
-        client.build_image(["--file=/nowhere/Dockerfile", "/nowhere"], lambda _: None)
+        client.build_image(tmp_path, print)
+
+
+def test_a_step_that_fails_is_named_with_what_it_printed(client: Docker, tmp_path: Path) -> None:
+    (tmp_path / "Dockerfile").write_text("FROM debian:bookworm-slim\nRUN echo 'E: no such thing' && exit 3\n")
+    with pytest.raises(ImageBuildFailed) as caught:
+        client.build_image(tmp_path, print, cache=False)
+    assert caught.value.where.startswith("[2/2] RUN echo")
+    assert caught.value.why.splitlines()[0] == "E: no such thing"
 
 
 def test_a_context_that_leads_nowhere_is_named(client: Docker, monkeypatch: pytest.MonkeyPatch) -> None:

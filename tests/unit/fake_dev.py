@@ -14,7 +14,7 @@ from synos_tasks.engine.compose import Compose
 from tests.unit.fake_docker import FakeDocker
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
     import pytest
@@ -41,10 +41,10 @@ class Project:
     said: list[str] = field(default_factory=list)
     composed: list[tuple[str, ...]] = field(default_factory=list)
     commands: list[str] = field(default_factory=list)
+    built: list[bool] = field(default_factory=list)
+    """Images that were built, and whether the cache was used."""
     codes: dict[str, int] = field(default_factory=dict)
     """Exit codes of commands in containers, by their last word."""
-    build: dict[str, Any] = field(default_factory=dict)
-    """What the compose file says of the build, besides the usual."""
     _marks: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -77,10 +77,8 @@ class FakeCompose(Compose):
         super().__init__(file)
         self.project = project
 
-    def config(self) -> dict[str, Any]:
-        own = {"context": "/x", "dockerfile": "docker/dev/Dockerfile", "target": "one"}
-        build = {**own, **self.project.build}
-        return {"services": {"dev": {"image": IMAGE, "build": build}}}
+    def build(self, service: str, say: Callable[[str], None], *, cached: bool) -> None:
+        self.project.built.append(cached)
 
     def up(
         self, *services: str, recreate: bool = False, start: bool = True, dependencies: bool = False
@@ -96,10 +94,6 @@ class FakeCompose(Compose):
 
     def down(self, *, volumes: bool = False) -> None:
         self.project.composed.append(("down",))
-
-    def run(self, *arguments: str) -> str:
-        self.project.composed.append(arguments)
-        return ""
 
 
 def write(root: Path, name: str, text: str) -> Path:

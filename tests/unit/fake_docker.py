@@ -15,6 +15,7 @@ from tests.unit.guest import Guest, request_of
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Callable, Iterable, Mapping, Sequence
+    from pathlib import Path
 
     from synos_tasks.engine.spec import ContainerSpec
 
@@ -44,7 +45,7 @@ class FakeDocker(Docker):
         self.removed: list[str] = []
         self.refusals: dict[str, str] = {}
         self.pullable: set[str] = set()
-        self.built: list[Sequence[str]] = []
+        self.built: list[dict[str, Any]] = []
         self.build_fails = False
         self.runs: list[ContainerSpec] = []
         """Containers that ran once, in order, with pipes or on the caller's streams."""
@@ -210,15 +211,15 @@ class FakeDocker(Docker):
         archive.read()
         self.add_image(ref)
 
-    def build_image(self, arguments: Sequence[str], on_event: Callable[[dict[str, Any]], None]) -> None:
+    def build_image(self, folder: Path, say: Callable[[str], None], **options: Any) -> None:  # noqa: ANN401
         """Build an image with another id each time."""
         self._ask()
-        self.built.append(arguments)
+        self.built.append(options)
         if self.build_fails:
             raise ImageBuildFailed("an image could not be built")
-        [tag] = [word.removeprefix("--tag=") for word in arguments if word.startswith("--tag=")]
-        labels = [word.split("=", 2)[1:] for word in arguments if word.startswith("--label=")]
-        self.add_image(tag, ident=f"sha256:{digest(f'{tag} {len(self.built)}')}", labels=dict(labels))
+        [tag] = options["tags"]
+        ident = f"sha256:{digest(f'{tag} {len(self.built)}')}"
+        self.add_image(tag, ident=ident, labels=options["labels"])
 
     def tag(self, ref: str, new_name: str) -> None:
         self._untag(new_name)

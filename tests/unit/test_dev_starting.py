@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from synos_tasks.dev import containers, starting
-from synos_tasks.errors import HookFailed, HostUnfit, ImageBuildFailed, SettingsError
+from synos_tasks.errors import HookFailed, HostUnfit, SettingsError
 from synos_tasks.images import ledger
 from synos_tasks.locks import exclusive
 from tests.unit.fake_dev import IMAGE, Project, project
@@ -76,21 +76,7 @@ def test_a_rebuild_that_cannot_be_leaves_the_old_one(here: Project) -> None:
         starting.up(here.context, config, rebuild=True, docker="yes")
     assert len(here.docker.names("container")) == 1
     assert starting.up(here.context, config, rebuild=True, cached=False).by == "docker"
-    assert ["--no-cache" in arguments for arguments in here.docker.built] == [False, True]
-
-
-def test_what_the_compose_file_says_of_the_build_is_done(here: Project) -> None:
-    here.build.update(args={"A": "b c"}, labels={"x": "y"})
-    starting.up(here.context, here.config())
-    assert {"--build-arg=A=b c", "--label=x=y", "--target=one"} <= set(here.docker.built[0])
-    here.build["secrets"] = ["what only compose knows"]
-    starting.up(here.context, here.config(), rebuild=True)
-    assert (len(here.docker.built), ("build", "dev") in here.composed) == (1, True)
-    del here.build["secrets"]
-    here.docker.build_fails = True
-    with pytest.raises(ImageBuildFailed):
-        starting.up(here.context, here.config(), rebuild=True)
-    assert here.docker.names("container") == []
+    assert here.built == [True, False]
 
 
 def test_what_only_the_official_cli_knows_is_refused_by_name(here: Project) -> None:

@@ -20,7 +20,7 @@ from tests.unit.fake_docker import FakeDocker
 from tests.unit.projects import settings_in
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
     from pathlib import Path
 
     from synos_tasks.images.building import Built
@@ -87,9 +87,8 @@ def test_a_missing_image_is_built_on_its_base_with_its_labels(docker: Engine, re
     image = docker.image(tag)
     assert image is not None
     assert image.config.labels == image_labels("synos-test", recipe.role, tag)
-    [words] = docker.built
-    assert {f"--build-arg={one}" for one in recipe.build_args} <= set(words)
-    assert ("--target=small" in words) == (recipe.target == "small")
+    [options] = docker.built
+    assert (options["build_args"], options["target"] or "") == (recipe.build_args, recipe.target)
     assert set(ledger.read(docker.settings.project.state_dir).images) == {image.id}
 
 
@@ -97,8 +96,8 @@ def test_a_missing_image_is_built_on_its_base_with_its_labels(docker: Engine, re
 def test_a_build_trusts_whom_the_host_trusts(docker: Engine, trust: Path, size: int, given: int) -> None:
     trust.write_bytes(b"x" * size)  # BuildKit takes no larger ones
     build_image(Context(docker.settings, docker, print), OLD)
-    [words] = docker.built
-    assert words.count(f"--secret=id=certificates,src={trust}") == given
+    [options] = docker.built
+    assert options["secrets"] == [f"id=certificates,src={trust}"] * given
 
 
 def test_an_engine_that_is_too_old_builds_nothing(docker: Engine) -> None:
@@ -116,7 +115,7 @@ def test_images_are_built_even_if_they_are_there(docker: Engine, cached: bool) -
     old = [docker.add_image(tag) for tag in tags]
     built = docker.build(*RECIPES, cached=cached)
     assert [(one.name, one.tag) for one in built] == [("old", tags[0]), ("new", tags[1])]
-    assert [("--no-cache" in words) for words in docker.built] == [not cached] * 2
+    assert [options["cache"] for options in docker.built] == [cached] * 2
     assert not {docker.image_id(tag) for tag in tags} & set(old)
 
 
@@ -137,9 +136,9 @@ def test_other_commands_wait_until_a_build_ends(
         with try_exclusive(docker.settings.project.state_dir / "image.lock") as free:
             return not free
 
-    def building(arguments: Sequence[str], on_event: Callable[[dict[str, Any]], None]) -> None:
+    def building(*words: Any, **options: Any) -> None:  # noqa: ANN401
         locked.append(is_locked())
-        build(arguments, on_event)
+        build(*words, **options)
 
     monkeypatch.setattr(docker, "build_image", building)
     docker.build_fails = fails

@@ -53,8 +53,8 @@ def test_a_plain_docker_build_makes_the_same_image(settings: Settings, recipe: R
     text = (ROOT / recipe.dockerfile).read_text()
     assert re.findall(r"^ARG BASE=(.*)$", text, re.MULTILINE) == [recipe.base.tag]
     assert recipe.target in {"", *re.findall(r"^FROM \S+ AS (\S+)", text, re.MULTILINE)}
-    assert recipe.build_args == ()
-    assert FULL.build_args == ("BASE=debian:trixie-slim",)
+    assert recipe.build_args == {}
+    assert FULL.build_args == {"BASE": "debian:trixie-slim"}
 
 
 def names(settings: Settings) -> list[str]:

@@ -61,7 +61,7 @@ class Engine(FakeDocker):
                 self.packages[ident] = OLD
 
     def built_names(self) -> list[str]:
-        return [words[0].removeprefix("--tag=synos-").partition(":")[0] for words in self.built]
+        return [one["tags"][0].removeprefix("synos-").partition(":")[0] for one in self.built]
 
 
 @pytest.fixture
@@ -93,7 +93,7 @@ def test_every_image_that_is_there_is_built_on_a_newer_base(docker: Engine, regi
     assert docker.image_id(BOOKWORM.tag) != "sha256:old-base"
     assert (docker.image_id(BOOKWORM.tag) == "sha256:bootstrapped-bookworm") == (not registry)
     assert docker.built_names() == BUILD
-    assert all("--no-cache" in words for words in docker.built)
+    assert not any(options["cache"] for options in docker.built)
     names = [one["image"].partition(":")[0] for one in fields["images"]]
     assert names == ["debian", *(f"synos-{name}" for name in BUILD)]
     for one in fields["images"]:
@@ -107,9 +107,9 @@ def test_every_image_that_is_there_is_built_on_a_newer_base(docker: Engine, regi
 def test_services_are_built_on_their_own_base(docker: Engine) -> None:
     docker.lay("redis")
     fields, said = docker.update()
-    on = {words[0].partition(":")[0]: [word for word in words if "BASE=" in word] for words in docker.built}
-    assert on["--tag=synos-redis"] == [f"--build-arg=BASE={TRIXIE.tag}"]
-    assert on["--tag=synos-boot"] == []
+    on = dict(zip(docker.built_names(), (one["build_args"] for one in docker.built), strict=True))
+    assert on["redis"] == {"BASE": TRIXIE.tag}
+    assert on["boot"] == {}
     assert [one["there"] for one in fields["images"][:2]] == [True, False]
     assert "was not there before" in said
     assert "inv services.upgrade" in said

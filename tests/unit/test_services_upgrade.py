@@ -39,9 +39,9 @@ class Newer(FakeDocker):
     held: Mapping[str, str]
     registry: Mapping[str, str]
 
-    def build_image(self, arguments: Sequence[str], on_event: Callable[[dict[str, Any]], None]) -> None:
-        super().build_image(arguments, on_event)
-        [tag] = [word.removeprefix("--tag=") for word in arguments if word.startswith("--tag=")]
+    def build_image(self, folder: Path, say: Callable[[str], None], **options: Any) -> None:  # noqa: ANN401
+        super().build_image(folder, say, **options)
+        [tag] = options["tags"]
         new = f"sha256:new-{tag.partition(':')[0].removeprefix('synos-')}"
         self.add_image(tag, ident=new, labels=OURS)
 
@@ -121,7 +121,7 @@ def test_each_service_gets_its_newer_image_one_after_the_other(at: Stage) -> Non
     assert at.here.compose.asked == [(*UP, name) for name in NAMES]
     assert at.engine.removed == ["sha256:nats", "sha256:postgres", "sha256:redis"]
     assert f"redis: {', '.join(CHANGES)}" in at.here.said
-    assert all("--no-cache" in words for words in at.engine.built)
+    assert not any(options["cache"] for options in at.engine.built)
     assert at.engine.image_id(TRIXIE.tag) == "sha256:new-base"
 
 
