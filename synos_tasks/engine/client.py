@@ -19,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal, cast
 
 from synos_tasks.engine import cache
 from synos_tasks.engine.failures import errors_as_ours, gone, reason, refusal, unanswered
+from synos_tasks.engine.run import ENGINE_SPEAKS, piped
 from synos_tasks.errors import EngineUnavailable, ImageBuildFailed, printable
 
 if TYPE_CHECKING:
@@ -221,6 +222,19 @@ class Docker:
             stderr=subprocess.PIPE,
             start_new_session=True,
         )
+
+    def pipe(
+        self, spec: ContainerSpec, take: Callable[[bytes], object], stdin: IO[bytes] | None = None
+    ) -> tuple[int, str]:
+        """Run a container as a filter, and remove it: see piped(). Raises EngineUnavailable where it cannot start."""
+        try:
+            argv = self.command("start", "--attach", "--interactive", self.create(spec))
+            code, stderr = piped(argv, stdin, take)
+        finally:
+            self.remove_container(spec.name, force=True)
+        if code and stderr.startswith(ENGINE_SPEAKS):
+            raise EngineUnavailable("a container could not be started", where=spec.image, why=stderr)
+        return code, stderr
 
     def interact(self, spec: ContainerSpec) -> int:
         """Run a container on the caller's own streams to its end, and return its exit code."""

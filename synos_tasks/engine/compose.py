@@ -5,8 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import tempfile
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any, cast
@@ -14,6 +13,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 from synos_tasks.engine.client import Docker, follow_build
 from synos_tasks.engine.failures import no_engine, reason
 from synos_tasks.engine.labels import LABEL_COMPOSE_ONE_OFF, LABEL_COMPOSE_PROJECT, LABEL_COMPOSE_SERVICE
+from synos_tasks.engine.run import piped
 from synos_tasks.errors import DiskFull, EngineUnavailable, PortTaken, ServiceFailed, printable
 
 if TYPE_CHECKING:
@@ -26,7 +26,6 @@ NO_ADDRESSES = (  # until Engine 27, and since
     "could not find an available, non-overlapping IPv4 address pool",
     "all predefined address pools have been fully subnetted",
 )
-CHUNK = 2**20
 LINE_BYTES = 2**16
 PREFIXES = ("SYNOS_", "COMPOSE_")
 """Variables of the caller that must not change what the file means."""
@@ -144,30 +143,11 @@ class Compose:
         """
         # python-on-whales has no pipes
         printed: list[bytes] = []
-        take = stdout or printed.append
-        with tempfile.TemporaryFile() as stderr:  # a pipe would fill up while nobody reads it
-            with subprocess.Popen(
-                self.command(*arguments),
-                stdin=subprocess.PIPE if isinstance(stdin, bytes) else stdin or subprocess.DEVNULL,
-                stdout=subprocess.PIPE,
-                stderr=stderr,
-                start_new_session=True,
-            ) as process:
-                try:
-                    if process.stdin is not None and isinstance(stdin, bytes):
-                        with suppress(BrokenPipeError), process.stdin as pipe:
-                            pipe.write(stdin)
-                    output = cast("IO[bytes]", process.stdout).fileno()
-                    while chunk := os.read(output, CHUNK):
-                        take(chunk)
-                except BaseException:
-                    process.kill()
-                    raise
-            stderr.seek(0)
-            complaints = stderr.read()
-        if process.returncode:
-            raise failure(arguments, b"".join([*printed, complaints]).decode(errors="replace"), self.file)
-        return b"".join(printed)
+        code, complaints = piped(self.command(*arguments), stdin, stdout or printed.append)
+        output = b"".join(printed)
+        if code:
+            raise failure(arguments, f"{output.decode(errors='replace')}\n{complaints}", self.file)
+        return output
 
     @contextmanager
     def _failures(self, *arguments: str) -> Iterator[None]:

@@ -1,22 +1,23 @@
-"""Containers that run once with open streams: one that lives as long as its command, and one that is a filter."""
+"""A container that lives as long as its command, and processes with a stream in and a stream out."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 import queue
 import subprocess
+import tempfile
 import threading
 import time
 from collections import deque
-from dataclasses import dataclass
 from itertools import chain
 from typing import IO, TYPE_CHECKING, Any, Self, cast
 
-from synos_tasks.errors import ContainerLost, EngineUnavailable
+from synos_tasks.errors import ContainerLost
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from synos_tasks.engine.client import Docker
     from synos_tasks.engine.spec import ContainerSpec
@@ -29,42 +30,13 @@ LINE_BYTES = 2**24
 """What is kept of a line: the largest events list every file of two ISOs, about 100 bytes for each."""
 WAITING_LINES = 4
 """Lines that are read ahead of who follows the events; then the container waits."""
+CHUNK = 2**20
+MESSAGE_BYTES = 2**16
 ENGINE_SPEAKS = ("Error response from daemon", "Error: failed to start containers")
 """How the client's own complaints begin; its exit code 1 may be the program's too."""
 
 
-class _Attached:
-    """A started container; a subclass adds threads for its streams. On leaving it is gone, whatever happened."""
-
-    def __init__(self, docker: Docker, spec: ContainerSpec) -> None:
-        self._docker, self._spec = docker, spec
-        self._process = docker.attach(spec)
-        self._stderr: deque[str] = deque(maxlen=KEPT_LINES)
-        self._errors = threading.Thread(target=self._read_stderr, daemon=True)
-        self._threads = [self._errors]
-
-    def __enter__(self) -> Self:
-        return self
-
-    def _begin(self, *work: Callable[[], None]) -> None:
-        self._threads += [threading.Thread(target=one, daemon=True) for one in work]
-        for thread in self._threads:
-            thread.start()
-
-    def _read_stderr(self) -> None:
-        for line in _lines(self._process.stderr, 2**16):
-            self._stderr.append(line.decode(errors="replace").rstrip())
-
-    def _close(self, patience: float | None = None) -> None:
-        """Close the streams, once the client has ended."""
-        for thread in self._threads:
-            thread.join(patience)
-        for stream in (self._process.stdout, self._process.stderr):
-            if stream is not None:
-                stream.close()
-
-
-class Leased(_Attached):
+class Leased:
     """A container whose life is tied to this command's: its lines, and what the client complained of.
 
     Standard input is the lease: the request, then a newline every two seconds. The other side is iso/lease.py,
@@ -75,12 +47,25 @@ class Leased(_Attached):
         self, docker: Docker, spec: ContainerSpec, request: Mapping[str, Any], seconds: float | None = None
     ) -> None:
         """Start it and write ``request``; its lines are followed for ``seconds``, None: as long as it runs."""
-        super().__init__(docker, spec)
+        self._docker, self._spec = docker, spec
+        self._process = docker.attach(spec)
+        self._stderr: deque[str] = deque(maxlen=KEPT_LINES)
         self._deadline = None if seconds is None else time.monotonic() + seconds
         self._lines: queue.Queue[bytes | None] = queue.Queue(WAITING_LINES)
         self._released = threading.Event()
         self._writing = threading.Lock()
-        self._begin(self._read_lines, lambda: self._renew(json.dumps(request).encode() + b"\n"))
+        self._errors = threading.Thread(target=self._read_stderr, daemon=True)
+        text = json.dumps(request).encode() + b"\n"
+        others = [
+            threading.Thread(target=work, daemon=True)
+            for work in (self._read_lines, lambda: self._renew(text))
+        ]
+        self._threads = [self._errors, *others]
+        for thread in self._threads:
+            thread.start()
+
+    def __enter__(self) -> Self:
+        return self
 
     def lines(self) -> Iterator[bytes]:
         """Yield the lines that the container prints until it ends or the deadline is past.
@@ -143,7 +128,15 @@ class Leased(_Attached):
             self._docker.remove_container(self._spec.name, force=True)
             self._process.kill()
             self._process.wait()
-        self._close(1)
+        for thread in self._threads:
+            thread.join(1)
+        for stream in (self._process.stdout, self._process.stderr):
+            if stream is not None:
+                stream.close()
+
+    def _read_stderr(self) -> None:
+        for line in _lines(self._process.stderr, 2**16):
+            self._stderr.append(line.decode(errors="replace").rstrip())
 
     def _read_lines(self) -> None:
         for line in chain(_lines(self._process.stdout, LINE_BYTES), [None]):
@@ -179,56 +172,30 @@ def _lines(stream: IO[bytes] | None, limit: int) -> Iterator[bytes]:
         rest = not part.endswith(b"\n")
 
 
-@dataclass(frozen=True, kw_only=True)
-class ExitResult:
-    """How a container ended, and the last lines of its standard error."""
+def piped(
+    argv: Sequence[str], stdin: bytes | IO[bytes] | None, take: Callable[[bytes], object]
+) -> tuple[int, str]:
+    """Run a process with a file, or a few bytes, as its input, and call ``take`` with chunks of its output.
 
-    code: int
-    stderr: str
-
-
-class Stream(_Attached):
-    """A container that reads a stream and writes another, which the caller reads."""
-
-    def __init__(self, docker: Docker, spec: ContainerSpec, given: Iterable[bytes] = ()) -> None:
-        """Start it; ``given`` is read in a thread, and written to its standard input."""
-        super().__init__(docker, spec)
-        self._failure: BaseException | None = None
-        self._begin(lambda: self._write(given))
-
-    @property
-    def out(self) -> IO[bytes]:
-        """Its standard output."""
-        return cast("IO[bytes]", self._process.stdout)
-
-    def finish(self) -> ExitResult:
-        """Wait until it has ended, once its output was read; raises what kept its input from being written."""
-        code = self._process.wait()
-        for thread in self._threads:
-            thread.join()
-        if self._failure is not None:
-            raise self._failure
-        stderr = "\n".join(self._stderr).strip()
-        if code and stderr.startswith(ENGINE_SPEAKS):
-            raise EngineUnavailable("a container could not be started", where=self._spec.image, why=stderr)
-        return ExitResult(code=code, stderr=stderr)
-
-    def __exit__(self, *_: object) -> None:
-        """End it, if it has not ended."""
-        if self._process.poll() is None:
-            self._process.kill()
-            self._process.wait()
-        self._docker.remove_container(self._spec.name, force=True)
-        self._close()
-
-    def _write(self, given: Iterable[bytes]) -> None:
-        stdin = cast("IO[bytes]", self._process.stdin)
-        try:
-            for chunk in given:
-                stdin.write(chunk)
-        except BrokenPipeError:
-            pass  # it ended before it had read all: its exit code tells why
-        except BaseException as error:  # noqa: BLE001  (raised where it can be seen, by finish())
-            self._failure = error
-        with contextlib.suppress(OSError):
-            stdin.close()
+    Return its exit code, and the end of what it wrote to standard error. After an exception it is killed.
+    """
+    with tempfile.TemporaryFile() as stderr:  # a pipe would fill up while nobody reads it
+        with subprocess.Popen(
+            argv,
+            stdin=subprocess.PIPE if isinstance(stdin, bytes) else stdin or subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            start_new_session=True,
+        ) as process:
+            try:
+                if process.stdin is not None and isinstance(stdin, bytes):
+                    with contextlib.suppress(BrokenPipeError), process.stdin as pipe:
+                        pipe.write(stdin)
+                output = cast("IO[bytes]", process.stdout).fileno()
+                while chunk := os.read(output, CHUNK):
+                    take(chunk)
+            except BaseException:
+                process.kill()
+                raise
+        stderr.seek(max(0, stderr.seek(0, os.SEEK_END) - MESSAGE_BYTES))
+        return process.returncode, stderr.read().decode(errors="replace").strip()

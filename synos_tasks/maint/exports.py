@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import functools
+import hashlib
 import re
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from synos_tasks import archive
 from synos_tasks.engine.labels import LABEL_COMPOSE_PROJECT, LABEL_COMPOSE_VOLUME
 from synos_tasks.errors import BackupDamaged, SettingsError
+from synos_tasks.iso.inputs import opened
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -59,22 +62,21 @@ def read(path: Path) -> Manifest:
     return manifest
 
 
-def content(path: Path, manifest: Manifest) -> Iterator[bytes]:
-    """Yield an archive in chunks; raise BackupDamaged, at its end at the latest, if it is not what was written."""
-    try:
-        if path.stat().st_size != manifest.bytes:
-            raise damaged(path, f"it has {path.stat().st_size} bytes, not {manifest.bytes}")
-        yield from archive.content(path, manifest.files[0])
-    except OSError as error:
-        raise damaged(path, f"it cannot be read: {error.strerror}") from error
-    except ValueError as error:
-        raise damaged(path, str(error)) from error
-
-
-def verify(path: Path, manifest: Manifest) -> None:
-    """Read all of an archive; raise BackupDamaged if it is not what was written."""
-    for _ in content(path, manifest):
-        pass
+@contextmanager
+def verified(path: Path, manifest: Manifest) -> Iterator[BinaryIO]:
+    """Open an archive, and yield it once all of it was read; raise BackupDamaged if it is not what was written."""
+    with ExitStack() as stack:
+        try:
+            stream = stack.enter_context(opened(path))
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()
+        except OSError as error:
+            raise damaged(path, f"it cannot be read: {error.strerror}") from error
+        if (size := stream.tell()) != manifest.bytes:
+            raise damaged(path, f"it has {size} bytes, not {manifest.bytes}")
+        if digest != manifest.files[0].sha256:
+            raise damaged(path, "its SHA-256 differs")
+        stream.seek(0)
+        yield stream
 
 
 def known(settings: Settings, volume: str) -> list[tuple[Path, Manifest]]:
@@ -129,7 +131,8 @@ def _is_whole(path: Path) -> bool:
         if path.is_dir():
             archive.verify(path)
         else:
-            verify(path, read(path))
+            with verified(path, read(path)):
+                pass
     except BackupDamaged:
         return False
     return True

@@ -278,15 +278,13 @@ def _base(one: Image, facts: Facts) -> Resource:
 
 def _volume(one: Volume, facts: Facts) -> Resource:
     project, name = facts.clone.project, one.name
-    kind, place = kind_of_volume(one, project), str(one.mountpoint or one.name)
-    aliases = [alias.name for alias in facts.inventory.volumes if device_of(alias) == place]
-    pinned, ended = facts.users(name, *aliases)
+    kind = kind_of_volume(one, project)
+    pinned, needed_by = facts.users(name)
     if not pinned and kind == "scratch volume" and name in facts.leased:
         pinned = "a command is using it"
     if not pinned and name == f"{project}-{STORE}" and not facts.factory_reset:
         pinned = "the store: its content is removed with --store"
-    size = 0 if device_of(one) else facts.inventory.usage.volumes.get(name, 0)
-    backup, needed_by = facts.backups.get(name, ""), (*ended, *aliases)
+    size, backup = facts.inventory.usage.volumes.get(name, 0), facts.backups.get(name, "")
     created = epoch(one.created_at)
     return Resource(kind, name, name, size, created, pinned=pinned, needed_by=needed_by, backup=backup)
 
@@ -298,16 +296,6 @@ def kind_of_volume(volume: Volume, project: str) -> str:
         return "data volume"
     anonymous = len(volume.name) == 64 and HEX.issuperset(volume.name)
     return "scratch volume" if anonymous or volume.name.startswith(f"{project}{ONCE}") else "cache volume"
-
-
-def device_of(volume: Volume) -> str:
-    """Return the folder that a volume is an alias of; '' where it has its own."""
-    return (volume.options or {}).get("device", "")
-
-
-def place_of(volume: Volume) -> str:
-    """Return the folder of a volume, which all its aliases have."""
-    return device_of(volume) or str(volume.mountpoint or volume.name)
 
 
 def _records(every: Iterable[Record], ours: Iterable[Record]) -> Iterable[Resource]:

@@ -247,7 +247,7 @@ def _act(command: Command, action: str, given: str, to: str) -> None:
     match action:
         case "list":
             found = copying.listing(context)
-            total = sum(one.bytes or 0 for one in found)  # what has two names counts once
+            total = sum(one.bytes or 0 for one in found)
             _show(f"volumes of {command.settings.project.id}: {console.human_bytes(total)}", found)
             command.result({"bytes": total, "volumes": [asdict(one) for one in found]})
         case "inspect":
@@ -281,8 +281,6 @@ def _show(title: str, found: Sequence[Listed]) -> None:
     for one in found:
         size = "?" if one.bytes is None else console.human_bytes(one.bytes)
         note = "unfinished: the next import or clone removes it" if one.unfinished else ""
-        if one.alias_of:
-            size, note = "-", f"another name of {one.alias_of}"
         rows.append([one.short, one.role, size, one.created, ", ".join(one.users) or "nobody", note])
     console.table(title, ["name", "role", "size", "made", "used by", ""], rows)
 

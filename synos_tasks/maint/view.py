@@ -12,7 +12,7 @@ from synos_tasks.console import human_bytes
 from synos_tasks.images import ledger
 from synos_tasks.maint import prune
 from synos_tasks.maint.prune import Limits
-from synos_tasks.maint.resources import NAMES, device_of
+from synos_tasks.maint.resources import NAMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
@@ -175,8 +175,7 @@ def usage(context: Context) -> Usage:
         took = {profile: sum(stages.values()) for profile, stages in build_seconds(context.settings).items()}
         rows["iso"] = replace(row, seconds=_total(took.get(one.group) for one in found["iso"]))
     used = inventory.usage
-    in_engine = used.layers + sum(used.containers.values())
-    in_engine += sum(used.volumes.get(one.name, 0) for one in inventory.volumes if not device_of(one))
+    in_engine = used.layers + sum(used.containers.values()) + sum(used.volumes.values())
     in_engine += sum(one.bytes for one in used.records if not one.shared)
     ours = sum(row.bytes for kind, row in rows.items() if kind != "iso")
     every = (*rows.values(), *_folders(context.settings.project.state_dir))

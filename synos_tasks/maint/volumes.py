@@ -9,28 +9,25 @@ from __future__ import annotations
 import datetime as dt
 import secrets
 import tempfile
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, BinaryIO
 
 from synos_tasks import archive, locks
 from synos_tasks.archive import CREATED, Manifest
 from synos_tasks.engine import cache
 from synos_tasks.engine.client import LIVE
 from synos_tasks.engine.labels import LABEL_MARK, LABEL_PROJECT, LABEL_ROLE, ONCE, labels
-from synos_tasks.engine.run import Stream
 from synos_tasks.engine.spec import ContainerSpec
 from synos_tasks.errors import CacheUnusable, DiskFull, OutputNotWritable, SettingsError
 from synos_tasks.images.building import ensure_image
 from synos_tasks.images.catalog import BUILDER
 from synos_tasks.iso.scratch import scratch, sync
 from synos_tasks.maint import exports
-from synos_tasks.maint.resources import device_of, place_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from contextlib import AbstractContextManager
 
     from synos_tasks.maint.resources import Context
@@ -80,12 +77,10 @@ class Listed:
     bytes: int | None
     created: str
     users: tuple[str, ...]
-    """Containers that have it, also under its other names; running ones are marked."""
+    """Containers that have it; running ones are marked."""
     live: tuple[str, ...]
     """Those that may write to it now."""
     labels: Mapping[str, str]
-    alias_of: str = ""
-    """The volume, or the folder, that this is another name of; it takes no bytes of its own."""
     unfinished: bool = False
     """A command is filling it, or was killed while it did."""
 
@@ -112,23 +107,20 @@ def listing(context: Context, *, measured: bool = True) -> list[Listed]:
     sizes = cache.disk_usage("volume").volumes if measured else {}
     marks = {path.name for path in exports.folder_of(context.settings).glob(f"{MARK}*")}
     for one in volumes:
-        marked, device = one.labels or {}, device_of(one)
-        names = {other.name for other in volumes if place_of(other) == place_of(one)}
-        users = [each for each, mounted in mounts if names & mounted]
+        marked = one.labels or {}
+        users = [each for each, mounted in mounts if one.name in mounted]
         live = tuple(sorted(each.name for each in users if each.state.status in LIVE))
         shown = sorted(f"{each.name} (runs)" if each.name in live else each.name for each in users)
-        owner = next((other.name for other in volumes if str(other.mountpoint) == device), device)
         found.append(
             Listed(
                 name=one.name,
                 short=one.name.removeprefix(f"{project}-"),
                 role=marked.get(LABEL_ROLE, ""),
-                bytes=0 if device else sizes.get(one.name),
+                bytes=sizes.get(one.name),
                 created=one.created_at.astimezone(dt.UTC).strftime(CREATED) if one.created_at else "",
                 users=tuple(shown),
                 live=live,
                 labels=marked,
-                alias_of=owner,
                 unfinished=marked.get(LABEL_MARK) in marks,
             )
         )
@@ -152,11 +144,12 @@ def inspect(context: Context, name: str) -> Inspected:
     """Look into one volume. Raise SettingsError where it is not ours, CacheUnusable where it cannot be read."""
     volume = find(context, name, measured=True)
     context.would(f"look into volume {volume.name}")
-    spec = _spec(context, _LOOK, source=volume.name)
-    with context.lease(spec.name), Stream(context.docker, spec) as stream:
-        answer, ended = stream.out.read().split(), stream.finish()
-    if ended.code or len(answer) != 3:
-        raise CacheUnusable(f"volume {volume.name} cannot be read", where=volume.name, why=ended.stderr)
+    spec, printed = _spec(context, _LOOK, source=volume.name), list[bytes]()
+    with context.lease(spec.name):
+        code, stderr = context.docker.pipe(spec, printed.append)
+    answer = b"".join(printed).split()
+    if code or len(answer) != 3:
+        raise CacheUnusable(f"volume {volume.name} cannot be read", where=volume.name, why=stderr)
     backups = archive.listing(exports.backups_of(context.settings, volume.labels), exports.BACKUP_FACTS)
     return Inspected(
         volume=volume,
@@ -225,15 +218,16 @@ def load(context: Context, path: Path, name: str = "") -> tuple[str, int]:
     found = exports.read(path)
     facts = found.facts
     full = free_name(context, name or found.name.removeprefix(f"{facts['project']}-"))
-    exports.verify(path, found)
-    context.would(f"make volume {full} of {path}", volume=full, files=facts["files"])
-    given, unpack = exports.content(path, found), f"{_EXPAND.format(facts['unpacked'])} | {_UNPACK}"
+    unpack = f"{_EXPAND.format(facts['unpacked'])} | {_UNPACK}"
     stack = {key: text for key, text in facts["labels"].items() if key.startswith("com.docker.compose.")}
     # under its old name, compose takes it back by the labels that it gave
-    with _new_volume(context, full, facts["role"], stack if full == found.name else {}):
-        files, _, _ = _tar(context, unpack, target=full, given=given)
-        if files != facts["files"]:
-            raise exports.damaged(path, f"it has {files} files, not {facts['files']}")
+    named = stack if full == found.name else {}
+    with exports.verified(path, found) as stream:
+        context.would(f"make volume {full} of {path}", volume=full, files=facts["files"])
+        with _new_volume(context, full, facts["role"], named):
+            files, _, _ = _tar(context, unpack, target=full, stdin=stream)
+            if files != facts["files"]:
+                raise exports.damaged(path, f"it has {files} files, not {facts['files']}")
     return full, files
 
 
@@ -335,7 +329,7 @@ def _tar(
     *,
     source: Listed | None = None,
     target: str = "",
-    given: Iterable[bytes] = (),
+    stdin: BinaryIO | None = None,
     out: Callable[[bytes], object] = len,
 ) -> tuple[int, int, tuple[str, ...]]:
     """Run tar; return how many files it named, its bytes, and which containers ran with the source meanwhile.
@@ -347,20 +341,18 @@ def _tar(
     name, what = (source.name, "read") if source else (target, "filled")
     script = f"set -o pipefail; exec 3>&1; {{ {tar}; }} 2>&1 >&3 3>&- | {_COUNT} >&2"
     spec = _spec(context, script, source=source.name if source else "", target=target)
-    with context.lease(spec.name), Stream(context.docker, spec, _paced(context, given)) as stream:
-        for chunk in _paced(context, iter(lambda: stream.out.read(2**20), b"")):
-            out(chunk)
-        ended = stream.finish()
+    with context.lease(spec.name):
+        code, stderr = context.docker.pipe(spec, out, stdin)
     if source:
         users = (*users, *_warn(context, find(context, source.name), users))
-    messages, _, counted = ended.stderr.rpartition("files: ")
-    if ended.code == 1 and users:
+    messages, _, counted = stderr.rpartition("files: ")
+    if code == 1 and users:
         context.say(f"warning: files changed while they were read: {messages.strip()}")
-    elif ended.code and "No space left on device" in messages:
+    elif code and "No space left on device" in messages:
         full, hint = "no space is left on the engine's disk", "inv maint.prune makes room"
         raise DiskFull(full, where=name, why=messages.strip(), hint=hint)
-    elif ended.code:
-        raise CacheUnusable(f"volume {name} could not be {what}", where=name, why=ended.stderr)
+    elif code:
+        raise CacheUnusable(f"volume {name} could not be {what}", where=name, why=stderr)
     files, unpacked = map(int, counted.split())
     return files, unpacked, users
 
@@ -382,14 +374,3 @@ def _spec(context: Context, script: str, *, source: str = "", target: str = "") 
         network="none",
         logged=False,
     )
-
-
-def _paced(context: Context, chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Say every few seconds how much has passed."""
-    passed, said = 0, time.monotonic()
-    for chunk in chunks:
-        passed += len(chunk)
-        if time.monotonic() - said > 10:
-            said = time.monotonic()
-            context.say(f"  {passed / 1e9:.2f} GB")
-        yield chunk

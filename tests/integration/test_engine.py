@@ -15,7 +15,6 @@ from synos_tasks.engine.client import Docker
 from synos_tasks.engine.compose import Compose, ComposeFile
 from synos_tasks.engine.failures import check_versions
 from synos_tasks.engine.labels import LABEL_PROJECT, labels
-from synos_tasks.engine.run import Stream
 from synos_tasks.engine.spec import Bind, ContainerSpec
 from synos_tasks.errors import EngineUnavailable, ImageBuildFailed, ServiceFailed
 
@@ -116,13 +115,14 @@ def test_what_is_in_use_is_not_removed_and_the_reason_comes_back(
 
 
 def test_a_container_is_a_filter_and_gone_afterwards(
-    client: Docker, own_label: str, builder_image: str
+    client: Docker, own_label: str, builder_image: str, tmp_path: Path
 ) -> None:
     copy = spec(f"{own_label}-copy", own_label, builder_image, "sh", "-c", "cat; echo warning >&2; exit 3")
-    with Stream(client, copy, [b"a" * 100_000, b"b"]) as stream:
-        assert stream.out.read() == b"a" * 100_000 + b"b"
-        assert (result := stream.finish()).code == 3
-        assert result.stderr == "warning"
+    text, printed = b"a" * 3 * 2**20 + b"b", list[bytes]()
+    (tmp_path / "text").write_bytes(text)
+    with (tmp_path / "text").open("rb") as stream:
+        assert client.pipe(copy, printed.append, stream) == (3, "warning")
+    assert b"".join(printed) == text
     assert client.container(copy.name) is None
 
 
@@ -135,19 +135,17 @@ def test_a_folder_of_any_name_is_mounted(
         (tmp_path / name / "there").write_text(name)
     binds = tuple(Bind(source=tmp_path / name, target=f"/x/{number}") for number, name in enumerate(names))
     shown = spec(f"{own_label}-binds", own_label, builder_image, "sh", "-c", "cat /x/*/there")
-    with Stream(client, dataclasses.replace(shown, binds=binds)) as stream:
-        assert stream.out.read().decode() == "".join(names)
-        assert stream.finish().code == 0
+    printed: list[bytes] = []
+    assert client.pipe(dataclasses.replace(shown, binds=binds), printed.append) == (0, "")
+    assert b"".join(printed).decode() == "".join(names)
 
 
 def test_a_container_that_cannot_start_says_why(client: Docker, own_label: str, empty_image: str) -> None:
     lost = dataclasses.replace(
         spec(f"{own_label}-none", own_label, empty_image, "/none"), network=f"{own_label}-nowhere"
     )
-    with Stream(client, lost) as stream:
-        stream.out.read()
-        with pytest.raises(EngineUnavailable, match="could not be started") as caught:
-            stream.finish()
+    with pytest.raises(EngineUnavailable, match="could not be started") as caught:
+        client.pipe(lost, print)
     assert f"{own_label}-nowhere" in caught.value.why
     assert client.container(lost.name) is None
 

@@ -267,6 +267,15 @@ class FakeDocker(Docker):
 
         return cast("subprocess.Popen[bytes]", Guest(body, codes))
 
+    def pipe(
+        self, spec: ContainerSpec, take: Callable[[bytes], object], stdin: IO[bytes] | None = None
+    ) -> tuple[int, str]:
+        self._ask()
+        self.runs.append(spec)
+        code, out, err = self.on_run(spec, stdin.read() if stdin else b"")
+        take(out)
+        return code, err.decode().strip()
+
     def output_of(self, image: str, command: Sequence[str]) -> str:
         self._ask()
         return self.printed.get(tuple(command), "")

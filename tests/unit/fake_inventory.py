@@ -127,15 +127,12 @@ def volume(
     *,
     labels: dict[str, str] | None = None,
     created: float = OLD,
-    device: str = "",
-    place: str | None = None,
 ) -> Volume:
     data = {
         "Name": name,
         "Labels": {LABEL_PROJECT: project, LABEL_ROLE: role} if labels is None else labels,
         "CreatedAt": moment(created),
-        "Mountpoint": f"/docker/{name}/_data" if place is None else place,
-        "Options": {"device": device} if device else None,
+        "Mountpoint": f"/docker/{name}/_data",
     }
     found: Volume = snapshot("volume", data)
     return found

@@ -61,15 +61,13 @@ class Ground:
         *names: str,
         role: str = "cache",
         project: str = PROJECT,
-        device: str = "",
         size: int = 100,
         labels: Mapping[str, str] | None = None,
     ) -> str:
         """Let there be a volume with files; return its full name."""
         full = f"{project}-{name}"
         marks = {LABEL_PROJECT: project, **({LABEL_ROLE: role} if role else {}), **(labels or {})}
-        options = {"device": device} if device else None
-        self.docker.add_volume(full, labels=marks, created="2027-01-15T08:00:00Z", options=options)
+        self.docker.add_volume(full, labels=marks, created="2027-01-15T08:00:00Z")
         self.contents[full], self.sizes[full] = list(names), size
         return full
 

@@ -200,20 +200,6 @@ def test_the_store_goes_piece_by_piece_and_as_a_volume_only_for_a_reset() -> Non
         assert found_of(volumes=[volume(other, role="cache")])[other].pinned == ""
 
 
-def test_another_name_of_a_volume_goes_first_and_has_the_same_users() -> None:
-    one = volume("one")
-    runs = container("theirs", volumes=("two",))
-    for marks in (None, dict[str, str]()):  # a name of ours, or of others
-        two = volume("two", device=str(one.mountpoint), labels=marks)
-        assert found_of(volumes=[one, two])["one"].needed_by == ("two",)
-        assert found_of(volumes=[one, two], containers=[runs])["one"].pinned == "in use by theirs"
-
-
-def test_volumes_without_a_device_are_not_names_of_each_other() -> None:
-    found = found_of(volumes=[volume("one", place=""), volume("two", place="")])
-    assert [one.needed_by for one in found.values()] == [(), ()]
-
-
 # Build cache
 
 

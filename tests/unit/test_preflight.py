@@ -166,7 +166,7 @@ def test_volumes_of_killed_commands_are_removed_and_no_others(tmp_path: Path) ->
 
 def test_no_container_runs_without_a_lease() -> None:
     """Or any command that begins meanwhile ends it."""
-    starts = re.compile(r"(?:Leased|Stream)\((?:self\.)?_?context|docker\.interact\(")
+    starts = re.compile(r"Leased\((?:self\.)?_?context|docker\.(?:interact|pipe)\(")
     for path in PACKAGE.rglob("*.py"):
         text = path.read_text()
         leases = len(re.findall(r"context\.lease\(spec\.name\)", text))
