@@ -354,13 +354,12 @@ def verify_caches(command: Command) -> None:
     command.result({"claims": [{**one.__dict__, "measured": one.measured, "holds": True} for one in rates]})
 
 
-@verb("build.update-base", help={"limit": "lines shown of each image; --json has all", "json": JSON})
-def update_base(command: Command, limit: int = 20) -> None:
+@verb("build.update-base", help={"json": JSON})
+def update_base(command: Command) -> None:
     """Take newer base images, build all images on them without cache, and show which packages changed."""
     from synos_tasks.images import building
 
-    context = _context(command)
-    command.result(building.update_base(context, limit=limit, dry=command.dry))
+    command.result(building.update_base(_context(command), dry=command.dry))
 
 
 namespace = Collection(

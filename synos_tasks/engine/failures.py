@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
 from contextlib import contextmanager
-from itertools import takewhile
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.errors import EngineTooOld, EngineUnavailable
@@ -108,10 +108,5 @@ def versions(info: SystemInfo) -> Iterator[tuple[str, str, str]]:
 
 def version_tuple(text: str) -> tuple[int, ...]:
     """Return (26, 1, 5) for '26.1.5+dfsg1'; () where there is no number."""
-    numbers: list[int] = []
-    for part in text.strip().lstrip("v").split(".")[:3]:
-        digits = "".join(takewhile(str.isdigit, part))
-        if not digits:
-            break
-        numbers.append(int(digits))
-    return tuple(numbers)
+    found = re.match(r"\s*v?(\d+(?:\.\d+){0,2})", text, re.ASCII)
+    return tuple(map(int, found[1].split("."))) if found else ()

@@ -149,10 +149,10 @@ def remove_nameless(context: Context, ident: str) -> None:
             context.docker.remove_image(ident)
 
 
-def update_base(context: Context, *, limit: int, dry: bool) -> dict[str, Any]:
+def update_base(context: Context, *, dry: bool) -> dict[str, Any]:
     """Build all images that are there on newer bases, and show what changed; return the verb's JSON fields.
 
-    ``limit`` is the number of lines shown of each image. Raises as update() does.
+    Raises as update() does.
     """
     check_versions(context.docker.info())  # without an engine there seems to be no image either
     recipes, project = every(context.settings), context.settings.project
@@ -169,9 +169,8 @@ def update_base(context: Context, *, limit: int, dry: bool) -> dict[str, Any]:
     updated = update(context, there)
     for one in updated:
         count = f"{len(one.changes)} changed" if one.there else "was not there before"
-        more = ["  …"] if len(one.changes) > limit else []
-        lines = [change.line for change in one.changes[:limit]]
-        context.say("\n".join([f"{one.image}: {one.packages} packages, {count}", *lines, *more]))
+        lines = [change.line for change in one.changes]
+        context.say("\n".join([f"{one.image}: {one.packages} packages, {count}", *lines]))
     if any(recipe.role == "services" for recipe in there):
         context.say("`inv services.upgrade` brings running services to them")
     return {"not_built": missing, "images": [to_data(one) for one in updated]}

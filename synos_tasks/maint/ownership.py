@@ -6,7 +6,6 @@ carry our project's label. Build cache carries no labels at all.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -21,7 +20,6 @@ from synos_tasks.images.dockerfile import step_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
-    from pathlib import Path
 
     from synos_tasks.engine.cache import DiskUsage, Record
     from synos_tasks.engine.client import Container, Image, Network, Volume
@@ -49,10 +47,9 @@ class Inventory:
 
 @dataclass(frozen=True, kw_only=True)
 class Clone:
-    """How a clone is recognised: project id, folder, the steps of its Dockerfiles, the images that it has built."""
+    """How a clone is recognised: project id, the steps of its Dockerfiles, the images that it has built."""
 
     project: str
-    root: Path
     ledger: Ledger
     steps: frozenset[str]
 
@@ -76,7 +73,7 @@ def our_names(image: Image, clone: Clone) -> tuple[str, ...]:
     """Return the names of an image that are ours to remove: others may have given it further ones."""
     made = clone.ledger.images.get(image.id)
     ours = {labels_of(image).get(LABEL_IMAGE, ""), made.tag if made else ""}
-    return tuple(tag for tag in tags_of(image) if {tag, _latest(tag)} & ours or _of_folder(tag, clone))
+    return tuple(tag for tag in tags_of(image) if {tag, _latest(tag)} & ours)
 
 
 def is_built_on(image: Image, other: Image) -> bool:
@@ -111,23 +108,15 @@ def is_base(image: Image, clone: Clone) -> bool:
 def _is_image(image: Image, clone: Clone) -> bool:
     tags, labels, made = tags_of(image), labels_of(image), clone.ledger.images.get(image.id)
     labelled, mark = labels.get(LABEL_PROJECT) == clone.project, labels.get(LABEL_IMAGE)
-    # another clone may be at this path in a container of its own
-    official = labelled and any(_of_folder(tag, clone) for tag in tags)
     # images built on one inherit its labels, but have other names; the project's alone may come from one that is gone
     named = labelled and mark and any(mark in {tag, _latest(tag)} for tag in tags)
     # the ledger alone does not tell: it is copied with the folder
     remembered = made is not None and (labelled or made.tag.startswith(f"{clone.project}-"))
-    return bool(official or named or remembered)
+    return bool(named or remembered)
 
 
 def _latest(tag: str) -> str:
     return tag.removesuffix(":latest")
-
-
-def _of_folder(tag: str, clone: Clone) -> bool:
-    """Tell whether the official CLI named an image for this folder: the SHA-256 of its path is in the name."""
-    digest = hashlib.sha256(str(clone.root).encode()).hexdigest()
-    return tag.startswith("vsc-") and digest in _latest(tag).split("-")
 
 
 def _records(records: Iterable[Record], clone: Clone) -> list[Record]:

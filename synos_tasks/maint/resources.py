@@ -49,8 +49,6 @@ NAMES = {
 
 Build containers and scratch volumes end with their command: those that are there were left by a kill.
 """
-ABOUT_TO_START = 600.0
-"""Seconds for which a created container counts as one that a command is about to start."""
 HEX = frozenset("0123456789abcdef")
 MANIFEST_SCHEMA = "synos.manifest/1"
 ISO_FILES = (".log", ".report.html", ".sha256", ".manifest.json")
@@ -78,7 +76,6 @@ class Context(images.Context):
         texts = (path.read_text(errors="replace") for path in paths if path.is_file())
         return Clone(
             project=project.id,
-            root=project.root,
             ledger=ledger.read(project.state_dir),
             steps=frozenset().union(*map(steps_of, texts)),
         )
@@ -233,8 +230,6 @@ def _container(one: Container, facts: Facts) -> Resource:
     ended, pinned = epoch(one.state.finished_at), ""
     if role == "build":
         pinned = "its command is running" if one.name in facts.leased else ""
-    elif state == "created" and facts.now - created < ABOUT_TO_START:
-        pinned = "it is about to start"
     elif state in LIVE and facts.factory_reset:
         kind, ended = "running container", 0.0
     elif state in LIVE:

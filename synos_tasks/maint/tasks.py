@@ -119,22 +119,15 @@ def reset(command: Command, keep_isos: bool = False, without_backup: bool = Fals
     "maint.logs",
     help={
         "days": "delete logs older than this, 0: none (default: synos.maint.logs_days in invoke.yaml)",
-        "list": "list the logs, delete none",
         "json": JSON,
     },
 )
-def logs(command: Command, days: str = "", list: bool = False) -> None:  # noqa: A002
+def logs(command: Command, days: str = "") -> None:
     """Delete old logs of .synos/logs."""
     from synos_tasks.maint import retention  # noqa: PLC0415
 
     limit = _number("days", days) if days else command.settings.maint.logs_days
     every = retention.logs(command.settings)
-    if list:
-        rows = [[log.name, console.human_bytes(log.bytes)] for log in every]
-        console.table("logs, oldest first", ["name", "size"], rows)
-        found = [{"name": log.name, "bytes": log.bytes, "written": log.used} for log in every]
-        command.result({"logs": found})
-        return
     old = retention.old_logs(command.settings, limit, time.time())
     if not command.dry:
         retention.remove(context_of(command), old)
@@ -146,12 +139,12 @@ def logs(command: Command, days: str = "", list: bool = False) -> None:  # noqa:
     command.result({"removed": names, "before_bytes": before, "after_bytes": before - freed})
 
 
-@verb("maint.update-base", help={"limit": "lines shown of each image; --json has all", "json": JSON})
-def update_base(command: Command, limit: int = 20) -> None:
+@verb("maint.update-base", help={"json": JSON})
+def update_base(command: Command) -> None:
     """Take newer base images, build all images on them without cache, and show which packages changed."""
     from synos_tasks.images import building  # noqa: PLC0415
 
-    command.result(building.update_base(context_of(command), limit=limit, dry=command.dry))
+    command.result(building.update_base(context_of(command), dry=command.dry))
 
 
 @verb(

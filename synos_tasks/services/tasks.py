@@ -12,7 +12,6 @@ from invoke.tasks import Task
 
 from synos_tasks import console
 from synos_tasks.cli import Command, verb
-from synos_tasks.errors import SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -29,7 +28,6 @@ WAITS: Help = {
 }
 SOME: Help = {**WAITS, "only": ONLY}
 YES = "do not ask"
-LINE = "words for it, as one line; or put them after --"
 CLIENT = ("sh", "/etc/synos/cli")
 
 
@@ -186,14 +184,10 @@ def logs(
     sys.exit(context.compose.show("logs", *options, *names))
 
 
-@verb(
-    "services.exec",
-    positional=["service"],
-    help={"service": "where to run it", "stack": STACK, "command": LINE},
-)
-def execute(command_: Command, service: str, stack: str = "", command: str = "") -> None:
-    """Run a command in a running service, as its user; a shell without one."""
-    _run(command_, stack, service, "exec", service, _words(command_, command) or ["sh"])
+@verb("services.exec", positional=["service"], help={"service": "where to run it", "stack": STACK})
+def execute(command: Command, service: str, stack: str = "") -> None:
+    """Run the words after -- in a running service, as its user; a shell without any."""
+    _run(command, stack, service, "exec", service, command.rest or ["sh"])
 
 
 @verb(
@@ -201,25 +195,24 @@ def execute(command_: Command, service: str, stack: str = "", command: str = "")
     help={
         "stack": STACK,
         "superuser": "as postgres, in database postgres, instead of as the applications' role in theirs",
-        "command": LINE,
     },
 )
-def psql(command_: Command, stack: str = "", superuser: bool = False, command: str = "") -> None:
+def psql(command: Command, stack: str = "", superuser: bool = False) -> None:
     """Open psql in the running PostgreSQL, with the password wired in: -- -c 'SELECT 1', or SQL on standard input."""
-    words = [*CLIENT, *["--superuser"] * superuser, *_words(command_, command)]
-    _run(command_, stack, "postgres", "exec", "postgres", words)
+    words = [*CLIENT, *["--superuser"] * superuser, *command.rest]
+    _run(command, stack, "postgres", "exec", "postgres", words)
 
 
-@verb("services.redis-cli", help={"stack": STACK, "command": LINE})
-def redis_cli(command_: Command, stack: str = "", command: str = "") -> None:
+@verb("services.redis-cli", help={"stack": STACK})
+def redis_cli(command: Command, stack: str = "") -> None:
     """Open redis-cli in the running Redis, with the password wired in: -- GET key."""
-    _run(command_, stack, "redis", "exec", "redis", [*CLIENT, *_words(command_, command)])
+    _run(command, stack, "redis", "exec", "redis", [*CLIENT, *command.rest])
 
 
-@verb("services.nats", help={"stack": STACK, "command": LINE})
-def nats(command_: Command, stack: str = "", command: str = "") -> None:
+@verb("services.nats", help={"stack": STACK})
+def nats(command: Command, stack: str = "") -> None:
     """Run the NATS client in a container of its own, with the password wired in: -- stream ls."""
-    _run(command_, stack, "nats", "run --rm --no-deps", "nats-box", _words(command_, command))
+    _run(command, stack, "nats", "run --rm --no-deps", "nats-box", command.rest)
 
 
 def _run(command: Command, stack: str, service: str, how: str, container: str, argv: Sequence[str]) -> None:
@@ -230,14 +223,6 @@ def _run(command: Command, stack: str, service: str, how: str, container: str, a
     command.would(f"docker compose {shlex.join(words)}")
     context.running(service)
     sys.exit(context.compose.attached(*words))
-
-
-def _words(command: Command, line: str) -> list[str]:
-    try:
-        return [*shlex.split(line), *command.rest]
-    except ValueError as error:
-        what, hint = "--command is not a command line", "put them after --"
-        raise SettingsError(what, where=line, why=str(error), hint=hint) from error
 
 
 # ---- what services hold: backups, secrets, newer images

@@ -76,7 +76,7 @@ def test_a_container_has_no_more_rights_than_it_needs(stack: Clone, service: str
 
 @pytest.mark.parametrize("service", SERVICES)
 def test_nothing_of_the_root_file_system_can_be_written(stack: Clone, service: str) -> None:
-    said = shell(stack, "services.exec", service, "--command", "touch /usr/here")
+    said = shell(stack, "services.exec", service, "--", "touch", "/usr/here")
     assert said.returncode != 0
     assert "Read-only file system" in said.stderr + said.stdout
 
@@ -127,12 +127,8 @@ def test_without_the_right_password_nobody_comes_in(stack: Clone, service: str, 
 
 
 def test_the_superuser_of_postgres_cannot_come_in_over_the_network(stack: Clone) -> None:
-    words = (
-        "postgres",
-        "--command",
-        "psql --host=127.0.0.1 --username=postgres --no-password --command='SELECT 1'",
-    )
-    said = shell(stack, "services.exec", *words)
+    words = ("psql", "--host=127.0.0.1", "--username=postgres", "--no-password", "--command=SELECT 1")
+    said = shell(stack, "services.exec", "postgres", "--", *words)
     assert said.returncode != 0
     assert "pg_hba.conf rejects" in said.stderr
 
@@ -197,14 +193,11 @@ def test_the_data_network_has_no_way_out(stack: Clone) -> None:
 
 def test_the_clients_have_the_password(stack: Clone) -> None:
     assert shell(stack, "services.psql", "--", "-Atc", "SELECT 'with spaces'").stdout == "with spaces\n"
-    assert (
-        shell(stack, "services.psql", "--superuser", "--command", "-Atc 'SHOW data_checksums'").stdout
-        == "on\n"
-    )
+    assert shell(stack, "services.psql", "--superuser", "--", "-Atc", "SHOW data_checksums").stdout == "on\n"
     assert shell(stack, "services.redis-cli", "--", "PING").stdout == "PONG\n"
     assert shell(stack, "services.nats", "--", "rtt").returncode == 0
-    assert shell(stack, "services.exec", "redis", "--command", "id -u").stdout == "999\n"
-    assert shell(stack, "services.exec", "redis", "--command", "false").returncode == 1
+    assert shell(stack, "services.exec", "redis", "--", "id", "-u").stdout == "999\n"
+    assert shell(stack, "services.exec", "redis", "--", "false").returncode == 1
     assert "Ready to accept connections" in shell(stack, "services.logs", "--only", "redis").stdout
 
 
@@ -212,12 +205,8 @@ def test_what_was_acknowledged_is_on_the_disk(stack: Clone) -> None:
     show = "SELECT string_agg(name || '=' || setting, ' ' ORDER BY name) FROM pg_settings WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit')"
     told = shell(stack, "services.psql", "--superuser", "--", "-Atc", show).stdout
     assert told == "fsync=on full_page_writes=on synchronous_commit=on\n"
-    words = (
-        "redis",
-        "--command",
-        "sh -c 'redis-cli --user operator --askpass CONFIG GET appendonly appendfsync </run/redis/operator'",
-    )
-    told = shell(stack, "services.exec", *words).stdout
+    script = "redis-cli --user operator --askpass CONFIG GET appendonly appendfsync </run/redis/operator"
+    told = shell(stack, "services.exec", "redis", "--", "sh", "-c", script).stdout
     assert "appendonly\nyes\n" in told
     assert "appendfsync\nalways\n" in told
     log = logged(stack, "nats")

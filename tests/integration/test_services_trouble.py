@@ -71,7 +71,7 @@ def test_unknown_names_are_answered_with_a_suggestion(stack: Clone) -> None:
         refused = stack.inv(*words, fails=True)
         assert refused.code == 12
         assert suggestion in refused.err
-    said = shell(stack, "services.exec", "postgers", "--command", "true")
+    said = shell(stack, "services.exec", "postgers", "--", "true")
     assert said.returncode == 12
     assert "did you mean 'postgres'?" in said.stderr
 

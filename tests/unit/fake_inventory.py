@@ -46,7 +46,7 @@ def moment(seconds: float) -> str:
 
 
 def clone(**given: Any) -> Clone:  # noqa: ANN401
-    return Clone(**{"project": OURS, "root": ROOT, "ledger": Ledger(), "steps": frozenset(), **given})
+    return Clone(**{"project": OURS, "ledger": Ledger(), "steps": frozenset(), **given})
 
 
 def image(

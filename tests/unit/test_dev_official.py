@@ -16,15 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-MESSAGES = [
-    "[2026-01-01T00:00:00.0Z] x",
-    "#1 [internal] load build definition",
-    "#5 [one 1/2] RUN a && b",
-    "#5 [one 1/2] RUN a && b",
-    "#5 DONE 1.0s",
-    "[2026-01-01T00:00:00.0Z] Running the postCreateCommand from devcontainer.json...",
-    "what the command prints",
-]
+MESSAGES = ["#5 [one 1/2] RUN a && b", "what a command prints"]
 
 
 @pytest.fixture
@@ -56,17 +48,15 @@ def cli(folder: Path, outcome: Mapping[str, Any] | str, code: int = 0) -> str:
     ],
 )
 def test_its_reason_for_a_failure_is_told(
-    here: Project, monkeypatch: pytest.MonkeyPatch, outcome: Mapping[str, Any] | str, code: int,
-    kind: type[SynosError], why: str,
+    here: Project, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str],
+    outcome: Mapping[str, Any] | str, code: int, kind: type[SynosError], why: str,
 ) -> None:  # fmt: skip
     monkeypatch.setenv("COMPOSE_FILE", "elsewhere.yml")
     with pytest.raises(kind) as caught:
         official.up(here.context, here.config(), cli(here.root, outcome, code), cached=True)
-    assert caught.value.why.splitlines() == [*MESSAGES, why]
-    assert caught.value.where.endswith(".synos/logs/dev-one.log")
+    assert caught.value.why == why
     assert "COMPOSE_" not in (here.root / "env").read_text()
-    running = "Running the postCreateCommand from devcontainer.json..."
-    assert here.said == ["  [one 1/2] RUN a", running, "what the command prints"]
+    assert capfd.readouterr().err.splitlines() == MESSAGES
 
 
 def test_where_it_is_there_it_makes_and_starts_the_container(

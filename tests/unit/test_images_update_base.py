@@ -48,10 +48,10 @@ class Engine(FakeDocker):
         assert command == ("dpkg-query", "--show")
         return self.packages.get(self.image_id(image) or "", NEW)
 
-    def update(self, limit: int = 9) -> tuple[dict[str, Any], str]:
+    def update(self) -> tuple[dict[str, Any], str]:
         said: list[str] = []
         context = Context(self.settings, self, said.append)
-        return update_base(context, limit=limit, dry=False), "\n".join(said)
+        return update_base(context, dry=False), "\n".join(said)
 
     def lay(self, *names: str) -> None:
         for recipe in every(self.settings):
