@@ -165,29 +165,6 @@ def verb(name: str, **options: Any) -> Callable[[Callable[Concatenate[Command, P
     return decorate
 
 
-def afterwards(name: str) -> Callable[[Callable[[Command], None]], Any]:
-    """Make an Invoke task that follows others as their ``post``. They have succeeded: its errors are warnings."""
-
-    def decorate(function: Callable[[Command], None]) -> Any:  # noqa: ANN401
-        @wraps(function)
-        def body(context: Context, /) -> None:
-            if context.config.run.dry:
-                return
-            _on_interrupt(_interrupt)
-            try:
-                function(Command(name, context, json=False))
-            except SynosError as error:
-                console.warn(f"{error.what}{f': {error.why}' if error.why else ''}")
-            except KeyboardInterrupt:
-                console.say(f"{name} was interrupted; what it follows is done")
-            except Exception as error:  # noqa: BLE001  (a bug here must not fail what is done)
-                console.warn(f"{name}: {type(error).__name__}: {error}")
-
-        return task(name=name, klass=Verb)(body)
-
-    return decorate
-
-
 def _on_interrupt(action: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, action)

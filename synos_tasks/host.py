@@ -32,10 +32,6 @@ NODES = {
     "null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0), "ptmx": (5, 2),
 }  # fmt: skip
 LINKS = {"fd": "/proc/self/fd", "stdin": "fd/0", "stdout": "fd/1", "stderr": "fd/2"}
-KINDS = {
-    stat.S_IFBLK: "block device", stat.S_IFREG: "regular file", stat.S_IFDIR: "folder", stat.S_IFLNK: "link",
-    stat.S_IFIFO: "pipe", stat.S_IFSOCK: "socket",
-}  # fmt: skip
 # Deleting files in these deletes the kernel's own: a devtmpfs is one instance for the whole machine.
 KERNEL_KINDS = frozenset({"devtmpfs", "devpts", "proc", "sysfs", "efivarfs", "securityfs", "debugfs"})
 
@@ -122,40 +118,34 @@ def dev_problems(dev: Path = Path("/dev")) -> list[str]:
     for name, numbers in NODES.items():
         path = dev / name
         try:
-            facts = path.lstat()
-            # Where devpts is an instance of its own, ptmx is a link to pts/ptmx.
-            if name == "ptmx" and stat.S_ISLNK(facts.st_mode):
-                facts = path.stat()
+            # where devpts is an instance of its own, ptmx is a link to pts/ptmx
+            facts = path.stat() if name == "ptmx" else path.lstat()
         except OSError:
             problems.append(f"{path} is missing")
         else:
-            problems += node_problems(path, facts, numbers)
-    for name, target in LINKS.items():
-        problems += _link_problems(dev / name, target)
-    return problems + _stray_files(dev)
+            problems.append(node_problem(path, facts, numbers))
+    problems += [_link_problem(dev / name, target) for name, target in LINKS.items()]
+    return [*filter(None, problems), *_stray_files(dev)]
 
 
-def node_problems(path: Path, facts: os.stat_result, numbers: tuple[int, int]) -> list[str]:
-    """Compare one node's lstat with what it has to be."""
-    if not stat.S_ISCHR(facts.st_mode):
-        return [f"{path} is a {KINDS[stat.S_IFMT(facts.st_mode)]}, not a character device"]
-    problems = []
+def node_problem(path: Path, facts: os.stat_result, numbers: tuple[int, int]) -> str:
+    """Return what is wrong with a device, given its status and the numbers that it has to have; '' for nothing."""
     have = os.major(facts.st_rdev), os.minor(facts.st_rdev)
-    if have != numbers:
-        problems.append(f"{path} is device {have[0]}:{have[1]}, not {numbers[0]}:{numbers[1]}")
+    if not stat.S_ISCHR(facts.st_mode) or have != numbers:
+        return f"{path} is {stat.filemode(facts.st_mode)}, not character device {numbers[0]}:{numbers[1]}"
     if facts.st_mode & 0o006 != 0o006:
-        problems.append(f"{path} has mode {stat.S_IMODE(facts.st_mode):04o}: not everybody may use it")
-    return problems
+        return f"{path} has mode {stat.S_IMODE(facts.st_mode):04o}: not everybody may use it"
+    return ""
 
 
-def _link_problems(path: Path, target: str) -> list[str]:
+def _link_problem(path: Path, target: str) -> str:
     try:
         points_to = str(path.readlink())
     except FileNotFoundError:
-        return [f"{path} is missing"]
+        return f"{path} is missing"
     except OSError:
-        return [f"{path} is not a link"]
-    return [] if points_to.endswith(target) else [f"{path} is a link to {points_to}"]
+        return f"{path} is not a link"
+    return "" if points_to.endswith(target) else f"{path} is a link to {points_to}"
 
 
 def _stray_files(dev: Path) -> list[str]:

@@ -136,13 +136,12 @@ class Resource:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What the resources of a clone are read from. ``now`` in seconds since 1970."""
+    """What the resources of a clone are read from."""
 
     inventory: Inventory
     clone: Clone
     owned: Inventory
     """What of it belongs to the clone."""
-    now: float
     current: frozenset[str] = frozenset()
     """Names of the images that the Dockerfiles give now."""
     leased: frozenset[str] = frozenset()

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 from invoke.collection import Collection
 
 from synos_tasks import console
-from synos_tasks.cli import Command, afterwards, verb
-from synos_tasks.errors import SettingsError
+from synos_tasks.cli import Command, verb
+from synos_tasks.errors import SettingsError, SynosError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -187,16 +187,25 @@ def volumes(
     _act(command, action, given.get(action, ""), to or name)
 
 
-@afterwards("cleanup after the build")
+@verb("cleanup")
 def clean_after_build(command: Command) -> None:
-    """Remove what exceeds the limits in invoke.yaml."""
+    """Remove what exceeds the limits in invoke.yaml. The build is done: an error here is only a warning."""
     from synos_tasks.maint import retention  # noqa: PLC0415
 
-    lines, in_time = retention.apply_all(context_of(command))
-    for line in lines:
-        console.say(line)
-    if not in_time and command.settings.maint.budget_seconds:
-        console.say("synos.maint.budget_seconds is used up: the next build continues the cleanup")
+    if command.dry:
+        return
+    try:
+        lines, in_time = retention.apply_all(context_of(command))
+        for line in lines:
+            console.say(line)
+        if not in_time and command.settings.maint.budget_seconds:
+            console.say("synos.maint.budget_seconds is used up: the next build continues the cleanup")
+    except KeyboardInterrupt:
+        console.say("the cleanup was interrupted; the build is done")
+    except SynosError as error:
+        console.warn(": ".join(filter(None, ["cleanup after the build", error.what, error.why])))
+    except Exception as error:  # noqa: BLE001  (a bug here must not fail what is done)
+        console.warn(f"cleanup after the build: {type(error).__name__}: {error}")
 
 
 def context_of(command: Command) -> Context:

@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from unittest import mock
 
 import pytest
@@ -19,11 +19,16 @@ from invoke.collection import Collection
 from scripts.repository import quality
 from scripts.repository import tasks as repository
 from synos_tasks import cli, console, errors
-from synos_tasks.cli import Command, after_dashes, afterwards, verb
+from synos_tasks.cli import Command, after_dashes, verb
 from synos_tasks.host import Check
+from synos_tasks.maint import retention
+from synos_tasks.maint.tasks import clean_after_build
 from synos_tasks.root import tasks as root
 from synos_tasks.services.tasks import agreement
 from tests.unit.verbs import inv
+
+if TYPE_CHECKING:
+    from synos_tasks.maint.resources import Context
 
 pytestmark = pytest.mark.usefixtures("keep_signals", "empty_folder")
 
@@ -190,17 +195,18 @@ def test_a_report_fails_where_a_check_does(
     assert not code or told["error"]["kind"] == "DoctorFound"
 
 
-def followed(monkeypatch: pytest.MonkeyPatch, error: BaseException | None = None) -> list[str]:
-    """Have a task follow `room.make`; it notes that it ran, and fails where an error is given."""
-    ran: list[str] = []
+def followed(monkeypatch: pytest.MonkeyPatch, error: BaseException | None = None) -> list[Path]:
+    """Have the cleanup follow `room.make`; it notes that it ran, and fails where an error is given."""
+    ran: list[Path] = []
 
-    @afterwards("tidying up")
-    def tidy(command: Command) -> None:
-        ran.append(command.verb)
+    def apply_all(context: Context) -> tuple[list[str], bool]:
+        ran.append(context.settings.project.root)
         if error is not None:
             raise error
+        return [], True
 
-    monkeypatch.setattr(make, "post", [tidy])
+    monkeypatch.setattr(retention, "apply_all", apply_all)
+    monkeypatch.setattr(make, "post", [clean_after_build])
     return ran
 
 
@@ -213,15 +219,18 @@ def test_a_task_follows_a_verb_that_has_succeeded_and_done_something(
 ) -> None:
     ran = followed(monkeypatch)
     run(*words)
-    assert ran == ["tidying up"] * runs
+    assert len(ran) == runs
 
 
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (errors.EngineUnavailable("no engine", why="it is gone"), "warning: no engine: it is gone"),
-        (ZeroDivisionError("a bug"), "warning: tidying up: ZeroDivisionError: a bug"),
-        (KeyboardInterrupt(), "tidying up was interrupted; what it follows is done"),
+        (
+            errors.EngineUnavailable("no engine", why="it is gone"),
+            "warning: cleanup after the build: no engine: it is gone",
+        ),
+        (ZeroDivisionError("a bug"), "warning: cleanup after the build: ZeroDivisionError: a bug"),
+        (KeyboardInterrupt(), "the cleanup was interrupted; the build is done"),
     ],
 )
 def test_what_goes_wrong_afterwards_does_not_undo_what_is_done(

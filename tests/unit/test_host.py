@@ -50,8 +50,8 @@ def test_each_wrong_entry_of_dev_is_named_once_and_hidden_ones_are_left_alone(tm
         (tmp_path / name).symlink_to(target)
     problems = host.dev_problems(tmp_path)
     assert sorted(problem for problem in problems if "missing" not in problem) == [
-        f"{tmp_path}/null is a regular file, not a character device",
-        f"{tmp_path}/ptmx is a regular file, not a character device",
+        f"{tmp_path}/null is -rw-r--r--, not character device 1:3",
+        f"{tmp_path}/ptmx is -rw-r--r--, not character device 5:2",
         f"{tmp_path}/sdx is a regular file",
         f"{tmp_path}/stderr is not a link",
         f"{tmp_path}/stdout is a link to /somewhere/else",
@@ -61,14 +61,14 @@ def test_each_wrong_entry_of_dev_is_named_once_and_hidden_ones_are_left_alone(tm
 @pytest.mark.parametrize(
     ("found", "problem"),
     [
-        (node(stat.S_IFCHR | 0o666, 1, 5), "/dev/null is device 1:5, not 1:3"),
+        (node(stat.S_IFCHR | 0o666, 1, 5), "/dev/null is crw-rw-rw-, not character device 1:3"),
         (node(stat.S_IFCHR | 0o600, 1, 3), "/dev/null has mode 0600: not everybody may use it"),
-        (node(stat.S_IFBLK | 0o666, 1, 3), "/dev/null is a block device, not a character device"),
-        (node(stat.S_IFLNK | 0o777), "/dev/null is a link, not a character device"),
+        (node(stat.S_IFBLK | 0o666, 1, 3), "/dev/null is brw-rw-rw-, not character device 1:3"),
+        (node(stat.S_IFLNK | 0o777), "/dev/null is lrwxrwxrwx, not character device 1:3"),
     ],
 )
 def test_a_damaged_node_is_named(found: os.stat_result, problem: str) -> None:
-    assert host.node_problems(Path("/dev/null"), found, (1, 3)) == [problem]
+    assert host.node_problem(Path("/dev/null"), found, (1, 3)) == problem
 
 
 @pytest.fixture

@@ -43,7 +43,7 @@ STEPS = frozenset({"exec one", "exec two", "mount /c synos-c one"})
 def found_of(about: Any = None, ledger: Ledger | None = None, **given: Any) -> dict[str, Resource]:  # noqa: ANN401
     """Give what is the clone's of an inventory, by name."""
     every, of = inventory(**given), clone(steps=STEPS, ledger=ledger or Ledger())
-    facts = Facts(inventory=every, clone=of, owned=ownership.owned(every, of), now=NOW, **(about or {}))
+    facts = Facts(inventory=every, clone=of, owned=ownership.owned(every, of), **(about or {}))
     found = resources.resources(facts)
     assert len({one.id for one in found}) == len(found)
     return {one.name: one for one in found}
