@@ -13,6 +13,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import stat
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
@@ -100,16 +101,18 @@ class Summary:
 
 
 class Output:
-    """A file that is being written, and hashed on the way."""
+    """A file that is being written, and hashed on the way; without a stream it is only hashed."""
 
-    def __init__(self, stream: BinaryIO) -> None:
+    def __init__(self, stream: BinaryIO | None) -> None:
         self._stream, self._digest, self._bytes = stream, hashlib.sha256(), 0
 
     def write(self, chunk: bytes) -> int:
         """Write a chunk; return its size."""
         self._digest.update(chunk)
         self._bytes += len(chunk)
-        return self._stream.write(chunk)
+        if self._stream is not None:
+            self._stream.write(chunk)
+        return len(chunk)
 
     def written(self, path: str) -> File:
         """Return the manifest's entry for what was written."""
@@ -198,18 +201,6 @@ def verified_copy(archive: Path, folder: Path, facts: Shape) -> Iterator[tuple[P
         if troubles:
             raise damaged(archive, "\n".join(troubles))
         yield working, manifest
-
-
-def content(path: Path, file: File) -> Iterator[bytes]:
-    """Yield a file in chunks; raise ValueError at its end if it is not what the manifest says."""
-    digest, size = hashlib.sha256(), 0
-    with opened(path) as stream:
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-            size += len(chunk)
-            yield chunk
-    if (size, digest.hexdigest()) != (file.bytes, file.sha256):
-        raise ValueError("its SHA-256 differs")
 
 
 def find(folder: Path, name: str) -> Path:
@@ -334,20 +325,20 @@ def _trouble(
         return "is not a regular file"
     if status.st_size != file.bytes:
         return f"has {status.st_size} bytes, not {file.bytes}"
+    if not read_contents:
+        return ""
     try:
         if copy is not None:
             (copy / file.path).parent.mkdir(parents=True, exist_ok=True)
-        with new_file(copy / file.path) if copy else nullcontext() as stream:
-            for chunk in content(archive / file.path, file) if read_contents else ():
-                if stream is not None:
-                    stream.write(chunk)
-    except ValueError as error:
-        return str(error)
+        target = new_file(copy / file.path) if copy else nullcontext()
+        with opened(archive / file.path) as source, target as stream:
+            output = Output(stream)
+            shutil.copyfileobj(source, output, _CHUNK)
     except OSError as error:
         if error.errno in {errno.ENOSPC, errno.EDQUOT}:
             raise
         return f"cannot be read: {error.strerror}"
-    return ""
+    return "" if output.written(file.path) == file else "its SHA-256 differs"
 
 
 def seconds(created: str) -> float:

@@ -285,7 +285,7 @@ def test_the_listing_has_the_newest_first_and_says_what_is_wrong(
     lay(folder, "notes.txt")
     (folder / "old/redis.rdb").unlink()
     (folder / "mid/redis.rdb").write_bytes(b"SEDIS0011")  # the same size: a listing reads no contents
-    monkeypatch.setattr(archive, "content", lambda *_: pytest.fail("a file was read"))
+    monkeypatch.setattr(shutil, "copyfileobj", lambda *_: pytest.fail("a file was read"))
     new, mid, old, empty = archive.listing(folder)
     assert (new.name, mid.name, old.name, empty.name) == ("new", "mid", "old", "empty")
     assert (new.trouble, mid.trouble, old.trouble) == ("", "", "redis.rdb: is missing")
@@ -377,7 +377,7 @@ def test_a_manifest_that_is_no_file_is_damage(backup: Path, tmp_path: Path, name
 
 def test_a_file_that_cannot_be_read_is_named(backup: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     bad_disk = Mock(side_effect=OSError(errno.EIO, "Input/output error"))
-    monkeypatch.setattr(archive, "content", bad_disk)
+    monkeypatch.setattr(shutil, "copyfileobj", bad_disk)
     assert "redis.rdb: cannot be read: Input/output error" in why(backup)
     monkeypatch.setattr(os, "open", bad_disk)
     assert why(backup) == "manifest.json cannot be read: Input/output error"
