@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from synos_tasks.engine.labels import (
-    LABEL_BASE,
     LABEL_IMAGE,
     LABEL_PROJECT,
     is_own_container,
@@ -55,13 +54,13 @@ class Clone:
 
 
 def owned(inventory: Inventory, clone: Clone) -> Inventory:
-    """Return what belongs to the clone; its images are also the base images that were bootstrapped here."""
+    """Return what belongs to the clone."""
 
     def is_labelled(one: Volume | Network) -> bool:
         return (one.labels or {}).get(LABEL_PROJECT) == clone.project
 
     return Inventory(
-        images=[one for one in inventory.images if is_base(one, clone) or _is_image(one, clone)],
+        images=[one for one in inventory.images if _is_image(one, clone)],
         containers=[one for one in inventory.containers if is_own_container(one, clone.project)],
         volumes=list(filter(is_labelled, inventory.volumes)),
         networks=list(filter(is_labelled, inventory.networks)),
@@ -76,12 +75,6 @@ def our_names(image: Image, clone: Clone) -> tuple[str, ...]:
     return tuple(tag for tag in tags_of(image) if {tag, _latest(tag)} & ours)
 
 
-def is_built_on(image: Image, other: Image) -> bool:
-    """Tell whether an image is built on another."""
-    layers, below = layers_of(image), layers_of(other)
-    return 0 < len(below) < len(layers) and layers[: len(below)] == below
-
-
 def labels_of(resource: Image | Container) -> Mapping[str, str]:
     """Return the labels of an image or a container."""
     return (resource.config.labels if resource.config else None) or {}
@@ -90,19 +83,6 @@ def labels_of(resource: Image | Container) -> Mapping[str, str]:
 def tags_of(image: Image) -> tuple[str, ...]:
     """Return the names of an image."""
     return tuple(tag for tag in image.repo_tags or () if tag != "<none>:<none>")
-
-
-def layers_of(image: Image) -> list[str]:
-    """Return the digests of an image's layers, the lowest first."""
-    return (image.root_fs.layers if image.root_fs else None) or []
-
-
-def is_base(image: Image, clone: Clone) -> bool:
-    """Tell whether an image is a base image that was bootstrapped here."""
-    labels = labels_of(image)
-    ours = clone.project in {labels.get(LABEL_PROJECT), labels.get(LABEL_BASE)}
-    # an image built on it inherits its label, but not its name, and has more layers
-    return ours and len(layers_of(image)) == 1 and not set(BASES).isdisjoint(tags_of(image))
 
 
 def _is_image(image: Image, clone: Clone) -> bool:

@@ -31,12 +31,11 @@ if TYPE_CHECKING:
 ORDER = tuple(NAMES)
 AT_ANY_AGE = ("build container", "scratch volume", "network", "data volume")
 """Left by a kill, or recreated in no time, or asked for by name."""
-LOCKED = ("image", "cache", "base image")
+LOCKED = ("image", "cache")
 """What a build of an image may be about to use: such a build is waited for."""
 OPTIONS = {
     "cache": "cache",
     "store": "store",
-    "base image": "all",
     "cache volume": "all",
     "dev container": "all",  # something may have been installed in it
 }
@@ -262,7 +261,7 @@ def _remove_together(context: Context, planned: Plan, kind: str, found: Sequence
 def _remove_one(context: Context, one: Resource) -> str:
     docker = context.docker
     match one.kind:
-        case "image" | "base image":
+        case "image":
             trouble = _remove_image(context, one)
             if not trouble:
                 ledger.forget(context.settings.project.state_dir, [one.id])

@@ -18,7 +18,7 @@ from synos_tasks.engine.labels import LABEL_FOLDER, LABEL_MARK, LABEL_ROLE, ONCE
 from synos_tasks.images import ledger
 from synos_tasks.images.dockerfile import cache_id, steps_of
 from synos_tasks.maint import ownership
-from synos_tasks.maint.ownership import Clone, Inventory, is_base, labels_of, tags_of
+from synos_tasks.maint.ownership import Clone, Inventory, labels_of, tags_of
 from synos_tasks.project import STORE
 
 if TYPE_CHECKING:
@@ -39,7 +39,6 @@ NAMES = {
     "image": "images",
     "cache": "build cache",
     "cache mount": "build cache mounts",
-    "base image": "base images",
     "cache volume": "compilers' and other caches",
     "data volume": "volumes with data",
     "iso": "ISOs",
@@ -216,7 +215,7 @@ def resources(facts: Facts) -> list[Resource]:
     return [
         *(_container(one, facts) for one in owned.containers),
         *(_network(one, facts) for one in owned.networks),
-        *((_base if is_base(one, facts.clone) else _image)(one, facts) for one in owned.images),
+        *(_image(one, facts) for one in owned.images),
         *(_volume(one, facts) for one in owned.volumes),
         *_records(facts.inventory.usage.records, owned.usage.records),
     ]
@@ -256,18 +255,6 @@ def _image(one: Image, facts: Facts) -> Resource:
     seconds = facts.clone.ledger.seconds_of(group)
     found = Resource("image", one.id, name, size, _named(one), pinned=pinned, names=names)
     return replace(found, needed_by=needed_by, group=group, seconds=seconds)
-
-
-def _base(one: Image, facts: Facts) -> Resource:
-    built_on = [image for image in facts.inventory.images if ownership.is_built_on(image, one)]
-    foreign = [image for image in built_on if image.id not in {ours.id for ours in facts.owned.images}]
-    names = tuple(tag for tag in tags_of(one) if tag in ownership.BASES)
-    pinned, ended = facts.users(one.id)
-    if not pinned and foreign:
-        pinned = f"others' images are built on it, as {(*tags_of(foreign[0]), foreign[0].id)[0]}"
-    size = facts.inventory.usage.images.get(one.id, 0) if names == tags_of(one) else 0
-    found = Resource("base image", one.id, names[0], size, _named(one), pinned=pinned, names=names)
-    return replace(found, needed_by=(*ended, *(image.id for image in built_on)))
 
 
 def _volume(one: Volume, facts: Facts) -> Resource:

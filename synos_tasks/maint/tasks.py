@@ -107,7 +107,9 @@ def reset(command: Command, keep_isos: bool = False, without_backup: bool = Fals
     view.show_plan(plan)
     done = list[str]()
     if plan.removals and not command.dry:
-        console.say("backups, exported volumes, compiled components, the engine and what inv runs with stay")
+        console.say(
+            "backups, exported volumes, compiled components, base images, the engine and what inv runs with stay"
+        )
         _confirm("Do all of this?", yes=yes)
         done = view.reset_lines(pruning.carry_out(context, plan))
         for line in done:

@@ -13,7 +13,7 @@ from synos_tasks.engine.client import snapshot
 from synos_tasks.engine.labels import LABEL_BASE, LABEL_CONTAINER, LABEL_PROJECT, LABEL_ROLE, image_labels
 from synos_tasks.images.catalog import BOOKWORM
 from synos_tasks.images.ledger import Ledger
-from synos_tasks.maint.ownership import Clone, Inventory, labels_of, layers_of, tags_of
+from synos_tasks.maint.ownership import Clone, Inventory, labels_of, tags_of
 from synos_tasks.maint.resources import Context, Resource
 from tests.unit.fake_docker import FakeDocker
 
@@ -80,6 +80,11 @@ def our_base(*tags: str, **given: Any) -> Image:  # noqa: ANN401
     """Return a base image that the clone bootstrapped."""
     told = {"labels": {LABEL_BASE: OURS}, "layers": LAYERS[:1], **given}
     return image("base", *(tags or (BOOKWORM.tag,)), **told)
+
+
+def layers_of(of: Image) -> list[str]:
+    """Return the digests of an image's layers."""
+    return of.root_fs.layers or []
 
 
 def altered(of: Image, **given: Any) -> Image:  # noqa: ANN401

@@ -45,13 +45,13 @@ if TYPE_CHECKING:
 EVERYTHING = Limits(older_than=0, keep_last=1, keep_isos=1, volumes=True, include_rebuildable=True)
 OTHER_KINDS = {"store", "iso", "file", "cache mount", "running container"}
 ENGINE_KINDS = [kind for kind in KINDS if kind not in OTHER_KINDS]
-NAMES = {"image": "ours:1", "base image": "base:1"}
+NAMES = {"image": "ours:1"}
 
 
 @pytest.fixture
 def world() -> World:
     volumes = [volume(f"a {kind} volume") for kind in ("scratch", "cache", "data")]
-    return World(images=[image("image", "ours:1"), image("base image", "base:1")], volumes=volumes)
+    return World(images=[image("image", "ours:1")], volumes=volumes)
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_the_lock_of_images_is_held_for_what_a_build_may_use_and_for_nothing_els
     seen: dict[str, bool] = {}
     world.on_ask = lambda _kind, name: seen.update({name: is_locked(context)})
     list(apply(context, planned(*map(of_kind, ENGINE_KINDS))))
-    locked = ["image", "base image", "cache"]
+    locked = ["image", "cache"]
     assert {name for name, held in seen.items() if held} == {asked_for(of_kind(kind)) for kind in locked}
     assert not is_locked(context)
 
@@ -128,11 +128,11 @@ def test_an_image_that_is_being_built_is_waited_for_and_that_is_said(
 
 def test_what_is_removed_is_forgotten_and_what_was_refused_is_not(context: Context, world: World) -> None:
     state = context.settings.project.state_dir
-    for kind in ("image", "base image", "another"):
+    for kind in ("image", "another"):
         ledger.remember(state, ident=ident(kind), tag="synos-boot:1", seconds=5)
     world.refused["base:1"] = "conflict"
-    list(apply(context, planned(of_kind("image"), of_kind("base image"))))
-    assert set(ledger.read(state).images) == {ident("base image"), ident("another")}
+    list(apply(context, planned(of_kind("image"))))
+    assert set(ledger.read(state).images) == {ident("another")}
 
 
 @pytest.mark.parametrize("after", range(len(ENGINE_KINDS)))

@@ -21,10 +21,7 @@ from synos_tasks.images.catalog import BOOKWORM, TRIXIE
 from synos_tasks.images.dockerfile import steps_of
 from synos_tasks.images.ledger import Ledger, Made
 from synos_tasks.maint.ownership import (
-    is_base,
-    is_built_on,
     labels_of,
-    layers_of,
     our_names,
     owned,
 )
@@ -40,6 +37,7 @@ from tests.unit.fake_inventory import (
     container,
     image,
     inventory,
+    layers_of,
     network,
     our_base,
     our_image,
@@ -143,24 +141,9 @@ def test_an_image_of_ours_on_another_of_ours_is_ours_too() -> None:
     assert ours_of(IMAGE, toolchain) == [IMAGE, toolchain]
 
 
-def test_an_image_is_built_on_one_whose_layers_are_its_lowest() -> None:
-    assert is_built_on(IMAGE, BASE)
-    for other in (IMAGE, our_image("longer", layers=(*LAYERS, "more")), image("x", layers=("one",))):
-        assert not is_built_on(IMAGE, other)
-    # nor on one whose layers nobody asked for, or that has none
-    assert not is_built_on(IMAGE, image("unknown", layers=()))
-    assert not is_built_on(image("unknown", layers=()), IMAGE)
-
-
-# Base images
-
-
 @pytest.mark.parametrize("name", [BOOKWORM.tag, TRIXIE.tag])
-def test_a_base_image_that_was_bootstrapped_here_is_a_base(name: str) -> None:
-    base = our_base(name)
-    found = owned(inventory(images=(base,)), clone())
-    assert found.images == [base]
-    assert is_base(base, clone())
+def test_a_base_image_is_not_ours_though_it_was_bootstrapped_here(name: str) -> None:
+    assert ours_of(our_base(name)) == []
 
 
 # Containers
@@ -343,7 +326,7 @@ def built_by_others(draw: st.DrawFn) -> Image:
 
 @given(
     st.lists(built_by_others(), max_size=6),
-    st.sampled_from([(), (IMAGE,), (BASE,), (BASE, IMAGE)]),
+    st.sampled_from([(), (IMAGE,)]),
     st.randoms(use_true_random=False),
 )
 def test_whatever_others_build_nothing_of_theirs_becomes_ours_and_ours_stays_ours(

@@ -35,7 +35,7 @@ def why(thing: Resource, limits: Limits = DEFAULT, others: Sequence[Resource] = 
     [
         ("cache", "cache"),
         ("store", "store"),
-        *((kind, "include_rebuildable") for kind in ("base image", "cache volume", "dev container")),
+        *((kind, "include_rebuildable") for kind in ("cache volume", "dev container")),
     ],
 )
 def test_what_goes_only_when_it_is_asked_for(kind: str, option: str) -> None:
@@ -53,7 +53,7 @@ def test_what_is_left_by_a_kill_goes_at_any_age_and_the_rest_when_it_is_old(kind
     reason = why(new, limits)
     if kind in {"build container", "scratch volume", "network", "data volume"}:
         assert reason == ""
-    elif kind in {"base image", "cache volume", "dev container"}:
+    elif kind in {"cache volume", "dev container"}:
         assert reason == "removed with --all only"
     else:
         assert reason == "only 24 hours old"

@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from synos_tasks.engine.labels import LABEL_FOLDER, labels
-from synos_tasks.images.catalog import BOOKWORM
 from synos_tasks.images.ledger import Ledger, Made
 from synos_tasks.maint import ownership, resources
 from synos_tasks.maint.resources import Facts
@@ -22,10 +21,8 @@ from tests.unit.fake_inventory import (
     altered,
     clone,
     container,
-    image,
     inventory,
     network,
-    our_base,
     our_image,
     record,
     volume,
@@ -139,26 +136,6 @@ def test_a_nameless_image_is_in_no_group() -> None:
     [found] = found_of(images=[lost], ledger=Ledger(images={lost.id: Made(tag=BUILDER, seconds=9)})).values()
     assert (found.group, found.names, found.pinned, found.bytes) == ("", (), "", 40)
     assert found.name == f"nameless {lost.id[7:19]}"
-
-
-# Base images
-
-
-def test_a_base_image_is_needed_by_what_is_built_on_it() -> None:
-    base, one = our_base(), our_image()
-    ended = ours("x", base)
-    used = found_of(images=[base], containers=[container("theirs", base)])[BOOKWORM.tag]
-    assert used.pinned == "in use by theirs"
-    found = found_of(images=[base, one, image("unrelated", "x:1")], containers=[ended])[BOOKWORM.tag]
-    assert (found.kind, found.pinned, found.needed_by) == ("base image", "", (ended.id, one.id))
-
-
-@pytest.mark.parametrize("tags", [("theirs:1",), ()])
-def test_a_base_image_that_others_build_on_is_held(tags: tuple[str, ...]) -> None:
-    theirs = image("theirs", *tags, layers=("base", "theirs"))
-    found = found_of(images=[our_base(), our_image(), theirs])[BOOKWORM.tag]
-    assert found.pinned.startswith("others' images are built on it, as ")
-    assert (tags or (theirs.id,))[0] in found.pinned
 
 
 # Volumes
