@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import inspect
 import os
 import signal
@@ -12,8 +11,7 @@ from functools import cached_property, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec
 
-from invoke.parser.argument import Argument
-from invoke.tasks import Task, task
+from invoke.tasks import task
 
 from synos_tasks import console
 from synos_tasks.errors import DoctorFound, EngineUnavailable, SynosError, WrongSystem
@@ -97,27 +95,6 @@ class Command:
         sys.exit(error.exit_code)
 
 
-class VerbArgument(Argument):
-    """An option of a verb. Invoke copies each deeply for every command; a shallow copy takes a tenth of the time."""
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> VerbArgument:
-        return copy.copy(self)  # its value is none that changes: no verb has an option that is a list
-
-
-class Verb(Task[Any]):
-    """A task that Invoke can copy quickly."""
-
-    def __deepcopy__(self, memo: dict[int, Any]) -> Verb:
-        return copy.copy(self)
-
-    def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
-        """Return the options, each as a VerbArgument."""
-        arguments = super().get_arguments(ignore_unknown_help)
-        for argument in arguments:
-            argument.__class__ = VerbArgument
-        return arguments
-
-
 def after_dashes(argv: Sequence[str]) -> list[str]:
     """Return the words after ``--``, for a command that hands them on: Invoke joins them, and so loses their quotes."""
     return list(argv[argv.index("--") + 1 :]) if "--" in argv else []
@@ -160,7 +137,7 @@ def verb(name: str, **options: Any) -> Callable[[Callable[Concatenate[Command, P
 
         # also spares Invoke, which asks twice, to work it out
         body.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        return task(name=name.rpartition(".")[2], klass=Verb, **options)(body)
+        return task(name=name.rpartition(".")[2], **options)(body)
 
     return decorate
 

@@ -9,11 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from synos_tasks.engine.labels import (
-    LABEL_IMAGE,
-    LABEL_PROJECT,
-    is_own_container,
-)
+from synos_tasks.engine.labels import LABEL_IMAGE, LABEL_PROJECT, is_own_container
 from synos_tasks.images.catalog import BOOKWORM, TRIXIE
 from synos_tasks.images.dockerfile import step_of
 

@@ -174,19 +174,19 @@ def volumes(
 
     The project's id in front of a volume's name may be left out.
     """
-    given = {"inspect": inspect, "export": export, "import": import_, "clone": clone}
-    chosen = [option for option, value in given.items() if value]
-    action = chosen[0] if chosen else "list"
+    every = {"inspect": inspect, "export": export, "import": import_, "clone": clone}
+    chosen = {option: value for option, value in every.items() if value}
     if len(chosen) > 1:
         what = " and ".join(f"--{option}" for option in chosen)
         raise SettingsError(f"{what} cannot be combined", hint="give one at a time")
+    action, given = next(iter(chosen.items()), ("list", ""))
     if to and action not in {"export", "clone"}:
         raise SettingsError("--to is only valid with --export or --clone")
     if name and action != "import":
         raise SettingsError("--name is only valid with --import")
     if action == "clone" and not to:
         raise SettingsError("--clone needs a name for the new volume", hint="--clone NAME --to NEW")
-    _act(command, action, given.get(action, ""), to or name)
+    _act(command, action, given, to or name)
 
 
 @verb("cleanup")
