@@ -7,6 +7,8 @@ import os
 import sys
 from typing import TYPE_CHECKING, Any
 
+from synos_tasks.errors import SettingsError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -33,17 +35,18 @@ def paint(text: str, code: str) -> str:
     return text if is_plain() else f"\x1b[{code}m{text}\x1b[0m"
 
 
-def can_ask() -> bool:
-    """Tell whether a person is at a terminal, to read a question and to answer it."""
-    return sys.stdin.isatty() and sys.stderr.isatty()
-
-
-def agreed(question: str) -> bool:
-    """Ask a person; False without a terminal to ask at, or for anything but yes."""
-    if not can_ask():
-        return False
-    print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
-    return sys.stdin.readline().strip().lower() in {"y", "yes"}
+def confirm(question: str, *, yes: bool) -> None:
+    """Ask a person, unless ``yes``; raise SettingsError without a terminal to ask at, or for anything but yes."""
+    if yes:
+        return
+    why = "this is not a terminal, so nobody could be asked"
+    if sys.stdin.isatty() and sys.stderr.isatty():
+        print(f"{question} [y/N] ", end="", file=sys.stderr, flush=True)
+        if sys.stdin.readline().strip().lower() in {"y", "yes"}:
+            return
+        why = "the answer was no"
+    hint = "--yes does not ask; `inv --dry` only shows what would be done"
+    raise SettingsError("not confirmed: nothing was removed or replaced", why=why, hint=hint)
 
 
 def show_error(error: SynosError) -> None:

@@ -82,7 +82,7 @@ def prune(
     view.show_plan(plan)
     pruned = pruning.Pruned()
     if plan.removals and not command.dry:
-        _confirm(f"Remove these {len(plan.removals)}?", yes=yes)
+        console.confirm(f"Remove these {len(plan.removals)}?", yes=yes)
         pruned = pruning.carry_out(context, plan)
         view.show_pruned(pruned)
     command.result(view.plan_json(plan, pruned))
@@ -110,7 +110,7 @@ def reset(command: Command, keep_isos: bool = False, without_backup: bool = Fals
         console.say(
             "backups, exported volumes, compiled components, base images, the engine and what inv runs with stay"
         )
-        _confirm("Do all of this?", yes=yes)
+        console.confirm("Do all of this?", yes=yes)
         done = view.reset_lines(pruning.carry_out(context, plan))
         for line in done:
             console.say(line)
@@ -215,14 +215,6 @@ def context_of(command: Command) -> Context:
     from synos_tasks.maint.resources import Context  # noqa: PLC0415
 
     return Context(settings=command.settings, say=console.say, would=command.would)
-
-
-def _confirm(question: str, *, yes: bool) -> None:
-    """Ask a person; raises SettingsError without a terminal, and where the answer is no."""
-    if not (yes or console.agreed(question)):
-        why = "the answer was no" if console.can_ask() else "this is not a terminal, so nobody could be asked"
-        hint = "--yes does not ask; `inv --dry` only shows what would be done"
-        raise SettingsError("nothing was removed: not confirmed", why=why, hint=hint)
 
 
 def _number(option: str, text: str) -> int:

@@ -69,18 +69,18 @@ def _backup(context: StackContext, name: str, before: str) -> Path:
 
 
 def restore(
-    context: StackContext, name: str, *, agreed: Callable[[str], bool], safety: bool = True
+    context: StackContext, name: str, *, confirm: Callable[[str], object], safety: bool = True
 ) -> Restored:
     """Load a backup into the services. ``name`` is below folder_of(), or a path.
 
     A damaged backup, or one that does not fit, is refused before anything is touched. Unless this makes the stack,
-    ``agreed`` is asked, and a backup is taken first if ``safety``: no count tells that a service holds nothing. Raises
+    ``confirm`` is called, and a backup is taken first if ``safety``: no count tells that a service holds nothing. Raises
     BackupDamaged, SettingsError, ServiceFailed, ServiceUnhealthy, DiskFull.
     """
     source = archive.find(folder_of(context), name)
     context.say(f"checking {source}")
     with archive.verified_copy(source, folder_of(context), adapters.FACTS) as (copy, manifest):
-        return _restore(context, source, copy, manifest, agreed, safety)
+        return _restore(context, source, copy, manifest, confirm, safety)
 
 
 def _restore(
@@ -88,7 +88,7 @@ def _restore(
     source: Path,
     copy: Path,
     manifest: archive.Manifest,
-    agreed: Callable[[str], bool],
+    confirm: Callable[[str], object],
     safety: bool,
 ) -> Restored:
     services = _services_in(context, manifest)
@@ -97,8 +97,8 @@ def _restore(
     with context.locked():
         adapters.recover(context, services)
         held = _held(context, services, manifest.facts)
-        if not made and not agreed(f"{held}. Replace all of it with backup {manifest.name}?"):
-            raise SettingsError("nothing was restored: not confirmed", hint="--yes does not ask")
+        if not made:
+            confirm(f"{held}. Replace all of it with backup {manifest.name}?")
         before = "" if made or not safety else _backup(context, "", "restore").name
         way_back = f"`inv services.restore {before}` puts all back as it was" if before else "run it again"
         mark = context.folder / adapters.MARK
@@ -114,16 +114,15 @@ def _restore(
 
 
 def down(
-    context: StackContext, *, volumes: bool, agreed: Callable[[str], bool], safety: bool = True
+    context: StackContext, *, volumes: bool, confirm: Callable[[str], object], safety: bool = True
 ) -> Stopped:
-    """Remove containers and networks; with ``volumes`` the data too, once ``agreed`` to, after a backup if ``safety``.
+    """Remove containers and networks; with ``volumes`` the data too, after ``confirm``, and a backup if ``safety``.
 
-    Raises SettingsError when it was not agreed to, ServiceFailed when no backup could be taken: then nothing is removed.
+    Raises what ``confirm`` raises, ServiceFailed when no backup could be taken: then nothing is removed.
     """
     there, saved = _volumes(context) if volumes else [], ""
-    if there and not agreed(f"Remove {', '.join(there)}, with all data in them?"):
-        hint = "--yes does not ask; without --volumes data is kept"
-        raise SettingsError("nothing was removed: not confirmed", hint=hint)
+    if there:
+        confirm(f"Remove {', '.join(there)}, with all data in them?")
     if there and safety:
         try:
             saved = str(backup(context, before="down"))

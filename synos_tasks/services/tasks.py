@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING
 
 from invoke.collection import Collection
@@ -14,7 +15,7 @@ from synos_tasks import console
 from synos_tasks.cli import Command, verb
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Sequence
 
     from synos_tasks.services.stack import Service, StackContext
 
@@ -36,11 +37,6 @@ def open_stack(command: Command, stack: str, wait_timeout: int = 0) -> StackCont
     from synos_tasks.services import stack as stacks  # noqa: PLC0415
 
     return stacks.open_stack(command.settings, stack, console.say, wait_timeout)
-
-
-def agreement(*, yes: bool) -> Callable[[str], bool]:
-    """Return what is asked before something is lost: a person, or nobody with --yes."""
-    return (lambda _question: True) if yes else console.agreed
 
 
 def listed(services: Sequence[Service]) -> str:
@@ -91,7 +87,9 @@ def down(
     command.would(
         f"stop stack {context.stack.name}, and remove {', '.join(names) or 'no data'}", volumes=names
     )
-    stopped = backups.down(context, volumes=volumes, agreed=agreement(yes=yes), safety=not no_backup)
+    stopped = backups.down(
+        context, volumes=volumes, confirm=partial(console.confirm, yes=yes), safety=not no_backup
+    )
     kept = f"data removed: {', '.join(stopped.volumes)}" if stopped.volumes else "data kept"
     console.say(f"{stopped.containers} containers removed; {kept}")
     if stopped.backup:
@@ -286,7 +284,7 @@ def restore(
     if command.dry:
         source = archive.find(backups.folder_of(context), name)
         command.would(f"restore {source}, taken {archive.verify(source).created}")
-    done = backups.restore(context, name, agreed=agreement(yes=yes), safety=not no_backup)
+    done = backups.restore(context, name, confirm=partial(console.confirm, yes=yes), safety=not no_backup)
     console.say(f"restored {done.backup}")
     if done.before:
         console.say(f"what was there before: inv services.restore {done.before}")

@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest import mock
@@ -24,7 +25,6 @@ from synos_tasks.host import Check
 from synos_tasks.maint import retention
 from synos_tasks.maint.tasks import clean_after_build
 from synos_tasks.root import tasks as root
-from synos_tasks.services.tasks import agreement
 from tests.unit.verbs import inv
 
 if TYPE_CHECKING:
@@ -273,7 +273,9 @@ def ask(monkeypatch: pytest.MonkeyPatch, answer: str, *, stdin: bool = True, std
 )
 def test_only_yes_agrees(monkeypatch: pytest.MonkeyPatch, answer: str) -> None:
     shown = ask(monkeypatch, answer)
-    assert console.agreed("Remove it?") == (answer in {"y\n", "Y\n", "yes\n", " YES \n", "y"})
+    is_yes = answer in {"y\n", "Y\n", "yes\n", " YES \n", "y"}
+    with nullcontext() if is_yes else pytest.raises(errors.SettingsError, match="not confirmed"):
+        console.confirm("Remove it?", yes=False)
     assert shown.getvalue() == "Remove it? [y/N] "
 
 
@@ -282,15 +284,15 @@ def test_without_a_terminal_nobody_is_asked(
     monkeypatch: pytest.MonkeyPatch, stdin: bool, stderr: bool
 ) -> None:
     shown = ask(monkeypatch, "y\n", stdin=stdin, stderr=stderr)
-    assert not console.agreed("Remove it?")
-    assert shown.getvalue() == ""
+    with pytest.raises(errors.SettingsError) as caught:
+        console.confirm("Remove it?", yes=False)
+    assert ("--yes" in caught.value.hint, shown.getvalue()) == (True, "")
 
 
 def test_yes_beforehand_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     shown = ask(monkeypatch, "n\n")
-    assert agreement(yes=True)("Remove it?")
+    console.confirm("Remove it?", yes=True)
     assert shown.getvalue() == ""
-    assert not agreement(yes=False)("Remove it?")
 
 
 @given(st.lists(st.text().filter(lambda word: word != "--")), st.lists(st.text()))

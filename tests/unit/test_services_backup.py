@@ -78,10 +78,14 @@ def never(question: str) -> NoReturn:
     raise AssertionError(question)
 
 
+def refuses(_: str) -> NoReturn:
+    raise SettingsError("not confirmed")
+
+
 def restore(
-    here: Scene, name: str, *, agreed: Callable[[str], bool] = lambda _: True, safety: bool = True
+    here: Scene, name: str, *, confirm: Callable[[str], object] = len, safety: bool = True
 ) -> Restored:
-    return backing.restore(here.context, name, agreed=agreed, safety=safety)
+    return backing.restore(here.context, name, confirm=confirm, safety=safety)
 
 
 def way_back(here: Scene) -> str:
@@ -120,12 +124,11 @@ def test_what_services_hold_is_told_asked_about_and_saved_first(here: Scene, hel
     held.hold(0, 1, 1234)
     questions: list[str] = []
 
-    def agreed(question: str) -> bool:
+    def confirm(question: str) -> None:
         assert held.done == []
         questions.append(question)
-        return True
 
-    told = restore(here, "mine", agreed=agreed)
+    told = restore(here, "mine", confirm=confirm)
     postgres_redis = "postgres holds 1 database, 1 table; redis holds 1 234 keys"
     holds = f"nats holds 0 streams, 0 messages, 0 consumers; {postgres_redis}"
     assert questions == [f"{holds}. Replace all of it with backup mine?"]
@@ -140,9 +143,8 @@ def test_nothing_is_restored_when_it_was_not_agreed_to_or_what_is_there_cannot_b
     here: Scene, held: Held, mine: Path
 ) -> None:
     held.hold(1, 1, 1)
-    with pytest.raises(SettingsError, match="nothing was restored") as caught:
-        restore(here, "mine", agreed=lambda _: False)
-    assert "--yes" in caught.value.hint
+    with pytest.raises(SettingsError, match="not confirmed"):
+        restore(here, "mine", confirm=refuses)
     assert held.done == []
     held.adapters["redis"].fails_to_save = DiskFull("no space left")
     with pytest.raises(DiskFull):
@@ -155,27 +157,26 @@ def test_only_of_a_stack_that_the_restore_made_it_is_known_that_it_holds_nothing
     here: Scene, held: Held, mine: Path
 ) -> None:
     held.hold(0, 0, 0)  # as far as it is counted
-    with pytest.raises(SettingsError, match="nothing was restored"):
-        restore(here, "mine", agreed=lambda _: False)
+    with pytest.raises(SettingsError, match="not confirmed"):
+        restore(here, "mine", confirm=refuses)
     assert restore(here, "mine").before
     here.remove()
     here.engine.objects["volume"].clear()
-    assert restore(here, "mine", agreed=never).before == ""
+    assert restore(here, "mine", confirm=never).before == ""
     assert held.counts == [3, 3, 3]
 
 
 def test_what_was_verified_is_restored_though_the_backup_is_swapped_meanwhile(
     here: Scene, held: Held, mine: Path
 ) -> None:
-    def swaps(_: str) -> bool:
+    def swaps(_: str) -> None:
         for name in NAMES:
             (mine / name / "number").write_text("666")
         mine.rename(mine.with_name("verified"))
         shutil.copytree(mine.with_name("verified"), mine)
-        return True
 
     held.hold(1, 1, 1)
-    restore(here, "mine", agreed=swaps)
+    restore(here, "mine", confirm=swaps)
     assert held.counts == [3, 3, 3]
     assert not list(mine.parent.glob(".*"))  # the copy is gone
 
@@ -209,7 +210,7 @@ def test_what_is_damaged_or_does_not_fit_is_refused_before_anything_is_touched(
     harm(mine)
     here.remove()
     with pytest.raises(error) as caught:
-        restore(here, "mine", agreed=never)
+        restore(here, "mine", confirm=never)
     assert text in str(caught.value.lines())
     assert (here.compose.asked, held.done) == ([], [])
 
@@ -246,7 +247,7 @@ def test_a_backup_of_a_newer_version_is_refused_before_any_service_is_loaded(
         restore(here, "mine")
         return
     with pytest.raises(SettingsError, match=f"is of {service} {saved}, which {has} may not"):
-        restore(here, "mine", agreed=never)
+        restore(here, "mine", confirm=never)
     assert held.done == []
 
 
@@ -307,7 +308,7 @@ def full(here: Scene) -> Scene:
 def test_nothing_goes_when_no_backup_could_be_taken(full: Scene, held: Held) -> None:
     held.adapters["redis"].fails_to_save = DiskFull("no space is left", where="/x", why="5 bytes are free")
     with pytest.raises(ServiceFailed, match="so nothing was removed") as caught:
-        backing.down(full.context, volumes=True, agreed=lambda _: True)
+        backing.down(full.context, volumes=True, confirm=len)
     assert (caught.value.where, caught.value.why) == ("/x", "5 bytes are free")
     assert "--no-backup" in caught.value.hint
     assert full.compose.asked == []
@@ -315,5 +316,5 @@ def test_nothing_goes_when_no_backup_could_be_taken(full: Scene, held: Held) -> 
 
 def test_a_volume_that_is_in_use_elsewhere_is_not_said_to_be_gone(full: Scene) -> None:
     full.compose.acts["down"] = lambda _: full.engine.remove_volume(VOLUMES[0])
-    stopped = backing.down(full.context, volumes=True, agreed=lambda _: True, safety=False)
+    stopped = backing.down(full.context, volumes=True, confirm=len, safety=False)
     assert stopped.volumes == [VOLUMES[0]]
