@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import datetime as dt
 import secrets
-import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from synos_tasks import archive, locks
@@ -28,7 +26,7 @@ from synos_tasks.maint import exports
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from contextlib import AbstractContextManager
+    from pathlib import Path
 
     from synos_tasks.maint.resources import Context
 
@@ -184,29 +182,22 @@ def export(context: Context, name: str, to: Path | None = None) -> tuple[Path, M
     context.would(f"write volume {volume.name} into {target}", volume=volume.name, file=str(target))
     began = dt.datetime.fromtimestamp(context.now(), dt.UTC).strftime(CREATED)
     pack = f"{_PACK} {_NAMED} --use-compress-program='zstd -q -3 -T{context.settings.build.cpus}' ."
-    with archive.disk_errors(target.parent, "the export"), _working_folder(context, target.parent) as working:
-        draft = archive.Draft(Path(working))
-        with draft.file(exports.CONTENT) as out:
-            files, unpacked, users = _tar(context, pack, source=volume, out=out.write)
-        facts = {"project": context.settings.project.id, "role": volume.role, "files": files}
-        facts |= {"unpacked": unpacked, "users": users, "labels": volume.labels}
-        manifest = Manifest(name=volume.name, created=began, facts=facts, files=tuple(draft.files))
-        with draft.file("json") as out:
-            out.write(manifest.text().encode())
-        # the archive gets its name last: where it is, its manifest is too
-        (draft.folder / "json").rename(exports.manifest_path(target))
-        (draft.folder / exports.CONTENT).rename(target)
-        sync(target.parent)
+    with archive.disk_errors(target.parent, "the export"):
+        target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with scratch(target.parent, PARTIAL) as working:
+            draft = archive.Draft(working)
+            with draft.file(exports.CONTENT) as out:
+                files, unpacked, users = _tar(context, pack, source=volume, out=out.write)
+            facts = {"project": context.settings.project.id, "role": volume.role, "files": files}
+            facts |= {"unpacked": unpacked, "users": users, "labels": volume.labels}
+            manifest = Manifest(name=volume.name, created=began, facts=facts, files=tuple(draft.files))
+            with draft.file("json") as out:
+                out.write(manifest.text().encode())
+            # the archive gets its name last: where it is, its manifest is too
+            (working / "json").rename(exports.manifest_path(target))
+            (working / exports.CONTENT).rename(target)
+            sync(target.parent)
     return target, manifest
-
-
-def _working_folder(context: Context, folder: Path) -> AbstractContextManager[Path | str]:
-    """Make a hidden folder in ``folder``. Our own is tidied up before; in one that a user named nothing else changes."""
-    own = exports.folder_of(context.settings)
-    if folder.resolve() != own.resolve():
-        return tempfile.TemporaryDirectory(prefix=PARTIAL, dir=folder)
-    own.mkdir(mode=0o700, parents=True, exist_ok=True)
-    return scratch(own, PARTIAL)
 
 
 def load(context: Context, path: Path, name: str = "") -> tuple[str, int]:
