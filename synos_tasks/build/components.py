@@ -19,7 +19,8 @@ from synos_tasks.iso import protocol
 from synos_tasks.iso.components import recipe
 from synos_tasks.iso.plan import components_of
 from synos_tasks.iso.protocol import PACKAGES
-from synos_tasks.iso.publish import staging, take
+from synos_tasks.iso.publish import STAGING_PREFIX, settle, take
+from synos_tasks.iso.scratch import scratch
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -165,16 +166,19 @@ def compile_all(
     planning.preflight(context, output)
     with (
         store_volume(context, cached=cached) as store,
-        staging(output) as folder,
+        scratch(output, STAGING_PREFIX) as closed,
         view_for([f"component-{name}" for name in names], {}) as view,
     ):
-        compiled = ensure_compiled(context, names, store=store, output=folder, on_event=view.handle)
+        given = closed / "output"
+        given.mkdir()
+        compiled = ensure_compiled(context, names, store=store, output=given, on_event=view.handle)
         packages = [package for one in compiled for package in one.facts.packages]
         for package in packages:
-            if take(folder / package.file, folder.parent / package.file, builder.owner()) != package.sha256:
+            take(given / package.file, closed / package.file)
+            if settle(closed / package.file, builder.owner()) != package.sha256:
                 raise ComponentFailed("a .deb is not the one in the store", where=package.file)
         for package in packages:
-            (folder.parent / package.file).replace(output / package.file)
+            (closed / package.file).replace(output / package.file)
     return compiled
 
 

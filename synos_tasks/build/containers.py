@@ -20,6 +20,7 @@ from synos_tasks.engine.labels import (
 )
 from synos_tasks.engine.spec import Bind, ContainerSpec, VolumeFolder
 from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
+from synos_tasks.iso import publish
 from synos_tasks.iso.components.recipe import files_of, folder_of
 from synos_tasks.iso.protocol import PACKAGES
 
@@ -57,6 +58,13 @@ def compiler_cache_volumes(settings: Settings, component: str = "") -> dict[str,
 def read_only_binds(settings: Settings) -> tuple[Bind, ...]:
     """Return all that a build reads: the code, and docker/build. Never .synos, where the services' passwords are."""
     return (CODE, Bind(source=settings.project.build_data, target=BUILD_DATA))
+
+
+def delivered_files(folder: Path) -> tuple[Bind, ...]:
+    """Return the files of publish.staging() as the builder has them: what it can write of the host."""
+    return tuple(
+        Bind(source=folder / name, target=f"/output/{name}", writable=True) for name in publish.MOST_BYTES
+    )
 
 
 @contextmanager

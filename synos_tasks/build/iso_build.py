@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from synos_tasks import builder, console, errors
 from synos_tasks.build import components, planning
-from synos_tasks.build.containers import PRIVILEGED, builder_spec, stage_spec, store_volume
+from synos_tasks.build.containers import PRIVILEGED, builder_spec, delivered_files, stage_spec, store_volume
 from synos_tasks.build.view import PlainView, last_plan, remember, view_for
 from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
 from synos_tasks.iso import protocol
@@ -73,7 +73,7 @@ def container_of(
     """Return the container of a build."""
     return builder_spec(
         context,
-        output=output,
+        more=delivered_files(output),
         store=store,
         packages_bytes=sum(package.size for package in plan.lock.packages),
         network=not options.offline,
@@ -204,7 +204,6 @@ class _Build:
             request = protocol.Build(
                 plan=plan,
                 offline=options.offline,
-                owner=builder.owner(),
                 limits=limits,
                 store_key=builder.store_key(context.settings),
                 secrets=builder.service_secrets(context.settings),
@@ -215,17 +214,17 @@ class _Build:
                 view.handle(event)
                 self._note(event)
 
-            done = builder.ask(context, spec, request, protocol.Delivered, note, stage_spec=stage_spec)
+            builder.ask(context, spec, request, protocol.Delivered, note, stage_spec=stage_spec)
             stages = [stage for stage in self.stages.values() if stage]
             if len(stages) < len(self.stages):
                 what = "the container reported an ISO, but not all of its stages"
                 raise errors.StageFailed(what, where=spec.name, hint="nothing was published")
-            publish(folder, plan, done.sha256, builder.owner())
+            _, sha256 = publish(folder, plan, builder.owner())
         try:
             remember(context.settings, plan, stages)
         except OSError as error:
             context.say(f"warning: the times of this build could not be stored: {error}")
-        return self._result(plan, done.sha256, [vars(stage) for stage in stages])
+        return self._result(plan, sha256, [vars(stage) for stage in stages])
 
     def _result(self, plan: Plan, sha256: str, stages: list[dict[str, Any]]) -> BuildResult:
         return BuildResult(

@@ -10,12 +10,13 @@ from typing import TYPE_CHECKING, Any
 from synos_tasks import builder
 from synos_tasks.build import components, planning
 from synos_tasks.build.compare import files_of
-from synos_tasks.build.containers import builder_spec, stage_spec, store_volume
+from synos_tasks.build.containers import builder_spec, delivered_files, stage_spec, store_volume
 from synos_tasks.errors import Irreproducible
 from synos_tasks.iso import publish
 from synos_tasks.iso.compare import OUTSIDE_FILES
 from synos_tasks.iso.protocol import Build, Delivered
 from synos_tasks.iso.scratch import scratch
+from synos_tasks.iso.store import sha256
 from synos_tasks.iso.work import ELSEWHERE
 
 if TYPE_CHECKING:
@@ -34,7 +35,6 @@ class Circumstances:
     """What must not matter. ``clock`` is in seconds ahead, ``cores`` as for --cpuset-cpus."""
 
     hostname: str
-    user: tuple[int, int]
     umask: int
     timezone: str
     locale: str
@@ -46,9 +46,8 @@ class Circumstances:
 
     def __str__(self) -> str:
         """Return all of them in one line."""
-        user, group = self.user
         return (
-            f"host {self.hostname}, user {user}:{group}, umask {self.umask:03o}, {self.timezone}, {self.locale}, "
+            f"host {self.hostname}, umask {self.umask:03o}, {self.timezone}, {self.locale}, "
             f"clock +{self.clock // DAY} days, cores {self.cores}, "
             f"{'another folder' if self.elsewhere else 'usual folder'}, {'warm' if self.stored else 'empty'} store"
         )
@@ -72,11 +71,11 @@ class Circumstances:
 def circumstances(cpus: int) -> list[Circumstances]:
     """Return two that differ in all, and a third with the project's store."""
     one = Circumstances(
-        hostname="alpha", user=(1000, 1000), umask=0o022, timezone="Pacific/Kiritimati", locale="C.UTF-8", clock=0,
+        hostname="alpha", umask=0o022, timezone="Pacific/Kiritimati", locale="C.UTF-8", clock=0,
         cores=f"0-{cpus - 1}", elsewhere=False, stored=False,
     )  # fmt: skip
     two = Circumstances(
-        hostname="omega-2", user=(4321, 99), umask=0o077, timezone="America/St_Johns", locale="tr_TR.UTF-8",
+        hostname="omega-2", umask=0o077, timezone="America/St_Johns", locale="tr_TR.UTF-8",
         clock=400 * DAY + 12345, cores="0", elsewhere=True, stored=False,
     )  # fmt: skip
     return [one, two, dataclasses.replace(one, hostname="store", umask=0o002, stored=True)]
@@ -110,10 +109,9 @@ def verify(context: Context, profile: Profile, *, release: bool, rounds: int) ->
 
 
 def _build(context: Context, plan: Plan, case: Circumstances, iso: Path) -> str:
-    """Build, and copy the ISO; return its SHA-256."""
+    """Build an ISO; return its SHA-256."""
     request = Build(
         plan=plan,
-        owner=case.user,
         umask=case.umask,
         clock=case.clock,
         elsewhere=case.elsewhere,
@@ -126,9 +124,10 @@ def _build(context: Context, plan: Plan, case: Circumstances, iso: Path) -> str:
         if plan.profile.components:  # in the usual folder and at the right time
             change = dataclasses.replace(case, elsewhere=False).apply
             components.ensure_compiled(quiet, plan.profile.components, store=store, change=change)
-        spec = builder_spec(context, output=output, store=store, packages_bytes=size)
+        spec = builder_spec(context, more=delivered_files(output), store=store, packages_bytes=size)
         builder.ask(quiet, case.apply(spec), request, Delivered, stage_spec=stage_spec)
-        return publish.take(output / publish.ISO, iso, builder.owner())
+        (output / publish.ISO).replace(iso)
+        return sha256(iso)
 
 
 def difference(found: dict[str, Any]) -> Irreproducible:

@@ -41,8 +41,6 @@ class Build(Request, name="build"):
 
     plan: Plan
     offline: bool = False
-    owner: tuple[int, int] = (0, 0)
-    """User and group id that results get."""
     limits: Limits | None = None
     umask: int = 0o022
     clock: int = 0
@@ -208,10 +206,9 @@ class Failure(Event, name="error"):
 
 
 class Delivered(Event, name="delivered"):
-    """The ISO and its files are in /output, complete."""
+    """The ISO, its manifest and its log are in /output, complete but for the ISO's SHA-256."""
 
     build_id: str
-    sha256: str
 
 
 class Resolved(Event, name="resolved"):
@@ -299,7 +296,8 @@ class Events:
         self._log: IO[str] = log.open("w", encoding="utf-8")
 
     def log(self, stage: str, line: str) -> None:
-        """Send one line of a tool's output, and keep it."""
+        """Send one line of a tool's output, and keep it: it can steer no terminal."""
+        line = printable(line)
         with self._lock:
             self._log.write(f"[{stage}] {line}\n")
         self.send(Log(stage=stage, line=line))

@@ -1,7 +1,6 @@
-"""The way of an ISO out of its container: deliver() puts all files into a staging folder, publish() copies them.
+"""The way of an ISO out of its container: the host makes empty files, deliver() fills them, publish() names them.
 
-The host makes every file that gets a name of a build, the ISO last: what runs in a container
-decides over no link, mode or owner on the host, and can never touch an earlier ISO.
+A container gets these files alone, in a folder that it does not see: it decides over no name, link or owner on the host.
 """
 
 from __future__ import annotations
@@ -15,9 +14,9 @@ import stat
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any
 
-from synos_tasks.errors import StageFailed, printable
+from synos_tasks.errors import StageFailed
 from synos_tasks.iso import codec, secrets
 from synos_tasks.iso.diagnose import disk_full
 from synos_tasks.iso.protocol import Done
@@ -40,18 +39,17 @@ STAGING_PREFIX = ".synos-partial-"
 """Of the folder inside the output folder that staging() makes for each build."""
 CHUNK = 2**20
 MOST_BYTES = {ISO: 2**36, LOG: 2**30, MANIFEST: 2**25}
-"""What a delivered file may take; a file with holes costs a container nothing, and the host a copy."""
+"""What a delivered file may take; a file with holes costs a container nothing, and the host the time to read it."""
 
 
 def deliver(
     context: BuildContext, plan: Plan, entries: list[Entry], live: Mapping[str, Path], stages: list[Done]
-) -> str:
-    """Write manifest and log next to the ISO in the output folder; returns the ISO's SHA-256, hex.
+) -> None:
+    """Write manifest and log next to the ISO in the output folder. Runs in the container.
 
-    ``entries`` are those of the store that it is made of. Runs in the container.
+    ``entries`` are those of the store that the ISO is made of.
     """
     iso, profile = context.output / ISO, plan.profile
-    digest = sha256(iso)
     context.events.finish_log()
     manifest = {
         "schema": "synos.manifest/1",
@@ -61,20 +59,15 @@ def deliver(
         "release": plan.release,
         "build_id": plan.build_id,
         "key": plan.key,
-        "sha256": digest,
         "bytes": {name: path.stat().st_size for name, path in [("iso", iso), *live.items()]},
         "stages": [
             {key: value for key, value in asdict(stage).items() if key != "facts"} for stage in stages
         ],
         "packages": _packages(plan, entries),
     }
-    (context.output / MANIFEST).write_text(f"{json.dumps(manifest, indent=1, sort_keys=True)}\n")
+    (context.output / MANIFEST).write_text(json.dumps(manifest))
     shutil.copyfile(context.events.log_path, context.output / LOG)
     secrets.refuse([context.output / name for name in (MANIFEST, LOG)], context.secrets, "what is published")
-    for name in (ISO, MANIFEST, LOG):
-        os.chown(context.output / name, *context.owner)
-        (context.output / name).chmod(0o644)
-    return digest
 
 
 def _packages(plan: Plan, entries: list[Entry]) -> list[dict[str, Any]]:
@@ -105,7 +98,7 @@ def published(output: Path, plan: Plan) -> dict[str, Any] | None:
     try:
         manifest = _manifest_of(Path(f"{iso}.manifest.json"), plan)
         return manifest if sha256(iso) == manifest["sha256"] else None
-    except (OSError, ValueError):
+    except (OSError, ValueError, KeyError):
         return None
 
 
@@ -114,7 +107,7 @@ def _manifest_of(path: Path, plan: Plan) -> dict[str, Any]:
     try:
         manifest: dict[str, Any] = json.loads(path.read_text())
         stages = [codec.from_data(Done, stage) for stage in manifest["stages"]]
-        if not stages or manifest["key"] != plan.key or not isinstance(manifest["sha256"], str):
+        if not stages or manifest["key"] != plan.key:
             raise ValueError("it is that of another ISO")
     except (KeyError, TypeError, RecursionError) as error:
         raise ValueError(str(error)) from error
@@ -123,76 +116,67 @@ def _manifest_of(path: Path, plan: Plan) -> dict[str, Any]:
 
 @contextmanager
 def staging(output: Path) -> Iterator[Path]:
-    """Yield a folder for a container to write to, in one for publish() that no other user of the host can enter."""
-    with scratch(output, STAGING_PREFIX) as closed:
-        # the container may open this one for all: a setuid file in it must be out of reach
-        folder = closed / "output"
-        folder.mkdir(0o700)
+    """Yield a folder that no other user of the host can enter, with the empty files that a container fills."""
+    with scratch(output, STAGING_PREFIX) as folder:
+        for name in MOST_BYTES:
+            os.close(os.open(folder / name, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600))
         yield folder
 
 
-def publish(folder: Path, plan: Plan, digest: str, owner: tuple[int, int]) -> Path:
-    """Copy what the container delivered out of its staging folder; returns the ISO's path.
+def publish(folder: Path, plan: Plan, owner: tuple[int, int]) -> tuple[Path, str]:
+    """Give the files that a container has filled their names, the ISO last; return its path, and its SHA-256 in hex.
 
-    ``digest`` is the SHA-256 that the container reports, ``owner`` whose the files become. Raises StageFailed when
-    something else than the expected files was delivered, or DiskFull; then nothing has a final name.
+    ``owner`` is whose they become. Raises StageFailed where they are not those of a build; then nothing has a final name.
     """
-    closed, output = folder.parent, folder.parent.parent
-    taken = {
-        name: take(folder / name, closed / name, owner, MOST_BYTES[name]) for name in (MANIFEST, LOG, ISO)
-    }
-    try:
-        manifest = _manifest_of(closed / MANIFEST, plan)
-    except ValueError as error:
-        raise _refused(folder / MANIFEST, str(error)) from error
-    if not taken[ISO] == digest == manifest["sha256"]:
-        raise _refused(folder / ISO, f"its SHA-256 is not {digest}")
-    iso = iso_path(output, plan.profile, plan.build_id)
-    with _new_file(closed / "sha256", owner) as stream:
-        stream.write(f"{digest}  {iso.name}\n".encode())
-    for name, ending in ((LOG, ".log"), (MANIFEST, ".manifest.json"), ("sha256", ".sha256"), (ISO, "")):
-        (closed / name).replace(f"{iso}{ending}")
+    iso = iso_path(folder.parent, plan.profile, plan.build_id)
+    with _read_or_refused(folder):
+        for name, most in MOST_BYTES.items():
+            if (folder / name).stat().st_size > most:
+                raise _refused(folder / name, "it is too large")
+        manifest = _manifest_of(folder / MANIFEST, plan)
+        digest = settle(folder / ISO, owner)
+        manifest["sha256"] = digest
+        (folder / MANIFEST).write_text(f"{json.dumps(manifest, indent=1, sort_keys=True)}\n")
+        (folder / "sha256").write_text(f"{digest}  {iso.name}\n")
+        for name, ending in ((LOG, ".log"), (MANIFEST, ".manifest.json"), ("sha256", ".sha256")):
+            settle(folder / name, owner)
+            (folder / name).replace(f"{iso}{ending}")
+        (folder / ISO).replace(iso)
     point_to(iso, plan.profile)
-    sync(output)
-    return iso
+    sync(folder.parent)
+    return iso, digest
 
 
-def take(source: Path, target: Path, owner: tuple[int, int], most: int = MOST_BYTES[ISO]) -> str:
-    """Copy a file that a container delivered into a new one; return the SHA-256 of what was read, hex.
-
-    Log and manifest are made printable(). Raises StageFailed unless it is a regular file with one name and at most
-    ``most`` bytes, or DiskFull.
-    """
-    digest, handle, text = hashlib.sha256(), -1, source.name in {LOG, MANIFEST}
-    try:
-        handle = os.open(source, os.O_PATH | os.O_NOFOLLOW)  # opens neither a FIFO nor a device
-        found = os.fstat(handle)
-        if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or found.st_size > most:
-            raise _refused(source, "it is not a regular file of its own, or too large")
-        with Path(f"/proc/self/fd/{handle}").open("rb") as given, _new_file(target, owner) as made:
-            while chunk := given.readline(CHUNK) if text else given.read(CHUNK):
-                digest.update(chunk)
-                made.write(printable(chunk.decode(errors="replace")).encode() if text else chunk)
-    except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
-            raise disk_full(str(target.parent), str(error)) from error
-        raise _refused(source, error.strerror or str(error)) from error
-    finally:
-        if handle >= 0:
-            os.close(handle)
-    return digest.hexdigest()
-
-
-@contextmanager
-def _new_file(path: Path, owner: tuple[int, int]) -> Iterator[IO[bytes]]:
-    """Open a new file, and see it on disk in the end; others see it when it is whole."""
-    with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as stream:
-        yield stream
-        stream.flush()
+def settle(path: Path, owner: tuple[int, int]) -> str:
+    """Give a file its owner and mode, see it on disk, and return its SHA-256, in hex."""
+    with path.open("rb") as stream:
         if os.geteuid() == 0:
             os.fchown(stream.fileno(), *owner)
         os.fchmod(stream.fileno(), 0o644)
+        digest = hashlib.file_digest(stream, "sha256").hexdigest()
         os.fsync(stream.fileno())
+    return digest
+
+
+def take(source: Path, target: Path, most: int = 2**32) -> str:
+    """Copy a file that foreign code may have made into a new one; return its SHA-256, in hex.
+
+    Raises StageFailed unless it is a regular file with one name and at most ``most`` bytes, or DiskFull.
+    """
+    digest = hashlib.sha256()
+    with _read_or_refused(source):
+        handle = os.open(source, os.O_PATH | os.O_NOFOLLOW)  # opens neither a FIFO nor a device
+        try:
+            found = os.fstat(handle)
+            if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or found.st_size > most:
+                raise _refused(source, "it is not a regular file of its own, or too large")
+            with Path(f"/proc/self/fd/{handle}").open("rb") as given, target.open("xb") as made:
+                while chunk := given.read(CHUNK):
+                    digest.update(chunk)
+                    made.write(chunk)
+        finally:
+            os.close(handle)
+    return digest.hexdigest()
 
 
 def newest_path(output: Path, profile: Profile) -> Path:
@@ -209,6 +193,19 @@ def point_to(iso: Path, profile: Profile) -> None:
     temporary.unlink(missing_ok=True)
     temporary.symlink_to(iso.name)
     temporary.replace(link)
+
+
+@contextmanager
+def _read_or_refused(path: Path) -> Iterator[None]:
+    """Raise DiskFull for a full disk, or StageFailed for any other trouble with what a container left."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            raise disk_full(str(path.parent), str(error)) from error
+        raise _refused(path, error.strerror or str(error)) from error
+    except ValueError as error:
+        raise _refused(path, str(error)) from error
 
 
 def _refused(path: Path, why: str) -> StageFailed:

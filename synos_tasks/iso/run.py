@@ -66,8 +66,8 @@ class Runner:
         with self._timed("iso", target):
             iso.make(self.context, tree, live, target)
         done = [self.done[stage.name] for stage in self.plan.stages]
-        sha256 = publish.deliver(self.context, self.plan, [*layers, *self.compiled], live, done)
-        self.context.events.send(Delivered(build_id=self.plan.build_id, sha256=sha256))
+        publish.deliver(self.context, self.plan, [*layers, *self.compiled], live, done)
+        self.context.events.send(Delivered(build_id=self.plan.build_id))
 
     def _find_components(self) -> None:
         """Take all components from the store: this image has no compiler."""

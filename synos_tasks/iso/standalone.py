@@ -7,7 +7,6 @@ so the same bytes; messages go to standard error, the ISO's path to standard out
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import signal
@@ -106,9 +105,8 @@ def _build(plan: Plan, output: Path, folder: Path) -> None:
     ):
         with work.store_of(context) as store:
             _take_compiled(plan, store)
-        work.do(protocol.Build(plan=plan, owner=owner), context)
-        digest = json.loads((staging / publish.MANIFEST).read_text())["sha256"]
-        publish.publish(staging, plan, digest, owner)
+        work.do(protocol.Build(plan=plan), context)
+        publish.publish(staging, plan, owner)
     os.chown(publish.newest_path(output, plan.profile), *owner, follow_symlinks=False)
 
 

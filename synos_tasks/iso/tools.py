@@ -65,8 +65,6 @@ class BuildContext:
     """What its entries are sealed with; see Store."""
     secrets: Mapping[str, str] = field(default_factory=dict)
     """Values of the services' secrets by name, which nothing may hold."""
-    owner: tuple[int, int] = (0, 0)
-    """User and group id that results belong to on the host."""
     clock: int = 0
     """Seconds that tools see the clock ahead; see fake_clock()."""
     containers: StageContainers | None = None

@@ -71,7 +71,6 @@ def _build(request: protocol.Build, context: BuildContext) -> None:
         profile=plan.profile,
         epoch=plan.lock.epoch,
         work=ELSEWHERE if request.elsewhere else context.work,
-        owner=request.owner,
         store_key=request.store_key,
         secrets=request.secrets,
         clock=request.clock,

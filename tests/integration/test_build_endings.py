@@ -81,8 +81,7 @@ def assert_clean(clone: Clone) -> None:
 
 def put_partial(clone: Clone) -> Path:
     """Leave in the staging folder what the container would have half written."""
-    (folder,) = clone.output.glob(f"{STAGING_PREFIX}*/output")
-    partial = folder / publish.ISO
+    (partial,) = clone.output.glob(f"{STAGING_PREFIX}*/{publish.ISO}")
     partial.write_text("half")
     return partial
 

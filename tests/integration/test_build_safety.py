@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from synos_tasks.build.containers import builder_spec
+from synos_tasks.build.containers import builder_spec, delivered_files
 from synos_tasks.build.planning import Context
 from synos_tasks.engine.client import Docker
 from synos_tasks.engine.labels import BUILDER_CAPABILITIES, labels
 from synos_tasks.host import Mount, mount_table
+from synos_tasks.iso import publish
 from synos_tasks.settings import BuildSettings
 from tests.build_helpers import ROOT, host_state
 
@@ -52,7 +53,7 @@ print(json.dumps({
     "status": dict(line.split(":\\t", 1) for line in read("/proc/self/status").splitlines() if ":\\t" in line),
     "sockets": [path for path in ("/var/run/docker.sock", "/run/docker.sock") if os.path.exists(path)],
     "mountinfo": read("/proc/self/mountinfo"),
-    "project": may_write("/project/docker/build/written"), "output": may_write("/output/written"),
+    "project": may_write("/project/docker/build/written"), "store": may_write("/cache/written"),
     "memory": read(group + "memory/memory.limit_in_bytes", group + "memory.max").strip(),
     "pids": read(group + "pids/pids.max", group + "pids.max").strip(),
     "cpu": read(group + "cpu/cpu.cfs_quota_us", group + "cpu.max").split()[0],
@@ -128,7 +129,9 @@ def run(engine: Docker, spec: ContainerSpec) -> str:
 def spec_of(engine: Docker, clone: Clone, settings: Settings, image: str, *command: str) -> ContainerSpec:
     clone.output.mkdir(exist_ok=True)
     engine.create_volume(settings.project.store_volume, labels(settings.project.id, "cache"))
-    spec = builder_spec(Context(settings, engine, print), output=clone.output)
+    for name in publish.MOST_BYTES:
+        (clone.output / name).touch()
+    spec = builder_spec(Context(settings, engine, print), more=delivered_files(clone.output))
     return dataclasses.replace(spec, image=image, command=tuple(command))
 
 
@@ -165,9 +168,9 @@ def test_the_builder_has_name_spaces_of_its_own_and_no_engine(seen: dict[str, An
         assert ident != str(Path(f"/proc/self/ns/{name}").readlink())
 
 
-def test_only_the_output_folder_is_writable(seen: dict[str, Any]) -> None:
+def test_the_store_is_writable_and_the_project_is_not(seen: dict[str, Any]) -> None:
     assert seen["project"] == "Read-only file system"
-    assert seen["output"] == "yes"
+    assert seen["store"] == "yes"
 
 
 def test_nothing_else_of_the_host_is_mounted(seen: dict[str, Any], clone: Clone, tmp_path: Path) -> None:
@@ -176,12 +179,13 @@ def test_nothing_else_of_the_host_is_mounted(seen: dict[str, Any], clone: Clone,
     of_host = {mount.point: mount.root for mount in table if mount.kind not in virtual}
     # the engine's own init, read-only; where it is in the container depends on the engine's version
     of_host = {point: root for point, root in of_host.items() if not point.endswith("/docker-init")}
-    named = {"/etc/resolv.conf", "/etc/hostname", "/etc/hosts", "/cache", "/output"}
+    named = {"/etc/resolv.conf", "/etc/hostname", "/etc/hosts", "/cache"}
     named |= {"/project/synos_tasks", "/project/docker/build"}
+    named |= {f"/output/{name}" for name in publish.MOST_BYTES}
     assert set(of_host) == named
     # bind mounts tell the folder as its file system sees it: the end of the path is the same
     assert str(clone.root / "docker/build").endswith(of_host["/project/docker/build"])
-    assert str(clone.output).endswith(of_host["/output"])
+    assert str(clone.output / publish.ISO).endswith(of_host[f"/output/{publish.ISO}"])
     assert [mount.point for mount in table if mount.kind == "overlay"] == ["/"]
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from synos_tasks.iso.publish import STAGING_PREFIX
+from synos_tasks.iso.publish import MOST_BYTES, STAGING_PREFIX
 from tests.build_helpers import wait_until
 
 if TYPE_CHECKING:
@@ -58,7 +58,9 @@ def test_what_a_hook_writes_elsewhere_reaches_no_folder_of_the_host(hostile: Clo
     seen: set[Path] = set()
 
     def ended() -> bool:
-        seen.update(hostile.output.glob(f"{STAGING_PREFIX}*/output/*"))
+        seen.update(
+            path for path in hostile.output.glob(f"{STAGING_PREFIX}*/*") if path.name not in MOST_BYTES
+        )
         return process.poll() is not None
 
     assert wait_until(ended, 110)

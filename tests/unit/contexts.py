@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -44,7 +43,6 @@ def build_context(folder: Path, profile: Profile | None = None) -> Iterator[Buil
         work=folder / "work",
         docker_build=folder / "docker_build",
         output=folder / "output",
-        owner=(os.getuid(), os.getgid()),
         events=events,
     )
     events._log.close()

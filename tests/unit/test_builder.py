@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 SPEC = ContainerSpec(name="synos-test-build-1", image="i", command=(), labels={})
-DELIVERED = protocol.Delivered(build_id="1", sha256="2")
+DELIVERED = protocol.Delivered(build_id="1")
 FAILED = protocol.Failure(kind="DiskFull", error="no space", why="one\ntwo")
 
 

@@ -107,16 +107,16 @@ class Containers:
             yield _done(stage.name, stage.key, hit=component, seconds=0.2 if component else 3.0)
             if stage.kind == "base":
                 self._fail("build")
-        [output] = [bind.source for bind in spec.binds if bind.writable]
-        (output / publish.ISO).write_bytes(ISO)
-        (output / publish.LOG).write_text("log")
+        files = {bind.source.name: bind.source for bind in spec.binds if bind.writable}
+        files[publish.ISO].write_bytes(ISO)
+        files[publish.LOG].write_text("log")
         stages = [_done(stage.name, stage.key, hit=False, seconds=3.0) for stage in plan.stages]
         for one in stages:
             del one["event"]
-        (output / publish.MANIFEST).write_text(
-            json.dumps({"build_id": plan.build_id, "key": plan.key, "sha256": SHA256, "stages": stages})
+        files[publish.MANIFEST].write_text(
+            json.dumps({"build_id": plan.build_id, "key": plan.key, "stages": stages})
         )
-        yield {"event": "delivered", "build_id": plan.build_id, "sha256": SHA256}
+        yield {"event": "delivered", "build_id": plan.build_id}
 
     def _fail(self, kind: str) -> None:
         if self.failures[kind]:

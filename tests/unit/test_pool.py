@@ -69,7 +69,7 @@ def context(tmp_path: Path) -> Iterator[Context]:
     events = KeptEvents(tmp_path / "build.log")
     yield Context(
         profile=Profile(name="x", mirror=MAIN, security_mirror=SECURITY), epoch=0, work=tmp_path, events=events,
-        docker_build=tmp_path, output=tmp_path, owner=(0, 0)
+        docker_build=tmp_path, output=tmp_path
     )  # fmt: skip
     events._log.close()
 

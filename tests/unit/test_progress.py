@@ -28,7 +28,7 @@ FOUND = Done(name="packages-minimal", key="k", hit=True, seconds=0.0, bytes=10**
 EVENTS: list[Event] = [
     Tick(), Start(stage="base"), Log(stage="base", line="hello"), Progress(stage="base", fraction=0.5),
     Start(stage="unknown"), Progress(stage="unknown", fraction=0.5), DONE, FOUND, Start(stage="iso"), Tick(),
-    Failure(kind="StageFailed", error="failed"), Delivered(build_id="0123456789ab", sha256="0"),
+    Failure(kind="StageFailed", error="failed"), Delivered(build_id="0123456789ab"),
 ]  # fmt: skip
 
 

@@ -32,7 +32,7 @@ COMPILATION = Compilation(component=COMPONENT, key="k", source="s")
 COUNTS = {"ccache": {"hits": 1, "misses": 2}}
 STORED = Stored(kind="stage", key="k", bytes=1, created=1.0, last_used=2.0)
 REQUESTS: list[protocol.Request] = [
-    protocol.Build(plan=planned(), owner=(1, 2), limits=Limits(chosen={"k": 1.5}), apart=True),
+    protocol.Build(plan=planned(), limits=Limits(chosen={"k": 1.5}), apart=True),
     protocol.Resolve(profile=Profile(name="x"), previous=LOCK),
     protocol.Inspect(keys=("a", "b")),
     protocol.ListStore(),
@@ -47,7 +47,7 @@ REQUESTS: list[protocol.Request] = [
 EVENTS: list[protocol.Event] = [
     protocol.Tick(), protocol.Log(stage="base", line="x"), protocol.Warn(text="x"), protocol.Start(stage="base"),
     protocol.Progress(stage="base", fraction=0.5), protocol.Done(name="a", key="k", hit=True, seconds=1, bytes=2),
-    protocol.Failure(kind="DiskFull", error="full"), protocol.Delivered(build_id="1", sha256="2"),
+    protocol.Failure(kind="DiskFull", error="full"), protocol.Delivered(build_id="1"),
     protocol.Resolved(lock=LOCK), protocol.Entries(entries={"k": protocol.Present(bytes=1, initramfs=True)}),
     protocol.StoreContents(entries=(STORED,)), protocol.Evicted(bytes=1, count=2, left_bytes=3, skipped=4),
     protocol.RunApart(id="s", command=("a", "b"), mounts=(("root", "/r", True), ("s", "/s", False)), work="/work", network=True),

@@ -26,6 +26,7 @@ from synos_tasks.iso.publish import (
     publish,
     published,
     staging,
+    take,
 )
 from synos_tasks.iso.scratch import remove
 from synos_tasks.iso.store import Entry
@@ -47,10 +48,9 @@ STAGES = [Done(name="iso", key="k", hit=False, seconds=1.0, bytes=3, began=0.5)]
 OWNER = (os.getuid(), os.getgid())
 
 
-def manifest_for(plan: Plan, digest: str = DIGEST, **other: object) -> str:
+def manifest_for(plan: Plan, **other: object) -> str:
     """A manifest as deliver() writes it, as far as the host looks at it."""
-    stages = [asdict(stage) for stage in STAGES]
-    return json.dumps({"key": plan.key, "sha256": digest, "stages": stages, **other})
+    return json.dumps({"key": plan.key, "stages": [asdict(stage) for stage in STAGES], **other})
 
 
 @pytest.fixture
@@ -64,8 +64,8 @@ def context(tmp_path: Path) -> Iterator[BuildContext]:
 @pytest.fixture
 def delivered(tmp_path: Path) -> Path:
     """A staging folder as a container leaves it."""
-    folder = tmp_path / f"{STAGING_PREFIX}x/output"
-    folder.mkdir(parents=True)
+    folder = tmp_path / f"{STAGING_PREFIX}x"
+    folder.mkdir()
     (folder / ISO).write_bytes(b"iso")
     (folder / LOG).write_text("log\n")
     (folder / MANIFEST).write_text(manifest_for(PLAN))
@@ -82,14 +82,13 @@ def test_what_the_container_delivers(context: BuildContext) -> None:
     ]
     layers = [Entry(f"k{number}", context.work, one) for number, one in enumerate(facts)]
     context.events.log("base", "hello")
-    assert deliver(context, plan, layers, {"vmlinuz": context.work / "vmlinuz"}, STAGES) == DIGEST
+    deliver(context, plan, layers, {"vmlinuz": context.work / "vmlinuz"}, STAGES)
     manifest = json.loads((context.output / MANIFEST).read_text())
     assert "[base] hello" in (context.output / LOG).read_text()
     assert manifest["schema"] == "synos.manifest/1"
     assert (manifest["profile"], manifest["suite"], manifest["architecture"]) == ("x", "bookworm", "amd64")
     assert (manifest["build_id"], manifest["key"]) == (plan.build_id, plan.key)
     assert manifest["bytes"] == {"iso": 3, "vmlinuz": 4}
-    assert manifest["sha256"] == DIGEST
     assert manifest["stages"] == [
         {"name": "iso", "key": "k", "hit": False, "seconds": 1.0, "bytes": 3, "began": 0.5}
     ]
@@ -99,19 +98,17 @@ def test_what_the_container_delivers(context: BuildContext) -> None:
     }  # fmt: skip
     packages = [(package["name"], package["installed_bytes"]) for package in manifest["packages"]]
     assert packages == list(zip([package.name for package in LOCK.packages], (0, 5000, 7000), strict=True))
-    modes = {path.name: path.stat().st_mode & 0o777 for path in context.output.iterdir()}
-    assert modes == dict.fromkeys([ISO, LOG, MANIFEST], 0o644)
 
 
 def test_the_iso_and_what_belongs_to_it(tmp_path: Path, delivered: Path) -> None:
-    assert publish(delivered, PLAN, DIGEST, OWNER) == tmp_path / NAME
+    assert publish(delivered, PLAN, OWNER) == (tmp_path / NAME, DIGEST)
     assert (tmp_path / f"{NAME}.sha256").read_text() == f"{DIGEST}  {NAME}\n"
+    assert json.loads((tmp_path / f"{NAME}.manifest.json").read_text())["sha256"] == DIGEST
     assert (tmp_path / "synos-x.iso").readlink() == Path(NAME)
     companions = [f"{NAME}.{end}" for end in ("sha256", "log", "manifest.json")]
-    assert sorted(path.name for path in tmp_path.iterdir() if path != delivered.parent) == sorted(
-        ["synos-x.iso", NAME, *companions]
-    )
-    assert list(delivered.parent.iterdir()) == [delivered]
+    names = sorted(path.name for path in tmp_path.iterdir() if path != delivered)
+    assert names == sorted(["synos-x.iso", NAME, *companions])
+    assert list(delivered.iterdir()) == []
 
 
 def test_the_iso_comes_last_of_the_files(delivered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -123,55 +120,54 @@ def test_the_iso_comes_last_of_the_files(delivered: Path, monkeypatch: pytest.Mo
         return replace(self, target)
 
     monkeypatch.setattr(Path, "replace", noting)
-    publish(delivered, PLAN, DIGEST, OWNER)
+    publish(delivered, PLAN, OWNER)
     assert named[-2:] == [NAME, "synos-x.iso"]
     assert set(named[:-2]) == {f"{NAME}.sha256", f"{NAME}.log", f"{NAME}.manifest.json"}
-
-
-@pytest.mark.parametrize("digest", ["x", f"{DIGEST}\n", "0" * 64])
-def test_a_sum_that_is_not_the_isos_is_refused(tmp_path: Path, delivered: Path, digest: str) -> None:
-    with pytest.raises(StageFailed, match="something else"):
-        publish(delivered, PLAN, digest, OWNER)
-    assert list(tmp_path.iterdir()) == [delivered.parent]
 
 
 def test_a_link_in_the_way_is_not_followed_and_a_file_of_a_person_not_replaced(
     tmp_path: Path, delivered: Path
 ) -> None:
     (tmp_path / "precious").write_text("kept")
-    (delivered / "sha256").symlink_to(tmp_path / "precious")
+    for name in (NAME, f"{NAME}.sha256", f"{NAME}.log"):
+        (tmp_path / name).symlink_to(tmp_path / "precious")
     (tmp_path / "synos-x.iso").write_text("kept")
-    publish(delivered, PLAN, DIGEST, OWNER)
+    publish(delivered, PLAN, OWNER)
     assert (tmp_path / "precious").read_text() == (tmp_path / "synos-x.iso").read_text() == "kept"
-    assert (tmp_path / f"{NAME}.sha256").read_text() == f"{DIGEST}  {NAME}\n"
+    assert (tmp_path / NAME).read_bytes() == b"iso"
 
 
 @pytest.mark.parametrize("name", [ISO, LOG, MANIFEST])
+def test_a_file_without_end_gets_no_name(tmp_path: Path, delivered: Path, name: str) -> None:
+    (tmp_path / NAME).write_text("earlier")
+    os.truncate(delivered / name, 2**37)
+    with pytest.raises(StageFailed, match="something else"):
+        publish(delivered, PLAN, OWNER)
+    assert sorted(tmp_path.iterdir()) == sorted([delivered, tmp_path / NAME])
+    assert (tmp_path / NAME).read_text() == "earlier"
+
+
 @pytest.mark.parametrize("kind", ["missing", "link", "second name", "folder", "pipe", "socket", "too large"])
-def test_only_regular_files_get_a_name(tmp_path: Path, delivered: Path, name: str, kind: str) -> None:
-    earlier, path = tmp_path / NAME, delivered / name
-    earlier.write_text("earlier")
-    content = path.read_bytes()
-    path.unlink()
+def test_only_a_regular_file_is_taken(tmp_path: Path, kind: str) -> None:
+    path, target = tmp_path / "given", tmp_path / "taken"
     if kind == "link":
-        path.symlink_to(earlier)
+        path.symlink_to("/etc/passwd")
     elif kind == "second name":
-        (delivered / "other").write_bytes(content)
-        path.hardlink_to(delivered / "other")
+        (tmp_path / "other").write_text("other")
+        path.hardlink_to(tmp_path / "other")
     elif kind == "folder":
         path.mkdir()
     elif kind == "pipe":
         os.mkfifo(path)
     elif kind == "socket":
-        with socket.socket(socket.AF_UNIX) as made, contextlib.chdir(delivered):
-            made.bind(name)
+        with socket.socket(socket.AF_UNIX) as made, contextlib.chdir(tmp_path):
+            made.bind(path.name)
     elif kind == "too large":
         path.touch()
-        os.truncate(path, 2**37)
+        os.truncate(path, 2**33)
     with pytest.raises(StageFailed, match="something else"):
-        publish(delivered, PLAN, DIGEST, OWNER)
-    assert sorted(tmp_path.iterdir()) == sorted([delivered.parent, earlier])
-    assert earlier.read_text() == "earlier"
+        take(path, target)
+    assert not target.exists()
 
 
 def test_no_mode_of_the_container_reaches_the_output_folder(tmp_path: Path, delivered: Path) -> None:
@@ -179,7 +175,7 @@ def test_no_mode_of_the_container_reaches_the_output_folder(tmp_path: Path, deli
         path.chmod(0o6777)
     before = os.umask(0)
     try:
-        publish(delivered, PLAN, DIGEST, OWNER)
+        publish(delivered, PLAN, OWNER)
     finally:
         os.umask(before)
     made = [path.lstat() for path in tmp_path.glob("synos-x-*")]
@@ -187,40 +183,31 @@ def test_no_mode_of_the_container_reaches_the_output_folder(tmp_path: Path, deli
     assert len(made) == 4
 
 
-def test_what_the_container_still_has_open_is_no_file_of_the_host(tmp_path: Path, delivered: Path) -> None:
-    with (delivered / ISO).open("r+b") as left_open:
-        publish(delivered, PLAN, DIGEST, OWNER)
-        left_open.write(b"bad")
-    assert (tmp_path / NAME).read_bytes() == b"iso"
-
-
-def test_a_staging_folder_is_closed_whatever_the_container_does_to_it(tmp_path: Path) -> None:
+def test_a_container_gets_empty_files_in_a_folder_that_is_closed(tmp_path: Path) -> None:
     with staging(tmp_path) as folder:
-        folder.chmod(0o777)
-        [closed] = tmp_path.iterdir()
-        assert closed in folder.parents
-        assert closed.stat().st_mode & 0o777 == 0o700
+        assert folder.stat().st_mode & 0o777 == 0o700
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == dict.fromkeys(
+            [ISO, LOG, MANIFEST], b""
+        )
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_log_and_a_manifest_cannot_steer_a_terminal(tmp_path: Path, delivered: Path) -> None:
-    (delivered / LOG).write_bytes(b"one\x1b]0;x\x07\r\n\xff\x1b[31mtwo")
-    (delivered / MANIFEST).write_text(manifest_for(PLAN).replace("{", '{"\x9b": 1, ', 1))
-    publish(delivered, PLAN, DIGEST, OWNER)
-    assert (tmp_path / f"{NAME}.log").read_text() == "one\ufffd]0;x\ufffd\ufffd\n\ufffdtwo"
-    assert "\x9b" not in (tmp_path / f"{NAME}.manifest.json").read_text()
+def test_a_log_and_a_manifest_cannot_steer_a_terminal(context: BuildContext) -> None:
+    context.events.log("hooks", "one\x1b]0;x\x07\r\x1b[31mtwo")
+    context.events.finish_log()
+    assert context.events.log_path.read_text() == "[hooks] one\ufffd]0;x\ufffd\ufffdtwo\n"
 
 
 @pytest.mark.parametrize(
     "text",
-    ["", "[]", "[" * 100_000, manifest_for(PLAN, "0" * 64), manifest_for(PLAN, key="k"), manifest_for(PLAN, stages=[]),
+    ["", "[]", "[" * 100_000, manifest_for(PLAN, key="k"), manifest_for(PLAN, stages=[]),
      manifest_for(PLAN, stages=[{"name": 7}])],
 )  # fmt: skip
 def test_a_manifest_must_be_that_of_the_iso(tmp_path: Path, delivered: Path, text: str) -> None:
     (delivered / MANIFEST).write_text(text)
     with pytest.raises(StageFailed, match="something else"):
-        publish(delivered, PLAN, DIGEST, OWNER)
-    assert list(tmp_path.iterdir()) == [delivered.parent]
+        publish(delivered, PLAN, OWNER)
+    assert list(tmp_path.iterdir()) == [delivered]
 
 
 def test_a_full_disk_is_one(delivered: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -229,17 +216,15 @@ def test_a_full_disk_is_one(delivered: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr("os.fchmod", full)
     with pytest.raises(DiskFull):
-        publish(delivered, PLAN, DIGEST, OWNER)
+        publish(delivered, PLAN, OWNER)
 
 
 def test_the_same_build_again_replaces_itself(tmp_path: Path) -> None:
     for content in (b"one", b"two"):
         with staging(tmp_path) as folder:
-            digest = hashlib.sha256(content).hexdigest()
             (folder / ISO).write_bytes(content)
-            (folder / LOG).touch()
-            (folder / MANIFEST).write_text(manifest_for(PLAN, digest))
-            publish(folder, PLAN, digest, OWNER)
+            (folder / MANIFEST).write_text(manifest_for(PLAN))
+            publish(folder, PLAN, OWNER)
     assert (tmp_path / NAME).read_bytes() == b"two"
     assert not list(tmp_path.glob(f"{STAGING_PREFIX}*"))
 
@@ -249,8 +234,8 @@ def plan(tmp_path: Path, delivered: Path) -> Plan:
     """A plan whose ISO was published, with what a later build looks at."""
     made = planned()
     (delivered / MANIFEST).write_text(manifest_for(made))
-    publish(delivered, made, DIGEST, OWNER)
-    remove(delivered.parent)
+    publish(delivered, made, OWNER)
+    remove(delivered)
     return made
 
 

@@ -35,8 +35,6 @@ FIELDS = [field.name for field in dataclasses.fields(Circumstances) if field.nam
 def test_the_first_two_differ_in_all_that_must_not_matter(cpus: int) -> None:
     one, two, _ = circumstances(cpus)
     assert [field for field in FIELDS if getattr(one, field) == getattr(two, field)] == []
-    assert one.user[0] != two.user[0]
-    assert one.user[1] != two.user[1]
     assert one.locale.partition("_")[0] != two.locale.partition("_")[0]
     # another year, another day, and another time of day
     assert two.clock > 366 * DAY
@@ -73,8 +71,8 @@ class Builder:
 
     def _build(self, spec: ContainerSpec, request: Mapping[str, Any]) -> list[dict[str, Any]]:
         if request["request"] == "build":
-            [output] = [bind.source for bind in spec.binds if bind.writable]
-            (output / publish.ISO).write_bytes(self.bytes_of(spec))
+            files = {bind.source.name: bind.source for bind in spec.binds if bind.writable}
+            files[publish.ISO].write_bytes(self.bytes_of(spec))
         return []
 
     def verify(self, *, rounds: int = 1) -> str:
@@ -118,7 +116,6 @@ def test_each_build_is_told_its_circumstances(builder: Builder) -> None:
     ):
         assert spec.hostname == case.hostname
         assert (builder.settings.project.store_volume in spec.volumes) == case.stored
-        assert request["owner"] == case.user
         for name in ("umask", "clock", "elsewhere"):
             assert request[name] == getattr(case, name)
         assert request["plan"]["release"] is True

@@ -190,7 +190,7 @@ def test_a_program_of_the_root_gets_its_system_and_what_it_reads(
 # ---- the host
 
 SPEC = ContainerSpec(name="synos-test-build-1", image="i", command=(), labels={})
-DELIVERED = protocol.Delivered(build_id="1", sha256="2")
+DELIVERED = protocol.Delivered(build_id="1")
 WANTED = protocol.RunApart(id="streams-a", command=("tool",), mounts=(), work="/work")
 
 

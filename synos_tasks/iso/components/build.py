@@ -26,7 +26,6 @@ CARGO_CONFIG = (
 )
 _SAID = re.compile(r"([a-z0-9.+-]+) (?:[0-9]+:)?([A-Za-z0-9.+~-]+) ([a-z0-9-]+) [0-9]{1,12}")
 """Name, version without its epoch, and architecture, as they are in the name of a package's file; its size in kB."""
-MOST_BYTES = 2**32
 """Of one package: a file with holes costs foreign code nothing, and the store a copy."""
 
 
@@ -126,7 +125,7 @@ def _take_package(name: str, folder: Path, slot: Path) -> dict[str, Any]:
         given = sorted({path.name.partition("_")[0] for path in folder.glob("*.deb")})
         raise ValueError(f"it gives {len(found) or ', '.join(given[:20]) or 'none'}")
     copy = slot / found[0].name
-    digest = take(found[0], copy, (0, 0), MOST_BYTES)
+    digest = take(found[0], copy)
     fields = {"Installed-Size": "0", **deb.fields(deb.control(copy))}
     said = " ".join(fields[key] for key in ("Package", "Version", "Architecture", "Installed-Size"))
     checked = _SAID.fullmatch(said)
