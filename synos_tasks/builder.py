@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import threading
 import time
 import uuid
@@ -72,7 +71,7 @@ def store_key(settings: Settings) -> str:
     path = log_folder(settings, ".") / "store.key"
     with errors.writing("the key of the store cannot be written", path), exclusive(path):
         if not path.stat().st_size:
-            write_whole(path, secrets.token_hex(32), 0o600)
+            write_whole(path, os.urandom(32).hex(), 0o600)
         return path.read_text()
 
 

@@ -23,7 +23,6 @@ from synos_tasks.iso import plan as plans
 from synos_tasks.iso import profile as profiles
 from synos_tasks.iso.plan import Tools
 from synos_tasks.iso.protocol import Resolve, Resolved
-from synos_tasks.iso.releases import refuse_older
 from synos_tasks.iso.scratch import write_whole
 from synos_tasks.locks import held
 
@@ -151,6 +150,8 @@ def renew_lock(context: Context, profile: Profile, *, update: bool) -> tuple[Loc
     Without ``update`` versions stay where the mirrors still have them, and so does the date. Raises
     EngineTooOld, PackageNotFound, MirrorUnreachable, BadSignature, OutputNotWritable.
     """
+    from synos_tasks.iso.releases import refuse_older  # noqa: PLC0415  (slow to import)
+
     path = lock_path(context.settings, profile.name)
     spec = builder_spec(context)
     try:

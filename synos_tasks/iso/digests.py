@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from synos_tasks.iso import inputs
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
 PACKAGE = "synos_tasks"
 ROOT = Path(__file__).resolve().parents[1]
@@ -78,7 +78,7 @@ def closure(module: str) -> set[str]:
 @functools.cache
 def _imports(module: str) -> tuple[str, ...]:
     found = []
-    for node in _running(ast.parse(_path(module).read_bytes())):
+    for node in _statements(ast.parse(_path(module).read_bytes())):
         if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == PACKAGE:
             names = [f"{node.module}.{alias.name}" for alias in node.names]
             inside = [name for name in names if _path(name).is_file()]
@@ -88,11 +88,14 @@ def _imports(module: str) -> tuple[str, ...]:
     return tuple(found)
 
 
-def _running(node: ast.AST) -> list[ast.AST]:
-    """All nodes but those below ``if TYPE_CHECKING``, which never run."""
+def _statements(node: ast.AST) -> Iterator[ast.AST]:
+    """Yield all statements but those below ``if TYPE_CHECKING``, which never run."""
     if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-        return []
-    return [node, *(inner for child in ast.iter_child_nodes(node) for inner in _running(child))]
+        return
+    yield node
+    for block in ("body", "orelse", "handlers", "finalbody", "cases"):
+        for child in getattr(node, block, ()):
+            yield from _statements(child)
 
 
 def _path(module: str) -> Path:
