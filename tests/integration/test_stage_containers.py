@@ -27,7 +27,7 @@ check() { local name=$1; shift; if "$@" >/tmp/said 2>&1; then echo "CHECK $name 
 empty() { for path; do [ -z "$(ls -A "$path" 2>/dev/null)" ] || { ls -A "$path"; return 1; }; done; }
 own_root() { [ /proc/1/root/etc/passwd -ef /etc/passwd ] && [ ! -e /proc/1/root/usr/bin/mksquashfs ]; }
 link() { rm /etc/resolv.conf && ln -s ../run/resolver /etc/resolv.conf; }
-data() { mkdir /data && echo kept >/data/file && ln -s usr/bin/true /vmlinuz-new; }
+data() { mkdir /data && echo kept >/data/file && ln -s usr/bin/true /vmlinuz-new && ln -s data /gone-later; }
 hosts() { echo "127.0.0.9 marked" >>/etc/hosts; }
 check own_root own_root
 check nothing_else empty /cache /output /project /proc/1/root/cache /proc/1/root/output /proc/1/root/project
@@ -44,6 +44,7 @@ kill -9 1
 echo CHECK ended yes
 """
 AFTER = r"""#!/bin/bash
+rm /gone-later
 [ "$(cat /data/file)" = kept ] && grep -q marked /etc/hosts && [ -L /etc/resolv.conf ] && echo CHECK next_hook yes
 grep -lza 8639 /proc/[0-9]*/cmdline || echo CHECK daemons_gone yes
 """
@@ -192,7 +193,7 @@ def test_what_a_hook_made_is_in_the_iso(built: Built, project: Clone) -> None:
 xorriso -osirrox on -indev /image.iso -extract /live /tmp/live 2>/dev/null
 chmod -R u+w /tmp/live
 for file in /tmp/live/*.squashfs; do unsquashfs -q -n -f -d /tmp/root "$file" data vmlinuz-new etc/hosts >/dev/null 2>&1 || true; done
-cat /tmp/root/data/file /tmp/root/etc/hosts; readlink /tmp/root/vmlinuz-new
+cat /tmp/root/data/file /tmp/root/etc/hosts; unsquashfs -ls /tmp/live/*hooks.squashfs; readlink /tmp/root/vmlinuz-new
 """
     bind = f"--volume={project.root / built.iso}:/image.iso:ro"
     image = BUILDER.tag(project.settings.project)
@@ -202,6 +203,11 @@ cat /tmp/root/data/file /tmp/root/etc/hosts; readlink /tmp/root/vmlinuz-new
     assert text.splitlines()[0] == "kept"
     assert "127.0.0.9 marked" in text.splitlines()
     assert text.splitlines()[-1] == "usr/bin/true"
+    layer = set(re.findall(r"^squashfs-root/([^/\n]+)$", text, re.MULTILINE))
+    assert layer >= {"data", "vmlinuz-new", "etc"}
+    assert layer & {"bin", "lib", "lib64", "sbin", "vmlinuz", "initrd.img", "gone-later"} == set(), (
+        "no hook touched it"
+    )
 
 
 def test_nothing_of_a_build_runs_on_and_its_volumes_are_gone(built: Built, project: Clone) -> None:
