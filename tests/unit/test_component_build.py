@@ -295,7 +295,8 @@ def test_what_else_is_in_a_hostile_folder_is_neither_read_nor_kept(shop: Shop, t
     entry = build.keep(shop.store, shop.context.wanted, tmp_path, {})
     assert sorted(path.name for path in entry.folder.iterdir()) == ["entry.json", given.name]
     assert entry.file(given.name).stat().st_mode & 0o7777 == 0o644
-    assert entry.facts["packages"][0]["version"] == "7:1.0"
+    [package] = entry.facts["packages"]
+    assert (package["version"], package["installed_bytes"]) == ("7:1.0", 12 * 1024)
     assert shop.store.find(KEY) == entry
 
 
