@@ -251,9 +251,15 @@ def _check_schema(schema: object) -> None:
 def fit(data: Any, shape: Shape, name: str = "it") -> Any:  # noqa: ANN401
     """Return what a shape has of JSON data; raise ValueError where the data lacks it, or has something else there.
 
-    A shape is `str`, `int` (from 0), `dict` (anything in it), `[shape]`, or `{"key": shape}`, in which the key `str` stands
-    for all other keys.
+    A shape is `str`, `bool`, `int` (from 0), a range, a pattern, `dict` (anything in it), `[shape]`, `(shape,)`, which may be
+    missing or null, or `{"key": shape}`, in which the key `str` stands for all other keys.
     """
+    if isinstance(shape, tuple):
+        return None if data is None else fit(data, shape[0], name)
+    if isinstance(shape, re.Pattern) and isinstance(data, str) and shape.fullmatch(data):
+        return data
+    if isinstance(shape, range) and type(data) is int and data in shape:
+        return data
     if isinstance(shape, dict) and isinstance(data, dict):
         keys = data if str in shape else shape
         return {key: fit(data.get(key), shape.get(key, shape.get(str)), f"{name}.{key}") for key in keys}
@@ -271,6 +277,14 @@ def read_small(path: Path) -> bytes:
             return stream.read(_LARGEST_MANIFEST)
     except OSError as error:
         raise ValueError(f"{path.name} cannot be read: {error.strerror}") from error
+
+
+def read_json(path: Path, shape: Shape) -> Any:  # noqa: ANN401
+    """Return what a shape has of a file of JSON; raise ValueError where it is another file. See fit()."""
+    try:
+        return fit(json.loads(read_small(path)), shape, path.name)
+    except RecursionError as error:
+        raise ValueError(f"{path.name} is nested too deeply") from error
 
 
 @contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks import archive
@@ -68,6 +68,15 @@ def _backup(context: StackContext, name: str, before: str) -> Path:
     return folder / name
 
 
+def listing(context: StackContext) -> list[archive.Summary]:
+    """Return the backups of a stack, newest first, and what is wrong with each as far as small files tell."""
+    folder = folder_of(context)
+    return [
+        one if one.trouble else replace(one, trouble=adapters.trouble(folder / one.name, one.facts))
+        for one in archive.listing(folder, adapters.FACTS)
+    ]
+
+
 def restore(
     context: StackContext, name: str, *, confirm: Callable[[str], object], safety: bool = True
 ) -> Restored:
@@ -80,6 +89,8 @@ def restore(
     source = archive.find(folder_of(context), name)
     context.say(f"checking {source}")
     with archive.verified_copy(source, folder_of(context), adapters.FACTS) as (copy, manifest):
+        if trouble := adapters.trouble(copy, manifest.facts):
+            raise archive.damaged(source, trouble)
         return _restore(context, source, copy, manifest, confirm, safety)
 
 

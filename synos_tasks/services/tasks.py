@@ -243,12 +243,11 @@ def backup(command: Command, name: str = "", stack: str = "") -> None:
 @verb("services.backups", help=ONE)
 def list_backups(command: Command, stack: str = "") -> None:
     """List the backups of a stack, newest first."""
-    from synos_tasks import archive  # noqa: PLC0415
-    from synos_tasks.services.adapters import FACTS, summary  # noqa: PLC0415
-    from synos_tasks.services.backup import folder_of  # noqa: PLC0415
+    from synos_tasks.services import backup as backups  # noqa: PLC0415
+    from synos_tasks.services.adapters import summary  # noqa: PLC0415
 
-    folder = folder_of(open_stack(command, stack))
-    found = archive.listing(folder, FACTS)
+    context = open_stack(command, stack)
+    folder, found = backups.folder_of(context), backups.listing(context)
     holds = ["; ".join(summary(*service) for service in one.facts.items()) for one in found]
     rows = [
         [one.name, one.created, console.human_bytes(one.bytes), one.trouble or text]

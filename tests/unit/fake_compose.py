@@ -301,6 +301,10 @@ class FakeAdapter:
             raise self.fails_to_load
         self.holds = int((folder / "number").read_text())
 
+    def check(self, folder: Path, facts: Mapping[str, Any]) -> None:
+        if not (folder / "number").is_file():
+            raise ValueError("number is missing")
+
     def recover(self, context: StackContext) -> bool:
         was, self.broken = self.broken, False
         if was:

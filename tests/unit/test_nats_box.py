@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import io
 import json
 import tarfile
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import SimpleNamespace
@@ -19,6 +21,7 @@ import nats_backup
 import nats_cli
 from nats_api import JetStream, NatsError, StreamMissing, UsageError, check_server, checked_name
 from nats_backup import lacks_messages, read_archive
+from tests.unit.test_services_adapters import changed
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -315,6 +318,31 @@ FORMAT = nats_backup.FORMAT
 def test_what_is_no_archive_is_refused(archive: bytes, why: str) -> None:
     with pytest.raises(NatsError, match=why):
         readable(archive)
+
+
+@settings(max_examples=200, deadline=None)
+@given(data=st.data())
+def test_whatever_json_an_archive_holds_it_is_restored_or_refused(data: st.DataObject) -> None:
+    """A surprise would end in a traceback, with a stream that is deleted already."""
+    one = stream()
+    header = {"config": one.config, "state": one.state(), "sha256": hashlib.sha256(one.packed()).hexdigest()}
+    documents: dict[str, Any] = {
+        "format.json": FORMAT,
+        "ORDERS/stream.json": header,
+        "end.json": {"streams": 1},
+    }
+    chosen = data.draw(st.sampled_from([*documents]))
+    documents[chosen] = data.draw(changed(documents[chosen]))
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w|") as archive:
+        for name, content in documents.items():
+            nats_backup._add(archive, name, content)
+            if name == "ORDERS/stream.json":
+                snapshot = tarfile.TarInfo("ORDERS/snapshot")
+                snapshot.size = len(one.packed())
+                archive.addfile(snapshot, io.BytesIO(one.packed()))
+    with suppress(NatsError):
+        load(Server(stream("ORDERS", 1), stream("OTHER")), out.getvalue())
 
 
 def test_a_snapshot_that_is_a_hole_of_terabytes_is_refused() -> None:

@@ -44,7 +44,9 @@ DATABASES = [
     {"name": "synos", "owner": 'o"dd', "bytes": 7000},
 ]
 
-ROLES = [{"name": "synos", "login": True, "member_of": []}]
+ROLES = [
+    {"name": "synos", "login": True, "inherit": True, "createdb": False, "connections": -1, "until": None, "settings": None, "member_of": []}
+]  # fmt: skip
 PARTS = {"owners": ["synos", "reporting"], "extensions": [{"name": "citext", "schema": "public"}]}
 
 
@@ -155,6 +157,60 @@ def test_a_backup_of_an_older_version_has_its_owners_as_roles(here: Scene, tmp_p
     assert words[-3:] == ("synos", '["synos"]', "[]")
 
 
+FACTS: dict[str, Any] = {"databases": {one["name"]: {} for one in DATABASES}}
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5) | st.just("\ud800"),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@st.composite
+def changed(draw: st.DrawFn, value: Any) -> Any:  # noqa: ANN401
+    """Draw JSON that is like ``value`` but for one place in it."""
+    if isinstance(value, dict | list) and value and draw(st.integers(0, 4)):
+        key = draw(st.sampled_from(sorted(value) if isinstance(value, dict) else range(len(value))))
+        copy = value.copy()
+        copy[key] = draw(changed(value[key]))
+        return copy
+    return draw(JSON)
+
+
+@given(data=st.data())
+def test_whatever_json_a_backup_of_postgres_holds_it_is_restored_or_damage(
+    tmp_path_factory: pytest.TempPathFactory, data: st.DataObject
+) -> None:
+    folder = tmp_path_factory.mktemp("fuzz")
+    here, saved = scene(folder / "scene"), laid(folder / "saved")
+    answers_databases(here, DATABASES)
+    path = saved / data.draw(st.sampled_from(["databases.json", "roles.json"]))
+    text = json.dumps(data.draw(changed(json.loads(path.read_text())))).encode()
+    path.write_bytes(data.draw(st.just(text) | st.binary(max_size=9)))
+    try:
+        postgres.check(saved, FACTS)
+    except ValueError:
+        return
+    postgres.load(here.context, saved)
+
+
+@pytest.mark.parametrize(
+    ("adapter", "names"),
+    [(nats, ["nats.tar"]), (postgres, ["databases.json", "shop.dump"]), (redis, ["redis.rdb"])],
+)
+def test_a_file_that_is_missing_in_a_backup_is_damage(
+    adapter: adapters.ServiceAdapter, names: list[str], tmp_path: Path
+) -> None:
+    saved = laid(tmp_path / "saved")
+    for name in ("nats.tar", "redis.rdb"):
+        (saved / name).touch()
+    adapter.check(saved, FACTS)
+    for name in names:
+        (saved / name).rename(saved / "away")
+        with pytest.raises(ValueError, match=name):
+            adapter.check(saved, FACTS)
+        (saved / "away").rename(saved / name)
+
+
 @pytest.mark.parametrize("part", ["dump of synos", 'RENAME TO "shop~before"'])
 @pytest.mark.parametrize("error", [ServiceFailed("docker compose failed"), KeyboardInterrupt()])
 def test_a_dump_or_swap_that_fails_is_undone_at_once(
@@ -195,11 +251,13 @@ def test_any_name_is_a_files_of_its_own(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["x" * (LONGEST + 1), "ä" * 30])
-def test_a_name_without_room_for_its_ending_is_refused_with_a_way_out(name: str) -> None:
+def test_a_name_without_room_for_its_ending_is_refused_with_a_way_out(
+    here: Scene, tmp_path: Path, name: str
+) -> None:
     """The server cuts names after 63 bytes, and so would drop the database itself."""
     assert LONGEST + len(postgres.RESTORING) == 63
     with pytest.raises(ServiceFailed) as caught:
-        _file(name)
+        postgres.save(here.context, Draft(tmp_path), {"databases": {name: {"owner": "synos"}}})
     assert repr(name) in caught.value.what
     assert "RENAME TO" in caught.value.hint
 

@@ -194,6 +194,14 @@ def foreign(mine: Path) -> None:
         number(draft, "redis", 1)
 
 
+def misshapen(mine: Path) -> None:
+    """Lay a backup whose checksums are right, and which lacks what its adapter needs."""
+    facts = archive.manifest_of(mine).facts
+    shutil.rmtree(mine)
+    with archive.create(mine.parent, "mine", facts) as draft:
+        number(draft, "redis", 1)
+
+
 @pytest.mark.parametrize(
     ("harm", "error", "text"),
     [
@@ -201,8 +209,9 @@ def foreign(mine: Path) -> None:
         (lambda mine: (mine / "redis/number").unlink(), BackupDamaged, "redis/number: is missing"),
         (lambda mine: mine.rename(mine.parent / "mien"), SettingsError, "did you mean 'mien'?"),
         (foreign, SettingsError, "has no service mongo, nats-box"),
+        (misshapen, BackupDamaged, "nats: number is missing"),
     ],
-    ids=["damaged", "incomplete", "unknown", "foreign"],
+    ids=["damaged", "incomplete", "unknown", "foreign", "misshapen"],
 )
 def test_what_is_damaged_or_does_not_fit_is_refused_before_anything_is_touched(
     here: Scene, held: Held, mine: Path, harm: Callable[[Path], object], error: type[SynosError], text: str

@@ -272,13 +272,19 @@ def read_archive(source: IO[bytes]) -> Generator[Snapshot]:
                 names.add(name)
                 with tempfile.TemporaryFile() as data:
                     copyfileobj(_content(archive, archive.next(), f"{name}/snapshot"), data)
-                    if _digest(data) != header["sha256"]:
+                    if _digest(data) != header["sha256"] or not _fits(header):
                         raise NatsError(f"the archive is damaged: stream {name} is not what was saved")
                     yield Snapshot(header["config"], header["state"], data)
             if _document(archive, member, "end.json") != {"streams": len(names)}:
                 raise NatsError("the archive is damaged: streams are missing")
-    except (tarfile.TarError, ValueError, LookupError, TypeError) as error:
+    except (tarfile.TarError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise NatsError(f"the archive is damaged, or not one of this program: {error}") from error
+
+
+def _fits(header: Json) -> bool:
+    """Tell whether a restore can read what it needs of a stream's header."""
+    subjects = header["config"].get("subjects") or []
+    return type(header["state"]["messages"]) is int and all(isinstance(one, str) for one in subjects)
 
 
 def _document(archive: tarfile.TarFile, member: tarfile.TarInfo | None, name: str) -> Json:

@@ -37,6 +37,9 @@ class ServiceAdapter(Protocol):
         ``facts`` are those that facts() has just returned.
         """
 
+    def check(self, folder: Path, facts: Mapping[str, Any]) -> None:
+        """Raise ValueError where files, whose checksums are right, are none that load() can read."""
+
     def load(self, context: StackContext, folder: Path) -> None:
         """Replace what the service holds by what those files have. Raises ServiceFailed, DiskFull."""
 
@@ -58,6 +61,16 @@ def summary(service: str, facts: Mapping[str, Any]) -> str:
     amounts = ADAPTERS[service].amounts(facts).items()
     texts = (f"{count:,} {what}{'' if count == 1 else 's'}" for what, count in amounts)
     return ", ".join(text.replace(",", " ") for text in texts)
+
+
+def trouble(folder: Path, facts: Mapping[str, Any]) -> str:
+    """Return what is wrong with a backup whose checksums are right; '' for nothing."""
+    for service in sorted(facts.keys() & ADAPTERS.keys()):
+        try:
+            ADAPTERS[service].check(folder / service, facts[service])
+        except ValueError as error:
+            return f"{service}: {error}"
+    return ""
 
 
 def recover_interrupted_restore(context: StackContext, services: Iterable[str]) -> None:

@@ -49,6 +49,12 @@ def save(context: StackContext, into: Draft, facts: Mapping[str, Any]) -> None: 
         context.compose.pipe((*BOX, "backup"), stdout=out.write)
 
 
+def check(folder: Path, facts: Mapping[str, Any]) -> None:  # noqa: ARG001
+    """Ask for the file alone: the server's own programs read it."""
+    if not (folder / FILE).is_file():
+        raise ValueError(f"{FILE} is missing")
+
+
 def load(context: StackContext, folder: Path) -> None:
     """Restore every stream of the archive, in the place of one of that name."""
     with (folder / FILE).open("rb") as archive:

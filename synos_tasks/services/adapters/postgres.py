@@ -7,10 +7,12 @@ leaves them, and maybe NAME closed to connections: recover() undoes that.
 from __future__ import annotations
 
 import json
+import re
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from synos_tasks import archive
 from synos_tasks.errors import ServiceFailed, SynosError
 
 if TYPE_CHECKING:
@@ -23,6 +25,16 @@ if TYPE_CHECKING:
 SERVICE = "postgres"
 FACTS = {"version": str, "databases": {str: {"owner": str, "bytes": int, "tables": int, "rows": int}}}
 VERSION_PARTS = 1
+_NAME = re.compile(r"[^\0\ud800-\udfff]+")
+_DATABASES = [
+    {"name": _NAME, "owner": _NAME, "owners": ([_NAME],), "extensions": ([{"name": _NAME, "schema": _NAME}],)}
+]
+_ROLES = [
+    {
+        "name": _NAME, "login": bool, "inherit": (bool,), "createdb": (bool,), "connections": (range(-1, 2**31),), "until": (_NAME,),
+        "settings": ([_NAME],), "member_of": ([_NAME],),
+    }
+]  # fmt: skip
 HEALTH = "synos_health"
 SUPERUSER, READER = "postgres", "synos_backup"
 RESTORERS = ("synos_restore", "synos_restoring")
@@ -92,6 +104,13 @@ def amounts(facts: Mapping[str, Any]) -> dict[str, int]:
 
 def save(context: StackContext, into: Draft, facts: Mapping[str, Any]) -> None:
     """Write roles (without passwords) and every database but the health check's."""
+    for name in facts["databases"]:
+        if len(name.encode()) > LONGEST:
+            raise ServiceFailed(
+                f"database {name!r} cannot be backed up",
+                why=f"its name is longer than {LONGEST} bytes",
+                hint=f"inv services.psql --superuser -- -c 'ALTER DATABASE \"{name}\" RENAME TO …'",
+            )
     found = [(name, _file(name), one["owner"]) for name, one in facts["databases"].items()]
     databases = [{"name": name, "owner": owner, **_query(context, PARTS, name)} for name, _, owner in found]
     for file, content in (("databases.json", databases), ("roles.json", _query(context, ROLES))):
@@ -101,6 +120,16 @@ def save(context: StackContext, into: Draft, facts: Mapping[str, Any]) -> None:
         with into.file(file) as out:
             dump = ("pg_dump", "--format=custom", "--compress=zstd:3")
             _run(context, *dump, database=name, user=READER, stdout=out.write)
+
+
+def check(folder: Path, facts: Mapping[str, Any]) -> None:
+    """Compare what the files are about with the manifest."""
+    names = sorted(one["name"] for one in _read(folder)[0])
+    if names != sorted(facts["databases"]):
+        raise ValueError("databases.json has other databases than the manifest")
+    for name in names:
+        if len(name.encode()) > LONGEST or not (folder / _file(name)).is_file():
+            raise ValueError(f"{_file(name)[:99]} is missing")
 
 
 def load(context: StackContext, folder: Path) -> None:
@@ -123,13 +152,10 @@ def recover(context: StackContext) -> bool:
 
 
 def _load(context: StackContext, folder: Path) -> None:
-    databases = json.loads((folder / "databases.json").read_text())
-    roles = [{"name": one["owner"], "login": True} for one in databases]
-    if (folder / "roles.json").exists():  # not in backups of older versions, nor are owners and extensions
-        roles = json.loads((folder / "roles.json").read_text())
+    databases, roles = _read(folder)
     _run(context, *PSQL, "--quiet", "--file=/etc/synos/roles.sql", stdin=json.dumps(roles).encode())
     for one in databases:
-        parts = (json.dumps(one.get("owners") or [one["owner"]]), json.dumps(one.get("extensions") or []))
+        parts = (json.dumps(one["owners"] or [one["owner"]]), json.dumps(one["extensions"] or []))
         with (folder / _file(one["name"])).open("rb") as dump:
             words = ("sh", "/etc/synos/restore", one["name"] + RESTORING, one["owner"], *parts)
             left = _run(context, *words, stdin=dump).decode(errors="replace").splitlines()
@@ -139,6 +165,15 @@ def _load(context: StackContext, folder: Path) -> None:
             context.say(ascii(said)[1:-1])  # names may have any characters
     for one in databases:
         _swap(context, one["name"])
+
+
+def _read(folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """Return the databases and roles of a backup; raise ValueError."""
+    databases = archive.read_json(folder / "databases.json", _DATABASES)
+    roles = [{"name": one["owner"], "login": True} for one in databases]
+    if (folder / "roles.json").exists():  # not in backups of older versions, nor are owners and extensions
+        roles = archive.read_json(folder / "roles.json", _ROLES)
+    return databases, roles
 
 
 def _swap(context: StackContext, name: str) -> None:
@@ -191,13 +226,7 @@ def _run(
 
 
 def _file(name: str) -> str:
-    """Return the file of a database's archive; raises ServiceFailed where its name leaves no room for RESTORING."""
-    if len(name.encode()) > LONGEST:
-        raise ServiceFailed(
-            f"database {name!r} cannot be backed up",
-            why=f"its name is longer than {LONGEST} bytes",
-            hint=f"inv services.psql --superuser -- -c 'ALTER DATABASE \"{name}\" RENAME TO …'",
-        )
+    """Return the file of a database's archive."""
     return f"{quote(name, safe='$')}.dump"
 
 

@@ -47,6 +47,12 @@ def save(context: StackContext, into: Draft, facts: Mapping[str, Any]) -> None: 
         context.compose.pipe(("exec", "--no-TTY", SERVICE, "sh", "/etc/synos/backup"), stdout=out.write)
 
 
+def check(folder: Path, facts: Mapping[str, Any]) -> None:  # noqa: ARG001
+    """Ask for the file alone: the server's own programs read it."""
+    if not (folder / FILE).is_file():
+        raise ValueError(f"{FILE} is missing")
+
+
 def load(context: StackContext, folder: Path) -> None:
     """Stop the server, make the snapshot its data, and start it again."""
     context.compose.stop(SERVICE)
