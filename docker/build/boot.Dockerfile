@@ -2,16 +2,16 @@
 # the Python code it runs is bound in at /project.
 ARG BASE=debian:bookworm-slim
 FROM ${BASE}
-ARG MIRROR=http://deb.debian.org/debian
 
 LABEL io.synos.role=build
+SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 
 # docker-clean empties the apt cache after each run, and so defeats the cache mounts
 # hadolint ignore=DL3008
 RUN --mount=type=cache,id=synos-apt-bookworm-cache,target=/var/cache/apt,sharing=locked \
     --mount=type=cache,id=synos-apt-bookworm-lists,target=/var/lib/apt,sharing=locked \
     rm -f /etc/apt/apt.conf.d/docker-clean \
- && apt-get update \
+ && apt-get update -qq --error-on=any 2>&1 | tee /dev/stderr | (! grep -q "Conflicting distribution") \
  && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \
       ovmf \
       python3 \

@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 import functools
 import os
+import re
 import shutil
 import subprocess
 import sys
 import threading
 import urllib.error
 import urllib.request
-from contextlib import suppress
+import uuid
+from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
@@ -230,6 +232,16 @@ class _Misleading(BaseHTTPRequestHandler):
         """Say nothing."""
 
 
+@contextmanager
+def _misleading(gateway: str, moved: tuple[str, str]) -> Iterator[str]:
+    """Serve Debian with one part of it in another's place; gives the address."""
+    handler = type("Handler", (_Misleading,), {"moved": moved})
+    with ThreadingHTTPServer((gateway, 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://{gateway}:{server.server_port}"
+        server.shutdown()
+
+
 BOOKWORM, SECURITY = "/debian/dists/bookworm/", "/debian-security/dists/bookworm-security/"
 
 
@@ -245,17 +257,33 @@ BOOKWORM, SECURITY = "/debian/dists/bookworm/", "/debian-security/dists/bookworm
 def test_signed_files_at_the_wrong_place(
     clone: Clone, gateway: str, moved: tuple[str, str], why: str
 ) -> None:
-    handler = type("Handler", (_Misleading,), {"moved": moved})
-    with ThreadingHTTPServer((gateway, 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        address = f"http://{gateway}:{server.server_port}"
+    with _misleading(gateway, moved) as address:
         mirrors = f"  main: {address}/debian\n  security: {address}/debian-security\n"
         clone.profile(f"packages: [netbase]\nmirrors:\n  suites: [release, security]\n{mirrors}")
         found = _failed(clone, clone.build(), 32)
-        server.shutdown()
     assert why in found["why"]
     assert moved[0].rstrip("/") in found["where"]
     assert not (clone.profiles / "x.lock.yaml").exists()
+
+
+DOCKERFILES = [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("docker/*/*Dockerfile*"))]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("dockerfile", DOCKERFILES)
+def test_no_image_is_made_of_another_suite(gateway: str, dockerfile: str, own_label: str) -> None:
+    """apt only warns of that, whatever its settings."""
+    base = re.findall(r"^ARG BASE=(debian:(\w+)-slim)$", (ROOT / dockerfile).read_text(), re.MULTILINE)[0]
+    hidden = f"/debian-security/dists/{base[1]}-security/", f"/debian/dists/{base[1]}/"
+    tag, build = f"synos-test-misled:{uuid.uuid4().hex[:8]}", ["docker", "build", f"--label={LABEL_PROJECT}={own_label}"]
+    with _misleading(gateway, hidden) as address:
+        lists = "$(find /etc/apt -name '*.list' -o -name '*.sources')"
+        text = f"FROM {base[0]}\nRUN sed -i s,http://deb.debian.org,{address}, {lists}\n"
+        subprocess.run([*build, f"--tag={tag}", "-"], input=text, text=True, check=True, capture_output=True)
+        argv = [*build, f"--build-arg=BASE={tag}", f"--file={ROOT / dockerfile}", str(ROOT)]
+        done = subprocess.run(argv, text=True, check=False, capture_output=True)
+    subprocess.run(["docker", "image", "rm", tag], check=True, capture_output=True)
+    assert (done.returncode, "Conflicting distribution" in done.stderr) == (1, True), done.stderr[-3000:]
 
 
 def test_failing_hook(clone: Clone) -> None:
