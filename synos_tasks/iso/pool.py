@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from synos_tasks.errors import BadSignature, LockDrift, LockError, PackageVanished
 from synos_tasks.iso import deb
 from synos_tasks.iso.lock import HINT
+from synos_tasks.iso.mirrors import over_https
 from synos_tasks.iso.store import sha256, touch
 
 if TYPE_CHECKING:
@@ -73,7 +74,7 @@ class Pool:
 
     def _fetch(self, packages: Sequence[Package]) -> None:
         """Fetch with apt's own downloader, which pipelines, retries and verifies."""
-        profile = self._context.profile
+        profile = over_https(self._context.profile)
         with self._store.slot() as folder:
             argv = [HELPER, *OPTIONS, "download-file"]
             for package in packages:

@@ -17,6 +17,7 @@ from synos_tasks.iso import compare, eviction, protocol, resolve
 from synos_tasks.iso.components import build
 from synos_tasks.iso.components.context import CompileContext
 from synos_tasks.iso.diagnose import disk_full
+from synos_tasks.iso.mirrors import over_https
 from synos_tasks.iso.profile import Profile
 from synos_tasks.iso.run import Runner
 from synos_tasks.iso.store import Store, touch
@@ -87,7 +88,7 @@ def _resolve(request: protocol.Resolve, context: BuildContext) -> None:
     profile = request.profile
     with store_of(context) as store, store.alone(f"lists-{profile.suite}"):  # apt's own lock does not wait
         lists = store.folder / "lists" / profile.suite
-        found = resolve.resolve(replace(context, profile=profile), lists, request.previous)
+        found = resolve.resolve(replace(context, profile=over_https(profile)), lists, request.previous)
         touch(lists)
     context.events.send(protocol.Resolved(lock=found))
 

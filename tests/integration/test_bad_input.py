@@ -275,7 +275,10 @@ def test_no_image_is_made_of_another_suite(gateway: str, dockerfile: str, own_la
     """apt only warns of that, whatever its settings."""
     base = re.findall(r"^ARG BASE=(debian:(\w+)-slim)$", (ROOT / dockerfile).read_text(), re.MULTILINE)[0]
     hidden = f"/debian-security/dists/{base[1]}-security/", f"/debian/dists/{base[1]}/"
-    tag, build = f"synos-test-misled:{uuid.uuid4().hex[:8]}", ["docker", "build", f"--label={LABEL_PROJECT}={own_label}"]
+    tag, build = (
+        f"synos-test-misled:{uuid.uuid4().hex[:8]}",
+        ["docker", "build", f"--label={LABEL_PROJECT}={own_label}"],
+    )
     with _misleading(gateway, hidden) as address:
         lists = "$(find /etc/apt -name '*.list' -o -name '*.sources')"
         text = f"FROM {base[0]}\nRUN sed -i s,http://deb.debian.org,{address}, {lists}\n"

@@ -153,7 +153,8 @@ def put(context: BuildContext, key: str) -> Entry:
 
 def test_a_profile_is_resolved(context: BuildContext, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(resolve, "resolve", lambda _context, _lists, previous: previous)
-    assert work.attempt(protocol.Resolve(profile=Profile(name="x"), previous=LOCK), context) is None
+    profile = Profile(name="x", mirror="http://a.example/debian", security_mirror="http://a.example/security")
+    assert work.attempt(protocol.Resolve(profile=profile, previous=LOCK), context) is None
     assert sent(context) == [protocol.Resolved(lock=LOCK)]
     assert list((context.cache / "locks").iterdir()) == []
 

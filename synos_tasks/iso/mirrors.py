@@ -1,0 +1,37 @@
+"""How mirrors are asked: Debian's own by https, where that answers."""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from synos_tasks.iso.profile import Profile
+
+DEBIAN, PORT = "deb.debian.org", 443
+SECONDS = 4.0
+
+
+def over_https(profile: Profile) -> Profile:
+    """Return a profile with https for Debian's own mirror; where no trusted https answers, and for others, as it is.
+
+    All that a mirror serves is signed. What https adds is that nobody on the way sees what is fetched: for that no build fails.
+    """
+    plain, secure = f"http://{DEBIAN}/", f"https://{DEBIAN}/"
+    main, security = (one.replace(plain, secure) for one in (profile.mirror, profile.security_mirror))
+    changed = replace(profile, mirror=main, security_mirror=security)
+    return changed if changed != profile and _answers() else profile
+
+
+def _answers() -> bool:
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(DEBIAN, PORT, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, kind, protocol) as connection:
+            connection.settimeout(SECONDS)
+            connection.connect(address)  # one of several: those behind a firewall would all be silent
+            ssl.create_default_context().wrap_socket(connection, server_hostname=DEBIAN).close()
+    except OSError:
+        return False
+    return True
