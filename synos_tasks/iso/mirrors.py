@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import socket
-import ssl
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -26,6 +24,9 @@ def over_https(profile: Profile) -> Profile:
 
 
 def _answers() -> bool:
+    import socket  # noqa: PLC0415  (a build that has its packages asks no mirror)
+    import ssl  # noqa: PLC0415
+
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(DEBIAN, PORT, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as connection:
