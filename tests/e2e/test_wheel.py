@@ -103,6 +103,18 @@ def test_it_builds_an_iso_of_that_name(other: Distribution) -> None:
     assert all(stage["hit"] for stage in other.answer("build.iso")["stages"])
 
 
+def test_its_services_and_its_development_containers_have_its_name(other: Distribution) -> None:
+    services = other.answer("services.config")["model"]["services"]
+    assert {one["image"].partition(":")[0] for one in services.values()} == {
+        f"{NAME}-{name}" for name in ("nats", "nats-box", "postgres", "redis")
+    }  # fmt: skip
+    assert "would start" in other.run("--dry", "services.up")
+    assert {one["name"] for one in other.answer("dev.list")["containers"]} == {"c", "full", "python", "rust"}
+    other.run("dev.prepare")
+    assert f"{NAME}-dev-" in (other.root / ".synos/dev/python.yml").read_text()
+
+
+@pytest.mark.long
 def test_its_services_and_its_development_container_run(other: Distribution) -> None:
     other.run("services.up")
     found = other.answer("services.status")["services"]

@@ -105,8 +105,10 @@ def test_a_damaged_cache_costs_time_only(lone: Clone, toolchain_image: str, buil
     assert (mended["hits"], mended["misses"]) == (damaged["misses"], 0)
 
 
-@pytest.mark.parametrize(("build", "cache"), [("make", "ccache"), ("cargo", "sccache")])
-@pytest.mark.parametrize("options", ["size=600k", "size=8m,nr_inodes=6"])
+@pytest.mark.parametrize(
+    ("build", "cache", "options"),
+    [("make", "ccache", "size=600k"), ("cargo", "sccache", "size=8m,nr_inodes=6")],
+)
 def test_a_full_cache_volume_costs_time_only(lone: Clone, build: str, cache: str, options: str) -> None:
     """Of 600 kB none is used; with six inodes it fills in the middle of a build."""
     docker(

@@ -21,13 +21,24 @@ NAME = "locked"
 PACKAGE = "tree"
 
 
-@pytest.fixture
-def path(warm: Clone, minimal: Answer) -> Path:
-    """The lock of a profile that adds one package to `minimal`, as the mirrors have it now."""
+@pytest.fixture(scope="module")
+def current(warm: Clone, minimal: Answer) -> tuple[Path, str, str]:
+    """A profile that adds one package to `minimal`: the place of its lock, its own text, and the mirrors' lock."""
     assert minimal.json["sha256"]
-    warm.add(f"docker/build/profiles/{NAME}.yaml", f"inherits: minimal\npackages: [{PACKAGE}]\n")
+    text = f"inherits: minimal\npackages: [{PACKAGE}]\n"
+    warm.add(f"docker/build/profiles/{NAME}.yaml", text)
     warm.inv("build.lock", "--profile", NAME, "--update")
-    return locks.path_of(warm.root / "docker/build/profiles", NAME)
+    path = locks.path_of(warm.root / "docker/build/profiles", NAME)
+    return path, text, path.read_text()
+
+
+@pytest.fixture
+def path(current: tuple[Path, str, str]) -> Path:
+    """The lock, as the mirrors have it now, whatever the test before made of it and of the profile."""
+    path, profile, lock = current
+    (path.parent / f"{NAME}.yaml").write_text(profile)
+    path.write_text(lock)
+    return path
 
 
 def rewrite(path: Path, change: Callable[[Package], Package]) -> Lock:

@@ -242,9 +242,9 @@ def large(clone: Clone, builder_image: str) -> Path:
     make(clone, f"{clone.settings.project.id}-large")
     script = """
 import os
-for n in range(40_000):
+for n in range(15_000):
     with open(f"/volume/{n}", "wb") as stream:
-        stream.write(os.urandom(1000))
+        stream.write(os.urandom(3000))
 """
     inside(clone, builder_image, "large", script)
     path = clone.root / "large.tar.zst"

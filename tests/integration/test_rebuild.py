@@ -152,10 +152,12 @@ def test_a_new_stage_is_one_file(warm: Clone, minimal: Answer) -> None:
 
 @pytest.mark.parametrize(
     "damage",
-    ["truncate -s -4096 {0}/layer.squashfs", "dd if=/dev/zero of={0}/layer.squashfs bs=1 seek=5000 count=1 conv=notrunc",
-     "rm {0}/layer.squashfs", "echo nonsense >{0}/entry.json"],
-    ids=["truncated squashfs", "one byte", "no squashfs", "no entry"],
-)  # fmt: skip
+    [
+        "dd if=/dev/zero of={0}/layer.squashfs bs=1 seek=5000 count=1 conv=notrunc",
+        "echo nonsense >{0}/entry.json",
+    ],
+    ids=["one byte", "no entry"],
+)
 def test_a_damaged_layer_is_made_anew(warm: Clone, minimal: Answer, damage: str) -> None:
     without_iso(minimal)
     warm.in_store(damage.format(entry_of(minimal, "packages-minimal")))

@@ -138,6 +138,7 @@ def start_evictor(clone: Clone) -> subprocess.Popen[str]:
     return subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.long
 def test_no_build_fails_while_evictions_are_tried_again_and_again(small: Clone) -> None:
     build(small, "two", "a")
     evictors = [start_evictor(small) for _ in range(2)]
