@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from synos_tasks import builder
 from synos_tasks.build import planning
-from synos_tasks.build.containers import builder_spec, compile_spec, store_volume
+from synos_tasks.build.containers import builder_spec, compile_spec, store_volume, temporary_volume
 from synos_tasks.build.view import view_for
 from synos_tasks.errors import ClaimFailed, ComponentFailed, SynosError
 from synos_tasks.images.catalog import TOOLCHAIN
@@ -86,7 +86,7 @@ def ensure_compiled(
 ) -> list[protocol.Done]:
     """Compile the components that the store lacks; return all, as stages. Raises ComponentError or ComponentFailed.
 
-    ``store`` is a volume, '' the project's own, with which the compilers' caches are used; ``cached``: they are in any case.
+    ``store`` is a volume, '' the project's own. The compilers' caches are used with the project's own, and where ``cached``.
     ``output`` gets the .debs. ``change`` changes the container that compiles.
     """
     components = recipes(context.settings, names)
@@ -119,7 +119,7 @@ class _Compilation:
         context, waited, began = self.context, list[bool](), time.monotonic()
         with (
             context.lease(f"component-{one.key}", lambda: waited.append(True)),
-            store_volume(context, cached=False) as packages,
+            temporary_volume(context) as packages,
         ):
             if waited:
                 self.keep()
@@ -201,7 +201,7 @@ def cache_hit_rates(context: Context) -> list[HitRate]:
     """Compile all components twice, each time from an empty store; return what the caches answered the second time."""
     planning.preflight(context, context.settings.project.state_dir)
     for _ in range(2):
-        with store_volume(context, cached=False) as store:
+        with temporary_volume(context) as store:
             compiled = ensure_compiled(context, names_of(context.settings), store=store, cached=True)
     return hit_rates(compiled)
 

@@ -6,7 +6,7 @@ import dataclasses
 import shlex
 import sys
 import uuid
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,7 @@ from synos_tasks.iso.protocol import PACKAGES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from contextlib import AbstractContextManager
 
     from synos_tasks.build.planning import Context
     from synos_tasks.images.catalog import Recipe
@@ -67,12 +68,14 @@ def delivered_files(folder: Path) -> tuple[Bind, ...]:
     )
 
 
+def store_volume(context: Context, *, cached: bool) -> AbstractContextManager[str]:
+    """Yield the volume of a store: '' for the project's own; not ``cached``, a temporary one."""
+    return nullcontext("") if cached else temporary_volume(context)
+
+
 @contextmanager
-def store_volume(context: Context, *, cached: bool) -> Iterator[str]:
-    """Yield the volume of a store: '' for the project's own; not ``cached``, an empty one that is removed afterwards."""
-    if cached:
-        yield ""
-        return
+def temporary_volume(context: Context) -> Iterator[str]:
+    """Yield the name of a volume that is made where a container has it, and removed afterwards."""
     name = f"{context.settings.project.id}{ONCE}{uuid.uuid4().hex[:8]}"
     with context.lease(name):
         try:

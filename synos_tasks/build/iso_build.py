@@ -219,7 +219,7 @@ class _Build:
             if len(stages) < len(self.stages):
                 what = "the container reported an ISO, but not all of its stages"
                 raise errors.StageFailed(what, where=spec.name, hint="nothing was published")
-            _, sha256 = publish(folder, plan, builder.owner())
+            sha256 = publish(folder, plan, builder.owner())
         try:
             remember(context.settings, plan, stages)
         except OSError as error:

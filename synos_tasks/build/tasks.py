@@ -92,11 +92,12 @@ def _show_plan(command: Command, options: Options) -> None:
     from synos_tasks.build.iso_build import container_of
     from synos_tasks.build.view import plan_of
     from synos_tasks.iso import codec
+    from synos_tasks.iso.publish import STAGING_PREFIX
 
-    context = _context(command)
+    context, output = _context(command), options.output / f"{STAGING_PREFIX}*"
     plan, _ = plan_of(context, options)
     store = "" if options.cached else None
-    container = permissions(container_of(context, options, plan, output=options.output, store=store))
+    container = permissions(container_of(context, options, plan, output=output, store=store))
     command.result({"profile": options.profile, "plan": codec.to_data(plan), "container": container})
     if not command.json:
         console.table("plan", ["stage", "key"], [[stage.name, stage.key[:16]] for stage in plan.stages])

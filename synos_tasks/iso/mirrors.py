@@ -15,7 +15,7 @@ SECONDS = 4.0
 def over_https(profile: Profile) -> Profile:
     """Return a profile with https for Debian's own mirror; where no trusted https answers, and for others, as it is.
 
-    All that a mirror serves is signed. What https adds is that nobody on the way sees what is fetched: for that no build fails.
+    Signatures protect what is fetched either way. https only hides it on the way, so no build fails for the lack of it.
     """
     plain, secure = f"http://{DEBIAN}/", f"https://{DEBIAN}/"
     main, security = (one.replace(plain, secure) for one in (profile.mirror, profile.security_mirror))
@@ -31,7 +31,7 @@ def _answers() -> bool:
         family, kind, protocol, _, address = socket.getaddrinfo(DEBIAN, PORT, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as connection:
             connection.settimeout(SECONDS)
-            connection.connect(address)  # one of several: those behind a firewall would all be silent
+            connection.connect(address)  # the first alone: a firewall may drop all, each for SECONDS
             ssl.create_default_context().wrap_socket(connection, server_hostname=DEBIAN).close()
     except OSError:
         return False

@@ -10,14 +10,13 @@ import hashlib
 import json
 import os
 import shutil
-import stat
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.errors import StageFailed
-from synos_tasks.iso import codec, secrets
+from synos_tasks.iso import codec, inputs, secrets
 from synos_tasks.iso.diagnose import disk_full
 from synos_tasks.iso.protocol import Done
 from synos_tasks.iso.scratch import scratch, sync
@@ -37,9 +36,9 @@ LOG = "build.log"
 PACKAGE_FIELDS = ("name", "version", "architecture", "sha256", "layer")
 STAGING_PREFIX = ".synos-partial-"
 """Of the folder inside the output folder that staging() makes for each build."""
-CHUNK = 2**20
 MOST_BYTES = {ISO: 2**36, LOG: 2**30, MANIFEST: 2**25}
 """What a delivered file may take; a file with holes costs a container nothing, and the host the time to read it."""
+MOST_DEB_BYTES = 2**32
 
 
 def deliver(
@@ -123,10 +122,10 @@ def staging(output: Path) -> Iterator[Path]:
         yield folder
 
 
-def publish(folder: Path, plan: Plan, owner: tuple[int, int]) -> tuple[Path, str]:
-    """Give the files that a container has filled their names, the ISO last; return its path, and its SHA-256 in hex.
+def publish(folder: Path, plan: Plan, owner: tuple[int, int]) -> str:
+    """Give the files that a container has filled their names, the ISO last; return its SHA-256, in hex.
 
-    ``owner`` is whose they become. Raises StageFailed where they are not those of a build; then nothing has a final name.
+    ``owner`` is whose they become. Raises DiskFull, or StageFailed where they are not those of a build; then no ISO is named.
     """
     iso = iso_path(folder.parent, plan.profile, plan.build_id)
     with _read_or_refused(folder):
@@ -144,7 +143,7 @@ def publish(folder: Path, plan: Plan, owner: tuple[int, int]) -> tuple[Path, str
         (folder / ISO).replace(iso)
     point_to(iso, plan.profile)
     sync(folder.parent)
-    return iso, digest
+    return digest
 
 
 def settle(path: Path, owner: tuple[int, int]) -> str:
@@ -158,24 +157,20 @@ def settle(path: Path, owner: tuple[int, int]) -> str:
     return digest
 
 
-def take(source: Path, target: Path, most: int = 2**32) -> str:
-    """Copy a file that foreign code may have made into a new one; return its SHA-256, in hex.
+def take(source: Path, target: Path) -> str:
+    """Copy a .deb that foreign code may have made into a new file; return its SHA-256, in hex.
 
-    Raises StageFailed unless it is a regular file with one name and at most ``most`` bytes, or DiskFull.
+    Raises DiskFull, or StageFailed unless it is a regular file with one name and at most MOST_DEB_BYTES.
     """
     digest = hashlib.sha256()
-    with _read_or_refused(source):
-        handle = os.open(source, os.O_PATH | os.O_NOFOLLOW)  # opens neither a FIFO nor a device
-        try:
-            found = os.fstat(handle)
-            if not stat.S_ISREG(found.st_mode) or found.st_nlink != 1 or found.st_size > most:
-                raise _refused(source, "it is not a regular file of its own, or too large")
-            with Path(f"/proc/self/fd/{handle}").open("rb") as given, target.open("xb") as made:
-                while chunk := given.read(CHUNK):
-                    digest.update(chunk)
-                    made.write(chunk)
-        finally:
-            os.close(handle)
+    with _read_or_refused(source), inputs.opened(source) as given:
+        found = os.fstat(given.fileno())
+        if found.st_nlink != 1 or found.st_size > MOST_DEB_BYTES:
+            raise _refused(source, "it has a second name, or is too large")
+        with target.open("xb") as made:
+            while chunk := given.read(2**20):
+                digest.update(chunk)
+                made.write(chunk)
     return digest.hexdigest()
 
 

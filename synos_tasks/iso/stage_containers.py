@@ -86,7 +86,7 @@ class StageContainers:
 
     def stop(self) -> None:
         """Follow no program any longer: their callers get an error."""
-        for program in self._programs.values():
+        for program in list(self._programs.values()):  # others may be started meanwhile
             program.end(1, "another stage failed", stopped=True)
 
     @contextmanager

@@ -52,7 +52,7 @@ def explained(error: Exception) -> SynosError:
     if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
         return disk_full(str(error.filename or "the work folder"), why=str(error))
     if isinstance(error, OSError):
-        return StageFailed("the system reported an error", where=str(error.filename), why=str(error))
+        return StageFailed("the system reported an error", where=str(error.filename or ""), why=str(error))
     return StageFailed(
         "a bug in the ISO engine", why=f"{type(error).__name__}: {error}", hint="the log has the traceback"
     )

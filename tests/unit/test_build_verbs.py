@@ -245,7 +245,7 @@ def test_dry_shows_the_plan_and_what_the_container_may_do(settings: Settings, ca
     assert "packages: live-boot sudo" in shown.err.splitlines()
     assert re.search(r"^rights +CHOWN .*SYS_CHROOT; no new privileges$", shown.err, re.MULTILINE)
     assert re.search(
-        r"^writable +.*/dist/image.iso at /output/image.iso, .*, volume \S+-store at /cache$",
+        r"^writable +.*/dist/\.synos-partial-\*/image.iso at /output/image.iso, .*, volume \S+-store at /cache$",
         shown.err,
         re.MULTILINE,
     )

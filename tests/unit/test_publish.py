@@ -101,7 +101,8 @@ def test_what_the_container_delivers(context: BuildContext) -> None:
 
 
 def test_the_iso_and_what_belongs_to_it(tmp_path: Path, delivered: Path) -> None:
-    assert publish(delivered, PLAN, OWNER) == (tmp_path / NAME, DIGEST)
+    assert publish(delivered, PLAN, OWNER) == DIGEST
+    assert (tmp_path / NAME).read_bytes() == b"iso"
     assert (tmp_path / f"{NAME}.sha256").read_text() == f"{DIGEST}  {NAME}\n"
     assert json.loads((tmp_path / f"{NAME}.manifest.json").read_text())["sha256"] == DIGEST
     assert (tmp_path / "synos-x.iso").readlink() == Path(NAME)

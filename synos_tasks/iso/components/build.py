@@ -26,7 +26,6 @@ CARGO_CONFIG = (
 )
 _SAID = re.compile(r"([a-z0-9.+-]+) (?:[0-9]+:)?([A-Za-z0-9.+~-]+) ([a-z0-9-]+) [0-9]{1,12}")
 """Name, version without its epoch, and architecture, as they are in the name of a package's file; its size in kB."""
-"""Of one package: a file with holes costs foreign code nothing, and the store a copy."""
 
 
 def find_or_compile(context: CompileContext, store: Store) -> Entry:
