@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from synos_tasks.dev.config import DevContainer
     from synos_tasks.engine.client import Container
-    from synos_tasks.engine.compose import Compose, ComposeFile
+    from synos_tasks.engine.compose import Compose
 
 SHELL = ("bash", "--login")
 EDITORS = ("code", "code-insiders")
@@ -40,7 +40,7 @@ EDITORS = ("code", "code-insiders")
 class Context(images.Context):
     """What every command on a development container needs."""
 
-    compose: Callable[[ComposeFile], Compose]
+    compose: Callable[..., Compose]
 
     @property
     def state(self) -> Path:

@@ -23,7 +23,6 @@ from synos_tasks.dev import official
 from synos_tasks.dev.containers import has_socket, remember, shell_files
 from synos_tasks.dev.prepare import NOTHING_TO_MAKE, escaped, image_of, is_rootless
 from synos_tasks.engine import cache
-from synos_tasks.engine.compose import ComposeFile
 from synos_tasks.engine.labels import labels
 from synos_tasks.errors import DevContainerMissing, HookFailed, HostUnfit, SettingsError
 from synos_tasks.images import ledger
@@ -188,7 +187,7 @@ def _down(context: Context, config: DevContainer) -> list[str]:
 def _compose(context: Context, config: DevContainer, *more: Path) -> Compose:
     first, *others = (*config.compose_files, *more)
     project = context.settings.project.resource(f"dev-{config.name}")
-    return context.compose(ComposeFile(project=project, path=first, environment={}, overrides=tuple(others)))
+    return context.compose(project=project, path=first, overrides=tuple(others))
 
 
 def override_model(context: Context, config: DevContainer, socket: Path | None) -> dict[str, Any]:

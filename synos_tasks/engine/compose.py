@@ -6,7 +6,7 @@ import os
 import subprocess
 import sys
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any, cast
 
@@ -31,34 +31,26 @@ PREFIXES = ("SYNOS_", "COMPOSE_")
 """Variables of the caller that must not change what the file means."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ComposeFile:
-    """One compose file as one project, with the variables for its interpolation."""
+@dataclass(kw_only=True)
+class Compose:
+    """One compose project: a file, with the variables for its interpolation. Nothing is asked before the first use."""
 
     project: str
     path: Path
-    environment: Mapping[str, str]
+    environment: Mapping[str, str] = field(default_factory=dict)
     overrides: tuple[Path, ...] = ()
     """Further files, of which a later one wins."""
-
-
-class Compose:
-    """The containers of one compose project. Nothing is asked before the first use."""
-
-    def __init__(self, file: ComposeFile) -> None:
-        """Keep the file."""
-        self.file = file
 
     @cached_property
     def docker(self) -> Docker:
         """The client for this project."""
         # python-on-whales passes the caller's environment on: `env` sets this project's in front of the command
         unset = [f"--unset={name}" for name in os.environ if name.startswith(PREFIXES)]
-        variables = {**self.file.environment, "COMPOSE_ANSI": "never"}
+        variables = {**self.environment, "COMPOSE_ANSI": "never"}
         return Docker(
             client_call=["env", *unset, *(f"{key}={value}" for key, value in variables.items()), "docker"],
-            compose_files=[self.file.path, *self.file.overrides],
-            compose_project_name=self.file.project,
+            compose_files=[self.path, *self.overrides],
+            compose_project_name=self.project,
             compose_profiles=["*"],
         )
 
@@ -101,7 +93,7 @@ class Compose:
     def containers(self) -> dict[str, Container]:
         """Return the containers of the services, running or not, by service; raises EngineUnavailable."""
         found = {}
-        for one in reversed(self.docker.containers({LABEL_COMPOSE_PROJECT: self.file.project})):
+        for one in reversed(self.docker.containers({LABEL_COMPOSE_PROJECT: self.project})):
             labels = one.config.labels or {}
             if labels.get(LABEL_COMPOSE_ONE_OFF) != "True":
                 found[labels.get(LABEL_COMPOSE_SERVICE, "")] = one
@@ -146,7 +138,7 @@ class Compose:
         code, complaints = piped(self.command(*arguments), stdin, stdout or printed.append)
         output = b"".join(printed)
         if code:
-            raise failure(arguments, f"{output.decode(errors='replace')}\n{complaints}", self.file)
+            raise failure(arguments, f"{output.decode(errors='replace')}\n{complaints}", self.path)
         return output
 
     @contextmanager
@@ -156,7 +148,7 @@ class Compose:
         try:
             yield
         except DockerException as error:
-            raise failure(arguments, reason(error), self.file) from error
+            raise failure(arguments, reason(error), self.path) from error
 
     def command(self, *arguments: str) -> list[str]:
         """Return the whole command line, which can be run again by hand."""
@@ -165,11 +157,11 @@ class Compose:
 
 
 def failure(
-    arguments: Sequence[str], text: str, file: ComposeFile
+    arguments: Sequence[str], text: str, path: Path
 ) -> PortTaken | DiskFull | EngineUnavailable | ServiceFailed:
     """Return the error for a compose command that failed with these words."""
     why = "\n".join(text.strip().splitlines()[-12:])
-    where = f"docker compose {' '.join(arguments)} ({file.path})"
+    where = f"docker compose {' '.join(arguments)} ({path})"
     if "port is already allocated" in text or "address already in use" in text:
         return PortTaken("a port was taken in the meantime", where=where, why=why)
     if any(words in text for words in NO_ADDRESSES):

@@ -113,7 +113,7 @@ def _unhealthy(
     names = ", ".join([*bad, *missing])
     reports = [_report(context, name, seen[name]) for name in bad]
     why = "\n".join([*reports, *(f"{name}: has no container" for name in missing)])
-    where = f"compose project {context.compose.file.project}, after {seconds:.0f} s"
+    where = f"compose project {context.compose.project}, after {seconds:.0f} s"
     hint = f"inv services.logs --only {names.partition(',')[0]} tells more; {left(services, seen)}"
     if FULL not in why.lower():
         return ServiceUnhealthy(f"not healthy: {names}", where=where, why=why, hint=hint)

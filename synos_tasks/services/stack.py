@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.engine.client import Docker
-from synos_tasks.engine.compose import Compose, ComposeFile
+from synos_tasks.engine.compose import Compose
 from synos_tasks.errors import HostUnfit, ImageBuildFailed, ServiceFailed, unknown
 from synos_tasks.images import Context
 from synos_tasks.images.catalog import SERVICES, raw_services, replacement, service_recipes, stack_files
@@ -112,7 +112,7 @@ class StackContext(Context):
         container = self.compose.containers().get(self.stack[service].name)
         if container is not None and container.state.status == "running":
             return container
-        where, hint = self.compose.file.project, "inv services.up starts it"
+        where, hint = self.compose.project, "inv services.up starts it"
         raise ServiceFailed(f"service {service} is not running", where=where, hint=hint)
 
     def ensure_images(self, services: Iterable[str]) -> None:
@@ -156,15 +156,14 @@ class StackContext(Context):
 
     def write_variables(self) -> None:
         """Write the compose file's variables, none of them a secret, to a file for plain `docker compose`."""
-        variables = self.compose.file.environment.items()
+        variables = self.compose.environment.items()
         text = "".join(f"{key}={quoted(value)}\n" for key, value in variables)
         write_whole(self.folder / "compose.env", text)
 
     def with_image(self, service: str, image: str) -> StackContext:
         """Return a context in which a service has another image."""
-        file = self.compose.file
-        variables = {**file.environment, f"{variable(service)}_IMAGE": image}
-        return replace(self, compose=type(self.compose)(replace(file, environment=variables)))
+        variables = {**self.compose.environment, f"{variable(service)}_IMAGE": image}
+        return replace(self, compose=replace(self.compose, environment=variables))
 
 
 def open_stack(settings: Settings, name: str, say: Callable[[str], None], timeout: float = 0) -> StackContext:
@@ -191,7 +190,7 @@ def open_stack(settings: Settings, name: str, say: Callable[[str], None], timeou
         variables[f"{key}_FILES"] = of_folder(path.parent / one)[:12]  # an edit makes a new container
         if port is not None:
             variables[f"{key}_PORT"] = str(port)
-    compose = Compose(ComposeFile(project=project.resource(name), path=path, environment=variables))
+    compose = Compose(project=project.resource(name), path=path, environment=variables)
     return StackContext(
         settings=settings,
         docker=Docker(),

@@ -100,14 +100,14 @@ def down(
 @verb("services.status", help={**ONE, "watch": "again every second, until Ctrl-C"})
 def status(command: Command, stack: str = "", watch: bool = False) -> None:
     """Show state, health, uptime, CPU, memory, ports and restarts of each service."""
-    from synos_tasks.engine.compose import Compose, ComposeFile  # noqa: PLC0415
+    from synos_tasks.engine.compose import Compose  # noqa: PLC0415
     from synos_tasks.services import health  # noqa: PLC0415
     from synos_tasks.services import stack as stacks  # noqa: PLC0415
 
     name = stack or command.settings.services.stack
     path = stacks.file_of(command.settings, name)  # unresolved: that would take longer than all the rest
-    file = ComposeFile(project=command.settings.project.resource(name), path=path, environment={})
-    for found in health.watch(Compose(file), stacks.started_services(path)):
+    compose = Compose(project=command.settings.project.resource(name), path=path)
+    for found in health.watch(compose, stacks.started_services(path)):
         if command.json:
             command.result({"stack": name, "services": [one.__dict__ for one in found]})
             return

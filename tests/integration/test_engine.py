@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from synos_tasks.engine.client import Docker
-from synos_tasks.engine.compose import Compose, ComposeFile
+from synos_tasks.engine.compose import Compose
 from synos_tasks.engine.failures import check_versions
 from synos_tasks.engine.labels import LABEL_PROJECT, labels
 from synos_tasks.engine.spec import Bind, ContainerSpec
@@ -177,14 +177,13 @@ def test_compose_reads_the_project_s_variables_and_not_the_caller_s(
     monkeypatch.setenv("COMPOSE_FILE", "/nowhere.yml")
     path = tmp_path / "compose.yml"
     path.write_text("services: {one: {image: '${SYNOS_IMAGE:-none}', profiles: [off]}}\n")
-    file = ComposeFile(project=own_label, path=path, environment={})
-    assert Compose(file).config()["services"]["one"]["image"] == "none"
-    given = ComposeFile(project=own_label, path=path, environment={"SYNOS_IMAGE": "ours"})
-    assert Compose(given).config()["services"]["one"]["image"] == "ours"
-    assert Compose(given).containers() == {}
+    assert Compose(project=own_label, path=path).config()["services"]["one"]["image"] == "none"
+    given = Compose(project=own_label, path=path, environment={"SYNOS_IMAGE": "ours"})
+    assert given.config()["services"]["one"]["image"] == "ours"
+    assert given.containers() == {}
     path.write_text("services: {one: {image: [}}\n")
     with pytest.raises(ServiceFailed) as caught:
-        Compose(given).config()
+        given.config()
     assert str(path) in caught.value.where
 
 

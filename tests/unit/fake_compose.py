@@ -7,7 +7,7 @@ import itertools
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any, ClassVar
 
-from synos_tasks.engine.compose import Compose, ComposeFile
+from synos_tasks.engine.compose import Compose
 from synos_tasks.engine.labels import LABEL_COMPOSE_PROJECT, LABEL_COMPOSE_SERVICE
 from synos_tasks.images.catalog import TRIXIE, raw_services, replacement, service_recipes
 from synos_tasks.services.adapters import nats, postgres, redis
@@ -106,7 +106,7 @@ class FakeCompose(Compose):
         text = f"{' '.join(arguments)}\n{given.decode(errors='replace')}"
         for error in [error for part, error in self.commands.fails.items() if part in text]:
             raise error
-        image = self.file.environment.get("SYNOS_REDIS_IMAGE", "")
+        image = self.environment.get("SYNOS_REDIS_IMAGE", "")
         for act in [act for part, act in self.commands.acts.items() if part in text]:
             act((*arguments, image) if image.startswith("sha256:") else tuple(arguments))
         answer = next((printed for part, printed in self.commands.printed.items() if part in text), b"")
@@ -230,7 +230,7 @@ def scene(root: Path, services: ServicesSettings = FREE) -> Scene:
     said: list[str] = []
     context = StackContext(
         settings=settings, docker=engine,
-        compose=kind(ComposeFile(project=PROJECT, path=path, environment={"SYNOS_STACK": PROJECT})),
+        compose=kind(project=PROJECT, path=path, environment={"SYNOS_STACK": PROJECT}),
         stack=resolve("unified", compose_model, settings.stack_dir("unified") / "mounted"),
         recipes=recipes, timeout=10, say=said.append,
     )  # fmt: skip

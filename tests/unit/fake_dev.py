@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     import pytest
 
     from synos_tasks.dev.config import DevContainer
-    from synos_tasks.engine.compose import ComposeFile
 
 GIVEN: dict[str, Any] = {
     "name": "SynOS: a test",
@@ -73,27 +72,27 @@ class Project:
 class FakeCompose(Compose):
     """Makes the container that its last file describes."""
 
-    def __init__(self, file: ComposeFile, project: Project) -> None:
-        super().__init__(file)
-        self.project = project
+    def __init__(self, here: Project, **given: Any) -> None:  # noqa: ANN401
+        super().__init__(**given)
+        self.here = here
 
     def build(self, service: str, say: Callable[[str], None], *, cached: bool) -> None:
-        self.project.built.append(cached)
+        self.here.built.append(cached)
 
     def up(
         self, *services: str, recreate: bool = False, start: bool = True, dependencies: bool = False
     ) -> None:
-        self.project.composed.append(("up", *services))
-        [service] = json.loads(self.file.overrides[-1].read_text())["services"].values()
-        self.project.docker.add_container(
-            f"{self.file.project}-dev-1",
+        self.here.composed.append(("up", *services))
+        [service] = json.loads(self.overrides[-1].read_text())["services"].values()
+        self.here.docker.add_container(
+            f"{self.project}-dev-1",
             image=IMAGE,
             labels=service["labels"],
             binds=[mount["source"] for mount in service.get("volumes", [])],
         )
 
     def down(self, *, volumes: bool = False) -> None:
-        self.project.composed.append(("down",))
+        self.here.composed.append(("down",))
 
 
 def write(root: Path, name: str, text: str) -> Path:
@@ -112,8 +111,8 @@ def project(root: Path, monkeypatch: pytest.MonkeyPatch, **dev: str) -> Project:
     loaded = replace(loaded, project=replace(loaded.project, id="synos-test"))
     made: Project
 
-    def compose(file: ComposeFile) -> Compose:
-        return FakeCompose(file, made)
+    def compose(**given: Any) -> Compose:  # noqa: ANN401
+        return FakeCompose(made, **given)
 
     made = Project(Context(settings=loaded, docker=docker, say=said.append, compose=compose), docker, said)
     docker.on_execute = made.execute

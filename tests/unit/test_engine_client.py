@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from synos_tasks.engine import client
-from synos_tasks.engine.compose import Compose, ComposeFile, failure
+from synos_tasks.engine.compose import Compose, failure
 from synos_tasks.engine.failures import version_tuple
 from synos_tasks.engine.labels import BUILDER_CAPABILITIES, TOOLCHAIN_CAPABILITIES
 from synos_tasks.errors import DiskFull, EngineUnavailable, PortTaken, ServiceFailed
@@ -45,9 +45,6 @@ def test_only_the_engine_package_starts_docker() -> None:
     assert [path for path in elsewhere if command.search(path.read_text())] == []
 
 
-COMPOSED = ComposeFile(project="p", path=Path("/stack.yml"), environment={})
-
-
 @pytest.mark.parametrize(
     ("text", "error", "hint"),
     [
@@ -61,7 +58,7 @@ COMPOSED = ComposeFile(project="p", path=Path("/stack.yml"), environment={})
     ],
 )
 def test_each_failure_of_compose_has_its_error(text: str, error: type[Exception], hint: str) -> None:
-    raised = failure(["up"], f"first\n{text}", COMPOSED)
+    raised = failure(["up"], f"first\n{text}", Path("/stack.yml"))
     assert type(raised) is error
     assert text in raised.why
     assert "/stack.yml" in raised.where
@@ -72,7 +69,7 @@ def test_each_failure_of_compose_has_its_error(text: str, error: type[Exception]
 def test_what_services_log_does_not_steer_a_terminal(
     capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    compose = Compose(ComposeFile(project="p", path=Path("c.yml"), environment={}))
+    compose = Compose(project="p", path=Path("c.yml"))
     said = r"pg | user \"a\033]0;b\007\033[2Jc\rpg | forged\302\233\"\n\tnext\nlast"
     monkeypatch.setattr(compose, "command", lambda *_: ["sh", "-c", f'printf "{said}"; exit 3'])
     assert compose.show("logs") == 3

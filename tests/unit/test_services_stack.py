@@ -87,9 +87,9 @@ def test_variables_have_images_ports_digests_and_names(
     monkeypatch.setattr(Compose, "config", lambda _: model(settings))
 
     def variables() -> dict[str, str]:
-        file = open_stack(settings, "", print).compose.file
-        assert file.project == PROJECT == settings.project.resource("unified")
-        return dict(file.environment)
+        compose = open_stack(settings, "", print).compose
+        assert compose.project == PROJECT == settings.project.resource("unified")
+        return dict(compose.environment)
 
     told = variables()
     digests = {told.pop(f"SYNOS_{name.upper()}_FILES") for name in NAMES}

@@ -47,7 +47,7 @@ class Verbs:
         self.opened: list[str] = []
         self.done: list[str] = []
         monkeypatch.setattr(services, "open_stack", self._open)
-        monkeypatch.setattr("synos_tasks.engine.compose.Compose", lambda _file: self.here.context.compose)
+        monkeypatch.setattr("synos_tasks.engine.compose.Compose", lambda **_: self.here.context.compose)
         monkeypatch.chdir(root)
         monkeypatch.setenv("NO_COLOR", "1")
         monkeypatch.setattr(health, "POLL", 0.001)
