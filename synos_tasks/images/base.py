@@ -15,29 +15,33 @@ from synos_tasks.iso.diagnose import mirror_failure
 
 if TYPE_CHECKING:
     from synos_tasks.images import Context
-    from synos_tasks.images.catalog import Base
 
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
-def ensure_base(context: Context, base: Base) -> None:
+def ensure_base(context: Context, base: str) -> None:
     """Get a base image unless it is there; raises as renew() does."""
-    if context.docker.image_id(base.tag) is None:
+    if context.docker.image_id(base) is None:
         renew(context, base)
 
 
-def renew(context: Context, base: Base) -> None:
+def renew(context: Context, base: str) -> None:
     """Get the newest base image from a registry, else bootstrap it from the Debian mirror.
 
     Raises HostUnfit, MirrorUnreachable, BadSignature or ImageBuildFailed; an image that was there stays as it was then.
     """
     build = context.settings.build
-    context.say(f"base image {base.tag}: asking the registry")
-    if context.docker.pull(base.tag, timeout=build.registry_timeout):
-        context.say(f"base image {base.tag}: pulled")
+    context.say(f"base image {base}: asking the registry")
+    if context.docker.pull(base, timeout=build.registry_timeout):
+        context.say(f"base image {base}: pulled")
     else:
-        context.say(f"base image {base.tag}: no registry answers; bootstrapping it from {build.mirror}")
+        context.say(f"base image {base}: no registry answers; bootstrapping it from {build.mirror}")
         bootstrap(context, base)
+
+
+def suite_of(base: str) -> str:
+    """Return the suite of Debian that a base image is of."""
+    return base.removeprefix("debian:").removesuffix("-slim")
 
 
 def bootstrap_argv(suite: str, mirror: str, security_mirror: str, *, root: bool) -> list[str]:
@@ -62,7 +66,7 @@ def bootstrap_argv(suite: str, mirror: str, security_mirror: str, *, root: bool)
     ]  # fmt: skip
 
 
-def bootstrap(context: Context, base: Base) -> None:
+def bootstrap(context: Context, base: str) -> None:
     """Make a base image. Raises HostUnfit without mmdebstrap or Debian's keys, else BadSignature or MirrorUnreachable.
 
     What mmdebstrap prints is kept in the log ``base-image-SUITE.log``.
@@ -75,23 +79,24 @@ def bootstrap(context: Context, base: Base) -> None:
             hint="apt-get install mmdebstrap debian-archive-keyring",
         )
     settings = context.settings
-    log = settings.project.state_dir / "logs" / f"base-image-{base.suite}.log"
+    suite = suite_of(base)
+    log = settings.project.state_dir / "logs" / f"base-image-{suite}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     mirrors = settings.build.mirror, settings.build.security_mirror
-    argv = bootstrap_argv(base.suite, *mirrors, root=os.geteuid() == 0)
+    argv = bootstrap_argv(suite, *mirrors, root=os.geteuid() == 0)
     changes = [f"LABEL {LABEL_BASE}={settings.project.id}", 'CMD ["bash"]']
     # a file, not a pipe: a stream that breaks must not become the base image
     with log.open("wb") as messages, tempfile.TemporaryFile(dir=settings.project.state_dir) as archive:
         done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=archive, stderr=messages, check=False)
         if done.returncode == 0:
             archive.seek(0)
-            context.docker.import_image(archive, base.tag, changes)
+            context.docker.import_image(archive, base, changes)
             return
     lines = log.read_text(errors="replace").splitlines()
     if isinstance(failure := mirror_failure(lines, [], settings.build.mirror), BadSignature):
         raise failure
     raise MirrorUnreachable(
-        f"the base image {base.tag} could not be bootstrapped",
+        f"the base image {base} could not be bootstrapped",
         where=settings.build.mirror,
         why="\n".join(lines[-6:]),
         hint="check the network and synos.build.mirror in invoke.yaml",

@@ -183,7 +183,7 @@ def update(context: Context, recipes: Sequence[Recipe]) -> list[Updated]:
     """
     docker = context.docker
     bases = list(dict.fromkeys(recipe.base for recipe in recipes))
-    tags = [*(base.tag for base in bases), *(recipe.tag(context.settings.project) for recipe in recipes)]
+    tags = [*bases, *(recipe.tag(context.settings.project) for recipe in recipes)]
     old = {tag: ident for tag in tags if (ident := docker.image_id(tag))}
     before = {tag: versions(docker, tag) for tag in old}
     for base in bases:

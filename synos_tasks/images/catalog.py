@@ -19,20 +19,8 @@ if TYPE_CHECKING:
     from synos_tasks.settings import Settings
 
 
-@dataclass(frozen=True)
-class Base:
-    """The image that others are built on: a minimal root of one of Debian's suites."""
-
-    suite: str
-
-    @property
-    def tag(self) -> str:
-        """The name that Debian's own image has in registries; a bootstrapped one gets it too."""
-        return f"debian:{self.suite}-slim"
-
-
-BOOKWORM = Base("bookworm")
-TRIXIE = Base("trixie")
+BOOKWORM, TRIXIE = "debian:bookworm-slim", "debian:trixie-slim"
+"""What other images are built on: minimal roots of Debian's suites. A bootstrapped one gets Debian's own name too."""
 
 
 @dataclass(frozen=True)
@@ -46,7 +34,7 @@ class Recipe:
     """Stage of the Dockerfile; '' is its last one."""
     copied: str = ""
     """Folder whose files the stage copies; '' is none."""
-    base: Base = BOOKWORM
+    base: str = BOOKWORM
     """What the Dockerfile's ``FROM ${BASE}`` is. A Dockerfile's default must be bookworm."""
     role: str = "build"
     """The image's label ``io.synos.role``."""
@@ -54,7 +42,7 @@ class Recipe:
     @property
     def build_args(self) -> dict[str, str]:
         """None for the default base, so that a plain `docker build` makes the same image."""
-        return {} if self.base == BOOKWORM else {"BASE": self.base.tag}
+        return {} if self.base == BOOKWORM else {"BASE": self.base}
 
     def tag(self, project: Project) -> str:
         """Return the image's tag: it changes with all that it is made of, so a stale image is never used.

@@ -24,7 +24,7 @@ CACHE_MOUNT = "exec.cachemount"
 """BuildKit's type of a `RUN --mount=type=cache`."""
 LOCAL, PULLED = "from local", "pulled from"
 """How BuildKit describes the image that a Dockerfile begins with."""
-BASES = (BOOKWORM.tag, TRIXIE.tag)
+BASES = (BOOKWORM, TRIXIE)
 _WORKDIR = "] WORKDIR "
 
 

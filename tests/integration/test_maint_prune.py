@@ -97,7 +97,7 @@ def ground(engine: Docker, builder_image: str, tmp_path_factory: pytest.TempPath
             clone.inv("build.image")
             tags.append(tuple(recipe.tag(clone.settings.project) for recipe in (BUILDER, TOOLCHAIN)))
         context = tmp_path_factory.mktemp("context")
-        crowd = crowds.gather(mark, project, tags[-1][0], BOOKWORM.tag, context, old=tags[0][0])
+        crowd = crowds.gather(mark, project, tags[-1][0], BOOKWORM, context, old=tags[0][0])
         yield Ground(
             clone=clone,
             crowd=crowd,
@@ -119,7 +119,7 @@ def volume(ground: Ground, name: str, role: str, megabytes: int) -> str:
     """Make a volume of ours that holds something."""
     docker("volume", "create", *labels(ground, role), name)
     fill = f"head -c {megabytes}000000 /dev/urandom >/v/data"
-    docker("run", "--rm", *labels(ground, "test"), f"--volume={name}:/v", BOOKWORM.tag, "sh", "-c", fill)
+    docker("run", "--rm", *labels(ground, "test"), f"--volume={name}:/v", BOOKWORM, "sh", "-c", fill)
     return name
 
 
@@ -196,7 +196,7 @@ def test_what_is_left_and_what_is_old_goes(ground: Ground) -> None:
     for name in (network, wanted):
         docker("network", "create", *labels(ground, "services"), name)
     theirs = f"--label={crowds.LABEL_CROWD}={ground.crowd.mark}"
-    docker("create", theirs, "--name", waits, f"--network={wanted}", BOOKWORM.tag, "true")
+    docker("create", theirs, "--name", waits, f"--network={wanted}", BOOKWORM, "true")
     told, went = ground.measured_prune()
     assert went > 164_000_000
     assert not ground.there("volume", once)
@@ -298,7 +298,7 @@ def test_a_build_keeps_the_newest_images_alone(ground: Ground) -> None:
 def test_reset_leaves_a_fresh_clone_and_all_of_the_others(ground: Ground) -> None:
     running = f"{ground.project}-unified-runs"
     own = (*labels(ground, "services"), f"--label={LABEL_CONTAINER}={running}")
-    docker("run", "--detach", "--name", running, *own, BOOKWORM.tag, "sleep", "300")
+    docker("run", "--detach", "--name", running, *own, BOOKWORM, "sleep", "300")
     refused = ground.clone.inv("maint.reset", "--yes", fails=True)
     assert "unified_redis" in refused.err
     steps = ground.clone.inv("--dry", "maint.reset", "--without-backup").json["steps"]

@@ -104,7 +104,7 @@ class Job:
         dev = {**compose, **labels(project, "dev"), LABEL_FOLDER: str(self.path), LABEL_FILE: str(config)}
         build = {**labels(project, "build"), LABEL_CONTAINER: f"{project}-build-1"}
         for name, marks in ((f"{project}-build-1", build), (f"{project}-dev-c-dev-1", dev)):
-            docker("run", f"--name={name}", *flags(marks), "--network=none", BOOKWORM.tag, "true")
+            docker("run", f"--name={name}", *flags(marks), "--network=none", BOOKWORM, "true")
         docker("volume", "create", *flags(labels(project, "services")), f"{project}-data")
         docker("network", "create", *flags(labels(project, "services")), f"{project}-net")
 

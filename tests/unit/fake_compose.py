@@ -218,7 +218,7 @@ def scene(root: Path, services: ServicesSettings = FREE) -> Scene:
     settings = settings_in(root, services=services)
     lay_services(settings)
     path, engine = file_of(settings, "unified"), FakeDocker()
-    engine.add_image(TRIXIE.tag)
+    engine.add_image(TRIXIE)
     recipes = service_recipes(settings, raw_services(path))
     compose_model = model(settings)
     for name in NAMES:

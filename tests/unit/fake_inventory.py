@@ -79,7 +79,7 @@ def our_image(name: str = "ours", *tags: str, **given: Any) -> Image:  # noqa: A
 def our_base(*tags: str, **given: Any) -> Image:  # noqa: ANN401
     """Return a base image that the clone bootstrapped."""
     told = {"labels": {LABEL_BASE: OURS}, "layers": LAYERS[:1], **given}
-    return image("base", *(tags or (BOOKWORM.tag,)), **told)
+    return image("base", *(tags or (BOOKWORM,)), **told)
 
 
 def layers_of(of: Image) -> list[str]:

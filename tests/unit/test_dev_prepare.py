@@ -31,7 +31,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
     monkeypatch.setattr("os.getegid", lambda: 1000)
     monkeypatch.setenv("SSL_CERT_FILE", "/nowhere")
     made = project(tmp_path / "costs $5", monkeypatch)
-    made.docker.add_image(BOOKWORM.tag)
+    made.docker.add_image(BOOKWORM)
     return made
 
 
@@ -67,7 +67,7 @@ def test_under_an_engine_without_root_everything_is_its_roots(here: Project) -> 
 
 
 def test_without_a_base_image_no_volume_is_made(here: Project, monkeypatch: pytest.MonkeyPatch) -> None:
-    here.docker.remove_image(BOOKWORM.tag)
+    here.docker.remove_image(BOOKWORM)
     monkeypatch.setattr(prepare, "ensure_base", mock.Mock(side_effect=MirrorUnreachable("no answer")))
     with pytest.raises(MirrorUnreachable):
         prepare.prepare(here.context, here.config())

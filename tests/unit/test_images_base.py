@@ -10,8 +10,8 @@ import pytest
 from synos_tasks.build.planning import Context
 from synos_tasks.errors import BadSignature, HostUnfit, MirrorUnreachable
 from synos_tasks.images import base as bases
-from synos_tasks.images.base import bootstrap_argv, ensure_base, renew
-from synos_tasks.images.catalog import BOOKWORM, TRIXIE, Base
+from synos_tasks.images.base import bootstrap_argv, ensure_base, renew, suite_of
+from synos_tasks.images.catalog import BOOKWORM, TRIXIE
 from tests.unit.fake_docker import FakeDocker
 from tests.unit.projects import project
 
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
     from synos_tasks.settings import Settings
 
-    Get = Callable[[Context, Base], None]
+    Get = Callable[[Context, str], None]
     Ended = subprocess.CompletedProcess[bytes]
 
 MIRROR, SECURITY = "http://mirror.test/debian", "http://mirror.test/debian-security"
-BOTH = pytest.mark.parametrize("base", [BOOKWORM, TRIXIE], ids=lambda base: base.suite)
+BOTH = pytest.mark.parametrize("base", [BOOKWORM, TRIXIE], ids=suite_of)
 
 
 class Host(FakeDocker):
@@ -61,14 +61,14 @@ def host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Host:
 
 @BOTH
 @pytest.mark.parametrize("root", [True, False])
-def test_a_root_is_of_its_suite_with_updates_and_checked_signatures(base: Base, root: bool) -> None:
-    argv = bootstrap_argv(base.suite, MIRROR, SECURITY, root=root)
-    assert base.tag == f"debian:{base.suite}-slim"
-    assert argv[argv.index("-") - 1] == base.suite
+def test_a_root_is_of_its_suite_with_updates_and_checked_signatures(base: str, root: bool) -> None:
+    argv = bootstrap_argv(suite_of(base), MIRROR, SECURITY, root=root)
+    assert base == f"debian:{suite_of(base)}-slim"
+    assert argv[argv.index("-") - 1] == suite_of(base)
     assert [word for word in argv if word.startswith("deb ")] == [
-        f"deb {MIRROR} {base.suite} main",
-        f"deb {MIRROR} {base.suite}-updates main",
-        f"deb {SECURITY} {base.suite}-security main",
+        f"deb {MIRROR} {suite_of(base)} main",
+        f"deb {MIRROR} {suite_of(base)}-updates main",
+        f"deb {SECURITY} {suite_of(base)}-security main",
     ]
     assert f"--keyring={bases.KEYRING}" in argv
     assert not any("trusted=yes" in word or "allow-unauthenticated" in word.lower() for word in argv)
@@ -77,15 +77,15 @@ def test_a_root_is_of_its_suite_with_updates_and_checked_signatures(base: Base, 
 @BOTH
 @pytest.mark.parametrize("get", [ensure_base, renew])
 @pytest.mark.parametrize("answers", [True, False])
-def test_it_is_bootstrapped_only_without_a_registry(host: Host, base: Base, get: Get, answers: bool) -> None:
-    host.pullable = {base.tag} if answers else set()
+def test_it_is_bootstrapped_only_without_a_registry(host: Host, base: str, get: Get, answers: bool) -> None:
+    host.pullable = {base} if answers else set()
     said: list[str] = []
     get(Context(host.settings, host, said.append), base)
-    assert host.names("image") == [base.tag]
+    assert host.names("image") == [base]
     assert len(said) == 2
     mirrors = host.settings.build.mirror, host.settings.build.security_mirror
     for argv in host.ran:
-        assert argv in [bootstrap_argv(base.suite, *mirrors, root=root) for root in (True, False)]
+        assert argv in [bootstrap_argv(suite_of(base), *mirrors, root=root) for root in (True, False)]
     assert len(host.ran) == (not answers)
     ensure_base(Context(host.settings, host, pytest.fail), base)  # what is there is used as it is
 
@@ -98,16 +98,16 @@ def test_a_bootstrapped_base_has_no_label_that_other_images_would_inherit(host: 
 
 
 @BOTH
-def test_a_stream_that_breaks_does_not_become_the_base(host: Host, base: Base) -> None:
-    host.add_image(base.tag, ident="sha256:old")
+def test_a_stream_that_breaks_does_not_become_the_base(host: Host, base: str) -> None:
+    host.add_image(base, ident="sha256:old")
     host.code, host.output = 100, b"".join(b"E: line %d\n" % number for number in range(20))
     with pytest.raises(MirrorUnreachable) as caught:
         bases.bootstrap(Context(host.settings, host, print), base)
-    assert base.tag in caught.value.what
+    assert base in caught.value.what
     assert caught.value.why.splitlines() == [f"E: line {number}" for number in range(14, 20)]
-    assert host.names("image") == [base.tag]
-    assert host.image_id(base.tag) == "sha256:old"
-    log = host.settings.project.state_dir / f"logs/base-image-{base.suite}.log"
+    assert host.names("image") == [base]
+    assert host.image_id(base) == "sha256:old"
+    log = host.settings.project.state_dir / f"logs/base-image-{suite_of(base)}.log"
     assert log.read_bytes() == host.output
 
 

@@ -14,7 +14,7 @@ from synos_tasks.errors import EngineTooOld, ImageBuildFailed
 from synos_tasks.images import base as bases
 from synos_tasks.images import ledger
 from synos_tasks.images.building import build_image, build_images, ensure_image, remove_nameless
-from synos_tasks.images.catalog import BOOKWORM, TRIXIE, Base, Recipe
+from synos_tasks.images.catalog import BOOKWORM, TRIXIE, Recipe
 from synos_tasks.locks import try_exclusive
 from tests.unit.fake_docker import FakeDocker
 from tests.unit.projects import settings_in
@@ -44,12 +44,12 @@ class Engine(FakeDocker):
     def __init__(self, settings: Settings) -> None:
         super().__init__()
         self.settings = settings
-        self.bootstrapped: list[Base] = []
+        self.bootstrapped: list[str] = []
 
-    def bootstrap(self, base: Base) -> None:
+    def bootstrap(self, base: str) -> None:
         assert not self.built
         self.bootstrapped.append(base)
-        self.add_image(base.tag)
+        self.add_image(base)
 
     def ensure(self, recipe: Recipe, say: Callable[[str], None] = print) -> str:
         return ensure_image(Context(self.settings, self, say), recipe)

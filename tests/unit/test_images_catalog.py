@@ -51,7 +51,7 @@ def test_a_tag_changes_with_the_base(settings: Settings) -> None:
 def test_a_plain_docker_build_makes_the_same_image(settings: Settings, recipe: Recipe) -> None:
     assert re.fullmatch(f"synos-{recipe.name}:[0-9a-f]{{12}}", recipe.tag(settings.project))
     text = (ROOT / recipe.dockerfile).read_text()
-    assert re.findall(r"^ARG BASE=(.*)$", text, re.MULTILINE) == [recipe.base.tag]
+    assert re.findall(r"^ARG BASE=(.*)$", text, re.MULTILINE) == [recipe.base]
     assert recipe.target in {"", *re.findall(r"^FROM \S+ AS (\S+)", text, re.MULTILINE)}
     assert recipe.build_args == {}
     assert FULL.build_args == {"BASE": "debian:trixie-slim"}

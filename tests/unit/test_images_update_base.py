@@ -13,7 +13,7 @@ from synos_tasks.build.planning import Context
 from synos_tasks.errors import ImageBuildFailed, MirrorUnreachable
 from synos_tasks.images import base as bases
 from synos_tasks.images.building import update_base
-from synos_tasks.images.catalog import BOOKWORM, RECIPES, TRIXIE, Base, every
+from synos_tasks.images.catalog import BOOKWORM, RECIPES, TRIXIE, every
 from synos_tasks.maint import tasks
 from tests.unit.fake_compose import lay_services
 from tests.unit.fake_docker import FakeDocker
@@ -74,13 +74,13 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 def docker(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Engine:
     made = Engine(settings)
-    made.add_image(BOOKWORM.tag, ident="sha256:old-base", labels={"io.synos.base": settings.project.id})
+    made.add_image(BOOKWORM, ident="sha256:old-base", labels={"io.synos.base": settings.project.id})
     made.packages["sha256:old-base"] = OLD
-    made.pullable = {BOOKWORM.tag}
+    made.pullable = {BOOKWORM}
     made.lay(*BUILD)
 
-    def bootstrap(_: Context, base: Base) -> None:
-        made.add_image(base.tag, ident=f"sha256:bootstrapped-{base.suite}")
+    def bootstrap(_: Context, base: str) -> None:
+        made.add_image(base, ident=f"sha256:bootstrapped-{bases.suite_of(base)}")
 
     monkeypatch.setattr(bases, "bootstrap", bootstrap)
     return made
@@ -88,10 +88,10 @@ def docker(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Engine:
 
 @pytest.mark.parametrize("registry", [True, False])
 def test_every_image_that_is_there_is_built_on_a_newer_base(docker: Engine, registry: bool) -> None:
-    docker.pullable = {BOOKWORM.tag} if registry else set()
+    docker.pullable = {BOOKWORM} if registry else set()
     fields, said = docker.update()
-    assert docker.image_id(BOOKWORM.tag) != "sha256:old-base"
-    assert (docker.image_id(BOOKWORM.tag) == "sha256:bootstrapped-bookworm") == (not registry)
+    assert docker.image_id(BOOKWORM) != "sha256:old-base"
+    assert (docker.image_id(BOOKWORM) == "sha256:bootstrapped-bookworm") == (not registry)
     assert docker.built_names() == BUILD
     assert not any(options["cache"] for options in docker.built)
     names = [one["image"].partition(":")[0] for one in fields["images"]]
@@ -100,7 +100,7 @@ def test_every_image_that_is_there_is_built_on_a_newer_base(docker: Engine, regi
         assert (one["changes"], one["packages"], one["there"]) == (CHANGES, 3, True)
     assert fields["not_built"] == ["nats", "postgres", "redis", "nats-box"]
     assert "3 packages, 3 changed" in said
-    assert TRIXIE.tag not in docker.names("image"), "no image is on it"
+    assert TRIXIE not in docker.names("image"), "no image is on it"
     assert "services.upgrade" not in said
 
 
@@ -108,7 +108,7 @@ def test_services_are_built_on_their_own_base(docker: Engine) -> None:
     docker.lay("redis")
     fields, said = docker.update()
     on = dict(zip(docker.built_names(), (one["build_args"] for one in docker.built), strict=True))
-    assert on["redis"] == {"BASE": TRIXIE.tag}
+    assert on["redis"] == {"BASE": TRIXIE}
     assert on["boot"] == {}
     assert [one["there"] for one in fields["images"][:2]] == [True, False]
     assert "was not there before" in said
@@ -139,7 +139,7 @@ def test_a_mirror_that_fails_leaves_all_images_as_they_were(
 
 
 def test_a_build_that_fails_leaves_the_images_that_were_there(docker: Engine) -> None:
-    before = {name: docker.image_id(name) for name in docker.names("image") if name != BOOKWORM.tag}
+    before = {name: docker.image_id(name) for name in docker.names("image") if name != BOOKWORM}
     docker.build_fails = True
     with pytest.raises(ImageBuildFailed):
         docker.update()

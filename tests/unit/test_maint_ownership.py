@@ -141,7 +141,7 @@ def test_an_image_of_ours_on_another_of_ours_is_ours_too() -> None:
     assert ours_of(IMAGE, toolchain) == [IMAGE, toolchain]
 
 
-@pytest.mark.parametrize("name", [BOOKWORM.tag, TRIXIE.tag])
+@pytest.mark.parametrize("name", [BOOKWORM, TRIXIE])
 def test_a_base_image_is_not_ours_though_it_was_bootstrapped_here(name: str) -> None:
     assert ours_of(our_base(name)) == []
 
@@ -267,7 +267,7 @@ def test_a_chain_as_long_as_an_image_can_have_is_no_trouble() -> None:
 
 # Whatever there is
 
-NAMES = st.sampled_from([*OTHER_NAMES, BUILDER, BOOKWORM.tag, TRIXIE.tag, f"{OURS}-dev:latest"])
+NAMES = st.sampled_from([*OTHER_NAMES, BUILDER, BOOKWORM, TRIXIE, f"{OURS}-dev:latest"])
 ROLES = st.sampled_from(["build", "services", "dev", "cache"])
 FOREIGN_LABELS = st.fixed_dictionaries(
     {},

@@ -78,7 +78,7 @@ def test_compose_is_asked_where_anything_may_have_changed(
 def test_only_some_are_started_but_the_tools_image_is_made(here: Scene) -> None:
     assert up(here, "redis").changed == ["redis"]
     assert list(here.containers()) == ["redis"]
-    images = sorted(tag.partition(":")[0] for tag in here.engine.names("image") if tag != TRIXIE.tag)
+    images = sorted(tag.partition(":")[0] for tag in here.engine.names("image") if tag != TRIXIE)
     assert images == ["synos-nats-box", "synos-redis"]
     assert len(list(here.secrets.iterdir())) == 3  # the others' too, for when they start
 

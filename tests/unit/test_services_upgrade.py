@@ -100,7 +100,7 @@ def stage(tmp_path: Path, services: ServicesSettings = FREE) -> Stage:
     engine = here.engine
     assert isinstance(engine, Newer)
     tags = {service.name: service.image for service in here.context.stack.services}
-    engine.registry = {TRIXIE.tag: "sha256:new-base"}
+    engine.registry = {TRIXIE: "sha256:new-base"}
     for name, tag in tags.items():
         engine.add_image(tag, ident=f"sha256:{name}", labels=OURS)
     engine.held = {f"sha256:{name}": OLD for name in tags} | {f"sha256:new-{name}": NEW for name in tags}
@@ -122,7 +122,7 @@ def test_each_service_gets_its_newer_image_one_after_the_other(at: Stage) -> Non
     assert at.engine.removed == ["sha256:nats", "sha256:postgres", "sha256:redis"]
     assert f"redis: {', '.join(CHANGES)}" in at.here.said
     assert not any(options["cache"] for options in at.engine.built)
-    assert at.engine.image_id(TRIXIE.tag) == "sha256:new-base"
+    assert at.engine.image_id(TRIXIE) == "sha256:new-base"
 
 
 def test_the_same_packages_are_nothing_newer(at: Stage) -> None:
