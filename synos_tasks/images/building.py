@@ -18,7 +18,7 @@ from synos_tasks.images.catalog import every
 from synos_tasks.images.dockerfile import steps_of
 from synos_tasks.iso.codec import to_data
 from synos_tasks.iso.diagnose import mirror_failure
-from synos_tasks.iso.lock import Change, version_changes
+from synos_tasks.iso.lock import version_changes
 from synos_tasks.locks import exclusive
 
 if TYPE_CHECKING:
@@ -40,16 +40,6 @@ class Built:
     tag: str
     bytes: int
     seconds: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Updated:
-    """One image, as the verb's JSON object has it: which packages changed; none where it was not there before."""
-
-    image: str
-    there: bool
-    packages: int
-    changes: list[Change]
 
 
 def ensure_image(context: Context, recipe: Recipe) -> str:
@@ -150,13 +140,14 @@ def remove_nameless(context: Context, ident: str) -> None:
 
 
 def update_base(context: Context, *, dry: bool) -> dict[str, Any]:
-    """Build all images that are there on newer bases, and show what changed; return the verb's JSON fields.
+    """Build all images that are there on newer bases, without cache; show what changed, and return it as JSON fields.
 
-    Raises as update() does.
+    Until an image is built, the one before stays. Raises MirrorUnreachable, ImageBuildFailed or HostUnfit.
     """
-    check_versions(context.docker.info())  # without an engine there seems to be no image either
-    recipes, project = every(context.settings), context.settings.project
-    there = [recipe for recipe in recipes if context.docker.image_id(recipe.tag(project))]
+    docker, project = context.docker, context.settings.project
+    check_versions(docker.info())  # without an engine there seems to be no image either
+    recipes = every(context.settings)
+    there = [recipe for recipe in recipes if docker.image_id(recipe.tag(project))]
     names = [recipe.name for recipe in there]
     missing = [recipe.name for recipe in recipes if recipe not in there]
     if missing:
@@ -166,42 +157,29 @@ def update_base(context: Context, *, dry: bool) -> dict[str, Any]:
     if dry:
         context.say(f"would build on newer bases, without cache: {', '.join(names) or 'nothing'}")
         return {"not_built": missing, "images": names}
-    updated = update(context, there)
-    for one in updated:
-        count = f"{len(one.changes)} changed" if one.there else "was not there before"
-        lines = [change.line for change in one.changes]
-        context.say("\n".join([f"{one.image}: {one.packages} packages, {count}", *lines]))
-    if any(recipe.role == "services" for recipe in there):
-        context.say("`inv services.upgrade` brings running services to them")
-    return {"not_built": missing, "images": [to_data(one) for one in updated]}
-
-
-def update(context: Context, recipes: Sequence[Recipe]) -> list[Updated]:
-    """Renew the bases of images that are there, each once, and build the images without cache.
-
-    Until an image is built, the one before stays. Raises MirrorUnreachable, ImageBuildFailed or HostUnfit.
-    """
-    docker = context.docker
-    bases = list(dict.fromkeys(recipe.base for recipe in recipes))
-    tags = [*bases, *(recipe.tag(context.settings.project) for recipe in recipes)]
+    bases = list(dict.fromkeys(recipe.base for recipe in there))
+    tags = [*bases, *(recipe.tag(project) for recipe in there)]
     old = {tag: ident for tag in tags if (ident := docker.image_id(tag))}
     before = {tag: versions(docker, tag) for tag in old}
     for base in bases:
         renew(context, base)
-    build_images(context, recipes, cached=False)
-    after = {tag: versions(docker, tag) for tag in tags}
+    build_images(context, there, cached=False)
     for tag, ident in old.items():
         if ident != docker.image_id(tag):
             remove_nameless(context, ident)
-    return [
-        Updated(
-            image=tag,
-            there=tag in before,
-            packages=len(after[tag]),
-            changes=version_changes(before.get(tag, after[tag]), after[tag]),
-        )
-        for tag in tags
-    ]
+    if any(recipe.role == "services" for recipe in there):
+        context.say("`inv services.upgrade` brings running services to them")
+    return {"not_built": missing, "images": [_update(context, tag, before.get(tag)) for tag in tags]}
+
+
+def _update(context: Context, tag: str, before: dict[str, tuple[str, bool]] | None) -> dict[str, Any]:
+    """Show which packages of an image changed, none where it was not there ``before``; return that as JSON fields."""
+    after = versions(context.docker, tag)
+    changes = [] if before is None else version_changes(before, after)
+    count = "was not there before" if before is None else f"{len(changes)} changed"
+    context.say("\n".join([f"{tag}: {len(after)} packages, {count}", *(change.line for change in changes)]))
+    fields = {"image": tag, "there": before is not None, "packages": len(after)}
+    return {**fields, "changes": [to_data(change) for change in changes]}
 
 
 def versions(docker: Docker, image: str) -> dict[str, tuple[str, bool]]:

@@ -91,31 +91,22 @@ def restore(
     with archive.verified_copy(source, folder_of(context), adapters.FACTS) as (copy, manifest):
         if trouble := adapters.trouble(copy, manifest.facts):
             raise archive.damaged(source, trouble)
-        return _restore(context, source, copy, manifest, confirm, safety)
-
-
-def _restore(
-    context: StackContext,
-    source: Path,
-    copy: Path,
-    manifest: archive.Manifest,
-    confirm: Callable[[str], object],
-    safety: bool,
-) -> Restored:
-    services = _services_in(context, manifest)
-    made = not _volumes(context)
-    lifecycle.up(context, context.stack.long_running)
-    with context.locked():
-        adapters.recover(context, services)
-        held = _held(context, services, manifest.facts)
-        if not made:
-            confirm(f"{held}. Replace all of it with backup {manifest.name}?")
-        before = "" if made or not safety else _backup(context, "", "restore").name
-        way_back = f"`inv services.restore {before}` puts all back as it was" if before else "run it again"
-        mark = context.folder / adapters.MARK
-        write_whole(mark, f"the restore of {source} was interrupted; {way_back}\n", 0o600)
-        _load(context, copy, services, manifest.facts, way_back)
-        mark.unlink(missing_ok=True)
+        services = _services_in(context, manifest)
+        made = not _volumes(context)
+        lifecycle.up(context, context.stack.long_running)
+        with context.locked():
+            adapters.recover(context, services)
+            held = _held(context, services, manifest.facts)
+            if not made:
+                confirm(f"{held}. Replace all of it with backup {manifest.name}?")
+            before = "" if made or not safety else _backup(context, "", "restore").name
+            way_back = (
+                f"`inv services.restore {before}` puts all back as it was" if before else "run it again"
+            )
+            mark = context.folder / adapters.MARK
+            write_whole(mark, f"the restore of {source} was interrupted; {way_back}\n", 0o600)
+            _load(context, copy, services, manifest.facts, way_back)
+            mark.unlink(missing_ok=True)
     try:
         lifecycle.up(context, context.stack.long_running)
     except SynosError as error:
