@@ -178,10 +178,13 @@ def create(folder: Path, name: str, facts: Mapping[str, Any]) -> Iterator[Draft]
             sync(folder)
 
 
-def verify(archive: Path, facts: Shape = dict) -> Manifest:
-    """Read all of an archive; raise BackupDamaged with every file that is not as it was written. ``facts``: see fit()."""
+def verify(archive: Path, facts: Shape = dict, copy: Path | None = None) -> Manifest:
+    """Read all of an archive; raise BackupDamaged with every file that is not as it was written. ``facts``: see fit().
+
+    The folder ``copy`` gets what is read.
+    """
     manifest = manifest_of(archive, facts)
-    if troubles := _troubles(archive, manifest, read_contents=True):
+    if troubles := _troubles(archive, manifest, read_contents=True, copy=copy):
         raise damaged(archive, "\n".join(troubles))
     return manifest
 
@@ -192,14 +195,11 @@ def verified_copy(archive: Path, folder: Path, facts: Shape) -> Iterator[tuple[P
 
     So what was verified is what is used, whatever happens to the archive meanwhile.
     """
-    manifest = manifest_of(archive, facts)
     with disk_errors(folder, "a copy of the backup"):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with scratch(folder, PARTIAL) as working:
         with disk_errors(folder, "a copy of the backup"):
-            troubles = _troubles(archive, manifest, read_contents=True, copy=working)
-        if troubles:
-            raise damaged(archive, "\n".join(troubles))
+            manifest = verify(archive, facts, working)
         yield working, manifest
 
 

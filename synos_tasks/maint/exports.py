@@ -43,18 +43,13 @@ def folder_of(settings: Settings) -> Path:
     return settings.project.state_dir / "volumes"
 
 
-def manifest_path(path: Path) -> Path:
-    """Return FILE.json of an archive."""
-    return Path(f"{path}.json")
-
-
 def read(path: Path) -> Manifest:
     """Read the manifest of an archive; raise SettingsError without an archive, BackupDamaged without a manifest."""
     if not path.is_file():
         hint = "inv maint.volumes --inspect NAME lists the exports of a volume"
         raise SettingsError(f"there is no export {path.name}", where=str(path), hint=hint)
     try:
-        manifest = archive.parse(archive.read_small(manifest_path(path)), FACTS)
+        manifest = archive.parse(archive.read_small(Path(f"{path}.json")), FACTS)
     except ValueError as error:
         raise damaged(path, str(error)) from error
     if len(manifest.files) != 1 or not VOLUME_NAME.fullmatch(manifest.name):

@@ -194,7 +194,7 @@ def export(context: Context, name: str, to: Path | None = None) -> tuple[Path, M
             with draft.file("json") as out:
                 out.write(manifest.text().encode())
             # the archive gets its name last: where it is, its manifest is too
-            (working / "json").rename(exports.manifest_path(target))
+            (working / "json").rename(f"{target}.json")
             (working / exports.CONTENT).rename(target)
             sync(target.parent)
     return target, manifest

@@ -88,7 +88,7 @@ def export(settings: Settings, name: str, age: float = 0, content: bytes = b"arc
     told = {"name": facts.pop("volume", name), "bytes": facts.pop("bytes", len(content))}
     file = archive.File(path=exports.CONTENT, bytes=told["bytes"], sha256=hashlib.sha256(content).hexdigest())
     manifest = archive.Manifest(name=told["name"], created=moment(age), facts=facts, files=(file,))
-    exports.manifest_path(path).write_text(manifest.text())
+    Path(f"{path}.json").write_text(manifest.text())
     return path
 
 
