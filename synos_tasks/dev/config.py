@@ -69,11 +69,8 @@ class DevContainer:
     """The label from which VS Code takes extensions, settings and the user when it attaches."""
     needs_official: tuple[str, ...]
     """Keys that only the official CLI knows."""
-
-    @property
-    def labels(self) -> dict[str, str]:
-        """The labels by which its container is found."""
-        return _labels(self.root, self.path)
+    labels: Mapping[str, str]
+    """By which its container is found."""
 
 
 def names(settings: Settings) -> list[str]:
@@ -92,7 +89,8 @@ def load(settings: Settings, name: str) -> DevContainer:
     except (OSError, ValueError) as error:
         raise SettingsError("a devcontainer.json cannot be read", where=str(path), why=str(error)) from error
     _check(values, path)
-    values = _with_variables(values, settings.project.root, path)
+    labels = {LABEL_FOLDER: str(settings.project.root), LABEL_FILE: str(path)}
+    values = _with_variables(values, settings.project.root, labels)
     files = values.get("dockerComposeFile", [])
     files = [files] if isinstance(files, str) else files
     own = values.get("customizations", {}).get("synos", {})
@@ -111,6 +109,7 @@ def load(settings: Settings, name: str) -> DevContainer:
         commands={stage: commands_of(values.get(stage, "")) for stage in LIFECYCLE},
         metadata=json.dumps([{key: value for key, value in values.items() if key in METADATA}]),
         needs_official=tuple(sorted(set(values) - METADATA - MAKING)),
+        labels=labels,
     )
 
 
@@ -121,10 +120,6 @@ def loads(text: str) -> Any:  # noqa: ANN401
         return piece[0] if piece[0].startswith('"') else re.sub(r"[^\n]", " ", piece[0])
 
     return json.loads(_JSONC.sub(blank, text))
-
-
-def _labels(root: Path, path: Path) -> dict[str, str]:
-    return {LABEL_FOLDER: str(root), LABEL_FILE: str(path)}
 
 
 def devcontainer_id(labels: Mapping[str, str]) -> str:
@@ -168,12 +163,12 @@ def replace_variables(value: Any, variables: Mapping[str, str], environment: Map
     return value
 
 
-def _with_variables(values: dict[str, Any], root: Path, path: Path) -> dict[str, Any]:
+def _with_variables(values: dict[str, Any], root: Path, labels: Mapping[str, str]) -> dict[str, Any]:
     """Replace variables in what is read here; the official CLI does so in the rest."""
     outside = {
         "localWorkspaceFolder": str(root),
         "localWorkspaceFolderBasename": root.name,
-        "devcontainerId": devcontainer_id(_labels(root, path)),
+        "devcontainerId": devcontainer_id(labels),
     }
     own = {key: value for key, value in values.items() if key in METADATA | MAKING}
     try:
@@ -181,7 +176,7 @@ def _with_variables(values: dict[str, Any], root: Path, path: Path) -> dict[str,
         inside = {"containerWorkspaceFolder": folder, "containerWorkspaceFolderBasename": Path(folder).name}
         return {**values, **replace_variables(own, outside | inside, os.environ)}
     except SettingsError as error:
-        error.where = str(path)
+        error.where = labels[LABEL_FILE]
         raise
 
 
