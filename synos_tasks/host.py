@@ -45,11 +45,6 @@ class Mount:
     source: str
     root: str
 
-    @property
-    def reaches_kernel(self) -> bool:
-        """Return whether deleting below the mount point would harm the machine."""
-        return self.kind in KERNEL_KINDS
-
 
 def free_disk_bytes(path: Path) -> int:
     """Return the bytes that an unprivileged process may still write at ``path`` or its nearest parent."""
@@ -193,7 +188,7 @@ def check_socket(where: str, problem: str) -> Check:
 
 def check_disk(name: str, folder: Path) -> Check:
     """Check the free space at a folder; one that is not on this machine is not measured."""
-    if name == "disk: engine" and not folder.exists():
+    if not folder.exists():
         return verdict(name, f"{folder} is not on this machine: not measured")
     free = free_disk_bytes(folder)
     detail = f"{free / 1e9:.1f} GB free at {folder}"
@@ -230,7 +225,7 @@ def check_mounts(stale: Sequence[Mount]) -> Check:
     # The deepest first: a mount cannot go while another is on it.
     points = sorted((mount.point for mount in stale), key=lambda point: -point.count("/"))
     hint = f"before you delete anything there: sudo umount {' '.join(points)}"
-    harmless = not any(mount.reaches_kernel for mount in stale)
+    harmless = KERNEL_KINDS.isdisjoint(mount.kind for mount in stale)
     return verdict("mounts", "" if stale else "none left behind", detail, hint, warn=harmless)
 
 

@@ -30,8 +30,7 @@ DAY = 86400.0
 def logs(settings: Settings) -> list[Resource]:
     """Return the logs, oldest first: regular files alone, no links."""
     folder = settings.project.state_dir / "logs"
-    paths = [path for path in (*folder.glob("*.log"), *folder.glob("*.log.gz")) if path.is_file()]
-    found = [(path, path.stat()) for path in paths if not path.is_symlink()]
+    found = [(path, path.stat()) for path in folder.glob("*.log") if path.is_file() and not path.is_symlink()]
     every = [Resource("file", str(path), path.name, one.st_size, one.st_mtime) for path, one in found]
     return sorted(every, key=lambda log: (log.used, log.name))
 
