@@ -50,14 +50,9 @@ class Project:
         return self.state_dir / LEASES
 
     @property
-    def data(self) -> Path:
-        """Dockerfiles, profiles and compose files: the folders build, services and dev."""
-        return self.root / "docker"
-
-    @property
     def build_data(self) -> Path:
         """What ISOs are made from: profiles with their locks, overlays, hooks and components."""
-        return self.data / "build"
+        return self.root / "docker/build"
 
     def image(self, purpose: str, tag: str) -> str:
         """Return the reference of an image. The tag must depend on its content where another project may share it."""

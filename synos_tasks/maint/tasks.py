@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from synos_tasks.maint.resources import Context
-    from synos_tasks.maint.volumes import Inspected, Listed
+    from synos_tasks.maint.volumes import Listed
 
 JSON = "one JSON object on standard output"
 UNITS = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
@@ -245,9 +245,14 @@ def _act(command: Command, action: str, given: str, to: str) -> None:
             found = copying.listing(context)
             total = sum(one.bytes or 0 for one in found)
             _show(f"volumes of {command.settings.project.id}: {console.human_bytes(total)}", found)
-            command.result({"bytes": total, "volumes": [asdict(one) for one in found]})
+            command.result({"bytes": total, "volumes": [asdict(each) for each in found]})
         case "inspect":
-            _inspect(command, copying.inspect(context, given))
+            one = copying.inspect(context, given)
+            _show(f"volume {one.volume.name}", [one.volume])
+            console.say(f"{one.files} files in {one.folders} folders, newest change: {one.changed}")
+            console.say(f"exports: {', '.join(one.exports) or 'none'}")
+            console.say(f"backups: {', '.join(one.backups) or 'none'}")
+            command.result(asdict(one))
         case "export":
             file, done = copying.export(context, given, Path(to).resolve() if to else None)
             console.say(f"{done.facts['files']} files, {console.human_bytes(done.bytes)} in {file}")
@@ -257,14 +262,6 @@ def _act(command: Command, action: str, given: str, to: str) -> None:
             _made(command, *copying.load(context, Path(given).resolve(), to))
         case "clone":
             _made(command, *copying.clone(context, given, to))
-
-
-def _inspect(command: Command, found: Inspected) -> None:
-    _show(f"volume {found.volume.name}", [found.volume])
-    console.say(f"{found.files} files in {found.folders} folders, newest change: {found.changed}")
-    console.say(f"exports: {', '.join(found.exports) or 'none'}")
-    console.say(f"backups: {', '.join(found.backups) or 'none'}")
-    command.result(asdict(found))
 
 
 def _made(command: Command, volume: str, files: int) -> None:

@@ -159,18 +159,6 @@ def inspect(context: Context, name: str) -> Inspected:
     )
 
 
-def _export_path(context: Context, volume: Listed, to: Path | None) -> Path:
-    """Return where the archive of a volume goes; raise SettingsError where something is there, OutputNotWritable."""
-    moment = dt.datetime.fromtimestamp(context.now(), dt.UTC).strftime("%Y%m%dT%H%M%S")
-    target = to or exports.folder_of(context.settings) / f"{volume.short}-{moment}{exports.SUFFIX}"
-    if target.exists() or target.is_symlink():
-        hint = "--to names another file"
-        raise SettingsError(f"{target.name} exists: it was left as it is", where=str(target), hint=hint)
-    if to is not None and not to.parent.is_dir():
-        raise OutputNotWritable("there is no such folder", where=str(to.parent))
-    return target
-
-
 def export(context: Context, name: str, to: Path | None = None) -> tuple[Path, Manifest]:
     """Write a volume into an archive, by default .synos/volumes/NAME-TIME.tar.zst, and its manifest next to it.
 
@@ -178,19 +166,26 @@ def export(context: Context, name: str, to: Path | None = None) -> tuple[Path, M
     read, DiskFull, OutputNotWritable; then there is no archive.
     """
     volume = _whole(context, name)
-    target = _export_path(context, volume, to)
+    began = dt.datetime.fromtimestamp(context.now(), dt.UTC)
+    usual = f"{volume.short}-{began:%Y%m%dT%H%M%S}{exports.SUFFIX}"
+    target = to or exports.folder_of(context.settings) / usual
+    if target.exists() or target.is_symlink():
+        hint = "--to names another file"
+        raise SettingsError(f"{target.name} exists: it was left as it is", where=str(target), hint=hint)
+    if to is not None and not to.parent.is_dir():
+        raise OutputNotWritable("there is no such folder", where=str(to.parent))
     context.would(f"write volume {volume.name} into {target}", volume=volume.name, file=str(target))
-    began = dt.datetime.fromtimestamp(context.now(), dt.UTC).strftime(CREATED)
     pack = f"{_PACK} {_NAMED} --use-compress-program='zstd -q -3 -T{context.settings.build.cpus}' ."
     with archive.disk_errors(target.parent, "the export"):
         target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         with scratch(target.parent, PARTIAL) as working:
             draft = archive.Draft(working)
             with draft.file(exports.CONTENT) as out:
-                files, unpacked, users = _tar(context, pack, source=volume, out=out.write)
-            facts = {"project": context.settings.project.id, "role": volume.role, "files": files}
+                count, unpacked, users = _tar(context, pack, source=volume, out=out.write)
+            facts = {"project": context.settings.project.id, "role": volume.role, "files": count}
             facts |= {"unpacked": unpacked, "users": users, "labels": volume.labels}
-            manifest = Manifest(name=volume.name, created=began, facts=facts, files=tuple(draft.files))
+            created, files = began.strftime(CREATED), tuple(draft.files)
+            manifest = Manifest(name=volume.name, created=created, facts=facts, files=files)
             with draft.file("json") as out:
                 out.write(manifest.text().encode())
             # the archive gets its name last: where it is, its manifest is too

@@ -19,15 +19,14 @@ if TYPE_CHECKING:
 
     from synos_tasks.services.stack import Service, StackContext
 
-Help = dict[str, str]
 STACK = "compose file docker/services/docker-compose.NAME.yml (default: synos.services.stack in invoke.yaml)"
 ONLY = "names with commas between them (default: all)"
-ONE: Help = {"stack": STACK, "json": "one JSON object on standard output"}
-WAITS: Help = {
+ONE = {"stack": STACK, "json": "one JSON object on standard output"}
+WAITS = {
     **ONE,
     "wait-timeout": "seconds to get healthy (default: synos.services.wait_timeout in invoke.yaml)",
 }
-SOME: Help = {**WAITS, "only": ONLY}
+SOME = {**WAITS, "only": ONLY}
 YES = "do not ask"
 CLIENT = ("sh", "/etc/synos/cli")
 
