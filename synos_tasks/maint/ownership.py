@@ -68,7 +68,7 @@ def our_names(image: Image, clone: Clone) -> tuple[str, ...]:
     """Return the names of an image that are ours to remove: others may have given it further ones."""
     made = clone.ledger.images.get(image.id)
     ours = {labels_of(image).get(LABEL_IMAGE, ""), made.tag if made else ""}
-    return tuple(tag for tag in tags_of(image) if {tag, _latest(tag)} & ours)
+    return tuple(tag for tag in tags_of(image) if {tag, tag.removesuffix(":latest")} & ours)
 
 
 def labels_of(resource: Image | Container) -> Mapping[str, str]:
@@ -85,14 +85,10 @@ def _is_image(image: Image, clone: Clone) -> bool:
     tags, labels, made = tags_of(image), labels_of(image), clone.ledger.images.get(image.id)
     labelled, mark = labels.get(LABEL_PROJECT) == clone.project, labels.get(LABEL_IMAGE)
     # images built on one inherit its labels, but have other names; the project's alone may come from one that is gone
-    named = labelled and mark and any(mark in {tag, _latest(tag)} for tag in tags)
+    named = labelled and mark and any(mark in {tag, tag.removesuffix(":latest")} for tag in tags)
     # the ledger alone does not tell: it is copied with the folder
     remembered = made is not None and (labelled or made.tag.startswith(f"{clone.project}-"))
     return bool(named or remembered)
-
-
-def _latest(tag: str) -> str:
-    return tag.removesuffix(":latest")
 
 
 def _records(records: Iterable[Record], clone: Clone) -> list[Record]:
