@@ -227,6 +227,7 @@ class Docker:
         self, spec: ContainerSpec, take: Callable[[bytes], object], stdin: IO[bytes] | None = None
     ) -> tuple[int, str]:
         """Run a container as a filter, and remove it: see piped(). Raises EngineUnavailable where it cannot start."""
+        # python-on-whales has no pipes
         try:
             argv = self.command("start", "--attach", "--interactive", self.create(spec))
             code, stderr = piped(argv, stdin, take)
