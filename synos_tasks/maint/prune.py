@@ -228,18 +228,17 @@ def apply(context: Context, planned: Plan, waiting: Callable[[], object] | None 
     ``waiting`` is called before an image that is being built is waited for.
     """
     say, stayed = waiting or (lambda: context.say("waiting for an image that is being built")), set[str]()
-    for is_locked, group in itertools.groupby(planned.removals, key=lambda one: one.kind in LOCKED):
-        with one_at_a_time(context.settings, say) if is_locked else nullcontext():
-            for kind, alike in itertools.groupby(group, key=lambda one: one.kind):
-                found = list(alike)
-                reasons = _remove_together(context, planned, kind, found)
-                for one in found:
-                    if one.id not in reasons:
-                        is_needed = not stayed.isdisjoint(one.needed_by)
-                        reasons[one.id] = NEEDED if is_needed else _remove_one(context, one)
-                    if reasons[one.id]:
-                        stayed.add(one.id)
-                    yield replace(one, reason=reasons[one.id])
+    for kind, alike in itertools.groupby(planned.removals, key=lambda one: one.kind):
+        found = list(alike)
+        with one_at_a_time(context.settings, say) if kind in LOCKED else nullcontext():
+            reasons = _remove_together(context, planned, kind, found)
+            for one in found:
+                if one.id not in reasons:
+                    is_needed = not stayed.isdisjoint(one.needed_by)
+                    reasons[one.id] = NEEDED if is_needed else _remove_one(context, one)
+                if reasons[one.id]:
+                    stayed.add(one.id)
+                yield replace(one, reason=reasons[one.id])
 
 
 def _remove_together(context: Context, planned: Plan, kind: str, found: Sequence[Resource]) -> dict[str, str]:
