@@ -17,7 +17,7 @@ from synos_tasks.cli import Command, verb
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from synos_tasks.services.stack import Service, StackContext
+    from synos_tasks.services.stack import StackContext
 
 STACK = "compose file docker/services/docker-compose.NAME.yml (default: synos.services.stack in invoke.yaml)"
 ONLY = "names with commas between them (default: all)"
@@ -36,11 +36,6 @@ def open_stack(command: Command, stack: str, wait_timeout: int = 0) -> StackCont
     from synos_tasks.services import stack as stacks  # noqa: PLC0415
 
     return stacks.open_stack(command.settings, stack, console.say, wait_timeout)
-
-
-def listed(services: Sequence[Service]) -> str:
-    """Return the names of services for a sentence."""
-    return ", ".join(service.name for service in services)
 
 
 # ---- start, stop and show
@@ -125,7 +120,7 @@ def restart(command: Command, stack: str = "", only: str = "", wait_timeout: int
 
     context = open_stack(command, stack, wait_timeout)
     services = context.stack.chosen(only)
-    command.would(f"restart {listed(services)}")
+    command.would(f"restart {', '.join(one.name for one in services)}")
     command.result({"stack": context.stack.name, "seconds": lifecycle.restart(context, services)})
 
 
@@ -295,7 +290,8 @@ def secrets_rotate(command: Command, stack: str = "", only: str = "", wait_timeo
     from synos_tasks.services import secrets  # noqa: PLC0415
 
     context = open_stack(command, stack, wait_timeout)
-    command.would(f"change the secrets of {listed(context.stack.chosen(only))}")
+    services = context.stack.chosen(only)
+    command.would(f"change the secrets of {', '.join(one.name for one in services)}")
     names = secrets.rotate(context, only)
     folder = context.folder / "secrets"
     console.say(f"changed: {', '.join(names)} in {folder}")
@@ -312,7 +308,7 @@ def upgrade(
 
     context = open_stack(command, stack, wait_timeout)
     services = context.stack.chosen(only)
-    command.would(f"upgrade {listed(services)}, one by one")
+    command.would(f"upgrade {', '.join(one.name for one in services)}, one by one")
     if not no_backup:
         console.say(f"backup: {backups.backup(context)}")
     done = upgrades.upgrade(context, services)
