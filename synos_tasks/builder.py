@@ -68,7 +68,7 @@ def store_key(settings: Settings) -> str:
 
     It is in no container that runs foreign code.
     """
-    path = log_folder(settings, ".") / "store.key"
+    path = state_folder(settings) / "store.key"
     with errors.writing("the key of the store cannot be written", path), exclusive(path):
         if not path.stat().st_size:
             write_whole(path, os.urandom(32).hex(), 0o600)
@@ -220,17 +220,17 @@ def _ask_store(context: Context, image: str, request: protocol.Request, answer: 
     return ask(context, spec, request, answer, seconds=STORE_SECONDS, logged=False)
 
 
-def log_folder(settings: Settings, name: str) -> Path:
-    """Return a folder below .synos, made where it is missing; raises OutputNotWritable."""
+def state_folder(settings: Settings, name: str = "") -> Path:
+    """Return .synos or a folder in it, made where it is missing; raises OutputNotWritable."""
     folder = settings.project.state_dir.resolve() / name
     hint = "a command run as root may have made .synos: give it back to yourself"
-    with errors.writing("the folder for logs cannot be made", folder, hint):
+    with errors.writing("the folder for state and logs cannot be made", folder, hint):
         folder.mkdir(parents=True, exist_ok=True)
     return folder
 
 
 def _log_path(settings: Settings, what: str, container: str) -> Path:
-    folder = log_folder(settings, "logs")
+    folder = state_folder(settings, "logs")
     return folder / f"{time.strftime('%Y%m%dT%H%M%S')}-{what}-{container.rpartition('-')[2]}.log"
 
 

@@ -42,7 +42,7 @@ def boot_iso(
     if not iso.is_file():
         raise IsoNotFound(f"there is no ISO {iso.name}", where=str(iso), hint="`inv build.iso` makes one")
     settings = context.settings
-    folder = builder.log_folder(settings, "boot")
+    folder = builder.state_folder(settings, "boot")
     log = folder / f"{iso.stem}-{firmware}-{media}.log"
     request = protocol.Boot(
         iso=Path("/iso") / iso.name,

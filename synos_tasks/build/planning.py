@@ -15,7 +15,7 @@ from synos_tasks import builder, host, images
 from synos_tasks.build.containers import builder_spec
 from synos_tasks.engine.failures import check_versions
 from synos_tasks.engine.labels import LABEL_PROJECT, ONCE
-from synos_tasks.errors import DiskFull, HostUnfit, LockDrift, LockError, writing
+from synos_tasks.errors import DiskFull, HostUnfit, LockError, writing
 from synos_tasks.images.building import ensure_image
 from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
 from synos_tasks.iso import lock as locks
@@ -125,23 +125,13 @@ def lock_path(settings: Settings, profile: str) -> Path:
 
 def fitting_lock(settings: Settings, profile: Profile) -> Lock | None:
     """Return a profile's lock when it is for what the profile asks; raises LockError when it is damaged."""
-    found = locks.load(lock_path(settings, profile.name))
-    return found if found and found.request == locks.request_of(profile) else None
+    return locks.fitting(lock_path(settings, profile.name), profile)
 
 
 def required_lock(settings: Settings, profile: Profile, option: str) -> Lock:
     """Return a profile's lock; raises LockDrift where it does not fit, as ``option`` does not let it be written."""
-    found = fitting_lock(settings, profile)
-    if found is None:
-        path = lock_path(settings, profile.name)
-        other = "the profile asks for other packages, suites or a bootstrapper"
-        raise LockDrift(
-            f"the lock of profile {profile.name} does not fit",
-            where=str(path),
-            why=other if path.exists() else "there is none",
-            hint=f"`inv build.lock --profile {profile.name}` writes it; {option} never does",
-        )
-    return found
+    hint = f"`inv build.lock --profile {profile.name}` writes it; {option} never does"
+    return locks.required(lock_path(settings, profile.name), profile, hint)
 
 
 def renew_lock(context: Context, profile: Profile, *, update: bool) -> tuple[Lock, list[Change]]:

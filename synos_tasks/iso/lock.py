@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from synos_tasks.errors import LockError, ProfileError
+from synos_tasks.errors import LockDrift, LockError, ProfileError
 from synos_tasks.iso import schema
 from synos_tasks.iso.digests import digest
 
@@ -126,6 +126,25 @@ def load(path: Path) -> Lock | None:
         raise LockError(
             "the lock was edited by hand, or damaged", where=str(path), why=str(error), hint=HINT
         ) from error
+
+
+def fitting(path: Path, profile: Profile) -> Lock | None:
+    """Read a lock; None where it is for something else than the profile asks. Raises LockError."""
+    found = load(path)
+    return found if found and found.request == request_of(profile) else None
+
+
+def required(path: Path, profile: Profile, hint: str) -> Lock:
+    """Read a lock; raise LockError, or LockDrift where it does not fit the profile."""
+    if found := fitting(path, profile):
+        return found
+    other = "the profile asks for other packages, suites or a bootstrapper"
+    raise LockDrift(
+        f"the lock of profile {profile.name} does not fit",
+        where=f"docker/build/profiles/{path.name}",
+        why=other if path.exists() else "there is none",
+        hint=hint,
+    )
 
 
 def _from_data(data: dict[str, Any]) -> Lock:

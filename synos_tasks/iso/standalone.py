@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 
 import yaml
 
-from synos_tasks.errors import LockDrift, SettingsError, SynosError, writing
+from synos_tasks.errors import SettingsError, SynosError, writing
 from synos_tasks.iso import guard, lock, profile, protocol, publish, work
 from synos_tasks.iso.components import build, recipe
 from synos_tasks.iso.components.context import CompileContext
@@ -28,8 +28,6 @@ from synos_tasks.iso.tools import BuildContext
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
-
-    from synos_tasks.iso.profile import Profile
 
 PROJECT = Path(__file__).resolve().parents[2]
 DOCKER_BUILD = PROJECT / "docker/build"
@@ -84,7 +82,9 @@ def _arguments(arguments: Sequence[str]) -> argparse.Namespace:
 
 def _iso(asked: argparse.Namespace, folder: Path) -> None:
     wanted = profile.load(DOCKER_BUILD / "profiles", asked.profile or _default_profile())
-    plan = plan_build(DOCKER_BUILD, wanted, _lock(wanted), _tools(), release=asked.release)
+    path = lock.path_of(DOCKER_BUILD / "profiles", wanted.name)
+    locked = lock.required(path, wanted, f"on the host: `inv build.lock --profile {wanted.name}` writes it")
+    plan = plan_build(DOCKER_BUILD, wanted, locked, _tools(), release=asked.release)
     output: Path = asked.output
     iso = publish.iso_path(output, wanted, plan.build_id)
     if publish.published(output, plan):
@@ -174,19 +174,6 @@ def _take_compiled(plan: Plan, store: Store) -> None:
                     for package in found.facts["packages"]:
                         shutil.copyfile(found.file(package["file"]), slot / package["file"])
                     store.commit(stage.key, slot, found.facts, stage.name)
-
-
-def _lock(wanted: Profile) -> lock.Lock:
-    path = lock.path_of(DOCKER_BUILD / "profiles", wanted.name)
-    found = lock.load(path)
-    if found is None or found.request != lock.request_of(wanted):
-        raise LockDrift(
-            f"the lock of profile {wanted.name} does not fit",
-            where=str(path.relative_to(PROJECT)),
-            why="the profile asks for other packages, suites or a bootstrapper" if found else "there is none",
-            hint=f"on the host: `inv build.lock --profile {wanted.name}` writes it",
-        )
-    return found
 
 
 def _tools() -> Tools:

@@ -78,7 +78,7 @@ def test_drift_is_refused_with_the_command_that_mends_it(settings: Settings, the
         (settings.project.root / f"docker/build/profiles/{NAME}.yaml").write_text("packages: [tmux]\n")
     with pytest.raises(LockDrift) as caught:
         planning.required_lock(settings, read_profile(settings, NAME), "--locked")
-    assert caught.value.where == str(planning.lock_path(settings, NAME))
+    assert caught.value.where == f"docker/build/profiles/{NAME}.lock.yaml"
     assert caught.value.why.startswith("the profile asks for other packages" if there else "there is none")
     assert caught.value.hint == f"`inv build.lock --profile {NAME}` writes it; --locked never does"
 
