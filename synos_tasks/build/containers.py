@@ -14,6 +14,7 @@ from synos_tasks.builder import CACHE, CODE, container_name
 from synos_tasks.engine.labels import (
     BUILDER_CAPABILITIES,
     LABEL_PROJECT,
+    LEASE_CAPABILITY,
     ONCE,
     TOOLCHAIN_CAPABILITIES,
     labels,
@@ -133,7 +134,7 @@ def builder_spec(
 
 
 def stage_spec(builder: ContainerSpec, volume: str, wanted: RunApart) -> ContainerSpec:
-    """Return the container of foreign code: what the builder may do, with the folders that it names, and nothing else.
+    """Return the container of foreign code, which has no right that the builder lacks, and its folders that ``wanted`` names.
 
     ``volume`` is the builder's work folder.
     """
@@ -142,7 +143,7 @@ def stage_spec(builder: ContainerSpec, volume: str, wanted: RunApart) -> Contain
         image=builder.image,
         command=wanted.command,
         labels=builder.labels,
-        capabilities=builder.capabilities,
+        capabilities=(*builder.capabilities, LEASE_CAPABILITY),
         volume_folders=tuple(
             VolumeFolder(volume=volume, folder=folder, target=target, writable=writable)
             for folder, target, writable in wanted.mounts

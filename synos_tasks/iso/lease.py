@@ -7,6 +7,7 @@ the container's shim keeps its standard input open.
 
 from __future__ import annotations
 
+import ctypes
 import os
 import select
 import signal
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 SILENCE_SECONDS = 10.0
+PR_SET_DUMPABLE = 4
+"""See prctl(2)."""
 
 
 def read_request() -> bytes:
@@ -36,6 +39,7 @@ def continue_in_child() -> None:
     """Return in a child, which hears the same. This process ends with the child, or at the end of the lease.
 
     As the container's first, no signal from inside it stops or kills this process, and with it the kernel ends all others.
+    Nor can anybody in it trace this process, or write to its lease.
     """
     heard, hears = os.pipe()
     child = os.fork()
@@ -50,6 +54,7 @@ def continue_in_child() -> None:
                 os.write(hears, text)
             os._exit(130)
 
+    ctypes.CDLL(None).prctl(PR_SET_DUMPABLE, 0, 0, 0, 0)
     os.close(heard)
     signal.signal(signal.SIGTERM, lambda *_: os._exit(143))
     threading.Thread(target=pass_on, daemon=True).start()

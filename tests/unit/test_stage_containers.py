@@ -329,7 +329,8 @@ def test_foreign_code_gets_what_the_builder_may_do_and_none_of_its_folders(tmp_p
     assert {(part.volume, part.folder, part.writable) for part in one.volume_folders} == {
         ("volume", "root", True), ("volume", "streams-a", False),
     }  # fmt: skip
-    same = ("labels", "capabilities", "cpus", "memory_mb", "pids", "user", "privileged", "new_privileges", "devices")  # fmt: skip
+    same = ("labels", "cpus", "memory_mb", "pids", "user", "privileged", "new_privileges", "devices")  # fmt: skip
     assert {name: getattr(one, name) for name in same} == {name: getattr(made, name) for name in same}
+    assert set(one.capabilities) - set(made.capabilities) == {"SETPCAP"}  # which enter keeps for itself
     assert one.network == "none"
     assert stage_spec(made, "v", dataclasses.replace(wanted, network=True)).network == made.network
