@@ -63,7 +63,8 @@ class Store:
     def __init__(self, folder: Path, warn: Callable[[str], None], key: str = "") -> None:
         """Make the folders. ``warn`` is called for each damaged entry. Raises CacheUnusable.
 
-        An entry that was sealed with another ``key`` counts as damaged, so write access does not suffice to forge one.
+        An entry that was sealed with another ``key``, or for another place, counts as damaged: write access does not suffice
+        to forge one, nor to swap two.
         """
         self.folder, self._warn, self._key = folder, warn, key.encode()
         self.lock = folder / "store.lock"
@@ -136,7 +137,7 @@ class Store:
             files = {path.name: _seal_of(path) for path in sorted(folder.iterdir())}
             for name in files:
                 sync(folder / name)
-            recorded = {"files": files, "facts": facts, "seal": self._seal(files, facts), "stage": stage}
+            recorded = {"files": files, "facts": facts, "seal": self._seal(key, files, facts), "stage": stage}
             (folder / ENTRY).write_text(json.dumps(recorded))
             sync(folder / ENTRY)
             sync(folder)
@@ -151,14 +152,14 @@ class Store:
         try:
             recorded = json.loads((folder / ENTRY).read_text())
             files, facts = recorded["files"], recorded["facts"]
-            if not hmac.compare_digest(recorded["seal"], self._seal(files, facts)):
+            if not hmac.compare_digest(recorded["seal"], self._seal(folder.name, files, facts)):
                 return {}, ENTRY
             return facts, ", ".join(name for name, seal in files.items() if _seal_of(folder / name) != seal)
         except _UNREADABLE:
             return {}, ENTRY
 
-    def _seal(self, files: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
-        return hmac.new(self._key, digest([files, facts]).encode(), "sha256").hexdigest()
+    def _seal(self, key: str, files: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+        return hmac.new(self._key, digest([key, files, facts]).encode(), "sha256").hexdigest()
 
     @contextmanager
     def alone(self, key: str) -> Iterator[None]:

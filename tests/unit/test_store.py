@@ -326,3 +326,9 @@ def test_an_entry_that_was_sealed_with_another_key_is_damaged(tmp_path: Path, wa
         assert len(warned) == 1
         put(store)
         assert store.find(KEY)
+
+
+def test_an_entry_in_the_place_of_another_is_damaged(store: Store, warned: list[str]) -> None:
+    put(store).folder.rename(store.folder / "objects/other")
+    assert store.find("other") is None
+    assert len(warned) == 1
