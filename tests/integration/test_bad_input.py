@@ -10,24 +10,23 @@ import shutil
 import subprocess
 import sys
 import threading
-import urllib.error
-import urllib.request
 import uuid
-from contextlib import contextmanager, suppress
-from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING
 
 import pytest
 
 from synos_tasks import project
 from synos_tasks.engine.labels import LABEL_PROJECT
 from tests.conftest import remove_labelled
+from tests.mirrors import MISPLACED, mirror
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from synos_tasks.engine.client import Docker
+    from tests.mirrors import Change
 
 pytestmark = pytest.mark.integration
 
@@ -162,7 +161,7 @@ def gateway() -> str:
 
 
 @pytest.fixture
-def mirror(tmp_path: Path, gateway: str) -> Iterator[tuple[Path, str]]:
+def unsigned_mirror(tmp_path: Path, gateway: str) -> Iterator[tuple[Path, str]]:
     """A package mirror: its folder of Release files, and its address."""
     suite = tmp_path / "mirror/debian/dists/bookworm"
     (suite / "main/binary-amd64").mkdir(parents=True)
@@ -196,8 +195,10 @@ def _sign(suite: Path, image: str) -> None:
 
 
 @pytest.mark.parametrize("signed", [True, False])
-def test_bad_signature(clone: Clone, mirror: tuple[Path, str], builder_image: str, signed: bool) -> None:
-    suite, address = mirror
+def test_bad_signature(
+    clone: Clone, unsigned_mirror: tuple[Path, str], builder_image: str, signed: bool
+) -> None:
+    suite, address = unsigned_mirror
     (suite / "Release").write_text(RELEASE)
     if signed:
         _sign(suite, builder_image)
@@ -206,63 +207,14 @@ def test_bad_signature(clone: Clone, mirror: tuple[Path, str], builder_image: st
     assert address in found["where"]
 
 
-class _Misleading(BaseHTTPRequestHandler):
-    """Serves Debian's own files, and some at the wrong place."""
-
-    moved: ClassVar[tuple[str, str]]
-
-    def do_GET(self) -> None:
-        served, real = self.moved
-        path = self.path
-        if path.startswith(served):
-            path = real + path.removeprefix(served) if real.endswith("/") else real
-        try:
-            with urllib.request.urlopen(f"http://deb.debian.org{path}", timeout=60) as answer:
-                body = answer.read()
-        except urllib.error.HTTPError as error:
-            self.send_error(error.code)
-            return
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        with suppress(ConnectionError):  # apt has seen enough
-            self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Say nothing."""
-
-
-@contextmanager
-def _misleading(gateway: str, moved: tuple[str, str]) -> Iterator[str]:
-    """Serve Debian with one part of it in another's place; gives the address."""
-    handler = type("Handler", (_Misleading,), {"moved": moved})
-    with ThreadingHTTPServer((gateway, 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://{gateway}:{server.server_port}"
-        server.shutdown()
-
-
-BOOKWORM, SECURITY = "/debian/dists/bookworm/", "/debian-security/dists/bookworm-security/"
-
-
-@pytest.mark.parametrize(
-    ("moved", "why"),
-    [
-        ((BOOKWORM, "/debian/dists/trixie/"), "asked for: bookworm; served: trixie or "),
-        ((SECURITY, BOOKWORM), "asked for: bookworm-security; served: bookworm or "),
-        ((f"{BOOKWORM}main/binary-amd64/", f"{BOOKWORM}Release"), "unexpected size"),
-    ],
-    ids=["another release", "no security updates", "a changed index"],
-)
-def test_signed_files_at_the_wrong_place(
-    clone: Clone, gateway: str, moved: tuple[str, str], why: str
-) -> None:
-    with _misleading(gateway, moved) as address:
+@pytest.mark.parametrize(("changes", "why"), MISPLACED.values(), ids=MISPLACED)
+def test_signed_files_at_the_wrong_place(clone: Clone, changes: Mapping[str, Change], why: str) -> None:
+    with mirror(changes) as (address, _):
         mirrors = f"  main: {address}/debian\n  security: {address}/debian-security\n"
         clone.profile(f"packages: [netbase]\nmirrors:\n  suites: [release, security]\n{mirrors}")
         found = _failed(clone, clone.build(), 32)
     assert why in found["why"]
-    assert moved[0].rstrip("/") in found["where"]
+    assert min(changes).rstrip("/") in found["where"]
     assert not (clone.profiles / "x.lock.yaml").exists()
 
 
@@ -271,15 +223,15 @@ DOCKERFILES = [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("docker/
 
 @pytest.mark.long
 @pytest.mark.parametrize("dockerfile", DOCKERFILES)
-def test_no_image_is_made_of_another_suite(gateway: str, dockerfile: str, own_label: str) -> None:
+def test_no_image_is_made_of_another_suite(dockerfile: str, own_label: str) -> None:
     """apt only warns of that, whatever its settings."""
     base = re.findall(r"^ARG BASE=(debian:(\w+)-slim)$", (ROOT / dockerfile).read_text(), re.MULTILINE)[0]
-    hidden = f"/debian-security/dists/{base[1]}-security/", f"/debian/dists/{base[1]}/"
+    hidden = {f"/debian-security/dists/{base[1]}-security/": f"/debian/dists/{base[1]}/"}
     tag, build = (
         f"synos-test-misled:{uuid.uuid4().hex[:8]}",
         ["docker", "build", f"--label={LABEL_PROJECT}={own_label}"],
     )
-    with _misleading(gateway, hidden) as address:
+    with mirror(hidden) as (address, _):
         lists = "$(find /etc/apt -name '*.list' -o -name '*.sources')"
         text = f"FROM {base[0]}\nRUN sed -i s,http://deb.debian.org,{address}, {lists}\n"
         subprocess.run([*build, f"--tag={tag}", "-"], input=text, text=True, check=True, capture_output=True)

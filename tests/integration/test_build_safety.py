@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
-import platform
 import re
 import subprocess
 import sys
@@ -21,6 +20,8 @@ from synos_tasks.engine.labels import BUILDER_CAPABILITIES, labels
 from synos_tasks.host import Mount, mount_table
 from synos_tasks.iso import publish
 from synos_tasks.settings import BuildSettings
+from tests import attacks
+from tests.attacks import CAPABILITY_BITS
 from tests.build_helpers import ROOT, host_state
 
 if TYPE_CHECKING:
@@ -30,12 +31,6 @@ if TYPE_CHECKING:
     from tests.build_helpers import Clone
 
 pytestmark = pytest.mark.integration
-
-# linux/capability.h
-CAPABILITY_BITS = {
-    "CHOWN": 0, "DAC_OVERRIDE": 1, "FOWNER": 3, "FSETID": 4, "KILL": 5, "SETGID": 6, "SETUID": 7,
-    "SYS_CHROOT": 18, "MKNOD": 27, "SETFCAP": 31,
-}  # fmt: skip
 
 PROBE = """
 import json, os
@@ -61,56 +56,30 @@ print(json.dumps({
 }))
 """
 
-# rm comes before any mount, and nothing is ever written to a device.
+# rm comes before any mount
 HOSTILE = r"""#!/bin/bash
-# Usage: hostile.sh [PREFIX]; tells of each attempt whether it succeeded.
-P="$1"
-mkdir -p /tmp/m
-try() { local name="$1"; shift; if "$@" >/tmp/said 2>&1; then echo "RESULT $P$name succeeded"; else echo "RESULT $P$name failed"; fi; }
-mount_() { perl -e 'exit(syscall(@SYS_MOUNT@, $ARGV[0], $ARGV[1], $ARGV[0], 0, 0) == 0 ? 0 : 1)' "$1" /tmp/m; }
-node() { rm -f /tmp/node; mknod /tmp/node "$@"; }
-sysctl_() { v=$(cat /proc/sys/vm/swappiness) && echo "$v" >/proc/sys/vm/swappiness; }
-bomb() { timeout -s KILL 4 bash -c 'b() { b & b; }; b'; }
 rm -rf /dev/* 2>/tmp/said
-mknod -m 666 /dev/null c 1 3  # perl -e wants it; what is tried below must not fail for the lack of it
-try control perl -e 'exit 0'
-try node_of_disk node b @MAJOR@ @MINOR@
-try read_disk dd if=/tmp/node of=/tmp/sector bs=512 count=1
-try open_disk_to_write perl -e 'open(F, "+<", "/tmp/node") or exit 1'
-node c 1 1
-try read_memory dd if=/tmp/node of=/tmp/sector bs=512 count=1
-node c 10 237
-try open_loop_control perl -e 'open(F, "+<", "/tmp/node") or exit 1'
-for kind in devtmpfs proc sysfs tmpfs; do try "mount_$kind" mount_ $kind; done
-try user_namespace unshare --user --map-root-user --mount true
-try write_sysctl sysctl_
-try write_project touch /project/docker/build/written
-try remove_project rm /project/docker/build/Dockerfile
-try dotdot_to_host test -e /../../../../../../../../..@SECRET@
-try dotdot_from_project test -e /project/../../../../..@SECRET@
-if [ -z "$P" ]; then
-    bomb >/tmp/said 2>&1
-    echo "RESULT bomb ended"
-    grep -s '^max' /sys/fs/cgroup/pids/pids.events /sys/fs/cgroup/pids.events | sed 's/.*max/BOMB refused/'
-    perl -e 'mkdir "/tmp/x"; chroot "/tmp/x" or exit 3; chdir ".." for 1..64; chroot "." or exit 3; exec "/bin/bash", "/project/docker/build/hooks/hostile.sh", "escaped_"'
-fi
+mknod -m 666 /dev/null c 1 3
+cat >/tmp/attacks <<'ALL'
+@ATTACKS@
+ALL
+bash /tmp/attacks hook
+bomb() { timeout -s KILL 4 bash -c 'b() { b & b; }; b'; }
+bomb >/tmp/said 2>&1
+echo "BOMB ended"
+grep -s '^max' /sys/fs/cgroup/pids/pids.events /sys/fs/cgroup/pids.events | sed 's/.*max/BOMB refused/'
 exit 7
 """
-HARMLESS = {"control", "node_of_disk"}
-"""Succeed always: the control, and mknod; without leave from the device cgroup a node is only a name."""
+OF_PLACE = {*attacks.REACH, *attacks.FIRST_PROCESS}
+"""Attacks that say nothing in the builder itself, which has the store, and whose first process is then the script."""
 
 
 @pytest.fixture(scope="module")
 def hostile(clone: Clone) -> Clone:
     """The clone, with a profile whose hook tries everything, and room for few processes."""
-    disk = os.stat("/").st_dev  # noqa: PTH116
-    values = {
-        "MAJOR": str(os.major(disk)),
-        "MINOR": str(os.minor(disk)),
-        "SYS_MOUNT": "165" if platform.machine() == "x86_64" else "40",
-        "SECRET": str(clone.root / "invoke.yaml"),
-    }
-    clone.tiny_profile("hostile", re.sub(r"@(\w+)@", lambda found: values[found[1]], HOSTILE))
+    values = {name: f"{name} of the tests" for name in ("KEY", *attacks.MARKS)}
+    script = attacks.script({**values, "ROOT": str(clone.root), "PORT": "9", "GATEWAY": "127.0.0.1"})
+    clone.tiny_profile("hostile", HOSTILE.replace("@ATTACKS@", script))
     settings = (clone.root / "invoke.yaml").read_text()
     (clone.root / "invoke.yaml").write_text(re.sub(r"pids: \d+", "pids: 200", settings))
     return clone
@@ -212,15 +181,12 @@ def test_limits_are_the_settings_or_what_the_machine_has(
     assert int(seen["pids"]) == build.pids
 
 
-def results(text: str) -> dict[str, str]:
-    return dict(re.findall(r"RESULT (\w+) (succeeded|failed|ended)", text))
-
-
-def assert_all_failed(found: dict[str, str], prefix: str, text: str) -> None:
-    attempts = {name: said for name, said in found.items() if name.startswith("escaped_") == bool(prefix)}
-    assert f"{prefix}mount_devtmpfs" in attempts, text
-    succeeded = {name.removeprefix(prefix) for name, said in attempts.items() if said == "succeeded"}
-    assert succeeded == HARMLESS, text
+def assert_all_failed(text: str, without: set[str]) -> None:
+    found = attacks.results(text)["hook"]
+    assert found.pop("control"), text
+    assert set(found) == set(attacks.ALL)
+    assert {name for name, succeeded in found.items() if succeeded} - without == set(), text
+    assert "BOMB ended" in text
 
 
 def test_a_hostile_hook_changes_nothing_on_the_host(engine: Docker, hostile: Clone) -> None:
@@ -230,13 +196,7 @@ def test_a_hostile_hook_changes_nothing_on_the_host(engine: Docker, hostile: Clo
     code, answer = hostile.build("hostile")
     assert host_state(hostile, root) == before
     assert (code, answer["error"]["kind"]) == (33, "HookFailed"), answer
-    found = results(hostile.newest_log())
-    # /project is an empty folder there, so touching it tells nothing
-    found = {name: said for name, said in found.items() if name not in {"write_project", "remove_project"}}
-    assert found["bomb"] == "ended"
-    assert_all_failed(found, "", hostile.newest_log())
-    # the system under construction is the root of the container: out of it there is nothing
-    assert not any(name.startswith("escaped_") for name in found), hostile.newest_log()
+    assert_all_failed(hostile.newest_log(), set())
     assert hostile.running() == []
 
 
@@ -249,9 +209,7 @@ def test_hostile_commands_in_the_builder_itself_change_nothing(
     script = "/project/docker/build/hooks/hostile.sh"
     text = run(engine, spec_of(engine, hostile, settings, builder_image, "bash", script))
     assert host_state(hostile, root) == before
-    found = results(text)
-    assert found["bomb"] == "ended"
-    assert_all_failed(found, "", text)
+    assert_all_failed(text, OF_PLACE)
     refused = re.search(r"BOMB refused (\d+)", text)
     assert refused, text
     assert int(refused[1]) > 0

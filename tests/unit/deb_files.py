@@ -29,13 +29,14 @@ def stanza(name: str = "sudo", version: str = "1:1.9-1", architecture: str = "am
     )
 
 
-def tar(files: Mapping[str, bytes]) -> bytes:
-    """Give a tar archive of files."""
+def tar(files: Mapping[str, bytes], mode: int = 0o644) -> bytes:
+    """Give a tar archive of files; what ends with a slash is a folder."""
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w", format=tarfile.GNU_FORMAT) as archive:
         for name, content in files.items():
             member = tarfile.TarInfo(name)
-            member.size = len(content)
+            member.size, member.mode = len(content), mode
+            member.type = tarfile.DIRTYPE if name.endswith("/") else tarfile.REGTYPE
             archive.addfile(member, io.BytesIO(content))
     return buffer.getvalue()
 
