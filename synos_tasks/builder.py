@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 Answer = TypeVar("Answer", bound=protocol.Event)
 
-StageSpec = Callable[[ContainerSpec, str, protocol.RunApart], ContainerSpec]
-"""Returns the container of foreign code: of the builder, the volume that it works in, and what is to run."""
+MakeStageSpec = Callable[[ContainerSpec, str, protocol.RunApart], ContainerSpec]
+"""Makes the container of foreign code from the builder's, the name of its work volume, and what is to run."""
 
 CACHE = "/cache"
 CODE = Bind(source=PACKAGE, target="/project/synos_tasks")
@@ -94,7 +94,7 @@ def ask(
     *,
     seconds: float | None = None,
     logged: bool = True,
-    stage_spec: StageSpec | None = None,
+    stage_spec: MakeStageSpec | None = None,
 ) -> Answer:
     """Run one container to its end, say its warnings, pass on its events, and return its answer.
 
@@ -148,7 +148,7 @@ class _Stages:
     """The containers of foreign code that a builder asks for, each followed by a thread; on leaving all are gone."""
 
     def __init__(
-        self, context: Context, builder: Leased, spec: ContainerSpec, make: StageSpec | None
+        self, context: Context, builder: Leased, spec: ContainerSpec, make: MakeStageSpec | None
     ) -> None:
         self._context, self._builder, self._spec, self._make = context, builder, spec, make
         self._threads = ThreadPoolExecutor()

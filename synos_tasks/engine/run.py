@@ -125,9 +125,9 @@ class Leased:
         try:
             self._process.wait(timeout=PATIENCE_SECONDS)
         except subprocess.TimeoutExpired:
-            self._docker.remove_container(self._spec.name, force=True)
-            self._process.kill()
+            self._process.kill()  # first: an engine that is gone removes nothing
             self._process.wait()
+            self._docker.remove_container(self._spec.name, force=True)
         for thread in self._threads:
             thread.join(1)
         for stream in (self._process.stdout, self._process.stderr):

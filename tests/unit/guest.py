@@ -37,8 +37,9 @@ class Guest:
         self._thread.start()
 
     def wait(self, timeout: float | None = None) -> int:
-        self._thread.join(timeout)
-        if self._thread.is_alive():
+        if not self.killed:
+            self._thread.join(timeout)
+        if self._thread.is_alive() and not self.killed:
             raise subprocess.TimeoutExpired("docker", timeout or 0)
         return self._codes[-1]
 

@@ -32,6 +32,7 @@ class OneContainer(FakeDocker):
         return self.guest
 
     def remove_container(self, ref: str, *, force: bool = False, volumes: bool = True) -> str:
+        assert self.guest.killed, "or the client stays where no engine answers"
         self.removed_names.append(ref)
         self.release.set()
         return ""
