@@ -134,9 +134,9 @@ def builder_spec(
 
 
 def stage_spec(builder: ContainerSpec, volume: str, wanted: RunApart) -> ContainerSpec:
-    """Return the container of foreign code, which has no right that the builder lacks, and its folders that ``wanted`` names.
+    """Return the container of foreign code: what the builder may do, the folders that ``wanted`` names, and nothing else.
 
-    ``volume`` is the builder's work folder.
+    Its first process alone has LEASE_CAPABILITY too. ``volume`` is the builder's work folder.
     """
     return ContainerSpec(
         name=container_name(builder.labels[LABEL_PROJECT], "stage"),

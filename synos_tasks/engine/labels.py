@@ -39,7 +39,7 @@ BUILDER_CAPABILITIES = (
 )
 
 LEASE_CAPABILITY = "SETPCAP"
-"""Of the first process of a container of foreign code alone, which so cannot be traced: see docker/build/image/enter."""
+"""Only the first process of a container of foreign code has it, so that nothing there can trace it: see docker/build/image/enter."""
 
 # Of these, what installing build dependencies through sudo needs: nothing bootable is made there.
 TOOLCHAIN_CAPABILITIES = tuple(name for name in BUILDER_CAPABILITIES if name not in {"MKNOD", "SYS_CHROOT"})
