@@ -48,21 +48,26 @@ class BackgroundJobs:
     """The background jobs of one run. Used from the thread of the stages alone."""
 
     def __init__(self, stop: Callable[[], None]) -> None:
-        """Call ``stop``, which ends running tools, when the stages fail."""
+        """Call ``stop``, which ends running tools, when a stage or a job fails."""
         self._stop = stop
         self._threads = ThreadPoolExecutor(THREADS)
         self._jobs: list[_Job] = []
         self._stage = Lock()
+        self._failure: Exception | None = None
+        self._over = False
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        """Wait for all jobs; after an error, end them."""
+        """Wait for all jobs; after an error, end them. Raise that of a job, which ended the stage."""
+        self._over = True
         self._decide(modified=kind is not None)
         if kind is not None:
             self._stop()
         self._threads.shutdown(cancel_futures=kind is not None)
+        if kind is not None and self._failure:
+            raise self._failure
 
     def start(self, work: Callable[[Callable[[], None]], Entry]) -> Future[Entry]:
         """Start work that shares files with the tree.
@@ -71,12 +76,25 @@ class BackgroundJobs:
         """
         job = _Job()
         self._jobs.append(job)
-        return self._threads.submit(work, job.wait_until_safe)
+        return self._threads.submit(self._run, work, job)
+
+    def _run(self, work: Callable[[Callable[[], None]], Entry], job: _Job) -> Entry:
+        try:
+            return work(job.wait_until_safe)
+        except InputsModified:
+            raise
+        except Exception as error:
+            if not (self._over or self._failure):
+                self._failure = error
+                self._stop()
+            raise
 
     @contextmanager
     def stage(self) -> Iterator[None]:
         """Let a stage work in the tree, between two snapshots of it. Jobs that have read all their files are safe."""
         with self._stage:
+            if self._failure:
+                raise self._failure
             for job in self._jobs:
                 if job.read_all.is_set():
                     job.decided.set()

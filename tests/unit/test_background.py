@@ -114,6 +114,25 @@ def test_what_runs_while_a_stage_writes_is_thrown_away(jobs: list[_Job], ends: s
     assert not layer.used.is_set()
 
 
+def test_a_job_that_fails_ends_the_stage_that_runs_and_no_other_begins() -> None:
+    stopped = threading.Event()
+
+    def fail(_: object) -> Entry:
+        raise RuntimeError("of the job")
+
+    def build() -> None:
+        with BackgroundJobs(stopped.set) as running_jobs:
+            with suppress(ValueError), running_jobs.stage():
+                running_jobs.start(fail)
+                assert stopped.wait(PATIENCE)
+                raise ValueError("of its tool, which was ended")
+            stage(running_jobs)
+            pytest.fail("another stage began")
+
+    with pytest.raises(RuntimeError, match="of the job"):
+        build()
+
+
 def test_a_copy_goes_away_between_stages_only(tmp_path: Path) -> None:
     """Its removal changes the link count of the tree's files, and with it their date of change."""
     copy, layer = tmp_path / "copy", Layer()
