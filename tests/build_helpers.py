@@ -185,6 +185,27 @@ def wait_until(what: Callable[[], bool], seconds: float) -> bool:
     return what()
 
 
+def processes_of(container: str) -> list[int]:
+    """Process ids in a container's control group, as the host sees them."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/cgroup"):
+        with suppress(OSError):
+            if container in path.read_text():
+                found.append(int(path.parent.name))
+    return found
+
+
+def processes_in(folder: Path) -> set[str]:
+    """Process ids and command lines of what works in a folder, as far as this user may see them."""
+    found = set()
+    for path in Path("/proc").glob("[0-9]*/cwd"):
+        with suppress(OSError):
+            if path.readlink().is_relative_to(folder):
+                command = path.with_name("cmdline").read_text().replace("\0", " ")
+                found.add(f"{path.parent.name} {command}")
+    return found
+
+
 @dataclass(frozen=True)
 class HostState:
     """What a build must leave as it was."""

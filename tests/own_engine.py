@@ -66,10 +66,14 @@ class OwnEngine:
         """Start it again."""
         self.process = self._start()
 
-    def restart(self) -> None:
-        """End it in order, and start it again."""
+    def stop(self) -> None:
+        """End it in order, and with it its containers."""
         self.process.terminate()
         self.process.wait(timeout=PATIENCE)
+
+    def restart(self) -> None:
+        """End it in order, and start it again."""
+        self.stop()
         self.start()
 
     def kill(self) -> None:
@@ -85,8 +89,7 @@ class OwnEngine:
             self.start()
         if left := docker("ps", "--all", "--quiet", environment=self.environment).split():
             docker("rm", "--force", "--volumes", *left, environment=self.environment)
-        self.process.terminate()
-        self.process.wait(timeout=PATIENCE)
+        self.stop()
         for mount in sorted(mount_table(), key=lambda mount: -len(mount.point)):
             if mount.point.startswith(f"{self.folder}/"):  # its data folder's mount on itself
                 subprocess.run(["umount", mount.point], check=True)

@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import signal
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from synos_tasks.iso import publish
 from synos_tasks.iso.publish import STAGING_PREFIX
-from tests.build_helpers import Clone, copy_project, docker, wait_until
+from tests.build_helpers import Clone, copy_project, docker, processes_of, wait_until
 from tests.own_engine import OwnEngine
 from tests.own_engine import own_engine as own_engines
 
 if TYPE_CHECKING:
     import subprocess
     from collections.abc import Iterator
+    from pathlib import Path
 
 pytestmark = pytest.mark.integration
 
@@ -104,19 +103,20 @@ def test_an_interrupted_command_ends_with_130_and_its_container_with_it(
 
 def test_an_impatient_second_interrupt_leaves_nothing_either(busy: Clone) -> None:
     process = start_until_base(busy)
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)  # as a terminal does: docker's clients get it too
     time.sleep(0.2)
-    process.send_signal(signal.SIGINT)
+    os.killpg(process.pid, signal.SIGINT)
     code, _, err = end_of(process, 10)
     assert code == 130
     assert "Traceback" not in err
     assert_clean(busy)
 
 
-def test_a_killed_command_takes_its_container_along(busy: Clone) -> None:
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGHUP])
+def test_a_killed_command_takes_its_container_along(busy: Clone, number: signal.Signals) -> None:
     process = start_until_base(busy)
     partial = put_partial(busy)
-    process.kill()
+    os.killpg(process.pid, number)
     process.communicate(timeout=10)
     assert_clean(busy)
     assert outcome(busy) == AS_EVER
@@ -173,16 +173,6 @@ def own_engine(builder_image: str) -> Iterator[OwnEngine]:
         pytest.skip("an engine of one's own needs root")
     with own_engines(builder_image) as engine:
         yield engine
-
-
-def processes_of(container: str) -> list[int]:
-    """Process ids in a container's control group, as the host sees them."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/cgroup"):
-        with contextlib.suppress(OSError):
-            if container in path.read_text():
-                found.append(int(path.parent.name))
-    return found
 
 
 def test_when_the_engine_dies_the_container_ends_and_the_command_says_so(
