@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 from synos_tasks import builder, host, images
 from synos_tasks.build.containers import builder_spec
 from synos_tasks.engine.failures import check_versions
-from synos_tasks.engine.labels import LABEL_PROJECT, ONCE
+from synos_tasks.engine.labels import LABEL_PROJECT, is_temporary
 from synos_tasks.errors import DiskFull, HostUnfit, LockError, writing
 from synos_tasks.images.building import ensure_image
 from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
@@ -103,8 +103,8 @@ def remove_leftovers(context: Context) -> None:
     volumes = docker.volumes({LABEL_PROJECT: project.id})
     leased = held(project.leases)
     for volume in volumes:
-        if ONCE in volume.name and volume.name not in leased:
-            docker.remove_volume(volume.name)
+        if is_temporary(volume, project.id) and volume.name not in leased:
+            docker.remove_volume(volume.name)  # the engine keeps one that a container has
 
 
 def profile_folder(settings: Settings) -> Path:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from synos_tasks.engine.client import Container
+    from synos_tasks.engine.client import Container, Volume
 
 LABEL_PROJECT = "io.synos.project"
 LABEL_ROLE = "io.synos.role"
@@ -68,3 +69,10 @@ def is_own_container(container: Container, project: str) -> bool:
 
 ONCE = "-once-"
 """In the name of a volume for one command, after the project's id."""
+
+
+def is_temporary(volume: Volume, project: str) -> bool:
+    """Tell whether a volume is for one command, or a container's own, which the engine names by 64 hex digits."""
+    if (volume.labels or {}).get(LABEL_ROLE) not in {"cache", "build"}:
+        return False
+    return volume.name.startswith(f"{project}{ONCE}") or bool(re.fullmatch("[0-9a-f]{64}", volume.name))

@@ -14,7 +14,7 @@ from synos_tasks import builder, images
 from synos_tasks.engine import cache
 from synos_tasks.engine.cache import DiskUsage, epoch
 from synos_tasks.engine.client import LIVE, Docker
-from synos_tasks.engine.labels import LABEL_FOLDER, LABEL_MARK, LABEL_ROLE, ONCE
+from synos_tasks.engine.labels import LABEL_FOLDER, LABEL_MARK, LABEL_ROLE, is_temporary
 from synos_tasks.images import ledger
 from synos_tasks.images.dockerfile import cache_id, steps_of
 from synos_tasks.maint import ownership
@@ -48,7 +48,6 @@ NAMES = {
 
 Build containers and scratch volumes end with their command: those that are there were left by a kill.
 """
-HEX = frozenset("0123456789abcdef")
 MANIFEST_SCHEMA = "synos.manifest/1"
 ISO_FILES = (".log", ".report.html", ".sha256", ".manifest.json")
 """Endings of the files that belong to an ISO."""
@@ -275,8 +274,7 @@ def kind_of_volume(volume: Volume, project: str) -> str:
     labels = volume.labels or {}
     if LABEL_MARK in labels or labels.get(LABEL_ROLE) not in {"cache", "build"}:  # a copy is made on purpose
         return "data volume"
-    anonymous = len(volume.name) == 64 and HEX.issuperset(volume.name)
-    return "scratch volume" if anonymous or volume.name.startswith(f"{project}{ONCE}") else "cache volume"
+    return "scratch volume" if is_temporary(volume, project) else "cache volume"
 
 
 def _records(every: Iterable[Record], ours: Iterable[Record]) -> Iterable[Resource]:

@@ -131,24 +131,30 @@ def test_a_killed_command_takes_its_container_along_though_all_in_it_is_stopped(
     assert_clean(busy)
 
 
-def test_what_a_killed_command_left_is_told_and_ended_by_the_next(busy: Clone) -> None:
+@pytest.mark.parametrize("kind", ["build", "stage"])
+def test_what_a_killed_command_left_is_told_and_ended_by_the_next(busy: Clone, kind: str) -> None:
     """As a paused container does not see that its command is gone."""
     process = start_until_base(busy)
-    (left,) = busy.running()
-    name = docker("inspect", "--format={{.Name}}", left).removeprefix("/")
-    docker("pause", left)
+
+    def names() -> list[str]:
+        return docker("ps", f"--filter=label={busy.label}", "--format={{.Names}}").split()
 
     def told(*words: str) -> str:
         return json.dumps(busy.inv(*words).json.get("planned") or busy.inv("doctor").json)
 
-    assert name not in told("--dry", "maint.prune") + told("doctor"), "its command runs"
+    assert wait_until(lambda: any(f"-{kind}-" in name for name in names()), 60)
+    (left,) = (name for name in names() if f"-{kind}-" in name)
+    docker("pause", left)
+    assert left not in told("--dry", "maint.prune") + told("doctor"), "its command runs"
     process.kill()
     process.communicate(timeout=10)
-    assert busy.running() == [left]
-    assert name in told("--dry", "maint.prune")
-    assert name in told("doctor")
+    assert wait_until(lambda: names() == [left], 15), names()
+    assert left in told("--dry", "maint.prune")
+    assert left in told("doctor")
     assert outcome(busy) == AS_EVER
     assert_clean(busy)
+    volumes = docker("volume", "ls", "--quiet", f"--filter=label={busy.label}")
+    assert volumes == busy.settings.project.store_volume
 
 
 def test_a_killed_container_is_an_error_with_a_name(busy: Clone) -> None:

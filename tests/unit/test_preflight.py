@@ -158,10 +158,14 @@ def test_volumes_of_killed_commands_are_removed_and_no_others(tmp_path: Path) ->
     for name in (alive, dead, "synos-test-store", "synos-test-once"):
         docker.add_volume(name, labels=labels("synos-test", "cache"))
     docker.add_volume(dead.replace("test", "other"), labels=labels("synos-other", "cache"))
+    docker.add_volume(
+        "ab" * 32, labels=labels("synos-test", "build")
+    )  # a builder's own, that a stage outlived
+    docker.add_volume("cd" * 32, labels=labels("synos-test", "data"))
     context = _context(tmp_path, docker)
     with context.lease(alive):
         planning.remove_leftovers(context)
-    assert docker.removed == [dead]
+    assert docker.removed == [dead, "ab" * 32]
 
 
 def test_no_container_runs_without_a_lease() -> None:
