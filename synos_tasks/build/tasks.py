@@ -224,7 +224,7 @@ def diff(command: Command, one: str, two: str, limit: int = 20) -> None:
     },
 )
 def verify_reproducible(command: Command, profile: str = "", release: bool = False, rounds: int = 1) -> None:
-    """Build with another host name, user, clock, folder and more each time, and compare the bytes."""
+    """Build with another host name, clock, folder and more each time, and compare the bytes."""
     from synos_tasks.build import planning, reproduce
 
     settings, rounds = command.settings, max(1, rounds)

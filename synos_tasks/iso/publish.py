@@ -208,5 +208,5 @@ def _refused(path: Path, why: str) -> StageFailed:
         "the container delivered something else than it should",
         where=str(path),
         why=why,
-        hint="nothing was published; look for a hook that writes to /output",
+        hint="nothing was published; with --privileged, a hook may have written to /output",
     )
