@@ -151,7 +151,7 @@ def _traps(clone: Clone) -> Iterator[Tried]:
 
 
 def _backups(clone: Clone) -> Iterator[Tried]:
-    good = clone.inv("services.backup", "good").json["name"]
+    good = clone.inv("services.backup", "--name=good").json["name"]
     folder = clone.root / ".synos/backups/unified"
     databases.psql(clone, "synos", "CREATE TABLE kept AS SELECT 42 AS i", "synos")
     for number, (name, script) in enumerate(BACKUPS.items()):
