@@ -8,7 +8,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from synos_tasks.errors import ComponentMissing
+from synos_tasks.errors import ComponentMissing, StageFailed
 from synos_tasks.iso import publish, secrets
 from synos_tasks.iso.background import BackgroundJobs, InputsModified
 from synos_tasks.iso.layers import Layer, StageInputs, bring_tree_to, changes_of, compress
@@ -140,6 +140,12 @@ class Runner:
         copy = self.context.work / f"initramfs-{key}"
         remove(copy)
         bring_tree_to(self.tree, self._jobs, layers)
+        try:
+            initramfs.kernel_version(self.context.root)
+        except StageFailed as error:  # not the end yet: a layer above may bring a kernel
+            failed: Future[Entry] = Future()
+            failed.set_exception(error)
+            return failed
         initramfs.prepare(self.context.root, copy)
 
         def work(wait_until_safe: Wait) -> Entry:
