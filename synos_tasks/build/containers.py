@@ -148,6 +148,8 @@ def stage_spec(builder: ContainerSpec, volume: str, wanted: RunApart) -> Contain
             VolumeFolder(volume=volume, folder=folder, target=target, writable=writable)
             for folder, target, writable in wanted.mounts
         ),
+        # the image declares it: without labels nobody could tell whose it is where a killed engine leaves it
+        anonymous_volumes={"/work": ""},
         cpus=builder.cpus,
         cpuset=builder.cpuset,
         memory_mb=builder.memory_mb,

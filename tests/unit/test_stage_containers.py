@@ -325,7 +325,8 @@ def test_foreign_code_gets_what_the_builder_may_do_and_none_of_its_folders(tmp_p
     one, two = (stage_spec(made, "volume", wanted) for _ in range(2))
     assert one.name != two.name != made.name
     assert one.name.startswith(f"{settings.project.id}-stage-")
-    assert (one.binds, one.volumes, one.anonymous_volumes, one.tmpfs) == ((), {}, {}, {})
+    assert (one.binds, one.volumes, one.tmpfs) == ((), {}, {})
+    assert one.anonymous_volumes == {"/work": ""}, "the image declares it; so it has labels"
     assert {(part.volume, part.folder, part.writable) for part in one.volume_folders} == {
         ("volume", "root", True), ("volume", "streams-a", False),
     }  # fmt: skip
