@@ -295,7 +295,7 @@ class Campaign:
                 if name not in json.dumps(self.clone.inv("doctor").json):
                     wrong.append(f"doctor does not name {name}")
             if prune:
-                self.clone.inv("maint.prune")
+                self.clone.inv("maint.prune", "--yes")
                 wrong += [f"after prune: {one}" for one in self.alive()]
             wrong += self._next_build()
         except (AssertionError, subprocess.CalledProcessError) as error:
