@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -20,19 +21,20 @@ def over_https(profile: Profile) -> Profile:
     plain, secure = f"http://{DEBIAN}/", f"https://{DEBIAN}/"
     main, security = (one.replace(plain, secure) for one in (profile.mirror, profile.security_mirror))
     changed = replace(profile, mirror=main, security_mirror=security)
-    return changed if changed != profile and _answers() else profile
+    return changed if changed != profile and _answers(DEBIAN, PORT) else profile
 
 
-def _answers() -> bool:
+@functools.cache  # a build fetches for each layer
+def _answers(host: str, port: int) -> bool:
     import socket  # noqa: PLC0415  (a build that has its packages asks no mirror)
     import ssl  # noqa: PLC0415
 
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(DEBIAN, PORT, type=socket.SOCK_STREAM)[0]
+        family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind, protocol) as connection:
             connection.settimeout(SECONDS)
             connection.connect(address)  # the first alone: a firewall may drop all, each for SECONDS
-            ssl.create_default_context().wrap_socket(connection, server_hostname=DEBIAN).close()
+            ssl.create_default_context().wrap_socket(connection, server_hostname=host).close()
     except OSError:
         return False
     return True

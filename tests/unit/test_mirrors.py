@@ -25,6 +25,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadingHTTPServer]:
     with ThreadingHTTPServer(("localhost", 0), BaseHTTPRequestHandler) as made:
         monkeypatch.setattr(mirrors, "DEBIAN", "localhost")
         monkeypatch.setattr(mirrors, "PORT", made.server_port)
+        mirrors._answers.cache_clear()
         yield made
         made.shutdown()
 
