@@ -174,9 +174,9 @@ def compile_all(
         compiled = ensure_compiled(context, names, store=store, output=given, on_event=view.handle)
         packages = [package for one in compiled for package in one.facts.packages]
         for package in packages:
-            take(given / package.file, closed / package.file)
-            if settle(closed / package.file, builder.owner()) != package.sha256:
+            if take(given / package.file, closed / package.file) != package.sha256:
                 raise ComponentFailed("a .deb is not the one in the store", where=package.file)
+            settle(closed / package.file, builder.owner())
         for package in packages:
             (closed / package.file).replace(output / package.file)
     return compiled

@@ -123,9 +123,9 @@ def staging(output: Path) -> Iterator[Path]:
 
 
 def publish(folder: Path, plan: Plan, owner: tuple[int, int]) -> str:
-    """Give the files that a container has filled their names, the ISO last; return its SHA-256, in hex.
+    """Publish the files that a container has filled under the names of their build, the ISO last; return its SHA-256, in hex.
 
-    ``owner`` is whose they become. Raises DiskFull, or StageFailed where they are not those of a build; then no ISO is named.
+    ``owner`` is the user and group id that they get. Raises DiskFull, or StageFailed where they are not those of a build; then no ISO is named.
     """
     iso = iso_path(folder.parent, plan.profile, plan.build_id)
     with _read_or_refused(folder):
@@ -133,28 +133,26 @@ def publish(folder: Path, plan: Plan, owner: tuple[int, int]) -> str:
             if (folder / name).stat().st_size > most:
                 raise _refused(folder / name, "it is too large")
         manifest = _manifest_of(folder / MANIFEST, plan)
-        digest = settle(folder / ISO, owner)
-        manifest["sha256"] = digest
+        digest = manifest["sha256"] = sha256(folder / ISO)
         (folder / MANIFEST).write_text(f"{json.dumps(manifest, indent=1, sort_keys=True)}\n")
         (folder / "sha256").write_text(f"{digest}  {iso.name}\n")
-        for name, ending in ((LOG, ".log"), (MANIFEST, ".manifest.json"), ("sha256", ".sha256")):
+        endings = {LOG: ".log", MANIFEST: ".manifest.json", "sha256": ".sha256", ISO: ""}
+        for name in endings:
             settle(folder / name, owner)
+        for name, ending in endings.items():
             (folder / name).replace(f"{iso}{ending}")
-        (folder / ISO).replace(iso)
     point_to(iso, plan.profile)
     sync(folder.parent)
     return digest
 
 
-def settle(path: Path, owner: tuple[int, int]) -> str:
-    """Give a file its owner and mode, see it on disk, and return its SHA-256, in hex."""
+def settle(path: Path, owner: tuple[int, int]) -> None:
+    """Set the owner and mode of a file, and sync it to disk."""
     with path.open("rb") as stream:
         if os.geteuid() == 0:
             os.fchown(stream.fileno(), *owner)
         os.fchmod(stream.fileno(), 0o644)
-        digest = hashlib.file_digest(stream, "sha256").hexdigest()
         os.fsync(stream.fileno())
-    return digest
 
 
 def take(source: Path, target: Path) -> str:
