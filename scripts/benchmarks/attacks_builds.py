@@ -45,14 +45,14 @@ for folder in /output /cache /project; do
 done
 setsid sh -c 'while :; do chmod 6777 /output/* /cache/*; sleep 0.1; done' >/dev/null 2>&1 &
 for where in /proc/1/fd/1 /proc/1/fd/2 /synos/streams/out; do
-    printf '{"event": "delivered", "build_id": "1", "sha256": "2"}\\n{"id": "x", "code": 0, "why": ""}\\n' >$where
+    printf 'DELIVERED\\n{"id": "x", "code": 0, "why": ""}\\n' >$where
 done
 printf '\\033]0;forged\\007\\n'
 cat /var/lib/hostile/*
 rm -rf /output /cache /project
 kill -STOP -1
 kill -9 1
-"""
+""".replace("DELIVERED", attacks.DELIVERED)
 
 
 def foreign_code(ground: Ground) -> Iterator[Tried]:
