@@ -106,6 +106,7 @@ def plan(context: Context, limits: Limits, inventory: Inventory | None = None) -
         inventory=inventory,
         clone=clone,
         owned=owned,
+        now=context.now(),
         current=frozenset(one.tag(settings.project) for one in current),
         # after the inventory: a lease is older than what it is for
         leased=locks.held(settings.project.leases),
@@ -121,7 +122,7 @@ def plan(context: Context, limits: Limits, inventory: Inventory | None = None) -
             found += stored(context, image)
         elif limits.store:
             context.say("there is no store, or no builder image to read it with: inv build.image makes one")
-    return replace(decide(found, limits, context.now()), store_image=image)
+    return replace(decide(found, limits, facts.now), store_image=image)
 
 
 def plan_reset(context: Context, *, keep_isos: bool, without_backup: bool) -> Plan:

@@ -48,6 +48,8 @@ NAMES = {
 
 Build containers and scratch volumes end with their command: those that are there were left by a kill.
 """
+ABOUT_TO_START = 600.0
+"""Seconds for which a created container counts as one that a command is about to start."""
 MANIFEST_SCHEMA = "synos.manifest/1"
 ISO_FILES = (".log", ".report.html", ".sha256", ".manifest.json")
 """Endings of the files that belong to an ISO."""
@@ -134,12 +136,13 @@ class Resource:
 
 @dataclass(frozen=True, kw_only=True)
 class Facts:
-    """What the resources of a clone are read from."""
+    """What the resources of a clone are read from. ``now`` in seconds since 1970."""
 
     inventory: Inventory
     clone: Clone
     owned: Inventory
     """What of it belongs to the clone."""
+    now: float
     current: frozenset[str] = frozenset()
     """Names of the images that the Dockerfiles give now."""
     leased: frozenset[str] = frozenset()
@@ -227,6 +230,8 @@ def _container(one: Container, facts: Facts) -> Resource:
     ended, pinned = epoch(one.state.finished_at), ""
     if role == "build":
         pinned = "its command is running" if one.name in facts.leased else ""
+    elif state == "created" and facts.now - created < ABOUT_TO_START:
+        pinned = "it is about to start"
     elif state in LIVE and facts.factory_reset:
         kind, ended = "running container", 0.0
     elif state in LIVE:

@@ -40,7 +40,7 @@ STEPS = frozenset({"exec one", "exec two", "mount /c synos-c one"})
 def found_of(about: Any = None, ledger: Ledger | None = None, **given: Any) -> dict[str, Resource]:  # noqa: ANN401
     """Give what is the clone's of an inventory, by name."""
     every, of = inventory(**given), clone(steps=STEPS, ledger=ledger or Ledger())
-    facts = Facts(inventory=every, clone=of, owned=ownership.owned(every, of), **(about or {}))
+    facts = Facts(inventory=every, clone=of, owned=ownership.owned(every, of), now=NOW, **(about or {}))
     found = resources.resources(facts)
     assert len({one.id for one in found}) == len(found)
     return {one.name: one for one in found}
@@ -70,9 +70,11 @@ def test_what_a_container_is_for_its_labels_tell(told: dict[str, str], kind: str
 @pytest.mark.parametrize(
     "state", ["running", "paused", "restarting", "removing", "created", "exited", "dead"]
 )
-def test_a_container_that_is_in_use_is_pinned(state: str) -> None:
-    [found] = found_of(containers=[ours("x", state=state)]).values()
-    assert bool(found.pinned) == (state not in {"created", "exited", "dead"})
+def test_a_container_that_is_in_use_or_about_to_start_is_pinned(state: str) -> None:
+    for age in (-5, 0, 599, 600):
+        [found] = found_of(containers=[ours("x", state=state, created=NOW - age)]).values()
+        unused = state in {"exited", "dead"} or (state == "created" and age == 600)
+        assert bool(found.pinned) == (not unused)
 
 
 # Who uses what
