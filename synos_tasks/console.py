@@ -50,13 +50,16 @@ def confirm(question: str, *, yes: bool) -> None:
 
 
 def show_error(error: SynosError) -> None:
-    """Print an error: what, where, why, hint, a line each; further lines of a part are indented."""
+    """Print an error: what, where, why, hint, a line each; further lines of a part are indented. Then its others."""
     for label, text in error.lines():
         mark = paint(f"{label}:", "1;31" if label == "error" else "1")
         first, *rest = text.splitlines() or [""]
         say(f"{mark} {first}")
         for line in rest:
             say(f"  {line}")
+    for other in error.others:
+        say("")
+        show_error(other)
 
 
 def print_json(verb: str, fields: Mapping[str, Any]) -> None:

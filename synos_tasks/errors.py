@@ -10,10 +10,10 @@ from __future__ import annotations
 import difflib
 import re
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from pathlib import Path
 
 
@@ -37,6 +37,8 @@ class SynosError(Exception):
     """
 
     exit_code: ClassVar[int] = 1
+    others: tuple[SynosError, ...] = ()
+    """Further mistakes of the same file."""
 
     def __init_subclass__(cls, exit_code: int) -> None:
         """Set the exit code of a kind of error."""
@@ -52,9 +54,10 @@ class SynosError(Exception):
         parts = [("error", self.what), ("where", self.where), ("why", self.why), ("hint", self.hint)]
         return [(label, text) for label, text in parts if text]
 
-    def to_json(self) -> dict[str, str | int]:
-        """Return the parts as JSON-ready values, with the class name as ``kind``."""
-        return {"kind": type(self).__name__, "exit_code": self.exit_code, **dict(self.lines())}
+    def to_json(self) -> dict[str, Any]:
+        """Return the parts as JSON-ready values, with the class name as ``kind``, and ``others``."""
+        others = {"others": [one.to_json() for one in self.others]} if self.others else {}
+        return {"kind": type(self).__name__, "exit_code": self.exit_code, **dict(self.lines()), **others}
 
 
 class ProfileError(SynosError, exit_code=10):
@@ -235,6 +238,14 @@ def error_classes() -> list[type[SynosError]]:
 def by_name(kind: str) -> type[SynosError]:
     """Return the error class of a name, as events from the container carry it; StageFailed if unknown."""
     return next((cls for cls in error_classes() if cls.__name__ == kind), StageFailed)
+
+
+def raise_all(found: Sequence[SynosError]) -> None:
+    """Raise the first of some errors with the rest as its ``others``; nothing where there is none."""
+    if found:
+        first, *others = found
+        first.others = (*first.others, *others)
+        raise first
 
 
 def guess(word: str, known: Iterable[str]) -> str:

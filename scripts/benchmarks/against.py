@@ -53,7 +53,11 @@ class Tree:
 
     def profile(self, *packages: str) -> None:
         """Write the bench profile."""
-        text = f"inherits: minimal\noverlay: overlays/{PROFILE}\npackages: [{', '.join(packages)}]\n"
+        schema = (self.root / "docker/build/profiles/profile.schema.json").read_text()
+        folder = (
+            f"overlays: [overlays/{PROFILE}]" if '"overlays"' in schema else f"overlay: overlays/{PROFILE}"
+        )
+        text = f"inherits: minimal\n{folder}\npackages: [{', '.join(packages)}]\n"
         _write(self.root / f"docker/build/profiles/{PROFILE}.yaml", text)
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 NAME = "hostile"
 SCRIPTS = ("preinst", "postinst", "prerm", "postrm")
-BASE, PACKAGE = "live-config-hostile", "hostile"
+BASE, PACKAGE = "live-boot-hostile", "hostile"
 """Packages with the same scripts: one is laid down with the base, the other installed in the system."""
 MOMENTS = (
     "base-preinst", "base-postinst", "base-trigger", "packages-preinst", "packages-postinst", "dpkg-post", "apt-pre",

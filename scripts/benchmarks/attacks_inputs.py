@@ -39,25 +39,25 @@ ACCEPTED = (30, 31, 32)
 """How a build ends that has got beyond its inputs: that mirror is not there, and a lock without packages gives no system."""
 
 INPUTS: Mapping[str, tuple[str, str]] = {
-    "overlay that is a link to secrets": (f"ln -s {SECRET} overlays/@", "overlay: overlays/@"),
-    "overlay below a link that leads out": ("ln -s ../../.. overlays/@", "overlay: overlays/@/.synos"),
-    "overlay that is a link in a circle": ("ln -s @ overlays/@", "overlay: overlays/@"),
-    "overlay that is a FIFO": ("mkfifo overlays/@", "overlay: overlays/@"),
-    "overlay outside": ("", "overlay: ../../.synos"),
-    "overlay at an absolute path": ("", "overlay: /etc"),
-    "FIFO in an overlay": ("mkdir overlays/@; mkfifo overlays/@/x", "overlay: overlays/@"),
-    "endless device in an overlay": ("mkdir overlays/@; mknod overlays/@/x c 1 5", "overlay: overlays/@"),
-    "disk in an overlay": ("mkdir overlays/@; mknod overlays/@/x b 7 200", "overlay: overlays/@"),
+    "overlay that is a link to secrets": (f"ln -s {SECRET} overlays/@", "overlays: [overlays/@]"),
+    "overlay below a link that leads out": ("ln -s ../../.. overlays/@", "overlays: [overlays/@/.synos]"),
+    "overlay that is a link in a circle": ("ln -s @ overlays/@", "overlays: [overlays/@]"),
+    "overlay that is a FIFO": ("mkfifo overlays/@", "overlays: [overlays/@]"),
+    "overlay outside": ("", "overlays: [../../.synos]"),
+    "overlay at an absolute path": ("", "overlays: [/etc]"),
+    "FIFO in an overlay": ("mkdir overlays/@; mkfifo overlays/@/x", "overlays: [overlays/@]"),
+    "endless device in an overlay": ("mkdir overlays/@; mknod overlays/@/x c 1 5", "overlays: [overlays/@]"),
+    "disk in an overlay": ("mkdir overlays/@; mknod overlays/@/x b 7 200", "overlays: [overlays/@]"),
     "socket in an overlay": (
         "mkdir overlays/@; perl -e 'use IO::Socket::UNIX; IO::Socket::UNIX->new(Local => \"overlays/@/x\", Listen => 1)'",
-        "overlay: overlays/@",
+        "overlays: [overlays/@]",
     ),
-    "terabytes of holes in an overlay": ("mkdir overlays/@; truncate -s 10T overlays/@/x", "overlay: overlays/@"),
+    "terabytes of holes in an overlay": ("mkdir overlays/@; truncate -s 10T overlays/@/x", "overlays: [overlays/@]"),
     "300 nested folders in an overlay": (
-        "mkdir overlays/@; cd overlays/@; for i in $(seq 300); do mkdir d; cd d; done", "overlay: overlays/@",
+        "mkdir overlays/@; cd overlays/@; for i in $(seq 300); do mkdir d; cd d; done", "overlays: [overlays/@]",
     ),
     "link to secrets in an overlay, and a file below it": (
-        f"mkdir -p overlays/@ overlays/@-2/etc; ln -s {SECRET} overlays/@/etc; echo x >overlays/@-2/etc/x", "overlay: overlays/@\n",
+        f"mkdir -p overlays/@ overlays/@-2/etc; ln -s {SECRET} overlays/@/etc; echo x >overlays/@-2/etc/x", "overlays: [overlays/@]\n",
     ),
     "hook that is a link to /etc/shadow": ("ln -s /etc/shadow hooks/@", "hooks: [hooks/@]"),
     "hook that is a link to secrets": (f"ln -s {SECRET}/nats_password hooks/@", "hooks: [hooks/@]"),

@@ -61,7 +61,7 @@ class Workbench:
         listed = f"packages: [{', '.join(names)}]\n" if names else ""
         self.clone.add(
             f"docker/build/profiles/{PROFILE}.yaml",
-            f"inherits: minimal\noverlay: overlays/{PROFILE}\n{listed}",
+            f"inherits: minimal\noverlays: [overlays/{PROFILE}]\n{listed}",
         )
 
     def build(self, *options: str) -> Answer:

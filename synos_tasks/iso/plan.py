@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from synos_tasks.iso import digests, inputs, stagespec
+from synos_tasks.iso import digests, inputs, key, stagespec
 from synos_tasks.iso.components import recipe
 from synos_tasks.iso.digests import digest
 from synos_tasks.iso.lock import Lock  # noqa: TC001  (codec.py reads the types of fields)
@@ -173,7 +173,7 @@ def _inputs(
 ) -> dict[str, str]:
     """Return digests of what a stage depends on, by name, without tools and other stages."""
     spec = stagespec.modules()[kind].STAGE
-    values = {key: profile.options.get(key) for key in spec.schema}
+    values = {key: profile.values.get(key) for key in spec.keys}
     if kind in {"base", "packages"}:
         values["packages"] = [dict(profile.layers)[name], [(*p.ident, p.sha256) for p in lock.layer(name)]]
     if kind == "squashfs":
@@ -193,8 +193,10 @@ def _inputs(
 
 def _code(kind: str) -> str:
     """Digest of the code that makes a stage: its own module's, and what turns its work into a layer or an ISO."""
-    shared = SHARED_CODE.get(kind, LAYER_CODE)
-    files = [digests.of_module_alone(f"synos_tasks.iso.{name}") for name in shared]
+    shared = [f"synos_tasks.iso.{name}" for name in SHARED_CODE.get(kind, LAYER_CODE)]
+    if kind in {"system", "identity"}:  # what iso/keys has is found by its place
+        shared += [f"{key.KEYS}.{name}" for name in key.modules()]
+    files = [digests.of_module_alone(name) for name in shared]
     return digest([digests.of_module(f"synos_tasks.iso.stages.{kind}"), *files])
 
 

@@ -8,13 +8,14 @@ import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from synos_tasks.errors import ProfileError, ProfileNotFound, guess
+from synos_tasks.errors import ProfileError, ProfileNotFound, guess, raise_all
 from synos_tasks.iso import codec, schema, stagespec
 from synos_tasks.iso.components import recipe
-from synos_tasks.iso.schema import RELATIVE, SUITES, Kind, choice, list_of, mapping, text, url
+from synos_tasks.iso.key import Key, Said, adds, mistake, updates
+from synos_tasks.iso.schema import RELATIVE, SUITES, Kind, Value, choice, list_of, mapping, text, url
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 MAXIMUM_ANCESTORS = 8
@@ -35,23 +36,6 @@ _MIRRORS = mapping(
     },
     "Where packages come from.",
 )
-_USER = mapping(
-    {
-        "name": text(r"[a-z][a-z0-9_-]{0,30}", "a user name", "Login name."),
-        "full_name": text(r'[^:,"$`\\\x00-\x1f]{1,60}', "a name without : , and quotes", "For people."),
-        "groups": list_of(text(r"[a-z_][a-z0-9_-]{0,30}", "a group"), "Further groups."),
-        "password_hash": text(r"\$(y|6)\$[A-Za-z0-9./$=,]+", "a crypt(3) hash", "Without it: locked."),
-    },
-    required=("name",),
-)
-_KEYBOARD = mapping(
-    {
-        "layout": text(r"[a-z]{2,6}(,[a-z]{2,6}){0,3}", "an XKB layout as us", "Layout."),
-        "variant": text(r"[a-z0-9_-]{0,30}", "an XKB variant", "Variant."),
-        "model": text(r"[a-z0-9_-]{1,30}", "an XKB model as pc105", "Model."),
-    },
-    "Keyboard, in XKB's terms.",
-)
 _COMPRESSION = mapping(
     {
         "algorithm": choice("zstd", "xz", doc="zstd is fast, xz is small."),
@@ -59,50 +43,94 @@ _COMPRESSION = mapping(
     },
     "How the root file system is compressed.",
 )
-PROFILE = mapping(
-    {
-        "description": text(r"[^\x00-\x1f]{1,200}", "one line of text", "One line for people."),
-        "inherits": text(r"[a-z][a-z0-9-]*", "the name of a profile", "Another profile to start from."),
-        "suite": choice(*SUITES, doc="Debian suite."),
-        "architecture": choice("amd64", doc="Debian architecture."),
-        "bootstrapper": choice("mmdebstrap", "debootstrap", doc="What lays the root file system down."),
-        "mirrors": _MIRRORS,
-        "packages": list_of(
-            text(PACKAGE, "a Debian package name, or -name to take an inherited one out"),
+
+
+def _refuse_no_release(said: Said) -> Iterator[ProfileError]:
+    suites = said.value("mirrors", "suites")
+    if suites.data is not None and "release" not in suites.plain:
+        yield mistake(suites, "mirrors.suites lacks release", "add `release`")
+
+
+def _without_removed(old: Value, new: Value) -> Value:
+    """Add components to the inherited ones; -name takes one of those out."""
+    removed = {one.data for one in new.items}
+    kept = {one.data: one for one in old.items if f"-{one.data}" not in removed}
+    for one in new.items:
+        if not str(one.data).startswith("-"):
+            kept.setdefault(one.data, one)
+    return Value([*kept.values()], new.where, new.key)
+
+
+_PATH = "a path inside docker/build of letters, digits, . _ + - and /"
+_NAME = "lower-case letters, digits, + - and ."
+CORE: Mapping[str, Key] = {
+    "description": Key(
+        kind=text(r"[^\x00-\x1f]{1,200}", "one line of text", "One line for people."),
+        example="Boots into a browser",
+    ),
+    "inherits": Key(
+        kind=text(
+            r"[a-z][a-z0-9-]*", "the name of a profile", "Another profile to start from.",
+            allowed="the name of a file in docker/build/profiles, without .yaml",
+        )
+    ),
+    "suite": Key(kind=choice(*SUITES, doc="Debian suite."), aliases=("distribution_suite", "release"), example="bookworm"),
+    "architecture": Key(kind=choice("amd64", doc="Debian architecture."), aliases=("arch",)),
+    "bootstrapper": Key(
+        kind=choice("mmdebstrap", "debootstrap", doc="What lays the root file system down."), aliases=("bootstrap",)
+    ),
+    "mirrors": Key(kind=_MIRRORS, merge=updates, check=_refuse_no_release, aliases=("mirror", "archive")),
+    "packages": Key(
+        kind=list_of(
+            text(
+                PACKAGE, "a Debian package name, or -name to take an inherited one out", allowed=f"{_NAME}, without spaces"
+            ),
             "Packages; those of an inherited profile come first, -name takes one out.",
         ),
-        "components": list_of(
-            text(PACKAGE, "a component, or -name to take an inherited one out"),
-            "Components of docker/build/components, compiled where they are needed.",
+        merge=adds,
+        aliases=("package", "apt"),
+        example="[nano, openssh-server]",
+    ),
+    "components": Key(
+        kind=list_of(
+            text(PACKAGE, "a component, or -name to take an inherited one out", allowed=_NAME),
+            "Components of docker/build/components, compiled where they are needed; -name takes one out.",
         ),
-        "users": list_of(_USER, "Users. The first is the live user, whom live-config makes at boot."),
-        "hostname": text(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?", "a host name", "Host name."),
-        "locale": text(r"(C|[a-z]{2,3}_[A-Z]{2})\.UTF-8", "a UTF-8 locale as en_US.UTF-8", "Locale."),
-        "timezone": text(r"[A-Z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}", "a zone as Europe/Berlin", "Zone."),
-        "keyboard": _KEYBOARD,
-        "kernel_arguments": list_of(
-            text(r"[A-Za-z0-9_.,=:/@%+-]+", "one kernel argument without spaces"),
-            "Added to the kernel command line.",
+        merge=_without_removed,
+    ),
+    "overlays": Key(
+        kind=list_of(
+            text(RELATIVE, "a folder relative to docker/build", allowed=_PATH),
+            "Folders whose files are copied over the root, later ones over earlier ones.",
         ),
-        "overlay": text(RELATIVE, "a folder relative to docker/build", "Files copied over the root."),
-        "hooks": list_of(
-            text(RELATIVE, "a script relative to docker/build"), "Scripts run in the root, in this order."
+        merge=adds,
+        aliases=("overlay", "includes", "rootfs"),
+        example="[overlays/kiosk]",
+    ),
+    "hooks": Key(
+        kind=list_of(
+            text(RELATIVE, "a script relative to docker/build", allowed=_PATH), "Scripts run in the root, in this order."
         ),
-        "compression": _COMPRESSION,
-        "boot": list_of(choice("bios", "uefi", "secure-boot"), "Firmware the ISO boots on."),
-    },
-    "A SynOS profile: what goes into an ISO.",
-)
+        merge=adds,
+        aliases=("hook", "scripts"),
+        example="[hooks/kiosk]",
+    ),
+    "compression": Key(kind=_COMPRESSION, merge=updates),
+}  # fmt: skip
 
 
-@dataclass(frozen=True, kw_only=True)
-class User:
-    """A user of the live system."""
+@functools.cache
+def keys() -> Mapping[str, Key]:
+    """Return all that a profile may say."""
+    return {**CORE, **stagespec.keys()}
 
-    name: str = "synos"
-    full_name: str = "SynOS live user"
-    groups: tuple[str, ...] = ()
-    password_hash: str = ""
+
+@functools.cache
+def kind() -> Kind:
+    """Return the shape of a profile."""
+    aliases = {alias: name for name, key in keys().items() for alias in key.aliases}
+    fields = {name: key.kind for name, key in keys().items()}
+    return dataclasses.replace(mapping(fields, "A SynOS profile: what goes into an ISO."), aliases=aliases)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -124,21 +152,13 @@ class Profile:
     profile of the ancestry. So a profile that adds a package leaves its ancestors' layers as they are."""
     components: tuple[str, ...] = ()
     """What SynOS compiles itself, installed above all packages."""
-    users: tuple[User, ...] = (User(),)
-    hostname: str = "synos"
-    locale: str = "C.UTF-8"
-    timezone: str = "Etc/UTC"
-    keyboard: tuple[str, str, str] = ("us", "", "pc105")
-    """Layout, variant, model."""
-    kernel_arguments: tuple[str, ...] = ()
     overlays: tuple[str, ...] = ()
     """The inherited ones first."""
     hooks: tuple[str, ...] = ()
     compression: str = "zstd"
     compression_level: int = 3
-    boot: tuple[str, ...] = ("bios", "uefi", "secure-boot")
-    options: Mapping[str, Any] = field(default_factory=dict)
-    """Values of the keys that belong to one stage, see StageSpec.schema."""
+    values: Mapping[str, Any] = field(default_factory=lambda: Said({}, stagespec.keys()).of(stagespec.keys()))
+    """Plain data of the keys that belong to one stage, with their defaults; see iso/key.py."""
     distribution: str = "synos"
     """Name of the project: first word of the ISO's name, and ID in os-release. Not in the YAML file."""
     title: str = "SynOS"
@@ -146,7 +166,8 @@ class Profile:
     ancestors: tuple[str, ...] = ()
     """Profiles it inherits from, nearest first: whose locks it starts from, not for keys."""
     origins: Mapping[str, str] = field(default_factory=dict)
-    """Where each package, hook and overlay is named (``file:line:column``): for errors, not for keys."""
+    """``file:line:column`` of each package, hook and overlay by name, and of each value by its path as ``users[0].name``:
+    for errors, not for keys."""
 
     @property
     def packages(self) -> tuple[str, ...]:
@@ -173,12 +194,6 @@ class Profile:
         return [f"deb {mirror} {suite} {' '.join(self.areas)}" for suite, mirror in self.archives.items()]
 
 
-@functools.cache
-def kind() -> Kind:
-    """Return what a profile may say: the keys of all profiles, and those of each stage."""
-    return dataclasses.replace(PROFILE, fields={**PROFILE.fields, **stagespec.schemas()})
-
-
 def names(folder: Path) -> list[str]:
     """Names of the profiles in a folder, sorted."""
     return sorted(path.stem for path in folder.glob("*.yaml") if not path.name.endswith(".lock.yaml"))
@@ -187,38 +202,42 @@ def names(folder: Path) -> list[str]:
 def load(folder: Path, name: str) -> Profile:
     """Read a profile and those it inherits from.
 
-    Raises ProfileNotFound, or ProfileError or ComponentError with file, line, column and a hint.
+    Raises ProfileNotFound, or ProfileError or ComponentError with file, line, column and a hint; ``others`` are further mistakes.
     """
     chain = _chain(folder, name)
-    merged: dict[str, Any] = {"components": []}
-    origins: dict[str, str] = {}
-    for _, source, data in reversed(chain):
-        _note_origins(origins, source)
-        _merge(merged, data)
-    _refuse_wrong_suite(merged, origins)
-    _refuse_password_of_live_user(merged, [source for _, source, _ in chain])
-    if "release" not in merged.get("mirrors", {}).get("suites", ["release"]):
-        raise ProfileError("mirrors.suites lacks release", where=chain[0][1].where, hint="add `release`")
+    merged: dict[str, Value] = {}
+    for _, source in reversed(chain):
+        for key, value in source.entries.items():
+            old = merged.get(key, Value([], ""))
+            merged[key] = keys()[key].merge(old, value)
+    said = Said(merged, keys())
+    raise_all([mistake for key in keys().values() for mistake in key.check(said)])
+    origins = _origins(chain, merged)
+    _refuse_wrong_suite(said, origins)
     recipes = recipe.folder_of(folder.parent)
-    needs = {one: recipe.load(recipes, one, origins[one]).depends for one in merged["components"]}
+    components = [str(one.data) for one in said.value("components").items]
+    needs = {one: recipe.load(recipes, one, origins[one]).depends for one in components}
     asked: list[tuple[str, list[str]]] = []
-    for ancestor, _, data in reversed(chain):
+    for ancestor, source in reversed(chain):
+        data = source.plain
         needed = [package for one in data.get("components", []) for package in needs.get(one, ())]
+        needed += [package for key in data for package in keys()[key].packages(data[key])]
         asked.append((ancestor, [*data.get("packages", []), *needed]))
     return dataclasses.replace(
-        codec.from_data(Profile, {**_fields(merged), "name": name}),
+        codec.from_data(Profile, {**_fields(said), "name": name}),
         layers=_layers(asked),
-        ancestors=tuple(ancestor for ancestor, _, _ in chain[1:]),
+        values=said.of(stagespec.keys()),
+        ancestors=tuple(ancestor for ancestor, _ in chain[1:]),
         origins=origins,
     )
 
 
-def _chain(folder: Path, name: str) -> list[tuple[str, schema.Value, dict[str, Any]]]:
-    """Return name, source and checked data of a profile and its ancestors, the nearest first."""
-    chain: list[tuple[str, schema.Value, dict[str, Any]]] = []
+def _chain(folder: Path, name: str) -> list[tuple[str, Value]]:
+    """Return name and checked source of a profile and its ancestors, the nearest first."""
+    chain: list[tuple[str, Value]] = []
     where = ""
     while name or not chain:
-        _refuse_endless([name for name, _, _ in chain], name, where)
+        _refuse_endless([name for name, _ in chain], name, where)
         known = names(folder)
         if name not in known:
             raise ProfileNotFound(
@@ -227,9 +246,9 @@ def _chain(folder: Path, name: str) -> list[tuple[str, schema.Value, dict[str, A
                 hint=guess(name, tuple(known)),
             )
         source = schema.load(folder / f"{name}.yaml")
-        data = schema.check(source, kind())
-        chain.append((name, source, data))
-        name = data.get("inherits", "")
+        name_of_parent = schema.check(source, kind()).get("inherits", "")
+        chain.append((name, source))
+        name = name_of_parent
         where = source.entries["inherits"].where if name else ""
     return chain
 
@@ -245,50 +264,26 @@ def _refuse_endless(seen: list[str], name: str, where: str) -> None:
         )
 
 
-def _refuse_wrong_suite(merged: dict[str, Any], origins: Mapping[str, str]) -> None:
-    if merged["components"] and merged.get("suite", recipe.SUITE) != recipe.SUITE:
-        name = merged["components"][0]
+def _refuse_wrong_suite(said: Said, origins: Mapping[str, str]) -> None:
+    components, suite = said.value("components").items, said.value("suite").data or recipe.SUITE
+    if components and suite != recipe.SUITE:
+        name = components[0].data
         raise ProfileError(
-            f"component {name} does not go into a profile of {merged['suite']}",
-            where=origins[name],
+            f"component {name} does not go into a profile of {suite}",
+            where=origins[str(name)],
             why=f"components are compiled on {recipe.SUITE}, for its libraries",
             hint=f"`suite: {recipe.SUITE}`, or `- -{name}` under `components:` to take it out",
         )
 
 
-def _refuse_password_of_live_user(merged: dict[str, Any], chain: list[schema.Value]) -> None:
-    """Raise ProfileError where a password is set that nobody would ever have: live-config sets `live`."""
-    if merged.get("users") and merged["users"][0].get("password_hash"):
-        raise ProfileError(
-            f"the first user, {merged['users'][0]['name']}, cannot have a password_hash",
-            where=next(source.entries["users"].key for source in chain if "users" in source.entries),
-            why="it is the live user, whom live-config makes at boot with the password `live`",
-            hint="put another user first, or take the hash out",
-        )
-
-
-def _merge(merged: dict[str, Any], data: dict[str, Any]) -> None:
-    """Lay a profile over what it inherits: lists that add up add up, mappings merge, the rest replaces."""
-    for key, value in data.items():
-        if key == "components":
-            kept = [name for name in merged.get(key, []) if f"-{name}" not in value]
-            new = [name for name in value if not name.startswith("-")]
-            merged[key] = list(dict.fromkeys([*kept, *new]))
-        elif key in {"hooks", "kernel_arguments"}:
-            merged[key] = [*merged.get(key, []), *value]
-        elif key == "overlay":
-            merged.setdefault("overlays", []).append(value)
-        elif isinstance(value, dict):
-            merged[key] = {**merged.get(key, {}), **value}
-        else:
-            merged[key] = value
-
-
-def _note_origins(origins: dict[str, str], source: schema.Value) -> None:
-    for key in ("packages", "hooks", "components", "overlay"):
-        if value := source.entries.get(key):
-            for item in value.data if isinstance(value.data, list) else [value]:
+def _origins(chain: list[tuple[str, Value]], merged: Mapping[str, Value]) -> dict[str, str]:
+    """Return the places of values by their paths, and by the names of packages and files, where the nearest profile counts."""
+    origins = {path: value.where for key, one in merged.items() for path, value in one.walk(key)}
+    for _, source in reversed(chain):
+        for key in ("packages", "hooks", "components", "overlays"):
+            for item in source.value(key).items:
                 origins[str(item.data).lstrip("-")] = item.where
+    return origins
 
 
 # keys of a profile whose entries are fields
@@ -298,14 +293,13 @@ _GROUPS = {
 }
 
 
-def _fields(merged: dict[str, Any]) -> dict[str, Any]:
+def _fields(said: Said) -> dict[str, Any]:
     """Return the fields of a Profile, as in JSON, from what profiles say together."""
-    fields = {key: value for key, value in merged.items() if key not in {"inherits", "packages"}}
-    if not fields.get("users"):
-        fields.pop("users", None)
-    fields["options"] = {key: fields.pop(key) for key in stagespec.schemas() if key in fields}
-    keyboard = {"layout": "us", "variant": "", "model": "pc105", **fields.pop("keyboard", {})}
-    fields["keyboard"] = [keyboard[key] for key in ("layout", "variant", "model")]
+    fields = {
+        key: value.plain
+        for key, value in said.values.items()
+        if key in CORE.keys() - {"inherits", "packages"}
+    }
     for group, field_of in _GROUPS.items():
         fields |= {field_of[key]: value for key, value in fields.pop(group, {}).items()}
     for name in {"mirror", "security_mirror"} & fields.keys():

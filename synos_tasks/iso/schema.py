@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from synos_tasks.errors import ProfileError, guess
+from synos_tasks.errors import ProfileError, guess, raise_all
 from synos_tasks.iso import inputs
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
 MAXIMUM_BYTES = 256 * 1024
@@ -45,6 +45,30 @@ class Value:
     def entries(self) -> dict[str, Value]:
         """What a mapping holds; anything else holds nothing."""
         return self.data if isinstance(self.data, dict) else {}
+
+    def value(self, key: str) -> Value:
+        """Return what a mapping has for a key; nothing is a Value of None."""
+        return self.entries.get(key) or Value(None, "")
+
+    @property
+    def items(self) -> list[Value]:
+        """What a list holds; anything else holds nothing."""
+        return self.data if isinstance(self.data, list) else []
+
+    @property
+    def plain(self) -> Any:  # noqa: ANN401
+        """The data without places."""
+        if isinstance(self.data, dict):
+            return {key: item.plain for key, item in self.data.items()}
+        return [item.plain for item in self.data] if isinstance(self.data, list) else self.data
+
+    def walk(self, name: str = "") -> Iterator[tuple[str, Value]]:
+        """Yield this and all in it, with names as ``users[0].name``."""
+        yield name, self
+        for key, item in self.entries.items():
+            yield from item.walk(f"{name}.{key}".lstrip("."))
+        for index, item in enumerate(self.items):
+            yield from item.walk(f"{name}[{index}]")
 
 
 def load(path: Path, maximum_bytes: int = MAXIMUM_BYTES, loader: Any = yaml.SafeLoader) -> Value:  # noqa: ANN401
@@ -172,23 +196,31 @@ def _place(path: Path, mark: Any) -> str:  # noqa: ANN401  (two classes, of PyYA
 
 @dataclass(frozen=True, kw_only=True)
 class Kind:
-    """One kind of value. ``pattern`` is a full match; ``shape`` says it in words."""
+    """One kind of value. ``pattern`` is a full match; ``shape`` says it in words, ``allowed`` what may be in it."""
 
     type: str
     doc: str = ""
     pattern: str = ".+"
     shape: str = "text"
+    allowed: str = ""
     choices: tuple[str, ...] = ()
     items: Kind | None = None
     fields: Mapping[str, Kind] = field(default_factory=dict)
     required: tuple[str, ...] = ()
     minimum: int = 0
     maximum: int = 100
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """Words that other tools have for a key, and the key."""
 
 
-def text(pattern: str, shape: str, doc: str = "") -> Kind:
+def text(pattern: str, shape: str, doc: str = "", *, allowed: str = "") -> Kind:
     """Return text that matches a pattern."""
-    return Kind(type="string", pattern=pattern, shape=shape, doc=doc)
+    return Kind(type="string", pattern=pattern, shape=shape, doc=doc, allowed=allowed)
+
+
+def boolean(doc: str) -> Kind:
+    """Return true or false."""
+    return Kind(type="boolean", shape="true or false", doc=doc)
 
 
 def choice(*choices: str, doc: str = "") -> Kind:
@@ -212,14 +244,25 @@ def url(doc: str) -> Kind:
 
 
 def check(value: Value, kind: Kind, name: str = "") -> Any:  # noqa: ANN401
-    """Turn a Value into plain data if it is of a kind; raises ProfileError with its place otherwise."""
+    """Turn a Value into plain data if it is of a kind; raise ProfileError with the place of each mistake otherwise."""
+    raise_all([*mistakes(value, kind, name)])
+    return value.plain
+
+
+def mistakes(value: Value, kind: Kind, name: str = "") -> Iterator[ProfileError]:
+    """Yield where a Value is not of a kind."""
     data = value.data
     if kind.type == "object" and isinstance(data, dict):
-        return _check_mapping(value, kind, name)
+        yield from _mistakes_of_mapping(value, kind, name)
+        return
     if kind.items and isinstance(data, list):
-        return [check(item, kind.items, f"{name}[{index}]") for index, item in enumerate(data)]
+        for index, item in enumerate(data):
+            yield from mistakes(item, kind.items, f"{name}[{index}]")
+        return
     if kind.type == "integer":
         good = type(data) is int and kind.minimum <= data <= kind.maximum
+    elif kind.type == "boolean":
+        good = type(data) is bool
     elif kind.choices:
         good = data in kind.choices
     else:
@@ -228,22 +271,22 @@ def check(value: Value, kind: Kind, name: str = "") -> Any:  # noqa: ANN401
         kinds = {type(None): "empty", list: "a list", dict: "a mapping"}
         shown = kinds.get(type(data), repr(data)[:80])
         what = f"{name} is {shown}" if name else f"the file holds {shown}"
-        raise ProfileError(f"{what}, not {kind.shape}", where=value.where, hint=_how_to_write(data, kind))
-    return data
+        yield ProfileError(f"{what}, not {kind.shape}", where=value.where, hint=_how_to_write(data, kind))
 
 
-def _check_mapping(value: Value, kind: Kind, name: str) -> dict[str, Any]:
-    checked = {}
+def _mistakes_of_mapping(value: Value, kind: Kind, name: str) -> Iterator[ProfileError]:
     for key, item in value.entries.items():
-        if key not in kind.fields:
-            raise ProfileError(f"unknown key {key[:80]!r}", where=item.key, hint=guess(key, kind.fields))
-        checked[key] = check(item, kind.fields[key], f"{name}.{key}".lstrip("."))
+        if key in kind.fields:
+            yield from mistakes(item, kind.fields[key], f"{name}.{key}".lstrip("."))
+        else:
+            alias = kind.aliases.get(key, "")
+            hint = f"did you mean {alias!r}?" if alias else guess(key, kind.fields)
+            yield ProfileError(f"unknown key {key[:80]!r}", where=item.key, hint=hint)
     for key in kind.required:
-        if key not in checked:
-            raise ProfileError(
+        if key not in value.entries:
+            yield ProfileError(
                 f"{name or 'the file'} has no {key!r}", where=value.where, hint=f"add `{key}: …`"
             )
-    return checked
 
 
 def json_schema(kind: Kind) -> dict[str, Any]:
@@ -262,20 +305,24 @@ def json_schema(kind: Kind) -> dict[str, Any]:
         schema |= {"minimum": kind.minimum, "maximum": kind.maximum}
     elif kind.choices:
         schema["enum"] = list(kind.choices)
-    else:
+    elif kind.type == "string":
         schema["pattern"] = f"^({kind.pattern})$"
     return schema
 
 
 def _how_to_write(data: object, kind: Kind) -> str:
-    if kind.type == "array":
-        return "write it as a list: a line `- entry` for each"
-    if kind.type == "object":
-        return "write it as a mapping: a line `key: value` for each"
-    if kind.type == "integer":
-        return f"a whole number from {kind.minimum} to {kind.maximum}, without quotes"
+    of_type = {
+        "array": "write it as a list: a line `- entry` for each",
+        "object": "write it as a mapping: a line `key: value` for each",
+        "integer": f"a whole number from {kind.minimum} to {kind.maximum}, without quotes",
+        "boolean": "write true or false, without quotes",
+    }
+    if kind.type in of_type:
+        return of_type[kind.type]
     if isinstance(data, list | dict):
         return f"write {kind.shape} after the colon, without a list or mapping"
     if isinstance(data, bool | int | float):
         return "put it in quotes"
-    return guess(str(data), kind.choices) if kind.choices else f"allowed: {kind.pattern}"
+    if kind.choices:
+        return guess(str(data), kind.choices)
+    return f"allowed: {kind.allowed}" if kind.allowed else f"write {kind.shape}"

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from synos_tasks.iso.key import Key
     from synos_tasks.iso.profile import Profile
-    from synos_tasks.iso.schema import Kind
 
 STAGES = "synos_tasks.iso.stages"
 
@@ -37,13 +37,13 @@ class StageSpec:
     """Folders below docker/build, in the order of their use."""
     is_wanted: Callable[[Profile], bool] = lambda _: True
     """Whether a profile has this stage."""
-    schema: Mapping[str, Kind] = field(default_factory=dict)
-    """Keys of a profile that only this stage reads, from ``profile.options``. Without any of them there is no stage."""
+    keys: Mapping[str, Key] = field(default_factory=dict)
+    """Keys of a profile that only this stage reads, from ``profile.values``. Without any of them there is no stage."""
 
     def belongs_to(self, profile: Profile) -> bool:
         """Tell whether a profile has this stage."""
         return self.is_wanted(profile) and (
-            not self.schema or any(key in profile.options for key in self.schema)
+            not self.keys or any(profile.values.get(key) for key in self.keys)
         )
 
 
@@ -76,6 +76,6 @@ def layer_kinds() -> list[str]:
     return [kind for kind, module in modules().items() if module.STAGE.order is not None]
 
 
-def schemas() -> dict[str, Kind]:
+def keys() -> dict[str, Key]:
     """Return the keys of a profile that belong to one stage."""
-    return {key: kind for module in modules().values() for key, kind in module.STAGE.schema.items()}
+    return {name: key for module in modules().values() for name, key in module.STAGE.keys.items()}

@@ -45,7 +45,7 @@ def holes(warm: Clone) -> Clone:
     (warm.root / WANTS / "multi-user.target.wants/holes.service").symlink_to("../holes.service")
     warm.add(
         "docker/build/profiles/holes.yaml",
-        "inherits: minimal\noverlay: overlays/holes\nhooks: [hooks/holes.sh]\n",
+        "inherits: minimal\noverlays: [overlays/holes]\nhooks: [hooks/holes.sh]\n",
     )
     return warm
 

@@ -257,7 +257,7 @@ def test_overlay_that_is_a_link_to_passwords(clone: Clone) -> None:
     secrets.mkdir(parents=True)
     (secrets / "nats_password").write_text("hunter2")
     (clone.root / "docker/build/overlays/leak").symlink_to("../../../.synos/services/unified/secrets")
-    path = clone.profile(f"{QUICK}overlay: overlays/leak\n")
+    path = clone.profile(f"{QUICK}overlays: [overlays/leak]\n")
     found = _failed(clone, clone.build(), 10)
     assert found["where"].endswith(f"{path.name}:4:10")
     assert str(secrets) in found["why"]

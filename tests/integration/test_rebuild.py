@@ -23,7 +23,7 @@ def profile(warm: Clone, *packages: str) -> None:
     listed = "".join(f"  - {name}\n" for name in packages)
     warm.add(
         "docker/build/profiles/child.yaml",
-        "inherits: minimal\noverlay: overlays/child\n" + (f"packages:\n{listed}" if packages else ""),
+        "inherits: minimal\noverlays: [overlays/child]\n" + (f"packages:\n{listed}" if packages else ""),
     )
 
 
@@ -124,15 +124,16 @@ def without_iso(answer: Answer) -> None:
 
 MOTD = '''"""motd: a message of the day."""
 
-from synos_tasks.iso import schema
+from synos_tasks.iso.key import Key
+from synos_tasks.iso.schema import text
 from synos_tasks.iso.stagespec import StageSpec
 
-STAGE = StageSpec(order=45, schema={"motd": schema.text(r"[A-Za-z ]+", "a few words", "Message of the day.")})
+STAGE = StageSpec(order=45, keys={"motd": Key(kind=text(r"[A-Za-z ]+", "a few words", "Message of the day."))})
 
 
 def make_files(inputs, lower, target):
     lower.make_parents(target, "etc/motd")
-    (target / "etc/motd").write_text(inputs.context.profile.options["motd"] + "\\n")
+    (target / "etc/motd").write_text(inputs.context.profile.values["motd"] + "\\n")
 '''
 
 

@@ -20,7 +20,7 @@ from synos_tasks.iso.stages import hooks, overlay
 from tests.unit.contexts import build_context, inputs_for
 from tests.unit.plans import LOCK
 
-PROFILE = "overlay: overlays/a/b\nhooks:\n  - hooks/x\ncomponents: [tool]\n"
+PROFILE = "overlays: [overlays/a/b]\nhooks:\n  - hooks/x\ncomponents: [tool]\n"
 RECIPE = "description: x\nbuild: make\nversion: '1'\nsource: {folder: src/tool}\npatches: [fixes/one.patch]\n"
 FILES = {
     "profiles/x.yaml": PROFILE,
@@ -34,7 +34,7 @@ FILES = {
 NAMED = {
     "profiles/x.yaml": "profiles/x.yaml",
     "components/tool.yaml": "components/tool.yaml",
-    "overlays/a/b": "x.yaml:1:10",
+    "overlays/a/b": "x.yaml:1:12",
     "hooks/x": "x.yaml:3:5",
     "components/src/tool": "components/tool.yaml",
     "components/fixes/one.patch": "components/tool.yaml",

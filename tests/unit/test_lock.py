@@ -207,7 +207,7 @@ PROFILE = Profile(name="x", layers=(("base", ("sudo",)),))
         ({"mirror": "http://a.example"}, False),
         ({"security_mirror": "http://a.example"}, False),
         ({"name": "y"}, False),
-        ({"hostname": "y"}, False),
+        ({"description": "y"}, False),
         ({"suites": ("security", "updates", "release")}, False),
         ({"suite": "trixie"}, True),
         ({"suites": ("release",)}, True),

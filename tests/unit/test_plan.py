@@ -22,7 +22,7 @@ from synos_tasks.iso import profile as profiles
 from synos_tasks.iso.components import recipe
 from synos_tasks.iso.lock import Lock, Package
 from synos_tasks.iso.plan import Plan
-from synos_tasks.iso.profile import Profile, User
+from synos_tasks.iso.profile import Profile
 from synos_tasks.iso.stages.overlay import OURS
 from tests.unit.plans import (
     ALL,
@@ -52,25 +52,33 @@ CHANGES: dict[str, tuple[dict[str, Any], set[str]]] = {
     "areas": ({"areas": ("main", "contrib")}, since("system")),
     "layers": ({"layers": MORE}, since("packages-x")),
     "components": ({"components": ("tool",)}, since("system") | {"component-tool", "components"}),
-    "users": ({"users": (User(name="ann"),)}, since("system")),
-    "hostname": ({"hostname": "a"}, since("system")),
-    "locale": ({"locale": "en_US.UTF-8"}, since("system")),
-    "timezone": ({"timezone": "Europe/Berlin"}, since("system")),
-    "keyboard": ({"keyboard": ("de", "", "pc105")}, since("system")),
     "name": ({"name": "y"}, since("overlay") | {"bootfiles"}),
     "description": ({"description": "other"}, set()),
     "overlays": ({"overlays": ()}, since("overlay")),
     "hooks": ({"hooks": ()}, since("hooks")),
     "compression": ({"compression": "xz"}, NOT_THE_MENU),
     "compression_level": ({"compression_level": 19}, NOT_THE_MENU),
-    "boot": ({"boot": ("bios",)}, ID_ALONE | {"bootfiles"}),
-    "kernel_arguments": ({"kernel_arguments": ("quiet",)}, ID_ALONE | {"bootfiles"}),
     "distribution": ({"distribution": "tuxos"}, since("overlay")),
     "title": ({"title": "Tux OS"}, since("overlay") | {"bootfiles"}),
     "ancestors": ({"ancestors": ("y",)}, set()),
     "origins": ({"origins": {"sudo": "elsewhere.yaml:1:1"}}, set()),
-    "options": ({"options": {"of no stage": 1}}, set()),
+    "values": ({"values": {**BASE.values, "of no stage": 1}}, ID_ALONE),
 }
+VALUES: dict[str, tuple[Any, set[str]]] = {
+    "users": ([{"name": "ann"}], since("system")),
+    "hostname": ("a", since("system")),
+    "services": ({"enable": ["a"]}, since("system")),
+    "boot": ({**BASE.values["boot"], "timeout": 9}, ID_ALONE | {"bootfiles"}),
+    "kernel_arguments": (["quiet"], ID_ALONE | {"bootfiles"}),
+}
+
+
+@pytest.mark.parametrize("key", VALUES)
+def test_a_key_changes_its_stage_and_those_above(key: str) -> None:
+    value, wanted = VALUES[key]
+    assert (
+        changed(planned(), planned(dataclasses.replace(BASE, values={**BASE.values, key: value}))) == wanted
+    )
 
 
 def test_every_field_of_a_profile_and_of_a_package_is_looked_at() -> None:
@@ -236,7 +244,7 @@ def test_two_clones_have_the_same_keys(tmp_path: Path) -> None:
         build = tmp_path / clone / "docker/build"
         for name in ("profiles/x.yaml", f"{OURS}/a", "overlays/x/b", "hooks/x"):
             (build / name).parent.mkdir(parents=True, exist_ok=True)
-            (build / name).write_text("overlay: overlays/x\nhooks: [hooks/x]\n")
+            (build / name).write_text("overlays: [overlays/x]\nhooks: [hooks/x]\n")
         plans.append(
             planning.plan_build(
                 build, profiles.load(build / "profiles", "x"), LOCK, planning.Tools(builder="t")
@@ -254,11 +262,9 @@ PROFILES = st.builds(
     name=TEXT,
     layers=st.lists(st.tuples(TEXT, WORDS), max_size=3, unique_by=lambda layer: layer[0]).map(tuple),
     suites=WORDS,
-    users=st.lists(st.builds(User, name=TEXT, groups=WORDS, password_hash=TEXT), max_size=3).map(tuple),
-    keyboard=st.tuples(TEXT, TEXT, TEXT),
     compression_level=st.integers(),
     origins=st.dictionaries(TEXT, TEXT, max_size=3),
-    options=st.dictionaries(TEXT, TEXT | st.lists(TEXT, max_size=2) | st.integers(), max_size=2),
+    values=st.dictionaries(TEXT, TEXT | st.lists(TEXT, max_size=2) | st.integers(), max_size=2),
 )
 INPUTS = st.dictionaries(TEXT, TEXT, max_size=3)
 COMPILED = st.dictionaries(TEXT, INPUTS, max_size=4)
@@ -287,7 +293,7 @@ def test_what_a_component_is_made_of_reaches_its_layer_and_those_above(name: str
 
 
 def test_a_components_key_is_of_what_it_is_made_of_alone() -> None:
-    other = dataclasses.replace(WITH, name="y", components=("agent",), hostname="h", hooks=())
+    other = dataclasses.replace(WITH, name="y", components=("agent",), hooks=())
     one, two = planned(WITH), planned(other, dataclasses.replace(LOCK, epoch=1), tools="others")
     assert one.stage("component-agent") == two.stage("component-agent")
     assert one.stage("component-agent").key == recipe.key_of(COMPONENTS["agent"])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 from synos_tasks.errors import ComponentError, ComponentMissing, HookFailed, ProfileError, StageFailed
 from synos_tasks.iso import publish
-from synos_tasks.iso.profile import Profile, User
+from synos_tasks.iso.profile import Profile
 from synos_tasks.iso.protocol import Start
 from synos_tasks.iso.root import clean
 from synos_tasks.iso.run import Runner
@@ -28,17 +29,34 @@ from tests.unit.plans import BASE, LOCK, planned
 PLAN = planned(dataclasses.replace(BASE, components=("tool", "agent")))
 
 
+def _menu(**values: Any) -> Profile:  # noqa: ANN401
+    return Profile(name="x", values={**Profile(name="x").values, **values})
+
+
+def test_the_menu_is_what_the_profile_says() -> None:
+    boot = {"timeout": 9, "entries": [{"title": "Kiosk", "arguments": ["kiosk"]}], "persistence": True}
+    text = bootfiles.grub_config(_menu(boot=boot), "0123456789ab")
+    assert "set timeout=9\n" in text
+    assert [shlex.split(line)[1] for line in text.splitlines() if line.startswith("menuentry")] == [
+        "Kiosk", "SynOS x, changes are kept"
+    ]  # fmt: skip
+    assert [shlex.split(line)[-1] for line in text.splitlines() if line.startswith("    linux ")] == [
+        "kiosk",
+        "persistence",
+    ]
+
+
 def test_the_menu_has_a_normal_and_a_failsafe_entry() -> None:
-    text = bootfiles.grub_config(Profile(name="x", kernel_arguments=("quiet", "a=b")), "0123456789ab")
+    text = bootfiles.grub_config(_menu(kernel_arguments=["quiet", 'a="b $c"']), "0123456789ab")
     normal, safe = (line for line in text.splitlines() if line.startswith("    linux "))
-    assert normal.split() == [
-        "linux", "/live/vmlinuz", "boot=live", "components", "console=tty0", "console=ttyS0,115200", "quiet", "a=b"
+    assert shlex.split(normal) == [
+        "linux", "/live/vmlinuz", "boot=live", "console=tty0", "console=ttyS0,115200", "quiet", "a=b $c"
     ]  # fmt: skip
     assert safe.startswith(normal)
     assert "nomodeset" in safe
     assert text.count("initrd /live/initrd.img") == 2
     assert text.count("{") == text.count("}")
-    assert 'menuentry "SynOS x (0123456789ab)"' in text
+    assert "menuentry 'SynOS x (0123456789ab)'" in text
 
 
 @pytest.mark.parametrize(
@@ -79,48 +97,108 @@ def test_no_link_is_cleaned_through(tmp_path: Path, link: str, stays: bool) -> N
     assert (tmp_path / "root" / link).is_symlink() is stays
 
 
+KEY = f"ssh-ed25519 {'A' * 68} ann@box"
+VALUES = {
+    "hostname": "box",
+    "locale": "de_DE.UTF-8",
+    "locales": ["fr_FR.UTF-8"],
+    "keyboard": {"layout": "us,cz", "variant": ",bksl", "model": "pc104", "options": "grp:alt_shift_toggle"},
+    "users": [
+        {"name": "synos", "autologin": True, "sudo": "nopasswd"},
+        {"name": "ann", "full_name": "Ann", "uid": 2000, "groups": ["sudo", "audio"], "password_hash": "$6$x", "ssh_keys": [KEY]},
+    ],
+    "services": {"enable": ["x"], "mask": ["y.timer"]},
+}  # fmt: skip
+
+
 @pytest.fixture
 def context(tmp_path: Path) -> Iterator[BuildContext]:
     profile = Profile(
         name="x",
         mirror="http://a.example/debian",
-        users=(
-            User(groups=("sudo",)),
-            User(name="ann", full_name="Ann", groups=("sudo", "audio"), password_hash="$6$x"),
-        ),
-        hostname="box",
-        keyboard=("de", "neo", "pc104"),
+        values={**Profile(name="x").values, **VALUES},
         hooks=("hooks/one", "hooks/two"),
-        origins={"hooks/one": "x.yaml:2:5"},
+        origins={
+            "hooks/one": "x.yaml:2:5",
+            "users[1].groups[1]": "x.yaml:9:9",
+            "services.enable[0]": "x.yaml:8:8",
+        },
     )
     with build_context(tmp_path, profile) as made:
-        files(made.root, "etc/apt/sources.list", "etc/dpkg/dpkg.cfg.d/x", "usr/sbin/x", "var/cache/x")
+        files(made.root, "etc/apt/sources.list", "etc/dpkg/dpkg.cfg.d/x", "usr/sbin/x", "var/cache/x", "usr/sbin/sshd",
+              "usr/sbin/lightdm", "usr/lib/systemd/system/x.service")  # fmt: skip
+        (made.root / "etc/passwd").write_text("root:x:0:0::/root:/bin/bash\n")
+        (made.root / "etc/group").write_text("sudo:x:27:\naudio:x:29:\n")
         files(made.docker_build, *profile.hooks)
         yield made
 
 
 def test_the_system_is_what_the_profile_says(context: BuildContext, monkeypatch: pytest.MonkeyPatch) -> None:
-    ran = fake_tools(monkeypatch)
+    scripts: list[str] = []
+    monkeypatch.setattr(BuildContext, "run_inside", lambda *_, stdin, **__: scripts.append(stdin))
     system.make(inputs_for(context, PLAN, "system"), context.root)
+    etc = context.root / "etc"
     texts = {
-        name: (context.root / "etc" / name).read_text().splitlines()
-        for name in ("apt/sources.list", "hostname", "hosts", "default/locale", "timezone", "default/keyboard",
-                     "live/config.conf.d/synos.conf")
+        name: (etc / name).read_text().splitlines()
+        for name in ("apt/sources.list", "hostname", "hosts", "default/locale", "locale.gen", "timezone", "default/keyboard",
+                     "ssh/sshd_config.d/10-synos.conf")
     }  # fmt: skip
     assert texts["apt/sources.list"] == context.profile.sources
     assert texts["hostname"] == ["box"]
     assert "127.0.1.1\tbox" in texts["hosts"]
-    assert texts["default/locale"] == ["LANG=C.UTF-8"]
+    assert texts["default/locale"] == ["LANG=de_DE.UTF-8"]
+    assert texts["locale.gen"] == ["de_DE.UTF-8 UTF-8", "fr_FR.UTF-8 UTF-8"]
     assert texts["timezone"] == ["Etc/UTC"]
-    assert {'XKBMODEL="pc104"', 'XKBLAYOUT="de"', 'XKBVARIANT="neo"'} <= set(texts["default/keyboard"])
-    assert {'LIVE_USERNAME="synos"', 'LIVE_HOSTNAME="box"'} <= set(texts["live/config.conf.d/synos.conf"])
-    assert "plugdev sudo video" in texts["live/config.conf.d/synos.conf"][2]
-    assert (context.root / "etc/localtime").readlink() == Path("/usr/share/zoneinfo/Etc/UTC")
-    assert ran == [
-        ["chroot", str(context.root), "useradd", "--create-home", "--shell=/bin/bash", "--comment=Ann",
-         "--groups=sudo,audio", "ann"],
-        ["chroot", str(context.root), "chpasswd", "--encrypted"],
-    ]  # fmt: skip
+    assert {'XKBLAYOUT="us,cz"', 'XKBVARIANT=",bksl"', 'XKBOPTIONS="grp:alt_shift_toggle"'} <= set(
+        texts["default/keyboard"]
+    )
+    assert "PasswordAuthentication no" in texts["ssh/sshd_config.d/10-synos.conf"]
+    assert (etc / "localtime").readlink() == Path("/usr/share/zoneinfo/Etc/UTC")
+    assert (
+        "--autologin synos" in (etc / "systemd/system/getty@tty1.service.d/synos-autologin.conf").read_text()
+    )
+    assert "autologin-user=synos" in (etc / "lightdm/lightdm.conf.d/50-synos.conf").read_text()
+    assert not (etc / "gdm3").exists()
+    assert (etc / "sudoers.d/synos-synos").stat().st_mode & 0o777 == 0o440
+    ran = [line for line in scripts[0].splitlines() if not line.startswith("echo ")]
+    assert "useradd --create-home --user-group --shell=/bin/bash --comment=Ann --uid=2000 ann" in ran
+    assert "usermod --append --groups=sudo,audio ann" in ran
+    assert "printf %s '$6$x" not in scripts[0], "the name belongs in front"
+    assert "printf %s 'ann:$6$x" in scripts[0]
+    assert KEY in scripts[0]
+    assert ran[-2:] == ["locale-gen", "setupcon --save-only"] or "systemctl enable x.service" in ran
+    assert "systemctl mask y.timer" in ran
+
+
+@pytest.mark.parametrize(
+    ("values", "what", "place"),
+    [
+        ({"users": [{"name": "a"}, {"name": "b", "groups": ["sudo", "wheel"]}]}, "there is no group 'wheel'", "x.yaml:9:9"),
+        ({"users": [{"name": "a", "shell": "/bin/fish"}]}, "there is no /bin/fish", "users[0].shell"),
+        ({"services": {"enable": ["nginx"]}}, "there is no unit nginx.service", "x.yaml:8:8"),
+        ({"timezone": "Europe/Berlin"}, "tzdata has no time zone 'Europe/Berlin'", "timezone"),
+    ],
+)  # fmt: skip
+def test_what_only_the_system_can_tell_has_its_place_too(
+    context: BuildContext, values: dict[str, Any], what: str, place: str
+) -> None:
+    profile = dataclasses.replace(context.profile, values={**context.profile.values, **values})
+    with pytest.raises(ProfileError) as caught:
+        system.make(inputs_for(dataclasses.replace(context, profile=profile), PLAN, "system"), context.root)
+    assert (caught.value.what, caught.value.where) == (what, place)
+    assert caught.value.hint
+
+
+def test_a_command_that_fails_is_blamed_on_its_key(
+    context: BuildContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def run_inside(*_: object, on_failure: Callable[[int, Sequence[str]], Exception], **__: object) -> None:
+        raise on_failure(9, ["synos-step 0", "synos-step 1", "useradd: UID 2000 is not unique"])
+
+    monkeypatch.setattr(BuildContext, "run_inside", run_inside)
+    with pytest.raises(ProfileError) as caught:
+        system.make(inputs_for(context, PLAN, "system"), context.root)
+    assert caught.value.why == "useradd: UID 2000 is not unique"
 
 
 def test_the_initramfs_is_made_of_a_copy_whose_modules_are_links(tmp_path: Path) -> None:
@@ -151,34 +229,6 @@ def test_the_newest_kernel_is_taken_and_none_is_an_error_with_a_hint(tmp_path: P
     assert "linux-image-amd64" in caught.value.hint
     files(tmp_path, "boot/vmlinuz-6.1.0-9-amd64", "boot/vmlinuz-6.1.0-37-amd64", "usr/sbin/mkinitramfs")
     assert initramfs.kernel_version(tmp_path) == "6.1.0-37-amd64"
-
-
-@pytest.mark.parametrize(
-    ("change", "needs", "file", "made", "said"),
-    [
-        ({"locale": "de_DE.UTF-8"}, "locales", "usr/sbin/locale-gen", "locale.gen", "de_DE.UTF-8 UTF-8\n"),
-        ({"timezone": "Europe/Berlin"}, "tzdata", "usr/share/zoneinfo/Europe/Berlin", "timezone", "Europe/Berlin\n"),
-    ],
-    ids=["locale", "time zone"],
-)  # fmt: skip
-def test_what_a_package_must_bring_is_asked_for_with_its_name(
-    context: BuildContext,
-    monkeypatch: pytest.MonkeyPatch,
-    change: dict[str, str],
-    needs: str,
-    file: str,
-    made: str,
-    said: str,
-) -> None:
-    fake_tools(monkeypatch)
-    profile = dataclasses.replace(context.profile, users=(User(),), **change)  # type: ignore[arg-type]
-    inputs = inputs_for(dataclasses.replace(context, profile=profile), PLAN, "system")
-    with pytest.raises(ProfileError) as caught:
-        system.make(inputs, context.root)
-    assert needs in caught.value.hint
-    files(context.root, file)
-    system.make(inputs, context.root)
-    assert (context.root / "etc" / made).read_text() == said
 
 
 # ---- packages and hooks

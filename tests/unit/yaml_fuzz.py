@@ -106,6 +106,8 @@ def values_of(kind: schema.Kind) -> st.SearchStrategy[Any]:
         return st.lists(values_of(kind.items), max_size=3)
     if kind.type == "integer":
         return st.integers(0, 24) | LEAVES
+    if kind.type == "boolean":
+        return st.booleans() | LEAVES
     good = st.sampled_from(kind.choices) if kind.choices else st.from_regex(kind.pattern, fullmatch=True)
     return st.one_of(good, good, good, LEAVES)
 

@@ -1,4 +1,4 @@
-"""bootfiles: GRUB for BIOS, and the signed shim and GRUB for UEFI with and without Secure Boot."""
+"""bootfiles: GRUB and its menu for BIOS, and the signed shim and GRUB for UEFI with and without Secure Boot."""
 
 from __future__ import annotations
 
@@ -7,14 +7,82 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from synos_tasks.iso.key import Key, Said, adds, mistake, updates
+from synos_tasks.iso.schema import Kind, boolean, choice, list_of, mapping, text
 from synos_tasks.iso.stagespec import StageSpec
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from synos_tasks.errors import ProfileError
     from synos_tasks.iso.profile import Profile
     from synos_tasks.iso.tools import BuildContext
 
 NAME = "bootfiles"
-STAGE = StageSpec(fields=("name", "title", "suite", "boot", "kernel_arguments"))
+FIRMWARE = ("bios", "uefi", "secure-boot")
+_ARGUMENT = text(
+    r'([!#-&(-\[\]-~]|"[ !#-&(-\[\]-~]*")+',
+    "one kernel argument",
+    allowed="no space unless in double quotes; neither \\ nor '",
+)
+
+
+def _no_firmware(said: Said) -> Iterator[ProfileError]:
+    firmware = said.value("boot", "firmware")
+    if firmware.data == []:
+        yield mistake(
+            firmware, "boot.firmware is empty: the ISO would boot nowhere", f"of {', '.join(FIRMWARE)}"
+        )
+
+
+KEYS = {
+    "boot": Key(
+        kind=mapping(
+            {
+                "firmware": list_of(choice(*FIRMWARE), "Firmware the ISO boots on."),
+                "timeout": Kind(
+                    type="integer",
+                    minimum=0,
+                    maximum=600,
+                    shape="0 to 600",
+                    doc="Seconds until the first entry starts.",
+                ),
+                "entries": list_of(
+                    mapping(
+                        {
+                            "title": text(
+                                r"[^\x00-\x1f'\\]{1,80}",
+                                "one line of text",
+                                "What the menu shows.",
+                                allowed="no ' and no \\",
+                            ),
+                            "arguments": list_of(_ARGUMENT, "Kernel arguments of this entry."),
+                        },
+                        required=("title",),
+                    ),
+                    "The menu, in place of a normal and a fail-safe entry.",
+                ),
+                "persistence": boolean(
+                    "A further entry that keeps changes on a partition labelled `persistence`."
+                ),
+            },
+            "The boot menu.",
+        ),
+        default={"firmware": list(FIRMWARE), "timeout": 3, "entries": [], "persistence": False},
+        merge=updates,
+        check=_no_firmware,
+        aliases=("firmware", "grub", "bootloader", "menu"),
+        example="{timeout: 10, persistence: true}",
+    ),
+    "kernel_arguments": Key(
+        kind=list_of(_ARGUMENT, "Added to the kernel command line of every entry."),
+        default=[],
+        merge=adds,
+        aliases=("kernel_args", "cmdline", "bootappend", "append"),
+        example="[quiet]",
+    ),
+}
+STAGE = StageSpec(fields=("name", "title", "suite"), keys=KEYS)
 SHIM = Path("/usr/lib/shim/shimx64.efi.signed")
 MOK_MANAGER = Path("/usr/lib/shim/mmx64.efi.signed")
 # GRUB for removable media: its built-in prefix finds the medium by /.disk/info
@@ -26,16 +94,20 @@ EFI_IMAGE_KB = 6144
 
 
 def grub_config(profile: Profile, ident: str) -> str:
-    """Return the menu: a normal and a fail-safe entry, on VGA and on the first serial port."""
-    arguments = " ".join(
-        ["boot=live", "components", "console=tty0", "console=ttyS0,115200", *profile.kernel_arguments]
-    )
-    entries = "".join(
-        f'menuentry "{title}" {{\n    linux /live/vmlinuz {arguments}{more}\n    initrd /live/initrd.img\n}}\n'
-        for title, more in (
-            (f"{profile.title} {profile.name} ({ident})", ""),
-            (f"{profile.title} {profile.name}, fail-safe", " nomodeset noapic noapm nodma nomce nosmp"),
-        )
+    """Return the menu, on VGA and on the first serial port."""
+    boot = profile.values["boot"]
+    arguments = ["boot=live", "console=tty0", "console=ttyS0,115200", *profile.values["kernel_arguments"]]
+    title = f"{profile.title} {profile.name}"
+    entries = [(one["title"], one.get("arguments", [])) for one in boot["entries"]] or [
+        (f"{title} ({ident})", []),
+        (f"{title}, fail-safe", ["nomodeset", "noapic", "noapm", "nodma", "nomce", "nosmp"]),
+    ]
+    if boot["persistence"]:
+        entries.append((f"{title}, changes are kept", ["persistence"]))
+    shown = "".join(
+        f"menuentry {_quoted(name)} {{\n    linux /live/vmlinuz {' '.join(map(_quoted, [*arguments, *more]))}\n"
+        "    initrd /live/initrd.img\n}\n"
+        for name, more in entries
     )
     return (
         'if [ "$grub_platform" = "pc" ]; then\n'
@@ -44,8 +116,13 @@ def grub_config(profile: Profile, ident: str) -> str:
         "    terminal_output console serial\n"
         "fi\n"
         "set menu_color_normal=white/black\nset menu_color_highlight=black/light-cyan\n"
-        f"set default=0\nset timeout=3\n{entries}"
+        f"set default=0\nset timeout={boot['timeout']}\n{shown}"
     )
+
+
+def _quoted(word: str) -> str:
+    """Quote a word for GRUB, which puts one with spaces into double quotes for the kernel by itself."""
+    return f"'{word.replace(chr(34), '')}'"
 
 
 def make(context: BuildContext, ident: str, tree: Path) -> None:
@@ -55,9 +132,10 @@ def make(context: BuildContext, ident: str, tree: Path) -> None:
     (tree / ".disk").mkdir()
     (tree / ".disk/info").write_text(f"{profile.title} {profile.name} {profile.suite} {ident}\n")
     (grub / "grub.cfg").write_text(grub_config(profile, ident))
-    if "bios" in profile.boot:
+    firmware = set(profile.values["boot"]["firmware"])
+    if "bios" in firmware:
         _bios(context, grub)
-    if {"uefi", "secure-boot"} & set(profile.boot):
+    if {"uefi", "secure-boot"} & firmware:
         (grub / "x86_64-efi").mkdir()
         (grub / "x86_64-efi/grub.cfg").write_text("source /boot/grub/grub.cfg\n")
         _efi_image(context, ident, tree.with_name(EFI_IMAGE))

@@ -1,18 +1,21 @@
-"""identity: the build id in os-release; a layer of its own, so that a new id changes no other."""
+"""identity: the build id in os-release, and what the self-test compares; above all, so that a new id changes no other layer."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from synos_tasks.iso import key
 from synos_tasks.iso.stagespec import StageSpec
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from synos_tasks.iso.layers import Listing, StageInputs
+    from synos_tasks.iso.profile import Profile
 
-STAGE = StageSpec(order=60)
+STAGE = StageSpec(order=60, fields=("values",))
 OS_RELEASE = "usr/lib/os-release"
+EXPECTED = "usr/lib/synos/expected"
 
 
 def make_files(inputs: StageInputs, lower: Listing, target: Path) -> None:
@@ -22,3 +25,16 @@ def make_files(inputs: StageInputs, lower: Listing, target: Path) -> None:
     (target / OS_RELEASE).write_text(
         "".join(f"{line}\n" for line in [*lines, f"BUILD_ID={inputs.plan.build_id}"])
     )
+    lower.make_parents(target, EXPECTED)
+    (target / EXPECTED).write_text(expected(inputs.plan.profile))
+
+
+def expected(profile: Profile) -> str:
+    """Return what the self-test compares: a line of what, value and command, with tabs between, for each."""
+    found = [
+        one
+        for name, module in key.modules().items()
+        if (value := profile.values.get(name)) is not None
+        for one in module.expect(profile, value)
+    ]
+    return "".join(f"{one.what}\t{one.value}\t{one.command}\n" for one in found)

@@ -15,12 +15,12 @@ if TYPE_CHECKING:
     from synos_tasks.iso.tools import BuildContext
 
 NAME = "iso"
-STAGE = StageSpec(fields=("name", "distribution", "boot"))
+STAGE = StageSpec(fields=("name", "distribution"))
 
 
 def make(context: BuildContext, tree: Path, live: Mapping[str, Path], target: Path) -> None:
     """Write the ISO to ``target``: the files of ``tree``, and ``live`` as name to path below /live."""
-    profile = context.profile
+    profile, firmware = context.profile, set(context.profile.values["boot"]["firmware"])
     date = dt.datetime.fromtimestamp(context.epoch, dt.UTC)
     # by way of standard output: into a file that is there already, xorriso writes several times as slowly
     argv = ["sh", "-c", 'exec "$@" >"$0"', str(target)]
@@ -28,14 +28,14 @@ def make(context: BuildContext, tree: Path, live: Mapping[str, Path], target: Pa
     argv += ["-V", volume_id(f"{profile.distribution}-{profile.name}")]
     # GPT and MBR ids come from the modification date
     argv += [f"--modification-date={date:%Y%m%d%H%M%S}00", "--set_all_file_dates", f"{date:%Y%m%d%H%M%S}00"]
-    if "bios" in profile.boot:
+    if "bios" in firmware:
         argv += ["-b", "boot/grub/eltorito.img", "-no-emul-boot", "-boot-load-size", "4", "-boot-info-table"]
         argv += ["--grub2-boot-info", "--grub2-mbr", "/usr/lib/grub/i386-pc/boot_hybrid.img"]
         argv += ["-c", "boot/boot.cat"]
-    if {"uefi", "secure-boot"} & set(profile.boot):
+    if {"uefi", "secure-boot"} & firmware:
         argv += ["-partition_offset", "16", "-append_partition", "2", "0xef", str(tree.with_name(EFI_IMAGE))]
         argv += ["-appended_part_as_gpt"]
-        argv += ["-eltorito-alt-boot"] if "bios" in profile.boot else ["-c", "boot/boot.cat"]
+        argv += ["-eltorito-alt-boot"] if "bios" in firmware else ["-c", "boot/boot.cat"]
         argv += ["-e", "--interval:appended_partition_2:all::", "-no-emul-boot"]
     grafts = [f"/live/{name}={path}" for name, path in live.items()]
     context.run(NAME, [*argv, "-graft-points", f"/={tree}", *grafts])

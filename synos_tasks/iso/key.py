@@ -1,0 +1,132 @@
+"""A key of a profile: what it may be, how profiles that inherit add to it, and what contradicts it.
+
+A key has one file, in iso/keys or, where it belongs to one stage, that of the stage. Nothing else lists them.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import pkgutil
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from synos_tasks.errors import ProfileError
+from synos_tasks.iso.schema import Value
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from synos_tasks.iso.profile import Profile
+    from synos_tasks.iso.schema import Kind
+    from synos_tasks.iso.system import System
+
+KEYS = "synos_tasks.iso.keys"
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a profile and its ancestors say together: each key's Value has the place of the profile that said it."""
+
+    values: Mapping[str, Value]
+    keys: Mapping[str, Key]
+
+    def __getitem__(self, key: str) -> Any:  # noqa: ANN401
+        """Return plain data: what is said, or else the default; of a mapping the default of each part."""
+        default, value = self.keys[key].default, self.values.get(key)
+        if value is None:
+            return default
+        return {**default, **value.plain} if isinstance(default, dict) else value.plain
+
+    def of(self, keys: Iterable[str]) -> dict[str, Any]:
+        """Return plain data of some keys; those without any are left out."""
+        return {key: self[key] for key in keys if self[key] is not None}
+
+    def value(self, *path: str) -> Value:
+        """Return a part, as ("mirrors", "suites"); nothing is a Value of None."""
+        found = Value({**self.values}, "")
+        for part in path:
+            found = found.value(part)
+        return found
+
+
+def replaces(_old: Value, new: Value) -> Value:
+    """Let what a profile says take the place of what it inherits."""
+    return new
+
+
+def adds(old: Value, new: Value) -> Value:
+    """Add to an inherited list."""
+    return Value([*old.items, *new.items], new.where, new.key)
+
+
+def updates(old: Value, new: Value) -> Value:
+    """Replace parts of an inherited mapping."""
+    return Value({**old.entries, **new.entries}, new.where, new.key)
+
+
+def adds_each(old: Value, new: Value) -> Value:
+    """Add to each list of an inherited mapping."""
+    together = {
+        key: adds(old.entries[key], item) if key in old.entries else item for key, item in new.entries.items()
+    }
+    return Value({**old.entries, **together}, new.where, new.key)
+
+
+def _nothing(_said: Said) -> Iterator[ProfileError]:
+    return iter(())
+
+
+def _no_packages(_value: Any) -> Iterable[str]:  # noqa: ANN401
+    return ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Key:
+    """What a file says of its key."""
+
+    kind: Kind
+    """Its shape and documentation."""
+    default: Any = None
+    """Plain data, where no profile says anything."""
+    merge: Callable[[Value, Value], Value] = replaces
+    """How a profile's value and the inherited one become one."""
+    check: Callable[[Said], Iterator[ProfileError]] = _nothing
+    """Yield what is wrong although each key alone is right."""
+    packages: Callable[[Any], Iterable[str]] = _no_packages
+    """Packages that a value needs; they are added to the profile that says it."""
+    aliases: tuple[str, ...] = ()
+    """Words that other tools have for it."""
+    example: str = ""
+    """A value in YAML, for the template of a new profile."""
+
+
+@dataclass(frozen=True)
+class Expected:
+    """What the running system must be: ``command``, for sh, prints ``value``. Neither has tabs or newlines."""
+
+    what: str
+    value: str
+    command: str
+
+
+class KeyModule(Protocol):
+    """A file in iso/keys: sets the system up in the stage ``system``, and says how the running one is checked."""
+
+    __doc__: str
+    KEY: Key
+    apply: Callable[[System, Any], None]
+    expect: Callable[[Profile, Any], Iterable[Expected]]
+
+
+@functools.cache
+def modules() -> Mapping[str, KeyModule]:
+    """Return the files of iso/keys by the names of their keys."""
+    folder = importlib.import_module(KEYS).__path__
+    names = sorted(name for _, name, _ in pkgutil.iter_modules(folder))
+    return {name: cast("KeyModule", importlib.import_module(f"{KEYS}.{name}")) for name in names}
+
+
+def mistake(value: Value, what: str, hint: str, why: str = "") -> ProfileError:
+    """Return the error for a part of a profile."""
+    return ProfileError(what, where=value.where, why=why, hint=hint)

@@ -1,0 +1,78 @@
+"""The language of the system, and further locales that programs can use."""
+
+from __future__ import annotations
+
+import functools
+import importlib.resources
+import json
+from typing import TYPE_CHECKING, Any
+
+from synos_tasks.errors import ProfileError, guess
+from synos_tasks.iso.key import Expected, Key, Said, mistake
+from synos_tasks.iso.schema import text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from synos_tasks.iso.profile import Profile
+    from synos_tasks.iso.system import System
+
+BUILT_IN = "C.UTF-8"
+LOCALE = text(
+    r"[a-z]{2,3}(_[A-Z]{2})?(\.UTF-8)?(@[a-z]+)?|C\.UTF-8",
+    "a locale as de_DE.UTF-8",
+    allowed="a language, and where there are several a country, as de_DE.UTF-8",
+)
+
+
+@functools.cache
+def known() -> dict[str, Any]:
+    """Return the names of locales, and of keyboards in XKB's terms."""
+    found = importlib.resources.files(__package__).joinpath("known.json").read_text()
+    return dict(json.loads(found))
+
+
+def unknown(said: Said, *path: str) -> Iterator[ProfileError]:
+    """Yield an error for each locale of a key that is none of glibc's."""
+    value = said.value(*path)
+    for one in value.items or [value]:
+        if one.data not in {None, BUILT_IN, *known()["locales"]}:
+            yield mistake(one, f"there is no locale {one.data!r}", near(str(one.data), known()["locales"]))
+
+
+def near(word: str, names: Iterable[str]) -> str:
+    """Return a hint that names one of many; nothing where none is near."""
+    hint = guess(word, names)
+    return hint if hint.startswith("did you mean") else f"there is none like {word!r}"
+
+
+def needed(value: str | list[str]) -> Iterable[str]:
+    """Return the package that makes locales."""
+    return ["locales"] if value not in (BUILT_IN, []) else []
+
+
+KEY = Key(
+    kind=LOCALE,
+    default=BUILT_IN,
+    check=lambda said: unknown(said, "locale"),
+    packages=needed,
+    aliases=("lang", "language"),
+    example="de_DE.UTF-8",
+)
+
+
+def apply(system: System, name: str) -> None:
+    """Make it, and let all sessions and services have it."""
+    system.write("etc/default/locale", f"LANG={name}\n")
+    system.write("etc/locale.conf", f"LANG={name}\n")
+    names = dict.fromkeys([name, *system.profile.values.get("locales", [])])
+    wanted = [one for one in names if one != BUILT_IN]
+    if wanted:
+        system.write("etc/locale.gen", "".join(f"{one} UTF-8\n" for one in wanted))
+        system.run(["locale-gen"], key="locale")
+
+
+def expect(_profile: Profile, name: str) -> Iterable[Expected]:
+    """Expect that new sessions have it, and that it is there."""
+    yield Expected("locale", name, '. /etc/default/locale; printf %s "$LANG"')
+    yield Expected(f"locale {name} is there", "UTF-8", f"LC_ALL={name} locale charmap 2>&1")

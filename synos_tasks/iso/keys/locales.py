@@ -1,0 +1,33 @@
+"""Locales besides that of the system."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from synos_tasks.iso.key import Expected, Key, adds
+from synos_tasks.iso.keys.locale import LOCALE, needed, unknown
+from synos_tasks.iso.schema import list_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from synos_tasks.iso.profile import Profile
+    from synos_tasks.iso.system import System
+
+KEY = Key(
+    kind=list_of(LOCALE, "Further locales that programs can use."),
+    merge=adds,
+    check=lambda said: unknown(said, "locales"),
+    packages=needed,
+    example="[fr_FR.UTF-8]",
+)
+
+
+def apply(_system: System, _names: list[str]) -> None:
+    """Leave it to `locale`, which makes all at once."""
+
+
+def expect(_profile: Profile, names: list[str]) -> Iterable[Expected]:
+    """Expect that each is there."""
+    for name in names:
+        yield Expected(f"locale {name} is there", "UTF-8", f"LC_ALL={name} locale charmap 2>&1")

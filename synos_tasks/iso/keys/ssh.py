@@ -1,0 +1,41 @@
+"""Logins over the network, where OpenSSH's server is installed."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from synos_tasks.iso.key import Expected, Key, updates
+from synos_tasks.iso.schema import boolean, mapping
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from synos_tasks.iso.profile import Profile
+    from synos_tasks.iso.system import System
+
+SERVER = "usr/sbin/sshd"
+KEY = Key(
+    kind=mapping(
+        {"password_login": boolean("Whether a password is enough to log in; without it a key is needed.")},
+        "OpenSSH's server, where it is installed.",
+    ),
+    default={"password_login": False},
+    merge=updates,
+    aliases=("sshd", "openssh"),
+    example="{password_login: true}",
+)
+
+
+def apply(system: System, ssh: dict[str, bool]) -> None:
+    """Let the server take passwords, or keys alone."""
+    if system.has(SERVER):
+        answer = "yes" if ssh["password_login"] else "no"
+        text = f"PasswordAuthentication {answer}\nKbdInteractiveAuthentication {answer}\n"
+        system.write("etc/ssh/sshd_config.d/10-synos.conf", text)
+
+
+def expect(_profile: Profile, ssh: dict[str, bool]) -> Iterable[Expected]:
+    """Expect what the server itself says."""
+    answer = "yes" if ssh["password_login"] else "no"
+    command = "[ -x /usr/sbin/sshd ] && sshd -T 2>&1 | sed -n 's/^passwordauthentication //p'"
+    yield Expected("ssh: login with a password", answer, f"{command} || printf {answer}")

@@ -1,0 +1,192 @@
+"""The users of the system."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any
+
+from synos_tasks.iso.key import Expected, Key, Said, mistake
+from synos_tasks.iso.schema import Kind, boolean, choice, list_of, mapping, text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from synos_tasks.errors import ProfileError
+    from synos_tasks.iso.profile import Profile
+    from synos_tasks.iso.system import System
+
+_NAME = "lower-case letters, digits, - and _; a letter first; 31 characters at most"
+_USER = mapping(
+    {
+        "name": text(r"[a-z][a-z0-9_-]{0,30}", "a user name", "Login name; `root` and users of packages too.", allowed=_NAME),
+        "full_name": text(r'[^:,"$`\\\x00-\x1f]{1,60}', "a name without : , and quotes", "For people."),
+        "uid": Kind(type="integer", minimum=1000, maximum=59999, shape="1000 to 59999", doc="Without it: the next free one."),
+        "groups": list_of(text(r"[a-z_][a-z0-9_-]{0,30}", "a group", allowed=_NAME), "Further groups."),
+        "password_hash": text(
+            r"\$(y|6|5|2b|gy)\$[A-Za-z0-9./$=,]+", "a crypt(3) hash", "Without it no password is right.",
+            allowed="what `mkpasswd` or `openssl passwd -6` prints; put it in quotes",
+        ),
+        "ssh_keys": list_of(
+            text(
+                r"(ssh-(ed25519|rsa)|ecdsa-sha2-nistp(256|384|521)|sk-(ssh-ed25519|ecdsa-sha2-nistp256)@openssh\.com)"
+                r" [A-Za-z0-9+/]{40,}=*( [^\x00-\x1f]*)?",
+                "a public SSH key", allowed="the line of a .pub file, as `ssh-ed25519 AAAA… name`",
+            ),
+            "Public keys that may log in.",
+        ),
+        "shell": text(r"/[A-Za-z0-9._/+-]+", "an absolute path", "Login shell, /bin/bash by default.", allowed="a path as /bin/bash"),
+        "sudo": choice("none", "password", "nopasswd", doc="Whether `sudo` lets the user become root, and asks."),
+        "autologin": boolean("Logged in on consoles and by the display manager. One user at most."),
+    },
+    required=("name",),
+)  # fmt: skip
+
+
+def _contradictions(said: Said) -> Iterator[ProfileError]:
+    users = said.value("users").items
+    for part, what in (("name", "user"), ("uid", "uid")):
+        seen: set[Any] = set()
+        for one in (user.entries[part] for user in users if part in user.entries):
+            if one.data in seen:
+                yield mistake(one, f"{what} {one.data} stands twice", "leave one of them out")
+            seen.add(one.data)
+    logged_in = [user for user in users if user.plain.get("autologin")]
+    for user in logged_in[1:]:
+        first = logged_in[0].plain["name"]
+        hint = "only one can be logged in: take `autologin` from the other"
+        yield mistake(user.entries["autologin"], f"{first} is logged in automatically already", hint)
+
+
+def _packages(users: list[dict[str, Any]]) -> list[str]:
+    return ["sudo"] if any(user.get("sudo", "none") != "none" for user in users) else []
+
+
+KEY = Key(
+    kind=list_of(_USER, "Users, who are made while the ISO is built."),
+    default=[],
+    check=_contradictions,
+    packages=_packages,
+    aliases=("user", "accounts"),
+    example="[{name: kim, groups: [audio, video], sudo: nopasswd, autologin: true}]",
+)
+AUTHORIZE = """\
+home=$(getent passwd "$0" | cut -d : -f 6)
+install -d -m 700 -o "$0" -g "$(id -g "$0")" "$home/.ssh"
+cat >"$home/.ssh/authorized_keys"
+chmod 600 "$home/.ssh/authorized_keys"
+chown "$0:" "$home/.ssh/authorized_keys"
+"""
+GETTY = "[Service]\nExecStart=\nExecStart=-/sbin/agetty --autologin {name} --noclear {options}%I $TERM\n"
+MANAGERS = {
+    "usr/sbin/lightdm": ("etc/lightdm/lightdm.conf.d/50-synos.conf", "[Seat:*]\nautologin-user={name}\nautologin-user-timeout=0\n"),
+    "usr/sbin/gdm3": ("etc/gdm3/daemon.conf", "[daemon]\nAutomaticLoginEnable=true\nAutomaticLogin={name}\n"),
+    "usr/bin/sddm": ("etc/sddm.conf.d/synos.conf", "[Autologin]\nUser={name}\n"),
+    "usr/sbin/lxdm": ("etc/lxdm/lxdm.conf.d/synos.conf", "[base]\nautologin={name}\n"),
+}  # fmt: skip
+"""Display managers, and how each logs a user in."""
+
+
+def apply(system: System, users: list[dict[str, Any]]) -> None:
+    """Make users; raise ProfileError for a group or shell that is not there."""
+    there, groups = system.names("etc/passwd"), system.names("etc/group")
+    made = [user["name"] for user in users]
+    for index, user in enumerate(users):
+        key, name = f"users[{index}]", user["name"]
+        _refuse_missing(system, key, user, [*groups, *made])
+        options = [f"--comment={user['full_name']}"] if "full_name" in user else []
+        options += [f"--uid={user['uid']}"] if "uid" in user else []
+        if name in there:
+            argv = ["usermod", *options, *([f"--shell={user['shell']}"] if "shell" in user else [])]
+        else:
+            argv = [
+                "useradd",
+                "--create-home",
+                "--user-group",
+                f"--shell={user.get('shell', '/bin/bash')}",
+                *options,
+            ]
+        if options or argv[0] == "useradd" or "shell" in user:
+            system.run([*argv, name], key=key)
+    for index, user in enumerate(users):
+        _let_in(system, f"users[{index}]", user)
+
+
+def _refuse_missing(system: System, key: str, user: dict[str, Any], groups: list[str]) -> None:
+    for index, group in enumerate(user.get("groups", [])):
+        if group not in groups:
+            hint = "it exists where the package that makes it is installed; or make it in a hook of stage after-packages"
+            raise system.mistake(f"{key}.groups[{index}]", f"there is no group {group!r}", hint)
+    if "shell" in user and not system.has(user["shell"].lstrip("/")):
+        raise system.mistake(f"{key}.shell", f"there is no {user['shell']}", "add its package to `packages`")
+
+
+def _let_in(system: System, key: str, user: dict[str, Any]) -> None:
+    name, sudo = user["name"], user.get("sudo", "none")
+    groups = [*user.get("groups", []), *(["sudo"] if sudo == "password" else [])]
+    if groups:
+        system.run(["usermod", "--append", f"--groups={','.join(groups)}", name], key=f"{key}.groups")
+    if sudo == "nopasswd":
+        system.write(f"etc/sudoers.d/synos-{name}", f"{name} ALL=(ALL:ALL) NOPASSWD: ALL\n", 0o440)
+    if "password_hash" in user:
+        system.run(
+            ["chpasswd", "--encrypted"], key=f"{key}.password_hash", stdin=f"{name}:{user['password_hash']}\n"
+        )
+    if user.get("ssh_keys"):
+        lines = "".join(f"{line}\n" for line in user["ssh_keys"])
+        system.run(["sh", "-euc", AUTHORIZE, name], key=f"{key}.ssh_keys", stdin=lines)
+    if user.get("autologin"):
+        _log_in(system, name)
+
+
+def _log_in(system: System, name: str) -> None:
+    for unit, options in (("getty@tty1", ""), ("serial-getty@ttyS0", "--keep-baud 115200,57600,38400,9600 ")):
+        text = GETTY.format(name=name, options=options)
+        system.write(f"etc/systemd/system/{unit}.service.d/synos-autologin.conf", text)
+    for program, (path, text) in MANAGERS.items():
+        if system.has(program):
+            system.write(path, text.format(name=name))
+
+
+def expect(_profile: Profile, users: list[dict[str, Any]]) -> Iterable[Expected]:
+    """Expect that each is there with all that is said of them, and that one is logged in."""
+    for user in users:
+        name, what = user["name"], f"user {user['name']}"
+        sudo = user.get("sudo", "none")
+        groups = {*user.get("groups", []), *(["sudo"] if sudo == "password" else [])}
+        if name != "root":
+            groups.add(name)
+        yield Expected(
+            f"{what}: groups",
+            " ".join(sorted({*groups, name})),
+            f"id -Gn {name} | tr ' ' '\\n' | sort | xargs",
+        )
+        yield Expected(
+            f"{what}: shell", user.get("shell", "/bin/bash"), f"getent passwd {name} | cut -d : -f 7"
+        )
+        if "full_name" in user:
+            yield Expected(f"{what}: full name", user["full_name"], f"getent passwd {name} | cut -d : -f 5")
+        if "uid" in user:
+            yield Expected(f"{what}: uid", str(user["uid"]), f"id -u {name}")
+        shadow = f"getent shadow {name} | cut -d : -f 2"
+        if "password_hash" in user:  # this file can be read by all
+            digest = hashlib.sha256(f"{user['password_hash']}\n".encode()).hexdigest()
+            yield Expected(f"{what}: password", digest[:16], f"{shadow} | sha256sum | cut -c 1-16")
+        else:
+            yield Expected(f"{what}: no password is right", "locked", f"{shadow} | sed 's/^[!*].*/locked/'")
+        if user.get("ssh_keys"):
+            digest = hashlib.sha256("".join(f"{line}\n" for line in user["ssh_keys"]).encode()).hexdigest()
+            yield Expected(
+                f"{what}: SSH keys", digest[:16], f"sha256sum <~{name}/.ssh/authorized_keys | cut -c 1-16"
+            )
+        if sudo == "nopasswd":
+            yield Expected(
+                f"{what}: sudo",
+                "yes",
+                f"setpriv --reuid={name} --regid={name} --init-groups sudo -n true && printf yes",
+            )
+        if user.get("autologin"):
+            # the session may begin a moment after the boot has ended
+            look = f'for one in /proc/[0-9]*; do [ "$(stat -c %U "$one" 2>&1)" != {name} ] || {{ printf yes; exit; }}; done'
+            yield Expected(
+                f"{what}: logged in", "yes", f"for _ in 1 2 3 4 5 6 7 8 9 10; do {look}; sleep 1; done"
+            )
