@@ -26,12 +26,11 @@ DPKG_OPTIONS = (
 NODES = {"null": (1, 3), "zero": (1, 5), "full": (1, 7), "random": (1, 8), "urandom": (1, 9), "tty": (5, 0)}
 # it differs from build to build, is wrong on another machine, or says nothing to a user
 _CLUTTER = (
-    "etc/machine-id", "var/lib/dbus/machine-id", "etc/resolv.conf", "etc/ssh/ssh_host_*", "etc/passwd-",
+    "etc/machine-id", "var/lib/dbus/machine-id", "etc/resolv.conf", "etc/passwd-",
     "etc/group-", "etc/shadow-", "etc/gshadow-", "etc/subuid-", "etc/subgid-", "etc/.pwd.lock", "etc/mtab.*",
     "var/cache/ldconfig/aux-cache", "var/cache/debconf/*-old", "var/lib/dpkg/*-old", "var/lib/dpkg/lock*",
     "var/cache/man/*", "var/log/*", "var/lib/apt/lists/*", "var/cache/apt/*.bin", "var/lib/apt/extended_states",
     "var/cache/apt/archives/*.deb", "var/cache/apt/archives/lock", "var/lib/systemd/catalog/database",
-    "etc/nvme/hostid", "etc/nvme/hostnqn",  # who a machine is on a fabric, made when nvme-cli is installed
     "var/lib/systemd/random-seed", "var/tmp/*", "tmp/*", "run/*", "root/.wget-hsts",
     "dev/*",  # the kernel's devtmpfs covers it at boot
     "usr/share/info/*", "debootstrap",

@@ -6,6 +6,7 @@ import hashlib
 import shutil
 from typing import TYPE_CHECKING, Any
 
+from synos_tasks.iso import identities
 from synos_tasks.iso.root import DPKG_CONF, DPKG_OPTIONS, clean, within
 from synos_tasks.iso.scratch import remove
 from synos_tasks.iso.stages import packages
@@ -37,6 +38,7 @@ def make(inputs: StageInputs, root: Path) -> Mapping[str, Any]:
     apt = ("etc/apt/sources.list", "etc/apt/apt.conf.d/99mmdebstrap", DPKG_CONF)
     for path in (*apt, "etc/hostname", "etc/hosts", FAKETIME.relative_to("/")):
         remove(within(root, str(path)))
+    identities.leave_to_first_boot(context, root, NAME, 0)
     clean(root)
     return {"installed": sizes}
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import time
 from typing import TYPE_CHECKING, Any
 
+from synos_tasks.iso import identities
 from synos_tasks.iso.root import DPKG_CONF, DPKG_OPTIONS, clean, make_devices, within, write
 from synos_tasks.iso.scratch import remove
 from synos_tasks.iso.stagespec import StageSpec
@@ -41,6 +43,7 @@ def install(
     ``on_failure`` may know a better error than the usual one.
     """
     make_devices(root)
+    began = time.time()
     write(root, SERVICES, "#!/bin/sh\nexit 101\n", 0o755)
     write(root, DPKG_CONF, "".join(f"{option}\n" for option in DPKG_OPTIONS))
     remove(within(root, INSIDE))
@@ -50,6 +53,7 @@ def install(
     argv = ["apt-get", "install", "--yes", "-qq", "--no-install-recommends", "--allow-downgrades"]
     argv += ["-oAPT::Sandbox::User=root", *names]
     context.run_inside(stage, root, argv, reading={INSIDE: repository}, on_failure=on_failure)
+    identities.leave_to_first_boot(context, root, stage, began)
     for path in (INSIDE, SERVICES, DPKG_CONF):
         remove(within(root, path))
     clean(root)

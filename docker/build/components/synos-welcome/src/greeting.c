@@ -111,8 +111,7 @@ static void print_user(FILE *out, const struct greeting *greeting, bool colour)
 {
     if (greeting->user != NULL) {
         print_label(out, "user", colour);
-        // live-config gives its user this password
-        fprintf(out, "%s%s\n", greeting->user, greeting->live ? ", password live" : "");
+        fprintf(out, "%s\n", greeting->user);
     }
 }
 

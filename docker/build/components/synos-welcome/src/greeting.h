@@ -15,7 +15,6 @@ struct greeting {
     char *profile;
     char *host;
     char *user;
-    bool live;
 };
 
 // Fills an empty greeting out of values that need no trust; host and user may be NULL. False with errno

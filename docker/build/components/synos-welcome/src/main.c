@@ -10,11 +10,9 @@
 #include <locale.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #define PROGRAM "synos-welcome"
-#define LIVE_MEDIUM "/run/live/medium"
 
 enum { EXIT_USAGE = 2, HOST_ROOM = 256 };
 
@@ -113,11 +111,9 @@ static bool find_user(char **user, const char *path)
 static bool fill(struct greeting *greeting, const struct os_release *release, const char *user)
 {
     char host[HOST_ROOM] = "";
-    struct stat medium;
 
     // the last byte stays 0, which gethostname() does not promise for a name it cuts
     (void)!gethostname(host, sizeof host - 1);
-    greeting->live = stat(LIVE_MEDIUM, &medium) == 0;
     if (!greeting_fill(greeting, release, host, user, strcmp(nl_langinfo(CODESET), "UTF-8") == 0)) {
         fprintf(stderr, PROGRAM ": %s\n", strerror(errno));
         return false;

@@ -58,7 +58,6 @@ service:x:1000:1000::/:/usr/sbin/nologin
 synos:x:1001:1001::/home/synos:/bin/bash
 END
 user=synos
-[ ! -e /run/live/medium ] || user='synos, password live'
 
 run --help
 check_text 'status of --help' "$status" 0
