@@ -56,11 +56,12 @@ def boot_iso(
     spec = boot_spec(settings, context.image(BOOT), iso_folder=iso.parent, out=folder, kvm=request.kvm)
     found = _run(context, spec, request, log)
     if not found.ok:
+        screen = f"the screen: {found.screenshot}" if found.screenshot else ""
         raise BootFailed(
             f"{iso.name} did not boot as it should ({firmware}, {media}, {found.seconds:.0f} s)",
             where=str(log),
             why=found.why,
-            hint=f"the screen: {found.screenshot}" if found.screenshot else "the serial log tells more",
+            hint="\n".join(filter(None, [found.hint, screen])),
         )
     return found, log
 

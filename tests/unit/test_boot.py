@@ -9,17 +9,18 @@ import json
 import os
 import shutil
 import subprocess
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 
 from synos_tasks.build.boot import boot_iso, boot_spec, newest_iso
 from synos_tasks.build.planning import Context
 from synos_tasks.errors import IsoNotFound, SettingsError
-from synos_tasks.iso.boot import qemu
+from synos_tasks.iso.boot import qemu, trouble, watch
 from synos_tasks.iso.boot.qemu import FIRMWARES, MEDIA, Boot, qemu_argv
-from synos_tasks.iso.boot.watch import HOPELESS, UNFINISHED, Follower, clean, parse_report, verdict
+from synos_tasks.iso.boot.watch import Follower, boot, clean, parse_report, verdict
 from tests.unit.fake_docker import FakeDocker
 from tests.unit.projects import settings_in
 
@@ -56,9 +57,12 @@ def test_the_follower_gives_complete_lines_once(tmp_path: Path) -> None:
     text = "gr\u00fcn\r\nnext".encode()
     serial.write_bytes(text[:3])  # in the middle of a letter
     assert follower.lines() == []
-    serial.write_bytes(text)
+    serial.write_bytes(text[:-2])
     assert follower.lines() == ["gr\u00fcn"]
+    assert follower.tail == "ne"
+    serial.write_bytes(text)
     assert follower.lines() == []
+    assert follower.tail == "next"
 
 
 @pytest.mark.parametrize(
@@ -196,7 +200,102 @@ def test_the_guest_quotes_as_json_does() -> None:
 
 def test_lines_of_the_console_are_understood() -> None:
     assert clean("\x1b[0;32m OK \x1b[0m Reached\x1b[K \x1b]0;title\x07target\r") == " OK  Reached target"
-    assert HOPELESS.search("[    2.1] Kernel panic - not syncing: VFS: Unable to mount root fs")
-    assert not HOPELESS.search("[    2.1] Run /init as init process")
-    states = ("starting", "initializing", "running", "degraded")
-    assert [state in UNFINISHED for state in states] == [True, True, False, False]
+
+
+class FakeMachine:
+    """A machine that writes the next piece of its console each time it is asked whether it runs; then it ends."""
+
+    def __init__(self, serial: Path, console: Iterable[str], end: str | None) -> None:
+        self._serial, self._console, self._end = serial, iter(console), end
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def ended(self) -> str | None:
+        text = next(self._console, None)
+        with self._serial.open("a") as serial:
+            serial.write(text or "")
+        return self._end if text is None else None
+
+    def screenshot(self, _: Path) -> bool:
+        return True
+
+
+Watched = Callable[..., qemu.Booted]
+
+
+@pytest.fixture
+def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
+    """Boot a machine that prints what it is given, with no time between the pieces."""
+
+    def run(*console: str, end: str | None = None, timeout: int = 9) -> qemu.Booted:
+        request = dataclasses.replace(REQUEST, kvm=False, timeout=timeout)
+        monkeypatch.setattr(
+            watch, "start", lambda _request, _, folder: FakeMachine(folder / qemu.SERIAL, console, end)
+        )
+        return boot(request, lambda _: None)
+
+    for name in ("POLL_SECONDS", "PROMPT_SECONDS"):
+        monkeypatch.setattr(watch, name, 0)
+    return run
+
+
+MENU = "GNU GRUB  version 2.06\n  before booting or `c' for a command-line.  *SynOS"
+BUSYBOX = (
+    "\nBusyBox v1.35.0 built-in shell (ash)\nEnter 'help' for a list of built-in commands.\n\n(initramfs) "
+)
+LIVE_BOOT = "  BOOT FAILED!\n  live-boot will now start a shell. The error message was:\n\n    {}\n" + BUSYBOX
+PANIC = "[ 2.6] Kernel panic - not syncing: "
+
+
+@pytest.mark.parametrize(
+    ("console", "why", "hint"),
+    [
+        (LIVE_BOOT.format("No loop devices available"), "at its prompt: No loop devices available", "loop.max_loop"),
+        (LIVE_BOOT.format("Unable to find a medium containing a live file system"), "Unable to find", "live-media"),
+        (LIVE_BOOT.format("Something new"), "at its prompt: Something new", "debug"),
+        ("run-init: can't execute '/x': No such file\n" + BUSYBOX, "can't execute '/x'", "init"),
+        ("one\ntwo" + BUSYBOX, "two", ""),
+        ("error: file `/live/initrd.img' not found.\n" + PANIC + "VFS: Unable to mount root fs", "/live/initrd.img", "not on"),
+        (PANIC + "VFS: Unable to mount root fs on unknown-block(0,0)", "the kernel panicked", "no initramfs"),
+        (PANIC + "Attempted to kill init! exitcode=0x100", "Attempted to kill init", "printed before"),
+        ("error: file `/live/vmlinuz' not found.\nerror: you need to load the kernel first.", "/live/vmlinuz", "boot menu"),
+        ("error: bad shim signature.\nerror: you need to load the kernel first.", "bad shim", "Secure Boot"),
+        ("error: no such device: GONE.\nEntering rescue mode...\ngrub rescue> ", "no such device: GONE", "medium"),
+        ("error: can't find command `menuentrx'.\n  Minimal BASH-like\ngrub> ", "menuentrx", "mistake"),
+        (MENU, "GRUB waits at its menu", ""),
+        ("[ TIME ] Timed out waiting for device /dev/x.\nYou are in emergency mode. After", "/dev/x", "nofail"),
+        ("Cannot open access to console, the root account is locked.", "emergency", ""),
+        ("systemd[1]: Freezing execution.", "systemd stopped", ""),
+        ("dracut:/# ", "dracut", ""),
+        ("[ 9.0] reboot: System halted", "switched itself off", ""),
+    ],
+)  # fmt: skip
+def test_a_dead_guest_is_explained_without_waiting(
+    watched: Watched, monkeypatch: pytest.MonkeyPatch, console: str, why: str, hint: str
+) -> None:
+    monkeypatch.setattr(trouble, "MENU_SECONDS", 0)
+    found = watched(console)
+    assert not found.ok
+    assert why in found.why
+    assert hint in found.hint
+    assert found.screenshot
+
+
+@pytest.mark.parametrize(
+    "console",
+    [
+        MENU + "  executed automatically in 3s.",
+        MENU
+        + " 0s.  Booting `SynOS'\n\nerror: no suitable video mode found.\nPress any key to continue...\n",
+        "[    2.1] Run /init as init process\n[FAILED] Failed to start x.\n[DEPEND] Dependency failed for y.\n",
+        "synos login: ",
+    ],
+)
+def test_a_guest_that_may_go_on_is_waited_for(watched: Watched, console: str) -> None:
+    good = f"\n{line(GOOD)}\n"
+    assert watched(console, " ", "\n", line({**GOOD, "state": "starting"}) + "\n", good).ok
+    assert "the console ends with: " + console.splitlines()[-1].strip() in watched(console, timeout=0).why
+    assert watched(console, end="QEMU ended").why.startswith("QEMU ended")

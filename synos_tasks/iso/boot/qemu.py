@@ -50,12 +50,13 @@ class Log(codec.Event, name="log"):
 
 
 class Booted(codec.Event, name="booted"):
-    """How a boot went: ``why`` says what is wrong with it. Seconds from QEMU's start to the report."""
+    """How a boot went: ``why`` says what is wrong with it. Seconds from QEMU's start to the report, or the guest's end."""
 
     accelerator: str
     ok: bool = False
     seconds: float = 0.0
     why: str = ""
+    hint: str = ""
     screenshot: Path | None = None
     report: Mapping[str, Any] = field(default_factory=dict)
 

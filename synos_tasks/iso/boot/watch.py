@@ -16,17 +16,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synos_tasks.iso.boot.qemu import DEBUG, SERIAL, Booted, Machine, kvm_works, start
+from synos_tasks.iso.boot.qemu import DEBUG, SERIAL, Booted, kvm_works, start
+from synos_tasks.iso.boot.trouble import Trouble, at_menu, ending, explain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from synos_tasks.iso.boot.qemu import Boot
+    from synos_tasks.iso.boot.qemu import Boot, Machine
 
 POLL_SECONDS = 0.2
-# until the login prompt, or a desktop, is on the screen
+# until the login prompt, or a desktop, is on the screen, and a prompt that fails has failed
 DESKTOP_SECONDS = 15.0
-PROMPT_SECONDS = 2.0
+PROMPT_SECONDS = 2.5
 _REPORT = re.compile(r"SYNOS-REPORT (\{.*\}) ([0-9a-f]{8})")
 _CONTROL = re.compile(
     r"\x1b\[[0-9;?=]*[ -/]*[@-~]"  # cursor, colour, modes
@@ -34,78 +35,110 @@ _CONTROL = re.compile(
     r"|\x1b[ -/]?[0-~]|[\x00-\x08\x0b-\x1f\x7f]"
 )
 
-HOPELESS = re.compile(
-    "Kernel panic - not syncing|Unable to find a medium containing a live file system"
-    "|BdsDxe: No bootable option or device was found|No bootable device"
-    "|You are in emergency mode|error: you need to load the kernel first"
-)
-"""In lines after which no report can follow, so that nobody waits for the timeout."""
 UNFINISHED = {"initializing", "starting"}
 """States of a guest that has more to say: its boot has not ended, well or not."""
 
 
 def boot(request: Boot, on_line: Callable[[str], None]) -> Booted:
-    """Boot as the request says and wait for the report, a hopeless line, QEMU's end or the timeout."""
+    """Boot as the request says until the guest has reported, can do so no more, QEMU ends or the time is over."""
     with tempfile.TemporaryDirectory(prefix="boot-") as name:
         folder = Path(name)
         kvm = request.kvm and os.access("/dev/kvm", os.R_OK | os.W_OK) and kvm_works(folder)
         outcome = Booted(accelerator="kvm" if kvm else "tcg")
         try:
             with start(request, outcome.accelerator, folder) as machine:
-                outcome = _picture(machine, request, _follow(machine, request, folder, outcome, on_line))
+                return _Watch(machine, request, folder, on_line).follow(outcome)
         except OSError as error:
             return replace(outcome, why=f"QEMU could not be started: {error}")
-        for line in Follower(folder / DEBUG).lines()[-5:] if not outcome.report else []:
-            on_line(f"SeaBIOS: {line}")
-        return outcome
 
 
-def _follow(
-    machine: Machine, request: Boot, folder: Path, outcome: Booted, on_line: Callable[[str], None]
-) -> Booted:
-    started = time.monotonic()
-    serial, debug = Follower(folder / SERIAL), Follower(folder / DEBUG)
-    report: dict[str, Any] = {}
-    while True:
-        ended = machine.ended()  # asked before reading, so that the last words are read
-        seconds = time.monotonic() - started
-        lines = serial.lines()
-        for line in lines:
-            on_line(line)
-            report = parse_report(line) or report
-        hopeless = [line for line in [*lines, *debug.lines()] if HOPELESS.search(line)]
-        if report and report.get("state") not in UNFINISHED:
-            why = verdict(report, request.firmware)
-        elif hopeless or ended is not None or seconds >= request.timeout:
-            late = f"no final report within {request.timeout} s"
-            so_far = f"; so far: {verdict(report, request.firmware)}" if report else ""
-            why = hopeless[0] if hopeless else ended or late + so_far
-        else:
+class _Watch:
+    """One machine, and what its serial port and its firmware have said so far."""
+
+    def __init__(self, machine: Machine, request: Boot, folder: Path, on_line: Callable[[str], None]) -> None:
+        self._machine, self._request, self._on_line = machine, request, on_line
+        self._serial, self._debug = Follower(folder / SERIAL), Follower(folder / DEBUG)
+        self._lines: list[str] = []
+        self._firmware: list[str] = []
+        self._report: dict[str, Any] = {}
+
+    def follow(self, outcome: Booted) -> Booted:
+        """Return how the boot went, with a picture of its end."""
+        started = time.monotonic()
+        while True:
+            gone = self._machine.ended()  # asked before reading, so that the last words are read
+            new = self._read()
+            seconds = time.monotonic() - started
+            final = bool(self._report) and self._report.get("state") not in UNFINISHED
+            trouble = None if final else self._trouble(new, gone, late=seconds >= self._request.timeout)
+            if final or trouble:
+                break
             time.sleep(POLL_SECONDS)
-            continue
-        return replace(outcome, ok=not why, why=why, seconds=round(seconds, 1), report=report)
+        picture = self._picture()
+        self._read()  # what came meanwhile: the rest of a panic, a newer report
+        why = trouble.why if trouble else verdict(self._report, self._request.firmware)
+        for line in [self._serial.tail, *self._firmware[-5:]] if trouble else []:
+            self._on_line(line)
+        outcome = replace(outcome, ok=not why, why=why, hint=trouble.hint if trouble else "")
+        return replace(outcome, seconds=round(seconds, 1), screenshot=picture, report=self._report)
 
+    def _read(self) -> list[str]:
+        """Pass on what is new and return it, with the line that is not finished yet."""
+        lines, firmware = self._serial.lines(), self._debug.lines()
+        for line in lines:
+            self._on_line(line)
+            self._report = parse_report(line) or self._report
+        self._lines += lines
+        self._firmware += firmware
+        return [*lines, self._serial.tail, *firmware]
 
-def _picture(machine: Machine, request: Boot, outcome: Booted) -> Booted:
-    if machine.ended() is not None:
-        return outcome
-    if outcome.report:
-        time.sleep(DESKTOP_SECONDS if outcome.report.get("desktop") else PROMPT_SECONDS)
-    return replace(outcome, screenshot=request.screenshot if machine.screenshot(request.screenshot) else None)
+    def _trouble(self, new: list[str], gone: str | None, *, late: bool) -> Trouble | None:
+        """Return why no report can follow; None where one may."""
+        lines = [*self._lines, self._serial.tail]
+        if what := ending(new) or gone:
+            return explain(what, lines)
+        if menu := at_menu(lines, self._serial.silent()):
+            return menu
+        if not late:
+            return None
+        so_far = self._report and verdict(self._report, self._request.firmware)
+        last = next((line for line in (self._serial.tail, *reversed(self._lines)) if line.strip()), "nothing")
+        why = f"no final report within {self._request.timeout} s; "
+        return Trouble(
+            why + (f"so far: {so_far}" if so_far else f"the console ends with: {last.strip()}"), ""
+        )
+
+    def _picture(self) -> Path | None:
+        if self._machine.ended() is not None:
+            return None
+        if self._report:
+            time.sleep(DESKTOP_SECONDS if self._report.get("desktop") else PROMPT_SECONDS)
+        path = self._request.screenshot
+        return path if self._machine.screenshot(path) else None
 
 
 class Follower:
-    """Reads the new lines of a growing file."""
+    """Reads the new lines of a growing file; ``tail`` is the last one, as far as it was written."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._seen = path, 0
+        self._path, self._seen, self._bytes = path, 0, 0
+        self._grew = time.monotonic()
+        self.tail = ""
 
     def lines(self) -> list[str]:
         """Return the complete lines written since the last call, cleaned."""
         text = self._path.read_bytes() if self._path.exists() else b""
-        lines = text.split(b"\n")[self._seen : -1]
+        if len(text) > self._bytes:
+            self._bytes, self._grew = len(text), time.monotonic()
+        *lines, tail = text.split(b"\n")
+        lines = lines[self._seen :]
         self._seen += len(lines)
+        self.tail = clean(tail.decode(errors="replace"))
         return [clean(line.decode(errors="replace")) for line in lines]
+
+    def silent(self) -> float:
+        """Return for how many seconds nothing was written."""
+        return time.monotonic() - self._grew
 
 
 def clean(line: str) -> str:
