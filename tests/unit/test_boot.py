@@ -174,7 +174,9 @@ def test_the_guest_hands_on_what_the_agent_says(
     if agent is not None:
         program.write_text(f"#!/bin/sh\n{agent}\n")
         program.chmod(0o755)
-    function = _function("agent_report() {", "report() {").replace("/usr/bin/synos-agent", str(program))
+    function = _function("agent_report() {", "# what the profile says").replace(
+        "/usr/bin/synos-agent", str(program)
+    )
     script = f'PATH="{tmp_path}:$PATH"\n{function}\nagent_report'
     done = subprocess.run([SHELL, "-c", script], capture_output=True, check=True)
     assert json.loads(done.stdout) == told
@@ -299,3 +301,49 @@ def test_a_guest_that_may_go_on_is_waited_for(watched: Watched, console: str) ->
     assert watched(console, " ", "\n", line({**GOOD, "state": "starting"}) + "\n", good).ok
     assert "the console ends with: " + console.splitlines()[-1].strip() in watched(console, timeout=0).why
     assert watched(console, end="QEMU ended").why.startswith("QEMU ended")
+
+
+def test_a_login_prompt_that_fails_after_the_first_report_counts(watched: Watched) -> None:
+    later = {**GOOD, "restarting": ["getty@tty1.service"]}
+    found = watched(line(GOOD) + "\n", *["\n" + line(later) + "\n"] * 2)
+    assert (found.ok, found.why) == (False, "units that fail and are started again: getty@tty1.service")
+
+
+# ---- what the profile says, compared in the guest
+
+
+@pytest.mark.allow_process(reason="the shell function the guest runs")
+def test_the_guest_compares_what_the_profile_says(tmp_path: Path) -> None:
+    long = "\u00e4" * 500
+    rows = [
+        ("timezone", "Etc/UTC", "echo Etc/UTC"),
+        ("empty", "", "true"),
+        ("nothing", "x", "exit 3"),
+        ('quotes "and" \\', "it's", "printf '%s\\n' '\"'"),
+        ("lines", "a", "printf 'a\\nb\\n'"),
+        ("long", long, f"printf %s {long}"),
+        ("cut", long, "echo other"),
+    ]
+    expected = tmp_path / "expected"
+    expected.write_text("\n".join("\t".join(row) for row in rows))  # no newline at the end
+    functions = _function("quote() {", "# a JSON list") + _function("compare() {", "# units that")
+    script = f'tab=$(printf "\\t")\nexpected="{expected}"\n{functions}\nprintf "{{%s}}" "$(compare)"'
+
+    def compare() -> dict[str, Any]:
+        done = subprocess.run([SHELL, "-c", script], capture_output=True, check=True)
+        return dict(json.loads(done.stdout))
+
+    found = compare()
+    assert (found["checked"], found["differing"]) == (7, 4)
+    assert found["different"] == [
+        {"what": "nothing", "said": "x", "runs": ""},
+        {"what": 'quotes "and" \\', "said": "it's", "runs": '"'},
+        {"what": "lines", "said": "a", "runs": "a b"},
+        {"what": "cut", "said": long[:100], "runs": "other"},
+    ]
+    expected.write_text("one\ta\techo b\n" * 30)
+    found = compare()
+    assert (found["checked"], found["differing"], len(found["different"])) == (30, 30, 20)
+    words = verdict({**GOOD, **found}, "bios").splitlines()
+    assert words[0] == "one: the profile says a, the system has b"
+    assert words[-1] == "and 10 more"

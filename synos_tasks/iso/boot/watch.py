@@ -163,6 +163,10 @@ def verdict(report: Mapping[str, Any], firmware: str) -> str:
     checks = [
         (system not in {None, "", "debian"}, f"the system is {system!r}: its os-release is not the ISO's"),
         (failed == [], f"failed units: {', '.join(map(str, failed or ['not reported']))}"),
+        (
+            not report.get("restarting"),
+            f"units that fail and are started again: {', '.join(map(str, report.get('restarting') or []))}",
+        ),
         (bool(report.get("target")), "the default target is not active"),
         (report.get("root") == "overlay", f"/ is {report.get('root')!r}, not an overlay"),
         (report.get("medium") is True, "/run/live/medium is not mounted"),
@@ -170,7 +174,18 @@ def verdict(report: Mapping[str, Any], firmware: str) -> str:
         (_agent_is_well(report), f"synos-agent says {report.get('agent')}"),
         (firmware != "secure-boot" or report.get("secure_boot") is True, "Secure Boot is not on"),
     ]
-    return "; ".join(why for good, why in checks if not good)
+    return "\n".join([*(why for good, why in checks if not good), *_differences(report)])
+
+
+def _differences(report: Mapping[str, Any]) -> list[str]:
+    """Say what the system has otherwise than the profile says, a line each."""
+    listed = report.get("different") or []
+    lines = [
+        f"{one['what']}: the profile says {one['said'] or 'nothing'}, the system has {one['runs'] or 'nothing'}"
+        for one in listed
+    ]
+    more = report.get("differing", 0) - len(lines)
+    return [*lines, f"and {more} more"] if more > 0 else lines
 
 
 def _agent_is_well(report: Mapping[str, Any]) -> bool:
