@@ -115,7 +115,7 @@ def profile_folder(settings: Settings) -> Path:
 def read_profile(settings: Settings, name: str) -> Profile:
     """Read a profile; raises ProfileError, ProfileNotFound or ComponentError."""
     profile = profiles.load(profile_folder(settings), name)
-    return dataclasses.replace(profile, distribution=settings.project.name, title=settings.project.title)
+    return dataclasses.replace(profile, project=settings.project.name, title=settings.project.title)
 
 
 def lock_path(settings: Settings, profile: str) -> Path:

@@ -25,7 +25,7 @@ FOLDERS = ("etc", "var/lib")
 LARGEST = 16384
 """Bytes: an identity is small."""
 FIRST_BOOT = "usr/lib/synos/first-boot"
-"""A file for each package: the paths that configuring it makes."""
+"""A file for each package: a command, and the paths that it makes."""
 UNITS = "usr/lib/systemd/system"
 _INFO = "var/lib/dpkg/info"
 _SECRET = re.compile(rb"PRIVATE KEY-----")
@@ -33,22 +33,18 @@ _RANDOM = re.compile(
     rb"[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}"  # a UUID
     rb"|(?=[a-f]*[0-9])(?=[0-9]*[a-f])[0-9a-f]{10,}|(?=[A-Za-z]*\d)(?=[^A-Z]*[A-Z])(?=[^a-z]*[a-z])[A-Za-z0-9+/]{20,}"
 )
-UNIT = """\
+UNIT = "synos-first-boot.service"
+UNIT_TEXT = """\
 [Unit]
-Description=Make what must differ from machine to machine: {package}
+Description=Make what must differ from machine to machine
 Before={before}
-ConditionPathExists=|!/{first}
 
 [Service]
 Type=oneshot
 Environment=DEBIAN_FRONTEND=noninteractive DEBCONF_NONINTERACTIVE_SEEN=true
-Environment=DPKG_MAINTSCRIPT_PACKAGE={package} DPKG_MAINTSCRIPT_NAME=postinst DPKG_RUNNING_VERSION=1.21
-# without it a maintainer script would start the units that wait for this one
+# or maintainer scripts would start the units that wait for this one
 TemporaryFileSystem=/run/systemd
-ExecStart={command}
-
-[Install]
-WantedBy=multi-user.target
+ExecStart=/usr/libexec/synos/first-boot
 """
 TRY = """\
 again() {{ # FOLDER: put away what is there, and let the package make it once more
@@ -152,15 +148,19 @@ def _remove_links_to(root: Path, files: list[str]) -> None:
 
 
 def _plan_first_boot(root: Path, package: str, files: list[str], lists: dict[str, list[str]]) -> None:
-    """Let a unit make the files of a package before its own units start."""
-    units = {line.rpartition("/")[2] for line in lists[package] if f"/{UNITS.removeprefix('usr/')}/" in line}
-    before = sorted(unit for unit in units if unit.endswith((".service", ".socket")) and "@" not in unit)
-    write(root, f"{FIRST_BOOT}/{package}", "".join(f"/{path}\n" for path in sorted(files)))
-    name = f"synos-first-boot-{package.partition(':')[0]}.service"
-    text = UNIT.format(package=package.partition(":")[0], before=" ".join(before), first=sorted(files)[0],
-                       command=_command(package, files))  # fmt: skip
-    write(root, f"{UNITS}/{name}", text)
-    wanted = within(root, f"{UNITS}/multi-user.target.wants/{name}")
+    """Let a unit make the files of a package before its own units start; see docker/build/overlays/synos-base."""
+    paths = "".join(f"/{path}\n" for path in sorted(files))
+    write(root, f"{FIRST_BOOT}/{package}", f"{_command(package, files)}\n{paths}")
+    packages = [path.name for path in within(root, FIRST_BOOT).iterdir()]
+    units = {
+        line
+        for name in packages
+        for line in lists.get(name, ())
+        if "/systemd/system/" in line and "@" not in line
+    }
+    before = sorted(line.rpartition("/")[2] for line in units if line.endswith((".service", ".socket")))
+    write(root, f"{UNITS}/{UNIT}", UNIT_TEXT.format(before=" ".join(before)))
+    wanted = within(root, f"{UNITS}/multi-user.target.wants/{UNIT}")
     wanted.parent.mkdir(exist_ok=True)
     remove(wanted)
-    wanted.symlink_to(f"../{name}")
+    wanted.symlink_to(f"../{UNIT}")

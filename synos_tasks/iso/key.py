@@ -77,7 +77,7 @@ def _nothing(_said: Said) -> Iterator[ProfileError]:
     return iter(())
 
 
-def _no_packages(_value: Any) -> Iterable[str]:  # noqa: ANN401
+def _none(_value: Any) -> Iterable[str]:  # noqa: ANN401
     return ()
 
 
@@ -93,8 +93,10 @@ class Key:
     """How a profile's value and the inherited one become one."""
     check: Callable[[Said], Iterator[ProfileError]] = _nothing
     """Yield what is wrong although each key alone is right."""
-    packages: Callable[[Any], Iterable[str]] = _no_packages
+    packages: Callable[[Any], Iterable[str]] = _none
     """Packages that a value needs; they are added to the profile that says it."""
+    kernel_arguments: Callable[[Any], Iterable[str]] = _none
+    """Kernel arguments that a value needs."""
     aliases: tuple[str, ...] = ()
     """Words that other tools have for it."""
     example: str = ""

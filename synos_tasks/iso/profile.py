@@ -159,15 +159,22 @@ class Profile:
     compression_level: int = 3
     values: Mapping[str, Any] = field(default_factory=lambda: Said({}, stagespec.keys()).of(stagespec.keys()))
     """Plain data of the keys that belong to one stage, with their defaults; see iso/key.py."""
-    distribution: str = "synos"
-    """Name of the project: first word of the ISO's name, and ID in os-release. Not in the YAML file."""
+    project: str = "synos"
+    """Name of the project, where the key `distribution` says nothing."""
     title: str = "SynOS"
-    """What boot menus and os-release call the distribution. Not in the YAML file."""
+    """What people call it, where the key `distribution` says nothing."""
     ancestors: tuple[str, ...] = ()
     """Profiles it inherits from, nearest first: whose locks it starts from, not for keys."""
     origins: Mapping[str, str] = field(default_factory=dict)
     """``file:line:column`` of each package, hook and overlay by name, and of each value by its path as ``users[0].name``:
     for errors, not for keys."""
+
+    @property
+    def kernel_arguments(self) -> tuple[str, ...]:
+        """All arguments: those that the profile names, and those that other keys need."""
+        said = [(key, self.values[name]) for name, key in keys().items() if name in self.values]
+        needed = [one for key, value in said for one in key.kernel_arguments(value)]
+        return tuple(dict.fromkeys([*self.values.get("kernel_arguments", ()), *needed]))
 
     @property
     def packages(self) -> tuple[str, ...]:
@@ -277,8 +284,10 @@ def _refuse_wrong_suite(said: Said, origins: Mapping[str, str]) -> None:
 
 
 def _origins(chain: list[tuple[str, Value]], merged: Mapping[str, Value]) -> dict[str, str]:
-    """Return the places of values by their paths, and by the names of packages and files, where the nearest profile counts."""
-    origins = {path: value.where for key, one in merged.items() for path, value in one.walk(key)}
+    """Return the places of values by their paths, and by what they say; of packages and files the nearest profile counts."""
+    walked = [(path, value) for key, one in merged.items() for path, value in one.walk(key)]
+    origins = {value.data: value.where for _, value in walked if isinstance(value.data, str)}
+    origins |= {path: value.where for path, value in walked}
     for _, source in reversed(chain):
         for key in ("packages", "hooks", "components", "overlays"):
             for item in source.value(key).items:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.errors import StageFailed
-from synos_tasks.iso import codec, inputs, secrets
+from synos_tasks.iso import codec, distribution, inputs, secrets
 from synos_tasks.iso.diagnose import disk_full
 from synos_tasks.iso.protocol import Done
 from synos_tasks.iso.scratch import scratch, sync
@@ -88,7 +88,7 @@ def _packages(plan: Plan, entries: list[Entry]) -> list[dict[str, Any]]:
 
 def iso_path(output: Path, profile: Profile, build_id: str) -> Path:
     """Where a build's ISO is."""
-    return output / f"{profile.distribution}-{profile.name}-{build_id}.iso"
+    return output / f"{distribution.iso_name(profile)}-{build_id}.iso"
 
 
 def published(output: Path, plan: Plan) -> dict[str, Any] | None:
@@ -174,7 +174,7 @@ def take(source: Path, target: Path) -> str:
 
 def newest_path(output: Path, profile: Profile) -> Path:
     """Where the link to a profile's newest ISO is."""
-    return output / f"{profile.distribution}-{profile.name}.iso"
+    return output / f"{distribution.iso_name(profile)}.iso"
 
 
 def point_to(iso: Path, profile: Profile) -> None:

@@ -43,7 +43,7 @@ class StageSpec:
     def belongs_to(self, profile: Profile) -> bool:
         """Tell whether a profile has this stage."""
         return self.is_wanted(profile) and (
-            not self.keys or any(profile.values.get(key) for key in self.keys)
+            not self.keys or any(profile.values.get(key) is not None for key in self.keys)
         )
 
 

@@ -83,10 +83,10 @@ def test_what_is_random_is_made_at_first_boot_and_the_rest_stays(
     assert not (root / "etc/munge/link").is_symlink()
     for kept in ("ucf", "odd"):
         assert "PRIVATE KEY" in (root / files[kept]).read_text(), "as it was"
-    assert (root / "usr/lib/synos/first-boot/munge").read_text() == "/etc/munge/munge.key\n"
-    unit = (root / "usr/lib/systemd/system/synos-first-boot-munge.service").read_text()
-    assert "Before=munge.service\n" in unit
-    assert "munge.postinst configure\n" in unit
-    assert (root / "usr/lib/systemd/system/multi-user.target.wants/synos-first-boot-munge.service").exists()
+    command = "/var/lib/dpkg/info/munge.postinst configure"
+    assert (root / "usr/lib/synos/first-boot/munge").read_text() == f"{command}\n/etc/munge/munge.key\n"
+    folder = root / "usr/lib/systemd/system"
+    assert "Before=munge.service\n" in (folder / identities.UNIT).read_text()
+    assert (folder / f"multi-user.target.wants/{identities.UNIT}").exists()
     warned = [event for event in context.events.sent if "same on every machine" in str(event)]  # type: ignore[attr-defined]
     assert len(warned) == 2

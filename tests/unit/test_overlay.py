@@ -10,6 +10,7 @@ from typing import cast
 import pytest
 
 from synos_tasks.errors import ProfileError
+from synos_tasks.iso import distribution
 from synos_tasks.iso.layers import Listing, settle_files
 from synos_tasks.iso.pool import Pool
 from synos_tasks.iso.profile import Profile
@@ -191,20 +192,60 @@ def test_the_later_overlay_wins_and_all_win_over_what_the_system_says_it_is(
         overlay.make_files(inputs_for(context, planned(), "overlay"), Listing(), target)
     assert (target / "a").read_text() == "two"
     assert (target / "etc/issue").read_text() == "x"
-    assert "ID=synos" in (target / "usr/lib/os-release").read_text().splitlines()
+    assert 'ID="synos"' in (target / "usr/lib/os-release").read_text().splitlines()
 
 
 @pytest.mark.parametrize(("suite", "version"), [("bookworm", "12"), ("trixie", "13")])
 def test_the_system_says_what_it_is(suite: str, version: str) -> None:
-    texts = overlay.identity(Profile(name="x", suite=suite))
-    lines = texts["usr/lib/os-release"].splitlines()
-    assert {f'VERSION_ID="{version}"', f"VERSION_CODENAME={suite}", "VARIANT_ID=x", "ID_LIKE=debian"} <= set(
-        lines
+    release = distribution.os_release(Profile(name="x", suite=suite))
+    wanted = {
+        "VERSION_ID": version,
+        "VERSION_CODENAME": suite,
+        "VARIANT_ID": "x",
+        "ID_LIKE": "debian",
+        "ID": "synos",
+    }
+    assert wanted.items() <= release.items()
+    assert release["PRETTY_NAME"] == f"SynOS {version} (x)"
+    assert "BUILD_ID" not in release, "a new id must not change this layer"
+    assert (
+        distribution.files(Profile(name="x", suite=suite))["etc/issue"] == f"SynOS {version} (x) \\n \\l\n\n"
     )
-    assert f'PRETTY_NAME="SynOS {version} (x)"' in lines
-    assert not [line for line in lines if line.startswith("BUILD_ID")], "a new id must not change this layer"
-    assert texts["etc/issue"] == f"SynOS {version} x \\n \\l\n\n"
-    assert texts["etc/issue.net"] == f"SynOS {version}\n"
+
+
+def test_a_distribution_bears_its_own_name() -> None:
+    said = {
+        "id": "kiosk-os",
+        "name": "Kiosk OS",
+        "version": "1.0",
+        "codename": "otter",
+        "url": "https://a.example",
+    }
+    profile = Profile(name="x", values={**Profile(name="x").values, "distribution": said})
+    assert distribution.os_release(profile) == {
+        "PRETTY_NAME": "Kiosk OS 1.0 (otter)", "NAME": "Kiosk OS", "ID": "kiosk-os", "ID_LIKE": "debian", "VERSION_ID": "1.0",
+        "VERSION": "1.0 (otter)", "VERSION_CODENAME": "otter", "DEBIAN_CODENAME": "bookworm", "VARIANT_ID": "x",
+        "HOME_URL": "https://a.example",
+    }  # fmt: skip
+    assert (distribution.menu_title(profile), distribution.iso_name(profile)) == (
+        "Kiosk OS 1.0",
+        "kiosk-os-x",
+    )
+    said |= {"iso_name": "Kiosk_1.0", "iso_label": "KIOSK", "grub_title": "Start"}
+    found = (
+        distribution.iso_name(profile),
+        distribution.iso_label(profile),
+        distribution.menu_title(profile),
+    )
+    assert found == ("Kiosk_1.0", "KIOSK", "Start")
+
+
+@pytest.mark.parametrize(
+    ("project", "name", "label"),
+    [("synos", "minimal", "SYNOS_MINIMAL"), ("a.b", "c-1", "A_B_C_1"), ("n" * 60, "x", "N" * 32)],
+)
+def test_the_label_is_what_iso_9660_allows(project: str, name: str, label: str) -> None:
+    assert distribution.iso_label(Profile(name=name, project=project)) == label
 
 
 def test_the_build_id_is_added_once(tmp_path: Path, target: Path) -> None:

@@ -58,7 +58,7 @@ CHANGES: dict[str, tuple[dict[str, Any], set[str]]] = {
     "hooks": ({"hooks": ()}, since("hooks")),
     "compression": ({"compression": "xz"}, NOT_THE_MENU),
     "compression_level": ({"compression_level": 19}, NOT_THE_MENU),
-    "distribution": ({"distribution": "tuxos"}, since("overlay")),
+    "project": ({"project": "tuxos"}, since("overlay")),
     "title": ({"title": "Tux OS"}, since("overlay") | {"bootfiles"}),
     "ancestors": ({"ancestors": ("y",)}, set()),
     "origins": ({"origins": {"sudo": "elsewhere.yaml:1:1"}}, set()),

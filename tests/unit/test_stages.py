@@ -20,7 +20,7 @@ from synos_tasks.iso.profile import Profile
 from synos_tasks.iso.protocol import Start
 from synos_tasks.iso.root import clean
 from synos_tasks.iso.run import Runner
-from synos_tasks.iso.stages import bootfiles, components, hooks, initramfs, iso, packages, system
+from synos_tasks.iso.stages import bootfiles, components, hooks, initramfs, packages, system
 from synos_tasks.iso.store import Entry, Store
 from synos_tasks.iso.tools import BuildContext
 from tests.unit.contexts import KeptEvents, build_context, fake_tools, files, inputs_for
@@ -57,15 +57,6 @@ def test_the_menu_has_a_normal_and_a_failsafe_entry() -> None:
     assert text.count("initrd /live/initrd.img") == 2
     assert text.count("{") == text.count("}")
     assert "menuentry 'SynOS x (0123456789ab)'" in text
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [("synos-minimal", "SYNOS_MINIMAL"), ("a-b-1", "A_B_1"), ("n" * 60, "N" * 32)],
-)
-def test_the_volume_id_is_what_iso_9660_allows(name: str, expected: str) -> None:
-    assert iso.volume_id(name) == expected
-    assert len(expected) <= 32
 
 
 def test_clutter_goes_and_the_rest_stays(tmp_path: Path) -> None:

@@ -7,6 +7,9 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from synos_tasks.errors import ProfileError
+from synos_tasks.iso import distribution
+from synos_tasks.iso.inputs import copy
 from synos_tasks.iso.key import Key, Said, adds, mistake, updates
 from synos_tasks.iso.schema import Kind, boolean, choice, list_of, mapping, text
 from synos_tasks.iso.stagespec import StageSpec
@@ -14,7 +17,6 @@ from synos_tasks.iso.stagespec import StageSpec
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from synos_tasks.errors import ProfileError
     from synos_tasks.iso.profile import Profile
     from synos_tasks.iso.tools import BuildContext
 
@@ -82,13 +84,29 @@ KEYS = {
         example="[quiet]",
     ),
 }
-STAGE = StageSpec(fields=("name", "title", "suite"), keys=KEYS)
+_GRAPHICS = ("grub_theme", "splash")
+
+
+def _path_of(profile: Profile, name: str) -> list[str]:
+    path = profile.values.get("distribution", {}).get(name)
+    return [path] if path else []
+
+
+STAGE = StageSpec(
+    fields=("name", "title", "suite", "kernel_arguments"),
+    keys={**KEYS, "distribution": distribution.KEY},
+    files=lambda profile: _path_of(profile, "splash"),
+    folders=lambda profile: _path_of(profile, "grub_theme"),
+)
 SHIM = Path("/usr/lib/shim/shimx64.efi.signed")
 MOK_MANAGER = Path("/usr/lib/shim/mmx64.efi.signed")
 # GRUB for removable media: its built-in prefix finds the medium by /.disk/info
 SIGNED_GRUB = Path("/usr/lib/grub/x86_64-efi-signed/gcdx64.efi.signed")
 BIOS_MODULES = ("biosdisk", "iso9660", "part_msdos", "part_gpt", "normal", "configfile", "search", "linux", "serial",
                 "terminal", "test", "echo", "all_video", "halt", "reboot", "ls", "cat")  # fmt: skip
+GRAPHICS_MODULES = ("gfxterm", "gfxmenu", "gfxterm_background", "png", "jpeg", "font")
+FONT = Path("/usr/share/grub/unicode.pf2")
+PNG = b"\x89PNG\r\n"
 EFI_IMAGE = "efi.img"
 EFI_IMAGE_KB = 6144
 
@@ -96,8 +114,8 @@ EFI_IMAGE_KB = 6144
 def grub_config(profile: Profile, ident: str) -> str:
     """Return the menu, on VGA and on the first serial port."""
     boot = profile.values["boot"]
-    arguments = ["boot=live", "console=tty0", "console=ttyS0,115200", *profile.values["kernel_arguments"]]
-    title = f"{profile.title} {profile.name}"
+    arguments = ["boot=live", "console=tty0", "console=ttyS0,115200", *profile.kernel_arguments]
+    title = distribution.menu_title(profile)
     entries = [(one["title"], one.get("arguments", [])) for one in boot["entries"]] or [
         (f"{title} ({ident})", []),
         (f"{title}, fail-safe", ["nomodeset", "noapic", "noapm", "nodma", "nomce", "nosmp"]),
@@ -109,15 +127,49 @@ def grub_config(profile: Profile, ident: str) -> str:
         "    initrd /live/initrd.img\n}\n"
         for name, more in entries
     )
+    graphics = _graphics(profile)
+    screen = "gfxterm" if graphics else "console"
     return (
+        f"{graphics}"
         'if [ "$grub_platform" = "pc" ]; then\n'
         "    serial --unit=0 --speed=115200\n"
         "    terminal_input console serial\n"
-        "    terminal_output console serial\n"
-        "fi\n"
+        f"    terminal_output {screen} serial\n"
+        f"else\n    terminal_output {screen}\nfi\n"
         "set menu_color_normal=white/black\nset menu_color_highlight=black/light-cyan\n"
         f"set default=0\nset timeout={boot['timeout']}\n{shown}"
     )
+
+
+def _graphics(profile: Profile) -> str:
+    """Return what GRUB needs for pictures; nothing where there are none."""
+    said = profile.values["distribution"]
+    if not any(name in said for name in _GRAPHICS):
+        return ""
+    theme = "set theme=/boot/grub/theme/theme.txt\n" if "grub_theme" in said else ""
+    splash = "background_image /boot/grub/splash.png\n" if "splash" in said else ""
+    return f"loadfont /boot/grub/unicode.pf2\nset gfxmode=auto\nset gfxpayload=keep\nterminal_output gfxterm\n{theme}{splash}"
+
+
+def _lay_graphics(context: BuildContext, grub: Path) -> None:
+    """Copy theme and picture; raise ProfileError where they are none."""
+    said = context.profile.values["distribution"]
+    if any(name in said for name in _GRAPHICS):
+        shutil.copyfile(FONT, grub / "unicode.pf2")
+    if folder := said.get("grub_theme"):
+        source = context.find(folder, folder=True)
+        context.find(f"{folder}/theme.txt")
+        shutil.copytree(source, grub / "theme", copy_function=copy)
+    if picture := said.get("splash"):
+        copy(context.find(picture), grub / "splash.png")
+        with (grub / "splash.png").open("rb") as stream:
+            if stream.read(len(PNG)) != PNG:
+                where = context.profile.origins.get("distribution.splash", picture)
+                raise ProfileError(
+                    f"{picture} is no PNG",
+                    where=where,
+                    hint="GRUB reads PNG of 8 bits a channel, not interlaced",
+                )
 
 
 def _quoted(word: str) -> str:
@@ -130,7 +182,8 @@ def make(context: BuildContext, ident: str, tree: Path) -> None:
     profile, grub = context.profile, tree / "boot/grub"
     grub.mkdir(parents=True)
     (tree / ".disk").mkdir()
-    (tree / ".disk/info").write_text(f"{profile.title} {profile.name} {profile.suite} {ident}\n")
+    (tree / ".disk/info").write_text(f"{distribution.menu_title(profile)} {profile.suite} {ident}\n")
+    _lay_graphics(context, grub)
     (grub / "grub.cfg").write_text(grub_config(profile, ident))
     firmware = set(profile.values["boot"]["firmware"])
     if "bios" in firmware:
@@ -145,7 +198,8 @@ def _bios(context: BuildContext, grub: Path) -> None:
     core, early = context.work / "core.img", context.work / "early.cfg"
     early.write_text("search --no-floppy --set=root --file /.disk/info\nset prefix=($root)/boot/grub\n")
     argv = ["grub-mkimage", "-O", "i386-pc", "-p", "/boot/grub", "-c", str(early), "-o", str(core)]
-    context.run(NAME, [*argv, *BIOS_MODULES])
+    graphics = any(name in context.profile.values["distribution"] for name in _GRAPHICS)
+    context.run(NAME, [*argv, *BIOS_MODULES, *(GRAPHICS_MODULES if graphics else ())])
     cdboot = Path("/usr/lib/grub/i386-pc/cdboot.img").read_bytes()
     (grub / "eltorito.img").write_bytes(cdboot + core.read_bytes())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from synos_tasks.iso import key
+from synos_tasks.iso import distribution, key
 from synos_tasks.iso.identities import FIRST_BOOT
 from synos_tasks.iso.stagespec import StageSpec
 
@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 STAGE = StageSpec(order=60, fields=("values",))
 OS_RELEASE = "usr/lib/os-release"
 EXPECTED = "usr/lib/synos/expected"
-MISSING = f'for one in $(cat /{FIRST_BOOT}/* 2>/dev/null); do [ -e "$one" ] || printf "%s " "$one"; done'
+MISSING = (
+    f'for one in $(sed -s 1d /{FIRST_BOOT}/* 2>/dev/null); do [ -e "$one" ] || printf "%s " "$one"; done'
+)
 
 
 def make_files(inputs: StageInputs, lower: Listing, target: Path) -> None:
@@ -39,5 +41,6 @@ def expected(profile: Profile) -> str:
         if (value := profile.values.get(name)) is not None
         for one in module.expect(profile, value)
     ]
+    found += distribution.expect(profile)
     found.append(key.Expected("not made at first boot", "", MISSING))
     return "".join(f"{one.what}\t{one.value}\t{one.command}\n" for one in found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING
 
+from synos_tasks.iso import distribution
 from synos_tasks.iso.stages.bootfiles import EFI_IMAGE
 from synos_tasks.iso.stagespec import StageSpec
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from synos_tasks.iso.tools import BuildContext
 
 NAME = "iso"
-STAGE = StageSpec(fields=("name", "distribution"))
+STAGE = StageSpec(fields=("name", "project"), keys={"distribution": distribution.KEY})
 
 
 def make(context: BuildContext, tree: Path, live: Mapping[str, Path], target: Path) -> None:
@@ -25,7 +26,7 @@ def make(context: BuildContext, tree: Path, live: Mapping[str, Path], target: Pa
     # by way of standard output: into a file that is there already, xorriso writes several times as slowly
     argv = ["sh", "-c", 'exec "$@" >"$0"', str(target)]
     argv += ["xorriso", "-as", "mkisofs", "-o", "-", "-r", "-J", "-joliet-long"]
-    argv += ["-V", volume_id(f"{profile.distribution}-{profile.name}")]
+    argv += ["-V", distribution.iso_label(profile)]
     # GPT and MBR ids come from the modification date
     argv += [f"--modification-date={date:%Y%m%d%H%M%S}00", "--set_all_file_dates", f"{date:%Y%m%d%H%M%S}00"]
     if "bios" in firmware:
@@ -39,8 +40,3 @@ def make(context: BuildContext, tree: Path, live: Mapping[str, Path], target: Pa
         argv += ["-e", "--interval:appended_partition_2:all::", "-no-emul-boot"]
     grafts = [f"/live/{name}={path}" for name, path in live.items()]
     context.run(NAME, [*argv, "-graft-points", f"/={tree}", *grafts])
-
-
-def volume_id(name: str) -> str:
-    """Return the ISO 9660 volume id: at most 32 capitals, digits and underscores."""
-    return name.upper().replace("-", "_")[:32]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from synos_tasks.errors import ProfileError
+from synos_tasks.iso import distribution
 from synos_tasks.iso.digests import is_executable
 from synos_tasks.iso.inputs import copy as copy_file
 from synos_tasks.iso.inputs import kind, walk
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from synos_tasks.iso.layers import Listing, StageInputs
     from synos_tasks.iso.profile import Profile
 
-VERSIONS = {"bookworm": "12", "trixie": "13"}
 OURS = "overlays/synos-base"
 """Under every profile's own overlays."""
 
@@ -26,36 +26,22 @@ def _folders(profile: Profile) -> tuple[str, ...]:
     return OURS, *profile.overlays
 
 
-STAGE = StageSpec(order=40, fields=("name", "suite", "distribution", "title"), folders=_folders)
+STAGE = StageSpec(
+    order=40,
+    fields=("name", "suite", "project", "title"),
+    keys={"distribution": distribution.KEY},
+    folders=_folders,
+)
 
 
 def make_files(inputs: StageInputs, lower: Listing, target: Path) -> None:
     """Lay the files out; later folders win. Raises ProfileError."""
     profile = inputs.context.profile
-    for path, text in identity(profile).items():
+    for path, text in distribution.files(profile).items():
         lower.make_parents(target, path)
         (target / path).write_text(text)
     for name in _folders(profile):
         copy(inputs.context.find(name, folder=True), lower, target)
-
-
-def identity(profile: Profile) -> dict[str, str]:
-    """Return path and text of the files that tell what the system is."""
-    version = VERSIONS[profile.suite]
-    release = {
-        "PRETTY_NAME": f'"{profile.title} {version} ({profile.name})"',
-        "NAME": f'"{profile.title}"',
-        "ID": profile.distribution,
-        "ID_LIKE": "debian",
-        "VERSION_ID": f'"{version}"',
-        "VERSION_CODENAME": profile.suite,
-        "VARIANT_ID": profile.name,
-    }
-    return {
-        "usr/lib/os-release": "".join(f"{key}={value}\n" for key, value in release.items()),
-        "etc/issue": f"{profile.title} {version} {profile.name} \\n \\l\n\n",
-        "etc/issue.net": f"{profile.title} {version}\n",
-    }
 
 
 def copy(source: Path, lower: Listing, target: Path) -> None:
