@@ -33,35 +33,6 @@ def _long_label(said: Said) -> Iterator[ProfileError]:
         )
 
 
-KEY = Key(
-    kind=mapping(
-        {
-            "id": text(r"[a-z0-9][a-z0-9._-]{0,40}", "an id", "ID of os-release.", allowed="lower-case letters, digits, . _ and -"),
-            "name": _line("What people call it: NAME of os-release, and the menu."),
-            "version": text(r"[A-Za-z0-9][A-Za-z0-9._~+-]{0,30}", "a version in quotes", "VERSION_ID of os-release.",
-                            allowed="letters, digits, . _ ~ + and -"),
-            "codename": text(r"[a-z0-9][a-z0-9._-]{0,40}", "a codename", "VERSION_CODENAME of os-release; Debian's is then DEBIAN_CODENAME.",
-                             allowed="lower-case letters, digits, . _ and -"),
-            "url": url("HOME_URL of os-release."),
-            "support_url": url("SUPPORT_URL of os-release."),
-            "bug_url": url("BUG_REPORT_URL of os-release."),
-            "iso_label": text(r"[A-Z0-9_]{1,64}", "a label", "Volume label of the ISO.", allowed="capitals, digits and _; 32 at most"),
-            "iso_name": text(r"[A-Za-z0-9][A-Za-z0-9._+~-]{0,80}", "a file name", "Name of the ISO without `.iso`; the build id is added.",
-                             allowed="letters, digits, . _ + ~ and -"),
-            "grub_title": _line("The first entry of the menu."),
-            "grub_theme": text(RELATIVE, "a folder relative to docker/build", "A theme of GRUB, with theme.txt in it.", allowed=_PATH),
-            "splash": text(RELATIVE, "a picture relative to docker/build", "A PNG behind the menu.", allowed=_PATH),
-        },
-        "What the system calls itself.",
-    ),
-    default={},
-    merge=updates,
-    check=_long_label,
-    aliases=("branding", "os_release", "identity", "product"),
-    example='{id: kiosk-os, name: Kiosk OS, version: "1.0", iso_name: kiosk-os-1.0}',
-)  # fmt: skip
-
-
 def _said(profile: Profile) -> dict[str, str]:
     """Return what the profile says, or else what follows from the project."""
     return {"id": profile.project, "name": profile.title, **profile.values.get("distribution", {})}
@@ -119,7 +90,37 @@ def iso_label(profile: Profile) -> str:
     return str(_said(profile).get("iso_label") or label[:LABEL_LENGTH])
 
 
-def expect(profile: Profile) -> Iterable[Expected]:
+def _expect(profile: Profile, _said: dict[str, str]) -> Iterable[Expected]:
     """Expect what os-release says."""
     for name, value in os_release(profile).items():
         yield Expected(f"os-release: {name}", value, f'. /etc/os-release; printf %s "${name}"')
+
+
+KEY = Key(
+    kind=mapping(
+        {
+            "id": text(r"[a-z0-9][a-z0-9._-]{0,40}", "an id", "ID of os-release.", allowed="lower-case letters, digits, . _ and -"),
+            "name": _line("What people call it: NAME of os-release, and the menu."),
+            "version": text(r"[A-Za-z0-9][A-Za-z0-9._~+-]{0,30}", "a version in quotes", "VERSION_ID of os-release.",
+                            allowed="letters, digits, . _ ~ + and -"),
+            "codename": text(r"[a-z0-9][a-z0-9._-]{0,40}", "a codename", "VERSION_CODENAME of os-release; Debian's is then DEBIAN_CODENAME.",
+                             allowed="lower-case letters, digits, . _ and -"),
+            "url": url("HOME_URL of os-release."),
+            "support_url": url("SUPPORT_URL of os-release."),
+            "bug_url": url("BUG_REPORT_URL of os-release."),
+            "iso_label": text(r"[A-Z0-9_]{1,64}", "a label", "Volume label of the ISO.", allowed="capitals, digits and _; 32 at most"),
+            "iso_name": text(r"[A-Za-z0-9][A-Za-z0-9._+~-]{0,80}", "a file name", "Name of the ISO without `.iso`; the build id is added.",
+                             allowed="letters, digits, . _ + ~ and -"),
+            "grub_title": _line("The first entry of the menu."),
+            "grub_theme": text(RELATIVE, "a folder relative to docker/build", "A theme of GRUB, with theme.txt in it.", allowed=_PATH),
+            "splash": text(RELATIVE, "a picture relative to docker/build", "A PNG behind the menu.", allowed=_PATH),
+        },
+        "What the system calls itself.",
+    ),
+    default={},
+    merge=updates,
+    check=_long_label,
+    expect=_expect,
+    aliases=("branding", "os_release", "identity", "product"),
+    example='{id: kiosk-os, name: Kiosk OS, version: "1.0", iso_name: kiosk-os-1.0}',
+)  # fmt: skip

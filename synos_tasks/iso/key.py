@@ -9,7 +9,7 @@ import functools
 import importlib
 import pkgutil
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any
 
 from synos_tasks.errors import ProfileError
 from synos_tasks.iso.schema import Value
@@ -81,6 +81,19 @@ def _none(_value: Any) -> Iterable[str]:  # noqa: ANN401
     return ()
 
 
+@dataclass(frozen=True)
+class Expected:
+    """What the running system must be: ``command``, for sh, prints ``value``. Neither has tabs or newlines."""
+
+    what: str
+    value: str
+    command: str
+
+
+def _nothing_expected(_profile: Profile, _value: Any) -> Iterable[Expected]:  # noqa: ANN401
+    return ()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Key:
     """What a file says of its key."""
@@ -97,36 +110,22 @@ class Key:
     """Packages that a value needs; they are added to the profile that says it."""
     kernel_arguments: Callable[[Any], Iterable[str]] = _none
     """Kernel arguments that a value needs."""
+    apply: Callable[[System, Any], None] | None = None
+    """Set the system up as a value says, in the stage ``system``; only for a key in iso/keys."""
+    expect: Callable[[Profile, Any], Iterable[Expected]] = _nothing_expected
+    """Say how the self-test checks a value in the running system."""
     aliases: tuple[str, ...] = ()
     """Words that other tools have for it."""
     example: str = ""
     """A value in YAML, for the template of a new profile."""
 
 
-@dataclass(frozen=True)
-class Expected:
-    """What the running system must be: ``command``, for sh, prints ``value``. Neither has tabs or newlines."""
-
-    what: str
-    value: str
-    command: str
-
-
-class KeyModule(Protocol):
-    """A file in iso/keys: sets the system up in the stage ``system``, and says how the running one is checked."""
-
-    __doc__: str
-    KEY: Key
-    apply: Callable[[System, Any], None]
-    expect: Callable[[Profile, Any], Iterable[Expected]]
-
-
 @functools.cache
-def modules() -> Mapping[str, KeyModule]:
-    """Return the files of iso/keys by the names of their keys."""
+def of_system() -> Mapping[str, Key]:
+    """Return the keys of iso/keys by name."""
     folder = importlib.import_module(KEYS).__path__
     names = sorted(name for _, name, _ in pkgutil.iter_modules(folder))
-    return {name: cast("KeyModule", importlib.import_module(f"{KEYS}.{name}")) for name in names}
+    return {name: importlib.import_module(f"{KEYS}.{name}").KEY for name in names}
 
 
 def mistake(value: Value, what: str, hint: str, why: str = "") -> ProfileError:

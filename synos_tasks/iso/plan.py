@@ -195,7 +195,7 @@ def _code(kind: str) -> str:
     """Digest of the code that makes a stage: its own module's, and what turns its work into a layer or an ISO."""
     shared = [f"synos_tasks.iso.{name}" for name in SHARED_CODE.get(kind, LAYER_CODE)]
     if kind in {"system", "identity"}:  # what iso/keys has is found by its place
-        shared += [f"{key.KEYS}.{name}" for name in key.modules()]
+        shared += [f"{key.KEYS}.{name}" for name in key.of_system()]
     files = [digests.of_module_alone(name) for name in shared]
     return digest([digests.of_module(f"synos_tasks.iso.stages.{kind}"), *files])
 

@@ -13,17 +13,6 @@ if TYPE_CHECKING:
     from synos_tasks.iso.profile import Profile
     from synos_tasks.iso.system import System
 
-KEY = Key(
-    kind=text(
-        r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?",
-        "a host name",
-        "Host name.",
-        allowed="lower-case letters, digits and - inside; 63 characters at most",
-    ),
-    default="synos",
-    example="kiosk",
-)
-
 
 def apply(system: System, name: str) -> None:
     """Write /etc/hostname and /etc/hosts."""
@@ -36,3 +25,17 @@ def expect(_profile: Profile, name: str) -> Iterable[Expected]:
     """Expect that the kernel has it, and that it can be resolved."""
     yield Expected("hostname", name, "cat /proc/sys/kernel/hostname")
     yield Expected("address of the host name", "127.0.1.1", f"getent hosts {name} | cut -d ' ' -f 1")
+
+
+KEY = Key(
+    kind=text(
+        r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?",
+        "a host name",
+        "Host name.",
+        allowed="lower-case letters, digits and - inside; 63 characters at most",
+    ),
+    default="synos",
+    apply=apply,
+    expect=expect,
+    example="kiosk",
+)

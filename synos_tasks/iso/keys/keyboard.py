@@ -37,6 +37,22 @@ def _unknown(said: Said) -> Iterator[ProfileError]:
                 yield mistake(one, f"there is no {name.rstrip('s')} {word!r}", near(word, names))
 
 
+def apply(system: System, keyboard: dict[str, str]) -> None:
+    """Write /etc/default/keyboard, and what console-setup has made of it before."""
+    values = {f"XKB{name.upper()}": keyboard[name] for name in ("model", "layout", "variant", "options")}
+    text = "".join(f'{name}="{value}"\n' for name, value in values.items())
+    system.write("etc/default/keyboard", f'{text}BACKSPACE="guess"\n')
+    if keyboard != US and system.has("usr/bin/setupcon"):
+        system.run(["setupcon", "--save-only"], key="keyboard")
+
+
+def expect(_profile: Profile, keyboard: dict[str, str]) -> Iterable[Expected]:
+    """Expect that consoles and sessions are told of it."""
+    said = "; ".join(keyboard[name] for name in US)
+    names = "; ".join(f"$XKB{name.upper()}" for name in US)
+    yield Expected("keyboard", said, f'. /etc/default/keyboard; printf %s "{names}"')
+
+
 KEY = Key(
     kind=mapping(
         {
@@ -53,21 +69,7 @@ KEY = Key(
     merge=updates,
     check=_unknown,
     packages=lambda value: [] if {**US, **value} == US else ["console-setup", "keyboard-configuration"],
+    apply=apply,
+    expect=expect,
     example="{layout: de, variant: nodeadkeys}",
 )  # fmt: skip
-
-
-def apply(system: System, keyboard: dict[str, str]) -> None:
-    """Write /etc/default/keyboard, and what console-setup has made of it before."""
-    values = {f"XKB{name.upper()}": keyboard[name] for name in ("model", "layout", "variant", "options")}
-    text = "".join(f'{name}="{value}"\n' for name, value in values.items())
-    system.write("etc/default/keyboard", f'{text}BACKSPACE="guess"\n')
-    if keyboard != US and system.has("usr/bin/setupcon"):
-        system.run(["setupcon", "--save-only"], key="keyboard")
-
-
-def expect(_profile: Profile, keyboard: dict[str, str]) -> Iterable[Expected]:
-    """Expect that consoles and sessions are told of it."""
-    said = "; ".join(keyboard[name] for name in US)
-    names = "; ".join(f"$XKB{name.upper()}" for name in US)
-    yield Expected("keyboard", said, f'. /etc/default/keyboard; printf %s "{names}"')

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib.resources
 import json
@@ -51,16 +52,6 @@ def needed(value: str | list[str]) -> Iterable[str]:
     return ["locales"] if value not in (BUILT_IN, []) else []
 
 
-KEY = Key(
-    kind=LOCALE,
-    default=BUILT_IN,
-    check=lambda said: unknown(said, "locale"),
-    packages=needed,
-    aliases=("lang", "language"),
-    example="de_DE.UTF-8",
-)
-
-
 def apply(system: System, name: str) -> None:
     """Make it, and let all sessions and services have it."""
     system.write("etc/default/locale", f"LANG={name}\n")
@@ -76,3 +67,15 @@ def expect(_profile: Profile, name: str) -> Iterable[Expected]:
     """Expect that new sessions have it, and that it is there."""
     yield Expected("locale", name, '. /etc/default/locale; printf %s "$LANG"')
     yield Expected(f"locale {name} is there", "UTF-8", f"LC_ALL={name} locale charmap 2>&1")
+
+
+KEY = Key(
+    kind=dataclasses.replace(LOCALE, doc="Language of the system."),
+    default=BUILT_IN,
+    check=lambda said: unknown(said, "locale"),
+    packages=needed,
+    apply=apply,
+    expect=expect,
+    aliases=("lang", "language"),
+    example="de_DE.UTF-8",
+)

@@ -14,14 +14,6 @@ if TYPE_CHECKING:
     from synos_tasks.iso.profile import Profile
     from synos_tasks.iso.system import System
 
-KEY = Key(
-    kind=list_of(LOCALE, "Further locales that programs can use."),
-    merge=adds,
-    check=lambda said: unknown(said, "locales"),
-    packages=needed,
-    example="[fr_FR.UTF-8]",
-)
-
 
 def apply(_system: System, _names: list[str]) -> None:
     """Leave it to `locale`, which makes all at once."""
@@ -31,3 +23,14 @@ def expect(_profile: Profile, names: list[str]) -> Iterable[Expected]:
     """Expect that each is there."""
     for name in names:
         yield Expected(f"locale {name} is there", "UTF-8", f"LC_ALL={name} locale charmap 2>&1")
+
+
+KEY = Key(
+    kind=list_of(LOCALE, "Further locales that programs can use."),
+    merge=adds,
+    check=lambda said: unknown(said, "locales"),
+    packages=needed,
+    apply=apply,
+    expect=expect,
+    example="[fr_FR.UTF-8]",
+)

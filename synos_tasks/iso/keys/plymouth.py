@@ -13,18 +13,6 @@ if TYPE_CHECKING:
     from synos_tasks.iso.profile import Profile
     from synos_tasks.iso.system import System
 
-KEY = Key(
-    kind=text(
-        r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}",
-        "a theme of Plymouth",
-        "Splash screen: a theme of plymouth-themes, or one of an overlay or another package.",
-        allowed="the name of a folder in /usr/share/plymouth/themes",
-    ),
-    packages=lambda _theme: ["plymouth", "plymouth-themes"],
-    kernel_arguments=lambda _theme: ["splash"],
-    example="spinner",
-)
-
 
 def apply(system: System, theme: str) -> None:
     """Choose the theme; an overlay may bring it later."""
@@ -37,3 +25,18 @@ def expect(_profile: Profile, theme: str) -> Iterable[Expected]:
     yield Expected(
         "plymouth", theme, f"[ -d {folder} ] && sed -n 's/^Theme=//p' /etc/plymouth/plymouthd.conf"
     )
+
+
+KEY = Key(
+    kind=text(
+        r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}",
+        "a theme of Plymouth",
+        "Splash screen: a theme of plymouth-themes, or one of an overlay or another package.",
+        allowed="the name of a folder in /usr/share/plymouth/themes",
+    ),
+    packages=lambda _theme: ["plymouth", "plymouth-themes"],
+    kernel_arguments=lambda _theme: ["splash"],
+    apply=apply,
+    expect=expect,
+    example="spinner",
+)

@@ -34,22 +34,6 @@ def _contradictions(said: Said) -> Iterator[ProfileError]:
                 yield mistake(one, what, "leave it in one of them")
 
 
-KEY = Key(
-    kind=mapping(
-        {
-            "enable": list_of(_UNIT, "Units that start at boot."),
-            "disable": list_of(_UNIT, "Units that a person or another unit may start."),
-            "mask": list_of(_UNIT, "Units that nothing can start."),
-        },
-        "Units of systemd.",
-    ),
-    merge=adds_each,
-    check=_contradictions,
-    aliases=("systemd", "units"),
-    example="{enable: [ssh], mask: [apt-daily.timer]}",
-)
-
-
 def unit_of(name: str) -> str:
     """Return the full name of a unit."""
     return name if name.rpartition(".")[2] in _TYPES else f"{name}.service"
@@ -73,3 +57,21 @@ def expect(_profile: Profile, services: dict[str, list[str]]) -> Iterable[Expect
     for verb, names in services.items():
         for unit in map(unit_of, names):
             yield Expected(unit, STATES[verb], f"systemctl is-enabled '{unit}' 2>&1")
+
+
+KEY = Key(
+    kind=mapping(
+        {
+            "enable": list_of(_UNIT, "Units that start at boot."),
+            "disable": list_of(_UNIT, "Units that a person or another unit may start."),
+            "mask": list_of(_UNIT, "Units that nothing can start."),
+        },
+        "Units of systemd.",
+    ),
+    merge=adds_each,
+    check=_contradictions,
+    apply=apply,
+    expect=expect,
+    aliases=("systemd", "units"),
+    example="{enable: [ssh], mask: [apt-daily.timer]}",
+)

@@ -14,16 +14,6 @@ if TYPE_CHECKING:
     from synos_tasks.iso.system import System
 
 SERVER = "usr/sbin/sshd"
-KEY = Key(
-    kind=mapping(
-        {"password_login": boolean("Whether a password is enough to log in; without it a key is needed.")},
-        "OpenSSH's server, where it is installed.",
-    ),
-    default={"password_login": False},
-    merge=updates,
-    aliases=("sshd", "openssh"),
-    example="{password_login: true}",
-)
 
 
 def apply(system: System, ssh: dict[str, bool]) -> None:
@@ -39,3 +29,17 @@ def expect(_profile: Profile, ssh: dict[str, bool]) -> Iterable[Expected]:
     answer = "yes" if ssh["password_login"] else "no"
     command = "[ -x /usr/sbin/sshd ] && sshd -T 2>&1 | sed -n 's/^passwordauthentication //p'"
     yield Expected("ssh: login with a password", answer, f"{command} || printf {answer}")
+
+
+KEY = Key(
+    kind=mapping(
+        {"password_login": boolean("Whether a password is enough to log in; without it a key is needed.")},
+        "OpenSSH's server, where it is installed.",
+    ),
+    default={"password_login": False},
+    merge=updates,
+    apply=apply,
+    expect=expect,
+    aliases=("sshd", "openssh"),
+    example="{password_login: true}",
+)

@@ -29,20 +29,6 @@ def _unknown(said: Said) -> Iterator[ProfileError]:
         yield mistake(value, f"there is no time zone {value.data!r}", near(str(value.data), zones))
 
 
-KEY = Key(
-    kind=text(
-        r"[A-Z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}",
-        "a zone as Europe/Berlin",
-        "Time zone, as Europe/Berlin.",
-        allowed="Region/City, as `ls /usr/share/zoneinfo` has them",
-    ),
-    default=UTC,
-    check=_unknown,
-    packages=lambda zone: [] if zone == UTC else ["tzdata"],
-    example="Europe/Berlin",
-)
-
-
 def apply(system: System, zone: str) -> None:
     """Link /etc/localtime to it."""
     if zone != UTC and not system.has(f"{ZONES}/{zone}"):
@@ -57,3 +43,19 @@ def apply(system: System, zone: str) -> None:
 def expect(_profile: Profile, zone: str) -> Iterable[Expected]:
     """Expect that it is the one that programs use."""
     yield Expected("timezone", f"/{ZONES}/{zone}", "readlink /etc/localtime")
+
+
+KEY = Key(
+    kind=text(
+        r"[A-Z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}",
+        "a zone as Europe/Berlin",
+        "Time zone, as Europe/Berlin.",
+        allowed="Region/City, as `ls /usr/share/zoneinfo` has them",
+    ),
+    default=UTC,
+    check=_unknown,
+    packages=lambda zone: [] if zone == UTC else ["tzdata"],
+    apply=apply,
+    expect=expect,
+    example="Europe/Berlin",
+)

@@ -61,14 +61,6 @@ def _packages(users: list[dict[str, Any]]) -> list[str]:
     return ["sudo"] if any(user.get("sudo", "none") != "none" for user in users) else []
 
 
-KEY = Key(
-    kind=list_of(_USER, "Users, who are made while the ISO is built."),
-    default=[],
-    check=_contradictions,
-    packages=_packages,
-    aliases=("user", "accounts"),
-    example="[{name: kim, groups: [audio, video], sudo: nopasswd, autologin: true}]",
-)
 AUTHORIZE = """\
 home=$(getent passwd "$0" | cut -d : -f 6)
 install -d -m 700 -o "$0" -g "$(id -g "$0")" "$home/.ssh"
@@ -190,3 +182,15 @@ def expect(_profile: Profile, users: list[dict[str, Any]]) -> Iterable[Expected]
             yield Expected(
                 f"{what}: logged in", "yes", f"for _ in 1 2 3 4 5 6 7 8 9 10; do {look}; sleep 1; done"
             )
+
+
+KEY = Key(
+    kind=list_of(_USER, "Users, who are made while the ISO is built."),
+    default=[],
+    check=_contradictions,
+    packages=_packages,
+    apply=apply,
+    expect=expect,
+    aliases=("user", "accounts"),
+    example="[{name: kim, groups: [audio, video], sudo: nopasswd, autologin: true}]",
+)

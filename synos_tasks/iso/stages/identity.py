@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from synos_tasks.iso import distribution, key
+from synos_tasks.iso import key, stagespec
 from synos_tasks.iso.identities import FIRST_BOOT
 from synos_tasks.iso.stagespec import StageSpec
 
@@ -37,10 +37,9 @@ def expected(profile: Profile) -> str:
     """Return what the self-test compares: a line of what, value and command, with tabs between, for each."""
     found = [
         one
-        for name, module in key.modules().items()
+        for name, one_key in stagespec.keys().items()
         if (value := profile.values.get(name)) is not None
-        for one in module.expect(profile, value)
+        for one in one_key.expect(profile, value)
     ]
-    found += distribution.expect(profile)
     found.append(key.Expected("not made at first boot", "", MISSING))
     return "".join(f"{one.what}\t{one.value}\t{one.command}\n" for one in found)

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from synos_tasks.iso.layers import StageInputs
 
 NAME = "system"
-STAGE = StageSpec(order=30, fields=("sources",), keys={name: one.KEY for name, one in key.modules().items()})
+STAGE = StageSpec(order=30, fields=("sources",), keys=key.of_system())
 
 
 def make(inputs: StageInputs, root: Path) -> None:
@@ -23,8 +23,8 @@ def make(inputs: StageInputs, root: Path) -> None:
     make_devices(root)
     system = System(inputs.context, root)
     system.write("etc/apt/sources.list", "".join(f"{line}\n" for line in system.profile.sources))
-    for name, module in key.modules().items():
-        if (value := system.profile.values.get(name)) is not None:
-            module.apply(system, value)
+    for name, one in key.of_system().items():
+        if one.apply and (value := system.profile.values.get(name)) is not None:
+            one.apply(system, value)
     system.finish(NAME)
     clean(root)
