@@ -13,6 +13,7 @@ from synos_tasks.build.view import PlainView, last_plan, remember, view_for
 from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
 from synos_tasks.iso import protocol
 from synos_tasks.iso.eviction import Limits
+from synos_tasks.iso.keys import users
 from synos_tasks.iso.publish import STAGING_PREFIX, iso_path, point_to, publish, published, staging
 from synos_tasks.iso.scratch import sweep
 
@@ -63,6 +64,10 @@ def build_iso(context: Context, options: Options) -> BuildResult:
     """Build a profile's ISO; raises a SynosError, and then earlier ISOs are untouched."""
     profile = planning.read_profile(context.settings, options.profile)
     _refuse_impossible(context, options, profile)
+    if users.nobody_can_log_in(profile):
+        context.say(
+            "warning: nobody can log in: no user has a password, an SSH key or `autologin` (docs/profile.md)"
+        )
     build = _Build(context, options, profile)
     return build.already() or build.make()
 

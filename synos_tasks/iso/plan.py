@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from synos_tasks.iso import digests, inputs, key, stagespec
 from synos_tasks.iso.components import recipe
 from synos_tasks.iso.digests import digest
+from synos_tasks.iso.keys import debconf
 from synos_tasks.iso.lock import Lock  # noqa: TC001  (codec.py reads the types of fields)
 from synos_tasks.iso.profile import Profile  # noqa: TC001
 
@@ -108,6 +109,7 @@ def plan_build(
     docker_build: Path, profile: Profile, lock: Lock, tools: Tools, *, release: bool = False
 ) -> Plan:
     """Plan a build; raises ProfileError or ComponentError where an overlay, hook, folder or patch is missing."""
+    debconf.refuse_unasked(profile, {package.name for package in lock.packages})
     places = {
         path: inputs.find(docker_build, path, profile.origins.get(path, ""), folder=folder)
         for path, folder in files_of(profile)
@@ -175,7 +177,9 @@ def _inputs(
     spec = stagespec.modules()[kind].STAGE
     values = {key: profile.values.get(key) for key in spec.keys}
     if kind in {"base", "packages"}:
-        values["packages"] = [dict(profile.layers)[name], [(*p.ident, p.sha256) for p in lock.layer(name)]]
+        packages = lock.layer(name)
+        values["packages"] = [dict(profile.layers)[name], [(*p.ident, p.sha256) for p in packages]]
+        values["debconf"] = debconf.answers(profile, {p.name for p in packages})
     if kind == "squashfs":
         values["compression"] = release_compression(profile)
     if spec.order is not None:

@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synos_tasks.build.planning import read_profile
+from synos_tasks.errors import ProfileError
 from synos_tasks.iso import codec, digests
 from synos_tasks.iso import plan as planning
 from synos_tasks.iso import profile as profiles
@@ -68,9 +69,19 @@ VALUES: dict[str, tuple[Any, set[str]]] = {
     "users": ([{"name": "ann"}], since("system")),
     "hostname": ("a", since("system")),
     "services": ({"enable": ["a"]}, since("system")),
+    "debconf": (["sudo sudo/a string b"], since("packages-parent")),
     "boot": ({**BASE.values["boot"], "timeout": 9}, ID_ALONE | {"bootfiles"}),
     "kernel_arguments": (["quiet"], ID_ALONE | {"bootfiles"}),
 }
+
+
+def test_an_answer_that_nobody_asks_for_has_its_place(tmp_path: Path) -> None:
+    line = "nano a/b string c"
+    profile = dataclasses.replace(BASE, values={"debconf": [line]}, origins={line: "x.yaml:3:5"})
+    with pytest.raises(ProfileError) as caught:
+        planning.plan_build(tmp_path, profile, LOCK, planning.Tools(builder="t"))
+    assert caught.value.where == "x.yaml:3:5"
+    assert "nano is not installed" in caught.value.what
 
 
 @pytest.mark.parametrize("key", VALUES)

@@ -71,6 +71,12 @@ MISTAKES = {
     "a unit in two lists": (
         "services: {enable: [ssh], mask: [ssh.service]}\n", "1:34", "ssh.service stands under `enable`", "one of them"
     ),
+    "an answer without a type": ("debconf: [a/b c]\n", "1:11", "not package, question, type and value", "one space"),
+    "two answers": (
+        "debconf: [aa a/b string x, aa a/b string y]\n", "1:28", "a/b of aa has two answers", "leave one"
+    ),
+    "a long label": (f"distribution: {{iso_label: {'A' * 33}}}\n", "1:27", "the label has 33 characters", "32 at most"),
+    "a name with a quote": ("distribution: {name: 'A \"B\"'}\n", "1:22", "not one line of text", "without"),
     "no firmware": ("boot: {firmware: []}\n", "1:18", "boot.firmware is empty", "bios, uefi, secure-boot"),
     "the list that boot was": ("boot: [bios]\n", "1:7", "boot is a list, not a mapping", "key: value"),
     "a quote for GRUB": ("kernel_arguments: [\"a'b\"]\n", "1:20", "not one kernel argument", "unless in double"),    "no release": ("mirrors:\n  suites: [updates]\n", "2:11", "mirrors.suites lacks release", "`release`"),

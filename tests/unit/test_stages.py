@@ -276,10 +276,13 @@ def test_packages_are_installed_without_starting_services(
         assert (context.root / "var/cache/synos/acl.deb").read_text() == "x"
 
     ran = fake_tools(monkeypatch, act)
+    asked = {**context.profile.values, "debconf": ["vim a/b string c", "nano a/b string c"]}
+    context = dataclasses.replace(context, profile=dataclasses.replace(context.profile, values=asked))
     inputs = inputs_for(context, PLAN, "packages-x", folder=tmp_path / "repository")
     assert packages.make(inputs, context.root) == {"installed": {"acl": 7, "vim": 7}}
     assert [argv[-2:] for argv in ran] == [["/var/cache/synos/acl.deb", "/var/cache/synos/vim.deb"]]
     assert "--no-install-recommends" in ran[0]
+    assert 'debconf-set-selections && exec "$@"' in ran[0]
     for left in ("usr/sbin/policy-rc.d", "etc/dpkg/dpkg.cfg.d/99synos", "var/cache/synos"):
         assert not (context.root / left).exists()
 

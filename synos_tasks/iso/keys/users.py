@@ -61,6 +61,12 @@ def _packages(users: list[dict[str, Any]]) -> list[str]:
     return ["sudo"] if any(user.get("sudo", "none") != "none" for user in users) else []
 
 
+def nobody_can_log_in(profile: Profile) -> bool:
+    """Tell whether all that a person could do with the system is to look at its prompt."""
+    ways = ("password_hash", "ssh_keys", "autologin")
+    return not any(user.get(way) for user in profile.values.get("users", []) for way in ways)
+
+
 AUTHORIZE = """\
 home=$(getent passwd "$0" | cut -d : -f 6)
 install -d -m 700 -o "$0" -g "$(id -g "$0")" "$home/.ssh"

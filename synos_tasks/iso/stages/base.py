@@ -7,6 +7,7 @@ import shutil
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.iso import identities
+from synos_tasks.iso.keys import debconf
 from synos_tasks.iso.root import DPKG_CONF, DPKG_OPTIONS, clean, within
 from synos_tasks.iso.scratch import remove
 from synos_tasks.iso.stages import packages
@@ -33,7 +34,7 @@ def make(inputs: StageInputs, root: Path) -> Mapping[str, Any]:
             _mmdebstrap(context, root, repository, list(sizes))
         else:
             _debootstrap(context, root, repository)
-            packages.install(context, root, repository, NAME)
+            packages.install(context, root, repository, NAME, debconf.answers(context.profile, sizes))
     # what the bootstrappers leave of themselves and of the machine they run on
     apt = ("etc/apt/sources.list", "etc/apt/apt.conf.d/99mmdebstrap", DPKG_CONF)
     for path in (*apt, "etc/hostname", "etc/hosts", FAKETIME.relative_to("/")):
@@ -55,6 +56,9 @@ def _mmdebstrap(context: BuildContext, root: Path, repository: Path, names: list
     argv += [f"--architectures={profile.architecture}", f"--include={','.join(names)}"]
     argv += ["--hook-dir=/usr/share/mmdebstrap/hooks/merged-usr", f"--setup-hook={hook}"]
     argv += [f"--aptopt={option}" for option in APT_OPTIONS]
+    if answers := debconf.answers(profile, names):
+        (repository / "debconf").write_text("".join(f"{line}\n" for line in answers))
+        argv.append(f'--essential-hook=chroot "$1" debconf-set-selections <{repository}/debconf')
     # the packages were verified against the lock when they left the pool
     source = f"deb [trusted=yes] copy://{repository} ./\n"
     context.run_apart(NAME, [*argv, profile.suite, str(root), "-"], _mounts(root, repository), stdin=source)

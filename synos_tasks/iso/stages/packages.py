@@ -6,6 +6,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.iso import identities
+from synos_tasks.iso.keys import debconf
 from synos_tasks.iso.root import DPKG_CONF, DPKG_OPTIONS, clean, make_devices, within, write
 from synos_tasks.iso.scratch import remove
 from synos_tasks.iso.stagespec import StageSpec
@@ -27,7 +28,13 @@ def make(inputs: StageInputs, root: Path) -> Mapping[str, Any]:
     """Install the packages that the lock has for this stage; there may be none."""
     with inputs.repository() as (repository, sizes):
         if sizes:
-            install(inputs.context, root, repository, inputs.stage.name)
+            install(
+                inputs.context,
+                root,
+                repository,
+                inputs.stage.name,
+                debconf.answers(inputs.context.profile, sizes),
+            )
     return {"installed": sizes}
 
 
@@ -36,11 +43,12 @@ def install(
     root: Path,
     repository: Path,
     stage: str,
+    answers: Sequence[str] = (),
     on_failure: Callable[[int, Sequence[str]], Exception | None] | None = None,
 ) -> None:
     """Install every .deb of a repository in ``root``; nothing is fetched.
 
-    ``on_failure`` may know a better error than the usual one.
+    ``answers`` are for debconf. ``on_failure`` may know a better error than the usual one.
     """
     make_devices(root)
     began = time.time()
@@ -52,7 +60,10 @@ def install(
     # local files, so apt orders them as dependencies ask
     argv = ["apt-get", "install", "--yes", "-qq", "--no-install-recommends", "--allow-downgrades"]
     argv += ["-oAPT::Sandbox::User=root", *names]
-    context.run_inside(stage, root, argv, reading={INSIDE: repository}, on_failure=on_failure)
+    if answers:
+        argv = ["sh", "-c", 'debconf-set-selections && exec "$@"', "sh", *argv]
+    stdin = "".join(f"{line}\n" for line in answers)
+    context.run_inside(stage, root, argv, reading={INSIDE: repository}, stdin=stdin, on_failure=on_failure)
     identities.leave_to_first_boot(context, root, stage, began)
     for path in (INSIDE, SERVICES, DPKG_CONF):
         remove(within(root, path))
