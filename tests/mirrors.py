@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 Change = bytes | str | Callable[[bytes], bytes]
 """Instead of a file: its content, the path of another one, or what is made of its content."""
-BOOKWORM, SECURITY = "/debian/dists/bookworm/", "/debian-security/dists/bookworm-security/"
-UPDATES = "/debian/dists/bookworm-updates/"
+RELEASE, SECURITY = "/debian/dists/trixie/", "/debian-security/dists/trixie-security/"
+UPDATES = "/debian/dists/trixie-updates/"
 FOLDER = "main/binary-amd64/"
 INDEX = f"{FOLDER}Packages"
 _BEGIN, _SIGNATURE = b"-----BEGIN PGP SIGNED MESSAGE-----", b"\n-----BEGIN PGP SIGNATURE-----"
@@ -46,35 +46,35 @@ def _other_text(body: bytes) -> bytes:
 
 MISPLACED: Mapping[str, tuple[Mapping[str, Change], str]] = {
     "another release": (
-        {BOOKWORM: "/debian/dists/trixie/"},
-        "asked for: bookworm; served: trixie or ",
+        {RELEASE: "/debian/dists/bookworm/"},
+        "asked for: trixie; served: bookworm or ",
     ),
     "no security updates": (
-        {SECURITY: BOOKWORM},
-        "asked for: bookworm-security; served: bookworm or ",
+        {SECURITY: RELEASE},
+        "asked for: trixie-security; served: trixie or ",
     ),
-    "a changed index": ({f"{BOOKWORM}{FOLDER}": f"{BOOKWORM}Release"}, "unexpected size"),
+    "a changed index": ({f"{RELEASE}{FOLDER}": f"{RELEASE}Release"}, "unexpected size"),
 }
 """What Debian has signed, at the wrong place: what is served elsewhere, and words of the error."""
 LIES: Mapping[str, Mapping[str, Change]] = {
     **{name: changes for name, (changes, _) in MISPLACED.items()},
-    "updates as the release": {BOOKWORM: UPDATES},
-    "security updates as the release": {BOOKWORM: SECURITY},
+    "updates as the release": {RELEASE: UPDATES},
+    "security updates as the release": {RELEASE: SECURITY},
     "updates as security updates": {SECURITY: UPDATES},
-    "security updates of another release": {SECURITY: "/debian-security/dists/trixie-security/"},
-    "an index with another bit": {f"{BOOKWORM}{FOLDER}": _flip},
-    "the index of another suite": {f"{SECURITY}{FOLDER}": f"{BOOKWORM}{FOLDER}"},
-    "no signature": {f"{BOOKWORM}InRelease": _unsigned, f"{BOOKWORM}Release.gpg": b""},
-    "the signature of another text": {f"{BOOKWORM}InRelease": _other_text},
-    "text before what is signed": {f"{BOOKWORM}InRelease": lambda body: b"Codename: bookworm\n\n" + body},
-    "text after the signature": {f"{BOOKWORM}InRelease": lambda body: body + b"\nCodename: bookworm\n"},
-    "two signed texts": {f"{BOOKWORM}InRelease": lambda body: body + body},
-    "a signature that is cut": {f"{BOOKWORM}InRelease": lambda body: body[: -len(body.split(_SIGNATURE)[1]) // 2]},
-    "an empty Release file": {f"{BOOKWORM}InRelease": b"", f"{BOOKWORM}Release": b"", f"{BOOKWORM}Release.gpg": b""},
-    "a Release file without end": {f"{BOOKWORM}InRelease": lambda body: body + b"x" * 2**25, f"{BOOKWORM}Release.gpg": b""},
+    "security updates of another release": {SECURITY: "/debian-security/dists/bookworm-security/"},
+    "an index with another bit": {f"{RELEASE}{FOLDER}": _flip},
+    "the index of another suite": {f"{SECURITY}{FOLDER}": f"{RELEASE}{FOLDER}"},
+    "no signature": {f"{RELEASE}InRelease": _unsigned, f"{RELEASE}Release.gpg": b""},
+    "the signature of another text": {f"{RELEASE}InRelease": _other_text},
+    "text before what is signed": {f"{RELEASE}InRelease": lambda body: b"Codename: trixie\n\n" + body},
+    "text after the signature": {f"{RELEASE}InRelease": lambda body: body + b"\nCodename: trixie\n"},
+    "two signed texts": {f"{RELEASE}InRelease": lambda body: body + body},
+    "a signature that is cut": {f"{RELEASE}InRelease": lambda body: body[: -len(body.split(_SIGNATURE)[1]) // 2]},
+    "an empty Release file": {f"{RELEASE}InRelease": b"", f"{RELEASE}Release": b"", f"{RELEASE}Release.gpg": b""},
+    "a Release file without end": {f"{RELEASE}InRelease": lambda body: body + b"x" * 2**25, f"{RELEASE}Release.gpg": b""},
     "the signature of another suite": {
-        f"{BOOKWORM}InRelease": lambda _: b"",
-        f"{BOOKWORM}Release.gpg": f"{UPDATES}Release.gpg",
+        f"{RELEASE}InRelease": lambda _: b"",
+        f"{RELEASE}Release.gpg": f"{UPDATES}Release.gpg",
     },
 }  # fmt: skip
 """What a mirror, or who is between it and the build, may serve of Debian's files: none may give a lock."""
@@ -164,7 +164,7 @@ class Signer:
 
 def release(suite: str, index: bytes, **fields: str) -> str:
     """Return a Release file of one index; ``fields`` replace or join its own."""
-    known = {"Origin": "Debian", "Label": "Debian", "Suite": "oldstable", "Codename": suite,
+    known = {"Origin": "Debian", "Label": "Debian", "Suite": "stable", "Codename": suite,
              "Date": "Sat, 07 Jun 2025 09:00:00 UTC", "Architectures": "amd64", "Components": "main"}  # fmt: skip
     sums = f"{hashlib.sha256(index).hexdigest()} {len(index)} {INDEX}"
     known |= {"SHA256": f"\n {sums}", **{key.replace("_", "-"): value for key, value in fields.items()}}

@@ -121,13 +121,13 @@ def _hostile_mirror(
     signer = mirrors.Signer(keys, ground.image)
     mirrors.trust(clone, signer.public)
     debs = {name: hostile_deb(name, values) for name in (BASE, PACKAGE)}
-    upstream = mirrors.debian(f"{mirrors.BOOKWORM}{mirrors.INDEX}.xz")
+    upstream = mirrors.debian(f"{mirrors.RELEASE}{mirrors.INDEX}.xz")
     assert isinstance(upstream, bytes), upstream
     index = lzma.decompress(upstream) + "".join(mirrors.stanza(*one) for one in debs.items()).encode()
     changes: dict[str, mirrors.Change] = {
-        mirrors.BOOKWORM: "/nothing/",
-        f"{mirrors.BOOKWORM}InRelease": signer.signed(mirrors.release("bookworm", index)),
-        f"{mirrors.BOOKWORM}{mirrors.INDEX}": index,
+        mirrors.RELEASE: "/nothing/",
+        f"{mirrors.RELEASE}InRelease": signer.signed(mirrors.release("trixie", index)),
+        f"{mirrors.RELEASE}{mirrors.INDEX}": index,
         **{f"/debian/pool/{name}.deb": data for name, data in debs.items()},
     }
     return mirrors.mirror(changes)

@@ -23,7 +23,7 @@ SIGNED: Mapping[str, Mapping[str, str]] = {
     "signed by an unknown key": {},
     "no longer valid": {"Valid_Until": PAST},
     "not yet valid": {"Date": FUTURE},
-    "of another suite": {"Codename": "trixie", "Suite": "stable"},
+    "of another suite": {"Codename": "bookworm", "Suite": "oldstable"},
     "of no suite": {"Codename": "", "Suite": ""},
     "without the component": {"Components": "contrib"},
     "without components": {"Components": ""},
@@ -51,7 +51,7 @@ def lies(ground: Ground) -> Iterator[Tried]:
     good, bad = (mirrors.Signer(folder, ground.image) for folder in keys)
     mirrors.trust(clone, good.public)
     for number, (name, fields) in enumerate(SIGNED.items()):
-        text = mirrors.release("bookworm", INDEX, **fields)
+        text = mirrors.release("trixie", INDEX, **fields)
         signer = bad if "unknown" in name else good
         with mirrors.mirror(_served(signer.signed(text))) as (address, _):
             yield Tried("mirrors", name, _locked(clone, f"own{number}", address, suites="release"))
@@ -62,23 +62,23 @@ def lies(ground: Ground) -> Iterator[Tried]:
 def _served(signed: bytes) -> dict[str, mirrors.Change]:
     names = {"InRelease": signed, mirrors.INDEX: INDEX}
     return {
-        mirrors.BOOKWORM: "/nothing/",
-        **{f"{mirrors.BOOKWORM}{name}": body for name, body in names.items()},
+        mirrors.RELEASE: "/nothing/",
+        **{f"{mirrors.RELEASE}{name}": body for name, body in names.items()},
     }
 
 
 def _right(clone: Clone, signer: mirrors.Signer) -> str:
-    with mirrors.mirror(_served(signer.signed(mirrors.release("bookworm", INDEX)))) as (address, _):
+    with mirrors.mirror(_served(signer.signed(mirrors.release("trixie", INDEX)))) as (address, _):
         return "" if _locked(clone, "right", address, suites="release") == LOCKED else "there is none"
 
 
 def _rolled_back(clone: Clone, signer: mirrors.Signer) -> str:
     """Serve a Release file, and then an older one."""
-    with mirrors.mirror(_served(signer.signed(mirrors.release("bookworm", INDEX)))) as (address, _):
+    with mirrors.mirror(_served(signer.signed(mirrors.release("trixie", INDEX)))) as (address, _):
         _locked(clone, "rolled", address, suites="release")
     lock = clone.root / "docker/build/profiles/rolled.lock.yaml"
     before = lock.read_text()
-    with mirrors.mirror(_served(signer.signed(mirrors.release("bookworm", INDEX, Date=PAST)))) as (
+    with mirrors.mirror(_served(signer.signed(mirrors.release("trixie", INDEX, Date=PAST)))) as (
         address,
         _,
     ):

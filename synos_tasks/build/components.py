@@ -12,8 +12,8 @@ from synos_tasks import builder
 from synos_tasks.build import planning
 from synos_tasks.build.containers import builder_spec, compile_spec, store_volume, temporary_volume
 from synos_tasks.build.view import view_for
-from synos_tasks.errors import ClaimFailed, ComponentFailed, SynosError
-from synos_tasks.images.catalog import TOOLCHAIN
+from synos_tasks.errors import ClaimFailed, ComponentFailed, SettingsError, SynosError, guess
+from synos_tasks.images.catalog import TOOLCHAINS
 from synos_tasks.iso import profile as profiles
 from synos_tasks.iso import protocol
 from synos_tasks.iso.components import recipe
@@ -21,6 +21,7 @@ from synos_tasks.iso.plan import components_of
 from synos_tasks.iso.protocol import PACKAGES
 from synos_tasks.iso.publish import STAGING_PREFIX, settle, take
 from synos_tasks.iso.scratch import scratch
+from synos_tasks.iso.suites import DEFAULT, REFUSED_SUITES, SUITES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from synos_tasks.build.planning import Context
     from synos_tasks.engine.spec import ContainerSpec
     from synos_tasks.iso.components.recipe import Component
+    from synos_tasks.iso.profile import Profile
     from synos_tasks.settings import Settings
 
 REQUIRED_HITS = {"ccache": 80, "sccache": 75}
@@ -55,17 +57,30 @@ def names_of(settings: Settings) -> list[str]:
     return recipe.names(recipe.folder_of(settings.project.build_data))
 
 
-def users_of(settings: Settings) -> dict[str, list[str]]:
+def users_of(settings: Settings) -> dict[str, list[Profile]]:
     """Return the profiles that have each component; a profile with mistakes counts as having none."""
-    found: dict[str, list[str]] = {name: [] for name in names_of(settings)}
+    found: dict[str, list[Profile]] = {name: [] for name in names_of(settings)}
     for name in profiles.names(planning.profile_folder(settings)):
         try:
             profile = planning.read_profile(settings, name)
         except SynosError:
             continue
         for component in profile.components:
-            found[component].append(name)
+            found[component].append(profile)
     return found
+
+
+def suite_for(users: Iterable[Profile]) -> str:
+    """Return the suite of the profiles that have a component; the default where they differ, and without any."""
+    suites = {profile.suite for profile in users}
+    return suites.pop() if len(suites) == 1 else DEFAULT
+
+
+def check_suite(suite: str) -> None:
+    """Raise SettingsError where nothing can be compiled for a suite."""
+    if suite not in SUITES:
+        hint = REFUSED_SUITES.get(suite) or guess(suite, tuple(SUITES))
+        raise SettingsError(f"--suite is {suite[:80]!r}, not {' or '.join(SUITES)}", hint=hint)
 
 
 def recipes(settings: Settings, names: Iterable[str]) -> list[Component]:
@@ -76,6 +91,7 @@ def recipes(settings: Settings, names: Iterable[str]) -> list[Component]:
 def ensure_compiled(
     context: Context,
     names: Iterable[str],
+    suite: str,
     *,
     store: str = "",
     cached: bool = False,
@@ -84,16 +100,17 @@ def ensure_compiled(
     change: Callable[[ContainerSpec], ContainerSpec] = lambda spec: spec,
     on_event: Callable[[protocol.Event], object] = lambda _: None,
 ) -> list[protocol.Done]:
-    """Compile the components that the store lacks; return all, as stages. Raises ComponentError or ComponentFailed.
+    """Compile the components that the store lacks for a suite; return all, as stages. Raises ComponentError or ComponentFailed.
 
     ``store`` is a volume, '' the project's own. The compilers' caches are used with the project's own, and where ``cached``.
     ``output`` gets the .debs. ``change`` changes the container that compiles.
     """
     components = recipes(context.settings, names)
-    tools = planning.tools_of(context, TOOLCHAIN)
+    tools = planning.tools_of(context, TOOLCHAINS[suite])
     folder = recipe.folder_of(context.settings.project.build_data)
     wanted = [recipe.compilation_of(component, folder, tools) for component in components]
-    work = _Compilation(context, tuple(wanted), store, cached or not store, output, offline, change, on_event)
+    cached = cached or not store
+    work = _Compilation(context, tuple(wanted), suite, store, cached, output, offline, change, on_event)
     work.keep()
     while len(work.found) < len(wanted):
         work.compile(wanted[len(work.found)])
@@ -106,6 +123,7 @@ class _Compilation:
 
     context: Context
     wanted: tuple[recipe.Compilation, ...]
+    suite: str
     store: str
     cached: bool
     output: Path | None
@@ -125,9 +143,8 @@ class _Compilation:
                 self.keep()
                 return
             before = len(self.found)
-            spec = compile_spec(
-                context, one.component, packages, cached=self.cached, network=not self.offline
-            )
+            rights = {"cached": self.cached, "network": not self.offline}
+            spec = compile_spec(context, one.component, packages, suite=self.suite, **rights)
             request = protocol.Compile(component=one, offline=self.offline, jobs=max(1, int(spec.cpus or 1)))
             compiled = builder.ask(context, self.change(spec), request, protocol.Compiled, self.on_event)
             self.keep(compiled, packages, began)
@@ -158,20 +175,25 @@ class _Compilation:
 
 
 def compile_all(
-    context: Context, names: list[str], output: Path, *, cached: bool = True
+    context: Context, suites: Mapping[str, str], output: Path, *, cached: bool = True
 ) -> list[protocol.Done]:
-    """Compile components, and move their .debs into ``output``. Raises as ensure_compiled() and preflight() do."""
-    if not names:
+    """Compile components, each for a suite, and move their .debs into ``output``. Raises as ensure_compiled() and preflight() do."""
+    if not suites:
         return []
     planning.preflight(context, output)
     with (
         store_volume(context, cached=cached) as store,
         scratch(output, STAGING_PREFIX) as closed,
-        view_for([f"component-{name}" for name in names], {}) as view,
+        view_for([f"component-{name}" for name in suites], {}) as view,
     ):
         given = closed / "output"
         given.mkdir()
-        compiled = ensure_compiled(context, names, store=store, output=given, on_event=view.handle)
+        found: dict[str, protocol.Done] = {}
+        for suite in dict.fromkeys(suites.values()):
+            names = [name for name in suites if suites[name] == suite]
+            made = ensure_compiled(context, names, suite, store=store, output=given, on_event=view.handle)
+            found |= zip(names, made, strict=True)
+        compiled = [found[name] for name in suites]
         packages = [package for one in compiled for package in one.facts.packages]
         for package in packages:
             if take(given / package.file, closed / package.file) != package.sha256:
@@ -202,7 +224,7 @@ def cache_hit_rates(context: Context) -> list[HitRate]:
     planning.preflight(context, context.settings.project.state_dir)
     for _ in range(2):
         with temporary_volume(context) as store:
-            compiled = ensure_compiled(context, names_of(context.settings), store=store, cached=True)
+            compiled = ensure_compiled(context, names_of(context.settings), DEFAULT, store=store, cached=True)
     return hit_rates(compiled)
 
 

@@ -20,7 +20,7 @@ from synos_tasks.engine.labels import (
     labels,
 )
 from synos_tasks.engine.spec import Bind, ContainerSpec, VolumeFolder
-from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
+from synos_tasks.images.catalog import BUILDER, TOOLCHAINS
 from synos_tasks.iso import publish
 from synos_tasks.iso.components.recipe import files_of, folder_of
 from synos_tasks.iso.protocol import PACKAGES
@@ -160,12 +160,14 @@ def stage_spec(builder: ContainerSpec, volume: str, wanted: RunApart) -> Contain
     )
 
 
-def toolchain_spec(context: Context, *, output: Path | None = None, network: bool = True) -> ContainerSpec:
-    """Return the container of the toolchain: the engine as root, compilers as the builder user.
+def toolchain_spec(
+    context: Context, suite: str, *, output: Path | None = None, network: bool = True
+) -> ContainerSpec:
+    """Return the container of a suite's toolchain: the engine as root, compilers as the builder user.
 
     Unprivileged and limited as the builder, but that sudo works in it, for build dependencies, and that it has no store.
     """
-    base = builder_spec(context, TOOLCHAIN, output=output, store=None, network=network)
+    base = builder_spec(context, TOOLCHAINS[suite], output=output, store=None, network=network)
     on_tmpfs = context.settings.build.work == "tmpfs"  # compilers need the memory themselves
     return dataclasses.replace(
         base,
@@ -179,14 +181,14 @@ def toolchain_spec(context: Context, *, output: Path | None = None, network: boo
 
 
 def compile_spec(
-    context: Context, component: Component, packages: str, *, cached: bool, network: bool
+    context: Context, component: Component, packages: str, *, suite: str, cached: bool, network: bool
 ) -> ContainerSpec:
-    """Return the container that compiles a component: all in it is foreign code.
+    """Return the container that compiles a component for a suite: all in it is foreign code.
 
     It has the component's source and patches, the volume ``packages`` for what it makes, and the component's own
     caches where ``cached``. Raises ComponentError.
     """
-    base = toolchain_spec(context, network=network)
+    base = toolchain_spec(context, suite, network=network)
     caches = compiler_cache_volumes(context.settings, component.name) if cached else {}
     tree, patches = files_of(component, folder_of(context.settings.project.build_data))
     read = [(component.source[1], tree)] if tree else []
@@ -200,15 +202,15 @@ def compile_spec(
 
 
 def shell_spec(
-    context: Context, *, toolchain: bool = False, privileged: bool = False, command: str = ""
+    context: Context, *, toolchain: str = "", privileged: bool = False, command: str = ""
 ) -> ContainerSpec:
     """Return the container of a build, or of a compilation, with a shell in it and the output folder writable.
 
-    ``command`` is for the shell, which is interactive without one.
+    ``toolchain`` is the suite that is compiled for. ``command`` is for the shell, which is interactive without one.
     """
     output = context.settings.output_dir
     if toolchain:
-        spec = dataclasses.replace(toolchain_spec(context, output=output), user=None)
+        spec = dataclasses.replace(toolchain_spec(context, toolchain, output=output), user=None)
     else:
         spec = builder_spec(context, output=output, privileged=privileged)
     return dataclasses.replace(

@@ -10,7 +10,7 @@ from synos_tasks import builder, console, errors
 from synos_tasks.build import components, planning
 from synos_tasks.build.containers import PRIVILEGED, builder_spec, delivered_files, stage_spec, store_volume
 from synos_tasks.build.view import PlainView, last_plan, remember, view_for
-from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
+from synos_tasks.images.catalog import BUILDER, TOOLCHAINS
 from synos_tasks.iso import protocol
 from synos_tasks.iso.eviction import Limits
 from synos_tasks.iso.keys import users
@@ -106,7 +106,7 @@ def _refuse_impossible(context: Context, options: Options, profile: Profile) -> 
         )
     if options.locked or options.offline:
         planning.required_lock(context.settings, profile, "--locked" if options.locked else "--offline")
-    for recipe in (BUILDER, *([TOOLCHAIN] if profile.components else [])):
+    for recipe in (BUILDER, *([TOOLCHAINS[profile.suite]] if profile.components else [])):
         tag = recipe.tag(context.settings.project)
         if options.offline and context.docker.image_id(tag) is None:
             raise errors.HostUnfit(
@@ -182,6 +182,7 @@ class _Build:
             found = components.ensure_compiled(
                 self.context,
                 self.profile.components,
+                self.profile.suite,
                 store=store,
                 offline=self.options.offline,
                 on_event=view.handle,

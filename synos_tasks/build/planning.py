@@ -17,7 +17,7 @@ from synos_tasks.engine.failures import check_versions
 from synos_tasks.engine.labels import LABEL_PROJECT, is_temporary
 from synos_tasks.errors import DiskFull, HostUnfit, LockError, writing
 from synos_tasks.images.building import ensure_image
-from synos_tasks.images.catalog import BUILDER, TOOLCHAIN
+from synos_tasks.images.catalog import BUILDER, TOOLCHAINS
 from synos_tasks.iso import lock as locks
 from synos_tasks.iso import plan as plans
 from synos_tasks.iso import profile as profiles
@@ -150,7 +150,8 @@ def renew_lock(context: Context, profile: Profile, *, update: bool) -> tuple[Loc
         context.say(f"warning: {error.where}: {error.what}; it is written again")
         previous = None
     context.say(f"resolving the packages of {profile.name}")
-    start = previous or _inherited(context.settings, profile)
+    of_suite = previous and (not previous.releases or profile.suite in previous.releases)
+    start = previous if of_suite else _inherited(context.settings, profile)
     request = Resolve(profile=profile, previous=None if update else start)
     found = builder.ask(context, spec, request, Resolved).lock
     refuse_older(profile, start.releases if start else {}, found.releases)
@@ -191,7 +192,7 @@ def plan_build(context: Context, profile: Profile, lock: Lock, *, release: bool)
     The images with the tools are built where they are missing. Of a dry run keys are those of the build only where
     these were used before.
     """
-    toolchain = tools_of(context, TOOLCHAIN) if profile.components else ""
+    toolchain = tools_of(context, TOOLCHAINS[profile.suite]) if profile.components else ""
     tools = Tools(builder=tools_of(context, BUILDER), toolchain=toolchain)
     return plans.plan_build(context.settings.project.build_data, profile, lock, tools, release=release)
 

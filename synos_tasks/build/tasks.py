@@ -20,6 +20,7 @@ OUTPUT = "folder for the ISO (default: synos.build.output of invoke.yaml, which 
 NEWEST = "the ISO (default: the newest in dist)"
 NO_CACHE = "use neither the store nor the compilers' caches"
 DEBS = "folder for the .debs (default: components in the folder of ISOs)"
+SUITE = "suite to compile for (default: that of the profiles that have the component, else trixie)"
 PRIVILEGED = "with every capability, for hooks that must mount; NOT isolated from the host"
 JSON = "one JSON object on standard output"
 
@@ -274,21 +275,34 @@ def image(command: Command, no_cache: bool = False) -> None:
     help={
         "command": "a command line for the shell, instead of an interactive one",
         "toolchain": "the image that compiles, as the builder user, instead of the one that makes ISOs",
+        "suite": "with --toolchain: the suite that it compiles for (default: trixie)",
         "privileged": PRIVILEGED,
     },
 )
-def shell(command_: Command, command: str = "", toolchain: bool = False, privileged: bool = False) -> None:
+def shell(
+    command_: Command,
+    command: str = "",
+    toolchain: bool = False,
+    suite: str = "",
+    privileged: bool = False,
+) -> None:
     """Open a shell in the builder: the project at /project, the output folder at /output.
 
     Not for editing code (inv dev.up), nor for long-running services (inv services.up): see docker/build/README.md.
     """
-    from synos_tasks.build import containers
+    from synos_tasks.build import components, containers
     from synos_tasks.errors import SettingsError
+    from synos_tasks.iso.suites import DEFAULT
 
     if toolchain and privileged:
         raise SettingsError("--toolchain is never privileged", hint="leave one of the two out")
+    if suite and not toolchain:
+        raise SettingsError("--suite is only valid with --toolchain", hint="add --toolchain")
+    components.check_suite(suite := suite or DEFAULT)
     context = _context(command_)
-    spec = containers.shell_spec(context, toolchain=toolchain, privileged=privileged, command=command)
+    spec = containers.shell_spec(
+        context, toolchain=suite if toolchain else "", privileged=privileged, command=command
+    )
     if command_.dry:
         _show_container(containers.permissions(spec))
         return
@@ -298,43 +312,56 @@ def shell(command_: Command, command: str = "", toolchain: bool = False, privile
 @verb(
     "build.component",
     positional=["name"],
-    help={"name": "a file in docker/build/components", "no-cache": NO_CACHE, "output": DEBS, "json": JSON},
+    help={
+        "name": "a file in docker/build/components",
+        "suite": SUITE,
+        "no-cache": NO_CACHE,
+        "output": DEBS,
+        "json": JSON,
+    },
 )
-def component(command: Command, name: str, no_cache: bool = False, output: str = "") -> None:
+def component(command: Command, name: str, suite: str = "", no_cache: bool = False, output: str = "") -> None:
     """Compile one component, and lay its .debs into dist/components."""
-    _compile(command, [name], no_cache=no_cache, output=output)
+    _compile(command, [name], suite, no_cache=no_cache, output=output)
 
 
-@verb("build.components", help={"no-cache": NO_CACHE, "output": DEBS, "json": JSON})
-def components(command: Command, no_cache: bool = False, output: str = "") -> None:
+@verb("build.components", help={"suite": SUITE, "no-cache": NO_CACHE, "output": DEBS, "json": JSON})
+def components(command: Command, suite: str = "", no_cache: bool = False, output: str = "") -> None:
     """Compile every component that is not in the store yet, and show all of them."""
     from synos_tasks.build.components import names_of
 
-    _compile(command, names_of(command.settings), no_cache=no_cache, output=output)
+    _compile(command, names_of(command.settings), suite, no_cache=no_cache, output=output)
 
 
-def _compile(command: Command, names: list[str], *, no_cache: bool, output: str) -> None:
+def _compile(command: Command, names: list[str], suite: str, *, no_cache: bool, output: str) -> None:
     from synos_tasks.build import components as compiling
+
+    if suite:
+        compiling.check_suite(suite)
 
     settings = command.settings
     folder = Path(output).resolve() if output else settings.output_dir / "components"
     recipes = compiling.recipes(settings, names)
     command.would(f"compile {', '.join(names) or 'nothing'}", components=names, output=str(folder))
-    compiled = compiling.compile_all(_context(command), names, folder, cached=not no_cache)
     users = compiling.users_of(settings)
+    suites = {name: suite or compiling.suite_for(users[name]) for name in names}
+    compiled = compiling.compile_all(_context(command), suites, folder, cached=not no_cache)
     rows, found = [], []
     for one, recipe in zip(compiled, recipes, strict=True):
-        packages, profiles = one.facts.packages, users[recipe.name]
+        packages, profiles = one.facts.packages, [profile.name for profile in users[recipe.name]]
         took = "in store" if one.hit else f"{one.seconds:.1f} s"
         rates = ", ".join(f"{r.what} {r.hits} of {r.calls}" for r in compiling.hit_rates([one]) if r.calls)
         version = ", ".join(sorted({package.version for package in packages}))
-        rows.append([recipe.name, version, recipe.origin, ", ".join(profiles), took, rates])
-        fields = {"name": recipe.name, "key": one.key, "hit": one.hit, "seconds": one.seconds}
+        suite = suites[recipe.name]
+        rows.append([recipe.name, version, suite, recipe.origin, ", ".join(profiles), took, rates])
+        fields = {"name": recipe.name, "suite": suite, "key": one.key, "hit": one.hit, "seconds": one.seconds}
         caches = compiling.caches_of(one)
         found.append(
             {**fields, "packages": list(map(vars, packages)), "caches": caches, "profiles": profiles}
         )
-    console.table("components", ["name", "version", "source", "profiles", "compiled", "from caches"], rows)
+    console.table(
+        "components", ["name", "version", "suite", "source", "profiles", "compiled", "from caches"], rows
+    )
     if compiled:
         console.say(f"packages: {folder}")
     command.result({"output": str(folder), "components": found})

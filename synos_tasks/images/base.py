@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from synos_tasks.engine.labels import LABEL_BASE
 from synos_tasks.errors import BadSignature, HostUnfit, MirrorUnreachable
 from synos_tasks.iso.diagnose import mirror_failure
+from synos_tasks.iso.suites import SUITES, base_image
 
 if TYPE_CHECKING:
     from synos_tasks.images import Context
@@ -41,7 +42,7 @@ def renew(context: Context, base: str) -> None:
 
 def suite_of(base: str) -> str:
     """Return the suite of Debian that a base image is of."""
-    return base.removeprefix("debian:").removesuffix("-slim")
+    return next(suite for suite in SUITES if base_image(suite) == base)
 
 
 def bootstrap_argv(suite: str, mirror: str, security_mirror: str, *, root: bool) -> list[str]:
@@ -51,18 +52,17 @@ def bootstrap_argv(suite: str, mirror: str, security_mirror: str, *, root: bool)
     """
     mode = ["--mode=root", "--skip=check/canmount,chroot/mount"] if root else ["--mode=unshare"]
     # of a mirror that serves another suite apt only warns, and mmdebstrap drops that
-    suites = f"{suite} {suite}-updates {suite}-security"
+    ends = {"release": "", "updates": "-updates", "security": "-security"}
+    served = {f"{suite}{ends[name]}": name for name in SUITES[suite].archives}
     check = (
-        f'for suite in {suites}; do grep -qsx "Codename: $suite" "$1"/var/lib/apt/lists/*_dists_"$suite"_*Release || '
+        f'for suite in {" ".join(served)}; do grep -qsx "Codename: $suite" "$1"/var/lib/apt/lists/*_dists_"$suite"_*Release || '
         '{ echo "E: Conflicting distribution: another one is served as $suite" >&2; exit 1; }; done'
     )
     trim = 'rm -rf "$1"/usr/share/doc/* "$1"/usr/share/man/* "$1"/usr/share/locale/*'
     return [
         "mmdebstrap", *mode, "--variant=minbase", f"--keyring={KEYRING}", f"--customize-hook={check}",
         f"--customize-hook={trim}", suite, "-",
-        f"deb {mirror} {suite} main",
-        f"deb {mirror} {suite}-updates main",
-        f"deb {security_mirror} {suite}-security main",
+        *(f"deb {security_mirror if name == 'security' else mirror} {one} main" for one, name in served.items()),
     ]  # fmt: skip
 
 

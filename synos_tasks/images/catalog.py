@@ -10,6 +10,7 @@ import yaml
 
 from synos_tasks.errors import ImageBuildFailed, ProjectMissing, SettingsError
 from synos_tasks.iso.digests import of_folder
+from synos_tasks.iso.suites import DEFAULT, SUITES, base_image
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from synos_tasks.settings import Settings
 
 
-BOOKWORM, TRIXIE = "debian:bookworm-slim", "debian:trixie-slim"
+BOOKWORM, TRIXIE = base_image("bookworm"), base_image("trixie")
 """What other images are built on: minimal roots of Debian's suites. A bootstrapped one gets Debian's own name too."""
 
 
@@ -38,10 +39,14 @@ class Recipe:
     """What the Dockerfile's ``FROM ${BASE}`` is. A Dockerfile's default must be bookworm."""
     role: str = "build"
     """The image's label ``io.synos.role``."""
+    suite: str = ""
+    """What the Dockerfile's ``ARG SUITE`` is, where it has one; the base is then of that suite."""
 
     @property
     def build_args(self) -> dict[str, str]:
         """None for the default base, so that a plain `docker build` makes the same image."""
+        if self.suite:
+            return {"SUITE": self.suite}
         return {} if self.base == BOOKWORM else {"BASE": self.base}
 
     def tag(self, project: Project) -> str:
@@ -66,9 +71,16 @@ class Recipe:
 
 DOCKERFILE = "docker/build/Dockerfile"
 BUILDER = Recipe("builder", DOCKERFILE, "runtime", "docker/build/image")
-TOOLCHAIN = Recipe("toolchain", DOCKERFILE, "toolchain", "docker/build/image")
+TOOLCHAINS = {
+    suite: Recipe(
+        f"toolchain-{suite}", DOCKERFILE, "toolchain", "docker/build/image", base_image(suite), suite=suite
+    )
+    for suite in SUITES
+}
+"""By the suite that they compile for: what is compiled needs the libraries of that suite, or newer ones."""
+TOOLCHAIN = TOOLCHAINS[DEFAULT]
 BOOT = Recipe("boot", "docker/build/boot.Dockerfile")
-RECIPES = {recipe.name: recipe for recipe in (BUILDER, TOOLCHAIN, BOOT)}
+RECIPES = {recipe.name: recipe for recipe in (BUILDER, *TOOLCHAINS.values(), BOOT)}
 """What makes ISOs, what compiles components, what boots ISOs in QEMU."""
 SERVICES = "docker/services"
 PREFIX, SUFFIX = "docker-compose.", ".yml"

@@ -9,6 +9,8 @@ from __future__ import annotations
 import json
 import re
 
+from synos_tasks.iso.suites import SUITES
+
 _SHELL = re.compile(r"\A/\S+(?: \S+){0,3}? -c ")
 """What runs a command: it follows from the base image too, which is not in the Dockerfile."""
 _FLAGS = re.compile(r"\A(?:--[a-z-]+(?:=\S+)?\s+)+")
@@ -61,7 +63,10 @@ def _run(text: str) -> set[str]:
     for flag in text.removesuffix(command).split():
         mount = dict(part.partition("=")[::2] for part in flag.removeprefix("--mount=").split(","))
         if flag.startswith("--mount=type=cache,") and "target" in mount:
-            found.add(f"mount {mount['target']} {mount.get('id', mount['target'])} {line}")
+            ident = mount.get("id", mount["target"])
+            found |= {
+                f"mount {mount['target']} {ident.replace('${SUITE}', suite)} {line}" for suite in SUITES
+            }
     return found
 
 

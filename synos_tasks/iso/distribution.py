@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from synos_tasks.iso.key import Expected, Key, Said, mistake, updates
 from synos_tasks.iso.schema import RELATIVE, mapping, text, url
+from synos_tasks.iso.suites import SUITES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -13,7 +14,6 @@ if TYPE_CHECKING:
     from synos_tasks.errors import ProfileError
     from synos_tasks.iso.profile import Profile
 
-VERSIONS = {"bookworm": "12", "trixie": "13"}
 LABEL_LENGTH = 32
 _LINE = 'one line without " $ ` and \\'
 _PATH = "a path inside docker/build of letters, digits, . _ + - and /"
@@ -41,7 +41,7 @@ def _said(profile: Profile) -> dict[str, str]:
 def os_release(profile: Profile) -> dict[str, str]:
     """Return the fields of os-release, unquoted; see os-release(5)."""
     said = _said(profile)
-    version = said.get("version") or VERSIONS.get(profile.suite, "")
+    version = said.get("version") or SUITES[profile.suite].version
     named = f"{version} ({said['codename']})" if version and "codename" in said else version
     fields = {
         "PRETTY_NAME": " ".join(filter(None, [said["name"], named or profile.suite, "" if "version" in said else f"({profile.name})"])),

@@ -18,6 +18,7 @@ import yaml
 from synos_tasks.errors import LockDrift, LockError, ProfileError
 from synos_tasks.iso import schema
 from synos_tasks.iso.digests import digest
+from synos_tasks.iso.suites import SUITES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -102,9 +103,7 @@ _LOCK = {
     "seal": schema.text(r"[0-9a-f]{16}", "16 hex digits"),
     "packages": schema.list_of(schema.mapping(_PACKAGE, required=tuple(_PACKAGE))),
 }
-_RELEASES = {
-    f"{suite}{end}": _LOCK["date"] for suite in schema.SUITES for end in ("", "-updates", "-security")
-}
+_RELEASES = {f"{suite}{end}": _LOCK["date"] for suite in SUITES for end in ("", "-updates", "-security")}
 
 
 def path_of(folder: Path, profile: str) -> Path:

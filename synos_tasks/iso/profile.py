@@ -12,7 +12,8 @@ from synos_tasks.errors import ProfileError, ProfileNotFound, guess, raise_all
 from synos_tasks.iso import codec, schema, stagespec
 from synos_tasks.iso.components import recipe
 from synos_tasks.iso.key import Key, Said, adds, mistake, updates
-from synos_tasks.iso.schema import RELATIVE, SUITES, Kind, Value, choice, list_of, mapping, text, url
+from synos_tasks.iso.schema import RELATIVE, Kind, Value, choice, list_of, mapping, text, url
+from synos_tasks.iso.suites import DEFAULT, REFUSED_ARCHITECTURES, REFUSED_SUITES, SUITES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -28,7 +29,7 @@ _MIRRORS = mapping(
         "security": url("Security updates."),
         "suites": list_of(
             choice("release", "updates", "security"),
-            "Which of the suite, its -updates and its -security are used.",
+            "Which of the suite, its -updates and its -security are used; by default all that the suite has.",
         ),
         "components": list_of(
             choice("main", "contrib", "non-free", "non-free-firmware"), "Archive components."
@@ -45,10 +46,14 @@ _COMPRESSION = mapping(
 )
 
 
-def _refuse_no_release(said: Said) -> Iterator[ProfileError]:
-    suites = said.value("mirrors", "suites")
-    if suites.data is not None and "release" not in suites.plain:
-        yield mistake(suites, "mirrors.suites lacks release", "add `release`")
+def _check_archives(said: Said) -> Iterator[ProfileError]:
+    archives, suite = said.value("mirrors", "suites"), said["suite"]
+    if archives.data is not None and "release" not in archives.plain:
+        yield mistake(archives, "mirrors.suites lacks release", "add `release`")
+    for one in archives.items:
+        if one.data not in SUITES[suite].archives:
+            hint = "take it out; without `suites` it is all that the suite has"
+            yield mistake(one, f"{suite} has no {suite}-{one.data}", hint)
 
 
 def _without_removed(old: Value, new: Value) -> Value:
@@ -74,12 +79,19 @@ CORE: Mapping[str, Key] = {
             allowed="the name of a file in docker/build/profiles, without .yaml",
         )
     ),
-    "suite": Key(kind=choice(*SUITES, doc="Debian suite."), aliases=("distribution_suite", "release"), example="bookworm"),
-    "architecture": Key(kind=choice("amd64", doc="Debian architecture."), aliases=("arch",)),
+    "suite": Key(
+        kind=choice(*SUITES, doc="Debian suite: forky is testing, sid unstable.", refused=REFUSED_SUITES),
+        default=DEFAULT,
+        aliases=("distribution_suite", "release"),
+        example="bookworm",
+    ),
+    "architecture": Key(
+        kind=choice("amd64", doc="Debian architecture.", refused=REFUSED_ARCHITECTURES), aliases=("arch",)
+    ),
     "bootstrapper": Key(
         kind=choice("mmdebstrap", "debootstrap", doc="What lays the root file system down."), aliases=("bootstrap",)
     ),
-    "mirrors": Key(kind=_MIRRORS, merge=updates, check=_refuse_no_release, aliases=("mirror", "archive")),
+    "mirrors": Key(kind=_MIRRORS, merge=updates, check=_check_archives, aliases=("mirror", "archive")),
     "packages": Key(
         kind=list_of(
             text(
@@ -139,7 +151,7 @@ class Profile:
 
     name: str
     description: str = ""
-    suite: str = "bookworm"
+    suite: str = DEFAULT
     architecture: str = "amd64"
     bootstrapper: str = "mmdebstrap"
     mirror: str = "http://deb.debian.org/debian"
@@ -220,7 +232,6 @@ def load(folder: Path, name: str) -> Profile:
     said = Said(merged, keys())
     raise_all([mistake for key in keys().values() for mistake in key.check(said)])
     origins = _origins(chain, merged)
-    _refuse_wrong_suite(said, origins)
     recipes = recipe.folder_of(folder.parent)
     components = [str(one.data) for one in said.value("components").items]
     needs = {one: recipe.load(recipes, one, origins[one]).depends for one in components}
@@ -271,18 +282,6 @@ def _refuse_endless(seen: list[str], name: str, where: str) -> None:
         )
 
 
-def _refuse_wrong_suite(said: Said, origins: Mapping[str, str]) -> None:
-    components, suite = said.value("components").items, said.value("suite").data or recipe.SUITE
-    if components and suite != recipe.SUITE:
-        name = components[0].data
-        raise ProfileError(
-            f"component {name} does not go into a profile of {suite}",
-            where=origins[str(name)],
-            why=f"components are compiled on {recipe.SUITE}, for its libraries",
-            hint=f"`suite: {recipe.SUITE}`, or `- -{name}` under `components:` to take it out",
-        )
-
-
 def _origins(chain: list[tuple[str, Value]], merged: Mapping[str, Value]) -> dict[str, str]:
     """Return the places of values by their paths, and by what they say; of packages and files the nearest profile counts."""
     walked = [(path, value) for key, one in merged.items() for path, value in one.walk(key)]
@@ -311,6 +310,7 @@ def _fields(said: Said) -> dict[str, Any]:
     }
     for group, field_of in _GROUPS.items():
         fields |= {field_of[key]: value for key, value in fields.pop(group, {}).items()}
+    fields.setdefault("suites", [*SUITES[said["suite"]].archives])
     for name in {"mirror", "security_mirror"} & fields.keys():
         fields[name] = fields[name].rstrip("/")
     return fields

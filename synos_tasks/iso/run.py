@@ -82,7 +82,8 @@ class Runner:
             raise ComponentMissing(
                 f"not compiled yet: {', '.join(missing)}",
                 where="docker/build/components",
-                hint="`inv build.iso` and `docker build` compile it: the image is older than the component",
+                hint="`inv build.iso` compiles it, and so does `docker build --build-arg SUITE="
+                f"{self.context.profile.suite}`: the image is older, or of another suite",
             )
 
     def _root(self, *, overlapping: bool) -> tuple[list[Entry], Entry]:

@@ -10,6 +10,7 @@ import yaml
 
 from synos_tasks.errors import ProfileError, guess, raise_all
 from synos_tasks.iso import inputs
+from synos_tasks.iso.suites import DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -27,8 +28,6 @@ PLAIN_TAGS = {
     yaml.ScalarNode: SCALAR_TAGS,
 }
 KEY_TAGS = {f"{YAML}str", f"{YAML}merge"}  # a merge key is then an unknown key like any other
-SUITES = ("bookworm", "trixie")
-"""Debian suites, by codename."""
 RELATIVE = r"(?!/)(?!(.*/)?\.\.(/|$))[A-Za-z0-9._/+-]+"
 
 
@@ -81,7 +80,7 @@ def load(path: Path, maximum_bytes: int = MAXIMUM_BYTES, loader: Any = yaml.Safe
         _refuse_excess(text, path, loader)
         node = yaml.compose(text, Loader=loader)
         if node is None:
-            raise ProfileError("the file is empty", where=f"{path}:1:1", hint="`suite: bookworm` is enough")
+            raise ProfileError("the file is empty", where=f"{path}:1:1", hint=f"`suite: {DEFAULT}` is enough")
         return _value(node, path)
     except (yaml.YAMLError, ValueError) as error:
         where = str(path)
@@ -211,6 +210,8 @@ class Kind:
     maximum: int = 100
     aliases: Mapping[str, str] = field(default_factory=dict)
     """Words that other tools have for a key, and the key."""
+    refused: Mapping[str, str] = field(default_factory=dict)
+    """Hints for values that people may expect to be allowed."""
 
 
 def text(pattern: str, shape: str, doc: str = "", *, allowed: str = "") -> Kind:
@@ -223,9 +224,10 @@ def boolean(doc: str) -> Kind:
     return Kind(type="boolean", shape="true or false", doc=doc)
 
 
-def choice(*choices: str, doc: str = "") -> Kind:
-    """Return one of a few words."""
-    return Kind(type="string", choices=choices, shape=" or ".join(choices), doc=doc)
+def choice(*choices: str, doc: str = "", refused: Mapping[str, str] = {}) -> Kind:
+    """Return one of a few words; ``refused`` has hints for others."""
+    shape = " or ".join(choices)
+    return Kind(type="string", choices=choices, shape=shape, doc=doc, refused=refused)
 
 
 def list_of(items: Kind, doc: str = "") -> Kind:
@@ -324,5 +326,5 @@ def _how_to_write(data: object, kind: Kind) -> str:
     if isinstance(data, bool | int | float):
         return "put it in quotes"
     if kind.choices:
-        return guess(str(data), kind.choices)
+        return kind.refused.get(str(data)) or guess(str(data), kind.choices)
     return f"allowed: {kind.allowed}" if kind.allowed else f"write {kind.shape}"

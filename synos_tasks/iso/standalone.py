@@ -84,7 +84,7 @@ def _iso(asked: argparse.Namespace, folder: Path) -> None:
     wanted = profile.load(DOCKER_BUILD / "profiles", asked.profile or _default_profile())
     path = lock.path_of(DOCKER_BUILD / "profiles", wanted.name)
     locked = lock.required(path, wanted, f"on the host: `inv build.lock --profile {wanted.name}` writes it")
-    plan = plan_build(DOCKER_BUILD, wanted, locked, _tools(), release=asked.release)
+    plan = plan_build(DOCKER_BUILD, wanted, locked, _tools(wanted.suite), release=asked.release)
     output: Path = asked.output
     iso = publish.iso_path(output, wanted, plan.build_id)
     if publish.published(output, plan):
@@ -112,7 +112,7 @@ def _build(plan: Plan, output: Path, folder: Path) -> None:
 
 def _compile(folder: Path) -> None:
     recipes = recipe.folder_of(DOCKER_BUILD)
-    tools = _tools().builder  # in the toolchain image these are its own
+    tools = Tools.digest_of(TOOLS.read_text())  # in the toolchain image these are its own
     with _context(folder, folder) as context, work.store_of(context) as store:
         before = _installed(context)
         for name in recipe.names(recipes):
@@ -176,8 +176,10 @@ def _take_compiled(plan: Plan, store: Store) -> None:
                     store.commit(stage.key, slot, found.facts, stage.name)
 
 
-def _tools() -> Tools:
-    toolchain = Tools.digest_of(TOOLCHAIN.read_text()) if TOOLCHAIN.is_file() else ""
+def _tools(suite: str) -> Tools:
+    """Return the tools of this image; of the toolchain nothing where it compiled for another suite."""
+    text = TOOLCHAIN.read_text() if TOOLCHAIN.is_file() else ""
+    toolchain = Tools.digest_of(text) if f"suite {suite}" in text.splitlines() else ""
     return Tools(builder=Tools.digest_of(TOOLS.read_text()), toolchain=toolchain)
 
 

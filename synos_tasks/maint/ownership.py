@@ -10,8 +10,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from synos_tasks.engine.labels import LABEL_IMAGE, LABEL_PROJECT, is_own_container
-from synos_tasks.images.catalog import BOOKWORM, TRIXIE
 from synos_tasks.images.dockerfile import step_of
+from synos_tasks.iso.suites import SUITES, base_image
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +24,7 @@ CACHE_MOUNT = "exec.cachemount"
 """BuildKit's type of a `RUN --mount=type=cache`."""
 LOCAL, PULLED = "from local", "pulled from"
 """How BuildKit describes the image that a Dockerfile begins with."""
-BASES = (BOOKWORM, TRIXIE)
+BASES = tuple(map(base_image, SUITES))
 _WORKDIR = "] WORKDIR "
 
 

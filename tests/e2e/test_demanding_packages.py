@@ -13,7 +13,7 @@ pytestmark = pytest.mark.e2e
 PROFILE = """\
 inherits: minimal
 packages:
-  - openjdk-17-jre-headless
+  - openjdk-21-jre-headless
   - ca-certificates-java
   - linux-headers-amd64
   - acpi-call-dkms

@@ -19,6 +19,7 @@ import pytest
 
 from synos_tasks import project
 from synos_tasks.engine.labels import LABEL_PROJECT
+from synos_tasks.iso.suites import DEFAULT
 from tests.conftest import remove_labelled
 from tests.mirrors import MISPLACED, mirror
 
@@ -37,8 +38,8 @@ MAIN = "mirrors:\n  suites: [release]\n"
 QUICK = f"packages: [netbase]\n{MAIN}"
 RELEASE = """Origin: Debian
 Label: Debian
-Suite: oldstable
-Codename: bookworm
+Suite: stable
+Codename: trixie
 Date: Sat, 07 Jun 2025 09:00:00 UTC
 Architectures: amd64
 Components: main
@@ -163,7 +164,7 @@ def gateway() -> str:
 @pytest.fixture
 def unsigned_mirror(tmp_path: Path, gateway: str) -> Iterator[tuple[Path, str]]:
     """A package mirror: its folder of Release files, and its address."""
-    suite = tmp_path / "mirror/debian/dists/bookworm"
+    suite = tmp_path / "mirror/debian/dists/trixie"
     (suite / "main/binary-amd64").mkdir(parents=True)
     (suite / "main/binary-amd64/Packages").write_bytes(b"")
     handler = functools.partial(_Quiet, directory=str(tmp_path / "mirror"))
@@ -218,14 +219,17 @@ def test_signed_files_at_the_wrong_place(clone: Clone, changes: Mapping[str, Cha
     assert not (clone.profiles / "x.lock.yaml").exists()
 
 
-DOCKERFILES = [str(path.relative_to(ROOT)) for path in sorted(ROOT.glob("docker/*/*Dockerfile*"))]
+DOCKERFILES = [(str(path.relative_to(ROOT)), "BASE") for path in sorted(ROOT.glob("docker/*/*Dockerfile*"))]
 
 
 @pytest.mark.long
-@pytest.mark.parametrize("dockerfile", DOCKERFILES)
-def test_no_image_is_made_of_another_suite(dockerfile: str, own_label: str) -> None:
+@pytest.mark.parametrize(
+    ("dockerfile", "argument"), [*DOCKERFILES, ("docker/build/Dockerfile", "TOOLCHAIN_BASE")]
+)
+def test_no_image_is_made_of_another_suite(dockerfile: str, argument: str, own_label: str) -> None:
     """apt only warns of that, whatever its settings."""
-    base = re.findall(r"^ARG BASE=(debian:(\w+)-slim)$", (ROOT / dockerfile).read_text(), re.MULTILINE)[0]
+    text = (ROOT / dockerfile).read_text().replace("${SUITE}", DEFAULT)
+    base = re.findall(rf"^ARG {argument}=(debian:(\w+)-slim)$", text, re.MULTILINE)[0]
     hidden = {f"/debian-security/dists/{base[1]}-security/": f"/debian/dists/{base[1]}/"}
     tag, build = (
         f"synos-test-misled:{uuid.uuid4().hex[:8]}",
@@ -235,7 +239,7 @@ def test_no_image_is_made_of_another_suite(dockerfile: str, own_label: str) -> N
         lists = "$(find /etc/apt -name '*.list' -o -name '*.sources')"
         text = f"FROM {base[0]}\nRUN sed -i s,http://deb.debian.org,{address}, {lists}\n"
         subprocess.run([*build, f"--tag={tag}", "-"], input=text, text=True, check=True, capture_output=True)
-        argv = [*build, f"--build-arg=BASE={tag}", f"--file={ROOT / dockerfile}", str(ROOT)]
+        argv = [*build, f"--build-arg={argument}={tag}", f"--file={ROOT / dockerfile}", str(ROOT)]
         done = subprocess.run(argv, text=True, check=False, capture_output=True)
     subprocess.run(["docker", "image", "rm", tag], check=True, capture_output=True)
     assert (done.returncode, "Conflicting distribution" in done.stderr) == (1, True), done.stderr[-3000:]
@@ -290,7 +294,7 @@ def test_missing_profile(clone: Clone) -> None:
 
 
 def test_mistake_in_a_profile(clone: Clone) -> None:
-    path = clone.profile("suite: bookworm\npakages: [sudo]\n")
+    path = clone.profile("suite: trixie\npakages: [sudo]\n")
     found = _failed(clone, clone.build(), 10, "error where hint")
     assert found["where"].endswith(f"{path.name}:2:1")
     assert found["hint"] == "did you mean 'packages'?"

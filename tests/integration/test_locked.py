@@ -140,7 +140,7 @@ def test_build_lock_says_what_changed(warm: Clone, path: Path) -> None:
 def test_an_index_that_was_changed_in_the_store_is_not_believed(warm: Clone, path: Path) -> None:
     """As code of a package could leave it: apt itself does not look again at what it has."""
     text = path.read_text()
-    index = "/cache/lists/bookworm/*_dists_bookworm_main_binary-amd64_Packages"
+    index = "/cache/lists/trixie/*_dists_trixie_main_binary-amd64_Packages"
     warm.in_store(f"sed -i 's/^Version: /Version: 99:/' {index}")
     answer = warm.inv("build.lock", "--profile", NAME, "--update")
     assert "fetched again" in answer.err
@@ -150,11 +150,11 @@ def test_an_index_that_was_changed_in_the_store_is_not_believed(warm: Clone, pat
 def test_release_files_older_than_those_of_the_lock_are_refused(warm: Clone, path: Path) -> None:
     lock = locks.load(path)
     assert lock is not None
-    assert list(lock.releases) == ["bookworm", "bookworm-security", "bookworm-updates"]
-    later = dataclasses.replace(lock, releases={**lock.releases, "bookworm-security": "2099-01-01T00:00:00Z"})
+    assert list(lock.releases) == ["trixie", "trixie-security", "trixie-updates"]
+    later = dataclasses.replace(lock, releases={**lock.releases, "trixie-security": "2099-01-01T00:00:00Z"})
     path.write_text(text := locks.dump(later, NAME))
     answer = warm.inv("build.lock", "--profile", NAME, "--update", fails=True)
     assert (answer.code, answer.json["error"]["kind"]) == (32, "BadSignature")
-    assert lock.releases["bookworm-security"] in answer.json["error"]["why"]
-    assert answer.json["error"]["where"].endswith("/dists/bookworm-security")
+    assert lock.releases["trixie-security"] in answer.json["error"]["why"]
+    assert answer.json["error"]["where"].endswith("/dists/trixie-security")
     assert path.read_text() == text

@@ -50,10 +50,10 @@ class Containers:
         self.all.answer = lambda spec, request: getattr(self, f"_{request['request']}")(spec, request)
 
     def have(self, *names: str, **place: Any) -> list[Done]:  # noqa: ANN401
-        return ensure_compiled(self.context, names, **place)
+        return ensure_compiled(self.context, names, "trixie", **place)
 
     def compile(self, output: Path, *names: str, cached: bool = True) -> list[Done]:
-        return components.compile_all(self.context, list(names), output, cached=cached)
+        return components.compile_all(self.context, dict.fromkeys(names, "trixie"), output, cached=cached)
 
     def of(self, kind: str) -> list[tuple[ContainerSpec, Mapping[str, Any]]]:
         """Return the containers that were asked for something."""
@@ -160,9 +160,13 @@ def test_profiles_that_have_a_component_are_told_and_broken_ones_have_none(setti
     folder = settings.project.root / "docker/build/profiles"
     (folder / "a.yaml").write_text("components: [tool]\n")
     (folder / "b.yaml").write_text("inherits: a\ncomponents: [agent]\n")
-    (folder / "c.yaml").write_text("inherits: b\ncomponents: [-tool]\n")
+    (folder / "c.yaml").write_text("inherits: b\nsuite: bookworm\ncomponents: [-tool]\n")
     (folder / "broken.yaml").write_text("components: [tool, nothing]\n")
-    assert components.users_of(settings) == {"agent": ["b", "c"], "tool": ["a", "b"]}
+    users = components.users_of(settings)
+    assert {name: [one.name for one in them] for name, them in users.items()} == {
+        "agent": ["b", "c"],
+        "tool": ["a", "b"],
+    }
 
 
 def test_what_a_components_build_prints_stands_for_no_component(containers: Containers) -> None:

@@ -45,8 +45,8 @@ def test_a_project_may_have_any_words_in_its_name(tmp_path: Path) -> None:
     context = Context(settings, engine, print)
     asked = RunApart(id="streams-1", command=("enter",), mounts=(), work="/work")
     builder = builder_spec(context)
-    made = [toolchain_spec(context), stage_spec(builder, "volume", asked)]
-    made += [shell_spec(context, toolchain=True), shell_spec(context)]
+    made = [toolchain_spec(context, "trixie"), stage_spec(builder, "volume", asked)]
+    made += [shell_spec(context, toolchain="trixie"), shell_spec(context)]
     assert [one.name.rpartition("-")[0] for one in (builder, *made)] == [
         f"{ident}-{what}" for what in ("build", "compile", "stage", "shell", "shell")
     ]
@@ -63,7 +63,7 @@ def test_what_compiles_a_component_reads_its_source_and_patches_and_writes_packa
     (data / "components/tool/a.patch").write_text("a")
     (data / "components/b.patch").symlink_to("../shared/b.patch")
     component = recipe.load(data / "components", "tool")
-    spec = compile_spec(context, component, "synos-test-once-1", cached=True, network=False)
+    spec = compile_spec(context, component, "synos-test-once-1", suite="trixie", cached=True, network=False)
     assert {name for name, path in spec.volumes.items() if path == "/packages"} == {"synos-test-once-1"}
     assert "synos-test-store" not in spec.volumes
     assert not any(bind.writable for bind in spec.binds)

@@ -9,6 +9,7 @@ import pytest
 
 from synos_tasks.errors import ImageBuildFailed, SettingsError
 from synos_tasks.images.catalog import BOOKWORM, RECIPES, TRIXIE, Recipe, every, stack_files
+from synos_tasks.iso.suites import DEFAULT, SUITES
 from synos_tasks.settings import ServicesSettings, Settings
 from tests.build_helpers import ROOT
 from tests.unit.fake_compose import lay_services
@@ -22,7 +23,7 @@ def with_services(settings: Settings) -> Settings:
     return settings
 
 
-BUILDERS = {"builder", "toolchain"}
+BUILDERS = {"builder", *(f"toolchain-{suite}" for suite in SUITES)}
 MADE_OF = {
     "Dockerfile": BUILDERS, "image/sudoers": BUILDERS, "image/new": BUILDERS, "boot.Dockerfile": {"boot"},
     "profiles/x.yaml": set(),
@@ -51,9 +52,12 @@ def test_a_tag_changes_with_the_base(settings: Settings) -> None:
 def test_a_plain_docker_build_makes_the_same_image(settings: Settings, recipe: Recipe) -> None:
     assert re.fullmatch(f"synos-{recipe.name}:[0-9a-f]{{12}}", recipe.tag(settings.project))
     text = (ROOT / recipe.dockerfile).read_text()
-    assert re.findall(r"^ARG BASE=(.*)$", text, re.MULTILINE) == [recipe.base]
     assert recipe.target in {"", *re.findall(r"^FROM \S+ AS (\S+)", text, re.MULTILINE)}
-    assert recipe.build_args == {}
+    defaults = dict(re.findall(r"^ARG (\w+)=(.*)$", text, re.MULTILINE))
+    if recipe.suite:
+        assert (recipe.build_args, defaults["SUITE"]) == ({"SUITE": recipe.suite}, DEFAULT)
+    else:
+        assert (recipe.build_args, defaults["BASE"]) == ({}, recipe.base)
     assert FULL.build_args == {"BASE": "debian:trixie-slim"}
 
 

@@ -9,6 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from synos_tasks.images.dockerfile import cache_id, step_of, steps_of
+from synos_tasks.iso.suites import SUITES
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -81,7 +82,7 @@ FROM --platform=linux/amd64 debian:bookworm-slim as Last
 COPY --from=2 /x /z3
 WORKDIR /last
 RUN --mount=from=second,target=/s ls /s
-RUN --mount=type=cache,target=/c,id=look-b,from=runtime,source=/app-b ls /c
+RUN --mount=type=cache,target=/c,id=look-${SUITE}-b,from=runtime,source=/app-b ls /c
 """
 OF_STAGES = [
     "[runtime 2/4] WORKDIR /app-b",
@@ -95,7 +96,7 @@ OF_STAGES = [
     "[last 2/6] COPY --from=2 /x /z3",
     "[last 4/6] WORKDIR /last",
     "mount / from exec /bin/sh -c ls /s",
-    'cached mount /c from exec /bin/sh -c ls /c with id "/look-b"',
+    *(f'cached mount /c from exec /bin/sh -c ls /c with id "/look-{suite}-b"' for suite in SUITES),
     "mount / from exec /bin/sh -c ls /c",
 ]
 

@@ -33,7 +33,7 @@ CHANGES = [
     {"name": "tzdata", "old": "2024a", "new": "", "security": False},
     {"name": "zlib1g", "old": "", "new": "1.2", "security": False},
 ]
-BUILD = list(RECIPES)
+BUILD = [name for name, recipe in RECIPES.items() if recipe.base == BOOKWORM]
 
 
 class Engine(FakeDocker):
@@ -98,7 +98,8 @@ def test_every_image_that_is_there_is_built_on_a_newer_base(docker: Engine, regi
     assert names == ["debian", *(f"synos-{name}" for name in BUILD)]
     for one in fields["images"]:
         assert (one["changes"], one["packages"], one["there"]) == (CHANGES, 3, True)
-    assert fields["not_built"] == ["nats", "postgres", "redis", "nats-box"]
+    others = [name for name in RECIPES if name not in BUILD]
+    assert fields["not_built"] == [*others, "nats", "postgres", "redis", "nats-box"]
     assert "3 packages, 3 changed" in said
     assert TRIXIE not in docker.names("image"), "no image is on it"
     assert "services.upgrade" not in said

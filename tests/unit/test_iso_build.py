@@ -21,7 +21,7 @@ from synos_tasks.errors import (
     StageFailed,
     SynosError,
 )
-from synos_tasks.images.catalog import BUILDER, RECIPES, TOOLCHAIN
+from synos_tasks.images.catalog import BUILDER, RECIPES, TOOLCHAINS
 from synos_tasks.iso import codec, publish
 from synos_tasks.iso import plan as plans
 from tests.unit.fake_docker import FakeDocker
@@ -244,7 +244,7 @@ def test_an_iso_without_the_stages_that_make_it_is_not_published(
 
 
 def test_offline_nothing_is_fetched_to_compile_either(containers: Containers) -> None:
-    for recipe in (BUILDER, TOOLCHAIN):
+    for recipe in (BUILDER, TOOLCHAINS["bookworm"]):
         containers.docker.add_image(recipe.tag(containers.settings.project))
     containers.build(offline=True)
     assert "compile" in containers.all.done
@@ -252,11 +252,11 @@ def test_offline_nothing_is_fetched_to_compile_either(containers: Containers) ->
     assert all(request["offline"] for request in containers.all.requests if "offline" in request)
 
 
-@pytest.mark.parametrize("there", ["builder", "toolchain"])
+@pytest.mark.parametrize("there", ["builder", "toolchain-bookworm"])
 def test_offline_an_image_that_is_not_there_is_told_before_anything_is_done(
     containers: Containers, there: str
 ) -> None:
-    [lacking] = {"builder", "toolchain"} - {there}
+    [lacking] = {"builder", "toolchain-bookworm"} - {there}
     with pytest.raises(SettingsError):
         containers.build(offline=True, cached=False)
     containers.docker.add_image(RECIPES[there].tag(containers.settings.project))

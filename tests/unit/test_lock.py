@@ -209,7 +209,7 @@ PROFILE = Profile(name="x", layers=(("base", ("sudo",)),))
         ({"name": "y"}, False),
         ({"description": "y"}, False),
         ({"suites": ("security", "updates", "release")}, False),
-        ({"suite": "trixie"}, True),
+        ({"suite": "bookworm"}, True),
         ({"suites": ("release",)}, True),
         ({"areas": ("main", "contrib")}, True),
         ({"components": ("tool",)}, False),

@@ -117,6 +117,13 @@ def test_it_is_written_when_something_changed_and_dated_by_an_update(
     assert changed == ([] if found_version == SUDO else news)
 
 
+def test_a_lock_of_another_suite_says_nothing_of_packages_and_dates(resolver: Resolver) -> None:
+    other = dataclasses.replace(lay_lock(resolver.settings, SUDO), releases={"trixie": NEWER})
+    planning.lock_path(resolver.settings, NAME).write_text(locks.dump(other, NAME))
+    assert resolver.renew(update=False)[0].epoch == LATER
+    assert resolver.containers.requests[0]["previous"] is None
+
+
 def test_a_lock_for_another_request_is_written_again_with_its_date(resolver: Resolver) -> None:
     before = lay_lock(resolver.settings, SUDO)
     profile = resolver.settings.project.root / f"docker/build/profiles/{NAME}.yaml"

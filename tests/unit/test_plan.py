@@ -44,7 +44,7 @@ from tests.unit.projects import NAME, lay_component, lay_lock, package, project
 
 MORE = (*LAYERS[:2], ("packages-x", ("tmux", "vim")))
 CHANGES: dict[str, tuple[dict[str, Any], set[str]]] = {
-    "suite": ({"suite": "trixie"}, ALL),
+    "suite": ({"suite": "bookworm"}, ALL),
     "architecture": ({"architecture": "arm64"}, NOT_THE_MENU),
     "bootstrapper": ({"bootstrapper": "debootstrap"}, NOT_THE_MENU),
     "mirror": ({"mirror": "http://a.example"}, since("system")),

@@ -36,12 +36,17 @@ MISTAKES = {
         "mirrors:\n  mian: http://a.example/\n", "2:3", "unknown key 'mian'", "did you mean 'main'?"
     ),
     "one of a few words": ("suite: bookwrm\n", "1:8", "suite is 'bookwrm'", "did you mean 'bookworm'?"),
+    "Ubuntu": ("suite: noble\n", "1:8", "suite is 'noble', not trixie or", "noble is a suite of Ubuntu, which"),
+    "an old suite": ("suite: bullseye\n", "1:8", "suite is 'bullseye'", "gets no updates from Debian any more"),
+    "a name that moves": ("suite: testing\n", "1:8", "suite is 'testing'", "write forky, which it is now"),
+    "arm64": ("architecture: arm64\n", "1:15", "architecture is 'arm64', not amd64", "cannot be built yet"),
+    "i386": ("architecture: i386\n", "1:15", "architecture is 'i386'", "has no kernel for i386"),
     "text for a list": ("packages: sudo\n", "1:11", "packages is 'sudo', not a list", "- "),
     "a list for text": ("hostname:\n  - a\n", "2:3", "hostname is a list, not a host name", "without"),
     "a mapping for a list": ("packages:\n  a: b\n", "2:3", "packages is a mapping, not a list", "- "),
     "text for a mapping": ("mirrors: fast\n", "1:10", "mirrors is 'fast', not a mapping", "key: value"),
     "a file of one word": ("bookworm\n", "1:1", "the file holds 'bookworm', not a mapping", "key: value"),
-    "an empty file": ("", "1:1", "the file is empty", "suite: bookworm"),
+    "an empty file": ("", "1:1", "the file is empty", "suite: trixie"),
     "a key twice": ("suite: trixie\nsuite: trixie\n", "2:1", "key 'suite' stands twice", "one of them"),
     "a package's name": ("packages:\n  - Sudo\n", "2:5", "packages[0] is 'Sudo', not a Debian", "lower-case"),
     "two packages in a line": ("packages: [a0, b c]\n", "1:16", "packages[1] is 'b c', not a", "without spaces"),
@@ -205,8 +210,8 @@ def test_origins_name_the_nearest_place(tmp_path: Path) -> None:
 def test_sources_name_what_was_chosen() -> None:
     profile = Profile(name="x", suites=("release", "security"), areas=("main", "contrib"))
     assert profile.sources == [
-        "deb http://deb.debian.org/debian bookworm main contrib",
-        "deb http://deb.debian.org/debian-security bookworm-security main contrib",
+        "deb http://deb.debian.org/debian trixie main contrib",
+        "deb http://deb.debian.org/debian-security trixie-security main contrib",
     ]
 
 
@@ -355,23 +360,12 @@ def test_a_mistake_in_a_recipe_points_into_it_unless_the_component_is_taken_out(
     assert loaded.components == ()
 
 
-@pytest.mark.parametrize(
-    ("texts", "file", "place"),
-    [
-        ({"x": "suite: trixie\ncomponents: [welcome, tool]\n"}, "x", "2:14"),
-        ({"base": "components: [welcome]\n", "x": "inherits: base\nsuite: trixie\n"}, "base", "1:14"),
-        ({"base": "suite: trixie\n", "x": "inherits: base\ncomponents:\n  - welcome\n"}, "x", "3:5"),
-    ],
-    ids=["both in one", "component inherited", "suite inherited"],
-)
-def test_another_suite_than_that_of_the_toolchain_is_refused(
-    folder: Path, texts: dict[str, str], file: str, place: str
-) -> None:
-    with pytest.raises(ProfileError) as caught:
-        _load(folder, **texts)
-    assert caught.value.what == "component welcome does not go into a profile of trixie"
-    assert caught.value.where == f"{folder}/{file}.yaml:{place}"
-    assert "`- -welcome`" in caught.value.hint
+def test_a_suite_has_what_debian_publishes_for_it(folder: Path) -> None:
+    for suite, archives in (("sid", ["sid"]), ("forky", ["forky", "forky-updates", "forky-security"])):
+        loaded = _load(folder, x=f"suite: {suite}\ncomponents: [welcome]\n")
+        assert list(loaded.archives) == archives
+    error = _fails(folder, base="mirrors: {suites: [release, security]}\n", x="inherits: base\nsuite: sid\n")
+    assert (error.what, error.where) == ("sid has no sid-security", f"{folder / 'base.yaml'}:1:30")
 
 
 @pytest.mark.parametrize("entry", ["Tool", "../tool", "a b", "--tool", "x"])

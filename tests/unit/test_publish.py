@@ -86,7 +86,7 @@ def test_what_the_container_delivers(context: BuildContext) -> None:
     manifest = json.loads((context.output / MANIFEST).read_text())
     assert "[base] hello" in (context.output / LOG).read_text()
     assert manifest["schema"] == "synos.manifest/1"
-    assert (manifest["profile"], manifest["suite"], manifest["architecture"]) == ("x", "bookworm", "amd64")
+    assert (manifest["profile"], manifest["suite"], manifest["architecture"]) == ("x", "trixie", "amd64")
     assert (manifest["build_id"], manifest["key"]) == (plan.build_id, plan.key)
     assert manifest["bytes"] == {"iso": 3, "vmlinuz": 4}
     assert manifest["stages"] == [

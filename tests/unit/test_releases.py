@@ -15,7 +15,7 @@ from synos_tasks.iso.protocol import Warn
 from tests.unit.contexts import KeptEvents, build_context, fake_tools
 from tests.unit.signed_lists import PACKAGES, SIGNED, lay_lists, named, release
 
-PROFILE = Profile(name="x", layers=(("base", ("vim",)),))
+PROFILE = Profile(name="x", suite="bookworm", layers=(("base", ("vim",)),))
 MAIN, SECURITY = PROFILE.mirror, PROFILE.security_mirror
 SUITES = {"bookworm": MAIN, "bookworm-updates": MAIN, "bookworm-security": SECURITY}
 FORGED = PACKAGES.replace("vim", "bad")

@@ -15,7 +15,9 @@ from synos_tasks.iso.profile import Profile
 from tests.unit.contexts import build_context, fake_tools
 from tests.unit.signed_lists import lay_lists
 
-PROFILE = Profile(name="x", layers=(("base", ("live-boot",)), ("packages-x", ("curl", "vim-tiny"))))
+PROFILE = Profile(
+    name="x", suite="bookworm", layers=(("base", ("live-boot",)), ("packages-x", ("curl", "vim-tiny")))
+)
 NEWEST = 1749286801
 DATES = {
     "bookworm": "2025-06-07T09:00:00Z",

@@ -45,8 +45,8 @@ def root(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (made / "invoke.yaml").write_text(f"synos:\n  build:\n    profile: {NAME}\n")
     lock = lock_for(load(build / "profiles", NAME), package("sudo"))
     (build / f"profiles/{NAME}.lock.yaml").write_text(dump(lock, NAME))
-    for name in ("builder", "toolchain"):
-        (tmp_path / name).write_text(f"{name}'s tools\n")
+    (tmp_path / "builder").write_text("builder's tools\n")
+    (tmp_path / "toolchain").write_text("toolchain's tools\nsuite trixie\n")
     monkeypatch.setattr(standalone, "PROJECT", made)
     monkeypatch.setattr(standalone, "DOCKER_BUILD", build)
     monkeypatch.setattr(standalone, "TOOLS", tmp_path / "builder")
@@ -85,9 +85,12 @@ def test_outside_a_container_nothing_is_done(
     assert "hint: elsewhere" in shown.err
 
 
+@pytest.mark.parametrize("suite", ["trixie", "bookworm"])
 def test_the_plan_is_that_of_inv_and_the_isos_path_alone_on_standard_output(
-    root: Path, built: Built, capsys: Shown, tmp_path: Path
+    root: Path, built: Built, capsys: Shown, tmp_path: Path, suite: str
 ) -> None:
+    text = f"toolchain's tools\nsuite {suite}"
+    (tmp_path / "toolchain").write_text(f"{text}\n")
     precious = tmp_path / "work/precious/a"
     precious.parent.mkdir()
     precious.touch()
@@ -95,7 +98,7 @@ def test_the_plan_is_that_of_inv_and_the_isos_path_alone_on_standard_output(
     [(made, output, work)] = built
     build = root / "docker/build"
     profile = load(build / "profiles", NAME)
-    tools = Tools(builder=digest("builder's tools"), toolchain=digest("toolchain's tools"))
+    tools = Tools(builder=digest("builder's tools"), toolchain=digest(text) if suite == "trixie" else "")
     assert made == plan_build(build, profile, lock_for(profile, package("sudo")), tools)
     assert output == tmp_path / "out"
     assert work.parent == tmp_path / "work"

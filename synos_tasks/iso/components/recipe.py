@@ -16,8 +16,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
 
-SUITE = "bookworm"
-"""Suite of the toolchain image: what is compiled there belongs on no other."""
 CODE = "synos_tasks.iso.components.build"
 NAME = r"[a-z0-9][a-z0-9+.-]+"
 """Of a Debian package, and so of a component: Debian policy 5.6.1."""

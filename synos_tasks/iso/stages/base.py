@@ -81,5 +81,6 @@ def _debootstrap(context: BuildContext, root: Path, repository: Path) -> None:
         f"SHA256:\n {hashlib.sha256(index).hexdigest()} {len(index)} {name}\n"
     )
     argv = ["debootstrap", f"--arch={profile.architecture}", "--variant=minbase", "--no-check-gpg"]
-    argv += [profile.suite, str(root), f"file://{repository}"]
+    # its scripts are all one file, but it has no name for suites that are newer than itself
+    argv += [profile.suite, str(root), f"file://{repository}", "/usr/share/debootstrap/scripts/sid"]
     context.run_apart(NAME, argv, _mounts(root, repository))
