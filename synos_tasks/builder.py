@@ -22,6 +22,7 @@ from synos_tasks.locks import exclusive, held
 from synos_tasks.project import PACKAGE
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     from synos_tasks.engine.client import Container, Docker
@@ -49,6 +50,19 @@ LOGGED = (
 def owner() -> tuple[int, int]:
     """User and group id that results belong to: who called, under sudo too."""
     return (int(os.environ.get("SUDO_UID", os.getuid())), int(os.environ.get("SUDO_GID", os.getgid())))
+
+
+def remember_seconds(settings: Settings, profile: str, stages: Mapping[str, float]) -> None:
+    """Store how long stages of a profile took; those of '' are components, for all profiles."""
+    known = build_seconds(settings)
+    known[profile] = {**known.get(profile, {}), **stages}
+    write_whole(settings.project.state_dir / HISTORY, json.dumps(known, indent=1))
+
+
+def expected_seconds(settings: Settings, profile: str = "") -> dict[str, float]:
+    """Return how long stages took last time: those of a profile, and components wherever they were compiled last."""
+    known = build_seconds(settings)
+    return {**known.get(profile, {}), **known.get("", {})}
 
 
 def build_seconds(settings: Settings) -> dict[str, dict[str, float]]:

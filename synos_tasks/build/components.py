@@ -117,6 +117,11 @@ def ensure_compiled(
     return work.found
 
 
+def forecast(seconds: float | None) -> str:
+    """Return how long a compilation will take, by what the last one took on this machine."""
+    return f"about {seconds:.0f} s" if seconds is not None else "never timed here, usually minutes"
+
+
 @dataclass
 class _Compilation:
     """Some components on their way into the store, by way of a volume: what compiles does not have the store."""
@@ -142,7 +147,9 @@ class _Compilation:
             if waited:
                 self.keep()
                 return
-            before = len(self.found)
+            before, settings = len(self.found), context.settings
+            known = builder.expected_seconds(settings).get(one.component.stage)
+            context.say(f"compiling {one.component.name} for {self.suite}: {forecast(known)}")
             rights = {"cached": self.cached, "network": not self.offline}
             spec = compile_spec(context, one.component, packages, suite=self.suite, **rights)
             request = protocol.Compile(component=one, offline=self.offline, jobs=max(1, int(spec.cpus or 1)))
@@ -151,6 +158,7 @@ class _Compilation:
             if len(self.found) == before:
                 what = "a component was compiled, and the store does not have it"
                 raise ComponentFailed(what, where=one.component.file)
+            builder.remember_seconds(settings, "", {one.component.stage: self.found[before].seconds})
 
     def keep(self, compiled: protocol.Compiled | None = None, packages: str = "", began: float = 0.0) -> None:
         """Note what the store has, once it has got the ``packages`` of the first that it lacked, compiled since ``began``."""
@@ -181,10 +189,11 @@ def compile_all(
     if not suites:
         return []
     planning.preflight(context, output)
+    stages = [f"component-{name}" for name in suites]
     with (
         store_volume(context, cached=cached) as store,
         scratch(output, STAGING_PREFIX) as closed,
-        view_for([f"component-{name}" for name in suites], {}) as view,
+        view_for(stages, builder.expected_seconds(context.settings)) as view,
     ):
         given = closed / "output"
         given.mkdir()

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +21,8 @@ from synos_tasks.iso.publish import STAGING_PREFIX, iso_path, point_to, publish,
 from synos_tasks.iso.scratch import sweep
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from concurrent.futures import Future
     from pathlib import Path
 
     from synos_tasks.build.planning import Context
@@ -28,6 +33,8 @@ if TYPE_CHECKING:
     from synos_tasks.settings import MaintSettings
 
 DAY = 86400
+COMPILERS_MB = 4096
+"""Memory that compilers may need, in addition to what the builder may."""
 STAGE_FIELDS = ("name", "key", "hit", "seconds", "bytes")
 
 
@@ -160,13 +167,11 @@ class _Build:
 
     def _run(self, lock: Lock, store: str) -> BuildResult:
         plan = self._plan(lock)
-        if not self.compiled and not (self.options.cached and self._compiled_before(plan)):
-            self._compile(store, plan)
+        there = self.compiled or not plan.components or (self.options.cached and self._compiled_before(plan))
         try:
-            return self._assemble(plan, store)
+            return self._assemble(plan, store, compiles=not there)
         except errors.ComponentMissing:
-            self._compile(store, plan)
-            return self._assemble(plan, store)
+            return self._assemble(plan, store, compiles=True)
 
     def _compiled_before(self, plan: Plan) -> bool:
         """Return whether the last build had the same components: then the store has them, unless it was emptied."""
@@ -174,19 +179,36 @@ class _Build:
         known = {stage.key for stage in last.components} if last else set()
         return all(stage.key in known for stage in plan.components)
 
-    def _compile(self, store: str, plan: Plan) -> None:
+    @contextmanager
+    def _compiling(self, store: str, plan: Plan, view: PlainView) -> Iterator[Future[None]]:
+        """Compile what the store lacks meanwhile, until the end of the block; it must wait for the result."""
+        over = threading.Event()
+
+        def heard(event: protocol.Event) -> None:
+            if over.is_set():
+                raise errors.StageFailed("the build ended")
+            view.handle(event)
+
+        with ThreadPoolExecutor(1) as threads:
+            job = threads.submit(self._compile, store, plan, heard)
+            try:
+                yield job
+            except errors.PackageVanished:  # the next try has the same components
+                job.result()
+                raise
+            finally:
+                over.set()
+
+    def _compile(self, store: str, plan: Plan, on_event: Callable[[protocol.Event], object]) -> None:
         """Compile the components that the store lacks; raise ComponentFailed where the plan has others by now."""
-        if not plan.components:
-            return
-        with self._view([stage.name for stage in plan.components]) as view:
-            found = components.ensure_compiled(
-                self.context,
-                self.profile.components,
-                self.profile.suite,
-                store=store,
-                offline=self.options.offline,
-                on_event=view.handle,
-            )
+        found = components.ensure_compiled(
+            self.context,
+            self.profile.components,
+            self.profile.suite,
+            store=store,
+            offline=self.options.offline,
+            on_event=on_event,
+        )
         self.compiled = {stage.name: stage for stage in found}
         for stage in plan.components:
             made = self.compiled.get(stage.name)
@@ -198,30 +220,43 @@ class _Build:
                     hint="run the command again",
                 )
 
-    def _view(self, stages: list[str]) -> PlainView:
-        return view_for(stages, builder.build_seconds(self.context.settings).get(self.profile.name, {}))
+    def _has_memory_for_both(self) -> bool:
+        """Tell whether compilers may work at the same time as the builder."""
+        needed = self.context.settings.build.memory_mb + COMPILERS_MB
+        return (self.context.info.mem_total or 0) >= needed * 2**20
 
-    def _assemble(self, plan: Plan, store: str) -> BuildResult:
+    def _assemble(self, plan: Plan, store: str, *, compiles: bool) -> BuildResult:
         context, options = self.context, self.options
         self.stages = dict.fromkeys(plan.stage_names)
-        with staging(options.output) as folder, self._view(plan.stage_names) as view:
+        known = builder.expected_seconds(context.settings, self.profile.name)
+        with ExitStack() as held:
+            view = held.enter_context(view_for(plan.stage_names, known))
+            meanwhile = compiles and self._has_memory_for_both()
+            job = held.enter_context(self._compiling(store, plan, view)) if meanwhile else None
+            if compiles and not meanwhile:
+                self._compile(store, plan, view.handle)
+            folder = held.enter_context(staging(options.output))
             spec = container_of(context, options, plan, output=folder, store=store)
-            limits = limits_of(context.settings.maint) if options.cached else None
             request = protocol.Build(
                 plan=plan,
                 offline=options.offline,
-                limits=limits,
+                limits=limits_of(context.settings.maint) if options.cached else None,
                 store_key=builder.store_key(context.settings),
                 secrets=builder.service_secrets(context.settings),
                 apart=not options.privileged,  # hooks that mount do so for those that follow
+                awaits=meanwhile,
             )
 
             def note(event: protocol.Event) -> None:
+                if job and job.done():
+                    job.result()  # where that failed, this ends too
                 view.handle(event)
                 self._note(event)
 
             builder.ask(context, spec, request, protocol.Delivered, note, stage_spec=stage_spec)
-            stages = [stage for stage in self.stages.values() if stage]
+            if job:
+                job.result()
+            stages = [self.compiled.get(stage.name, stage) for stage in self.stages.values() if stage]
             if len(stages) < len(self.stages):
                 what = "the container reported an ISO, but not all of its stages"
                 raise errors.StageFailed(what, where=spec.name, hint="nothing was published")
@@ -250,8 +285,7 @@ class _Build:
 
     def _note(self, event: protocol.Event) -> None:
         if isinstance(event, protocol.Done) and event.name in self.stages:
-            # what was compiled in another container before is a hit in this one
-            self.stages[event.name] = self.compiled.get(event.name, event)
+            self.stages[event.name] = event
         elif isinstance(event, protocol.Evicted) and event.count:
             gone, left = console.human_bytes(event.bytes), console.human_bytes(event.left_bytes)
             self.context.say(f"store: removed {gone} that were unused for longest; {left} are left")

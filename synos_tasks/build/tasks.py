@@ -176,7 +176,7 @@ def plan(command: Command, profile: str = "", output: str = "", release: bool = 
             "hit" if row.hit else "miss",
             row.why,
             console.human_bytes(row.bytes) if row.bytes else "",
-            "" if row.seconds is None else f"{row.seconds:.1f} s",
+            f"{row.seconds:.1f} s" if row.seconds is not None else "minutes" if row.is_component else "",
         ]
         for row in stages
     ]

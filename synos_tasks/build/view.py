@@ -13,7 +13,7 @@ from synos_tasks.build.containers import builder_spec
 from synos_tasks.iso import codec, protocol
 from synos_tasks.iso import lock as locks
 from synos_tasks.iso.lock import Lock
-from synos_tasks.iso.plan import Plan
+from synos_tasks.iso.plan import COMPONENT, Plan
 from synos_tasks.iso.publish import published
 from synos_tasks.iso.scratch import write_whole
 
@@ -54,6 +54,11 @@ class Row:
     bytes: int
     seconds: float | None
 
+    @property
+    def is_component(self) -> bool:
+        """Tell whether it is compiled."""
+        return self.name.startswith(f"{COMPONENT}-")
+
 
 def plan_of(context: Context, options: Options) -> tuple[Plan, str]:
     """Return the plan of a build, and the state of its lock: fits, stale or missing.
@@ -81,7 +86,7 @@ def view(context: Context, options: Options) -> tuple[list[Row], str]:
     sizes = {stage["name"]: int(stage["bytes"]) for stage in there["stages"]} if there else {}
     entries = {} if context.dry or state == "missing" else _entries(context, plan)
     last = last_plan(settings, options.profile)
-    expected = builder.build_seconds(settings).get(options.profile, {})
+    expected = builder.expected_seconds(settings, options.profile)
     rows = []
     for stage in plan.stages:
         hit = stage.key in entries or there is not None
@@ -151,10 +156,8 @@ def remember(settings: Settings, plan: Plan, stages: Iterable[protocol.Done]) ->
     """Store the plan of a build that was done, and the seconds of the stages that it made."""
     profile = plan.profile.name
     write_whole(_path(settings, profile), json.dumps(codec.to_data(plan)))
-    known = builder.build_seconds(settings)
     made = {stage.name: stage.seconds for stage in stages if not stage.hit}
-    known[profile] = {**known.get(profile, {}), **made}
-    write_whole(settings.project.state_dir / builder.HISTORY, json.dumps(known, indent=1))
+    builder.remember_seconds(settings, profile, made)
 
 
 def _path(settings: Settings, profile: str) -> Path:

@@ -66,7 +66,11 @@ def build_images(
         found = []
         for recipe in wanted:
             until = " (once, until its Dockerfile changes)" if missing else ""
-            context.say(f"building image {recipe.tag(project)}{until}")
+            tag = recipe.tag(project)
+            took = ledger.read(project.state_dir).seconds_of(tag.partition(":")[0])
+            context.say(
+                f"building image {tag}{until}: {f'about {took:.0f} s' if took else 'a minute or two'}"
+            )
             found.append(build_image(context, recipe, cached=cached))
         return found
 

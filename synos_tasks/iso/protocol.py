@@ -51,6 +51,8 @@ class Build(Request, name="build"):
     """Ask for a container of its own for each foreign program, see RunApart; else it runs in this one."""
     store_key: str = ""
     secrets: Mapping[str, str] = field(default_factory=dict)
+    awaits: bool = False
+    """Components are being compiled: wait for those that the store lacks. The host ends the wait where that fails."""
 
 
 class Resolve(Request, name="resolve"):

@@ -34,13 +34,22 @@ if TYPE_CHECKING:
 VERIFIED = ("base", "packages")
 """Stages whose files come from packages that the lock names: no secret of this machine can be in these."""
 INITRD, KERNEL = "initrd.img", "vmlinuz"
+POLL_SECONDS = 0.2
 
 
 class Runner:
     """One execution of a plan."""
 
-    def __init__(self, context: BuildContext, wanted: Plan, store: Store, *, offline: bool = False) -> None:
-        self.context, self.plan, self.store = context, wanted, store
+    def __init__(
+        self,
+        context: BuildContext,
+        wanted: Plan,
+        store: Store,
+        *,
+        offline: bool = False,
+        awaits: bool = False,
+    ) -> None:
+        self.context, self.plan, self.store, self._awaits = context, wanted, store, awaits
         self.tree = Tree(context)
         self.pool = Pool(store, context, offline=offline)
         self.done: dict[str, Done] = {}
@@ -49,7 +58,8 @@ class Runner:
 
     def run(self) -> None:
         """Build the ISO and deliver it into the output folder; raises a SynosError, ComponentMissing before any work."""
-        self._find_components()
+        if not self._awaits:
+            self._find_components()
         try:
             layers, boot = self._root(overlapping=True)
         except InputsModified:
@@ -70,8 +80,10 @@ class Runner:
         self.context.events.send(Delivered(build_id=self.plan.build_id))
 
     def _find_components(self) -> None:
-        """Take all components from the store: this image has no compiler."""
-        missing = []
+        """Take all components from the store, once: this image has no compiler."""
+        while self._awaits and not all(self.store.peek(stage.key) for stage in self.plan.components):
+            time.sleep(POLL_SECONDS)
+        self._awaits, missing = False, []
         for stage in self.plan.components:
             began = time.monotonic()
             if entry := self.store.find(stage.key):
@@ -106,6 +118,8 @@ class Runner:
 
     def _layer(self, stage: Stage, below: list[Layer]) -> Layer:
         """Take a layer from the store, or begin to compress it once its stage has worked."""
+        if self._awaits and stage.kind == "components":
+            self._find_components()
         began = time.monotonic()
         inputs = StageInputs(self.context, self.plan, stage, self.pool, self.compiled)
         with ExitStack() as held:

@@ -77,7 +77,7 @@ def _build(request: protocol.Build, context: BuildContext) -> None:
         clock=request.clock,
     )
     with store_of(context) as store:
-        Runner(context, plan, store, offline=request.offline).run()
+        Runner(context, plan, store, offline=request.offline, awaits=request.awaits).run()
     # whatever happens now, the build has succeeded
     if request.limits and (failure := attempt(protocol.Evict(limits=request.limits), context)):
         context.events.warn(f"nothing could be removed from the store: {failure}")

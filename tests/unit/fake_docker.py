@@ -38,6 +38,7 @@ class FakeDocker(Docker):
     def __init__(self) -> None:
         super().__init__()
         self.answers, self.rootless = True, False
+        self.memory = 8000 * 2**20
         kinds: tuple[Kind, ...] = ("container", "image", "volume", "network")
         self.objects: dict[Kind, dict[str, dict[str, Any]]] = {kind: {} for kind in kinds}
         self.version, self.buildx, self.compose_version = "26.1.5+dfsg1", "0.13.1", "2.26.1-4"
@@ -188,7 +189,7 @@ class FakeDocker(Docker):
             {
                 "ServerVersion": self.version,
                 "NCPU": 4,
-                "MemTotal": 8000 * 2**20,
+                "MemTotal": self.memory,
                 "DockerRootDir": self.root_dir,
                 "SecurityOptions": ["name=rootless"] if self.rootless else [],
                 "ClientInfo": {"Plugins": plugins},

@@ -193,3 +193,12 @@ def test_caches_are_verified_by_two_compilations_from_empty_stores(containers: C
         assert not stores & set(spec.volumes)
     with pytest.raises(ClaimFailed, match="ccache answered 75 %"):
         components.check_hit_rates(rates)
+
+
+def test_how_long_a_compilation_takes_is_told_by_the_last_one(
+    containers: Containers, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for told in ("never timed here, usually minutes", "about 0 s"):
+        containers.have("tool")
+        assert f"compiling tool for trixie: {told}\n" in capsys.readouterr().out
+        containers.stored.clear()

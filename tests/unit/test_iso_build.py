@@ -93,12 +93,19 @@ class Containers:
 
     def _compile(self, spec: ContainerSpec, _request: Request, _store: object) -> Iterator[dict[str, Any]]:
         assert "/cache" not in spec.volumes.values()
+        while self.docker.memory > 12 * 10**9 and ("build" not in self.all.done or self.failures["build"]):
+            time.sleep(0.01)
+            yield {"event": "tick"}
         self._fail("compile")
         self.seconds += COMPILING_SECONDS
         yield {"event": "compiled", "caches": {}}
 
     def _build(self, spec: ContainerSpec, request: Request, store: set[str]) -> Iterator[dict[str, Any]]:
         plan = codec.from_data(plans.Plan, request["plan"])
+        while request["awaits"] and not {stage.key for stage in plan.components} <= store:
+            self._fail("build")
+            time.sleep(0.01)
+            yield {"event": "tick"}
         missing = [stage.name for stage in plan.components if stage.key not in store]
         if missing:
             raise ComponentMissing(f"not compiled yet: {', '.join(missing)}")
@@ -150,6 +157,23 @@ def test_a_component_that_is_new_is_compiled_before_the_iso_is_assembled(contain
     assert history["component-tool"] == COMPILING_SECONDS
     fields = json.loads(json.dumps(codec.to_data(result)))
     assert {key for stage in fields["stages"] for key in stage} == set(iso_build.STAGE_FIELDS)
+
+
+@pytest.mark.parametrize("fails", ["", "compile", "build"])
+def test_where_memory_is_ample_compilers_work_while_the_builder_does(
+    containers: Containers, fails: str
+) -> None:
+    """The fake compiler waits for the builder to begin, and the builder for all components."""
+    containers.docker.memory = 12 * 2**30
+    if fails:
+        containers.failures[fails] = [StageFailed(f"{fails} failed")]
+        with pytest.raises(StageFailed, match=f"{fails} failed"):
+            containers.build()
+        assert list(containers.settings.output_dir.iterdir()) == []
+    else:
+        assert _told(containers.build()) == dict.fromkeys(BOTH, (False, COMPILING_SECONDS))
+        assert containers.all.done.count("compile") == 2
+    assert containers.all.done.count("build") == 1
 
 
 def test_a_component_that_the_store_lost_is_compiled_before_another_try(containers: Containers) -> None:

@@ -365,7 +365,7 @@ def test_a_suite_has_what_debian_publishes_for_it(folder: Path) -> None:
         loaded = _load(folder, x=f"suite: {suite}\ncomponents: [welcome]\n")
         assert list(loaded.archives) == archives
     error = _fails(folder, base="mirrors: {suites: [release, security]}\n", x="inherits: base\nsuite: sid\n")
-    assert (error.what, error.where) == ("sid has no sid-security", f"{folder / 'base.yaml'}:1:30")
+    assert (error.what, error.where) == ("sid has no sid-security", f"{folder / 'base.yaml'}:1:29")
 
 
 @pytest.mark.parametrize("entry", ["Tool", "../tool", "a b", "--tool", "x"])

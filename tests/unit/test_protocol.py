@@ -176,7 +176,7 @@ def test_the_store_is_inspected_listed_and_emptied(context: BuildContext) -> Non
 class Built:
     """A build that uses one entry."""
 
-    def __init__(self, _context: object, _plan: object, store: Store, *, offline: bool) -> None:
+    def __init__(self, _context: object, _plan: object, store: Store, **_: bool) -> None:
         self._store = store
 
     def run(self) -> None:
