@@ -7,7 +7,7 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from synos_tasks import builder, console, errors
 from synos_tasks.build import components, planning
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from synos_tasks.iso.profile import Profile
     from synos_tasks.settings import MaintSettings
 
+T = TypeVar("T")
 DAY = 86400
 COMPILERS_MB = 4096
 """Memory that compilers may need, in addition to what the builder may."""
@@ -75,8 +76,8 @@ def build_iso(context: Context, options: Options) -> BuildResult:
         context.say(
             "warning: nobody can log in: no user has a password, an SSH key or `autologin` (docs/profile.md)"
         )
-    build = _Build(context, options, profile)
-    return build.already() or build.make()
+    build = Build(context, options, profile)
+    return build.already() or build.make(build.assemble)
 
 
 def container_of(
@@ -124,7 +125,7 @@ def _refuse_impossible(context: Context, options: Options, profile: Profile) -> 
 
 
 @dataclass
-class _Build:
+class Build:
     """One build, from the question whether it is needed to its publication."""
 
     context: Context
@@ -149,8 +150,8 @@ class _Build:
         self.context.say("nothing changed: the ISO is there, and its checksum is right")
         return result
 
-    def make(self) -> BuildResult:
-        """Build in a container; raises a SynosError."""
+    def make(self, use: Callable[[Plan, str, bool], T]) -> T:
+        """Lock and plan; return what ``use`` makes of the plan, the store's volume and whether components may be missing in it."""
         if self.options.privileged:
             self.context.say(f"warning: {PRIVILEGED}")
         planning.preflight(self.context, self.options.output)
@@ -158,20 +159,22 @@ class _Build:
         lock = planning.fitting_lock(self.context.settings, self.profile) or self._new_lock()
         with store_volume(self.context, cached=self.options.cached) as store:
             try:
-                return self._run(lock, store)
+                return self._run(lock, store, use)
             except errors.PackageVanished as error:
                 if self.options.locked or self.options.offline:
                     raise
                 self.context.say(f"warning: {error.what}; taking what is there now")
-                return self._run(self._new_lock(), store)
+                return self._run(self._new_lock(), store, use)
 
-    def _run(self, lock: Lock, store: str) -> BuildResult:
+    def _run(self, lock: Lock, store: str, use: Callable[[Plan, str, bool], T]) -> T:
         plan = self._plan(lock)
         there = self.compiled or not plan.components or (self.options.cached and self._compiled_before(plan))
+        missing = not there
         try:
-            return self._assemble(plan, store, compiles=not there)
+            return use(plan, store, missing)
         except errors.ComponentMissing:
-            return self._assemble(plan, store, compiles=True)
+            missing = True
+            return use(plan, store, missing)
 
     def _compiled_before(self, plan: Plan) -> bool:
         """Return whether the last build had the same components: then the store has them, unless it was emptied."""
@@ -190,7 +193,7 @@ class _Build:
             view.handle(event)
 
         with ThreadPoolExecutor(1) as threads:
-            job = threads.submit(self._compile, store, plan, heard)
+            job = threads.submit(self.compile, store, plan, heard)
             try:
                 yield job
             except errors.PackageVanished:  # the next try has the same components
@@ -199,7 +202,7 @@ class _Build:
             finally:
                 over.set()
 
-    def _compile(self, store: str, plan: Plan, on_event: Callable[[protocol.Event], object]) -> None:
+    def compile(self, store: str, plan: Plan, on_event: Callable[[protocol.Event], object]) -> None:
         """Compile the components that the store lacks; raise ComponentFailed where the plan has others by now."""
         found = components.ensure_compiled(
             self.context,
@@ -225,16 +228,20 @@ class _Build:
         needed = self.context.settings.build.memory_mb + COMPILERS_MB
         return (self.context.info.mem_total or 0) >= needed * 2**20
 
-    def _assemble(self, plan: Plan, store: str, *, compiles: bool) -> BuildResult:
+    def view(self, stages: list[str]) -> PlainView:
+        """Return what shows these stages."""
+        return view_for(stages, builder.expected_seconds(self.context.settings, self.profile.name))
+
+    def assemble(self, plan: Plan, store: str, compiles: bool) -> BuildResult:
+        """Build in a container, and publish; raises a SynosError."""
         context, options = self.context, self.options
         self.stages = dict.fromkeys(plan.stage_names)
-        known = builder.expected_seconds(context.settings, self.profile.name)
         with ExitStack() as held:
-            view = held.enter_context(view_for(plan.stage_names, known))
+            view = held.enter_context(self.view(plan.stage_names))
             meanwhile = compiles and self._has_memory_for_both()
             job = held.enter_context(self._compiling(store, plan, view)) if meanwhile else None
             if compiles and not meanwhile:
-                self._compile(store, plan, view.handle)
+                self.compile(store, plan, view.handle)
             folder = held.enter_context(staging(options.output))
             spec = container_of(context, options, plan, output=folder, store=store)
             request = protocol.Build(

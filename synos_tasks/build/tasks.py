@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from invoke.collection import Collection
 
 from synos_tasks import console
+from synos_tasks.build.tasks_new import new
 from synos_tasks.cli import Command, verb
 
 if TYPE_CHECKING:
@@ -272,6 +273,7 @@ def image(command: Command, no_cache: bool = False) -> None:
     "build.shell",
     help={
         "command": "a command line for the shell, instead of an interactive one",
+        "in": "a profile: the shell is in the system that its ISO holds, and what it changes is thrown away",
         "toolchain": "the image that compiles, as the builder user, instead of the one that makes ISOs",
         "suite": "with --toolchain: the suite that it compiles for (default: trixie)",
         "privileged": PRIVILEGED,
@@ -280,27 +282,35 @@ def image(command: Command, no_cache: bool = False) -> None:
 def shell(
     command_: Command,
     command: str = "",
+    in_: str = "",
     toolchain: bool = False,
     suite: str = "",
     privileged: bool = False,
 ) -> None:
-    """Open a shell in the builder: the project at /project, the output folder at /output.
+    """Open a shell in the builder, the project at /project, the output folder at /output; or in a built system.
 
     Not for editing code (inv dev.up), nor for long-running services (inv services.up): see docker/build/README.md.
     """
-    from synos_tasks.build import components, containers
+    from synos_tasks.build import components, containers, entering, view
     from synos_tasks.errors import SettingsError
     from synos_tasks.iso.suites import DEFAULT
 
-    if toolchain and privileged:
-        raise SettingsError("--toolchain is never privileged", hint="leave one of the two out")
+    if toolchain + privileged + bool(in_) > 1:
+        what = "--in, --toolchain and --privileged exclude each other"
+        raise SettingsError(what, hint="leave all but one out")
     if suite and not toolchain:
         raise SettingsError("--suite is only valid with --toolchain", hint="add --toolchain")
     components.check_suite(suite := suite or DEFAULT)
     context = _context(command_)
-    spec = containers.shell_spec(
-        context, toolchain=suite if toolchain else "", privileged=privileged, command=command
-    )
+    if in_:
+        options = _options(command_, in_, "")
+        if not command_.dry:
+            sys.exit(entering.enter(context, options, command))
+        spec = entering.spec_of(context, view.plan_of(context, options)[0], "")
+    else:
+        spec = containers.shell_spec(
+            context, toolchain=suite if toolchain else "", privileged=privileged, command=command
+        )
     if command_.dry:
         _show_container(containers.permissions(spec))
         return
@@ -391,5 +401,5 @@ def update_base(command: Command) -> None:
 namespace = Collection(
     "build",
     *(iso, boot, lock, plan, diff, verify_reproducible, report),
-    *(image, shell, component, components, verify_caches, update_base),
+    *(new, image, shell, component, components, verify_caches, update_base),
 )

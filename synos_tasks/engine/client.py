@@ -14,6 +14,7 @@ import json
 import re
 import subprocess
 import sys
+import termios
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any, Literal, cast
 
@@ -283,9 +284,14 @@ class Docker:
             ref,
             *command,
         )
-        if attached:
+        if not attached:
+            return subprocess.call(argv, stdin=subprocess.DEVNULL, stdout=sys.stderr)
+        saved = termios.tcgetattr(sys.stdin) if terminal else None
+        try:
             return subprocess.call(argv)
-        return subprocess.call(argv, stdin=subprocess.DEVNULL, stdout=sys.stderr)
+        finally:
+            if saved is not None:  # a client that was killed leaves it raw
+                termios.tcsetattr(sys.stdin, termios.TCSADRAIN, saved)
 
     # ---- snapshots
 

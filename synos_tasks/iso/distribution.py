@@ -116,11 +116,15 @@ KEY = Key(
             "splash": text(RELATIVE, "a picture relative to docker/build", "A PNG behind the menu.", allowed=_PATH),
         },
         "What the system calls itself.",
+        allowed="a mapping as `{name: Kiosk OS}`; the release of Debian is `suite: trixie`",
     ),
     default={},
     merge=updates,
     check=_long_label,
     expect=_expect,
-    aliases=("branding", "os_release", "identity", "product"),
+    aliases=(
+        "branding", "os_release", "identity", "product", "name", "title", "id", "version", "image_name", "image_id", "image_version",
+        "iso_volume", "iso_application", "iso_publisher", "iso_name", "iso_label", "volid", "iso_file_name", "iso_volume_id", "iso_release_name", "iso_disk_name", "label", "splash",
+    ),
     example='{id: kiosk-os, name: Kiosk OS, version: "1.0", iso_name: kiosk-os-1.0}',
 )  # fmt: skip

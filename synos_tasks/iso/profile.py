@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MAXIMUM_ANCESTORS = 8
+NAME = r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?"
 # What the initramfs is made of, and what changes least: below all that a person adds and removes.
 BASE = re.compile(r"linux-image-.*|initramfs-tools.*|live-(boot|config)(-.*)?|systemd-sysv|user-setup")
 PACKAGE = r"-?[a-z0-9][a-z0-9+.-]+"
@@ -71,27 +72,43 @@ _NAME = "lower-case letters, digits, + - and ."
 CORE: Mapping[str, Key] = {
     "description": Key(
         kind=text(r"[^\x00-\x1f]{1,200}", "one line of text", "One line for people."),
+        aliases=("summary", "comment", "specification"),
         example="Boots into a browser",
     ),
     "inherits": Key(
         kind=text(
-            r"[a-z][a-z0-9-]*", "the name of a profile", "Another profile to start from.",
+            NAME, "the name of a profile", "Another profile to start from.",
             allowed="the name of a file in docker/build/profiles, without .yaml",
-        )
+        ),
+        aliases=("inherit", "extends", "parent", "base", "from", "include", "recipe", "variant", "template"),
+        example="standard",
     ),
     "suite": Key(
         kind=choice(*SUITES, doc="Debian suite: forky is testing, sid unstable.", refused=REFUSED_SUITES),
         default=DEFAULT,
-        aliases=("distribution_suite", "release"),
+        aliases=("distribution_suite", "release", "codename", "dist"),
         example="bookworm",
     ),
     "architecture": Key(
-        kind=choice("amd64", doc="Debian architecture.", refused=REFUSED_ARCHITECTURES), aliases=("arch",)
+        kind=choice("amd64", doc="Debian architecture.", refused=REFUSED_ARCHITECTURES),
+        aliases=("arch", "architectures"),
+        example="amd64",
     ),
     "bootstrapper": Key(
-        kind=choice("mmdebstrap", "debootstrap", doc="What lays the root file system down."), aliases=("bootstrap",)
+        kind=choice("mmdebstrap", "debootstrap", doc="What lays the root file system down."),
+        aliases=("bootstrap", "debootstrap_options"),
+        example="mmdebstrap",
     ),
-    "mirrors": Key(kind=_MIRRORS, merge=updates, check=_check_archives, aliases=("mirror", "archive")),
+    "mirrors": Key(
+        kind=_MIRRORS,
+        merge=updates,
+        check=_check_archives,
+        aliases=(
+            "mirror", "archive", "mirror_bootstrap", "parent_mirror_bootstrap", "parent_mirror_chroot", "archive_areas",
+            "areas", "security", "updates", "non_free",
+        ),
+        example="{components: [main, contrib, non-free-firmware]}",
+    ),
     "packages": Key(
         kind=list_of(
             text(
@@ -100,7 +117,10 @@ CORE: Mapping[str, Key] = {
             "Packages; those of an inherited profile come first, -name takes one out.",
         ),
         merge=adds,
-        aliases=("package", "apt"),
+        aliases=(
+            "package", "apt", "pkgs", "package_lists", "package_config", "install", "remove_packages",
+            "linux_packages", "linux_flavours", "kernel", "debootstrap", "include_packages",
+        ),
         example="[nano, openssh-server]",
     ),
     "components": Key(
@@ -109,6 +129,7 @@ CORE: Mapping[str, Key] = {
             "Components of docker/build/components, compiled where they are needed; -name takes one out.",
         ),
         merge=_without_removed,
+        example="[synos-welcome]",
     ),
     "overlays": Key(
         kind=list_of(
@@ -116,7 +137,10 @@ CORE: Mapping[str, Key] = {
             "Folders whose files are copied over the root, later ones over earlier ones.",
         ),
         merge=adds,
-        aliases=("overlay", "includes", "rootfs"),
+        aliases=(
+            "overlay", "includes", "rootfs", "includes_chroot", "includes_chroot_after_packages", "extra_trees",
+            "skeleton_trees", "copy_dir", "root_overlay",
+        ),
         example="[overlays/kiosk]",
     ),
     "hooks": Key(
@@ -124,10 +148,18 @@ CORE: Mapping[str, Key] = {
             text(RELATIVE, "a script relative to docker/build", allowed=_PATH), "Scripts run in the root, in this order."
         ),
         merge=adds,
-        aliases=("hook", "scripts"),
+        aliases=(
+            "hook", "scripts", "script", "run", "shell", "chroot", "post", "postinst_scripts", "post_installation_scripts",
+            "finalize_scripts", "prepare_scripts", "build_scripts", "hooks_chroot", "customize_hooks", "actions", "steps",
+        ),
         example="[hooks/kiosk]",
     ),
-    "compression": Key(kind=_COMPRESSION, merge=updates),
+    "compression": Key(
+        kind=_COMPRESSION,
+        merge=updates,
+        aliases=("compress", "compress_output", "chroot_squashfs_compression_type", "squashfs", "chroot_filesystem"),
+        example="{algorithm: zstd, level: 19}",
+    ),
 }  # fmt: skip
 
 
@@ -140,9 +172,16 @@ def keys() -> Mapping[str, Key]:
 @functools.cache
 def kind() -> Kind:
     """Return the shape of a profile."""
-    aliases = {alias: name for name, key in keys().items() for alias in key.aliases}
     fields = {name: key.kind for name, key in keys().items()}
-    return dataclasses.replace(mapping(fields, "A SynOS profile: what goes into an ISO."), aliases=aliases)
+    return dataclasses.replace(
+        mapping(fields, "A SynOS profile: what goes into an ISO."),
+        aliases={
+            schema.bare(word): f"{name}: {key.example}"
+            for name, key in keys().items()
+            for word in (name, *key.aliases)
+        },
+        listed="docs/profile.md lists all keys; a profile that `inv build.new` writes has an example of each",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,6 +257,16 @@ def names(folder: Path) -> list[str]:
     return sorted(path.stem for path in folder.glob("*.yaml") if not path.name.endswith(".lock.yaml"))
 
 
+def refuse_wrong_name(name: str, where: str = "") -> None:
+    """Raise ProfileError for a name that no profile may have."""
+    if re.fullmatch(NAME, name):
+        return
+    other = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
+    better = f"call it {other!r}; " if re.fullmatch(NAME, other) else ""
+    hint = f"{better}allowed: lower-case letters, digits and - inside, a letter first, 40 characters at most"
+    raise ProfileError(f"a profile cannot be called {name[:80]!r}", where=where, hint=hint)
+
+
 def load(folder: Path, name: str) -> Profile:
     """Read a profile and those it inherits from.
 
@@ -257,6 +306,8 @@ def _chain(folder: Path, name: str) -> list[tuple[str, Value]]:
     while name or not chain:
         _refuse_endless([name for name, _ in chain], name, where)
         known = names(folder)
+        if name in known:
+            refuse_wrong_name(name, str(folder / f"{name}.yaml"))
         if name not in known:
             raise ProfileNotFound(
                 f"there is no profile {name[:80]!r}",

@@ -55,6 +55,10 @@ class Build(Request, name="build"):
     """Components are being compiled: wait for those that the store lacks. The host ends the wait where that fails."""
 
 
+class Unpack(Build, name="unpack"):
+    """Make what the ISO of a plan holds, unpacked, and keep it until the lease ends. Has no answer, see READY."""
+
+
 class Resolve(Request, name="resolve"):
     """Choose the packages of a profile; versions of ``previous`` stay where they can. Answer: Resolved."""
 
@@ -255,6 +259,8 @@ class Kept(Event, name="kept"):
     """A Done event was sent for each component up to the first that the store lacks."""
 
 
+UNPACK, SHELL, READY = "unpack", "shell", "ready"
+"""What an Unpack does after the stages of its plan; READY is a line of the second: a stage container has the system, and waits."""
 LOG_CHARACTERS = 4000
 """What is kept of a line of the log."""
 

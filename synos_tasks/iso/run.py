@@ -14,7 +14,7 @@ from synos_tasks.iso.background import BackgroundJobs, InputsModified
 from synos_tasks.iso.layers import Layer, StageInputs, bring_tree_to, changes_of, compress
 from synos_tasks.iso.plan import release_compression
 from synos_tasks.iso.pool import Pool
-from synos_tasks.iso.protocol import Delivered, Done, Start
+from synos_tasks.iso.protocol import UNPACK, Delivered, Done, Start
 from synos_tasks.iso.scratch import remove
 from synos_tasks.iso.stages import bootfiles, initramfs, iso, squashfs
 from synos_tasks.iso.tree import SQUASHFS, Tree, walk
@@ -58,13 +58,7 @@ class Runner:
 
     def run(self) -> None:
         """Build the ISO and deliver it into the output folder; raises a SynosError, ComponentMissing before any work."""
-        if not self._awaits:
-            self._find_components()
-        try:
-            layers, boot = self._root(overlapping=True)
-        except InputsModified:
-            self.context.events.warn("a stage wrote into a layer below it: layers are made again, one by one")
-            layers, boot = self._root(overlapping=False)
+        layers, boot = self._layers()
         live = {INITRD: boot.file(INITRD), KERNEL: boot.file(KERNEL), **self._file_systems(layers)}
         tree, target = self.context.work / "iso", self.context.output / publish.ISO
         with self._timed("bootfiles"):
@@ -78,6 +72,24 @@ class Runner:
         done = [self.done[stage.name] for stage in self.plan.stages]
         publish.deliver(self.context, self.plan, [*layers, *self.compiled], live, done)
         self.context.events.send(Delivered(build_id=self.plan.build_id))
+
+    def unpack(self) -> None:
+        """Make the tree what the ISO holds; raises as run() does."""
+        layers, _ = self._layers()
+        began = time.monotonic()
+        self.context.events.send(Start(stage=UNPACK))
+        self.tree.bring_to(layers)
+        self._report(UNPACK, "", began, time.monotonic(), 0, hit=False)
+
+    def _layers(self) -> tuple[list[Entry], Entry]:
+        """Make or take all layers and the initramfs."""
+        if not self._awaits:
+            self._find_components()
+        try:
+            return self._root(overlapping=True)
+        except InputsModified:
+            self.context.events.warn("a stage wrote into a layer below it: layers are made again, one by one")
+            return self._root(overlapping=False)
 
     def _find_components(self) -> None:
         """Take all components from the store, once: this image has no compiler."""

@@ -209,7 +209,9 @@ class Kind:
     minimum: int = 0
     maximum: int = 100
     aliases: Mapping[str, str] = field(default_factory=dict)
-    """Words that other tools have for a key, and the key."""
+    """Words that other tools have for a key, as bare() returns them, and the key with an example."""
+    listed: str = ""
+    """Where all keys of a long mapping are listed."""
     refused: Mapping[str, str] = field(default_factory=dict)
     """Hints for values that people may expect to be allowed."""
 
@@ -235,9 +237,11 @@ def list_of(items: Kind, doc: str = "") -> Kind:
     return Kind(type="array", items=items, shape="a list", doc=doc)
 
 
-def mapping(fields: Mapping[str, Kind], doc: str = "", required: tuple[str, ...] = ()) -> Kind:
+def mapping(
+    fields: Mapping[str, Kind], doc: str = "", required: tuple[str, ...] = (), *, allowed: str = ""
+) -> Kind:
     """Return a mapping with these keys."""
-    return Kind(type="object", fields=fields, shape="a mapping", doc=doc, required=required)
+    return Kind(type="object", fields=fields, shape="a mapping", doc=doc, required=required, allowed=allowed)
 
 
 def url(doc: str) -> Kind:
@@ -281,14 +285,24 @@ def _mistakes_of_mapping(value: Value, kind: Kind, name: str) -> Iterator[Profil
         if key in kind.fields:
             yield from mistakes(item, kind.fields[key], f"{name}.{key}".lstrip("."))
         else:
-            alias = kind.aliases.get(key, "")
-            hint = f"did you mean {alias!r}?" if alias else guess(key, kind.fields)
-            yield ProfileError(f"unknown key {key[:80]!r}", where=item.key, hint=hint)
+            yield ProfileError(f"unknown key {key[:80]!r}", where=item.key, hint=_right_key(key, kind))
     for key in kind.required:
         if key not in value.entries:
             yield ProfileError(
                 f"{name or 'the file'} has no {key!r}", where=value.where, hint=f"add `{key}: …`"
             )
+
+
+def bare(word: str) -> str:
+    """Return the letters and digits of a word in lower case: KernelCommandLine is also kernel-command_line."""
+    return re.sub(r"[^a-z0-9]", "", word.lower())
+
+
+def _right_key(key: str, kind: Kind) -> str:
+    if example := kind.aliases.get(bare(key)):
+        return f"did you mean `{example}`?"
+    hint = guess(key, kind.fields)
+    return hint if hint.startswith("did") or not kind.listed else kind.listed
 
 
 def json_schema(kind: Kind) -> dict[str, Any]:
@@ -320,7 +334,7 @@ def _how_to_write(data: object, kind: Kind) -> str:
         "boolean": "write true or false, without quotes",
     }
     if kind.type in of_type:
-        return of_type[kind.type]
+        return kind.allowed or of_type[kind.type]
     if isinstance(data, list | dict):
         return f"write {kind.shape} after the colon, without a list or mapping"
     if isinstance(data, bool | int | float):

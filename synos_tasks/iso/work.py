@@ -19,7 +19,10 @@ from synos_tasks.iso.components.context import CompileContext
 from synos_tasks.iso.diagnose import disk_full
 from synos_tasks.iso.mirrors import over_https
 from synos_tasks.iso.profile import Profile
+from synos_tasks.iso.root import write
 from synos_tasks.iso.run import Runner
+from synos_tasks.iso.stage_containers import BUSYBOX
+from synos_tasks.iso.stages.hooks import RESOLVER
 from synos_tasks.iso.store import Store, touch
 from synos_tasks.iso.tools import BuildContext
 
@@ -64,10 +67,9 @@ def do(request: protocol.Request, _context: BuildContext) -> None:
     raise TypeError(f"{type(request).__name__} is not for this container")
 
 
-@do.register
-def _build(request: protocol.Build, context: BuildContext) -> None:
+def _of_build(request: protocol.Build, context: BuildContext) -> BuildContext:
     plan = request.plan
-    context = replace(
+    return replace(
         context,
         profile=plan.profile,
         epoch=plan.lock.epoch,
@@ -76,8 +78,24 @@ def _build(request: protocol.Build, context: BuildContext) -> None:
         secrets=request.secrets,
         clock=request.clock,
     )
+
+
+@do.register
+def _unpack(request: protocol.Unpack, context: BuildContext) -> None:
+    context = _of_build(request, context)
     with store_of(context) as store:
-        Runner(context, plan, store, offline=request.offline, awaits=request.awaits).run()
+        Runner(context, request.plan, store).unpack()
+    with suppress(FileNotFoundError):  # there is none without a network
+        write(context.root, RESOLVER, Path(f"/{RESOLVER}").read_text())
+    wait = f"echo {protocol.READY}; exec {BUSYBOX} sleep {2**31}"
+    context.run_inside(protocol.SHELL, context.root, [BUSYBOX, "sh", "-c", wait], network=True)
+
+
+@do.register
+def _build(request: protocol.Build, context: BuildContext) -> None:
+    context = _of_build(request, context)
+    with store_of(context) as store:
+        Runner(context, request.plan, store, offline=request.offline, awaits=request.awaits).run()
     # whatever happens now, the build has succeeded
     if request.limits and (failure := attempt(protocol.Evict(limits=request.limits), context)):
         context.events.warn(f"nothing could be removed from the store: {failure}")

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import pty
 import re
+import select
 import subprocess
+import sys
 import threading
+import time
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -232,6 +236,75 @@ def test_a_hook_that_no_signal_ends_dies_with_the_killed_command(built: Built, p
         process.kill()
         process.communicate(timeout=10)
     assert wait_until(lambda: not project.running(), 15), _names(project)
+
+
+ENTER = [sys.executable, "-m", "invoke", "build.shell", "--in", "apart"]
+LOOK = """\
+cat /data/file; find /cache /output /project -mindepth 1; ls /marked; touch /marked
+getent hosts deb.debian.org >/dev/null && echo network; exit 7
+"""
+
+
+def test_a_shell_is_in_what_the_iso_holds_and_keeps_nothing(built: Built, project: Clone) -> None:
+    assert built.iso
+    for _ in range(2):
+        done = subprocess.run(
+            [*ENTER, "--command", LOOK], cwd=project.root, stdin=subprocess.DEVNULL, capture_output=True,
+            text=True, check=False,
+        )  # fmt: skip
+        assert (done.returncode, done.stdout.split()) == (7, ["kept", "network"]), done.stderr
+    assert project.running() == []
+
+
+class Terminal:
+    """A terminal with `inv build.shell --in` in it."""
+
+    def __init__(self, project: Clone) -> None:
+        self._ours, theirs = pty.openpty()
+        self.process = subprocess.Popen(
+            ENTER, cwd=project.root, stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True
+        )
+        os.close(theirs)
+
+    def type(self, text: str, wanted: str, seconds: float = 60) -> None:
+        """Type, and wait until what follows on the screen matches."""
+        os.write(self._ours, text.encode())
+        said, end = "", time.monotonic() + seconds
+        while not re.search(wanted, said):
+            ready, _, _ = select.select([self._ours], [], [], max(0, end - time.monotonic()))
+            assert ready, said
+            said += os.read(self._ours, 4096).decode(errors="replace")
+
+
+def test_an_interactive_shell_has_job_control_and_its_exit_code(built: Built, project: Clone) -> None:
+    assert built.iso
+    terminal = Terminal(project)
+    try:
+        terminal.type("", "root@synos:/# $", 120)
+        terminal.type("sleep 86395\n", "86395\r\n")
+        time.sleep(1)  # until it is in the foreground
+        terminal.type("\x03", "# $")
+        terminal.type("echo code $?\n", "code 130\r\n")
+        terminal.type("sleep 86395 &\n", r"\[1\] \d+\r\n")
+        terminal.type("jobs; exit 5\n", "Running +sleep")
+        assert terminal.process.wait(20) == 5
+        assert project.running() == []
+    finally:
+        terminal.process.kill()
+
+
+def test_nothing_of_a_shell_is_left_when_its_command_is_killed(built: Built, project: Clone) -> None:
+    assert built.iso
+    terminal = Terminal(project)
+    try:
+        terminal.type("", "root@synos:/# $", 120)
+        terminal.type("trap '' HUP TERM; (sleep 86394) & kill -STOP 1; sleep 86394\n", r"\[1\] \d+")
+    finally:
+        terminal.process.kill()
+    gone = ("ps", "--all", "--quiet", f"--filter=label={project.label}")
+    assert wait_until(lambda: not docker(*gone), 15), _names(project)
+    volumes = docker("volume", "ls", "--quiet", f"--filter=label={project.label}")
+    assert volumes == project.settings.project.store_volume
 
 
 def _names(project: Clone) -> list[str]:

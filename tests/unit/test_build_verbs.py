@@ -224,7 +224,16 @@ def test_report_is_written_beside_the_newest_iso(iso: Path, capfd: Shown) -> Non
 
 @pytest.mark.parametrize(
     "words",
-    ["plan", "plan --json", "lock", "lock --update", f"diff {NAME} {NAME}", "iso", "iso --json"],
+    [
+        "plan",
+        "plan --json",
+        "lock",
+        "lock --update",
+        f"diff {NAME} {NAME}",
+        f"new y --from {NAME}",
+        "iso",
+        "iso --json",
+    ],
 )
 def test_dry_changes_nothing(settings: Settings, containers: FakeContainers, words: str) -> None:
     lay_lock(settings, package("sudo"))

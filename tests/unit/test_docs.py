@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from synos_tasks.iso import profile as profiles
+
 ROOT = Path(__file__).resolve().parents[2]
 PAGES = sorted(
     page
@@ -42,3 +44,12 @@ def test_modules_that_the_architecture_names_exist() -> None:
     named = re.findall(r"`((?:[a-z_]+/)+[a-z_]+\.py)`", text)
     places = (ROOT, ROOT / "synos_tasks")
     assert [name for name in named if not any((place / name).is_file() for place in places)] == []
+
+
+GUIDE = re.findall(r"^```yaml\n(.*?)^```$", (ROOT / "docs/your-own-distribution.md").read_text(), re.M | re.S)
+
+
+@pytest.mark.parametrize("block", GUIDE, ids=lambda block: block.partition(":")[0])
+def test_what_the_guide_writes_into_a_profile_is_right(tmp_path: Path, block: str) -> None:
+    (tmp_path / "kiosk.yaml").write_text(block)
+    assert profiles.load(tmp_path, "kiosk")

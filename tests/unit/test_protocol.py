@@ -33,6 +33,7 @@ COUNTS = {"ccache": {"hits": 1, "misses": 2}}
 STORED = Stored(kind="stage", key="k", bytes=1, created=1.0, last_used=2.0)
 REQUESTS: list[protocol.Request] = [
     protocol.Build(plan=planned(), limits=Limits(chosen={"k": 1.5}), apart=True),
+    protocol.Unpack(plan=planned(), apart=True),
     protocol.Resolve(profile=Profile(name="x"), previous=LOCK),
     protocol.Inspect(keys=("a", "b")),
     protocol.ListStore(),

@@ -37,5 +37,6 @@ KEY = Key(
     default="synos",
     apply=apply,
     expect=expect,
+    aliases=("host", "nodename"),
     example="kiosk",
 )

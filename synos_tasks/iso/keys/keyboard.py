@@ -71,5 +71,6 @@ KEY = Key(
     packages=lambda value: [] if {**US, **value} == US else ["console-setup", "keyboard-configuration"],
     apply=apply,
     expect=expect,
+    aliases=("keymap", "keytable", "keyboard_layout", "keyboard_layouts", "xkb", "console"),
     example="{layout: de, variant: nodeadkeys}",
 )  # fmt: skip

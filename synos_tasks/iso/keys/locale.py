@@ -76,6 +76,6 @@ KEY = Key(
     packages=needed,
     apply=apply,
     expect=expect,
-    aliases=("lang", "language"),
+    aliases=("lang", "language", "locale_messages"),
     example="de_DE.UTF-8",
 )

@@ -32,5 +32,6 @@ KEY = Key(
     packages=needed,
     apply=apply,
     expect=expect,
+    aliases=("languages", "language_support"),
     example="[fr_FR.UTF-8]",
 )

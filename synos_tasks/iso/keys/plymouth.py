@@ -38,5 +38,6 @@ KEY = Key(
     kernel_arguments=lambda _theme: ["splash"],
     apply=apply,
     expect=expect,
+    aliases=("bootsplash", "bootsplash_theme", "splash_theme"),
     example="spinner",
 )

@@ -72,6 +72,6 @@ KEY = Key(
     check=_contradictions,
     apply=apply,
     expect=expect,
-    aliases=("systemd", "units"),
+    aliases=("systemd", "units", "enable", "disable", "mask", "enable_services"),
     example="{enable: [ssh], mask: [apt-daily.timer]}",
 )

@@ -41,6 +41,6 @@ KEY = Key(
     merge=updates,
     apply=apply,
     expect=expect,
-    aliases=("sshd", "openssh"),
+    aliases=("sshd", "openssh", "ssh_server"),
     example="{password_login: true}",
 )

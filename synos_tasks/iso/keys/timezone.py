@@ -57,5 +57,6 @@ KEY = Key(
     packages=lambda zone: [] if zone == UTC else ["tzdata"],
     apply=apply,
     expect=expect,
+    aliases=("tz", "zone"),
     example="Europe/Berlin",
 )

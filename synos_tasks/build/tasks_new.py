@@ -1,0 +1,35 @@
+"""Verbs of `inv build.*` that make profiles."""
+
+from __future__ import annotations
+
+import os
+
+from synos_tasks import console
+from synos_tasks.cli import Command, verb
+
+JSON = "one JSON object on standard output"
+
+
+@verb(
+    "build.new",
+    positional=["name"],
+    help={
+        "name": "of the profile",
+        "from": "the profile that it inherits from (default: synos.build.profile of invoke.yaml)",
+        "json": JSON,
+    },
+)
+def new(command: Command, name: str, from_: str = "") -> None:
+    """Write a profile of your own with an example of each key, an overlay and a hook: see docs/your-own-distribution.md."""
+    from synos_tasks.build import new as news
+    from synos_tasks.project import launcher
+
+    start = from_ or command.settings.build.profile
+    texts = news.plan(command.settings, name, start)
+    files = [str(path) for path in texts]
+    command.would(f"write {', '.join(files)}", profile=name, inherits=start, files=files)
+    news.write(texts)
+    console.say("\n".join(f"wrote {os.path.relpath(path)}" for path in files))
+    verbs = [f"{launcher()} build.{verb} --profile {name}" for verb in ("plan", "iso")]
+    console.say(f"Next: edit the last one, then\n  {verbs[0]}\n  {verbs[1]} --boot")
+    command.result({"profile": name, "inherits": start, "files": files})
