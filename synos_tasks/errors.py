@@ -213,7 +213,7 @@ class ProjectMissing(SynosError, exit_code=47):
 
 
 class WouldOverwrite(SynosError, exit_code=48):
-    """`inv init` or `inv build.new` would overwrite a file."""
+    """`inv init`, `inv build.new` or an import would overwrite a file."""
 
 
 class SecretFound(SynosError, exit_code=49):

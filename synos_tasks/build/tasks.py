@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from invoke.collection import Collection
 
 from synos_tasks import console
-from synos_tasks.build.tasks_new import new
+from synos_tasks.build.tasks_new import import_live_build, new
 from synos_tasks.cli import Command, verb
 
 if TYPE_CHECKING:
@@ -169,6 +169,8 @@ def plan(command: Command, profile: str = "", output: str = "", release: bool = 
 
     options = _options(command, profile, output, release=release)
     stages, state = view.view(_context(command), options)
+    if state != "fits":
+        console.say(f"the lock is {state}: a build asks the mirrors first, which may add packages")
     rows = [
         [
             row.name,
@@ -401,5 +403,5 @@ def update_base(command: Command) -> None:
 namespace = Collection(
     "build",
     *(iso, boot, lock, plan, diff, verify_reproducible, report),
-    *(new, image, shell, component, components, verify_caches, update_base),
+    *(new, import_live_build, image, shell, component, components, verify_caches, update_base),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 
 from synos_tasks import console
 from synos_tasks.cli import Command, verb
@@ -33,3 +34,33 @@ def new(command: Command, name: str, from_: str = "") -> None:
     verbs = [f"{launcher()} build.{verb} --profile {name}" for verb in ("plan", "iso")]
     console.say(f"Next: edit the last one, then\n  {verbs[0]}\n  {verbs[1]} --boot")
     command.result({"profile": name, "inherits": start, "files": files})
+
+
+@verb(
+    "build.import-live-build",
+    positional=["folder"],
+    help={
+        "folder": "a live-build configuration: the folder that has config/ and auto/config",
+        "name": "the new profile (default: the folder's name)",
+        "json": JSON,
+    },
+)
+def import_live_build(command: Command, folder: str, name: str = "") -> None:
+    """Make a profile of a live-build configuration, and list what could not be converted."""
+    from synos_tasks.build import live_build
+
+    made = live_build.import_folder(command.settings, Path(folder), name, dry=command.dry)
+    rows = [[one.where, one.what, one.why, one.hint] for one in made.left]
+    console.table("not converted, or not as it was", ["where", "what", "why", "what to do"], rows)
+    path = command.settings.project.build_data / f"profiles/{made.profile}.yaml"
+    fields = {
+        "profile": made.profile,
+        "path": str(path),
+        "files": made.files,
+        "left": [vars(one) for one in made.left],
+    }
+    if command.dry:
+        console.say(made.text)
+    command.would(f"write {path} and {made.files} files", **fields)
+    console.say(f"{path}  and {made.files} files; {len(rows)} notes, which are in it too")
+    command.result(fields)
