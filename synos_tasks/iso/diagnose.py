@@ -1,8 +1,9 @@
-"""What a tool's last words mean. Pure: text in, error out."""
+"""What a tool's last words mean. Pure: text in, error out. Another cause is another row of CAUSES."""
 
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from synos_tasks.errors import (
@@ -17,49 +18,123 @@ from synos_tasks.errors import (
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-_MISSING = re.compile(
-    r"Unable to locate package (\S+)|Package '?([^\s']+)'? has no installation candidate|Couldn't find these debs: (\S+)"
+WORDS = 12
+"""Lines of a tool's own words that an error quotes."""
+RECENT = 400
+"""Last lines in which a full disk is looked for: dpkg goes on for a while."""
+ASKING = ("resolve", "pool")
+"""Stages that ask mirrors. In others a script that has no network prints the same words."""
+_STEP = re.compile(
+    r"^(?:Setting up|Unpacking|Preparing to unpack|Removing|Processing triggers for) .*\n", re.MULTILINE
 )
-_SIGNATURE = re.compile(
-    r"NO_PUBKEY|BADSIG|EXPKEYSIG|GPG error|is not signed|no longer signed|signatures? (?:couldn't be verified|were invalid)|"
-    r"Clearsigned file isn't valid|weak digest algorithm|only weak security information|"
-    r"Invalid Release signature|Failed getting release signature file|Release signed by unknown key|no valid OpenPGP",
-    re.IGNORECASE,
-)
-_SERVED = re.compile(
-    r"Release file for \S+ is (?:expired|not valid yet)|Hash Sum mismatch|File has unexpected size|"
-    r"Sources disagree on hashes|^[EW]: Conflicting distribution: |changed its '\w+' value"
-)
-_UNREACHABLE = re.compile(
-    r"Could not (?:resolve|connect)|Temporary failure|Connection (?:refused|failed|timed out)|Unable to connect|"
-    r"Couldn't download packages|does not have a Release file|Failed to fetch|Failed getting release file|Network is unreachable|Cannot initiate the connection"
-)
+_ADDRESS = re.compile(r"https?://[^\s'\"]+")
 _FULL = re.compile(
     r"No space left on device|ENOSPC|Disk quota exceeded|You don't have enough free space|"
     r"Failed to write to output filesystem|Probably out of space|exceeds free space on media|^Disk full",
     re.MULTILINE,
 )
-_MIRROR = (
-    (
-        _SIGNATURE,
-        BadSignature,
-        "the mirror's signature does not verify",
-        "the mirror must carry Debian's own Release files; nothing of it was used",
+_SCRIPT = r"^dpkg: error processing .*\n (?:installed|new|old) (?P<name>\S+) package (?P<script>\S+) script "
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cause:
+    """A kind of failure. Groups of its pattern may stand in ``what`` in braces; a group ``name`` is a package."""
+
+    pattern: str
+    """What the lines of the tool have, of which they may be several."""
+    after: str = ""
+    """What dpkg's step has printed before."""
+    error: type[SynosError]
+    what: str
+    hint: str
+    stages: Sequence[str] = ()
+    """Where it is possible; everywhere if empty."""
+
+    def found(
+        self, lines: Sequence[str], argv: Sequence[str], where: str, origins: Mapping[str, str]
+    ) -> SynosError | None:
+        """Return the error if this is what a tool's lines tell; ``where`` if they name no place."""
+        text = "\n".join(lines)
+        matches = list(re.finditer(self.pattern, text, re.MULTILINE))
+        if not matches:
+            return None
+        said, first = [_lines_at(text, one).strip() for one in matches], matches[0]
+        begin = max((one.end() for one in _STEP.finditer(text, 0, first.start())), default=first.start())
+        own = text[begin : first.start()].strip().splitlines()
+        if not re.search(self.after, "\n".join(own)):
+            return None
+        groups = {key: (value or "").rstrip(".") for key, value in first.groupdict().items()}
+        places = [origins.get(groups.get("name", ""), "")]
+        places += [address[0] for line in (*said, *argv) if (address := _ADDRESS.search(line))]
+        return self.error(
+            self.what.format(**groups),
+            where=next(filter(None, places), where),
+            why="\n".join([*own[-WORDS:], said[0]]),
+            hint=self.hint,
+        )
+
+
+MIRROR = (
+    Cause(
+        pattern=r"Failed to fetch \S+Release +[45]\d\d\b|does not have a Release file",
+        error=MirrorUnreachable,
+        what="the mirror answers, but has no such suite",
+        hint="check the address, its path too, and the suite",
     ),
-    (
-        _SERVED,
-        BadSignature,
-        "the mirror serves old files, changed ones, or another suite",
-        "nothing of it was used; check its address and this machine's clock, or try again in some minutes",
+    Cause(
+        pattern=r"NO_PUBKEY|BADSIG|EXPKEYSIG|GPG error|is not signed|no longer signed|"
+        r"[Ss]ignatures? (?:couldn't be verified|were invalid)|Clearsigned file isn't valid|weak digest algorithm|"
+        r"only weak security information|Invalid Release signature|Failed getting release signature file|"
+        r"Release signed by unknown key|no valid OpenPGP",
+        error=BadSignature,
+        what="the mirror's signature does not verify",
+        hint="the mirror must carry Debian's own Release files; nothing of it was used",
     ),
-    (
-        _UNREACHABLE,
-        MirrorUnreachable,
-        "a package mirror does not answer",
-        "check the network, `mirrors:` of the profile, and synos.build.mirror in invoke.yaml",
+    Cause(
+        pattern=r"Release file for \S+ is (?:expired|not valid yet)|Hash Sum mismatch|File has unexpected size|"
+        r"Sources disagree on hashes|^[EW]: Conflicting distribution: |changed its '\w+' value",
+        error=BadSignature,
+        what="the mirror serves old files, changed ones, or another suite",
+        hint="nothing of it was used; check its address and this machine's clock, or try again in some minutes",
+    ),
+    Cause(
+        pattern=r"Could not (?:resolve|connect)|Temporary failure|Connection (?:refused|failed|timed out)|"
+        r"Unable to connect|Couldn't download packages|Failed to fetch|Failed getting release file|"
+        r"Network is unreachable|Cannot initiate the connection",
+        error=MirrorUnreachable,
+        what="a package mirror does not answer",
+        hint="check the network, `mirrors:` of the profile, and synos.build.mirror in invoke.yaml",
     ),
 )
-_ADDRESS = re.compile(r"https?://[^\s'\"]+")
+CAUSES = (
+    Cause(
+        pattern=r"(?:Unable to locate package|Couldn't find these debs:|E: Package) '?(?P<name>[^\s']+)",
+        error=PackageNotFound,
+        what="there is no package '{name}'",
+        hint="check the name, and that its suite and component are among the profile's mirrors",
+    ),
+    Cause(
+        pattern=_SCRIPT,
+        after=r"[Cc]ould not resolve|Temporary failure|[Uu]nable to resolve|Network is unreachable|Connection refused",
+        error=StageFailed,
+        what="the {script} script of {name} wants to download",
+        hint="scripts of packages have no network; a hook has one, and can fetch what this one needs",
+    ),
+    Cause(
+        pattern=_SCRIPT,
+        error=StageFailed,
+        what="the {script} script of {name} failed",
+        hint="the full log has all it printed; no service runs during a build",
+    ),
+    Cause(
+        pattern=r"^dpkg: error processing archive \S*?(?P<name>[^/\s]+)\.deb .*\n trying to overwrite '(?P<file>.*)', "
+        r"which is also in package (?P<other>\S+)",
+        error=StageFailed,
+        what="{name} and {other} both have {file}",
+        hint="take one of them out of `packages:`",
+    ),
+    *(replace(cause, stages=ASKING) for cause in MIRROR),
+)
 
 
 def diagnose(
@@ -69,35 +144,24 @@ def diagnose(
 
     ``lines`` are its last lines; ``origins`` says where the profile names a package.
     """
-    tail = "\n".join(lines)
     if is_full(lines):
-        return disk_full(f"stage {stage}", why=_matching(lines, _FULL)[0])
-    if found := _MISSING.search(tail):
-        name = next(group for group in found.groups() if group).rstrip(".")
-        return PackageNotFound(
-            f"there is no package {name!r}",
-            where=origins.get(name, ""),
-            why=_matching(lines, _MISSING)[0],
-            hint="check the name, and that its suite and component are among the profile's mirrors",
-        )
-    if failure := mirror_failure(lines, argv, f"stage {stage}"):
-        return failure
-    last = "\n".join([line for line in lines if line.strip()][-12:])
+        return disk_full(f"stage {stage}", why=next(filter(_FULL.search, lines[-RECENT:])).strip())
+    for cause in CAUSES:
+        possible = not cause.stages or stage in cause.stages
+        if possible and (failure := cause.found(lines, argv, f"stage {stage}", origins)):
+            return failure
+    last = "\n".join([line for line in lines if line.strip()][-WORDS:])
     return StageFailed(f"{argv[0]} ended with {code} in stage {stage}", where=" ".join(argv)[:400], why=last)
 
 
 def is_full(lines: Sequence[str]) -> bool:
     """Tell whether a tool's last lines say that a disk is full."""
-    return bool(_FULL.search("\n".join(lines)))
+    return any(map(_FULL.search, lines[-RECENT:]))
 
 
 def mirror_failure(lines: Sequence[str], argv: Sequence[str], where: str) -> SynosError | None:
     """Return the error of a mirror that a tool's last lines tell, if they do; ``where`` if no address is named."""
-    for pattern, error, what, hint in _MIRROR:
-        if shown := _matching(lines, pattern):
-            addresses = [found.group() for word in (*shown, *argv) if (found := _ADDRESS.search(word))]
-            return error(what, where=[*addresses, where][0], why=shown[0], hint=hint)
-    return None
+    return next(filter(None, (cause.found(lines, argv, where, {}) for cause in MIRROR)), None)
 
 
 def disk_full(where: str, why: str = "") -> DiskFull:
@@ -110,5 +174,7 @@ def disk_full(where: str, why: str = "") -> DiskFull:
     )
 
 
-def _matching(lines: Sequence[str], pattern: re.Pattern[str]) -> list[str]:
-    return [line.strip() for line in lines if pattern.search(line)]
+def _lines_at(text: str, found: re.Match[str]) -> str:
+    """Return the whole lines that a match is in."""
+    end = text.find("\n", found.end())
+    return text[text.rfind("\n", 0, found.start()) + 1 : end if end >= 0 else None]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+from contextlib import suppress
+from dataclasses import replace
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
-from synos_tasks.errors import BadSignature
-from synos_tasks.iso import releases
+from synos_tasks.errors import BadSignature, SynosError
+from synos_tasks.iso import names, releases
 from synos_tasks.iso.lock import Lock, Package, request_of, seconds
 
 if TYPE_CHECKING:
@@ -22,6 +24,7 @@ STAGE = "resolve"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 # usr-is-merged: or else apt takes usrmerge, which brings all of Perl to move files that were never apart
 ALWAYS = ("?essential", "apt", "usr-is-merged")
+AREAS = ("contrib", "main", "non-free", "non-free-firmware")
 _REQUIRED = re.compile(r"^Package: (\S+)\n(?:.+\n)*?Priority: required$", re.MULTILINE)
 _URI = re.compile(r"'(?P<address>[^']+)' (?P<file>\S+) (?P<size>\d+) SHA256:(?P<sha256>[0-9a-f]{64})")
 
@@ -30,19 +33,22 @@ def resolve(context: BuildContext, lists: Path, previous: Lock | None) -> Lock:
     """Choose the profile's packages, layer by layer; versions of ``previous`` stay where the mirrors have them.
 
     ``lists`` keeps apt's indexes of the suite; those that are still what the Release files say are not fetched again.
-    Raises PackageNotFound, MirrorUnreachable, BadSignature or StageFailed.
+    Raises PackageNotFound, ProfileError where packages do not go together, MirrorUnreachable or BadSignature.
     """
     profile, folder = context.profile, context.work / "apt"
     _configure(profile, folder, lists)
     (folder / "preferences").write_text(preferences(previous.packages if previous else ()))
     dates = _update(context, folder, lists)
-    asked = list(ALWAYS)
+    names.refuse_unknown(profile, lists, lambda: _elsewhere(context, folder, lists))
+    asked, tried = list(ALWAYS), []
     if profile.bootstrapper == "debootstrap":
         asked += _required(lists)
     chosen: dict[str, Package] = {}
-    for layer, names in profile.layers:
-        asked += names
-        lines = context.run(STAGE, _apt(folder, "install", "--print-uris", *asked))
+    for layer, wanted in profile.layers:
+        asked += wanted
+        tried.append(asked)
+        argv = _apt(folder, "install", "--print-uris", *asked)
+        lines = context.run(STAGE, argv, on_failure=lambda *_: _conflict(context, folder, tried))
         for package in parse(profile, layer, lines):
             chosen.setdefault(package.name, package)
         asked = [name for name in asked if name.startswith("?")] + sorted(chosen)
@@ -65,6 +71,30 @@ def _update(context: BuildContext, folder: Path, lists: Path) -> dict[str, str]:
             return dates
         context.events.warn(f"not what its Release file says, fetched again: {', '.join(dropped)}")
     raise BadSignature("an index is not what its Release file says", where=dropped[0])
+
+
+def _elsewhere(context: BuildContext, folder: Path, lists: Path) -> dict[str, Path]:
+    """Return lists of what the profile's mirrors have besides, and of suites that others asked for; by a hint for each."""
+    found = {}
+    for area in [area for area in AREAS if area not in context.profile.areas]:
+        profile, inside = replace(context.profile, areas=(area,), suites=("release",)), folder / area
+        _configure(profile, inside, inside / "lists")
+        with suppress(SynosError):  # not every mirror has every area
+            _update(replace(context, profile=profile), inside, inside / "lists")
+            found[f"add {area} to `components:` of `mirrors:`"] = inside / "lists"
+    others = [path for path in sorted(lists.parent.iterdir()) if path.name != lists.name]
+    return found | {f"{path.name} has it, {lists.name} has not": path for path in others}
+
+
+def _conflict(context: BuildContext, folder: Path, tried: Sequence[Sequence[str]]) -> SynosError | None:
+    """Let apt choose again, layer by layer, and say what it does and why: what it says of a failure names no origin."""
+    lines: list[str] = []
+    for asked in tried:
+        options = ("-q=1", "-oDebug::pkgDepCache::AutoInstall=true", "--print-uris")
+        argv = _apt(folder, "install", *options, *asked)
+        with suppress(SynosError):
+            lines.extend(context.run(STAGE, argv, on_failure=lambda _, said: lines.extend(said)))
+    return names.conflict(context.profile, lines)
 
 
 def parse(profile: Profile, layer: str, lines: Iterable[str]) -> list[Package]:

@@ -133,6 +133,27 @@ def test_missing_package(clone: Clone) -> None:
     found = _failed(clone, clone.build(), 13)
     assert found["where"].endswith(f"{path.name}:4:5")
     assert "'no-such-package-anywhere'" in found["error"]
+    asked = {
+        "linux-headers-6.1.0": "'linux-headers-6.1.0-",
+        "nano-": "`- -nano`",
+        "firmware-iwlwifi": "add non-free-firmware",
+        "mail-transport-agent": "nullmailer",
+        "ngnix": "did you mean 'nginx'?",
+    }
+    clone.profile(f"{MAIN}packages:\n" + "".join(f"  - {name}\n" for name in asked))
+    told = _failed(clone, clone.build(), 13)["why"].splitlines()[1:]
+    assert len(told) == len(asked)
+    for line, (name, hint) in zip(told, asked.items(), strict=True):
+        assert f"{name}: " in line
+        assert hint in line
+
+
+def test_packages_that_do_not_go_together(clone: Clone) -> None:
+    path = clone.profile(f"{MAIN}packages:\n  - systemd-sysv\n  - libpam-elogind\n")
+    found = _failed(clone, clone.build(), 10)
+    assert found["where"].endswith(f"{path.name}:5:5")
+    assert "libelogind0 conflicts with libsystemd0" in found["why"]
+    assert re.search(r"^systemd, needed by systemd-sysv: \S*/x.yaml:4:5$", found["why"], re.MULTILINE)
 
 
 def test_missing_package_with_debootstrap(clone: Clone) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
@@ -37,15 +37,15 @@ def build_context(folder: Path, profile: Profile | None = None) -> Iterator[Buil
     for name in ("work", "output", "docker_build"):
         (folder / name).mkdir(parents=True, exist_ok=True)
     events = KeptEvents(folder / "work/build.log")
-    yield BuildContext(
-        profile=profile or Profile(name="x"),
-        epoch=EPOCH,
-        work=folder / "work",
-        docker_build=folder / "docker_build",
-        output=folder / "output",
-        events=events,
-    )
-    events._log.close()
+    with closing(events._log):
+        yield BuildContext(
+            profile=profile or Profile(name="x"),
+            epoch=EPOCH,
+            work=folder / "work",
+            docker_build=folder / "docker_build",
+            output=folder / "output",
+            events=events,
+        )
 
 
 def fake_tools(

@@ -7,7 +7,9 @@ from pathlib import Path
 
 from synos_tasks.iso.profile import Profile
 
-PACKAGES = "Package: dpkg\nPriority: required\n\nPackage: mawk\nPriority: required\n\nPackage: vim\nPriority: optional\n"
+_REQUIRED, _OTHERS = ("dpkg", "mawk"), ("curl", "live-boot", "vim", "vim-tiny")
+PACKAGES = "".join(f"Package: {name}\nPriority: required\nProvides: x (= 1), awk\n\n" for name in _REQUIRED)
+PACKAGES += "\n".join(f"Package: {name}\nPriority: optional\n" for name in _OTHERS)
 SIGNED = (
     "-----BEGIN PGP SIGNED MESSAGE-----\nHash: SHA256\n\n{text}\n-----BEGIN PGP SIGNATURE-----\n\nDate: x\n"
 )

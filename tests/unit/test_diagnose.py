@@ -26,7 +26,7 @@ This may mean that the package is missing, has been obsoleted, or
 is only available from another source
 
 E: Package 'nosuch' has no installation candidate"""),
-    "debootstrap, mirror gone in the middle": (MirrorUnreachable, "stage rootfs", """\
+    "debootstrap, mirror gone in the middle": (MirrorUnreachable, "stage resolve", """\
 W: Couldn't download package base-files
 E: Couldn't download packages: base-files"""),
     "apt, no such host": (MirrorUnreachable, "http://nowhere.invalid/debian/dists/bookworm/InRelease", """\
@@ -37,6 +37,9 @@ E: Failed to fetch http://nowhere.invalid/debian/dists/bookworm/InRelease  Tempo
 Err:2 http://example.org/debian bookworm Release
   404  Not Found [IP: 192.0.2.1 80]
 E: The repository 'http://example.org/debian bookworm Release' does not have a Release file."""),
+    "apt, not a mirror either": (MirrorUnreachable, "http://192.0.2.1/no/dists/bookworm/InRelease", """\
+E: Failed to fetch http://192.0.2.1/no/dists/bookworm/InRelease  400  Bad Request [IP: 192.0.2.1 80]
+E: The repository 'http://192.0.2.1/no bookworm InRelease' is not signed."""),
     "debootstrap, refused": (MirrorUnreachable, "http://127.0.0.1:9/debian/dists/bookworm/Release",
         "E: Failed getting release file http://127.0.0.1:9/debian/dists/bookworm/Release"),
     "apt, changed after it was signed": (BadSignature, "http://192.0.2.1/debian", """\
@@ -46,14 +49,14 @@ W: GPG error: http://192.0.2.1/debian bookworm InRelease: The following signatur
 Err:3 http://192.0.2.1/debian bookworm Release.gpg
   404  File not found
 E: The repository 'http://192.0.2.1/debian bookworm Release' is not signed."""),
-    "debootstrap, a key that nobody knows": (BadSignature, "stage rootfs", """\
+    "debootstrap, a key that nobody knows": (BadSignature, "stage resolve", """\
 I: Checking Release signature
 E: Release signed by unknown key (key id 648ACFD622F3D138)
    The specified keyring /usr/share/keyrings/debian-archive-keyring.gpg may be incorrect"""),
     "debootstrap, not signed": (BadSignature, "http://192.0.2.1/debian/dists/bookworm/Release.gpg", """\
 I: Retrieving Release.gpg
 E: Failed getting release signature file http://192.0.2.1/debian/dists/bookworm/Release.gpg"""),
-    "debootstrap, changed": (BadSignature, "stage rootfs", "E: Invalid Release signature (key id 648ACFD6)"),
+    "debootstrap, changed": (BadSignature, "stage resolve", "E: Invalid Release signature (key id 648ACFD6)"),
     "apt, an index that was changed": (BadSignature, "http://192.0.2.1/debian/dists/x/by-hash/SHA256/9e0b", """\
 E: Failed to fetch http://192.0.2.1/debian/dists/x/by-hash/SHA256/9e0b  Hash Sum mismatch
    Hashes of expected file:
@@ -81,28 +84,68 @@ E: The repository 'http://192.0.2.1/debian bookworm InRelease' is not signed."""
         "E: The repository 'http://192.0.2.1/debian bookworm InRelease' is not signed.")),
     "apt, weak checksums": (BadSignature, "http://192.0.2.1/debian",
         "E: The repository 'http://192.0.2.1/debian bookworm Release' provides only weak security information."),
-    "apt, too little space": (DiskFull, "stage rootfs",
+    "apt, too little space": (DiskFull, "stage resolve",
         "E: You don't have enough free space in /var/cache/apt/archives/."),
-    "dpkg": (DiskFull, "stage rootfs", """\
+    "dpkg": (DiskFull, "stage resolve", """\
 dpkg: error processing archive x.deb (--unpack):
  cannot copy extracted data for './x' to '/x.dpkg-new': failed to write (No space left on device)"""),
-    "apt's index": (DiskFull, "stage rootfs",
+    "apt's index": (DiskFull, "stage resolve",
         "E: Failed to fetch http://a.example/x  Error writing to file - write (28: No space left on device)"),
-    "mksquashfs, its own guess": (DiskFull, "stage rootfs",
+    "mksquashfs, its own guess": (DiskFull, "stage resolve",
         "FATAL ERROR: Probably out of space on output filesystem"),
-    "xorriso": (DiskFull, "stage rootfs", """\
+    "xorriso": (DiskFull, "stage resolve", """\
 xorriso : FAILURE : Image size 10423s exceeds free space on media 2560s
 libisofs: MISHAP : Image write cancelled"""),
-    "mtools": (DiskFull, "stage rootfs", "Disk full"),
+    "mtools": (DiskFull, "stage resolve", "Disk full"),
     "anything else": (StageFailed, "tool --option", "E: Sub-process /usr/bin/dpkg returned an error code (1)"),
     "silence": (StageFailed, "tool --option", ""),
 }  # fmt: skip
 
 
+SCRIPT = """\
+Setting up nosuch (3.8.1) ...
+{said}
+dpkg: error processing package nosuch (--configure):
+ installed nosuch package post-installation script subprocess returned error exit status 1
+Processing triggers for libc-bin (2.41-12) ...
+Errors were encountered while processing:
+ nosuch
+E: Sub-process /usr/bin/dpkg returned an error code (1)"""
+PACKAGING = [
+    (SCRIPT.format(said="Connection refused\nwget: unable to resolve host address 'a.example'"),
+     "the post-installation script of nosuch wants to download", "Connection refused\nwget: ", "a hook has one"),
+    ("Failed to fetch http://a.example/x\n" + SCRIPT.format(said="a word\nand more"),
+     "the post-installation script of nosuch failed", "a word\nand more\n", "full log"),
+    ("""\
+Unpacking tree (2.1.0-1) ...
+dpkg: error processing archive /var/cache/synos/nosuch.deb (--unpack):
+ trying to overwrite '/usr/bin/tree', which is also in package tree 2.1.0-1""",
+     "nosuch and tree both have /usr/bin/tree", "dpkg: error processing archive", "packages:"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("text", "what", "why", "hint"), PACKAGING)
+def test_the_package_that_stops_an_installation_is_named_with_its_own_words(
+    text: str, what: str, why: str, hint: str
+) -> None:
+    error = diagnose("packages-x", ["apt-get"], 100, text.splitlines(), ORIGINS)
+    assert (type(error), error.what, error.where) == (StageFailed, what, "profiles/x.yaml:4:5")
+    assert error.why.startswith(why)
+    assert hint in error.hint
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in CASES if CASES[case][0] in {BadSignature, MirrorUnreachable}]
+)
+def test_what_asks_no_mirror_does_not_fail_for_one(case: str) -> None:
+    error = diagnose("packages-x", ["tool"], 100, CASES[case][2].splitlines(), {})
+    assert type(error) is StageFailed
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_last_words_become_the_right_error(case: str) -> None:
     kind, where, text = CASES[case]
-    error = diagnose("rootfs", ["tool", "--option"], 100, text.splitlines(), ORIGINS)
+    error = diagnose("resolve", ["tool", "--option"], 100, text.splitlines(), ORIGINS)
     assert type(error) is kind
     assert error.where == where
     assert error.why or not text
@@ -116,12 +159,12 @@ def test_the_mirror_of_the_command_is_the_place_when_the_tool_names_none() -> No
         "   or the latest keys may be found at https://ftp-master.debian.org/keys.html",
     ]
     argv = ["debootstrap", "bookworm", "/work/root", "http://192.0.2.1/debian"]
-    assert diagnose("rootfs", argv, 1, lines, {}).where == "http://192.0.2.1/debian"
+    assert diagnose("resolve", argv, 1, lines, {}).where == "http://192.0.2.1/debian"
 
 
 def test_what_happened_is_told_with_the_last_lines_only() -> None:
-    error = diagnose("rootfs", ["apt-get"], 100, ["E: Unable to locate package other"], ORIGINS)
+    error = diagnose("resolve", ["apt-get"], 100, ["E: Unable to locate package other"], ORIGINS)
     assert error.what == "there is no package 'other'", "which the profile does not name"
-    error = diagnose("rootfs", ["tool"], 2, [f"line {i}" for i in range(100)], {})
+    error = diagnose("resolve", ["tool"], 2, [f"line {i}" for i in range(100)], {})
     assert error.why.splitlines()[0] == "line 88"
-    assert error.what == "tool ended with 2 in stage rootfs"
+    assert error.what == "tool ended with 2 in stage resolve"

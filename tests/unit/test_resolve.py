@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from synos_tasks.iso import resolve
+from synos_tasks.errors import MirrorUnreachable, PackageNotFound, SynosError
+from synos_tasks.iso import names, resolve
 from synos_tasks.iso.lock import Lock, Package
 from synos_tasks.iso.profile import Profile
 from tests.unit.contexts import build_context, fake_tools
@@ -93,6 +94,8 @@ def _resolve(
 
     def act(argv: list[str]) -> list[str]:
         if "update" in argv:
+            if "work/apt/apt.conf" not in argv[1]:
+                raise MirrorUnreachable("no other area is there")
             lay_lists(lists, profile)
             return []
         asked = argv[argv.index("--print-uris") + 1 :]
@@ -143,3 +146,57 @@ def test_apt_reads_nothing_of_the_containers_and_keeps_locked_versions(
         assert f'Dir::Etc::{setting} "/dev/null";' in settings
     assert f'Dir::State::Lists "{tmp_path}/lists/bookworm";' in settings
     assert 'APT::Install-Recommends "false";' in settings
+
+
+@pytest.mark.parametrize(
+    ("asked", "hint"),
+    [
+        ("crul", "did you mean 'curl'?"),
+        ("live", "did you mean 'live-boot'?"),
+        ("vim-tiny-browser", "did you mean 'vim-tiny'?"),
+        ("curl-", "`- -curl` takes an inherited package out"),
+        ("awk", "it is virtual: choose one that provides it: dpkg, mawk"),
+        ("wat", "trixie has it, bookworm has not"),
+        ("zzz", "no name is similar: check that its suite and component are among the profile's mirrors"),
+    ],
+)
+def test_apt_sees_no_name_that_is_not_in_an_index(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, asked: str, hint: str
+) -> None:
+    """It would take some as patterns, some as removals."""
+    origins = {asked: "x.yaml:3:5", "dpgk": "x.yaml:4:5"}
+    (tmp_path / "lists/trixie").mkdir(parents=True)
+    (tmp_path / "lists/trixie/a_Packages").write_text("Package: wat\n")
+    for more in ((), ("dpgk",)):
+        profile = dataclasses.replace(PROFILE, layers=(("base", (asked, "curl", *more)),), origins=origins)
+        with pytest.raises(PackageNotFound) as caught:
+            _resolve(tmp_path, monkeypatch, profile)
+        assert caught.value.where == "x.yaml:3:5"
+        told = caught.value.why.splitlines() if more else [f"x.yaml:3:5  {asked}: {caught.value.hint}"]
+        assert told[0] == f"x.yaml:3:5  {asked}: {hint}"
+    assert told[1:] == ["x.yaml:4:5  dpgk: did you mean 'dpkg'?"]
+
+
+def test_packages_that_do_not_go_together_are_told_with_what_brought_them() -> None:
+    """As apt 2.6 and 3.0 print it."""
+    lines = """  Installing libpam-elogind:amd64 as Depends of gdm3:amd64
+  Installing gdm3:amd64 as Depends of gnome-core:amd64
+The following packages have unmet dependencies:
+ libpam-elogind : Conflicts: libpam-systemd
+                  Depends: libelogind0 (>= 246) but it is not going to be installed
+ systemd-sysv : Conflicts: sysvinit-core but 3.06-4 is to be installed
+E: Unable to correct problems, you have held broken packages.""".splitlines()
+    profile = dataclasses.replace(
+        PROFILE, origins={"gnome-core": "x.yaml:3:5", "sysvinit-core": "x.yaml:4:5"}
+    )
+    error = names.conflict(profile, lines)
+    assert isinstance(error, SynosError)
+    assert error.where == "x.yaml:3:5"
+    assert error.why.splitlines() == [
+        "libpam-elogind conflicts with libpam-systemd",
+        "libpam-elogind needs libelogind0 (>= 246) but it is not going to be installed",
+        "systemd-sysv conflicts with sysvinit-core but 3.06-4 is to be installed",
+        "libpam-elogind, needed by gdm3, needed by gnome-core: x.yaml:3:5",
+        "sysvinit-core: x.yaml:4:5",
+    ]
+    assert names.conflict(profile, lines[-1:]) is None
