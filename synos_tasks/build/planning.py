@@ -134,18 +134,13 @@ def required_lock(settings: Settings, profile: Profile, option: str) -> Lock:
     return locks.required(lock_path(settings, profile.name), profile, hint)
 
 
-def renew_lock(context: Context, profile: Profile, *, update: bool) -> tuple[Lock, list[Change]]:
-    """Resolve a profile and write its lock, whether it fits or not; return it with what changed, which is said.
-
-    Without ``update`` versions stay where the mirrors still have them, and so does the date. Raises
-    EngineTooOld, PackageNotFound, MirrorUnreachable, BadSignature, OutputNotWritable.
-    """
+def resolve(context: Context, profile: Profile, *, update: bool = False) -> tuple[Lock, Lock | None]:
+    """Return the lock that renew_lock() would write, and the one that is there; write nothing. Raises as it does."""
     from synos_tasks.iso.releases import refuse_older  # noqa: PLC0415  (slow to import)
 
-    path = lock_path(context.settings, profile.name)
     spec = builder_spec(context)
     try:
-        previous = locks.load(path)
+        previous = locks.load(lock_path(context.settings, profile.name))
     except LockError as error:
         context.say(f"warning: {error.where}: {error.what}; it is written again")
         previous = None
@@ -155,12 +150,23 @@ def renew_lock(context: Context, profile: Profile, *, update: bool) -> tuple[Loc
     request = Resolve(profile=profile, previous=None if update else start)
     found = builder.ask(context, spec, request, Resolved).lock
     refuse_older(profile, start.releases if start else {}, found.releases)
-    changed = locks.changes(previous, found)
     if start and (not update or start.packages == found.packages):
         # the date is part of every key: it moves only when somebody asks for what is new
         found = dataclasses.replace(found, epoch=start.epoch)
     if previous and previous.releases and previous.packages == found.packages:
         found = dataclasses.replace(found, releases=previous.releases)  # no new lock for newer dates alone
+    return found, previous
+
+
+def renew_lock(context: Context, profile: Profile, *, update: bool) -> tuple[Lock, list[Change]]:
+    """Resolve a profile and write its lock, whether it fits or not; return it with what changed, which is said.
+
+    Without ``update`` versions stay where the mirrors still have them, and so does the date. Raises
+    EngineTooOld, PackageNotFound, MirrorUnreachable, BadSignature, OutputNotWritable.
+    """
+    path = lock_path(context.settings, profile.name)
+    found, previous = resolve(context, profile, update=update)
+    changed = locks.changes(previous, found)
     if found != previous:
         with writing("the lock cannot be written", path):
             write_whole(path, locks.dump(found, profile.name))

@@ -169,8 +169,6 @@ def plan(command: Command, profile: str = "", output: str = "", release: bool = 
 
     options = _options(command, profile, output, release=release)
     stages, state = view.view(_context(command), options)
-    if state != "fits":
-        console.say(f"the lock is {state}: a build asks the mirrors first, which may add packages")
     rows = [
         [
             row.name,

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from synos_tasks import builder, console
 from synos_tasks.build import planning
 from synos_tasks.build.containers import builder_spec
+from synos_tasks.errors import MirrorUnreachable
 from synos_tasks.iso import codec, protocol
 from synos_tasks.iso import lock as locks
 from synos_tasks.iso.lock import Lock
@@ -60,10 +61,11 @@ class Row:
         return self.name.startswith(f"{COMPONENT}-")
 
 
-def plan_of(context: Context, options: Options) -> tuple[Plan, str]:
+def plan_of(context: Context, options: Options, *, resolving: bool = False) -> tuple[Plan, str]:
     """Return the plan of a build, and the state of its lock: fits, stale or missing.
 
-    A build renews a stale lock first, which keeps the packages that stay. Without one it resolves all.
+    A build renews a stale lock first, which keeps the packages that stay. Without one it resolves all. So does the
+    plan of a build if ``resolving``, but writes no lock; where no mirror answers, that is said.
     """
     profile = planning.read_profile(context.settings, options.profile)
     request = locks.request_of(profile)
@@ -72,25 +74,36 @@ def plan_of(context: Context, options: Options) -> tuple[Plan, str]:
         lock, state = Lock(request=request, epoch=0, packages=()), "missing"
     elif lock.request == request:
         state = "fits"
+    if resolving and state != "fits":
+        try:
+            lock = planning.resolve(context, profile)[0]
+            context.say(f"the lock is {state}: planned with what the mirrors have; a build writes it")
+        except MirrorUnreachable as error:
+            why = f"{error.what} ({error.where})"
+            context.say(
+                f"the lock is {state}: a build asks the mirrors first, which may add packages, but {why}"
+            )
     return planning.plan_build(context, profile, lock, release=options.release), state
 
 
 def view(context: Context, options: Options) -> tuple[list[Row], str]:
     """Compare a plan with what is there; return its stages, and the state of its lock as plan_of() does.
 
-    Raises ProfileError, LockError, EngineUnavailable. Unless dry, the builder image is built where it is missing, and reads the store.
+    Raises ProfileError, PackageNotFound, LockError, EngineUnavailable. Unless dry, the builder image is built where it
+    is missing, resolves where the lock does not fit, and reads the store.
     """
     settings = context.settings
-    plan, state = plan_of(context, options)
+    plan, state = plan_of(context, options, resolving=not context.dry)
     there = published(options.output, plan) if state == "fits" else None
     sizes = {stage["name"]: int(stage["bytes"]) for stage in there["stages"]} if there else {}
-    entries = {} if context.dry or state == "missing" else _entries(context, plan)
+    locked = bool(plan.lock.packages) or state == "fits"
+    entries = _entries(context, plan) if locked and not context.dry else {}
     last = last_plan(settings, options.profile)
     expected = builder.expected_seconds(settings, options.profile)
     rows = []
     for stage in plan.stages:
         hit = stage.key in entries or there is not None
-        why = "" if hit else reason(stage, plan, last) if state != "missing" else "no lock yet"
+        why = "" if hit else reason(stage, plan, last) if locked else "no lock yet"
         rows.append(
             Row(
                 name=stage.name,

@@ -78,6 +78,9 @@ def test_the_plan_says_why(warm: Clone, child: Answer) -> None:
     hits = {stage["name"] for stage in seen["stages"] if stage["hit"]}
     assert hits == {"base", "packages-minimal", "initramfs"}
     assert next(stage for stage in seen["stages"] if stage["name"] == "base")["bytes"] > 10**8
+    profile(warm, "netbase", "ngnix")
+    unknown = warm.inv("build.plan", "--profile", "child", fails=True)
+    assert (unknown.code, unknown.json["error"]["hint"]) == (13, "did you mean 'nginx'?")
 
 
 @pytest.mark.long

@@ -125,7 +125,7 @@ def test_plan_shows_each_stage_to_scripts_and_to_people(settings: Settings, capf
 
 
 @pytest.mark.parametrize(("laid", "state"), [(False, "missing"), (True, "stale")])
-def test_plan_warns_when_the_lock_does_not_fit(
+def test_a_plan_whose_lock_does_not_fit_is_made_with_what_the_mirrors_have(
     settings: Settings, capfd: Shown, laid: bool, state: str
 ) -> None:
     if laid:
@@ -134,8 +134,10 @@ def test_plan_warns_when_the_lock_does_not_fit(
         profile.write_text("packages: [live-boot, sudo, tmux]\n")
     assert run("build.plan", "--json") == 0
     shown = capfd.readouterr()
-    assert shown.err.startswith(f"the lock is {state}: a build asks the mirrors first")
-    assert json.loads(shown.out)["lock"] == state
+    assert f"the lock is {state}: planned with what the mirrors have" in shown.err
+    found = json.loads(shown.out)
+    assert (found["lock"], {stage["why"] for stage in found["stages"]} & {"no lock yet"}) == (state, set())
+    assert planning.lock_path(settings, NAME).exists() == laid, "no lock is written"
 
 
 def test_lock_writes_and_tells_what_changed(settings: Settings, capfd: Shown) -> None:
