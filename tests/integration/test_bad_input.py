@@ -284,7 +284,7 @@ def test_overlay_that_is_a_link_to_passwords(clone: Clone) -> None:
     (clone.root / "docker/build/overlays/leak").symlink_to("../../../.synos/services/unified/secrets")
     path = clone.profile(f"{QUICK}overlays: [overlays/leak]\n")
     found = _failed(clone, clone.build(), 10)
-    assert found["where"].endswith(f"{path.name}:4:10")
+    assert found["where"].endswith(f"{path.name}:4:12")
     assert str(secrets) in found["why"]
 
 
