@@ -181,7 +181,7 @@ class ServiceFailed(SynosError, exit_code=39):
 
 
 class BootFailed(SynosError, exit_code=40):
-    """The ISO did not reach its target in time, or with failed units."""
+    """An ISO does not boot, runs otherwise than its profile says, or QEMU cannot run it."""
 
 
 class DoctorFound(SynosError, exit_code=41):

@@ -35,13 +35,7 @@ def boot_iso(
     Return it with the path of the serial log, which lands in .synos/boot/ with a picture of the screen. Raises
     SettingsError, IsoNotFound, OutputNotWritable, ImageBuildFailed, ContainerLost and BootFailed.
     """
-    for name, value, choices in (("firmware", firmware, FIRMWARES), ("media", media, MEDIA)):
-        if value not in choices:
-            raise SettingsError(f"there is no {name} {value!r}", hint=f"there are: {', '.join(choices)}")
-    iso = iso.resolve()
-    if not iso.is_file():
-        raise IsoNotFound(f"there is no ISO {iso.name}", where=str(iso), hint="`inv build.iso` makes one")
-    settings = context.settings
+    iso, settings = checked_iso(iso, firmware, media), context.settings
     folder = builder.state_folder(settings, "boot")
     log = folder / f"{iso.stem}-{firmware}-{media}.log"
     request = protocol.Boot(
@@ -53,7 +47,15 @@ def boot_iso(
         kvm=KVM.exists(),
         screenshot=Path("/out") / log.with_suffix(".png").name,
     )
-    spec = boot_spec(settings, context.image(BOOT), iso_folder=iso.parent, out=folder, kvm=request.kvm)
+    out = Bind(source=folder, target="/out", writable=True)
+    spec = boot_spec(
+        settings,
+        context.image(BOOT),
+        iso_folder=iso.parent,
+        more=(out,),
+        kvm=request.kvm,
+        memory_mb=request.memory_mb,
+    )
     found = _run(context, spec, request, log)
     if not found.ok:
         screen = f"the screen: {found.screenshot}" if found.screenshot else ""
@@ -64,6 +66,17 @@ def boot_iso(
             hint="\n".join(filter(None, [found.hint, screen])),
         )
     return found, log
+
+
+def checked_iso(iso: Path, firmware: str, media: str) -> Path:
+    """Return the ISO's real path; raises SettingsError and IsoNotFound."""
+    for name, value, choices in (("firmware", firmware, FIRMWARES), ("media", media, MEDIA)):
+        if value not in choices:
+            raise SettingsError(f"there is no {name} {value!r}", hint=f"there are: {', '.join(choices)}")
+    iso = iso.resolve()
+    if not iso.is_file():
+        raise IsoNotFound(f"there is no ISO {iso.name}", where=str(iso), hint="`inv build.iso` makes one")
+    return iso
 
 
 def _run(context: Context, spec: ContainerSpec, request: protocol.Boot, log: Path) -> protocol.Booted:
@@ -89,8 +102,17 @@ def newest_iso(settings: Settings) -> Path:
     return max(found, key=lambda path: (path.stat().st_mtime, path.name))
 
 
-def boot_spec(settings: Settings, image: str, *, iso_folder: Path, out: Path, kvm: bool) -> ContainerSpec:
-    """Return the container: no capability, no network, the invoking user, only ``out`` writable."""
+def boot_spec(
+    settings: Settings,
+    image: str,
+    *,
+    iso_folder: Path,
+    kvm: bool,
+    memory_mb: int,
+    more: tuple[Bind, ...] = (),
+    ports: tuple[int, ...] = (),
+) -> ContainerSpec:
+    """Return the container: no capability, the invoking user, only ``more`` writable, a network only with ``ports``."""
     # in a container they are in one group only: in that of /dev/kvm where it is one of theirs
     group = KVM.stat().st_gid if kvm else os.getgid()
     if group not in os.getgroups():
@@ -100,17 +122,14 @@ def boot_spec(settings: Settings, image: str, *, iso_folder: Path, out: Path, kv
         image=image,
         command=("python3", "-m", "synos_tasks.iso.boot"),
         labels=labels(settings.project.id, "build"),
-        binds=(
-            Bind(source=iso_folder, target="/iso"),
-            Bind(source=out, target="/out", writable=True),
-            builder.CODE,
-        ),
+        binds=(Bind(source=iso_folder, target="/iso"), *more, builder.CODE),
         tmpfs={"/tmp": "rw,nosuid,nodev,noexec,mode=1777,size=128m"},  # noqa: S108  (in the container)
         devices=(str(KVM),) if kvm else (),
         environment={"PYTHONPATH": "/project", "PYTHONDONTWRITEBYTECODE": "1"},
         cpus=min(2, os.cpu_count() or 1),
-        memory_mb=settings.boot.memory_mb + OVERHEAD_MB,
+        memory_mb=memory_mb + OVERHEAD_MB,
         pids=256,
-        network="none",
+        network=None if ports else "none",
+        ports=ports,
         user=f"{os.getuid()}:{group}",
     )

@@ -9,28 +9,20 @@ from typing import TYPE_CHECKING
 from invoke.collection import Collection
 
 from synos_tasks import console
+from synos_tasks.build.tasks_boot import JSON, NEWEST, boot, boot_and_say, run
+from synos_tasks.build.tasks_boot import context_of as _context
 from synos_tasks.build.tasks_new import import_live_build, new
 from synos_tasks.cli import Command, verb
 
 if TYPE_CHECKING:
     from synos_tasks.build.iso_build import Options
-    from synos_tasks.build.planning import Context
 
 PROFILE = "name of a file in docker/build/profiles (default: synos.build.profile of invoke.yaml)"
 OUTPUT = "folder for the ISO (default: synos.build.output of invoke.yaml, which is dist)"
-NEWEST = "the ISO (default: the newest in dist)"
 NO_CACHE = "use neither the store nor the compilers' caches"
 DEBS = "folder for the .debs (default: components in the folder of ISOs)"
 SUITE = "suite to compile for (default: that of the profiles that have the component, else trixie)"
 PRIVILEGED = "with every capability, for hooks that must mount; NOT isolated from the host"
-JSON = "one JSON object on standard output"
-
-
-def _context(command: Command) -> Context:
-    from synos_tasks.build.planning import Context
-    from synos_tasks.engine.client import Docker
-
-    return Context(command.settings, Docker(), console.say, dry=command.dry)
 
 
 def _show_container(container: dict[str, str]) -> None:
@@ -78,7 +70,7 @@ def iso(
     size = console.human_bytes(result.iso.stat().st_size)
     console.say(f"{result.iso}  {size}  in {result.seconds:.1f} s")
     if boot:
-        _boot(command, result.iso, "bios")
+        boot_and_say(command, result.iso, "bios")
     command.result(codec.to_data(result))
 
 
@@ -105,38 +97,6 @@ def _show_plan(command: Command, options: Options) -> None:
         console.table("plan", ["stage", "key"], [[stage.name, stage.key[:16]] for stage in plan.stages])
         console.say(f"packages: {' '.join(plan.profile.packages)}")
         _show_container(container)
-
-
-@verb(
-    "build.boot",
-    help={
-        "iso": NEWEST,
-        "firmware": "bios, uefi or secure-boot",
-        "media": "cdrom or usb: how the ISO is put in",
-        "timeout": "seconds until the guest must have reported (default: synos.boot.timeout of invoke.yaml)",
-        "json": JSON,
-    },
-)
-def boot(
-    command: Command, iso: str = "", firmware: str = "bios", media: str = "cdrom", timeout: int = 0
-) -> None:
-    """Boot an ISO in QEMU and exit by what the guest itself reports."""
-    from synos_tasks.build.boot import newest_iso
-
-    path = Path(iso).resolve() if iso else newest_iso(command.settings)
-    command.would(f"boot {path} on {firmware}", iso=str(path), firmware=firmware)
-    command.result(_boot(command, path, firmware, media, timeout))
-
-
-def _boot(
-    command: Command, path: Path, firmware: str, media: str = "cdrom", timeout: int = 0
-) -> dict[str, object]:
-    from synos_tasks.build.boot import boot_iso
-
-    found, log = boot_iso(_context(command), path, firmware=firmware, media=media, timeout=timeout)
-    console.say(f"{path.name} booted on {firmware} in {found.seconds:.0f} s; screenshot: {found.screenshot}")
-    places = {"iso": str(path), "log": str(log), "screenshot": str(found.screenshot or "")}
-    return {**found.__dict__, **places, "firmware": firmware}
 
 
 @verb(
@@ -400,6 +360,6 @@ def update_base(command: Command) -> None:
 
 namespace = Collection(
     "build",
-    *(iso, boot, lock, plan, diff, verify_reproducible, report),
+    *(iso, boot, run, lock, plan, diff, verify_reproducible, report),
     *(new, import_live_build, image, shell, component, components, verify_caches, update_base),
 )

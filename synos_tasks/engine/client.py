@@ -136,6 +136,16 @@ class Docker:
             for binding in bindings or ()
         }
 
+    def host_ports(self, ref: str) -> dict[int, int]:
+        """Return the port of this machine for each that a container publishes."""
+        found = self.container(ref)
+        ports = (found.network_settings.ports if found else None) or {}
+        return {
+            int(inside.partition("/")[0]): int(bindings[0]["HostPort"])
+            for inside, bindings in ports.items()
+            if bindings
+        }
+
     def logs(self, ref: str, lines: int) -> str:
         """Return a container's last lines, of both its streams."""
         with errors_as_ours("a container's log could not be read", where=ref):

@@ -56,6 +56,8 @@ class ContainerSpec:
     memory_mb: int | None = None
     pids: int | None = None
     network: str | None = None
+    ports: tuple[int, ...] = ()
+    """Each gets a free port of the host, on 127.0.0.1 alone."""
     privileged: bool = False
     new_privileges: bool = False
     """Let programs gain privileges as sudo does, within the capabilities that are left."""
@@ -106,6 +108,7 @@ class ContainerSpec:
             "pids_limit": self.pids,
             "memory": memory,
             "memory_swap": memory,  # or the container may take as much again in swap
+            **({"publish": [("127.0.0.1:", port) for port in self.ports]} if self.ports else {}),
             **rights,
         }
 

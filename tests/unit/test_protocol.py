@@ -44,6 +44,7 @@ REQUESTS: list[protocol.Request] = [
     protocol.Boot(
         iso=Path("/a.iso"), firmware="bios", media="usb", timeout=9, memory_mb=512, kvm=False, screenshot=Path("/out/a.png")
     ),
+    protocol.Run(iso=Path("/a.iso"), firmware="bios", media="usb", memory_mb=512, kvm=False, disk=Path("/disk")),
 ]  # fmt: skip
 EVENTS: list[protocol.Event] = [
     protocol.Tick(), protocol.Log(stage="base", line="x"), protocol.Warn(text="x"), protocol.Start(stage="base"),
@@ -54,6 +55,7 @@ EVENTS: list[protocol.Event] = [
     protocol.RunApart(id="s", command=("a", "b"), mounts=(("root", "/r", True), ("s", "/s", False)), work="/work", network=True),
     protocol.Compared(result={"sizes": [1, 2]}), protocol.Compiled(caches=COUNTS), protocol.Kept(),
     protocol.Booted(accelerator="kvm", screenshot=Path("/out/a.png"), report={"state": "running"}),
+    protocol.Running(accelerator="kvm"), protocol.Console(data="YQ=="), protocol.Ran(why="gone"),
 ]  # fmt: skip
 
 

@@ -7,22 +7,26 @@ import signal
 import sys
 
 from synos_tasks.iso import codec, lease
+from synos_tasks.iso.boot.attend import Keyboard, Run, attend
 from synos_tasks.iso.boot.qemu import Boot, Log
 from synos_tasks.iso.boot.watch import boot
 
 
 def main() -> int:
-    """Boot what standard input asks for; 0 whenever the ``booted`` event could be sent."""
+    """Boot or run what standard input asks for; 0 whenever the answer could be sent."""
     line = lease.read_request()
     if not line:
         return 130
     if os.getpgrp() != os.getpid():
         os.setpgid(0, 0)
     signal.signal(signal.SIGTERM, lambda *_: _stop())
-    lease.watch(_stop, lambda _: None)
+    keyboard = Keyboard()
+    lease.watch(_stop, keyboard.hear)
     request = codec.decode_request(line)
-    assert isinstance(request, Boot)  # noqa: S101  (the only one that this image knows)
-    codec.write_event(boot(request, lambda text: codec.write_event(Log(stage="boot", line=text))))
+    if isinstance(request, Run):
+        codec.write_event(attend(request, keyboard))
+    elif isinstance(request, Boot):
+        codec.write_event(boot(request, lambda text: codec.write_event(Log(stage="boot", line=text))))
     return 0
 
 

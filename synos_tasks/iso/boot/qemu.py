@@ -6,10 +6,12 @@ The image that boots has no PyYAML: nothing here needs it.
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import subprocess
 import time
+from contextlib import suppress
 from dataclasses import field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any, Self
@@ -27,6 +29,7 @@ FIRMWARE_DIR = Path("/usr/share/OVMF")
 # files of a machine, in a folder of its own: its first serial port, QMP, the firmware's variables, SeaBIOS' output
 SERIAL, CONTROL, VARIABLES, DEBUG = "serial", "qmp", "vars.fd", "debug"
 PROBE_SECONDS = 4.0
+POLL_SECONDS = 0.05
 
 
 class Boot(codec.Request, name="boot"):
@@ -63,19 +66,24 @@ class Booted(codec.Event, name="booted"):
 
 def qemu_argv(request: Boot, accelerator: str, folder: Path) -> list[str]:
     """Return the command for a request. ``accelerator`` is kvm or tcg, ``folder`` has the machine's files."""
-    machine = "q35,smm=on" if request.firmware == "secure-boot" else "q35"
+    return [
+        *machine_argv(request.firmware, request.memory_mb, accelerator, folder),
+        *("-no-reboot", "-display", "none", "-nic", "none"),
+        *("-chardev", f"file,id=serial0,path={folder / SERIAL}", "-serial", "chardev:serial0"),
+        *("-smbios", f"type=3,asset={ASSET_TAG}"),
+        *medium_argv(request.iso, request.media),
+    ]
+
+
+def machine_argv(firmware: str, memory_mb: int, accelerator: str, folder: Path) -> list[str]:
+    """Return the beginning of a command: a machine with its firmware, without any medium, port or network."""
     return [
         QEMU,
-        *("-no-user-config", "-nodefaults", "-no-reboot"),
-        *("-machine", machine, *_accelerator_argv(accelerator)),
-        *("-smp", "2", "-m", str(request.memory_mb)),
-        *("-display", "none", "-vga", "std", "-nic", "none"),
-        *("-device", "virtio-rng-pci"),
-        *("-chardev", f"file,id=serial0,path={folder / SERIAL}", "-serial", "chardev:serial0"),
+        *("-no-user-config", "-nodefaults"),
+        *("-machine", "q35,smm=on" if firmware == "secure-boot" else "q35", *_accelerator_argv(accelerator)),
+        *("-smp", "2", "-m", str(memory_mb), "-vga", "std", "-device", "virtio-rng-pci"),
         *("-qmp", f"unix:{folder / CONTROL},server=on,wait=off"),
-        *("-smbios", f"type=3,asset={ASSET_TAG}"),
-        *_firmware_argv(request.firmware, folder),
-        *_media_argv(request),
+        *_firmware_argv(firmware, folder),
     ]
 
 
@@ -111,30 +119,33 @@ def _debug_argv(path: Path) -> list[str]:
     return ["-chardev", chardev, "-device", "isa-debugcon,iobase=0x402,chardev=debug0"]
 
 
-def _media_argv(request: Boot) -> list[str]:
+def medium_argv(iso: Path, media: str) -> list[str]:
+    """Return what puts an ISO in, to be started first."""
     # QEMU writes a comma in a value as two
-    drive = f"if=none,id=medium,format=raw,readonly=on,file={str(request.iso).replace(',', ',,')}"
-    if request.media == "cdrom":
+    drive = f"if=none,id=medium,format=raw,readonly=on,file={str(iso).replace(',', ',,')}"
+    if media == "cdrom":
         return ["-drive", f"{drive},media=cdrom", "-device", "ide-cd,drive=medium,bus=ide.0,bootindex=0"]
     usb = "usb-storage,drive=medium,removable=on,bootindex=0"
     return ["-drive", drive, "-device", "qemu-xhci", "-device", usb]
 
 
 class Machine:
-    """A running QEMU; as a context manager it is dead on leaving."""
+    """A running QEMU; as a context manager it is dead on leaving.
 
-    def __init__(self, argv: list[str], folder: Path) -> None:
+    ``streams``: what its standard input and output are, subprocess.DEVNULL or PIPE.
+    """
+
+    def __init__(self, argv: list[str], folder: Path, streams: int = subprocess.DEVNULL) -> None:
         self._folder, self._errors = folder, folder / "errors"
         with self._errors.open("wb") as errors:
-            self._process = subprocess.Popen(
-                argv, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=errors
-            )
+            self._process = subprocess.Popen(argv, stdin=streams, stdout=streams, stderr=errors)
+        self.stdin, self.stdout = self._process.stdin, self._process.stdout
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Kill QEMU: the medium is read-only and there is no disk, so nothing is lost."""
+        """Kill QEMU: it asks nobody, and what it has written to a disk is in the file."""
         self._process.kill()
         self._process.wait()
 
@@ -145,21 +156,35 @@ class Machine:
         why = self._errors.read_text(errors="replace").strip()
         return why or f"QEMU ended ({self._process.returncode}): the guest switched off or reset itself"
 
+    def ready(self) -> bool:
+        """Wait until QEMU answers, when its ports are open too; False where it ended."""
+        while self.ended() is None:
+            if self._control("query-status"):
+                return True
+            time.sleep(POLL_SECONDS)
+        return False
+
+    def failure(self) -> str:
+        """Wait for QEMU's end; return what it complained of, '' where the guest switched itself off."""
+        code = self._process.wait()
+        return self._errors.read_text(errors="replace").strip() if code else ""
+
     def screenshot(self, path: Path) -> bool:
         """Write the screen to a PNG file; False when that did not work."""
-        try:
-            with socket.socket(socket.AF_UNIX) as connection:
-                connection.settimeout(15)
-                connection.connect(str(self._folder / CONTROL))
-                stream = connection.makefile("rw")
-                stream.readline()  # the greeting
-                _control(stream, "qmp_capabilities")
-                return _control(stream, "screendump", filename=str(path), format="png")
-        except OSError:
-            return False
+        return self._control("screendump", filename=str(path), format="png")
+
+    def _control(self, command: str, **arguments: Any) -> bool:  # noqa: ANN401
+        """Have QEMU do a command of QMP; False where that did not work."""
+        with suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
+            connection.settimeout(15)
+            connection.connect(str(self._folder / CONTROL))
+            stream = connection.makefile("rw")
+            stream.readline()  # the greeting
+            return _answer(stream, "qmp_capabilities") and _answer(stream, command, **arguments)
+        return False
 
 
-def _control(stream: IO[str], command: str, **arguments: Any) -> bool:  # noqa: ANN401
+def _answer(stream: IO[str], command: str, **arguments: Any) -> bool:  # noqa: ANN401
     stream.write(json.dumps({"execute": command, "arguments": arguments}) + "\n")
     stream.flush()
     for line in stream:
@@ -171,9 +196,19 @@ def _control(stream: IO[str], command: str, **arguments: Any) -> bool:  # noqa: 
 
 def start(request: Boot, accelerator: str, folder: Path) -> Machine:
     """Start what is asked for, with its files in ``folder``; raises OSError."""
-    if request.firmware != "bios":
-        shutil.copyfile(_firmware_file("VARS", request.firmware), folder / VARIABLES)
+    lay_variables(request.firmware, folder)
     return Machine(qemu_argv(request, accelerator, folder), folder)
+
+
+def lay_variables(firmware: str, folder: Path) -> None:
+    """Give a machine the variables of its firmware, as they are at first."""
+    if firmware != "bios":
+        shutil.copyfile(_firmware_file("VARS", firmware), folder / VARIABLES)
+
+
+def accelerator_of(kvm: bool, folder: Path) -> str:
+    """Return kvm where it is wanted, there and of use, else tcg."""
+    return "kvm" if kvm and os.access("/dev/kvm", os.R_OK | os.W_OK) and kvm_works(folder) else "tcg"
 
 
 def kvm_works(folder: Path) -> bool:

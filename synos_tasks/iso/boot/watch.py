@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import re
 import tempfile
 import time
@@ -16,7 +15,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synos_tasks.iso.boot.qemu import DEBUG, SERIAL, Booted, kvm_works, start
+from synos_tasks.iso.boot.qemu import DEBUG, SERIAL, Booted, accelerator_of, start
 from synos_tasks.iso.boot.trouble import Trouble, at_menu, ending, explain
 
 if TYPE_CHECKING:
@@ -43,8 +42,7 @@ def boot(request: Boot, on_line: Callable[[str], None]) -> Booted:
     """Boot as the request says until the guest has reported, can do so no more, QEMU ends or the time is over."""
     with tempfile.TemporaryDirectory(prefix="boot-") as name:
         folder = Path(name)
-        kvm = request.kvm and os.access("/dev/kvm", os.R_OK | os.W_OK) and kvm_works(folder)
-        outcome = Booted(accelerator="kvm" if kvm else "tcg")
+        outcome = Booted(accelerator=accelerator_of(request.kvm, folder))
         try:
             with start(request, outcome.accelerator, folder) as machine:
                 return _Watch(machine, request, folder, on_line).follow(outcome)
