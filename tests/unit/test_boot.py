@@ -348,7 +348,7 @@ def watched(monkeypatch: pytest.MonkeyPatch) -> Watched:
     return run
 
 
-MENU = "GNU GRUB  version 2.06\n  before booting or `c' for a command-line.  *SynOS"
+MENU = "GNU GRUB  version 2.06\n  before booting or `c' for\n a command-line.  *SynOS"
 BUSYBOX = (
     "\nBusyBox v1.35.0 built-in shell (ash)\nEnter 'help' for a list of built-in commands.\n\n(initramfs) "
 )

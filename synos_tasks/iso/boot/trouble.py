@@ -10,7 +10,9 @@ if TYPE_CHECKING:
 
 MENU_SECONDS = 5.0
 """GRUB counts down in steps of one second: a menu that is silent for so long waits for a person."""
-_MENU = re.compile(r"before booting or .c. for a command-line")
+_MENU = re.compile(
+    r"\ba command-line\."
+)  # "Press … or `c' for a command-line."; the firmware may break the line before
 ENDS = (
     (r"Kernel panic - not syncing", "the kernel panicked"),
     (r"^\(initramfs\)", "the initramfs gave up and waits at its prompt"),
