@@ -81,7 +81,7 @@ def request_of(profile: Profile) -> str:
     return digest(
         [
             profile.suite, profile.architecture, profile.bootstrapper, sorted(profile.suites),
-            sorted(profile.areas), profile.layers,
+            sorted(profile.areas), profile.layers, *(["recommends"] if profile.recommends else []),
         ]
     )[:16]  # fmt: skip
 

@@ -12,7 +12,7 @@ from synos_tasks.errors import ProfileError, ProfileNotFound, guess, raise_all
 from synos_tasks.iso import codec, schema, stagespec
 from synos_tasks.iso.components import recipe
 from synos_tasks.iso.key import Key, Said, adds, mistake, updates
-from synos_tasks.iso.schema import RELATIVE, Kind, Value, choice, list_of, mapping, text, url
+from synos_tasks.iso.schema import RELATIVE, Kind, Value, boolean, choice, list_of, mapping, text, url
 from synos_tasks.iso.suites import DEFAULT, REFUSED_ARCHITECTURES, REFUSED_SUITES, SUITES
 
 if TYPE_CHECKING:
@@ -123,6 +123,11 @@ CORE: Mapping[str, Key] = {
         ),
         example="[nano, openssh-server]",
     ),
+    "recommends": Key(
+        kind=boolean("Whether what packages recommend is installed too."),
+        aliases=("install_recommends", "apt_recommends"),
+        example="true",
+    ),
     "components": Key(
         kind=list_of(
             text(PACKAGE, "a component, or -name to take an inherited one out", allowed=_NAME),
@@ -201,6 +206,8 @@ class Profile:
     layers: tuple[tuple[str, tuple[str, ...]], ...] = ()
     """Packages by the layer that adds them, lowest first: ``base`` with all that boots, then one for each
     profile of the ancestry. So a profile that adds a package leaves its ancestors' layers as they are."""
+    recommends: bool = False
+    """Install what packages recommend, too."""
     components: tuple[str, ...] = ()
     """What SynOS compiles itself, installed above all packages."""
     overlays: tuple[str, ...] = ()

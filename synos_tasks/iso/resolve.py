@@ -150,7 +150,7 @@ def _configure(profile: Profile, folder: Path, lists: Path) -> None:
         "Dir::Cache": folder, "Dir::Etc::sourcelist": folder / "sources.list", "Dir::Etc::sourceparts": "/dev/null",
         "Dir::Etc::preferences": folder / "preferences", "Dir::Etc::preferencesparts": "/dev/null",
         "Dir::Etc::parts": "/dev/null", "Dir::Etc::main": "/dev/null", "APT::Architecture": profile.architecture,
-        "APT::Install-Recommends": "false", "APT::Sandbox::User": "root", "Acquire::Languages": "none",
+        "APT::Install-Recommends": str(profile.recommends).lower(), "APT::Sandbox::User": "root", "Acquire::Languages": "none",
         "Acquire::ForceHash": "SHA256", "Acquire::AllowReleaseInfoChange": "true", "Acquire::Retries": "2", "Acquire::http::Timeout": "15",
     }  # fmt: skip
     text = "".join(f'{key} "{value}";\n' for key, value in settings.items())

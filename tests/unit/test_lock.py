@@ -215,6 +215,7 @@ PROFILE = Profile(name="x", layers=(("base", ("sudo",)),))
         ({"components": ("tool",)}, False),
         ({"architecture": "arm64"}, True),
         ({"bootstrapper": "debootstrap"}, True),
+        ({"recommends": True}, True),
         ({"layers": (("base", ("sudo", "vim")),)}, True),
         ({"layers": (("base", ()), ("packages-x", ("sudo",)))}, True),
     ],

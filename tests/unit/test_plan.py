@@ -52,6 +52,7 @@ CHANGES: dict[str, tuple[dict[str, Any], set[str]]] = {
     "suites": ({"suites": ("release",)}, since("system")),
     "areas": ({"areas": ("main", "contrib")}, since("system")),
     "layers": ({"layers": MORE}, since("packages-x")),
+    "recommends": ({"recommends": True}, set()),
     "components": ({"components": ("tool",)}, since("system") | {"component-tool", "components"}),
     "name": ({"name": "y"}, since("overlay") | {"bootfiles"}),
     "description": ({"description": "other"}, set()),

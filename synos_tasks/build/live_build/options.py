@@ -134,6 +134,7 @@ CONVERT: dict[str, Convert] = {
     "": lambda draft, key, value, where: draft.set(key, value, where),
     "suite": lambda draft, key, value, where: draft.set(key, SUITES.get(value, value), where),
     "list": lambda draft, key, value, where: draft.set(key, words_of(value), where),
+    "boolean": lambda draft, key, value, where: draft.set(key, value not in OFF, where),
     "label": lambda draft, key, value, where: draft.set(key, re.sub(r"\W", "_", value.upper(), flags=re.ASCII), where),
     "lower": lambda draft, key, value, where: draft.set(key, value.lower(), where),
     "number": lambda draft, key, value, where: draft.set(key, int(value) if value.isdigit() else value, where),
