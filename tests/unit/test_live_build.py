@@ -41,10 +41,10 @@ SAID: dict[str, dict[str, Any]] = {
     },
     "lifeboat": {
         "hostname": "lifeboat", "kernel_arguments": ["console=ttyS0,115200", "toram"], "mirrors": {"suites": ["release", "updates"]},
-        "packages": ["linux-image-amd64", "ca-certificates", "gddrescue", "gdisk", "live-boot", "systemd-sysv", "initramfs-tools"],
+        "packages": ["linux-image-amd64", "ca-certificates", "gddrescue", "gdisk", "tzdata", "live-boot", "systemd-sysv", "initramfs-tools"],
         "boot": {"firmware": ["bios", "uefi", "secure-boot"]}, "overlays": ["overlays/lifeboat-before", "overlays/lifeboat"],
         "repositories": ["backports", {**VENDOR, "key": KEY, "pin": 400}],
-        "debconf": ["tzdata tzdata/Areas select Etc", "keyboard-configuration keyboard-configuration/variant select German"],
+        "debconf": ["tzdata tzdata/Areas select Etc"],
         "files": [{"path": "/etc/sudoers.d/lecture", "source": "overlays/lifeboat/etc/sudoers.d/lecture", "mode": "0440"}],
         "iso_files": [
             {"path": "/README.txt", "source": "iso/lifeboat/README.txt"}, {"path": "/docs", "source": "iso/lifeboat/docs"}
@@ -61,7 +61,7 @@ LEFT = {
     "harbour": ["lpadmin", "$(date +%Y%m%d)", "--firmware-chroot", "--debian-installer live", "Harbour people", "config.cfg", "wine32:i386",
                 "grub.list.binary", "arm64", "the hook: it reads", "default/locale", "the password `live` of kai"],
     "lifeboat": ["x-session-manager", "nomodeset", "--interactive shell", "Priority required", "vendor.auth", "vendor.list.binary",
-                 "nokey.example", "nginx.pref", "d-i netcfg", "seal.hook.binary", "isolinux.cfg", "includes.installer"],
+                 "nokey.example", "nginx.pref", "d-i netcfg", "select German", "seal.hook.binary", "isolinux.cfg", "includes.installer"],
     "workshop": ["squeeze", "i386", "usb-hdd", "$(date +%F)", "memtest86+", "standard-x11", "#include <base>", "tool_1.0_i386.deb",
                  "old.chroot", "installs packages", "binary_local-hooks/menu", "squashfs.sort", "isolinux.cfg", "preseed.cfg", "hooks=medium"],
 }  # fmt: skip

@@ -164,6 +164,10 @@ def _complete(draft: Draft) -> None:
         key, _, part = path.partition(".")
         if (key, part) not in draft.lines:
             draft.set(path, value, "live-config's default")
+    for entry in [one for one in draft.lines if one[0] == "debconf"]:
+        if ("packages", f"- {entry[1].split()[1]}") not in draft.lines:
+            answer, where = draft.lines.pop(entry)
+            draft.leave(where, answer, "asks-nothing")
     user = draft.lines["users", "name"][0]
     draft.leave("live-config's default", f"the password `live` of {user}", "password")
     if ("suite", "") not in draft.lines:
