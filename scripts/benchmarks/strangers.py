@@ -38,7 +38,7 @@ USERS = st.lists(
 SENSIBLE: dict[str, st.SearchStrategy[Any]] = {
     "description": st.sampled_from(["A system", "Ein System für alle", "x" * 200]),
     "inherits": st.just("minimal"),
-    "suite": st.sampled_from(["trixie", "trixie", "trixie", "bookworm", "forky", "sid"]),
+    "suite": st.sampled_from(["trixie", "trixie", "bookworm"]),
     "architecture": st.just("amd64"),
     "bootstrapper": st.sampled_from(["mmdebstrap", "debootstrap"]),
     "mirrors": st.sampled_from([{"components": ["main", "contrib"]}, {"suites": ["release"]}, {"components": ["main", "non-free-firmware"]}]),
