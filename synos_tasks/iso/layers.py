@@ -12,13 +12,14 @@ from typing import TYPE_CHECKING, Any
 
 from synos_tasks.errors import StageFailed
 from synos_tasks.iso import pool, stagespec
+from synos_tasks.iso.initramfs_inputs import named_by_hooks, touched
 from synos_tasks.iso.plan import layer_compression
 from synos_tasks.iso.scratch import remove
 from synos_tasks.iso.stages import squashfs
 from synos_tasks.iso.tree import SQUASHFS, UNKNOWN, Delta, difference, freeze, walk
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from concurrent.futures import Future
     from pathlib import Path
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from synos_tasks.iso.pool import Pool
     from synos_tasks.iso.store import Entry
     from synos_tasks.iso.tools import BuildContext
-    from synos_tasks.iso.tree import Tree
+    from synos_tasks.iso.tree import Node, Tree
 
 
 # mode, owner/group, size or device numbers, date, time, path; as `unsquashfs -lln` prints them
@@ -37,6 +38,7 @@ _LINE = re.compile(
 # https://wiki.debian.org/UsrMerge
 MERGED = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
 _MODES = {stat.filemode(mode)[1:]: mode for mode in range(0o10000)}
+ACL = "system.posix_acl"
 PLAIN = (0o755, 0, 0)
 _KINDS = {"d": "a folder", "l": "a link"}
 
@@ -165,12 +167,23 @@ def _make(
         tree.applied = UNKNOWN
         with context.fake_clock(root) if stage.kind != "base" else nullcontext():
             facts = stagespec.modules()[stage.kind].make(inputs, root)
-        delta = difference(before, tree.snapshot())
+        after = tree.snapshot()
+        delta = difference(before, after)
+    _warn_of_acls(context, stage.name, delta, after)
     jobs.stage_ended(delta.written)
     tree.settle()
     freeze(root, delta, folder, context.epoch)
     tree.applied = [*(layer.key for layer in below), stage.key]
-    return {**_facts(delta), **(facts or {})}
+    return {**_facts(delta, named_by_hooks(root)), **(facts or {})}
+
+
+def _warn_of_acls(context: BuildContext, stage: str, delta: Delta, after: Mapping[str, Node]) -> None:
+    lost = [path for path in delta.changed if any(name.startswith(ACL) for name, _ in after[path].attributes)]
+    if lost:
+        context.events.warn(
+            f"{stage}: /{lost[0]} {f'and {len(lost) - 1} more ' * (len(lost) > 1)}"
+            "loses its access control list: squashfs has none; a file in /etc/tmpfiles.d can set it at boot"
+        )
 
 
 def _make_files(
@@ -181,7 +194,8 @@ def _make_files(
     entries = jobs.wait_for([layer.entry for layer in below])
     lower = _listing(entries)
     stagespec.modules()[inputs.stage.kind].make_files(replace(inputs, below=entries), lower, folder)
-    return _facts(settle_files(folder, lower, inputs.context.epoch))
+    named = sorted({*entries[-1].facts["read_by_hooks"], *named_by_hooks(folder)})
+    return _facts(settle_files(folder, lower, inputs.context.epoch), named)
 
 
 def _listing(below: Sequence[Entry]) -> Listing:
@@ -204,5 +218,11 @@ def settle_files(folder: Path, lower: Listing, epoch: int) -> Delta:
     return Delta(list(found), [path for path in found if lower.kind(path) not in {"", "a folder"}])
 
 
-def _facts(delta: Delta) -> dict[str, Any]:
-    return {"removed": delta.removed, "initramfs": delta.touches_initramfs, "files": len(delta.changed)}
+def _facts(delta: Delta, named: list[str]) -> dict[str, Any]:
+    touches = touched(delta.changed, delta.removed, named)
+    return {
+        "removed": delta.removed,
+        "initramfs": touches,
+        "files": len(delta.changed),
+        "read_by_hooks": named,
+    }

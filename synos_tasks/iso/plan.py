@@ -25,7 +25,7 @@ COMPONENT = "component"
 LAYER_COMPRESSION = ("zstd", 3)
 RELEASE_LEVEL = 15
 # Modules of synos_tasks.iso that stages share, besides those that a stage's own module imports.
-LAYER_CODE = ("tools", "stage_containers", "tree", "layers", "pool", "stages.squashfs")
+LAYER_CODE = ("tools", "stage_containers", "tree", "layers", "initramfs_inputs", "pool", "stages.squashfs")
 SHARED_CODE: Mapping[str, Sequence[str]] = {
     "initramfs": ("tools", "stage_containers", "tree", "run"),
     "squashfs": ("tools", "tree", "run"),
@@ -114,6 +114,9 @@ def plan_build(
         path: inputs.find(docker_build, path, profile.origins.get(path, ""), folder=folder)
         for path, folder in files_of(profile)
     }
+    for module in stagespec.modules().values():
+        for path in module.STAGE.files(profile) if module.STAGE.belongs_to(profile) else ():
+            module.STAGE.check_file(places[path], path, profile.origins.get(path, ""))
     files = {
         path: (digests.of_folder if place.is_dir() else digests.of_file)(place)
         for path, place in places.items()

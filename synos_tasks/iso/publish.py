@@ -70,11 +70,14 @@ def deliver(
 
 
 def _packages(plan: Plan, entries: list[Entry]) -> list[dict[str, Any]]:
-    """Describe the packages of the lock, then the compiled ones. Entries of layers know the unpacked sizes."""
+    """Describe the packages of the lock, the compiled ones, and those of hooks. Entries of layers know the unpacked sizes."""
     installed: dict[str, int] = {}
     compiled = []
+    by_hooks, gone = [], set()
     for entry in entries:
         installed |= entry.facts.get("installed", {})
+        by_hooks += entry.facts.get("hooks_installed", [])
+        gone |= {*entry.facts.get("hooks_removed", []), *(package["name"] for package in by_hooks)}
         for package in entry.facts.get("packages", []):
             described = {key: value for key, value in package.items() if key != "file"}
             compiled.append({**described, "layer": "components"})
@@ -83,7 +86,8 @@ def _packages(plan: Plan, entries: list[Entry]) -> list[dict[str, Any]]:
         described = {key: getattr(package, key) for key in PACKAGE_FIELDS}
         sizes = {"bytes": package.size, "installed_bytes": installed.get(package.name, 0)}
         locked.append({**described, **sizes})
-    return [*locked, *compiled]
+    kept = [package for package in (*locked, *compiled) if package["name"] not in gone]
+    return [*kept, *by_hooks]
 
 
 def iso_path(output: Path, profile: Profile, build_id: str) -> Path:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import stat
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from synos_tasks.errors import StageFailed
 from synos_tasks.iso.scratch import remove
 
 if TYPE_CHECKING:
-    from collections.abc import Collection
+    from collections.abc import Collection, Iterator
     from pathlib import Path
 
 DPKG_CONF = "etc/dpkg/dpkg.cfg.d/99synos"
@@ -29,14 +30,15 @@ _CLUTTER = (
     "etc/machine-id", "var/lib/dbus/machine-id", "etc/resolv.conf", "etc/passwd-",
     "etc/group-", "etc/shadow-", "etc/gshadow-", "etc/subuid-", "etc/subgid-", "etc/.pwd.lock", "etc/mtab.*",
     "var/cache/ldconfig/aux-cache", "var/cache/debconf/*-old", "var/lib/dpkg/*-old", "var/lib/dpkg/lock*",
-    "var/cache/man/*", "var/log/*", "var/lib/apt/lists/*", "var/cache/apt/*.bin", "var/lib/apt/extended_states",
+    "var/cache/man/*", "var/lib/apt/lists/*", "var/cache/apt/*.bin", "var/lib/apt/extended_states",
     "var/cache/apt/archives/*.deb", "var/cache/apt/archives/lock", "var/lib/systemd/catalog/database",
     "var/lib/systemd/random-seed", "var/tmp/*", "tmp/*", "run/*", "root/.wget-hsts",
     "dev/*",  # the kernel's devtmpfs covers it at boot
-    "usr/share/info/*", "debootstrap",
+    "debootstrap",
 )  # fmt: skip
 
 
+NO_SERVICES = "#!/bin/sh\nexit 101\n"
 LINKS = 40
 """As Linux follows at most."""
 
@@ -74,6 +76,18 @@ def write(root: Path, path: str, text: str, mode: int = 0o644) -> Path:
     return target
 
 
+@contextmanager
+def no_services(root: Path) -> Iterator[None]:
+    """Let no package script start a service, by invoke-rc.d's policy; one that the system brings stays."""
+    policy = within(root, "usr/sbin/policy-rc.d")
+    ours = not os.path.lexists(policy)
+    if ours:
+        write(root, "usr/sbin/policy-rc.d", NO_SERVICES, 0o755)
+    yield
+    if ours and policy.is_file() and policy.read_text() == NO_SERVICES:
+        remove(policy)
+
+
 def make_devices(root: Path) -> None:
     """Make the few device nodes that scripts in the root expect, on the builder's own disk; clean() removes them."""
     if (root / "dev").is_symlink() or not (root / "dev").is_dir():
@@ -86,15 +100,25 @@ def make_devices(root: Path) -> None:
 
 
 def clean(root: Path, *, keep: Collection[str] = ()) -> None:
-    """Remove what no layer keeps, but for the paths to ``keep``."""
+    """Remove what no layer keeps, but for the paths to ``keep`` and what packages own; of logs only the files."""
+    logs = (path for path in root.glob("var/log/**/*") if path.is_symlink() or not path.is_dir())
+    clutter = {found for pattern in _CLUTTER for found in root.glob(pattern)} | set(logs)
+    kept = {*keep, *_owned_by_packages(root)}
     documentation = (path for path in root.glob("usr/share/doc/*/*") if path.name != "copyright")
-    clutter = (found for pattern in _CLUTTER for found in root.glob(pattern))
-    for path in sorted({*documentation, *clutter, *root.glob("usr/**/__pycache__")}):
+    excluded = {*documentation, *root.glob("usr/share/info/*"), *root.glob("usr/**/__pycache__")}
+    for path in sorted(clutter | excluded):
         inside = path.relative_to(root)
         leads_out = any((root / above).is_symlink() for above in inside.parents)
-        if str(inside) not in keep and not leads_out:
+        if str(inside) not in (keep if path in excluded else kept) and not leads_out:
             remove(path)
     # empty, not missing: systemd then makes one at first boot without calling it a first boot
     if "etc/machine-id" not in keep:
         write(root, "etc/machine-id", "")
     within(root, "var/log/journal").mkdir(parents=True, exist_ok=True)
+
+
+def _owned_by_packages(root: Path) -> set[str]:
+    """Return the paths that dpkg knows of; DPKG_OPTIONS keep some of them out all the same."""
+    lists = within(root, "var/lib/dpkg/info", follow=True).glob("*.list")
+    texts = (path.read_text(errors="replace") for path in lists if path.is_file())
+    return {line.lstrip("/") for text in texts for line in text.splitlines()}

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
 VERIFIED = ("base", "packages")
 """Stages whose files come from packages that the lock names: no secret of this machine can be in these."""
-INITRD, KERNEL = "initrd.img", "vmlinuz"
+NAME_LENGTH = 40
+"""Of a layer, on the ISO: the kernel takes the paths of all layers within one page of 4096 bytes."""
 POLL_SECONDS = 0.2
 
 
@@ -59,14 +60,17 @@ class Runner:
     def run(self) -> None:
         """Build the ISO and deliver it into the output folder; raises a SynosError, ComponentMissing before any work."""
         layers, boot = self._layers()
-        live = {INITRD: boot.file(INITRD), KERNEL: boot.file(KERNEL), **self._file_systems(layers)}
+        self._warn_of_hooks(layers)
+        kernels, file_systems = boot.facts["kernels"], self._file_systems(layers)
+        live = {name: boot.file(name) for files in initramfs.files_of(kernels).values() for name in files}
         tree, target = self.context.work / "iso", self.context.output / publish.ISO
         with self._timed("bootfiles"):
-            bootfiles.make(self.context, self.plan.build_id, tree)
+            count = len(file_systems)
+            bootfiles.make(self.context, self.plan.build_id, tree, kernels=kernels, file_systems=count)
             if not self.plan.release:  # live-boot stacks these files, the lowest first
-                names = [f"{name}\n" for name in live if name.endswith(".squashfs")]
                 (tree / "live").mkdir()
-                (tree / "live/filesystem.module").write_text("".join(names))
+                (tree / "live/filesystem.module").write_text("".join(f"{name}\n" for name in file_systems))
+        live |= file_systems
         with self._timed("iso", target):
             iso.make(self.context, tree, live, target)
         done = [self.done[stage.name] for stage in self.plan.stages]
@@ -90,6 +94,14 @@ class Runner:
         except InputsModified:
             self.context.events.warn("a stage wrote into a layer below it: layers are made again, one by one")
             return self._root(overlapping=False)
+
+    def _warn_of_hooks(self, layers: list[Entry]) -> None:
+        for entry in layers:
+            if names := [package["name"] for package in entry.facts.get("hooks_installed", [])]:
+                self.context.events.warn(
+                    f"hooks installed {', '.join(names[:5])}{' and others' * (len(names) > 5)}: no lock has these, so another "
+                    "build may get other versions; name them under `packages:`"
+                )
 
     def _find_components(self) -> None:
         """Take all components from the store, once: this image has no compiler."""
@@ -168,7 +180,7 @@ class Runner:
         remove(copy)
         bring_tree_to(self.tree, self._jobs, layers)
         try:
-            initramfs.kernel_version(self.context.root)
+            kernels = initramfs.kernel_versions(self.context.root)
         except StageFailed as error:  # not the end yet: a layer above may bring a kernel
             failed: Future[Entry] = Future()
             failed.set_exception(error)
@@ -177,7 +189,7 @@ class Runner:
 
         def work(wait_until_safe: Wait) -> Entry:
             try:
-                make = partial(initramfs.make, self.context, copy)
+                make = partial(initramfs.make, self.context, copy, kernels)
                 return self._stored("initramfs", key, make, wait_until_safe)
             finally:
                 self._jobs.remove(copy)
@@ -186,7 +198,8 @@ class Runner:
 
     def _file_systems(self, layers: list[Entry]) -> dict[str, Path]:
         if not self.plan.release:
-            names = [f"{index:02}-{stage.name}.squashfs" for index, stage in enumerate(self.plan.layers)]
+            stages = enumerate(self.plan.layers)
+            names = [f"{index:02}-{stage.name[:NAME_LENGTH]}.squashfs" for index, stage in stages]
             return {name: entry.file(SQUASHFS) for name, entry in zip(names, layers, strict=True)}
         stage, name = self.plan.stage("squashfs"), "filesystem.squashfs"
 

@@ -19,7 +19,7 @@ from synos_tasks.errors import StageFailed
 from synos_tasks.iso.scratch import remove
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 
 BUSYBOX = "/synos/busybox"
 ENTER = "/synos/enter"
@@ -122,12 +122,18 @@ class StageContainers:
             raise StageFailed("the container of a stage could not run", where=argv[0], why=program.why)
 
 
-def mounts_of(root: Path, name: str) -> list[tuple[str, str, bool]]:
+def mounts_of(root: Path, name: str, without: Collection[str] = ()) -> list[tuple[str, str, bool]]:
     """Return the mounts that make the system in ``root``, the folder ``name``, the root of a container.
+
+    Nothing is mounted on the folders ``without``.
 
     The engine lays files of its own over /etc/hosts and its like: a mount by way of a link comes after these, and hides
     them, as it sorts mounts by the number of folders in their paths; those with as many come in any order.
     """
     folders = [path.name for path in sorted(root.iterdir()) if path.is_dir() and not path.is_symlink()]
-    own = [(f"{name}/{folder}", f"{SLASH}/{folder}", True) for folder in folders if folder not in KEPT]
+    own = [
+        (f"{name}/{folder}", f"{SLASH}/{folder}", True)
+        for folder in folders
+        if folder not in {*KEPT, *without}
+    ]
     return [(name, TREE, True), *own]

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
 
     from synos_tasks.iso.key import Key
     from synos_tasks.iso.profile import Profile
@@ -33,6 +34,8 @@ class StageSpec:
     """Fields of the profile."""
     files: Callable[[Profile], Sequence[str]] = lambda _: ()
     """Files below docker/build, in the order of their use."""
+    check_file: Callable[[Path, str, str], None] = lambda *_: None
+    """Raises ProfileError for one of these files that is of no use: where it is, its name, and the place that names it."""
     folders: Callable[[Profile], Sequence[str]] = lambda _: ()
     """Folders below docker/build, in the order of their use."""
     is_wanted: Callable[[Profile], bool] = lambda _: True

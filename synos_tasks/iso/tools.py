@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import threading
 from collections import deque
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -90,11 +91,13 @@ class BuildContext:
         user: tuple[int, int] | None = None,
         folder: Path | None = None,
         stdin: str | None = None,
+        root: Path | None = None,
         on_failure: Callable[[int, Sequence[str]], Exception | None] | None = None,
     ) -> list[str]:
         """Run a tool and give its output's last lines, at most LAST_LINES of them.
 
         ``environment`` adds variables, None takes one away; ``user`` (with group) and ``folder`` are where it runs.
+        What it leaves running ends with it, and so do processes whose root folder is ``root``.
         Raises what ``on_failure`` makes of these lines, or else the error that they explain.
         """
         self._say_command(stage, argv)
@@ -114,11 +117,14 @@ class BuildContext:
             start_new_session=True,  # so that stop() reaches what it starts itself
         ) as process:
             self.running.append(process)
+            ending = threading.Thread(target=_end_what_is_left, args=(process.pid, root))
+            ending.start()
             if stdin is not None and process.stdin:
                 process.stdin.write(stdin)
                 process.stdin.close()
             # progress bars end their lines by a carriage return, which Python reads as a newline
             lines = self._follow(stage, (line.rstrip("\n") for line in process.stdout or () if line.strip()))
+            ending.join()
         self.running.remove(process)
         return self._checked(stage, argv, process.returncode, lines, on_failure)
 
@@ -160,17 +166,18 @@ class BuildContext:
 
         ``reading`` maps empty folders of the system to folders of the work folder that the program may read there.
         """
-        mounts: list[tuple[str, str, bool]] = []
         if self.containers is None:
             for path, folder in reading.items():
-                shutil.copytree(folder, root / path, dirs_exist_ok=True)
+                if not any((root / path).iterdir()):
+                    shutil.copytree(folder, root / path, symlinks=True, dirs_exist_ok=True)
             argv = ["chroot", str(root), *argv]
-        else:
-            mounts = mounts_of(root, str(root.relative_to(self.work)))
-            mounts += [
-                (str(folder.relative_to(self.work)), f"{SLASH}/{path}", False)
-                for path, folder in reading.items()
-            ]
+            return self.run(
+                stage, argv, environment=environment, stdin=stdin, root=root, on_failure=on_failure
+            )
+        mounts = mounts_of(root, str(root.relative_to(self.work)), without=reading)
+        mounts += [
+            (str(folder.relative_to(self.work)), f"{SLASH}/{path}", False) for path, folder in reading.items()
+        ]
         return self.run_apart(
             stage, argv, mounts, environment=environment, network=network, stdin=stdin, on_failure=on_failure
         )
@@ -232,3 +239,14 @@ class BuildContext:
         if found := _FRACTION.search(line):
             self.events.progress(stage, float(found[1] or found[2]) / 100)
         return bool(found)
+
+
+def _end_what_is_left(pid: int, root: Path | None) -> None:
+    """Wait for a process, and kill what it started: that has its output open, so that nobody would see the end of it."""
+    os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)  # until it is reaped, no other process has its id
+    with suppress(ProcessLookupError):
+        os.killpg(pid, signal.SIGKILL)
+    for link in Path("/proc").glob("[0-9]*/root") if root else ():
+        with suppress(OSError):
+            if link.readlink() == root:
+                os.kill(int(link.parent.name), signal.SIGKILL)

@@ -21,12 +21,6 @@ SQUASHFS = "layer.squashfs"
 UNKNOWN = ["no layer"]
 # live-boot stacks the layers with overlayfs: a character device 0:0 hides what lies below it
 WHITEOUT = os.makedev(0, 0)
-# what mkinitramfs reads: a layer that brings any of it needs an initramfs of its own
-INITRAMFS_INPUTS = (
-    "boot/", "etc/initramfs-tools/", "etc/live/boot", "etc/modprobe.d/", "etc/systemd/network/", "etc/udev/",
-    "usr/lib/firmware/", "usr/lib/live/boot/", "usr/lib/modprobe.d/", "usr/lib/modules/",
-    "usr/share/initramfs-tools/",
-)  # fmt: skip
 # where a frozen copy shares files with the tree: large, and replaced by those who change it, not written into
 SHARED = "usr/"
 
@@ -48,11 +42,6 @@ class Delta:
     """Gone, or replaced: these must go before the layer is unpacked over those below."""
     written: tuple[str, ...] = ()
     """Files that were not replaced but written into, where frozen copies share them."""
-
-    @property
-    def touches_initramfs(self) -> bool:
-        """Tell whether the initramfs depends on any of it."""
-        return any(f"{path}/".startswith(INITRAMFS_INPUTS) for path in (*self.changed, *self.removed))
 
 
 class Tree:

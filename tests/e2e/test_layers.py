@@ -57,6 +57,31 @@ def boot(clone: Clone, built: Answer) -> None:
 
 
 @pytest.mark.long
+def test_more_layers_than_the_kernel_has_loop_devices_boot(warm: Clone, minimal: Answer) -> None:
+    assert minimal.json["sha256"]
+    below = "minimal"
+    for index, package in enumerate(("netbase", "less", "file", "tree", "bc", "nano", "tmux")):
+        name = f"layer-{index}"
+        warm.add(f"docker/build/profiles/{name}.yaml", f"inherits: {below}\npackages: [{package}]\n")
+        below = name
+    built = warm.inv("build.iso", "--profile", below)
+    assert (
+        sum(name.startswith("packages-") for name in (stage["name"] for stage in built.json["stages"])) == 8
+    )
+    boot(warm, built)
+
+
+@pytest.mark.long
+def test_a_kernel_that_a_hook_installs_boots(warm: Clone, minimal: Answer) -> None:
+    assert minimal.json["sha256"]
+    script = "#!/bin/sh\napt-get update -qq && apt-get install -qq linux-image-cloud-amd64\n"
+    warm.add("docker/build/hooks/kernel.sh", script)
+    profile = "inherits: minimal\npackages: [-linux-image-amd64]\nhooks: [hooks/kernel.sh]\n"
+    warm.add("docker/build/profiles/hooked-kernel.yaml", profile)
+    boot(warm, warm.inv("build.iso", "--profile", "hooked-kernel"))
+
+
+@pytest.mark.long
 def test_what_an_upper_layer_takes_away_is_gone(holes: Clone, minimal: Answer) -> None:
     assert minimal.json["sha256"]
     built = holes.inv("build.iso", "--profile", "holes")

@@ -40,13 +40,14 @@ def make(inputs, root):
 '''
 INITRAMFS = """
 
-def kernel_version(root):
-    return "1"
+def kernel_versions(root):
+    return ["1"]
 
 
-def make(context, root, folder):
+def make(context, copy, kernels, folder):
     (folder / "initrd.img").write_text("initramfs")
-    shutil.copyfile(root / "boot/vmlinuz-1", folder / "vmlinuz")
+    shutil.copyfile(copy / "root/boot/vmlinuz-1", folder / "vmlinuz")
+    return {"kernels": kernels}
 """
 HOOK = "#!/bin/sh\necho {0} >/etc/hooked\nsleep 0.2\n"
 EVICTOR = """

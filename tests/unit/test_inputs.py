@@ -27,7 +27,7 @@ FILES = {
     "components/tool.yaml": RECIPE,
     "overlays/synos-base/a": "",
     "overlays/a/b/etc/motd": "hello",
-    "hooks/x": "true",
+    "hooks/x": "#!/bin/sh\n",
     "components/src/tool/main.c": "int main;",
     "components/fixes/one.patch": "-a\n+b\n",
 }

@@ -257,6 +257,7 @@ def test_two_clones_have_the_same_keys(tmp_path: Path) -> None:
         for name in ("profiles/x.yaml", f"{OURS}/a", "overlays/x/b", "hooks/x"):
             (build / name).parent.mkdir(parents=True, exist_ok=True)
             (build / name).write_text("overlays: [overlays/x]\nhooks: [hooks/x]\n")
+        (build / "hooks/x").write_text("#!/bin/sh\n")
         plans.append(
             planning.plan_build(
                 build, profiles.load(build / "profiles", "x"), LOCK, planning.Tools(builder="t")

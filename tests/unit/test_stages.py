@@ -6,7 +6,9 @@ import dataclasses
 import json
 import os
 import shlex
+import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +37,7 @@ def _menu(**values: Any) -> Profile:  # noqa: ANN401
 
 def test_the_menu_is_what_the_profile_says() -> None:
     boot = {"timeout": 9, "entries": [{"title": "Kiosk", "arguments": ["kiosk"]}], "persistence": True}
-    text = bootfiles.grub_config(_menu(boot=boot), "0123456789ab")
+    text = bootfiles.grub_config(_menu(boot=boot), "0123456789ab", ["6.1-amd64"], 6)
     assert "set timeout=9\n" in text
     assert [shlex.split(line)[1] for line in text.splitlines() if line.startswith("menuentry")] == [
         "Kiosk", "SynOS x, changes are kept"
@@ -46,17 +48,28 @@ def test_the_menu_is_what_the_profile_says() -> None:
     ]
 
 
-def test_the_menu_has_a_normal_and_a_failsafe_entry() -> None:
-    text = bootfiles.grub_config(_menu(kernel_arguments=["quiet", 'a="b $c"']), "0123456789ab")
-    normal, safe = (line for line in text.splitlines() if line.startswith("    linux "))
+def test_the_menu_has_a_normal_and_a_failsafe_entry_and_one_for_each_further_kernel() -> None:
+    profile = _menu(kernel_arguments=["quiet", 'a="b $c"'])
+    text = bootfiles.grub_config(profile, "0123456789ab", ["6.1-amd64", "6.1-rt-amd64"], 6)
+    normal, safe, further = (line for line in text.splitlines() if line.startswith("    linux "))
     assert shlex.split(normal) == [
         "linux", "/live/vmlinuz", "boot=live", "console=tty0", "console=ttyS0,115200", "quiet", "a=b $c"
     ]  # fmt: skip
     assert safe.startswith(normal)
     assert "nomodeset" in safe
-    assert text.count("initrd /live/initrd.img") == 2
+    assert further == normal.replace("/live/vmlinuz", "/live/vmlinuz-6.1-rt-amd64")
+    assert text.count("initrd /live/initrd.img\n") == 2
+    assert text.count("initrd /live/initrd.img-6.1-rt-amd64\n") == 1
     assert text.count("{") == text.count("}")
     assert "menuentry 'SynOS x (0123456789ab)'" in text
+    assert "menuentry 'SynOS x, Linux 6.1-rt-amd64'" in text
+
+
+@pytest.mark.parametrize(("count", "devices"), [(1, None), (6, None), (7, 15), (14, 22)])
+def test_there_is_a_loop_device_for_each_layer(count: int, devices: int | None) -> None:
+    text = bootfiles.grub_config(Profile(name="x"), "0123456789ab", ["6.1-amd64"], count)
+    assert text.count(f"loop.max_loop={devices}") == (2 if devices else 0)
+    assert ("max_loop" in text) is bool(devices)
 
 
 def test_clutter_goes_and_the_rest_stays(tmp_path: Path) -> None:
@@ -71,8 +84,25 @@ def test_clutter_goes_and_the_rest_stays(tmp_path: Path) -> None:
         "etc/passwd", "etc/shadow", "etc/ssh/sshd_config", "var/lib/dpkg/status", "usr/bin/a",
         "usr/share/doc/a/copyright", "home/a/tmp/b",
     ]  # fmt: skip
-    files(tmp_path, *gone, *kept, "etc/machine-id")
+    files(
+        tmp_path,
+        *gone,
+        *kept,
+        "etc/machine-id",
+        "var/log/nginx/access.log",
+        "var/log/owned",
+        "var/lib/dpkg/info/a.list",
+    )
+    (tmp_path / "var/lib/dpkg/info/a.list").write_text(
+        "/var/log\n/var/log/owned\n/usr/share/doc/a/changelog.gz\n"
+    )
+    (tmp_path / "var/log/nginx").chmod(0o2750)
     clean(tmp_path)
+    assert [path.name for path in (tmp_path / "var/log/nginx").parent.iterdir() if path.is_file()] == [
+        "owned"
+    ]
+    assert (tmp_path / "var/log/nginx").stat().st_mode & 0o7777 == 0o2750
+    assert not list((tmp_path / "var/log/nginx").iterdir())
     assert [name for name in gone if (tmp_path / name).exists()] == []
     assert [name for name in kept if not (tmp_path / name).exists()] == []
     assert (tmp_path / "etc/machine-id").read_text() == ""
@@ -120,7 +150,9 @@ def context(tmp_path: Path) -> Iterator[BuildContext]:
               "usr/sbin/lightdm", "usr/lib/systemd/system/x.service")  # fmt: skip
         (made.root / "etc/passwd").write_text("root:x:0:0::/root:/bin/bash\n")
         (made.root / "etc/group").write_text("sudo:x:27:\naudio:x:29:\n")
-        files(made.docker_build, *profile.hooks)
+        for hook in profile.hooks:
+            files(made.docker_build, hook)
+            (made.docker_build / hook).write_text("#!/usr/sbin/x\n")
         yield made
 
 
@@ -192,17 +224,35 @@ def test_a_command_that_fails_is_blamed_on_its_key(
     assert caught.value.why == "useradd: UID 2000 is not unique"
 
 
-def test_the_initramfs_is_made_of_a_copy_whose_modules_are_links(tmp_path: Path) -> None:
+def test_the_initramfs_is_made_of_a_copy_of_the_system_with_links_below_usr_alone(tmp_path: Path) -> None:
     root, copy = tmp_path / "root", tmp_path / "copy"
-    files(root, "boot/vmlinuz-6", "etc/a", "usr/bin/a", "usr/lib/a", "usr/lib/modules/6/loop.ko", "usr/lib/firmware/a",
-          "usr/share/initramfs-tools/a", "usr/share/doc/a", "var/lib/dpkg/arch", "var/lib/dpkg/status", "home/a")  # fmt: skip
+    names = ["boot/vmlinuz-6", "etc/a", "usr/lib/a", "usr/share/plymouth/a", "var/lib/dpkg/status", "root/a"]
+    files(root, *names, "home/a")
     (root / "lib").symlink_to("usr/lib")
+    os.mkfifo(root / "etc/pipe")
     initramfs.prepare(root, copy)
-    assert [name for name in ("home", "usr/share/doc", "var/lib/dpkg/status") if (copy / name).exists()] == []
-    assert (copy / "lib").readlink() == Path("usr/lib")
-    for name, linked in (("usr/lib/modules/6/loop.ko", True), ("usr/lib/firmware/a", True), ("usr/lib/a", False),
-                         ("usr/bin/a", False), ("etc/a", False), ("boot/vmlinuz-6", False)):  # fmt: skip
-        assert (copy / name).samefile(root / name) is linked
+    assert (copy / "root/lib").readlink() == Path("usr/lib")
+    for name in names:
+        usr = name.startswith("usr/")
+        assert (copy / name if usr else copy / "root" / name).samefile(root / name) is usr
+    assert not list((copy / "root/usr").iterdir())
+    assert [path.name for path in (copy / "root/etc").iterdir()] == ["a"]
+
+
+def _cpio(*names: str) -> bytes:
+    headers = (b"070701" + b"0" * 104 + name.encode() + b"\0" for name in (*names, "TRAILER!!!"))
+    return b"".join(headers).ljust(512, b"\0")
+
+
+@pytest.mark.parametrize("before", [(), ("kernel/x86/microcode/AuthenticAMD.bin",), ("a.ko.xz", "init.d/x")])
+def test_what_is_before_init_stays_uncompressed(tmp_path: Path, before: tuple[str, ...]) -> None:
+    early = _cpio(*before) if before else b""
+    archive = tmp_path / "initrd.cpio"
+    archive.write_bytes(early + _cpio("bin/init", "init") + _cpio("later"))
+    assert initramfs.start_of_init(archive) == len(early)
+    archive.write_bytes(_cpio("bin/init"))
+    with pytest.raises(StageFailed, match="/init"):
+        initramfs.start_of_init(archive)
 
 
 def test_an_initramfs_without_what_live_boot_needs_is_refused() -> None:
@@ -214,33 +264,99 @@ def test_an_initramfs_without_what_live_boot_needs_is_refused() -> None:
             initramfs._refuse_incomplete([*names[:missing], *names[missing + 1 :]])
 
 
-def test_the_newest_kernel_is_taken_and_none_is_an_error_with_a_hint(tmp_path: Path) -> None:
+def test_the_newest_kernel_is_the_first_and_none_is_an_error_with_a_hint(tmp_path: Path) -> None:
     with pytest.raises(StageFailed) as caught:
-        initramfs.kernel_version(tmp_path)
+        initramfs.kernel_versions(tmp_path)
     assert "linux-image-amd64" in caught.value.hint
-    files(tmp_path, "boot/vmlinuz-6.1.0-9-amd64", "boot/vmlinuz-6.1.0-37-amd64", "usr/sbin/mkinitramfs")
-    assert initramfs.kernel_version(tmp_path) == "6.1.0-37-amd64"
+    kernels = ["6.12.3-amd64", "6.1.0-37-amd64", "6.1.0-37-rt-amd64", "6.1.0-37-cloud-amd64", "6.1.0-9-amd64"]
+    files(tmp_path, *(f"boot/vmlinuz-{kernel}" for kernel in sorted(kernels)), "usr/sbin/mkinitramfs")
+    assert initramfs.kernel_versions(tmp_path) == [*kernels[:2], *sorted(kernels[2:4], key=len), kernels[4]]
+    names = initramfs.files_of(kernels)
+    assert names[kernels[0]] == ("vmlinuz", "initrd.img")
+    assert names[kernels[1]] == (f"vmlinuz-{kernels[1]}", f"initrd.img-{kernels[1]}")
 
 
 # ---- packages and hooks
 
 
+STATUS = "Package: {}\nStatus: install ok {}\nInstalled-Size: 2\nArchitecture: amd64\nVersion: 1\n"
+
+
 def test_hooks_run_in_order_and_leave_nothing_of_themselves(
     context: BuildContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    status = context.root / "var/lib/dpkg/status"
+    status.parent.mkdir(parents=True)
+    status.write_text(
+        "\n".join(STATUS.format(*one) for one in [("kept", "installed"), ("purged", "installed")])
+    )
+
     def act(argv: list[str]) -> None:
         hook = context.root / argv[-1].lstrip("/")
         assert os.access(hook, os.X_OK)
+        assert (context.root / "usr/sbin/policy-rc.d").read_text() == "#!/bin/sh\nexit 101\n"
         files(context.root, "usr/lib/made", "var/log/by-the-hook")
+        new = [("kept", "installed"), ("new", "installed"), ("half", "half-configured")]
+        status.write_text("\n".join(STATUS.format(*one) for one in new))
 
     ran = fake_tools(monkeypatch, act)
-    hooks.make(inputs_for(context, PLAN, "hooks"), context.root)
+    made = hooks.make(inputs_for(context, PLAN, "hooks"), context.root)
+    assert [(one["name"], one["installed_bytes"]) for one in made["hooks_installed"]] == [("new", 2048)]
+    assert made["hooks_removed"] == ["purged"]
+    assert not (context.root / "usr/sbin/policy-rc.d").exists()
     assert [argv[-1] for argv in ran] == ["/tmp/synos-hook-one", "/tmp/synos-hook-two"]
     assert all(argv[:2] == ["chroot", str(context.root)] for argv in ran)
     assert list((context.root / "tmp").iterdir()) == []
     assert not (context.root / "etc/resolv.conf").exists(), "that of the builder's network"
     assert (context.root / "usr/lib/made").exists()
     assert not (context.root / "var/log/by-the-hook").exists()
+
+
+@pytest.mark.allow_process(reason="the kernel tells what still runs")
+@pytest.mark.parametrize("left", ["sleep 300 &", "sleep 300 >/dev/null 2>&1 &"])
+def test_what_a_tool_leaves_running_ends_with_it(context: BuildContext, left: str) -> None:
+    began = time.monotonic()
+    [process] = context.run("hooks", ["sh", "-c", f"{left} echo $!"])
+    while time.monotonic() < began + 60:
+        with suppress(FileNotFoundError):
+            if Path(f"/proc/{process}/stat").read_text().split()[2] != "Z":
+                continue
+        break
+    assert time.monotonic() < began + 60
+
+
+@pytest.mark.parametrize(
+    ("text", "why", "hint"),
+    [
+        ("", "does not name a program", "#!/bin/sh"),
+        ("echo a\n", "does not name a program", "#!/bin/sh"),
+        ("#!\n", "does not name a program", "#!/bin/sh"),
+        ("#!/bin/sh\r\necho a\r\n", "CRLF", r"sed -i 's/\r$//' docker/build/hooks/x"),
+        ("#!/bin/sh", "", ""),
+        ("\x7fELF", "", ""),
+    ],
+)
+def test_a_hook_that_no_system_can_start_is_refused(tmp_path: Path, text: str, why: str, hint: str) -> None:
+    (tmp_path / "x").write_bytes(text.encode())
+    if not why:
+        hooks.refuse_unrunnable(tmp_path / "x", "hooks/x", "x.yaml:2:5")
+        return
+    with pytest.raises(ProfileError) as caught:
+        hooks.refuse_unrunnable(tmp_path / "x", "hooks/x", "x.yaml:2:5")
+    assert caught.value.where == "x.yaml:2:5"
+    assert why in caught.value.why
+    assert hint in caught.value.hint
+
+
+def test_a_hook_whose_interpreter_is_missing_says_which(
+    context: BuildContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ran = fake_tools(monkeypatch)
+    (context.docker_build / "hooks/one").write_text("#!/usr/bin/env python3\n")
+    with pytest.raises(HookFailed, match="hooks/one needs /usr/bin/env") as caught:
+        hooks.make(inputs_for(context, PLAN, "hooks"), context.root)
+    assert caught.value.where == "x.yaml:2:5"
+    assert ran == []
 
 
 def _failing(monkeypatch: pytest.MonkeyPatch, status: int, lines: list[str]) -> None:
@@ -335,17 +451,20 @@ def test_what_is_not_compiled_is_named_before_any_work(
     assert not any(isinstance(event, Start) for event in context.events.sent)
 
 
-def test_the_manifest_lists_the_packages_of_components_behind_those_of_the_lock(
+def test_the_manifest_lists_packages_of_the_lock_then_those_of_components_and_of_hooks(
     context: BuildContext, store: Store
 ) -> None:
-    layer = Entry("k", context.work, {"installed": {"sudo": 5000}, "removed": []})
+    hooked = {"name": "by-hook", "version": "1", "architecture": "all", "sha256": "", "layer": "hooks",
+              "bytes": 0, "installed_bytes": 1}  # fmt: skip
+    facts = {"hooks_installed": [hooked], "hooks_removed": ["vim"]}
+    layer = Entry("k", context.work, {"installed": {"sudo": 5000}, "removed": [], **facts})
     two = _compiled(store, "tool", _package("tool"), _package("tool-data", installed_bytes=7))
     (context.output / publish.ISO).write_bytes(b"iso")
     publish.deliver(context, PLAN, [layer, two, _compiled(store, "agent")], {}, [])
     packages = json.loads((context.output / publish.MANIFEST).read_text())["packages"]
-    locked = [package.name for package in LOCK.packages]
-    assert [package["name"] for package in packages] == [*locked, "tool", "tool-data", "agent"]
-    assert packages[-2] == {
+    locked = [package.name for package in LOCK.packages if package.name != "vim"]
+    assert [package["name"] for package in packages] == [*locked, "tool", "tool-data", "agent", "by-hook"]
+    assert packages[-3] == {
         "name": "tool-data", "version": "1.0", "architecture": "amd64", "sha256": "d" * 64,
         "layer": "components", "bytes": 3, "installed_bytes": 7,
     }  # fmt: skip

@@ -18,6 +18,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from synos_tasks.iso.initramfs_inputs import named_by_hooks, touched
 from synos_tasks.iso.scratch import remove
 from synos_tasks.iso.store import Entry
 from synos_tasks.iso.tools import BuildContext
@@ -352,8 +353,22 @@ def test_a_tree_that_a_stage_worked_in_is_known_only_when_it_says_so(
     ("path", "touches"),
     [("boot", True), ("boot/vmlinuz-6", True), ("usr/lib/modules/6/a.ko", True), ("etc/modprobe.d/a.conf", True),
      ("usr/share/initramfs-tools/hooks/a", True), ("etc/initramfs-tools", True), ("bootx", False),
-     ("usr/lib/modules-load.d/a", False), ("etc/a", False), ("usr/boot/a", False)],
+     ("usr/lib/modules-load.d/a", False), ("etc/a", False), ("usr/boot/a", False), ("etc/passwd", False),
+     ("etc/plymouth/x", True), ("etc/crypttab", True), ("usr/share/plymouth/themes/x/y", True),
+     ("usr/share/plymouth-more/x", False), ("etc/commented", False), ("usr/bin/x", False)],
 )  # fmt: skip
-def test_a_layer_tells_whether_the_initramfs_depends_on_it(path: str, touches: bool) -> None:
-    assert Delta([path], []).touches_initramfs is touches
-    assert Delta([], [path]).touches_initramfs is touches
+def test_a_layer_tells_whether_the_initramfs_depends_on_it(tmp_path: Path, path: str, touches: bool) -> None:
+    hook = tmp_path / "usr/share/initramfs-tools/hooks/x"
+    hook.parent.mkdir(parents=True)
+    hook.write_text(
+        'cp "/etc/crypttab" /etc/plymouth/*.conf "${DESTDIR}/tmp/etc/a"; grep x /etc/passwd\n'
+        "  # /etc/commented\ncopy_exec /usr/bin/x; theme=/usr/share/plymouth/themes/${THEME}/it\n"
+    )
+    named = named_by_hooks(tmp_path)
+    assert touched([path], [], named) is touches
+    assert touched([], [path], named) is touches
+    assert touched([], ["usr/share/plymouth"], named), "with all that is in it"
+    keyboard = "etc/default/keyboard"
+    assert not touched([keyboard], [], named)
+    hook.write_text("KEYMAP=y\n")
+    assert touched([keyboard], [], named_by_hooks(tmp_path))

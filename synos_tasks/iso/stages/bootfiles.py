@@ -12,10 +12,11 @@ from synos_tasks.iso import distribution
 from synos_tasks.iso.inputs import copy
 from synos_tasks.iso.key import Key, Said, adds, mistake, updates
 from synos_tasks.iso.schema import Kind, boolean, choice, list_of, mapping, text
+from synos_tasks.iso.stages.initramfs import files_of
 from synos_tasks.iso.stagespec import StageSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from synos_tasks.iso.profile import Profile
     from synos_tasks.iso.tools import BuildContext
@@ -133,23 +134,34 @@ FONT = Path("/usr/share/grub/unicode.pf2")
 PNG = b"\x89PNG\r\n"
 EFI_IMAGE = "efi.img"
 EFI_IMAGE_KB = 6144
+LOOP_DEVICES = 8
+"""Of Debian's kernels; live-boot of bookworm takes one for each file system, and makes none."""
+SPARE_LOOP_DEVICES = 2
+"""For findiso= and persistence in a file."""
 
 
-def grub_config(profile: Profile, ident: str) -> str:
-    """Return the menu, on VGA and on the first serial port."""
-    boot = profile.values["boot"]
-    arguments = ["boot=live", "console=tty0", "console=ttyS0,115200", *profile.kernel_arguments]
+def grub_config(profile: Profile, ident: str, kernels: Sequence[str], file_systems: int) -> str:
+    """Return the menu, on VGA and on the first serial port: the profile's entries, then one for each further kernel.
+
+    ``kernels`` has the default first; ``file_systems`` is how many files live-boot mounts.
+    """
+    boot, (default, *others) = profile.values["boot"], files_of(kernels).items()
+    arguments = ["boot=live", "console=tty0", "console=ttyS0,115200"]
+    if file_systems + SPARE_LOOP_DEVICES > LOOP_DEVICES:
+        arguments.append(f"loop.max_loop={file_systems + LOOP_DEVICES}")
+    arguments += profile.kernel_arguments
     title = distribution.menu_title(profile)
-    entries = [(one["title"], one.get("arguments", [])) for one in boot["entries"]] or [
-        (f"{title} ({ident})", []),
-        (f"{title}, fail-safe", ["nomodeset", "noapic", "noapm", "nodma", "nomce", "nosmp"]),
+    entries = [(one["title"], one.get("arguments", []), default[1]) for one in boot["entries"]] or [
+        (f"{title} ({ident})", [], default[1]),
+        (f"{title}, fail-safe", ["nomodeset", "noapic", "noapm", "nodma", "nomce", "nosmp"], default[1]),
     ]
     if boot["persistence"]:
-        entries.append((f"{title}, changes are kept", ["persistence"]))
+        entries.append((f"{title}, changes are kept", ["persistence"], default[1]))
+    entries += [(f"{title}, Linux {version}", [], files) for version, files in others]
     shown = "".join(
-        f"menuentry {_quoted(name)} {{\n    linux /live/vmlinuz {' '.join(map(_quoted, [*arguments, *more]))}\n"
-        "    initrd /live/initrd.img\n}\n"
-        for name, more in entries
+        f"menuentry {_quoted(name)} {{\n    linux /live/{kernel} {' '.join(map(_quoted, [*arguments, *more]))}\n"
+        f"    initrd /live/{initrd}\n}}\n"
+        for name, more, (kernel, initrd) in entries
     )
     graphics = _graphics(profile)
     screen = "gfxterm" if graphics else "console"
@@ -201,14 +213,14 @@ def _quoted(word: str) -> str:
     return f"'{word.replace(chr(34), '')}'"
 
 
-def make(context: BuildContext, ident: str, tree: Path) -> None:
-    """Lay GRUB into the ISO's ``tree`` and make the images that firmware starts from."""
+def make(context: BuildContext, ident: str, tree: Path, *, kernels: Sequence[str], file_systems: int) -> None:
+    """Lay GRUB into the ISO's ``tree`` and make the images that firmware starts from; see grub_config()."""
     profile, grub = context.profile, tree / "boot/grub"
     grub.mkdir(parents=True)
     (tree / ".disk").mkdir()
     (tree / ".disk/info").write_text(f"{distribution.menu_title(profile)} {profile.suite} {ident}\n")
     _lay_graphics(context, grub)
-    (grub / "grub.cfg").write_text(grub_config(profile, ident))
+    (grub / "grub.cfg").write_text(grub_config(profile, ident, kernels, file_systems))
     firmware = set(profile.values["boot"]["firmware"])
     if "bios" in firmware:
         _bios(context, grub)

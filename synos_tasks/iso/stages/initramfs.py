@@ -6,7 +6,8 @@ import mmap
 import os
 import re
 import shutil
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from synos_tasks.errors import StageFailed
 from synos_tasks.iso.root import within, write
@@ -14,7 +15,6 @@ from synos_tasks.iso.stagespec import StageSpec
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from pathlib import Path
 
     from synos_tasks.iso.tools import BuildContext
 
@@ -72,6 +72,11 @@ FUNCTIONS = "usr/share/initramfs-tools/hook-functions"
 NEEDED = ("init", "scripts/live", "usr/lib/live/boot/9990-main.sh", "/loop.ko", "/squashfs.ko", "/overlay.ko")
 _CPIO_NAME = re.compile(rb"07070[12][0-9A-Fa-f]{104}([^\0]+)\0")
 _COMPRESSED = re.compile(r"\.(xz|zst|gz)$")
+# these hooks would take what the processor of this machine needs; a system's own words in these files come after ours
+ANY_PROCESSOR = {
+    "etc/default/amd64-microcode": "AMD64UCODE_INITRAMFS=early\n",
+    "etc/default/intel-microcode": "IUCODE_TOOL_INITRAMFS=early\nIUCODE_TOOL_SCANCPUS=no\n",
+}
 HOOK = """#!/bin/sh
 [ "$1" != prereqs ] || exit 0
 . /usr/share/initramfs-tools/hook-functions
@@ -80,66 +85,100 @@ manual_add_modules {modules}
 """
 
 
-def kernel_version(root: Path) -> str:
-    """Return the newest kernel of the root. Raises StageFailed where there is none."""
-    images = sorted(root.glob("boot/vmlinuz-*"), key=_by_number)
-    if not images or not (root / "usr/sbin/mkinitramfs").exists():
+def kernel_versions(root: Path) -> list[str]:
+    """Return the kernels of the root, the newest first; raises StageFailed where there is none."""
+    names = [path.name.removeprefix("vmlinuz-") for path in root.glob("boot/vmlinuz-*")]
+    if not names or not (root / "usr/sbin/mkinitramfs").exists():
         raise StageFailed(
             "the root has no kernel or no initramfs-tools",
             where=f"stage {NAME}",
             hint="packages needs linux-image-amd64, live-boot and initramfs-tools",
         )
-    return images[-1].name.removeprefix("vmlinuz-")
+
+    def age(name: str) -> tuple[list[int], int, str]:  # 6.1.0-37 before 6.1.0-9, and amd64 before rt-amd64
+        return [-int(part) for part in re.findall(r"\d+", name)], len(name), name
+
+    return sorted(names, key=age)
 
 
-def _by_number(path: Path) -> list[tuple[int, str]]:
-    """Sort 6.1.0-9 before 6.1.0-37."""
-    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", path.name)]
+def files_of(kernels: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Return the files of each kernel and of its initramfs below /live; those of the first have names that stay."""
+    endings = ["", *(f"-{kernel}" for kernel in kernels[1:])]
+    return {
+        kernel: (f"vmlinuz{end}", f"initrd.img{end}") for kernel, end in zip(kernels, endings, strict=True)
+    }
 
 
 def prepare(root: Path, copy: Path) -> None:
-    """Copy what mkinitramfs reads out of ``root``, which later stages change meanwhile.
+    """Copy a system for mkinitramfs, whose hooks may read anything; later stages change ``root`` meanwhile.
 
-    The kernel's modules are most of it, and no package writes into the file of another: links will do.
+    What is below /usr are links: in its container that is read-only, so that nothing writes through them. It is in
+    ``copy``/usr, all else in ``copy``/root.
     """
-    others = {"usr", "var", "home", "root", "srv", "opt", "media", "mnt"}
-    for folder, skipped in (("", others), ("usr", {"share", "lib"}), ("usr/lib", set())):
-        for path in sorted(within(root, folder, follow=True).iterdir()):
-            if path.name not in skipped:
-                linked = folder == "usr/lib" and path.name in {"modules", "firmware"}
-                _copy(path, copy / folder / path.name, os.link if linked else shutil.copy2)
-    for name in ("usr/share/initramfs-tools", "usr/share/i18n/charmaps", "var/lib/dpkg/arch"):
-        source = within(root, name)
-        if source.exists():
-            _copy(source, copy / name)
-    (copy / "var/tmp").mkdir(parents=True)
+    (copy / "root").mkdir(parents=True)
+    for path in sorted(root.iterdir()):
+        if path.name not in {"usr", "home", "srv", "opt", "media", "mnt"}:
+            _copy(path, copy / "root" / path.name)
+    for folder in ("usr", "tmp", "var/tmp"):
+        (copy / "root" / folder).mkdir(parents=True, exist_ok=True)
+    _copy(root / "usr", copy / "usr", os.link)
 
 
 def _copy(source: Path, target: Path, file: Callable[..., object] = shutil.copy2) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
+    def special(folder: str, names: list[str]) -> list[str]:
+        paths = ((name, Path(folder, name)) for name in names)
+        return [name for name, path in paths if not (path.is_symlink() or path.is_dir() or path.is_file())]
+
     if source.is_dir() and not source.is_symlink():
-        shutil.copytree(source, target, symlinks=True, copy_function=file)
-    else:
+        shutil.copytree(source, target, symlinks=True, copy_function=file, ignore=special)
+    elif source.is_symlink() or source.is_file():
         shutil.copy2(source, target, follow_symlinks=False)
 
 
-def make(context: BuildContext, root: Path, folder: Path) -> None:
-    """Write initrd.img and vmlinuz into ``folder``. ``root`` is a copy that nothing else needs."""
-    version = kernel_version(root)
+def make(context: BuildContext, copy: Path, kernels: Sequence[str], folder: Path) -> dict[str, Any]:
+    """Write the kernels and an initramfs for each into ``folder``. ``copy`` is what prepare() made, for this alone."""
+    root = copy / "root"
     scratch = within(root, "run/synos")
     scratch.mkdir(parents=True)
     shutil.copytree(within(root, "etc/initramfs-tools", follow=True), scratch / "conf", symlinks=True)
     write(scratch, "conf/conf.d/synos", "MODULES=list\nCOMPRESS=zstd\n")
-    _quicken(root, scratch)
-    argv = ["mkinitramfs", "-d", "/run/synos/conf", "-o", "/run/synos/initrd.cpio", version]
-    with context.fake_clock(root):
-        context.run_inside(NAME, root, argv, environment={"TMPDIR": "/run/synos"})
-    archive = within(root, "run/synos/initrd.cpio", follow=True)
-    _refuse_incomplete(names_in(archive) if archive.is_file() else ())
-    image = folder / "initrd.img"
+    _quicken(copy, scratch)
+    for path, text in ANY_PROCESSOR.items():
+        if (settings := within(root, path, follow=True)).is_file():
+            write(root, path, text + settings.read_text())
+    for version, (kernel, image) in files_of(kernels).items():
+        argv = ["mkinitramfs", "-d", "/run/synos/conf", "-o", "/run/synos/initrd.cpio", version]
+        with context.fake_clock(root):
+            context.run_inside(
+                NAME, root, argv, reading={"usr": copy / "usr"}, environment={"TMPDIR": "/run/synos"}
+            )
+        archive = within(root, "run/synos/initrd.cpio", follow=True)
+        _refuse_incomplete(names_in(archive) if archive.is_file() else ())
+        _compress(context, archive, folder / image)
+        archive.unlink()
+        shutil.copyfile(within(root, f"boot/vmlinuz-{version}", follow=True), folder / kernel)
+    return {"kernels": list(kernels)}
+
+
+def _compress(context: BuildContext, archive: Path, image: Path) -> None:
+    """Compress the archive with /init and those after it: the kernel looks for microcode in what is not compressed."""
+    start = start_of_init(archive)
+    size = archive.stat().st_size - start
     # any number of threads gives the same bytes, but for --single-thread
-    context.run(NAME, ["zstd", "-q", "-9", "-T2", str(archive), "-o", str(image)])
-    shutil.copyfile(within(root, f"boot/vmlinuz-{version}", follow=True), folder / "vmlinuz")
+    script = 'head -c "$2" "$0" >"$1"; tail -c "+$(($2 + 1))" "$0" | zstd -q -9 -T2 --stream-size="$3" >>"$1"'
+    context.run(NAME, ["sh", "-euc", script, str(archive), str(image), str(start), str(size)])
+
+
+def start_of_init(archives: Path) -> int:
+    """Return where the archive with /init begins, in bytes; raises StageFailed where none has it."""
+    start = 0
+    with archives.open("rb") as stream, mmap.mmap(stream.fileno(), 0, prot=mmap.PROT_READ) as data:
+        for found in _CPIO_NAME.finditer(data):
+            if found[1] == b"init":
+                return start
+            if found[1] == b"TRAILER!!!":
+                start = data.find(b"0707", found.end())
+    raise StageFailed("no archive of the initramfs has /init", where=f"stage {NAME}")
 
 
 def names_in(archives: Path) -> list[str]:
@@ -162,16 +201,16 @@ def _refuse_incomplete(names: Sequence[str]) -> None:
             )
 
 
-def _quicken(root: Path, scratch: Path) -> None:
+def _quicken(copy: Path, scratch: Path) -> None:
     """Let modules be copied all at once, and compression be left to us.
 
     initramfs-tools 0.142 starts several processes for each of 400 modules: 9 of its 13 seconds. Newer ones
     have dracut-install for that, and keep it.
     """
-    write(root, "usr/bin/zstd", PACKER, 0o755)
-    text = within(root, FUNCTIONS, follow=True).read_text()
+    write(copy, "usr/bin/zstd", PACKER, 0o755)
+    text = within(copy, FUNCTIONS, follow=True).read_text()
     later = "manual_add_modules()\n{" in text and "dracut-install" not in text
     if later:
-        write(root, FUNCTIONS, text + COLLECT)
+        write(copy, FUNCTIONS, text + COLLECT)
     hook = HOOK.format(modules=" ".join(LIVE_MODULES), flush=FLUSH if later else "")
     write(scratch, "conf/hooks/zz-synos", hook, 0o755)

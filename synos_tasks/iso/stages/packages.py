@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from synos_tasks.iso import identities
 from synos_tasks.iso.keys import debconf
-from synos_tasks.iso.root import DPKG_CONF, DPKG_OPTIONS, clean, make_devices, within, write
+from synos_tasks.iso.root import DPKG_CONF, DPKG_OPTIONS, clean, make_devices, no_services, within, write
 from synos_tasks.iso.scratch import remove
 from synos_tasks.iso.stagespec import StageSpec
 
@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 STAGE = StageSpec(order=10)
 INSIDE = "var/cache/synos"
-SERVICES = "usr/sbin/policy-rc.d"
-"""Says that no service may start."""
 
 
 def make(inputs: StageInputs, root: Path) -> Mapping[str, Any]:
@@ -52,7 +50,6 @@ def install(
     """
     make_devices(root)
     began = time.time()
-    write(root, SERVICES, "#!/bin/sh\nexit 101\n", 0o755)
     write(root, DPKG_CONF, "".join(f"{option}\n" for option in DPKG_OPTIONS))
     remove(within(root, INSIDE))
     within(root, INSIDE).mkdir()
@@ -63,8 +60,10 @@ def install(
     if answers:
         argv = ["sh", "-c", 'debconf-set-selections && exec "$@"', "sh", *argv]
     stdin = "".join(f"{line}\n" for line in answers)
-    context.run_inside(stage, root, argv, reading={INSIDE: repository}, stdin=stdin, on_failure=on_failure)
-    identities.leave_to_first_boot(context, root, stage, began)
-    for path in (INSIDE, SERVICES, DPKG_CONF):
+    reading = {INSIDE: repository}
+    with no_services(root):
+        context.run_inside(stage, root, argv, reading=reading, stdin=stdin, on_failure=on_failure)
+        identities.leave_to_first_boot(context, root, stage, began)
+    for path in (INSIDE, DPKG_CONF):
         remove(within(root, path))
     clean(root)
