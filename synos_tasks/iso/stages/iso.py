@@ -25,7 +25,8 @@ def make(context: BuildContext, tree: Path, live: Mapping[str, Path], target: Pa
     date = dt.datetime.fromtimestamp(context.epoch, dt.UTC)
     # by way of standard output: into a file that is there already, xorriso writes several times as slowly
     argv = ["sh", "-c", 'exec "$@" >"$0"', str(target)]
-    argv += ["xorriso", "-as", "mkisofs", "-o", "-", "-r", "-J", "-joliet-long"]
+    # level 3: files of 4 GiB and more
+    argv += ["xorriso", "-as", "mkisofs", "-o", "-", "-iso-level", "3", "-r", "-J", "-joliet-long"]
     argv += ["-V", distribution.iso_label(profile)]
     # GPT and MBR ids come from the modification date
     argv += [f"--modification-date={date:%Y%m%d%H%M%S}00", "--set_all_file_dates", f"{date:%Y%m%d%H%M%S}00"]
