@@ -39,6 +39,7 @@ services: {{enable: [fstrim.timer], disable: [ssh], mask: [apt-daily.timer]}}
 debconf: ["tzdata tzdata/Areas select Europe"]
 plymouth: spinner
 packages: [munge, open-iscsi, ssl-cert, nvme-cli]
+recommends: true
 components: [synos-welcome]
 overlays: [overlays/kiosk]
 hooks: [hooks/kiosk]
