@@ -41,6 +41,8 @@ def resolve(context: BuildContext, lists: Path, previous: Lock | None) -> Lock:
     dates = _update(context, folder, lists)
     names.refuse_unknown(profile, lists, lambda: _elsewhere(context, folder, lists))
     asked, tried = list(ALWAYS), []
+    # its hook needs losetup, which nothing else brings since forky
+    asked += ["mount"] * ("live-boot" in profile.packages)
     if profile.bootstrapper == "debootstrap":
         asked += _required(lists)
     chosen: dict[str, Package] = {}
