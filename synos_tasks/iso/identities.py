@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from synos_tasks.iso.tools import BuildContext
 
 FOLDERS = ("etc", "var/lib")
+OF_SYSTEMD = ("etc/machine-id", "var/lib/dbus/machine-id")
+"""Every layer has these empty, or not at all: see machine-id(5)."""
 LARGEST = 16384
 """Bytes: an identity is small."""
 FIRST_BOOT = "usr/lib/synos/first-boot"
@@ -37,7 +39,11 @@ UNIT = "synos-first-boot.service"
 UNIT_TEXT = """\
 [Unit]
 Description=Make what must differ from machine to machine
-Before={before}
+# sockets wait for it too, and basic.target waits for them
+DefaultDependencies=no
+After=sysinit.target
+Conflicts=shutdown.target
+Before=shutdown.target {before}
 
 [Service]
 Type=oneshot
@@ -105,7 +111,7 @@ def _candidates(root: Path, since: float) -> Iterable[str]:
     for folder in (one for one in FOLDERS if within(root, one).is_dir()):
         for path, status in walk(within(root, folder)):
             new = stat.S_ISREG(status.st_mode) and status.st_ctime >= since and 0 < status.st_size <= LARGEST
-            if not new or path.startswith("dpkg/"):
+            if not new or path.startswith("dpkg/") or f"{folder}/{path}" in OF_SYSTEMD:
                 continue
             data = (within(root, folder) / path).read_bytes()
             if _is_key(data, status.st_mode) or _SECRET.search(data) or _RANDOM.search(data):

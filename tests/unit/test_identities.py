@@ -31,6 +31,7 @@ def test_what_looks_random(tmp_path: Path, text: str, random: bool) -> None:
     (tmp_path / "etc").mkdir()
     (tmp_path / "var/lib").mkdir(parents=True)
     (tmp_path / "etc/x").write_text(text)
+    (tmp_path / "etc/machine-id").write_text("4e1243bd22c66e76c2ba9eddc1f91394\n")
     assert [*identities._candidates(tmp_path, 0)] == (["etc/x"] if random else [])
     assert [*identities._candidates(tmp_path, 2**40)] == [], "what was there before is not looked at again"
 
@@ -86,7 +87,7 @@ def test_what_is_random_is_made_at_first_boot_and_the_rest_stays(
     command = "/var/lib/dpkg/info/munge.postinst configure"
     assert (root / "usr/lib/synos/first-boot/munge").read_text() == f"{command}\n/etc/munge/munge.key\n"
     folder = root / "usr/lib/systemd/system"
-    assert "Before=munge.service\n" in (folder / identities.UNIT).read_text()
+    assert "Before=shutdown.target munge.service\n" in (folder / identities.UNIT).read_text()
     assert (folder / f"multi-user.target.wants/{identities.UNIT}").exists()
     warned = [event for event in context.events.sent if "same on every machine" in str(event)]  # type: ignore[attr-defined]
     assert len(warned) == 2
