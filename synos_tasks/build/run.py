@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 
 ESCAPE = b"\x1d"
 """Ctrl-] ends a serial console, as that of telnet: Ctrl-C is for the guest."""
+LEAST_MB = 64
 VIEWERS = ("remote-viewer", "vncviewer")
 
 
@@ -80,6 +81,8 @@ def run_iso(context: Context, options: Options) -> Ended:
     Raises SettingsError, IsoNotFound, OutputNotWritable, ImageBuildFailed, ContainerLost and BootFailed.
     """
     iso = checked_iso(options.iso, options.firmware, options.media)
+    if options.memory_mb and options.memory_mb < LEAST_MB:
+        raise SettingsError(f"no system runs in {options.memory_mb} MB", hint="--memory is in MB, as 2048")
     settings, disk = context.settings, _disk(options.disk)
     request = protocol.Run(
         iso=Path("/iso") / iso.name,
@@ -247,6 +250,8 @@ def _disk(path: Path | None) -> Bind | None:
     if path is None:
         return None
     path = path.resolve()
+    if path.exists() and not path.is_file():
+        raise SettingsError("a disk is a file", where=str(path))
     if not path.exists():
         if path.suffix == ".qcow2":
             raise SettingsError(

@@ -143,10 +143,10 @@ def test_a_run_shows_the_console_and_the_ports(tmp_path: Path, capfd: pytest.Cap
     assert (ended.by, ended.ssh_port, asked["password"]) == ("guest", 40022, "")
     assert any("-p 40022 USER@127.0.0.1" in line for line in said)
     ended, said, asked = ran(
-        tmp_path, RUNNING, console, {"event": "ran"}, ports=ports, screen="vnc", memory_mb=9
+        tmp_path, RUNNING, console, {"event": "ran"}, ports=ports, screen="vnc", memory_mb=99
     )
     assert capfd.readouterr().out == ""
-    assert (ended.vnc_port, asked["memory_mb"]) == (40059, 9)
+    assert (ended.vnc_port, asked["memory_mb"]) == (40059, 99)
     assert f"screen: VNC at 127.0.0.1:40059, password {asked['password']}" in said
 
 
@@ -165,8 +165,9 @@ def test_a_disk_is_made_once_and_kept(tmp_path: Path) -> None:
     disk.write_text("kept")
     ran(tmp_path, RUNNING, {"event": "ran"}, disk=disk)
     assert disk.read_text() == "kept"
-    with pytest.raises(SettingsError):
-        ran(tmp_path, disk=tmp_path / "new.qcow2")
+    for wrong in ({"disk": tmp_path / "new.qcow2"}, {"disk": tmp_path}, {"memory_mb": -5}):
+        with pytest.raises(SettingsError):
+            ran(tmp_path, **wrong)
 
 
 def test_a_window_needs_a_display_and_a_viewer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
