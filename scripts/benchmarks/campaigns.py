@@ -53,7 +53,7 @@ KINDS = {
     "builder": ("-build-", ""),
     "bootstrap": ("mmdebstrap", "base"),
     "packages": ("apt-get install", "packages-minimal"),
-    "hooks": ("synos-hook-", "hooks"),
+    "hooks": ("synos-hook-", "hook-bench.sh"),
     "initramfs": ("mkinitramfs", "initramfs"),
     "compilation": ("-compile-", f"component-{COMPONENT}"),
 }

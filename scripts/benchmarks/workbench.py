@@ -58,11 +58,21 @@ class Workbench:
 
     def packages(self, *names: str) -> None:
         """Let the profile add packages."""
-        listed = f"packages: [{', '.join(names)}]\n" if names else ""
-        self.clone.add(
-            f"docker/build/profiles/{PROFILE}.yaml",
-            f"inherits: minimal\noverlays: [overlays/{PROFILE}]\n{listed}",
-        )
+        self._says(f"packages: [{', '.join(names)}]\n" if names else "")
+
+    def hooks(self, *seconds: int) -> None:
+        """Let the profile have hooks that take these seconds and read nothing of overlays."""
+        listed = ""
+        for index, one in enumerate(seconds):
+            self.clone.add(
+                f"docker/build/hooks/hook{index}", f"#!/bin/sh\nsleep {one}\necho >/etc/hook{index}\n"
+            )
+            listed += f"  - {{script: hooks/hook{index}, inputs: []}}\n"
+        self._says(f"hooks:\n{listed}")
+
+    def _says(self, more: str) -> None:
+        profile = f"inherits: minimal\noverlays: [overlays/{PROFILE}]\n{more}"
+        self.clone.add(f"docker/build/profiles/{PROFILE}.yaml", profile)
 
     def build(self, *options: str) -> Answer:
         """Build the profile."""

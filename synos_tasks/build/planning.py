@@ -115,6 +115,7 @@ def profile_folder(settings: Settings) -> Path:
 def read_profile(settings: Settings, name: str) -> Profile:
     """Read a profile; raises ProfileError, ProfileNotFound or ComponentError."""
     profile = profiles.load(profile_folder(settings), name)
+    plans.find_files(settings.project.build_data, profile)
     return dataclasses.replace(profile, project=settings.project.name, title=settings.project.title)
 
 

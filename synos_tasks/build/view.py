@@ -36,7 +36,8 @@ WORDS = {
     "code": "the code of this stage changed",
     "tools": "the tools of its image changed",
     "date": "the lock's date changed",
-    "order": "other overlays or hooks",
+    "order": "other files",
+    "said": "what the profile says of it changed",
     "build": "",
     "recipe": "its recipe changed",
     "source": "its source or a patch changed",
@@ -181,16 +182,17 @@ def _entries(context: Context, plan: Plan) -> Mapping[str, protocol.Present]:
     """Ask the store which keys it has."""
     if context.docker.volume(context.settings.project.store_volume) is None:
         return {}
-    others = {layer.key: plan.initramfs_key(layer.key) for layer in plan.layers[1:]}
+    layers = [layer.key for layer in plan.layers]
+    others = {layer: plan.initramfs_key(layers[: index + 1]) for index, layer in enumerate(layers) if index}
     request = protocol.Inspect(keys=(*(stage.key for stage in plan.stages), *others.values()))
     found = dict(
         builder.ask(context, builder_spec(context, network=False), request, protocol.Entries).entries
     )
-    touching = [key for key in others if key in found and found[key].initramfs]
-    if touching:  # the base's own is not the one that the ISO needs
+    keys = plan.initramfs_layers([key for key, entry in found.items() if entry.initramfs])
+    if keys:  # the base's own is not the one that the ISO needs
         stage = plan.stage("initramfs")
         found.pop(stage.key, None)
-        if (other := others[touching[-1]]) in found:
+        if (other := others[keys[-1]]) in found:
             found[stage.key] = found[other]
     return found
 

@@ -34,12 +34,13 @@ DEEPEST = 200
 """Folders inside each other: programs that read them later recurse."""
 
 
-def find(root: Path, path: str, where: str = "", *, folder: bool = False) -> Path:
-    """Return the real path of a file or ``folder``, without links; ``root`` is docker/build.
+def find(root: Path, path: str, where: str = "", *, folder: bool | None = False) -> Path:
+    """Return the real path of a file or ``folder``, without links; None: either. ``root`` is docker/build.
 
     Raises ProfileError where it is not there, is of another kind, or leads out of docker/build. ``where`` names it.
     """
-    where, wanted = where or str(root / path), KINDS[stat.S_IFDIR if folder else stat.S_IFREG]
+    wanted = {False: ("a file",), True: ("a folder",), None: ("a file", "a folder")}[folder]
+    where = where or str(root / path)
     with _errors(path, where, why=f"looked for {root / path}"):
         found = Path(os.path.realpath(root / path, strict=True))
         # docker/build itself is not followed either: as a link to the project it would have all of it inside
@@ -48,8 +49,9 @@ def find(root: Path, path: str, where: str = "", *, folder: bool = False) -> Pat
     if not found.is_relative_to(home):
         hint = "copy what the build needs into docker/build"
         raise ProfileError(f"{path} leads out of docker/build", where=where, why=f"to {found}", hint=hint)
-    if there != wanted:
-        raise ProfileError(f"{path} is {there}, not {wanted}", where=where, why=f"it is {found}")
+    if there not in wanted:
+        what = f"{path} is {there}, not {' or '.join(wanted)}"
+        raise ProfileError(what, where=where, why=f"it is {found}", hint="correct the path")
     return found
 
 
@@ -126,6 +128,7 @@ def _errors(name: str, where: str, why: str = "") -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        raise ProfileError(f"there is no {name}", where=where, why=why or str(error)) from error
+        hint = "make it, or correct the path, which begins in docker/build" if why else ""
+        raise ProfileError(f"there is no {name}", where=where, why=why or str(error), hint=hint) from error
     except OSError as error:
         raise ProfileError(f"{name} cannot be read", where=where, why=error.strerror or str(error)) from error

@@ -64,6 +64,18 @@ class StageInputs:
     below: Sequence[Entry] = ()
     """The layers below, lowest first; only for a stage that makes files alone."""
 
+    def bring(self, path: str, target: Path) -> None:
+        """Copy a file as the uppermost layer has it, with all that belongs to it; there must be one."""
+        copied = self.context.work / "brought"
+        for entry in reversed(self.below):
+            remove(copied)
+            argv = ["unsquashfs", "-quiet", "-no-progress", "-no-wildcards", "-dest", str(copied)]
+            subprocess.run([*argv, str(entry.file(SQUASHFS)), path], capture_output=True, check=False)
+            if os.path.lexists(copied / path):
+                (copied / path).rename(target)
+                break
+        remove(copied)
+
     @contextmanager
     def repository(self) -> Iterator[tuple[Path, dict[str, int]]]:
         """Yield a flat APT repository with what the lock has for this stage, and unpacked sizes in bytes by name."""
@@ -174,6 +186,12 @@ def _make(
     tree.settle()
     freeze(root, delta, folder, context.epoch)
     tree.applied = [*(layer.key for layer in below), stage.key]
+    if stage.apart:
+        folders = {
+            path for path in delta.changed if (folder / path).is_dir() and not (folder / path).is_symlink()
+        }
+        touched = [f"{path}/" if path in folders else path for path in delta.changed]
+        facts = {**(facts or {}), "touched": [*touched, *delta.removed]}
     return {**_facts(delta, named_by_hooks(root)), **(facts or {})}
 
 
@@ -193,9 +211,9 @@ def _make_files(
     folder.mkdir()
     entries = jobs.wait_for([layer.entry for layer in below])
     lower = _listing(entries)
-    stagespec.modules()[inputs.stage.kind].make_files(replace(inputs, below=entries), lower, folder)
+    facts = stagespec.modules()[inputs.stage.kind].make_files(replace(inputs, below=entries), lower, folder)
     named = sorted({*entries[-1].facts["read_by_hooks"], *named_by_hooks(folder)})
-    return _facts(settle_files(folder, lower, inputs.context.epoch), named)
+    return {**_facts(settle_files(folder, lower, inputs.context.epoch), named), **(facts or {})}
 
 
 def _listing(below: Sequence[Entry]) -> Listing:

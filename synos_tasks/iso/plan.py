@@ -8,20 +8,22 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from synos_tasks.errors import ProfileError, raise_all
 from synos_tasks.iso import digests, inputs, key, stagespec
 from synos_tasks.iso.components import recipe
 from synos_tasks.iso.digests import digest
 from synos_tasks.iso.keys import debconf
 from synos_tasks.iso.lock import Lock  # noqa: TC001  (codec.py reads the types of fields)
 from synos_tasks.iso.profile import Profile  # noqa: TC001
+from synos_tasks.iso.stagespec import Part
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
     from synos_tasks.iso.components.recipe import Component
 
-COMPONENT = "component"
+COMPONENT, OVERLAY = "component", "overlay"
 LAYER_COMPRESSION = ("zstd", 3)
 RELEASE_LEVEL = 15
 # Modules of synos_tasks.iso that stages share, besides those that a stage's own module imports.
@@ -44,6 +46,8 @@ class Stage:
     key: str
     why: Mapping[str, str]
     """Digests of its inputs by name, to tell later which of them changed."""
+    apart: bool = False
+    """Whether the key leaves the files of overlays out, see Part."""
 
     @property
     def is_layer(self) -> bool:
@@ -82,9 +86,19 @@ class Plan:
         """Return the stage of that name."""
         return next(stage for stage in self.stages if stage.name == name)
 
-    def initramfs_key(self, layer: str) -> str:
-        """Return the key of an initramfs that a layer above the base, of key ``layer``, brought something into."""
-        return digest(["initramfs", self.stage("initramfs").key, layer])
+    def initramfs_key(self, layers: Sequence[str]) -> str:
+        """Return the key of an initramfs of layers with these keys, the uppermost of which brought something into it."""
+        return digest(["initramfs", self.stage("initramfs").key, *layers])
+
+    def initramfs_layers(self, touching: Collection[str]) -> list[str]:
+        """Return the keys of the layers that the initramfs is made of, those of ``touching`` brought something into it; none: the base."""
+        overlaid = any(layer.key in touching for layer in self.layers if layer.kind == OVERLAY)
+        found: list[str] = []
+        for index, layer in enumerate(self.layers[1:], 2):
+            # what a layer that was made over another overlay has for the initramfs, this overlay may decide
+            if layer.key in touching or (overlaid and layer.apart):
+                found = [one.key for one in self.layers[:index]]
+        return found
 
     @property
     def key(self) -> str:
@@ -110,13 +124,7 @@ def plan_build(
 ) -> Plan:
     """Plan a build; raises ProfileError or ComponentError where an overlay, hook, folder or patch is missing."""
     debconf.refuse_unasked(profile, {package.name for package in lock.packages})
-    places = {
-        path: inputs.find(docker_build, path, profile.origins.get(path, ""), folder=folder)
-        for path, folder in files_of(profile)
-    }
-    for module in stagespec.modules().values():
-        for path in module.STAGE.files(profile) if module.STAGE.belongs_to(profile) else ():
-            module.STAGE.check_file(places[path], path, profile.origins.get(path, ""))
+    places = find_files(docker_build, profile)
     files = {
         path: (digests.of_folder if place.is_dir() else digests.of_file)(place)
         for path, place in places.items()
@@ -127,6 +135,24 @@ def plan_build(
         for component in components_of(docker_build, profile.components)
     }
     return make(profile, lock, files=files, tools=tools.builder, components=components, release=release)
+
+
+def find_files(docker_build: Path, profile: Profile) -> dict[str, Path]:
+    """Return where the files and folders are that a profile names; raise ProfileError for all that are not."""
+    places, mistakes = {}, []
+    checks: dict[str, list[Callable[[Path, str, str], None]]] = {}
+    for module in stagespec.modules().values():
+        for path in module.STAGE.files(profile) if module.STAGE.belongs_to(profile) else ():
+            checks.setdefault(path, []).append(module.STAGE.check_file)
+    for path, folder in files_of(profile):
+        try:
+            places[path] = inputs.find(docker_build, path, profile.origins.get(path, ""), folder=folder)
+            for check in checks.get(path, ()):
+                check(places[path], path, profile.origins.get(path, ""))
+        except ProfileError as error:
+            mistakes.append(error)
+    raise_all(mistakes)
+    return places
 
 
 def components_of(docker_build: Path, names: Sequence[str]) -> list[Component]:
@@ -154,34 +180,42 @@ def make(
         made.append(Stage(name=f"{COMPONENT}-{name}", kind=COMPONENT, key=recipe.key_of(why), why=why))
     outline = _outline(profile, release=release)
     inputs = {
-        name: {**_inputs(profile, lock, name, kind, files, release=release), "tools": tools}
-        for name, kind in outline
+        part.name: {**_inputs(profile, lock, kind, part, files, release=release), "tools": tools}
+        for kind, part in outline
     }
+    for _, part in outline:
+        if part.apart:  # what lies where, but not what is in it
+            inputs[part.name] |= {
+                f"overlay's {name}": one
+                for name, one in inputs[OVERLAY].items()
+                if not name.startswith("file ")
+            }
     build_id = digest([*inputs.items(), *((stage.name, stage.key) for stage in made)])[:12]
     for name in ("identity", "bootfiles"):
         inputs[name]["build"] = build_id
-    for name, kind in outline:
-        why = inputs[name] | {f"stage {below.name}": below.key for below in _below(kind, made)}
-        made.append(Stage(name=name, kind=kind, key=digest([kind, why]), why=why))
+    for kind, part in outline:
+        why = inputs[part.name] | {f"stage {one.name}": one.key for one in _below(kind, part, made)}
+        made.append(Stage(name=part.name, kind=kind, key=digest([kind, why]), why=why, apart=part.apart))
     return Plan(profile=profile, lock=lock, stages=tuple(made), release=release, build_id=build_id)
 
 
-def files_of(profile: Profile) -> list[tuple[str, bool]]:
-    """Return what the stages of a profile read below docker/build: paths, and whether they are folders."""
+def files_of(profile: Profile) -> list[tuple[str, bool | None]]:
+    """Return what the stages of a profile read below docker/build: paths, and whether they are folders; None: either."""
     specs = [module.STAGE for module in stagespec.modules().values() if module.STAGE.belongs_to(profile)]
-    files = [(path, False) for spec in specs for path in spec.files(profile)]
-    return [*files, *((path, True) for spec in specs for path in spec.folders(profile))]
+    files: list[tuple[str, bool | None]] = [(path, False) for spec in specs for path in spec.files(profile)]
+    files += [(path, True) for spec in specs for path in spec.folders(profile)]
+    return [*files, *((path, None) for spec in specs for path in spec.paths(profile))]
 
 
 def _inputs(
-    profile: Profile, lock: Lock, name: str, kind: str, files: Mapping[str, str], *, release: bool
+    profile: Profile, lock: Lock, kind: str, part: Part, files: Mapping[str, str], *, release: bool
 ) -> dict[str, str]:
     """Return digests of what a stage depends on, by name, without tools and other stages."""
     spec = stagespec.modules()[kind].STAGE
-    values = {key: profile.values.get(key) for key in spec.keys}
+    values = {"said": part.value} if spec.parts else {key: profile.values.get(key) for key in spec.keys}
     if kind in {"base", "packages"}:
-        packages = lock.layer(name)
-        values["packages"] = [dict(profile.layers)[name], [(*p.ident, p.sha256) for p in packages]]
+        packages = lock.layer(part.name)
+        values["packages"] = [dict(profile.layers)[part.name], [(*p.ident, p.sha256) for p in packages]]
         values["debconf"] = debconf.answers(profile, {p.name for p in packages})
     if kind == "squashfs":
         values["compression"] = release_compression(profile)
@@ -193,7 +227,9 @@ def _inputs(
         "date": str(lock.epoch),
         **{key: digest(value) for key, value in values.items()},
     }
-    if paths := [*spec.files(profile), *spec.folders(profile)]:
+    paths = [*spec.files(profile), *spec.folders(profile), *spec.paths(profile)]
+    paths = [*part.files, *part.paths] if spec.parts else paths
+    if paths:
         found |= {f"file {path}": files[path] for path in paths} | {"order": digest(paths)}
     return found
 
@@ -203,6 +239,9 @@ def _code(kind: str) -> str:
     shared = [f"synos_tasks.iso.{name}" for name in SHARED_CODE.get(kind, LAYER_CODE)]
     if kind in {"system", "identity"}:  # what iso/keys has is found by its place
         shared += [f"{key.KEYS}.{name}" for name in key.of_system()]
+    if kind == "identity":
+        stages = stagespec.modules().items()
+        shared += [f"{stagespec.STAGES}.{name}" for name, module in stages if hasattr(module, "expect")]
     files = [digests.of_module_alone(name) for name in shared]
     return digest([digests.of_module(f"synos_tasks.iso.stages.{kind}"), *files])
 
@@ -218,20 +257,24 @@ def release_compression(profile: Profile) -> tuple[str, int]:
     return ("xz", 0) if fast else (profile.compression, profile.compression_level)
 
 
-def _outline(profile: Profile, *, release: bool) -> list[tuple[str, str]]:
-    found = [(name, "packages" if name != "base" else name) for name, _ in profile.layers]
-    modules, done = stagespec.modules(), {"base", "packages"}
-    kinds = [kind for kind in stagespec.layer_kinds() if modules[kind].STAGE.belongs_to(profile)]
+def _outline(profile: Profile, *, release: bool) -> list[tuple[str, Part]]:
+    """Return kind and part of each stage, the lowest first."""
+    found = [("packages" if name != "base" else name, Part(name=name, order=0)) for name, _ in profile.layers]
+    found += [one for one in stagespec.layers_of(profile) if one[0] not in {"base", "packages"}]
     last = ("initramfs", *(["squashfs"] if release else []), "bootfiles", "iso")
-    return [*found, *((kind, kind) for kind in [*kinds, *last] if kind not in done)]
+    return [*found, *((kind, Part(name=kind, order=0)) for kind in last)]
 
 
-def _below(kind: str, made: Sequence[Stage]) -> list[Stage]:
+def _below(kind: str, part: Part, made: Sequence[Stage]) -> list[Stage]:
     layers = [stage for stage in made if stage.is_layer]
+    if part.apart:
+        return [layer for layer in layers if layer.kind != OVERLAY][-1:]
+    last = next((index for index in reversed(range(len(layers))) if not layers[index].apart), 0)
+    uppermost = layers[last:]  # their keys cover all layers
     if kind == "iso":
         return [stage for stage in made if stage.kind != COMPONENT]
     if kind == "components":
-        return [*(stage for stage in made if stage.kind == COMPONENT), *layers[-1:]]
+        return [*(stage for stage in made if stage.kind == COMPONENT), *uppermost]
     if kind == "initramfs":  # of the kernel and what came with it; see run.py for layers that touch it
         return layers[:1]
-    return [] if kind == "bootfiles" else layers[-1:]
+    return [] if kind == "bootfiles" else uppermost

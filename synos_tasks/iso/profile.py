@@ -12,7 +12,7 @@ from synos_tasks.errors import ProfileError, ProfileNotFound, guess, raise_all
 from synos_tasks.iso import codec, schema, stagespec
 from synos_tasks.iso.components import recipe
 from synos_tasks.iso.key import Key, Said, adds, mistake, updates
-from synos_tasks.iso.schema import RELATIVE, Kind, Value, boolean, choice, list_of, mapping, text, url
+from synos_tasks.iso.schema import Kind, Value, boolean, choice, list_of, mapping, text, url
 from synos_tasks.iso.suites import DEFAULT, REFUSED_ARCHITECTURES, REFUSED_SUITES, SUITES
 
 if TYPE_CHECKING:
@@ -67,7 +67,6 @@ def _without_removed(old: Value, new: Value) -> Value:
     return Value([*kept.values()], new.where, new.key)
 
 
-_PATH = "a path inside docker/build of letters, digits, . _ + - and /"
 _NAME = "lower-case letters, digits, + - and ."
 CORE: Mapping[str, Key] = {
     "description": Key(
@@ -136,29 +135,6 @@ CORE: Mapping[str, Key] = {
         merge=_without_removed,
         example="[synos-welcome]",
     ),
-    "overlays": Key(
-        kind=list_of(
-            text(RELATIVE, "a folder relative to docker/build", allowed=_PATH),
-            "Folders whose files are copied over the root, later ones over earlier ones.",
-        ),
-        merge=adds,
-        aliases=(
-            "overlay", "includes", "rootfs", "includes_chroot", "includes_chroot_after_packages", "extra_trees",
-            "skeleton_trees", "copy_dir", "root_overlay",
-        ),
-        example="[overlays/kiosk]",
-    ),
-    "hooks": Key(
-        kind=list_of(
-            text(RELATIVE, "a script relative to docker/build", allowed=_PATH), "Scripts run in the root, in this order."
-        ),
-        merge=adds,
-        aliases=(
-            "hook", "scripts", "script", "run", "shell", "chroot", "post", "postinst_scripts", "post_installation_scripts",
-            "finalize_scripts", "prepare_scripts", "build_scripts", "hooks_chroot", "customize_hooks", "actions", "steps",
-        ),
-        example="[hooks/kiosk]",
-    ),
     "compression": Key(
         kind=_COMPRESSION,
         merge=updates,
@@ -210,9 +186,6 @@ class Profile:
     """Install what packages recommend, too."""
     components: tuple[str, ...] = ()
     """What SynOS compiles itself, installed above all packages."""
-    overlays: tuple[str, ...] = ()
-    """The inherited ones first."""
-    hooks: tuple[str, ...] = ()
     compression: str = "zstd"
     compression_level: int = 3
     values: Mapping[str, Any] = field(default_factory=lambda: Said({}, stagespec.keys()).of(stagespec.keys()))
@@ -346,7 +319,7 @@ def _origins(chain: list[tuple[str, Value]], merged: Mapping[str, Value]) -> dic
     origins = {value.data: value.where for _, value in walked if isinstance(value.data, str)}
     origins |= {path: value.where for path, value in walked}
     for _, source in reversed(chain):
-        for key in ("packages", "hooks", "components", "overlays"):
+        for key in ("packages", "components"):
             for item in source.value(key).items:
                 origins[str(item.data).lstrip("-")] = item.where
     return origins

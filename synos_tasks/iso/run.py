@@ -12,15 +12,15 @@ from synos_tasks.errors import ComponentMissing, StageFailed
 from synos_tasks.iso import publish, secrets
 from synos_tasks.iso.background import BackgroundJobs, InputsModified
 from synos_tasks.iso.layers import Layer, StageInputs, bring_tree_to, changes_of, compress
-from synos_tasks.iso.plan import release_compression
+from synos_tasks.iso.plan import OVERLAY, release_compression
 from synos_tasks.iso.pool import Pool
 from synos_tasks.iso.protocol import UNPACK, Delivered, Done, Start
 from synos_tasks.iso.scratch import remove
-from synos_tasks.iso.stages import bootfiles, initramfs, iso, squashfs
+from synos_tasks.iso.stages import bootfiles, hooks, initramfs, iso, squashfs
 from synos_tasks.iso.tree import SQUASHFS, Tree, walk
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from pathlib import Path
 
     from synos_tasks.iso.plan import Plan, Stage
@@ -134,10 +134,11 @@ class Runner:
                     self._jobs.wait_for([layers[-1].entry, boot])
             assert boot is not None  # noqa: S101  (every plan has a base)
             entries = self._jobs.wait_for([layer.entry for layer in layers])
-            touching = [index for index, entry in enumerate(entries) if index and entry.facts["initramfs"]]
-            if touching:  # a layer above the base brought what belongs into it
-                part = layers[: touching[-1] + 1]
-                boot = self._begin_initramfs(self.plan.initramfs_key(part[-1].key), part)
+            touching = {entry.key for entry in entries if entry.facts["initramfs"]}
+            if keys := self.plan.initramfs_layers(
+                touching
+            ):  # one above the base brought what belongs into it
+                boot = self._begin_initramfs(self.plan.initramfs_key(keys), layers[: len(keys)])
             return entries, self._jobs.wait_for([boot])[0]
 
     def _layer(self, stage: Stage, below: list[Layer]) -> Layer:
@@ -149,9 +150,11 @@ class Runner:
         with ExitStack() as held:
             entry = self._found(stage.name, stage.key, began, held)
             if entry:
+                self._refuse_overlaid(stage, entry.facts, below)
                 return Layer(stage.key, _done(entry))
             changed, facts = changes_of(inputs, self.tree, self._jobs, below)
             held.callback(self._jobs.remove, changed)
+            self._refuse_overlaid(stage, facts, below)
             if stage.kind not in VERIFIED:
                 secrets.refuse(
                     (changed / path for path, _ in walk(changed)), self.context.secrets, stage.name
@@ -170,6 +173,17 @@ class Runner:
         layer = self._jobs.start(work)
         layer.add_done_callback(lambda future: making.close() if future.cancelled() else None)
         return Layer(stage.key, layer)
+
+    def _refuse_overlaid(self, stage: Stage, facts: Mapping[str, Any], below: list[Layer]) -> None:
+        """Raise ProfileError where a layer that is kept when overlays change hides something of them."""
+        overlays = [
+            layer.entry
+            for one, layer in zip(self.plan.layers, below, strict=False)
+            if stage.apart and one.kind == OVERLAY
+        ]
+        if overlays:
+            laid = self._jobs.wait_for(overlays)[-1].facts["laid"]
+            hooks.refuse_overlaid(self.plan.profile, stage.name, facts["touched"], laid)
 
     def _begin_initramfs(self, key: str, layers: list[Layer]) -> Future[Entry]:
         """Take the initramfs of some layers, or begin to make it, in a copy that later layers do not change."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import yaml
@@ -206,6 +206,8 @@ class Kind:
     items: Kind | None = None
     fields: Mapping[str, Kind] = field(default_factory=dict)
     required: tuple[str, ...] = ()
+    short: str = ""
+    """The field of a mapping that text alone stands for."""
     minimum: int = 0
     maximum: int = 100
     aliases: Mapping[str, str] = field(default_factory=dict)
@@ -238,10 +240,23 @@ def list_of(items: Kind, doc: str = "") -> Kind:
 
 
 def mapping(
-    fields: Mapping[str, Kind], doc: str = "", required: tuple[str, ...] = (), *, allowed: str = ""
+    fields: Mapping[str, Kind],
+    doc: str = "",
+    required: tuple[str, ...] = (),
+    *,
+    allowed: str = "",
+    short: str = "",
 ) -> Kind:
-    """Return a mapping with these keys."""
-    return Kind(type="object", fields=fields, shape="a mapping", doc=doc, required=required, allowed=allowed)
+    """Return a mapping with these keys; ``short`` names the one that text alone stands for."""
+    shape = f"{fields[short].shape}, or a mapping" if short else "a mapping"
+    return Kind(
+        type="object", fields=fields, shape=shape, doc=doc, required=required, allowed=allowed, short=short
+    )
+
+
+def relative(shape: str, doc: str = "") -> Kind:
+    """Return a path inside docker/build."""
+    return text(RELATIVE, shape, doc, allowed="a path inside docker/build of letters, digits, . _ + - and /")
 
 
 def url(doc: str) -> Kind:
@@ -258,6 +273,8 @@ def check(value: Value, kind: Kind, name: str = "") -> Any:  # noqa: ANN401
 def mistakes(value: Value, kind: Kind, name: str = "") -> Iterator[ProfileError]:
     """Yield where a Value is not of a kind."""
     data = value.data
+    if kind.short and isinstance(data, str):
+        kind = kind.fields[kind.short]
     if kind.type == "object" and isinstance(data, dict):
         yield from _mistakes_of_mapping(value, kind, name)
         return
@@ -310,6 +327,8 @@ def json_schema(kind: Kind) -> dict[str, Any]:
     schema: dict[str, Any] = {"type": kind.type}
     if kind.doc:
         schema["description"] = kind.doc
+    if kind.short:
+        return {"anyOf": [json_schema(kind.fields[kind.short]), json_schema(replace(kind, short=""))]}
     if kind.type == "object":
         schema["additionalProperties"] = False
         schema["properties"] = {key: json_schema(item) for key, item in kind.fields.items()}

@@ -4,6 +4,8 @@ A file has the documentation of its stage as its docstring, a ``STAGE``, and a f
 
 ``make(inputs, root)`` works in the root file system. It may return facts for the store.
 ``make_files(inputs, lower, target)`` writes files into the empty folder ``target``, without unpacking what is below.
+
+It may have ``expect(inputs)``, which yields what the self-test compares, see key.Expected.
 """
 
 from __future__ import annotations
@@ -25,6 +27,21 @@ STAGES = "synos_tasks.iso.stages"
 
 
 @dataclass(frozen=True, kw_only=True)
+class Part:
+    """One of the stages of a kind that makes several, and what the key of this one covers."""
+
+    name: str
+    order: int
+    value: Any = None
+    """Plain data."""
+    files: Sequence[str] = ()
+    paths: Sequence[str] = ()
+    """Files or folders."""
+    apart: bool = False
+    """Whether files of overlays do not matter to it: it reads ``paths`` of them, and changes no others."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class StageSpec:
     """Where a stage belongs, and what its key covers besides its code, the tools and the stages below it."""
 
@@ -38,6 +55,10 @@ class StageSpec:
     """Raises ProfileError for one of these files that is of no use: where it is, its name, and the place that names it."""
     folders: Callable[[Profile], Sequence[str]] = lambda _: ()
     """Folders below docker/build, in the order of their use."""
+    paths: Callable[[Profile], Sequence[str]] = lambda _: ()
+    """Files or folders below docker/build, in the order of their use."""
+    parts: Callable[[Profile], Sequence[Part]] | None = None
+    """Stages of this kind, in the place of one that has its name."""
     is_wanted: Callable[[Profile], bool] = lambda _: True
     """Whether a profile has this stage."""
     keys: Mapping[str, Key] = field(default_factory=dict)
@@ -56,7 +77,7 @@ class StageModule(Protocol):
     __doc__: str
     STAGE: StageSpec
     make: Callable[..., Mapping[str, Any] | None]
-    make_files: Callable[..., None]
+    make_files: Callable[..., Mapping[str, Any] | None]
 
 
 @functools.cache
@@ -77,6 +98,17 @@ def modules() -> Mapping[str, StageModule]:
 def layer_kinds() -> list[str]:
     """Return the kinds of stages whose result is a layer, lowest first."""
     return [kind for kind, module in modules().items() if module.STAGE.order is not None]
+
+
+def layers_of(profile: Profile) -> list[tuple[str, Part]]:
+    """Return kind and part of each layer of a profile, lowest first; a kind that makes one is a part by itself."""
+    found = []
+    for kind in layer_kinds():
+        spec = modules()[kind].STAGE
+        if spec.belongs_to(profile):
+            alone = Part(name=kind, order=spec.order or 0)
+            found += [(kind, part) for part in (spec.parts(profile) if spec.parts else [alone])]
+    return sorted(found, key=lambda one: one[1].order)
 
 
 def keys() -> dict[str, Key]:

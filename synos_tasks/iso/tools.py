@@ -78,7 +78,7 @@ class BuildContext:
         """The root file system under construction."""
         return self.work / "root"
 
-    def find(self, path: str, *, folder: bool = False) -> Path:
+    def find(self, path: str, *, folder: bool | None = False) -> Path:
         """Return a file or folder of docker/build that the profile names; raise ProfileError."""
         return inputs.find(self.docker_build, path, self.profile.origins.get(path, ""), folder=folder)
 

@@ -42,7 +42,9 @@ packages: [munge, open-iscsi, ssl-cert, nvme-cli]
 recommends: true
 components: [synos-welcome]
 overlays: [overlays/kiosk]
-hooks: [hooks/kiosk]
+files: [{{path: /etc/kiosk.d/secret, content: "a", owner: kim, mode: "0600"}}]
+hooks: [{{script: hooks/kiosk, stage: before-squash, inputs: [overlays/kiosk/etc]}}]
+iso_files: [{{path: /README, source: hooks/kiosk}}]
 kernel_arguments: [quiet, 'acpi_osi=!', 'kiosk="a b"']
 boot: {{firmware: [bios], timeout: 1, entries: [{{title: "Kiosk $1", arguments: [kiosk=1]}}, {{title: Rescue, arguments: [single]}}], persistence: true}}
 compression: {{algorithm: xz}}

@@ -1,4 +1,4 @@
-"""Stacked layers and a release of one file are the same system, with what upper layers took away gone."""
+"""Stacked layers and a release of one file are the same system, with what upper layers took away gone, and owners and modes as said."""
 
 from __future__ import annotations
 
@@ -31,7 +31,20 @@ Description=See that what the hook took away is gone
 Type=oneshot
 ExecStart=/bin/sh -euxc 'test ! -e /etc/motd; test ! -e /usr/share/tabset; \\
     test -f /usr/share/base-files/profile/inside; test "$(ls /usr/share/common-licenses)" = one; \\
-    test "$(stat -c %%a /usr/share/base-files/info.dir)" = 600'
+    test "$(stat -c %%a /usr/share/base-files/info.dir)" = 600; \\
+    test "$(stat -c %%U /home/kim/.hello /home/kim/new /home/kim/new/mine | uniq)" = kim; \\
+    test "$(stat -c %%U /etc/skel/.hello)" = root'
+"""
+PROFILE = """inherits: minimal
+users: [{name: kim}]
+overlays: [overlays/holes]
+files:
+  - {path: /etc/holes/secret, content: "a\\nb", owner: kim, mode: "0600"}
+  - {path: /usr/bin/holes, source: hooks/holes.sh, group: mail, mode: "2755"}
+  - {path: /usr/bin/mount, mode: "0755"}
+  - {path: /home/kim/new, owner: kim, group: users, mode: "0750"}
+hooks: [{script: hooks/holes.sh, inputs: []}]
+iso_files: [{path: /README, source: hooks/holes.sh}, {path: /docs/more, source: overlays/holes}]
 """
 WANTS = "docker/build/overlays/holes/etc/systemd/system"
 
@@ -43,10 +56,10 @@ def holes(warm: Clone) -> Clone:
     warm.add(f"{WANTS}/holes.service", UNIT)
     (warm.root / WANTS / "multi-user.target.wants").mkdir()
     (warm.root / WANTS / "multi-user.target.wants/holes.service").symlink_to("../holes.service")
-    warm.add(
-        "docker/build/profiles/holes.yaml",
-        "inherits: minimal\noverlays: [overlays/holes]\nhooks: [hooks/holes.sh]\n",
-    )
+    for path in ("etc/skel/.hello", "home/kim/new/mine"):
+        warm.add(f"docker/build/overlays/holes/{path}", "x\n")
+        (warm.root / "docker/build/overlays/holes" / path).chmod(0o644)
+    warm.add("docker/build/profiles/holes.yaml", PROFILE)
     return warm
 
 

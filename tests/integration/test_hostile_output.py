@@ -73,7 +73,7 @@ def test_what_a_hook_writes_elsewhere_reaches_no_folder_of_the_host(hostile: Clo
 def test_what_a_hook_says_for_the_engine_is_not_heard(hostile: Clone) -> None:
     code, answer = hostile.build("forge")
     assert code == NO_KERNEL, answer
-    assert '[hooks] {"event": "delivered"' in hostile.newest_log()
+    assert '[hook-forge.sh] {"event": "delivered"' in hostile.newest_log()
     assert list(hostile.output.iterdir()) == []
 
 
@@ -93,6 +93,6 @@ def test_a_flood_of_output_and_folders_ends_one_build_alone(hostile: Clone) -> N
     assert peak < 200_000, f"{peak} kB"
     assert "Traceback" not in err
     assert "\x1b" not in err + hostile.newest_log()
-    assert '[hooks] {"event": "log"}' in hostile.newest_log()
+    assert '[hook-flood.sh] {"event": "log"}' in hostile.newest_log()
     assert len(hostile.newest_log()) < 10**6
     assert list(hostile.output.iterdir()) == []

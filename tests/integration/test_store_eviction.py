@@ -130,7 +130,7 @@ def test_a_build_lets_go_what_is_beyond_the_limits_and_all_is_made_again_when_it
 
     profile(small, "one", "one")
     again = build(small, "one", "c")
-    assert set(again.made) == {"hooks", "identity", *NOT_STORED}
+    assert set(again.made) == {"hook-one.sh", "identity", *NOT_STORED}
     assert again.json["sha256"] == first.json["sha256"]
     assert small.in_store("ls -A /cache/tmp /cache/locks").split() == ["/cache/locks:", "/cache/tmp:"]
 

@@ -20,7 +20,14 @@ def _package(name: str, layer: str) -> Package:
 
 
 LAYERS = (("base", ("linux-image-amd64",)), ("packages-parent", ("sudo",)), ("packages-x", ("vim",)))
-BASE = Profile(name="x", layers=LAYERS, overlays=("overlays/x",), hooks=("hooks/x",))
+
+
+def saying(profile: Profile, **values: Any) -> Profile:  # noqa: ANN401
+    """Return a profile that says more."""
+    return dataclasses.replace(profile, values={**profile.values, **values})
+
+
+BASE = saying(Profile(name="x", layers=LAYERS), overlays=["overlays/x"], hooks=["hooks/x"])
 LOCK = Lock(
     request="r",
     epoch=1_700_000_000,
@@ -31,7 +38,7 @@ LOCK = Lock(
 FILES = {OURS: "0", "overlays/x": "1", "hooks/x": "2"}
 COMPONENTS = {"tool": {"source": "tool's"}, "agent": {"source": "agent's"}}
 """What components are made of; BASE has none of them."""
-STACK = ["base", "packages-parent", "packages-x", "system", "overlay", "hooks", "identity"]
+STACK = ["base", "packages-parent", "packages-x", "system", "overlay", "hook-x", "identity"]
 ALL = {*STACK, "initramfs", "bootfiles", "iso"}
 # the menu shows the build id, which anything changes; see changed()
 NOT_THE_MENU = ALL - {"bootfiles"}

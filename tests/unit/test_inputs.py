@@ -232,7 +232,7 @@ def test_the_container_follows_no_link_out_either(clone: Path, tmp_path: Path, n
             "overlays/a/b": lambda: overlay.make_files(
                 inputs_for(context, planned, "overlay"), Listing(), target
             ),
-            "hooks/x": lambda: hooks.make(inputs_for(context, planned, "hooks"), context.root),
+            "hooks/x": lambda: hooks.make(inputs_for(context, planned, "hook-x"), context.root),
         }
         component = CompileContext(build=context, wanted=wanted)
         readers.setdefault(name, lambda: source.prepare(component))

@@ -31,8 +31,8 @@ def test_a_new_profile_has_its_files_and_shows_every_key(settings: Settings) -> 
     data = settings.project.build_data
     found = profiles.load(data / "profiles", "kiosk")
     assert found.ancestors == ("standard", "minimal")
-    assert all((data / name).is_dir() for name in found.overlays)
-    assert all((data / name).stat().st_mode & 0o777 == 0o755 for name in found.hooks)
+    assert all((data / name).is_dir() for name in found.values["overlays"])
+    assert all((data / name).stat().st_mode & 0o777 == 0o755 for name in found.values["hooks"])
     lines = (data / "profiles/kiosk.yaml").read_text().splitlines()
     assert [
         key

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import pytest
 
@@ -14,9 +14,11 @@ from synos_tasks.iso import distribution
 from synos_tasks.iso.layers import Listing, settle_files
 from synos_tasks.iso.pool import Pool
 from synos_tasks.iso.profile import Profile
+from synos_tasks.iso.protocol import Warn
 from synos_tasks.iso.stages import identity, overlay
+from synos_tasks.iso.tools import BuildContext
 from tests.unit.contexts import EPOCH, Laid, build_context, files, inputs_for
-from tests.unit.plans import planned
+from tests.unit.plans import planned, saying
 
 BASE = """\
 drwxr-xr-x 0/0                92 2026-11-23 11:22 squashfs-root
@@ -86,7 +88,7 @@ def test_a_layer_is_laid_over_those_below(
 def owners(monkeypatch: pytest.MonkeyPatch) -> dict[str, tuple[int, int]]:
     """Owners that folders were given: who is not root may give none, and so they are only noted."""
     noted: dict[str, tuple[int, int]] = {}
-    monkeypatch.setattr(os, "chown", lambda path, uid, gid: noted.update({str(path): (uid, gid)}))
+    monkeypatch.setattr(os, "chown", lambda path, uid, gid, **_: noted.update({str(path): (uid, gid)}))
     return noted
 
 
@@ -185,7 +187,7 @@ def test_what_lies_below_lib_goes_behind_the_link_of_a_merged_usr(tmp_path: Path
 def test_the_later_overlay_wins_and_all_win_over_what_the_system_says_it_is(
     tmp_path: Path, target: Path
 ) -> None:
-    profile = dataclasses.replace(PROFILE, overlays=("overlays/one", "overlays/two"))
+    profile = saying(PROFILE, overlays=["overlays/one", "overlays/two"])
     with build_context(tmp_path, profile) as context:
         files(context.docker_build / "overlays", "synos-base/b", "one/etc/issue", "one/a", "two/a")
         (context.docker_build / "overlays/two/a").write_text("two")
@@ -193,6 +195,129 @@ def test_the_later_overlay_wins_and_all_win_over_what_the_system_says_it_is(
     assert (target / "a").read_text() == "two"
     assert (target / "etc/issue").read_text() == "x"
     assert 'ID="synos"' in (target / "usr/lib/os-release").read_text().splitlines()
+
+
+class Passwd(Laid):
+    """A system with two users, and a program of a package."""
+
+    def read(self, path: str) -> str:
+        return {"etc/passwd": "root:x:0:0::/root:/bin/sh\nann:x:1000:1001::/home/ann:/bin/sh\n"
+                "www:x:33:34::/var/www:/bin/sh\n", "etc/group": "root:x:0:\nann:x:1001:\nssl:x:44:ann\n"}[path]  # fmt: skip
+
+    def bring(self, path: str, target: Path) -> None:
+        target.write_text(f"of a package: {path}")
+
+
+def _laid(tmp_path: Path, **values: Any) -> tuple[dict[str, str], BuildContext]:  # noqa: ANN401
+    """Lay two overlays and what a profile says into tmp_path/target; gives the sources and the context."""
+    profile = saying(
+        PROFILE,
+        overlays=["overlays/one", "overlays/two"],
+        users=[{"name": "ann"}, {"name": "root"}],
+        **values,
+    )
+    profile = dataclasses.replace(
+        profile, origins={"files[0].path": "x.yaml:1:1", "files[0].owner": "x.yaml:2:2"}
+    )
+    with build_context(tmp_path, profile) as context:
+        files(context.docker_build / "overlays", "synos-base/b", "one/etc/skel/.profile", "one/home/ann/mine", "two/home/ann/.profile",
+              "two/etc/run", "one/opt/new/a", "../secret")  # fmt: skip
+        (context.docker_build / "overlays/two/etc/run").chmod(0o750)
+        (context.docker_build / "overlays/two/home/ann/.profile").write_text("two")
+        plan = planned()
+        inputs = Passwd(context, plan, plan.stage("overlay"), cast("Pool", None), ())
+        below = _below(etc="d", home="d", home__ann="d", usr="d", usr__prog="-", etc__link="l", bin="l")
+        return overlay.make_files(inputs, below, tmp_path / "target")["laid"], context
+
+
+def test_what_is_in_a_home_is_its_users_and_skel_reaches_it(
+    tmp_path: Path, target: Path, owners: dict[str, tuple[int, int]]
+) -> None:
+    laid, _ = _laid(tmp_path)
+    assert (target / "home/ann/.profile").read_text() == "two", "that of the user, not of skel"
+    for path in ("home/ann/.profile", "home/ann/mine"):
+        assert owners[str(target / path)] == (1000, 1001)
+    assert owners[str(target / "home/ann")] == (0, 0), "as the layers below have it"
+    assert {laid[path] for path in ("home/ann/mine", "opt/new/", "usr/lib/os-release")} == {
+        "overlays/one/home/ann/mine", "overlays/one/opt/new", ""
+    }  # fmt: skip
+
+
+def test_files_have_owners_and_modes(
+    tmp_path: Path, target: Path, owners: dict[str, tuple[int, int]]
+) -> None:
+    said = [
+        {"path": "/etc/key", "content": "a", "owner": "ann", "mode": "0400"},
+        {"path": "/etc/run", "source": "secret", "group": "ssl", "mode": "2750"},
+        {"path": "/home/ann/new/b", "content": "b"},
+        {"path": "/usr/prog", "mode": "4755"},
+        {"path": "/etc/new", "content": "\u20ac", "owner": "root", "group": "ann"},
+        {"path": "/opt/new/a", "mode": "0600"},
+        {"path": "/etc", "mode": "0711"},
+        {"path": "/bin/x", "content": "x"},
+    ]
+    laid, context = _laid(tmp_path, files=said)
+    wanted = {"etc/key": ("a", 0o400, (1000, 1001)), "etc/run": ("x", 0o2750, (os.getuid(), 44)), "home/ann/new/b": ("b", 0o644, (1000, 1001)),
+              "usr/prog": ("of a package: usr/prog", 0o4755, None), "etc/new": ("\u20ac", 0o644, (0, 1001)), "usr/bin/x": ("x", 0o644, None)}  # fmt: skip
+    found = {
+        path: (
+            (target / path).read_text(),
+            (target / path).stat().st_mode & 0o7777,
+            owners.get(str(target / path)),
+        )
+        for path in wanted
+    }
+    assert found == wanted
+    assert owners[str(target / "home/ann/new")] == (1000, 1001)
+    assert (target / "etc").stat().st_mode & 0o7777 == 0o711
+    sources = laid["etc/run"], laid["etc/key"], laid["opt/new/a"]
+    assert sources == ("secret", "", "overlays/one/opt/new/a"), (
+        "what is in them decides over hooks that change them"
+    )
+    plan = planned()
+    expected = [*overlay.expect(Passwd(context, plan, plan.stage("identity"), cast("Pool", None), ()))]
+    assert [(one.what, one.value) for one in expected][:3] == [
+        ("/etc/key: owner, mode", "ann 400"), ("/etc/key: content", "ca978112ca1bbdca"), ("/etc/run: group, mode", "ssl 2750")
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("said", "what", "place"),
+    [
+        ({"path": "/etc/a", "content": "", "owner": "kim"}, "there is no user 'kim'", "x.yaml:2:2"),
+        (
+            {"path": "/etc/none", "mode": "0600"},
+            "there is no /etc/none in a package or overlay",
+            "x.yaml:1:1",
+        ),
+        ({"path": "/etc/link", "mode": "0600"}, "/etc/link is a link", "x.yaml:1:1"),
+        ({"path": "/etc/link/a", "content": ""}, "/etc/link is a link", "x.yaml:1:1"),
+        ({"path": "/opt/new/a/b", "content": ""}, "/opt/new/a is a file", "x.yaml:1:1"),
+        ({"path": "/opt/new", "content": ""}, "/opt/new is a folder", "x.yaml:1:1"),
+    ],
+)
+def test_a_file_that_cannot_be_laid_has_its_place(
+    tmp_path: Path, target: Path, said: dict[str, str], what: str, place: str
+) -> None:
+    assert target.is_dir()
+    with pytest.raises(ProfileError) as caught:
+        _laid(tmp_path, files=[said])
+    assert (caught.value.what, caught.value.where) == (what, place)
+    assert caught.value.hint
+
+
+def test_modes_that_no_overlay_keeps_are_named_once(tmp_path: Path, target: Path) -> None:
+    odd = {"a": 0o4755, "b": 0o600, "closed": 0o700, "closed/c": 0o600, "d": 0o600, "e": 0o755}
+    for path, mode in odd.items():
+        full = tmp_path / "docker_build/overlays/one/srv" / path
+        full.parent.mkdir(parents=True, exist_ok=True)
+        full.mkdir() if path == "closed" else full.write_text("x")
+        full.chmod(mode)
+    assert target.is_dir()
+    _, context = _laid(tmp_path, files=[{"path": "/srv/d", "mode": "0600"}])
+    warnings = [event.text for event in context.events.sent if isinstance(event, Warn)]  # type: ignore[attr-defined]
+    assert len(warnings) == 1
+    assert "are lost: /srv/a, /srv/b, /srv/closed, /etc/run: set" in warnings[0]
 
 
 @pytest.mark.parametrize(("suite", "version"), [("bookworm", "12"), ("trixie", "13"), ("sid", "sid")])

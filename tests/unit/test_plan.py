@@ -38,6 +38,7 @@ from tests.unit.plans import (
     changed,
     locked_with,
     planned,
+    saying,
     since,
 )
 from tests.unit.projects import NAME, lay_component, lay_lock, package, project
@@ -56,8 +57,6 @@ CHANGES: dict[str, tuple[dict[str, Any], set[str]]] = {
     "components": ({"components": ("tool",)}, since("system") | {"component-tool", "components"}),
     "name": ({"name": "y"}, since("overlay") | {"bootfiles"}),
     "description": ({"description": "other"}, set()),
-    "overlays": ({"overlays": ()}, since("overlay")),
-    "hooks": ({"hooks": ()}, since("hooks")),
     "compression": ({"compression": "xz"}, NOT_THE_MENU),
     "compression_level": ({"compression_level": 19}, NOT_THE_MENU),
     "project": ({"project": "tuxos"}, since("overlay")),
@@ -73,6 +72,10 @@ VALUES: dict[str, tuple[Any, set[str]]] = {
     "debconf": (["sudo sudo/a string b"], since("packages-parent")),
     "boot": ({**BASE.values["boot"], "timeout": 9}, ID_ALONE | {"bootfiles"}),
     "kernel_arguments": (["quiet"], ID_ALONE | {"bootfiles"}),
+    "overlays": ([], since("overlay")),
+    "files": ([{"path": "/a", "content": "b"}], since("overlay")),
+    "hooks": ([], since("hook-x")),
+    "iso_files": ([{"path": "/a", "source": "overlays/x"}], ID_ALONE),
 }
 
 
@@ -88,9 +91,7 @@ def test_an_answer_that_nobody_asks_for_has_its_place(tmp_path: Path) -> None:
 @pytest.mark.parametrize("key", VALUES)
 def test_a_key_changes_its_stage_and_those_above(key: str) -> None:
     value, wanted = VALUES[key]
-    assert (
-        changed(planned(), planned(dataclasses.replace(BASE, values={**BASE.values, key: value}))) == wanted
-    )
+    assert changed(planned(), planned(saying(BASE, **{key: value}))) == wanted
 
 
 def test_every_field_of_a_profile_and_of_a_package_is_looked_at() -> None:
@@ -141,20 +142,85 @@ def test_the_date_of_the_lock_matters_everywhere_and_what_asked_for_it_nowhere()
 
 @pytest.mark.parametrize(
     ("path", "first"),
-    [(OURS, "overlay"), ("overlays/x", "overlay"), ("hooks/x", "hooks")],
+    [(OURS, "overlay"), ("overlays/x", "overlay"), ("hooks/x", "hook-x")],
 )
 def test_what_a_file_holds_matters_from_its_stage_on(path: str, first: str) -> None:
     assert changed(planned(), planned(files={**FILES, path: "other"})) == since(first)
 
 
-@pytest.mark.parametrize(("field", "first"), [("overlays", "overlay"), ("hooks", "hooks")])
-def test_the_order_of_hooks_and_overlays_matters(field: str, first: str) -> None:
+@pytest.mark.parametrize(
+    ("field", "reached"), [("overlays", since("overlay")), ("hooks", since("hook-x") | {"hook-y"})]
+)
+def test_the_order_of_hooks_and_overlays_matters(field: str, reached: set[str]) -> None:
     files = {**FILES, f"{field}/y": "3"}
-    orders: list[dict[str, Any]] = [
-        {field: tuple(f"{field}/{name}" for name in order)} for order in ("xy", "yx")
-    ]
-    one, two = (planned(dataclasses.replace(BASE, **order), files=files) for order in orders)
-    assert changed(one, two) == since(first)
+    orders: list[dict[str, Any]] = [{field: [f"{field}/{name}" for name in order]} for order in ("xy", "yx")]
+    one, two = (planned(saying(BASE, **order), files=files) for order in orders)
+    assert changed(one, two) == reached
+
+
+# ---- hooks by stage, and with declared inputs
+
+PARTS = saying(
+    BASE,
+    hooks=[
+        "hooks/late", {"script": "hooks/c", "inputs": ["overlays/x/c"]}, {"script": "hooks/d", "inputs": []},
+        {"script": "hooks/last", "stage": "before-squash"}, {"script": "hooks/early", "stage": "after-packages", "inputs": []},
+        {"script": "hooks/apart", "stage": "before-squash", "inputs": []},
+    ],
+)  # fmt: skip
+FIRST = saying(PARTS, hooks=PARTS.values["hooks"][1:])
+"""Without the hook that may read everything."""
+PART_FILES = {
+    **FILES,
+    "overlays/x/c": "c",
+    **{f"hooks/{name}": name for name in ("late", "c", "d", "last", "early", "apart")},
+}
+ORDERED = [
+    "hook-early",
+    "system",
+    "overlay",
+    "hook-late",
+    "hook-c",
+    "hook-d",
+    "hook-last",
+    "hook-apart",
+    "identity",
+]
+
+
+def test_hooks_are_placed_by_their_stages() -> None:
+    assert [stage.name for stage in planned(PARTS, files=PART_FILES).layers][3:] == ORDERED
+
+
+@pytest.mark.parametrize(
+    ("profile", "path", "same"),
+    [
+        # what reads all that is below it is run again, and then what is above that
+        (PARTS, "overlays/x", {"hook-early", "system"}),
+        (PARTS, "hooks/d", set(ORDERED[:5])),
+        (FIRST, "overlays/x", {"hook-early", "system", "hook-c", "hook-d"}),
+        (FIRST, "overlays/x/c", {"hook-early", "system", "overlay"}),
+        (FIRST, "hooks/early", set()),
+    ],
+)
+def test_a_hook_with_inputs_is_run_again_for_these_and_the_layers_below_but_overlays(
+    profile: Profile, path: str, same: set[str]
+) -> None:
+    one, two = planned(profile, files=PART_FILES), planned(profile, files={**PART_FILES, path: "other"})
+    assert {layer.name for layer in one.layers[3:]} - changed(one, two) == same
+    keys = [plan.initramfs_layers({plan.stage("hook-last").key}) for plan in (one, two)]
+    assert one.initramfs_key(keys[0]) != two.initramfs_key(keys[1]), "it covers all layers"
+    above = [layer.key for layer in one.layers if layer.apart]
+    assert one.initramfs_layers({one.stage("overlay").key})[-1] == above[-1]
+    assert one.initramfs_layers({one.stage("system").key})[-1] == one.stage("system").key
+    assert one.stage("identity").key != two.stage("identity").key
+
+
+@pytest.mark.parametrize("values", [{"files": [{"path": "/a", "content": "b"}]}, {"overlays": []}])
+def test_what_lies_where_matters_to_hooks_with_inputs(values: dict[str, Any]) -> None:
+    one, two = planned(FIRST, files=PART_FILES), planned(saying(FIRST, **values), files=PART_FILES)
+    assert {"hook-c", "hook-d"} <= changed(one, two)
+    assert "hook-early" not in changed(one, two)
 
 
 WITH = dataclasses.replace(BASE, components=("tool", "agent"))
@@ -165,7 +231,7 @@ KINDS = {
     "packages": since("packages-parent"),
     "system": since("system"),
     "overlay": since("overlay"),
-    "hooks": since("hooks"),
+    "hooks": since("hook-x"),
     "components": ABOVE,
     "identity": ID_ALONE,
     "initramfs": ID_ALONE | {"initramfs"},
@@ -306,7 +372,7 @@ def test_what_a_component_is_made_of_reaches_its_layer_and_those_above(name: str
 
 
 def test_a_components_key_is_of_what_it_is_made_of_alone() -> None:
-    other = dataclasses.replace(WITH, name="y", components=("agent",), hooks=())
+    other = dataclasses.replace(WITH, name="y", components=("agent",))
     one, two = planned(WITH), planned(other, dataclasses.replace(LOCK, epoch=1), tools="others")
     assert one.stage("component-agent") == two.stage("component-agent")
     assert one.stage("component-agent").key == recipe.key_of(COMPONENTS["agent"])
@@ -330,7 +396,7 @@ def test_a_component_on_disk_and_the_toolchain_matter_where_something_is_compile
         tools = planning.Tools(builder="b", toolchain=toolchain)
         return planning.plan_build(docker_build, read_profile(settings, NAME), lock, tools)
 
-    before, reached = plan(), ABOVE - {"hooks"} | {"component-tool"}
+    before, reached = plan(), ABOVE - {"hook-x"} | {"component-tool"}
     (docker_build / "components/other/Makefile").write_text("all:\n")
     assert plan() == before, "another component"
     assert changed(before, plan(toolchain="newer")) == reached

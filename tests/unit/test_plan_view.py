@@ -26,10 +26,11 @@ from synos_tasks.iso.store import sha256
 from synos_tasks.settings import Settings
 from tests.unit.fake_docker import FakeDocker
 from tests.unit.fakes import TOOLS, fake_containers
+from tests.unit.plans import saying
 from tests.unit.projects import NAME, lay_lock, lock_for, package, project
 
 LAYERS = (("base", ("live-boot",)), ("packages-x", ("sudo",)))
-PROFILE = Profile(name=NAME, layers=LAYERS, overlays=("overlays/x",), hooks=("hooks/x",))
+PROFILE = saying(Profile(name=NAME, layers=LAYERS), overlays=["overlays/x"], hooks=["hooks/x"])
 FILES = {OURS: "1", "overlays/x": "2", "hooks/x": "3", "hooks/y": "4"}
 SUDO = package("sudo")
 
@@ -42,7 +43,8 @@ def _plan(
     release: bool = False,
     **fields: Any,  # noqa: ANN401
 ) -> Plan:
-    profile = dataclasses.replace(PROFILE, **fields)
+    said = {name: fields.pop(name) for name in ("overlays", "hooks") if name in fields}
+    profile = saying(dataclasses.replace(PROFILE, **fields), **said)
     lock = lock_for(profile, *(packages or (SUDO,)), epoch=epoch)
     return plans.make(profile, lock, files={**FILES, **(files or {})}, tools=tools, release=release)
 
@@ -56,7 +58,8 @@ def _with(*names: str) -> Plan:
     return _plan(**_asked(*names))
 
 
-TWO_HOOKS = _plan(hooks=("hooks/x", "hooks/y"))
+TWO_HOOKS = _plan(hooks=["hooks/x", {"script": "hooks/y", "stage": "before-squash"}])
+LATER = _plan(hooks=["hooks/x", "hooks/y"])
 UPPER = _plan(SUDO, package("tmux", layer="packages-y"), layers=(*LAYERS, ("packages-y", ("tmux", "zsh"))))
 REASONS = [
     ("base", _plan(), None, "not built before"),
@@ -74,14 +77,14 @@ REASONS = [
     ("system", _with("sudo", "tmux"), _with("sudo"), "follows packages-x"),
     ("overlay", _with("sudo", "tmux"), _with("sudo"), "follows system"),
     ("initramfs", _with("sudo", "tmux"), _with("sudo"), "no longer in the store"),
-    *((stage, _plan(tools="u"), _plan(), "the tools of its image changed") for stage in ("base", "hooks", "initramfs")),
+    *((stage, _plan(tools="u"), _plan(), "the tools of its image changed") for stage in ("base", "hook-x", "initramfs")),
     *((stage, _plan(epoch=2), _plan(), "the lock's date changed") for stage in ("base", "overlay", "initramfs")),
     ("overlay", _plan(files={OURS: "other"}), _plan(), f"{OURS} changed"),
     ("overlay", _plan(files={"overlays/x": "other"}), _plan(), "overlays/x changed"),
-    ("hooks", _plan(files={"hooks/x": "other"}), _plan(), "hooks/x changed"),
-    ("hooks", TWO_HOOKS, _plan(), "hooks/y changed; other overlays or hooks"),
-    ("hooks", _plan(), TWO_HOOKS, "other overlays or hooks"),
-    ("overlay", _plan(overlays=()), _plan(), "other overlays or hooks"),
+    ("hook-x", _plan(files={"hooks/x": "other"}), _plan(), "hooks/x changed"),
+    ("hook-y", TWO_HOOKS, _plan(), "new"),
+    ("hook-y", LATER, TWO_HOOKS, "what the profile says of it changed"),
+    ("overlay", _plan(overlays=[]), _plan(), "overlays changed; other files"),
     ("packages-x", _plan(tools="u", epoch=2, **_asked("sudo", "tmux")), _plan(),
      "the lock's date changed; packages: +tmux; the tools of its image changed"),
     ("packages-y", UPPER, _plan(), "packages: +tmux +zsh"),
@@ -187,7 +190,9 @@ def test_the_initramfs_that_counts_is_the_one_with_what_upper_layers_brought(
     here = {row.key: {"bytes": 1, "initramfs": row.name == "overlay"} for row in rows.values()}
     store.entries = here
     assert not store.rows()["initramfs"].hit
-    derived = digest(["initramfs", rows["initramfs"].key, rows["overlay"].key])
+    names = list(rows)
+    below = [rows[name].key for name in names[: names.index("overlay") + 1]]
+    derived = digest(["initramfs", rows["initramfs"].key, *below])
     store.entries = {**here, derived: {"bytes": 7}}
     found = store.rows()["initramfs"]
     assert (found.hit, found.bytes) == (True, 7)

@@ -85,6 +85,27 @@ MISTAKES = {
     ),
     "a long label": (f"distribution: {{iso_label: {'A' * 33}}}\n", "1:27", "the label has 33 characters", "32 at most"),
     "a name with a quote": ("distribution: {name: 'A \"B\"'}\n", "1:22", "not one line of text", "without"),
+    "an overlay twice": ("overlays: [overlays/a, overlays/a/]\n", "1:24", "overlays/a/ stands twice", "leave one"),
+    "a hook twice": ("hooks: [hooks/a, {script: ./hooks/a}]\n", "1:27", "hook ./hooks/a stands twice", "leave one"),
+    "hooks of one name": ("hooks: [a/x, b/x]\n", "1:14", "a/x and b/x have one name", "rename"),
+    "an unknown stage": ("hooks: [{script: a, stage: early}]\n", "1:28", "hooks[0].stage is 'early'", "there are: after-"),
+    "a hook without a script": ("hooks: [{inputs: []}]\n", "1:9", "hooks[0] has no 'script'", "add"),
+    "a number for a hook": ("hooks: [1]\n", "1:9", "hooks[0] is 1, not a script relative to docker/build, or a mapping", ": value"),
+    "an input outside": ("hooks: [{script: a, inputs: [../x]}]\n", "1:30", "inputs[0] is '../x', not a path", "inside docker"),
+    "a file twice": (
+        "files: [{path: /a, content: ''}, {path: /a, mode: '0600'}]\n", "1:41", "/a stands twice under `files`", "leave one"
+    ),
+    "two contents": ("files: [{path: /a, source: b, content: c}]\n", "1:40", "/a has `source` and `content`", "leave one"),
+    "nothing of a file": ("files: [{path: /a}]\n", "1:9", "nothing is said of /a", "`mode`"),
+    "a relative path": ("files: [{path: a/b, mode: '0600'}]\n", "1:16", "files[0].path is 'a/b', not an absolute", "a path as"),
+    "a path through ..": ("files: [{path: /a/../b, mode: '0600'}]\n", "1:16", "not an absolute path", "without .."),
+    "a mode without quotes": ("files: [{path: /a, mode: 0600}]\n", "1:26", "mode is 384, not a mode in quotes", "in quotes"),
+    "a number for an owner": ("files: [{path: /a, owner: '1000'}]\n", "1:27", "owner is '1000', not a name", "not a number"),
+    "a file that would be gone": ("files: [{path: /run/a, content: ''}]\n", "1:16", "/run/a would be gone", "tmpfiles.d"),
+    "a file in the way of booting": ("iso_files: [{path: /LIVE/a, source: b}]\n", "1:20", "/LIVE/a would hide", "/live, /boot"),
+    "files in each other": (
+        "iso_files: [{path: /a, source: b}, {path: /A/b, source: c}]\n", "1:43", "/A/b and /a are in each other", "leave one"
+    ),
     "no firmware": ("boot: {firmware: []}\n", "1:18", "boot.firmware is empty", "bios, uefi, secure-boot"),
     "the list that boot was": ("boot: [bios]\n", "1:7", "boot is a list, not a mapping", "key: value"),
     "a quote for GRUB": ("kernel_arguments: [\"a'b\"]\n", "1:20", "not one kernel argument", "unless in double"),    "no release": ("mirrors:\n  suites: [updates]\n", "2:11", "mirrors.suites lacks release", "`release`"),
@@ -182,8 +203,8 @@ services: {enable: [a]}
             "keyboard: {layout: us}",
             {"keyboard": {"layout": "us", "variant": "", "model": "pc104", "options": ""}},
         ),
-        ("overlays: [overlays/x]", {"overlays": ("overlays/base", "overlays/x")}),
-        ("hooks: [hooks/x]", {"hooks": ("hooks/base", "hooks/x")}),
+        ("overlays: [overlays/x]", {"overlays": ["overlays/base", "overlays/x"]}),
+        ("hooks: [hooks/x]", {"hooks": ["hooks/base", "hooks/x"]}),
         ("kernel_arguments: [splash]", {"kernel_arguments": ["quiet", "splash"]}),
         ("suite: bookworm", {"suite": "bookworm"}),
         (

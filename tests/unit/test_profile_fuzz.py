@@ -47,7 +47,9 @@ keyboard:
   layout: de
 kernel_arguments: [quiet, "a=b"]
 overlays: [overlays/x]
-hooks: [hooks/x]
+hooks: [hooks/x, {script: hooks/y, stage: before-squash, inputs: [overlays/x/etc/y]}]
+files: [{path: /etc/x, content: "a", owner: root, mode: "0600"}, {path: /etc/y, source: files/y}]
+iso_files: [{path: /README, source: files/readme}]
 compression: {algorithm: zstd, level: 3}
 boot: {firmware: [bios, uefi], timeout: 0, entries: [{title: A, arguments: [b]}], persistence: true}
 locales: [fr_FR.UTF-8]

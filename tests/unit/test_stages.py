@@ -8,7 +8,7 @@ import os
 import shlex
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from synos_tasks.iso.stages import bootfiles, components, hooks, initramfs, pack
 from synos_tasks.iso.store import Entry, Store
 from synos_tasks.iso.tools import BuildContext
 from tests.unit.contexts import KeptEvents, build_context, fake_tools, files, inputs_for
-from tests.unit.plans import BASE, LOCK, planned
+from tests.unit.plans import BASE, LOCK, planned, saying
 
 PLAN = planned(dataclasses.replace(BASE, components=("tool", "agent")))
 
@@ -137,10 +137,9 @@ def context(tmp_path: Path) -> Iterator[BuildContext]:
     profile = Profile(
         name="x",
         mirror="http://a.example/debian",
-        values={**Profile(name="x").values, **VALUES},
-        hooks=("hooks/one", "hooks/two"),
+        values={**Profile(name="x").values, **VALUES, "hooks": ["hooks/x"]},
         origins={
-            "hooks/one": "x.yaml:2:5",
+            "hooks/x": "x.yaml:2:5",
             "users[1].groups[1]": "x.yaml:9:9",
             "services.enable[0]": "x.yaml:8:8",
         },
@@ -150,9 +149,8 @@ def context(tmp_path: Path) -> Iterator[BuildContext]:
               "usr/sbin/lightdm", "usr/lib/systemd/system/x.service")  # fmt: skip
         (made.root / "etc/passwd").write_text("root:x:0:0::/root:/bin/bash\n")
         (made.root / "etc/group").write_text("sudo:x:27:\naudio:x:29:\n")
-        for hook in profile.hooks:
-            files(made.docker_build, hook)
-            (made.docker_build / hook).write_text("#!/usr/sbin/x\n")
+        files(made.docker_build, "hooks/x")
+        (made.docker_build / "hooks/x").write_text("#!/usr/sbin/x\n")
         yield made
 
 
@@ -282,9 +280,7 @@ def test_the_newest_kernel_is_the_first_and_none_is_an_error_with_a_hint(tmp_pat
 STATUS = "Package: {}\nStatus: install ok {}\nInstalled-Size: 2\nArchitecture: amd64\nVersion: 1\n"
 
 
-def test_hooks_run_in_order_and_leave_nothing_of_themselves(
-    context: BuildContext, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_hook_leaves_nothing_of_itself(context: BuildContext, monkeypatch: pytest.MonkeyPatch) -> None:
     status = context.root / "var/lib/dpkg/status"
     status.parent.mkdir(parents=True)
     status.write_text(
@@ -300,12 +296,11 @@ def test_hooks_run_in_order_and_leave_nothing_of_themselves(
         status.write_text("\n".join(STATUS.format(*one) for one in new))
 
     ran = fake_tools(monkeypatch, act)
-    made = hooks.make(inputs_for(context, PLAN, "hooks"), context.root)
+    made = hooks.make(inputs_for(context, PLAN, "hook-x"), context.root)
     assert [(one["name"], one["installed_bytes"]) for one in made["hooks_installed"]] == [("new", 2048)]
     assert made["hooks_removed"] == ["purged"]
     assert not (context.root / "usr/sbin/policy-rc.d").exists()
-    assert [argv[-1] for argv in ran] == ["/tmp/synos-hook-one", "/tmp/synos-hook-two"]
-    assert all(argv[:2] == ["chroot", str(context.root)] for argv in ran)
+    assert ran == [["chroot", str(context.root), "/tmp/synos-hook-x"]]
     assert list((context.root / "tmp").iterdir()) == []
     assert not (context.root / "etc/resolv.conf").exists(), "that of the builder's network"
     assert (context.root / "usr/lib/made").exists()
@@ -352,11 +347,39 @@ def test_a_hook_whose_interpreter_is_missing_says_which(
     context: BuildContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ran = fake_tools(monkeypatch)
-    (context.docker_build / "hooks/one").write_text("#!/usr/bin/env python3\n")
-    with pytest.raises(HookFailed, match="hooks/one needs /usr/bin/env") as caught:
-        hooks.make(inputs_for(context, PLAN, "hooks"), context.root)
+    (context.docker_build / "hooks/x").write_text("#!/usr/bin/env python3\n")
+    with pytest.raises(HookFailed, match="hooks/x needs /usr/bin/env") as caught:
+        hooks.make(inputs_for(context, PLAN, "hook-x"), context.root)
     assert caught.value.where == "x.yaml:2:5"
     assert ran == []
+
+
+@pytest.mark.parametrize(
+    ("touched", "laid", "hidden"),
+    [
+        (["etc/a", "etc/new/"], {"etc/a": "x/etc/a"}, "etc/a"),
+        (["etc/a"], {"etc/a": "", "etc/b": "x/etc/b", "etc/": "x/etc"}, ""),
+        (["etc/a"], {"etc/a": "read/etc/a"}, ""),
+        (["etc/a"], {"etc/a": "readable/a"}, "etc/a"),
+        (
+            ["opt/a/b/c"],
+            {"opt/a": "x/opt/a"},
+            "opt/a",
+        ),  # a link of an overlay, through which the hook would have written
+        (["opt"], {"opt/a/b": "x/opt/a/b"}, "opt/a/b"),  # a folder that the hook removed
+        (["opt/", "opt/a"], {"opt/": "x/opt", "opt/b": "x/opt/b"}, "opt"),
+        (["opt/a"], {"opt/": "x/opt", "opt/b": "x/opt/b", "op": "x/op"}, ""),
+    ],
+)
+def test_a_hook_hides_nothing_of_an_overlay_that_it_does_not_read(
+    touched: list[str], laid: dict[str, str], hidden: str
+) -> None:
+    profile = saying(Profile(name="x"), hooks=[{"script": "hooks/x", "inputs": ["./read/"]}])
+    with pytest.raises(ProfileError) if hidden else nullcontext() as caught:
+        hooks.refuse_overlaid(profile, "hook-x", touched, laid)
+    if caught is not None:
+        assert caught.value.what.startswith(f"hook hooks/x changes /{hidden}, ")
+        assert (laid.get(hidden) or laid[f"{hidden}/"]) in caught.value.hint
 
 
 def _failing(monkeypatch: pytest.MonkeyPatch, status: int, lines: list[str]) -> None:
@@ -375,8 +398,8 @@ def test_a_failed_hook_is_named_with_its_place_and_its_last_lines(
 ) -> None:
     _failing(monkeypatch, 7, [f"line {number}" for number in range(20)])
     with pytest.raises(HookFailed) as caught:
-        hooks.make(inputs_for(context, PLAN, "hooks"), context.root)
-    assert (caught.value.what, caught.value.where) == ("hook hooks/one ended with 7", "x.yaml:2:5")
+        hooks.make(inputs_for(context, PLAN, "hook-x"), context.root)
+    assert (caught.value.what, caught.value.where) == ("hook hooks/x ended with 7", "x.yaml:2:5")
     assert caught.value.why.splitlines() == [f"line {number}" for number in range(10, 20)]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -98,6 +99,8 @@ LEAVES = st.one_of(
 
 def values_of(kind: schema.Kind) -> st.SearchStrategy[Any]:
     """Values of the right form, with leaves that are now and then wrong."""
+    if kind.short:
+        return values_of(kind.fields[kind.short]) | values_of(dataclasses.replace(kind, short=""))
     if kind.type == "object":
         required = {key: values_of(kind.fields[key]) for key in kind.required}
         optional = {key: values_of(item) for key, item in kind.fields.items() if key not in required}

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from synos_tasks.iso.layers import Listing, StageInputs
-    from synos_tasks.iso.profile import Profile
 
 STAGE = StageSpec(order=60, fields=("values",))
 OS_RELEASE = "usr/lib/os-release"
@@ -30,16 +29,20 @@ def make_files(inputs: StageInputs, lower: Listing, target: Path) -> None:
         "".join(f"{line}\n" for line in [*lines, f"BUILD_ID={inputs.plan.build_id}"])
     )
     lower.make_parents(target, EXPECTED)
-    (target / EXPECTED).write_text(expected(inputs.plan.profile))
+    (target / EXPECTED).write_text(expected(inputs))
 
 
-def expected(profile: Profile) -> str:
+def expected(inputs: StageInputs) -> str:
     """Return what the self-test compares: a line of what, value and command, with tabs between, for each."""
+    profile = inputs.plan.profile
     found = [
         one
         for name, one_key in stagespec.keys().items()
         if (value := profile.values.get(name)) is not None
         for one in one_key.expect(profile, value)
     ]
+    for stage in stagespec.modules().values():
+        if hasattr(stage, "expect"):
+            found += stage.expect(inputs)
     found.append(key.Expected("not made at first boot", "", MISSING))
     return "".join(f"{one.what}\t{one.value}\t{one.command}\n" for one in found)

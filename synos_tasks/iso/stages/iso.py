@@ -5,18 +5,76 @@ from __future__ import annotations
 import datetime as dt
 from typing import TYPE_CHECKING
 
-from synos_tasks.iso import distribution
+from synos_tasks.iso import distribution, secrets
+from synos_tasks.iso.inputs import kind, sha256, walk
+from synos_tasks.iso.key import Expected, Key, Said, adds, mistake
+from synos_tasks.iso.schema import list_of, mapping, relative, text
 from synos_tasks.iso.stages.bootfiles import EFI_IMAGE
 from synos_tasks.iso.stagespec import StageSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
     from pathlib import Path
 
+    from synos_tasks.errors import ProfileError
+    from synos_tasks.iso.layers import StageInputs
+    from synos_tasks.iso.profile import Profile
     from synos_tasks.iso.tools import BuildContext
 
 NAME = "iso"
-STAGE = StageSpec(fields=("name", "project"), keys={"distribution": distribution.KEY})
+OURS = ("live", "boot", "efi", ".disk")
+"""Folders that boot loaders and live-boot look for."""
+MEDIUM = "/run/live/medium"
+
+
+def _contradictions(said: Said) -> Iterator[ProfileError]:
+    seen: list[str] = []
+    for one in said.value("iso_files").items:
+        place, path = one.entries["path"], str(one.entries["path"].data).lower()
+        if path.split("/")[1] in OURS:
+            hint = f"{', '.join(f'/{name}' for name in OURS)} are for what boots"
+            yield mistake(place, f"{place.data} would hide what the ISO boots from", hint)
+        for other in seen:
+            if f"{path}/".startswith(f"{other}/") or other.startswith(f"{path}/"):
+                what = (
+                    f"{place.data} stands twice under `iso_files`"
+                    if path == other
+                    else f"{place.data} and {other} are in each other"
+                )
+                yield mistake(place, what, "leave one of them out; a folder comes with all that is in it")
+        seen.append(path)
+
+
+KEY = Key(
+    kind=list_of(
+        mapping(
+            {
+                "path": text(
+                    r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._+-]{1,60}){1,6}", "an absolute path", "Where it is on the ISO.",
+                    allowed="a path as /README of letters, digits, . _ + - and /; six folders deep at most",
+                ),
+                "source": relative("a path relative to docker/build", "A file or folder."),
+            },
+            required=("path", "source"),
+        ),
+        "Files and folders beside the file systems on the ISO; the running system has them in /run/live/medium.",
+    ),
+    merge=adds,
+    check=_contradictions,
+    aliases=("includes.binary", "binary"),
+    example="[{path: /README, source: files/README}]",
+)  # fmt: skip
+
+
+def _files(profile: Profile) -> list[dict[str, str]]:
+    return list(profile.values.get("iso_files", []))
+
+
+STAGE = StageSpec(
+    fields=("name", "project"),
+    keys={"distribution": distribution.KEY, "iso_files": KEY},
+    paths=lambda profile: [one["source"] for one in _files(profile)],
+)
 
 
 def make(context: BuildContext, tree: Path, live: Mapping[str, Path], target: Path) -> None:
@@ -40,4 +98,19 @@ def make(context: BuildContext, tree: Path, live: Mapping[str, Path], target: Pa
         argv += ["-eltorito-alt-boot"] if "bios" in firmware else ["-c", "boot/boot.cat"]
         argv += ["-e", "--interval:appended_partition_2:all::", "-no-emul-boot"]
     grafts = [f"/live/{name}={path}" for name, path in live.items()]
+    more = {one["path"]: context.find(one["source"], folder=None) for one in _files(profile)}
+    grafts += [f"{path}={source}" for path, source in more.items()]
+    found = [
+        path for source in more.values() for path in (source, *(walk(source) if source.is_dir() else ()))
+    ]
+    secrets.refuse((path for path in found if kind(path) == "a file"), context.secrets, NAME)
     context.run(NAME, [*argv, "-graft-points", f"/={tree}", *grafts])
+
+
+def expect(inputs: StageInputs) -> Iterable[Expected]:
+    """Expect what is said under `iso_files` on the medium."""
+    for one in _files(inputs.context.profile):
+        source = inputs.context.find(one["source"], folder=None)
+        if not source.is_dir():
+            command = f"sha256sum <{MEDIUM}{one['path']} | cut -c 1-16"
+            yield Expected(f"{one['path']} on the ISO", sha256(source)[:16], command)
