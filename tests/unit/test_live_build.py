@@ -36,16 +36,17 @@ SAID: dict[str, dict[str, Any]] = {
         "keyboard": {"layout": "de,us", "variant": "nodeadkeys,"}, "mirrors": {"components": ["main", "contrib", "non-free-firmware"]},
         "users": [{"name": "kai", "full_name": "Kai", "groups": ["audio", "video", "plugdev"], "sudo": "nopasswd", "autologin": True}],
         "distribution": {"name": "Harbour", "iso_label": "HARBOUR_1", "grub_theme": "files/harbour/theme"}, "kernel_arguments": ["quiet", "splash"],
-        "hooks": ["hooks/harbour/normal/0300-stamp.hook.chroot", "hooks/harbour/live/0200-session.hook.chroot"],
+        "hooks": ["hooks/harbour/0300-stamp.hook.chroot", "hooks/harbour/0200-session.hook.chroot"],
         "overlays": ["overlays/harbour"], "compression": {"algorithm": "zstd"}, "repositories": ["backports"],
     },
     "lifeboat": {
+        "hooks": ["hooks/lifeboat/0100-stamp.hook.chroot", "hooks/lifeboat/0050-copy.hook.chroot", "hooks/lifeboat/live-0100-stamp.hook.chroot"],
         "hostname": "lifeboat", "kernel_arguments": ["console=ttyS0,115200", "toram"], "mirrors": {"suites": ["release", "updates"]},
         "packages": ["linux-image-amd64", "ca-certificates", "gddrescue", "gdisk", "tzdata", "live-boot", "systemd-sysv", "initramfs-tools"],
         "boot": {"firmware": ["bios", "uefi", "secure-boot"]}, "overlays": ["overlays/lifeboat-before", "overlays/lifeboat"],
         "repositories": ["backports", {**VENDOR, "key": KEY, "pin": 400}],
         "debconf": ["tzdata tzdata/Areas select Etc"],
-        "files": [{"path": "/etc/sudoers.d/lecture", "source": "overlays/lifeboat/etc/sudoers.d/lecture", "mode": "0440"}],
+        "files": [{"path": "/etc/sudoers.d/lecture", "mode": "0440"}],
         "iso_files": [
             {"path": "/README.txt", "source": "iso/lifeboat/README.txt"}, {"path": "/docs", "source": "iso/lifeboat/docs"}
         ],

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 _MADE = re.compile(r"etc/(default/(locale|keyboard)|locale\.gen|hosts|os-release)|usr/lib/os-release")
 """What keys of a profile make, and the self-test compares."""
-_OF_THE_ISO = {"isolinux", "boot", "EFI", "efi", "live", "install"}
+_OF_THE_ISO = {"isolinux", "boot", "EFI", "efi", "live", "install", ".disk"}
 _HOOK_READS = {
     "hook-variables": r"\bLB_[A-Z]|\bLIVE_IMAGE|/live-build/", "hook-installs": r"\bapt(-get)?\s[^\n]*\binstall\b",
 }  # fmt: skip
@@ -91,8 +91,7 @@ def overlay(draft: Draft, path: Path, where: str, match: re.Match[str]) -> None:
         if is_special and path.is_dir():
             draft.leave(where, f"mode {mode:04o}", "folder-mode")
         elif is_special:
-            source = f"overlays/{name}/{inside}"
-            draft.add("files", {"path": f"/{inside}", "source": source, "mode": f"{mode:04o}"}, where)
+            draft.add("files", {"path": f"/{inside}", "mode": f"{mode:04o}"}, where)
 
 
 def _lay(draft: Draft, path: Path, where: str, target: str) -> None:
@@ -115,7 +114,9 @@ def iso_file(draft: Draft, path: Path, where: str, match: re.Match[str]) -> None
 
 def hook(draft: Draft, path: Path, where: str, match: re.Match[str]) -> None:
     """Copy a hook."""
-    target = f"hooks/{draft.name}/{match['kind'] or ''}{_safe(path.name)}"
+    target = f"hooks/{draft.name}/{_safe(path.name)}"
+    if target in draft.files:  # hooks/normal and hooks/live may have one of the same name
+        target = f"hooks/{draft.name}/{match['kind'] or 'old'}-{_safe(path.name)}"
     draft.files[target] = path
     draft.add("hooks", target, where)
     for reason, pattern in _HOOK_READS.items():
@@ -124,7 +125,7 @@ def hook(draft: Draft, path: Path, where: str, match: re.Match[str]) -> None:
 
 
 def _safe(name: str) -> str:
-    return re.sub(r"[^A-Za-z0-9._+-]", "_", name)
+    return re.sub(r"[^A-Za-z0-9._+-]", "_", name)[-50:]
 
 
 def key(draft: Draft, path: Path, _where: str, match: re.Match[str]) -> None:
