@@ -24,6 +24,9 @@ STAGE = "resolve"
 KEYRING = "/usr/share/keyrings/debian-archive-keyring.gpg"
 # usr-is-merged: or else apt takes usrmerge, which brings all of Perl to move files that were never apart
 ALWAYS = ("?essential", "apt", "usr-is-merged")
+# essential once, and nothing depends on them: without them nobody logs in since trixie, and since forky live-boot's
+# hook finds no losetup, and no user can be made
+LIVE = ("login", "mount", "passwd")
 AREAS = ("contrib", "main", "non-free", "non-free-firmware")
 _REQUIRED = re.compile(r"^Package: (\S+)\n(?:.+\n)*?Priority: required$", re.MULTILINE)
 _URI = re.compile(r"'(?P<address>[^']+)' (?P<file>\S+) (?P<size>\d+) SHA256:(?P<sha256>[0-9a-f]{64})")
@@ -41,8 +44,7 @@ def resolve(context: BuildContext, lists: Path, previous: Lock | None) -> Lock:
     dates = _update(context, folder, lists)
     names.refuse_unknown(profile, lists, lambda: _elsewhere(context, folder, lists))
     asked, tried = list(ALWAYS), []
-    # its hook needs losetup, which nothing else brings since forky
-    asked += ["mount"] * ("live-boot" in profile.packages)
+    asked += LIVE if "live-boot" in profile.packages else ()
     if profile.bootstrapper == "debootstrap":
         asked += _required(lists)
     chosen: dict[str, Package] = {}

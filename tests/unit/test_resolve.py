@@ -115,10 +115,14 @@ def test_each_layer_takes_what_those_below_it_do_not_have(
     lock, asked = _resolve(tmp_path, monkeypatch)
     assert {package.name: package.layer for package in lock.packages} == {
         "apt": "base", "busybox": "base", "curl": "packages-x", "dpkg": "base", "libcurl4": "packages-x",
-        "live-boot": "base", "mount": "base", "usr-is-merged": "base", "vim-tiny": "packages-x",
+        "live-boot": "base", "login": "base", "mount": "base", "passwd": "base",
+        "usr-is-merged": "base", "vim-tiny": "packages-x",
     }  # fmt: skip
-    assert asked[0] == [*resolve.ALWAYS, "mount", "live-boot"]
-    assert " ".join(asked[1]) == "?essential apt busybox dpkg live-boot mount usr-is-merged curl vim-tiny"
+    assert asked[0] == [*resolve.ALWAYS, *resolve.LIVE, "live-boot"]
+    assert (
+        " ".join(asked[1])
+        == "?essential apt busybox dpkg live-boot login mount passwd usr-is-merged curl vim-tiny"
+    )
 
 
 def test_debootstrap_lays_down_what_is_required_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
