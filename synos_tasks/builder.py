@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import threading
@@ -10,7 +11,7 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
-from typing import IO, TYPE_CHECKING, Self, TypeVar
+from typing import IO, TYPE_CHECKING, Any, Self, TypeVar
 
 from synos_tasks import errors
 from synos_tasks.engine.labels import is_own_container, labels
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from synos_tasks.engine.client import Container, Docker
     from synos_tasks.images import Context
     from synos_tasks.iso.eviction import Evicted, Limits, Stored
+    from synos_tasks.iso.proxies import Proxies
     from synos_tasks.project import Project
     from synos_tasks.settings import Settings
 
@@ -120,6 +122,8 @@ def ask(
     """
     for volume in spec.volumes:
         context.docker.create_volume(volume, labels(context.settings.project.id, "cache"))
+    if spec.network != "none":
+        request = dataclasses.replace(request, proxies=context.proxies)
     path = _log_path(context.settings, request.sent_as, spec.name) if logged else None
     answered: Answer | None = None
     with (
@@ -129,7 +133,7 @@ def ask(
         _Stages(context, container, spec, stage_spec) as stages,
     ):
         for line in container.lines():
-            event = request.heard(protocol.decode_event(line))
+            event = _masked(request.heard(protocol.decode_event(line)), request.proxies)
             if log:
                 _write_log(log, event)
             if isinstance(event, protocol.Failure):
@@ -149,6 +153,14 @@ def ask(
                 hint="nothing was published; run the command again. `inv doctor` checks the engine",
             )
     return answered
+
+
+def _masked(event: protocol.Event, proxies: Proxies) -> protocol.Event:
+    """Return an event whose words for a person tell no password: foreign code may print it."""
+    if not proxies.secrets or not isinstance(event, protocol.Log | protocol.Warn | protocol.Failure):
+        return event
+    words: dict[str, Any] = {name: proxies.masked(value) for name, value in vars(event).items()}
+    return dataclasses.replace(event, **words)
 
 
 def leftovers(docker: Docker, project: Project) -> list[Container]:

@@ -145,7 +145,7 @@ class StageFailed(SynosError, exit_code=30):
 
 
 class MirrorUnreachable(SynosError, exit_code=31):
-    """A package mirror does not answer."""
+    """A package mirror, or the proxy before it, does not answer or is not trusted."""
 
 
 class BadSignature(SynosError, exit_code=32):
@@ -217,7 +217,7 @@ class WouldOverwrite(SynosError, exit_code=48):
 
 
 class SecretFound(SynosError, exit_code=49):
-    """The value of a service's secret is in what a build made."""
+    """The secret of a service, or of a proxy, is in what a build made."""
 
 
 @contextmanager

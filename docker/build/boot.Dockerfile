@@ -10,6 +10,8 @@ SHELL ["/bin/bash", "-o", "pipefail", "-c"]
 # hadolint ignore=DL3008
 RUN --mount=type=cache,id=synos-apt-bookworm-cache,target=/var/cache/apt,sharing=locked \
     --mount=type=cache,id=synos-apt-bookworm-lists,target=/var/lib/apt,sharing=locked \
+    --mount=type=secret,id=certificates,target=/synos/certificates.pem,mode=0444 \
+    --mount=type=secret,id=apt,target=/etc/apt/apt.conf.d/90synos \
     rm -f /etc/apt/apt.conf.d/docker-clean \
  && apt-get update -qq --error-on=any 2>&1 | tee /dev/stderr | (! grep -q "Conflicting distribution") \
  && DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends \

@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import shlex
 import sys
+import tempfile
 import uuid
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from synos_tasks.builder import CACHE, CODE, container_name
+from synos_tasks.builder import CACHE, CODE, container_name, state_folder
 from synos_tasks.engine.labels import (
     BUILDER_CAPABILITIES,
     LABEL_PROJECT,
@@ -21,9 +22,11 @@ from synos_tasks.engine.labels import (
 )
 from synos_tasks.engine.spec import Bind, ContainerSpec, VolumeFolder
 from synos_tasks.images.catalog import BUILDER, TOOLCHAINS
+from synos_tasks.images.uplink import certificates
 from synos_tasks.iso import publish
 from synos_tasks.iso.components.recipe import files_of, folder_of
 from synos_tasks.iso.protocol import PACKAGES
+from synos_tasks.iso.proxies import CERTIFICATES, TRUST
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -118,7 +121,7 @@ def builder_spec(
         command=("python3", "-m", "synos_tasks.iso"),
         labels=labels(settings.project.id, "build"),
         capabilities=BUILDER_CAPABILITIES,
-        binds=(*read_only_binds(settings), *writable, *more),
+        binds=(*read_only_binds(settings), *certificates(network=network), *writable, *more),
         volumes={} if store is None else {store or settings.project.store_volume: CACHE},
         # a volume, so that the containers of stages can have folders of it.
         # dev, suid, exec: a root file system has device nodes, sudo and programs
@@ -144,6 +147,8 @@ def stage_spec(builder: ContainerSpec, volume: str, wanted: RunApart) -> Contain
         command=wanted.command,
         labels=builder.labels,
         capabilities=(*builder.capabilities, LEASE_CAPABILITY),
+        # of the host's certificates a program with a network has as much as the builder
+        binds=tuple(bind for bind in builder.binds if wanted.network and bind.target == str(CERTIFICATES)),
         volume_folders=tuple(
             VolumeFolder(volume=volume, folder=folder, target=target, writable=writable)
             for folder, target, writable in wanted.mounts
@@ -196,7 +201,11 @@ def compile_spec(
     targets = {str(folder_of(Path(BUILD_DATA)) / name): source for name, source in read}
     return dataclasses.replace(
         base,
-        binds=(CODE, *(Bind(source=source, target=target) for target, source in targets.items())),
+        binds=(
+            CODE,
+            *certificates(network=network),
+            *(Bind(source=source, target=target) for target, source in targets.items()),
+        ),
         volumes={**caches, packages: str(PACKAGES)},
     )
 
@@ -229,8 +238,15 @@ def open_shell(context: Context, spec: ContainerSpec) -> int:
         context.docker.create_volume(volume, labels(context.settings.project.id, "cache"))
     if spec.privileged:
         context.say(f"warning: {PRIVILEGED}")
-    with context.lease(spec.name):
-        return context.docker.interact(spec)
+    trusting = any(bind.target == str(CERTIFICATES) for bind in spec.binds)
+    variables = {**context.proxies.variables, **(TRUST if trusting else {})}
+    with (
+        context.lease(spec.name),
+        tempfile.NamedTemporaryFile("w", dir=state_folder(context.settings)) as file,
+    ):
+        file.writelines(f"{name}={value}\n" for name, value in variables.items())
+        file.flush()
+        return context.docker.interact(dataclasses.replace(spec, environment_file=Path(file.name)))
 
 
 def permissions(spec: ContainerSpec) -> dict[str, str]:

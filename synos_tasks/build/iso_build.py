@@ -249,7 +249,7 @@ class Build:
                 offline=options.offline,
                 limits=limits_of(context.settings.maint) if options.cached else None,
                 store_key=builder.store_key(context.settings),
-                secrets=builder.service_secrets(context.settings),
+                secrets={**builder.service_secrets(context.settings), **context.proxies.secrets},
                 apart=not options.privileged,  # hooks that mount do so for those that follow
                 awaits=meanwhile,
             )

@@ -11,8 +11,8 @@ from synos_tasks.dev.config import FOLDER
 from synos_tasks.engine.labels import image_labels, labels
 from synos_tasks.errors import DevContainerMissing
 from synos_tasks.images.base import ensure_base
-from synos_tasks.images.building import host_certificates
 from synos_tasks.images.catalog import BOOKWORM
+from synos_tasks.images.uplink import build_secrets, host_certificates
 from synos_tasks.iso.scratch import write_whole
 
 if TYPE_CHECKING:
@@ -119,20 +119,29 @@ def compose_model(
     root = escaped(str(config.root))
     own = config.path.with_name("Dockerfile")
     build = {"dockerfile": f"{FOLDER}/{config.name}/Dockerfile"} if own.exists() else {"target": config.name}
+    # compose takes a value that is not here from its environment: no password gets into this file
+    args = {name: None if "@" in value else value for name, value in context.proxies.variables.items()}
+    shown = (secret.split(",src=") for secret in build_secrets(settings.project.root))
+    secrets = {ident.removeprefix("id="): {"file": escaped(path)} for ident, path in shown}
     image = image_of(context, config)
     passwords = escaped(str(settings.stack_dir(settings.services.stack) / "secrets"))
-    secrets = {"type": "bind", "source": passwords, "target": SECRETS, "read_only": True}
+    mounted = {"type": "bind", "source": passwords, "target": SECRETS, "read_only": True}
     return {
         "name": settings.project.resource(f"dev-{config.name}"),
         "services": {
             config.service: {
                 "image": image,
-                "build": {**build, "labels": image_labels(settings.project.id, "dev", image)},
+                "build": {
+                    **build,
+                    "labels": image_labels(settings.project.id, "dev", image),
+                    "args": args,
+                    "secrets": list(secrets),
+                },
                 "labels": labels(settings.project.id, "dev"),
                 "working_dir": root,
                 "volumes": [
                     {"type": "bind", "source": root, "target": root},
-                    *([secrets] if network else []),
+                    *([mounted] if network else []),
                     *(f"{kind}:/var/cache/{kind}" for kind in CACHES),
                     f"history:{HISTORY}",
                 ],
@@ -140,6 +149,7 @@ def compose_model(
             }
         },
         "volumes": {kind: {"name": name, "external": True} for kind, name in volumes.items()},
+        "secrets": secrets,
         **({"networks": {"data": {"name": network, "external": True}}} if network else {}),
     }
 

@@ -167,7 +167,7 @@ def _start(
         write_whole(override, json.dumps(override_model(context, config, socket)) + "\n")
         compose = _compose(context, config, override)
         context.say(f"building the image of {config.name} (unchanged steps come from the cache)")
-        with one_at_a_time(context.settings), mirror_errors():  # the lock keeps prunes away
+        with one_at_a_time(context.settings), mirror_errors(context.proxies):  # the lock keeps prunes away
             compose.build(config.service, context.say, cached=cached)
         compose.up(*config.run_services, config.service, dependencies=True)
     run_commands(context, config, context.running(config).id)

@@ -16,6 +16,7 @@ import subprocess
 import sys
 import termios
 from functools import cached_property
+from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Any, Literal, cast
 
 from synos_tasks.engine import cache
@@ -179,10 +180,36 @@ class Docker:
         if done.returncode:
             raise ImageBuildFailed(f"{ref} could not be imported", why=done.stderr.decode().strip())
 
-    def build_image(self, folder: Path, say: Callable[[str], None], **options: Any) -> None:
-        """Build an image with options of python-on-whales' `buildx.build`: see follow_build()."""
-        lines = self.client.buildx.build(folder, progress="plain", stream_logs=True, **options)
-        follow_build(cast("Iterable[str]", lines), say)
+    def build_image(
+        self,
+        folder: Path,
+        say: Callable[[str], None],
+        *,
+        file: Path | None = None,
+        target: str | None = None,
+        tags: Sequence[str] = (),
+        labels: Mapping[str, str] = MappingProxyType({}),
+        build_args: Mapping[str, str] = MappingProxyType({}),
+        environment: Mapping[str, str] = MappingProxyType({}),
+        secrets: Sequence[str] = (),
+        cache: bool = True,
+    ) -> None:
+        """Build an image, see follow_build(). The names of ``environment`` become build arguments too."""
+        # python-on-whales has the values of build arguments on the command line, where everybody reads passwords
+        from python_on_whales.utils import stream_stdout_and_stderr
+
+        options: dict[str, Sequence[object]] = {
+            "file": [file] if file else [],
+            "target": [target] if target else [],
+            "tag": tags,
+            "label": [f"{key}={value}" for key, value in labels.items()],
+            "build-arg": [*(f"{key}={value}" for key, value in build_args.items()), *environment],
+            "secret": secrets,
+        }
+        argv = self.command("buildx", "build", "--progress=plain", *([] if cache else ["--no-cache"]))
+        argv += [f"--{name}={value}" for name, values in options.items() for value in values]
+        stream = stream_stdout_and_stderr([*argv, str(folder)], dict(environment))
+        follow_build((line.decode(errors="replace") for _, line in stream), say)
 
     def tag(self, ref: str, new_name: str) -> None:
         """Give an image another name."""

@@ -52,6 +52,8 @@ class ContainerSpec:
     tmpfs: Mapping[str, str] = field(default_factory=dict)
     devices: tuple[str, ...] = ()
     environment: Mapping[str, str] = field(default_factory=dict)
+    environment_file: Path | None = None
+    """Lines ``NAME=value`` that no command line shows."""
     cpus: float | None = None
     memory_mb: int | None = None
     pids: int | None = None
@@ -103,6 +105,7 @@ class ContainerSpec:
             "tmpfs": [f"{path}:{options}" for path, options in self.tmpfs.items()],
             "devices": list(self.devices),
             "envs": dict(self.environment),
+            "env_files": [self.environment_file] if self.environment_file else [],
             "cpuset_cpus": None if self.cpuset is None else [self.cpuset],
             "cpus": self.cpus,
             "pids_limit": self.pids,

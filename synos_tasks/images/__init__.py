@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable  # noqa: TC003  (a default of lease() needs it when it runs)
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from synos_tasks.errors import writing
+from synos_tasks.images.uplink import container_proxies
 from synos_tasks.locks import exclusive
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from synos_tasks.engine.client import Docker
+    from synos_tasks.iso.proxies import Proxies
     from synos_tasks.settings import Settings
 
 
@@ -24,6 +27,11 @@ class Context:
     settings: Settings
     docker: Docker
     say: Callable[[str], None]
+
+    @cached_property
+    def proxies(self) -> Proxies:
+        """The host's proxies as containers reach them; says once which they cannot."""
+        return container_proxies(self.docker, self.say)
 
     @contextmanager
     def lease(self, name: str, waiting: Callable[[], object] = lambda: None) -> Iterator[None]:

@@ -11,12 +11,14 @@ from typing import TYPE_CHECKING
 
 from synos_tasks.engine.labels import LABEL_BASE
 from synos_tasks.errors import BadSignature, HostUnfit, MirrorUnreachable
-from synos_tasks.iso.diagnose import mirror_failure
+from synos_tasks.images.uplink import USUAL, host_certificates, host_proxies
+from synos_tasks.iso.diagnose import mirror_failure, uplink_failure
 from synos_tasks.iso.suites import SUITES, base_image
 
 if TYPE_CHECKING:
     from synos_tasks.images import Context
 
+APT_OPTIONS = "etc/apt/apt.conf.d/99mmdebstrap"
 KEYRING = Path("/usr/share/keyrings/debian-archive-keyring.gpg")
 
 
@@ -45,10 +47,13 @@ def suite_of(base: str) -> str:
     return next(suite for suite in SUITES if base_image(suite) == base)
 
 
-def bootstrap_argv(suite: str, mirror: str, security_mirror: str, *, root: bool) -> list[str]:
+def bootstrap_argv(
+    suite: str, mirror: str, security_mirror: str, *, root: bool, certificates: Path | None = None
+) -> list[str]:
     """Return the mmdebstrap command that writes a minimal root of a suite, with its updates, as a tar stream.
 
     Nothing of the host is mounted into it: as root all mounting is skipped, as a user it happens in name spaces.
+    apt trusts mirrors by ``certificates``, None for its usual file.
     """
     mode = ["--mode=root", "--skip=check/canmount,chroot/mount"] if root else ["--mode=unshare"]
     # of a mirror that serves another suite apt only warns, and mmdebstrap drops that
@@ -59,8 +64,16 @@ def bootstrap_argv(suite: str, mirror: str, security_mirror: str, *, root: bool)
         '{ echo "E: Conflicting distribution: another one is served as $suite" >&2; exit 1; }; done'
     )
     trim = 'rm -rf "$1"/usr/share/doc/* "$1"/usr/share/man/* "$1"/usr/share/locale/*'
+    secure = []
+    if any(address.startswith("https:") for address in (mirror, security_mirror)):
+        secure = ["--include=ca-certificates"]  # or the root could not ask its own mirror
+        if certificates:
+            secure += [
+                f'--aptopt=Acquire::https::CaInfo "{certificates.resolve()}"',
+                f"--customize-hook=rm $1/{APT_OPTIONS}",
+            ]
     return [
-        "mmdebstrap", *mode, "--variant=minbase", f"--keyring={KEYRING}", f"--customize-hook={check}",
+        "mmdebstrap", *mode, *secure, "--variant=minbase", f"--keyring={KEYRING}", f"--customize-hook={check}",
         f"--customize-hook={trim}", suite, "-",
         *(f"deb {security_mirror if name == 'security' else mirror} {one} main" for one, name in served.items()),
     ]  # fmt: skip
@@ -83,17 +96,31 @@ def bootstrap(context: Context, base: str) -> None:
     log = settings.project.state_dir / "logs" / f"base-image-{suite}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     mirrors = settings.build.mirror, settings.build.security_mirror
-    argv = bootstrap_argv(suite, *mirrors, root=os.geteuid() == 0)
+    proxies, trust = host_proxies(), host_certificates()
+    own = trust if trust != Path(USUAL) and trust.is_file() else None
+    argv = bootstrap_argv(suite, *mirrors, root=os.geteuid() == 0, certificates=own)
     changes = [f"LABEL {LABEL_BASE}={settings.project.id}", 'CMD ["bash"]']
     # a file, not a pipe: a stream that breaks must not become the base image
     with log.open("wb") as messages, tempfile.TemporaryFile(dir=settings.project.state_dir) as archive:
-        done = subprocess.run(argv, stdin=subprocess.DEVNULL, stdout=archive, stderr=messages, check=False)
+        done = subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=archive,
+            stderr=messages,
+            check=False,
+            env={**os.environ, **proxies.variables},
+        )
         if done.returncode == 0:
             archive.seek(0)
             context.docker.import_image(archive, base, changes)
             return
-    lines = log.read_text(errors="replace").splitlines()
-    if isinstance(failure := mirror_failure(lines, [], settings.build.mirror), BadSignature):
+    text = proxies.masked(log.read_text(errors="replace"))
+    log.write_text(text)
+    lines = text.splitlines()
+    mirror = settings.build.mirror
+    if uplink := uplink_failure(lines, [], mirror, proxies):
+        raise uplink
+    if isinstance(failure := mirror_failure(lines, [], mirror), BadSignature):
         raise failure
     raise MirrorUnreachable(
         f"the base image {base} could not be bootstrapped",

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.engine.failures import check_versions
@@ -16,6 +14,7 @@ from synos_tasks.images import ledger
 from synos_tasks.images.base import ensure_base, renew
 from synos_tasks.images.catalog import every
 from synos_tasks.images.dockerfile import steps_of
+from synos_tasks.images.uplink import build_secrets
 from synos_tasks.iso.codec import to_data
 from synos_tasks.iso.diagnose import mirror_failure
 from synos_tasks.iso.lock import version_changes
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from synos_tasks.engine.client import Docker
     from synos_tasks.images import Context
     from synos_tasks.images.catalog import Recipe
+    from synos_tasks.iso.proxies import Proxies
     from synos_tasks.settings import Settings
 
 LIST_PACKAGES = ("dpkg-query", "--show")
@@ -80,7 +80,7 @@ def build_image(context: Context, recipe: Recipe, *, cached: bool = True) -> Bui
     settings, tag = context.settings, recipe.tag(context.settings.project)
     dockerfile = settings.project.root / recipe.dockerfile
     began = time.monotonic()
-    with mirror_errors():
+    with mirror_errors(context.proxies):
         context.docker.build_image(
             settings.project.root,
             context.say,
@@ -89,7 +89,8 @@ def build_image(context: Context, recipe: Recipe, *, cached: bool = True) -> Bui
             target=recipe.target or None,
             cache=cached,
             build_args=recipe.build_args,
-            secrets=[f"id=certificates,src={path}" for path in _certificates()],
+            secrets=build_secrets(settings.project.root),
+            environment=context.proxies.variables,
             labels=image_labels(settings.project.id, recipe.role, tag),
         )
     seconds = round(time.monotonic() - began, 2)
@@ -104,26 +105,15 @@ def build_image(context: Context, recipe: Recipe, *, cached: bool = True) -> Bui
 
 
 @contextmanager
-def mirror_errors() -> Iterator[None]:
-    """Raise MirrorUnreachable or BadSignature where the step that failed tells of a mirror."""
+def mirror_errors(proxies: Proxies) -> Iterator[None]:
+    """Raise MirrorUnreachable or BadSignature where the step that failed tells of a mirror; it tells no password."""
     try:
         yield
     except ImageBuildFailed as error:
-        if failure := mirror_failure(error.why.splitlines(), [], error.where):
+        error.why = proxies.masked(error.why)
+        if failure := mirror_failure(error.why.splitlines(), [], error.where, proxies):
             raise type(failure)(failure.what, where=error.where, why=error.why, hint=failure.hint) from error
         raise
-
-
-def host_certificates() -> Path:
-    """Return where the certificates are that this host trusts."""
-    return Path(os.environ.get("SSL_CERT_FILE") or "/etc/ssl/certs/ca-certificates.crt")
-
-
-def _certificates() -> list[Path]:
-    """Return the file with certificates for packages that a build fetches."""
-    path = host_certificates()
-    # BuildKit refuses larger secrets
-    return [path] if path.is_file() and path.stat().st_size <= 500 * 1024 else []
 
 
 @contextmanager

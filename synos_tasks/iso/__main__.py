@@ -24,14 +24,19 @@ def main() -> int:
     line = lease.read_request()
     if not line:
         return 130
-    events = protocol.Events(BuildContext.work / "build.log", codec.write_event)
+    request = codec.decode_request(line)
+    events = protocol.Events(BuildContext.work / "build.log", codec.write_event, request.proxies.masked)
     containers = StageContainers(lambda **fields: events.send(protocol.RunApart(**fields)))
     lease.watch(lambda: os._exit(130), containers.on_reply)
-    request = codec.decode_request(line)
     if isinstance(request, protocol.Build):
         os.umask(request.umask)
     apart = isinstance(request, protocol.Build) and request.apart
-    context = BuildContext(profile=NO_PROFILE, events=events, containers=containers if apart else None)
+    context = BuildContext(
+        profile=NO_PROFILE,
+        events=events,
+        containers=containers if apart else None,
+        proxies=request.proxies,
+    )
     failure = attempt(request, context)
     if failure is None:
         return 0

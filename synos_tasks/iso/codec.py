@@ -11,6 +11,8 @@ from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, ClassVar, TypeVar, Union, dataclass_transform, get_args, get_origin, get_type_hints
 
+from synos_tasks.iso.proxies import NO_PROXIES, Proxies
+
 T = TypeVar("T")
 # modules import these for their annotations only
 _NAMES = {"Mapping": Mapping, "Sequence": Sequence, "Path": Path, "Any": Any}
@@ -30,10 +32,13 @@ class Message:
             cls.known[name] = dataclasses.dataclass(frozen=True, kw_only=True)(cls)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Request(Message):
     """Base of what a container is asked."""
 
     known: ClassVar[dict[str, type[Request]]] = {}
+    proxies: Proxies = NO_PROXIES
+    """Of the host; none for a container without a network."""
 
     def heard(self, event: Event) -> Event:
         """Return what counts of an event in the container that was asked this."""

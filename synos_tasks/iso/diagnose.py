@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from synos_tasks.errors import (
     BadSignature,
@@ -14,9 +15,12 @@ from synos_tasks.errors import (
     StageFailed,
     SynosError,
 )
+from synos_tasks.iso.proxies import NO_PROXIES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+    from synos_tasks.iso.proxies import Proxies
 
 WORDS = 12
 """Lines of a tool's own words that an error quotes."""
@@ -74,6 +78,37 @@ class Cause:
         )
 
 
+_SILENT = r"(?i)(?:connect(?:ion)? to|resolv(?:e|ing)(?: proxy:| host:?)?) '?(?:{})\b"
+SILENT = Cause(
+    pattern="",  # has the proxies' names in it
+    error=MirrorUnreachable,
+    what="the proxy does not answer",
+    hint="check http_proxy and https_proxy, or `proxies` in ~/.docker/config.json; containers must reach it too",
+)
+PROXY = (
+    Cause(
+        pattern=r"(?i)(?:^|Failed to fetch \S+) +407 |(?:proxy|tunnel).*\b407\b|\b407\b.*from proxy|\b407 Proxy Auth",
+        error=MirrorUnreachable,
+        what="the proxy wants a user and a password",
+        hint="put them into http_proxy and https_proxy: http://USER:PASSWORD@HOST:PORT, special characters as %XX",
+    ),
+    Cause(
+        pattern=r"(?i)Invalid response from proxy|Proxy CONNECT aborted|from proxy after CONNECT|CONNECT tunnel failed|"
+        r"Tunnel connection failed|Unsupported proxy|Could not resolve proxy|Cannot connect to proxy",
+        error=MirrorUnreachable,
+        what="the proxy does not pass on what is asked of it",
+        hint="check http_proxy, https_proxy and no_proxy, and what the proxy allows",
+    ),
+)
+CERTIFICATE = Cause(
+    pattern=r"(?i)certificate (?:is NOT trusted|verif(?:y|ication) failed)|No system certificates available|"
+    r"CERTIFICATE_VERIFY_FAILED|SSL certificate problem|name in the certificate does not match|"
+    r"Could not load (?:certificates|CAInfo)",
+    error=MirrorUnreachable,
+    what="the certificate of a server is not trusted",
+    hint="if a private CA signed it: add the CA's certificate to what this machine trusts (/usr/local/share/"
+    "ca-certificates/NAME.crt, then update-ca-certificates), or name a file that has it in SSL_CERT_FILE",
+)
 MIRROR = (
     Cause(
         pattern=r"Failed to fetch \S+Release +[45]\d\d\b|does not have a Release file",
@@ -138,7 +173,12 @@ CAUSES = (
 
 
 def diagnose(
-    stage: str, argv: Sequence[str], code: int, lines: Sequence[str], origins: Mapping[str, str]
+    stage: str,
+    argv: Sequence[str],
+    code: int,
+    lines: Sequence[str],
+    origins: Mapping[str, str],
+    proxies: Proxies = NO_PROXIES,
 ) -> SynosError:
     """Find the error that explains why a tool ended with ``code``.
 
@@ -146,6 +186,8 @@ def diagnose(
     """
     if is_full(lines):
         return disk_full(f"stage {stage}", why=next(filter(_FULL.search, lines[-RECENT:])).strip())
+    if stage in ASKING and (uplink := uplink_failure(lines, argv, f"stage {stage}", proxies)):
+        return uplink
     for cause in CAUSES:
         possible = not cause.stages or stage in cause.stages
         if possible and (failure := cause.found(lines, argv, f"stage {stage}", origins)):
@@ -159,9 +201,25 @@ def is_full(lines: Sequence[str]) -> bool:
     return any(map(_FULL.search, lines[-RECENT:]))
 
 
-def mirror_failure(lines: Sequence[str], argv: Sequence[str], where: str) -> SynosError | None:
+def mirror_failure(
+    lines: Sequence[str], argv: Sequence[str], where: str, proxies: Proxies = NO_PROXIES
+) -> SynosError | None:
     """Return the error of a mirror that a tool's last lines tell, if they do; ``where`` if no address is named."""
-    return next(filter(None, (cause.found(lines, argv, where, {}) for cause in MIRROR)), None)
+    uplink = uplink_failure(lines, argv, where, proxies)
+    return uplink or next(filter(None, (cause.found(lines, argv, where, {}) for cause in MIRROR)), None)
+
+
+def uplink_failure(
+    lines: Sequence[str], argv: Sequence[str], where: str, proxies: Proxies
+) -> SynosError | None:
+    """Return the error of a proxy, or of a certificate, that a tool's last lines tell, if they do."""
+    hosts = filter(None, (urlsplit(address).hostname for address in proxies.addresses))
+    silent = _SILENT.format("|".join(map(re.escape, hosts)) or "(?!)")
+    for cause in (replace(SILENT, pattern=silent), *PROXY):
+        if failure := cause.found(lines, argv, where, {}):
+            failure.where = ", ".join(map(proxies.masked, proxies.addresses)) or failure.where
+            return failure
+    return CERTIFICATE.found(lines, argv, where, {})
 
 
 def disk_full(where: str, why: str = "") -> DiskFull:

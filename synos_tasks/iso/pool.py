@@ -74,14 +74,16 @@ class Pool:
 
     def _fetch(self, packages: Sequence[Package]) -> None:
         """Fetch with apt's own downloader, which pipelines, retries and verifies."""
-        profile = over_https(self._context.profile)
+        profile = over_https(self._context.profile, self._context.proxies)
         with self._store.slot() as folder:
             argv = [HELPER, *OPTIONS, "download-file"]
             for package in packages:
                 address = f"{profile.address(package.archive)}/{package.path}"
                 argv += [address, str(folder / package.sha256), f"SHA256:{package.sha256}"]
             with self._store.tools_write_here():
-                self._context.run(STAGE, argv, on_failure=lambda _, lines: _explain(lines, packages))
+                self._context.run(
+                    STAGE, argv, network=True, on_failure=lambda _, lines: _explain(lines, packages)
+                )
             for package in packages:
                 if (folder / package.sha256).stat().st_size != package.size:
                     raise LockError(

@@ -302,14 +302,16 @@ def _checked(value: Any, name: str = "") -> Any:  # noqa: ANN401
 class Events:
     """Passes events on to ``send``, and keeps the lines of tools in a log file. Safe to use from several threads."""
 
-    def __init__(self, log: Path, send: Callable[[Event], object]) -> None:
-        self.log_path, self.send = log, send
+    def __init__(
+        self, log: Path, send: Callable[[Event], object], masked: Callable[[str], str] = lambda line: line
+    ) -> None:
+        self.log_path, self.send, self._masked = log, send, masked
         self._lock = threading.Lock()
         self._log: IO[str] = log.open("w", encoding="utf-8")
 
     def log(self, stage: str, line: str) -> None:
-        """Send one line of a tool's output, and keep it: it can steer no terminal."""
-        line = printable(line)
+        """Send one line of a tool's output, and keep it: it can steer no terminal, and tells no password of a proxy."""
+        line = self._masked(printable(line))
         with self._lock:
             self._log.write(f"[{stage}] {line}\n")
         self.send(Log(stage=stage, line=line))

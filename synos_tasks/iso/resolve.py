@@ -12,6 +12,7 @@ from urllib.parse import unquote
 from synos_tasks.errors import BadSignature, SynosError
 from synos_tasks.iso import names, releases
 from synos_tasks.iso.lock import Lock, Package, request_of, seconds
+from synos_tasks.iso.proxies import CERTIFICATES
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -69,7 +70,7 @@ def _update(context: BuildContext, folder: Path, lists: Path) -> dict[str, str]:
     for _ in range(2):
         for path in lists.glob("*Release"):
             os.utime(path, (0, 0))  # "not modified" would leave one that was signed once, and is old
-        context.run(STAGE, _apt(folder, "update", "--error-on=any"))
+        context.run(STAGE, _apt(folder, "update", "--error-on=any"), network=True)
         dates, dropped = releases.verify(context.profile, lists)
         if not dropped:
             return dates
@@ -157,6 +158,8 @@ def _configure(profile: Profile, folder: Path, lists: Path) -> None:
         "APT::Install-Recommends": str(profile.recommends).lower(), "APT::Sandbox::User": "root", "Acquire::Languages": "none",
         "Acquire::ForceHash": "SHA256", "Acquire::AllowReleaseInfoChange": "true", "Acquire::Retries": "2", "Acquire::http::Timeout": "15",
     }  # fmt: skip
+    if CERTIFICATES.is_file():
+        settings["Acquire::https::CaInfo"] = CERTIFICATES
     text = "".join(f'{key} "{value}";\n' for key, value in settings.items())
     (folder / "apt.conf").write_text(f'{text}APT::Architectures {{ "{profile.architecture}"; }};\n')
 

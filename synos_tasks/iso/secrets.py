@@ -1,4 +1,4 @@
-"""Finds the values of the services' secrets in what a build made: nothing of an ISO may hold one."""
+"""Finds secrets, of services and of proxies, in what a build made: nothing of an ISO may hold one."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def refuse(files: Iterable[Path], secrets: Mapping[str, str], where: str) -> Non
             for name, value in secrets.items():
                 if data.find(value.encode()) >= 0:
                     raise SecretFound(
-                        f"the secret {name} of a service is in {where}",
+                        f"the secret {name} is in {where}",
                         where=str(path),
                         why="everybody who has the ISO could read it",
-                        hint="take it out of docker/build; `inv services.secrets-rotate` makes a new one",
+                        hint="take it out of docker/build, and let no hook write it; `inv services.secrets-rotate` makes a new one",
                     )

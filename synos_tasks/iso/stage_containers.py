@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import tempfile
 import threading
 from contextlib import contextmanager, suppress
@@ -99,13 +100,22 @@ class StageContainers:
         *,
         stdin: str | None,
         network: bool,
+        private: Mapping[str, str],
     ) -> Iterator[Program]:
-        """Run a program, whose lines are to be read to their end. Raises StageFailed where it could not be started."""
+        """Run a program, whose lines are to be read to their end. Raises StageFailed where it could not be started.
+
+        ``private`` are variables of it that no command line shows.
+        """
         folder = Path(tempfile.mkdtemp(prefix="streams-", dir=work))
         (folder / "in").write_text(stdin or "")
+        (folder / "variables").write_text(
+            "".join(f"export {k}={shlex.quote(v)}\n" for k, v in private.items())
+        )
         os.mkfifo(folder / "out")
         program = self._programs[folder.name] = Program(folder / "out")
         variables = [f"{name}={value}" for name, value in environment.items()]
+        if private:
+            argv = [BUSYBOX, "sh", "-c", f'. {STREAMS}/variables; exec "$0" "$@"', *argv]
         try:
             self._send(
                 id=folder.name,

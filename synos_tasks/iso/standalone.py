@@ -22,6 +22,7 @@ from synos_tasks.iso import guard, lock, profile, protocol, publish, work
 from synos_tasks.iso.components import build, recipe
 from synos_tasks.iso.components.context import CompileContext
 from synos_tasks.iso.plan import Plan, Tools, plan_build
+from synos_tasks.iso.proxies import Proxies
 from synos_tasks.iso.scratch import scratch
 from synos_tasks.iso.store import Store
 from synos_tasks.iso.tools import BuildContext
@@ -141,7 +142,8 @@ def _show(event: protocol.Event) -> None:
 def _context(folder: Path, output: Path, kept: Path | None = None) -> Iterator[BuildContext]:
     """Yield where to work. After a failure the full log goes to ``kept``, or else its last lines are shown."""
     log = folder / "build.log"
-    events = protocol.Events(log, _show)
+    found = Proxies.of(os.environ)  # as the Docker client hands them on
+    events = protocol.Events(log, _show, found.masked)
     try:
         yield BuildContext(
             profile=work.NO_PROFILE,
@@ -150,6 +152,7 @@ def _context(folder: Path, output: Path, kept: Path | None = None) -> Iterator[B
             output=output,
             cache=CACHE,
             docker_build=DOCKER_BUILD,
+            proxies=found,
         )
     except BaseException:
         events.finish_log()

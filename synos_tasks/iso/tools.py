@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 
 from synos_tasks.iso import inputs
 from synos_tasks.iso.diagnose import diagnose
+from synos_tasks.iso.proxies import NO_PROXIES, Proxies
 from synos_tasks.iso.root import within
 from synos_tasks.iso.scratch import remove
 from synos_tasks.iso.stage_containers import SLASH, StageContainers, mounts_of
@@ -65,7 +66,9 @@ class BuildContext:
     store_key: str = ""
     """What its entries are sealed with; see Store."""
     secrets: Mapping[str, str] = field(default_factory=dict)
-    """Values of the services' secrets by name, which nothing may hold."""
+    """Secrets by name, of services and of proxies, which nothing may hold."""
+    proxies: Proxies = NO_PROXIES
+    """Of the host."""
     clock: int = 0
     """Seconds that tools see the clock ahead; see fake_clock()."""
     containers: StageContainers | None = None
@@ -90,6 +93,7 @@ class BuildContext:
         environment: Mapping[str, str | None] | None = None,
         user: tuple[int, int] | None = None,
         folder: Path | None = None,
+        network: bool = False,
         stdin: str | None = None,
         root: Path | None = None,
         on_failure: Callable[[int, Sequence[str]], Exception | None] | None = None,
@@ -98,6 +102,7 @@ class BuildContext:
 
         ``environment`` adds variables, None takes one away; ``user`` (with group) and ``folder`` are where it runs.
         What it leaves running ends with it, and so do processes whose root folder is ``root``.
+        ``network``: it is told of the host's proxies and certificates.
         Raises what ``on_failure`` makes of these lines, or else the error that they explain.
         """
         self._say_command(stage, argv)
@@ -108,7 +113,7 @@ class BuildContext:
             stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env=self._environment(environment or {}),
+            env=self._environment(environment or {}) | (self.proxies.environment if network else {}),
             cwd=folder,
             user=user[0] if user else None,
             group=user[1] if user else None,
@@ -141,11 +146,14 @@ class BuildContext:
     ) -> list[str]:
         """Run foreign code with folders of the work folder and nothing else, where there is a host to ask; see run()."""
         if self.containers is None:
-            return self.run(stage, argv, environment=environment, stdin=stdin, on_failure=on_failure)
+            # what the host trusts is not in that system: of its proxies alone it can be told
+            variables = {**(environment or {}), **(self.proxies.variables if network else {})}
+            return self.run(stage, argv, environment=variables, stdin=stdin, on_failure=on_failure)
         self._say_command(stage, argv)
-        variables = self._environment(environment or {})
+        given = self._environment(environment or {})
+        private = self.proxies.environment if network else {}
         with self.containers.started(
-            argv, variables, mounts, self.work, stdin=stdin, network=network
+            argv, given, mounts, self.work, stdin=stdin, network=network, private=private
         ) as program:
             lines = self._follow(stage, program.lines())
         return self._checked(stage, argv, program.code, lines, on_failure)
@@ -212,7 +220,7 @@ class BuildContext:
         if code:
             if on_failure and (failure := on_failure(code, lines)):
                 raise failure
-            raise diagnose(stage, argv, code, lines, self.profile.origins)
+            raise diagnose(stage, argv, code, lines, self.profile.origins, self.proxies)
         return lines
 
     @contextmanager

@@ -106,7 +106,9 @@ def _resolve(request: protocol.Resolve, context: BuildContext) -> None:
     profile = request.profile
     with store_of(context) as store, store.alone(f"lists-{profile.suite}"):  # apt's own lock does not wait
         lists = store.folder / "lists" / profile.suite
-        found = resolve.resolve(replace(context, profile=over_https(profile)), lists, request.previous)
+        found = resolve.resolve(
+            replace(context, profile=over_https(profile, context.proxies)), lists, request.previous
+        )
         touch(lists)
     context.events.send(protocol.Resolved(lock=found))
 

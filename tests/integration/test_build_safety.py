@@ -18,6 +18,7 @@ from synos_tasks.build.planning import Context
 from synos_tasks.engine.client import Docker
 from synos_tasks.engine.labels import BUILDER_CAPABILITIES, labels
 from synos_tasks.host import Mount, mount_table
+from synos_tasks.images.uplink import certificates
 from synos_tasks.iso import publish
 from synos_tasks.settings import BuildSettings
 from tests import attacks
@@ -150,6 +151,7 @@ def test_nothing_else_of_the_host_is_mounted(seen: dict[str, Any], clone: Clone,
     of_host = {point: root for point, root in of_host.items() if not point.endswith("/docker-init")}
     named = {"/etc/resolv.conf", "/etc/hostname", "/etc/hosts", "/cache"}
     named |= {"/project/synos_tasks", "/project/docker/build"}
+    named |= {bind.target for bind in certificates()}
     named |= {f"/output/{name}" for name in publish.MOST_BYTES}
     assert set(of_host) == named
     # bind mounts tell the folder as its file system sees it: the end of the path is the same

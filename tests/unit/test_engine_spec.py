@@ -56,7 +56,7 @@ def test_no_spec_without_privileges_reaches_the_host(asked: dict[str, Any], targ
     ]
 
 
-@given(st.text(st.characters(codec="utf-8", exclude_characters="\r\0/"), min_size=1), st.booleans())
+@given(st.text(st.characters(codec="utf-8", exclude_characters="\r\0/."), min_size=1), st.booleans())
 @example('a,readonly=false,"b"\n', False)  # noqa: FBT003
 def test_a_folder_of_any_name_is_one_field_of_the_mount(name: str, writable: bool) -> None:
     bind = Bind(source=Path("/src") / name, target="/x", writable=writable)

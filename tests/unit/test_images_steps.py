@@ -10,6 +10,7 @@ from python_on_whales.exceptions import DockerException
 from synos_tasks.engine.client import follow_build
 from synos_tasks.errors import BadSignature, ImageBuildFailed, MirrorUnreachable
 from synos_tasks.images.building import mirror_errors
+from synos_tasks.iso.proxies import NO_PROXIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -73,7 +74,7 @@ def test_a_step_is_a_line_with_its_seconds_once_it_has_ended() -> None:
     ],
 )
 def test_a_failing_step_is_named_with_its_last_lines(line: str, kind: type[ImageBuildFailed]) -> None:
-    with pytest.raises(kind) as caught, mirror_errors():
+    with pytest.raises(kind) as caught, mirror_errors(NO_PROXIES):
         follow_build(lines(FAILED.format(line=line)), print)
     assert caught.value.where == "[builder 3/3] RUN apt-get update"
     assert caught.value.why.splitlines()[:2] == ["line 1", line]

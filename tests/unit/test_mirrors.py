@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 import subprocess
 import threading
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ import pytest
 from synos_tasks.iso import mirrors
 from synos_tasks.iso.mirrors import over_https
 from synos_tasks.iso.profile import Profile
+from synos_tasks.iso.proxies import NO_PROXIES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -50,7 +52,7 @@ def test_debians_mirror_is_asked_by_https_where_its_certificate_is_trusted(
     profile = start(server, tmp_path / "key")
     if trusted:
         monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "key.crt"))
-    asked = over_https(profile)
+    asked = over_https(profile, NO_PROXIES)
     assert asked.mirror == f"http{'s' * trusted}://{mirrors.DEBIAN}/debian"
     assert asked.security_mirror == profile.security_mirror
 
@@ -59,8 +61,22 @@ def test_a_mirror_without_https_and_one_of_another_host_are_asked_as_they_are_wr
     server: ThreadingHTTPServer,
 ) -> None:
     profile = start(server)
-    assert over_https(profile) == profile
+    assert over_https(profile, NO_PROXIES) == profile
     server.shutdown()
     for address in (f"http://{mirrors.DEBIAN}.example/debian", f"https://{mirrors.DEBIAN}/debian"):
         other = Profile(name="x", mirror=address, security_mirror=address)
-        assert over_https(other) == other
+        assert over_https(other, NO_PROXIES) == other
+
+
+def test_a_name_server_that_is_silent_is_not_waited_for(
+    server: ThreadingHTTPServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def silent(*_: object, **__: object) -> None:
+        time.sleep(3)
+        raise OSError
+
+    profile, began = start(server), time.monotonic()
+    monkeypatch.setattr(mirrors, "SECONDS", 0.1)
+    monkeypatch.setattr("socket.getaddrinfo", silent)
+    assert over_https(profile, NO_PROXIES) == profile
+    assert time.monotonic() - began < 2

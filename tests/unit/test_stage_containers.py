@@ -61,7 +61,9 @@ class Host:
 
         def work() -> None:
             try:
-                asked = self.containers.started(argv, {"A": "b"}, (), self._work, stdin=stdin, network=False)
+                asked = self.containers.started(
+                    argv, {"A": "b"}, (), self._work, stdin=stdin, network=False, private={}
+                )
                 with asked as program:
                     lines = list(program.lines())
                 done.append((program.code, lines))

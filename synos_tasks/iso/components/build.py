@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from synos_tasks.errors import ComponentFailed, StageFailed
 from synos_tasks.iso import deb
 from synos_tasks.iso.components import caches, source
-from synos_tasks.iso.components.context import CompileContext  # noqa: TC001  (so that keys cover its code)
+from synos_tasks.iso.components.context import AS_ROOT, CompileContext
 from synos_tasks.iso.protocol import Done, Facts, Start
 from synos_tasks.iso.publish import take
 from synos_tasks.iso.scratch import remove
@@ -94,9 +94,8 @@ def _install_dependencies(context: CompileContext) -> None:
     what = f"a build dependency of {context.component.name} is missing: {', '.join(missing)}"
     hint = "check the names under `build_depends:`; the mirrors must have them"
     error = ComponentFailed(what, where=context.component.file, hint=hint)
-    argv = ["sudo", "DEBIAN_FRONTEND=noninteractive", "apt-get", "build-dep", "-q", "--yes",
-            "--no-install-recommends", "./"]  # fmt: skip
-    context.run(argv, error=error)
+    argv = [*AS_ROOT, "apt-get", "build-dep", "-q", "--yes", "--no-install-recommends", "./"]
+    context.run(argv, error=error, network=True)
 
 
 def keep(store: Store, wanted: Compilation, folder: Path, caches: Mapping[str, Mapping[str, int]]) -> Entry:

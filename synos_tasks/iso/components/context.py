@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from synos_tasks.errors import ComponentFailed, MirrorUnreachable
 from synos_tasks.iso.components.recipe import folder_of
-from synos_tasks.iso.diagnose import disk_full, is_full, mirror_failure
+from synos_tasks.iso.diagnose import disk_full, is_full, mirror_failure, uplink_failure
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from synos_tasks.iso.tools import BuildContext
 
 USER = "builder"
+AS_ROOT = ("sudo", "--preserve-env=DEBIAN_FRONTEND,APT_CONFIG,http_proxy,https_proxy,no_proxy")
 # gcc, clang, ld, make, meson and cmake put the place before the text. conftest is a probe, which may fail.
 _PLACED = re.compile(
     r"^(?P<cmake>CMake Error at )?(?:/usr/bin/ld: )?(?!conftest)(?P<file>[^\s:()<>]+):(?P<line>\d+)"
@@ -86,17 +87,19 @@ class CompileContext:
         folder: Path | None = None,
         environment: Mapping[str, str | None] | None = None,
         error: SynosError | None = None,
+        network: bool = False,
     ) -> list[str]:
         """Run a command as the builder, in the tree or in ``folder``, and return its output.
 
-        Where it fails, raise ``error`` with its last lines, or without one what explain() finds.
+        ``network``: it is told of the host's proxies and certificates. Where it fails, raise ``error`` with its last lines, or without one what explain() finds.
         """
         folder = folder or self.tree
 
         def failure(code: int, lines: Sequence[str]) -> SynosError:
             if error is None or is_full(lines):
                 return explain(self.component, argv, code, lines, folder)
-            found = mirror_failure(lines, argv, self.component.file) if "apt-get" in argv else None
+            explained = mirror_failure if "apt-get" in argv else uplink_failure
+            found = explained(lines, argv, self.component.file, self.build.proxies) if network else None
             found = found or error
             found.why = "\n".join(lines[-4:])
             return found
@@ -107,6 +110,7 @@ class CompileContext:
             user=self.builder,
             folder=folder,
             environment={"HOME": f"/home/{USER}", **(environment or {})},
+            network=network,
             on_failure=failure,
         )
 
@@ -118,8 +122,8 @@ class CompileContext:
             what = f"component {self.component.name} needs something from the mirrors"
             why, hint = "--offline fetches nothing", "run the same command without --offline once"
             raise MirrorUnreachable(what, where=self.component.file, why=why, hint=hint)
-        argv = ["sudo", "apt-get", "update", "-q", "--error-on=any"]
-        lines = self.run(argv, folder=self.build.work, error=_no_mirror())
+        argv = [*AS_ROOT, "apt-get", "update", "-q", "--error-on=any"]
+        lines = self.run(argv, folder=self.build.work, error=_no_mirror(), network=True)
         if another := mirror_failure(lines, argv, self.component.file):  # of another suite apt only warns
             raise another
         self._lists_are_new = True

@@ -114,7 +114,7 @@ def _clone(context: CompileContext, address: str, commit: str) -> None:
         ["git", "-c", "advice.detachedHead=false", "checkout", "--quiet", commit],
         ["git", "submodule", "update", "--init", "--recursive", "--quiet"],
     ):
-        context.run(argv, error=ComponentFailed(what, where=address, hint=hint))
+        context.run(argv, error=ComponentFailed(what, where=address, hint=hint), network=True)
     shutil.rmtree(context.tree / ".git")
 
 
@@ -125,7 +125,7 @@ def _source_package(context: CompileContext, name: str, version: str) -> None:
     what = f"the mirrors have no source package {name} {version}"
     hint = "put a name and a version that the mirrors have into `source:`"
     error = ComponentFailed(what, where=context.component.file, hint=hint)
-    context.run(["sh", "-c", FETCH_PACKAGE, name, version], folder=folder, error=error)
+    context.run(["sh", "-c", FETCH_PACKAGE, name, version], folder=folder, error=error, network=True)
     dsc = next(folder.glob("*.dsc"))
     context.run(["dpkg-source", "--extract", dsc.name, context.tree.name], folder=folder)
 
