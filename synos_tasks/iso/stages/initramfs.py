@@ -72,6 +72,11 @@ FUNCTIONS = "usr/share/initramfs-tools/hook-functions"
 NEEDED = ("init", "scripts/live", "usr/lib/live/boot/9990-main.sh", "/loop.ko", "/squashfs.ko", "/overlay.ko")
 _CPIO_NAME = re.compile(rb"07070[12][0-9A-Fa-f]{104}([^\0]+)\0")
 _COMPRESSED = re.compile(r"\.(xz|zst|gz)$")
+ENVIRONMENT = {
+    "TMPDIR": "/run/synos",
+    # without this live-boot takes the mount of util-linux, which hands overlayfs 256 bytes of its layers' paths at most
+    "DISABLE_DM_VERITY": "true",
+}
 # these hooks would take what the processor of this machine needs; a system's own words in these files come after ours
 ANY_PROCESSOR = {
     "etc/default/amd64-microcode": "AMD64UCODE_INITRAMFS=early\n",
@@ -149,9 +154,7 @@ def make(context: BuildContext, copy: Path, kernels: Sequence[str], folder: Path
     for version, (kernel, image) in files_of(kernels).items():
         argv = ["mkinitramfs", "-d", "/run/synos/conf", "-o", "/run/synos/initrd.cpio", version]
         with context.fake_clock(root):
-            context.run_inside(
-                NAME, root, argv, reading={"usr": copy / "usr"}, environment={"TMPDIR": "/run/synos"}
-            )
+            context.run_inside(NAME, root, argv, reading={"usr": copy / "usr"}, environment=ENVIRONMENT)
         archive = within(root, "run/synos/initrd.cpio", follow=True)
         _refuse_incomplete(names_in(archive) if archive.is_file() else ())
         _compress(context, archive, folder / image)
