@@ -152,6 +152,15 @@ def test_files_are_copied_as_they_are(settings: Settings, folder: Path) -> None:
     assert not list(data.glob(".import-*"))
 
 
+def test_names_of_files_write_no_lines_of_their_own(settings: Settings, folder: Path) -> None:
+    (folder / "config/package-lists/a\nsuite: sid\x1b[31m.list").write_text("hello\n")
+    (folder / "config/includes.chroot_after_packages/\udcff").touch()
+    (folder / "config/a\nb\x1b[31m").touch()
+    made = import_folder(settings, folder)
+    assert yaml.safe_load(made.text)["suite"] == "bookworm"
+    assert not [one for one in made.left if "\n" in one.where or "\x1b" in one.where]
+
+
 def test_every_option_of_live_build_is_known() -> None:
     known = {*tables()["options"], *" ".join(tables()["without_loss"]).split()}
     assert {*OPTIONS.split()} <= known

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.build.live_build import files, options, script
 from synos_tasks.build.live_build.draft import Draft, Left, tables
-from synos_tasks.errors import ProfileError, SettingsError, SynosError, WouldOverwrite, writing
+from synos_tasks.errors import ProfileError, SettingsError, SynosError, WouldOverwrite, printable, writing
 from synos_tasks.iso import inputs, profile
 from synos_tasks.iso.scratch import scratch
 from synos_tasks.project import fitting_name
@@ -62,7 +62,9 @@ def import_folder(settings: Settings, folder: Path, name: str = "", *, dry: bool
         for path in [] if dry else tops:  # the profile last
             (target / path).parent.mkdir(parents=True, exist_ok=True)
             (staged / path).rename(target / path)
-    return Imported(name, text, len(draft.files), tuple(draft.left))
+    # names of files may have control characters
+    left = tuple(Left(*(printable(part).replace("\n", " ") for part in astuple(one))) for one in draft.left)
+    return Imported(name, text, len(draft.files), left)
 
 
 def _top(path: str, name: str) -> str:
@@ -75,7 +77,7 @@ def read(folder: Path, name: str) -> Draft:
     """Read a configuration, without writing anything."""
     draft = Draft(folder, name)
     draft.set("description", f"Imported from live-build: {name}", "the folder's name")
-    rules = [(re.compile(rule["path"]), rule) for rule in tables()["files"]]
+    rules = [(re.compile(rule["path"], re.DOTALL), rule) for rule in tables()["files"]]
     found: list[tuple[Path, str, re.Match[str], dict[str, Any]]] = []
     for path in (one for top in ("config", "auto") for one in _walk(folder / top, folder)):
         where = str(path.relative_to(folder))

@@ -98,7 +98,8 @@ class Draft:
         for one in self.left[:MOST_SHOWN]:
             hint = f"; {one.hint}" if one.hint else ""
             rows.append((" ".join(f"# {one.where}: {one.what}: {one.why}{hint}".split()), []))
-        return [printable(text) for text, _ in rows], [entries for _, entries in rows]
+        # a name of a file may have a newline, and must not begin a line of the profile
+        return [printable(text).replace("\n", " ") for text, _ in rows], [entries for _, entries in rows]
 
     def text(self, path: Path, largest: int = LARGEST_TEXT) -> str:
         """Return a file's text; raise ProfileError where it cannot be read, or is too long."""

@@ -163,7 +163,7 @@ def repositories(draft: Draft) -> None:
         elif options.DEBIAN.fullmatch(url):
             if kind not in {"", "-updates", "-security", "/updates"}:
                 draft.leave(where, line, "debian-suite")
-        elif not stored:
+        elif not stored or "trusted=yes" in (found["options"] or ""):
             draft.leave(where, line, "no-key")
         else:
             label = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")
