@@ -12,9 +12,6 @@ if TYPE_CHECKING:
     from tests.build_helpers import Answer, Clone
 
 pytestmark = pytest.mark.integration
-ACCOUNTS = """    (root / "etc/passwd").write_text("root:x:0:0::/:/bin/sh\\nkim:x:1000:1001::/home/kim:/bin/sh\\n")
-    (root / "etc/group").write_text("root:x:0:\\nkim:x:1001:\\nmail:x:8:\\n")
-"""
 SUITE = "suite: bookworm\npackages: [bash]\nmirrors: {suites: [release]}\n"
 # one that reads nothing of the overlay, one that reads a file of it, one that changes what it names
 PROFILE = f"""{SUITE}overlays: [overlays/quick]
@@ -40,7 +37,7 @@ HOOKS = {
 
 @pytest.fixture(scope="module")
 def small(clone: Clone) -> Clone:
-    clone.add("synos_tasks/iso/stages/base.py", BASE + ACCOUNTS)
+    clone.add("synos_tasks/iso/stages/base.py", BASE)
     path = clone.root / "synos_tasks/iso/stages/initramfs.py"
     path.write_text(path.read_text() + INITRAMFS)
     for name, script in HOOKS.items():

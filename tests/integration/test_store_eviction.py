@@ -37,6 +37,8 @@ def make(inputs, root):
         shutil.copyfile(Path("/", name).resolve(), root / name)
         (root / name).chmod(0o755)
     (root / "boot/vmlinuz-1").write_text("kernel")
+    (root / "etc/passwd").write_text("root:x:0:0::/:/bin/sh\\nkim:x:1000:1001::/home/kim:/bin/sh\\n")
+    (root / "etc/group").write_text("root:x:0:\\nkim:x:1001:\\nmail:x:8:\\n")
 '''
 INITRAMFS = """
 
