@@ -39,6 +39,9 @@ def test_it_boots_and_its_agent_answers_the_self_test(warm: Clone, standard: Ans
     booted = warm.inv("build.boot", "--iso", standard.json["iso"], "--timeout", "1800").json
     report, agent = booted["report"], booted["report"]["agent"]
     assert booted["ok"]
+    assert report["checked"] > 0
+    assert all(phase > 0 for phase in report["milliseconds"].values())
+    assert 0 < booted["login_seconds"] < booted["seconds"] + 30
     assert (report["build_id"], report["hostname"], report["user"]) == (
         standard.json["build_id"],
         "synos",

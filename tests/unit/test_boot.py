@@ -311,7 +311,9 @@ def test_a_dead_guest_is_explained_without_waiting(
 )
 def test_a_guest_that_may_go_on_is_waited_for(watched: Watched, console: str) -> None:
     good = f"\n{line(GOOD)}\n"
-    assert watched(console, " ", "\n", line({**GOOD, "state": "starting"}) + "\n", good).ok
+    found = watched(console, " ", "\n", line({**GOOD, "state": "starting"}) + "\n", good)
+    assert found.ok
+    assert (found.login_seconds is not None) == (console == "synos login: ")
     assert "the console ends with: " + console.splitlines()[-1].strip() in watched(console, timeout=0).why
     assert watched(console, end="QEMU ended").why.startswith("QEMU ended")
 
@@ -360,3 +362,26 @@ def test_the_guest_compares_what_the_profile_says(tmp_path: Path) -> None:
     words = verdict({**GOOD, **found}, "bios").splitlines()
     assert words[0] == "one: the profile says a, the system has b"
     assert words[-1] == "and 10 more"
+
+
+@pytest.mark.allow_process(reason="the shell function the guest runs")
+@pytest.mark.parametrize(
+    ("init", "system", "finish", "told"),
+    [
+        ("0.931245", 4_500_000, 9_750_000, [931, 3569, 5250]),
+        ("12.040000", 13_000_000, 13_000_000, [12040, 960, 0]),
+    ],
+)
+def test_the_guest_tells_how_long_each_phase_took(
+    init: str, system: int, finish: int, told: list[int]
+) -> None:
+    script = f"""dmesg() {{ echo "[    {init}] Run /init as init process"; }}
+systemctl() {{ case $* in *Userspace*) echo {system} ;; *) echo {finish} ;; esac; }}
+{_function("phases() {", "# what takes long")}
+printf '{{%s}}' "$(phases)"
+"""
+    done = subprocess.run([SHELL, "-c", script], capture_output=True, check=True)
+    assert list(json.loads(done.stdout)["milliseconds"].values()) == told
+    silent = script.replace("echo", ": ")
+    done = subprocess.run([SHELL, "-c", silent], capture_output=True, check=True)
+    assert list(json.loads(done.stdout)["milliseconds"].values()) == [0, 0, 0]

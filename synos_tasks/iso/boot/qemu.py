@@ -58,6 +58,8 @@ class Booted(codec.Event, name="booted"):
     accelerator: str
     ok: bool = False
     seconds: float = 0.0
+    login_seconds: float | None = None
+    """Until the login prompt on the serial port."""
     why: str = ""
     hint: str = ""
     screenshot: Path | None = None

@@ -28,6 +28,7 @@ POLL_SECONDS = 0.2
 DESKTOP_SECONDS = 15.0
 PROMPT_SECONDS = 2.5
 _REPORT = re.compile(r"SYNOS-REPORT (\{.*\}) ([0-9a-f]{8})")
+_LOGIN = re.compile(r"^\S+ login:")
 _CONTROL = re.compile(
     r"\x1b\[[0-9;?=]*[ -/]*[@-~]"  # cursor, colour, modes
     r"|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)"  # titles
@@ -59,14 +60,15 @@ class _Watch:
         self._lines: list[str] = []
         self._firmware: list[str] = []
         self._report: dict[str, Any] = {}
+        self._login: float | None = None
+        self._started = time.monotonic()
 
     def follow(self, outcome: Booted) -> Booted:
         """Return how the boot went, with a picture of its end."""
-        started = time.monotonic()
         while True:
             gone = self._machine.ended()  # asked before reading, so that the last words are read
             new = self._read()
-            seconds = time.monotonic() - started
+            seconds = time.monotonic() - self._started
             final = bool(self._report) and self._report.get("state") not in UNFINISHED
             trouble = None if final else self._trouble(new, gone, late=seconds >= self._request.timeout)
             if final or trouble:
@@ -78,7 +80,8 @@ class _Watch:
         for line in [self._serial.tail, *self._firmware[-5:]] if trouble else []:
             self._on_line(line)
         outcome = replace(outcome, ok=not why, why=why, hint=trouble.hint if trouble else "")
-        return replace(outcome, seconds=round(seconds, 1), screenshot=picture, report=self._report)
+        outcome = replace(outcome, seconds=round(seconds, 1), login_seconds=self._login)
+        return replace(outcome, screenshot=picture, report=self._report)
 
     def _read(self) -> list[str]:
         """Pass on what is new and return it, with the line that is not finished yet."""
@@ -86,6 +89,8 @@ class _Watch:
         for line in lines:
             self._on_line(line)
             self._report = parse_report(line) or self._report
+        if self._login is None and any(map(_LOGIN.search, [*lines, self._serial.tail])):
+            self._login = round(time.monotonic() - self._started, 1)
         self._lines += lines
         self._firmware += firmware
         return [*lines, self._serial.tail, *firmware]
