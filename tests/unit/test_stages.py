@@ -65,6 +65,13 @@ def test_the_menu_has_a_normal_and_a_failsafe_entry_and_one_for_each_further_ker
     assert "menuentry 'SynOS x, Linux 6.1-rt-amd64'" in text
 
 
+def test_a_menu_with_a_picture_is_on_the_serial_port_everywhere() -> None:
+    profile = _menu(distribution={**BASE.values["distribution"], "splash": "x.png"})
+    text = bootfiles.grub_config(profile, "0123456789ab", ["6.1-amd64"], 1)
+    _, *outputs = (line.split() for line in text.splitlines() if "terminal_output" in line)
+    assert outputs == [["terminal_output", "gfxterm", "serial"]] * 2
+
+
 @pytest.mark.parametrize(("count", "devices"), [(1, None), (6, None), (7, 15), (14, 22)])
 def test_there_is_a_loop_device_for_each_layer(count: int, devices: int | None) -> None:
     text = bootfiles.grub_config(Profile(name="x"), "0123456789ab", ["6.1-amd64"], count)

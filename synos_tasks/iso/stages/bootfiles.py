@@ -164,14 +164,15 @@ def grub_config(profile: Profile, ident: str, kernels: Sequence[str], file_syste
         for name, more, (kernel, initrd) in entries
     )
     graphics = _graphics(profile)
-    screen = "gfxterm" if graphics else "console"
+    serial = "    serial --unit=0 --speed=115200\n"
+    # UEFI's own console is on the serial port too, but not where GRUB draws
+    efi = f"{serial}    terminal_output gfxterm serial\n" if graphics else "    terminal_output console\n"
     return (
         f"{graphics}"
-        'if [ "$grub_platform" = "pc" ]; then\n'
-        "    serial --unit=0 --speed=115200\n"
+        f'if [ "$grub_platform" = "pc" ]; then\n{serial}'
         "    terminal_input console serial\n"
-        f"    terminal_output {screen} serial\n"
-        f"else\n    terminal_output {screen}\nfi\n"
+        f"    terminal_output {'gfxterm' if graphics else 'console'} serial\n"
+        f"else\n{efi}fi\n"
         "set menu_color_normal=white/black\nset menu_color_highlight=black/light-cyan\n"
         f"set default=0\nset timeout={boot['timeout']}\n{shown}"
     )
