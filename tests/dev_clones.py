@@ -25,7 +25,7 @@ def dev_clone(folder: Path, *, services: bool = False) -> Clone:
     clone = services_clone(folder) if services else copy_project(folder)
     for name in FOLDERS:
         ignored = shutil.ignore_patterns("__pycache__")
-        shutil.copytree(ROOT / name, folder / name, ignore=ignored, dirs_exist_ok=True)
+        shutil.copytree(ROOT / name, folder / name, ignore=ignored, symlinks=True, dirs_exist_ok=True)
     for path in (path for pattern in FILES for path in ROOT.glob(pattern)):
         shutil.copy(path, folder)
     shutil.copytree(ROOT / "docs", folder / "docs")
