@@ -71,6 +71,8 @@ def plan_of(context: Context, options: Options, *, resolving: bool = False) -> t
     profile = planning.read_profile(context.settings, options.profile)
     request = locks.request_of(profile)
     lock, state = locks.load(planning.lock_path(context.settings, profile.name)), "stale"
+    if lock:
+        locks.refuse_new_keys(lock, profile)
     if lock is None:
         lock, state = Lock(request=request, epoch=0, packages=()), "missing"
     elif lock.request == request:

@@ -117,7 +117,7 @@ MIRROR = (
         hint="check the address, its path too, and the suite",
     ),
     Cause(
-        pattern=r"NO_PUBKEY|BADSIG|EXPKEYSIG|GPG error|is not signed|no longer signed|"
+        pattern=r"OpenPGP signature verification failed|NO_PUBKEY|BADSIG|EXPKEYSIG|GPG error|is not signed|no longer signed|"
         r"[Ss]ignatures? (?:couldn't be verified|were invalid)|Clearsigned file isn't valid|weak digest algorithm|"
         r"only weak security information|Invalid Release signature|Failed getting release signature file|"
         r"Release signed by unknown key|no valid OpenPGP",

@@ -18,7 +18,6 @@ import yaml
 from synos_tasks.errors import LockDrift, LockError, ProfileError
 from synos_tasks.iso import schema
 from synos_tasks.iso.digests import digest
-from synos_tasks.iso.suites import SUITES
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,13 +44,23 @@ class Package:
     size: int
     sha256: str
     archive: str
-    """``main`` or ``security``, as in the profile's mirrors."""
+    """``main`` or ``security``, as in the profile's mirrors, the name of a repository, or ``debs``: below docker/build."""
     path: str
 
     @property
     def ident(self) -> tuple[str, str, str]:
         """Name, version and architecture."""
         return (self.name, self.version, self.architecture)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Origin:
+    """A repository that packages come from, and the fingerprint of the key that signs it."""
+
+    name: str
+    url: str
+    suite: str
+    key: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +73,8 @@ class Lock:
     """Seconds since 1970: date of the newest Release file the packages came from. All dates in the ISO end there."""
     packages: tuple[Package, ...]
     releases: Mapping[str, str] = field(default_factory=dict)
-    """Date of each suite's Release file, so that none older is taken later. No part of any key."""
+    """Date of each suite's or repository's Release file, so that none older is taken later. No part of any key."""
+    repositories: tuple[Origin, ...] = ()
 
     @property
     def versions(self) -> dict[str, tuple[str, bool]]:
@@ -78,12 +88,22 @@ class Lock:
 
 def request_of(profile: Profile) -> str:
     """Digest of all in a profile that decides over its packages; where mirrors are does not matter."""
+    others = [dataclasses.replace(one, key="") for one in profile.third_parties]
+    more = [one for one in (others, profile.debs, profile.selectors) if one]
     return digest(
         [
             profile.suite, profile.architecture, profile.bootstrapper, sorted(profile.suites),
-            sorted(profile.areas), profile.layers, *(["recommends"] if profile.recommends else []),
+            sorted(profile.areas), profile.layers, *(["recommends"] if profile.recommends else []), *more,
         ]
     )[:16]  # fmt: skip
+
+
+def origins_of(profile: Profile) -> tuple[Origin, ...]:
+    """Return a profile's repositories as a lock has them."""
+    return tuple(
+        Origin(name=one.name, url=one.url, suite=one.suite, key=one.fingerprint)
+        for one in sorted(profile.third_parties, key=lambda one: one.name)
+    )
 
 
 _PACKAGE = {
@@ -93,7 +113,7 @@ _PACKAGE = {
     "layer": schema.text(r"[a-z][a-z0-9-]*", "a layer"),
     "size": schema.Kind(type="integer", minimum=1, maximum=2**40, shape="a size in bytes"),
     "sha256": schema.text(r"[0-9a-f]{64}", "a SHA-256"),
-    "archive": schema.choice("main", "security"),
+    "archive": schema.text(r"[a-z][a-z0-9-]*", "main, security or the name of a repository"),
     "path": schema.text(schema.RELATIVE.replace("+", "+~%:", 1), "a path below the mirror"),
 }
 _LOCK = {
@@ -103,7 +123,12 @@ _LOCK = {
     "seal": schema.text(r"[0-9a-f]{16}", "16 hex digits"),
     "packages": schema.list_of(schema.mapping(_PACKAGE, required=tuple(_PACKAGE))),
 }
-_RELEASES = {f"{suite}{end}": _LOCK["date"] for suite in SUITES for end in ("", "-updates", "-security")}
+_ORIGIN = {
+    "name": _PACKAGE["archive"],
+    "url": schema.url("Its address."),
+    "suite": schema.text(r"\S+", "a suite"),
+    "key": schema.text(r"[0-9A-F ]+", "fingerprints"),
+}
 
 
 def path_of(folder: Path, profile: str) -> Path:
@@ -117,7 +142,9 @@ def load(path: Path) -> Lock | None:
         return None
     try:
         source = schema.load(path, 4 * 2**20, getattr(yaml, "CSafeLoader", yaml.SafeLoader))
-        fields = {**_LOCK, "releases": schema.mapping(_RELEASES)}
+        dates = dict.fromkeys(source.value("releases").entries, _LOCK["date"])
+        origins = schema.list_of(schema.mapping(_ORIGIN, required=tuple(_ORIGIN)))
+        fields = {**_LOCK, "releases": schema.mapping(dates), "repositories": origins}
         return _from_data(schema.check(source, schema.mapping(fields, required=tuple(_LOCK))))
     except ProfileError as error:
         raise LockError(error.what, where=error.where, why=error.why, hint=HINT) from error
@@ -128,9 +155,24 @@ def load(path: Path) -> Lock | None:
 
 
 def fitting(path: Path, profile: Profile) -> Lock | None:
-    """Read a lock; None where it is for something else than the profile asks. Raises LockError."""
+    """Read a lock; None where it is for something else than the profile asks. Raises LockError, or LockDrift for a new key."""
     found = load(path)
+    if found:
+        refuse_new_keys(found, profile)
     return found if found and found.request == request_of(profile) else None
+
+
+def refuse_new_keys(lock: Lock, profile: Profile) -> None:
+    """Raise LockDrift where another key signs a repository: only a person can tell whether that is right."""
+    keys = {one.name: one.key for one in lock.repositories}
+    for one in origins_of(profile):
+        if keys.get(one.name, one.key) != one.key:
+            raise LockDrift(
+                f"the key of repository {one.name} is another one",
+                where=profile.origins.get(f"repository {one.name}", ""),
+                why=f"in the lock: {keys[one.name]}\nin the profile: {one.key}",
+                hint=f"if that is right, `inv build.lock --profile {profile.name}` takes it",
+            )
 
 
 def required(path: Path, profile: Profile, hint: str) -> Lock:
@@ -153,8 +195,13 @@ def _from_data(data: dict[str, Any]) -> Lock:
             raise ValueError(
                 f"{two.name} does not belong after {one.name}: packages are sorted, each stands once"
             )
-    dates = data.get("releases", {})
-    found = Lock(request=data["request"], epoch=seconds(data["date"]), packages=packages, releases=dates)
+    found = Lock(
+        request=data["request"],
+        epoch=seconds(data["date"]),
+        packages=packages,
+        releases=data.get("releases", {}),
+        repositories=tuple(Origin(**entry) for entry in data.get("repositories", [])),
+    )
     if data["seal"] != seal_of(found):
         raise ValueError(f"its seal is {data['seal']}, and what it holds has {seal_of(found)}")
     return found
@@ -168,8 +215,9 @@ def seconds(date: str) -> int:
 def seal_of(lock: Lock) -> str:
     """Digest of all in a lock, to tell when it was edited by hand or merged wrongly."""
     fields = dataclasses.asdict(lock)
-    if not lock.releases:  # locks that were sealed before there were any
-        del fields["releases"]
+    for name in ("releases", "repositories"):
+        if not fields[name]:  # locks that were sealed before there were any
+            del fields[name]
     return digest(fields)[:16]
 
 
@@ -181,6 +229,11 @@ def dump(lock: Lock, name: str) -> str:
         f"schema: {SCHEMA}\nrequest: '{lock.request}'\ndate: '{date:{DATE}}'\nseal: '{seal_of(lock)}'\n",
         "releases:\n" if lock.releases else "",
         *(f"  {suite}: '{date}'\n" for suite, date in sorted(lock.releases.items())),
+        "repositories:\n" if lock.repositories else "",
+        *(
+            f"- {{name: {one.name}, url: '{one.url}', suite: '{one.suite}', key: '{one.key}'}}\n"
+            for one in lock.repositories
+        ),
         "packages:\n" if lock.packages else "packages: []\n",
     ]
     lines += [

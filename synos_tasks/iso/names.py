@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import re
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING
 
 from synos_tasks.errors import PackageNotFound, ProfileError
@@ -45,8 +47,47 @@ def providers(lists: Path, virtual: str) -> list[str]:
     return sorted(found)
 
 
+def source_of(lists: Path, name: str) -> str:
+    """Return the name of a package's source."""
+    pattern = re.compile(rb"^Package: %s\n(?:\S.*\n)*?Source: (\S+)" % re.escape(name.encode()), re.MULTILINE)
+    found = next(filter(None, (pattern.search(path.read_bytes()) for path in lists.glob("*_Packages"))), None)
+    return found[1].decode() if found else name
+
+
 def _entries(path: Path) -> list[tuple[bytes, bytes]]:
     return _STANZA.findall(path.read_bytes())
+
+
+@dataclass(frozen=True)
+class Version:
+    """A version of a package that apt knows, and where it is from."""
+
+    version: str
+    url: str
+    place: str
+    """Suite and component."""
+
+
+def versions(lines: Sequence[str]) -> dict[str, list[Version]]:
+    """Return the versions of packages, newest first, from what `apt-cache madison` prints."""
+    found: dict[str, list[Version]] = {}
+    for line in lines:
+        name, version, origin = (part.strip() for part in line.split("|"))
+        url, place, *_ = origin.split()
+        found.setdefault(name, []).append(Version(version, url.rstrip("/"), place))
+    return found
+
+
+def allowed(profile: Profile, selector: str, there: Sequence[Version]) -> str | None:
+    """Return the newest version that a selector allows; None if there is none."""
+    wanted = selector[1:]
+    if selector[0] == "=":
+        return next((one.version for one in there if fnmatchcase(one.version, wanted)), None)
+    repository = next((one for one in profile.third_parties if one.name == wanted), None)
+    suite = repository.suite if repository else wanted
+    url = repository.url if repository else profile.archives[wanted]
+    fits = [one for one in there if one.url == url and f"{one.place}/".startswith(f"{suite.rstrip('/')}/")]
+    return fits[0].version if fits else None
 
 
 def refuse_unknown(profile: Profile, lists: Path, elsewhere: Callable[[], Mapping[str, Path]]) -> None:
@@ -107,7 +148,7 @@ def conflict(profile: Profile, lines: Sequence[str]) -> ProfileError | None:
         return None
     brought = {found[1]: found[2] for found in reversed([*filter(None, map(_BROUGHT.match, lines))])}
     involved = dict.fromkeys(one for first, second, _ in unmet for one in (first, second))
-    chains = [chain for one in involved if (chain := _chain(one, brought, profile.origins))]
+    chains = [chain for one in involved if (chain := _chain(one, brought, profile.packages))]
     return ProfileError(
         f"packages of {profile.name} do not go together",
         where=next((place for chain in chains if (place := profile.origins.get(chain[-1]))), ""),
@@ -118,12 +159,12 @@ def conflict(profile: Profile, lines: Sequence[str]) -> ProfileError | None:
     )
 
 
-def _chain(name: str, brought: Mapping[str, str], origins: Mapping[str, str]) -> list[str]:
+def _chain(name: str, brought: Mapping[str, str], asked: Sequence[str]) -> list[str]:
     """Return a package and what brought it, up to one that the profile names; nothing where none did."""
     chain = [name]
-    while chain[-1] not in origins and (above := brought.get(chain[-1])) and above not in chain:
+    while chain[-1] not in asked and (above := brought.get(chain[-1])) and above not in chain:
         chain.append(above)
-    return chain if chain[-1] in origins or len(chain) > 1 else []
+    return chain if chain[-1] in asked or len(chain) > 1 else []
 
 
 def _told(chain: Sequence[str], origins: Mapping[str, str]) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from synos_tasks.errors import BadSignature, LockDrift, LockError, PackageVanished
 from synos_tasks.iso import deb
+from synos_tasks.iso.inputs import copy
 from synos_tasks.iso.lock import HINT
 from synos_tasks.iso.mirrors import over_https
 from synos_tasks.iso.store import sha256, touch
@@ -44,6 +45,9 @@ class Pool:
         with ThreadPoolExecutor() as threads:
             good = list(threads.map(self._is_good, packages))
         missing = [package for package, there in zip(packages, good, strict=True) if not there]
+        for package in [one for one in missing if one.archive == "debs"]:
+            self._copy(package)
+            missing.remove(package)
         if missing and self._offline:
             raise LockDrift(
                 f"{len(missing)} packages are not in the pool, the first is {missing[0].name} {missing[0].version}",
@@ -71,6 +75,19 @@ class Pool:
             self._context.events.warn(f"damaged in the pool, fetched again: {what}")
             path.unlink(missing_ok=True)
         return False
+
+    def _copy(self, package: Package) -> None:
+        """Take a package of the profile's own into the pool."""
+        with self._store.slot() as folder:
+            copy(self._context.find(package.path), folder / "deb")
+            if sha256(folder / "deb") != package.sha256:
+                raise LockDrift(
+                    f"{package.path} is not what the lock names",
+                    where=package.path,
+                    hint="`inv build.lock` takes it",
+                )
+            (folder / "deb").chmod(0o644)
+            (folder / "deb").rename(self.path(package))
 
     def _fetch(self, packages: Sequence[Package]) -> None:
         """Fetch with apt's own downloader, which pipelines, retries and verifies."""

@@ -9,9 +9,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.errors import ProfileError, ProfileNotFound, guess, raise_all
-from synos_tasks.iso import codec, schema, stagespec
+from synos_tasks.iso import codec, repositories, schema, stagespec, wanted
 from synos_tasks.iso.components import recipe
 from synos_tasks.iso.key import Key, Said, adds, mistake, updates
+from synos_tasks.iso.keys.repositories import BACKPORTS
+from synos_tasks.iso.repositories import Repository  # noqa: TC001  (codec.py reads the types of fields)
 from synos_tasks.iso.schema import Kind, Value, boolean, choice, list_of, mapping, text, url
 from synos_tasks.iso.suites import DEFAULT, REFUSED_ARCHITECTURES, REFUSED_SUITES, SUITES
 
@@ -21,9 +23,8 @@ if TYPE_CHECKING:
 
 MAXIMUM_ANCESTORS = 8
 NAME = r"[a-z]([a-z0-9-]{0,38}[a-z0-9])?"
-# What the initramfs is made of, and what changes least: below all that a person adds and removes.
-BASE = re.compile(r"linux-image-.*|initramfs-tools.*|live-(boot|config)(-.*)?|systemd-sysv|user-setup")
 PACKAGE = r"-?[a-z0-9][a-z0-9+.-]+"
+SELECTED = r"(?P<name>[a-z0-9][a-z0-9+.-]+)(?P<selector>=[0-9A-Za-z.+:~*?-]+|/[A-Za-z][A-Za-z0-9-]*)?"
 _MIRRORS = mapping(
     {
         "main": url("The Debian archive."),
@@ -111,9 +112,11 @@ CORE: Mapping[str, Key] = {
     "packages": Key(
         kind=list_of(
             text(
-                PACKAGE, "a Debian package name, or -name to take an inherited one out", allowed=f"{_NAME}, without spaces"
+                f"{PACKAGE}|{SELECTED}", "a Debian package name, or -name to take an inherited one out",
+                allowed=f"{_NAME}, without spaces; then =VERSION, where * stands for any text, or /SUITE or /REPOSITORY",
             ),
-            "Packages; those of an inherited profile come first, -name takes one out.",
+            "Packages by their exact names; those of an inherited profile come first, -name takes one out. "
+            "`name=1.2*` takes a version, `name/backports` what a suite or repository has.",
         ),
         merge=adds,
         aliases=(
@@ -127,6 +130,7 @@ CORE: Mapping[str, Key] = {
         aliases=("install_recommends", "apt_recommends"),
         example="true",
     ),
+    "debs": repositories.DEBS,
     "components": Key(
         kind=list_of(
             text(PACKAGE, "a component, or -name to take an inherited one out", allowed=_NAME),
@@ -186,6 +190,12 @@ class Profile:
     """Install what packages recommend, too."""
     components: tuple[str, ...] = ()
     """What SynOS compiles itself, installed above all packages."""
+    third_parties: tuple[Repository, ...] = ()
+    """Besides Debian's own."""
+    debs: tuple[tuple[str, str], ...] = ()
+    """Path and SHA-256 of each .deb of the profile's own."""
+    selectors: Mapping[str, str] = field(default_factory=dict)
+    """``=VERSION`` or ``/SUITE`` or ``/REPOSITORY`` of packages by name."""
     compression: str = "zstd"
     compression_level: int = 3
     values: Mapping[str, Any] = field(default_factory=lambda: Said({}, stagespec.keys()).of(stagespec.keys()))
@@ -213,8 +223,9 @@ class Profile:
         return tuple(sorted(name for _, names in self.layers for name in names))
 
     def address(self, archive: str) -> str:
-        """Return the mirror of an archive, ``main`` or ``security``."""
-        return self.security_mirror if archive == "security" else self.mirror
+        """Return the address of an archive: ``main``, ``security``, or the name of a repository."""
+        others = {one.name: one.url for one in self.third_parties}
+        return {"main": self.mirror, "security": self.security_mirror, **others}[archive]
 
     @property
     def archives(self) -> dict[str, str]:
@@ -223,6 +234,7 @@ class Profile:
             "release": (self.suite, self.mirror),
             "updates": (f"{self.suite}-updates", self.mirror),
             "security": (f"{self.suite}-security", self.security_mirror),
+            BACKPORTS: (f"{self.suite}-{BACKPORTS}", self.mirror),
         }
         return dict(of[name] for name in of if name in self.suites)
 
@@ -261,6 +273,7 @@ def load(folder: Path, name: str) -> Profile:
     said = Said(merged, keys())
     raise_all([mistake for key in keys().values() for mistake in key.check(said)])
     origins = _origins(chain, merged)
+    others = repositories.read(said.value("repositories"), folder.parent)
     recipes = recipe.folder_of(folder.parent)
     components = [str(one.data) for one in said.value("components").items]
     needs = {one: recipe.load(recipes, one, origins[one]).depends for one in components}
@@ -270,13 +283,19 @@ def load(folder: Path, name: str) -> Profile:
         needed = [package for one in data.get("components", []) for package in needs.get(one, ())]
         needed += [package for key in data for package in keys()[key].packages(data[key])]
         asked.append((ancestor, [*data.get("packages", []), *needed]))
-    return dataclasses.replace(
+    raise_all([*wanted.idle_removals([source for _, source in reversed(chain)], asked)])
+    profile = dataclasses.replace(
         codec.from_data(Profile, {**_fields(said), "name": name}),
-        layers=_layers(asked),
+        third_parties=others,
+        debs=repositories.read_debs(said.value("debs"), folder.parent),
+        layers=wanted.layers(asked),
+        selectors=wanted.selectors(asked, said["suite"]),
         values=said.of(stagespec.keys()),
         ancestors=tuple(ancestor for ancestor, _ in chain[1:]),
         origins=origins,
     )
+    raise_all([*repositories.unknown_archives(profile), *repositories.own_mirrors(profile)])
+    return profile
 
 
 def _chain(folder: Path, name: str) -> list[tuple[str, Value]]:
@@ -319,9 +338,12 @@ def _origins(chain: list[tuple[str, Value]], merged: Mapping[str, Value]) -> dic
     origins = {value.data: value.where for _, value in walked if isinstance(value.data, str)}
     origins |= {path: value.where for path, value in walked}
     for _, source in reversed(chain):
+        for one in source.value("repositories").items:
+            origins[f"repository {one.value('name').data}"] = one.value("key").where or one.where
         for key in ("packages", "components"):
             for item in source.value(key).items:
-                origins[str(item.data).lstrip("-")] = item.where
+                name = str(item.data).lstrip("-")
+                origins[wanted.name_of(name) if key == "packages" else name] = item.where
     return origins
 
 
@@ -337,25 +359,13 @@ def _fields(said: Said) -> dict[str, Any]:
     fields = {
         key: value.plain
         for key, value in said.values.items()
-        if key in CORE.keys() - {"inherits", "packages"}
+        if key in CORE.keys() - {"inherits", "packages", "debs"}
     }
     for group, field_of in _GROUPS.items():
         fields |= {field_of[key]: value for key, value in fields.pop(group, {}).items()}
     fields.setdefault("suites", [*SUITES[said["suite"]].archives])
     for name in {"mirror", "security_mirror"} & fields.keys():
         fields[name] = fields[name].rstrip("/")
+    if BACKPORTS in [one.data for one in said.value("repositories").items]:
+        fields["suites"] = [*fields["suites"], BACKPORTS]
     return fields
-
-
-def _layers(chain: list[tuple[str, list[str]]]) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    """Sort packages into layers. ``chain`` is (profile, its list), the oldest ancestor first; -name removes."""
-    owner: dict[str, str] = {}
-    for profile, listed in chain:
-        for entry in listed:
-            if entry.startswith("-"):
-                owner.pop(entry[1:], None)
-            else:
-                owner.setdefault(entry, "base" if BASE.fullmatch(entry) else f"packages-{profile}")
-    layers = ["base", *(f"packages-{profile}" for profile, _ in chain)]
-    members = {layer: tuple(sorted(name for name in owner if owner[name] == layer)) for layer in layers}
-    return tuple((layer, names) for layer, names in members.items() if names or layer == "base")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 MAXIMUM_BYTES = 256 * 1024
 MAXIMUM_DEPTH = 16
-MAXIMUM_SCALAR = 4096
+MAXIMUM_SCALAR = 64 * 1024
 MAXIMUM_NUMBER = 2**63
 YAML = "tag:yaml.org,2002:"
 SCALAR_TAGS = {f"{YAML}{name}" for name in ("str", "int", "float", "bool", "null", "timestamp")}
@@ -329,6 +329,8 @@ def json_schema(kind: Kind) -> dict[str, Any]:
         schema["description"] = kind.doc
     if kind.short:
         return {"anyOf": [json_schema(kind.fields[kind.short]), json_schema(replace(kind, short=""))]}
+    if kind.type == "object" and kind.choices:
+        return {"anyOf": [{"enum": list(kind.choices)}, json_schema(replace(kind, choices=()))]}
     if kind.type == "object":
         schema["additionalProperties"] = False
         schema["properties"] = {key: json_schema(item) for key, item in kind.fields.items()}

@@ -140,7 +140,8 @@ def test_missing_package(clone: Clone) -> None:
         "mail-transport-agent": "nullmailer",
         "ngnix": "did you mean 'nginx'?",
     }
-    clone.profile(f"{MAIN}packages:\n" + "".join(f"  - {name}\n" for name in asked))
+    listed = "".join(f"  - {name}\n" for name in asked)
+    clone.profile(f"suite: bookworm\n{MAIN}packages:\n{listed}")
     told = _failed(clone, clone.build(), 13)["why"].splitlines()
     assert len(told) == len(asked)
     for line, (name, hint) in zip(told, asked.items(), strict=True):
@@ -149,11 +150,12 @@ def test_missing_package(clone: Clone) -> None:
 
 
 def test_packages_that_do_not_go_together(clone: Clone) -> None:
-    path = clone.profile(f"{MAIN}packages:\n  - systemd-sysv\n  - libpam-elogind\n")
+    clone.profile(f"suite: bookworm\n{MAIN}packages:\n  - systemd-sysv\n  - libpam-elogind\n")
     found = _failed(clone, clone.build(), 10)
-    assert found["where"].endswith(f"{path.name}:5:5")
-    assert "libelogind0 conflicts with libsystemd0" in found["why"]
-    assert re.search(r"^systemd, needed by systemd-sysv: \S*/x.yaml:4:5$", found["why"], re.MULTILINE)
+    assert found["where"].endswith(("x.yaml:5:5", "x.yaml:6:5"))
+    assert "elogind conflicts with systemd" in found["why"]
+    for side in ("systemd, needed by systemd-sysv: .*:5:5", "elogind, needed by libpam-elogind: .*:6:5"):
+        assert re.search(f"^{side}$", found["why"], re.MULTILINE)
 
 
 def test_missing_package_with_debootstrap(clone: Clone) -> None:

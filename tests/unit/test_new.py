@@ -10,6 +10,7 @@ import pytest
 from synos_tasks.build import new
 from synos_tasks.errors import OutputNotWritable, ProfileError, ProfileNotFound, WouldOverwrite
 from synos_tasks.iso import profile as profiles
+from synos_tasks.iso.deb import MAGIC
 from synos_tasks.iso.schema import bare
 from synos_tasks.settings import Settings
 from tests.unit.projects import settings_in, tree
@@ -47,6 +48,8 @@ def test_each_key_has_a_line_of_documentation_and_an_example_that_is_right(
 ) -> None:
     folder, wanted = settings.project.build_data / "profiles", KEYS[key]
     assert len(wanted.kind.doc.splitlines()) == 1
+    (folder.parent / "debs").mkdir()
+    (folder.parent / "debs/a.deb").write_bytes(MAGIC)
     (folder / "kiosk.yaml").write_text(f"{key}: {wanted.example}\n")
     assert profiles.load(folder, "kiosk")
 

@@ -24,6 +24,7 @@ from synos_tasks.iso.components import recipe
 from synos_tasks.iso.lock import Lock, Package
 from synos_tasks.iso.plan import Plan
 from synos_tasks.iso.profile import Profile
+from synos_tasks.iso.repositories import Repository
 from synos_tasks.iso.stages.overlay import OURS
 from tests.unit.plans import (
     ALL,
@@ -57,6 +58,12 @@ CHANGES: dict[str, tuple[dict[str, Any], set[str]]] = {
     "components": ({"components": ("tool",)}, since("system") | {"component-tool", "components"}),
     "name": ({"name": "y"}, since("overlay") | {"bootfiles"}),
     "description": ({"description": "other"}, set()),
+    "third_parties": (
+        {"third_parties": (Repository(name="a", url="http://a.example", suite="./"),)},
+        since("system"),
+    ),
+    "selectors": ({"selectors": {"vim": "=2*"}}, since("system")),
+    "debs": ({"debs": (("debs/a.deb", "0"),)}, set()),
     "compression": ({"compression": "xz"}, NOT_THE_MENU),
     "compression_level": ({"compression_level": 19}, NOT_THE_MENU),
     "project": ({"project": "tuxos"}, since("overlay")),
@@ -132,7 +139,8 @@ def test_a_package_of_the_base_reaches_the_initramfs_too() -> None:
 
 
 def test_the_date_of_the_lock_matters_everywhere_and_what_asked_for_it_nowhere() -> None:
-    assert {field.name for field in dataclasses.fields(Lock)} == {"request", "epoch", "packages", "releases"}
+    fields = {"request", "epoch", "packages", "releases", "repositories"}
+    assert {field.name for field in dataclasses.fields(Lock)} == fields
     assert changed(planned(), planned(lock=dataclasses.replace(LOCK, epoch=1))) == ALL
     dated = dataclasses.replace(LOCK, releases={"bookworm": "2026-01-31T12:00:00Z"})
     for lock in (dataclasses.replace(LOCK, request="s"), dated):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,10 @@ from hypothesis import strategies as st
 
 from synos_tasks.errors import ComponentError, ProfileError, ProfileNotFound, SynosError
 from synos_tasks.iso import profile as profiles
-from synos_tasks.iso import schema
+from synos_tasks.iso import schema, wanted
 from synos_tasks.iso.profile import Profile
 from tests.unit.projects import lay_component
+from tests.unit.test_openpgp import armored, key
 
 SHIPPED = Path(__file__).resolve().parents[2] / "docker/build/profiles"
 
@@ -30,6 +32,8 @@ def _fails(folder: Path, **texts: str) -> SynosError:
     return caught.value
 
 
+REPOSITORY = "name: ab, url: 'http://a.example', suite: ./"
+NEW, OLD = armored(key()), armored(key(86_400))
 MISTAKES = {
     "unknown key": ("pakages: [sudo]\n", "1:1", "unknown key 'pakages'", "did you mean 'packages'?"),
     "unknown key inside": (
@@ -46,6 +50,33 @@ MISTAKES = {
     "a mapping for a list": ("packages:\n  a: b\n", "2:3", "packages is a mapping, not a list", "- "),
     "text for a mapping": ("mirrors: fast\n", "1:10", "mirrors is 'fast', not a mapping", "key: value"),
     "a file of one word": ("bookworm\n", "1:1", "the file holds 'bookworm', not a mapping", "key: value"),
+    "a removal of nothing": ("packages: [vim, -vmi]\n", "1:17", "-vmi takes nothing out", "'-vim'"),
+    "a component that is not there": ("components: [-agent]\n", "1:14", "-agent takes nothing out", "none of"),
+    "a version of nothing": ("packages: [vim=]\n", "1:12", "packages[0] is 'vim='", "=VERSION"),
+    "a package of nowhere": ("packages: [vim/trixi]\n", "1:12", "vim/trixi is of no suite", "'trixie'"),
+    "backports of sid": ("suite: sid\nrepositories: [backports]\n", "2:16", "sid has no backports", "`suite`"),
+    "a repository in one word": ("repositories: [ppa]\n", "1:16", "repositories[0] is 'ppa'", "mapping"),
+    "a repository without a key": (f"repositories: [{{{REPOSITORY}}}]\n", "1:16", "has no 'key'", "key"),
+    "no key": (f"repositories: [{{{REPOSITORY}, key: '-----BEGIN PGP x'}}]\n", "1:68", "no OpenPGP public key", "gpg"),
+    "no file": (f"repositories: [{{{REPOSITORY}, key: a.asc}}]\n", "1:68", "there is no a.asc", ""),
+    "an expired key": (f"repositories: [{{{REPOSITORY}, key: {json.dumps(OLD)}}}]\n", "1:68", "has expired", "again"),
+    "a repository twice": (
+        f"repositories: [{{{REPOSITORY}, key: a}}, {{{REPOSITORY}, key: a}}]\n", "1:79", "two repositories", "name"
+    ),
+    "a name that is taken": ("repositories: [{name: main, url: 'http://a.b', suite: ./, key: a}]\n", "1:23", "taken", "name"),
+    "a suite without components": (
+        "repositories: [{name: ab, url: 'http://a.b', suite: x, key: a}]\n", "1:53", "do not fit", "`./`"
+    ),
+    "a priority of the mirror's host": (
+        f"mirrors: {{main: 'http://a.example/debian'}}\nrepositories: [{{{REPOSITORY}, key: a, pin: 9}}]\n",
+        "2:76", "one host", "NAME/REPOSITORY",
+    ),
+    "Debian's archive with another key": (
+        f"repositories: [{{{REPOSITORY.replace('a.example', 'deb.debian.org').replace('./', '/')}, key: {json.dumps(NEW)}}}]\n",
+        "1:", "own mirror", "`mirrors`",
+    ),
+    "no folder of .debs": ("debs: [nowhere]\n", "1:8", "there is no nowhere", ""),
+    "a folder of .debs outside": ("debs: [../x]\n", "1:8", "debs[0] is '../x'", "inside docker/build"),
     "an empty file": ("", "1:1", "the file is empty", "suite: trixie"),
     "a key twice": ("suite: trixie\nsuite: trixie\n", "2:1", "key 'suite' stands twice", "one of them"),
     "a package's name": ("packages:\n  - Sudo\n", "2:5", "packages[0] is 'Sudo', not a Debian", "lower-case"),
@@ -316,9 +347,9 @@ def test_packages_are_what_adding_and_removing_leaves_each_in_one_layer(
     left: set[str] = set()
     for entry in (entry for _, listed in chain for entry in listed):
         left = left - {entry[1:]} if entry.startswith("-") else left | {entry}
-    layers = dict(profiles._layers(chain))
+    layers = dict(wanted.layers(chain))
     assert sorted(name for names in layers.values() for name in names) == sorted(left)
-    assert set(layers["base"]) == {name for name in left if profiles.BASE.fullmatch(name)}
+    assert set(layers["base"]) == {name for name in left if wanted.BASE.fullmatch(name)}
     assert list(layers) == sorted(layers), "the oldest ancestor is the lowest"
 
 
@@ -326,8 +357,8 @@ def test_packages_are_what_adding_and_removing_leaves_each_in_one_layer(
 def test_a_profile_that_only_adds_leaves_all_below_as_it_is(
     chain: list[tuple[str, list[str]]], added: list[str]
 ) -> None:
-    before = profiles._layers(chain)
-    assert profiles._layers([*chain, ("px", added)])[: len(before)] == before
+    before = wanted.layers(chain)
+    assert wanted.layers([*chain, ("px", added)])[: len(before)] == before
 
 
 # ---- components

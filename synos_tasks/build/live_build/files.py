@@ -147,6 +147,11 @@ def sources(draft: Draft, path: Path, where: str, match: re.Match[str]) -> None:
 def repositories(draft: Draft) -> None:
     """Turn archives into repositories with their keys and priorities."""
     seen: list[str] = []
+    # the one key is that of the one archive, whatever the names of their files are
+    foreign = [
+        name for name, line, _ in draft.sources if not re.search(f" {options.DEBIAN.pattern}/? ", line)
+    ]
+    only = [*draft.keys.values()] if len(draft.keys) == len({*foreign}) == 1 else [""]
     for name, line, where in draft.sources:
         found = _SOURCE.fullmatch(line)
         if not found:
@@ -155,7 +160,6 @@ def repositories(draft: Draft) -> None:
         url, suite = found["url"].rstrip("/"), found["suite"]
         signed_by = re.search(r"signed-by=(\S+)", found["options"] or "")
         inside = f"overlays/{draft.name}{signed_by[1]}" if signed_by else ""
-        only = [*draft.keys.values()] if len(draft.keys) == 1 else [""]
         stored = draft.keys.get(name) or (inside if inside in draft.files else only[0])
         kind = suite.removeprefix(draft.option("distribution"))
         if options.DEBIAN.fullmatch(url) and kind == "-backports":

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from synos_tasks.iso import key
+from synos_tasks.iso.keys import repositories
 from synos_tasks.iso.root import clean, make_devices
 from synos_tasks.iso.stagespec import StageSpec
 from synos_tasks.iso.system import System
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
     from synos_tasks.iso.layers import StageInputs
 
 NAME = "system"
-STAGE = StageSpec(order=30, fields=("sources",), keys=key.of_system())
+STAGE = StageSpec(order=30, fields=("sources", "third_parties", "selectors"), keys=key.of_system())
 
 
 def make(inputs: StageInputs, root: Path) -> None:
@@ -23,6 +24,8 @@ def make(inputs: StageInputs, root: Path) -> None:
     make_devices(root)
     system = System(inputs.context, root)
     system.write("etc/apt/sources.list", "".join(f"{line}\n" for line in system.profile.sources))
+    if pins := repositories.pins(system.profile):
+        system.write("etc/apt/preferences.d/profile", pins)
     for name, one in key.of_system().items():
         if one.apply and (value := system.profile.values.get(name)) is not None:
             one.apply(system, value)
