@@ -210,10 +210,11 @@ def test_a_mirror_that_serves_nothing_or_something_else_installs_nothing(shop: S
     assert "http://a.example" in caught.value.why
 
 
-def test_offline_nothing_is_fetched(shop: Shop) -> None:
+@pytest.mark.parametrize("word", ["Unmet", "unmet"], ids=["bookworm", "trixie"])
+def test_offline_nothing_is_fetched(shop: Shop, word: str) -> None:
     shop.context.offline = True
     shop.have()
-    shop.tools.acts["dpkg-checkbuilddeps"] = prints(*UNMET)
+    shop.tools.acts["dpkg-checkbuilddeps"] = prints(*(line.replace("Unmet", word) for line in UNMET))
     with pytest.raises(MirrorUnreachable) as caught:
         shop.have(key="f" * 16)
     assert "component tool" in caught.value.what

@@ -87,7 +87,8 @@ def _environment(context: CompileContext) -> dict[str, str | None]:
 def _install_dependencies(context: CompileContext) -> None:
     """Install the build dependencies that the toolchain image lacks; raises ComponentFailed, which names them."""
     lines = context.run(["sh", "-c", "dpkg-checkbuilddeps 2>&1 || true"])
-    missing = [line.rpartition("dependencies: ")[2] for line in lines if "Unmet build dependencies" in line]
+    unmet = "nmet build dependencies: "  # with a capital until Debian 12
+    missing = [line.rpartition(unmet)[2] for line in lines if unmet in line]
     if not missing:
         return
     context.update_lists()
