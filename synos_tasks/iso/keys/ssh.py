@@ -28,7 +28,7 @@ def expect(_profile: Profile, ssh: dict[str, bool]) -> Iterable[Expected]:
     """Expect what the server itself says."""
     answer = "yes" if ssh["password_login"] else "no"
     # without the folder, which its unit makes, the server only complains
-    ask = "{ mkdir -p /run/sshd; sshd -T 2>&1 | sed -n 's/^passwordauthentication //p'; }"
+    ask = "{ mkdir -p /run/sshd; sshd -T 2>&1 | sed -n 's/^passwordauthentication //Ip'; }"
     yield Expected("ssh: login with a password", answer, f"[ ! -x /{SERVER} ] && printf {answer} || {ask}")
 
 
