@@ -275,6 +275,14 @@ class Terminal:
         )
         os.close(theirs)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.process.kill()
+        self.process.wait()
+        os.close(self._ours)
+
     def type(self, text: str, wanted: str, seconds: float = 60) -> None:
         """Type, and wait until what follows on the screen matches."""
         os.write(self._ours, text.encode())
@@ -287,8 +295,7 @@ class Terminal:
 
 def test_an_interactive_shell_has_job_control_and_its_exit_code(built: Built, project: Clone) -> None:
     assert built.iso
-    terminal = Terminal(project)
-    try:
+    with Terminal(project) as terminal:
         terminal.type("", "root@synos:/# $", 120)
         terminal.type("sleep 86395\n", "86395\r\n")
         time.sleep(1)  # until it is in the foreground
@@ -298,18 +305,13 @@ def test_an_interactive_shell_has_job_control_and_its_exit_code(built: Built, pr
         terminal.type("jobs; exit 5\n", "Running +sleep")
         assert terminal.process.wait(20) == 5
         assert project.running() == []
-    finally:
-        terminal.process.kill()
 
 
 def test_nothing_of_a_shell_is_left_when_its_command_is_killed(built: Built, project: Clone) -> None:
     assert built.iso
-    terminal = Terminal(project)
-    try:
+    with Terminal(project) as terminal:
         terminal.type("", "root@synos:/# $", 120)
         terminal.type("trap '' HUP TERM; (sleep 86394) & kill -STOP 1; sleep 86394\n", r"\[1\] \d+")
-    finally:
-        terminal.process.kill()
     gone = ("ps", "--all", "--quiet", f"--filter=label={project.label}")
     assert wait_until(lambda: not docker(*gone), 15), _names(project)
     volumes = docker("volume", "ls", "--quiet", f"--filter=label={project.label}")

@@ -46,7 +46,7 @@ def import_folder(settings: Settings, folder: Path, name: str = "", *, dry: bool
     if not (folder / "config").is_dir() and not (folder / "auto/config").is_file():
         hint = "give the folder that has config/ and auto/config"
         raise SettingsError("there is no live-build configuration", where=str(folder), hint=hint)
-    if not re.fullmatch(r"[a-z][a-z0-9-]*", name):
+    if not re.fullmatch(profile.NAME, name):
         hint = "--name NAME, of lower-case letters, digits and -"
         raise SettingsError(f"{name[:80]!r} is no name of a profile", where=str(folder), hint=hint)
     draft, target = read(Path(os.path.realpath(folder)), name), settings.project.build_data
