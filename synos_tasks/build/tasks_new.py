@@ -6,9 +6,8 @@ import os
 from pathlib import Path
 
 from synos_tasks import console
+from synos_tasks.build.tasks_boot import JSON
 from synos_tasks.cli import Command, verb
-
-JSON = "one JSON object on standard output"
 
 
 @verb(
@@ -31,8 +30,11 @@ def new(command: Command, name: str, from_: str = "") -> None:
     command.would(f"write {', '.join(files)}", profile=name, inherits=start, files=files)
     news.write(texts)
     console.say("\n".join(f"wrote {os.path.relpath(path)}" for path in files))
-    verbs = [f"{launcher()} build.{verb} --profile {name}" for verb in ("plan", "iso")]
-    console.say(f"Next: edit the last one, then\n  {verbs[0]}\n  {verbs[1]} --boot")
+    then = [
+        f"  {launcher()} build.{verb}"
+        for verb in (f"plan --profile {name}", f"iso --profile {name} --boot", "run")
+    ]
+    console.say("\n".join(["Next: edit the last one, then", *then]))
     command.result({"profile": name, "inherits": start, "files": files})
 
 
