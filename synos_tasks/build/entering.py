@@ -17,7 +17,7 @@ from synos_tasks.build import planning
 from synos_tasks.build.containers import builder_spec, stage_spec
 from synos_tasks.build.iso_build import Build
 from synos_tasks.iso import protocol
-from synos_tasks.iso.stage_containers import BUSYBOX
+from synos_tasks.iso.stage_containers import BUSYBOX, STREAMS
 from synos_tasks.iso.tools import BASE_ENVIRONMENT
 
 if TYPE_CHECKING:
@@ -33,7 +33,8 @@ WITHOUT_SETPCAP = (
 """As docker/build/image/enter has it: what runs may not trace the process that ends it."""
 
 
-ANY_SHELL = 'command -v bash >/dev/null && exec bash "$@"; exec sh "$@"'
+ANY_SHELL = f'. {STREAMS}/variables; command -v bash >/dev/null && exec bash "$@"; exec sh "$@"'
+"""With the proxies of the host, as hooks have them."""
 
 
 class _Left(Exception):
@@ -64,7 +65,7 @@ def _enter(build: Build, command: str, plan: Plan, store: str, compiles: bool) -
         plan=plan,
         apart=True,
         store_key=builder.store_key(context.settings),
-        secrets=builder.service_secrets(context.settings),
+        secrets={**builder.service_secrets(context.settings), **context.proxies.secrets},
     )
     containers: list[str] = []
 

@@ -19,7 +19,7 @@ from synos_tasks.iso.components.context import CompileContext
 from synos_tasks.iso.diagnose import disk_full
 from synos_tasks.iso.mirrors import over_https
 from synos_tasks.iso.profile import Profile
-from synos_tasks.iso.root import write
+from synos_tasks.iso.root import no_services, write
 from synos_tasks.iso.run import Runner
 from synos_tasks.iso.stage_containers import BUSYBOX
 from synos_tasks.iso.stages.hooks import RESOLVER
@@ -88,7 +88,8 @@ def _unpack(request: protocol.Unpack, context: BuildContext) -> None:
     with suppress(FileNotFoundError):  # there is none without a network
         write(context.root, RESOLVER, Path(f"/{RESOLVER}").read_text())
     wait = f"echo {protocol.READY}; exec {BUSYBOX} sleep {2**31}"
-    context.run_inside(protocol.SHELL, context.root, [BUSYBOX, "sh", "-c", wait], network=True)
+    with no_services(context.root):
+        context.run_inside(protocol.SHELL, context.root, [BUSYBOX, "sh", "-c", wait], network=True)
 
 
 @do.register
