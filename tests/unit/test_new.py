@@ -24,7 +24,6 @@ def settings(tmp_path: Path) -> Settings:
     """A project with the profiles and components of this repository."""
     for name in ("profiles", "components"):
         shutil.copytree(DATA / name, tmp_path / "docker/build" / name)
-    (tmp_path / "docker/build/debs").mkdir()
     return settings_in(tmp_path)
 
 
