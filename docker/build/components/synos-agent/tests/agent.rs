@@ -316,6 +316,8 @@ fn the_socket_is_for_user_and_group() {
 fn a_stale_socket_is_replaced() {
     let scratch = Scratch::healthy();
     drop(UnixListener::bind(scratch.socket()).unwrap());
+    // a program that another test has just started may have it for a moment yet
+    wait_until(|| UnixStream::connect(scratch.socket()).is_err());
     let _service = scratch.serve();
     assert_eq!(scratch.report().status.code(), Some(0));
 }
