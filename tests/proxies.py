@@ -50,6 +50,7 @@ class Proxy:
 class _Mirror(BaseHTTPRequestHandler):
     """Debian's files, and those of a folder, whatever name the mirror is asked by."""
 
+    protocol_version = "HTTP/1.1"  # or each answer ends without a goodbye of TLS, which newer apt refuses
     folder: ClassVar[Path | None] = None
 
     def do_GET(self) -> None:

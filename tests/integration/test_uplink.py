@@ -90,11 +90,11 @@ def test_a_build_goes_through_the_proxy_to_a_mirror_of_a_private_ca_and_keeps_no
     assert built.json["error"]["where"] == "stage initramfs", built.err  # it has no kernel
     assert set(company.asked) == {f"CONNECT {HOST}:443"}
     log = clone.newest_log()
-    assert f"[hooks] http_proxy=http://***@{company.host}:{company.port}" in log
+    assert f"] http_proxy=http://***@{company.host}:{company.port}" in log
     assert len(company.asked) > locked
     assert not files_with(clone, PASSWORD)
     script = (
-        "cd /tmp; for one in $(find /cache -name '*.squashfs'); do unsquashfs -f -q -n -d tree $one; done >&2; "
+        "cd /tmp; for one in $(find /cache -name '*.squashfs'); do unsquashfs -f -q -n -no-xattrs -d tree $one || [ $? = 2 ]; done >&2; "
         'test -s tree/etc/os-release; ! grep -raF -e "$0" -e "$1" -e "$2" tree >&2'
     )
     volume = f"--volume={clone.settings.project.store_volume}:/cache:ro"
@@ -239,14 +239,14 @@ def test_a_component_is_fetched_through_the_proxy_and_compiled_without_it(
     git("clone", "--quiet", "--bare", ".", str(files / "hello.git"))
     git(f"--git-dir={files / 'hello.git'}", "update-server-info")
     source = f"source:\n  git: https://{HOST}/hello.git\n  commit: '{git('rev-parse', 'HEAD')}'\n"
-    more = "packages: [hello-make]\nbuild_depends: [netbase]\n"
+    more = "packages: [hello-make]\nbuild_depends: [hello]\n"
     text = f"description: A test\nbuild: make\nversion: '1.0'\n{source}{more}"
     clone.add(f"{FOLDER}/hello-make.yaml", text)
     before = len(company.asked)
     inv(clone, {**company.variables, "SSL_CERT_FILE": str(ca[0])}, "build.component", "hello-make")
     asked = company.asked[before:]
     assert f"CONNECT {HOST}:443" in asked
-    assert any(one.startswith("http://deb.debian.org/debian/pool/main/n/netbase/") for one in asked), asked
+    assert any("/pool/main/h/hello/" in one for one in asked), asked
     assert not files_with(clone, PASSWORD)
 
 
