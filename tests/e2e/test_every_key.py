@@ -47,7 +47,7 @@ hooks: [{{script: hooks/kiosk, stage: before-squash, inputs: [overlays/kiosk/etc
 iso_files: [{{path: /README, source: hooks/kiosk}}]
 kernel_arguments: [quiet, 'acpi_osi=!', 'kiosk="a b"']
 boot: {{firmware: [bios], timeout: 1, entries: [{{title: "Kiosk $1", arguments: [kiosk=1]}}, {{title: Rescue, arguments: [single]}}], persistence: true}}
-compression: {{algorithm: xz}}
+compression: {{algorithm: zstd, level: 4}}
 """
 PNG = base64.b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAEElEQVR4nGP4z8DAAMEQAAAdzgH/8E7EmgAAAABJRU5ErkJggg=="
