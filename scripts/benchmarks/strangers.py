@@ -49,6 +49,7 @@ SENSIBLE: dict[str, st.SearchStrategy[Any]] = {
         "grub_title": st.sampled_from(["Start", "Los geht's", "100 %"]), "url": st.just("https://kiosk.example/"),
     }),
     "packages": st.lists(st.sampled_from(["nano", "htop", "tmux", "tree", "ncdu", "openssh-server", "less", "file"]), unique=True, max_size=4),
+    "recommends": st.booleans(),
     "components": st.just(["synos-welcome"]),
     "hostname": st.sampled_from(["box", "a", "kiosk-7", "x" * 63]),
     "locale": st.sampled_from(["C.UTF-8", "de_DE.UTF-8", "ja_JP.UTF-8", "pt_BR.UTF-8", "sr_RS@latin"]),
