@@ -51,7 +51,7 @@ def expect(_profile: Profile, lines: list[str]) -> Iterable[Expected]:
     """Expect that debconf knows each; passwords are forgotten once a package has taken them."""
     for found in filter(None, map(_LINE.fullmatch, lines)):
         if found["type"] != "password":
-            ask = f"echo get {found['question']} | debconf-communicate {found['package']} 2>&1"
+            ask = f"echo get {found['question']} | DEBIAN_FRONTEND=noninteractive debconf-communicate {found['package']} 2>/dev/null"
             yield Expected(f"debconf: {found['question']}", found["value"] or "", f"{ask} | cut -d ' ' -f 2-")
 
 
