@@ -154,7 +154,10 @@ def _remove_links_to(root: Path, files: list[str]) -> None:
 
 
 def _plan_first_boot(root: Path, package: str, files: list[str], lists: dict[str, list[str]]) -> None:
-    """Let a unit make the files of a package before its own units start; see docker/build/overlays/synos-base."""
+    """Let a unit make the files of a package before anything uses them; see docker/build/overlays/synos-base.
+
+    SSH host keys, which take seconds, are for OpenSSH alone. A certificate is not: PostgreSQL has that of ssl-cert.
+    """
     paths = "".join(f"/{path}\n" for path in sorted(files))
     write(root, f"{FIRST_BOOT}/{package}", f"{_command(package, files)}\n{paths}")
     packages = [path.name for path in within(root, FIRST_BOOT).iterdir()]
@@ -165,6 +168,8 @@ def _plan_first_boot(root: Path, package: str, files: list[str], lists: dict[str
         if "/systemd/system/" in line and "@" not in line
     }
     before = sorted(line.rpartition("/")[2] for line in units if line.endswith((".service", ".socket")))
+    if any(not name.startswith("openssh") for name in packages):
+        before.append("basic.target")
     write(root, f"{UNITS}/{UNIT}", UNIT_TEXT.format(before=" ".join(before)))
     wanted = within(root, f"{UNITS}/multi-user.target.wants/{UNIT}")
     wanted.parent.mkdir(exist_ok=True)
