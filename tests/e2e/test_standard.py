@@ -47,6 +47,10 @@ def test_it_boots_and_its_agent_answers_the_self_test(warm: Clone, standard: Ans
         "synos",
         "synos",
     )
+    assert report["checked"] > 15
+    assert report["different"] == []
+    assert all(report["milliseconds"][phase] > 0 for phase in ("kernel", "initramfs", "userspace"))
+    assert booted["login_seconds"] > 0
     assert Path(booted["screenshot"]).read_bytes().startswith(b"\x89PNG")
     assert (agent["schema"], agent["status"], agent["state"]) == ("synos.health/1", "ok", "running")
     assert agent["build_id"] == standard.json["build_id"]
