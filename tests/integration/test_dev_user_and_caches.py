@@ -124,7 +124,17 @@ def test_caches_are_those_of_the_toolchains_shell_and_history_outlives_the_conta
     (project.root / "docker/build/answer.c").write_text(PROGRAM)
     (project.root / "dist").mkdir()
     give(project, 1000)
-    argv = [sys.executable, "-m", "invoke", "build.shell", "--toolchain", "--command", AS_IN_A_SHELL]
+    argv = [
+        sys.executable,
+        "-m",
+        "invoke",
+        "build.shell",
+        "--toolchain",
+        "--suite",
+        "bookworm",
+        "--command",
+        AS_IN_A_SHELL,
+    ]
     built = subprocess.run(argv, cwd=project.root, check=False, capture_output=True, stdin=subprocess.DEVNULL)
     assert built.returncode == 0, built.stderr.decode()
     first = inspected(project.inv("dev.up", "--name", "c").json["container"])["Id"]
