@@ -80,7 +80,8 @@ def test_the_plan_says_why(warm: Clone, child: Answer) -> None:
     assert next(stage for stage in seen["stages"] if stage["name"] == "base")["bytes"] > 10**8
     profile(warm, "netbase", "ngnix")
     unknown = warm.inv("build.plan", "--profile", "child", fails=True)
-    assert (unknown.code, unknown.json["error"]["hint"]) == (13, "did you mean 'nginx'?")
+    assert unknown.code == 13
+    assert unknown.json["error"]["hint"].startswith("did you mean 'nginx'?")
 
 
 @pytest.mark.long
