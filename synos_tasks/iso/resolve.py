@@ -108,7 +108,7 @@ def _update(context: BuildContext, folder: Path, lists: Path) -> dict[str, str]:
     argv = _apt(folder, "update", "--error-on=any")
 
     def failed(code: int, lines: Sequence[str]) -> SynosError:
-        return _blamed(context.profile, diagnose(STAGE, argv, code, lines, {}))
+        return _blamed(context.profile, diagnose(STAGE, argv, code, lines, {}, context.proxies))
 
     for _ in range(2):
         releases.forget_repositories(context.profile, lists)
