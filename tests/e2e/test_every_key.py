@@ -10,6 +10,7 @@ import pytest
 import yaml
 
 from synos_tasks.iso import profile as profiles
+from tests.unit.deb_files import deb, stanza
 
 if TYPE_CHECKING:
     from tests.build_helpers import Answer, Clone
@@ -38,7 +39,9 @@ ssh: {{password_login: true}}
 services: {{enable: [fstrim.timer], disable: [ssh], mask: [apt-daily.timer]}}
 debconf: ["tzdata tzdata/Areas select Europe"]
 plymouth: spinner
-packages: [munge, open-iscsi, ssl-cert, nvme-cli]
+packages: [munge, open-iscsi, ssl-cert, nvme-cli, own]
+repositories: [backports]
+debs: [debs/own]
 recommends: true
 components: [synos-welcome]
 overlays: [overlays/kiosk]
@@ -62,6 +65,9 @@ def every_key(warm: Clone) -> Answer:
     picture = warm.root / "docker/build/overlays/kiosk/usr/share/kiosk.png"
     picture.parent.mkdir(parents=True)
     picture.write_bytes(PNG)
+    package = warm.root / "docker/build/debs/own/own_1.0_all.deb"
+    package.parent.mkdir(parents=True)
+    package.write_bytes(deb(stanza("own", "1.0", "all")))
     return warm.inv("build.iso", "--profile", "every-key")
 
 
