@@ -292,7 +292,7 @@ def test_overlay_that_is_a_link_to_passwords(clone: Clone) -> None:
 
 def test_profile_that_nobody_writes_to(clone: Clone) -> None:
     os.mkfifo(clone.profiles / "x.yaml")
-    assert "FIFO" in _failed(clone, clone.build(), 10, "error where why")["error"]
+    assert "FIFO" in _failed(clone, clone.build(), 10, "error where why hint")["error"]
 
 
 def test_full_disk(clone: Clone) -> None:
