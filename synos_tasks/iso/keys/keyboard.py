@@ -20,7 +20,10 @@ _COMMAS = "names as `man 7 xkeyboard-config` has them, with commas between"
 
 
 def _unknown(said: Said) -> Iterator[ProfileError]:
-    value, layouts = said.value("keyboard"), known()["layouts"]
+    value = said.value("keyboard")
+    if value.data is None:
+        return
+    layouts = known()["layouts"]
     parts = {name: (value.entries.get(name), said["keyboard"][name].split(",")) for name in US}
     chosen = parts["layout"][1]
     for name, (one, words) in parts.items():

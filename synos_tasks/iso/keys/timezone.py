@@ -24,8 +24,10 @@ ZONES = "usr/share/zoneinfo"
 
 def _unknown(said: Said) -> Iterator[ProfileError]:
     value = said.value("timezone")
+    if value.data in {None, UTC}:
+        return
     zones = zoneinfo.available_timezones()  # none where the host has no tzdata: then apply() tells
-    if value.data and zones and value.data not in zones:
+    if zones and value.data not in zones:
         yield mistake(value, f"there is no time zone {value.data!r}", near(str(value.data), zones))
 
 
