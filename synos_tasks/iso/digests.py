@@ -5,20 +5,24 @@ Contents and modes count, names of machines do not. Code is a module with all of
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import functools
 import hashlib
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synos_tasks.iso import inputs
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
 PACKAGE = "synos_tasks"
+_IMPORT = re.compile(
+    rf"^[ \t]*(?:from (?P<source>{PACKAGE}[.\w]*) )?import \(?(?P<names>(?<=\()[^)]*|[^\n(]+)", re.MULTILINE
+)
+_NEVER_RUN = re.compile(r"^if TYPE_CHECKING:\n(?:[ \t]+.*\n|\n)*", re.MULTILINE)
 ROOT = Path(__file__).resolve().parents[1]
 
 
@@ -77,25 +81,17 @@ def closure(module: str) -> set[str]:
 
 @functools.cache
 def _imports(module: str) -> tuple[str, ...]:
+    """Return what a module imports of this package. Not by its syntax tree, which takes twenty times as long."""
     found = []
-    for node in _statements(ast.parse(_path(module).read_bytes())):
-        if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] == PACKAGE:
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-            inside = [name for name in names if _path(name).is_file()]
-            found += inside or [node.module]
-        elif isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names if alias.name.split(".")[0] == PACKAGE]
+    for statement in _IMPORT.finditer(_NEVER_RUN.sub("", _path(module).read_text(encoding="utf-8"))):
+        listed = re.sub(r"#.*", "", statement["names"])
+        names = [alias.split()[0] for alias in re.split(r"[,\n]", listed) if alias.strip()]
+        if source := statement["source"]:
+            inside = [name for alias in names if _path(name := f"{source}.{alias}").is_file()]
+            found += inside or [source]
+        else:
+            found += [name for name in names if name.split(".")[0] == PACKAGE]
     return tuple(found)
-
-
-def _statements(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield all statements but those below ``if TYPE_CHECKING``, which never run."""
-    if isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING":
-        return
-    yield node
-    for block in ("body", "orelse", "handlers", "finalbody", "cases"):
-        for child in getattr(node, block, ()):
-            yield from _statements(child)
 
 
 def _path(module: str) -> Path:

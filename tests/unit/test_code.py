@@ -85,7 +85,7 @@ def _names(*names: str) -> set[str]:
 @pytest.mark.parametrize(
     "text",
     ["import synos_tasks.iso.d", "import os, synos_tasks.iso.d as d", "from synos_tasks.iso import d as other",
-     "from synos_tasks.iso.d import one, two", "def f():\n    from synos_tasks.iso import d",
+     "from synos_tasks.iso import (\n    other,  # why\n    d,\n)", "from synos_tasks.iso.d import one, two", "def f():\n    from synos_tasks.iso import d",
      "class A:\n    def f(self):\n        if x:\n            import synos_tasks.iso.d",
      "if x:\n    import synos_tasks.iso.d", "try:\n    import synos_tasks.iso.d\nexcept ImportError:\n    pass"],
 )  # fmt: skip
