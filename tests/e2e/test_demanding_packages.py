@@ -85,10 +85,10 @@ def test_what_a_hook_installed_is_in_the_manifest_and_a_warning_says_that_no_loc
 ) -> None:
     packages = json.loads(Path(f"{demanding.json['iso']}.manifest.json").read_text())["packages"]
     layers = {package["name"]: package["layer"] for package in packages}
-    assert layers["netcat-openbsd"] == "hooks"
+    assert layers["netcat-openbsd"] == "hook-demanding.sh"
     assert layers["nginx-light"] == "packages-demanding"
     assert "hooks installed netcat-openbsd" in demanding.err
-    hooks = next(stage for stage in demanding.json["stages"] if stage["name"] == "hooks")
+    hooks = next(stage for stage in demanding.json["stages"] if stage["name"] == "hook-demanding.sh")
     assert hooks["seconds"] < 120, "nobody waits for what it leaves running"
 
 
