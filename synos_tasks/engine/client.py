@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import re
 import subprocess
 import sys
 import termios
@@ -20,9 +19,10 @@ from types import MappingProxyType
 from typing import IO, TYPE_CHECKING, Any, Literal, cast
 
 from synos_tasks.engine import cache
-from synos_tasks.engine.failures import errors_as_ours, gone, reason, refusal, unanswered
+from synos_tasks.engine.buildkit import follow_build
+from synos_tasks.engine.failures import errors_as_ours, gone, refusal, unanswered
 from synos_tasks.engine.run import ENGINE_SPEAKS, piped
-from synos_tasks.errors import EngineUnavailable, ImageBuildFailed, printable
+from synos_tasks.errors import EngineUnavailable, ImageBuildFailed
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -38,11 +38,6 @@ if TYPE_CHECKING:
     from synos_tasks.engine.spec import ContainerSpec
 
 Kind = Literal["container", "image", "volume", "network"]
-
-_STEP = re.compile(r"(#\d+) (?:(\[(?!internal\]).+)|DONE (\S+)|(CACHED))")
-_FAILED = re.compile(r"^ > (?P<step>.*):\n(?P<output>.*?)^------$", re.DOTALL | re.MULTILINE)
-_TIME = re.compile(r"^\d+\.\d+ ", re.MULTILINE)
-"""What BuildKit says of a step, and of the one that failed; the time in front of each line that a step prints."""
 
 LIVE = ("running", "paused", "restarting", "removing")
 """States of a container whose processes may write."""
@@ -373,28 +368,6 @@ def snapshot(kind: Kind, data: Mapping[str, Any]) -> Any:
     found._set_inspect_result(found._parse_json_object(data))
     found._last_refreshed_time = dt.datetime.max
     return found
-
-
-def follow_build(lines: Iterable[str], say: Callable[[str], None]) -> None:
-    """Say each step of an image's build that is done, by BuildKit's plain progress; raise ImageBuildFailed."""
-    from python_on_whales.exceptions import DockerException
-
-    steps: dict[str, str] = {}
-    try:
-        for line in lines:
-            if found := _STEP.match(line):
-                number, step, seconds, cached = found.groups()
-                if step:
-                    steps[number] = step
-                elif step := steps.pop(number, ""):
-                    say(f"  {seconds or cached.lower():>7}  {printable(step).split(' && ')[0][:90]}")
-    except DockerException as error:
-        text = reason(error)
-        failed = _FAILED.search(text)
-        last = text.splitlines()[-1]
-        where, output = (failed["step"], _TIME.sub("", failed["output"]) + last) if failed else ("", text)
-        why = "\n".join(output.splitlines()[-9:])
-        raise ImageBuildFailed("an image could not be built", where=where, why=why) from error
 
 
 def exec_options(user: str, workdir: str, environment: Mapping[str, str]) -> list[str]:

@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import IO, TYPE_CHECKING, Any, cast
 
-from synos_tasks.engine.client import Docker, follow_build
+from synos_tasks.engine.buildkit import follow_build
+from synos_tasks.engine.client import Docker
 from synos_tasks.engine.failures import no_engine, reason
 from synos_tasks.engine.labels import LABEL_COMPOSE_ONE_OFF, LABEL_COMPOSE_PROJECT, LABEL_COMPOSE_SERVICE
 from synos_tasks.engine.run import piped

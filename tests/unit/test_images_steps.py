@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from python_on_whales.exceptions import DockerException
 
-from synos_tasks.engine.client import follow_build
+from synos_tasks.engine.buildkit import follow_build
 from synos_tasks.errors import BadSignature, ImageBuildFailed, MirrorUnreachable
 from synos_tasks.images.building import mirror_errors
 from synos_tasks.iso.proxies import NO_PROXIES
