@@ -111,13 +111,6 @@ def read(folder: Path, name: str) -> Draft:
     return draft
 
 
-def _whole(name: str) -> str:
-    """Return the option that an abbreviation stands for."""
-    known = [*tables()["options"], *" ".join(tables()["without_loss"]).split()]
-    longer = [one for one in known if one.startswith(name)]
-    return longer[0] if name not in known and len(longer) == 1 else name
-
-
 def _together(left: list[Left]) -> list[Left]:
     """Let one entry stand for many files of a folder that are left for the same reason."""
     found: dict[tuple[str, str], list[Left]] = {}
