@@ -24,7 +24,7 @@ from synos_tasks.engine.spec import Bind
 from synos_tasks.errors import BootFailed, SettingsError, writing
 from synos_tasks.images.catalog import BOOT
 from synos_tasks.iso import codec, protocol
-from synos_tasks.iso.boot.attend import DISK_BYTES, SSH_PORT, VNC_PORT
+from synos_tasks.iso.boot.qemu import DISK_BYTES, SSH_PORT, VNC_PORT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

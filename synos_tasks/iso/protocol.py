@@ -14,13 +14,13 @@ from typing import IO, TYPE_CHECKING, Any
 
 from synos_tasks.errors import printable
 from synos_tasks.iso import codec
-from synos_tasks.iso.boot.attend import Console as Console
-from synos_tasks.iso.boot.attend import Ran as Ran
-from synos_tasks.iso.boot.attend import Run as Run
-from synos_tasks.iso.boot.attend import Running as Running
 from synos_tasks.iso.boot.qemu import Boot as Boot
 from synos_tasks.iso.boot.qemu import Booted as Booted
+from synos_tasks.iso.boot.qemu import Console as Console
 from synos_tasks.iso.boot.qemu import Log as Log
+from synos_tasks.iso.boot.qemu import Ran as Ran
+from synos_tasks.iso.boot.qemu import Run as Run
+from synos_tasks.iso.boot.qemu import Running as Running
 from synos_tasks.iso.codec import Event as Event
 from synos_tasks.iso.codec import Request as Request
 from synos_tasks.iso.components.recipe import Compilation

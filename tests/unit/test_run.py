@@ -16,7 +16,7 @@ from synos_tasks.build.run import Ended, Options, run_iso, screen_of
 from synos_tasks.engine.spec import ContainerSpec
 from synos_tasks.errors import BootFailed, ContainerLost, SettingsError
 from synos_tasks.images.catalog import BOOT
-from synos_tasks.iso.boot.attend import DISK_BYTES
+from synos_tasks.iso.boot.qemu import DISK_BYTES
 from tests.unit.fake_docker import FakeDocker
 from tests.unit.projects import settings_in
 

@@ -7,8 +7,8 @@ import signal
 import sys
 
 from synos_tasks.iso import codec, lease
-from synos_tasks.iso.boot.attend import Keyboard, Run, attend
-from synos_tasks.iso.boot.qemu import Boot, Log
+from synos_tasks.iso.boot.attend import Keyboard, attend
+from synos_tasks.iso.boot.qemu import Boot, Log, Run
 from synos_tasks.iso.boot.watch import boot
 
 

@@ -12,46 +12,22 @@ from pathlib import Path
 from typing import IO, cast
 
 from synos_tasks.iso import codec
-from synos_tasks.iso.boot.qemu import Machine, accelerator_of, lay_variables, machine_argv, medium_argv
+from synos_tasks.iso.boot.qemu import (
+    DISK_BYTES,
+    SSH_PORT,
+    VNC_PORT,
+    Console,
+    Machine,
+    Ran,
+    Run,
+    Running,
+    accelerator_of,
+    lay_variables,
+    machine_argv,
+    medium_argv,
+)
 
-SSH_PORT, VNC_PORT = 2222, 5900
-DISK_BYTES = 16 * 10**9
 SCRATCH_DISK = Path("/var/tmp/disk.raw")  # noqa: S108  (in the container, and not in memory as /tmp)
-
-
-class Run(codec.Request, name="run"):
-    """Run an ISO until it ends or the lease does. Paths are those in the container, the memory in MB. Answer: Ran.
-
-    Then lines ``{"keys": …}`` are what is typed at its serial port, in base64.
-    """
-
-    iso: Path
-    firmware: str
-    media: str
-    memory_mb: int
-    kvm: bool
-    disk: Path | None = None
-    """None: an empty one, which ends with the container."""
-    password: str = ""
-    """Of the screen, at VNC_PORT; without one it is shown nowhere."""
-
-
-class Running(codec.Event, name="running"):
-    """The machine runs; ``accelerator`` is kvm or tcg."""
-
-    accelerator: str
-
-
-class Console(codec.Event, name="console"):
-    """What the machine wrote to its serial port, in base64."""
-
-    data: str
-
-
-class Ran(codec.Event, name="ran"):
-    """The machine has ended: by itself, or ``why``."""
-
-    why: str = ""
 
 
 class Keyboard:

@@ -28,6 +28,8 @@ ASSET_TAG = "synos-selftest"
 FIRMWARE_DIR = Path("/usr/share/OVMF")
 # files of a machine, in a folder of its own: its first serial port, QMP, the firmware's variables, SeaBIOS' output
 SERIAL, CONTROL, VARIABLES, DEBUG = "serial", "qmp", "vars.fd", "debug"
+SSH_PORT, VNC_PORT = 2222, 5900
+DISK_BYTES = 16 * 10**9
 PROBE_SECONDS = 4.0
 POLL_SECONDS = 0.05
 
@@ -64,6 +66,41 @@ class Booted(codec.Event, name="booted"):
     hint: str = ""
     screenshot: Path | None = None
     report: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Run(codec.Request, name="run"):
+    """Run an ISO until it ends or the lease does. Paths are those in the container, the memory in MB. Answer: Ran.
+
+    Then lines ``{"keys": …}`` are what is typed at its serial port, in base64.
+    """
+
+    iso: Path
+    firmware: str
+    media: str
+    memory_mb: int
+    kvm: bool
+    disk: Path | None = None
+    """None: an empty one, which ends with the container."""
+    password: str = ""
+    """Of the screen, at VNC_PORT; without one it is shown nowhere."""
+
+
+class Running(codec.Event, name="running"):
+    """The machine runs; ``accelerator`` is kvm or tcg."""
+
+    accelerator: str
+
+
+class Console(codec.Event, name="console"):
+    """What the machine wrote to its serial port, in base64."""
+
+    data: str
+
+
+class Ran(codec.Event, name="ran"):
+    """The machine has ended: by itself, or ``why``."""
+
+    why: str = ""
 
 
 def qemu_argv(request: Boot, accelerator: str, folder: Path) -> list[str]:

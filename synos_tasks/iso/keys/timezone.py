@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zoneinfo
 from typing import TYPE_CHECKING
 
 from synos_tasks.iso.key import Expected, Key, Said, mistake
@@ -26,6 +25,8 @@ def _unknown(said: Said) -> Iterator[ProfileError]:
     value = said.value("timezone")
     if value.data in {None, UTC}:
         return
+    import zoneinfo  # noqa: PLC0415  (slow to import, and most profiles do without)
+
     zones = zoneinfo.available_timezones()  # none where the host has no tzdata: then apply() tells
     if zones and value.data not in zones:
         yield mistake(value, f"there is no time zone {value.data!r}", near(str(value.data), zones))
