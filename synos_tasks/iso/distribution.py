@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.iso.key import Expected, Key, Said, mistake, updates
-from synos_tasks.iso.schema import RELATIVE, mapping, text, url
+from synos_tasks.iso.schema import mapping, relative, text, url
 from synos_tasks.iso.suites import SUITES
 
 if TYPE_CHECKING:
@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 LABEL_LENGTH = 32
 _LINE = 'one line without " $ ` and \\'
-_PATH = "a path inside docker/build of letters, digits, . _ + - and /"
 
 
 def _line(doc: str) -> Any:  # noqa: ANN401
@@ -112,8 +111,8 @@ KEY = Key(
             "iso_name": text(r"[A-Za-z0-9][A-Za-z0-9._+~-]{0,80}", "a file name", "Name of the ISO without `.iso`; the build id is added.",
                              allowed="letters, digits, . _ + ~ and -"),
             "grub_title": _line("The first entry of the menu."),
-            "grub_theme": text(RELATIVE, "a folder relative to docker/build", "A theme of GRUB, with theme.txt in it.", allowed=_PATH),
-            "splash": text(RELATIVE, "a picture relative to docker/build", "A PNG behind the menu.", allowed=_PATH),
+            "grub_theme": relative("a folder relative to docker/build", "A theme of GRUB, with theme.txt in it."),
+            "splash": relative("a picture relative to docker/build", "A PNG behind the menu."),
         },
         "What the system calls itself.",
         allowed="a mapping as `{name: Kiosk OS}`; the release of Debian is `suite: trixie`",

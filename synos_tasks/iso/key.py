@@ -73,14 +73,6 @@ def adds_each(old: Value, new: Value) -> Value:
     return Value({**old.entries, **together}, new.where, new.key)
 
 
-def _nothing(_said: Said) -> Iterator[ProfileError]:
-    return iter(())
-
-
-def _none(_value: Any) -> Iterable[str]:  # noqa: ANN401
-    return ()
-
-
 @dataclass(frozen=True)
 class Expected:
     """What the running system must be: ``command``, for sh, prints ``value``. Neither has tabs or newlines."""
@@ -90,8 +82,13 @@ class Expected:
     command: str
 
 
-def _nothing_expected(_profile: Profile, _value: Any) -> Iterable[Expected]:  # noqa: ANN401
-    return ()
+def same_file(what: str, path: str, sha256: str) -> Expected:
+    """Expect a file to have a SHA-256, given in hex; ``path`` as sh reads it."""
+    return Expected(what, sha256[:16], f"sha256sum <{path} | cut -c 1-16")
+
+
+def _nothing(*_: object) -> Iterator[Any]:
+    return iter(())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,13 +103,13 @@ class Key:
     """How a profile's value and the inherited one become one."""
     check: Callable[[Said], Iterator[ProfileError]] = _nothing
     """Yield what is wrong although each key alone is right."""
-    packages: Callable[[Any], Iterable[str]] = _none
+    packages: Callable[[Any], Iterable[str]] = _nothing
     """Packages that a value needs; they are added to the profile that says it."""
-    kernel_arguments: Callable[[Any], Iterable[str]] = _none
+    kernel_arguments: Callable[[Any], Iterable[str]] = _nothing
     """Kernel arguments that a value needs."""
     apply: Callable[[System, Any], None] | None = None
     """Set the system up as a value says, in the stage ``system``; only for a key in iso/keys."""
-    expect: Callable[[Profile, Any], Iterable[Expected]] = _nothing_expected
+    expect: Callable[[Profile, Any], Iterable[Expected]] = _nothing
     """Say how the self-test checks a value in the running system."""
     aliases: tuple[str, ...] = ()
     """Words that other tools have for it."""
@@ -126,6 +123,17 @@ def of_system() -> Mapping[str, Key]:
     folder = importlib.import_module(KEYS).__path__
     names = sorted(name for _, name, _ in pkgutil.iter_modules(folder))
     return {name: importlib.import_module(f"{KEYS}.{name}").KEY for name in names}
+
+
+def repeated(values: Iterable[Value], same: Callable[[Any], object] = lambda data: data) -> list[Value]:
+    """Return the values that an earlier one is the ``same`` as."""
+    seen: set[object] = set()
+    found = []
+    for one in values:
+        if (data := same(one.data)) in seen:
+            found.append(one)
+        seen.add(data)
+    return found
 
 
 def mistake(value: Value, what: str, hint: str, why: str = "") -> ProfileError:

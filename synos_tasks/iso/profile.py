@@ -12,7 +12,7 @@ from synos_tasks.errors import ProfileError, ProfileNotFound, guess, raise_all
 from synos_tasks.iso import codec, repositories, schema, stagespec, wanted
 from synos_tasks.iso.components import recipe
 from synos_tasks.iso.key import Key, Said, adds, mistake, updates
-from synos_tasks.iso.keys.repositories import BACKPORTS
+from synos_tasks.iso.keys.repositories import BACKPORTS, DEBIAN
 from synos_tasks.iso.repositories import Repository  # noqa: TC001  (codec.py reads the types of fields)
 from synos_tasks.iso.schema import Kind, Value, boolean, choice, list_of, mapping, text, url
 from synos_tasks.iso.suites import DEFAULT, REFUSED_ARCHITECTURES, REFUSED_SUITES, SUITES
@@ -178,7 +178,7 @@ class Profile:
     suite: str = DEFAULT
     architecture: str = "amd64"
     bootstrapper: str = "mmdebstrap"
-    mirror: str = "http://deb.debian.org/debian"
+    mirror: str = DEBIAN
     security_mirror: str = "http://deb.debian.org/debian-security"
     suites: tuple[str, ...] = ("release", "updates", "security")
     areas: tuple[str, ...] = ("main",)

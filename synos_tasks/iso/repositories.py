@@ -11,7 +11,7 @@ from synos_tasks.errors import ProfileError, guess, raise_all
 from synos_tasks.iso import deb, inputs, openpgp
 from synos_tasks.iso.key import Key, adds, mistake
 from synos_tasks.iso.keys.repositories import ARMOR
-from synos_tasks.iso.schema import RELATIVE, list_of, text
+from synos_tasks.iso.schema import list_of, relative
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,11 +22,7 @@ if TYPE_CHECKING:
 
 DEBS = Key(
     kind=list_of(
-        text(
-            RELATIVE,
-            "a folder relative to docker/build",
-            allowed="a path inside docker/build of letters, digits, . _ + - and /",
-        ),
+        relative("a folder relative to docker/build"),
         "Folders of .debs. Those named under `packages`, and what these need, are taken from here first.",
     ),
     merge=adds,

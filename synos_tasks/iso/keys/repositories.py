@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from synos_tasks.iso.key import Expected, Key, Said, mistake
+from synos_tasks.iso.key import Expected, Key, Said, mistake, repeated
 from synos_tasks.iso.schema import RELATIVE, Kind, Value, list_of, text, url
 from synos_tasks.iso.suites import SUITES
 
@@ -62,14 +62,14 @@ def _name_of(one: Value) -> object:
 
 
 def _contradictions(said: Said) -> Iterator[ProfileError]:
-    seen: set[object] = set()
+    said_ones = said.value("repositories").items
+    twice = repeated(one.value("name") if one.entries else one for one in said_ones)
     mirrors = {"main": DEBIAN, **(said["mirrors"] or {})}
     hosts = [mirrors[name] for name in ("main", "security") if name in mirrors]
-    for one in said.value("repositories").items:
+    for one in said_ones:
         name = one.value("name") if one.entries else one
-        if name.data in seen:
+        if name in twice:
             yield mistake(name, f"two repositories are called {name.data}", "give one another name")
-        seen.add(name.data)
         if one.data == BACKPORTS and not SUITES[said["suite"]].version:
             yield mistake(one, f"{said['suite']} has no backports", "take the line out, or another `suite`")
         if one.entries and name.data in _TAKEN:

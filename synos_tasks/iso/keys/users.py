@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import TYPE_CHECKING, Any
 
-from synos_tasks.iso.key import Expected, Key, Said, mistake
+from synos_tasks.iso.key import Expected, Key, Said, mistake, repeated, same_file
 from synos_tasks.iso.schema import Kind, boolean, choice, list_of, mapping, text
 
 if TYPE_CHECKING:
@@ -45,11 +45,8 @@ _USER = mapping(
 def _contradictions(said: Said) -> Iterator[ProfileError]:
     users = said.value("users").items
     for part, what in (("name", "user"), ("uid", "uid")):
-        seen: set[Any] = set()
-        for one in (user.entries[part] for user in users if part in user.entries):
-            if one.data in seen:
-                yield mistake(one, f"{what} {one.data} stands twice", "leave one of them out")
-            seen.add(one.data)
+        for one in repeated(user.entries[part] for user in users if part in user.entries):
+            yield mistake(one, f"{what} {one.data} stands twice", "leave one of them out")
     logged_in = [user for user in users if user.plain.get("autologin")]
     for user in logged_in[1:]:
         first = logged_in[0].plain["name"]
@@ -173,9 +170,7 @@ def expect(_profile: Profile, users: list[dict[str, Any]]) -> Iterable[Expected]
             yield Expected(f"{what}: no password is right", "locked", f"{shadow} | sed 's/^[!*].*/locked/'")
         if user.get("ssh_keys"):
             digest = hashlib.sha256("".join(f"{line}\n" for line in user["ssh_keys"]).encode()).hexdigest()
-            yield Expected(
-                f"{what}: SSH keys", digest[:16], f"sha256sum <~{name}/.ssh/authorized_keys | cut -c 1-16"
-            )
+            yield same_file(f"{what}: SSH keys", f"~{name}/.ssh/authorized_keys", digest)
         if sudo == "nopasswd":
             yield Expected(
                 f"{what}: sudo",

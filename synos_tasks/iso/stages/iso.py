@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from synos_tasks.iso import distribution, secrets
 from synos_tasks.iso.inputs import kind, sha256, walk
-from synos_tasks.iso.key import Expected, Key, Said, adds, mistake
+from synos_tasks.iso.key import Key, Said, adds, mistake, same_file
 from synos_tasks.iso.schema import list_of, mapping, relative, text
 from synos_tasks.iso.stages.bootfiles import EFI_IMAGE
 from synos_tasks.iso.stagespec import StageSpec
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from synos_tasks.errors import ProfileError
+    from synos_tasks.iso.key import Expected
     from synos_tasks.iso.layers import StageInputs
     from synos_tasks.iso.profile import Profile
     from synos_tasks.iso.tools import BuildContext
@@ -112,5 +113,4 @@ def expect(inputs: StageInputs) -> Iterable[Expected]:
     for one in _files(inputs.context.profile):
         source = inputs.context.find(one["source"], folder=None)
         if not source.is_dir():
-            command = f"sha256sum <{MEDIUM}{one['path']} | cut -c 1-16"
-            yield Expected(f"{one['path']} on the ISO", sha256(source)[:16], command)
+            yield same_file(f"{one['path']} on the ISO", f"{MEDIUM}{one['path']}", sha256(source))

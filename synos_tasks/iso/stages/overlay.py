@@ -16,7 +16,7 @@ from synos_tasks.iso import distribution
 from synos_tasks.iso import inputs as project
 from synos_tasks.iso.digests import is_executable
 from synos_tasks.iso.inputs import kind, walk
-from synos_tasks.iso.key import Expected, Key, Said, adds, mistake
+from synos_tasks.iso.key import Expected, Key, Said, adds, mistake, repeated, same_file
 from synos_tasks.iso.root import within
 from synos_tasks.iso.schema import list_of, mapping, relative, text
 from synos_tasks.iso.stagespec import StageSpec
@@ -37,12 +37,12 @@ _ACCOUNT = text(
 
 
 def _contradictions(said: Said) -> Iterator[ProfileError]:
-    seen: set[str] = set()
-    for one in said.value("files").items:
+    files = said.value("files").items
+    twice = repeated(one.entries["path"] for one in files)
+    for one in files:
         path, parts = one.entries["path"], one.entries
-        if str(path.data) in seen:
+        if path in twice:
             yield mistake(path, f"{path.data} stands twice under `files`", "leave one of them out")
-        seen.add(str(path.data))
         if "source" in parts and "content" in parts:
             yield mistake(
                 parts["content"], f"{path.data} has `source` and `content`", "leave one of them out"
@@ -57,11 +57,8 @@ def _contradictions(said: Said) -> Iterator[ProfileError]:
 
 
 def _twice(said: Said) -> Iterator[ProfileError]:
-    seen: set[str] = set()
-    for one in said.value("overlays").items:
-        if normpath(str(one.data)) in seen:
-            yield mistake(one, f"{one.data} stands twice under `overlays`", "leave one of them out")
-        seen.add(normpath(str(one.data)))
+    for one in repeated(said.value("overlays").items, normpath):
+        yield mistake(one, f"{one.data} stands twice under `overlays`", "leave one of them out")
 
 
 KEYS = {
@@ -334,4 +331,4 @@ def expect(inputs: StageInputs) -> Iterable[Expected]:
         if "source" in one:
             digest = project.sha256(inputs.context.find(one["source"]))
         if digest:
-            yield Expected(f"{one['path']}: content", digest[:16], f"sha256sum <{quoted} | cut -c 1-16")
+            yield same_file(f"{one['path']}: content", quoted, digest)
