@@ -11,7 +11,7 @@ import shlex
 import stat
 from typing import TYPE_CHECKING
 
-from synos_tasks.iso.root import within, write
+from synos_tasks.iso.root import DPKG_INFO, lists_of_packages, within, write
 from synos_tasks.iso.scratch import remove
 from synos_tasks.iso.tree import walk
 
@@ -29,7 +29,6 @@ LARGEST = 16384
 FIRST_BOOT = "usr/lib/synos/first-boot"
 """A file for each package: a command, and the paths that it makes."""
 UNITS = "usr/lib/systemd/system"
-_INFO = "var/lib/dpkg/info"
 _SECRET = re.compile(rb"PRIVATE KEY-----")
 _RANDOM = re.compile(
     rb"[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}"  # a UUID
@@ -83,10 +82,12 @@ def leave_to_first_boot(context: BuildContext, root: Path, stage: str, since: fl
     candidates = [*_candidates(root, since)]
     if not candidates:
         return
-    lists = {path.stem: path.read_text().splitlines() for path in within(root, _INFO).glob("*.list")}
+    lists = lists_of_packages(root)
     shipped = {line for lines in lists.values() for line in lines}
+    scripts = {name: within(root, f"{DPKG_INFO}/{name}.postinst") for name in lists}
+    texts = {name: script.read_text(errors="replace") for name, script in scripts.items() if script.is_file()}
     for path in candidates:
-        if f"/{path}" not in shipped and (package := _maker(root, path, lists)):
+        if f"/{path}" not in shipped and (package := _maker(path, lists, texts)):
             packages.setdefault(package, []).append(path)
     script = "".join(
         TRY.format(files=shlex.join(files), command=_command(package, files), package=package)
@@ -127,12 +128,13 @@ def _is_key(data: bytes, mode: int) -> bool:
     return False
 
 
-def _maker(root: Path, path: str, lists: dict[str, list[str]]) -> str:
-    """Return the package whose configuration probably makes a file: its script names it, or its folder is the package's."""
+def _maker(path: str, lists: dict[str, list[str]], texts: dict[str, str]) -> str:
+    """Return the package whose configuration probably makes a file: its script names it, or its folder is the package's.
+
+    ``lists`` has the paths of packages by name, ``texts`` their scripts.
+    """
     folder = f"/{path.rpartition('/')[0]}"
     owners = [name for name, lines in lists.items() if folder in lines] if folder != "/etc" else []
-    scripts = {name: within(root, f"{_INFO}/{name}.postinst") for name in lists}
-    texts = {name: script.read_text(errors="replace") for name, script in scripts.items() if script.is_file()}
     naming = [name for name, text in texts.items() if f"/{path}" in text]
     return next((name for name in (*naming, *owners) if name in texts), "")
 
@@ -142,7 +144,7 @@ def _command(package: str, files: list[str]) -> str:
     if all(path.startswith("etc/ssh/ssh_host_") for path in files):
         return "/usr/bin/ssh-keygen -A"  # what its script does, among slower things
     # without the version that was configured before: some make a secret at the very first time only
-    return f"/{_INFO}/{package}.postinst configure"
+    return f"/{DPKG_INFO}/{package}.postinst configure"
 
 
 def _remove_links_to(root: Path, files: list[str]) -> None:

@@ -18,7 +18,7 @@ from synos_tasks.iso.profile import Profile  # noqa: TC001
 from synos_tasks.iso.stagespec import Part
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
     from pathlib import Path
 
     from synos_tasks.iso.components.recipe import Component
@@ -140,17 +140,19 @@ def plan_build(
 def find_files(docker_build: Path, profile: Profile) -> dict[str, Path]:
     """Return where the files and folders are that a profile names; raise ProfileError for all that are not."""
     places, mistakes = {}, []
-    checks: dict[str, list[Callable[[Path, str, str], None]]] = {}
-    for module in stagespec.modules().values():
-        for path in module.STAGE.files(profile) if module.STAGE.belongs_to(profile) else ():
-            checks.setdefault(path, []).append(module.STAGE.check_file)
-    for path, folder in files_of(profile):
-        try:
-            places[path] = inputs.find(docker_build, path, profile.origins.get(path, ""), folder=folder)
-            for check in checks.get(path, ()):
-                check(places[path], path, profile.origins.get(path, ""))
-        except ProfileError as error:
-            mistakes.append(error)
+    for spec in (module.STAGE for module in stagespec.modules().values()):
+        if not spec.belongs_to(profile):
+            continue
+        paths: list[tuple[str, bool | None]] = [(path, False) for path in spec.files(profile)]
+        paths += [(path, True) for path in spec.folders(profile)]
+        for path, folder in [*paths, *((path, None) for path in spec.paths(profile))]:
+            where = profile.origins.get(path, "")
+            try:
+                places[path] = inputs.find(docker_build, path, where, folder=folder)
+                if folder is False:
+                    spec.check_file(places[path], path, where)
+            except ProfileError as error:
+                mistakes.append(error)
     raise_all(mistakes)
     return places
 
@@ -197,14 +199,6 @@ def make(
         why = inputs[part.name] | {f"stage {one.name}": one.key for one in _below(kind, part, made)}
         made.append(Stage(name=part.name, kind=kind, key=digest([kind, why]), why=why, apart=part.apart))
     return Plan(profile=profile, lock=lock, stages=tuple(made), release=release, build_id=build_id)
-
-
-def files_of(profile: Profile) -> list[tuple[str, bool | None]]:
-    """Return what the stages of a profile read below docker/build: paths, and whether they are folders; None: either."""
-    specs = [module.STAGE for module in stagespec.modules().values() if module.STAGE.belongs_to(profile)]
-    files: list[tuple[str, bool | None]] = [(path, False) for spec in specs for path in spec.files(profile)]
-    files += [(path, True) for spec in specs for path in spec.folders(profile)]
-    return [*files, *((path, None) for spec in specs for path in spec.paths(profile))]
 
 
 def _inputs(

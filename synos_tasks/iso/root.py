@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DPKG_CONF = "etc/dpkg/dpkg.cfg.d/99synos"
+DPKG_INFO = "var/lib/dpkg/info"
 # Kept out of every image: documentation but for the licences, which must travel with the binaries.
 DPKG_OPTIONS = (
     "force-unsafe-io",  # the root is thrown away if anything goes wrong, so no fsync per file
@@ -103,7 +104,7 @@ def clean(root: Path, *, keep: Collection[str] = ()) -> None:
     """Remove what no layer keeps, but for the paths to ``keep`` and what packages own; of logs only the files."""
     logs = (path for path in root.glob("var/log/**/*") if path.is_symlink() or not path.is_dir())
     clutter = {found for pattern in _CLUTTER for found in root.glob(pattern)} | set(logs)
-    kept = {*keep, *_owned_by_packages(root)}
+    kept = {*keep, *(path.lstrip("/") for paths in lists_of_packages(root).values() for path in paths)}
     documentation = (path for path in root.glob("usr/share/doc/*/*") if path.name != "copyright")
     excluded = {*documentation, *root.glob("usr/share/info/*"), *root.glob("usr/**/__pycache__")}
     for path in sorted(clutter | excluded):
@@ -117,8 +118,7 @@ def clean(root: Path, *, keep: Collection[str] = ()) -> None:
     within(root, "var/log/journal").mkdir(parents=True, exist_ok=True)
 
 
-def _owned_by_packages(root: Path) -> set[str]:
-    """Return the paths that dpkg knows of; DPKG_OPTIONS keep some of them out all the same."""
-    lists = within(root, "var/lib/dpkg/info", follow=True).glob("*.list")
-    texts = (path.read_text(errors="replace") for path in lists if path.is_file())
-    return {line.lstrip("/") for text in texts for line in text.splitlines()}
+def lists_of_packages(root: Path) -> dict[str, list[str]]:
+    """Return the absolute paths that dpkg knows of, by package; DPKG_OPTIONS keep some of them out all the same."""
+    lists = within(root, DPKG_INFO, follow=True).glob("*.list")
+    return {path.stem: path.read_text(errors="replace").splitlines() for path in lists if path.is_file()}

@@ -135,9 +135,8 @@ class Runner:
             assert boot is not None  # noqa: S101  (every plan has a base)
             entries = self._jobs.wait_for([layer.entry for layer in layers])
             touching = {entry.key for entry in entries if entry.facts["initramfs"]}
-            if keys := self.plan.initramfs_layers(
-                touching
-            ):  # one above the base brought what belongs into it
+            # of layers above the base, where one of them brought what belongs into it
+            if keys := self.plan.initramfs_layers(touching):
                 boot = self._begin_initramfs(self.plan.initramfs_key(keys), layers[: len(keys)])
             return entries, self._jobs.wait_for([boot])[0]
 
