@@ -95,13 +95,15 @@ def debian(path: str) -> bytes | int:
         return error.code
 
 
-class _Handler(BaseHTTPRequestHandler):
-    changes: ClassVar[Mapping[str, Change]]
-    asked: ClassVar[list[str]]
+class Serving(BaseHTTPRequestHandler):
+    """Answers with what body() gives for a path, or with a code."""
+
+    def body(self) -> bytes | int:
+        """Return the file at `self.path`, or the code that says why there is none."""
+        raise NotImplementedError
 
     def do_GET(self) -> None:
-        self.asked.append(self.path)
-        body = self._body()
+        body = self.body()
         if isinstance(body, int):
             self.send_error(body)
             return
@@ -111,7 +113,16 @@ class _Handler(BaseHTTPRequestHandler):
         with suppress(ConnectionError):  # apt has seen enough
             self.wfile.write(body)
 
-    def _body(self) -> bytes | int:
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
+        """Say nothing."""
+
+
+class _Handler(Serving):
+    changes: ClassVar[Mapping[str, Change]]
+    asked: ClassVar[list[str]]
+
+    def body(self) -> bytes | int:
+        self.asked.append(self.path)
         start = max((one for one in self.changes if self.path.startswith(one)), key=len, default="")
         change = self.changes.get(start, self.path)
         if isinstance(change, bytes):
@@ -120,9 +131,6 @@ class _Handler(BaseHTTPRequestHandler):
             return debian(change + self.path.removeprefix(start) if change.endswith("/") else change)
         body = debian(self.path)
         return body if isinstance(body, int) else change(body)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Say nothing."""
 
 
 @contextmanager

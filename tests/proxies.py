@@ -10,12 +10,12 @@ import subprocess
 import threading
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import ThreadingHTTPServer
 from typing import TYPE_CHECKING, ClassVar
 from urllib.parse import urlsplit
 
 from tests.build_helpers import docker
-from tests.mirrors import debian
+from tests.mirrors import Serving, debian
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -47,27 +47,16 @@ class Proxy:
         return {"http_proxy": address, "HTTPS_PROXY": address, "no_proxy": "localhost,127.0.0.1"}
 
 
-class _Mirror(BaseHTTPRequestHandler):
+class _Mirror(Serving):
     """Debian's files, and those of a folder, whatever name the mirror is asked by."""
 
     protocol_version = "HTTP/1.1"  # or each answer ends without a goodbye of TLS, which newer apt refuses
     folder: ClassVar[Path | None] = None
 
-    def do_GET(self) -> None:
+    def body(self) -> bytes | int:
         path = urlsplit(self.path).path
         own = self.folder / path.lstrip("/") if self.folder else None
-        body = own.read_bytes() if own and own.is_file() else debian(path)
-        if isinstance(body, int):
-            self.send_error(body)
-            return
-        self.send_response(200)
-        self.send_header("Content-Length", str(len(body)))
-        self.end_headers()
-        with suppress(ConnectionError):  # apt has seen enough
-            self.wfile.write(body)
-
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002
-        """Say nothing."""
+        return own.read_bytes() if own and own.is_file() else debian(path)
 
 
 class _Proxy(_Mirror):
@@ -76,11 +65,11 @@ class _Proxy(_Mirror):
     secure: ClassVar[tuple[str, int]]
     """Where the mirror's https is."""
 
-    def do_GET(self) -> None:
+    def do_GET(self) -> None:  # noqa: N802  (a name of http.server)
         if self._may(urlsplit(self.path).hostname in (HOST, "deb.debian.org"), self.path):
             super().do_GET()
 
-    def do_CONNECT(self) -> None:
+    def do_CONNECT(self) -> None:  # noqa: N802
         if not self._may(self.path == f"{HOST}:443", f"CONNECT {self.path}"):
             return
         self.send_response(200)
@@ -110,7 +99,7 @@ class _Proxy(_Mirror):
 
 
 @contextmanager
-def _serving(host: str, handler: type[BaseHTTPRequestHandler], tls: ssl.SSLContext | None) -> Iterator[int]:
+def _serving(host: str, handler: type[Serving], tls: ssl.SSLContext | None) -> Iterator[int]:
     """Serve, with TLS handshakes in the threads of the connections; yield the port."""
     with ThreadingHTTPServer((host, 0), handler) as server:
         if tls:
