@@ -24,7 +24,7 @@ KEYBOARD = {"etc/console-setup", "etc/default/console-setup", "etc/default/keybo
 # settings and data below these two: a program is of use only to a hook that comes with it
 _NAMED = re.compile(r"(?<![\w}])/(etc/[\w.+-]+(?:/[\w.+-]+)*|usr/share/[\w.+-]+(?:/[\w.+-]+)*)")
 _COMMENT = re.compile(r"^\s*#.*", re.MULTILINE)
-# changed by every profile, and either made anew in the initramfs or of no use there
+# every profile changes these; the initramfs has its own, or does not use them
 NOT_COPIED = {"etc/default", "etc/group", "etc/motd", "etc/nsswitch.conf", "etc/os-release", "etc/passwd"}
 
 

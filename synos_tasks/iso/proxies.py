@@ -15,7 +15,7 @@ _READERS = (
     "CARGO_HTTP_CAINFO",
 )  # fmt: skip
 TRUST = {**dict.fromkeys(_READERS, str(CERTIFICATES)), "APT_CONFIG": "/synos/apt.conf"}
-"""Variables by which programs are told of it; apt by a file of the image."""
+"""Variables that name it for programs; apt reads a file of the image."""
 NAMES = {"http": "http_proxy", "https": "https_proxy", "no": "no_proxy"}
 MASK = "***"
 SHORT = 4
@@ -55,13 +55,13 @@ class Proxies:
 
     @property
     def variables(self) -> dict[str, str]:
-        """What programs are told of the proxies, by names in small letters and in capitals."""
+        """Variables that name the proxies, in small letters and in capitals."""
         found = {name: getattr(self, field) for field, name in NAMES.items() if getattr(self, field)}
         return found | {name.upper(): value for name, value in found.items()}
 
     @property
     def environment(self) -> dict[str, str]:
-        """What a program in a container is told of them, and of the certificates there."""
+        """Variables for a program in a container: the proxies, and the certificates there."""
         return {**self.variables, **(TRUST if CERTIFICATES.is_file() else {})}
 
     @property

@@ -46,7 +46,7 @@ class System:
         return [line.partition(":")[0] for line in text.splitlines()]
 
     def run(self, argv: Sequence[str], *, key: str, stdin: str = "") -> None:
-        """Run a command of the system when all keys have been heard; ``key``, as users[0], is blamed if it fails."""
+        """Run a command of the system once all keys are applied; ``key``, as users[0], is blamed if it fails."""
         pipe = f"printf %s {shlex.quote(stdin)} | " if stdin else ""
         self._steps.append((key, f"{pipe}{shlex.join(argv)}"))
 

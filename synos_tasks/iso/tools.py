@@ -102,7 +102,7 @@ class BuildContext:
 
         ``environment`` adds variables, None takes one away; ``user`` (with group) and ``folder`` are where it runs.
         What it leaves running ends with it, and so do processes whose root folder is ``root``.
-        ``network``: it is told of the host's proxies and certificates.
+        With ``network`` its environment names the host's proxies and certificates.
         Raises what ``on_failure`` makes of these lines, or else the error that they explain.
         """
         self._say_command(stage, argv)
@@ -146,7 +146,7 @@ class BuildContext:
     ) -> list[str]:
         """Run foreign code with folders of the work folder and nothing else, where there is a host to ask; see run()."""
         if self.containers is None:
-            # what the host trusts is not in that system: of its proxies alone it can be told
+            # without the host's certificates, which that system does not have
             variables = {**(environment or {}), **(self.proxies.variables if network else {})}
             return self.run(stage, argv, environment=variables, stdin=stdin, on_failure=on_failure)
         self._say_command(stage, argv)

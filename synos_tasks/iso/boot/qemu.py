@@ -240,7 +240,7 @@ def start(request: Boot, accelerator: str, folder: Path) -> Machine:
 
 
 def lay_variables(firmware: str, folder: Path) -> None:
-    """Give a machine the variables of its firmware, as they are at first."""
+    """Copy the variables that a machine's firmware starts with into its folder."""
     if firmware != "bios":
         shutil.copyfile(_firmware_file("VARS", firmware), folder / VARIABLES)
 

@@ -91,7 +91,8 @@ class CompileContext:
     ) -> list[str]:
         """Run a command as the builder, in the tree or in ``folder``, and return its output.
 
-        ``network``: it is told of the host's proxies and certificates. Where it fails, raise ``error`` with its last lines, or without one what explain() finds.
+        With ``network`` its environment names the host's proxies and certificates. If it fails, raise ``error`` with its last
+        lines; without ``error`` raise what explain() finds.
         """
         folder = folder or self.tree
 

@@ -41,7 +41,7 @@ def _unknown(said: Said) -> Iterator[ProfileError]:
 
 
 def apply(system: System, keyboard: dict[str, str]) -> None:
-    """Write /etc/default/keyboard, and what console-setup has made of it before."""
+    """Write /etc/default/keyboard, and let console-setup renew what it derives from it."""
     values = {f"XKB{name.upper()}": keyboard[name] for name in ("model", "layout", "variant", "options")}
     text = "".join(f'{name}="{value}"\n' for name, value in values.items())
     system.write("etc/default/keyboard", f'{text}BACKSPACE="guess"\n')
@@ -50,7 +50,7 @@ def apply(system: System, keyboard: dict[str, str]) -> None:
 
 
 def expect(_profile: Profile, keyboard: dict[str, str]) -> Iterable[Expected]:
-    """Expect that consoles and sessions are told of it."""
+    """Expect it in the file that consoles and graphical sessions read."""
     said = "; ".join(keyboard[name] for name in US)
     names = "; ".join(f"$XKB{name.upper()}" for name in US)
     yield Expected("keyboard", said, f'. /etc/default/keyboard; printf %s "{names}"')

@@ -58,7 +58,7 @@ KEY = Key(
             },
             required=("path", "source"),
         ),
-        "Files and folders beside the file systems on the ISO; the running system has them in /run/live/medium.",
+        "Files and folders of the ISO itself, outside the root file system. The running system has them in /run/live/medium.",
     ),
     merge=adds,
     check=_contradictions,
