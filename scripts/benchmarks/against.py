@@ -52,12 +52,12 @@ class Tree:
         return self.build()
 
     def profile(self, *packages: str) -> None:
-        """Write the bench profile."""
+        """Write the bench profile, of a suite that every checkout has: their defaults differ."""
         schema = (self.root / "docker/build/profiles/profile.schema.json").read_text()
         folder = (
             f"overlays: [overlays/{PROFILE}]" if '"overlays"' in schema else f"overlay: overlays/{PROFILE}"
         )
-        text = f"inherits: minimal\n{folder}\npackages: [{', '.join(packages)}]\n"
+        text = f"inherits: minimal\nsuite: bookworm\n{folder}\npackages: [{', '.join(packages)}]\n"
         _write(self.root / f"docker/build/profiles/{PROFILE}.yaml", text)
 
 
