@@ -174,10 +174,8 @@ def renew_lock(context: Context, profile: Profile, *, update: bool) -> tuple[Loc
             os.chown(path, *builder.owner())
     if len(changed) < len(found.packages):
         context.say("\n".join(change.line for change in changed) or "nothing changed")
-    keys = {one.name: one.key for one in previous.repositories} if previous else {}
-    for one in found.repositories:
-        if keys.get(one.name, one.key) != one.key:
-            context.say(f"warning: another key for repository {one.name}: {keys[one.name]} -> {one.key}")
+    for one, before in locks.new_keys(previous.repositories if previous else (), found.repositories):
+        context.say(f"warning: another key for repository {one.name}: {before} -> {one.key}")
     security = sum(change.security for change in changed)
     news = f"{len(changed)} changed, {security} for security" if previous else "all new"
     context.say(f"{path}: {len(found.packages)} packages, {news}")

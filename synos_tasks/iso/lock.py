@@ -20,6 +20,7 @@ from synos_tasks.iso import schema
 from synos_tasks.iso.digests import digest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from synos_tasks.iso.profile import Profile
@@ -164,15 +165,19 @@ def fitting(path: Path, profile: Profile) -> Lock | None:
 
 def refuse_new_keys(lock: Lock, profile: Profile) -> None:
     """Raise LockDrift where another key signs a repository: only a person can tell whether that is right."""
-    keys = {one.name: one.key for one in lock.repositories}
-    for one in origins_of(profile):
-        if keys.get(one.name, one.key) != one.key:
-            raise LockDrift(
-                f"the key of repository {one.name} is another one",
-                where=profile.origins.get(f"repository {one.name}", ""),
-                why=f"in the lock: {keys[one.name]}\nin the profile: {one.key}",
-                hint=f"if that is right, `inv build.lock --profile {profile.name}` takes it",
-            )
+    for one, before in new_keys(lock.repositories, origins_of(profile)):
+        raise LockDrift(
+            f"the key of repository {one.name} is another one",
+            where=profile.origins.get(f"repository {one.name}", ""),
+            why=f"in the lock: {before}\nin the profile: {one.key}",
+            hint=f"if that is right, `inv build.lock --profile {profile.name}` takes it",
+        )
+
+
+def new_keys(old: Iterable[Origin], new: Iterable[Origin]) -> list[tuple[Origin, str]]:
+    """Return the repositories that have another key than before, each with that."""
+    keys = {one.name: one.key for one in old}
+    return [(one, keys[one.name]) for one in new if keys.get(one.name, one.key) != one.key]
 
 
 def required(path: Path, profile: Profile, hint: str) -> Lock:

@@ -22,13 +22,14 @@ SUITES = {
     "sid": Suite(archives=("release",)),
 }
 DEFAULT = "trixie"
-_CODENAMES = {"stable": "trixie", "oldstable": "bookworm", "testing": "forky", "unstable": "sid"}
+CODENAMES = {"stable": "trixie", "oldstable": "bookworm", "testing": "forky", "unstable": "sid"}
+"""What names that move on with each release stand for now."""
 _UBUNTU = ["focal", "jammy", "noble", "oracular", "plucky", "questing", "resolute"]
 _OLD = ["wheezy", "jessie", "stretch", "buster", "bullseye"]
 REFUSED_SUITES = {
     **{
         name: f"{name} is a name that moves on with each release: write {codename}, which it is now"
-        for name, codename in _CODENAMES.items()
+        for name, codename in CODENAMES.items()
     },
     **{
         name: f"{name} is a suite of Ubuntu, which cannot be built yet: take one of Debian, as trixie"

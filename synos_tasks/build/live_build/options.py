@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from synos_tasks.build.live_build.draft import Left, tables
 from synos_tasks.build.live_build.script import COMPUTED
+from synos_tasks.iso.suites import CODENAMES
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     Convert = Callable[[Draft, str, str, str], None]
 
 OFF = {"", "false", "none", "no", "disabled"}
-SUITES = {"stable": "trixie", "oldstable": "bookworm", "testing": "forky", "unstable": "sid"}
 DEBIAN = re.compile(
     r"https?://((deb|ftp\.[a-z]{2}|security|httpredir)\.debian\.org|http\.debian\.net)(/debian(-security)?)?/?"
 )
@@ -132,7 +132,7 @@ def configure(draft: Draft, name: str, value: str, where: str) -> bool:
 
 CONVERT: dict[str, Convert] = {
     "": lambda draft, key, value, where: draft.set(key, value, where),
-    "suite": lambda draft, key, value, where: draft.set(key, SUITES.get(value, value), where),
+    "suite": lambda draft, key, value, where: draft.set(key, CODENAMES.get(value, value), where),
     "list": lambda draft, key, value, where: draft.set(key, words_of(value), where),
     "boolean": lambda draft, key, value, where: draft.set(key, value not in OFF, where),
     "label": lambda draft, key, value, where: draft.set(key, re.sub(r"\W", "_", value.upper(), flags=re.ASCII), where),
