@@ -34,23 +34,8 @@ _RANDOM = re.compile(
     rb"[0-9a-f]{8}-?([0-9a-f]{4}-?){3}[0-9a-f]{12}"  # a UUID
     rb"|(?=[a-f]*[0-9])(?=[0-9]*[a-f])[0-9a-f]{10,}|(?=[A-Za-z]*\d)(?=[^A-Z]*[A-Z])(?=[^a-z]*[a-z])[A-Za-z0-9+/]{20,}"
 )
-UNIT = "synos-first-boot.service"
-UNIT_TEXT = """\
-[Unit]
-Description=Make what must differ from machine to machine
-# sockets wait for it too, and basic.target waits for them
-DefaultDependencies=no
-After=sysinit.target
-Conflicts=shutdown.target
-Before=shutdown.target {before}
-
-[Service]
-Type=oneshot
-Environment=DEBIAN_FRONTEND=noninteractive DEBCONF_NONINTERACTIVE_SEEN=true
-# or maintainer scripts would start the units that wait for this one
-TemporaryFileSystem=/run/systemd
-ExecStart=/usr/libexec/synos/first-boot
-"""
+UNIT = "synos-first-boot@.service"
+"""Started for each package; docker/build/overlays/synos-base has it."""
 TRY = """\
 again() {{ # FOLDER: put away what is there, and let the package make it once more
     for file in {files}; do
@@ -156,24 +141,18 @@ def _remove_links_to(root: Path, files: list[str]) -> None:
 
 
 def _plan_first_boot(root: Path, package: str, files: list[str], lists: dict[str, list[str]]) -> None:
-    """Let a unit make the files of a package before anything uses them; see docker/build/overlays/synos-base.
+    """Let a unit make the files of a package before the package's own units start, and nearly all others.
 
     SSH host keys, which take seconds, are for OpenSSH alone. A certificate is not: PostgreSQL has that of ssl-cert.
     """
     paths = "".join(f"/{path}\n" for path in sorted(files))
     write(root, f"{FIRST_BOOT}/{package}", f"{_command(package, files)}\n{paths}")
-    packages = [path.name for path in within(root, FIRST_BOOT).iterdir()]
-    units = {
-        line
-        for name in packages
-        for line in lists.get(name, ())
-        if "/systemd/system/" in line and "@" not in line
-    }
-    before = sorted(line.rpartition("/")[2] for line in units if line.endswith((".service", ".socket")))
-    if any(not name.startswith("openssh") for name in packages):
-        before.append("basic.target")
-    write(root, f"{UNITS}/{UNIT}", UNIT_TEXT.format(before=" ".join(before)))
-    wanted = within(root, f"{UNITS}/multi-user.target.wants/{UNIT}")
+    units = {line.rpartition("/")[2] for line in lists[package] if "/systemd/system/" in line and "@" not in line}
+    before = " ".join(sorted(name for name in units if name.endswith((".service", ".socket"))))
+    unit = UNIT.replace("@", f"@{package.replace('+', '_')}")  # a unit's name has no +, a package's no _
+    write(root, f"{UNITS}/{unit}.d/before.conf", f"[Unit]\nBefore={before}\n")
+    target = "multi-user" if package.startswith("openssh") else "sysinit"
+    wanted = within(root, f"{UNITS}/{target}.target.wants/{unit}")
     wanted.parent.mkdir(exist_ok=True)
     remove(wanted)
     wanted.symlink_to(f"../{UNIT}")

@@ -324,6 +324,27 @@ def test_a_login_prompt_that_fails_after_the_first_report_counts(watched: Watche
     assert (found.ok, found.why) == (False, "units that fail and are started again: getty@tty1.service")
 
 
+def test_units_that_systemd_leaves_out_to_break_a_cycle_count(watched: Watched) -> None:
+    found = watched(line({**GOOD, "cyclic": ["local-fs.target"]}) + "\n")
+    assert (found.ok, found.why) == (
+        False,
+        "units not started, as their ordering is a cycle: local-fs.target",
+    )
+
+
+@pytest.mark.allow_process(reason="the shell function the guest runs")
+def test_the_guest_finds_them_in_the_journal(tmp_path: Path) -> None:
+    unit = "sysinit.target: Job {}/start deleted to break ordering cycle starting with sysinit.target/start"
+    journal = "\n".join(
+        ["Started x.", *map(unit.format, ("local-fs.target", "a@b.service", "local-fs.target"))]
+    )
+    functions = _function("quote() {", "# a JSON list") + _function("quote_lines() {", "os_release")
+    functions += _function("cyclic_units() {", "# how long")
+    script = f"journalctl() {{ cat <<'END'\n{journal}\nEND\n}}\n{functions}\ncyclic_units"
+    done = subprocess.run(["sh", "-uc", script], capture_output=True, text=True, check=True)
+    assert json.loads(done.stdout) == ["a@b.service", "local-fs.target"]
+
+
 # ---- what the profile says, compared in the guest
 
 

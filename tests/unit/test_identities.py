@@ -87,7 +87,8 @@ def test_what_is_random_is_made_at_first_boot_and_the_rest_stays(
     command = "/var/lib/dpkg/info/munge.postinst configure"
     assert (root / "usr/lib/synos/first-boot/munge").read_text() == f"{command}\n/etc/munge/munge.key\n"
     folder = root / "usr/lib/systemd/system"
-    assert "Before=shutdown.target munge.service basic.target\n" in (folder / identities.UNIT).read_text()
-    assert (folder / f"multi-user.target.wants/{identities.UNIT}").exists()
+    unit = "synos-first-boot@munge.service"
+    assert (folder / f"{unit}.d/before.conf").read_text() == "[Unit]\nBefore=munge.service\n"
+    assert (folder / f"sysinit.target.wants/{unit}").is_symlink()
     warned = [event for event in context.events.sent if "same on every machine" in str(event)]  # type: ignore[attr-defined]
     assert len(warned) == 2

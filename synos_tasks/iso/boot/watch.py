@@ -170,6 +170,10 @@ def verdict(report: Mapping[str, Any], firmware: str) -> str:
             not report.get("restarting"),
             f"units that fail and are started again: {', '.join(map(str, report.get('restarting') or []))}",
         ),
+        (
+            not report.get("cyclic"),
+            f"units not started, as their ordering is a cycle: {', '.join(map(str, report.get('cyclic') or []))}",
+        ),
         (bool(report.get("target")), "the default target is not active"),
         (report.get("root") == "overlay", f"/ is {report.get('root')!r}, not an overlay"),
         (report.get("medium") is True, "/run/live/medium is not mounted"),
