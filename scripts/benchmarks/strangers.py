@@ -19,7 +19,7 @@ from synos_tasks.iso import profile as profiles
 if TYPE_CHECKING:
     from tests.build_helpers import Clone
 
-FOLDER = Path(__file__).parent / "strangers"
+FOLDER = Path(__file__).parent / "stranger-profiles"
 """Profiles as public configurations of live systems have them, with their hooks and overlays."""
 AT_ONCE = 2
 KEY = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIGxLhKp5ExyYmfHhLTWAN7ZpPzJo0Dp5xdUc7GFsCFkd somebody"
