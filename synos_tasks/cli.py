@@ -103,17 +103,23 @@ def after_dashes(argv: Sequence[str]) -> list[str]:
 _JSON = inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=bool)
 
 
-def verb(name: str, **options: Any) -> Callable[[Callable[Concatenate[Command, P], None]], Any]:  # noqa: ANN401
+def verb(
+    name: str,
+    *,
+    json: bool = True,
+    **options: Any,  # noqa: ANN401
+) -> Callable[[Callable[Concatenate[Command, P], None]], Any]:
     """Make an Invoke task named ``name`` of a function whose first parameter is the Command.
 
-    Where ``help`` has the key json, the verb gets the option --json: see Command.result(). The one place where a
-    command ends early: a SynosError becomes four lines and its exit code, Ctrl-C and SIGTERM become 130.
+    With ``json`` the verb gets the option --json: see Command.result(). The one place where a command ends early:
+    a SynosError becomes four lines and its exit code, Ctrl-C and SIGTERM become 130.
     """
 
     def decorate(function: Callable[Concatenate[Command, P], None]) -> Any:  # noqa: ANN401
         parameters = list(inspect.signature(function).parameters.values())
-        if "json" in options.get("help", {}):
+        if json:
             parameters.append(_JSON)
+            options["help"] = {"json": "one JSON object on standard output", **options.get("help", {})}
 
         @wraps(function)
         def body(context: Context, /, *args: P.args, **kwargs: P.kwargs) -> None:

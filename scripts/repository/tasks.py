@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from synos_tasks.errors import TestsFailed
 
 
-@verb("test", help={"only": "parts with commas: lint, unit, integration, e2e (default: all)"})
+@verb("test", json=False, help={"only": "parts with commas: lint, unit, integration, e2e (default: all)"})
 def test(command: Command, only: str = "") -> None:  # noqa: PT028  (a verb, not a pytest test)
     """Run every check and test of this repository: lint, types, imports, then pytest."""
     from scripts.repository import quality  # noqa: PLC0415
@@ -39,7 +39,7 @@ def test(command: Command, only: str = "") -> None:  # noqa: PT028  (a verb, not
         sys.exit(TestsFailed.exit_code)
 
 
-@verb("lint")
+@verb("lint", json=False)
 def lint(command: Command) -> None:
     """Run the checks of `inv test` that need no test run: style, types, imports, scripts, Dockerfiles."""
     from scripts.repository import quality  # noqa: PLC0415
@@ -51,7 +51,7 @@ def lint(command: Command) -> None:
         raise error
 
 
-@verb("docs")
+@verb("docs", json=False)
 def docs(command: Command) -> None:
     """Write the files that are generated from the code, as docs/exit-codes.md."""
     from scripts.repository import generated  # noqa: PLC0415

@@ -18,12 +18,11 @@ if TYPE_CHECKING:
 
 # Other modules of this package are imported where a verb needs them: `inv --list` must stay quick.
 NAME = "folder of .devcontainer (default: synos.dev.name in invoke.yaml)"
-JSON = "one JSON object on standard output"
 DOCKER = "rootless: give it the socket of this user's rootless engine; socket: of the engine in use"
 NO_CACHE = "build every step of the image again"
 
 
-@verb("dev.up", help={"name": NAME, "docker": DOCKER, "json": JSON})
+@verb("dev.up", help={"name": NAME, "docker": DOCKER})
 def up(command: Command, name: str = "", docker: str = "") -> None:
     """Start a development container; create it if needed. VS Code finds the same one.
 
@@ -32,14 +31,14 @@ def up(command: Command, name: str = "", docker: str = "") -> None:
     _start(command, _chosen(command, name, "start"), docker=docker)
 
 
-@verb("dev.rebuild", help={"name": NAME, "docker": DOCKER, "no-cache": NO_CACHE, "json": JSON})
+@verb("dev.rebuild", help={"name": NAME, "docker": DOCKER, "no-cache": NO_CACHE})
 def rebuild(command: Command, name: str = "", docker: str = "", no_cache: bool = False) -> None:
     """Build the image of a development container and create it again; its caches and history stay."""
     config = _chosen(command, name, "remove", ", build its image and start it")
     _start(command, config, docker=docker, rebuild=True, cached=not no_cache)
 
 
-@verb("dev.shell", help={"name": NAME})
+@verb("dev.shell", json=False, help={"name": NAME})
 def shell(command: Command, name: str = "") -> None:
     """Open a shell in a running development container, or run the words after -- in it."""
     from synos_tasks.dev.containers import SHELL, enter  # noqa: PLC0415
@@ -49,7 +48,7 @@ def shell(command: Command, name: str = "") -> None:
     sys.exit(enter(_context(command), config, words))
 
 
-@verb("dev.code", help={"name": NAME})
+@verb("dev.code", json=False, help={"name": NAME})
 def code(command: Command, name: str = "") -> None:
     """Open VS Code in a development container, starting it first; where there is no `code`, say how to."""
     from synos_tasks.dev.containers import open_editor  # noqa: PLC0415
@@ -58,7 +57,7 @@ def code(command: Command, name: str = "") -> None:
     console.say(f"opened: {open_editor(config, _start(command, config).container)}")
 
 
-@verb("dev.list", help={"json": JSON})
+@verb("dev.list")
 def list_(command: Command) -> None:
     """List the development containers of this project, made or not."""
     from synos_tasks.dev.containers import listed  # noqa: PLC0415
@@ -74,7 +73,7 @@ def list_(command: Command) -> None:
     console.table("development containers", columns, rows)
 
 
-@verb("dev.down", help={"name": NAME, "all": "every one of this project", "json": JSON})
+@verb("dev.down", help={"name": NAME, "all": "every one of this project"})
 def down(command: Command, name: str = "", all: bool = False) -> None:  # noqa: A002
     """Stop and remove a development container; the project, its caches and its history stay."""
     from synos_tasks.dev import starting  # noqa: PLC0415
@@ -88,7 +87,7 @@ def down(command: Command, name: str = "", all: bool = False) -> None:  # noqa: 
     command.result({"removed": removed})
 
 
-@verb("dev.doctor", help={"json": JSON})
+@verb("dev.doctor")
 def doctor(command: Command) -> None:
     """Check what development containers need, and the existing ones; changes nothing."""
     from synos_tasks.dev.containers import examine  # noqa: PLC0415
@@ -96,7 +95,7 @@ def doctor(command: Command) -> None:
     command.report("Development containers", examine(_context(command)))
 
 
-@verb("dev.prepare", help={"name": NAME})
+@verb("dev.prepare", json=False, help={"name": NAME})
 def prepare(command: Command, name: str = "") -> None:
     """Make what a development container is made from: its base image and volumes. devcontainer.json calls this."""
     from synos_tasks.dev.prepare import prepare as run  # noqa: PLC0415

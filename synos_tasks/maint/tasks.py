@@ -21,13 +21,12 @@ if TYPE_CHECKING:
     from synos_tasks.maint.resources import Context
     from synos_tasks.maint.volumes import Listed
 
-JSON = "one JSON object on standard output"
 UNITS = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 """Seconds of each."""
 _AGE = re.compile(r"([0-9]{1,6})([mhdw])", re.ASCII)
 
 
-@verb("maint.disk", help={"json": JSON})
+@verb("maint.disk")
 def disk(command: Command) -> None:
     """Show what this project takes on the disk, what of it can be freed, and what it would cost to make again."""
     from synos_tasks.maint import view  # noqa: PLC0415
@@ -48,7 +47,6 @@ def disk(command: Command) -> None:
         "volumes": "also volumes with data, where a fresh backup has it",
         "all": "everything that can be rebuilt, even if new. Never data, what is in use, the newest image, or other projects' things",
         "yes": "do not ask",
-        "json": JSON,
     },
 )
 def prune(
@@ -94,7 +92,6 @@ def prune(
         "keep-isos": "leave the output folder as it is",
         "without-backup": "give up data of volumes that is in no fresh backup",
         "yes": "do not ask",
-        "json": JSON,
     },
 )
 def reset(command: Command, keep_isos: bool = False, without_backup: bool = False, yes: bool = False) -> None:
@@ -121,7 +118,6 @@ def reset(command: Command, keep_isos: bool = False, without_backup: bool = Fals
     "maint.logs",
     help={
         "days": "delete logs older than this, 0: none (default: synos.maint.logs_days in invoke.yaml)",
-        "json": JSON,
     },
 )
 def logs(command: Command, days: str = "") -> None:
@@ -141,7 +137,7 @@ def logs(command: Command, days: str = "") -> None:
     command.result({"removed": names, "before_bytes": before, "after_bytes": before - freed})
 
 
-@verb("maint.update-base", help={"json": JSON})
+@verb("maint.update-base")
 def update_base(command: Command) -> None:
     """Take newer base images, build all images on them without cache, and show which packages changed."""
     from synos_tasks.images import building  # noqa: PLC0415
@@ -158,7 +154,6 @@ def update_base(command: Command) -> None:
         "clone": "make a new volume with what this one holds",
         "to": "--export: the file (default: .synos/volumes/NAME-TIME.tar.zst); --clone: the new volume",
         "name": "--import: the new volume (default: as the one that was exported)",
-        "json": JSON,
     },
 )
 def volumes(
@@ -189,7 +184,7 @@ def volumes(
     _act(command, action, given, to or name)
 
 
-@verb("cleanup")
+@verb("cleanup", json=False)
 def clean_after_build(command: Command) -> None:
     """Remove what exceeds the limits in invoke.yaml. The build is done: an error here is only a warning."""
     from synos_tasks.maint import retention  # noqa: PLC0415

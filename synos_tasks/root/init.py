@@ -34,7 +34,11 @@ class NewFile(NamedTuple):
     mode: int = 0o644
 
 
-@verb("init", help={"name": "first word of the names of images and ISOs (default: the folder's name)"})
+@verb(
+    "init",
+    json=False,
+    help={"name": "first word of the names of images and ISOs (default: the folder's name)"},
+)
 def init(command: Command, name: str = "") -> None:
     """Make a project of this folder: tasks.py, invoke.yaml, docker/ and .devcontainer/. Overwrites nothing."""
     from synos_tasks import project  # noqa: PLC0415  (these are kept off `inv --list`)
@@ -63,7 +67,7 @@ def init(command: Command, name: str = "") -> None:
         console.say(f"Wrote {len(files)} files for project {own.name}. Next: inv doctor, then inv build.iso")
 
 
-@verb("new-id")
+@verb("new-id", json=False)
 def new_id(command: Command) -> None:
     """Give a folder that was copied with .synos an id of its own; images and volumes stay with the original."""
     from synos_tasks import project  # noqa: PLC0415

@@ -19,11 +19,12 @@ if TYPE_CHECKING:
 
     from synos_tasks.services.stack import StackContext
 
-STACK = "compose file docker/services/docker-compose.NAME.yml (default: synos.services.stack in invoke.yaml)"
 ONLY = "names with commas between them (default: all)"
-ONE = {"stack": STACK, "json": "one JSON object on standard output"}
+STACK = {
+    "stack": "compose file docker/services/docker-compose.NAME.yml (default: synos.services.stack in invoke.yaml)"
+}
 WAITS = {
-    **ONE,
+    **STACK,
     "wait-timeout": "seconds to get healthy (default: synos.services.wait_timeout in invoke.yaml)",
 }
 SOME = {**WAITS, "only": ONLY}
@@ -64,7 +65,7 @@ def up(command: Command, stack: str = "", only: str = "", wait_timeout: int = 0)
 @verb(
     "services.down",
     help={
-        **ONE,
+        **STACK,
         "volumes": "the data too, after a backup",
         "no-backup": "with --volumes: without a backup",
         "yes": YES,
@@ -91,7 +92,7 @@ def down(
     command.result(stopped.__dict__)
 
 
-@verb("services.status", help={**ONE, "watch": "again every second, until Ctrl-C"})
+@verb("services.status", help={**STACK, "watch": "again every second, until Ctrl-C"})
 def status(command: Command, stack: str = "", watch: bool = False) -> None:
     """Show state, health, uptime, CPU, memory, ports and restarts of each service."""
     from synos_tasks.engine.compose import Compose  # noqa: PLC0415
@@ -138,7 +139,7 @@ def heal(command: Command, stack: str = "", wait_timeout: int = 0) -> None:
     command.result({"stack": context.stack.name, "healed": healed, "seconds": took})
 
 
-@verb("services.config", help=ONE)
+@verb("services.config", help=STACK)
 def config(command: Command, stack: str = "") -> None:
     """Print the resolved compose model; no secret is in it."""
     context = open_stack(command, stack)
@@ -153,8 +154,9 @@ def config(command: Command, stack: str = "") -> None:
 
 @verb(
     "services.logs",
+    json=False,
     help={
-        "stack": STACK,
+        **STACK,
         "only": ONLY,
         "follow": "go on until Ctrl-C",
         "tail": "lines of each service, or all",
@@ -176,7 +178,7 @@ def logs(
     sys.exit(context.compose.show("logs", *options, *names))
 
 
-@verb("services.exec", positional=["service"], help={"service": "where to run it", "stack": STACK})
+@verb("services.exec", json=False, positional=["service"], help={**STACK, "service": "where to run it"})
 def execute(command: Command, service: str, stack: str = "") -> None:
     """Run the words after -- in a running service, as its user; a shell without any."""
     _run(command, stack, service, "exec", service, command.rest or ["sh"])
@@ -184,8 +186,9 @@ def execute(command: Command, service: str, stack: str = "") -> None:
 
 @verb(
     "services.psql",
+    json=False,
     help={
-        "stack": STACK,
+        **STACK,
         "superuser": "as postgres, in database postgres, instead of as the applications' role in theirs",
     },
 )
@@ -195,13 +198,13 @@ def psql(command: Command, stack: str = "", superuser: bool = False) -> None:
     _run(command, stack, "postgres", "exec", "postgres", words)
 
 
-@verb("services.redis-cli", help={"stack": STACK})
+@verb("services.redis-cli", json=False, help=STACK)
 def redis_cli(command: Command, stack: str = "") -> None:
     """Open redis-cli in the running Redis, with the password wired in: -- GET key."""
     _run(command, stack, "redis", "exec", "redis", [*CLIENT, *command.rest])
 
 
-@verb("services.nats", help={"stack": STACK})
+@verb("services.nats", json=False, help=STACK)
 def nats(command: Command, stack: str = "") -> None:
     """Run the NATS client in a container of its own, with the password wired in: -- stream ls."""
     _run(command, stack, "nats", "run --rm --no-deps", "nats-box", command.rest)
@@ -220,7 +223,7 @@ def _run(command: Command, stack: str, service: str, how: str, container: str, a
 # ---- what services hold: backups, secrets, newer images
 
 
-@verb("services.backup", help={**ONE, "name": "letters, digits, . _ - (default: the time, UTC)"})
+@verb("services.backup", help={**STACK, "name": "letters, digits, . _ - (default: the time, UTC)"})
 def backup(command: Command, name: str = "", stack: str = "") -> None:
     """Back up what every service holds, with checksums; restore it here or on another machine."""
     from synos_tasks import archive  # noqa: PLC0415
@@ -234,7 +237,7 @@ def backup(command: Command, name: str = "", stack: str = "") -> None:
     command.result({"name": path.name, "path": str(path), "bytes": manifest.bytes, "holds": manifest.facts})
 
 
-@verb("services.backups", help=ONE)
+@verb("services.backups", help=STACK)
 def list_backups(command: Command, stack: str = "") -> None:
     """List the backups of a stack, newest first."""
     from synos_tasks.services import backup as backups  # noqa: PLC0415

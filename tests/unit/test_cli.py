@@ -36,34 +36,31 @@ CaptureFixture = pytest.CaptureFixture[str]
 FAILURE = errors.MirrorUnreachable("no answer", where="http://mirror", why="timed\nout", hint="try later")
 
 
-JSON = {"json": "one JSON object on standard output"}
-
-
-@verb("room.good", help=JSON)
+@verb("room.good")
 def good(command: Command, name: str = "me") -> None:
     """Say hello."""
     command.result({"name": name, "cpus": command.settings.build.cpus, "dry": command.dry})
 
 
-@verb("room.bad", help=JSON)
+@verb("room.bad")
 def bad(command: Command) -> None:
     """Fail in a way we know."""
     raise FAILURE
 
 
-@verb("crash")
+@verb("crash", json=False)
 def crash(command: Command) -> None:
     """Fail in a way we do not."""
     raise ZeroDivisionError("a bug")
 
 
-@verb("stop")
+@verb("stop", json=False)
 def stop(command: Command) -> None:
     """End as SIGTERM ends it."""
     os.kill(os.getpid(), signal.SIGTERM)
 
 
-@verb("room.make", help=JSON)
+@verb("room.make")
 def make(command: Command, fail: bool = False) -> None:
     """Make something, which another task follows."""
     if fail:
