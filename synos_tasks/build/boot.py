@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import secrets
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,8 +91,10 @@ def _run(context: Context, spec: ContainerSpec, request: protocol.Boot, log: Pat
     return dataclasses.replace(found, screenshot=found.screenshot and log.parent / found.screenshot.name)
 
 
-def newest_iso(settings: Settings) -> Path:
-    """Return the ISO built last in the output folder; raises IsoNotFound."""
+def chosen_iso(settings: Settings, path: str) -> Path:
+    """Return the ISO at a path; for '' the one built last in the output folder, or raise IsoNotFound."""
+    if path:
+        return Path(path).resolve()
     found = [path for path in settings.output_dir.glob("*.iso") if path.is_file()]
     if not found:
         raise IsoNotFound(
@@ -118,7 +119,7 @@ def boot_spec(
     if group not in os.getgroups():
         group = os.getgid()
     return ContainerSpec(
-        name=f"{settings.project.id}-boot-{secrets.token_hex(4)}",
+        name=builder.container_name(settings.project.id, "boot"),
         image=image,
         command=("python3", "-m", "synos_tasks.iso.boot"),
         labels=labels(settings.project.id, "build"),

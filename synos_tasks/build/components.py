@@ -117,11 +117,6 @@ def ensure_compiled(
     return work.found
 
 
-def forecast(seconds: float | None) -> str:
-    """Return how long a compilation will take, by what the last one took on this machine."""
-    return f"about {seconds:.0f} s" if seconds is not None else "never timed here, usually minutes"
-
-
 @dataclass
 class _Compilation:
     """Some components on their way into the store, by way of a volume: what compiles does not have the store."""
@@ -149,7 +144,8 @@ class _Compilation:
                 return
             before, settings = len(self.found), context.settings
             known = builder.expected_seconds(settings).get(one.component.stage)
-            context.say(f"compiling {one.component.name} for {self.suite}: {forecast(known)}")
+            forecast = "never timed here, usually minutes" if known is None else f"about {known:.0f} s"
+            context.say(f"compiling {one.component.name} for {self.suite}: {forecast}")
             rights = {"cached": self.cached, "network": not self.offline}
             spec = compile_spec(context, one.component, packages, suite=self.suite, **rights)
             request = protocol.Compile(component=one, offline=self.offline, jobs=max(1, int(spec.cpus or 1)))

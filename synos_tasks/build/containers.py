@@ -60,11 +60,6 @@ def compiler_cache_volumes(settings: Settings, component: str = "") -> dict[str,
     return {f"{settings.project.id}-{name}{suffix}": f"/var/cache/{name}" for name in COMPILER_CACHES}
 
 
-def read_only_binds(settings: Settings) -> tuple[Bind, ...]:
-    """Return all that a build reads: the code, and docker/build. Never .synos, where the services' passwords are."""
-    return (CODE, Bind(source=settings.project.build_data, target=BUILD_DATA))
-
-
 def delivered_files(folder: Path) -> tuple[Bind, ...]:
     """Return the files of publish.staging() as the builder has them: what it can write of the host."""
     return tuple(
@@ -114,6 +109,8 @@ def builder_spec(
     on_tmpfs = build.work == "tmpfs" or (
         build.work == "auto" and packages_bytes * TMPFS_PER_DEB_BYTE < size_mb * 2**20
     )
+    # never the whole project: in .synos are the services' passwords
+    data = Bind(source=settings.project.build_data, target=BUILD_DATA)
     writable = (Bind(source=output, target="/output", writable=True),) if output else ()
     return ContainerSpec(
         name=container_name(settings.project.id, "build"),
@@ -121,7 +118,7 @@ def builder_spec(
         command=("python3", "-m", "synos_tasks.iso"),
         labels=labels(settings.project.id, "build"),
         capabilities=BUILDER_CAPABILITIES,
-        binds=(*read_only_binds(settings), *certificates(network=network), *writable, *more),
+        binds=(CODE, data, *certificates(network=network), *writable, *more),
         volumes={} if store is None else {store or settings.project.store_volume: CACHE},
         # a volume, so that the containers of stages can have folders of it.
         # dev, suid, exec: a root file system has device nodes, sudo and programs

@@ -38,18 +38,6 @@ VIEWERS = ("remote-viewer", "vncviewer")
 
 
 @dataclass(frozen=True)
-class Options:
-    """What to run and how; memory in MB, 0: that of the settings."""
-
-    iso: Path
-    screen: str
-    firmware: str = "bios"
-    media: str = "cdrom"
-    memory_mb: int = 0
-    disk: Path | None = None
-
-
-@dataclass(frozen=True)
 class Ended:
     """How a run ended: ``by`` is guest or person."""
 
@@ -75,37 +63,46 @@ def screen_of(*, vnc: bool, serial: bool, json: bool) -> str:
     return "none" if json else "serial"
 
 
-def run_iso(context: Context, options: Options) -> Ended:
+def run_iso(
+    context: Context,
+    iso: Path,
+    *,
+    screen: str,
+    firmware: str = "bios",
+    media: str = "cdrom",
+    memory_mb: int = 0,
+    disk: Path | None = None,
+) -> Ended:
     """Run an ISO until the guest switches off, or the person ends it: Ctrl-C, Ctrl-] in the console, or the window's end.
 
-    Raises SettingsError, IsoNotFound, OutputNotWritable, ImageBuildFailed, ContainerLost and BootFailed.
+    Its memory is that of the settings where ``memory_mb`` is 0. Raises SettingsError, IsoNotFound, OutputNotWritable, ImageBuildFailed, ContainerLost and BootFailed.
     """
-    iso = checked_iso(options.iso, options.firmware, options.media)
-    if options.memory_mb and options.memory_mb < LEAST_MB:
-        raise SettingsError(f"no system runs in {options.memory_mb} MB", hint="--memory is in MB, as 2048")
-    settings, disk = context.settings, _disk(options.disk)
+    iso, settings = checked_iso(iso, firmware, media), context.settings
+    if memory_mb and memory_mb < LEAST_MB:
+        raise SettingsError(f"no system runs in {memory_mb} MB", hint="--memory is in MB, as 2048")
+    disks = (_disk(disk),) if disk else ()
     request = protocol.Run(
         iso=Path("/iso") / iso.name,
-        firmware=options.firmware,
-        media=options.media,
-        memory_mb=options.memory_mb or settings.boot.memory_mb,
+        firmware=firmware,
+        media=media,
+        memory_mb=memory_mb or settings.boot.memory_mb,
         kvm=KVM.exists(),
-        disk=Path(disk.target) if disk else None,
-        password=secrets.token_hex(4) if options.screen in {"window", "vnc"} else "",
+        disk=Path(disks[0].target) if disks else None,
+        password=secrets.token_hex(4) if screen in {"window", "vnc"} else "",
     )
     spec = boot_spec(
         settings,
         context.image(BOOT),
         iso_folder=iso.parent,
-        more=(disk,) if disk else (),
+        more=disks,
         kvm=request.kvm,
         memory_mb=request.memory_mb,
         ports=(SSH_PORT, *((VNC_PORT,) if request.password else ())),
     )
     started = time.monotonic()
     with context.lease(spec.name), Leased(context.docker, spec, codec.encode(request)) as container:
-        session = _Session(context, container, options.screen, request.password)
-        with session.open():
+        session = _Session(context, container, screen, request.password)
+        with session.shown:
             for line in container.lines():
                 session.hear(protocol.decode_event(line), spec.name)
                 if session.left:
@@ -126,17 +123,12 @@ class _Session:
     def __init__(self, context: Context, container: Leased, screen: str, password: str) -> None:
         self._context, self._container, self._screen, self._password = context, container, screen, password
         self._window: subprocess.Popen[bytes] | None = None
-        self._stack = ExitStack()
+        self.shown = ExitStack()
+        """Closes window and console."""
         self.ports: dict[int, int] = {}
         self.accelerator = ""
         self.ran: protocol.Ran | None = None
         self.left = False
-
-    @contextmanager
-    def open(self) -> Iterator[None]:
-        """Close window and console at the end, however that comes."""
-        with self._stack:
-            yield
 
     def hear(self, event: protocol.Event, name: str) -> None:
         """Show an event of the container of that name."""
@@ -160,12 +152,12 @@ class _Session:
         if vnc:
             say(f"screen: VNC at 127.0.0.1:{vnc}, password {self._password}")
         if self._screen == "window":
-            self._window = self._stack.enter_context(_window(vnc or 0, self._password))
+            self._window = self.shown.enter_context(_window(vnc or 0, self._password))
         if self._screen == "serial" and sys.stdin.isatty() and sys.stdout.isatty():
             # boot menus clear the screen: what is above stays where a person can scroll to
             say("serial console: Ctrl-] ends it and the guest" + "\n" * shutil.get_terminal_size().lines)
-            self._stack.enter_context(_raw_terminal())
-            self._stack.enter_context(self._typing())
+            self.shown.enter_context(_raw_terminal())
+            self.shown.enter_context(self._typing())
         else:
             say("Ctrl-C ends it" + (", as does closing the window" if self._window else ""))
 
@@ -245,10 +237,8 @@ def _window(port: int, password: str) -> Iterator[subprocess.Popen[bytes]]:
         window.wait()
 
 
-def _disk(path: Path | None) -> Bind | None:
+def _disk(path: Path) -> Bind:
     """Return the mount of a disk that is kept, made empty where there is none; raises SettingsError, OutputNotWritable."""
-    if path is None:
-        return None
     path = path.resolve()
     if path.exists() and not path.is_file():
         raise SettingsError("a disk is a file", where=str(path))

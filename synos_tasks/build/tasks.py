@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from invoke.collection import Collection
 
 from synos_tasks import console
-from synos_tasks.build.tasks_boot import JSON, NEWEST, boot, boot_and_say, run
+from synos_tasks.build.tasks_boot import NEWEST, boot, boot_and_say, run
 from synos_tasks.build.tasks_boot import context_of as _context
 from synos_tasks.build.tasks_new import import_live_build, new
 from synos_tasks.cli import Command, verb
@@ -40,7 +40,6 @@ def _show_container(container: dict[str, str]) -> None:
         "offline": "use the lock and the pool alone, with no network",
         "no-cache": "use nothing that an earlier build left, except the builder image",
         "privileged": PRIVILEGED,
-        "json": JSON,
     },
 )
 def iso(
@@ -104,7 +103,6 @@ def _show_plan(command: Command, options: Options) -> None:
     help={
         "profile": PROFILE,
         "update": "take the newest versions; otherwise they stay where the mirrors still have them",
-        "json": JSON,
     },
 )
 def lock(command: Command, profile: str = "", update: bool = False) -> None:
@@ -121,7 +119,7 @@ def lock(command: Command, profile: str = "", update: bool = False) -> None:
 
 @verb(
     "build.plan",
-    help={"profile": PROFILE, "output": OUTPUT, "release": "the plan of build.iso --release", "json": JSON},
+    help={"profile": PROFILE, "output": OUTPUT, "release": "the plan of build.iso --release"},
 )
 def plan(command: Command, profile: str = "", output: str = "", release: bool = False) -> None:
     """Show which stages of a build are there already, why others are not, and how long they take."""
@@ -154,7 +152,6 @@ def plan(command: Command, profile: str = "", output: str = "", release: bool = 
         "one": "an ISO, a lock, or a profile that has a lock",
         "two": "another",
         "limit": "lines shown of each kind of change; --json has all",
-        "json": JSON,
     },
 )
 def diff(command: Command, one: str, two: str, limit: int = 20) -> None:
@@ -180,7 +177,6 @@ def diff(command: Command, one: str, two: str, limit: int = 20) -> None:
         "profile": PROFILE,
         "release": "verify build.iso --release",
         "rounds": "each round builds three times",
-        "json": JSON,
     },
 )
 def verify_reproducible(command: Command, profile: str = "", release: bool = False, rounds: int = 1) -> None:
@@ -195,15 +191,13 @@ def verify_reproducible(command: Command, profile: str = "", release: bool = Fal
     command.result({"sha256": sha256, "builds": 3 * rounds, "profile": asked.name, "release": release})
 
 
-@verb(
-    "build.report", help={"iso": NEWEST, "to": "the file to write (default: next to the ISO)", "json": JSON}
-)
+@verb("build.report", help={"iso": NEWEST, "to": "the file to write (default: next to the ISO)"})
 def report(command: Command, iso: str = "", to: str = "") -> None:
     """Write one HTML file about a build: stages, sizes, packages."""
     from synos_tasks.build import report as reports
-    from synos_tasks.build.boot import newest_iso
+    from synos_tasks.build.boot import chosen_iso
 
-    path = Path(iso).resolve() if iso else newest_iso(command.settings).resolve()
+    path = chosen_iso(command.settings, iso).resolve()
     target = Path(to).resolve() if to else Path(f"{path}.report.html")
     command.would(f"write {target}", iso=str(path), report=str(target))
     reports.write(path, target)
@@ -211,7 +205,7 @@ def report(command: Command, iso: str = "", to: str = "") -> None:
     command.result({"iso": str(path), "report": str(target)})
 
 
-@verb("build.image", help={"no-cache": "run every step again", "json": JSON})
+@verb("build.image", help={"no-cache": "run every step again"})
 def image(command: Command, no_cache: bool = False) -> None:
     """Build the toolchain and the builder image, and show their sizes."""
     from synos_tasks.images.building import build_images
@@ -231,6 +225,7 @@ def image(command: Command, no_cache: bool = False) -> None:
 
 @verb(
     "build.shell",
+    json=False,
     help={
         "command": "a command line for the shell, instead of an interactive one",
         "in": "a profile: the shell is in the system that its ISO holds, and what it changes is thrown away",
@@ -285,7 +280,6 @@ def shell(
         "suite": SUITE,
         "no-cache": NO_CACHE,
         "output": DEBS,
-        "json": JSON,
     },
 )
 def component(command: Command, name: str, suite: str = "", no_cache: bool = False, output: str = "") -> None:
@@ -293,7 +287,7 @@ def component(command: Command, name: str, suite: str = "", no_cache: bool = Fal
     _compile(command, [name], suite, no_cache=no_cache, output=output)
 
 
-@verb("build.components", help={"suite": SUITE, "no-cache": NO_CACHE, "output": DEBS, "json": JSON})
+@verb("build.components", help={"suite": SUITE, "no-cache": NO_CACHE, "output": DEBS})
 def components(command: Command, suite: str = "", no_cache: bool = False, output: str = "") -> None:
     """Compile every component that is not in the store yet, and show all of them."""
     from synos_tasks.build.components import names_of
@@ -335,7 +329,7 @@ def _compile(command: Command, names: list[str], suite: str, *, no_cache: bool, 
     command.result({"output": str(folder), "components": found})
 
 
-@verb("build.verify-caches", help={"json": JSON})
+@verb("build.verify-caches")
 def verify_caches(command: Command) -> None:
     """Compile all components twice, and check that the compilers' caches answer the second time."""
     from synos_tasks.build import components as compiling
@@ -350,7 +344,7 @@ def verify_caches(command: Command) -> None:
     command.result({"claims": [{**one.__dict__, "measured": one.measured, "holds": True} for one in rates]})
 
 
-@verb("build.update-base", help={"json": JSON})
+@verb("build.update-base")
 def update_base(command: Command) -> None:
     """Take newer base images, build all images on them without cache, and show which packages changed."""
     from synos_tasks.images import building

@@ -12,7 +12,6 @@ if TYPE_CHECKING:
     from synos_tasks.build.planning import Context
 
 NEWEST = "the ISO (default: the newest in dist)"
-JSON = "one JSON object on standard output"
 
 
 def context_of(command: Command) -> Context:
@@ -30,16 +29,15 @@ def context_of(command: Command) -> Context:
         "firmware": "bios, uefi or secure-boot",
         "media": "cdrom or usb: how the ISO is put in",
         "timeout": "seconds until the guest must have reported (default: synos.boot.timeout of invoke.yaml)",
-        "json": JSON,
     },
 )
 def boot(
     command: Command, iso: str = "", firmware: str = "bios", media: str = "cdrom", timeout: int = 0
 ) -> None:
     """Boot an ISO in QEMU and exit by what the guest itself reports."""
-    from synos_tasks.build.boot import newest_iso
+    from synos_tasks.build.boot import chosen_iso
 
-    path = Path(iso).resolve() if iso else newest_iso(command.settings)
+    path = chosen_iso(command.settings, iso)
     command.would(f"boot {path} on {firmware}", iso=str(path), firmware=firmware)
     command.result(boot_and_say(command, path, firmware, media, timeout))
 
@@ -66,7 +64,6 @@ def boot_and_say(
         "disk": "a file that is the guest's disk, made where it is missing (default: an empty disk, thrown away)",
         "vnc": "show the screen at a port of this machine, for a VNC viewer",
         "serial": "the serial console in this terminal, also where there is a display",
-        "json": JSON,
     },
 )
 def run(
@@ -81,13 +78,19 @@ def run(
 ) -> None:
     """Boot an ISO to use it: a window or its serial console, ssh by a local port, an empty disk."""
     from synos_tasks.build import run as running
-    from synos_tasks.build.boot import newest_iso
+    from synos_tasks.build.boot import chosen_iso
 
-    path = Path(iso).resolve() if iso else newest_iso(command.settings)
+    path = chosen_iso(command.settings, iso)
     screen = running.screen_of(vnc=vnc, serial=serial, json=command.json)
     command.would(f"run {path} on {firmware}: {screen}", iso=str(path), firmware=firmware, screen=screen)
-    kept = Path(disk) if disk else None
-    options = running.Options(path, screen, firmware, media, memory, kept)
-    ended = running.run_iso(context_of(command), options)
+    ended = running.run_iso(
+        context_of(command),
+        path,
+        screen=screen,
+        firmware=firmware,
+        media=media,
+        memory_mb=memory,
+        disk=Path(disk) if disk else None,
+    )
     console.say(f"ended by the {ended.by} after {ended.seconds:.0f} s")
     command.result({"iso": str(path), "firmware": firmware, "screen": screen, **ended.__dict__})

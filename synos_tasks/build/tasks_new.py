@@ -6,7 +6,6 @@ import os
 from pathlib import Path
 
 from synos_tasks import console
-from synos_tasks.build.tasks_boot import JSON
 from synos_tasks.cli import Command, verb
 
 
@@ -16,7 +15,6 @@ from synos_tasks.cli import Command, verb
     help={
         "name": "of the profile",
         "from": "the profile that it inherits from (default: synos.build.profile of invoke.yaml)",
-        "json": JSON,
     },
 )
 def new(command: Command, name: str, from_: str = "") -> None:
@@ -44,7 +42,6 @@ def new(command: Command, name: str, from_: str = "") -> None:
     help={
         "folder": "a live-build configuration: the folder that has config/ and auto/config",
         "name": "the new profile (default: the folder's name)",
-        "json": JSON,
     },
 )
 def import_live_build(command: Command, folder: str, name: str = "") -> None:

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import pytest
 
-from synos_tasks.build.boot import boot_iso, boot_spec, newest_iso
+from synos_tasks.build.boot import boot_iso, boot_spec, chosen_iso
 from synos_tasks.build.planning import Context
 from synos_tasks.engine.spec import Bind
 from synos_tasks.errors import IsoNotFound, SettingsError
@@ -100,13 +100,13 @@ def test_the_container_has_no_powers(tmp_path: Path) -> None:
 def test_the_newest_iso(tmp_path: Path) -> None:
     settings = settings_in(tmp_path, "p")
     with pytest.raises(IsoNotFound):
-        newest_iso(settings)
+        chosen_iso(settings, "")
     settings.output_dir.mkdir()
     for age, name in enumerate(["new.iso", "old.iso"]):
         path = settings.output_dir / name
         path.touch()
         os.utime(path, (1000 - age, 1000 - age))
-    assert newest_iso(settings).name == "new.iso"
+    assert chosen_iso(settings, "").name == "new.iso"
 
 
 # ---- the report

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from synos_tasks.build.planning import Context
-from synos_tasks.build.run import Ended, Options, run_iso, screen_of
+from synos_tasks.build.run import Ended, run_iso, screen_of
 from synos_tasks.engine.spec import ContainerSpec
 from synos_tasks.errors import BootFailed, ContainerLost, SettingsError
 from synos_tasks.images.catalog import BOOT
@@ -42,9 +42,7 @@ def ran(
     engine.on_run = on_run
     iso = tmp_path / "x.iso"
     iso.touch()
-    ended = run_iso(
-        Context(settings, engine, said.append), Options(iso, options.pop("screen", "serial"), **options)
-    )
+    ended = run_iso(Context(settings, engine, said.append), iso, **{"screen": "serial", **options})
     return ended, said, asked
 
 
