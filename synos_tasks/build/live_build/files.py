@@ -229,16 +229,5 @@ def picture(draft: Draft, path: Path, where: str, match: re.Match[str]) -> None:
         draft.set("distribution.splash", target, where)
 
 
-_ALL: tuple[Convert, ...] = (
-    packages,
-    overlay,
-    iso_file,
-    hook,
-    key,
-    sources,
-    preferences,
-    preseed,
-    deb,
-    picture,
-)
-CONVERT = {one.__name__: one for one in _ALL}
+_ALL = packages, overlay, iso_file, hook, key, sources, preferences, preseed, deb, picture
+CONVERT: dict[str, Convert] = {one.__name__: one for one in _ALL}

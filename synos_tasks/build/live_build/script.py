@@ -37,7 +37,7 @@ _VARIABLE = re.compile(
 
 def assignments(text: str, where: str, leave: Leave) -> Iterator[tuple[str, str, str]]:
     """Yield option, value and place from a file of LB_NAME="value"."""
-    for place, words, _ in commands(text, where, leave, {}):
+    for place, words, _ in commands(text, where, leave):
         for word in words:
             name, is_set, value = word.partition("=")
             if is_set and re.fullmatch(r"\w+", name):
@@ -53,7 +53,7 @@ def option_of(name: str) -> str:
 def script(text: str, where: str, leave: Leave) -> Iterator[tuple[str, str, str]]:
     """Yield option, value and place of each `lb config` in a script."""
     found = branches = False
-    for place, words, line in commands(text, where, leave, {}):
+    for place, words, line in commands(text, where, leave):
         branches = branches or words[0] in {"if", "case", "for", "while"}
         joined = "\n".join(words)
         start = re.search(
@@ -86,11 +86,9 @@ def _options(words: list[str], where: str, leave: Leave) -> Iterator[tuple[str, 
             yield _ALIASES.get(name, name), value if has_value else next(rest, ""), where
 
 
-def commands(
-    text: str, where: str, leave: Leave, variables: dict[str, str]
-) -> Iterator[tuple[str, list[str], str]]:
-    """Yield place, words and text of each command; keep what is assigned in ``variables``."""
-    lines, at = text.splitlines(), 0
+def commands(text: str, where: str, leave: Leave) -> Iterator[tuple[str, list[str], str]]:
+    """Yield place, words and text of each command, with the values of variables in it."""
+    lines, at, variables = text.splitlines(), 0, dict[str, str]()
     while at < len(lines):
         size, words, command = _command(lines[at : at + LONGEST], variables)
         place = f"{where}:{at + 1}"
