@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from synos_tasks import archive, locks
 from synos_tasks.archive import CREATED, Manifest
+from synos_tasks.builder import container_name
 from synos_tasks.engine import cache
 from synos_tasks.engine.client import LIVE
 from synos_tasks.engine.labels import LABEL_MARK, LABEL_PROJECT, LABEL_ROLE, ONCE, labels
@@ -347,7 +348,7 @@ def _spec(context: Context, script: str, *, source: str = "", target: str = "") 
     """Return a container of the builder image, which has GNU tar and zstd: with volumes, without network."""
     project = context.settings.project.id
     return ContainerSpec(
-        name=f"{project}-maint-{secrets.token_hex(4)}",
+        name=container_name(project, "maint"),
         image=ensure_image(context, BUILDER),
         command=("bash", "-c", script),
         labels=labels(project, "build"),
