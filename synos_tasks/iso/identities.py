@@ -147,7 +147,9 @@ def _plan_first_boot(root: Path, package: str, files: list[str], lists: dict[str
     """
     paths = "".join(f"/{path}\n" for path in sorted(files))
     write(root, f"{FIRST_BOOT}/{package}", f"{_command(package, files)}\n{paths}")
-    units = {line.rpartition("/")[2] for line in lists[package] if "/systemd/system/" in line and "@" not in line}
+    units = {
+        line.rpartition("/")[2] for line in lists[package] if "/systemd/system/" in line and "@" not in line
+    }
     before = " ".join(sorted(name for name in units if name.endswith((".service", ".socket"))))
     unit = UNIT.replace("@", f"@{package.replace('+', '_')}")  # a unit's name has no +, a package's no _
     write(root, f"{UNITS}/{unit}.d/before.conf", f"[Unit]\nBefore={before}\n")
