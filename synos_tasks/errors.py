@@ -133,7 +133,7 @@ class SecretsDamaged(SynosError, exit_code=27):
 
 
 class WrongSystem(SynosError, exit_code=28):
-    """Asked for in the wrong one of docker/build, docker/services and docker/dev."""
+    """The command belongs to another of docker/build, docker/services and docker/dev."""
 
 
 class DevContainerMissing(SynosError, exit_code=29):
@@ -181,11 +181,11 @@ class ServiceFailed(SynosError, exit_code=39):
 
 
 class BootFailed(SynosError, exit_code=40):
-    """An ISO does not boot, runs otherwise than its profile says, or QEMU cannot run it."""
+    """An ISO does not boot, differs from its profile, or QEMU cannot run it."""
 
 
 class DoctorFound(SynosError, exit_code=41):
-    """Doctor found something that stops a build."""
+    """`inv doctor` found something that stops a build."""
 
 
 class TestsFailed(SynosError, exit_code=42):

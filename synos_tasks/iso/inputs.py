@@ -128,7 +128,7 @@ def _errors(name: str, where: str, why: str = "") -> Iterator[None]:
     try:
         yield
     except FileNotFoundError as error:
-        hint = "make it, or correct the path, which begins in docker/build" if why else ""
-        raise ProfileError(f"there is no {name}", where=where, why=why or str(error), hint=hint) from error
+        hint = "create it, or correct the path, which is relative to docker/build" if why else ""
+        raise ProfileError(f"{name} does not exist", where=where, why=why or str(error), hint=hint) from error
     except OSError as error:
         raise ProfileError(f"{name} cannot be read", where=where, why=error.strerror or str(error)) from error

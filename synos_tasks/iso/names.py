@@ -110,7 +110,7 @@ def refuse_unknown(profile: Profile, lists: Path, elsewhere: Callable[[], Mappin
         f"there are no packages {', '.join(map(repr, unknown))}",
         where=next(filter(None, places.values()), ""),
         why="\n".join(f"{places[name]}  {name}: {hints[name]}".strip() for name in unknown),
-        hint="correct each of these names",
+        hint="correct these names, or add the repository that has them under `repositories`",
     )
 
 
@@ -124,7 +124,7 @@ def _hint(name: str, known: set[str], lists: Path, others: Mapping[str, set[str]
         return f"`- -{name[:-1]}` takes an inherited package out"
     if close := similar(name, known):
         return f"did you mean {' or '.join(map(repr, close))}?"
-    return "no name is similar: check that its suite and component are among the profile's mirrors"
+    return "no name is similar: add its component under `mirrors`, or its repository under `repositories`"
 
 
 def similar(word: str, known: Iterable[str]) -> list[str]:

@@ -31,7 +31,7 @@ _MIRRORS = mapping(
         "security": url("Security updates."),
         "suites": list_of(
             choice("release", "updates", "security"),
-            "Which of the suite, its -updates and its -security are used; by default all that the suite has.",
+            "Which of the suite, its -updates and its -security are used; all by default.",
         ),
         "components": list_of(
             choice("main", "contrib", "non-free", "non-free-firmware"), "Archive components."
@@ -71,7 +71,7 @@ def _without_removed(old: Value, new: Value) -> Value:
 _NAME = "lower-case letters, digits, + - and ."
 CORE: Mapping[str, Key] = {
     "description": Key(
-        kind=text(r"[^\x00-\x1f]{1,200}", "one line of text", "One line for people."),
+        kind=text(r"[^\x00-\x1f]{1,200}", "one line of text", "What it is for."),
         aliases=("summary", "comment", "specification"),
         example="Boots into a browser",
     ),
@@ -84,7 +84,7 @@ CORE: Mapping[str, Key] = {
         example="standard",
     ),
     "suite": Key(
-        kind=choice(*SUITES, doc="Debian suite: forky is testing, sid unstable.", refused=REFUSED_SUITES),
+        kind=choice(*SUITES, doc="Debian suite: forky is testing, sid is unstable.", refused=REFUSED_SUITES),
         default=DEFAULT,
         aliases=("distribution_suite", "release", "codename", "dist"),
         example="bookworm",
@@ -95,7 +95,7 @@ CORE: Mapping[str, Key] = {
         example="amd64",
     ),
     "bootstrapper": Key(
-        kind=choice("mmdebstrap", "debootstrap", doc="What lays the root file system down."),
+        kind=choice("mmdebstrap", "debootstrap", doc="The program that installs the base system."),
         aliases=("bootstrap", "debootstrap_options"),
         example="mmdebstrap",
     ),
@@ -115,8 +115,7 @@ CORE: Mapping[str, Key] = {
                 f"{PACKAGE}|{SELECTED}", "a Debian package name, or -name to take an inherited one out",
                 allowed=f"{_NAME}, without spaces; then =VERSION, where * stands for any text, or /SUITE or /REPOSITORY",
             ),
-            "Packages by their exact names; those of an inherited profile come first, -name takes one out. "
-            "`name=1.2*` takes a version, `name/backports` what a suite or repository has.",
+            "Exact names; -name removes an inherited one. `name=1.2*` selects a version, `name/backports` a suite or repository.",
         ),
         merge=adds,
         aliases=(
@@ -126,7 +125,7 @@ CORE: Mapping[str, Key] = {
         example="[nano, openssh-server]",
     ),
     "recommends": Key(
-        kind=boolean("Whether what packages recommend is installed too."),
+        kind=boolean("Install recommended packages too."),
         aliases=("install_recommends", "apt_recommends"),
         example="true",
     ),
@@ -134,7 +133,7 @@ CORE: Mapping[str, Key] = {
     "components": Key(
         kind=list_of(
             text(PACKAGE, "a component, or -name to take an inherited one out", allowed=_NAME),
-            "Components of docker/build/components, compiled where they are needed; -name takes one out.",
+            "Components of docker/build/components, compiled when needed; -name removes an inherited one.",
         ),
         merge=_without_removed,
         example="[synos-welcome]",

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from synos_tasks.errors import ProfileError, guess, raise_all
 from synos_tasks.iso import deb, inputs, openpgp
 from synos_tasks.iso.key import Key, adds, mistake
-from synos_tasks.iso.keys.repositories import ARMOR
+from synos_tasks.iso.keys.repositories import ARMOR, BACKPORTS
 from synos_tasks.iso.schema import list_of, relative
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 DEBS = Key(
     kind=list_of(
         relative("a folder relative to docker/build"),
-        "Folders of .debs. Those named under `packages`, and what these need, are taken from here first.",
+        "Folders of .debs. Packages named under `packages`, and their dependencies, come from here first.",
     ),
     merge=adds,
     aliases=("deb", "local_packages"),
@@ -138,7 +138,9 @@ def unknown_archives(profile: Profile) -> Iterator[ProfileError]:
     known = [*profile.archives, *(one.name for one in profile.third_parties)]
     for name, selector in profile.selectors.items():
         if selector.startswith("/") and selector[1:] not in known:
-            what, hint = f"{name}{selector} is of no suite or repository here", guess(selector[1:], known)
+            what = f"{name}{selector}: the profile has no such suite or repository"
+            missing = BACKPORTS[:-1] in selector
+            hint = f"add `repositories: [{BACKPORTS}]`" if missing else guess(selector[1:], known)
             yield ProfileError(what, where=profile.origins.get(name, ""), hint=hint)
 
 

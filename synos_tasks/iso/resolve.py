@@ -172,7 +172,7 @@ def _lay_own(context: BuildContext) -> None:
             hint = f"take it out, or one for {profile.architecture}"
             wrong.append(ProfileError(f"{path} is for {ident[2]}", where=where, hint=hint))
         if ident in stanzas:
-            wrong.append(ProfileError(f"{path} stands twice in `debs`", where=where, hint="take one out"))
+            wrong.append(ProfileError(f"{path} appears twice in `debs`", where=where, hint="take one out"))
         size = file.stat().st_size
         stanzas[ident] = f"{stanza}\nFilename: {path}\nSize: {size}\nSHA256: {sha256}\n\n"
     raise_all(wrong)

@@ -28,6 +28,7 @@ PLAIN_TAGS = {
     yaml.ScalarNode: SCALAR_TAGS,
 }
 KEY_TAGS = {f"{YAML}str", f"{YAML}merge"}  # a merge key is then an unknown key like any other
+RULES = "indent with spaces, close brackets and quotes, write `key: value` with a space, and put text that has `: ` in quotes"
 RELATIVE = r"(?!/)(?!(.*/)?\.\.(/|$))[A-Za-z0-9._/+-]+"
 
 
@@ -88,7 +89,15 @@ def load(path: Path, maximum_bytes: int = MAXIMUM_BYTES, loader: Any = yaml.Safe
             where = _place(path, error.problem_mark or error.context_mark)
         elif isinstance(error, yaml.reader.ReaderError):
             where = _offset(path, text[: error.position])
-        raise ProfileError("not valid YAML", where=where, why=str(error)) from error
+        raise ProfileError("not valid YAML", where=where, why=_reason(error), hint=RULES) from error
+
+
+def _reason(error: Exception) -> str:
+    """Return what is wrong, and the line in which that part begins; without the excerpt that PyYAML adds."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem:
+        begin = error.context_mark
+        return error.problem + (f", {error.context} that begins in line {begin.line + 1}" if begin else "")
+    return error.reason if isinstance(error, yaml.reader.ReaderError) else str(error)
 
 
 def _text(path: Path, maximum_bytes: int) -> str:
@@ -180,7 +189,7 @@ def _mapping(node: yaml.MappingNode, path: Path) -> dict[str, Value]:
         key = str(key_node.value)
         if key in found:
             raise ProfileError(
-                f"key {key[:80]!r} stands twice",
+                f"key {key[:80]!r} appears twice",
                 where=place,
                 why=f"first at {found[key].key}",
                 hint="remove one of them",
@@ -291,7 +300,7 @@ def mistakes(value: Value, kind: Kind, name: str = "") -> Iterator[ProfileError]
     else:
         good = kind.type == "string" and isinstance(data, str) and bool(re.fullmatch(kind.pattern, data))
     if not good:
-        kinds = {type(None): "empty", list: "a list", dict: "a mapping"}
+        kinds = {type(None): "empty", list: "a list", dict: "a mapping", bool: str(data).lower()}
         shown = kinds.get(type(data), repr(data)[:80])
         what = f"{name} is {shown}" if name else f"the file holds {shown}"
         yield ProfileError(f"{what}, not {kind.shape}", where=value.where, hint=_how_to_write(data, kind))
@@ -306,7 +315,9 @@ def _mistakes_of_mapping(value: Value, kind: Kind, name: str) -> Iterator[Profil
     for key in kind.required:
         if key not in value.entries:
             yield ProfileError(
-                f"{name or 'the file'} has no {key!r}", where=value.where, hint=f"add `{key}: …`"
+                f"{name or 'the file'} has no {key!r}",
+                where=value.where,
+                hint=f"add `{key}: …`, {kind.fields[key].shape}",
             )
 
 
@@ -358,8 +369,8 @@ def _how_to_write(data: object, kind: Kind) -> str:
         return kind.allowed or of_type[kind.type]
     if isinstance(data, list | dict):
         return f"write {kind.shape} after the colon, without a list or mapping"
-    if isinstance(data, bool | int | float):
-        return "put it in quotes"
     if kind.choices:
         return kind.refused.get(str(data)) or guess(str(data), kind.choices)
+    if isinstance(data, bool | int | float):
+        return "put it in quotes"
     return f"allowed: {kind.allowed}" if kind.allowed else f"write {kind.shape}"

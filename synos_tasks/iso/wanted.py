@@ -54,8 +54,8 @@ def idle_removals(
 
 def _idle(place: Value, name: str, there: Iterable[str]) -> ProfileError:
     close = difflib.get_close_matches(name, sorted(there), n=1)
-    hint = f"did you mean '-{close[0]}'?" if close else "none of that name is inherited, nor stands above it"
-    return mistake(place, f"-{name} takes nothing out", hint)
+    hint = "leave the entry out: neither an inherited profile nor an entry above adds it"
+    return mistake(place, f"-{name} removes nothing", f"did you mean '-{close[0]}'?" if close else hint)
 
 
 def layers(chain: Sequence[tuple[str, Sequence[str]]]) -> tuple[tuple[str, tuple[str, ...]], ...]:

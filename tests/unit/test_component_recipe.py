@@ -274,9 +274,9 @@ def test_every_word_and_the_tools_count(one: Component, two: Component, tools: s
 @pytest.mark.parametrize(
     ("found", "what"),
     [
-        (component(source=("folder", "nowhere", "")), "there is no nowhere"),
+        (component(source=("folder", "nowhere", "")), "nowhere does not exist"),
         (component(source=("folder", "a.patch", "")), "a.patch is a file, not a folder"),
-        (component(patches=("nowhere.patch",)), "there is no nowhere.patch"),
+        (component(patches=("nowhere.patch",)), "nowhere.patch does not exist"),
         (component(patches=("tool",)), "tool is a folder, not a file"),
     ],
 )

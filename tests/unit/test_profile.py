@@ -50,15 +50,15 @@ MISTAKES = {
     "a mapping for a list": ("packages:\n  a: b\n", "2:3", "packages is a mapping, not a list", "- "),
     "text for a mapping": ("mirrors: fast\n", "1:10", "mirrors is 'fast', not a mapping", "key: value"),
     "a file of one word": ("bookworm\n", "1:1", "the file holds 'bookworm', not a mapping", "key: value"),
-    "a removal of nothing": ("packages: [vim, -vmi]\n", "1:17", "-vmi takes nothing out", "'-vim'"),
-    "a component that is not there": ("components: [-agent]\n", "1:14", "-agent takes nothing out", "none of"),
+    "a removal of nothing": ("packages: [vim, -vmi]\n", "1:17", "-vmi removes nothing", "'-vim'"),
+    "a component that is not there": ("components: [-agent]\n", "1:14", "-agent removes nothing", "leave the entry out"),
     "a version of nothing": ("packages: [vim=]\n", "1:12", "packages[0] is 'vim='", "=VERSION"),
-    "a package of nowhere": ("packages: [vim/trixi]\n", "1:12", "vim/trixi is of no suite", "'trixie'"),
+    "a package of nowhere": ("packages: [vim/trixi]\n", "1:12", "vim/trixi: the profile has no such suite", "'trixie'"),
     "backports of sid": ("suite: sid\nrepositories: [backports]\n", "2:16", "sid has no backports", "`suite`"),
     "a repository in one word": ("repositories: [ppa]\n", "1:16", "repositories[0] is 'ppa'", "mapping"),
     "a repository without a key": (f"repositories: [{{{REPOSITORY}}}]\n", "1:16", "has no 'key'", "key"),
     "no key": (f"repositories: [{{{REPOSITORY}, key: '-----BEGIN PGP x'}}]\n", "1:68", "no OpenPGP public key", "gpg"),
-    "no file": (f"repositories: [{{{REPOSITORY}, key: a.asc}}]\n", "1:68", "there is no a.asc", ""),
+    "no file": (f"repositories: [{{{REPOSITORY}, key: a.asc}}]\n", "1:68", "a.asc does not exist", "relative to docker/build"),
     "an expired key": (f"repositories: [{{{REPOSITORY}, key: {json.dumps(OLD)}}}]\n", "1:68", "has expired", "again"),
     "a repository twice": (
         f"repositories: [{{{REPOSITORY}, key: a}}, {{{REPOSITORY}, key: a}}]\n", "1:79", "two repositories", "name"
@@ -75,40 +75,40 @@ MISTAKES = {
         f"repositories: [{{{REPOSITORY.replace('a.example', 'deb.debian.org').replace('./', '/')}, key: {json.dumps(NEW)}}}]\n",
         "1:", "own mirror", "`mirrors`",
     ),
-    "no folder of .debs": ("debs: [nowhere]\n", "1:8", "there is no nowhere", ""),
+    "no folder of .debs": ("debs: [nowhere]\n", "1:8", "nowhere does not exist", "create it"),
     "a folder of .debs outside": ("debs: [../x]\n", "1:8", "debs[0] is '../x'", "inside docker/build"),
     "an empty file": ("", "1:1", "the file is empty", "suite: trixie"),
-    "a key twice": ("suite: trixie\nsuite: trixie\n", "2:1", "key 'suite' stands twice", "one of them"),
+    "a key twice": ("suite: trixie\nsuite: trixie\n", "2:1", "key 'suite' appears twice", "one of them"),
     "a package's name": ("packages:\n  - Sudo\n", "2:5", "packages[0] is 'Sudo', not a Debian", "lower-case"),
     "two packages in a line": ("packages: [a0, b c]\n", "1:16", "packages[1] is 'b c', not a", "without spaces"),
     "a number for text": ("hostname: 12\n", "1:11", "hostname is 12, not a host name", "put it in quotes"),
     "text for a number": ("compression: {level: '3'}\n", "1:22", "level is '3', not 1 to 22", "1 to 22"),
     "a float for a number": ("compression: {level: 3.0}\n", "1:22", "level is 3.0, not", "1 to 22"),
     "a path upwards": ("overlays: [../../etc]\n", "1:12", "overlays[0] is '../../etc', not a folder", "inside docker"),
-    "a user without a name": ("users:\n  - groups: []\n", "2:5", "users[0] has no 'name'", "add `name: …`"),
+    "a user without a name": ("users:\n  - groups: []\n", "2:5", "users[0] has no 'name'", "add `name: …`, a user name"),
     "a word of other tools": ("includes: [a]\n", "1:1", "unknown key 'includes'", "did you mean `overlays: [overlays/"),
     "a word of mkosi": ("KernelCommandLine: a\n", "1:1", "unknown key", "`kernel_arguments: [quiet]`"),
     "a word like none": ("frobnicate: a\n", "1:1", "unknown key 'frobnicate'", "docs/profile.md"),
     "live-build's word for a suite": ("distribution: trixie\n", "1:15", "not a mapping", "`suite: trixie`"),
     "text for a switch": ("ssh: {password_login: 'no'}\n", "1:23", "password_login is 'no', not true or", "write true"),
     "an unknown locale": ("locale: en_XX.UTF-8\n", "1:9", "no locale 'en_XX.UTF-8'", "did you mean"),
-    "an unknown further locale": ("locales: [de_DE.UTF-8, xx]\n", "1:24", "no locale 'xx'", "none like"),
+    "an unknown further locale": ("locales: [de_DE.UTF-8, xx]\n", "1:24", "no locale 'xx'", "SUPPORTED"),
     "an unknown time zone": ("timezone: Europe/Berln\n", "1:11", "no time zone", "'Europe/Berlin'"),
-    "an unknown layout": ("keyboard: {layout: 'us,qq'}\n", "1:20", "no layout 'qq'", "none like 'qq'"),
+    "an unknown layout": ("keyboard: {layout: 'us,qq'}\n", "1:20", "no layout 'qq'", "man 7 xkeyboard-config"),
     "a variant of another layout": (
         "keyboard: {layout: 'us,cz', variant: ',bkls'}\n", "1:38", "no variant 'bkls'", "'bksl'"
     ),
     "too many variants": ("keyboard: {variant: 'intl,x'}\n", "1:21", "2 variants for 1 layouts", "one for each"),
     "an unknown option": ("keyboard: {options: 'grp:alt_shift'}\n", "1:21", "no option", "grp:alt_shift_toggle"),
-    "a user twice": ("users: [{name: a}, {name: b}, {name: a}]\n", "1:38", "user a stands twice", "leave one"),
-    "a uid twice": ("users: [{name: a, uid: 1000}, {name: b, uid: 1000}]\n", "1:46", "uid 1000 stands twice", ""),
+    "a user twice": ("users: [{name: a}, {name: b}, {name: a}]\n", "1:38", "user a appears twice", "leave one"),
+    "a uid twice": ("users: [{name: a, uid: 1000}, {name: b, uid: 1000}]\n", "1:46", "uid 1000 appears twice", ""),
     "two that are logged in": (
-        "users: [{name: a, autologin: true}, {name: b, autologin: true}]\n", "1:58", "a is logged in", "only one"
+        "users: [{name: a, autologin: true}, {name: b, autologin: true}]\n", "1:58", "a and b both have `autologin`", "only one"
     ),
     "a password in clear": ("users: [{name: a, password_hash: secret}]\n", "1:34", "not a crypt(3) hash", "mkpasswd"),
     "a private key": ("users: [{name: a, ssh_keys: [id_ed25519]}]\n", "1:30", "not a public SSH key", ".pub"),
     "a unit in two lists": (
-        "services: {enable: [ssh], mask: [ssh.service]}\n", "1:34", "ssh.service stands under `enable`", "one of them"
+        "services: {enable: [ssh], mask: [ssh.service]}\n", "1:34", "ssh.service is under both `enable` and `mask`", "one of them"
     ),
     "an answer without a type": ("debconf: [a/b c]\n", "1:11", "not package, question, type and value", "one space"),
     "two answers": (
@@ -116,19 +116,19 @@ MISTAKES = {
     ),
     "a long label": (f"distribution: {{iso_label: {'A' * 33}}}\n", "1:27", "the label has 33 characters", "32 at most"),
     "a name with a quote": ("distribution: {name: 'A \"B\"'}\n", "1:22", "not one line of text", "without"),
-    "an overlay twice": ("overlays: [overlays/a, overlays/a/]\n", "1:24", "overlays/a/ stands twice", "leave one"),
-    "a hook twice": ("hooks: [hooks/a, {script: ./hooks/a}]\n", "1:27", "hook ./hooks/a stands twice", "leave one"),
+    "an overlay twice": ("overlays: [overlays/a, overlays/a/]\n", "1:24", "overlays/a/ appears twice", "leave one"),
+    "a hook twice": ("hooks: [hooks/a, {script: ./hooks/a}]\n", "1:27", "hook ./hooks/a appears twice", "leave one"),
     "hooks of one name": ("hooks: [a/x, b/x]\n", "1:14", "a/x and b/x have one name", "rename"),
     "an unknown stage": ("hooks: [{script: a, stage: early}]\n", "1:28", "hooks[0].stage is 'early'", "there are: after-"),
     "a hook without a script": ("hooks: [{inputs: []}]\n", "1:9", "hooks[0] has no 'script'", "add"),
     "a number for a hook": ("hooks: [1]\n", "1:9", "hooks[0] is 1, not a script relative to docker/build, or a mapping", ": value"),
     "an input outside": ("hooks: [{script: a, inputs: [../x]}]\n", "1:30", "inputs[0] is '../x', not a path", "inside docker"),
     "a file twice": (
-        "files: [{path: /a, content: ''}, {path: /a, mode: '0600'}]\n", "1:41", "/a stands twice under `files`", "leave one"
+        "files: [{path: /a, content: ''}, {path: /a, mode: '0600'}]\n", "1:41", "/a appears twice under `files`", "leave one"
     ),
     "two contents": ("files: [{path: /a, source: b, content: c}]\n", "1:40", "/a has `source` and `content`", "leave one"),
     "nothing of a file": ("files: [{path: /a}]\n", "1:9", "nothing is said of /a", "`mode`"),
-    "a relative path": ("files: [{path: a/b, mode: '0600'}]\n", "1:16", "files[0].path is 'a/b', not an absolute", "a path as"),
+    "a relative path": ("files: [{path: a/b, mode: '0600'}]\n", "1:16", "files[0].path is 'a/b', not an absolute", "a path such as"),
     "a path through ..": ("files: [{path: /a/../b, mode: '0600'}]\n", "1:16", "not an absolute path", "without .."),
     "a mode without quotes": ("files: [{path: /a, mode: 0600}]\n", "1:26", "mode is 384, not a mode in quotes", "in quotes"),
     "a number for an owner": ("files: [{path: /a, owner: '1000'}]\n", "1:27", "owner is '1000', not a name", "not a number"),
@@ -143,13 +143,18 @@ MISTAKES = {
     "an alias": ("hostname: &a b\nlocale: *a\n", "2:9", "alias *a is not allowed", "inherits"),
     "a merge key": ("<<: {suite: trixie}\n", "1:1", "unknown key '<<'", "docs/profile.md"),
     "a key that is a list": ("[a]: b\n", "1:1", "a key must be a word", "key: value"),
-    "a tab": ("packages:\n\t- sudo\n", "2:1", "not valid YAML", ""),
+    "a word for a choice that YAML reads as a switch": (
+        "users: [{name: a, sudo: yes}]\n", "1:25", "users[0].sudo is true, not none or", "there are: none, password"
+    ),
+    "a locale without its encoding": ("locale: de_DE\n", "1:9", "no locale 'de_DE'", "did you mean 'de_DE.UTF-8'?"),
+    "backports that are not named": ("packages: [vim/backports]\n", "1:12", "no such suite", "add `repositories: [backports]`"),
+    "a tab": ("packages:\n\t- sudo\n", "2:1", "not valid YAML", "indent with spaces"),
     "an object of Python": ("hostname: !!python/object:os.x a\n", "1:11", "tag", "leave"),
     "a number as key": ("7: a\n", "1:1", "a key must be a word", "key: value"),
     "a bad boolean": ("hostname: !!bool perhaps\n", "1:11", "'perhaps' cannot be read", ""),
     "a huge number": (f"compression: {{level: {'9' * 5000}}}\n", "1:22", "cannot be read", ""),
     "a half character": ('description: "\\ud800"\n', "1:14", "cannot be read", ""),
-    "NUL": ("suite: trixie\nhostname: a\0b\n", "2:12", "not valid YAML", ""),
+    "NUL": ("suite: trixie\nhostname: a\0b\n", "2:12", "not valid YAML", "in quotes"),
     "not UTF-8": ("suite: trixie\nhostname: \udcff\n", "2:11", "UTF-8", ""),
     "deep nesting": ("packages: " + "[" * 90_000, "1:", "nested too deeply", ""),
 }  # fmt: skip
@@ -164,6 +169,15 @@ def test_a_mistake_has_its_place_and_a_hint(tmp_path: Path, mistake: str) -> Non
     assert what in error.what
     assert hint in error.hint
     assert len(error.what) < 300, "a person reads it"
+
+
+def test_an_open_bracket_is_found_where_it_begins(tmp_path: Path) -> None:
+    error = _fails(tmp_path, x="suite: trixie\npackages: [sudo\n")
+    assert (
+        error.why
+        == "expected ',' or ']', but got '<stream end>', while parsing a flow sequence that begins in line 2"
+    )
+    assert _fails(tmp_path, x="hostname: a\0b\n").why == "special characters are not allowed"
 
 
 def test_what_is_no_profile_at_all_has_its_place(tmp_path: Path) -> None:

@@ -161,7 +161,10 @@ def test_apt_reads_nothing_of_the_containers_and_keeps_locked_versions(
         ("curl-", "`- -curl` takes an inherited package out"),
         ("awk", "it is virtual: choose one that provides it: dpkg, mawk"),
         ("wat", "trixie has it, bookworm has not"),
-        ("zzz", "no name is similar: check that its suite and component are among the profile's mirrors"),
+        (
+            "zzz",
+            "no name is similar: add its component under `mirrors`, or its repository under `repositories`",
+        ),
     ],
 )
 def test_apt_sees_no_name_that_is_not_in_an_index(

@@ -37,7 +37,8 @@ def _unknown(said: Said) -> Iterator[ProfileError]:
               "variant": [layouts.get(layout, []) for layout in chosen]}  # fmt: skip
         for word, names in zip(words, of[name], strict=False):
             if word and word not in names:
-                yield mistake(one, f"there is no {name.rstrip('s')} {word!r}", near(word, names))
+                hint = near(word, names, "`man 7 xkeyboard-config`")
+                yield mistake(one, f"there is no {name.rstrip('s')} {word!r}", hint)
 
 
 def apply(system: System, keyboard: dict[str, str]) -> None:
@@ -59,11 +60,11 @@ def expect(_profile: Profile, keyboard: dict[str, str]) -> Iterable[Expected]:
 KEY = Key(
     kind=mapping(
         {
-            "layout": text(r"[a-z]{2,8}(,[a-z]{2,8}){0,3}", "an XKB layout as us", "Layouts, as `us,cz`.", allowed=_COMMAS),
-            "variant": text(r"[A-Za-z0-9_,-]{0,60}", "an XKB variant", "A variant for each, as `,bksl`.", allowed=_COMMAS),
-            "model": text(r"[A-Za-z0-9_-]{1,40}", "an XKB model as pc105", "Model.", allowed=_COMMAS),
+            "layout": text(r"[a-z]{2,8}(,[a-z]{2,8}){0,3}", "an XKB layout such as us", "Layouts, such as `us,cz`.", allowed=_COMMAS),
+            "variant": text(r"[A-Za-z0-9_,-]{0,60}", "an XKB variant", "A variant for each, such as `,bksl`.", allowed=_COMMAS),
+            "model": text(r"[A-Za-z0-9_-]{1,40}", "an XKB model such as pc105", "Model.", allowed=_COMMAS),
             "options": text(
-                r"[A-Za-z0-9_:,()+-]{0,200}", "XKB options", "Options, as `grp:alt_shift_toggle`.", allowed=_COMMAS
+                r"[A-Za-z0-9_:,()+-]{0,200}", "XKB options", "Options, such as `grp:alt_shift_toggle`.", allowed=_COMMAS
             ),
         },
         "Keyboard, in XKB's terms.",

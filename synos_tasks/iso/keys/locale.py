@@ -13,16 +13,17 @@ from synos_tasks.iso.key import Expected, Key, Said, mistake
 from synos_tasks.iso.schema import text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Collection, Iterable, Iterator
 
     from synos_tasks.iso.profile import Profile
     from synos_tasks.iso.system import System
 
 BUILT_IN = "C.UTF-8"
+SUPPORTED = "/usr/share/i18n/SUPPORTED of the package `locales`"
 LOCALE = text(
     r"[a-z]{2,3}(_[A-Z]{2})?(\.UTF-8)?(@[a-z]+)?|C\.UTF-8",
-    "a locale as de_DE.UTF-8",
-    allowed="a language, and where there are several a country, as de_DE.UTF-8",
+    "a locale such as de_DE.UTF-8",
+    allowed="a language, and where there are several a country, such as de_DE.UTF-8",
 )
 
 
@@ -37,13 +38,15 @@ def unknown(said: Said, *path: str) -> Iterator[ProfileError]:
     value = said.value(*path)
     for one in value.items or [value]:
         if one.data not in {None, BUILT_IN} and one.data not in known()["locales"]:
-            yield mistake(one, f"there is no locale {one.data!r}", near(str(one.data), known()["locales"]))
+            yield mistake(
+                one, f"there is no locale {one.data!r}", near(str(one.data), known()["locales"], SUPPORTED)
+            )
 
 
-def near(word: str, names: Iterable[str]) -> str:
-    """Return a hint that names one of many; nothing where none is near."""
-    hint = guess(word, names)
-    return hint if hint.startswith("did you mean") else f"there is none like {word!r}"
+def near(word: str, names: Collection[str], listed: str) -> str:
+    """Return a hint: the one of many names that was probably meant, or else where all are listed."""
+    hint = guess(word, [name for name in names if name.startswith(word)] or names)
+    return hint if hint.startswith("did you mean") else f"no name is like {word!r}: all are in {listed}"
 
 
 def needed(value: str | list[str]) -> Iterable[str]:

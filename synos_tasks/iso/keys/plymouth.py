@@ -31,7 +31,7 @@ KEY = Key(
     kind=text(
         r"[A-Za-z0-9][A-Za-z0-9._-]{0,60}",
         "a theme of Plymouth",
-        "Splash screen: a theme of plymouth-themes, or one of an overlay or another package.",
+        "Theme of the splash screen, from plymouth-themes, another package or an overlay.",
         allowed="the name of a folder in /usr/share/plymouth/themes",
     ),
     packages=lambda _theme: ["plymouth", "plymouth-themes"],

@@ -28,15 +28,15 @@ _ONE = Kind(
     choices=(BACKPORTS,),
     fields={
         "name": text(
-            r"[a-z][a-z0-9-]{1,39}", "a short name", "Names it here.", allowed="lower-case letters, digits and -"
+            r"[a-z][a-z0-9-]{1,39}", "a short name", "Its name in this profile.", allowed="lower-case letters, digits and -"
         ),
         "url": url("Its address, as in sources.list."),
         "suite": text(
-            r"(?!.*\.\./)[A-Za-z0-9./][A-Za-z0-9._/+-]*", "a suite as trixie",
-            "A suite, or a folder with a slash at its end as `./`: then there are no components.",
+            r"(?!.*\.\./)[A-Za-z0-9./][A-Za-z0-9._/+-]*", "a suite such as trixie",
+            "A suite, or a folder that ends in a slash such as `./`, which has no components.",
             allowed="letters, digits, . _ + - and /",
         ),
-        "components": list_of(text(r"[A-Za-z0-9][A-Za-z0-9._/+-]*", "a component as main"), "Its components."),
+        "components": list_of(text(r"[A-Za-z0-9][A-Za-z0-9._/+-]*", "a component such as main"), "Its components."),
         "key": text(
             rf"{RELATIVE}|{ARMOR} [\s\S]+", "a file relative to docker/build, or an OpenPGP key",
             "The public key that signs it: a file relative to docker/build, or the armored key itself.",
@@ -77,7 +77,7 @@ def _contradictions(said: Said) -> Iterator[ProfileError]:
         if not one.entries:
             continue
         if str(one.value("suite").data).endswith("/") == bool(one.value("components").items):
-            hint = "a suite has components; a folder with a slash at its end, as `./`, has none"
+            hint = "a suite has components; a folder with a slash at its end, such as `./`, has none"
             yield mistake(one.value("suite"), "suite and components do not fit together", hint)
         url = str(one.value("url").data)
         others = [other for other in hosts if other.split("/")[2] == url.split("/")[2]]
@@ -137,7 +137,7 @@ def expect(profile: Profile, _said: list[object]) -> Iterable[Expected]:
 KEY = Key(
     kind=list_of(
         _ONE,
-        f"Repositories besides Debian's own. `{BACKPORTS}` is that of the suite; all others have their key.",
+        f"Further APT repositories. `{BACKPORTS}` is the suite's own; any other needs its key.",
     ),
     merge=_by_name,
     check=_contradictions,

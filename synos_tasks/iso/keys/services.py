@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 _UNIT = text(
     r"[A-Za-z0-9:_.\\-]+(@[A-Za-z0-9:_.\\-]*)?",
-    "a unit as ssh or fstrim.timer",
+    "a unit such as ssh or fstrim.timer",
     allowed="the name of a unit; without an ending it is a service",
 )
 FOLDERS = ("etc/systemd/system", "usr/lib/systemd/system", "lib/systemd/system")
@@ -30,7 +30,7 @@ def _contradictions(said: Said) -> Iterator[ProfileError]:
         for one in said.value("services", verb).items:
             unit = unit_of(str(one.data))
             if seen.setdefault(unit, verb) != verb:
-                what = f"{unit} stands under `{seen[unit]}` and under `{verb}`"
+                what = f"{unit} is under both `{seen[unit]}` and `{verb}`"
                 yield mistake(one, what, "leave it in one of them")
 
 

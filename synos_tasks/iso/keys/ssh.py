@@ -34,7 +34,7 @@ def expect(_profile: Profile, ssh: dict[str, bool]) -> Iterable[Expected]:
 
 KEY = Key(
     kind=mapping(
-        {"password_login": boolean("Whether a password is enough to log in; without it a key is needed.")},
+        {"password_login": boolean("Allow login by password; otherwise only by key.")},
         "OpenSSH's server, where it is installed.",
     ),
     default={"password_login": False},

@@ -29,7 +29,8 @@ def _unknown(said: Said) -> Iterator[ProfileError]:
 
     zones = zoneinfo.available_timezones()  # none where the host has no tzdata: then apply() tells
     if zones and value.data not in zones:
-        yield mistake(value, f"there is no time zone {value.data!r}", near(str(value.data), zones))
+        hint = near(str(value.data), zones, "/usr/share/zoneinfo")
+        yield mistake(value, f"there is no time zone {value.data!r}", hint)
 
 
 def apply(system: System, zone: str) -> None:
@@ -51,8 +52,8 @@ def expect(_profile: Profile, zone: str) -> Iterable[Expected]:
 KEY = Key(
     kind=text(
         r"[A-Z][A-Za-z0-9_+-]*(/[A-Za-z0-9_+-]+){0,2}",
-        "a zone as Europe/Berlin",
-        "Time zone, as Europe/Berlin.",
+        "a zone such as Europe/Berlin",
+        "Time zone, such as Europe/Berlin.",
         allowed="Region/City, as `ls /usr/share/zoneinfo` has them",
     ),
     default=UTC,

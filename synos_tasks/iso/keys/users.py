@@ -18,25 +18,25 @@ if TYPE_CHECKING:
 _NAME = "lower-case letters, digits, - and _; a letter first; 31 characters at most"
 _USER = mapping(
     {
-        "name": text(r"[a-z][a-z0-9_-]{0,30}", "a user name", "Login name; `root` and users of packages too.", allowed=_NAME),
-        "full_name": text(r'[^:,"$`\\\x00-\x1f]{1,60}', "a name without : , and quotes", "For people."),
+        "name": text(r"[a-z][a-z0-9_-]{0,30}", "a user name", "Login name; may be `root` or a user that a package creates.", allowed=_NAME),
+        "full_name": text(r'[^:,"$`\\\x00-\x1f]{1,60}', "a name without : , and quotes", "Full name."),
         "uid": Kind(type="integer", minimum=1000, maximum=59999, shape="1000 to 59999", doc="Without it: the next free one."),
         "groups": list_of(text(r"[a-z_][a-z0-9_-]{0,30}", "a group", allowed=_NAME), "Further groups."),
         "password_hash": text(
-            r"\$(y|6|5|2b|gy)\$[A-Za-z0-9./$=,]+", "a crypt(3) hash", "Without it no password is right.",
+            r"\$(y|6|5|2b|gy)\$[A-Za-z0-9./$=,]+", "a crypt(3) hash", "Without it no password works.",
             allowed="what `mkpasswd` or `openssl passwd -6` prints; put it in quotes",
         ),
         "ssh_keys": list_of(
             text(
                 r"(ssh-(ed25519|rsa)|ecdsa-sha2-nistp(256|384|521)|sk-(ssh-ed25519|ecdsa-sha2-nistp256)@openssh\.com)"
                 r" [A-Za-z0-9+/]{40,}=*( [^\x00-\x1f]*)?",
-                "a public SSH key", allowed="the line of a .pub file, as `ssh-ed25519 AAAA… name`",
+                "a public SSH key", allowed="the line of a .pub file, such as `ssh-ed25519 AAAA… name`",
             ),
             "Public keys that may log in.",
         ),
-        "shell": text(r"/[A-Za-z0-9._/+-]+", "an absolute path", "Login shell, /bin/bash by default.", allowed="a path as /bin/bash"),
-        "sudo": choice("none", "password", "nopasswd", doc="Whether `sudo` lets the user become root, and asks."),
-        "autologin": boolean("Logged in on consoles and by the display manager. One user at most."),
+        "shell": text(r"/[A-Za-z0-9._/+-]+", "an absolute path", "Login shell, /bin/bash by default.", allowed="a path such as /bin/bash"),
+        "sudo": choice("none", "password", "nopasswd", doc="`password`: sudo asks for the user's password; `nopasswd`: it does not."),
+        "autologin": boolean("Log in automatically, on consoles and the desktop. One user at most."),
     },
     required=("name",),
 )  # fmt: skip
@@ -46,12 +46,12 @@ def _contradictions(said: Said) -> Iterator[ProfileError]:
     users = said.value("users").items
     for part, what in (("name", "user"), ("uid", "uid")):
         for one in repeated(user.entries[part] for user in users if part in user.entries):
-            yield mistake(one, f"{what} {one.data} stands twice", "leave one of them out")
+            yield mistake(one, f"{what} {one.data} appears twice", "leave one of them out")
     logged_in = [user for user in users if user.plain.get("autologin")]
     for user in logged_in[1:]:
         first = logged_in[0].plain["name"]
-        hint = "only one can be logged in: take `autologin` from the other"
-        yield mistake(user.entries["autologin"], f"{first} is logged in automatically already", hint)
+        what = f"{first} and {user.plain['name']} both have `autologin`"
+        yield mistake(user.entries["autologin"], what, "only one user can: leave it out of the other")
 
 
 def _packages(users: list[dict[str, Any]]) -> list[str]:

@@ -63,7 +63,7 @@ KEYS = {
                         },
                         required=("title",),
                     ),
-                    "The menu, in place of a normal and a fail-safe entry.",
+                    "Replaces the normal and the fail-safe entry.",
                 ),
                 "persistence": boolean(
                     "A further entry that keeps changes on a partition labelled `persistence`."

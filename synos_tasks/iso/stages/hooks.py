@@ -70,7 +70,7 @@ def _contradictions(said: Said) -> Iterator[ProfileError]:
         place, hook = item.entries.get("script", item), _hook(item.plain)
         first = seen.get(hook.name)
         if first and normpath(first) == normpath(hook.script):
-            yield mistake(place, f"hook {hook.script} stands twice", "leave one of them out")
+            yield mistake(place, f"hook {hook.script} appears twice", "leave one of them out")
         elif first:
             what = f"{first} and {hook.script} have one name"
             yield mistake(place, what, "rename one of them: the name is that of the layer")
@@ -83,21 +83,21 @@ KEY = Key(
             {
                 "script": text(
                     rf"{RELATIVE.removesuffix('[A-Za-z0-9._/+-]+')}([A-Za-z0-9._/+-]*/)?[A-Za-z0-9._+-]{{1,60}}",
-                    "a script relative to docker/build", "The script, run in the system as root.",
+                    "a script relative to docker/build", "The script.",
                     allowed="a path inside docker/build of letters, digits, . _ + - and /",
                 ),
                 "stage": choice(
-                    *ORDERS, doc="Above the packages, before users are made; above the overlays (the default); or last."
+                    *ORDERS, doc="After the packages and before the users; after the overlays (default); or last."
                 ),
                 "inputs": list_of(
-                    relative("a path relative to docker/build"), "Files and folders of docker/build that it reads, as `overlays/kiosk/etc/foo.conf`. With this list, empty "
-                    "or not, a change of other files in overlays does not make the hook run again.",
+                    relative("a path relative to docker/build"), "Files and folders of docker/build that it reads, such as `overlays/kiosk/etc/foo.conf`. With this list, even "
+                    "an empty one, a change of other files in overlays does not run the hook again.",
                 ),
             },
             required=("script",),
             short="script",
         ),
-        "Scripts run in the root, in this order.",
+        "Scripts that run as root in the new system, in this order.",
     ),
     merge=adds,
     check=_contradictions,

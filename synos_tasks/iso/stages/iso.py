@@ -38,7 +38,7 @@ def _contradictions(said: Said) -> Iterator[ProfileError]:
         for other in seen:
             if f"{path}/".startswith(f"{other}/") or other.startswith(f"{path}/"):
                 what = (
-                    f"{place.data} stands twice under `iso_files`"
+                    f"{place.data} appears twice under `iso_files`"
                     if path == other
                     else f"{place.data} and {other} are in each other"
                 )
@@ -52,13 +52,13 @@ KEY = Key(
             {
                 "path": text(
                     r"(/(?!\.{1,2}(/|$))[A-Za-z0-9._+-]{1,60}){1,6}", "an absolute path", "Where it is on the ISO.",
-                    allowed="a path as /README of letters, digits, . _ + - and /; six folders deep at most",
+                    allowed="a path such as /README of letters, digits, . _ + - and /; six folders deep at most",
                 ),
                 "source": relative("a path relative to docker/build", "A file or folder."),
             },
             required=("path", "source"),
         ),
-        "Files and folders of the ISO itself, outside the root file system. The running system has them in /run/live/medium.",
+        "Files and folders of the ISO itself, outside the root file system. The running system finds them in /run/live/medium.",
     ),
     merge=adds,
     check=_contradictions,

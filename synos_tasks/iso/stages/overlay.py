@@ -42,7 +42,7 @@ def _contradictions(said: Said) -> Iterator[ProfileError]:
     for one in files:
         path, parts = one.entries["path"], one.entries
         if path in twice:
-            yield mistake(path, f"{path.data} stands twice under `files`", "leave one of them out")
+            yield mistake(path, f"{path.data} appears twice under `files`", "leave one of them out")
         if "source" in parts and "content" in parts:
             yield mistake(
                 parts["content"], f"{path.data} has `source` and `content`", "leave one of them out"
@@ -58,15 +58,15 @@ def _contradictions(said: Said) -> Iterator[ProfileError]:
 
 def _twice(said: Said) -> Iterator[ProfileError]:
     for one in repeated(said.value("overlays").items, normpath):
-        yield mistake(one, f"{one.data} stands twice under `overlays`", "leave one of them out")
+        yield mistake(one, f"{one.data} appears twice under `overlays`", "leave one of them out")
 
 
 KEYS = {
     "overlays": Key(
         kind=list_of(
             relative("a folder relative to docker/build"),
-            "Folders whose files are laid over the root, later ones over earlier ones, as root's with mode 644 or 755. What is "
-            "below the home of one of `users` is that user's, and etc/skel reaches their homes too.",
+            "Folders whose files are copied over the root file system, in this order. Files belong to root, with mode 644 or "
+            "755; below the home of one of `users`, to that user. etc/skel is copied to these homes too.",
         ),
         default=[],
         merge=adds,
@@ -83,17 +83,17 @@ KEYS = {
                 {
                     "path": text(
                         r"(/(?!\.{1,2}(/|$))[^/\x00-\x1f\x7f]{1,200})+", "an absolute path", "Where it is in the system.",
-                        allowed="a path as /etc/motd, without .. and without / at its end",
+                        allowed="a path such as /etc/motd, without .. and without / at its end",
                     ),
-                    "source": relative("a file relative to docker/build", "What is there."),
-                    "content": text(r"[\s\S]*", "text", "What is there, in place of `source`. Without both, what a package or overlay has there."),
+                    "source": relative("a file relative to docker/build", "The content, from a file."),
+                    "content": text(r"[\s\S]*", "text", "The content itself. Without `source` and `content`: what a package or an overlay has there."),
                     "owner": _ACCOUNT,
                     "group": _ACCOUNT,
-                    "mode": text(r"[0-7]{3,4}", "a mode in quotes", 'As "0600" or "4755".', allowed="three or four octal digits, in quotes"),
+                    "mode": text(r"[0-7]{3,4}", "a mode in quotes", 'Such as "0600" or "4755".', allowed="three or four octal digits, in quotes"),
                 },
                 required=("path",),
             ),
-            "Files above all overlays, with owners and modes. `owner` brings the group that this user has.",
+            "Files laid over all overlays, with owner and mode. The group is by default that of the owner.",
         ),
         merge=adds,
         check=_contradictions,
