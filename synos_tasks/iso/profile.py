@@ -14,7 +14,7 @@ from synos_tasks.iso.components import recipe
 from synos_tasks.iso.key import Key, Said, adds, mistake, updates
 from synos_tasks.iso.keys.repositories import BACKPORTS, DEBIAN
 from synos_tasks.iso.repositories import Repository  # noqa: TC001  (codec.py reads the types of fields)
-from synos_tasks.iso.schema import Kind, Value, boolean, choice, list_of, mapping, text, url
+from synos_tasks.iso.schema import Value, boolean, choice, integer, list_of, mapping, text, url
 from synos_tasks.iso.suites import DEFAULT, REFUSED_ARCHITECTURES, REFUSED_SUITES, SUITES
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ _MIRRORS = mapping(
 _COMPRESSION = mapping(
     {
         "algorithm": choice("zstd", "xz", doc="zstd is fast, xz is small."),
-        "level": Kind(type="integer", minimum=1, maximum=22, shape="1 to 22", doc="zstd only."),
+        "level": integer(1, 22, "zstd only."),
     },
     "How the root file system is compressed.",
 )
@@ -154,7 +154,7 @@ def keys() -> Mapping[str, Key]:
 
 
 @functools.cache
-def kind() -> Kind:
+def kind() -> schema.Kind:
     """Return the shape of a profile."""
     fields = {name: key.kind for name, key in keys().items()}
     return dataclasses.replace(

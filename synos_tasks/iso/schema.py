@@ -218,7 +218,7 @@ class Kind:
     short: str = ""
     """The field of a mapping that text alone stands for."""
     minimum: int = 0
-    maximum: int = 100
+    maximum: int = 0
     aliases: Mapping[str, str] = field(default_factory=dict)
     """Words that other tools have for a key, as bare() returns them, and the key with an example."""
     listed: str = ""
@@ -235,6 +235,12 @@ def text(pattern: str, shape: str, doc: str = "", *, allowed: str = "") -> Kind:
 def boolean(doc: str) -> Kind:
     """Return true or false."""
     return Kind(type="boolean", shape="true or false", doc=doc)
+
+
+def integer(minimum: int, maximum: int, doc: str = "") -> Kind:
+    """Return a whole number within limits."""
+    shape = f"{minimum} to {maximum}"
+    return Kind(type="integer", minimum=minimum, maximum=maximum, shape=shape, doc=doc)
 
 
 def choice(*choices: str, doc: str = "", refused: Mapping[str, str] = {}) -> Kind:
@@ -273,9 +279,9 @@ def url(doc: str) -> Kind:
     return text(r"https?://[A-Za-z0-9.\[\]:-]+(/[A-Za-z0-9._~/%-]*)?", "an http or https address", doc)
 
 
-def check(value: Value, kind: Kind, name: str = "") -> Any:  # noqa: ANN401
+def check(value: Value, kind: Kind) -> Any:  # noqa: ANN401
     """Turn a Value into plain data if it is of a kind; raise ProfileError with the place of each mistake otherwise."""
-    raise_all([*mistakes(value, kind, name)])
+    raise_all([*mistakes(value, kind)])
     return value.plain
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from synos_tasks.iso.key import Expected, Key, Said, mistake, repeated
-from synos_tasks.iso.schema import RELATIVE, Kind, Value, list_of, text, url
+from synos_tasks.iso.schema import RELATIVE, Kind, Value, integer, list_of, text, url
 from synos_tasks.iso.suites import SUITES
 
 if TYPE_CHECKING:
@@ -42,10 +42,7 @@ _ONE = Kind(
             "The public key that signs it: a file relative to docker/build, or the armored key itself.",
             allowed=f"a path inside docker/build, or a block that begins with {ARMOR} PUBLIC KEY BLOCK-----",
         ),
-        "pin": Kind(
-            type="integer", minimum=1, maximum=1000, shape="1 to 1000",
-            doc="Priority of its packages, see apt_preferences(5).",
-        ),
+        "pin": integer(1, 1000, "Priority of its packages, see apt_preferences(5)."),
     },
     required=("name", "url", "suite", "key"),
 )  # fmt: skip

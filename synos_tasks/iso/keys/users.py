@@ -6,7 +6,7 @@ import hashlib
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.iso.key import Expected, Key, Said, mistake, repeated, same_file
-from synos_tasks.iso.schema import Kind, boolean, choice, list_of, mapping, text
+from synos_tasks.iso.schema import boolean, choice, integer, list_of, mapping, text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -20,7 +20,7 @@ _USER = mapping(
     {
         "name": text(r"[a-z][a-z0-9_-]{0,30}", "a user name", "Login name; may be `root` or a user that a package creates.", allowed=_NAME),
         "full_name": text(r'[^:,"$`\\\x00-\x1f]{1,60}', "a name without : , and quotes", "Full name."),
-        "uid": Kind(type="integer", minimum=1000, maximum=59999, shape="1000 to 59999", doc="Without it: the next free one."),
+        "uid": integer(1000, 59999, "Without it: the next free one."),
         "groups": list_of(text(r"[a-z_][a-z0-9_-]{0,30}", "a group", allowed=_NAME), "Further groups."),
         "password_hash": text(
             r"\$(y|6|5|2b|gy)\$[A-Za-z0-9./$=,]+", "a crypt(3) hash", "Without it no password works.",

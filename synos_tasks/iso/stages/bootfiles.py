@@ -11,7 +11,7 @@ from synos_tasks.errors import ProfileError
 from synos_tasks.iso import distribution
 from synos_tasks.iso.inputs import copy
 from synos_tasks.iso.key import Key, Said, adds, mistake, updates
-from synos_tasks.iso.schema import Kind, boolean, choice, list_of, mapping, text
+from synos_tasks.iso.schema import boolean, choice, integer, list_of, mapping, text
 from synos_tasks.iso.stages.initramfs import files_of
 from synos_tasks.iso.stagespec import StageSpec
 
@@ -43,13 +43,7 @@ KEYS = {
         kind=mapping(
             {
                 "firmware": list_of(choice(*FIRMWARE), "Firmware the ISO boots on."),
-                "timeout": Kind(
-                    type="integer",
-                    minimum=0,
-                    maximum=600,
-                    shape="0 to 600",
-                    doc="Seconds until the first entry starts.",
-                ),
+                "timeout": integer(0, 600, "Seconds until the first entry starts."),
                 "entries": list_of(
                     mapping(
                         {
@@ -109,7 +103,6 @@ KEYS = {
         example="[quiet]",
     ),
 }
-_GRAPHICS = ("grub_theme", "splash")
 
 
 def _path_of(profile: Profile, name: str) -> list[str]:
@@ -178,11 +171,15 @@ def grub_config(profile: Profile, ident: str, kernels: Sequence[str], file_syste
     )
 
 
+def _has_graphics(profile: Profile) -> bool:
+    return not {"grub_theme", "splash"}.isdisjoint(profile.values["distribution"])
+
+
 def _graphics(profile: Profile) -> str:
     """Return what GRUB needs for pictures; nothing where there are none."""
-    said = profile.values["distribution"]
-    if not any(name in said for name in _GRAPHICS):
+    if not _has_graphics(profile):
         return ""
+    said = profile.values["distribution"]
     theme = "set theme=/boot/grub/theme/theme.txt\n" if "grub_theme" in said else ""
     splash = "background_image /boot/grub/splash.png\n" if "splash" in said else ""
     return f"loadfont /boot/grub/unicode.pf2\nset gfxmode=auto\nset gfxpayload=keep\nterminal_output gfxterm\n{theme}{splash}"
@@ -191,7 +188,7 @@ def _graphics(profile: Profile) -> str:
 def _lay_graphics(context: BuildContext, grub: Path) -> None:
     """Copy theme and picture; raise ProfileError where they are none."""
     said = context.profile.values["distribution"]
-    if any(name in said for name in _GRAPHICS):
+    if _has_graphics(context.profile):
         shutil.copyfile(FONT, grub / "unicode.pf2")
     if folder := said.get("grub_theme"):
         source = context.find(folder, folder=True)
@@ -235,8 +232,8 @@ def _bios(context: BuildContext, grub: Path) -> None:
     core, early = context.work / "core.img", context.work / "early.cfg"
     early.write_text("search --no-floppy --set=root --file /.disk/info\nset prefix=($root)/boot/grub\n")
     argv = ["grub-mkimage", "-O", "i386-pc", "-p", "/boot/grub", "-c", str(early), "-o", str(core)]
-    graphics = any(name in context.profile.values["distribution"] for name in _GRAPHICS)
-    context.run(NAME, [*argv, *BIOS_MODULES, *(GRAPHICS_MODULES if graphics else ())])
+    graphics = GRAPHICS_MODULES if _has_graphics(context.profile) else ()
+    context.run(NAME, [*argv, *BIOS_MODULES, *graphics])
     cdboot = Path("/usr/lib/grub/i386-pc/cdboot.img").read_bytes()
     (grub / "eltorito.img").write_bytes(cdboot + core.read_bytes())
 
