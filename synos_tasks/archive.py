@@ -7,7 +7,6 @@ is one file with its manifest next to it (maint/volumes.py).
 from __future__ import annotations
 
 import datetime as dt
-import errno
 import hashlib
 import itertools
 import json
@@ -20,7 +19,14 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
-from synos_tasks.errors import BackupDamaged, DiskFull, OutputNotWritable, SettingsError, unknown
+from synos_tasks.errors import (
+    BackupDamaged,
+    DiskFull,
+    OutputNotWritable,
+    SettingsError,
+    is_disk_full,
+    unknown,
+)
 from synos_tasks.host import free_disk_bytes
 from synos_tasks.iso.inputs import opened
 from synos_tasks.iso.scratch import scratch, sync
@@ -297,7 +303,7 @@ def disk_errors(folder: Path, what: str) -> Iterator[None]:
         if error.filename is not None and not Path(str(error.filename)).is_relative_to(folder):
             raise
         where, why = str(error.filename or folder), error.strerror or str(error)
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        if is_disk_full(error):
             why, hint = f"{free_disk_bytes(folder)} bytes are free", "nothing was kept; free some space there"
             raise DiskFull(f"no space is left for {what}", where=where, why=why, hint=hint) from error
         raise OutputNotWritable(f"{what} cannot be written", where=where, why=why) from error
@@ -349,7 +355,7 @@ def _trouble(
             output = Output(stream)
             shutil.copyfileobj(source, output, _CHUNK)
     except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        if is_disk_full(error):
             raise
         return f"cannot be read: {error.strerror}"
     return "" if output.written(file.path) == file else "its SHA-256 differs"

@@ -8,6 +8,7 @@ The table in docs/exit-codes.md is made of the docstrings.
 from __future__ import annotations
 
 import difflib
+import errno
 import re
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, ClassVar
@@ -228,6 +229,11 @@ def writing(what: str, where: Path, hint: str = "") -> Iterator[None]:
     except OSError as error:
         why = error.strerror or str(error)
         raise OutputNotWritable(what, where=str(where), why=why, hint=hint) from error
+
+
+def is_disk_full(error: OSError) -> bool:
+    """Tell whether a disk is full, or what a user may have of it."""
+    return error.errno in {errno.ENOSPC, errno.EDQUOT}
 
 
 def error_classes() -> list[type[SynosError]]:

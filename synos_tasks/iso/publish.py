@@ -5,7 +5,6 @@ A container gets these files alone, in a folder that it does not see: it decides
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import json
 import os
@@ -15,7 +14,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from synos_tasks.errors import StageFailed
+from synos_tasks.errors import StageFailed, is_disk_full
 from synos_tasks.iso import codec, distribution, inputs, secrets
 from synos_tasks.iso.diagnose import disk_full
 from synos_tasks.iso.protocol import Done
@@ -198,7 +197,7 @@ def _read_or_refused(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        if is_disk_full(error):
             raise disk_full(str(path.parent), str(error)) from error
         raise _refused(path, error.strerror or str(error)) from error
     except ValueError as error:

@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
-from synos_tasks.errors import CacheUnusable, DiskFull
+from synos_tasks.errors import CacheUnusable, DiskFull, is_disk_full
 from synos_tasks.iso.digests import digest
 from synos_tasks.iso.scratch import remove, sync
 from synos_tasks.locks import exclusive, shared, try_exclusive
@@ -192,7 +192,7 @@ class Store:
             if not ours or isinstance(error, FileNotFoundError):  # what is missing, another build removed
                 raise
             where = str(error.filename or self.folder)
-            if error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            if is_disk_full(error):
                 raise _full(where, error.strerror or "") from error
             raise CacheUnusable(
                 "the cache cannot be used",

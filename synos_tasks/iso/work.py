@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import shutil
 import time
@@ -12,7 +11,7 @@ from dataclasses import replace
 from functools import singledispatch
 from pathlib import Path
 
-from synos_tasks.errors import StageFailed, SynosError
+from synos_tasks.errors import StageFailed, SynosError, is_disk_full
 from synos_tasks.iso import compare, eviction, protocol, resolve
 from synos_tasks.iso.components import build
 from synos_tasks.iso.components.context import CompileContext
@@ -52,7 +51,7 @@ def explained(error: Exception) -> SynosError:
     """Return a SynosError for any error."""
     if isinstance(error, SynosError):
         return error
-    if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+    if isinstance(error, OSError) and is_disk_full(error):
         return disk_full(str(error.filename or "the work folder"), why=str(error))
     if isinstance(error, OSError):
         return StageFailed("the system reported an error", where=str(error.filename or ""), why=str(error))
