@@ -190,8 +190,8 @@ def _make(
         folders = {
             path for path in delta.changed if (folder / path).is_dir() and not (folder / path).is_symlink()
         }
-        touched = [f"{path}/" if path in folders else path for path in delta.changed]
-        facts = {**(facts or {}), "touched": [*touched, *delta.removed]}
+        changed = [f"{path}/" if path in folders else path for path in delta.changed]
+        facts = {**(facts or {}), "touched": [*changed, *delta.removed]}
     return {**_facts(delta, named_by_hooks(root)), **(facts or {})}
 
 

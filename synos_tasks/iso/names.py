@@ -153,7 +153,7 @@ def conflict(profile: Profile, lines: Sequence[str]) -> ProfileError | None:
         f"packages of {profile.name} do not go together",
         where=next((place for chain in chains if (place := profile.origins.get(chain[-1]))), ""),
         why="\n".join(
-            [*(text for _, _, text in unmet), *(_told(chain, profile.origins) for chain in chains)]
+            [*(text for _, _, text in unmet), *(_needed_by(chain, profile.origins) for chain in chains)]
         ),
         hint="take one side out of `packages:`; a line `- -NAME` does that with an inherited package",
     )
@@ -167,6 +167,6 @@ def _chain(name: str, brought: Mapping[str, str], asked: Sequence[str]) -> list[
     return chain if chain[-1] in asked or len(chain) > 1 else []
 
 
-def _told(chain: Sequence[str], origins: Mapping[str, str]) -> str:
+def _needed_by(chain: Sequence[str], origins: Mapping[str, str]) -> str:
     needed = "".join(f", needed by {one}" for one in chain[1:])
     return f"{chain[0]}{needed}: {origins.get(chain[-1], 'part of each system')}"

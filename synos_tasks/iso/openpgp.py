@@ -29,7 +29,7 @@ class PublicKey:
     fingerprint: str
     created: int
     expires: int | None = None
-    told: int = -1
+    stated: int = -1
     """When it said so."""
 
 
@@ -137,9 +137,9 @@ def _note_expiry(key: PublicKey, body: bytes) -> None:
     )
     created = int.from_bytes(found.get(_CREATED, b""))
     tells = body[1] in _OF_A_USER or (body[1] == _DIRECT and _EXPIRES in found)
-    if own and tells and created > key.told:
+    if own and tells and created > key.stated:
         seconds = int.from_bytes(found.get(_EXPIRES, b""))
-        key.expires, key.told = key.created + seconds if seconds else None, created
+        key.expires, key.stated = key.created + seconds if seconds else None, created
 
 
 def _subpackets(data: bytes) -> Iterator[tuple[int, bytes]]:

@@ -221,8 +221,8 @@ def _inputs(
         "date": str(lock.epoch),
         **{key: digest(value) for key, value in values.items()},
     }
-    paths = [*spec.files(profile), *spec.folders(profile), *spec.paths(profile)]
-    paths = [*part.files, *part.paths] if spec.parts else paths
+    alone = [*spec.files(profile), *spec.folders(profile), *spec.paths(profile)]
+    paths = part.paths if spec.parts else alone
     if paths:
         found |= {f"file {path}": files[path] for path in paths} | {"order": digest(paths)}
     return found

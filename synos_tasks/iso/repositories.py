@@ -75,18 +75,9 @@ def read(said: Value, docker_build: Path) -> tuple[Repository, ...]:
         except ProfileError as error:
             wrong.append(error)
             continue
-        fields = {"components": (), "pin": 0, **one.plain}
-        found.append(
-            Repository(
-                name=fields["name"],
-                url=fields["url"].rstrip("/"),
-                suite=fields["suite"],
-                components=tuple(fields["components"]),
-                pin=fields["pin"],
-                key=key,
-                fingerprint=fingerprint,
-            )
-        )
+        url, components = str(one.value("url").data).rstrip("/"), tuple(one.plain.get("components", ()))
+        fields = {**one.plain, "url": url, "components": components, "key": key, "fingerprint": fingerprint}
+        found.append(Repository(**fields))
     raise_all(wrong)
     return tuple(found)
 

@@ -124,9 +124,9 @@ def _update(context: BuildContext, folder: Path, lists: Path) -> dict[str, str]:
 
 def _blamed(profile: Profile, failure: SynosError) -> SynosError:
     """Return an error with the place of the repository that it is about, if it is about one."""
-    told = f"{failure.where} {failure.why}"
+    text = f"{failure.where} {failure.why}"
     for one in sorted(profile.third_parties, key=lambda one: one.url):
-        if one.url in told:
+        if one.url in text:
             failure.why = f"{failure.where}: {failure.why}"
             failure.where = profile.origins.get(f"repository {one.name}", one.url)
             failure.hint = f"check `url`, `suite` and `components` of repository {one.name}"

@@ -146,19 +146,19 @@ class Runner:
             self._find_components()
         began = time.monotonic()
         inputs = StageInputs(self.context, self.plan, stage, self.pool, self.compiled)
-        with ExitStack() as held:
-            entry = self._found(stage.name, stage.key, began, held)
+        with ExitStack() as stack:
+            entry = self._found(stage.name, stage.key, began, stack)
             if entry:
                 self._refuse_overlaid(stage, entry.facts, below)
                 return Layer(stage.key, _done(entry))
             changed, facts = changes_of(inputs, self.tree, self._jobs, below)
-            held.callback(self._jobs.remove, changed)
+            stack.callback(self._jobs.remove, changed)
             self._refuse_overlaid(stage, facts, below)
             if stage.kind not in VERIFIED:
                 secrets.refuse(
                     (changed / path for path, _ in walk(changed)), self.context.secrets, stage.name
                 )
-            making = held.pop_all()
+            making = stack.pop_all()
 
         def make(folder: Path) -> dict[str, Any]:
             with self.store.tools_write_here():
@@ -229,12 +229,12 @@ class Runner:
     def _stored(self, name: str, key: str, make: Make, wait_until_safe: Wait = lambda: None) -> Entry:
         """Take an entry from the store, or make it."""
         began = time.monotonic()
-        with ExitStack() as held:
-            entry = self._found(name, key, began, held)
+        with ExitStack() as stack:
+            entry = self._found(name, key, began, stack)
             return entry or self._make(name, key, began, make, wait_until_safe)
 
     def _make(self, name: str, key: str, began: float, make: Make, wait_until_safe: Wait) -> Entry:
-        """Make an entry in a slot of the store, by ``make``, which returns its facts. The key's lock is held."""
+        """Make an entry in a slot of the store, by ``make``, which returns its facts. The caller has the key's lock."""
         with self.store.slot() as folder:
             facts, ended = make(folder) or {}, time.monotonic()
             wait_until_safe()
@@ -242,12 +242,12 @@ class Runner:
         self._report(name, key, began, ended, entry.bytes, hit=False)
         return entry
 
-    def _found(self, name: str, key: str, began: float, held: ExitStack) -> Entry | None:
-        """Return a stored entry; or nothing, with the key's lock in ``held``: then it is ours to make."""
+    def _found(self, name: str, key: str, began: float, stack: ExitStack) -> Entry | None:
+        """Return a stored entry; or nothing, with the key's lock in ``stack``: then the caller makes it."""
         entry = self.store.find(key)
         if entry is None:
             self.context.events.send(Start(stage=name))
-            held.enter_context(self.store.alone(key))
+            stack.enter_context(self.store.alone(key))
             entry = self.store.find(key)  # another build may have made it while this one waited
         return self._hit(name, began, entry) if entry else None
 

@@ -34,11 +34,10 @@ class Part:
     order: int
     value: Any = None
     """Plain data."""
-    files: Sequence[str] = ()
     paths: Sequence[str] = ()
-    """Files or folders."""
+    """Files or folders below docker/build, in the order of their use."""
     apart: bool = False
-    """Whether files of overlays do not matter to it: it reads ``paths`` of them, and changes no others."""
+    """Whether files of overlays do not matter to it: it reads those of its ``paths``, and changes no others."""
 
 
 @dataclass(frozen=True, kw_only=True)

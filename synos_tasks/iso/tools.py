@@ -13,7 +13,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from synos_tasks.iso import inputs
 from synos_tasks.iso.diagnose import diagnose
@@ -28,8 +28,12 @@ if TYPE_CHECKING:
     from synos_tasks.iso.profile import Profile
     from synos_tasks.iso.protocol import Events
 
+    OnFailure = Callable[[int, Sequence[str]], Exception | None]
+    """Makes an error of the exit code and the last lines of a tool; None: that of diagnose()."""
+
 _FRACTION = re.compile(r"\d+/\d+\s+(\d+)%|UPDATE :\s+([\d.]+)% done")
 LAST_LINES = 20000
+NOTHING: Mapping[str, Any] = MappingProxyType({})
 FAKETIME = Path("/opt/faketime.so.1")
 """libfaketime in the builder image."""
 BASE_ENVIRONMENT = {
@@ -90,13 +94,13 @@ class BuildContext:
         stage: str,
         argv: Sequence[str],
         *,
-        environment: Mapping[str, str | None] | None = None,
+        environment: Mapping[str, str | None] = NOTHING,
         user: tuple[int, int] | None = None,
         folder: Path | None = None,
         network: bool = False,
         stdin: str | None = None,
         root: Path | None = None,
-        on_failure: Callable[[int, Sequence[str]], Exception | None] | None = None,
+        on_failure: OnFailure | None = None,
     ) -> list[str]:
         """Run a tool and give its output's last lines, at most LAST_LINES of them.
 
@@ -113,7 +117,7 @@ class BuildContext:
             stdin=subprocess.PIPE if stdin is not None else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            env=self._environment(environment or {}) | (self.proxies.environment if network else {}),
+            env=self._environment(environment) | (self.proxies.environment if network else {}),
             cwd=folder,
             user=user[0] if user else None,
             group=user[1] if user else None,
@@ -139,18 +143,18 @@ class BuildContext:
         argv: Sequence[str],
         mounts: Sequence[tuple[str, str, bool]],
         *,
-        environment: Mapping[str, str | None] | None = None,
+        environment: Mapping[str, str | None] = NOTHING,
         network: bool = False,
         stdin: str | None = None,
-        on_failure: Callable[[int, Sequence[str]], Exception | None] | None = None,
+        on_failure: OnFailure | None = None,
     ) -> list[str]:
         """Run foreign code with folders of the work folder and nothing else, where there is a host to ask; see run()."""
         if self.containers is None:
             # without the host's certificates, which that system does not have
-            variables = {**(environment or {}), **(self.proxies.variables if network else {})}
+            variables = {**environment, **(self.proxies.variables if network else {})}
             return self.run(stage, argv, environment=variables, stdin=stdin, on_failure=on_failure)
         self._say_command(stage, argv)
-        given = self._environment(environment or {})
+        given = self._environment(environment)
         private = self.proxies.environment if network else {}
         with self.containers.started(
             argv, given, mounts, self.work, stdin=stdin, network=network, private=private
@@ -164,11 +168,11 @@ class BuildContext:
         root: Path,
         argv: Sequence[str],
         *,
-        reading: Mapping[str, Path] = MappingProxyType({}),
-        environment: Mapping[str, str | None] | None = None,
+        reading: Mapping[str, Path] = NOTHING,
+        environment: Mapping[str, str | None] = NOTHING,
         network: bool = False,
         stdin: str | None = None,
-        on_failure: Callable[[int, Sequence[str]], Exception | None] | None = None,
+        on_failure: OnFailure | None = None,
     ) -> list[str]:
         """Run a program of the system in ``root``, in a container whose root this system is; see run_apart().
 
@@ -215,7 +219,7 @@ class BuildContext:
         argv: Sequence[str],
         code: int,
         lines: list[str],
-        on_failure: Callable[[int, Sequence[str]], Exception | None] | None,
+        on_failure: OnFailure | None,
     ) -> list[str]:
         if code:
             if on_failure and (failure := on_failure(code, lines)):

@@ -124,15 +124,12 @@ class CompileContext:
             why, hint = "--offline fetches nothing", "run the same command without --offline once"
             raise MirrorUnreachable(what, where=self.component.file, why=why, hint=hint)
         argv = [*AS_ROOT, "apt-get", "update", "-q", "--error-on=any"]
-        lines = self.run(argv, folder=self.build.work, error=_no_mirror(), network=True)
+        hint = "check the network and synos.build.mirror in invoke.yaml"
+        error = MirrorUnreachable("a package mirror does not answer", hint=hint)
+        lines = self.run(argv, folder=self.build.work, error=error, network=True)
         if another := mirror_failure(lines, argv, self.component.file):  # of another suite apt only warns
             raise another
         self._lists_are_new = True
-
-
-def _no_mirror() -> MirrorUnreachable:
-    hint = "check the network and synos.build.mirror in invoke.yaml"
-    return MirrorUnreachable("a package mirror does not answer", hint=hint)
 
 
 def explain(

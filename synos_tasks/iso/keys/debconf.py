@@ -33,18 +33,16 @@ def answers(profile: Profile, packages: Collection[str]) -> list[str]:
 
 def refuse_unasked(profile: Profile, packages: Collection[str]) -> None:
     """Raise ProfileError for answers to packages that are not installed: nobody would ask."""
-    lines = profile.values.get("debconf", [])
-    raise_all(
-        [
-            ProfileError(
-                f"{line.split(' ')[0]} is not installed, so it asks nothing",
-                where=profile.origins.get(line, "debconf"),
-                hint="the first word is the package whose question it is, and must be among the packages",
+    hint = "the first word is the package whose question it is, and must be among the packages"
+    wrong = []
+    for line in profile.values.get("debconf", []):
+        if (package := line.split(" ")[0]) not in packages:
+            what, where = (
+                f"{package} is not installed, so it asks nothing",
+                profile.origins.get(line, "debconf"),
             )
-            for line in lines
-            if line not in answers(profile, packages)
-        ]
-    )
+            wrong.append(ProfileError(what, where=where, hint=hint))
+    raise_all(wrong)
 
 
 def expect(_profile: Profile, lines: list[str]) -> Iterable[Expected]:

@@ -1,4 +1,4 @@
-"""Locales besides that of the system."""
+"""Locales besides that of the system; the key `locale` makes all at once."""
 
 from __future__ import annotations
 
@@ -12,11 +12,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from synos_tasks.iso.profile import Profile
-    from synos_tasks.iso.system import System
-
-
-def apply(_system: System, _names: list[str]) -> None:
-    """Leave it to `locale`, which makes all at once."""
 
 
 def expect(_profile: Profile, names: list[str]) -> Iterable[Expected]:
@@ -30,7 +25,6 @@ KEY = Key(
     merge=adds,
     check=lambda said: unknown(said, "locales"),
     packages=needed,
-    apply=apply,
     expect=expect,
     aliases=("languages", "language_support"),
     example="[fr_FR.UTF-8]",

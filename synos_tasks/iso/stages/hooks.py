@@ -115,8 +115,7 @@ def _parts(profile: Profile) -> list[Part]:
             name=hook.name,
             order=ORDERS[hook.stage],
             value=hook,
-            files=[hook.script],
-            paths=hook.inputs or (),
+            paths=[hook.script, *(hook.inputs or ())],
             apart=hook.apart,
         )
         for hook in hooks_of(profile).values()
