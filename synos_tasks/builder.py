@@ -91,14 +91,14 @@ def store_key(settings: Settings) -> str:
         return path.read_text()
 
 
-def service_secrets(settings: Settings) -> dict[str, str]:
-    """Return the values of the services' secrets, by name. Short ones are left out: other words may contain them."""
+def secrets_of(context: Context) -> dict[str, str]:
+    """Return the secrets of the services and the proxies, by name. Short ones are left out: other words may contain them."""
     found = {}
-    for path in settings.project.state_dir.glob("services/*/secrets/*"):
+    for path in context.settings.project.state_dir.glob("services/*/secrets/*"):
         with suppress(OSError, UnicodeDecodeError):
             if len(value := path.read_text().strip()) >= SECRET_LENGTH:
                 found[path.name] = value
-    return found
+    return {**found, **context.proxies.secrets}
 
 
 def ask(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable  # noqa: TC003  (a default of ensure_compiled() needs it when it runs)
+from collections.abc import Callable  # noqa: TC003  (a default of Compiler needs it when it runs)
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -88,49 +88,35 @@ def recipes(settings: Settings, names: Iterable[str]) -> list[Component]:
     return components_of(settings.project.build_data, list(names))
 
 
-def ensure_compiled(
-    context: Context,
-    names: Iterable[str],
-    suite: str,
-    *,
-    store: str = "",
-    cached: bool = False,
-    offline: bool = False,
-    output: Path | None = None,
-    change: Callable[[ContainerSpec], ContainerSpec] = lambda spec: spec,
-    on_event: Callable[[protocol.Event], object] = lambda _: None,
-) -> list[protocol.Done]:
-    """Compile the components that the store lacks for a suite; return all, as stages. Raises ComponentError or ComponentFailed.
-
-    ``store`` is a volume, '' the project's own. The compilers' caches are used with the project's own, and where ``cached``.
-    ``output`` gets the .debs. ``change`` changes the container that compiles.
-    """
-    components = recipes(context.settings, names)
-    tools = planning.tools_of(context, TOOLCHAINS[suite])
-    folder = recipe.folder_of(context.settings.project.build_data)
-    wanted = [recipe.compilation_of(component, folder, tools) for component in components]
-    cached = cached or not store
-    work = _Compilation(context, tuple(wanted), suite, store, cached, output, offline, change, on_event)
-    work.keep()
-    while len(work.found) < len(wanted):
-        work.compile(wanted[len(work.found)])
-    return work.found
-
-
 @dataclass
-class _Compilation:
-    """Some components on their way into the store, by way of a volume: what compiles does not have the store."""
+class Compiler:
+    """Brings some components into the store, by way of a volume: what compiles does not have the store."""
 
     context: Context
-    wanted: tuple[recipe.Compilation, ...]
     suite: str
-    store: str
-    cached: bool
-    output: Path | None
-    offline: bool
-    change: Callable[[ContainerSpec], ContainerSpec]
-    on_event: Callable[[protocol.Event], object]
-    found: list[protocol.Done] = dataclasses.field(default_factory=list)
+    store: str = ""
+    """A volume; '' is the project's own."""
+    cached: bool = False
+    """Use the compilers' caches with another store too."""
+    offline: bool = False
+    output: Path | None = None
+    """Gets the .debs."""
+    change: Callable[[ContainerSpec], ContainerSpec] = lambda spec: spec
+    """Changes the container that compiles."""
+    on_event: Callable[[protocol.Event], object] = lambda _: None
+    wanted: list[recipe.Compilation] = dataclasses.field(default_factory=list, init=False)
+    found: list[protocol.Done] = dataclasses.field(default_factory=list, init=False)
+
+    def ensure(self, names: Iterable[str]) -> list[protocol.Done]:
+        """Compile the components that the store lacks; return all, as stages. Raises ComponentError or ComponentFailed."""
+        settings = self.context.settings
+        tools = planning.tools_of(self.context, TOOLCHAINS[self.suite])
+        folder = recipe.folder_of(settings.project.build_data)
+        self.wanted = [recipe.compilation_of(one, folder, tools) for one in recipes(settings, names)]
+        self.keep()
+        while len(self.found) < len(self.wanted):
+            self.compile(self.wanted[len(self.found)])
+        return self.found
 
     def compile(self, one: recipe.Compilation) -> None:
         """Compile a component, or wait for another command that does."""
@@ -146,7 +132,7 @@ class _Compilation:
             known = builder.expected_seconds(settings).get(one.component.stage)
             forecast = "never timed here, usually minutes" if known is None else f"about {known:.0f} s"
             context.say(f"compiling {one.component.name} for {self.suite}: {forecast}")
-            rights = {"cached": self.cached, "network": not self.offline}
+            rights = {"cached": self.cached or not self.store, "network": not self.offline}
             spec = compile_spec(context, one.component, packages, suite=self.suite, **rights)
             request = protocol.Compile(component=one, offline=self.offline, jobs=max(1, int(spec.cpus or 1)))
             compiled = builder.ask(context, self.change(spec), request, protocol.Compiled, self.on_event)
@@ -160,7 +146,7 @@ class _Compilation:
         """Note what the store has, once it has got the ``packages`` of the first that it lacked, compiled since ``began``."""
         spec = builder_spec(self.context, output=self.output, store=self.store, network=False)
         request = protocol.Keep(
-            components=self.wanted[len(self.found) :],
+            components=tuple(self.wanted[len(self.found) :]),
             compiled=compiled.caches if compiled else None,
             deliver=self.output is not None,
             store_key=builder.store_key(self.context.settings),
@@ -181,7 +167,7 @@ class _Compilation:
 def compile_all(
     context: Context, suites: Mapping[str, str], output: Path, *, cached: bool = True
 ) -> list[protocol.Done]:
-    """Compile components, each for a suite, and move their .debs into ``output``. Raises as ensure_compiled() and preflight() do."""
+    """Compile components, each for a suite, and move their .debs into ``output``. Raises as Compiler.ensure() and preflight() do."""
     if not suites:
         return []
     planning.preflight(context, output)
@@ -196,8 +182,8 @@ def compile_all(
         found: dict[str, protocol.Done] = {}
         for suite in dict.fromkeys(suites.values()):
             names = [name for name in suites if suites[name] == suite]
-            made = ensure_compiled(context, names, suite, store=store, output=given, on_event=view.handle)
-            found |= zip(names, made, strict=True)
+            compiler = Compiler(context, suite, store, output=given, on_event=view.handle)
+            found |= zip(names, compiler.ensure(names), strict=True)
         compiled = [found[name] for name in suites]
         packages = [package for one in compiled for package in one.facts.packages]
         for package in packages:
@@ -229,7 +215,7 @@ def cache_hit_rates(context: Context) -> list[HitRate]:
     planning.preflight(context, context.settings.project.state_dir)
     for _ in range(2):
         with temporary_volume(context) as store:
-            compiled = ensure_compiled(context, names_of(context.settings), DEFAULT, store=store, cached=True)
+            compiled = Compiler(context, DEFAULT, store, cached=True).ensure(names_of(context.settings))
     return hit_rates(compiled)
 
 

@@ -65,7 +65,7 @@ def _enter(build: Build, command: str, plan: Plan, store: str, compiles: bool) -
         plan=plan,
         apart=True,
         store_key=builder.store_key(context.settings),
-        secrets={**builder.service_secrets(context.settings), **context.proxies.secrets},
+        secrets=builder.secrets_of(context),
     )
     containers: list[str] = []
 

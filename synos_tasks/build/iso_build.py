@@ -204,15 +204,9 @@ class Build:
 
     def compile(self, store: str, plan: Plan, on_event: Callable[[protocol.Event], object]) -> None:
         """Compile the components that the store lacks; raise ComponentFailed where the plan has others by now."""
-        found = components.ensure_compiled(
-            self.context,
-            self.profile.components,
-            self.profile.suite,
-            store=store,
-            offline=self.options.offline,
-            on_event=on_event,
-        )
-        self.compiled = {stage.name: stage for stage in found}
+        suite, offline = self.profile.suite, self.options.offline
+        compiler = components.Compiler(self.context, suite, store, offline=offline, on_event=on_event)
+        self.compiled = {stage.name: stage for stage in compiler.ensure(self.profile.components)}
         for stage in plan.components:
             made = self.compiled.get(stage.name)
             if made is None or made.key != stage.key:
@@ -249,7 +243,7 @@ class Build:
                 offline=options.offline,
                 limits=limits_of(context.settings.maint) if options.cached else None,
                 store_key=builder.store_key(context.settings),
-                secrets={**builder.service_secrets(context.settings), **context.proxies.secrets},
+                secrets=builder.secrets_of(context),
                 apart=not options.privileged,  # hooks that mount do so for those that follow
                 awaits=meanwhile,
             )

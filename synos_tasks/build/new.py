@@ -66,24 +66,17 @@ def plan(settings: Settings, name: str, start: str) -> Mapping[Path, tuple[str, 
         what, hint = f"there is no profile {start[:80]!r} to start from", guess(start, profiles.names(folder))
         raise ProfileNotFound(what, where=str(folder), hint=hint)
     profiles.load(folder, start)
-    texts = {
-        data / "overlays" / name / "etc/motd": (MOTD.format(name=name), 0o644),
-        data / "hooks" / name: (HOOK.format(name=name), 0o755),
-        folder / f"{name}.yaml": (text_of(name, start), 0o644),
-    }
-    parts = (
-        data / "overlays" / name,
-        data / "hooks" / name,
-        folder / f"{name}.yaml",
-        planning.lock_path(settings, name),
-    )
+    overlay, hook, profile = data / "overlays" / name, data / "hooks" / name, folder / f"{name}.yaml"
+    parts = overlay, hook, profile, planning.lock_path(settings, name)
     if taken := [str(path) for path in parts if os.path.lexists(path)]:
-        what, hint = (
-            f"there is something called {name} already; nothing was written",
-            "choose another name, or remove it",
-        )
+        what = f"there is something called {name} already; nothing was written"
+        hint = "choose another name, or remove it"
         raise WouldOverwrite(what, where=taken[0], why="\n".join(taken[1:]), hint=hint)
-    return texts
+    return {
+        overlay / "etc/motd": (MOTD.format(name=name), 0o644),
+        hook: (HOOK.format(name=name), 0o755),
+        profile: (text_of(name, start), 0o644),
+    }
 
 
 def text_of(name: str, start: str) -> str:

@@ -123,9 +123,8 @@ def _build(context: Context, plan: Plan, case: Circumstances, iso: Path) -> str:
     with store_volume(context, cached=case.stored) as store, publish.staging(iso.parent) as output:
         if plan.profile.components:  # in the usual folder and at the right time
             change = dataclasses.replace(case, elsewhere=False).apply
-            components.ensure_compiled(
-                quiet, plan.profile.components, plan.profile.suite, store=store, change=change
-            )
+            compiler = components.Compiler(quiet, plan.profile.suite, store, change=change)
+            compiler.ensure(plan.profile.components)
         spec = builder_spec(context, more=delivered_files(output), store=store, packages_bytes=size)
         builder.ask(quiet, case.apply(spec), request, Delivered, stage_spec=stage_spec)
         (output / publish.ISO).replace(iso)

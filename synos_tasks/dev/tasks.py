@@ -41,7 +41,7 @@ def rebuild(command: Command, name: str = "", docker: str = "", no_cache: bool =
 @verb("dev.shell", json=False, help={"name": NAME})
 def shell(command: Command, name: str = "") -> None:
     """Open a shell in a running development container, or run the words after -- in it."""
-    from synos_tasks.dev.containers import SHELL, enter  # noqa: PLC0415
+    from synos_tasks.dev.containers import SHELL, enter
 
     words = command.rest or SHELL
     config = _chosen(command, name, f"run {' '.join(words)} in")
@@ -51,7 +51,7 @@ def shell(command: Command, name: str = "") -> None:
 @verb("dev.code", json=False, help={"name": NAME})
 def code(command: Command, name: str = "") -> None:
     """Open VS Code in a development container, starting it first; where there is no `code`, say how to."""
-    from synos_tasks.dev.containers import open_editor  # noqa: PLC0415
+    from synos_tasks.dev.containers import open_editor
 
     config = _chosen(command, name, "start", ", and open VS Code in it")
     console.say(f"opened: {open_editor(config, _start(command, config).container)}")
@@ -60,7 +60,7 @@ def code(command: Command, name: str = "") -> None:
 @verb("dev.list")
 def list_(command: Command) -> None:
     """List the development containers of this project, made or not."""
-    from synos_tasks.dev.containers import listed  # noqa: PLC0415
+    from synos_tasks.dev.containers import listed
 
     found = listed(_context(command))
     if command.json:
@@ -76,8 +76,8 @@ def list_(command: Command) -> None:
 @verb("dev.down", help={"name": NAME, "all": "every one of this project"})
 def down(command: Command, name: str = "", all: bool = False) -> None:  # noqa: A002
     """Stop and remove a development container; the project, its caches and its history stay."""
-    from synos_tasks.dev import starting  # noqa: PLC0415
-    from synos_tasks.dev.config import load, names  # noqa: PLC0415
+    from synos_tasks.dev import starting
+    from synos_tasks.dev.config import load, names
 
     chosen = [load(command.settings, one) for one in (names(command.settings) if all else [name])]
     command.would(f"remove {', '.join(config.name for config in chosen)}")
@@ -90,7 +90,7 @@ def down(command: Command, name: str = "", all: bool = False) -> None:  # noqa: 
 @verb("dev.doctor")
 def doctor(command: Command) -> None:
     """Check what development containers need, and the existing ones; changes nothing."""
-    from synos_tasks.dev.containers import examine  # noqa: PLC0415
+    from synos_tasks.dev.containers import examine
 
     command.report("Development containers", examine(_context(command)))
 
@@ -98,14 +98,14 @@ def doctor(command: Command) -> None:
 @verb("dev.prepare", json=False, help={"name": NAME})
 def prepare(command: Command, name: str = "") -> None:
     """Make what a development container is made from: its base image and volumes. devcontainer.json calls this."""
-    from synos_tasks.dev.prepare import prepare as run  # noqa: PLC0415
+    from synos_tasks.dev.prepare import prepare as run
 
     run(_context(command), _chosen(command, name, "create the base image and the volumes of"))
 
 
 def _chosen(command: Command, name: str, would: str, further: str = "") -> DevContainer:
     """Read a configuration. With --dry the verb ends here, and says what it would do."""
-    from synos_tasks.dev.config import load  # noqa: PLC0415
+    from synos_tasks.dev.config import load
 
     config = load(command.settings, name)
     command.would(f"{would} development container {config.name}{further}")
@@ -113,7 +113,7 @@ def _chosen(command: Command, name: str, would: str, further: str = "") -> DevCo
 
 
 def _start(command: Command, config: DevContainer, **options: Any) -> Up:  # noqa: ANN401
-    from synos_tasks.dev import starting  # noqa: PLC0415
+    from synos_tasks.dev import starting
 
     started = starting.up(_context(command), config, **options)
     name, by = started.name, started.by
@@ -127,9 +127,9 @@ def _start(command: Command, config: DevContainer, **options: Any) -> Up:  # noq
 
 
 def _context(command: Command) -> Context:
-    from synos_tasks.dev.containers import Context  # noqa: PLC0415
-    from synos_tasks.engine.client import Docker  # noqa: PLC0415
-    from synos_tasks.engine.compose import Compose  # noqa: PLC0415
+    from synos_tasks.dev.containers import Context
+    from synos_tasks.engine.client import Docker
+    from synos_tasks.engine.compose import Compose
 
     return Context(settings=command.settings, docker=Docker(), compose=Compose, say=console.say)
 

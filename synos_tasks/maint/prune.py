@@ -100,7 +100,7 @@ def plan(context: Context, limits: Limits, inventory: Inventory | None = None) -
     owned = ownership.owned(inventory, clone)
     current = [] if limits.factory_reset else catalog.every(settings)
     # backups are read to the end, so only where they decide something
-    volumes = owned.volumes if limits.volumes or limits.factory_reset else ()
+    volumes = owned.volumes if limits.volumes else ()
     data = [one for one in volumes if kind_of_volume(one, clone.project) == "data volume"]
     facts = Facts(
         inventory=inventory,

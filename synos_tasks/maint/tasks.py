@@ -29,7 +29,7 @@ _AGE = re.compile(r"([0-9]{1,6})([mhdw])", re.ASCII)
 @verb("maint.disk")
 def disk(command: Command) -> None:
     """Show what this project takes on the disk, what of it can be freed, and what it would cost to make again."""
-    from synos_tasks.maint import view  # noqa: PLC0415
+    from synos_tasks.maint import view
 
     usage = view.usage(context_of(command))
     if not command.json:
@@ -60,8 +60,8 @@ def prune(
     yes: bool = False,
 ) -> None:
     """Show what this project no longer needs, ask, and remove it. Never touches other projects' things."""
-    from synos_tasks.maint import prune as pruning  # noqa: PLC0415
-    from synos_tasks.maint import view  # noqa: PLC0415
+    from synos_tasks.maint import prune as pruning
+    from synos_tasks.maint import view
 
     kept = command.settings.maint
     newest = 1 if all else kept.images_keep or sys.maxsize
@@ -96,8 +96,8 @@ def prune(
 )
 def reset(command: Command, keep_isos: bool = False, without_backup: bool = False, yes: bool = False) -> None:
     """Remove everything that this clone made: containers, volumes, images, caches, ISOs and state. Keeps backups."""
-    from synos_tasks.maint import prune as pruning  # noqa: PLC0415
-    from synos_tasks.maint import view  # noqa: PLC0415
+    from synos_tasks.maint import prune as pruning
+    from synos_tasks.maint import view
 
     context = context_of(command)
     plan = pruning.plan_reset(context, keep_isos=keep_isos, without_backup=without_backup)
@@ -122,7 +122,7 @@ def reset(command: Command, keep_isos: bool = False, without_backup: bool = Fals
 )
 def logs(command: Command, days: str = "") -> None:
     """Delete old logs of .synos/logs."""
-    from synos_tasks.maint import retention  # noqa: PLC0415
+    from synos_tasks.maint import retention
 
     limit = _number("days", days) if days else command.settings.maint.logs_days
     every = retention.logs(command.settings)
@@ -140,7 +140,7 @@ def logs(command: Command, days: str = "") -> None:
 @verb("maint.update-base")
 def update_base(command: Command) -> None:
     """Take newer base images, build all images on them without cache, and show which packages changed."""
-    from synos_tasks.images import building  # noqa: PLC0415
+    from synos_tasks.images import building
 
     command.result(building.update_base(context_of(command), dry=command.dry))
 
@@ -187,7 +187,7 @@ def volumes(
 @verb("cleanup", json=False)
 def clean_after_build(command: Command) -> None:
     """Remove what exceeds the limits in invoke.yaml. The build is done: an error here is only a warning."""
-    from synos_tasks.maint import retention  # noqa: PLC0415
+    from synos_tasks.maint import retention
 
     if command.dry:
         return
@@ -207,7 +207,7 @@ def clean_after_build(command: Command) -> None:
 
 def context_of(command: Command) -> Context:
     """Return what a command works with."""
-    from synos_tasks.maint.resources import Context  # noqa: PLC0415
+    from synos_tasks.maint.resources import Context
 
     return Context(settings=command.settings, say=console.say, would=command.would)
 
@@ -232,7 +232,7 @@ def seconds_of(text: str) -> float:
 
 def _act(command: Command, action: str, given: str, to: str) -> None:
     """Do one action on volumes; ``to`` is the name of the new file or volume."""
-    from synos_tasks.maint import volumes as copying  # noqa: PLC0415
+    from synos_tasks.maint import volumes as copying
 
     context = context_of(command)
     match action:

@@ -8,7 +8,7 @@ from synos_tasks.cli import Command, verb
 @verb("doctor", help={"json": "one JSON object with all checks on standard output"})
 def doctor(command: Command) -> None:
     """Check the host and the Docker Engine, with a hint for whatever is not right; changes nothing."""
-    from synos_tasks.engine.client import Docker  # noqa: PLC0415   these are kept off `inv --list`
-    from synos_tasks.root.doctor import examine  # noqa: PLC0415
+    from synos_tasks.engine.client import Docker
+    from synos_tasks.root.doctor import examine
 
     command.report("The host and the engine", examine(command.settings, Docker()))

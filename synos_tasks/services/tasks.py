@@ -34,7 +34,7 @@ CLIENT = ("sh", "/etc/synos/cli")
 
 def open_stack(command: Command, stack: str, wait_timeout: int = 0) -> StackContext:
     """Open a stack on the real engine."""
-    from synos_tasks.services import stack as stacks  # noqa: PLC0415
+    from synos_tasks.services import stack as stacks
 
     return stacks.open_stack(command.settings, stack, console.say, wait_timeout)
 
@@ -48,7 +48,7 @@ def up(command: Command, stack: str = "", only: str = "", wait_timeout: int = 0)
 
     The first time it makes the secrets. Not for building ISOs (inv build.iso), nor for editing code (inv dev.up).
     """
-    from synos_tasks.services import lifecycle  # noqa: PLC0415
+    from synos_tasks.services import lifecycle
 
     context = open_stack(command, stack, wait_timeout)
     services = context.stack.chosen(only)
@@ -75,7 +75,7 @@ def down(
     command: Command, stack: str = "", volumes: bool = False, no_backup: bool = False, yes: bool = False
 ) -> None:
     """Stop services and remove their containers; the data stays, unless --volumes."""
-    from synos_tasks.services import backup as backups  # noqa: PLC0415
+    from synos_tasks.services import backup as backups
 
     context = open_stack(command, stack)
     names = [name for one in context.stack.services for name in one.volumes.values()] if volumes else []
@@ -95,9 +95,9 @@ def down(
 @verb("services.status", help={**STACK, "watch": "again every second, until Ctrl-C"})
 def status(command: Command, stack: str = "", watch: bool = False) -> None:
     """Show state, health, uptime, CPU, memory, ports and restarts of each service."""
-    from synos_tasks.engine.compose import Compose  # noqa: PLC0415
-    from synos_tasks.services import health  # noqa: PLC0415
-    from synos_tasks.services import stack as stacks  # noqa: PLC0415
+    from synos_tasks.engine.compose import Compose
+    from synos_tasks.services import health
+    from synos_tasks.services import stack as stacks
 
     name = stack or command.settings.services.stack
     path = stacks.file_of(command.settings, name)  # unresolved: that would take longer than all the rest
@@ -117,7 +117,7 @@ def status(command: Command, stack: str = "", watch: bool = False) -> None:
 @verb("services.restart", help=SOME)
 def restart(command: Command, stack: str = "", only: str = "", wait_timeout: int = 0) -> None:
     """Restart services and wait until they are healthy."""
-    from synos_tasks.services import lifecycle  # noqa: PLC0415
+    from synos_tasks.services import lifecycle
 
     context = open_stack(command, stack, wait_timeout)
     services = context.stack.chosen(only)
@@ -128,7 +128,7 @@ def restart(command: Command, stack: str = "", only: str = "", wait_timeout: int
 @verb("services.heal", help=WAITS)
 def heal(command: Command, stack: str = "", wait_timeout: int = 0) -> None:
     """Recreate the containers of services that are not healthy; the data stays."""
-    from synos_tasks.services import lifecycle  # noqa: PLC0415
+    from synos_tasks.services import lifecycle
 
     context = open_stack(command, stack, wait_timeout)
     if command.dry:
@@ -226,8 +226,8 @@ def _run(command: Command, stack: str, service: str, how: str, container: str, a
 @verb("services.backup", help={**STACK, "name": "letters, digits, . _ - (default: the time, UTC)"})
 def backup(command: Command, name: str = "", stack: str = "") -> None:
     """Back up what every service holds, with checksums; restore it here or on another machine."""
-    from synos_tasks import archive  # noqa: PLC0415
-    from synos_tasks.services import backup as backups  # noqa: PLC0415
+    from synos_tasks import archive
+    from synos_tasks.services import backup as backups
 
     context = open_stack(command, stack)
     command.would(f"take a backup of stack {context.stack.name} into {backups.folder_of(context)}")
@@ -240,8 +240,8 @@ def backup(command: Command, name: str = "", stack: str = "") -> None:
 @verb("services.backups", help=STACK)
 def list_backups(command: Command, stack: str = "") -> None:
     """List the backups of a stack, newest first."""
-    from synos_tasks.services import backup as backups  # noqa: PLC0415
-    from synos_tasks.services.adapters import summary  # noqa: PLC0415
+    from synos_tasks.services import backup as backups
+    from synos_tasks.services.adapters import summary
 
     context = open_stack(command, stack)
     folder, found = backups.folder_of(context), backups.listing(context)
@@ -273,8 +273,8 @@ def restore(
     wait_timeout: int = 0,
 ) -> None:
     """Restore a backup; a damaged one is refused before anything is touched."""
-    from synos_tasks import archive  # noqa: PLC0415
-    from synos_tasks.services import backup as backups  # noqa: PLC0415
+    from synos_tasks import archive
+    from synos_tasks.services import backup as backups
 
     context = open_stack(command, stack, wait_timeout)
     if command.dry:
@@ -290,7 +290,7 @@ def restore(
 @verb("services.secrets-rotate", help=SOME)
 def secrets_rotate(command: Command, stack: str = "", only: str = "", wait_timeout: int = 0) -> None:
     """Change the passwords, in the running services too; clients must read them again."""
-    from synos_tasks.services import secrets  # noqa: PLC0415
+    from synos_tasks.services import secrets
 
     context = open_stack(command, stack, wait_timeout)
     services = context.stack.chosen(only)
@@ -306,8 +306,8 @@ def upgrade(
     command: Command, stack: str = "", only: str = "", no_backup: bool = False, wait_timeout: int = 0
 ) -> None:
     """Upgrade running services to newer images, one by one; one that does not get healthy gets its old image back."""
-    from synos_tasks.services import backup as backups  # noqa: PLC0415
-    from synos_tasks.services import upgrade as upgrades  # noqa: PLC0415
+    from synos_tasks.services import backup as backups
+    from synos_tasks.services import upgrade as upgrades
 
     context = open_stack(command, stack, wait_timeout)
     services = context.stack.chosen(only)

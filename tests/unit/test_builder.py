@@ -140,4 +140,4 @@ def test_the_services_secrets_are_known_but_for_short_ones(container: Answering)
     (folder / "redis").write_text("3f786850e387550f\n")
     (folder / "short").write_text("admin\n")
     (folder / "damaged").write_bytes(b"\xff" * 20)
-    assert builder.service_secrets(container.context.settings) == {"redis": "3f786850e387550f"}
+    assert builder.secrets_of(container.context) == {"redis": "3f786850e387550f"}

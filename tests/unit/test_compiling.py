@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from synos_tasks.build import components, planning
-from synos_tasks.build.components import ensure_compiled
+from synos_tasks.build.components import Compiler
 from synos_tasks.build.planning import Context
 from synos_tasks.engine.spec import ContainerSpec
 from synos_tasks.errors import ClaimFailed, ComponentFailed, StageFailed
@@ -50,7 +50,7 @@ class Containers:
         self.all.answer = lambda spec, request: getattr(self, f"_{request['request']}")(spec, request)
 
     def have(self, *names: str, **place: Any) -> list[Done]:  # noqa: ANN401
-        return ensure_compiled(self.context, names, "trixie", **place)
+        return Compiler(self.context, "trixie", **place).ensure(names)
 
     def compile(self, output: Path, *names: str, cached: bool = True) -> list[Done]:
         return components.compile_all(self.context, dict.fromkeys(names, "trixie"), output, cached=cached)
