@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,19 +10,12 @@ import pytest
 
 from synos_tasks.build import components, planning
 from synos_tasks.build.components import Compiler
-from synos_tasks.build.planning import Context
 from synos_tasks.engine.spec import ContainerSpec
 from synos_tasks.errors import ClaimFailed, ComponentFailed, StageFailed
-from synos_tasks.iso import codec
-from synos_tasks.iso.components import recipe
 from synos_tasks.iso.protocol import Done
 from synos_tasks.settings import Settings
-from tests.unit.fake_docker import FakeDocker
-from tests.unit.fakes import FakeContainers, fake_containers
+from tests.unit.fakes import DEB, FakeToolchain
 from tests.unit.projects import NAME, lay_component, lay_lock, project
-
-DEB = b"a package"
-COUNTS = {"ccache": {"hits": 3, "misses": 1}, "sccache": {"hits": 0, "misses": 0}}
 
 
 @pytest.fixture
@@ -34,20 +26,8 @@ def settings(tmp_path: Path) -> Settings:
     return made
 
 
-class Containers:
-    """Compile what they are asked to, and keep it in their store; deliver one .deb for each."""
-
-    def __init__(self, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.settings = settings
-        self.engine = FakeDocker()
-        self.context = Context(settings, self.engine, print)
-        self.stored: set[tuple[str, str]] = set()
-        """Volume of a store, and name of a component."""
-        self.compiled: str | None = None
-        self.delivered: bytes | None = DEB
-        self.link: Path | None = None
-        self.all: FakeContainers = fake_containers(monkeypatch)
-        self.all.answer = lambda spec, request: getattr(self, f"_{request['request']}")(spec, request)
+class Containers(FakeToolchain):
+    """Those of a project with two components."""
 
     def have(self, *names: str, **place: Any) -> list[Done]:  # noqa: ANN401
         return Compiler(self.context, "trixie", **place).ensure(names)
@@ -58,39 +38,6 @@ class Containers:
     def of(self, kind: str) -> list[tuple[ContainerSpec, Mapping[str, Any]]]:
         """Return the containers that were asked for something."""
         return [(spec, request) for spec, request in self.all.asked if request["request"] == kind]
-
-    def _compile(self, _spec: ContainerSpec, request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        component = request["component"]["component"]
-        yield {"event": "warning", "text": "a cache is not used"}
-        yield {"event": "start", "stage": f"component-{component['name']}"}
-        self.compiled = component["name"]
-        yield {"event": "compiled", "caches": COUNTS}
-
-    def _keep(self, spec: ContainerSpec, request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        [store] = spec.volumes
-        compiled = request["compiled"]
-        for asked in request["components"]:
-            component = codec.from_data(recipe.Component, asked["component"])
-            hit = (store, component.name) in self.stored
-            if not hit and (compiled is None or self.compiled != component.name):
-                break
-            self.stored.add((store, component.name))
-            file = f"{component.name}_1.0_amd64.deb"
-            package = {
-                "name": component.name, "version": "1.0", "architecture": "amd64", "file": file,
-                "sha256": hashlib.sha256(DEB).hexdigest(), "bytes": len(DEB), "installed_bytes": 2048,
-            }  # fmt: skip
-            for bind in spec.binds:
-                if bind.writable and self.link:
-                    (bind.source / file).symlink_to(self.link)
-                elif bind.writable and request["deliver"] and self.delivered is not None:
-                    (bind.source / file).write_bytes(self.delivered)
-            yield {
-                "event": "done", "name": component.stage, "key": asked["key"], "hit": hit, "seconds": 1.5,
-                "bytes": len(DEB), "facts": {"packages": [package], "caches": compiled or COUNTS},
-            }  # fmt: skip
-            compiled = None
-        yield {"event": "kept"}
 
 
 @pytest.fixture
@@ -131,9 +78,9 @@ def test_without_cache_neither_the_store_nor_the_compilers_caches_are_there(
     volumes = {name for spec in containers.all.specs for name in spec.volumes}
     own = {containers.settings.project.store_volume, "synos-test-ccache.tool", "synos-test-sccache.tool"}
     assert own & volumes == (own if cached else set())
-    assert set(containers.engine.names("volume")) == (own if cached else set())
+    assert set(containers.docker.names("volume")) == (own if cached else set())
     assert len(volumes - own) == (1 if cached else 2)
-    assert set(containers.engine.removed) == volumes - own
+    assert set(containers.docker.removed) == volumes - own
 
 
 @pytest.mark.parametrize("delivered", [b"another", b"", None])
@@ -145,7 +92,7 @@ def test_a_package_that_is_not_what_the_container_told_is_refused(
         containers.compile(tmp_path / "out", "tool", cached=False)
     assert caught.value.where.endswith("tool_1.0_amd64.deb")
     assert list((tmp_path / "out").iterdir()) == []
-    assert containers.engine.names("volume") == []
+    assert containers.docker.names("volume") == []
 
 
 def test_a_link_is_no_package(containers: Containers, tmp_path: Path) -> None:
@@ -201,4 +148,4 @@ def test_how_long_a_compilation_takes_is_told_by_the_last_one(
     for told in ("never timed here, usually minutes", "about 0 s"):
         containers.have("tool")
         assert f"compiling tool for trixie: {told}\n" in capsys.readouterr().out
-        containers.stored.clear()
+        containers.stores.clear()

@@ -11,7 +11,6 @@ import pytest
 
 from synos_tasks.build import iso_build, planning
 from synos_tasks.build.iso_build import BuildResult, Options, build_iso
-from synos_tasks.build.planning import Context
 from synos_tasks.errors import (
     ComponentFailed,
     ComponentMissing,
@@ -24,8 +23,7 @@ from synos_tasks.errors import (
 from synos_tasks.images.catalog import BUILDER, RECIPES, TOOLCHAINS
 from synos_tasks.iso import codec, publish
 from synos_tasks.iso import plan as plans
-from tests.unit.fake_docker import FakeDocker
-from tests.unit.fakes import FakeContainers, fake_containers
+from tests.unit.fakes import FakeToolchain, done
 from tests.unit.projects import NAME, PROFILE, lay_component, lay_lock, package, project
 
 if TYPE_CHECKING:
@@ -55,52 +53,31 @@ def settings(tmp_path: Path) -> Settings:
     return made
 
 
-class Containers:
-    """Stores by volume: a build finds there what was compiled into it, or ends as the real one does."""
+class Containers(FakeToolchain):
+    """A build finds in a store what was compiled into it, or ends as the real one does."""
 
     def __init__(self, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.settings = settings
-        self.stores: dict[str, set[str]] = {}
+        super().__init__(settings, monkeypatch)
         self.failures: dict[str, list[SynosError]] = {"build": [], "compile": []}
         """What the next containers of a kind end with."""
-        self.docker = FakeDocker()
-        self.all: FakeContainers = fake_containers(monkeypatch)
-        self.all.answer = self._answer
         self.seconds = 0.0
         monkeypatch.setattr(time, "monotonic", lambda: self.seconds)
 
     def build(self, **more: bool) -> BuildResult:
         options = Options(profile=NAME, output=self.settings.output_dir, **{"locked": True, **more})
-        return build_iso(Context(self.settings, self.docker, print), options)
+        return build_iso(self.context, options)
 
-    def _answer(self, spec: ContainerSpec, request: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-        [volume] = [name for name, path in spec.volumes.items() if path == "/cache"] or [""]
-        store = self.stores.setdefault(volume, set())
-        work = {"keep": self._keep, "compile": self._compile, "build": self._build}[request["request"]]
-        yield from work(spec, request, store)
-
-    def _keep(self, _spec: ContainerSpec, request: Request, store: set[str]) -> Iterator[dict[str, Any]]:
-        compiled = request["compiled"]
-        for asked in request["components"]:
-            name, hit = f"component-{asked['component']['name']}", asked["key"] in store
-            if not hit and compiled is None:
-                break
-            store.add(asked["key"])
-            compiled = None
-            done = _done(name, asked["key"], hit=hit, seconds=0.1)
-            yield {**done, "facts": {"packages": [], "caches": {}}}
-        yield {"event": "kept"}
-
-    def _compile(self, spec: ContainerSpec, _request: Request, _store: object) -> Iterator[dict[str, Any]]:
+    def _compile(self, spec: ContainerSpec, request: Request) -> Iterator[dict[str, Any]]:
         assert "/cache" not in spec.volumes.values()
         while self.docker.memory > 12 * 10**9 and ("build" not in self.all.done or self.failures["build"]):
             time.sleep(0.01)
             yield {"event": "tick"}
         self._fail("compile")
         self.seconds += COMPILING_SECONDS
-        yield {"event": "compiled", "caches": {}}
+        yield from super()._compile(spec, request)
 
-    def _build(self, spec: ContainerSpec, request: Request, store: set[str]) -> Iterator[dict[str, Any]]:
+    def _build(self, spec: ContainerSpec, request: Request) -> Iterator[dict[str, Any]]:
+        store = self.store_of(spec)
         plan = codec.from_data(plans.Plan, request["plan"])
         while request["awaits"] and not {stage.key for stage in plan.components} <= store:
             self._fail("build")
@@ -111,13 +88,13 @@ class Containers:
             raise ComponentMissing(f"not compiled yet: {', '.join(missing)}")
         for stage in plan.stages:
             component = stage.kind == plans.COMPONENT
-            yield _done(stage.name, stage.key, hit=component, seconds=0.2 if component else 3.0)
+            yield done(stage.name, stage.key, hit=component, seconds=0.2 if component else 3.0)
             if stage.kind == "base":
                 self._fail("build")
         files = {bind.source.name: bind.source for bind in spec.binds if bind.writable}
         files[publish.ISO].write_bytes(ISO)
         files[publish.LOG].write_text("log")
-        stages = [_done(stage.name, stage.key, hit=False, seconds=3.0) for stage in plan.stages]
+        stages = [done(stage.name, stage.key, hit=False, seconds=3.0) for stage in plan.stages]
         for one in stages:
             del one["event"]
         files[publish.MANIFEST].write_text(
@@ -128,10 +105,6 @@ class Containers:
     def _fail(self, kind: str) -> None:
         if self.failures[kind]:
             raise self.failures[kind].pop(0)
-
-
-def _done(name: str, key: str, *, hit: bool, seconds: float) -> dict[str, Any]:
-    return {"event": "done", "name": name, "key": key, "hit": hit, "seconds": seconds, "bytes": 5}
 
 
 @pytest.fixture
@@ -277,7 +250,7 @@ def test_offline_nothing_is_fetched_to_compile_either(containers: Containers) ->
 
 
 @pytest.mark.parametrize("there", ["builder", "toolchain-bookworm"])
-def test_offline_an_image_that_is_not_there_is_told_before_anything_is_done(
+def test_offline_an_image_that_is_not_there_is_told_before_anything_isdone(
     containers: Containers, there: str
 ) -> None:
     [lacking] = {"builder", "toolchain-bookworm"} - {there}
