@@ -20,7 +20,7 @@ from tests.unit.fake_docker import FakeDocker
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
 
-    from synos_tasks.engine.client import Container, Image, Network, Volume
+    from synos_tasks.engine.client import Container, Image, Kind, Network, Volume
     from synos_tasks.settings import Settings
 
 OURS = "synos-0123456789"
@@ -212,23 +212,14 @@ class World(FakeDocker):
         # the store is empty
         self.on_run = lambda *_: (0, b'{"event": "store", "entries": []}\n', b"")
 
-    def containers(self, labels: Mapping[str, str] | None = None) -> list[Container]:
-        return list(self.inventory.containers)
+    def _all(self, kind: Kind, labels: Mapping[str, str] | None = None) -> list[Any]:
+        return list(getattr(self.inventory, f"{kind}s"))
 
-    def images(self) -> list[Image]:
-        return list(self.inventory.images)
+    def _one(self, kind: Kind, ref: str) -> Any | None:  # noqa: ANN401
+        def names(one: Any) -> set[str]:  # noqa: ANN401
+            return {one.id, *tags_of(one)} if kind == "image" else {one.name, getattr(one, "id", "")}
 
-    def volumes(self, labels: Mapping[str, str] | None = None) -> list[Volume]:
-        return list(self.inventory.volumes)
-
-    def networks(self, labels: Mapping[str, str] | None = None) -> list[Network]:
-        return list(self.inventory.networks)
-
-    def image(self, ref: str) -> Image | None:
-        return next((one for one in self.inventory.images if ref in {one.id, *tags_of(one)}), None)
-
-    def volume(self, name: str) -> Volume | None:
-        return next((one for one in self.inventory.volumes if one.name == name), None)
+        return next((one for one in self._all(kind) if ref in names(one)), None)
 
     def disk_usage(self) -> DiskUsage:
         self.looked += 1
@@ -244,7 +235,7 @@ class World(FakeDocker):
         running = {one.id for one in self.inventory.containers if one.state.status == "running"}
         assert force or ref not in running
         self.forced += [ref] if force else []
-        return self._take("container", ref)
+        return self._remove("container", ref)
 
     def remove_image(self, ref: str) -> str:
         """Remove an image with its last name."""
@@ -253,12 +244,6 @@ class World(FakeDocker):
         if image and not trouble and not set(tags_of(image)) - {ref}:
             self._drop("images", image)
         return trouble
-
-    def remove_volume(self, name: str) -> str:
-        return self._take("volume", name)
-
-    def remove_network(self, ref: str) -> str:
-        return self._take("network", ref)
 
     def names(self) -> list[str]:  # type: ignore[override]
         """Return all that is there."""
@@ -272,11 +257,10 @@ class World(FakeDocker):
         self.asked.append((kind, ident))
         return self.refused.get(ident, "")
 
-    def _take(self, kind: str, ident: str) -> str:
-        trouble = self._refusal(kind, ident)
-        for one in () if trouble else getattr(self.inventory, f"{kind}s"):
-            if ident == (one.name if kind == "volume" else one.id):
-                self._drop(f"{kind}s", one)
+    def _remove(self, kind: Kind, ref: str) -> str:
+        trouble, gone = self._refusal(kind, ref), self._one(kind, ref)
+        if gone and not trouble:
+            self._drop(f"{kind}s", gone)
         return trouble
 
     def _drop(self, part: str, gone: object) -> None:
