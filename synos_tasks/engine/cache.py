@@ -127,9 +127,8 @@ def usage_of(stats: Mapping[str, Any]) -> Usage:
 def disk_usage(*types: str) -> DiskUsage:
     """Return sizes and cache records; ``types``: image, container, volume, build-cache, by default all.
 
-    Raises HostUnfit where the engine is not on this machine, EngineUnavailable where it does not answer.
+    Only where socket_path() is not None. Raises EngineUnavailable where the engine does not answer.
     """
-    require_local_engine()
     newest = version_tuple(_get("/version").get("ApiVersion", ""))
     prefix = f"/v{DISK_USAGE_API}" if newest >= version_tuple(DISK_USAGE_API) else ""
     query = urllib.parse.urlencode([("type", one) for one in types])

@@ -319,13 +319,6 @@ def test_any_shorter_or_longer_file_is_found(copy: Callable[[], Path], data: st.
     assert path.name in why(backup) or path.name == archive.MANIFEST
 
 
-def test_every_removed_file_is_found(copy: Callable[[], Path], whole: Path) -> None:
-    for path in files_of(whole):
-        backup = copy()
-        (backup / path.relative_to(whole)).unlink()
-        assert path.name in why(backup)
-
-
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="/\0"), min_size=1, max_size=20)
 
 

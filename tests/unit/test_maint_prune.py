@@ -146,7 +146,7 @@ def test_an_engine_elsewhere_is_not_asked(
     context: Context, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("DOCKER_HOST", "tcp://10.0.0.1:2376")
-    with pytest.raises(HostUnfit):
+    with pytest.raises(HostUnfit, match="not on this machine"):
         prune.plan(context, DEFAULT)
     assert world.looked == 0
 

@@ -6,12 +6,10 @@ import dataclasses
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING
-from unittest.mock import Mock
 
 import pytest
 
 from synos_tasks.engine.labels import image_labels
-from synos_tasks.errors import OutputNotWritable
 from synos_tasks.images import ledger
 from synos_tasks.maint import retention
 from synos_tasks.settings import MaintSettings
@@ -135,12 +133,3 @@ def test_what_is_no_log_stays(context: Context, tmp_path: Path) -> None:
     before = tree(tmp_path)
     retention.remove(context, retention.old_logs(context.settings, 1, NOW))
     assert tree(tmp_path) == before
-
-
-def test_a_log_that_cannot_be_deleted_is_named(context: Context, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = lay_log(context, "build.log", 40)
-    refused_by_disk = PermissionError(13, "Permission denied", str(path))
-    monkeypatch.setattr(Path, "unlink", Mock(side_effect=refused_by_disk))
-    with pytest.raises(OutputNotWritable) as refused:
-        retention.remove(context, retention.old_logs(context.settings, 30, NOW))
-    assert refused.value.where == str(path)
