@@ -173,11 +173,6 @@ class Facts:
     packages: tuple[Deb, ...] = ()
     caches: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
 
-    @classmethod
-    def of(cls, facts: Mapping[str, Any]) -> Facts:
-        """Return those of an entry of the store."""
-        return codec.from_data(cls, {key: facts[key] for key in ("packages", "caches") if key in facts})
-
 
 class Done(Event, name="done"):
     """A stage's result is there. ``hit``: the store had it. Times in seconds, sizes in bytes."""

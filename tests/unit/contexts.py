@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from synos_tasks.iso.layers import StageInputs
 from synos_tasks.iso.profile import Profile
-from synos_tasks.iso.protocol import Event, Events
+from synos_tasks.iso.protocol import Event, Events, Warn
 from synos_tasks.iso.tools import BuildContext
 
 if TYPE_CHECKING:
@@ -29,6 +29,17 @@ class KeptEvents(Events):
     def __init__(self, log: Path) -> None:
         self.sent: list[Event] = []
         super().__init__(log, self.sent.append)
+
+
+def sent(context: BuildContext) -> list[Event]:
+    """Return the events of a context that build_context() made."""
+    assert isinstance(context.events, KeptEvents)
+    return context.events.sent
+
+
+def warnings(context: BuildContext) -> list[str]:
+    """Return the texts of its warnings."""
+    return [event.text for event in sent(context) if isinstance(event, Warn)]
 
 
 @contextmanager

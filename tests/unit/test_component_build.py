@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from synos_tasks.errors import BadSignature, ComponentFailed, MirrorUnreachable, SynosError
-from synos_tasks.iso import protocol, work
+from synos_tasks.iso import codec, protocol, work
 from synos_tasks.iso.components import build, caches, recipe
 from synos_tasks.iso.components.context import CompileContext
 from synos_tasks.iso.components.recipe import Compilation, Component
@@ -146,7 +146,7 @@ def test_a_hit_is_not_compiled_again(shop: Shop) -> None:
     [done] = shop.sent
     assert isinstance(done, Done)
     assert (done.hit, done.key, done.name) == (True, KEY, "component-tool")
-    assert done.facts == Facts.of(first.facts)
+    assert done.facts == codec.from_data(Facts, first.facts)
 
 
 def test_the_tree_is_the_source_with_a_debian_folder(shop: Shop) -> None:

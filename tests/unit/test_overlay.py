@@ -14,10 +14,9 @@ from synos_tasks.iso import distribution
 from synos_tasks.iso.layers import Listing, settle_files
 from synos_tasks.iso.pool import Pool
 from synos_tasks.iso.profile import Profile
-from synos_tasks.iso.protocol import Warn
 from synos_tasks.iso.stages import identity, overlay
 from synos_tasks.iso.tools import BuildContext
-from tests.unit.contexts import EPOCH, Laid, build_context, files, inputs_for
+from tests.unit.contexts import EPOCH, Laid, build_context, files, inputs_for, warnings
 from tests.unit.plans import planned, saying
 
 BASE = """\
@@ -315,9 +314,8 @@ def test_modes_that_no_overlay_keeps_are_named_once(tmp_path: Path, target: Path
         full.chmod(mode)
     assert target.is_dir()
     _, context = _laid(tmp_path, files=[{"path": "/srv/d", "mode": "0600"}])
-    warnings = [event.text for event in context.events.sent if isinstance(event, Warn)]  # type: ignore[attr-defined]
-    assert len(warnings) == 1
-    assert "are lost: /srv/a, /srv/b, /srv/closed, /etc/run: set" in warnings[0]
+    [warning] = warnings(context)
+    assert "are lost: /srv/a, /srv/b, /srv/closed, /etc/run: set" in warning
 
 
 @pytest.mark.parametrize(("suite", "version"), [("bookworm", "12"), ("trixie", "13"), ("sid", "sid")])

@@ -22,10 +22,9 @@ from synos_tasks.iso import pool
 from synos_tasks.iso.diagnose import diagnose
 from synos_tasks.iso.pool import Pool
 from synos_tasks.iso.profile import Profile
-from synos_tasks.iso.protocol import Warn
 from synos_tasks.iso.tools import BuildContext
 from tests.unit import deb_files
-from tests.unit.contexts import KeptEvents
+from tests.unit.contexts import KeptEvents, warnings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -59,10 +58,6 @@ class Context(BuildContext):
             raise error or diagnose("pool", argv, 100, self.last_words, {})
         return []
 
-    def warnings(self) -> list[str]:
-        assert isinstance(self.events, KeptEvents)
-        return [event.text for event in self.events.sent if isinstance(event, Warn)]
-
 
 @pytest.fixture
 def context(tmp_path: Path) -> Iterator[Context]:
@@ -93,7 +88,7 @@ def test_what_is_missing_is_fetched_and_the_rest_is_not(context: Context, store:
     ]
     context.asked.clear()
     assert [path.read_bytes() for path in Pool(store, context, offline=True).have([sudo])] == [SUDO]
-    assert not [*(store.folder / "tmp").iterdir(), *context.asked, *context.warnings()]
+    assert not [*(store.folder / "tmp").iterdir(), *context.asked, *warnings(context)]
 
 
 @pytest.mark.parametrize("damage", ["flipped", "cut", "longer", "empty"])
@@ -115,7 +110,7 @@ def test_a_damaged_package_is_never_used(context: Context, store: Store, damage:
     else:
         assert [path.read_bytes() for path in debs.have([sudo, vim])] == [SUDO, VIM]
         assert context.asked == [(f"{MAIN}/{sudo.path}", f"SHA256:{sudo.sha256}")]
-    (warning,) = context.warnings()
+    (warning,) = warnings(context)
     assert "sudo 1:1.9-1" in warning
 
 

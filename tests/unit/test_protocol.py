@@ -18,7 +18,7 @@ from synos_tasks.iso import codec, compare, protocol, resolve, work
 from synos_tasks.iso.components.recipe import Compilation, Component
 from synos_tasks.iso.eviction import Limits, Stored
 from synos_tasks.iso.profile import Profile
-from tests.unit.contexts import KeptEvents, build_context
+from tests.unit.contexts import build_context, sent
 from tests.unit.plans import LOCK, planned
 
 if TYPE_CHECKING:
@@ -141,11 +141,6 @@ def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BuildCo
     monkeypatch.setattr("os.umask", lambda _: 0)
     with build_context(tmp_path) as made:
         yield replace(made, cache=tmp_path / "cache")
-
-
-def sent(context: BuildContext) -> list[protocol.Event]:
-    assert isinstance(context.events, KeptEvents)
-    return context.events.sent
 
 
 def put(context: BuildContext, key: str) -> Entry:

@@ -7,7 +7,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.errors import ComponentFailed, StageFailed
-from synos_tasks.iso import deb
+from synos_tasks.iso import codec, deb
 from synos_tasks.iso.components import caches, source
 from synos_tasks.iso.components.context import AS_ROOT, CompileContext
 from synos_tasks.iso.protocol import Done, Facts, Start
@@ -45,7 +45,7 @@ def find_or_compile(context: CompileContext, store: Store) -> Entry:
 
 def done(wanted: Compilation, entry: Entry, began: float, *, hit: bool) -> Done:
     """Return what is reported of a component that the store has."""
-    seconds, facts = round(time.monotonic() - began, 3), Facts.of(entry.facts)
+    seconds, facts = round(time.monotonic() - began, 3), codec.from_data(Facts, entry.facts)
     stage = wanted.component.stage
     return Done(name=stage, key=entry.key, hit=hit, seconds=seconds, bytes=entry.bytes, facts=facts)
 
