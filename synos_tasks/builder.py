@@ -133,7 +133,7 @@ def ask(
         _Stages(context, container, spec, stage_spec) as stages,
     ):
         for line in container.lines():
-            event = _masked(request.heard(protocol.decode_event(line)), request.proxies)
+            event = _masked(request.accepted(protocol.decode_event(line)), request.proxies)
             if log:
                 _write_log(log, event)
             if isinstance(event, protocol.Failure):

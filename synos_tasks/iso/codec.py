@@ -40,8 +40,8 @@ class Request(Message):
     proxies: Proxies = NO_PROXIES
     """Of the host; none for a container without a network."""
 
-    def heard(self, event: Event) -> Event:
-        """Return what counts of an event in the container that was asked this."""
+    def accepted(self, event: Event) -> Event:
+        """Return an event of the container as far as it may report this."""
         return event
 
 

@@ -100,8 +100,8 @@ class Compile(Request, name="compile"):
     offline: bool
     jobs: int
 
-    def heard(self, event: Event) -> Event:
-        """Return what foreign code may say: of its own stage, and no error that means more than its end."""
+    def accepted(self, event: Event) -> Event:
+        """Return an event as foreign code may report it: of its own stage alone, and any error as the end of its work."""
         stage = self.component.component.stage
         if isinstance(event, Failure):
             return replace(event, kind="ComponentFailed")

@@ -43,7 +43,7 @@ def resolve(context: BuildContext, lists: Path, previous: Lock | None) -> Lock:
     """
     profile, folder = context.profile, context.work / "apt"
     _configure(profile, folder, lists)
-    _lay_own(context)
+    _index_own_debs(context)
     dates = _update(context, folder, lists)
     names.refuse_unknown(profile, lists, lambda: _elsewhere(context, folder, lists))
     versions = _versions(context, folder)
@@ -154,7 +154,7 @@ def _versions(context: BuildContext, folder: Path) -> dict[str, str]:
     return found
 
 
-def _lay_own(context: BuildContext) -> None:
+def _index_own_debs(context: BuildContext) -> None:
     """Write an index of the profile's own packages; raise ProfileError for what is none for this architecture."""
     profile, stanzas, wrong = context.profile, {}, []
     for path, sha256 in profile.debs:

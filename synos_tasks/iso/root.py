@@ -81,11 +81,11 @@ def write(root: Path, path: str, text: str, mode: int = 0o644) -> Path:
 def no_services(root: Path) -> Iterator[None]:
     """Let no package script start a service, by invoke-rc.d's policy; one that the system brings stays."""
     policy = within(root, "usr/sbin/policy-rc.d")
-    ours = not os.path.lexists(policy)
-    if ours:
+    added = not os.path.lexists(policy)
+    if added:
         write(root, "usr/sbin/policy-rc.d", NO_SERVICES, 0o755)
     yield
-    if ours and policy.is_file() and policy.read_text() == NO_SERVICES:
+    if added and policy.is_file() and policy.read_text() == NO_SERVICES:
         remove(policy)
 
 

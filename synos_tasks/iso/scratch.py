@@ -92,7 +92,7 @@ def _flatten(path: Path) -> None:
 
 
 def sync(path: Path) -> None:
-    """See a file, or the names in a folder, on disk."""
+    """Write a file, or the names in a folder, through to the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

@@ -10,7 +10,7 @@ from synos_tasks.iso import plan as planning
 from synos_tasks.iso.lock import Lock, Package
 from synos_tasks.iso.plan import Plan
 from synos_tasks.iso.profile import Profile
-from synos_tasks.iso.stages.overlay import OURS
+from synos_tasks.iso.stages.overlay import BASE_OVERLAY
 
 
 def _package(name: str, layer: str) -> Package:
@@ -35,7 +35,7 @@ LOCK = Lock(
         _package("linux-image-amd64", "base"), _package("sudo", "packages-parent"), _package("vim", "packages-x"),
     ),
 )  # fmt: skip
-FILES = {OURS: "0", "overlays/x": "1", "hooks/x": "2"}
+FILES = {BASE_OVERLAY: "0", "overlays/x": "1", "hooks/x": "2"}
 COMPONENTS = {"tool": {"source": "tool's"}, "agent": {"source": "agent's"}}
 """What components are made of; BASE has none of them."""
 STACK = ["base", "packages-parent", "packages-x", "system", "overlay", "hook-x", "identity"]

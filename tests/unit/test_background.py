@@ -86,17 +86,6 @@ def test_nothing_is_used_before_it_is_safe(jobs: list[_Job]) -> None:
         assert layer.used.is_set()
 
 
-def test_what_is_done_before_a_stage_begins_cannot_be_harmed(jobs: list[_Job]) -> None:
-    layer = Layer()
-    with BackgroundJobs(unused) as running_jobs:
-        future = running_jobs.start(layer)
-        assert jobs[0].read_all.wait(PATIENCE)
-        with running_jobs.stage():
-            assert layer.used.wait(PATIENCE)
-        running_jobs.stage_ended(["etc/passwd"])
-        assert running_jobs.wait_for([future]) == [layer.entry]
-
-
 @pytest.mark.parametrize("ends", ["in the stage", "after it"])
 def test_what_runs_while_a_stage_writes_is_thrown_away(jobs: list[_Job], ends: str) -> None:
     layer = Layer(ends=False)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
+import socket
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -233,6 +235,11 @@ def as_link(folder: Path) -> None:
     (folder / "tool_1.0_amd64.deb").symlink_to(folder.parent / "outside")
 
 
+def as_socket(folder: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as made, contextlib.chdir(folder):
+        made.bind("tool_1.0_amd64.deb")
+
+
 def as_huge(folder: Path) -> None:
     os.truncate(lay(folder), 2**40)
 
@@ -253,6 +260,7 @@ HOSTILE: dict[str, Callable[[Path], object]] = {
     "nothing": lambda _: None,
     "a link": as_link,
     "a FIFO": lambda folder: os.mkfifo(folder / "tool_1.0_amd64.deb"),
+    "a socket": as_socket,
     "a hard link": lambda folder: os.link(lay(folder), folder / "other"),
     "a folder": lambda folder: (folder / "tool_1.0_amd64.deb").mkdir(),
     "no package": lambda folder: (folder / "tool_1.0_amd64.deb").write_text("text"),

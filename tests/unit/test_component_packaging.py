@@ -107,24 +107,24 @@ def test_a_debian_package_gets_an_entry_of_ours_and_nothing_else(tmp_path: Path)
 def test_our_entry_has_the_date_of_the_newest_and_names_the_patches() -> None:
     """The date becomes SOURCE_DATE_EPOCH: one that is made up would be in the files."""
     tool = component("debian", patches=("hello/a.patch", "hello/b.patch"))
-    text = source.ours(CHANGELOG, tool)
+    text = source.with_entry(CHANGELOG, tool)
     assert text.endswith(f"\n\n{CHANGELOG}")
     entry = text.removesuffix(CHANGELOG)
     assert entry.splitlines()[0] == "hello (2.10-3+synos1) UNRELEASED; urgency=medium"
     assert "\n\n  * hello/a.patch\n  * hello/b.patch\n\n" in entry
     assert entry.splitlines()[-2].endswith(">  Mon, 26 Dec 2022 16:30:00 +0100")
-    assert "  * Compiled for SynOS.\n" in source.ours(CHANGELOG, component("debian"))
+    assert "  * Compiled for SynOS.\n" in source.with_entry(CHANGELOG, component("debian"))
 
 
 @pytest.mark.parametrize("text", ["", "not a changelog\n", CHANGELOG.partition(" -- ")[0]])
 def test_a_changelog_that_cannot_be_read_is_left_to_dpkg_to_refuse(text: str) -> None:
-    assert source.ours(text, component("debian")) == text
+    assert source.with_entry(text, component("debian")) == text
 
 
 @given(st.text(max_size=60), st.text(max_size=60))
 def test_an_entry_is_put_above_and_the_rest_left_alone(before: str, behind: str) -> None:
     text = before + CHANGELOG + behind
-    assert source.ours(text, component("debian")).endswith(text)
+    assert source.with_entry(text, component("debian")).endswith(text)
 
 
 OPTION = recipe.RECIPE.fields["options"].items

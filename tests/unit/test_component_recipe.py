@@ -269,20 +269,3 @@ def test_every_word_and_the_tools_count(one: Component, two: Component, tools: s
     for name in COUNTED:
         other = dataclasses.replace(one, **{name: getattr(two, name)})
         assert (key(one, tools) == key(other, tools)) == (one == other)
-
-
-@pytest.mark.parametrize(
-    ("found", "what"),
-    [
-        (component(source=("folder", "nowhere", "")), "nowhere does not exist"),
-        (component(source=("folder", "a.patch", "")), "a.patch is a file, not a folder"),
-        (component(patches=("nowhere.patch",)), "nowhere.patch does not exist"),
-        (component(patches=("tool",)), "tool is a folder, not a file"),
-    ],
-)
-def test_a_folder_or_patch_that_is_not_there_is_named(folder: Path, found: Component, what: str) -> None:
-    with pytest.raises(ComponentError) as caught:
-        inputs(folder, found)
-    assert caught.value.what.replace(f"{folder.name}/", "") == f"component tool: {what}"
-    assert caught.value.where == str(folder / "tool.yaml")
-    assert str(folder) in caught.value.why

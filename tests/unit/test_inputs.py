@@ -160,7 +160,10 @@ def test_what_is_no_such_file_or_folder_is_an_error_with_its_place(
     path.rename(path.with_name(path.name + "~"))
     monkeypatch.chdir(path.parent)
     make(path)
-    assert NAMED[name] in refused(clone).where or path.name in refused(clone).where
+    error = refused(clone)
+    assert NAMED[name] in error.where or path.name in error.where
+    part_of_component = name.startswith(("components/src", "components/fixes"))
+    assert error.what.startswith("component tool: ") is part_of_component
 
 
 @pytest.mark.parametrize("make", [fifo, plug, holes])

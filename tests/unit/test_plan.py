@@ -25,7 +25,7 @@ from synos_tasks.iso.lock import Lock, Package
 from synos_tasks.iso.plan import Plan
 from synos_tasks.iso.profile import Profile
 from synos_tasks.iso.repositories import Repository
-from synos_tasks.iso.stages.overlay import OURS
+from synos_tasks.iso.stages.overlay import BASE_OVERLAY
 from tests.unit.plans import (
     ALL,
     BASE,
@@ -150,7 +150,7 @@ def test_the_date_of_the_lock_matters_everywhere_and_what_asked_for_it_nowhere()
 
 @pytest.mark.parametrize(
     ("path", "first"),
-    [(OURS, "overlay"), ("overlays/x", "overlay"), ("hooks/x", "hook-x")],
+    [(BASE_OVERLAY, "overlay"), ("overlays/x", "overlay"), ("hooks/x", "hook-x")],
 )
 def test_what_a_file_holds_matters_from_its_stage_on(path: str, first: str) -> None:
     assert changed(planned(), planned(files={**FILES, path: "other"})) == since(first)
@@ -328,7 +328,7 @@ def test_two_clones_have_the_same_keys(tmp_path: Path) -> None:
     plans = []
     for clone in ("one", "two"):
         build = tmp_path / clone / "docker/build"
-        for name in ("profiles/x.yaml", f"{OURS}/a", "overlays/x/b", "hooks/x"):
+        for name in ("profiles/x.yaml", f"{BASE_OVERLAY}/a", "overlays/x/b", "hooks/x"):
             (build / name).parent.mkdir(parents=True, exist_ok=True)
             (build / name).write_text("overlays: [overlays/x]\nhooks: [hooks/x]\n")
         (build / "hooks/x").write_text("#!/bin/sh\n")

@@ -21,7 +21,7 @@ from synos_tasks.iso.lock import Lock, Package
 from synos_tasks.iso.plan import Plan
 from synos_tasks.iso.profile import Profile
 from synos_tasks.iso.publish import iso_path
-from synos_tasks.iso.stages.overlay import OURS
+from synos_tasks.iso.stages.overlay import BASE_OVERLAY
 from synos_tasks.iso.store import sha256
 from synos_tasks.settings import Settings
 from tests.unit.fake_docker import FakeDocker
@@ -31,7 +31,7 @@ from tests.unit.projects import NAME, lay_lock, lock_for, package, project
 
 LAYERS = (("base", ("live-boot",)), ("packages-x", ("sudo",)))
 PROFILE = saying(Profile(name=NAME, layers=LAYERS), overlays=["overlays/x"], hooks=["hooks/x"])
-FILES = {OURS: "1", "overlays/x": "2", "hooks/x": "3", "hooks/y": "4"}
+FILES = {BASE_OVERLAY: "1", "overlays/x": "2", "hooks/x": "3", "hooks/y": "4"}
 SUDO = package("sudo")
 
 
@@ -79,7 +79,7 @@ REASONS = [
     ("initramfs", _with("sudo", "tmux"), _with("sudo"), "no longer in the store"),
     *((stage, _plan(tools="u"), _plan(), "the tools of its image changed") for stage in ("base", "hook-x", "initramfs")),
     *((stage, _plan(epoch=2), _plan(), "the lock's date changed") for stage in ("base", "overlay", "initramfs")),
-    ("overlay", _plan(files={OURS: "other"}), _plan(), f"{OURS} changed"),
+    ("overlay", _plan(files={BASE_OVERLAY: "other"}), _plan(), f"{BASE_OVERLAY} changed"),
     ("overlay", _plan(files={"overlays/x": "other"}), _plan(), "overlays/x changed"),
     ("hook-x", _plan(files={"hooks/x": "other"}), _plan(), "hooks/x changed"),
     ("hook-y", TWO_HOOKS, _plan(), "new"),

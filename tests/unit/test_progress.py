@@ -14,7 +14,7 @@ from synos_tasks.iso import plan as plans
 from synos_tasks.iso.lock import Lock
 from synos_tasks.iso.profile import Profile
 from synos_tasks.iso.protocol import Delivered, Done, Event, Failure, Log, Progress, Start, Tick
-from synos_tasks.iso.stages.overlay import OURS
+from synos_tasks.iso.stages.overlay import BASE_OVERLAY
 from tests.unit.projects import settings_in
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def settings(tmp_path: Path) -> Settings:
 PLAN = plans.make(
     Profile(name="x", layers=(("base", ()),)),
     Lock(request="", epoch=0, packages=()),
-    files={OURS: "1"},
+    files={BASE_OVERLAY: "1"},
     tools="",
 )
 

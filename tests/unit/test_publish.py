@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import hashlib
 import json
 import os
-import socket
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
@@ -26,7 +24,6 @@ from synos_tasks.iso.publish import (
     publish,
     published,
     staging,
-    take,
 )
 from synos_tasks.iso.scratch import remove
 from synos_tasks.iso.store import Entry
@@ -146,29 +143,6 @@ def test_a_file_without_end_gets_no_name(tmp_path: Path, delivered: Path, name: 
         publish(delivered, PLAN, OWNER)
     assert sorted(tmp_path.iterdir()) == sorted([delivered, tmp_path / NAME])
     assert (tmp_path / NAME).read_text() == "earlier"
-
-
-@pytest.mark.parametrize("kind", ["missing", "link", "second name", "folder", "pipe", "socket", "too large"])
-def test_only_a_regular_file_is_taken(tmp_path: Path, kind: str) -> None:
-    path, target = tmp_path / "given", tmp_path / "taken"
-    if kind == "link":
-        path.symlink_to("/etc/passwd")
-    elif kind == "second name":
-        (tmp_path / "other").write_text("other")
-        path.hardlink_to(tmp_path / "other")
-    elif kind == "folder":
-        path.mkdir()
-    elif kind == "pipe":
-        os.mkfifo(path)
-    elif kind == "socket":
-        with socket.socket(socket.AF_UNIX) as made, contextlib.chdir(tmp_path):
-            made.bind(path.name)
-    elif kind == "too large":
-        path.touch()
-        os.truncate(path, 2**33)
-    with pytest.raises(StageFailed, match="something else"):
-        take(path, target)
-    assert not target.exists()
 
 
 def test_no_mode_of_the_container_reaches_the_output_folder(tmp_path: Path, delivered: Path) -> None:

@@ -194,8 +194,7 @@ def test_the_system_is_what_the_profile_says(context: BuildContext, monkeypatch:
     assert "printf %s '$6$x" not in scripts[0], "the name belongs in front"
     assert "printf %s 'ann:$6$x" in scripts[0]
     assert KEY in scripts[0]
-    assert ran[-2:] == ["locale-gen", "setupcon --save-only"] or "systemctl enable x.service" in ran
-    assert "systemctl mask y.timer" in ran
+    assert {"locale-gen", "systemctl enable x.service", "systemctl mask y.timer"} <= set(ran)
 
 
 @pytest.mark.parametrize(

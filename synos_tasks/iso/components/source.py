@@ -137,7 +137,7 @@ def complete(component: Component, tree: Path) -> None:
     if component.build == "debian":
         changelog = folder / "changelog"
         text = changelog.read_text(errors="surrogateescape")
-        changelog.write_text(ours(text, component), errors="surrogateescape")
+        changelog.write_text(with_entry(text, component), errors="surrogateescape")
         return
     for name, text in generated(component).items():
         path = folder / name
@@ -147,7 +147,7 @@ def complete(component: Component, tree: Path) -> None:
             path.chmod(0o755 if name == "rules" else 0o644)
 
 
-def ours(changelog: str, component: Component) -> str:
+def with_entry(changelog: str, component: Component) -> str:
     """Put an entry of SynOS above a Debian changelog, with the date of the newest one there."""
     head, date = _HEAD.match(changelog), _DATE.search(changelog)
     if not head or not date:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from synos_tasks.iso.tools import BuildContext
 
 NAME = "iso"
-OURS = ("live", "boot", "efi", ".disk")
+RESERVED = ("live", "boot", "efi", ".disk")
 """Folders that boot loaders and live-boot look for."""
 MEDIUM = "/run/live/medium"
 
@@ -32,8 +32,8 @@ def _contradictions(said: Said) -> Iterator[ProfileError]:
     seen: list[str] = []
     for one in said.value("iso_files").items:
         place, path = one.entries["path"], str(one.entries["path"].data).lower()
-        if path.split("/")[1] in OURS:
-            hint = f"{', '.join(f'/{name}' for name in OURS)} are for what boots"
+        if path.split("/")[1] in RESERVED:
+            hint = f"{', '.join(f'/{name}' for name in RESERVED)} are for what boots"
             yield mistake(place, f"{place.data} would hide what the ISO boots from", hint)
         for other in seen:
             if f"{path}/".startswith(f"{other}/") or other.startswith(f"{path}/"):

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from synos_tasks.iso.layers import Listing, StageInputs
     from synos_tasks.iso.profile import Profile
 
-OURS = "overlays/synos-base"
+BASE_OVERLAY = "overlays/synos-base"
 """Under every profile's own overlays."""
 VOLATILE = ("dev", "proc", "run", "sys", "tmp")
 SHOWN = 5
@@ -104,7 +104,7 @@ KEYS = {
 
 
 def _folders(profile: Profile) -> tuple[str, ...]:
-    return OURS, *profile.values["overlays"]
+    return BASE_OVERLAY, *profile.values["overlays"]
 
 
 def _files(profile: Profile) -> list[dict[str, str]]:
