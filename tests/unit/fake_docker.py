@@ -127,7 +127,6 @@ class FakeDocker(Docker):
         size: int = 1000,
         created: str = CREATED,
         tagged: str = CREATED,
-        layers: Sequence[str] = (),
     ) -> str:
         """Add an image and return its id; without tags it needs ``ident``. Its tags leave other images."""
         for tag in tags:
@@ -139,7 +138,6 @@ class FakeDocker(Docker):
             "Created": created,
             "Size": size,
             "Config": {"Labels": dict(labels or {})},
-            "RootFS": {"Type": "layers", "Layers": list(layers)},
             "Metadata": {"LastTagTime": tagged},
         }
         return ident
@@ -150,7 +148,6 @@ class FakeDocker(Docker):
         *,
         labels: Mapping[str, str] | None = None,
         created: str = "2026-01-31T12:00:00Z",
-        options: Mapping[str, str] | None = None,
     ) -> str:
         """Add a volume and return its name."""
         self.objects["volume"][name] = {
@@ -159,7 +156,7 @@ class FakeDocker(Docker):
             "CreatedAt": created,
             "Labels": dict(labels or {}),
             "Mountpoint": f"{self.root_dir}/volumes/{name}/_data",
-            "Options": dict(options) if options else None,
+            "Options": None,
         }
         return name
 

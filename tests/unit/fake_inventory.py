@@ -32,8 +32,6 @@ OLD = NOW - 100 * DAY
 NEVER = "0001-01-01T00:00:00Z"
 BUILDER = "synos-builder:aaaaaaaaaaaa"
 IMAGE_LABELS = image_labels(OURS, "build", BUILDER)
-LAYERS = ("base", "one", "two")
-"""Of our image."""
 
 
 def ident(name: str) -> str:
@@ -53,7 +51,6 @@ def image(
     name: str,
     *tags: str,
     labels: dict[str, str] | None = None,
-    layers: Iterable[str] | None = None,
     created: float = OLD,
     tagged: float = 0.0,
     id: str = "",  # noqa: A002
@@ -64,7 +61,6 @@ def image(
         "RepoTags": list(tags),
         "Created": moment(created),
         "Config": {"Labels": labels},
-        "RootFS": {"Type": "layers", "Layers": [name] if layers is None else list(layers)},
         "Metadata": {"LastTagTime": moment(tagged)},
     }
     found: Image = snapshot("image", data)
@@ -73,24 +69,18 @@ def image(
 
 def our_image(name: str = "ours", *tags: str, **given: Any) -> Image:  # noqa: ANN401
     """Return an image as the clone builds it."""
-    return image(name, *(tags or (BUILDER,)), **{"labels": IMAGE_LABELS, "layers": LAYERS, **given})
+    return image(name, *(tags or (BUILDER,)), **{"labels": IMAGE_LABELS, **given})
 
 
 def our_base(*tags: str, **given: Any) -> Image:  # noqa: ANN401
     """Return a base image that the clone bootstrapped."""
-    told = {"labels": {LABEL_BASE: OURS}, "layers": LAYERS[:1], **given}
-    return image("base", *(tags or (BOOKWORM,)), **told)
-
-
-def layers_of(of: Image) -> list[str]:
-    """Return the digests of an image's layers."""
-    return of.root_fs.layers or []
+    return image("base", *(tags or (BOOKWORM,)), **{"labels": {LABEL_BASE: OURS}, **given})
 
 
 def altered(of: Image, **given: Any) -> Image:  # noqa: ANN401
     """Return the same image with other tags, labels, creation time or id."""
     tags, created = given.pop("tags", tags_of(of)), of.created.timestamp()
-    told = {"id": of.id, "labels": dict(labels_of(of)), "layers": layers_of(of), "created": created, **given}
+    told = {"id": of.id, "labels": dict(labels_of(of)), "created": created, **given}
     return image("", *tags, **told)
 
 

@@ -286,12 +286,6 @@ def test_without_a_terminal_nobody_is_asked(
     assert ("--yes" in caught.value.hint, shown.getvalue()) == (True, "")
 
 
-def test_yes_beforehand_asks_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    shown = ask(monkeypatch, "n\n")
-    console.confirm("Remove it?", yes=True)
-    assert shown.getvalue() == ""
-
-
 @given(st.lists(st.text().filter(lambda word: word != "--")), st.lists(st.text()))
 def test_words_after_dashes_are_handed_on_as_they_are(before: list[str], after: list[str]) -> None:
     assert after_dashes([*before, "--", *after]) == after

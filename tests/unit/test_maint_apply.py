@@ -243,8 +243,8 @@ def clone(tmp_path: Path, full: World) -> Context:
     return context_of(settings, full, say=pytest.fail)
 
 
-def do(clone: Context, *, keep_isos: bool = False) -> list[str]:
-    planned = prune.plan_reset(clone, keep_isos=keep_isos, without_backup=True)
+def do(clone: Context) -> list[str]:
+    planned = prune.plan_reset(clone, keep_isos=False, without_backup=True)
     return view.reset_lines(prune.carry_out(clone, planned))
 
 

@@ -50,17 +50,11 @@ def of_stack(name: str, stack: str = f"{OURS}-unified", **given: Any) -> Volume:
 NATS, POSTGRES, SPOOL = (of_stack(name) for name in ("nats", "postgres", "nats-spool"))
 
 
-def back_up(
-    settings: Settings, name: str = "one", *services: str, stack: str = "unified", age: float = 0
-) -> Path:
+def back_up(settings: Settings, name: str = "one", *services: str, age: float = 0) -> Path:
     """Make a backup as the services do, and give it an age."""
-    folder = settings.project.state_dir / "backups" / stack
-    with (
-        archive.create(
-            folder, name, {service: {"version": "1"} for service in services or ("nats",)}
-        ) as draft,
-        draft.file("dump") as out,
-    ):
+    folder = settings.project.state_dir / "backups/unified"
+    facts = {service: {"version": "1"} for service in services or ("nats",)}
+    with archive.create(folder, name, facts) as draft, draft.file("dump") as out:
         out.write(b"what the service holds")
     manifest, total = folder / name / archive.MANIFEST, folder / name / archive.CHECKSUM
     told = json.loads(manifest.read_text())

@@ -23,7 +23,6 @@ from synos_tasks.images.ledger import Ledger, Made
 from synos_tasks.maint.ownership import labels_of, our_names, owned
 from tests.unit.fake_inventory import (
     BUILDER,
-    LAYERS,
     OLD,
     OURS,
     ROOT,
@@ -33,7 +32,6 @@ from tests.unit.fake_inventory import (
     container,
     image,
     inventory,
-    layers_of,
     network,
     our_base,
     our_image,
@@ -67,8 +65,8 @@ OTHER_NAMES = (
 )
 
 
-def remembered(*images: Image, tag: str = BUILDER) -> Ledger:
-    return Ledger(images={one.id: Made(tag=tag, seconds=1.0) for one in images})
+def remembered(*images: Image) -> Ledger:
+    return Ledger(images={one.id: Made(tag=BUILDER, seconds=1.0) for one in images})
 
 
 def ours_of(*images: Image, of: Clone | None = None) -> list[Image]:
@@ -129,12 +127,6 @@ def test_a_nameless_image_is_ours_if_it_is_remembered() -> None:
     assert ours_of(nameless, of=clone(ledger=remembered(nameless))) == [nameless]
     assert ours_of(nameless, of=clone(ledger=remembered(image("another")))) == []
     assert our_names(nameless, clone(ledger=remembered(nameless))) == ()
-
-
-def test_an_image_of_ours_on_another_of_ours_is_ours_too() -> None:
-    name = "synos-toolchain:b"
-    toolchain = our_image(name, name, labels=image_labels(OURS, "build", name), layers=(*LAYERS, "toolchain"))
-    assert ours_of(IMAGE, toolchain) == [IMAGE, toolchain]
 
 
 @pytest.mark.parametrize("name", [BOOKWORM, TRIXIE])
@@ -275,7 +267,6 @@ FOREIGN_LABELS = st.fixed_dictionaries(
     },
 )
 OWN_LABELS = {LABEL_ROLE, LABEL_PROJECT, LABEL_BASE}
-LAYER_LISTS = st.sampled_from([(), LAYERS[:1], LAYERS[:2], LAYERS, (*LAYERS, "theirs"), ("theirs",)])
 CONTAINER_NAMES = st.sampled_from([f"{OURS}-build-1", f"{OURS}-unified-nats-1", OURS, "x"])
 
 
@@ -283,7 +274,7 @@ CONTAINER_NAMES = st.sampled_from([f"{OURS}-build-1", f"{OURS}-unified-nats-1", 
 def test_nothing_without_our_label_or_folder_is_ours_whatever_its_names(data: st.DataObject) -> None:
     labels = data.draw(st.lists(FOREIGN_LABELS, min_size=4, max_size=4))
     images = [
-        image(str(n), *data.draw(st.lists(NAMES, max_size=3, unique=True)), labels=labels[n], layers=data.draw(LAYER_LISTS))
+        image(str(n), *data.draw(st.lists(NAMES, max_size=3, unique=True)), labels=labels[n])
         for n in range(4)
     ]  # fmt: skip
     drawn = [(data.draw(CONTAINER_NAMES), data.draw(st.sampled_from(images))) for _ in labels]
@@ -305,15 +296,13 @@ GONE = [
 @st.composite
 def built_by_others(draw: st.DrawFn) -> Image:
     """An image that others built: on ours, on our base, on one of theirs, or on nothing; under a name of theirs."""
-    below = draw(st.sampled_from([IMAGE, BASE, *GONE, image("x", layers=("x",))]))
-    more = tuple(draw(st.lists(st.sampled_from("abc"), max_size=2)))
+    below = draw(st.sampled_from([IMAGE, BASE, *GONE, image("x")]))
     own = draw(FOREIGN_LABELS)
     tags = draw(st.lists(st.sampled_from(OTHER_NAMES), max_size=2, unique=True))
     return image(
         draw(st.text(min_size=1, max_size=8)) + "!",
         *tags,
         labels={**labels_of(below), **{key: own[key] for key in own.keys() & OWN_LABELS}},
-        layers=(*layers_of(below), *more),
         created=OLD + draw(st.sampled_from([-1e6, -1, 0, 1])),
     )
 

@@ -13,7 +13,7 @@ from synos_tasks.maint.prune import ORDER, Limits, decide
 from tests.unit.fake_inventory import DAY, NOW, resource
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable
 
     from synos_tasks.maint.resources import Resource
 
@@ -24,10 +24,9 @@ ALL = dataclasses.replace(DEFAULT, include_rebuildable=True, older_than=0, keep_
 """As --all is without other options."""
 
 
-def why(thing: Resource, limits: Limits = DEFAULT, others: Sequence[Resource] = ()) -> str:
+def why(thing: Resource, limits: Limits = DEFAULT) -> str:
     """Say why a thing stays; '' where it goes."""
-    decided = decide([*others, thing], limits, NOW)
-    return next((one.reason for one in decided.kept if one.id == thing.id), "")
+    return "".join(one.reason for one in decide([thing], limits, NOW).kept)
 
 
 @pytest.mark.parametrize(
@@ -71,8 +70,8 @@ def test_all_is_not_data_and_keeps_what_other_options_keep() -> None:
     assert kept == ["synos-boot:3", "synos-boot:2"]
 
 
-def images(*ages: int, group: str = "synos-boot") -> list[Resource]:
-    return [resource(f"{group}:{age}", group=group, used=NOW - age * DAY) for age in ages]
+def images(*ages: int) -> list[Resource]:
+    return [resource(f"synos-boot:{age}", group="synos-boot", used=NOW - age * DAY) for age in ages]
 
 
 def test_the_newest_counts_though_it_is_held_for_another_reason() -> None:

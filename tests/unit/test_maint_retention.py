@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 def built(number: int) -> Image:
     tag = f"synos-builder:{number:012x}"
     labels = image_labels(OURS, "build", tag)
-    return our_image(f"image {number}", tag, labels=labels, created=OLD + number, layers=(f"{number}",))
+    return our_image(f"image {number}", tag, labels=labels, created=OLD + number)
 
 
 @pytest.fixture

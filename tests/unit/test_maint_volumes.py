@@ -49,8 +49,9 @@ def spoil(path: Path, at: int = -1) -> None:
     path.write_bytes(content)
 
 
-def killed(here: Ground, mark: str = f"{MARK}token") -> Path:
+def killed(here: Ground) -> Path:
     """Leave what a command leaves that was killed while it filled a volume; return its mark."""
+    mark = f"{MARK}token"
     here.add("half", "x", labels={LABEL_MARK: mark})
     here.exports.mkdir(parents=True, exist_ok=True)
     (here.exports / mark).touch()
