@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 Answer = TypeVar("Answer", bound=protocol.Event)
 
 MakeStageSpec = Callable[[ContainerSpec, str, protocol.RunApart], ContainerSpec]
-"""Makes the container of foreign code from the builder's, the name of its work volume, and what is to run."""
+"""Makes the spec of a container for foreign code, of the builder's spec, its work volume, and the request."""
 
 CACHE = "/cache"
 CODE = Bind(source=PACKAGE, target="/project/synos_tasks")

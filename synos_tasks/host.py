@@ -251,14 +251,12 @@ def check_boot(etc: Path = Path("/etc")) -> Check:
 
 def check_kvm(device: Path = Path("/dev/kvm")) -> Check:
     """Check whether KVM's device can be opened: without it guests are emulated, which only takes longer."""
-    good, bad, hint = "", "", "guests boot under emulation, which is slower"
+    hint = "guests boot under emulation, which is slower"
     if not device.is_char_device():
-        bad = f"there is no device {device}"
-    else:
-        try:
-            os.close(os.open(device, os.O_RDWR | os.O_CLOEXEC))
-            good = "can be opened; how fast it is shows at a boot"
-        except OSError as error:
-            bad = f"{device} cannot be opened: {error.strerror}"
-            hint += "; membership of the group kvm lets you use it"
-    return verdict("kvm", good, bad, hint, warn=True)
+        return verdict("kvm", "", f"there is no device {device}", hint, warn=True)
+    try:
+        os.close(os.open(device, os.O_RDWR | os.O_CLOEXEC))
+    except OSError as error:
+        bad = f"{device} cannot be opened: {error.strerror}"
+        return verdict("kvm", "", bad, f"{hint}; membership of the group kvm lets you use it", warn=True)
+    return verdict("kvm", "can be opened; how fast it is shows at a boot")

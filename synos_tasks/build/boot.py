@@ -1,4 +1,4 @@
-"""Boot an ISO in QEMU, in a container without any capability, and judge what it reports of itself."""
+"""Boot an ISO in QEMU, in a container without capabilities, and check what the guest reports."""
 
 from __future__ import annotations
 

@@ -40,14 +40,14 @@ LEAST_OUTPUT_BYTES = 600 * 10**6
 
 @dataclass(frozen=True)
 class Context(images.Context):
-    """One running command, and what the engine says of itself to it."""
+    """One running command of `inv build.*`."""
 
     dry: bool = False
     """Start nothing, and build no image."""
 
     @cached_property
     def info(self) -> SystemInfo:
-        """What the engine says of itself; raises EngineUnavailable or EngineTooOld."""
+        """What `docker info` prints; raises EngineUnavailable or EngineTooOld."""
         info = self.docker.info()
         check_versions(info)
         return info

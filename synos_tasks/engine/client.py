@@ -65,7 +65,7 @@ class Docker:
     # ---- what is there
 
     def info(self) -> SystemInfo:
-        """Return what the engine says of itself; raises EngineUnavailable."""
+        """Return what `docker info` prints; raises EngineUnavailable."""
         with errors_as_ours("the engine could not be asked"):
             info = self.client.system.info()
         if not info.server_version:

@@ -120,7 +120,7 @@ class Leased:
         return ContainerLost(what, where=self._spec.name, why=why, hint=hint)
 
     def __exit__(self, *_: object) -> None:
-        """Release the lease, and remove a container that does not stop of it."""
+        """Release the lease, and remove the container if it does not stop in time."""
         self._released.set()
         try:
             self._process.wait(timeout=PATIENCE_SECONDS)

@@ -106,7 +106,7 @@ def build_image(context: Context, recipe: Recipe, *, cached: bool = True) -> Bui
 
 @contextmanager
 def mirror_errors(proxies: Proxies) -> Iterator[None]:
-    """Raise MirrorUnreachable or BadSignature where the step that failed tells of a mirror; it tells no password."""
+    """Raise MirrorUnreachable or BadSignature where a mirror made a step fail. The error has no password in it."""
     try:
         yield
     except ImageBuildFailed as error:

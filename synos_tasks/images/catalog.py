@@ -121,7 +121,7 @@ def raw_services(path: Path) -> dict[str, Any]:
 
 
 def service_recipes(settings: Settings, services: Mapping[str, Any]) -> dict[str, Recipe]:
-    """Return the recipes of a stack's images that are built here, by service; ``services`` is of its compose file.
+    """Return the recipes of a stack's images that are built here, by service; ``services`` is that part of its compose file.
 
     Raises ImageBuildFailed where a Dockerfile is missing.
     """

@@ -1,7 +1,7 @@
-"""What BuildKit says of the cache that a Dockerfile's steps leave. Pure.
+"""The steps of a Dockerfile, as BuildKit's cache records describe them. Pure.
 
-Build cache carries no labels. A record tells the step that made it, in words that follow from the Dockerfile: by
-them ours are known from those of everybody else. See `docker buildx du --verbose`.
+Build cache has no labels, but the description of a record follows from the Dockerfile whose step made it. So the
+records of this project's Dockerfiles can be recognised. See `docker buildx du --verbose`.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import re
 from synos_tasks.iso.suites import SUITES
 
 _SHELL = re.compile(r"\A/\S+(?: \S+){0,3}? -c ")
-"""What runs a command: it follows from the base image too, which is not in the Dockerfile."""
+"""The shell that runs a command: it depends on the base image too, which is not in the Dockerfile."""
 _FLAGS = re.compile(r"\A(?:--[a-z-]+(?:=\S+)?\s+)+")
 _CONTINUED = re.compile(r"\\[^\S\n]*\n")
 _MADE_BY = re.compile(r"mount / from exec (?P<text>.*)", re.DOTALL)

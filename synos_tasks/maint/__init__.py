@@ -1,1 +1,1 @@
-"""`inv maint.*`: what is there, what of it is ours, and what can go."""
+"""`inv maint.*`: show, remove and copy what this clone owns."""

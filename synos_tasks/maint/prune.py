@@ -30,9 +30,9 @@ if TYPE_CHECKING:
 
 ORDER = tuple(NAMES)
 AT_ANY_AGE = ("build container", "scratch volume", "network", "data volume")
-"""Left by a kill, or recreated in no time, or asked for by name."""
+"""Left by a killed command, or quickly created again, or asked for by an option of its own."""
 LOCKED = ("image", "cache")
-"""What a build of an image may be about to use: such a build is waited for."""
+"""Kinds that the build of an image may be about to use. So they are removed under the lock of such builds."""
 OPTIONS = {
     "cache": "cache",
     "store": "store",

@@ -38,7 +38,7 @@ READING = ("DAC_READ_SEARCH",)
 WRITING = ("CHOWN", "DAC_OVERRIDE", "FOWNER", "FSETID", "MKNOD", "SETFCAP")
 """Let tar give files their owners, modes, attributes and kinds."""
 MARK = ".unfinished-"
-"""The name of a file in .synos/volumes that is there until a copy is whole; the copy's label has its full name."""
+"""Begins the name of a file in .synos/volumes that exists until a copy is whole. The copy's label has that name."""
 PARTIAL = ".synos-partial-"
 _LOOK = (
     f"set -o pipefail; find {SOURCE} -printf '%y %T@\\n' | awk '"
@@ -287,7 +287,7 @@ def _new_volume(context: Context, name: str, role: str, more: Mapping[str, str])
                 if is_free and _is_gone(context, left):
                     left.unlink(missing_ok=True)
         mark.touch()
-        sync(folder)  # before there is a volume that only its mark tells from a whole one
+        sync(folder)  # first: without its mark a volume that is half full would pass for a whole one
     # with a role that its source has not, it might be taken for a cache
     given = labels(project, role) if role else {LABEL_PROJECT: project}
     is_whole = False

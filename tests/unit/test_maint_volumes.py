@@ -270,6 +270,13 @@ def test_a_damaged_one_is_refused_before_anything_is_made(
     assert (here.volumes, here.docker.runs) == ([DATA], [])
 
 
+def test_an_archive_that_unpacks_to_fewer_files_than_it_says_is_refused(here: Ground, exported: Path) -> None:
+    here.lost = 1
+    with pytest.raises(BackupDamaged) as refused:
+        volumes.load(here.context, exported, "copy")
+    assert (refused.value.why, here.volumes) == ("it has 2 files, not 3", [DATA])
+
+
 def test_what_was_verified_is_what_is_unpacked(
     here: Ground, exported: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -39,7 +39,7 @@ class Draft:
     folder: Path
     name: str
     lines: dict[tuple[str, str], tuple[Any, str]] = field(default_factory=dict)
-    """Value and origin by key and part of it; of an item of a list the part is `- ` and its text."""
+    """Value and origin by key and part. The part of a mapping is its key, that of a list is `- ` and the item's text."""
     files: dict[str, Path] = field(default_factory=dict)
     """What is copied, by its path in docker/build."""
     left: list[Left] = field(default_factory=list)
