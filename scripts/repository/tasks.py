@@ -53,7 +53,7 @@ def lint(command: Command) -> None:
 
 @verb("docs", json=False)
 def docs(command: Command) -> None:
-    """Write the files that are generated from the code, as docs/exit-codes.md."""
+    """Write the files that are generated from the code, such as docs/exit-codes.md."""
     from scripts.repository import generated  # noqa: PLC0415
 
     written = generated.stale_files(command.root) if command.dry else generated.write(command.root)

@@ -283,7 +283,7 @@ def shell(
     },
 )
 def component(command: Command, name: str, suite: str = "", no_cache: bool = False, output: str = "") -> None:
-    """Compile one component, and lay its .debs into dist/components."""
+    """Compile one component into dist/components."""
     _compile(command, [name], suite, no_cache=no_cache, output=output)
 
 

@@ -45,7 +45,7 @@ def new(command: Command, name: str, from_: str = "") -> None:
     },
 )
 def import_live_build(command: Command, folder: str, name: str = "") -> None:
-    """Make a profile of a live-build configuration, and list what could not be converted."""
+    """Make a profile from a live-build configuration, and list what could not be converted."""
     from synos_tasks.build import live_build
 
     made = live_build.import_folder(command.settings, Path(folder), name, dry=command.dry)

@@ -121,7 +121,7 @@ def _hint(name: str, known: set[str], lists: Path, others: Mapping[str, set[str]
     if has := [hint for hint, names in others.items() if name in names]:
         return " or ".join(has)
     if name[-1] == "-" and name[:-1] in known:
-        return f"`- -{name[:-1]}` takes an inherited package out"
+        return f"`- -{name[:-1]}` removes an inherited package"
     if close := similar(name, known):
         return f"did you mean {' or '.join(map(repr, close))}?"
     return "no name is similar: add its component under `mirrors`, or its repository under `repositories`"
@@ -155,7 +155,7 @@ def conflict(profile: Profile, lines: Sequence[str]) -> ProfileError | None:
         why="\n".join(
             [*(text for _, _, text in unmet), *(_needed_by(chain, profile.origins) for chain in chains)]
         ),
-        hint="take one side out of `packages:`; a line `- -NAME` does that with an inherited package",
+        hint="remove one side from `packages:`; a line `- -NAME` removes an inherited package",
     )
 
 

@@ -54,7 +54,7 @@ def _check_archives(said: Said) -> Iterator[ProfileError]:
         yield mistake(archives, "mirrors.suites lacks release", "add `release`")
     for one in archives.items:
         if one.data not in SUITES[suite].archives:
-            hint = "take it out; without `suites` it is all that the suite has"
+            hint = "remove it; without `suites` it is all that the suite has"
             yield mistake(one, f"{suite} has no {suite}-{one.data}", hint)
 
 
@@ -112,8 +112,8 @@ CORE: Mapping[str, Key] = {
     "packages": Key(
         kind=list_of(
             text(
-                f"{PACKAGE}|{SELECTED}", "a Debian package name, or -name to take an inherited one out",
-                allowed=f"{_NAME}, without spaces; then =VERSION, where * stands for any text, or /SUITE or /REPOSITORY",
+                f"{PACKAGE}|{SELECTED}", "a Debian package name, or -name to remove an inherited one",
+                allowed=f"{_NAME}, without spaces; optionally =VERSION (* stands for any text), /SUITE or /REPOSITORY",
             ),
             "Exact names; -name removes an inherited one. `name=1.2*` selects a version, `name/backports` a suite or repository.",
         ),
@@ -132,7 +132,7 @@ CORE: Mapping[str, Key] = {
     "debs": repositories.DEBS,
     "components": Key(
         kind=list_of(
-            text(PACKAGE, "a component, or -name to take an inherited one out", allowed=_NAME),
+            text(PACKAGE, "a component, or -name to remove an inherited one", allowed=_NAME),
             "Components of docker/build/components, compiled when needed; -name removes an inherited one.",
         ),
         merge=_without_removed,

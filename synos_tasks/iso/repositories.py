@@ -110,13 +110,13 @@ def read_debs(said: Value, docker_build: Path) -> tuple[tuple[str, str], ...]:
             folder = inputs.find(docker_build, str(one.data), one.where, folder=True)
             files = [path for path in inputs.walk(folder) if path.suffix == ".deb"]
             if not files:
-                raise mistake(one, f"{one.data} has no .deb", "put packages into it, or take the line out")
+                raise mistake(one, f"{one.data} has no .deb", "put packages into it, or remove the line")
             for path in files:
                 if not re.fullmatch(r"[A-Za-z0-9._+~-]+", path.name):
                     raise mistake(one, f"the name of {path.name!r} has odd letters", "rename it", str(path))
                 with inputs.opened(path) as stream:
                     if stream.read(len(deb.MAGIC)) != deb.MAGIC:
-                        raise mistake(one, f"{path.name} is no Debian package", "take it out", str(path))
+                        raise mistake(one, f"{path.name} is no Debian package", "remove it", str(path))
                 found[f"{one.data}/{path.relative_to(folder)}"] = inputs.sha256(path)
         except ProfileError as error:
             wrong.append(error)
@@ -141,5 +141,5 @@ def own_mirrors(profile: Profile) -> Iterator[ProfileError]:
     for one in profile.third_parties:
         if any(address.startswith(f"{one.address}/") for address in known):
             where = profile.origins.get(f"repository {one.name}", "")
-            hint = "take it out: `mirrors` and `suite` say where Debian's packages come from"
+            hint = "remove it: `mirrors` and `suite` say where Debian's packages come from"
             yield ProfileError(f"{one.url} is the profile's own mirror", where=where, hint=hint)

@@ -166,13 +166,13 @@ def _index_own_debs(context: BuildContext) -> None:
             ident = (fields["Package"], fields["Version"], fields["Architecture"])
         except (ValueError, KeyError) as error:
             what = f"{path} is no Debian package"
-            wrong.append(ProfileError(what, where=where, why=str(error), hint="take it out"))
+            wrong.append(ProfileError(what, where=where, why=str(error), hint="remove it"))
             continue
         if ident[2] not in {"all", profile.architecture}:
-            hint = f"take it out, or one for {profile.architecture}"
+            hint = f"replace it by one for {profile.architecture}"
             wrong.append(ProfileError(f"{path} is for {ident[2]}", where=where, hint=hint))
         if ident in stanzas:
-            wrong.append(ProfileError(f"{path} appears twice in `debs`", where=where, hint="take one out"))
+            wrong.append(ProfileError(f"{path} appears twice in `debs`", where=where, hint="remove one"))
         size = file.stat().st_size
         stanzas[ident] = f"{stanza}\nFilename: {path}\nSize: {size}\nSHA256: {sha256}\n\n"
     raise_all(wrong)

@@ -59,7 +59,7 @@ def prune(
     all: bool = False,  # noqa: A002
     yes: bool = False,
 ) -> None:
-    """Show what this project no longer needs, ask, and remove it. Never touches other projects' things."""
+    """Show what this project no longer needs, ask, and remove it. Never touches other projects' resources."""
     from synos_tasks.maint import prune as pruning
     from synos_tasks.maint import view
 

@@ -193,20 +193,20 @@ def execute(command: Command, service: str, stack: str = "") -> None:
     },
 )
 def psql(command: Command, stack: str = "", superuser: bool = False) -> None:
-    """Open psql in the running PostgreSQL, with the password wired in: -- -c 'SELECT 1', or SQL on standard input."""
+    """Open psql in the running PostgreSQL, with the password set: -- -c 'SELECT 1', or SQL on standard input."""
     words = [*CLIENT, *["--superuser"] * superuser, *command.rest]
     _run(command, stack, "postgres", "exec", "postgres", words)
 
 
 @verb("services.redis-cli", json=False, help=STACK)
 def redis_cli(command: Command, stack: str = "") -> None:
-    """Open redis-cli in the running Redis, with the password wired in: -- GET key."""
+    """Open redis-cli in the running Redis, with the password set: -- GET key."""
     _run(command, stack, "redis", "exec", "redis", [*CLIENT, *command.rest])
 
 
 @verb("services.nats", json=False, help=STACK)
 def nats(command: Command, stack: str = "") -> None:
-    """Run the NATS client in a container of its own, with the password wired in: -- stream ls."""
+    """Run the NATS client in a container of its own, with the password set: -- stream ls."""
     _run(command, stack, "nats", "run --rm --no-deps", "nats-box", command.rest)
 
 

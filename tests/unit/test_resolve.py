@@ -158,7 +158,7 @@ def test_apt_reads_nothing_of_the_containers_and_keeps_locked_versions(
         ("crul", "did you mean 'curl'?"),
         ("live", "did you mean 'live-boot'?"),
         ("vim-tiny-browser", "did you mean 'vim-tiny'?"),
-        ("curl-", "`- -curl` takes an inherited package out"),
+        ("curl-", "`- -curl` removes an inherited package"),
         ("awk", "it is virtual: choose one that provides it: dpkg, mawk"),
         ("wat", "trixie has it, bookworm has not"),
         (

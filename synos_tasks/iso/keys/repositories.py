@@ -68,7 +68,9 @@ def _contradictions(said: Said) -> Iterator[ProfileError]:
         if name in twice:
             yield mistake(name, f"two repositories are called {name.data}", "give one another name")
         if one.data == BACKPORTS and not SUITES[said["suite"]].version:
-            yield mistake(one, f"{said['suite']} has no backports", "take the line out, or another `suite`")
+            yield mistake(
+                one, f"{said['suite']} has no backports", "remove the line, or choose another `suite`"
+            )
         if one.entries and name.data in _TAKEN:
             yield mistake(name, f"{name.data} is taken", "give it another name")
         if not one.entries:
