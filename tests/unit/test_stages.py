@@ -200,7 +200,7 @@ def test_the_system_is_what_the_profile_says(context: BuildContext, monkeypatch:
 @pytest.mark.parametrize(
     ("values", "what", "place"),
     [
-        ({"users": [{"name": "a"}, {"name": "b", "groups": ["sudo", "wheel"]}]}, "there is no group 'wheel'", "x.yaml:9:9"),
+        ({"users": [{"name": "a"}, {"name": "b", "groups": ["sudo", "audoi"]}]}, "there is no group 'audoi'", "x.yaml:9:9"),
         ({"users": [{"name": "a", "shell": "/bin/fish"}]}, "there is no /bin/fish", "users[0].shell"),
         ({"services": {"enable": ["nginx"]}}, "there is no unit nginx.service", "x.yaml:8:8"),
         ({"timezone": "Europe/Berlin"}, "tzdata has no time zone 'Europe/Berlin'", "timezone"),
@@ -214,6 +214,20 @@ def test_what_only_the_system_can_tell_has_its_place_too(
         system.make(inputs_for(dataclasses.replace(context, profile=profile), PLAN, "system"), context.root)
     assert (caught.value.what, caught.value.where) == (what, place)
     assert caught.value.hint
+
+
+def test_a_group_that_no_package_makes_is_made_once(
+    context: BuildContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    scripts: list[str] = []
+    monkeypatch.setattr(BuildContext, "run_inside", lambda *_, stdin, **__: scripts.append(stdin))
+    users = [{"name": "a", "groups": ["netdev", "audio"]}, {"name": "b", "groups": ["netdev", "a"]}]
+    profile = dataclasses.replace(context.profile, values={**context.profile.values, "users": users})
+    system.make(inputs_for(dataclasses.replace(context, profile=profile), PLAN, "system"), context.root)
+    lines = scripts[0].splitlines()
+    assert lines.count("groupadd --system netdev") == 1
+    assert lines.index("groupadd --system netdev") < lines.index("usermod --append --groups=netdev,audio a")
+    assert not any("groupadd" in line and "audio" in line for line in lines)
 
 
 def test_a_command_that_fails_is_blamed_on_its_key(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +22,7 @@ _USER = mapping(
         "name": text(r"[a-z][a-z0-9_-]{0,30}", "a user name", "Login name; may be `root` or a user that a package creates.", allowed=_NAME),
         "full_name": text(r'[^:,"$`\\\x00-\x1f]{1,60}', "a name without : , and quotes", "Full name."),
         "uid": integer(1000, 59999, "Without it: the next free one."),
-        "groups": list_of(text(r"[a-z_][a-z0-9_-]{0,30}", "a group", allowed=_NAME), "Further groups."),
+        "groups": list_of(text(r"[a-z_][a-z0-9_-]{0,30}", "a group", allowed=_NAME), "Further groups; what no package makes is made."),
         "password_hash": text(
             r"\$(y|6|5|2b|gy)\$[A-Za-z0-9./$=,]+", "a crypt(3) hash", "Without it no password works.",
             allowed="what `mkpasswd` or `openssl passwd -6` prints; put it in quotes",
@@ -52,6 +53,8 @@ def _contradictions(said: Said) -> Iterator[ProfileError]:
         first = logged_in[0].plain["name"]
         what = f"{first} and {user.plain['name']} both have `autologin`"
         yield mistake(user.entries["autologin"], what, "only one user can: leave it out of the other")
+    for group in [one for user in users for one in user.value("groups").items if one.data == "wheel"]:
+        yield mistake(group, "Debian has no group wheel", "`sudo: password` lets the user become root")
 
 
 def _packages(users: list[dict[str, Any]]) -> list[str]:
@@ -82,12 +85,16 @@ MANAGERS = {
 
 
 def apply(system: System, users: list[dict[str, Any]]) -> None:
-    """Make users; raise ProfileError for a group or shell that is not there."""
+    """Make users and groups; raise ProfileError for a shell that is not there, and a group that is probably misspelt."""
     there, groups = system.names("etc/passwd"), system.names("etc/group")
-    made = [user["name"] for user in users]
+    groups += [user["name"] for user in users]
     for index, user in enumerate(users):
         key, name = f"users[{index}]", user["name"]
-        _refuse_missing(system, key, user, [*groups, *made])
+        if "shell" in user and not system.has(user["shell"].lstrip("/")):
+            hint = "add its package to `packages`"
+            raise system.mistake(f"{key}.shell", f"there is no {user['shell']}", hint)
+        for position, group in enumerate(user.get("groups", [])):
+            _make_group(system, f"{key}.groups[{position}]", group, groups)
         options = [f"--comment={user['full_name']}"] if "full_name" in user else []
         options += [f"--uid={user['uid']}"] if "uid" in user else []
         if name in there:
@@ -106,13 +113,15 @@ def apply(system: System, users: list[dict[str, Any]]) -> None:
         _let_in(system, f"users[{index}]", user)
 
 
-def _refuse_missing(system: System, key: str, user: dict[str, Any], groups: list[str]) -> None:
-    for index, group in enumerate(user.get("groups", [])):
-        if group not in groups:
-            hint = "it exists where the package that makes it is installed; or make it in a hook of stage after-packages"
-            raise system.mistake(f"{key}.groups[{index}]", f"there is no group {group!r}", hint)
-    if "shell" in user and not system.has(user["shell"].lstrip("/")):
-        raise system.mistake(f"{key}.shell", f"there is no {user['shell']}", "add its package to `packages`")
+def _make_group(system: System, key: str, group: str, there: list[str]) -> None:
+    """Make a group that nothing else has made: netdev is there with some of the packages that ask for it alone."""
+    if group in there:
+        return
+    if close := difflib.get_close_matches(group, there, n=1, cutoff=0.75):
+        raise system.mistake(key, f"there is no group {group!r}", f"did you mean {close[0]!r}?")
+    system.context.events.warn(f"no package makes the group {group}; it is made")
+    system.run(["groupadd", "--system", group], key=key)
+    there.append(group)
 
 
 def _let_in(system: System, key: str, user: dict[str, Any]) -> None:
