@@ -101,7 +101,7 @@ MISTAKES = {
     "too many variants": ("keyboard: {variant: 'intl,x'}\n", "1:21", "2 variants for 1 layouts", "one for each"),
     "an unknown option": ("keyboard: {options: 'grp:alt_shift'}\n", "1:21", "no option", "grp:alt_shift_toggle"),
     "a user twice": ("users: [{name: a}, {name: b}, {name: a}]\n", "1:38", "user a appears twice", "leave one"),
-    "another distribution's group": ("users: [{name: a, groups: [wheel]}]\n", "1:27", "Debian has no group wheel", "sudo: password"),
+    "another distribution's group": ("users: [{name: a, groups: [wheel]}]\n", "1:28", "Debian has no group wheel", "sudo: password"),
     "a uid twice": ("users: [{name: a, uid: 1000}, {name: b, uid: 1000}]\n", "1:46", "uid 1000 appears twice", ""),
     "two that are logged in": (
         "users: [{name: a, autologin: true}, {name: b, autologin: true}]\n", "1:58", "a and b both have `autologin`", "only one"
