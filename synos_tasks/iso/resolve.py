@@ -244,23 +244,21 @@ def _archive(profile: Profile, address: str) -> tuple[str, str]:
 
 def preferences(profile: Profile, packages: Sequence[Package] = (), *, others: bool = True) -> str:
     """Return APT preferences: the profile's own, and versions of packages where available; without ``others``, these alone."""
-    own = [_pin("*", 'origin ""', 1002)] if profile.debs else []
+    own = [repositories.pin("*", 'origin ""', 1002)] if profile.debs else []
     own += [repositories.preferences(one) for one in profile.third_parties if one.pin]
-    versions = [_pin(one.name, f"version {one.version}", 1001) for one in packages]
-    return "\n".join([*own, *versions, *([] if others else [_pin("*", "release *", -1)])])
+    versions = [repositories.pin(one.name, f"version {one.version}", 1001) for one in packages]
+    return "\n".join([*own, *versions, *([] if others else [repositories.pin("*", "release *", -1)])])
 
 
 def _selected(profile: Profile, versions: Mapping[str, str], lists: Path) -> str:
     """Return APT preferences for what the profile selects; of another suite, for all packages of the same source."""
-    pins = [_pin(name, f"version {version}", 1003) for name, version in versions.items()]
+    pins = [repositories.pin(name, f"version {version}", 1003) for name, version in versions.items()]
     for name, selector in profile.selectors.items():
         if selector[1:] in profile.archives:
-            pins.append(_pin(f"src:{names.source_of(lists, name)}", f"release n={selector[1:]}", 1002))
+            pins.append(
+                repositories.pin(f"src:{names.source_of(lists, name)}", f"release n={selector[1:]}", 1002)
+            )
     return "".join(f"{pin}\n" for pin in pins)
-
-
-def _pin(package: str, pin: str, priority: int) -> str:
-    return f"Package: {package}\nPin: {pin}\nPin-Priority: {priority}\n"
 
 
 def _required(lists: Path) -> list[str]:

@@ -68,7 +68,12 @@ def apply(system: System, name: str) -> None:
 def expect(_profile: Profile, name: str) -> Iterable[Expected]:
     """Expect that new sessions have it, and that it is there."""
     yield Expected("locale", name, '. /etc/default/locale; printf %s "$LANG"')
-    yield Expected(f"locale {name} is there", "UTF-8", f"LC_ALL={name} locale charmap 2>&1")
+    yield is_there(name)
+
+
+def is_there(name: str) -> Expected:
+    """Expect that programs can use a locale."""
+    return Expected(f"locale {name} is there", "UTF-8", f"LC_ALL={name} locale charmap 2>&1")
 
 
 KEY = Key(

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from synos_tasks.iso.key import Expected, Key, adds
-from synos_tasks.iso.keys.locale import LOCALE, needed, unknown
+from synos_tasks.iso.key import Key, adds
+from synos_tasks.iso.keys.locale import LOCALE, is_there, needed, unknown
 from synos_tasks.iso.schema import list_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from synos_tasks.iso.key import Expected
     from synos_tasks.iso.profile import Profile
 
 
 def expect(_profile: Profile, names: list[str]) -> Iterable[Expected]:
     """Expect that each is there."""
-    for name in names:
-        yield Expected(f"locale {name} is there", "UTF-8", f"LC_ALL={name} locale charmap 2>&1")
+    return map(is_there, names)
 
 
 KEY = Key(

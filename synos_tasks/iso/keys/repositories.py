@@ -94,16 +94,21 @@ def stanza(one: Repository) -> str:
     return f"Types: deb\nURIs: {one.url}\nSuites: {one.suite}\n{components}Signed-By: {signed_by}\n"
 
 
+def pin(package: str, which: str, priority: int) -> str:
+    """Return the priority of some versions of a package, see apt_preferences(5)."""
+    return f"Package: {package}\nPin: {which}\nPin-Priority: {priority}\n"
+
+
 def preferences(one: Repository) -> str:
     """Return the priority of a repository's packages, see apt_preferences(5)."""
-    return f"Package: *\nPin: {_origin(one)}\nPin-Priority: {one.pin}\n"
+    return pin("*", _origin(one), one.pin)
 
 
 def pins(profile: Profile) -> str:
     """Return what keeps packages at the versions or in the archives that the profile says."""
     origins = {f"/{one.name}": _origin(one) for one in profile.third_parties}
     return "\n".join(
-        f"Package: {name}\nPin: {origins.get(selector) or _selected(selector)}\nPin-Priority: {PREFERRED}\n"
+        pin(name, origins.get(selector) or _selected(selector), PREFERRED)
         for name, selector in sorted(profile.selectors.items())
     )
 

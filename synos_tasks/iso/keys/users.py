@@ -124,10 +124,13 @@ def _make_group(system: System, key: str, group: str, there: list[str]) -> None:
     there.append(group)
 
 
+def _groups(user: dict[str, Any]) -> list[str]:
+    return [*user.get("groups", []), *(["sudo"] if user.get("sudo") == "password" else [])]
+
+
 def _let_in(system: System, key: str, user: dict[str, Any]) -> None:
     name, sudo = user["name"], user.get("sudo", "none")
-    groups = [*user.get("groups", []), *(["sudo"] if sudo == "password" else [])]
-    if groups:
+    if groups := _groups(user):
         system.run(["usermod", "--append", f"--groups={','.join(groups)}", name], key=f"{key}.groups")
     if sudo == "nopasswd":
         system.write(f"etc/sudoers.d/synos-{name}", f"{name} ALL=(ALL:ALL) NOPASSWD: ALL\n", 0o440)
@@ -156,14 +159,8 @@ def expect(_profile: Profile, users: list[dict[str, Any]]) -> Iterable[Expected]
     for user in users:
         name, what = user["name"], f"user {user['name']}"
         sudo = user.get("sudo", "none")
-        groups = {*user.get("groups", []), *(["sudo"] if sudo == "password" else [])}
-        if name != "root":
-            groups.add(name)
-        yield Expected(
-            f"{what}: groups",
-            " ".join(sorted({*groups, name})),
-            f"id -Gn {name} | tr ' ' '\\n' | sort | xargs",
-        )
+        groups = sorted({*_groups(user), name})
+        yield Expected(f"{what}: groups", " ".join(groups), f"id -Gn {name} | tr ' ' '\\n' | sort | xargs")
         yield Expected(
             f"{what}: shell", user.get("shell", "/bin/bash"), f"getent passwd {name} | cut -d : -f 7"
         )

@@ -12,11 +12,11 @@ from synos_tasks.iso.scratch import remove
 from synos_tasks.iso.stagespec import StageSpec
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from synos_tasks.iso.layers import StageInputs
-    from synos_tasks.iso.tools import BuildContext
+    from synos_tasks.iso.tools import BuildContext, OnFailure
 
 STAGE = StageSpec(order=10)
 INSIDE = "var/cache/synos"
@@ -42,7 +42,7 @@ def install(
     repository: Path,
     stage: str,
     answers: Sequence[str] = (),
-    on_failure: Callable[[int, Sequence[str]], Exception | None] | None = None,
+    on_failure: OnFailure | None = None,
 ) -> None:
     """Install every .deb of a repository in ``root``; nothing is fetched.
 
