@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from synos_tasks.iso.key import Expected, Key, Said, mistake, updates
 from synos_tasks.iso.schema import mapping, relative, text, url
@@ -13,12 +13,13 @@ if TYPE_CHECKING:
 
     from synos_tasks.errors import ProfileError
     from synos_tasks.iso.profile import Profile
+    from synos_tasks.iso.schema import Kind
 
 LABEL_LENGTH = 32
 _LINE = 'one line without " $ ` and \\'
 
 
-def _line(doc: str) -> Any:  # noqa: ANN401
+def _line(doc: str) -> Kind:
     return text(
         r'[^"$`\\\x00-\x1f\x7f]{1,80}', "one line of text", doc, allowed=f"{_LINE}; 80 characters at most"
     )

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 from synos_tasks.errors import PackageNotFound, ProfileError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from synos_tasks.iso.profile import Profile
 
 MANY = 12
-_STANZA = re.compile(rb"^(Package|Provides): (.+)$", re.MULTILINE)
+_NAME = re.compile(rb"^Package: (.+)$", re.MULTILINE)
+_PROVIDES = re.compile(rb"^(Package|Provides): (.+)$", re.MULTILINE)
+_REQUIRED = re.compile(rb"^Package: (\S+)\n(?:.+\n)*?Priority: required$", re.MULTILINE)
 _UNMET = re.compile(
     r" (?P<name>\S+)? *(?:: )?(?P<how>(?:Pre)?-?Depends|Conflicts|Breaks): (?P<other>\S+)(?P<rest>.*)"
 )
@@ -27,19 +29,19 @@ _VERBS = {"Depends": "needs", "PreDepends": "needs", "Conflicts": "conflicts wit
 
 def names_in(lists: Path) -> set[str]:
     """Return the names of all packages that apt's lists have."""
-    return {
-        name.decode()
-        for path in lists.glob("*_Packages")
-        for kind, name in _entries(path)
-        if kind == b"Package"
-    }
+    return {name.decode() for text in _indexes(lists) for name in _NAME.findall(text)}
+
+
+def required_in(lists: Path) -> list[str]:
+    """Return the packages of priority required, which debootstrap installs whether they are essential or not."""
+    return sorted({name.decode() for text in _indexes(lists) for name in _REQUIRED.findall(text)})
 
 
 def providers(lists: Path, virtual: str) -> list[str]:
     """Return which packages provide a name, sorted."""
     found, package = set(), ""
-    for path in lists.glob("*_Packages"):
-        for kind, value in _entries(path):
+    for text in _indexes(lists):
+        for kind, value in _PROVIDES.findall(text):
             if kind == b"Package":
                 package = value.decode()
             elif virtual in re.findall(r"(?:^|, )([^ ,]+)", value.decode()):
@@ -50,12 +52,12 @@ def providers(lists: Path, virtual: str) -> list[str]:
 def source_of(lists: Path, name: str) -> str:
     """Return the name of a package's source."""
     pattern = re.compile(rb"^Package: %s\n(?:\S.*\n)*?Source: (\S+)" % re.escape(name.encode()), re.MULTILINE)
-    found = next(filter(None, (pattern.search(path.read_bytes()) for path in lists.glob("*_Packages"))), None)
+    found = next(filter(None, map(pattern.search, _indexes(lists))), None)
     return found[1].decode() if found else name
 
 
-def _entries(path: Path) -> list[tuple[bytes, bytes]]:
-    return _STANZA.findall(path.read_bytes())
+def _indexes(lists: Path) -> Iterator[bytes]:
+    return (path.read_bytes() for path in lists.glob("*_Packages"))
 
 
 @dataclass(frozen=True)

@@ -302,21 +302,17 @@ def _chain(folder: Path, name: str) -> list[tuple[str, Value]]:
     chain: list[tuple[str, Value]] = []
     where = ""
     while name or not chain:
-        _refuse_endless([name for name, _ in chain], name, where)
-        known = names(folder)
-        if name in known:
-            refuse_wrong_name(name, str(folder / f"{name}.yaml"))
+        _refuse_endless([one for one, _ in chain], name, where)
+        path, known = folder / f"{name}.yaml", names(folder)
         if name not in known:
-            raise ProfileNotFound(
-                f"there is no profile {name[:80]!r}",
-                where=where or str(folder),
-                hint=guess(name, tuple(known)),
-            )
-        source = schema.load(folder / f"{name}.yaml")
-        name_of_parent = schema.check(source, kind()).get("inherits", "")
+            what = f"there is no profile {name[:80]!r}"
+            raise ProfileNotFound(what, where=where or str(folder), hint=guess(name, known))
+        refuse_wrong_name(name, str(path))
+        source = schema.load(path)
+        schema.check(source, kind())
         chain.append((name, source))
-        name = name_of_parent
-        where = source.entries["inherits"].where if name else ""
+        parent = source.value("inherits")
+        name, where = str(parent.data or ""), parent.where
     return chain
 
 

@@ -31,7 +31,6 @@ ALWAYS = ("?essential", "apt", "usr-is-merged")
 # hook finds no losetup, and no user can be made
 LIVE = ("login", "mount", "passwd")
 AREAS = ("contrib", "main", "non-free", "non-free-firmware")
-_REQUIRED = re.compile(r"^Package: (\S+)\n(?:.+\n)*?Priority: required$", re.MULTILINE)
 _URI = re.compile(r"'(?P<address>[^']+)' (?P<file>\S+) (?P<size>\d+) SHA256:(?P<sha256>[0-9a-f]{64})")
 
 
@@ -94,7 +93,7 @@ def _choose(context: BuildContext, folder: Path, lists: Path, exact: Mapping[str
 
 def _always(profile: Profile, lists: Path) -> list[str]:
     needed = LIVE if "live-boot" in profile.packages else ()
-    return [*ALWAYS, *needed, *(_required(lists) if profile.bootstrapper == "debootstrap" else ())]
+    return [*ALWAYS, *needed, *(names.required_in(lists) if profile.bootstrapper == "debootstrap" else ())]
 
 
 def _install(context: BuildContext, folder: Path, tried: Sequence[Sequence[str]]) -> list[str]:
@@ -259,12 +258,6 @@ def _selected(profile: Profile, versions: Mapping[str, str], lists: Path) -> str
                 repositories.pin(f"src:{names.source_of(lists, name)}", f"release n={selector[1:]}", 1002)
             )
     return "".join(f"{pin}\n" for pin in pins)
-
-
-def _required(lists: Path) -> list[str]:
-    """Names of priority required, which debootstrap lays down whether they are essential or not."""
-    texts = (path.read_text(encoding="utf-8") for path in lists.glob("*_Packages"))
-    return sorted({name for text in texts for name in _REQUIRED.findall(text)})
 
 
 def _configure(profile: Profile, folder: Path, lists: Path) -> None:

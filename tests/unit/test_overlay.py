@@ -345,7 +345,7 @@ def test_a_distribution_bears_its_own_name() -> None:
         "codename": "otter",
         "url": "https://a.example",
     }
-    profile = Profile(name="x", values={**Profile(name="x").values, "distribution": said})
+    profile = saying(Profile(name="x"), distribution=said)
     assert distribution.os_release(profile) == {
         "PRETTY_NAME": "Kiosk OS 1.0 (otter)", "NAME": "Kiosk OS", "ID": "kiosk-os", "ID_LIKE": "debian", "VERSION_ID": "1.0",
         "VERSION": "1.0 (otter)", "VERSION_CODENAME": "otter", "DEBIAN_CODENAME": "trixie", "VARIANT_ID": "x",

@@ -28,16 +28,13 @@ from synos_tasks.iso.tools import BuildContext
 from tests.unit.contexts import build_context, fake_tools, files, inputs_for, sent
 from tests.unit.plans import BASE, LOCK, planned, saying
 
+PLAIN = Profile(name="x")
 PLAN = planned(dataclasses.replace(BASE, components=("tool", "agent")))
-
-
-def _menu(**values: Any) -> Profile:  # noqa: ANN401
-    return Profile(name="x", values={**Profile(name="x").values, **values})
 
 
 def test_the_menu_is_what_the_profile_says() -> None:
     boot = {"timeout": 9, "entries": [{"title": "Kiosk", "arguments": ["kiosk"]}], "persistence": True}
-    text = bootfiles.grub_config(_menu(boot=boot), "0123456789ab", ["6.1-amd64"], 6)
+    text = bootfiles.grub_config(saying(PLAIN, boot=boot), "0123456789ab", ["6.1-amd64"], 6)
     assert "set timeout=9\n" in text
     assert [shlex.split(line)[1] for line in text.splitlines() if line.startswith("menuentry")] == [
         "Kiosk", "SynOS x, changes are kept"
@@ -49,7 +46,7 @@ def test_the_menu_is_what_the_profile_says() -> None:
 
 
 def test_the_menu_has_a_normal_and_a_failsafe_entry_and_one_for_each_further_kernel() -> None:
-    profile = _menu(kernel_arguments=["quiet", 'a="b $c"'])
+    profile = saying(PLAIN, kernel_arguments=["quiet", 'a="b $c"'])
     text = bootfiles.grub_config(profile, "0123456789ab", ["6.1-amd64", "6.1-rt-amd64"], 6)
     normal, safe, further = (line for line in text.splitlines() if line.startswith("    linux "))
     assert shlex.split(normal) == [
@@ -66,7 +63,7 @@ def test_the_menu_has_a_normal_and_a_failsafe_entry_and_one_for_each_further_ker
 
 
 def test_a_menu_with_a_picture_is_on_the_serial_port_everywhere() -> None:
-    profile = _menu(distribution={**BASE.values["distribution"], "splash": "x.png"})
+    profile = saying(PLAIN, distribution={**BASE.values["distribution"], "splash": "x.png"})
     text = bootfiles.grub_config(profile, "0123456789ab", ["6.1-amd64"], 1)
     _, *outputs = (line.split() for line in text.splitlines() if "terminal_output" in line)
     assert outputs == [["terminal_output", "gfxterm", "serial"]] * 2
@@ -74,7 +71,7 @@ def test_a_menu_with_a_picture_is_on_the_serial_port_everywhere() -> None:
 
 @pytest.mark.parametrize(("count", "devices"), [(1, None), (6, None), (7, 15), (14, 22)])
 def test_there_is_a_loop_device_for_each_layer(count: int, devices: int | None) -> None:
-    text = bootfiles.grub_config(Profile(name="x"), "0123456789ab", ["6.1-amd64"], count)
+    text = bootfiles.grub_config(PLAIN, "0123456789ab", ["6.1-amd64"], count)
     assert text.count(f"loop.max_loop={devices}") == (2 if devices else 0)
     assert ("max_loop" in text) is bool(devices)
 
@@ -144,7 +141,7 @@ def context(tmp_path: Path) -> Iterator[BuildContext]:
     profile = Profile(
         name="x",
         mirror="http://a.example/debian",
-        values={**Profile(name="x").values, **VALUES, "hooks": ["hooks/x"]},
+        values={**PLAIN.values, **VALUES, "hooks": ["hooks/x"]},
         origins={
             "hooks/x": "x.yaml:2:5",
             "users[1].groups[1]": "x.yaml:9:9",
@@ -394,7 +391,7 @@ def test_a_hook_whose_interpreter_is_missing_says_which(
 def test_a_hook_hides_nothing_of_an_overlay_that_it_does_not_read(
     touched: list[str], laid: dict[str, str], hidden: str
 ) -> None:
-    profile = saying(Profile(name="x"), hooks=[{"script": "hooks/x", "inputs": ["./read/"]}])
+    profile = saying(PLAIN, hooks=[{"script": "hooks/x", "inputs": ["./read/"]}])
     with pytest.raises(ProfileError) if hidden else nullcontext() as caught:
         hooks.refuse_overlaid(profile, "hook-x", touched, laid)
     if caught is not None:
