@@ -63,7 +63,7 @@ class Limits:
     young: float = YOUNG_SECONDS
     """What was used within so many seconds stays."""
     chosen: Mapping[str, float] | None = None
-    """What a plan has chosen already, with the last use of each: that alone goes, where it was not used since."""
+    """Last use of what a plan has chosen, by key: nothing else goes, and nothing that was used since."""
     seconds: float | None = None
     """How long eviction may take; the next one goes on."""
 

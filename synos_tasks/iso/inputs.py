@@ -35,7 +35,7 @@ DEEPEST = 200
 
 
 def find(root: Path, path: str, where: str = "", *, folder: bool | None = False) -> Path:
-    """Return the real path of a file or ``folder``, without links; None: either. ``root`` is docker/build.
+    """Return the real path of a file, or of a ``folder``; None allows both. No part of it is a link. ``root`` is docker/build.
 
     Raises ProfileError where it is not there, is of another kind, or leads out of docker/build. ``where`` names it.
     """

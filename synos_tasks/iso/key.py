@@ -67,9 +67,7 @@ def updates(old: Value, new: Value) -> Value:
 
 def adds_each(old: Value, new: Value) -> Value:
     """Add to each list of an inherited mapping."""
-    together = {
-        key: adds(old.entries[key], item) if key in old.entries else item for key, item in new.entries.items()
-    }
+    together = {key: adds(old.value(key), item) for key, item in new.entries.items()}
     return Value({**old.entries, **together}, new.where, new.key)
 
 
@@ -126,7 +124,7 @@ def of_system() -> Mapping[str, Key]:
 
 
 def repeated(values: Iterable[Value], same: Callable[[Any], object] = lambda data: data) -> list[Value]:
-    """Return the values that an earlier one is the ``same`` as."""
+    """Return the values that repeat an earlier one; ``same`` makes what is compared."""
     seen: set[object] = set()
     found = []
     for one in values:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from synos_tasks.errors import StageFailed
 from synos_tasks.iso import pool, stagespec
 from synos_tasks.iso.initramfs_inputs import named_by_hooks, touched
+from synos_tasks.iso.inputs import kind
 from synos_tasks.iso.plan import layer_compression
 from synos_tasks.iso.scratch import remove
 from synos_tasks.iso.stages import squashfs
@@ -187,10 +188,7 @@ def _make(
     freeze(root, delta, folder, context.epoch)
     tree.applied = [*(layer.key for layer in below), stage.key]
     if stage.apart:
-        folders = {
-            path for path in delta.changed if (folder / path).is_dir() and not (folder / path).is_symlink()
-        }
-        changed = [f"{path}/" if path in folders else path for path in delta.changed]
+        changed = [f"{path}/" if kind(folder / path) == "a folder" else path for path in delta.changed]
         facts = {**(facts or {}), "touched": [*changed, *delta.removed]}
     return {**_facts(delta, named_by_hooks(root)), **(facts or {})}
 

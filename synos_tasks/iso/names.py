@@ -95,7 +95,7 @@ def allowed(profile: Profile, selector: str, there: Sequence[Version]) -> str | 
 def refuse_unknown(profile: Profile, lists: Path, elsewhere: Callable[[], Mapping[str, Path]]) -> None:
     """Raise PackageNotFound for all names of a profile that are no package's.
 
-    ``elsewhere`` returns folders as ``lists`` of archives that the profile does not use, by what to add for them.
+    ``elsewhere`` returns folders like ``lists`` of archives that the profile does not use; each has a hint as its key.
     """
     known, in_files = names_in(lists), dict.fromkeys((*profile.origins, *profile.packages))
     unknown = [name for name in in_files if name in profile.packages and name not in known]

@@ -87,11 +87,14 @@ class Plan:
         return next(stage for stage in self.stages if stage.name == name)
 
     def initramfs_key(self, layers: Sequence[str]) -> str:
-        """Return the key of an initramfs of layers with these keys, the uppermost of which brought something into it."""
+        """Return the key of an initramfs that is made of the layers with these keys."""
         return digest(["initramfs", self.stage("initramfs").key, *layers])
 
     def initramfs_layers(self, touching: Collection[str]) -> list[str]:
-        """Return the keys of the layers that the initramfs is made of, those of ``touching`` brought something into it; none: the base."""
+        """Return the keys of the layers that the initramfs is made of, lowest first; none where it is the base alone.
+
+        ``touching`` has the keys of the layers that bring something into it.
+        """
         overlaid = any(layer.key in touching for layer in self.layers if layer.kind == OVERLAY)
         found: list[str] = []
         for index, layer in enumerate(self.layers[1:], 2):

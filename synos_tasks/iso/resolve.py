@@ -181,7 +181,7 @@ def _index_own_debs(context: BuildContext) -> None:
 
 
 def _elsewhere(context: BuildContext, folder: Path, lists: Path) -> dict[str, Path]:
-    """Return lists of what the profile's mirrors have besides, and of suites that others asked for; by a hint for each."""
+    """Return apt's lists of areas and suites that the profile does not use; each has a hint as its key."""
     found = {}
     for area in [area for area in AREAS if area not in context.profile.areas]:
         profile = replace(context.profile, areas=(area,), suites=("release",), third_parties=(), debs=())

@@ -27,7 +27,7 @@ ENTER = "/synos/enter"
 STREAMS, TREE, SLASH = "/synos/streams", "/synos/tree", "/synos/slash"
 """In a container: its streams, the system that is its root, and a link to the root itself."""
 KEPT = {"dev", "proc", "sys", "synos"}
-"""Folders of a container that are the engine's and ours, whatever its root has."""
+"""Folders of a container that the engine or this project provides, whatever its root has."""
 LINE_LENGTH = 2**14
 """Characters that are kept of a line."""
 
@@ -137,8 +137,9 @@ def mounts_of(root: Path, name: str, without: Collection[str] = ()) -> list[tupl
 
     Nothing is mounted on the folders ``without``.
 
-    The engine lays files of its own over /etc/hosts and its like: a mount by way of a link comes after these, and hides
-    them, as it sorts mounts by the number of folders in their paths; those with as many come in any order.
+    The engine mounts files of its own, as on /etc/hosts. It sorts mounts by the number of folders in their paths, and those
+    with the same number in any order. So these paths lead through a link, SLASH: with one folder more they come last, and
+    hide the engine's files.
     """
     folders = [path.name for path in sorted(root.iterdir()) if path.is_dir() and not path.is_symlink()]
     own = [

@@ -28,7 +28,7 @@ STAGES = "synos_tasks.iso.stages"
 
 @dataclass(frozen=True, kw_only=True)
 class Part:
-    """One of the stages of a kind that makes several, and what the key of this one covers."""
+    """One stage of a kind that makes several, and what its key covers."""
 
     name: str
     order: int
