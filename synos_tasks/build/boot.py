@@ -47,14 +47,7 @@ def boot_iso(
         screenshot=Path("/out") / log.with_suffix(".png").name,
     )
     out = Bind(source=folder, target="/out", writable=True)
-    spec = boot_spec(
-        settings,
-        context.image(BOOT),
-        iso_folder=iso.parent,
-        more=(out,),
-        kvm=request.kvm,
-        memory_mb=request.memory_mb,
-    )
+    spec = boot_spec(context, request, iso.parent, more=(out,))
     found = _run(context, spec, request, log)
     if not found.ok:
         screen = f"the screen: {found.screenshot}" if found.screenshot else ""
@@ -104,31 +97,30 @@ def chosen_iso(settings: Settings, path: str) -> Path:
 
 
 def boot_spec(
-    settings: Settings,
-    image: str,
-    *,
+    context: Context,
+    request: protocol.Boot | protocol.Run,
     iso_folder: Path,
-    kvm: bool,
-    memory_mb: int,
-    more: tuple[Bind, ...] = (),
+    *,
+    more: tuple[Bind, ...],
     ports: tuple[int, ...] = (),
 ) -> ContainerSpec:
     """Return the container: no capability, the invoking user, only ``more`` writable, a network only with ``ports``."""
     # in a container they are in one group only: in that of /dev/kvm where it is one of theirs
-    group = KVM.stat().st_gid if kvm else os.getgid()
+    group = KVM.stat().st_gid if request.kvm else os.getgid()
     if group not in os.getgroups():
         group = os.getgid()
+    project = context.settings.project
     return ContainerSpec(
-        name=builder.container_name(settings.project.id, "boot"),
-        image=image,
+        name=builder.container_name(project.id, "boot"),
+        image=context.image(BOOT),
         command=("python3", "-m", "synos_tasks.iso.boot"),
-        labels=labels(settings.project.id, "build"),
+        labels=labels(project.id, "build"),
         binds=(Bind(source=iso_folder, target="/iso"), *more, builder.CODE),
         tmpfs={"/tmp": "rw,nosuid,nodev,noexec,mode=1777,size=128m"},  # noqa: S108  (in the container)
-        devices=(str(KVM),) if kvm else (),
+        devices=(str(KVM),) if request.kvm else (),
         environment={"PYTHONPATH": "/project", "PYTHONDONTWRITEBYTECODE": "1"},
         cpus=min(2, os.cpu_count() or 1),
-        memory_mb=memory_mb + OVERHEAD_MB,
+        memory_mb=request.memory_mb + OVERHEAD_MB,
         pids=256,
         network=None if ports else "none",
         ports=ports,

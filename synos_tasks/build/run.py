@@ -22,7 +22,6 @@ from synos_tasks.build.boot import KVM, boot_spec, checked_iso
 from synos_tasks.engine.run import Leased
 from synos_tasks.engine.spec import Bind
 from synos_tasks.errors import BootFailed, SettingsError, writing
-from synos_tasks.images.catalog import BOOT
 from synos_tasks.iso import codec, protocol
 from synos_tasks.iso.boot.qemu import DISK_BYTES, SSH_PORT, VNC_PORT
 
@@ -75,7 +74,8 @@ def run_iso(
 ) -> Ended:
     """Run an ISO until the guest switches off, or the person ends it: Ctrl-C, Ctrl-] in the console, or the window's end.
 
-    Its memory is that of the settings where ``memory_mb`` is 0. Raises SettingsError, IsoNotFound, OutputNotWritable, ImageBuildFailed, ContainerLost and BootFailed.
+    Its memory is that of the settings where ``memory_mb`` is 0. Raises SettingsError, IsoNotFound, OutputNotWritable,
+    ImageBuildFailed, ContainerLost and BootFailed.
     """
     iso, settings = checked_iso(iso, firmware, media), context.settings
     if memory_mb and memory_mb < LEAST_MB:
@@ -90,15 +90,8 @@ def run_iso(
         disk=Path(disks[0].target) if disks else None,
         password=secrets.token_hex(4) if screen in {"window", "vnc"} else "",
     )
-    spec = boot_spec(
-        settings,
-        context.image(BOOT),
-        iso_folder=iso.parent,
-        more=disks,
-        kvm=request.kvm,
-        memory_mb=request.memory_mb,
-        ports=(SSH_PORT, *((VNC_PORT,) if request.password else ())),
-    )
+    ports = (SSH_PORT, *((VNC_PORT,) if request.password else ()))
+    spec = boot_spec(context, request, iso.parent, more=disks, ports=ports)
     started = time.monotonic()
     with context.lease(spec.name), Leased(context.docker, spec, codec.encode(request)) as container:
         session = _Session(context, container, screen, request.password)
@@ -112,9 +105,8 @@ def run_iso(
     if session.ran and session.ran.why:
         raise BootFailed(f"QEMU could not run {iso.name}", why=session.ran.why)
     seconds = round(time.monotonic() - started, 1)
-    by = "guest" if session.ran else "person"
-    ports = session.ports
-    return Ended(session.accelerator, by, seconds, ports.get(SSH_PORT, 0), ports.get(VNC_PORT, 0))
+    by, found = "guest" if session.ran else "person", session.ports
+    return Ended(session.accelerator, by, seconds, found.get(SSH_PORT, 0), found.get(VNC_PORT, 0))
 
 
 class _Session:

@@ -23,7 +23,7 @@ from synos_tasks.iso.boot import qemu, trouble, watch
 from synos_tasks.iso.boot.qemu import FIRMWARES, MEDIA, Boot, qemu_argv
 from synos_tasks.iso.boot.watch import Follower, boot, clean, parse_report, verdict
 from tests.unit.fake_docker import FakeDocker
-from tests.unit.projects import settings_in
+from tests.unit.projects import project, settings_in
 
 REQUEST = Boot(
     iso=Path("/iso/a,b.iso"), firmware="bios", media="cdrom", timeout=9, memory_mb=512, kvm=True, screenshot=Path("/out/a.png")
@@ -78,18 +78,11 @@ def test_kvm_is_used_only_where_it_pays(
 
 
 def test_the_container_has_no_powers(tmp_path: Path) -> None:
-    settings = settings_in(tmp_path, "p")
+    context = Context(project(tmp_path), FakeDocker(), print, dry=True)
+    request = dataclasses.replace(REQUEST, kvm=False)
     out = Bind(source=tmp_path / "out", target="/out", writable=True)
     for ports, network in (((), "none"), ((2222,), None)):
-        spec = boot_spec(
-            settings,
-            "image",
-            iso_folder=tmp_path / "dist",
-            more=(out,),
-            kvm=False,
-            memory_mb=512,
-            ports=ports,
-        )
+        spec = boot_spec(context, request, tmp_path / "dist", more=(out,), ports=ports)
         assert not any((spec.privileged, spec.capabilities, spec.devices, spec.new_privileges))
         assert spec.network == network
         assert [bind.source for bind in spec.binds if bind.writable] == [tmp_path / "out"]
