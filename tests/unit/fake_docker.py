@@ -160,10 +160,12 @@ class FakeDocker(Docker):
         }
         return name
 
-    def add_network(self, name: str) -> str:
+    def add_network(
+        self, name: str, *, labels: Mapping[str, str] | None = None, created: str = CREATED
+    ) -> str:
         """Add a network and return its id."""
-        ident = digest(name)
-        self.objects["network"][ident] = {"Id": ident, "Name": name, "Created": CREATED, "Labels": {}}
+        ident, marks = digest(name), dict(labels or {})
+        self.objects["network"][ident] = {"Id": ident, "Name": name, "Created": created, "Labels": marks}
         return ident
 
     def names(self, kind: Kind) -> list[str]:

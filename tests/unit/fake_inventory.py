@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.engine.cache import DiskUsage, Record
-from synos_tasks.engine.client import snapshot
-from synos_tasks.engine.labels import LABEL_BASE, LABEL_CONTAINER, LABEL_PROJECT, LABEL_ROLE, image_labels
+from synos_tasks.engine.labels import LABEL_BASE, LABEL_CONTAINER, image_labels
+from synos_tasks.engine.labels import labels as marks
 from synos_tasks.images.catalog import BOOKWORM
 from synos_tasks.images.ledger import Ledger
 from synos_tasks.maint.ownership import Clone, Inventory, labels_of, tags_of
@@ -56,15 +56,9 @@ def image(
     id: str = "",  # noqa: A002
 ) -> Image:
     """Return an image without labels."""
-    data = {
-        "Id": id or ident(name),
-        "RepoTags": list(tags),
-        "Created": moment(created),
-        "Config": {"Labels": labels},
-        "Metadata": {"LastTagTime": moment(tagged)},
-    }
-    found: Image = snapshot("image", data)
-    return found
+    docker, known = FakeDocker(), id or ident(name)
+    docker.add_image(*tags, ident=known, labels=labels, created=moment(created), tagged=moment(tagged))
+    return docker.images()[0]
 
 
 def our_image(name: str = "ours", *tags: str, **given: Any) -> Image:  # noqa: ANN401
@@ -91,7 +85,6 @@ def container(
     labels: dict[str, str] | None = None,
     state: str = "exited",
     created: float = OLD,
-    ended: float = 0.0,
     volumes: Iterable[str] = (),
     networks: Iterable[str] = (),
 ) -> Container:
@@ -100,19 +93,17 @@ def container(
     With ``labels`` it is one that this library made, which puts its name among them.
     """
     inherited = {} if isinstance(of, str) else labels_of(of)
-    own = {LABEL_CONTAINER: name, **labels} if labels else {}
-    data = {
-        "Id": ident(name).removeprefix("sha256:"),
-        "Name": f"/{name}",
-        "Image": of if isinstance(of, str) else of.id,
-        "Created": moment(created),
-        "Config": {"Labels": {**inherited, **own}},
-        "State": {"Status": state, "FinishedAt": moment(ended)},
-        "Mounts": [{"Type": "volume", "Name": one} for one in volumes],
-        "NetworkSettings": {"Networks": {f"name of {one}": {"NetworkID": one} for one in networks}},
-    }
-    found: Container = snapshot("container", data)
-    return found
+    docker = FakeDocker()
+    docker.add_container(
+        name,
+        image=of if isinstance(of, str) else of.id,
+        labels={**inherited, LABEL_CONTAINER: name if labels else "", **(labels or {})},
+        state=state,
+        created=moment(created),
+        volumes=volumes,
+        networks=networks,
+    )
+    return docker.containers()[0]
 
 
 def volume(
@@ -123,25 +114,17 @@ def volume(
     labels: dict[str, str] | None = None,
     created: float = OLD,
 ) -> Volume:
-    data = {
-        "Name": name,
-        "Labels": {LABEL_PROJECT: project, LABEL_ROLE: role} if labels is None else labels,
-        "CreatedAt": moment(created),
-        "Mountpoint": f"/docker/{name}/_data",
-    }
-    found: Volume = snapshot("volume", data)
-    return found
+    docker = FakeDocker()
+    docker.add_volume(
+        name, labels=marks(project, role) if labels is None else labels, created=moment(created)
+    )
+    return docker.volumes()[0]
 
 
 def network(name: str, project: str = OURS, *, labels: dict[str, str] | None = None) -> Network:
-    data = {
-        "Id": ident(name).removeprefix("sha256:"),
-        "Name": name,
-        "Labels": {LABEL_PROJECT: project, LABEL_ROLE: "services"} if labels is None else labels,
-        "Created": moment(OLD),
-    }
-    found: Network = snapshot("network", data)
-    return found
+    docker, own = FakeDocker(), marks(project, "services") if labels is None else labels
+    docker.add_network(name, labels=own, created=moment(OLD))
+    return docker.networks()[0]
 
 
 def record(name: str, description: str, *parents: str, **given: Any) -> Record:  # noqa: ANN401

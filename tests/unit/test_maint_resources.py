@@ -87,7 +87,7 @@ def test_what_runs_or_others_have_is_pinned_though_that_may_not_run(state: str, 
     """A container of others could not start again."""
     one, net, vol = our_image(), network("net"), volume("vol")
     mark = labels(OURS, "services") if user == OURS else None
-    uses = container(f"{user}-x", one, labels=mark, state=state, volumes=("vol",), networks=(net.id,))
+    uses = container(f"{user}-x", one, labels=mark, state=state, volumes=("vol",), networks=(net.name,))
     ended = ours("a", volumes=("vol",))
     found = found_of(images=[one], networks=[net], volumes=[vol], containers=[ended, uses])
     assert {found[name].pinned for name in (BUILDER, "net", "vol")} == {f"in use by {user}-x"}
@@ -95,7 +95,7 @@ def test_what_runs_or_others_have_is_pinned_though_that_may_not_run(state: str, 
 
 def test_what_containers_of_ours_have_that_ended_goes_after_all_of_them() -> None:
     one, net, vol = our_image(), network("net"), volume("vol")
-    ended = [ours(name, one, volumes=("vol",), networks=(net.id,)) for name in "ab"]
+    ended = [ours(name, one, volumes=("vol",), networks=(net.name,)) for name in "ab"]
     found = found_of(images=[one], networks=[net], volumes=[vol], containers=ended)
     for name in (BUILDER, "net", "vol"):
         assert found[name].pinned == ""
