@@ -230,13 +230,13 @@ class Build:
         """Build in a container, and publish; raises a SynosError."""
         context, options = self.context, self.options
         self.stages = dict.fromkeys(plan.stage_names)
-        with ExitStack() as held:
-            view = held.enter_context(self.view(plan.stage_names))
+        with ExitStack() as stack:
+            view = stack.enter_context(self.view(plan.stage_names))
             meanwhile = compiles and self._has_memory_for_both()
-            job = held.enter_context(self._compiling(store, plan, view)) if meanwhile else None
+            job = stack.enter_context(self._compiling(store, plan, view)) if meanwhile else None
             if compiles and not meanwhile:
                 self.compile(store, plan, view.handle)
-            folder = held.enter_context(staging(options.output))
+            folder = stack.enter_context(staging(options.output))
             spec = container_of(context, options, plan, output=folder, store=store)
             request = protocol.Build(
                 plan=plan,

@@ -64,8 +64,8 @@ def owned(inventory: Inventory, clone: Clone) -> Inventory:
     )
 
 
-def our_names(image: Image, clone: Clone) -> tuple[str, ...]:
-    """Return the names of an image that are ours to remove: others may have given it further ones."""
+def own_names(image: Image, clone: Clone) -> tuple[str, ...]:
+    """Return the names of an image that this clone gave, and may remove: others may have given it more."""
     made = clone.ledger.images.get(image.id)
     ours = {labels_of(image).get(LABEL_IMAGE, ""), made.tag if made else ""}
     return tuple(tag for tag in tags_of(image) if {tag, tag.removesuffix(":latest")} & ours)
@@ -104,17 +104,17 @@ def _records(records: Iterable[Record], clone: Clone) -> list[Record]:
         return verdicts[record.id]
 
     def is_on_ours(record: Record, step: str) -> bool:
-        below = [known.get(ident) for ident in record.parents]
-        if not below or (_WORKDIR in step and all(map(_is_base_of_ours, below))):
+        below = [known[ident] for ident in record.parents if ident in known]
+        if not below or len(below) < len(record.parents):
+            return False
+        if _WORKDIR in step and all(map(_is_own_base, below)):
             return False  # that step is in every Dockerfile
-        return all(one is not None and (_is_base_of_ours(one) or is_ours(one)) for one in below)
+        return all(_is_own_base(one) or is_ours(one) for one in below)
 
     return [record for record in known.values() if is_ours(record)]
 
 
-def _is_base_of_ours(record: Record | None) -> bool:
-    """Tell whether a record is an image that our Dockerfiles begin with; a local one has no name there."""
-    if record is None:
-        return False
+def _is_own_base(record: Record) -> bool:
+    """Tell whether a record is a base image of this project's Dockerfiles. BuildKit does not say which a local one is."""
     pulled = record.description.startswith(PULLED) and any(f"/{tag}" in record.description for tag in BASES)
     return pulled or record.description.startswith(LOCAL)

@@ -123,7 +123,7 @@ class Resource:
     backup: str = ""
     """A fresh backup of its content, with its age."""
     names: tuple[str, ...] = ()
-    """Of an image: the names that are ours to remove; of an ISO: its files."""
+    """Of an image: the names that this clone gave; of an ISO: its files."""
     reason: str = ""
     """Why it stays, as a prune decides or finds; '' where it goes."""
 
@@ -246,7 +246,7 @@ def _network(one: Network, facts: Facts) -> Resource:
 
 
 def _image(one: Image, facts: Facts) -> Resource:
-    names = ownership.our_names(one, facts.clone)
+    names = ownership.own_names(one, facts.clone)
     group = names[0].rpartition(":")[0] if names else ""
     others = set(tags_of(one)) - set(names)
     pinned, needed_by = facts.users(one.id)

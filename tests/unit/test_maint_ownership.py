@@ -20,7 +20,7 @@ from synos_tasks.engine.labels import (
 from synos_tasks.images.catalog import BOOKWORM, TRIXIE
 from synos_tasks.images.dockerfile import steps_of
 from synos_tasks.images.ledger import Ledger, Made
-from synos_tasks.maint.ownership import labels_of, our_names, owned
+from synos_tasks.maint.ownership import labels_of, own_names, owned
 from tests.unit.fake_inventory import (
     BUILDER,
     OLD,
@@ -105,7 +105,7 @@ def test_the_name_in_the_label_may_lack_its_tag_or_have_it(marked: str) -> None:
     plain = marked.removesuffix(":latest")
     one = our_image("dev", f"{plain}:latest", labels=image_labels(OURS, "dev", plain))
     assert ours_of(one) == [one]
-    assert our_names(one, clone()) == (f"{plain}:latest",)
+    assert own_names(one, clone()) == (f"{plain}:latest",)
     for wrong in (f"{plain}:newest", f"{plain}-x:latest", f"x{plain}:latest", f"{plain}:latest-x"):
         assert ours_of(altered(one, tags=(wrong,))) == []
 
@@ -117,8 +117,8 @@ def test_a_second_name_is_not_ours_to_take(order: int) -> None:
     left = altered(both, tags=("theirs:latest",))
     assert ours_of(left) == []
     for of in (clone(), clone(ledger=remembered(both))):
-        assert our_names(both, of) == (BUILDER,)
-        assert our_names(left, of) == ()
+        assert own_names(both, of) == (BUILDER,)
+        assert own_names(left, of) == ()
 
 
 def test_a_nameless_image_is_ours_if_it_is_remembered() -> None:
@@ -126,7 +126,7 @@ def test_a_nameless_image_is_ours_if_it_is_remembered() -> None:
     assert ours_of(nameless) == []
     assert ours_of(nameless, of=clone(ledger=remembered(nameless))) == [nameless]
     assert ours_of(nameless, of=clone(ledger=remembered(image("another")))) == []
-    assert our_names(nameless, clone(ledger=remembered(nameless))) == ()
+    assert own_names(nameless, clone(ledger=remembered(nameless))) == ()
 
 
 @pytest.mark.parametrize("name", [BOOKWORM, TRIXIE])
@@ -322,7 +322,7 @@ def test_whatever_others_build_nothing_of_theirs_becomes_ours_and_ours_stays_our
     for of in (clone(), clone(ledger=remembered(IMAGE))):
         found = owned(inventory(images=tuple(every)), of)
         assert sorted(one.id for one in found.images) == sorted(one.id for one in ours)
-        assert not any(our_names(one, of) for one in theirs)
+        assert not any(own_names(one, of) for one in theirs)
 
 
 DESCRIPTIONS = [
