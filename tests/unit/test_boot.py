@@ -46,7 +46,7 @@ def test_every_machine_can_report_and_cannot_write(firmware: str, media: str, ac
     argv = " ".join(qemu_argv(request, accelerator, Path("/scratch")))
     assert "type=3,asset=synos-selftest" in argv
     assert "-serial chardev:serial0" in argv
-    assert "-nic none" in argv
+    assert "-netdev user,id=net,restrict=on" in argv, "the guest reaches nothing"
     assert "readonly=on,file=/iso/a,,b.iso" in argv
     assert f"-accel {accelerator}" in argv
 
@@ -149,6 +149,10 @@ OTHER_AGENTS = [
     [
         ({"os": "debian"}, "'debian': its os-release is not the ISO's"),
         ({"failed": ["a.service", "b.mount"]}, "failed units: a.service, b.mount"),
+        (
+            {"failed": ["a.service"], "words": ["a.service (timeout): no interface"]},
+            "failed units: a.service\na.service (timeout): no interface",
+        ),
         ({"failed": None}, "failed units: not reported"),
         ({"target": ""}, "target is not active"),
         ({"root": "ext4"}, "'ext4', not an overlay"),

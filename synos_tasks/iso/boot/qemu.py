@@ -107,7 +107,9 @@ def qemu_argv(request: Boot, accelerator: str, folder: Path) -> list[str]:
     """Return the command for a request. ``accelerator`` is kvm or tcg, ``folder`` has the machine's files."""
     return [
         *machine_argv(request.firmware, request.memory_mb, accelerator, folder),
-        *("-no-reboot", "-display", "none", "-nic", "none"),
+        *("-no-reboot", "-display", "none"),
+        # services may wait for a network card and its address; this one leads nowhere, and no firmware starts from it
+        *("-netdev", "user,id=net,restrict=on", "-device", "e1000,netdev=net,romfile="),
         *("-chardev", f"file,id=serial0,path={folder / SERIAL}", "-serial", "chardev:serial0"),
         *("-smbios", f"type=3,asset={ASSET_TAG}"),
         *medium_argv(request.iso, request.media),

@@ -162,10 +162,11 @@ def parse_report(line: str) -> dict[str, Any] | None:
 def verdict(report: Mapping[str, Any], firmware: str) -> str:
     """Say why a report is not good enough; '' if it is."""
     system, state, failed = report.get("os"), report.get("state"), report.get("failed")
+    words = map(str, report.get("words") or [])
     waiting = f", waiting for {', '.join(map(str, report['jobs']))}" if report.get("jobs") else ""
     checks = [
         (system not in {None, "", "debian"}, f"the system is {system!r}: its os-release is not the ISO's"),
-        (failed == [], f"failed units: {', '.join(map(str, failed or ['not reported']))}"),
+        (failed == [], "\n".join([f"failed units: {', '.join(map(str, failed or ['not reported']))}", *words])),
         (
             not report.get("restarting"),
             f"units that fail and are started again: {', '.join(map(str, report.get('restarting') or []))}",
