@@ -83,8 +83,7 @@ def check_output(output: Path) -> None:
     with writing("the output folder cannot be written", output, hint):
         output.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=output).close()
-    free = os.statvfs(output).f_bavail * os.statvfs(output).f_frsize
-    if free < LEAST_OUTPUT_BYTES:
+    if (free := host.free_disk_bytes(output)) < LEAST_OUTPUT_BYTES:
         raise DiskFull(
             "the output folder's disk is nearly full",
             where=str(output),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import datetime as dt
 import hashlib
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from synos_tasks.maint.exports import fresh_backups
 from synos_tasks.settings import MaintSettings, Settings
 from tests.unit.fake_inventory import OURS, THEIRS, volume
 from tests.unit.projects import settings_in
+from tests.unit.test_archive import edit
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -56,11 +56,7 @@ def back_up(settings: Settings, name: str = "one", *services: str, age: float = 
     facts = {service: {"version": "1"} for service in services or ("nats",)}
     with archive.create(folder, name, facts) as draft, draft.file("dump") as out:
         out.write(b"what the service holds")
-    manifest, total = folder / name / archive.MANIFEST, folder / name / archive.CHECKSUM
-    told = json.loads(manifest.read_text())
-    told["created"] = moment(age)
-    manifest.write_text(json.dumps(told))
-    total.write_text(f"{hashlib.sha256(manifest.read_bytes()).hexdigest()}  {archive.MANIFEST}\n")
+    edit(folder / name, created=moment(age))
     archive.verify(folder / name)
     return folder / name
 

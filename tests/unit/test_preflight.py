@@ -76,7 +76,8 @@ def test_an_output_that_cannot_be_written(tmp_path: Path, below: str) -> None:
 
 
 def test_a_disk_nearly_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "statvfs", lambda _path: SimpleNamespace(f_bavail=100, f_frsize=4096))
+    disk = SimpleNamespace(f_bavail=100, f_bfree=100, f_blocks=200, f_frsize=4096)
+    monkeypatch.setattr(os, "statvfs", lambda _path: disk)
     with pytest.raises(DiskFull) as caught:
         planning.check_output(tmp_path)
     assert "600 MB needed" in caught.value.why
