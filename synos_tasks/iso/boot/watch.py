@@ -166,7 +166,10 @@ def verdict(report: Mapping[str, Any], firmware: str) -> str:
     waiting = f", waiting for {', '.join(map(str, report['jobs']))}" if report.get("jobs") else ""
     checks = [
         (system not in {None, "", "debian"}, f"the system is {system!r}: its os-release is not the ISO's"),
-        (failed == [], "\n".join([f"failed units: {', '.join(map(str, failed or ['not reported']))}", *words])),
+        (
+            failed == [],
+            "\n".join([f"failed units: {', '.join(map(str, failed or ['not reported']))}", *words]),
+        ),
         (
             not report.get("restarting"),
             f"units that fail and are started again: {', '.join(map(str, report.get('restarting') or []))}",
