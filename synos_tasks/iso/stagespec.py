@@ -73,7 +73,6 @@ class StageSpec:
 class StageModule(Protocol):
     """One file of this folder."""
 
-    __doc__: str
     STAGE: StageSpec
     make: Callable[..., Mapping[str, Any] | None]
     make_files: Callable[..., Mapping[str, Any] | None]

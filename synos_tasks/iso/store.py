@@ -127,7 +127,7 @@ class Store:
             finally:
                 remove(folder)
 
-    def commit(self, key: str, folder: Path, facts: Mapping[str, Any], stage: str = UNKNOWN) -> Entry:
+    def commit(self, key: str, folder: Path, facts: Mapping[str, Any], stage: str) -> Entry:
         """Make the files in ``folder`` the entry of ``key``: on disk first, then visible at once.
 
         Where another build was faster, return its entry. ``stage`` is the name that a listing shows.

@@ -12,13 +12,14 @@ from synos_tasks.iso.protocol import Event, Events, Warn
 from synos_tasks.iso.tools import BuildContext
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
 
     import pytest
 
     from synos_tasks.iso.plan import Plan
     from synos_tasks.iso.pool import Pool
+    from synos_tasks.iso.store import Entry, Store
 
 EPOCH = 1_700_000_000
 
@@ -71,6 +72,16 @@ def fake_tools(
 
     monkeypatch.setattr(BuildContext, "run", run)
     return ran
+
+
+def put_entry(
+    store: Store, key: str, content: Mapping[str, bytes], facts: Mapping[str, Any] = {}, stage: str = "base"
+) -> Entry:
+    """Put an entry with some files into the store."""
+    with store.slot() as slot:
+        for name, data in content.items():
+            (slot / name).write_bytes(data)
+        return store.commit(key, slot, facts, stage)
 
 
 def files(root: Path, *names: str) -> None:

@@ -19,6 +19,7 @@ from synos_tasks.iso import eviction
 from synos_tasks.iso.eviction import YOUNG_SECONDS, Evicted, Limits, Stored, choose, evict, listing
 from synos_tasks.iso.store import ENTRY, UNKNOWN, Entry, Store
 from synos_tasks.settings import MaintSettings
+from tests.unit.contexts import put_entry
 
 NOW = 1_800_000_000.0
 DAY = 86400
@@ -26,11 +27,10 @@ ROOT = Path(__file__).resolve().parents[2]
 EVERYTHING = Limits(max_age=-1.0, young=0.0)
 
 
-def put(store: Store, key: str, *, days: float = 0, size: int = 5000, stage: str = "base") -> Entry:
+def put(store: Store, key: str, *, days: float = 0, size: int = 5000) -> Entry:
     """Put in an entry, last used some days ago."""
-    with Store(store.folder, pytest.fail) as other, other.slot() as folder:
-        (folder / "layer.squashfs").write_bytes(b"x" * size)
-        entry = other.commit(key, folder, {}, stage)
+    with Store(store.folder, pytest.fail) as other:
+        entry = put_entry(other, key, {"layer.squashfs": b"x" * size})
     age(entry.file(ENTRY), days)
     return entry
 
@@ -179,7 +179,7 @@ def build(store):
                 if entry is None:
                     with store.slot() as folder:
                         (folder / "file").write_text(key)
-                        entry = store.commit(key, folder, {})
+                        entry = store.commit(key, folder, {}, "base")
         yield entry
 
 while time.monotonic() < end:

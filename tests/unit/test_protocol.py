@@ -18,7 +18,7 @@ from synos_tasks.iso import codec, compare, protocol, resolve, work
 from synos_tasks.iso.components.recipe import Compilation, Component
 from synos_tasks.iso.eviction import Limits, Stored
 from synos_tasks.iso.profile import Profile
-from tests.unit.contexts import build_context, sent
+from tests.unit.contexts import build_context, put_entry, sent
 from tests.unit.plans import LOCK, planned
 
 if TYPE_CHECKING:
@@ -144,9 +144,8 @@ def context(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[BuildCo
 
 
 def put(context: BuildContext, key: str) -> Entry:
-    with work.store_of(context) as store, store.slot() as folder:
-        (folder / "file").write_text(key)
-        return store.commit(key, folder, {"removed": []}, "base")
+    with work.store_of(context) as store:
+        return put_entry(store, key, {"file": key.encode()}, {"removed": []})
 
 
 def test_a_profile_is_resolved(context: BuildContext, monkeypatch: pytest.MonkeyPatch) -> None:

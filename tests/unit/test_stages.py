@@ -25,7 +25,7 @@ from synos_tasks.iso.run import Runner
 from synos_tasks.iso.stages import bootfiles, components, hooks, initramfs, packages, system
 from synos_tasks.iso.store import Entry, Store
 from synos_tasks.iso.tools import BuildContext
-from tests.unit.contexts import build_context, fake_tools, files, inputs_for, sent
+from tests.unit.contexts import build_context, fake_tools, files, inputs_for, put_entry, sent
 from tests.unit.plans import BASE, LOCK, planned, saying
 
 PLAIN = Profile(name="x")
@@ -464,12 +464,9 @@ def _package(name: str, **more: object) -> dict[str, Any]:
 
 def _compiled(store: Store, name: str, *packages: dict[str, Any]) -> Entry:
     """Put a component into the store, as its compilation does."""
-    packages = packages or (_package(name),)
-    with store.slot() as slot:
-        for package in packages:
-            (slot / package["file"]).write_text(package["name"])
-        facts = {"packages": list(packages), "caches": {}, "compile_seconds": 1.0}
-        return store.commit(PLAN.stage(f"component-{name}").key, slot, facts)
+    facts = {"packages": list(packages or [_package(name)]), "caches": {}}
+    content = {package["file"]: package["name"].encode() for package in facts["packages"]}
+    return put_entry(store, PLAN.stage(f"component-{name}").key, content, facts)
 
 
 @pytest.mark.parametrize("there", [(), ("tool",), ("agent",)])

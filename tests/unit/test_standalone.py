@@ -15,6 +15,7 @@ from synos_tasks.iso.lock import dump
 from synos_tasks.iso.plan import Plan, Tools, plan_build
 from synos_tasks.iso.profile import load
 from synos_tasks.iso.store import Store
+from tests.unit.contexts import put_entry
 from tests.unit.projects import NAME, lay_component, lock_for, package, project
 
 Built = list[tuple[Plan, Path, Path]]
@@ -161,12 +162,6 @@ def test_an_interruption_is_told_and_leaves_nothing(
     assert list((tmp_path / "work").iterdir()) == []
 
 
-def _put(store: Store, key: str, content: str = "deb") -> None:
-    with store.slot() as slot:
-        (slot / "tool.deb").write_text(content)
-        store.commit(key, slot, {"packages": [{"name": "tool", "file": "tool.deb"}]})
-
-
 def test_what_the_image_has_compiled_is_brought_into_the_store_once(
     root: Path, built: Built, tmp_path: Path
 ) -> None:
@@ -177,8 +172,8 @@ def test_what_the_image_has_compiled_is_brought_into_the_store_once(
     standalone._take_compiled(wanted, store)
     assert store.find(key) is None, "the image has none"
     image = Store(standalone.COMPILED, pytest.fail)
-    _put(image, key)
-    _put(image, "another")
+    for name in (key, "another"):
+        put_entry(image, name, {"tool.deb": b"deb"}, {"packages": [{"name": "tool", "file": "tool.deb"}]})
     for _ in range(2):
         standalone._take_compiled(wanted, store)
         found = store.find(key)

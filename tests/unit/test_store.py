@@ -20,6 +20,7 @@ from synos_tasks.errors import CacheUnusable, DiskFull, SynosError
 from synos_tasks.iso.scratch import sync
 from synos_tasks.iso.store import ENTRY, Entry, Store
 from synos_tasks.locks import exclusive, try_exclusive
+from tests.unit.contexts import put_entry
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -41,10 +42,7 @@ def store(tmp_path: Path, warned: list[str]) -> Iterator[Store]:
 
 
 def put(store: Store, key: str = KEY, files: dict[str, bytes] = FILES) -> Entry:
-    with store.slot() as folder:
-        for name, content in files.items():
-            (folder / name).write_bytes(content)
-        return store.commit(key, folder, FACTS)
+    return put_entry(store, key, files, FACTS)
 
 
 def inside(store: Store, folder: str) -> list[str]:
@@ -71,7 +69,7 @@ def test_nothing_is_visible_before_the_commit(store: Store, monkeypatch: pytest.
     with store.slot() as folder:
         (folder / "a").touch()
         assert inside(store, "objects") == []
-        store.commit(KEY, folder, {})
+        store.commit(KEY, folder, {}, "base")
     # all of it is on disk before it has its name, and then the name is
     assert synced == [("a", False), (ENTRY, False), (folder.name, False), ("objects", True)]
 
