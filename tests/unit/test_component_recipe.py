@@ -18,7 +18,7 @@ from synos_tasks.errors import ComponentError
 from synos_tasks.iso import codec, digests
 from synos_tasks.iso.components import recipe
 from synos_tasks.iso.components.recipe import Component
-from tests.unit.yaml_fuzz import agreed, damaged, values_of
+from tests.unit.yaml_fuzz import agreed, check_place, damaged, values_of
 
 FULL = b"""description: A tool that does things
 license: GPL-2.0-or-later
@@ -161,13 +161,7 @@ def test_a_damaged_recipe_is_a_component_or_a_mistake_with_a_place(
             json.dumps(dataclasses.asdict(found), ensure_ascii=False).encode()
             assert (found.build == "debian") == (found.source[0] == "package")
             return
-    places = failure.where.removeprefix(str(path)).split(":")
-    assert len(places) == 3, f"no file, line and column in {failure.where} of {failure.what}"
-    assert places[0] == ""
-    assert 1 <= int(places[1]) <= data.count(b"\n") + data.count(b"\r") + 9
-    assert int(places[2]) >= 1
-    assert len(failure.what) < 300
-    json.dumps(failure.to_json(), ensure_ascii=False).encode()
+    check_place(failure, path, data)
 
 
 @SLOW

@@ -22,7 +22,7 @@ from synos_tasks.iso import profile as profiles
 from synos_tasks.iso import schema
 from synos_tasks.iso.profile import Profile
 from tests.unit.projects import lay_component
-from tests.unit.yaml_fuzz import agreed, damaged, values_of
+from tests.unit.yaml_fuzz import agreed, check_place, damaged, values_of
 
 SHIPPED = Path(__file__).resolve().parents[2] / "docker/build/profiles"
 FULL = b"""description: "everything a profile may say"
@@ -71,18 +71,8 @@ def _load(data: bytes) -> Profile | SynosError:
             return profiles.load(path.parent, "x")
         except (ProfileError, ProfileNotFound, ComponentError) as error:
             failure = error
-    _has_a_place(failure, str(path), data)
+    check_place(failure, path, data)
     return failure
-
-
-def _has_a_place(error: SynosError, path: str, data: bytes) -> None:
-    assert error.where.startswith(path), error.where
-    places = error.where.removeprefix(path).split(":")[1:]
-    assert len(places) == 2, f"no line and column in {error.where} of {error.what}"
-    assert all(place.isdigit() and int(place) > 0 for place in places)
-    assert int(places[0]) <= data.count(b"\n") + data.count(b"\r") + 9
-    assert len(error.what) < 300
-    json.dumps(error.to_json(), ensure_ascii=False).encode()
 
 
 FUZZ = settings(suppress_health_check=list(HealthCheck))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 import jsonschema  # type: ignore[import-untyped]
 from hypothesis import strategies as st
 
-from synos_tasks.errors import ProfileError
+from synos_tasks.errors import ProfileError, SynosError
 from synos_tasks.iso import schema
 
 SPECIALS = [
@@ -133,6 +134,16 @@ def agreed(data: bytes, kind: schema.Kind) -> bool | None:
         return False
     assert valid, seen
     return True
+
+
+def check_place(error: SynosError, path: Path, data: bytes) -> None:
+    """Check that the error for a file has a line and a column of it, and can be shown."""
+    name, line, column = error.where.rsplit(":", 2)
+    assert name == str(path), f"no line and column in {error.where} of {error.what}"
+    assert 1 <= int(line) <= data.count(b"\n") + data.count(b"\r") + 9
+    assert int(column) >= 1
+    assert len(error.what) < 300
+    json.dumps(error.to_json(), ensure_ascii=False).encode()
 
 
 def _plain(value: schema.Value) -> Any:  # noqa: ANN401
