@@ -28,7 +28,7 @@ RELEASE, SECURITY = "/debian/dists/trixie/", "/debian-security/dists/trixie-secu
 UPDATES = "/debian/dists/trixie-updates/"
 FOLDER = "main/binary-amd64/"
 INDEX = f"{FOLDER}Packages"
-_BEGIN, _SIGNATURE = b"-----BEGIN PGP SIGNED MESSAGE-----", b"\n-----BEGIN PGP SIGNATURE-----"
+_SIGNATURE = b"\n-----BEGIN PGP SIGNATURE-----"
 
 
 def _flip(body: bytes) -> bytes:

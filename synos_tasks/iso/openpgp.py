@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _ARMOR = re.compile(
     rb"^-----BEGIN PGP ([A-Z ]+)-----\s*?\n(.*?)^-----END PGP \1-----", re.MULTILINE | re.DOTALL
 )
-_PUBLIC, _SECRET, _SIGNATURE, _SUBKEY = 6, 5, 2, 14
+_PUBLIC, _SECRET, _SIGNATURE = 6, 5, 2
 _OF_A_USER = range(0x10, 0x14)
 _DIRECT = 0x1F
 _CREATED, _EXPIRES, _ISSUER, _FINGERPRINT = 2, 9, 16, 33
