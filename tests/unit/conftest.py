@@ -44,15 +44,17 @@ def no_processes(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 
 
 @pytest.fixture(autouse=True)
-def no_development_container(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Tests are to pass in one, and mean what happens outside."""
-    monkeypatch.delenv("SYNOS_DEV_CONTAINER", raising=False)
+def plain_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tests are to pass in a development container and under sudo, and mean what happens outside."""
+    for name in ("SYNOS_DEV_CONTAINER", "SUDO_UID", "SUDO_GID"):
+        monkeypatch.delenv(name, raising=False)
 
 
 @pytest.fixture(autouse=True)
 def no_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not wait for the disk: what it keeps when the power fails, no test here can see."""
     monkeypatch.setattr(os, "fsync", lambda _: None)
+    monkeypatch.setattr(os, "sync", lambda: None)
 
 
 class DeletionBlocked(BaseException):

@@ -66,6 +66,12 @@ def our_image(name: str = "ours", *tags: str, **given: Any) -> Image:  # noqa: A
     return image(name, *(tags or (BUILDER,)), **{"labels": IMAGE_LABELS, **given})
 
 
+def builder(number: int) -> Image:
+    """Return a builder image, made the later the larger its number is."""
+    tag = f"synos-builder:{number:012x}"
+    return our_image(f"builder {number}", tag, labels=image_labels(OURS, "build", tag), created=OLD + number)
+
+
 def our_base(*tags: str, **given: Any) -> Image:  # noqa: ANN401
     """Return a base image that the clone bootstrapped."""
     return image("base", *(tags or (BOOKWORM,)), **{"labels": {LABEL_BASE: OURS}, **given})

@@ -66,8 +66,6 @@ def containers(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> FakeConta
     monkeypatch.setattr("synos_tasks.engine.client.Docker", lambda: engine)
     monkeypatch.chdir(settings.project.root)
     monkeypatch.setenv("NO_COLOR", "1")
-    for name in ("SUDO_UID", "SUDO_GID"):
-        monkeypatch.delenv(name, raising=False)
     return made
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 from unittest import mock
 
@@ -22,18 +21,11 @@ from synos_tasks.iso.profile import Profile
 from synos_tasks.settings import Settings
 from tests.unit.fake_docker import FakeDocker
 from tests.unit.fakes import fake_containers
-from tests.unit.projects import DATE, NAME, PROFILE, lay_lock, lock_for, package, project
+from tests.unit.projects import DATE, NAME, PROFILE, lay_lock, lock_for, package
 
 LATER = DATE + 3600
 SUDO = package("sudo", "1")
 NEWER_SUDO = package("sudo", "2", archive="security")
-
-
-@pytest.fixture
-def settings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Settings:
-    for name in ("SUDO_UID", "SUDO_GID"):  # files belong to who runs the tests
-        monkeypatch.delenv(name, raising=False)
-    return project(tmp_path)
 
 
 class Resolver:

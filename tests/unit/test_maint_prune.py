@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import os
 import re
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -31,6 +30,7 @@ from tests.unit.fake_inventory import (
     OURS,
     THEIRS,
     World,
+    builder,
     container,
     context_of,
     image,
@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from synos_tasks.engine.client import Image
     from synos_tasks.maint.resources import Context
     from synos_tasks.settings import Settings
 
@@ -65,24 +64,11 @@ STEP = "mount / from exec /bin/sh -c apt-get update"
 MOUNT = 'cached mount /var/cache/apt from exec /bin/sh -c apt-get update with id "/synos-apt"'
 
 
-@pytest.fixture(autouse=True)
-def no_sync(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Do not wait for the disks of this machine."""
-    monkeypatch.setattr(os, "sync", lambda: None)
-
-
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     made = project(tmp_path, OURS)
     (tmp_path / "docker/build/Dockerfile").write_text(DOCKERFILE)
     return made
-
-
-def builder(number: int, **given: Any) -> Image:  # noqa: ANN401
-    tag = f"synos-builder:{number:012d}"
-    return our_image(
-        f"builder {number}", tag, labels=image_labels(OURS, "build", tag), created=OLD + number, **given
-    )
 
 
 @pytest.fixture

@@ -9,29 +9,21 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from synos_tasks.engine.labels import image_labels
 from synos_tasks.images import ledger
 from synos_tasks.maint import retention
 from synos_tasks.settings import MaintSettings
 from tests.iso_sets import lay_iso
-from tests.unit.fake_inventory import DAY, NOW, OLD, OURS, World, context_of, our_image
+from tests.unit.fake_inventory import DAY, NOW, OURS, World, builder, context_of
 from tests.unit.projects import project, tree
 
 if TYPE_CHECKING:
-    from synos_tasks.engine.client import Image
     from synos_tasks.maint.resources import Context
-
-
-def built(number: int) -> Image:
-    tag = f"synos-builder:{number:012x}"
-    labels = image_labels(OURS, "build", tag)
-    return our_image(f"image {number}", tag, labels=labels, created=OLD + number)
 
 
 @pytest.fixture
 def world() -> World:
     """An engine with four images of one kind, each older than the next."""
-    return World(images=map(built, range(4)))
+    return World(images=map(builder, range(4)))
 
 
 @pytest.fixture
