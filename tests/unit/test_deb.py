@@ -30,12 +30,11 @@ def control_of(path: Path, data: bytes) -> str | None:
 
 
 def test_dpkg_reads_what_we_cannot(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    dpkg = mock.Mock(return_value=subprocess.CompletedProcess([], 0, stdout="Package: sudo\n"))
-    monkeypatch.setattr(subprocess, "run", dpkg)
+    done = subprocess.CompletedProcess([], 0, stdout="Package: sudo\n")
+    monkeypatch.setattr(subprocess, "run", mock.Mock(return_value=done))
     path = tmp_path / "x.deb"
     path.write_bytes(deb_files.ar({"debian-binary": b"2.0\n", "control.tar.zst": b"?", "data.tar.xz": b""}))
     assert deb.control(path) == "Package: sudo\n"
-    assert dpkg.call_args.args == (["dpkg-deb", "--field", path],)
 
 
 @pytest.mark.parametrize("compression", READABLE)

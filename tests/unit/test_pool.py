@@ -157,18 +157,20 @@ def test_what_apt_complains_of_is_the_reason(
 
 
 @pytest.mark.parametrize(
-    ("words", "error", "what"),
+    ("words", "error", "what", "hint"),
     [
-        ("x  Could not write: No space left on device", DiskFull, "cache volume"),
-        ("http://mirror.example/other.deb  404  Not Found", MirrorUnreachable, "mirror"),
+        ("x  Could not write: No space left on device", DiskFull, "the cache volume is full", "inv maint.prune --store"),
+        ("http://mirror.example/other.deb  404  Not Found", MirrorUnreachable, "mirror", "network"),
     ],
-)
+)  # fmt: skip
 def test_an_error_that_is_about_no_package_is_not_blamed_on_one(
-    context: Context, store: Store, words: str, error: type[SynosError], what: str
+    context: Context, store: Store, words: str, error: type[SynosError], what: str, hint: str
 ) -> None:
     context.last_words.append(f"E: Failed to fetch {words}")
-    with pytest.raises(error, match=what):
+    with pytest.raises(error, match=what) as raised:
         Pool(store, context, offline=False).have([serve(context, SUDO, "sudo")])
+    assert words in raised.value.why
+    assert hint in raised.value.hint
 
 
 def test_a_repository_has_copies_and_stanzas(context: Context, store: Store, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 from synos_tasks.errors import CacheUnusable, DiskFull, SynosError
 from synos_tasks.iso.scratch import sync
 from synos_tasks.iso.store import ENTRY, Entry, Store
-from synos_tasks.locks import exclusive, try_exclusive
+from synos_tasks.locks import exclusive
 from tests.unit.contexts import put_entry
 
 if TYPE_CHECKING:
@@ -227,12 +227,6 @@ def test_who_comes_second_waits_and_finds_what_the_first_made(store: Store) -> N
     assert inside(store, "locks") == []
 
 
-def test_builds_share_an_open_store_and_nobody_has_it_alone(store: Store) -> None:
-    for _ in range(2):
-        with Store(store.folder, pytest.fail) as other, try_exclusive(other.lock) as alone:
-            assert not alone
-
-
 def test_opening_waits_while_something_is_removed(tmp_path: Path) -> None:
     store, opened = Store(tmp_path, pytest.fail), threading.Event()
 
@@ -307,13 +301,6 @@ def test_what_the_disk_refuses_is_an_error_with_a_hint(
     assert (raised.value.where, raised.value.why) == (str(place), os.strerror(code))
     assert raised.value.hint
     assert inside(store, "tmp") == inside(store, "locks") == inside(store, "objects") == []
-
-
-def test_a_disk_that_a_tool_of_the_store_fills_is_the_stores(store: Store) -> None:
-    with pytest.raises(DiskFull, match="the cache volume is full") as raised, store.tools_write_here():
-        raise DiskFull("no space is left", where="stage pool", why="apt said so", hint="work_mb")
-    assert (raised.value.where, raised.value.why) == ("stage pool", "apt said so")
-    assert "inv maint.prune --store" in raised.value.hint
 
 
 def test_an_entry_that_was_sealed_with_another_key_is_damaged(tmp_path: Path, warned: list[str]) -> None:
