@@ -67,13 +67,23 @@ def test_the_follower_gives_complete_lines_once(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kvm", "tcg", "works"), [(0.2, 0.1, True), (2.0, None, True), (1.9, 0.1, False), (None, 0.1, False)]
+    ("kvm", "tcg", "works"),
+    [
+        ([0.05] * 3, [0.1] * 3, True),
+        ([1.9] * 3, [0.1] * 3, False),
+        ([2.0] * 3, [9.0] * 3, True),  # emulation does not get that far
+        ([9.0] * 3, [9.0] * 3, False),
+        ([3.0, 2.0, 5.0], [1.5, 0.2, 0.9], False),  # the machine is busy
+        ([0.9, 0.1, 0.5], [0.2, 0.9, 0.4], True),
+    ],
 )
 def test_kvm_is_used_only_where_it_pays(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kvm: float | None, tcg: float | None, works: bool
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, kvm: list[float], tcg: list[float], works: bool
 ) -> None:
-    seconds = {"kvm": kvm, "tcg": tcg}
-    monkeypatch.setattr(qemu, "seabios_seconds", lambda accelerator, _: seconds[accelerator])
+    times = {"kvm": iter(kvm), "tcg": iter(tcg)}
+    monkeypatch.setattr(
+        qemu, "seabios_seconds", lambda accelerator, _, limit: min(next(times[accelerator]), limit)
+    )
     assert qemu.kvm_works(tmp_path) == works
 
 
