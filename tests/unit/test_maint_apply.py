@@ -127,11 +127,14 @@ def test_an_image_that_is_being_built_is_waited_for_and_that_is_said(
 
 
 def test_what_is_removed_is_forgotten_and_what_was_refused_is_not(context: Context, world: World) -> None:
-    state = context.settings.project.state_dir
+    state, image = context.settings.project.state_dir, of_kind("image")
     for kind in ("image", "another"):
         ledger.remember(state, ident=ident(kind), tag="synos-boot:1", seconds=5)
-    world.refused["base:1"] = "conflict"
-    list(apply(context, planned(of_kind("image"))))
+    world.refused[asked_for(image)] = "conflict"
+    list(apply(context, planned(image)))
+    assert set(ledger.read(state).images) == {ident("image"), ident("another")}
+    world.refused.clear()
+    list(apply(context, planned(image)))
     assert set(ledger.read(state).images) == {ident("another")}
 
 
