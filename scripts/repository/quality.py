@@ -71,7 +71,7 @@ def lint_steps(root: Path) -> list[Step]:
 def pytest_step(suites: Iterable[str]) -> Step:
     """Plan the one pytest call. What is marked `long` is run by hand: see CONTRIBUTING.md."""
     folders = (f"tests/{suite}" for suite in suites)
-    return _step("pytest", "python", "-m", "pytest", "-m", "not long", *folders)
+    return _step("pytest", "python", "-m", "pytest", "-m", "not long", "--durations=20", *folders)
 
 
 def run_quietly(step: Step, root: Path) -> Outcome:
