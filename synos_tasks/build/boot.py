@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,7 @@ KVM = Path("/dev/kvm")
 OVERHEAD_MB = 1024
 # past the guest's timeout, for the probe of KVM, the picture and the start of the container
 GRACE_SECONDS = 120
+SECTOR = 2048
 
 
 def boot_iso(
@@ -82,6 +84,20 @@ def _run(context: Context, spec: ContainerSpec, request: protocol.Boot, log: Pat
         limit = request.timeout + GRACE_SECONDS
         found = builder.ask(context, spec, request, protocol.Booted, note, seconds=limit, logged=False)
     return dataclasses.replace(found, screenshot=found.screenshot and log.parent / found.screenshot.name)
+
+
+def firmware_of(iso: Path) -> str:
+    """Return the first firmware that an ISO boots on: uefi where it has nothing for a BIOS.
+
+    See El Torito 1.0, figures 2 to 5, and UEFI 2.10, 13.3.2.1: the first entry of the boot catalogue says its platform.
+    """
+    with suppress(OSError), iso.open("rb") as stream:
+        stream.seek(17 * SECTOR)
+        record = stream.read(SECTOR)
+        stream.seek(int.from_bytes(record[71:75], "little") * SECTOR)
+        if b"EL TORITO" in record[:39] and stream.read(2) == b"\x01\xef":
+            return "uefi"
+    return "bios"
 
 
 def chosen_iso(settings: Settings, path: str) -> Path:

@@ -69,7 +69,7 @@ def iso(
     size = console.human_bytes(result.iso.stat().st_size)
     console.say(f"{result.iso}  {size}  in {result.seconds:.1f} s")
     if boot:
-        boot_and_say(command, result.iso, "bios")
+        boot_and_say(command, result.iso)
     command.result(codec.to_data(result))
 
 

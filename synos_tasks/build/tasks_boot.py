@@ -11,6 +11,7 @@ from synos_tasks.cli import Command, verb
 if TYPE_CHECKING:
     from synos_tasks.build.planning import Context
 
+FIRMWARE_HELP = "bios, uefi or secure-boot (default: bios if the ISO boots there, else uefi)"
 NEWEST = "the ISO (default: the newest in dist)"
 
 
@@ -26,28 +27,28 @@ def context_of(command: Command) -> Context:
     "build.boot",
     help={
         "iso": NEWEST,
-        "firmware": "bios, uefi or secure-boot",
+        "firmware": FIRMWARE_HELP,
         "media": "cdrom or usb: how the ISO is put in",
         "timeout": "seconds until the guest must have reported (default: synos.boot.timeout of invoke.yaml)",
     },
 )
-def boot(
-    command: Command, iso: str = "", firmware: str = "bios", media: str = "cdrom", timeout: int = 0
-) -> None:
+def boot(command: Command, iso: str = "", firmware: str = "", media: str = "cdrom", timeout: int = 0) -> None:
     """Boot an ISO in QEMU and exit by what the guest itself reports."""
-    from synos_tasks.build.boot import chosen_iso
+    from synos_tasks.build.boot import chosen_iso, firmware_of
 
     path = chosen_iso(command.settings, iso)
+    firmware = firmware or firmware_of(path)
     command.would(f"boot {path} on {firmware}", iso=str(path), firmware=firmware)
     command.result(boot_and_say(command, path, firmware, media, timeout))
 
 
 def boot_and_say(
-    command: Command, path: Path, firmware: str, media: str = "cdrom", timeout: int = 0
+    command: Command, path: Path, firmware: str = "", media: str = "cdrom", timeout: int = 0
 ) -> dict[str, object]:
     """Boot an ISO and say how long it took; return the fields of the JSON object."""
-    from synos_tasks.build.boot import boot_iso
+    from synos_tasks.build.boot import boot_iso, firmware_of
 
+    firmware = firmware or firmware_of(path)
     found, log = boot_iso(context_of(command), path, firmware=firmware, media=media, timeout=timeout)
     console.say(f"{path.name} booted on {firmware} in {found.seconds:.0f} s; screenshot: {found.screenshot}")
     places = {"iso": str(path), "log": str(log), "screenshot": str(found.screenshot or "")}
@@ -58,7 +59,7 @@ def boot_and_say(
     "build.run",
     help={
         "iso": NEWEST,
-        "firmware": "bios, uefi or secure-boot",
+        "firmware": FIRMWARE_HELP,
         "media": "cdrom or usb: how the ISO is put in",
         "memory": "of the guest, in MB (default: synos.boot.memory_mb of invoke.yaml)",
         "disk": "a file that is the guest's disk, made where it is missing (default: an empty disk, thrown away)",
@@ -69,7 +70,7 @@ def boot_and_say(
 def run(
     command: Command,
     iso: str = "",
-    firmware: str = "bios",
+    firmware: str = "",
     media: str = "cdrom",
     memory: int = 0,
     disk: str = "",
@@ -78,9 +79,10 @@ def run(
 ) -> None:
     """Boot an ISO to use it: a window or its serial console, ssh by a local port, an empty disk."""
     from synos_tasks.build import run as running
-    from synos_tasks.build.boot import chosen_iso
+    from synos_tasks.build.boot import chosen_iso, firmware_of
 
     path = chosen_iso(command.settings, iso)
+    firmware = firmware or firmware_of(path)
     screen = running.screen_of(vnc=vnc, serial=serial, json=command.json)
     command.would(f"run {path} on {firmware}: {screen}", iso=str(path), firmware=firmware, screen=screen)
     ended = running.run_iso(

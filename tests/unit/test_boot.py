@@ -15,7 +15,7 @@ from typing import Any, Self
 
 import pytest
 
-from synos_tasks.build.boot import boot_iso, boot_spec, chosen_iso
+from synos_tasks.build.boot import boot_iso, boot_spec, chosen_iso, firmware_of
 from synos_tasks.build.planning import Context
 from synos_tasks.engine.spec import Bind
 from synos_tasks.errors import IsoNotFound, SettingsError
@@ -350,6 +350,18 @@ def test_the_guest_finds_them_in_the_journal(tmp_path: Path) -> None:
     script = f"journalctl() {{ cat <<'END'\n{journal}\nEND\n}}\n{functions}\ncyclic_units"
     done = subprocess.run(["sh", "-uc", script], capture_output=True, text=True, check=True)
     assert json.loads(done.stdout) == ["a@b.service", "local-fs.target"]
+
+
+@pytest.mark.parametrize(("platform", "firmware"), [(0, "bios"), (0xEF, "uefi"), (None, "bios")])
+def test_an_iso_boots_on_the_firmware_that_it_has(
+    tmp_path: Path, platform: int | None, firmware: str
+) -> None:
+    record = b"\0CD001\1EL TORITO SPECIFICATION".ljust(71, b"\0") + (19).to_bytes(4, "little")
+    sectors = [b""] * 17 + ([record, b"", bytes([1, platform])] if platform is not None else [b"\xffCD001\1"])
+    iso = tmp_path / "x.iso"
+    iso.write_bytes(b"".join(sector.ljust(2048, b"\0") for sector in sectors))
+    assert firmware_of(iso) == firmware
+    assert firmware_of(tmp_path / "gone.iso") == "bios"
 
 
 # ---- what the profile says, compared in the guest

@@ -459,3 +459,18 @@ def test_a_minus_is_for_what_is_inherited_and_the_rest_adds_up(chain: list[list[
         assert len(set(merged.plain)) == len(merged.plain)
         assert set(merged.plain) == set(kept) | {entry for entry in entries if not entry.startswith("-")}
         assert merged.plain[: len(kept)] == kept
+
+
+EMPTY = ("[]", "{}", "''", "null", "[[]]", "[{}]", "['']", "[null]", "{a: []}")
+
+
+@pytest.mark.parametrize("key", profiles.keys())
+def test_an_empty_value_is_taken_or_refused_with_its_place(tmp_path: Path, key: str) -> None:
+    fields = profiles.keys()[key].kind.fields
+    items = [f"{key}: {value}\n" for value in EMPTY]
+    items += [f"{key}: {{{part}: {value}}}\n" for part in fields or () for value in EMPTY]
+    for text in items:
+        try:
+            _load(tmp_path, x=text)
+        except (ProfileError, ProfileNotFound) as error:
+            assert error.where.startswith(f"{tmp_path / 'x.yaml'}:"), text

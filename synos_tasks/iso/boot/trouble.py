@@ -51,6 +51,8 @@ CAUSES = (
      "a mount of /etc/fstab that need not be there has the option nofail"),
     (r"systemd\[1\]: Failed to (?:load|start|mount|isolate)|Unit .* not found",
      "the kernel argument systemd.unit, or the default target, names a unit that cannot be started"),
+    (r"BdsDxe: No bootable option|No bootable device",
+     "the ISO may be for other firmware: see `boot.firmware` of its profile, and --firmware"),
     (r"Spawning shell within the initramfs", "the kernel argument break stops in the initramfs"),
     (r"The error message was:\s*\n[^\n]*", "what live-boot says is above; the kernel argument debug tells more"),
 )  # fmt: skip

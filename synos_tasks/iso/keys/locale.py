@@ -36,7 +36,7 @@ def known() -> dict[str, Any]:
 def unknown(said: Said, *path: str) -> Iterator[ProfileError]:
     """Yield an error for each locale of a key that is none of glibc's."""
     value = said.value(*path)
-    for one in value.items or [value]:
+    for one in value.items if isinstance(value.data, list) else [value]:
         if one.data not in {None, BUILT_IN} and one.data not in known()["locales"]:
             yield mistake(
                 one, f"there is no locale {one.data!r}", near(str(one.data), known()["locales"], SUPPORTED)
