@@ -73,7 +73,17 @@ def project(
     remove_labelled(clone.settings.project.id)
 
 
-@pytest.fixture(scope="module", params=[(maker, name) for name in NAMES for maker in MAKERS], ids="-".join)
+MADE = [
+    # `full` has what these two have
+    pytest.param(
+        (maker, name), marks=pytest.mark.long if maker == "official" and name in {"c", "rust"} else ()
+    )
+    for name in NAMES
+    for maker in MAKERS
+]
+
+
+@pytest.fixture(scope="module", params=MADE, ids="-".join)
 def container(project: Clone, request: pytest.FixtureRequest) -> Iterator[Answer]:
     """Each development container, made each way from the public command."""
     maker, name = request.param
