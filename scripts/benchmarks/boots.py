@@ -17,17 +17,14 @@ if TYPE_CHECKING:
     from scripts.benchmarks.workbench import Workbench
 
 LIMIT_SECONDS = 600
-FORMATS = {
-    "squashfs zstd-3 layered": "mksquashfs SOURCE TARGET -comp zstd -Xcompression-level 3 -b 256K",
-    "squashfs zstd-3 flat": "mksquashfs SOURCE TARGET -comp zstd -Xcompression-level 3 -b 256K",
-    "squashfs lz4 layered": "mksquashfs SOURCE TARGET -comp lz4 -b 256K",
-    "squashfs lz4 flat": "mksquashfs SOURCE TARGET -comp lz4 -b 256K",
-    "erofs zstd-3 layered": "mkfs.erofs -zzstd,3 -C65536 TARGET SOURCE",
-    "erofs zstd-3 flat": "mkfs.erofs -zzstd,3 -C65536 TARGET SOURCE",
-    "erofs lz4 layered": "mkfs.erofs -zlz4 -C65536 TARGET SOURCE",
-    "erofs lz4 flat": "mkfs.erofs -zlz4 -C65536 TARGET SOURCE",
+PACKERS = {
+    "squashfs zstd-3": "mksquashfs SOURCE TARGET -comp zstd -Xcompression-level 3 -b 256K",
+    "squashfs lz4": "mksquashfs SOURCE TARGET -comp lz4 -b 256K",
+    "erofs zstd-3": "mkfs.erofs -zzstd,3 -C65536 TARGET SOURCE",
+    "erofs lz4": "mkfs.erofs -zlz4 -C65536 TARGET SOURCE",
 }
 """By name, what packs a folder. Of each, the fastest common setting; `zstd` and 256 KiB are what profiles have."""
+FORMATS = {f"{name} {shape}": packer for name, packer in PACKERS.items() for shape in ("layered", "flat")}
 REMASTER = r"""
 export DEBIAN_FRONTEND=noninteractive
 apt-get update -qq && apt-get install -qq --no-install-recommends erofs-utils squashfs-tools xorriso
@@ -102,16 +99,8 @@ class _Guest:
         label = f"--label={bench.clone.label}"
         builder = docker("images", "--quiet", "--filter=reference=synos-builder").split()[0]
         read = f"xorriso -osirrox on -indev '/work/{iso.name}' -extract /live '/work/{folder.name}'"
-        docker(
-            "run",
-            "--rm",
-            label,
-            f"--volume={iso.parent.resolve()}:/work",
-            builder,
-            "sh",
-            "-c",
-            f"{read} 2>&1",
-        )
+        work = f"--volume={iso.parent.resolve()}:/work"
+        docker("run", "--rm", label, work, builder, "sh", "-c", f"{read} 2>&1")
         kernel = min(path.name for path in folder.glob("vmlinuz*"))
         initrd = min(path.name for path in folder.glob("initrd*"))
         qemu = "qemu-system-x86_64 -nodefaults -machine q35 -accel tcg,thread=multi,tb-size=256 -cpu max,la57=off"

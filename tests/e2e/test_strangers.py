@@ -8,13 +8,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.build_helpers import ROOT
+from scripts.benchmarks.strangers import FOLDER
 
 if TYPE_CHECKING:
     from tests.build_helpers import Clone
 
 pytestmark = pytest.mark.e2e
-FOLDER = ROOT / "scripts/benchmarks/stranger-profiles"
 PAIRS = [("router", "server"), pytest.param(("forensic", "nas"), marks=pytest.mark.long)]
 
 
