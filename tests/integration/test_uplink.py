@@ -95,11 +95,11 @@ def test_a_build_goes_through_the_proxy_to_a_mirror_of_a_private_ca_and_keeps_no
     assert not files_with(clone, PASSWORD)
     script = (
         "cd /tmp; for one in $(find /cache -name '*.squashfs'); do unsquashfs -f -q -n -no-xattrs -d tree $one || [ $? = 2 ]; done >&2; "
-        'test -s tree/etc/os-release; ! grep -raF -e "$0" -e "$1" -e "$2" tree >&2'
+        'test -s tree/etc/os-release; ! grep -raFl -e "$0" -e "$1" -e "$2" tree >&2'
     )
     volume = f"--volume={clone.settings.project.store_volume}:/cache:ro"
     image = BUILDER.tag(clone.settings.project)
-    traces = [str(company.port), ca[0].read_text().splitlines()[2], "/synos/certificates"]
+    traces = [f"{company.host}:{company.port}", ca[0].read_text().splitlines()[2], "/synos/certificates"]
     docker("run", "--rm", "--network=none", volume, image, "sh", "-euc", script, *traces)
     # keys do not change with the way out: what the mirror had, which nobody reaches now, is in the store
     again = inv(clone, {}, "build.iso", "--profile", "company", fails=True)
@@ -286,7 +286,7 @@ def test_an_image_and_its_base_come_through_the_proxy_from_a_mirror_of_a_private
         assert len(company.asked) > before
         saved = tmp_path / "image.tar"
         docker("save", f"--output={saved}", image)
-        for words in (PASSWORD, str(company.port), ca[0].read_text().splitlines()[2]):
+        for words in (PASSWORD, f"{company.host}:{company.port}", ca[0].read_text().splitlines()[2]):
             assert subprocess.run(["grep", "-qaF", "-e", words, saved], check=False).returncode == 1, words
         assert "/synos" not in docker(
             "run", "--rm", "--network=none", image, "find", "/", "-xdev", "-path", "/synos*"
