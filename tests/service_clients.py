@@ -67,11 +67,7 @@ class Addresses:
     def of(cls, clone: Clone, stack: str = "unified") -> Addresses:
         """Ask `inv services.status` for the ports."""
         told = clone.inv("services.status", f"--stack={stack}").json["services"]
-        ports = {
-            one["name"]: int(port.partition("->")[0].rpartition(":")[2])
-            for one in told
-            for port in one["ports"]
-        }
+        ports = {one["name"]: port["host_port"] for one in told for port in one["ports"]}
         return cls(ports=ports, secrets=clone.root / ".synos/services" / stack / "secrets")
 
     def password(self, service: str) -> str:

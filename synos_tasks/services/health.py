@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from synos_tasks.console import human_seconds
 from synos_tasks.engine import cache
 from synos_tasks.errors import ContainerLost, DiskFull, EngineUnavailable, ServiceUnhealthy, printable
+from synos_tasks.services.stack import Port
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -160,7 +161,7 @@ class ServiceStatus:
     cpu_percent: float | None = None
     memory: int | None = None
     memory_limit: int | None = None
-    ports: tuple[str, ...] = ()
+    ports: tuple[Port, ...] = ()
     restarts: int = 0
     said: str = ""
     """What the last health check printed."""
@@ -205,7 +206,6 @@ def _status(
         return ServiceStatus(name=name, state="missing")
     state, started, usage = container.state, container.state.started_at, used.get(container.id)
     runs = state.status == "running"
-    ports = container.network_settings.ports or {}
     return ServiceStatus(
         name=name,
         state=state.status or "",
@@ -214,14 +214,21 @@ def _status(
         cpu_percent=cpu_percent(before.get(container.id), usage, seconds),
         memory=usage.memory if usage else None,
         memory_limit=usage.memory_limit if usage else None,
-        ports=tuple(
-            f"{one['HostIp']}:{one['HostPort']}->{inside.partition('/')[0]}"
-            for inside, bindings in sorted(ports.items())
-            for one in bindings or ()
-        ),
+        ports=ports_of(container),
         restarts=container.restart_count,
         said=check_output(container) if runs else "",
     )
+
+
+def ports_of(container: Container) -> tuple[Port, ...]:
+    """Return the ports that a running container publishes, as the engine chose them."""
+    found = []
+    for inside, bindings in sorted((container.network_settings.ports or {}).items()):
+        number, _, protocol = inside.partition("/")
+        for one in bindings or ():
+            where = {"address": one["HostIp"], "host_port": int(one["HostPort"])}
+            found.append(Port(**where, container_port=int(number), protocol=protocol))
+    return tuple(found)
 
 
 def rows(found: Sequence[ServiceStatus]) -> list[list[str]]:
@@ -234,7 +241,7 @@ def rows(found: Sequence[ServiceStatus]) -> list[list[str]]:
             "" if one.cpu_percent is None else f"{one.cpu_percent:.1f} %",
             memory(one.memory, one.memory_limit),
             str(one.restarts),
-            ", ".join(one.ports),
+            ", ".join(f"{port.address}:{port.host_port}->{port.container_port}" for port in one.ports),
         ]
         for one in found
     ]

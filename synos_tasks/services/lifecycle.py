@@ -155,10 +155,10 @@ def _check_ports(context: StackContext, services: Sequence[Service], before: Map
     bound = [one.network_settings.ports or {} for one in before.values() if one.state.running]
     own = {int(one["HostPort"]) for ports in bound for bindings in ports.values() for one in bindings or ()}
     taken = {
-        (address, port): service.name
+        (one.address, one.host_port): service.name
         for service in services
-        for address, port in service.ports
-        if port and port not in own and is_taken(address, port)
+        for one in service.ports
+        if one.host_port and one.host_port not in own and is_taken(one.address, one.host_port)
     }
     if not taken:
         return

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from synos_tasks.engine.client import Docker
 from synos_tasks.engine.compose import Compose
+from synos_tasks.engine.labels import LABEL_URL
 from synos_tasks.errors import HostUnfit, ImageBuildFailed, ServiceFailed, unknown
 from synos_tasks.images import Context
 from synos_tasks.images.catalog import SERVICES, raw_services, replacement, service_recipes, stack_files
@@ -30,14 +31,25 @@ PULL_TIMEOUT = 30.0
 
 
 @dataclass(frozen=True, kw_only=True)
+class Port:
+    """A published port. ``address`` is '' for all; ``host_port`` is 0 where the engine takes a free one."""
+
+    address: str
+    host_port: int
+    container_port: int
+    protocol: str = "tcp"
+
+
+@dataclass(frozen=True, kw_only=True)
 class Service:
     """One service of a stack. ``user`` is as in the compose file; ``secrets`` are those that this library makes."""
 
     name: str
     image: str
     user: str
-    ports: tuple[tuple[str, int], ...]
-    """Published ones, with their addresses; 0: the engine takes a free one."""
+    ports: tuple[Port, ...]
+    url: str
+    """SCHEME://USER@/DATABASE for applications; '' where the file does not say."""
     secrets: tuple[str, ...]
     volumes: Mapping[str, str]
     """Names in the engine, by where the service has them."""
@@ -239,14 +251,12 @@ def resolve(name: str, model: Mapping[str, Any], mounted: Path) -> Stack:
 
 
 def _service(name: str, value: Mapping[str, Any], secrets: set[str], volumes: Mapping[str, str]) -> Service:
-    ports = [(port.get("host_ip", ""), str(port.get("published", ""))) for port in value.get("ports", ())]
     return Service(
         name=name,
         image=value.get("image", ""),
         user=str(value.get("user", "")),
-        ports=tuple(  # 0: none, or a range to choose from
-            (address, int(published) if published.isdecimal() else 0) for address, published in ports
-        ),
+        ports=tuple(map(_port, value.get("ports", ()))),
+        url=(value.get("labels") or {}).get(LABEL_URL, ""),
         secrets=tuple(one["source"] for one in value.get("secrets", ()) if one["source"] in secrets),
         volumes={
             mount["target"]: volumes[mount["source"]]
@@ -254,4 +264,14 @@ def _service(name: str, value: Mapping[str, Any], secrets: set[str], volumes: Ma
             if mount["type"] == "volume" and mount.get("source")
         },
         tool=TOOLS_PROFILE in value.get("profiles", ()),
+    )
+
+
+def _port(value: Mapping[str, Any]) -> Port:
+    published = str(value.get("published", ""))  # none, or a range to choose from: the engine does
+    return Port(
+        address=value.get("host_ip", ""),
+        host_port=int(published) if published.isdecimal() else 0,
+        container_port=int(value.get("target", 0)),
+        protocol=value.get("protocol", "tcp"),
     )

@@ -13,6 +13,7 @@ from invoke.tasks import Task
 
 from synos_tasks import console
 from synos_tasks.cli import Command, verb
+from synos_tasks.services.tasks_env import describe, env
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,6 +49,8 @@ def up(command: Command, stack: str = "", only: str = "", wait_timeout: int = 0)
 
     The first time it makes the secrets. Not for building ISOs (inv build.iso), nor for editing code (inv dev.up).
     """
+    from synos_tasks.project import launcher
+    from synos_tasks.services import describe as describing
     from synos_tasks.services import lifecycle
 
     context = open_stack(command, stack, wait_timeout)
@@ -59,7 +62,10 @@ def up(command: Command, stack: str = "", only: str = "", wait_timeout: int = 0)
         console.say(f"secrets made: {', '.join(started.secrets)} in {context.folder / 'secrets'}")
     if not (started.changed or started.secrets or started.restarted):
         console.say("nothing to do: all were running, and healthy")
-    command.result({"stack": context.stack.name, **started.__dict__})
+    access = describing.describe(context, services)
+    console.say(describing.summary(access, launcher()))
+    fields = {**started.__dict__, "services": describing.as_json(access)}
+    command.result({"stack": context.stack.name, **fields})
 
 
 @verb(
@@ -95,6 +101,8 @@ def down(
 @verb("services.status", help={**STACK, "watch": "again every second, until Ctrl-C"})
 def status(command: Command, stack: str = "", watch: bool = False) -> None:
     """Show state, health, uptime, CPU, memory, ports and restarts of each service."""
+    from dataclasses import asdict
+
     from synos_tasks.engine.compose import Compose
     from synos_tasks.services import health
     from synos_tasks.services import stack as stacks
@@ -104,7 +112,7 @@ def status(command: Command, stack: str = "", watch: bool = False) -> None:
     compose = Compose(project=command.settings.project.resource(name), path=path)
     for found in health.watch(compose, stacks.started_services(path)):
         if command.json:
-            command.result({"stack": name, "services": [one.__dict__ for one in found]})
+            command.result({"stack": name, "services": [asdict(one) for one in found]})
             return
         if watch and not console.is_plain():
             print("\x1b[2J\x1b[H", end="", flush=True)
@@ -320,4 +328,5 @@ def upgrade(
     command.result({"stack": context.stack.name, "services": [one.__dict__ for one in done]})
 
 
+__all__ = ["describe", "env", "namespace"]
 namespace = Collection("services", *(one for one in tuple(globals().values()) if isinstance(one, Task)))

@@ -44,7 +44,12 @@ def test_status_tells_all_of_each_service(stack: Clone) -> None:
         assert one["uptime"] >= 0
         assert 0 <= one["cpu_percent"] < 1000
         assert 0 < one["memory"] < one["memory_limit"]
-        assert one["ports"] == [f"127.0.0.1:{port_of(stack, one['name'])}->{PORTS[one['name']]}"]
+        [port] = one["ports"]
+        assert (port["address"], port["protocol"]) == ("127.0.0.1", "tcp")
+        assert (port["host_port"], port["container_port"]) == (
+            port_of(stack, one["name"]),
+            PORTS[one["name"]],
+        )
         assert one["said"].startswith("wrote and read ")
 
 

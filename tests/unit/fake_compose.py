@@ -30,6 +30,8 @@ UIDS = {"nats": 997, "nats-box": 997, "postgres": 999, "redis": 999}
 NAMES = ["nats", "postgres", "redis"]
 SECRETS = [f"{name}_password" for name in NAMES]
 UP = ("up", "--detach")
+PORTS = {"nats": 4222, "postgres": 5432, "redis": 6379}
+URLS = {"nats": "nats://synos@/", "postgres": "postgresql://synos@/synos", "redis": "redis://synos@/0"}
 FREE = ServicesSettings(nats_port=0, postgres_port=0, redis_port=0)
 YAML = """\
 name: ${SYNOS_STACK:-synos-unified}
@@ -190,7 +192,8 @@ def model(settings: Settings) -> dict[str, Any]:
         }  # fmt: skip
         if name in NAMES:
             published = str(getattr(settings.services, f"{name}_port"))
-            told["ports"] = [{"host_ip": "127.0.0.1", "published": published}]
+            told["ports"] = [{"host_ip": "127.0.0.1", "published": published, "target": PORTS[name]}]
+            told["labels"] = {"io.synos.url": URLS[name]}
         else:
             told["profiles"] = ["tools"]
         services[name] = told

@@ -16,6 +16,7 @@ from synos_tasks.engine.cache import Usage
 from synos_tasks.errors import EngineUnavailable, ServiceUnhealthy
 from synos_tasks.services import health
 from synos_tasks.services.health import ServiceStatus, watch
+from synos_tasks.services.stack import Port
 from synos_tasks.services.tasks import logs
 from tests.unit.fake_compose import NAMES, PROJECT, Scene, scene
 
@@ -182,7 +183,7 @@ def test_a_look_tells_of_every_service_in_the_order_of_the_stack(
     assert 60 <= (found["redis"].uptime or 0) < 3600
     assert dataclasses.replace(found["redis"], uptime=60) == ServiceStatus(
         name="redis", state="running", health="healthy", uptime=60, cpu_percent=25.0, memory=5,
-        memory_limit=10, ports=("127.0.0.1:6379->6379",), restarts=2, said="PONG\ufffd",
+        memory_limit=10, ports=(Port(address="127.0.0.1", host_port=6379, container_port=6379),), restarts=2, said="PONG\ufffd",
     )  # fmt: skip
     assert clock.now == pytest.approx(health.WINDOW)
 

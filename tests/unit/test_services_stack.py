@@ -41,7 +41,9 @@ def test_what_compose_resolved_is_read_whole(settings: Settings) -> None:
     stack = stack_of(settings)
     postgres = stack["postgres"]
     assert (postgres.user, postgres.image) == ("999:999", "synos-postgres:1")
-    assert postgres.ports == (("127.0.0.1", 5432),)
+    assert [(port.address, port.host_port, port.container_port) for port in postgres.ports] == [
+        ("127.0.0.1", 5432, 5432)
+    ]
     assert postgres.secrets == ("postgres_password",)
     assert postgres.volumes == {"/data": f"{PROJECT}_postgres"}
     assert not postgres.tool
@@ -75,7 +77,7 @@ def test_a_port_that_the_engine_chooses_is_0() -> None:
     ]
     bare = {"services": {"web": {"command": None, "image": "web", "networks": None, "ports": ports}}}
     web = resolve("x", bare, Path("/m"))["web"]
-    assert [port for _, port in web.ports] == [0, 0, 0]
+    assert [(port.host_port, port.container_port) for port in web.ports] == [(0, 80), (0, 81), (0, 90)]
     assert (web.user, web.secrets, web.volumes, web.tool) == ("", (), {}, False)
 
 

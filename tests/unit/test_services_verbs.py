@@ -23,6 +23,7 @@ from synos_tasks.engine.cache import Usage
 from synos_tasks.errors import BackupDamaged, ServiceFailed, SettingsError, SynosError
 from synos_tasks.services import backup as backing
 from synos_tasks.services import health
+from synos_tasks.services import stack as stacks
 from synos_tasks.services import tasks as services
 from synos_tasks.services.adapters import ADAPTERS
 from tests.unit.fake_compose import NAMES, SECRETS, FakeAdapter, Scene, scene
@@ -47,6 +48,7 @@ class Verbs:
         self.opened: list[str] = []
         self.done: list[str] = []
         monkeypatch.setattr(services, "open_stack", self._open)
+        monkeypatch.setattr(stacks, "open_stack", lambda _settings, stack, _say: self._open(None, stack))
         monkeypatch.setattr("synos_tasks.engine.compose.Compose", lambda **_: self.here.context.compose)
         monkeypatch.chdir(root)
         monkeypatch.setenv("NO_COLOR", "1")
@@ -54,7 +56,7 @@ class Verbs:
         for name in ADAPTERS:
             monkeypatch.setitem(ADAPTERS, name, FakeAdapter(name, holds=2, done=self.done))
 
-    def _open(self, _command: Command, stack: str, wait_timeout: int = 0) -> StackContext:
+    def _open(self, _command: Command | None, stack: str, wait_timeout: int = 0) -> StackContext:
         self.opened.append(stack)
         return dataclasses.replace(self.here.context, timeout=wait_timeout or self.here.context.timeout)
 
@@ -322,7 +324,7 @@ def test_a_mistake_in_a_word_is_told_with_what_to_do(running: Verbs, capfd: Show
 # ---- --dry
 
 
-LOOKS = {"logs", "status", "backups", "config"}
+LOOKS = {"logs", "status", "backups", "config", "describe", "env"}
 """Verbs that only look, and do so with --dry too."""
 CHANGES = [
     (("services.up", "--only", "redis"), "would start redis of stack unified"),

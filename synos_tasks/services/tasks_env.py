@@ -1,0 +1,52 @@
+"""Verbs of `inv services.*` that tell applications how to reach the services."""
+
+from __future__ import annotations
+
+from synos_tasks import console
+from synos_tasks.cli import Command, verb
+
+STACK = "compose file docker/services/docker-compose.NAME.yml (default: synos.services.stack in invoke.yaml)"
+ONLY = "names with commas between them (default: all)"
+
+
+@verb("services.describe", help={"stack": STACK, "only": ONLY})
+def describe(command: Command, stack: str = "", only: str = "") -> None:
+    """Show how applications reach the services: addresses, users, password files."""
+    from synos_tasks.services import describe as describing
+    from synos_tasks.services.stack import open_stack
+
+    context = open_stack(command.settings, stack, console.say)
+    found = describing.describe(context, context.stack.chosen(only))
+    if not command.json:
+        console.table(f"stack {context.stack.name}", describing.COLUMNS, describing.rows(found))
+    command.result({"stack": context.stack.name, "services": describing.as_json(found)})
+
+
+@verb(
+    "services.env",
+    help={
+        "stack": STACK,
+        "only": ONLY,
+        "format": "shell, for eval, or dotenv, for files (default: shell)",
+        "show-passwords": "the passwords too, not only the files that have them",
+    },
+)
+def env(
+    command: Command,
+    stack: str = "",
+    only: str = "",
+    format_: str = "shell",
+    show_passwords: bool = False,
+) -> None:
+    """Print what applications need as variables: eval "$(inv services.env)"."""
+    from synos_tasks.errors import unknown
+    from synos_tasks.services import describe as describing
+    from synos_tasks.services.stack import open_stack
+
+    if format_ not in describing.FORMATS:
+        raise unknown("format", format_, describing.FORMATS, "--format")
+    context = open_stack(command.settings, stack, console.say)
+    values = describing.variables(context, context.stack.chosen(only), passwords=show_passwords)
+    if not command.json:
+        print(describing.lines(values, format_), end="")
+    command.result({"stack": context.stack.name, "variables": values})
