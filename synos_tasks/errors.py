@@ -202,7 +202,7 @@ class ClaimFailed(SynosError, exit_code=44):
 
 
 class BackupDamaged(SynosError, exit_code=45):
-    """A backup is damaged or incomplete: nothing was touched."""
+    """A backup is damaged, incomplete, missing or too old: nothing was touched."""
 
 
 class ProjectCopied(SynosError, exit_code=46):

@@ -6,6 +6,7 @@ Nothing is read at import; cli.py loads them once a command.
 from __future__ import annotations
 
 import dataclasses
+import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from synos_tasks.project import Project
+
+UNITS = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+"""Seconds of each."""
+_AGE = re.compile(r"([0-9]{1,6})([mhdw])", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +135,16 @@ def load(root: Path, values: Mapping[str, Any], *, record: bool = True) -> Setti
         if name.endswith("_port") and value > 65535:
             raise SettingsError(f"synos.services.{name} is {value}", where="invoke.yaml", hint="0 to 65535")
     return settings
+
+
+def seconds_of(text: str) -> float:
+    """Return the seconds of an age; raises SettingsError. Spaces around it and capitals are accepted."""
+    found = _AGE.fullmatch(text.strip().lower())
+    if not found:
+        why = "an age is a whole number of at most six digits, followed by its unit"
+        hint = "30m, 12h, 14d or 2w: minutes, hours, days, weeks"
+        raise SettingsError(f"{text!r} is not an age", why=why, hint=hint)
+    return int(found[1]) * UNITS[found[2]]
 
 
 def _section(cls: type[Any], values: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401

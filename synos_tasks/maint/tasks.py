@@ -21,10 +21,6 @@ if TYPE_CHECKING:
     from synos_tasks.maint.resources import Context
     from synos_tasks.maint.volumes import Listed
 
-UNITS = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
-"""Seconds of each."""
-_AGE = re.compile(r"([0-9]{1,6})([mhdw])", re.ASCII)
-
 
 @verb("maint.disk")
 def disk(command: Command) -> None:
@@ -62,6 +58,7 @@ def prune(
     """Show what this project no longer needs, ask, and remove it. Never touches other projects' resources."""
     from synos_tasks.maint import prune as pruning
     from synos_tasks.maint import view
+    from synos_tasks.settings import seconds_of
 
     kept = command.settings.maint
     newest = 1 if all else kept.images_keep or sys.maxsize
@@ -218,16 +215,6 @@ def _number(option: str, text: str) -> int:
         hint = "a whole number of at most 6 digits"
         raise SettingsError(f"--{option} {text} is not a number", hint=hint)
     return int(text)
-
-
-def seconds_of(text: str) -> float:
-    """Return the seconds of an age; raises SettingsError. Spaces around it and capitals are accepted."""
-    found = _AGE.fullmatch(text.strip().lower())
-    if not found:
-        why = "an age is a whole number of at most six digits, followed by its unit"
-        hint = "30m, 12h, 14d or 2w: minutes, hours, days, weeks"
-        raise SettingsError(f"{text!r} is not an age", why=why, hint=hint)
-    return int(found[1]) * UNITS[found[2]]
 
 
 def _act(command: Command, action: str, given: str, to: str) -> None:

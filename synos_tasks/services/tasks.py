@@ -231,27 +231,50 @@ def _run(command: Command, stack: str, service: str, how: str, container: str, a
 # ---- what services hold: backups, secrets, newer images
 
 
-@verb("services.backup", help={**STACK, "name": "letters, digits, . _ - (default: the time, UTC)"})
-def backup(command: Command, name: str = "", stack: str = "") -> None:
+@verb(
+    "services.backup",
+    help={
+        **STACK,
+        "name": "letters, digits, . _ - (default: the time, UTC); one with a name is never removed",
+        "keep": "verify it, then remove older ones but the newest N",
+        "keep-weekly": "keep the newest of each of the last N weeks as well",
+    },
+)
+def backup(command: Command, name: str = "", stack: str = "", keep: int = 0, keep_weekly: int = 0) -> None:
     """Back up what every service holds, with checksums; restore it here or on another machine."""
     from synos_tasks import archive
     from synos_tasks.services import backup as backups
+    from synos_tasks.services import schedule
 
     context = open_stack(command, stack)
     command.would(f"take a backup of stack {context.stack.name} into {backups.folder_of(context)}")
     path = backups.backup(context, name)
     manifest = archive.manifest_of(path)
     console.say(f"{console.human_bytes(manifest.bytes)} in {path}")
-    command.result({"name": path.name, "path": str(path), "bytes": manifest.bytes, "holds": manifest.facts})
+    gone = schedule.retain(context, path, last=keep, weekly=keep_weekly) if keep or keep_weekly else []
+    if gone:
+        freed = console.human_bytes(sum(one.bytes for one in gone))
+        console.say(f"removed {len(gone)} old, {freed}: {', '.join(one.name for one in gone)}")
+    fields = {"name": path.name, "path": str(path), "bytes": manifest.bytes, "holds": manifest.facts}
+    command.result({**fields, "removed": [one.name for one in gone]})
 
 
-@verb("services.backups", help=STACK)
-def list_backups(command: Command, stack: str = "") -> None:
+@verb(
+    "services.backups",
+    help={
+        **STACK,
+        "check": "read all, and fail where one is damaged, or the newest is too old, incomplete or missing",
+        "max-age": "with --check: age of the newest that is too old, as 26h or 2d",
+    },
+)
+def list_backups(command: Command, stack: str = "", check: bool = False, max_age: str = "26h") -> None:
     """List the backups of a stack, newest first."""
     from synos_tasks.services import backup as backups
+    from synos_tasks.services import schedule
     from synos_tasks.services.adapters import summary
+    from synos_tasks.settings import seconds_of
 
-    context = open_stack(command, stack)
+    oldest, context = seconds_of(max_age), open_stack(command, stack)
     folder, found = backups.folder_of(context), backups.listing(context)
     holds = ["; ".join(summary(*service) for service in one.facts.items()) for one in found]
     rows = [
@@ -259,7 +282,14 @@ def list_backups(command: Command, stack: str = "") -> None:
         for one, text in zip(found, holds, strict=True)
     ]
     console.table(f"backups in {folder}", ["name", "taken", "size", "holds"], rows)
-    command.result({"backups": [one.__dict__ for one in found]})
+    fields = {"backups": [one.__dict__ for one in found]}
+    if check:
+        problems = schedule.problems(context, oldest, time.time())
+        fields["problems"] = [vars(one) for one in problems]
+        if problems:
+            command.fail(schedule.error(folder, problems), **fields)
+        console.say(f"{len(found)} backups, undamaged; the newest brings everything back")
+    command.result(fields)
 
 
 @verb(

@@ -21,6 +21,7 @@ from synos_tasks.iso.eviction import Limits as StoreLimits
 from synos_tasks.iso.eviction import Stored, choose
 from synos_tasks.maint import prune, tasks, view
 from synos_tasks.maint.prune import Limits
+from synos_tasks.settings import seconds_of
 from tests.iso_sets import lay_iso
 from tests.unit.fake_inventory import (
     BUILDER,
@@ -271,7 +272,7 @@ def test_isos_logs_backups_and_exports_are_told_of(context: Context, world: Worl
 def test_an_age_is_a_number_and_its_unit(number: int, unit: tuple[str, int]) -> None:
     letter, seconds = unit
     for text in (f"{number}{letter}", f" {number}{letter.upper()} "):
-        assert tasks.seconds_of(text) == number * seconds
+        assert seconds_of(text) == number * seconds
 
 
 NO_AGES = st.text().filter(lambda text: not re.fullmatch(r"[0-9]{1,6}[mhdwMHDW]", text.strip()))
@@ -280,7 +281,7 @@ NO_AGES = st.text().filter(lambda text: not re.fullmatch(r"[0-9]{1,6}[mhdwMHDW]"
 @given(NO_AGES | st.sampled_from(["14", "d", "-1d", "1.5h", "1d2h", "1 d", "1000000d", "٣d", "1y"]))
 def test_anything_else_is_named_and_said_how(text: str) -> None:
     with pytest.raises(SettingsError) as refused:
-        tasks.seconds_of(text)
+        seconds_of(text)
     assert repr(text) in refused.value.what
     assert "14d" in refused.value.hint
 
