@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import uuid
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import hypothesis
 import pytest
+from xdist.scheduler import LoadScopeScheduling
 
 from synos_tasks import settings
 from synos_tasks.build.planning import Context
@@ -37,6 +39,19 @@ hypothesis.settings.register_profile("many", max_examples=2000, deadline=None)
 def pytest_configure(config: pytest.Config) -> None:
     """Try few examples of each property, but many with ``-m nightly``."""
     hypothesis.settings.load_profile("many" if "nightly" in config.option.markexpr else "few")
+
+
+class Files(LoadScopeScheduling):  # type: ignore[misc]
+    """Keep the tests of a file in one process, and of all files that use the fixture `warm`: its store fills once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "warm" if re.search(r"\b(warm|minimal): ", (ROOT / file).read_text()) else file
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: object) -> Files:
+    """Replace the scheduler; xdist's own groups do nothing in pytest 9.2, where a test's id cannot be changed."""
+    return Files(config, log)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
