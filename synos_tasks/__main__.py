@@ -1,41 +1,25 @@
-"""`inv`, as the wheel installs it: Invoke's own program, which also offers `init` where there is no project yet."""
+"""`inv`, as the wheel and scripts/setup install it: see program.py."""
 
 from __future__ import annotations
 
+import io
 import os
 import sys
-from importlib.metadata import version
 from pathlib import Path
 
-from invoke.collection import Collection
-from invoke.exceptions import Exit
-from invoke.program import Program
-
-from synos_tasks.root.init import init, new_id
-
-BEFORE_A_PROJECT = ("init", "new-id")
+from synos_tasks import console
+from synos_tasks.program import Inv
 
 
-class Inv(Program):
-    """Invoke's program; the verbs that make a project need none."""
+class Patient(io.FileIO):
+    """Standard error that loses what nobody can read: work goes on."""
 
-    def load_collection(self) -> None:
-        """Load tasks.py of this folder or one above, or else the verbs that make a project of this one."""
-        wanted = self.core.unparsed[0] if self.core.unparsed else self.args.help.value
-        if wanted not in BEFORE_A_PROJECT:
-            try:
-                super().load_collection()
-            except Exit as error:
-                if wanted:
-                    message = f"{error.message}\nThere is no project in {Path.cwd()} or above: `inv init` makes one."
-                    raise Exit(message, code=47) from None
-            else:
-                return
-        # init needs no setting, and must not stumble over a file that it will not overwrite
-        if wanted != "init":
-            self.config.set_project_location(str(Path.cwd()))
-            self.config.load_project()
-        self.collection = Collection(init, new_id)
+    def write(self, data: bytes) -> int:  # type: ignore[override]
+        """Write all, or forget it."""
+        try:
+            return super().write(data)
+        except OSError:
+            return len(data)
 
 
 def main() -> None:
@@ -43,7 +27,15 @@ def main() -> None:
     if sys.prefix != sys.base_prefix:
         folders = [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
         os.environ["PATH"] = os.pathsep.join(folders)
-    Inv(name="Invoke", binary="inv[oke]", binary_names=["inv", "invoke"], version=version("invoke")).run()
+    console.open_closed_streams()
+    sys.stdout.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]
+    raw = io.BufferedWriter(Patient(2, "w", closefd=False))  # type: ignore[type-var]
+    sys.stderr = io.TextIOWrapper(raw, sys.stderr.encoding, errors="backslashreplace", line_buffering=True)
+    try:
+        Inv().run()
+    finally:
+        with console.writing_results():
+            sys.stdout.flush()
 
 
 if __name__ == "__main__":

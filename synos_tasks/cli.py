@@ -1,20 +1,25 @@
-"""What every verb shares: Settings loaded once, errors turned into exit codes, --json."""
+"""What every verb shares: Settings loaded once, options checked, errors turned into exit codes, --json, the three streams."""
 
 from __future__ import annotations
 
+import datetime as dt
 import inspect
 import os
+import re
 import signal
 import sys
 import traceback
+from contextlib import nullcontext
 from functools import cached_property, wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec
 
-from invoke.tasks import task
+from invoke.exceptions import Exit
+from invoke.parser.argument import Argument
+from invoke.tasks import Task, task
 
 from synos_tasks import console
-from synos_tasks.errors import DoctorFound, EngineUnavailable, SynosError, WrongSystem
+from synos_tasks.errors import DoctorFound, EngineUnavailable, SynosError, WrongSystem, WrongUse, guess
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -29,18 +34,81 @@ P = ParamSpec("P")
 COLOURS = {"ok": "32", "warn": "33", "fail": "1;31"}
 PROJECT_ROOT = "project_root"
 """Key of Invoke's configuration with the folder of the project; see synos_tasks.collection()."""
+INPUT_WORDS = frozenset({"-", "-x", "-X", "--pipe", "--file=-", "restore"})
+"""Words by which a client is told to read standard input."""
 
 
 class DryRun(Exception):
     """Ends a verb after it has said what it would do."""
 
 
+def number(text: str) -> str:
+    """Return what an option wants where the text is no whole number; '' where it is one."""
+    return "" if re.fullmatch(r"[0-9]{1,9}", text) else "a whole number, as 30"
+
+
+def lines_or_all(text: str) -> str:
+    """Check a number of lines; see number()."""
+    return "" if text == "all" else number(text) and "a number of lines, or all"
+
+
+def since_when(text: str) -> str:
+    """Check a moment as `docker logs` takes it: a duration, or a date; see number()."""
+    if not text or re.fullmatch(r"([0-9]+[smh])+|[0-9]{8,}(\.[0-9]+)?", text):
+        return ""
+    try:
+        dt.datetime.fromisoformat(text)
+    except ValueError:
+        return "a duration, as 10m or 2h, or a date, as 2026-01-31 or 2026-01-31T12:00:00"
+    return ""
+
+
+def one_of(*names: str) -> Callable[[str], str]:
+    """Return the check of an option that has a few possible values; '' stands for its default."""
+    return lambda text: "" if text in {"", *names} else guess(text, names)
+
+
+class Option(Argument):
+    """An option whose text is checked as soon as it is read: before any verb of the command line begins."""
+
+    check: Callable[[str], str]
+    verb: str
+
+    def set_value(self, value: Any, cast: bool = True) -> None:  # noqa: ANN401
+        """Set the value; raises Exit, which each of Invoke's programs understands, for a text of the wrong type."""
+        if cast and (wanted := self.check(value)):
+            what = f"--{self.names[0]} of {self.verb} is {value!r}"
+            error = WrongUse(what, hint=wanted)
+            raise Exit("\n".join(f"{label}: {text}" for label, text in error.lines()), code=2) from error
+        super().set_value(value, cast)
+
+
+class Verb(Task[Any]):
+    """A task whose options have types."""
+
+    full_name = ""
+    words = False
+    """Whether it takes words after ``--``."""
+    types: Mapping[str, Callable[[str], str]] = {}
+    example = ""
+
+    def get_arguments(self, ignore_unknown_help: bool | None = None) -> list[Argument]:
+        """Return the options as Invoke makes them, with their checks."""
+        found: list[Argument] = super().get_arguments(ignore_unknown_help)
+        for one in found:
+            check = self.types.get(one.names[0], number if one.kind is int else None)
+            if check is not None:
+                vars(one).update(check=check, verb=self.full_name)
+                one.__class__ = Option
+        return found
+
+
 class Command:
     """One running verb: its settings, and whether scripts or people listen."""
 
-    def __init__(self, verb: str, context: Context, *, json: bool) -> None:
+    def __init__(self, verb: str, context: Context, *, json: bool, stdin: bool = False) -> None:
         """Keep what was typed; ``rest`` is what came after ``--``."""
-        self.verb, self.json, self.dry = verb, json, bool(context.config.run.dry)
+        self.verb, self.json, self.stdin, self.dry = verb, json, stdin, bool(context.config.run.dry)
         self.rest = after_dashes(sys.argv) if context.remainder else []
         self.root = Path(context.config.get(PROJECT_ROOT) or Path.cwd())
         self._values = _plain(context.config.get("synos") or {})
@@ -55,7 +123,7 @@ class Command:
     @property
     def name(self) -> str:
         """Name of the project in invoke.yaml, unchecked; '' where it has none."""
-        return str(self._values.get("name", ""))
+        return str(self._values.get("name", "")) if isinstance(self._values, dict) else ""
 
     def would(self, what: str, **fields: Any) -> None:  # noqa: ANN401
         """Say what --dry keeps from being done, and end the verb here; do nothing without --dry."""
@@ -63,6 +131,20 @@ class Command:
             console.say(f"would {what}")
             self.result(fields)
             raise DryRun
+
+    @property
+    def reads_input(self) -> bool:
+        """Whether standard input is the command's: it has no words, one of them or --stdin asks for it, or a person types."""
+        asks = self.stdin or not self.rest or not INPUT_WORDS.isdisjoint(self.rest)
+        return asks or (console.is_typed() and sys.stdout.isatty())
+
+    def show(self, text: str) -> None:
+        """Print a result that a person asked for: on standard output, which with --json is the object's alone."""
+        (console.say if self.json else console.out)(text)
+
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Print a table that a person asked for; see show()."""
+        console.table(title, columns, rows, sys.stderr if self.json else sys.stdout)
 
     def result(self, fields: Mapping[str, Any]) -> None:
         """Print the verb's JSON object, when --json asked for it."""
@@ -73,11 +155,12 @@ class Command:
         """Show checks as a table; where one failed, end with the code of DoctorFound."""
         from dataclasses import asdict  # noqa: PLC0415
 
+        stream = sys.stderr if self.json else sys.stdout
         rows = [
-            [check.name, console.paint(check.status, COLOURS[check.status]), check.detail, check.hint]
+            [check.name, console.paint(check.status, COLOURS[check.status], stream), check.detail, check.hint]
             for check in checks
         ]
-        console.table(title, ["check", "status", "found", "hint"], rows)
+        self.table(title, ["check", "status", "found", "hint"], rows)
         fields = {"checks": [asdict(check) for check in checks]}
         bad = [check for check in checks if check.status == "fail"]
         if not bad:
@@ -89,10 +172,16 @@ class Command:
         self.fail(DoctorFound(what, why=why, hint=hint), **fields)
 
     def fail(self, error: SynosError, **fields: Any) -> NoReturn:  # noqa: ANN401
-        """End with an error: its four lines, its exit code, and with --json one object that has ``fields`` too."""
-        console.show_error(error)
-        self.result({**fields, "error": error.to_json()})
-        sys.exit(error.exit_code)
+        """End this verb with an error, as the function of this name."""
+        fail(self.verb, error, json=self.json, **fields)
+
+
+def fail(verb: str, error: SynosError, *, json: bool, **fields: Any) -> NoReturn:  # noqa: ANN401
+    """End with an error: its four lines, its exit code, and with --json one object that has ``fields`` too."""
+    console.show_error(error)
+    if json:
+        console.print_json(verb, {**fields, "error": error.to_json()})
+    sys.exit(error.exit_code)
 
 
 def after_dashes(argv: Sequence[str]) -> list[str]:
@@ -100,36 +189,54 @@ def after_dashes(argv: Sequence[str]) -> list[str]:
     return list(argv[argv.index("--") + 1 :]) if "--" in argv else []
 
 
-_JSON = inspect.Parameter("json", inspect.Parameter.KEYWORD_ONLY, default=False, annotation=bool)
+_JSON, _STDIN = (
+    inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=False, annotation=bool)
+    for name in ("json", "stdin")
+)
 
 
 def verb(
     name: str,
     *,
     json: bool = True,
+    stdin: bool = False,
+    words: bool = False,
+    types: Mapping[str, Callable[[str], str]] | None = None,
+    example: str = "",
     **options: Any,  # noqa: ANN401
 ) -> Callable[[Callable[Concatenate[Command, P], None]], Any]:
     """Make an Invoke task named ``name`` of a function whose first parameter is the Command.
 
-    With ``json`` the verb gets the option --json: see Command.result(). The one place where a command ends early:
-    a SynosError becomes four lines and its exit code, Ctrl-C and SIGTERM become 130.
+    With ``json`` the verb gets the option --json: see Command.result(). With ``words`` it takes what comes after ``--``,
+    and with ``stdin`` it may read standard input: see Command.reads_input. All others find that empty, but for a terminal.
+    ``types`` has the checks of options, whose names are as typed. The one place where a command ends early:
+    a SynosError becomes four lines and its exit code, Ctrl-C, SIGTERM and SIGHUP become 130.
     """
 
     def decorate(function: Callable[Concatenate[Command, P], None]) -> Any:  # noqa: ANN401
         parameters = list(inspect.signature(function).parameters.values())
-        if json:
-            parameters.append(_JSON)
-            options["help"] = {"json": "one JSON object on standard output", **options.get("help", {})}
+        own = {"json": "one JSON object on standard output"} if json else {}
+        own |= {"stdin": "hand standard input on to the words after --"} if stdin else {}
+        parameters += [*[_JSON] * json, *[_STDIN] * stdin]
+        if own:
+            options["help"] = {**own, **options.get("help", {})}
 
         @wraps(function)
         def body(context: Context, /, *args: P.args, **kwargs: P.kwargs) -> None:
             # SIGINT too: a command in the background of a script starts with it ignored, and must end all the same
             _on_interrupt(_interrupt)
-            command = Command(name, context, json=bool(kwargs.pop("json", False)))
+            typed = {key: bool(kwargs.pop(key, False)) for key in own}
+            command = Command(name, context, json=typed.get("json", False), stdin=typed.get("stdin", False))
+            console.open_closed_streams()
+            reads = command.reads_input if stdin else console.is_typed()
             try:
-                function(command, *args, **kwargs)
+                with nullcontext() if reads else console.no_input():
+                    function(command, *args, **kwargs)
             except DryRun:
                 return
+            except SystemExit as ended:
+                if ended.code:  # or else the next verb of the command line follows
+                    raise
             except EngineUnavailable as error:
                 command.fail(_missing_engine(error, name))
             except SynosError as error:
@@ -139,18 +246,22 @@ def verb(
                 command.result({"error": {"kind": "Interrupted", "exit_code": 130, "error": "interrupted"}})
                 sys.exit(130)
             except Exception:  # noqa: BLE001  (a person gets a sentence; the traceback goes to a file)
-                _unexpected(command)
+                command.fail(unexpected(command.root))
 
         # also spares Invoke, which asks twice, to work it out
         body.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-        return task(name=name.rpartition(".")[2], **options)(body)
+        made = task(name=name.rpartition(".")[2], klass=Verb, **options)(body)
+        made.full_name, made.words, made.types, made.example = name, words or stdin, types or {}, example
+        return made
 
     return decorate
 
 
 def _on_interrupt(action: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, action)
+    signal.signal(signal.SIGINT, action)
+    signal.signal(signal.SIGTERM, action)
+    if signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup
+        signal.signal(signal.SIGHUP, action)
 
 
 def _interrupt(_signal: int, _frame: object) -> None:
@@ -174,18 +285,22 @@ def _missing_engine(error: EngineUnavailable, verb_name: str) -> SynosError:
     )
 
 
-def _unexpected(command: Command) -> None:
+def unexpected(root: Path) -> SynosError:
+    """Return the error for the exception in hand, which is a bug; its traceback goes to a file."""
     from synos_tasks.project import STATE  # noqa: PLC0415
 
-    log = command.root / STATE / "logs" / "crash.log"
     text = traceback.format_exc()
+    log = root / STATE / "logs" / "crash.log"
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_text(text)
     except OSError:
-        console.say(text)
+        import tempfile  # noqa: PLC0415  (slow to import)
+
+        log = Path(tempfile.mkstemp(prefix="synos-crash-", suffix=".log")[1])
+        log.write_text(text)
     last = text.strip().splitlines()[-1]
-    command.fail(SynosError(f"unexpected: {last}", where=str(log), hint="this is a bug: please report it"))
+    return SynosError(f"unexpected: {last}", where=str(log), hint="this is a bug: please report it")
 
 
 def _plain(value: Any) -> Any:  # noqa: ANN401

@@ -1,7 +1,7 @@
 """Every error a person can meet, each with an exit code of its own.
 
 10-19 input, 20-29 the host or the engine is not fit, 30-39 the work failed, 40-49 a check found
-something. 0, 1, 2 and 130 are done, unexpected, wrong use (Invoke's own) and interrupted.
+something. 0, 1, 2, 130 and 141 are done, unexpected, wrong use, interrupted, and nobody reads the output.
 The table in docs/exit-codes.md is made of the docstrings.
 """
 
@@ -61,6 +61,10 @@ class SynosError(Exception):
         return {"kind": type(self).__name__, "exit_code": self.exit_code, **dict(self.lines()), **others}
 
 
+class WrongUse(SynosError, exit_code=2):
+    """Wrong use: an unknown verb or option, a missing argument, a value of the wrong type."""
+
+
 class ProfileError(SynosError, exit_code=10):
     """A profile has a mistake: unknown key, wrong type, impossible value."""
 
@@ -70,7 +74,7 @@ class ProfileNotFound(SynosError, exit_code=11):
 
 
 class SettingsError(SynosError, exit_code=12):
-    """A setting or an option has a mistake."""
+    """A setting, a configuration file or an option has a mistake."""
 
 
 class PackageNotFound(SynosError, exit_code=13):

@@ -6,6 +6,7 @@ Nothing is read at import; cli.py loads them once a command.
 from __future__ import annotations
 
 import dataclasses
+import os
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -119,22 +120,51 @@ def load(root: Path, values: Mapping[str, Any], *, record: bool = True) -> Setti
 
     Raises SettingsError on an unknown key, a wrong type or an impossible value, ProjectCopied as project.load() does.
     """
+    try:
+        loaded = _checked(values)
+    except SettingsError as error:  # which says where by the setting's name
+        raise SettingsError(error.what, where=_place(root, error.where), hint=error.hint) from None
+    return Settings(
+        project=project.load(root, loaded.pop("name"), loaded.pop("title"), record=record), **loaded
+    )
+
+
+def _checked(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the name, the title and each section."""
     sections: dict[str, Any] = {
         one.name: one.default_factory for one in dataclasses.fields(Settings) if one.name != "project"
     }
     _refuse_unknown(values, ["name", "title", *sections], "synos")
-    texts = {key: values.get(key, "") for key in ("name", "title")}
-    for key, value in texts.items():
+    loaded: dict[str, Any] = {key: values.get(key, "") for key in ("name", "title")}
+    for key, value in loaded.items():
         if not isinstance(value, str):
-            raise SettingsError(f"synos.{key} is {value!r}, not a text", where="invoke.yaml")
-    loaded = {name: _section(cls, values.get(name) or {}, f"synos.{name}") for name, cls in sections.items()}
-    settings = Settings(project=project.load(root, **texts, record=record), **loaded)
-    _refuse_other("synos.build.work", settings.build.work, ("auto", "volume", "tmpfs"))
-    _refuse_other("synos.dev.cli", settings.dev.cli, ("auto", "official", "docker"))
-    for name, value in vars(settings.services).items():
+            raise SettingsError(f"synos.{key} is {_shown(value)}, not a text", where=f"synos.{key}")
+    loaded |= {name: _section(cls, values.get(name) or {}, f"synos.{name}") for name, cls in sections.items()}
+    _refuse_other("synos.build.work", loaded["build"].work, ("auto", "volume", "tmpfs"))
+    _refuse_other("synos.dev.cli", loaded["dev"].cli, ("auto", "official", "docker"))
+    for name, value in vars(loaded["services"]).items():
         if name.endswith("_port") and value > 65535:
-            raise SettingsError(f"synos.services.{name} is {value}", where="invoke.yaml", hint="0 to 65535")
-    return settings
+            where = f"synos.services.{name}"
+            raise SettingsError(f"{where} is {value}", where=where, hint="0 to 65535")
+    return loaded
+
+
+def _place(root: Path, name: str) -> str:
+    """Return where a setting is made: a variable, or a line of invoke.yaml."""
+    import yaml  # noqa: PLC0415  (most settings are right)
+
+    variable, path = f"INVOKE_{name.replace('.', '_').upper()}", root / "invoke.yaml"
+    if variable in os.environ:
+        return f"variable {variable}"
+    line = 0
+    try:
+        node: Any = yaml.compose(path.read_text(encoding="utf-8"))
+        for word in name.split("."):
+            key, node = next((key, value) for key, value in node.value if key.value == word)
+            line = key.start_mark.line + 1
+    except (OSError, ValueError, AttributeError, StopIteration, yaml.YAMLError):
+        return f"{path}, or another file of Invoke's configuration"
+    return f"{path}:{line}"
 
 
 def seconds_of(text: str) -> float:
@@ -152,27 +182,29 @@ def _section(cls: type[Any], values: Mapping[str, Any], name: str) -> Any:  # no
     _refuse_unknown(values, fields, name)
     for key, value in values.items():
         wanted: type = type(fields[key].default)
+        where = f"{name}.{key}"
         if type(value) is not wanted:
-            raise SettingsError(
-                f"{name}.{key} is {value!r}, not a {'whole number' if wanted is int else 'text'}",
-                where="invoke.yaml, a file or variable of Invoke's configuration",
-                hint=f"the default is {fields[key].default!r}",
-            )
+            what = f"{where} is {_shown(value)}, not a {'whole number' if wanted is int else 'text'}"
+            raise SettingsError(what, where=where, hint=f"the default is {fields[key].default!r}")
         if isinstance(value, int) and value < 0:
-            raise SettingsError(f"{name}.{key} is negative: {value}", where="invoke.yaml")
+            raise SettingsError(f"{where} is negative: {value}", where=where)
     return cls(**values)
+
+
+def _shown(value: object) -> str:
+    return "a list" if isinstance(value, list) else "a section" if isinstance(value, dict) else repr(value)
 
 
 def _refuse_other(name: str, value: str, known: tuple[str, ...]) -> None:
     if value not in known:
-        raise SettingsError(f"{name} is {value!r}", where="invoke.yaml", hint=f"one of: {', '.join(known)}")
+        raise SettingsError(f"{name} is {value!r}", where=name, hint=f"one of: {', '.join(known)}")
 
 
 def _refuse_unknown(values: Mapping[str, Any], known: Collection[str], name: str) -> None:
+    if not isinstance(values, dict):
+        raise SettingsError(f"{name} is {_shown(values)}, not a section with names", where=name)
     for key in values:
         if key not in known:
             raise SettingsError(
-                f"{name} has no setting {key!r}",
-                where="invoke.yaml, a file or variable of Invoke's configuration",
-                hint=guess(str(key), known),
+                f"{name} has no setting {key!r}", where=f"{name}.{key}", hint=guess(str(key), known)
             )

@@ -64,9 +64,12 @@ def _exit_codes() -> str:
 
 
 def _exit_code_table() -> str:
-    rows = [(0, "", "done"), (1, "", "unexpected: a bug; the traceback is in the log"), (2, "", "wrong use")]
+    rows = [
+        (0, "", "done"),
+        (1, "", "unexpected: a bug, with the traceback in the log; or the output cannot be written"),
+    ]
     rows += [(cls.exit_code, cls.__name__, (cls.__doc__ or "").rstrip(".")) for cls in error_classes()]
-    rows.append((130, "", "interrupted"))
+    rows += [(130, "", "interrupted"), (141, "", "nobody reads the output any more, as in `| head`")]
     body = "\n".join(f"| {code} | {f'`{name}`' if name else ''} | {text} |" for code, name, text in rows)
     return f"| code | error | meaning |\n|---|---|---|\n{body}\n"
 

@@ -35,6 +35,10 @@ find_missing_python_package() {
 # call or an older lock left cannot be distinguished from what belongs there.
 ensure_venv() {
     ! venv_is_ready || return 0
+    if venv_is_made; then
+        write_inv
+        return
+    fi
     find_python
     [[ -n $python ]] || fail "$exit_host_not_fit" "no suitable Python" "Python 3.11 or newer is needed" \
         "install one as python3 or python3.11 to python3.13 on PATH"
@@ -52,6 +56,17 @@ ensure_venv() {
         --require-hashes -r "$setup_dir/requirements.lock" || fail "$exit_host_not_fit" \
         "cannot install what requirements.lock lists" "pip failed, see above" \
         "check the network and pip's index settings, then run the same command again"
-    printf '%s\n' "$root" "$(readlink -f -- .venv/bin/python)" >"$setup_dir/venv.new"
+    write_inv
+}
+
+# Puts ours in the place of Invoke's own script. The first lines are as pip writes them: a path may be long, or have spaces.
+write_inv() {
+    {
+        printf '%s\n' '#!/bin/sh' "'''exec' \"$root/.venv/bin/python\" \"\$0\" \"\$@\"" "' '''"
+        cat scripts/setup/inv.py
+    } >.venv/bin/inv.new
+    chmod 755 .venv/bin/inv.new
+    mv -- .venv/bin/inv.new .venv/bin/inv
+    printf '%s\n' "$root" "$(readlink -f -- .venv/bin/python)" "$inv_version" >"$setup_dir/venv.new"
     mv -- "$setup_dir/venv.new" "$setup_dir/venv"
 }

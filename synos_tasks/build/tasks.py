@@ -25,8 +25,8 @@ SUITE = "suite to compile for (default: that of the profiles that have the compo
 PRIVILEGED = "with every capability, for hooks that must mount; NOT isolated from the host"
 
 
-def _show_container(container: dict[str, str]) -> None:
-    console.table("container", ["what", "allowed"], list(container.items()))
+def _show_container(command: Command, container: dict[str, str]) -> None:
+    command.table("container", ["what", "allowed"], list(container.items()))
 
 
 @verb(
@@ -93,9 +93,9 @@ def _show_plan(command: Command, options: Options) -> None:
     container = permissions(container_of(context, options, plan, output=output, store=store))
     command.result({"profile": options.profile, "plan": codec.to_data(plan), "container": container})
     if not command.json:
-        console.table("plan", ["stage", "key"], [[stage.name, stage.key[:16]] for stage in plan.stages])
-        console.say(f"packages: {' '.join(plan.profile.packages)}")
-        _show_container(container)
+        command.table("plan", ["stage", "key"], [[stage.name, stage.key[:16]] for stage in plan.stages])
+        command.show(f"packages: {' '.join(plan.profile.packages)}")
+        _show_container(command, container)
 
 
 @verb(
@@ -137,10 +137,10 @@ def plan(command: Command, profile: str = "", output: str = "", release: bool = 
         ]
         for row in stages
     ]
-    console.table(f"plan of {options.profile}", ["stage", "", "why", "size", "expected"], rows)
+    command.table(f"plan of {options.profile}", ["stage", "", "why", "size", "expected"], rows)
     total = sum(row.seconds or 0 for row in stages)
     unknown = sum(row.seconds is None for row in stages)
-    console.say(f"about {total:.0f} s of work" + (f", and {unknown} stages never timed" if unknown else ""))
+    command.show(f"about {total:.0f} s of work" + (f", and {unknown} stages never timed" if unknown else ""))
     fields = {"lock": state, "seconds": round(total, 1), "stages": [row.__dict__ for row in stages]}
     command.result({"profile": options.profile, **fields})
 
@@ -162,11 +162,11 @@ def diff(command: Command, one: str, two: str, limit: int = 20) -> None:
     found = compare.diff(_context(command), one, two)
     sections = compare.sections(found)
     for title, lines in sections:
-        console.say(f"{title}: {len(lines)}")
-        console.say("\n".join(lines[:limit] + (["  …"] if len(lines) > limit else [])))
+        command.show(f"{title}: {len(lines)}")
+        command.show("\n".join(lines[:limit] + (["  …"] if len(lines) > limit else [])))
     if not sections:
         where, lines = (found.files or {}).get("first") or ("no difference", [])
-        console.say(", ".join([where, *lines[:1]]))
+        command.show(", ".join([where, *lines[:1]]))
     changes = [change.__dict__ for change in found.packages]
     command.result({"packages": changes, **(found.files or {})})
 
@@ -201,7 +201,7 @@ def report(command: Command, iso: str = "", to: str = "") -> None:
     target = Path(to).resolve() if to else Path(f"{path}.report.html")
     command.would(f"write {target}", iso=str(path), report=str(target))
     reports.write(path, target)
-    console.say(str(target))
+    command.show(str(target))
     command.result({"iso": str(path), "report": str(target)})
 
 
@@ -216,10 +216,10 @@ def image(command: Command, no_cache: bool = False) -> None:
     command.would(f"build {' and '.join(tags)}", images=tags)
     built = build_images(_context(command), recipes, cached=not no_cache)
     rows = [[one.tag, console.human_bytes(one.bytes), f"{one.seconds:.1f} s"] for one in built]
-    console.table("images", ["image", "size", "built in"], rows)
+    command.table("images", ["image", "size", "built in"], rows)
     toolchain, builder = built
     smaller = round(100 * (1 - builder.bytes / toolchain.bytes), 1)
-    console.say(f"the builder is {smaller:.0f} % smaller than the toolchain")
+    command.show(f"the builder is {smaller:.0f} % smaller than the toolchain")
     command.result({"images": [one.__dict__ for one in built], "smaller_percent": smaller})
 
 
@@ -267,7 +267,7 @@ def shell(
             context, toolchain=suite if toolchain else "", privileged=privileged, command=command
         )
     if command_.dry:
-        _show_container(containers.permissions(spec))
+        _show_container(command_, containers.permissions(spec))
         return
     sys.exit(containers.open_shell(context, spec))
 
@@ -321,7 +321,7 @@ def _compile(command: Command, names: list[str], suite: str, *, no_cache: bool, 
         found.append(
             {**fields, "packages": list(map(vars, packages)), "caches": caches, "profiles": profiles}
         )
-    console.table(
+    command.table(
         "components", ["name", "version", "suite", "source", "profiles", "compiled", "from caches"], rows
     )
     if compiled:
@@ -339,7 +339,7 @@ def verify_caches(command: Command) -> None:
     rows = [
         [one.what, f"{one.hits} of {one.calls}", f"{one.measured} %", f"{one.required} %"] for one in rates
     ]
-    console.table("caches", ["cache", "hits", "measured", "needed"], rows)
+    command.table("caches", ["cache", "hits", "measured", "needed"], rows)
     compiling.check_hit_rates(rates)
     command.result({"claims": [{**one.__dict__, "measured": one.measured, "holds": True} for one in rates]})
 

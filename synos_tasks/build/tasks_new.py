@@ -50,7 +50,7 @@ def import_live_build(command: Command, folder: str, name: str = "") -> None:
 
     made = live_build.import_folder(command.settings, Path(folder), name, dry=command.dry)
     rows = [[one.where, one.what, one.why, one.hint] for one in made.left]
-    console.table("not converted, or not as it was", ["where", "what", "why", "what to do"], rows)
+    command.table("not converted, or not as it was", ["where", "what", "why", "what to do"], rows)
     path = command.settings.project.build_data / f"profiles/{made.profile}.yaml"
     fields = {
         "profile": made.profile,
@@ -59,7 +59,7 @@ def import_live_build(command: Command, folder: str, name: str = "") -> None:
         "left": [vars(one) for one in made.left],
     }
     if command.dry:
-        console.say(made.text)
+        command.show(made.text)
     command.would(f"write {path} and {made.files} files", **fields)
     console.say(f"{path}  and {made.files} files; {len(rows)} notes, which are in it too")
     command.result(fields)

@@ -70,7 +70,7 @@ def list_(command: Command) -> None:
     rows = [
         [one.name, one.title, one.state, one.container, one.started[:19].replace("T", " ")] for one in found
     ]
-    console.table("development containers", columns, rows)
+    command.table("development containers", columns, rows)
 
 
 @verb("dev.down", help={"name": NAME, "all": "every one of this project"})

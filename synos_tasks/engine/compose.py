@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,7 +13,7 @@ from synos_tasks.engine.buildkit import follow_build
 from synos_tasks.engine.client import Docker
 from synos_tasks.engine.failures import no_engine, reason
 from synos_tasks.engine.labels import LABEL_COMPOSE_ONE_OFF, LABEL_COMPOSE_PROJECT, LABEL_COMPOSE_SERVICE
-from synos_tasks.engine.run import piped
+from synos_tasks.engine.run import afterwards, piped
 from synos_tasks.errors import DiskFull, EngineUnavailable, PortTaken, ServiceFailed, printable
 
 if TYPE_CHECKING:
@@ -28,6 +27,18 @@ NO_ADDRESSES = (  # until Engine 27, and since
     "all predefined address pools have been fully subnetted",
 )
 LINE_BYTES = 2**16
+MARK = "SYNOS_COMMAND"
+"""Variable by which the processes of one command are found in a container."""
+KILL = """
+for signal in INT TERM KILL; do
+    left=
+    for one in /proc/[0-9]*; do
+        if grep -q "$1" "$one/environ" 2>/dev/null && kill -$signal "${one#/proc/}" 2>/dev/null; then left=yes; fi
+    done
+    [ "$left" ] || exit 0
+    sleep 0.3
+done
+"""
 PREFIXES = ("SYNOS_", "COMPOSE_")
 """Variables of the caller that must not change what the file means."""
 
@@ -107,20 +118,32 @@ class Compose:
         """
         return self.pipe(arguments).decode(errors="replace")
 
-    def attached(self, *arguments: str) -> int:
-        """Run a compose command on the caller's own streams, and return its exit code."""
-        return subprocess.run(self.command(*arguments), check=False).returncode
+    def attached(self, verb: str, *arguments: str) -> int:
+        """Run compose exec or run on the caller's own streams, and return its exit code.
 
-    def show(self, *arguments: str) -> int:
-        """Run a compose command, print what it prints, made printable(), and return its exit code."""
+        What runs in the container ends with this process, in whatever way that ends. Raises as command() does.
+        """
+        token = f"synos-{os.urandom(8).hex()}"
+        if verb == "exec":
+            service = next(word for word in arguments if not word.startswith("-"))
+            marked = (verb, f"--env={MARK}={token}", *arguments)
+            kill = self.command("exec", "--no-TTY", service, "sh", "-c", KILL, "sh", f"{MARK}={token}")
+        else:
+            marked = (verb, f"--name={token}", *arguments)
+            kill = [*self.docker.command("rm"), "--force", token]
+        with afterwards(kill):
+            return subprocess.run(self.command(*marked), check=False).returncode
+
+    def show(self, *arguments: str, out: Callable[[str], object]) -> int:
+        """Run a compose command, call ``out`` with each line that it prints, made printable(), and return its exit code."""
         with subprocess.Popen(self.command(*arguments), stdout=subprocess.PIPE) as process:
             output = cast("IO[bytes]", process.stdout)
             try:
                 while line := output.readline(LINE_BYTES):
-                    print(printable(line.decode(errors="replace")), end="", flush=True)
-            except BrokenPipeError:  # of `| head`
+                    out(printable(line.decode(errors="replace")))
+            except BaseException:  # as of `| head`
                 process.kill()
-                os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+                raise
         return process.returncode
 
     def pipe(

@@ -172,6 +172,22 @@ def _lines(stream: IO[bytes] | None, limit: int) -> Iterator[bytes]:
         rest = not part.endswith(b"\n")
 
 
+@contextlib.contextmanager
+def afterwards(argv: Sequence[str]) -> Iterator[None]:
+    """Run a command when the block is left by an exception, or when this process is killed in it."""
+    # a process of its own that waits for a line, or for the end of file that it sees when this one is gone
+    with subprocess.Popen(
+        ["sh", "-c", 'read -r line || exec "$@"', "sh", *argv],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    ) as waiting:  # whose end it waits for
+        yield
+        with contextlib.suppress(BrokenPipeError):
+            cast("IO[bytes]", waiting.stdin).write(b"\n")
+
+
 def piped(
     argv: Sequence[str], stdin: bytes | IO[bytes] | None, take: Callable[[bytes], object]
 ) -> tuple[int, str]:

@@ -29,7 +29,7 @@ def disk(command: Command) -> None:
 
     usage = view.usage(context_of(command))
     if not command.json:
-        view.show_usage(usage)
+        view.show_usage(command, usage)
     command.result(asdict(usage))
 
 
@@ -74,7 +74,7 @@ def prune(
     )
     context = context_of(command)
     plan = pruning.plan(context, limits)
-    view.show_plan(plan)
+    view.show_plan(command, plan)
     pruned = pruning.Pruned()
     if plan.removals and not command.dry:
         console.confirm(f"Remove these {len(plan.removals)}?", yes=yes)
@@ -98,7 +98,7 @@ def reset(command: Command, keep_isos: bool = False, without_backup: bool = Fals
 
     context = context_of(command)
     plan = pruning.plan_reset(context, keep_isos=keep_isos, without_backup=without_backup)
-    view.show_plan(plan)
+    view.show_plan(command, plan)
     done = list[str]()
     if plan.removals and not command.dry:
         console.say(
@@ -226,14 +226,14 @@ def _act(command: Command, action: str, given: str, to: str) -> None:
         case "list":
             found = copying.listing(context)
             total = sum(one.bytes or 0 for one in found)
-            _show(f"volumes of {command.settings.project.id}: {console.human_bytes(total)}", found)
+            _show(command, f"volumes of {command.settings.project.id}: {console.human_bytes(total)}", found)
             command.result({"bytes": total, "volumes": [asdict(each) for each in found]})
         case "inspect":
             one = copying.inspect(context, given)
-            _show(f"volume {one.volume.name}", [one.volume])
-            console.say(f"{one.files} files in {one.folders} folders, newest change: {one.changed}")
-            console.say(f"exports: {', '.join(one.exports) or 'none'}")
-            console.say(f"backups: {', '.join(one.backups) or 'none'}")
+            _show(command, f"volume {one.volume.name}", [one.volume])
+            command.show(f"{one.files} files in {one.folders} folders, newest change: {one.changed}")
+            command.show(f"exports: {', '.join(one.exports) or 'none'}")
+            command.show(f"backups: {', '.join(one.backups) or 'none'}")
             command.result(asdict(one))
         case "export":
             file, done = copying.export(context, given, Path(to).resolve() if to else None)
@@ -251,13 +251,13 @@ def _made(command: Command, volume: str, files: int) -> None:
     command.result({"volume": volume, "files": files})
 
 
-def _show(title: str, found: Sequence[Listed]) -> None:
+def _show(command: Command, title: str, found: Sequence[Listed]) -> None:
     rows = []
     for one in found:
         size = "?" if one.bytes is None else console.human_bytes(one.bytes)
         note = "unfinished: the next import or clone removes it" if one.unfinished else ""
         rows.append([one.short, one.role, size, one.created, ", ".join(one.users) or "nobody", note])
-    console.table(title, ["name", "role", "size", "made", "used by", ""], rows)
+    command.table(title, ["name", "role", "size", "made", "used by", ""], rows)
 
 
 namespace = Collection("maint", disk, prune, reset, logs, update_base, volumes)

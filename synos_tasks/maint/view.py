@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -18,25 +19,26 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
     from pathlib import Path
 
+    from synos_tasks.cli import Command
     from synos_tasks.maint.prune import Plan, Pruned
     from synos_tasks.maint.resources import Context, Resource
 
 K = TypeVar("K", bound="Hashable")
 NAME = 60
-"""Characters of a name that are shown."""
+"""Characters that are shown of a name of several words."""
 FEW = 3
 """Of one kind, kept for one reason: more share a line."""
 EVERYTHING = Limits(older_than=0.0, young=0.0, keep_last=1, include_rebuildable=True)
 
 
-def show_plan(plan: Plan) -> None:
+def show_plan(command: Command, plan: Plan) -> None:
     """Show what is removed, and what is kept and why."""
     if plan.removals:
-        console.table("to remove", ["what", "name", "about", "to remake"], list(_rows(plan.removals)))
+        command.table("to remove", ["what", "name", "about", "to remake"], list(_rows(plan.removals)))
     else:
-        console.say("nothing to prune")
+        command.show("nothing to prune")
     if plan.kept:
-        console.table("kept", ["what", "name", "size", "because"], list(_rows(plan.kept)))
+        command.table("kept", ["what", "name", "size", "because"], list(_rows(plan.kept)))
 
 
 def show_pruned(pruned: Pruned) -> None:
@@ -113,7 +115,7 @@ def _bytes(found: Iterable[Resource]) -> int:
 
 def _short(name: str) -> str:
     line = " ".join(name.split())
-    return line if len(line) <= NAME else f"{line[: NAME - 1]}…"
+    return line if len(line) <= NAME or " " not in line else textwrap.shorten(line, NAME, placeholder=" …")
 
 
 def _seconds(seconds: float | None) -> str:
@@ -141,15 +143,15 @@ class Usage:
     others_bytes: int
 
 
-def show_usage(usage: Usage) -> None:
+def show_usage(command: Command, usage: Usage) -> None:
     """Show what each kind of resource takes."""
     rows = [
         [row.name, str(row.count), human_bytes(row.bytes), human_bytes(row.free_bytes), _seconds(row.seconds)]
         for row in usage.rows
     ]
-    console.table("on the disk", ["what", "count", "size", "can be freed", "to remake"], rows)
-    console.say(f"this project: {human_bytes(usage.bytes)}")
-    console.say(f"everything else in the engine, never touched: {human_bytes(usage.others_bytes)}")
+    command.table("on the disk", ["what", "count", "size", "can be freed", "to remake"], rows)
+    command.show(f"this project: {human_bytes(usage.bytes)}")
+    command.show(f"everything else in the engine, never touched: {human_bytes(usage.others_bytes)}")
 
 
 def usage(context: Context) -> Usage:

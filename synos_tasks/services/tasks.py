@@ -12,7 +12,7 @@ from invoke.collection import Collection
 from invoke.tasks import Task
 
 from synos_tasks import console
-from synos_tasks.cli import Command, verb
+from synos_tasks.cli import Command, lines_or_all, since_when, verb
 from synos_tasks.services.tasks_env import describe, env
 
 if TYPE_CHECKING:
@@ -114,9 +114,9 @@ def status(command: Command, stack: str = "", watch: bool = False) -> None:
         if command.json:
             command.result({"stack": name, "services": [asdict(one) for one in found]})
             return
-        if watch and not console.is_plain():
-            print("\x1b[2J\x1b[H", end="", flush=True)
-        console.table(f"stack {name}", health.COLUMNS, health.rows(found))
+        if watch and not console.is_plain(sys.stdout):
+            console.out("\x1b[2J\x1b[H", end="")
+        command.table(f"stack {name}", health.COLUMNS, health.rows(found))
         if not watch:
             return
         time.sleep(1)
@@ -154,7 +154,7 @@ def config(command: Command, stack: str = "") -> None:
     if command.json:
         command.result({"stack": context.stack.name, "model": context.compose.config()})
     else:
-        print(context.compose.run("config"), end="")
+        console.out(context.compose.run("config"), end="")
 
 
 # ---- logs, commands, and clients that know the password
@@ -170,6 +170,8 @@ def config(command: Command, stack: str = "") -> None:
         "tail": "lines of each service, or all",
         "since": "as 10m, or 2026-01-31T12:00:00",
     },
+    types={"tail": lines_or_all, "since": since_when},
+    example="--only redis --since 10m",
 )
 def logs(
     command: Command,
@@ -183,10 +185,17 @@ def logs(
     context = open_stack(command, stack)
     names = [service.name for service in context.stack.chosen(only)]
     options = [f"--tail={tail}", *["--follow"] * follow, *[f"--since={since}"] * bool(since)]
-    sys.exit(context.compose.show("logs", *options, *names))
+    sys.exit(context.compose.show("logs", *options, *names, out=partial(console.out, end="")))
 
 
-@verb("services.exec", json=False, positional=["service"], help={**STACK, "service": "where to run it"})
+@verb(
+    "services.exec",
+    json=False,
+    stdin=True,
+    positional=["service"],
+    help={**STACK, "service": "where to run it"},
+    example="redis -- ls /data",
+)
 def execute(command: Command, service: str, stack: str = "") -> None:
     """Run the words after -- in a running service, as its user; a shell without any."""
     _run(command, stack, service, "exec", service, command.rest or ["sh"])
@@ -195,6 +204,8 @@ def execute(command: Command, service: str, stack: str = "") -> None:
 @verb(
     "services.psql",
     json=False,
+    stdin=True,
+    example="-- -c 'SELECT 1'",
     help={
         **STACK,
         "superuser": "as postgres, in database postgres, instead of as the applications' role in theirs",
@@ -206,13 +217,13 @@ def psql(command: Command, stack: str = "", superuser: bool = False) -> None:
     _run(command, stack, "postgres", "exec", "postgres", words)
 
 
-@verb("services.redis-cli", json=False, help=STACK)
+@verb("services.redis-cli", json=False, stdin=True, help=STACK, example="-- GET key")
 def redis_cli(command: Command, stack: str = "") -> None:
     """Open redis-cli in the running Redis, with the password set: -- GET key."""
     _run(command, stack, "redis", "exec", "redis", [*CLIENT, *command.rest])
 
 
-@verb("services.nats", json=False, help=STACK)
+@verb("services.nats", json=False, stdin=True, help=STACK, example="-- stream ls")
 def nats(command: Command, stack: str = "") -> None:
     """Run the NATS client in a container of its own, with the password set: -- stream ls."""
     _run(command, stack, "nats", "run --rm --no-deps", "nats-box", command.rest)
@@ -220,7 +231,7 @@ def nats(command: Command, stack: str = "") -> None:
 
 def _run(command: Command, stack: str, service: str, how: str, container: str, argv: Sequence[str]) -> None:
     context = open_stack(command, stack)
-    terminal = [] if sys.stdin.isatty() and sys.stdout.isatty() else ["--no-TTY"]
+    terminal = [] if console.is_typed() and sys.stdout.isatty() else ["--no-TTY"]
     words = [*how.split(), *terminal, container, *argv]
     context.stack[service]
     command.would(f"docker compose {shlex.join(words)}")
@@ -281,7 +292,7 @@ def list_backups(command: Command, stack: str = "", check: bool = False, max_age
         [one.name, one.created, console.human_bytes(one.bytes), one.trouble or text]
         for one, text in zip(found, holds, strict=True)
     ]
-    console.table(f"backups in {folder}", ["name", "taken", "size", "holds"], rows)
+    command.table(f"backups in {folder}", ["name", "taken", "size", "holds"], rows)
     fields = {"backups": [one.__dict__ for one in found]}
     if check:
         problems = schedule.problems(context, oldest, time.time())

@@ -18,7 +18,7 @@ def describe(command: Command, stack: str = "", only: str = "") -> None:
     context = open_stack(command.settings, stack, console.say)
     found = describing.describe(context, context.stack.chosen(only))
     if not command.json:
-        console.table(f"stack {context.stack.name}", describing.COLUMNS, describing.rows(found))
+        command.table(f"stack {context.stack.name}", describing.COLUMNS, describing.rows(found))
     command.result({"stack": context.stack.name, "services": describing.as_json(found)})
 
 
@@ -48,5 +48,5 @@ def env(
     context = open_stack(command.settings, stack, console.say)
     values = describing.variables(context, context.stack.chosen(only), passwords=show_passwords)
     if not command.json:
-        print(describing.lines(values, format_), end="")
+        console.out(describing.lines(values, format_), end="")
     command.result({"stack": context.stack.name, "variables": values})

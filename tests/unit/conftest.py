@@ -89,8 +89,8 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def keep_signals() -> Iterator[None]:
-    """Put SIGTERM and SIGINT back: running a verb takes them over."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    """Put the signals back that a verb takes over."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)}
     yield
     for number, handler in before.items():
         signal.signal(number, handler)

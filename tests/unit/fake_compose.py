@@ -89,7 +89,7 @@ class FakeCompose(Compose):
     def down(self, *, volumes: bool = False) -> None:
         self.run("down", *["--volumes"] * volumes)
 
-    def attached(self, *arguments: str, stdout: IO[str] | None = None) -> int:
+    def attached(self, *arguments: str, out: object = None) -> int:
         self.commands.streams.append(arguments)
         return self.commands.code
 

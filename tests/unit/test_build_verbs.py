@@ -114,8 +114,7 @@ def test_plan_shows_each_stage_to_scripts_and_to_people(settings: Settings, capf
     (state / "history.json").write_text(json.dumps({NAME: {"base": 12.34, "system": 0.3}}))
     assert run("build.plan") == 0
     shown = capfd.readouterr()
-    assert shown.out == ""
-    lines = shown.err.splitlines()
+    lines = shown.out.splitlines()
     assert lines[0] == f"plan of {NAME}"
     assert "base        miss  not built before        12.3 s" in lines
     assert "iso         miss  made each time" in lines
@@ -210,7 +209,7 @@ def test_diff_of_isos_says_where_they_differ_when_no_file_does(
     result = {**COMPARED, "sizes": [3, 3], "added": [], "removed": [], "changed": [], "first": first}
     containers.answer = lambda *_: [{"event": "compared", "result": result}]
     assert run("build.diff", iso.name, str(iso)) == 0
-    assert capfd.readouterr().err == f"{said}\n"
+    assert capfd.readouterr().out == f"{said}\n"
 
 
 def test_report_is_written_beside_the_newest_iso(iso: Path, capfd: Shown) -> None:
@@ -250,12 +249,11 @@ def test_dry_shows_the_plan_and_what_the_container_may_do(settings: Settings, ca
     assert fields["container"]["network"] == "none"
     assert run("--dry", "build.iso", "--offline") == 0
     shown = capfd.readouterr()
-    assert shown.out == ""
-    assert "packages: live-boot sudo" in shown.err.splitlines()
-    assert re.search(r"^rights +CHOWN .*SYS_CHROOT; no new privileges$", shown.err, re.MULTILINE)
+    assert "packages: live-boot sudo" in shown.out.splitlines()
+    assert re.search(r"^rights +CHOWN .*SYS_CHROOT; no new privileges$", shown.out, re.MULTILINE)
     assert re.search(
         r"^writable +.*/dist/\.synos-partial-\*/image.iso at /output/image.iso, .*, volume \S+-store at /cache$",
-        shown.err,
+        shown.out,
         re.MULTILINE,
     )
 

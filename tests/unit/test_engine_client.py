@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -72,5 +73,5 @@ def test_what_services_log_does_not_steer_a_terminal(
     compose = Compose(project="p", path=Path("c.yml"))
     said = r"pg | user \"a\033]0;b\007\033[2Jc\rpg | forged\302\233\"\n\tnext\nlast"
     monkeypatch.setattr(compose, "command", lambda *_: ["sh", "-c", f'printf "{said}"; exit 3'])
-    assert compose.show("logs") == 3
+    assert compose.show("logs", out=sys.stdout.write) == 3
     assert capfd.readouterr().out == 'pg | user "a\ufffd]0;b\ufffdc\ufffdpg | forged\ufffd"\n\tnext\nlast'

@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from synos_tasks import collection
-from synos_tasks.__main__ import Inv
 from synos_tasks.dev import config
 from synos_tasks.images.dockerfile import steps_of
+from synos_tasks.program import Inv
 from synos_tasks.root.init import new_files
 
 pytestmark = pytest.mark.usefixtures("keep_signals", "empty_folder")
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("keep_signals", "empty_folder")
 
 def run(*words: str) -> int:
     try:
-        Inv(name="Invoke").run(["inv", *words])
+        Inv().run(["inv", *words])
     except SystemExit as ended:
         return int(ended.code or 0)
     return 0

@@ -300,7 +300,7 @@ def test_without_a_terminal_and_without_yes_nothing_is_removed(inv: Inv, world: 
     assert inv("maint.prune") == SettingsError.exit_code
     shown = capfd.readouterr()
     assert "not confirmed" in shown.err
-    assert f"{OURS}-build-1" in shown.err  # the plan was shown
+    assert f"{OURS}-build-1" in shown.out  # the plan was shown
     assert world.asked == []
 
 
@@ -385,6 +385,6 @@ def test_the_disk_is_told_to_people_and_scripts_alike(inv: Inv, world: World, ca
     assert (told["bytes"], told["others_bytes"]) == (4_000_100, 5_000_000)
     assert inv("maint.disk") == 0
     shown = capfd.readouterr()
-    assert shown.out == ""
-    assert "images" in shown.err
-    assert "never touched: 5.0 MB" in shown.err
+    assert shown.err == ""
+    assert "images" in shown.out
+    assert "never touched: 5.0 MB" in shown.out

@@ -380,11 +380,11 @@ def refused(capfd: pytest.CaptureFixture[str], **options: Any) -> str:  # noqa: 
 
 def test_volumes_are_listed(there: Ground, capfd: pytest.CaptureFixture[str]) -> None:
     run()
-    lines = capfd.readouterr().err.splitlines()
+    lines = capfd.readouterr().out.splitlines()
     assert lines[0] == f"volumes of {PROJECT}: 0 kB"
     assert lines[2].split() == ["data", "cache", "0", "kB", "2027-01-15T08:00:00Z", "app", "(runs)"]
     run(inspect="data")
-    assert "newest change: 2027-01-15T08:00:00Z" in capfd.readouterr().err
+    assert "newest change: 2027-01-15T08:00:00Z" in capfd.readouterr().out
     found = told(capfd)
     assert (found["schema"], found["bytes"]) == ("synos.maint.volumes/1", 100)
     assert [one["short"] for one in found["volumes"]] == ["data"]

@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -85,7 +86,7 @@ def ready_project(project: Path) -> Path:
     stamps = project / ".synos/setup"
     stamps.mkdir(parents=True)
     (stamps / "requirements.lock").write_text("locked\n")
-    (stamps / "venv").write_text(f"{project}\n{project}/.venv/bin/python\n")
+    (stamps / "venv").write_text(f"{project}\n{project}/.venv/bin/python\n1\n")
     (stamps / "engine").write_text("/bin/sh\n")
     return project
 
@@ -107,7 +108,7 @@ ELSEWHERE = {"DOCKER_HOST": "unix:///nowhere.sock", "SYNOS_OS_RELEASE": "/nowher
         ),
     ],
 )
-def test_arguments_reach_inv_unchanged_from_the_root_also_through_a_link(
+def test_arguments_reach_inv_unchanged_in_the_callers_folder_also_through_a_link(
     ready_project: Path, tmp_path: Path, given: tuple[str, ...], received: list[str]
 ) -> None:
     link = tmp_path / "bin/below/synos"
@@ -116,7 +117,30 @@ def test_arguments_reach_inv_unchanged_from_the_root_also_through_a_link(
     for script in (ready_project / "scripts/synos", link):
         result = run(script, *given, **ELSEWHERE)
         assert (result.returncode, result.stderr) == (0, "")
-        assert result.stdout.splitlines() == [str(ready_project), *(f"<{word}>" for word in received)]
+        words = ["--search-root", str(ready_project), *received]
+        assert result.stdout.splitlines() == [str(script.parents[2]), *(f"<{word}>" for word in words)]
+
+
+def test_an_inv_of_invoke_itself_leaves_the_fast_path(ready_project: Path) -> None:
+    stamp = ready_project / ".synos/setup/venv"
+    stamp.write_text("\n".join(stamp.read_text().splitlines()[:2]) + "\n")
+    assert run(ready_project / "scripts/synos", "build.iso", **ELSEWHERE).returncode == 20
+
+
+def test_the_inv_that_is_set_up_finds_its_clone_also_through_links(
+    ready_project: Path, tmp_path: Path
+) -> None:
+    (ready_project / "synos_tasks").mkdir()
+    (ready_project / "synos_tasks/__main__.py").write_text("def main(): print(__file__)")
+    (ready_project / ".venv/bin/python").unlink()
+    (ready_project / ".venv/bin/python").symlink_to(sys.executable)
+    script = "root=$PWD setup_dir=.synos/setup inv_version=1; source scripts/setup/python.sh; write_inv"
+    subprocess.run(["bash", "-euc", script], cwd=ready_project, check=True)
+    (tmp_path / "inv").symlink_to(ready_project / ".venv/bin/inv")
+    (tmp_path / "other").symlink_to(ready_project)
+    for inv in (ready_project / ".venv/bin/inv", tmp_path / "inv", tmp_path / "other/.venv/bin/inv"):
+        done = subprocess.run([inv], cwd="/", capture_output=True, text=True, check=False)
+        assert Path(done.stdout.strip()).samefile(ready_project / "synos_tasks/__main__.py"), done.stderr
 
 
 @pytest.mark.parametrize(
@@ -231,13 +255,13 @@ def test_a_command_in_a_development_container_needs_no_python(
 )
 def test_all_else_of_dev_shell_is_for_inv(project: Path, docker_says: Path, arguments: list[str]) -> None:
     done = enter(project, 0, *arguments)
-    assert done.stdout == f"inv: {' '.join(['dev.shell', *arguments])}\n"
+    assert done.stdout == f"inv: --search-root {project} {' '.join(['dev.shell', *arguments])}\n"
     assert not docker_says.exists()
 
 
 def test_a_container_that_is_gone_is_for_inv_to_tell(project: Path, docker_says: Path) -> None:
     done = enter(project, 1, "--", "a")
-    assert done.stdout == "inv: dev.shell -- a\n"
+    assert done.stdout == f"inv: --search-root {project} dev.shell -- a\n"
     assert docker_says.read_text().splitlines()[1] == "ps|--quiet|--filter|name=^/?abc$|"
 
 
@@ -246,10 +270,13 @@ def test_a_newer_setting_or_configuration_is_for_inv(project: Path, docker_says:
     own.touch()
     (project / ".synos/dev/c.shell").write_text(f"abc\n{own}\n--user=dev\n")
     os.utime(own, (2**31, 2**31))
-    assert enter(project, 0, "--name", "c", "--", "a").stdout == "inv: dev.shell --name c -- a\n"
+    assert (
+        enter(project, 0, "--name", "c", "--", "a").stdout
+        == f"inv: --search-root {project} dev.shell --name c -- a\n"
+    )
     assert enter(project, 0, "--", "a").stdout == ""  # the other one's has not changed
     os.utime(project / "invoke.yaml", (2**31, 2**31))
-    assert enter(project, 0, "--", "a").stdout == "inv: dev.shell -- a\n"
+    assert enter(project, 0, "--", "a").stdout == f"inv: --search-root {project} dev.shell -- a\n"
 
 
 def test_a_command_that_ends_with_1_is_run_once(project: Path, docker_says: Path) -> None:

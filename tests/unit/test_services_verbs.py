@@ -115,8 +115,8 @@ def test_status_is_a_table_or_an_object(
     monkeypatch.setattr(cache, "statistics", lambda _idents: used)
     assert running.run("services.status") == 0
     shown = capfd.readouterr()
-    assert shown.out == ""
-    title, _heading, *rows = shown.err.splitlines()
+    assert shown.err == ""
+    title, _heading, *rows = shown.out.splitlines()
     assert title == "stack unified"
     assert [row.split() for row in rows[:2]] == [["nats", "exited", "0"], ["postgres", "missing", "0"]]
     assert " seconds " in rows[2]
@@ -140,7 +140,7 @@ def test_status_can_go_on_until_it_is_interrupted(
     monkeypatch.setattr(health, "WINDOW", 0)
     monkeypatch.setattr(cache, "statistics", lambda _idents: {})
     assert running.run("services.status", "--watch") == 130
-    assert capfd.readouterr().err.count("stack unified") == 3
+    assert capfd.readouterr().out.count("stack unified") == 3
 
 
 def test_heal_tells_what_it_recreated(running: Verbs, capfd: Shown) -> None:

@@ -34,7 +34,7 @@ def test_invoke_yaml_names_every_setting_with_its_default() -> None:
 @pytest.mark.parametrize(
     ("values", "what", "hint"),
     [
-        (["not", "a", "mapping"], "synos has no setting 'not'", "there are: name, title, build"),
+        (["not", "a", "mapping"], "synos is a list, not a section with names", ""),
         ({"name": 7}, "synos.name is 7, not a text", ""),
         ({"biuld": {}}, "synos has no setting 'biuld'", "did you mean 'build'?"),
         ({"build": {"cpu": 2}}, "synos.build has no setting 'cpu'", "did you mean 'cpus'?"),
