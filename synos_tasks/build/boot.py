@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import shlex
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,9 +16,12 @@ from synos_tasks.errors import BootFailed, IsoNotFound, SettingsError
 from synos_tasks.images.catalog import BOOT
 from synos_tasks.iso import protocol
 from synos_tasks.iso.boot.qemu import FIRMWARES, MEDIA
+from synos_tasks.iso.keys import users
+from synos_tasks.project import launcher
 
 if TYPE_CHECKING:
     from synos_tasks.build.planning import Context
+    from synos_tasks.iso.profile import Profile
     from synos_tasks.settings import Settings
 
 KVM = Path("/dev/kvm")
@@ -98,6 +102,18 @@ def firmware_of(iso: Path) -> str:
         if b"EL TORITO" in record[:39] and stream.read(2) == b"\x01\xef":
             return "uefi"
     return "bios"
+
+
+def next_steps(profile: Profile, iso: Path, *, booted: bool) -> str:
+    """Return what a person can do with an ISO that was just built: log in, boot it, write it to a USB stick."""
+    run, path = launcher(), shlex.quote(str(iso))
+    ways = users.ways_in(profile)
+    lines = [f"log in: {'; '.join(ways)}"] if ways else []
+    lines.append(f"use it: {run} build.run" + ("" if booted else f"; check that it boots: {run} build.boot"))
+    lines.append(
+        f"USB stick X, which is erased (lsblk shows it): sudo dd if={path} of=/dev/sdX bs=4M conv=fsync"
+    )
+    return "\n".join(lines)
 
 
 def chosen_iso(settings: Settings, path: str) -> Path:

@@ -261,20 +261,26 @@ class Build:
             if len(stages) < len(self.stages):
                 what = "the container reported an ISO, but not all of its stages"
                 raise errors.StageFailed(what, where=spec.name, hint="nothing was published")
-            sha256 = publish(folder, plan, builder.owner())
+            seconds = self._seconds()
+            sha256 = publish(folder, plan, builder.owner(), seconds)
         try:
             remember(context.settings, plan, stages)
         except OSError as error:
             context.say(f"warning: the times of this build could not be stored: {error}")
-        return self._result(plan, sha256, [vars(stage) for stage in stages])
+        return self._result(plan, sha256, [vars(stage) for stage in stages], seconds)
 
-    def _result(self, plan: Plan, sha256: str, stages: list[dict[str, Any]]) -> BuildResult:
+    def _seconds(self) -> float:
+        return round(time.monotonic() - self.began, 3)
+
+    def _result(
+        self, plan: Plan, sha256: str, stages: list[dict[str, Any]], seconds: float | None = None
+    ) -> BuildResult:
         return BuildResult(
             iso=iso_path(self.options.output, self.profile, plan.build_id),
             sha256=sha256,
             build_id=plan.build_id,
             profile=self.profile.name,
-            seconds=round(time.monotonic() - self.began, 3),
+            seconds=self._seconds() if seconds is None else seconds,
             stages=[{key: stage[key] for key in STAGE_FIELDS} for stage in stages],
         )
 

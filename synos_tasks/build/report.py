@@ -55,7 +55,8 @@ def page(manifest: Mapping[str, Any], name: str) -> str:
     """Return the HTML of a manifest. Raises what reading a damaged one raises: KeyError, TypeError and the like."""
     stages, packages, sizes = manifest["stages"], manifest["packages"], manifest["bytes"]
     seconds = max((stage["began"] + stage["seconds"] for stage in stages), default=0.0)
-    if not math.isfinite(seconds):
+    total = max(seconds, float(manifest.get("seconds", 0)))  # not in manifests of older versions
+    if not math.isfinite(total):
         raise ValueError("a stage has no end")
     fetched, unpacked = (human_bytes(sum(p[key] for p in packages)) for key in ("bytes", "installed_bytes"))
     facts = {
@@ -65,7 +66,7 @@ def page(manifest: Mapping[str, Any], name: str) -> str:
         "Key": manifest["key"],
         "For": f"{manifest['suite']}, {manifest['architecture']}, {'release' if manifest['release'] else 'layers'}",
         "ISO": human_bytes(sizes["iso"]),
-        "Build time": f"{seconds:.1f} s",
+        "Build time": f"{total:.1f} s" + (f", of which stages {seconds:.1f} s" if total > seconds else ""),
         "Stages in store": f"{sum(bool(stage['hit']) for stage in stages)} of {len(stages)}",
         "Packages": f"{len(packages)}: {fetched} to fetch, {unpacked} unpacked",
     }

@@ -57,6 +57,8 @@ def iso(
 
     Not for long-running services (inv services.up), nor for editing code (inv dev.up): see docker/build/README.md.
     """
+    from synos_tasks.build import planning
+    from synos_tasks.build.boot import next_steps
     from synos_tasks.build.iso_build import build_iso
     from synos_tasks.iso import codec
 
@@ -70,6 +72,7 @@ def iso(
     console.say(f"{result.iso}  {size}  in {result.seconds:.1f} s")
     if boot:
         boot_and_say(command, result.iso)
+    console.say(next_steps(planning.read_profile(command.settings, result.profile), result.iso, booted=boot))
     command.result(codec.to_data(result))
 
 
@@ -108,11 +111,13 @@ def _show_plan(command: Command, options: Options) -> None:
 def lock(command: Command, profile: str = "", update: bool = False) -> None:
     """Write the exact packages of a profile to docker/build/profiles/NAME.lock.yaml."""
     from synos_tasks.build import planning
+    from synos_tasks.project import launcher
 
     settings, name = command.settings, profile or command.settings.build.profile
     asked, path = planning.read_profile(settings, name), planning.lock_path(settings, name)
     command.would(f"ask the mirrors of profile {name} and write {path}", profile=name, lock=str(path))
     found, changed = planning.renew_lock(_context(command), asked, update=update)
+    console.say(f"next: {launcher()} build.iso --profile {name}")
     changes = [change.__dict__ for change in changed]
     command.result({"profile": name, "lock": str(path), "packages": len(found.packages), "changes": changes})
 
@@ -139,10 +144,10 @@ def plan(command: Command, profile: str = "", output: str = "", release: bool = 
     ]
     command.table(f"plan of {options.profile}", ["stage", "", "why", "size", "expected"], rows)
     total = sum(row.seconds or 0 for row in stages)
-    unknown = sum(row.seconds is None for row in stages)
-    command.show(f"about {total:.0f} s of work" + (f", and {unknown} stages never timed" if unknown else ""))
+    command.show(view.estimate(stages))
     fields = {"lock": state, "seconds": round(total, 1), "stages": [row.__dict__ for row in stages]}
-    command.result({"profile": options.profile, **fields})
+    size = sum(row.download_bytes for row in stages)
+    command.result({"profile": options.profile, **fields, "download_bytes": size})
 
 
 @verb(
@@ -326,6 +331,7 @@ def _compile(command: Command, names: list[str], suite: str, *, no_cache: bool, 
     )
     if compiled:
         console.say(f"packages: {folder}")
+        console.say("into an ISO: `components: [NAME]` in a profile, then inv build.iso")
     command.result({"output": str(folder), "components": found})
 
 

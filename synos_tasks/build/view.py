@@ -19,7 +19,7 @@ from synos_tasks.iso.publish import published
 from synos_tasks.iso.scratch import write_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from rich.progress import Progress, Task, TaskID
@@ -55,6 +55,8 @@ class Row:
     why: str
     bytes: int
     seconds: float | None
+    download_bytes: int = 0
+    """Of the packages that it needs; those in the pool are not fetched again."""
 
     @property
     def is_component(self) -> bool:
@@ -115,9 +117,28 @@ def view(context: Context, options: Options) -> tuple[list[Row], str]:
                 why="the store was not asked" if context.dry and why == GONE else why,
                 bytes=entries[stage.key].bytes if stage.key in entries else sizes.get(stage.name, 0),
                 seconds=0.0 if hit else expected.get(stage.name),
+                download_bytes=0 if hit else sum(one.size for one in plan.lock.layer(stage.name)),
             )
         )
     return rows, state
+
+
+def estimate(rows: Sequence[Row]) -> str:
+    """Return what is known of the work that a plan means: how long it takes, and what is fetched."""
+    todo = [row for row in rows if not row.hit]
+    if not todo:
+        return "nothing to do: the ISO is there"
+    known = [row.seconds for row in todo if row.seconds is not None]
+    text = f"about {sum(known):.0f} s of work"
+    if len(known) < len(todo):
+        unknown = f"{len(todo) - len(known)} stages were never timed here"
+        text = (
+            f"{text} in {len(known)} stages; {unknown}"
+            if known
+            else f"how long it takes is not known: {unknown}"
+        )
+    size = sum(row.download_bytes for row in todo)
+    return f"{text}; packages: at most {console.human_bytes(size)} to download" if size else text
 
 
 def reason(stage: Stage, plan: Plan, last: Plan | None) -> str:
@@ -216,7 +237,10 @@ class PlainView(AbstractContextManager["PlainView"]):
 
 
 class LiveView(PlainView):
-    """Draw a bar per stage: by the seconds of the last build, else the fraction that its tool reports."""
+    """Draw a bar per stage: by the seconds of the last build, else the fraction that its tool reports.
+
+    Both give percent, and the seconds that are left.
+    """
 
     def __init__(self, stages: list[str], expected: Mapping[str, float]) -> None:
         """Prepare a bar for each stage, on standard error."""
@@ -260,10 +284,10 @@ class LiveView(PlainView):
         for task in self._running():
             elapsed, expected = task.elapsed or 0.0, self._expected.get(task.description)
             if expected:
-                fraction, text = min(0.99, elapsed / expected), f"{elapsed:.0f} s of about {expected:.0f} s"
-                self._set(task.description, total=1.0, completed=fraction, time=text)
-            else:
-                self._set(task.description, time=f"{elapsed:.0f} s")
+                self._set(task.description, total=1.0, completed=min(0.99, elapsed / expected))
+            elif task.total and task.completed:
+                expected = elapsed / task.completed
+            self._set(task.description, time=progress_text(elapsed, expected))
 
     def _running(self) -> list[Task]:
         return [task for task in self._progress.tasks if task.started and not task.finished]
@@ -271,6 +295,15 @@ class LiveView(PlainView):
     def _set(self, stage: str, **fields: Any) -> None:  # noqa: ANN401
         if stage in self._tasks:
             self._progress.update(self._tasks[stage], **fields)
+
+
+def progress_text(elapsed: float, expected: float | None) -> str:
+    """Return how far a stage is: the seconds so far, and where its whole time is ``expected``, percent and the time left."""
+    if not expected:
+        return f"{elapsed:.0f} s"
+    if elapsed >= expected:
+        return f"{elapsed:.0f} s, longer than the {expected:.0f} s expected"
+    return f"{elapsed:.0f} s  {100 * elapsed / expected:>2.0f} %  about {expected - elapsed:.0f} s left"
 
 
 def view_for(stages: list[str], expected: Mapping[str, float]) -> PlainView:

@@ -125,10 +125,10 @@ def staging(output: Path) -> Iterator[Path]:
         yield folder
 
 
-def publish(folder: Path, plan: Plan, owner: tuple[int, int]) -> str:
+def publish(folder: Path, plan: Plan, owner: tuple[int, int], seconds: float | None = None) -> str:
     """Publish the files that a container has filled under the names of their build, the ISO last; return its SHA-256, in hex.
 
-    ``owner`` is the user and group id that they get. Raises DiskFull, or StageFailed where they are not those of a build; then no ISO is named.
+    ``owner`` is the user and group id that they get, ``seconds`` what the manifest says of the whole command. Raises DiskFull, or StageFailed where they are not those of a build; then no ISO is named.
     """
     iso = iso_path(folder.parent, plan.profile, plan.build_id)
     with _read_or_refused(folder):
@@ -137,6 +137,7 @@ def publish(folder: Path, plan: Plan, owner: tuple[int, int]) -> str:
                 raise _refused(folder / name, "it is too large")
         manifest = _manifest_of(folder / MANIFEST, plan)
         digest = manifest["sha256"] = sha256(folder / ISO)
+        manifest |= {} if seconds is None else {"seconds": seconds}
         (folder / MANIFEST).write_text(f"{json.dumps(manifest, indent=1, sort_keys=True)}\n")
         (folder / "sha256").write_text(f"{digest}  {iso.name}\n")
         endings = {LOG: ".log", MANIFEST: ".manifest.json", "sha256": ".sha256", ISO: ""}

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from invoke.collection import Collection
 
-from synos_tasks.build import planning
+from synos_tasks.build import iso_build, planning
 from synos_tasks.build import tasks as build
+from synos_tasks.build.iso_build import BuildResult
 from synos_tasks.errors import (
     IsoNotFound,
     LockError,
@@ -107,7 +108,8 @@ def test_plan_shows_each_stage_to_scripts_and_to_people(settings: Settings, capf
     assert (first["profile"], first["lock"], first["seconds"]) == (NAME, "fits", 0)
     base = first["stages"][0]
     assert base == {
-        "name": "base", "key": base["key"], "hit": False, "why": "not built before", "bytes": 0, "seconds": None
+        "name": "base", "key": base["key"], "hit": False, "why": "not built before", "bytes": 0, "seconds": None,
+        "download_bytes": 0,
     }  # fmt: skip
     state = settings.project.state_dir
     state.mkdir(exist_ok=True)
@@ -118,7 +120,25 @@ def test_plan_shows_each_stage_to_scripts_and_to_people(settings: Settings, capf
     assert lines[0] == f"plan of {NAME}"
     assert "base        miss  not built before        12.3 s" in lines
     assert "iso         miss  made each time" in lines
-    assert lines[-1] == "about 13 s of work, and 6 stages never timed"
+    assert lines[-1].startswith("about 13 s of work in 2 stages; 6 stages were never timed here")
+
+
+def test_a_build_ends_with_how_to_log_in_boot_and_write_it(
+    settings: Settings, iso: Path, capfd: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile = settings.project.root / f"docker/build/profiles/{NAME}.yaml"
+    users = "users: [{name: kim, autologin: true}, {name: eve, password_hash: '$6$x$y'}, {name: nobody}]\n"
+    profile.write_text(profile.read_text() + users)
+    result = BuildResult(iso=iso, sha256="d", build_id="b", profile=NAME, seconds=2.5, stages=[])
+    monkeypatch.setattr(iso_build, "build_iso", lambda *_: result)
+    assert run("build.iso") == 0
+    first, *lines = capfd.readouterr().err.splitlines()
+    assert first.endswith("in 2.5 s")
+    assert lines[0] == "log in: kim (is logged in automatically); eve (password: that of the profile)"
+    assert "build.run" in lines[1]
+    assert "build.boot" in lines[1]
+    assert f"dd if={iso} of=/dev/sdX" in lines[2]
+    assert len(lines) == 3
 
 
 @pytest.mark.parametrize(("laid", "state"), [(False, "missing"), (True, "stale")])
@@ -149,7 +169,9 @@ def test_lock_writes_and_tells_what_changed(settings: Settings, capfd: Shown) ->
             {"name": "sudo", "old": "1", "new": "2", "security": False},
         ],
     }  # fmt: skip
-    assert shown.err.splitlines()[-1] == f"{path}: 2 packages, 2 changed, 0 for security"
+    assert shown.err.splitlines()[-2:] == [
+        f"{path}: 2 packages, 2 changed, 0 for security", "next: ./scripts/synos build.iso --profile x"
+    ]  # fmt: skip
     assert "'sudo', version: '2'" in path.read_text()
 
 

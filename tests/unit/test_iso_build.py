@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -28,7 +29,6 @@ from tests.unit.projects import NAME, PROFILE, lay_component, lay_lock, package,
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
 
     from synos_tasks.engine.spec import ContainerSpec
     from synos_tasks.settings import Settings
@@ -126,6 +126,8 @@ def test_a_component_that_is_new_is_compiled_before_the_iso_is_assembled(contain
     assert result.iso.read_bytes() == ISO
     assert [stage["name"] for stage in result.stages][:3] == [*BOTH, "base"]
     assert _told(result) == dict.fromkeys(BOTH, (False, COMPILING_SECONDS))
+    manifest = json.loads(Path(f"{result.iso}.manifest.json").read_text())
+    assert manifest["seconds"] == result.seconds, "one time is told everywhere"
     history = json.loads((containers.settings.project.state_dir / "history.json").read_text())[NAME]
     assert history["component-tool"] == COMPILING_SECONDS
     fields = json.loads(json.dumps(codec.to_data(result)))

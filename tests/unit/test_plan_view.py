@@ -167,6 +167,22 @@ def test_before_the_first_lock_and_build_the_store_is_not_asked(settings: Settin
     assert set(store.containers.done) == {"resolve"}
 
 
+def test_before_a_first_build_it_is_said_what_is_known(settings: Settings, store: Store) -> None:
+    lay_lock(settings, package("libc6", layer="base"), SUDO)
+    rows = store.view()[0]
+    assert view.estimate(rows) == (
+        "how long it takes is not known: 8 stages were never timed here; packages: at most 2 kB to download"
+    )
+    settings.project.state_dir.mkdir()
+    (settings.project.state_dir / "history.json").write_text(json.dumps({NAME: {"base": 12.5, "iso": 1.0}}))
+    store.entries = {rows[0].key: {"bytes": 4096}}
+    assert view.estimate(store.view()[0]) == (
+        "about 1 s of work in 1 stages; 6 stages were never timed here; packages: at most 1 kB to download"
+    )
+    _publish(settings, lay_lock(settings, SUDO))
+    assert view.estimate(store.view()[0]) == "nothing to do: the ISO is there"
+
+
 def test_a_layer_in_the_store_is_a_hit_and_others_take_as_long_as_last_time(
     settings: Settings, store: Store
 ) -> None:

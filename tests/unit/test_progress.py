@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import pytest
 
-from synos_tasks.build.view import LiveView, PlainView, remember, view_for
+from synos_tasks.build.view import LiveView, PlainView, progress_text, remember, view_for
 from synos_tasks.builder import build_seconds
 from synos_tasks.iso import plan as plans
 from synos_tasks.iso.lock import Lock
@@ -59,6 +60,21 @@ def test_a_terminal_gets_a_bar_for_each_stage(
     assert "2.5 s" in shown.err
     assert "in store" in shown.err, "a stage that was not run says so"
     assert "stopped" in shown.err, "a stage that did not end says so"
+
+
+def test_a_bar_has_percent_and_the_time_left_where_the_whole_is_known() -> None:
+    assert progress_text(10, 40) == "10 s  25 %  about 30 s left"
+    assert progress_text(41, 40) == "41 s, longer than the 40 s expected"
+    assert progress_text(10, None) == "10 s"
+
+
+def test_a_tool_that_reports_a_fraction_gives_the_time_left() -> None:
+    with LiveView(["squashfs"], {}) as view:
+        view.handle(Start(stage="squashfs"))
+        [task] = view._progress.tasks
+        task.start_time = time.monotonic() - 10
+        view.handle(Progress(stage="squashfs", fraction=0.25))
+        assert task.fields["time"] == "10 s  25 %  about 30 s left"
 
 
 def test_the_view_fits_the_output(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,6 +121,10 @@ def test_the_numbers() -> None:
     assert "boot loaders and the rest" in page.of("th")
 
 
+def test_the_time_is_the_one_that_the_command_told() -> None:
+    assert "606.8 s, of which stages 17.2 s" in _page(seconds=606.8).of("td")
+
+
 NAMES = st.text(max_size=40)
 SIZES = st.integers(0, 2**50)
 SECONDS = st.floats(0, 1e6)
@@ -160,6 +164,7 @@ BROKEN: dict[str, Any] = {
     "without sizes": {**_manifest(), "bytes": {}},
     "no profile": _manifest(profile=None),
     "a stage without seconds": _manifest(stages=[{"name": "a", "hit": True, "began": 0}]),
+    "a time without end": _manifest(seconds=float("inf")),
     "seconds of text": _manifest(stages=[{**_stage("a", 0, 0), "began": "1", "seconds": "2"}]),
     "seconds without end": _manifest(stages=[_stage("a", 0, float("inf"))]),
     "a package without a name": _manifest(packages=[{"bytes": 1, "installed_bytes": 1}]),

@@ -67,6 +67,20 @@ def nobody_can_log_in(profile: Profile) -> bool:
     return not any(user.get(way) for user in profile.values.get("users", []) for way in ways)
 
 
+def ways_in(profile: Profile) -> list[str]:
+    """Return how each user logs in, in words; users without a way are left out."""
+    words = {
+        "autologin": "is logged in automatically",
+        "password_hash": "password: that of the profile",
+        "ssh_keys": "SSH key",
+    }
+    found = {
+        user["name"]: [words[way] for way in words if user.get(way)]
+        for user in profile.values.get("users", [])
+    }
+    return [f"{name} ({', '.join(ways)})" for name, ways in found.items() if ways]
+
+
 AUTHORIZE = """\
 home=$(getent passwd "$0" | cut -d : -f 6)
 install -d -m 700 -o "$0" -g "$(id -g "$0")" "$home/.ssh"
