@@ -170,13 +170,13 @@ def verdict(name: str, good: str, bad: str = "", hint: str = "", *, warn: bool =
     return Check(name=name, status="warn" if warn else "fail", detail=bad, hint=hint)
 
 
-def check_socket(where: str, problem: str) -> Check:
+def check_socket(where: str, problem: str, variable: str = "DOCKER_HOST") -> Check:
     """Check the engine's address, given why the engine does not answer; '' where it does."""
     name = "docker socket"
     if not problem:
         return verdict(name, where)
     if not where.startswith("unix://"):
-        hint = "see that the address in DOCKER_HOST is right and lets you in"
+        hint = f"see that the address in {variable} is right and lets you in"
         return verdict(name, "", f"{where} does not answer", hint, warn=True)
     path = Path(where.removeprefix("unix://"))
     if not path.exists():
@@ -229,10 +229,20 @@ def check_mounts(stale: Sequence[Mount]) -> Check:
     return verdict("mounts", "" if stale else "none left behind", detail, hint, warn=harmless)
 
 
-def check_machine(project: Path, engine_folders: Sequence[Path]) -> list[Check]:
-    """Check what stops a build: memory, /dev, and mounts left behind, which in the engine's folders are its own."""
-    mounts = stale_mounts(project, mount_table(), ignore=engine_folders)
-    return [check_memory(), check_dev(dev_problems()), check_mounts(mounts)]
+def check_machine(project: Path, engine_folders: Sequence[Path] | None) -> list[Check]:
+    """Check what stops a build: memory, /dev, and mounts left behind, which in the engine's folders are its own.
+
+    Where those folders are not known (None), mounts outside the project may be those of running containers.
+    """
+    found = stale_mounts(project, mount_table(), ignore=engine_folders or ())
+    mounts = [one for one in found if engine_folders is not None or project in Path(one.point).parents]
+    checked = check_mounts(mounts)
+    if len(mounts) < len(found) and not mounts:
+        bad = f"unknown: {len(found)} mounts may be those of running containers, and no engine tells"
+        checked = verdict(
+            "mounts", "", bad, "do not unmount them; start the engine and check again", warn=True
+        )
+    return [check_memory(), check_dev(dev_problems()), checked]
 
 
 def check_leftovers(names: Sequence[str]) -> Check:

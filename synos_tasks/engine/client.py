@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal, cast
 
 from synos_tasks.engine import cache
 from synos_tasks.engine.buildkit import follow_build
-from synos_tasks.engine.failures import errors_as_ours, gone, refusal, unanswered
+from synos_tasks.engine.failures import errors_as_ours, gone, no_engine, reason, refusal, unanswered
 from synos_tasks.engine.run import ENGINE_SPEAKS, piped
 from synos_tasks.errors import EngineUnavailable, ImageBuildFailed
 
@@ -351,6 +351,8 @@ class Docker:
         try:
             printed = str(utils.run(self.command(kind, "inspect", *refs)))
         except gone() as error:
+            if no_engine(reason(error)):  # an engine's name may have the words by which the class was chosen
+                raise
             printed = str(getattr(error, "stdout", "") or "")
         return list(json.loads(printed or "[]"))
 

@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 from synos_tasks.engine.buildkit import follow_build
 from synos_tasks.engine.client import Docker
-from synos_tasks.engine.failures import no_engine, reason
+from synos_tasks.engine.failures import no_engine, reason, unanswered
 from synos_tasks.engine.labels import LABEL_COMPOSE_ONE_OFF, LABEL_COMPOSE_PROJECT, LABEL_COMPOSE_SERVICE
 from synos_tasks.engine.run import afterwards, piped
 from synos_tasks.errors import DiskFull, EngineUnavailable, PortTaken, ServiceFailed, printable
@@ -199,5 +199,5 @@ def failure(
     if "no space left on device" in text.lower():
         return DiskFull("no space left", where=where, why=why, hint="`docker system df` shows what is used")
     if no_engine(text):
-        return EngineUnavailable("the Docker Engine went away", where=where, why=why)
+        return unanswered(where=where, why=why)
     return ServiceFailed("docker compose failed", where=where, why=why)

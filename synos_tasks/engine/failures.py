@@ -21,6 +21,8 @@ NO_ENGINE = (
     "cannot connect to the docker daemon",
     "error during connect",
     "failed to connect to the docker api",
+    "unable to resolve docker endpoint",
+    "context not found",
 )
 DEFAULT_SOCKET = "unix:///var/run/docker.sock"
 
@@ -45,13 +47,27 @@ def errors_as_ours(what: str, *, where: str = "") -> Iterator[None]:
 
 
 def unanswered(*, where: str = "", why: str = "") -> EngineUnavailable:
-    """Return the error for an engine that does not answer, by default at DOCKER_HOST."""
+    """Return the error for an engine that does not answer, by default at the address that the environment gives."""
+    name, value = address()
     return EngineUnavailable(
         "no Docker Engine answers",
-        where=where or os.environ.get("DOCKER_HOST") or DEFAULT_SOCKET,
+        where=where or (f"{name}={value}" if name else DEFAULT_SOCKET),
         why=why,
-        hint=f"{engine_hint()}; `inv doctor` tells more",
+        hint=f"{address_hint() or engine_hint()}; `inv doctor` tells more",
     )
+
+
+def address() -> tuple[str, str]:
+    """Return the variable that tells the client where the engine is, and its value; '' for none."""
+    names = (name for name in ("DOCKER_HOST", "DOCKER_CONTEXT") if os.environ.get(name))
+    name = next(names, "")
+    return name, os.environ.get(name, "")
+
+
+def address_hint() -> str:
+    """Return what to do about a variable that names another engine than the machine's own; '' where none is set."""
+    name, value = address()
+    return f"correct {name}, or unset it for this machine's own engine" if name and value != "default" else ""
 
 
 def no_engine(text: str) -> bool:
@@ -72,12 +88,12 @@ def refusal(remove: Callable[[], object]) -> str:
     with errors_as_ours("nothing could be removed"):
         try:
             remove()
-        except gone():
-            return ""
         except DockerException as error:
-            if no_engine(reason(error)):
+            if no_engine(
+                reason(error)
+            ):  # whatever its class: that goes by words that an address may have too
                 raise
-            return reason(error)
+            return "" if isinstance(error, gone()) else reason(error)
     return ""
 
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import platform
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synos_tasks import builder, host
-from synos_tasks.engine.failures import DEFAULT_SOCKET, versions
+from synos_tasks.engine import failures
 from synos_tasks.errors import EngineUnavailable
 from synos_tasks.host import Check, verdict
 from synos_tasks.project import engine_hint
@@ -23,34 +22,36 @@ if TYPE_CHECKING:
 
 def examine(settings: Settings, docker: Docker) -> list[Check]:
     """Check everything, in the order in which a person would repair it; change nothing."""
-    address, root = os.environ.get("DOCKER_HOST", ""), settings.project.root
+    address, root = failures.address(), settings.project.root
     info, problem = None, ""
     try:
         info = docker.info()
     except EngineUnavailable as error:
         problem = error.why or error.what
     left = sorted(one.name for one in builder.leftovers(docker, settings.project)) if info else []
-    engine_dir = [Path(info.docker_root_dir)] if info and info.docker_root_dir else []
+    engine_dir = [Path(info.docker_root_dir)] if info and info.docker_root_dir else None
     return [
         verdict("python", platform.python_version()),
         *check_engine(address, info, problem),
         host.check_disk("disk: project", root),
-        *(host.check_disk("disk: engine", folder) for folder in engine_dir),
+        *(host.check_disk("disk: engine", folder) for folder in engine_dir or ()),
         *host.check_machine(root, engine_dir),
         *([host.check_leftovers(left)] if info else []),
-        *([host.check_boot()] if info and not address else []),
+        *([host.check_boot()] if info and not address[0] else []),
         host.check_kvm(),
     ]
 
 
-def check_engine(address: str, info: SystemInfo | None, problem: str) -> Iterator[Check]:
+def check_engine(address: tuple[str, str], info: SystemInfo | None, problem: str) -> Iterator[Check]:
     """Check the command, the socket, the engine and its parts; without an answer the parts are unknown."""
     command = shutil.which("docker") or ""
     yield verdict("docker command", command, "not on PATH", engine_hint())
     if not command:
         return
-    yield host.check_socket(address or DEFAULT_SOCKET, problem)
+    variable, value = address
+    yield host.check_socket(value or failures.DEFAULT_SOCKET, problem, variable)
     hint = f"{engine_hint()}; its log says why it does not run: journalctl --unit docker"
+    hint = failures.address_hint() or hint
     yield verdict("docker engine", "" if problem else "answers", problem, hint)
-    for name, version, wrong in versions(info) if info else ():
+    for name, version, wrong in failures.versions(info) if info else ():
         yield verdict(name, "" if wrong else version, wrong, engine_hint())

@@ -6,18 +6,19 @@ import json
 import time
 from dataclasses import dataclass
 from functools import partial
+from itertools import combinations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synos_tasks.engine.failures import check_versions
-from synos_tasks.errors import DiskFull, EngineUnavailable, PortTaken, SynosError
+from synos_tasks.errors import DiskFull, EngineUnavailable, PortTaken, ServiceFailed, SynosError
 from synos_tasks.host import free_disk_bytes, is_taken
 from synos_tasks.iso.scratch import write_whole
 from synos_tasks.services import health, secrets
 from synos_tasks.services.adapters import recover_interrupted_restore
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Mapping, Sequence
 
     from synos_tasks.engine.client import Container
     from synos_tasks.services.stack import Service, StackContext
@@ -33,6 +34,8 @@ class Started:
 
     seconds: dict[str, float]
     changed: list[str]
+    started: list[str]
+    """Those that did not run before."""
     secrets: list[str]
     """Names of those that were made."""
     restarted: list[str]
@@ -59,14 +62,26 @@ def up(context: StackContext, services: Sequence[Service]) -> Started:
             started = _started(context) | {name: after[name].id for name in names}
             write_whole(context.folder / "started", json.dumps({context.stack.digest: started}))
         changed = [name for name in names if name not in before or after[name].id != before[name].id]
+        stopped = [name for name in names if name not in before or not before[name].state.running]
         restarted = secrets.reload(context, after, names)
         recover_interrupted_restore(context, names)
-        return Started(seconds=seconds, changed=changed, secrets=made, restarted=restarted)
+        return Started(seconds=seconds, changed=changed, started=stopped, secrets=made, restarted=restarted)
 
 
 def restart(context: StackContext, services: Sequence[Service]) -> dict[str, float]:
-    """Restart services, and wait until they are healthy; returns the seconds that each took. Raises as up() does."""
+    """Restart services, and wait until they are healthy; returns the seconds that each took.
+
+    Raises as up() does, and ServiceFailed where one has no container.
+    """
     with context.locked():
+        there = context.compose.containers()
+        if missing := [service.name for service in services if service.name not in there]:
+            raise ServiceFailed(
+                f"not started: {', '.join(missing)}",
+                where=context.compose.project,
+                why="there is no container to restart; nothing was restarted",
+                hint="inv services.up starts what is not running",
+            )
         start = partial(context.compose.run, "restart", "--no-deps")
         return _start(context, start, [service.name for service in services])
 
@@ -152,25 +167,49 @@ def _check_machine(
 
 
 def _check_ports(context: StackContext, services: Sequence[Service], before: Mapping[str, Container]) -> None:
-    bound = [one.network_settings.ports or {} for one in before.values() if one.state.running]
-    own = {int(one["HostPort"]) for ports in bound for bindings in ports.values() for one in bindings or ()}
+    own = {
+        int(one["HostPort"]): name
+        for name, container in before.items()
+        if container.state.running
+        for bindings in (container.network_settings.ports or {}).values()
+        for one in bindings or ()
+    }
+    _check_twice(context, services)
     taken = {
         (one.address, one.host_port): service.name
         for service in services
         for one in service.ports
-        if one.host_port and one.host_port not in own and is_taken(one.address, one.host_port)
+        if (port := one.host_port)
+        and own.get(port) != service.name
+        and (port in own or is_taken(one.address, port))
     }
     if not taken:
         return
     others = context.docker.published_ports()
     by = {port: f"container {others[port]}" if port in others else UNKNOWN for _, port in taken}
-    settings = (f"synos.services.{name.replace('-', '_')}_port" for name in taken.values())
     raise PortTaken(
         "; ".join(f"port {port} of {name} is taken by {by[port]}" for (_, port), name in taken.items()),
         where=", ".join(f"{address}:{port}" for address, port in taken),
         why="nothing was started",
-        hint=f"stop it, or take another port in invoke.yaml: {', '.join(settings)}",
+        hint=f"stop it, or take another port in invoke.yaml: {_settings(taken.values())}",
     )
+
+
+def _check_twice(context: StackContext, services: Sequence[Service]) -> None:
+    """Raise PortTaken where one of these services and another of the stack are set to one port."""
+    places = [(it.host_port, one) for one in context.stack.long_running for it in one.ports if it.host_port]
+    for (port, one), (other_port, other) in combinations(places, 2):
+        if port == other_port and (one in services or other in services):
+            raise PortTaken(
+                f"port {port} is set for both {one.name} and {other.name}",
+                where="invoke.yaml",
+                why="nothing was started or stopped",
+                hint=f"give one of them another: {_settings([one.name, other.name])}",
+            )
+
+
+def _settings(services: Iterable[str]) -> str:
+    return ", ".join(f"synos.services.{name.replace('-', '_')}_port" for name in services)
 
 
 def _own_volumes(context: StackContext, service: Service) -> None:

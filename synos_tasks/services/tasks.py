@@ -60,7 +60,13 @@ def up(command: Command, stack: str = "", only: str = "", wait_timeout: int = 0)
     started = lifecycle.up(context, services)
     if started.secrets:
         console.say(f"secrets made: {', '.join(started.secrets)} in {context.folder / 'secrets'}")
-    if not (started.changed or started.secrets or started.restarted):
+    for what, done in (
+        ("started", started.started),
+        ("recreated", [one for one in started.changed if one not in started.started]),
+    ):
+        if done:
+            console.say(f"{what}: {', '.join(done)}")
+    if not (started.changed or started.started or started.secrets or started.restarted):
         console.say("nothing to do: all were running, and healthy")
     access = describing.describe(context, services)
     console.say(describing.summary(access, launcher()))

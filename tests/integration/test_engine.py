@@ -55,6 +55,21 @@ def test_the_engine_and_its_plugins_fit(client: Docker) -> None:
     assert info.mem_total
 
 
+# python-on-whales tells errors apart by words, which a name may have too: "network" and "not found" were a missing network
+@pytest.mark.parametrize("context", ["nope", "network", "service"])
+def test_a_context_that_is_not_there_is_no_empty_answer(
+    monkeypatch: pytest.MonkeyPatch, context: str, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DOCKER_CONTEXT", context)
+    lost = Docker()
+    compose = Compose(project="synos-nobody", path=tmp_path / "none.yml")
+    asked = (lost.containers, lost.networks, lost.info, compose.containers, lambda: lost.volume("x"))
+    for ask in (*asked, lambda: lost.network("x"), lambda: lost.remove_network("x"), compose.down):
+        with pytest.raises(EngineUnavailable) as caught:
+            ask()
+        assert "DOCKER_CONTEXT" in caught.value.hint
+
+
 def test_things_are_found_by_label_name_and_id_and_by_nothing_else(
     client: Docker, own_label: str, empty_image: str
 ) -> None:

@@ -36,6 +36,37 @@ def test_an_engine_that_does_not_answer_says_why(tmp_path: Path, monkeypatch: py
     assert "docker engine" not in found  # without a command nothing else is guessed
 
 
+@pytest.mark.parametrize(
+    ("variable", "value"), [("DOCKER_CONTEXT", "nope"), ("DOCKER_HOST", "tcp://10.0.0.1:1")]
+)
+def test_a_wrong_address_is_told_with_its_variable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str, value: str
+) -> None:
+    monkeypatch.setenv(variable, value)
+    docker = FakeDocker()
+    docker.answers = False
+    found = examine(tmp_path, docker)
+    assert found["docker socket"].status == "warn"
+    assert value in found["docker socket"].detail
+    for name in ("docker socket", "docker engine"):
+        assert variable in found[name].hint
+
+
+def test_without_an_engine_nobody_is_told_to_unmount_what_containers_use(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    volume = Mount("/var/lib/docker/volumes/synos-1-redis/_data", "ext4", "/dev/sda", "/")
+    monkeypatch.setattr(host, "mount_table", lambda: (volume,))
+    docker = FakeDocker()
+    docker.answers = False
+    found = examine(tmp_path, docker)["mounts"]
+    assert (found.status, "unknown" in found.detail, "sudo umount" in found.hint) == ("warn", True, False)
+    own = Mount(f"{tmp_path}/root/dev", "devtmpfs", "udev", "/")
+    monkeypatch.setattr(host, "mount_table", lambda: (volume, own))
+    found = examine(tmp_path, docker)["mounts"]
+    assert (found.status, found.hint.endswith(f"sudo umount {own.point}")) == ("fail", True)
+
+
 def test_an_old_part_fails_alone(tmp_path: Path) -> None:
     docker = FakeDocker()
     docker.buildx = "0.9.1"

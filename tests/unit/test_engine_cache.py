@@ -267,7 +267,7 @@ def test_a_socket_that_nobody_listens_at_is_an_error_with_a_hint(
     with pytest.raises(EngineUnavailable) as caught:
         cache.disk_usage()
     assert caught.value.where == path
-    assert "synos" in caught.value.hint
+    assert "DOCKER_HOST" in caught.value.hint
 
 
 def test_what_is_not_there_is_none_and_a_refusal_is_never_taken_for_that(daemon: Daemon) -> None:

@@ -54,6 +54,7 @@ def test_only_the_engine_package_starts_docker() -> None:
         ("write /var/lib: No space left on device", DiskFull, "docker system df"),
         ("Cannot connect to the Docker daemon at unix:///x", EngineUnavailable, ""),
         ("error during connect: EOF", EngineUnavailable, ""),
+        ('unable to resolve docker endpoint: context "x": context not found', EngineUnavailable, "doctor"),
         ("all predefined address pools have been fully subnetted", ServiceFailed, "docker network ls"),
         ("service x has neither an image nor a build context", ServiceFailed, ""),
     ],

@@ -15,6 +15,7 @@ from synos_tasks.errors import (
     HostUnfit,
     ImageBuildFailed,
     PortTaken,
+    ServiceFailed,
     ServiceUnhealthy,
 )
 from synos_tasks.images.catalog import TRIXIE
@@ -71,7 +72,7 @@ def test_compose_is_asked_where_anything_may_have_changed(
     here.forget()
     up(here)
     assert here.compose.asked == [(*UP, *NAMES)]
-    assert up(here, "redis").changed == []
+    assert (up(here, "redis").changed, up(here, "redis").started) == ([], [])
     assert here.compose.asked == [(*UP, *NAMES)]  # and no more, once it has done its work
 
 
@@ -98,6 +99,22 @@ def test_ports_that_are_taken_stop_it_before_anything_is_made(
     assert up(here, "postgres").changed == ["postgres"]  # others' ports do not matter
     here.container("nats", ports={"4222/tcp": ("127.0.0.1", 1)})  # and what it has itself is no trouble
     up(here, "nats")
+
+
+def test_two_services_on_one_port_are_told_before_anything_is_touched(tmp_path: Path) -> None:
+    here = scene(tmp_path, ServicesSettings(nats_port=9, postgres_port=2, redis_port=9))
+    with pytest.raises(PortTaken, match="port 9 is set for both nats and redis") as caught:
+        up(here, "redis")
+    assert "synos.services.nats_port, synos.services.redis_port" in caught.value.hint
+    assert untouched(here)
+    up(here, "postgres")  # which has neither
+
+
+def test_a_port_that_another_service_of_the_stack_has_now_is_taken(tmp_path: Path) -> None:
+    here = scene(tmp_path, ServicesSettings(nats_port=7, postgres_port=0, redis_port=0))
+    here.container("redis", ports={"6379/tcp": ("127.0.0.1", 7)})
+    with pytest.raises(PortTaken, match="port 7 of nats is taken by container synos-test-unified-redis"):
+        up(here, "nats")
 
 
 def test_a_disk_that_is_nearly_full_stops_before_anything_is_made(
@@ -194,6 +211,21 @@ def test_a_restart_waits_until_they_are_healthy_again(here: Scene) -> None:
     with pytest.raises(ServiceUnhealthy, match="not healthy: redis"):
         lifecycle.restart(context, here.context.stack.chosen("redis,nats"))
     assert here.compose.asked == [("restart", "--no-deps", "nats", "redis")]
+
+
+def test_a_restart_of_what_is_down_says_at_once_how_to_start_it(here: Scene) -> None:
+    up(here, "nats")
+    here.forget()
+    with pytest.raises(ServiceFailed, match="not started: postgres, redis") as caught:
+        lifecycle.restart(here.context, here.context.stack.long_running)
+    assert "inv services.up" in caught.value.hint
+    assert here.compose.asked == []
+
+
+def test_up_tells_what_it_started_again(here: Scene) -> None:
+    up(here)
+    here.container("redis", state="exited")
+    assert up(here).started == ["redis"]
 
 
 @pytest.mark.parametrize("running", [(), ("redis",), NAMES])
