@@ -45,6 +45,19 @@ def step_of(container: Container | None) -> str:
     return state.status or ""
 
 
+def broken(seen: Mapping[str, Container], services: Iterable[str]) -> list[str]:
+    """Return those of the services that have a container and are neither ready nor getting there by a first start."""
+    return [
+        name
+        for name in services
+        if (one := seen.get(name)) is not None
+        and (
+            step_of(one) not in READY | {"starting", "created"}
+            or (one.restart_count and step_of(one) not in READY)
+        )
+    ]
+
+
 def check_output(container: Container) -> str:
     """Return what the last health check printed."""
     health = container.state.health
@@ -229,6 +242,16 @@ def ports_of(container: Container) -> tuple[Port, ...]:
             where = {"address": one["HostIp"], "host_port": int(one["HostPort"])}
             found.append(Port(**where, container_port=int(number), protocol=protocol))
     return tuple(found)
+
+
+def failing(found: Sequence[ServiceStatus]) -> list[str]:
+    """Return the services that run and do not work."""
+    return [
+        one.name
+        for one in found
+        if (one.health or one.state) in {"unhealthy", "restarting", "dead"}
+        or (one.restarts and one.health == "starting")
+    ]
 
 
 def rows(found: Sequence[ServiceStatus]) -> list[list[str]]:

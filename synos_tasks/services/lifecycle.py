@@ -1,9 +1,10 @@
-"""Starting, restarting and healing a stack."""
+"""Starting and restarting a stack."""
 
 from __future__ import annotations
 
 import json
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import combinations
@@ -11,10 +12,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synos_tasks.engine.failures import check_versions
-from synos_tasks.errors import DiskFull, EngineUnavailable, PortTaken, ServiceFailed, SynosError
+from synos_tasks.errors import (
+    DiskFull,
+    EngineUnavailable,
+    PortTaken,
+    ServiceFailed,
+    ServiceUnhealthy,
+    SynosError,
+)
 from synos_tasks.host import free_disk_bytes, is_taken
 from synos_tasks.iso.scratch import write_whole
-from synos_tasks.services import health, secrets
+from synos_tasks.services import damage, health, secrets
 from synos_tasks.services.adapters import recover_interrupted_restore
 
 if TYPE_CHECKING:
@@ -86,26 +94,12 @@ def restart(context: StackContext, services: Sequence[Service]) -> dict[str, flo
         return _start(context, start, [service.name for service in services])
 
 
-def heal(context: StackContext) -> tuple[list[str], dict[str, float]]:
-    """Recreate the containers of unhealthy services; returns which, and the seconds that each took.
-
-    Those that were never started are left alone. Raises as up() does.
-    """
-    with context.locked():
-        before = context.compose.containers()
-        names = unhealthy(context, before)
-        if not names:
-            return [], {}
-        _prepare(context, [context.stack[name] for name in names], before)
-        seconds = _start(context, partial(context.compose.up, recreate=True), names)
-        secrets.reload(context, context.compose.containers(), names)
-        return names, seconds
-
-
-def unhealthy(context: StackContext, containers: Mapping[str, Container]) -> list[str]:
-    """Return the services that have a container and are neither healthy nor starting."""
-    names = (service.name for service in context.stack.long_running if service.name in containers)
-    return [name for name in names if health.step_of(containers[name]) not in health.READY | {"starting"}]
+def start_again(context: StackContext, names: Sequence[str], *, recreate: bool = False) -> dict[str, float]:
+    """Start services whose stack is locked; returns the seconds that each took. Raises as up() does."""
+    _prepare(context, [context.stack[name] for name in names], context.compose.containers())
+    seconds = _start(context, partial(context.compose.up, recreate=recreate), names)
+    secrets.reload(context, context.compose.containers(), names)
+    return seconds
 
 
 def _is_current(context: StackContext, services: Sequence[Service], before: Mapping[str, Container]) -> bool:
@@ -237,9 +231,24 @@ def _start(context: StackContext, start: Callable[..., object], names: Sequence[
             error.hint = "; ".join(part for part in (error.hint, _left(context, names)) if part)
             raise
         return health.wait(context, names, began)
+    except ServiceUnhealthy as error:
+        _name_damage(context, names, error)
+        raise
     except KeyboardInterrupt:
         context.say(_left(context, names))
         raise
+
+
+def _name_damage(context: StackContext, names: Sequence[str], error: ServiceUnhealthy) -> None:
+    """Add to an error what is damaged of the services that failed, and how to mend it."""
+    with suppress(SynosError):  # what failed first is what counts
+        look = context.compose.containers()
+        found = {
+            name: damage.find(context, context.stack[name], look[name]) for name in health.broken(look, names)
+        }
+        if damaged := [name for name, lines in found.items() if lines]:
+            error.why = "\n".join([*(str(one) for lines in found.values() for one in lines), error.why])
+            error.hint = f"{damage.hint(damaged)}; {error.hint}"
 
 
 def _left(context: StackContext, names: Sequence[str]) -> str:

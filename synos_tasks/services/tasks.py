@@ -13,6 +13,7 @@ from invoke.tasks import Task
 
 from synos_tasks import console
 from synos_tasks.cli import Command, lines_or_all, since_when, verb
+from synos_tasks.errors import SettingsError
 from synos_tasks.services.tasks_env import describe, env
 
 if TYPE_CHECKING:
@@ -124,8 +125,23 @@ def status(command: Command, stack: str = "", watch: bool = False) -> None:
             console.out("\x1b[2J\x1b[H", end="")
         command.table(f"stack {name}", health.COLUMNS, health.rows(found))
         if not watch:
+            _say_damage(command, stack, health.failing(found))
             return
         time.sleep(1)
+
+
+def _say_damage(command: Command, stack: str, names: Sequence[str]) -> None:
+    """Say what is damaged of the services that fail; only then is the stack resolved."""
+    if not names:
+        return
+    from synos_tasks.services import damage
+    from synos_tasks.services import heal as healing
+
+    context = open_stack(command, stack)
+    damaged, _ = healing.diagnose(context, [context.stack[name] for name in names])
+    for one in (one for lines in damaged.values() for one in lines):
+        console.say(str(one))
+    console.say(damage.hint(damaged) if damaged else f"inv services.logs --only {','.join(names)} tells more")
 
 
 @verb("services.restart", help=SOME)
@@ -139,18 +155,63 @@ def restart(command: Command, stack: str = "", only: str = "", wait_timeout: int
     command.result({"stack": context.stack.name, "seconds": lifecycle.restart(context, services)})
 
 
-@verb("services.heal", help=WAITS)
-def heal(command: Command, stack: str = "", wait_timeout: int = 0) -> None:
-    """Recreate the containers of services that are not healthy; the data stays."""
-    from synos_tasks.services import lifecycle
+@verb(
+    "services.heal",
+    help={
+        **SOME,
+        "repair": "cut out of the data what cannot be read, after a copy of it was kept",
+        "from-backup": "restore one service, as it is in this backup, or in `latest`; what was there is kept",
+        "yes": YES,
+    },
+)
+def heal(
+    command: Command,
+    stack: str = "",
+    only: str = "",
+    repair: bool = False,
+    from_backup: str = "",
+    yes: bool = False,
+    wait_timeout: int = 0,
+) -> None:
+    """Find damaged data, and recreate the containers of services that are unhealthy without; no data is changed unless told."""
+    from synos_tasks.services import heal as healing
+    from synos_tasks.services import health
 
     context = open_stack(command, stack, wait_timeout)
+    services = context.stack.chosen(only)
+    ask = partial(console.confirm, yes=yes)
     if command.dry:
-        names = lifecycle.unhealthy(context, context.compose.containers())
-        command.would(f"recreate: {', '.join(names) or 'nothing'}", services=names)
-    healed, took = lifecycle.heal(context)
-    console.say(f"recreated: {', '.join(healed)}" if healed else "nothing to heal")
-    command.result({"stack": context.stack.name, "healed": healed, "seconds": took})
+        names = health.broken(context.compose.containers(), [one.name for one in services])
+        recreates = f"recreate: {', '.join(names) or 'nothing'}"
+        command.would(
+            f"restore {only} from backup {from_backup}" if from_backup else recreates, services=names
+        )
+    if from_backup:
+        if len(services) != 1:
+            raise SettingsError("--from-backup restores one service", hint="name it: --only redis")
+        done = [healing.from_backup(context, services[0], from_backup, ask)]
+    else:
+        done = healing.heal(context, services, ask, repair=repair)
+    for one in done:
+        console.say(f"{one.service}: {one.done}")
+        for label, text in (
+            ("damage", one.damage),
+            ("lost", one.lost),
+            ("before", one.before),
+            ("after", one.after),
+            ("kept", one.kept),
+        ):
+            for line in [text] if isinstance(text, str) else text:
+                console.say(f"  {label:<7} {line}") if line else None
+    if not done:
+        console.say("nothing to heal: no damage found")
+    command.result(
+        {
+            "stack": context.stack.name,
+            "healed": [one.service for one in done],
+            "services": [one.__dict__ for one in done],
+        }
+    )
 
 
 @verb("services.config", help=STACK)

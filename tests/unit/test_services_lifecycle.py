@@ -1,4 +1,4 @@
-"""`up`, `restart` and `heal`: what is done in which order, and what is said when it goes wrong in the middle."""
+"""`up` and `restart`: what is done in which order, and what is said when it goes wrong in the middle."""
 
 from __future__ import annotations
 
@@ -200,7 +200,7 @@ def test_ctrl_c_says_how_things_are_left(here: Scene) -> None:
     assert "not known what is left running" in here.said[-1]
 
 
-# ---- restart and heal
+# ---- restart
 
 
 def test_a_restart_waits_until_they_are_healthy_again(here: Scene) -> None:
@@ -228,11 +228,13 @@ def test_up_tells_what_it_started_again(here: Scene) -> None:
     assert up(here).started == ["redis"]
 
 
-@pytest.mark.parametrize("running", [(), ("redis",), NAMES])
-def test_heal_leaves_alone_what_is_healthy_or_was_never_started(
-    here: Scene, running: tuple[str, ...]
-) -> None:
-    for name in running:
-        here.container(name)
-    assert lifecycle.heal(here.context) == ([], {})
-    assert untouched(here)
+def test_a_service_that_fails_is_told_with_what_is_damaged_of_it(here: Scene) -> None:
+    up(here)
+    here.container("redis", state="restarting", health="", restarts=9)
+    here.compose.acts["up --detach"] = lambda _: here.container("redis", state="exited")
+    here.compose.printed["--user=0:0"] = b"/data/x.aof\tis readable up to byte 3 of 9\n"
+    with pytest.raises(ServiceUnhealthy) as caught:
+        up(here)
+    assert "redis: /data/x.aof is readable up to byte 3 of 9" in caught.value.why
+    assert "inv services.heal --only redis --from-backup latest" in caught.value.hint
+    assert not [words for words in here.compose.did("--user=0:0") if "nats" in words]

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from synos_tasks.errors import ServiceFailed, ServiceUnhealthy, SettingsError
+from synos_tasks.services import heal as healing
 from synos_tasks.services import health, lifecycle
 from synos_tasks.services.lifecycle import Started
 from synos_tasks.services.secrets import APPLY, Secrets, rotate
@@ -32,6 +33,11 @@ def here(tmp_path: Path) -> Scene:
 
 def up(here: Scene, only: str = "") -> Started:
     return lifecycle.up(here.context, here.context.stack.chosen(only))
+
+
+def heal(here: Scene) -> list[str]:
+    done = healing.heal(here.context, here.context.stack.long_running, lambda _: None)
+    return [one.service for one in done]
 
 
 def own(here: Scene) -> Secrets:
@@ -115,7 +121,7 @@ def test_an_interrupted_rotation_is_finished_by_what_comes_next(here: Scene, fin
     proposed = own(here).read("nats_password.new")
     if finish == "heal":
         here.container("redis", health="unhealthy")
-        lifecycle.heal(here.context)
+        heal(here)
     elif finish == "rotation of another":
         rotate(here.context, "redis")
     else:
@@ -152,10 +158,10 @@ def test_no_value_is_said_or_shown_in_a_command(here: Scene) -> None:
 # ---- services that cannot see what is mounted now
 
 
-@pytest.mark.parametrize("heal", [False, True])
-def test_those_that_up_or_heal_does_not_start_again_are_told(here: Scene, heal: bool) -> None:
-    lose(here, "mounted" if heal else "")
-    here.container("redis", health="unhealthy" if heal else "healthy")
-    assert (lifecycle.heal(here.context)[0] if heal else up(here, "redis").restarted) == ["redis"]
+@pytest.mark.parametrize("by_heal", [False, True])
+def test_those_that_up_or_heal_does_not_start_again_are_told(here: Scene, by_heal: bool) -> None:
+    lose(here, "mounted" if by_heal else "")
+    here.container("redis", health="unhealthy" if by_heal else "healthy")
+    assert (heal(here) if by_heal else up(here, "redis").restarted) == ["redis"]
     assert here.said[-1] == "still with their old passwords: nats, postgres; inv services.up changes that"
     assert up(here).restarted == ["nats", "postgres"]

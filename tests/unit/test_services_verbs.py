@@ -20,7 +20,7 @@ from invoke.collection import Collection
 from synos_tasks import archive
 from synos_tasks.engine import cache
 from synos_tasks.engine.cache import Usage
-from synos_tasks.errors import BackupDamaged, ServiceFailed, SettingsError, SynosError
+from synos_tasks.errors import BackupDamaged, ServiceFailed, ServiceUnhealthy, SettingsError, SynosError
 from synos_tasks.services import backup as backing
 from synos_tasks.services import health
 from synos_tasks.services import stack as stacks
@@ -153,7 +153,28 @@ def test_heal_tells_what_it_recreated(running: Verbs, capfd: Shown) -> None:
     assert running.run("services.heal", "--json") == 0
     shown = capfd.readouterr()
     assert json.loads(shown.out)["healed"] == ["redis"]
-    assert "recreated: redis" in shown.err
+    assert "redis: recreated" in shown.err
+
+
+def test_heal_and_status_name_what_is_damaged(
+    running: Verbs, capfd: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "statistics", lambda _idents: {})
+    running.here.compose.printed["exec --no-TTY redis"] = b"/data/x.aof\tis missing\n"
+    assert running.run("services.heal", "--json") == ServiceUnhealthy.exit_code
+    told = json.loads(capfd.readouterr().out)["error"]
+    assert told["why"] == "redis: /data/x.aof is missing"
+    assert "inv services.heal --only redis --from-backup latest" in told["hint"]
+    running.here.compose.printed["--user=0:0"] = b"/data/x.aof\tis missing\n"
+    running.here.container("redis", state="restarting", health="", restarts=9)
+    assert running.run("services.status") == 0
+    shown = capfd.readouterr().err
+    assert "redis: /data/x.aof is missing\ninv services.heal --only redis" in shown
+    assert running.run("services.heal", "--from-backup", "mine", "--yes") == SettingsError.exit_code
+    running.here.container("redis", state="exited")
+    assert running.run("services.heal", "--only", "redis", "--from-backup", "mine", "--yes") == 0
+    assert running.done == ["load redis"]
+    assert "  kept    folder damaged-" in capfd.readouterr().err
 
 
 def test_config_is_what_compose_resolved(running: Verbs, capfd: Shown) -> None:

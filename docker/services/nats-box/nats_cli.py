@@ -15,6 +15,7 @@ import nats.errors
 import nats.js.errors
 
 import nats_backup
+import nats_check
 from nats_api import JetStream, NatsError, UsageError, checked_name, connected
 
 if TYPE_CHECKING:
@@ -117,6 +118,10 @@ async def restore(js: JetStream, given: argparse.Namespace) -> None:
     await nats_backup.restore(js, sys.stdin.buffer, replace_existing=given.replace)
 
 
+async def check(js: JetStream, _given: argparse.Namespace) -> None:
+    await nats_check.check(js)
+
+
 def _body(text: str) -> bytes:
     return sys.stdin.buffer.read() if text == "-" else text.encode()
 
@@ -155,6 +160,7 @@ COMMANDS: tuple[tuple[str, Handler, str, str], ...] = (
     ("consumer rm", api, "stream consumer --force", "CONSUMER.DELETE.{stream}.{consumer}"),
     ("kv get", kv_get, "bucket key", ""),
     ("kv put", kv_put, "bucket key value", ""),
+    ("check", check, "", ""),
     ("backup", backup, "", ""),
     ("restore", restore, "--replace", ""),
 )

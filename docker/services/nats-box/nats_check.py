@@ -1,0 +1,259 @@
+"""Damage of JetStream's files: found while the server runs, cut out of them while it is stopped.
+
+The server passes over a message whose checksum is wrong without a word. When it meets a record whose size is wrong, or has to
+read a file anew after a crash, it drops from the first wrong message on all that follow in the file, up to 8 MB. So the files
+are looked through first, and a stream with such a record is not read through the server.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import json
+import os
+import re
+import struct
+import sys
+from itertools import islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from nats_api import JetStream, NatsError
+from nats_hash import highway64
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+STREAMS = Path("/data/jetstream/SYNOS/streams")
+AT_ONCE = 64
+HEADER = struct.Struct("<IQqH")
+"""Of a record: its size, sequence number, time in ns, and the size of its subject. A hash of 8 bytes ends it."""
+HASH = struct.Struct("<Q")
+HAS_HEADERS, NUMBER = 2**31, 2**62 - 1
+COMPRESSED = b"cmp"
+UNREADABLE = re.compile(r".*/streams/([^/\t]+)/msgs\t\d+ of \d+ messages cannot be read: ([-0-9,]+)")
+BROKEN = re.compile(r".*/streams/([^/\t]+)/msgs/\d+\.blk\t.*")
+UNLOADED = re.compile(r".*/streams/([^/\t]+)/meta\.\w+\t.*")
+
+
+def report(path: Path, why: str) -> None:
+    print(f"{path}\t{why}")
+
+
+async def check(js: JetStream) -> None:
+    """Print each damage as FILE<tab>WHY."""
+    loaded = {one["config"]["name"]: one for one in await js.pages("STREAM.LIST", "streams")}
+    for folder in sorted(STREAMS.iterdir()) if STREAMS.is_dir() else ():
+        if why := meta_trouble(folder):
+            report(folder / ("meta.sum" if why.startswith("meta.sum") else "meta.inf"), why)
+        elif folder.name not in loaded:
+            report(folder, "is not loaded by the server")
+    for name, stream in loaded.items():
+        if stream["config"]["storage"] == "file":
+            await _check_stream(js, name, stream["state"])
+
+
+async def _check_stream(js: JetStream, name: str, state: dict[str, int | dict[str, int | list[int]]]) -> None:
+    folder = STREAMS / name
+    if isinstance(lost := state.get("lost"), dict):
+        numbers = lost.get("msgs")
+        count = f"{len(numbers)} messages" if isinstance(numbers, list) else "messages"
+        report(
+            folder / "msgs",
+            f"had {lost['bytes']} bytes that the server could not read: it has dropped {count}",
+        )
+    blocks = sorted((folder / "msgs").glob("*.blk"))
+    broken = {path: at for path in blocks if (at := first_broken(path)) is not None}
+    if broken:  # the last record may just have been written
+        await asyncio.sleep(0.5)
+        broken = {path: at for path, at in broken.items() if first_broken(path) == at}
+    for path, at in broken.items():
+        report(path, f"no message begins at byte {at} of {path.stat().st_size}")
+    if not broken and (missing := await unreadable(js, name)):
+        report(
+            folder / "msgs",
+            f"{len(missing)} of {state['messages']} messages cannot be read: {ranges(missing)}",
+        )
+    consumers = {
+        one["name"]: one["delivered"] for one in await js.pages(f"CONSUMER.LIST.{name}", "consumers")
+    }
+    for one, got in consumers.items():
+        if got["consumer_seq"] and got["stream_seq"] > state["last_seq"]:
+            why = f"has got message {got['stream_seq']}, and the stream ends at {state['last_seq']}: later ones are lost"
+            report(folder / "obs" / one, why)
+    for path in sorted((folder / "obs").glob("*/meta.inf")):
+        if path.parent.name not in consumers:
+            report(path.parent, "is a consumer that the server does not load")
+
+
+def meta_trouble(folder: Path) -> str:
+    """Return what is wrong with the configuration of a stream, and with which file; '' for nothing."""
+    try:
+        content = (folder / "meta.inf").read_bytes()
+    except FileNotFoundError:
+        return "meta.inf is missing"
+    try:
+        saved = (folder / "meta.sum").read_text()
+    except (FileNotFoundError, ValueError):
+        saved = ""
+    if not re.fullmatch("[0-9a-f]{16}", saved):
+        return "meta.sum is missing, or has no checksum in it"
+    return "" if saved == checksum(folder.name, content) else "has another checksum than meta.sum"
+
+
+def checksum(stream: str, content: bytes) -> str:
+    return HASH.pack(highway64(hashlib.sha256(stream.encode()).digest(), content)).hex()
+
+
+def first_broken(path: Path) -> int | None:
+    """Return where no record begins though one should; None where all fit."""
+    data, at = path.read_bytes(), 0
+    while at < len(data) and not data.startswith(COMPRESSED):
+        record = record_at(data, at)
+        if record is None:
+            return at
+        at += len(record)
+    return None
+
+
+def record_at(data: bytes, at: int) -> bytes | None:
+    """Return the record that begins at a byte, by its sizes alone."""
+    if at + HEADER.size + HASH.size > len(data):
+        return None
+    size, _, _, subject = HEADER.unpack_from(data, at)
+    size &= ~HAS_HEADERS
+    return data[at : at + size] if HEADER.size + subject + HASH.size <= size <= len(data) - at else None
+
+
+async def unreadable(js: JetStream, name: str) -> list[int]:
+    """Return the numbers of the messages that the stream should have and the server does not give."""
+
+    async def fails(number: int) -> bool:
+        asked = json.dumps({"seq": number}).encode()
+        answer = await js.client.request(f"$JS.API.STREAM.MSG.GET.{name}", asked, timeout=60)
+        return "error" in json.loads(answer.data)
+
+    failed: list[int] = []
+    wanted = await _numbers(js, name)
+    while batch := list(islice(wanted, AT_ONCE)):
+        answers = await asyncio.gather(*map(fails, batch))
+        failed += [number for number, bad in zip(batch, answers, strict=True) if bad]
+    there = set(await _numbers(js, name)) if failed else ()  # others were removed meanwhile
+    return [number for number in failed if number in there]
+
+
+async def _numbers(js: JetStream, name: str) -> Iterator[int]:
+    state = (await js.ask(f"STREAM.INFO.{name}", deleted_details=True))["state"]
+    gone = set(state.get("deleted") or ())
+    last = state["last_seq"] if state["messages"] else 0
+    return (number for number in range(max(1, state["first_seq"]), last + 1) if number not in gone)
+
+
+def ranges(numbers: Iterable[int]) -> str:
+    """Return 1-3,7 for 1, 2, 3, 7."""
+    found: list[list[int]] = []
+    for number in numbers:
+        if found and number == found[-1][1] + 1:
+            found[-1][1] = number
+        else:
+            found.append([number, number])
+    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in found)
+
+
+def repair(lines: Iterable[str]) -> None:
+    """Mend what check() printed; raises NatsError for what has to come from a backup."""
+    others, bad = [], {}
+    for line in filter(None, map(str.strip, lines)):
+        if found := UNREADABLE.fullmatch(line):
+            parts = [one.partition("-") for one in found[2].split(",")]
+            bad[found[1]] = {
+                number for first, _, last in parts for number in range(int(first), int(last or first) + 1)
+            }
+        elif found := BROKEN.fullmatch(line):
+            bad.setdefault(found[1], set())
+        elif (found := UNLOADED.fullmatch(line)) and _seal(STREAMS / found[1]):
+            print(f"stream {found[1]}: meta.sum is written again, nothing is lost")
+        elif found or "not load" in line or "meta.inf" in line:
+            others.append(line.partition("\t")[0])
+        else:
+            print(f"lost before: {line}")
+    for name, numbers in bad.items():
+        print(f"stream {name}: {cut(STREAMS / name / 'msgs', numbers)} bytes of damaged messages cut out")
+    if others:
+        raise NatsError(f"only a backup has {', '.join(others)}")
+
+
+def _seal(folder: Path) -> bool:
+    """Write meta.sum again where that file alone is damaged; tells whether it was."""
+    try:
+        content = (folder / "meta.inf").read_bytes()
+        whole = bool(json.loads(content)["name"] == folder.name) and "meta.sum is" in meta_trouble(folder)
+    except (OSError, ValueError, LookupError, TypeError):
+        return False
+    if whole:
+        _write(folder / "meta.sum", checksum(folder.name, content).encode())
+    return whole
+
+
+def cut(folder: Path, bad: set[int]) -> int:
+    """Take what is no whole message out of those files that have one of these numbers, or a place where none begins.
+
+    Returns the bytes that went. The server makes its index anew.
+    """
+    lost = 0
+    for path in sorted(folder.glob("*.blk")):
+        data = path.read_bytes()
+        if data.startswith(COMPRESSED):
+            raise NatsError(f"{path} is compressed: restore a backup")
+        whole = first_broken(path) is None
+        if whole and not any(HEADER.unpack_from(one)[1] & NUMBER in bad for one in _records(data)):
+            continue
+        key = hashlib.sha256(f"{folder.parent.name}-{path.stem}".encode()).digest()
+        kept = b"".join(_sealed(data, key))
+        lost += len(data) - len(kept)
+        _write(path, kept)
+    (folder / "index.db").unlink(missing_ok=True)
+    return lost
+
+
+def _records(data: bytes) -> Iterator[bytes]:
+    at = 0
+    while record := record_at(data, at):
+        yield record
+        at += len(record)
+
+
+def _sealed(data: bytes, key: bytes) -> Iterator[bytes]:
+    """Yield the records whose hash is right, wherever they begin."""
+    at = 0
+    while at < len(data):
+        record = record_at(data, at)
+        whole = record is not None and is_whole(record, key)
+        if record and whole:
+            yield record
+        at += len(record) if record and whole else 1
+
+
+def is_whole(record: bytes, key: bytes) -> bool:
+    """Tell whether the hash of a record is right."""
+    size, _, _, subject = HEADER.unpack_from(record)
+    text = record[HEADER.size :]
+    body = text[subject + 4 * bool(size & HAS_HEADERS) : -HASH.size]
+    saved: int = HASH.unpack(text[-HASH.size :])[0]
+    return saved == highway64(key, record[4:20] + text[:subject] + body)
+
+
+def _write(path: Path, content: bytes) -> None:
+    new = path.with_suffix(".synos")
+    with new.open("wb") as stream:
+        stream.write(content)
+        stream.flush()
+        os.fsync(stream.fileno())
+    new.rename(path)
+
+
+if __name__ == "__main__":
+    try:
+        repair(sys.stdin)
+    except (NatsError, OSError) as error:
+        sys.exit(f"error: {error}")

@@ -1,0 +1,171 @@
+"""`inv services.heal`: what is damaged is named, repaired, or replaced by a backup; one service, and no other."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from synos_tasks import archive
+from synos_tasks.errors import ServiceFailed, ServiceUnhealthy, SettingsError, SynosError
+from synos_tasks.services import adapters, backup, damage, health, lifecycle
+from synos_tasks.services.adapters import ADAPTERS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from synos_tasks.services.damage import Damage
+    from synos_tasks.services.stack import Service, StackContext
+
+LATEST = "latest"
+QUESTION = "Repair the data of {}? What cannot be read is cut out of it; a copy of all stays in its volume."
+QUESTIONS = {
+    "postgres": "Begin the write-ahead log of postgres anew (pg_resetwal)? It then starts, but the last transactions may be "
+    "there in part, and its tables may contradict each other: restore a backup if there is one. A copy of all stays in its volume."
+}
+PARTS = re.compile("/pg_wal/|/PG_VERSION |belongs to uid")
+"""What can be repaired of PostgreSQL."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Healed:
+    """What was done to one service. ``before`` and ``after``: what it holds; '' where that is not known."""
+
+    service: str
+    done: str
+    damage: list[str] = field(default_factory=list)
+    kept: str = ""
+    """Where what was there is."""
+    lost: list[str] = field(default_factory=list)
+    before: str = ""
+    after: str = ""
+
+
+def diagnose(context: StackContext, services: Sequence[Service]) -> tuple[dict[str, list[Damage]], list[str]]:
+    """Return the damage of the services that have any, by name, and those that are unhealthy without.
+
+    Services that were never started are left alone.
+    """
+    look = context.compose.containers()
+    found = {
+        one.name: damage.find(context, one, look.get(one.name))
+        for one in services
+        if one.name in look or any(map(context.docker.volume, one.volumes.values()))
+    }
+    damaged = {name: lines for name, lines in found.items() if lines}
+    return damaged, [name for name in health.broken(look, found) if name not in damaged]
+
+
+def heal(
+    context: StackContext,
+    services: Sequence[Service],
+    confirm: Callable[[str], object],
+    *,
+    repair: bool = False,
+) -> list[Healed]:
+    """Recreate the containers of unhealthy services whose data is whole, and ``repair`` data that is not.
+
+    Raises ServiceUnhealthy where data is damaged and stays so, and as lifecycle.up() does.
+    """
+    with context.locked():
+        damaged, sick = diagnose(context, services)
+        done = [Healed(service=name, done="recreated") for name in sick]
+        if sick:
+            lifecycle.start_again(context, sick, recreate=True)
+        if damaged and not repair:
+            raise ServiceUnhealthy(
+                f"the data of {', '.join(damaged)} is damaged",
+                where=context.compose.project,
+                why="\n".join(str(one) for lines in damaged.values() for one in lines),
+                hint=damage.hint(damaged),
+            )
+        return done + [
+            _repair(context, context.stack[name], lines, confirm) for name, lines in damaged.items()
+        ]
+
+
+def _repair(
+    context: StackContext, service: Service, found: Sequence[Damage], confirm: Callable[[str], object]
+) -> Healed:
+    name, lines = service.name, [str(one) for one in found]
+    way = f"inv services.heal --only {name} --from-backup {LATEST}"
+    ready = health.step_of(context.compose.containers().get(name)) in health.READY
+    running = ready and name not in damage.REPAIRS
+    if name == "postgres" and not all(PARTS.search(str(one)) for one in found):
+        why = "\n".join([*lines, "PostgreSQL cannot repair a table, an index or pg_control"])
+        raise ServiceFailed(
+            f"the data of {name} cannot be repaired", where=context.compose.project, why=why, hint=way
+        )
+    confirm("\n".join([*lines, QUESTIONS.get(name, QUESTION.format(name))]))
+    before = _holds(context, name) if ready else ""
+    if not running:
+        context.compose.stop(name)
+    kept = damage.keep(context, service, move=False)
+    try:
+        lost = damage.repair(context, service, found, running=running)
+    except ServiceFailed as error:
+        if ready and not running:
+            with suppress(SynosError):  # it did run, and what failed first is what counts
+                lifecycle.start_again(context, [name])
+        why = "\n".join([*lines, error.why])
+        raise ServiceFailed(
+            f"the data of {name} cannot be repaired", where=kept, why=why, hint=way
+        ) from error
+    if not running:
+        lifecycle.start_again(context, [name])
+    if left := damage.find(context, service, context.compose.containers()[name]):
+        why = "\n".join(map(str, left))
+        raise ServiceFailed(f"the data of {name} is still damaged", where=kept, why=why, hint=way)
+    after = _holds(context, name)
+    return Healed(
+        service=name, done="repaired", damage=lines, kept=kept, lost=lost, before=before, after=after
+    )
+
+
+def from_backup(
+    context: StackContext, service: Service, name: str, confirm: Callable[[str], object]
+) -> Healed:
+    """Restore one service from a backup, whatever is there now: that is moved aside, and stays in its volume.
+
+    Raises BackupDamaged or SettingsError before anything is touched; ServiceFailed, DiskFull.
+    """
+    folder, one = backup.folder_of(context), service.name
+    if name == LATEST:
+        name = next((it.name for it in backup.listing(context) if one in it.facts and not it.trouble), LATEST)
+    source = archive.find(folder, name)
+    context.say(f"checking {source}")
+    with archive.verified_copy(source, folder, adapters.FACTS) as (copy, manifest), context.locked():
+        if trouble := adapters.trouble(copy, manifest.facts):
+            raise archive.damaged(source, trouble)
+        if one not in manifest.facts or one not in ADAPTERS:
+            hint = "inv services.backups shows what each holds"
+            raise SettingsError(f"backup {manifest.name} does not hold {one}", where=str(source), hint=hint)
+        holds = adapters.summary(one, manifest.facts[one])
+        confirm(f"Replace all that {one} holds by {holds}, as of {manifest.created}?")
+        ready = health.step_of(context.compose.containers().get(one)) in health.READY
+        before = _holds(context, one) if ready else ""
+        context.compose.stop(one)
+        kept = damage.keep(context, service, move=True)
+        context.say(f"{one}: what was there is in {kept}")
+        lifecycle.start_again(context, [one])
+        context.say(f"restoring {one}: {holds}")
+        ADAPTERS[one].load(context, copy / one)
+        lifecycle.start_again(context, [one])
+    lost = [f"what changed since {manifest.created}"]
+    return Healed(
+        service=one,
+        done=f"restored from {manifest.name}",
+        kept=kept,
+        lost=lost,
+        before=before,
+        after=_holds(context, one),
+    )
+
+
+def _holds(context: StackContext, service: str) -> str:
+    """Return what a service holds, '' where it does not say."""
+    try:
+        return adapters.summary(service, ADAPTERS[service].facts(context))
+    except (SynosError, KeyError):
+        return ""

@@ -1,0 +1,91 @@
+"""JetStream's files: what is damaged is found without the server, and nothing but that is cut out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+import nats_check
+from nats_api import NatsError
+from nats_hash import highway64
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+KEY = hashlib.sha256(b"ORDERS-1").digest()
+SIZES = (0, 1, 3, 4, 17, 31, 32, 33, 100)
+
+
+def record(number: int, body: bytes, headers: bytes = b"") -> bytes:
+    """A record as the server writes it."""
+    subject = b"orders.a"
+    rest = len(headers).to_bytes(4, "little") + headers if headers else b""
+    size = nats_check.HEADER.size + len(subject) + len(rest) + len(body) + nats_check.HASH.size
+    head = nats_check.HEADER.pack(
+        size | nats_check.HAS_HEADERS * bool(headers), number, 10**18 + number, len(subject)
+    )
+    seal = highway64(KEY, head[4:20] + subject + headers + body)
+    return head + subject + rest + body + nats_check.HASH.pack(seal)
+
+
+RECORDS = [record(number, b"x" * size) for number, size in enumerate(SIZES, 1)]
+# last, where no damage comes: the size of the headers is in no hash, so that nobody can find damage of it
+RECORDS.append(record(len(SIZES) + 1, b"body", b"NATS/1.0\r\n\r\n"))
+LENGTH = sum(map(len, RECORDS[:-1]))
+
+
+def block(folder: Path, data: bytes) -> Path:
+    path = folder / "ORDERS/msgs/1.blk"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(data)
+    return path
+
+
+def test_the_hash_is_the_one_of_its_authors() -> None:
+    key = bytes(range(32))
+    assert [highway64(key, bytes(range(size))) for size in (0, 1)] == [0x907A56DE22C26E53, 0x7EAB43AAC7CDDD78]
+
+
+# a size that leads to where no record begins, and one that leads into another's
+@example(at=0, garbage=b"\x30")
+@example(at=1, garbage=b"\x41\x42")
+@given(st.integers(0, LENGTH - 12), st.binary(min_size=1, max_size=12))
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_all_that_is_whole_stays(tmp_path: Path, at: int, garbage: bytes) -> None:
+    data = bytearray(b"".join(RECORDS))
+    data[at : at + len(garbage)] = garbage
+    path = block(tmp_path, bytes(data))
+    nats_check.cut(path.parent, set(range(1, len(RECORDS) + 1)))
+    ends = [sum(map(len, RECORDS[: number + 1])) for number in range(len(RECORDS))]
+    whole = [one for one, end in zip(RECORDS, ends, strict=True) if one == data[end - len(one) : end]]
+    assert path.read_bytes() == b"".join(whole)
+
+
+def test_a_file_without_damage_is_not_written(tmp_path: Path) -> None:
+    path = block(tmp_path, b"".join(RECORDS))
+    before = path.stat().st_ino
+    assert (nats_check.first_broken(path), nats_check.cut(path.parent, {99})) == (None, 0)
+    assert path.stat().st_ino == before
+
+
+def test_a_lost_checksum_is_written_again_and_a_changed_configuration_is_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nats_check, "STREAMS", tmp_path)
+    folder = tmp_path / "ORDERS"
+    folder.mkdir()
+    content = json.dumps({"name": "ORDERS"}).encode()
+    (folder / "meta.inf").write_bytes(content)
+    why = nats_check.meta_trouble(folder)
+    assert why.startswith("meta.sum is missing")
+    nats_check.repair([f"{folder}/streams/ORDERS/meta.sum\t{why}\n"])
+    assert nats_check.meta_trouble(folder) == ""
+    (folder / "meta.inf").write_bytes(content.replace(b"}", b', "max_msgs": 1}'))
+    why = nats_check.meta_trouble(folder)
+    with pytest.raises(NatsError, match="only a backup has"):
+        nats_check.repair([f"{folder}/streams/ORDERS/meta.inf\t{why}\n"])
