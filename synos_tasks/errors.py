@@ -178,7 +178,7 @@ class ComponentFailed(SynosError, exit_code=37):
 
 
 class ServiceUnhealthy(SynosError, exit_code=38):
-    """A service does not become healthy."""
+    """A service does not become healthy, or its data is damaged."""
 
 
 class ServiceFailed(SynosError, exit_code=39):
