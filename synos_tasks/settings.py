@@ -63,6 +63,10 @@ class ServicesSettings:
     nats_image: str = ""
     postgres_image: str = ""
     redis_image: str = ""
+    offsite_repository: str = ""
+    """A folder, or an address as restic knows it."""
+    offsite_password_file: str = ""
+    """'': one is made, with the secrets."""
     wait_timeout: int = 90
 
 

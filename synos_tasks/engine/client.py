@@ -257,7 +257,7 @@ class Docker:
         )
 
     def pipe(
-        self, spec: ContainerSpec, take: Callable[[bytes], object], stdin: IO[bytes] | None = None
+        self, spec: ContainerSpec, take: Callable[[bytes], object], stdin: bytes | IO[bytes] | None = None
     ) -> tuple[int, str]:
         """Run a container as a filter, and remove it: see piped(). Raises EngineUnavailable where it cannot start."""
         # python-on-whales has no pipes

@@ -80,6 +80,8 @@ TOOLCHAINS = {
 """By the suite that they compile for: what is compiled needs the libraries of that suite, or newer ones."""
 TOOLCHAIN = TOOLCHAINS[DEFAULT]
 BOOT = Recipe("boot", "docker/build/boot.Dockerfile")
+RESTIC = Recipe("restic", "docker/services/Dockerfile.restic", base=TRIXIE, role="services")
+"""What copies backups off-site; made at its first use."""
 RECIPES = {recipe.name: recipe for recipe in (BUILDER, *TOOLCHAINS.values(), BOOT)}
 """What makes ISOs, what compiles components, what boots ISOs in QEMU."""
 SERVICES = "docker/services"
@@ -91,7 +93,8 @@ def every(settings: Settings) -> list[Recipe]:
 
     Raises SettingsError where a compose file has a mistake, ImageBuildFailed where it names a missing Dockerfile.
     """
-    found = dict.fromkeys(RECIPES.values())
+    restic = [RESTIC] * (settings.project.root / RESTIC.dockerfile).is_file()  # older projects lack it
+    found = dict.fromkeys([*RECIPES.values(), *restic])
     for path in stack_files(settings.project.root).values():
         found |= dict.fromkeys(service_recipes(settings, raw_services(path)).values())
     return list(found)

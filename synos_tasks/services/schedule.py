@@ -5,17 +5,18 @@ from __future__ import annotations
 import datetime as dt
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from synos_tasks import archive
 from synos_tasks.console import human_seconds
 from synos_tasks.errors import BackupDamaged, writing
+from synos_tasks.iso.digests import digest
 from synos_tasks.iso.scratch import scratch
 from synos_tasks.services import adapters, backup
 from synos_tasks.services.adapters import ADAPTERS
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from synos_tasks.archive import Manifest, Summary
@@ -42,11 +43,10 @@ def expired(found: Sequence[Summary], *, last: int, weekly: int) -> list[Summary
     one service do not displace whole ones. Only undamaged ones that are named for their time expire.
     ``found`` is newest first.
     """
-    groups: dict[frozenset[object], list[Summary]] = {}
+    groups: dict[str, list[Summary]] = {}
     for one in found:
-        if _TIMED.fullmatch(one.name) and not one.trouble:
-            holds = frozenset([*one.facts, *(lack[:2] for lack in _lacks(one))])
-            groups.setdefault(holds, []).append(one)
+        if is_timed(one.name) and not one.trouble:
+            groups.setdefault(holds(one.facts), []).append(one)
     gone: list[Summary] = []
     for group in groups.values():
         weeks = {_week(one): one.name for one in reversed(group)}  # the newest of a week is the last of it
@@ -57,12 +57,21 @@ def expired(found: Sequence[Summary], *, last: int, weekly: int) -> list[Summary
     return gone
 
 
-def retain(context: StackContext, taken: Path, *, last: int, weekly: int) -> list[Summary]:
-    """Verify the backup that was just taken, then remove those that expired; return these.
+def is_timed(name: str) -> bool:
+    """Tell whether a backup is named for its time, so that it may expire."""
+    return bool(_TIMED.fullmatch(name))
 
-    Damaged ones stay, and are named. Raises BackupDamaged, with nothing removed, and OutputNotWritable.
+
+def holds(facts: Mapping[str, Any]) -> str:
+    """Return a word for what a backup holds, and lacks: only backups with the same one displace each other."""
+    return digest([sorted(facts), sorted(lack[:2] for lack in _lacks(facts))])[:12]
+
+
+def retain(context: StackContext, taken: Path, *, last: int, weekly: int) -> list[Summary]:
+    """Remove backups that expired, after ``taken`` was verified; return these.
+
+    Damaged ones stay, and are named. Raises OutputNotWritable.
     """
-    verify(taken)
     folder, found = taken.parent, backup.listing(context)
     for one in found:
         if one.trouble:
@@ -101,21 +110,25 @@ def problems(context: StackContext, max_age: float, now: float) -> list[Problem]
         if newest is None:
             found.append(Problem(kind="missing", what=service, why="no undamaged backup holds it"))
             continue
-        age = now - archive.seconds(newest.created)
-        if not 0 <= age <= max_age:  # the age of one from the future is unknown
-            when = f"{human_seconds(age)} ago" if age > 0 else f"in the future: {newest.created}"
-            found.append(
-                Problem(kind="old", what=service, why=f"its newest backup, {newest.name}, was taken {when}")
-            )
+        found += too_old(service, newest.name, newest.created, max_age, now)
         found += [
             Problem(kind="incomplete", what=service, why=f"{newest.name} lacks {what}: {why}")
-            for name, what, why in _lacks(newest)
+            for name, what, why in _lacks(newest.facts)
             if name == service
         ]
     return found
 
 
-def error(folder: Path, found: Sequence[Problem]) -> BackupDamaged:
+def too_old(what: str, name: str, created: str, max_age: float, now: float) -> list[Problem]:
+    """Return the problem of a newest backup that is too old, if it is."""
+    age = now - archive.seconds(created)
+    if 0 <= age <= max_age:  # the age of one from the future is unknown
+        return []
+    when = f"{human_seconds(age)} ago" if age > 0 else f"in the future: {created}"
+    return [Problem(kind="old", what=what, why=f"its newest backup, {name}, was taken {when}")]
+
+
+def error(folder: object, found: Sequence[Problem]) -> BackupDamaged:
     """Return the error for problems."""
     kinds = ", ".join(dict.fromkeys(one.kind for one in found))
     return BackupDamaged(
@@ -126,12 +139,12 @@ def error(folder: Path, found: Sequence[Problem]) -> BackupDamaged:
     )
 
 
-def _lacks(one: Summary) -> list[tuple[str, str, str]]:
+def _lacks(facts: Mapping[str, Any]) -> list[tuple[str, str, str]]:
     """Return what a backup lacks of what services hold: the service, what, and why."""
     return [
         (service, part["what"], part["why"])
-        for service, facts in one.facts.items()
-        for part in facts.get("left_out") or ()
+        for service, held in facts.items()
+        for part in held.get("left_out") or ()
         if part["data"]
     ]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 import time
 from functools import partial
@@ -12,8 +11,9 @@ from invoke.collection import Collection
 from invoke.tasks import Task
 
 from synos_tasks import console
-from synos_tasks.cli import Command, lines_or_all, since_when, verb
+from synos_tasks.cli import Command, verb
 from synos_tasks.errors import SettingsError
+from synos_tasks.services.tasks_clients import execute, logs, nats, psql, redis_cli
 from synos_tasks.services.tasks_env import describe, env
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ WAITS = {
 }
 SOME = {**WAITS, "only": ONLY}
 YES = "do not ask"
-CLIENT = ("sh", "/etc/synos/cli")
 
 
 def open_stack(command: Command, stack: str, wait_timeout: int = 0) -> StackContext:
@@ -224,88 +223,6 @@ def config(command: Command, stack: str = "") -> None:
         console.out(context.compose.run("config"), end="")
 
 
-# ---- logs, commands, and clients that know the password
-
-
-@verb(
-    "services.logs",
-    json=False,
-    help={
-        **STACK,
-        "only": ONLY,
-        "follow": "go on until Ctrl-C",
-        "tail": "lines of each service, or all",
-        "since": "as 10m, or 2026-01-31T12:00:00",
-    },
-    types={"tail": lines_or_all, "since": since_when},
-    example="--only redis --since 10m",
-)
-def logs(
-    command: Command,
-    stack: str = "",
-    only: str = "",
-    follow: bool = False,
-    tail: str = "100",
-    since: str = "",
-) -> None:
-    """Show the logs of services."""
-    context = open_stack(command, stack)
-    names = [service.name for service in context.stack.chosen(only)]
-    options = [f"--tail={tail}", *["--follow"] * follow, *[f"--since={since}"] * bool(since)]
-    sys.exit(context.compose.show("logs", *options, *names, out=partial(console.out, end="")))
-
-
-@verb(
-    "services.exec",
-    json=False,
-    stdin=True,
-    positional=["service"],
-    help={**STACK, "service": "where to run it"},
-    example="redis -- ls /data",
-)
-def execute(command: Command, service: str, stack: str = "") -> None:
-    """Run the words after -- in a running service, as its user; a shell without any."""
-    _run(command, stack, service, "exec", service, command.rest or ["sh"])
-
-
-@verb(
-    "services.psql",
-    json=False,
-    stdin=True,
-    example="-- -c 'SELECT 1'",
-    help={
-        **STACK,
-        "superuser": "as postgres, in database postgres, instead of as the applications' role in theirs",
-    },
-)
-def psql(command: Command, stack: str = "", superuser: bool = False) -> None:
-    """Open psql in the running PostgreSQL, with the password set: -- -c 'SELECT 1', or SQL on standard input."""
-    words = [*CLIENT, *["--superuser"] * superuser, *command.rest]
-    _run(command, stack, "postgres", "exec", "postgres", words)
-
-
-@verb("services.redis-cli", json=False, stdin=True, help=STACK, example="-- GET key")
-def redis_cli(command: Command, stack: str = "") -> None:
-    """Open redis-cli in the running Redis, with the password set: -- GET key."""
-    _run(command, stack, "redis", "exec", "redis", [*CLIENT, *command.rest])
-
-
-@verb("services.nats", json=False, stdin=True, help=STACK, example="-- stream ls")
-def nats(command: Command, stack: str = "") -> None:
-    """Run the NATS client in a container of its own, with the password set: -- stream ls."""
-    _run(command, stack, "nats", "run --rm --no-deps", "nats-box", command.rest)
-
-
-def _run(command: Command, stack: str, service: str, how: str, container: str, argv: Sequence[str]) -> None:
-    context = open_stack(command, stack)
-    terminal = [] if console.is_typed() and sys.stdout.isatty() else ["--no-TTY"]
-    words = [*how.split(), *terminal, container, *argv]
-    context.stack[service]
-    command.would(f"docker compose {shlex.join(words)}")
-    context.running(service)
-    sys.exit(context.compose.attached(*words))
-
-
 # ---- what services hold: backups, secrets, newer images
 
 
@@ -316,25 +233,36 @@ def _run(command: Command, stack: str, service: str, how: str, container: str, a
         "name": "letters, digits, . _ - (default: the time, UTC); one with a name is never removed",
         "keep": "verify it, then remove older ones but the newest N",
         "keep-weekly": "keep the newest of each of the last N weeks as well",
+        "offsite": "copy it to synos.services.offsite_repository of invoke.yaml too, encrypted, by restic",
     },
 )
-def backup(command: Command, name: str = "", stack: str = "", keep: int = 0, keep_weekly: int = 0) -> None:
+def backup(
+    command: Command,
+    name: str = "",
+    stack: str = "",
+    keep: int = 0,
+    keep_weekly: int = 0,
+    offsite: bool = False,
+) -> None:
     """Back up what every service holds, with checksums; restore it here or on another machine."""
     from synos_tasks import archive
     from synos_tasks.services import backup as backups
-    from synos_tasks.services import schedule
+    from synos_tasks.services import schedule, tasks_offsite
 
     context = open_stack(command, stack)
     command.would(f"take a backup of stack {context.stack.name} into {backups.folder_of(context)}")
     path = backups.backup(context, name)
     manifest = archive.manifest_of(path)
     console.say(f"{console.human_bytes(manifest.bytes)} in {path}")
+    if offsite or keep or keep_weekly:
+        schedule.verify(path)
+    copied = tasks_offsite.copy(context, path, last=keep, weekly=keep_weekly) if offsite else None
     gone = schedule.retain(context, path, last=keep, weekly=keep_weekly) if keep or keep_weekly else []
     if gone:
         freed = console.human_bytes(sum(one.bytes for one in gone))
         console.say(f"removed {len(gone)} old, {freed}: {', '.join(one.name for one in gone)}")
     fields = {"name": path.name, "path": str(path), "bytes": manifest.bytes, "holds": manifest.facts}
-    command.result({**fields, "removed": [one.name for one in gone]})
+    command.result({**fields, "removed": [one.name for one in gone], "offsite": copied})
 
 
 @verb(
@@ -343,16 +271,22 @@ def backup(command: Command, name: str = "", stack: str = "", keep: int = 0, kee
         **STACK,
         "check": "read all, and fail where one is damaged, or the newest is too old, incomplete or missing",
         "max-age": "with --check: age of the newest that is too old, as 26h or 2d",
+        "offsite": "the copies in synos.services.offsite_repository of invoke.yaml",
     },
 )
-def list_backups(command: Command, stack: str = "", check: bool = False, max_age: str = "26h") -> None:
+def list_backups(
+    command: Command, stack: str = "", check: bool = False, max_age: str = "26h", offsite: bool = False
+) -> None:
     """List the backups of a stack, newest first."""
     from synos_tasks.services import backup as backups
-    from synos_tasks.services import schedule
+    from synos_tasks.services import schedule, tasks_offsite
     from synos_tasks.services.adapters import summary
     from synos_tasks.settings import seconds_of
 
     oldest, context = seconds_of(max_age), open_stack(command, stack)
+    if offsite:
+        tasks_offsite.show(command, context, check=check, max_age=oldest)
+        return
     folder, found = backups.folder_of(context), backups.listing(context)
     holds = ["; ".join(summary(*service) for service in one.facts.items()) for one in found]
     rows = [
@@ -377,6 +311,7 @@ def list_backups(command: Command, stack: str = "", check: bool = False, max_age
         **WAITS,
         "name": "one that inv services.backups lists, or the path of one from another machine",
         "no-backup": "without a backup of what is there now",
+        "offsite": "fetch it from synos.services.offsite_repository of invoke.yaml first",
         "yes": YES,
     },
 )
@@ -384,6 +319,7 @@ def restore(
     command: Command,
     name: str,
     stack: str = "",
+    offsite: bool = False,
     no_backup: bool = False,
     yes: bool = False,
     wait_timeout: int = 0,
@@ -393,6 +329,12 @@ def restore(
     from synos_tasks.services import backup as backups
 
     context = open_stack(command, stack, wait_timeout)
+    if offsite:
+        from synos_tasks.services import offsite as copies
+
+        command.would(f"fetch {name} from {copies.shown(context)} and restore it")
+        name = str(copies.fetch(context, name))
+        console.say(f"fetched {name}")
     if command.dry:
         source = archive.find(backups.folder_of(context), name)
         command.would(f"restore {source}, taken {archive.verify(source).created}")
@@ -436,5 +378,5 @@ def upgrade(
     command.result({"stack": context.stack.name, "services": [one.__dict__ for one in done]})
 
 
-__all__ = ["describe", "env", "namespace"]
+__all__ = ["describe", "env", "execute", "logs", "namespace", "nats", "psql", "redis_cli"]
 namespace = Collection("services", *(one for one in tuple(globals().values()) if isinstance(one, Task)))

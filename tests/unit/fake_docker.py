@@ -268,11 +268,13 @@ class FakeDocker(Docker):
         return cast("subprocess.Popen[bytes]", Guest(body, codes))
 
     def pipe(
-        self, spec: ContainerSpec, take: Callable[[bytes], object], stdin: IO[bytes] | None = None
+        self, spec: ContainerSpec, take: Callable[[bytes], object], stdin: bytes | IO[bytes] | None = None
     ) -> tuple[int, str]:
         self._ask()
         self.runs.append(spec)
-        code, out, err = self.on_run(spec, stdin.read() if stdin else b"")
+        code, out, err = self.on_run(
+            spec, stdin if isinstance(stdin, bytes) else stdin.read() if stdin else b""
+        )
         take(out)
         return code, err.decode().strip()
 

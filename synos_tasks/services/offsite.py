@@ -1,0 +1,222 @@
+"""Off-site copies of backups: restic, in a container that has the backups read-only.
+
+restic encrypts and deduplicates what it stores, and knows folders, SFTP, S3 and more. In an image of ours it is of one version everywhere,
+and no host needs it. Each copy is a snapshot of the folder /backups/NAME. Addresses and credentials go through standard input: no
+command line, image, log or `docker inspect` has them.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from synos_tasks import archive
+from synos_tasks.engine.labels import labels
+from synos_tasks.engine.spec import Bind, ContainerSpec
+from synos_tasks.errors import ServiceFailed, SettingsError, unknown, writing
+from synos_tasks.images.building import ensure_image
+from synos_tasks.images.catalog import RESTIC
+from synos_tasks.images.uplink import certificates
+from synos_tasks.iso.proxies import CERTIFICATES
+from synos_tasks.iso.scratch import scratch, write_whole
+from synos_tasks.services import schedule
+from synos_tasks.services.backup import folder_of
+from synos_tasks.services.secrets import Secrets
+
+if TYPE_CHECKING:
+    from synos_tasks.services.stack import StackContext
+
+PASSWORD = "offsite_password"  # noqa: S105  (the name of its file)
+CREDENTIALS = ("AWS_", "AZURE_", "B2_", "GOOGLE_", "OS_", "ST_", "RESTIC_REST_")
+"""What the variables begin with that restic's backends read, and that are passed on."""
+REMOTE = re.compile(r"(sftp|s3|rest|b2|azure|gs|swift):")
+SCRIPT = 'while IFS= read -r -d "" pair; do export "$pair"; done; exec restic --retry-lock 1m "$@"'
+NO_REPOSITORY, WRONG_PASSWORD = 10, 12
+"""Exit codes of restic; see `man restic`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Copy:
+    """One off-site copy. ``created`` as in a manifest; ``id`` is restic's of the snapshot; bytes before deduplication."""
+
+    name: str
+    created: str
+    bytes: int
+    id: str
+
+
+def push(context: StackContext, backup: Path) -> int:
+    """Copy a backup off-site, and make the repository where there is none; return the bytes that were new there.
+
+    Raises SettingsError, ServiceFailed, ImageBuildFailed.
+    """
+    manifest = archive.manifest_of(backup)
+    kind = "timed" if schedule.is_timed(backup.name) else "named"
+    when = manifest.created.replace("T", " ").removesuffix("Z")  # the container's time is UTC
+    about = (
+        f"--host={context.stack.name}",
+        f"--time={when}",
+        f"--tag={kind}",
+        f"--tag={schedule.holds(manifest.facts)}",
+    )
+    words = ("backup", "--json", *about, f"/backups/{backup.name}")
+    said = _restic(context, *words, allowed=NO_REPOSITORY)
+    if said is None:
+        _restic(context, "init")
+        own = _password(context)
+        context.say(
+            f"made the off-site repository {shown(context)}; it opens with {own} alone: keep a copy of that file"
+        )
+        said = _restic(context, *words)
+    return int(json.loads((said or "{}").strip().splitlines()[-1]).get("data_added", 0))
+
+
+def forget(context: StackContext, *, last: int, weekly: int) -> None:
+    """Remove copies that expired; see schedule.expired(). Raises as push()."""
+    chosen = ("--tag=timed", f"--host={context.stack.name}", "--group-by=host,tags")
+    kept = [f"--keep-{key}={count}" for key, count in (("last", max(1, last)), ("weekly", weekly)) if count]
+    _restic(context, "forget", "--quiet", "--prune", *chosen, *kept)
+
+
+def listing(context: StackContext) -> list[Copy]:
+    """Return the copies of a stack's backups, newest first. Raises as push()."""
+    text = _restic(context, "snapshots", "--json", f"--host={context.stack.name}", allowed=NO_REPOSITORY)
+    found = [
+        Copy(
+            name=Path(one["paths"][0]).name,
+            created=f"{one['time'][:19]}Z",
+            bytes=one.get("summary", {}).get("total_bytes_processed", 0),
+            id=one["id"],
+        )
+        for one in json.loads(text or "[]")
+    ]
+    return sorted(found, key=lambda one: (one.created, one.name), reverse=True)
+
+
+def check(context: StackContext, max_age: float, now: float) -> list[schedule.Problem]:
+    """Let restic check its repository, and return what is wrong with it or with the newest copy. Raises as push()."""
+    found = listing(context)
+    if not found:
+        return [schedule.Problem(kind="missing", what="off-site", why="there is no copy")]
+    _restic(context, "check", "--quiet")
+    return schedule.too_old("off-site", found[0].name, found[0].created, max_age, now)
+
+
+def fetch(context: StackContext, name: str) -> Path:
+    """Fetch a copy into the folder of backups, verify it, and return its path. Raises as push(), and BackupDamaged."""
+    folder, copies = folder_of(context), listing(context)
+    chosen = next((one for one in copies if one.name == name), None)
+    if chosen is None:
+        raise unknown("off-site backup", name, (one.name for one in copies), shown(context))
+    with archive.disk_errors(folder, "the backup"):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with scratch(folder, archive.PARTIAL) as working:
+        target = Bind(source=working, target="/restored", writable=True)
+        _restic(
+            context,
+            "restore",
+            "--quiet",
+            "--target=/restored",
+            f"{chosen.id}:/backups/{name}",
+            more=(target,),
+        )
+        schedule.verify(working)
+        final = folder / (archive.unused_name(folder, f"{name}-") if (folder / name).exists() else name)
+        (working.rename(final)).chmod(0o700)
+    return final
+
+
+def shown(context: StackContext) -> str:
+    """Return the repository as people may see it; raise SettingsError where there is none."""
+    if not (repository := context.settings.services.offsite_repository):
+        hint = "synos.services.offsite_repository in invoke.yaml: a folder, sftp:USER@HOST:/FOLDER, s3:https://HOST/BUCKET"
+        raise SettingsError("no off-site repository is configured", where="invoke.yaml", hint=hint)
+    return re.sub(r"//[^/@]*@", "//***@", repository)
+
+
+def _password(context: StackContext) -> Path:
+    """Return the file with the repository's password, made where none is given. Raises SettingsError, SecretsDamaged."""
+    own = Secrets(context.folder)
+    if given := context.settings.services.offsite_password_file:
+        path = context.settings.project.root / given
+        if not path.is_file():
+            raise SettingsError("the password file of the off-site repository is missing", where=str(path))
+        return path
+    own.ensure([PASSWORD])
+    own.read(PASSWORD)
+    return own.folder / PASSWORD
+
+
+def _restic(context: StackContext, *words: str, allowed: int = 0, more: tuple[Bind, ...] = ()) -> str | None:
+    """Run restic and return what it prints; None where it ends with the exit code ``allowed``."""
+    spec, variables = _container(context, words, more)
+    out: list[bytes] = []
+    given = "".join(f"{key}={value}\0" for key, value in variables.items()).encode()
+    code, complaints = context.docker.pipe(spec, out.append, given)
+    if not code:
+        return b"".join(out).decode(errors="replace")
+    if code == allowed:
+        return None
+    if code == WRONG_PASSWORD:
+        where, hint = str(_password(context)), "put the file back with which the repository was made"
+        raise SettingsError("the off-site repository has another password", where=where, hint=hint)
+    raise ServiceFailed(
+        f"restic {words[0]} failed",
+        where=shown(context),
+        why=complaints or f"exit code {code}",
+        hint="credentials come from the environment, see docker/services/DOCKER_DEPLOYMENT_GUIDE.md",
+    )
+
+
+def _container(
+    context: StackContext, words: tuple[str, ...], more: tuple[Bind, ...]
+) -> tuple[ContainerSpec, dict[str, str]]:
+    """Return the container, and the variables that restic gets: no capability, the caller's user, backups read-only."""
+    shown(context)
+    repository, backups = context.settings.services.offsite_repository, folder_of(context)
+    cache, users = context.folder / "restic-cache", f"{os.getuid()}:{os.getgid()}"
+    password = Bind(source=_password(context), target=f"/run/secrets/{PASSWORD}")
+    binds = [password, Bind(source=cache, target="/cache", writable=True), *more, *certificates()]
+    remote = REMOTE.match(repository)
+    if remote and remote[1] == "sftp":  # ssh asks for a name and a home
+        write_whole(context.folder / "passwd", f"synos:x:{users}::/home/synos:/bin/sh\n")
+        binds += [Bind(source=context.folder / "passwd", target="/etc/passwd")]
+        binds += [Bind(source=Path.home() / ".ssh", target="/home/synos/.ssh")]
+    elif not remote:
+        if re.match(r"[a-z0-9]{2,}:", repository):
+            known = "a folder, sftp:, s3:, rest:, b2:, azure:, gs: and swift:"
+            raise SettingsError(
+                f"{shown(context)} is no repository that the image knows", hint=f"it knows {known}"
+            )
+        path = (context.settings.project.root / Path(repository).expanduser()).resolve()
+        with writing("the off-site repository cannot be made", path):
+            path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        binds, repository = [*binds, Bind(source=path, target="/repository", writable=True)], "/repository"
+    for folder in (backups, cache):
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    spec = ContainerSpec(
+        name=f"{context.settings.project.id}-restic-{os.getpid()}",
+        image=ensure_image(context, RESTIC),
+        command=("bash", "-c", SCRIPT, "restic", *words),
+        labels=labels(context.settings.project.id, "services"),
+        capabilities=("CHOWN", "DAC_OVERRIDE", "FOWNER") if os.getuid() == 0 else (),
+        binds=(Bind(source=backups, target="/backups"), *binds),
+        tmpfs={"/tmp": "rw,nosuid,nodev,mode=1777"},  # noqa: S108  (in the container)
+        pids=256,
+        network=None if remote else "none",
+        user=users,
+        hostname="synos",
+        logged=False,
+    )
+    passed = {key: value for key, value in os.environ.items() if key.startswith(CREDENTIALS)}
+    own = {
+        "RESTIC_REPOSITORY": repository,
+        "RESTIC_PASSWORD_FILE": password.target,
+        "RESTIC_CACHE_DIR": "/cache",
+    }
+    trust = {"SSL_CERT_FILE": str(CERTIFICATES)} if certificates() else {}
+    return spec, {**passed, **context.proxies.variables, **trust, **own, "HOME": "/tmp"}  # noqa: S108
