@@ -211,7 +211,7 @@ def verified_copy(archive: Path, folder: Path, facts: Shape) -> Iterator[tuple[P
 
 def find(folder: Path, name: str) -> Path:
     """Return the archive of that name in ``folder``, or at that path if ``name`` has a slash; raise SettingsError."""
-    place = Path(name) if "/" in name else folder / name
+    place = Path(name).absolute() if "/" in name else folder / name
     if ("/" in name or _NAME.fullmatch(name)) and place.is_dir():
         return place
     raise unknown("backup", name, (archive.name for archive in _archives(folder)), place)

@@ -200,6 +200,7 @@ def verb(
     *,
     json: bool = True,
     stdin: bool = False,
+    pipe: bool = False,
     words: bool = False,
     types: Mapping[str, Callable[[str], str]] | None = None,
     example: str = "",
@@ -208,7 +209,8 @@ def verb(
     """Make an Invoke task named ``name`` of a function whose first parameter is the Command.
 
     With ``json`` the verb gets the option --json: see Command.result(). With ``words`` it takes what comes after ``--``,
-    and with ``stdin`` it may read standard input: see Command.reads_input. All others find that empty, but for a terminal.
+    and with ``stdin`` it may read standard input: see Command.reads_input. With ``pipe`` it always does, as a shell.
+    All others find it empty, but for a terminal.
     ``types`` has the checks of options, whose names are as typed. The one place where a command ends early:
     a SynosError becomes four lines and its exit code, Ctrl-C, SIGTERM and SIGHUP become 130.
     """
@@ -228,7 +230,7 @@ def verb(
             typed = {key: bool(kwargs.pop(key, False)) for key in own}
             command = Command(name, context, json=typed.get("json", False), stdin=typed.get("stdin", False))
             console.open_closed_streams()
-            reads = command.reads_input if stdin else console.is_typed()
+            reads = command.reads_input if stdin else pipe or console.is_typed()
             try:
                 with nullcontext() if reads else console.no_input():
                     function(command, *args, **kwargs)
@@ -285,12 +287,12 @@ def _missing_engine(error: EngineUnavailable, verb_name: str) -> SynosError:
     )
 
 
-def unexpected(root: Path) -> SynosError:
-    """Return the error for the exception in hand, which is a bug; its traceback goes to a file."""
+def unexpected(root: Path | str | None) -> SynosError:
+    """Return the error for the exception in hand, which is a bug; its traceback goes to a file of the project, if any."""
     from synos_tasks.project import STATE  # noqa: PLC0415
 
     text = traceback.format_exc()
-    log = root / STATE / "logs" / "crash.log"
+    log = Path(root or os.devnull, STATE, "logs", "crash.log")
     try:
         log.parent.mkdir(parents=True, exist_ok=True)
         log.write_text(text)

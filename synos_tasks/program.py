@@ -159,7 +159,7 @@ class Inv(Program):
         except KeyboardInterrupt:
             sys.exit(130)
         except Exception:  # noqa: BLE001  (a person gets a sentence; the traceback goes to a file)
-            self._fail(cli.unexpected(Path(getattr(self.config, "_project_prefix", None) or Path.cwd())))
+            self._fail(cli.unexpected(getattr(self.config, "_project_prefix", None)))
 
     def _steps(self) -> None:
         self.create_config()
@@ -169,6 +169,14 @@ class Inv(Program):
         self.parse_cleanup()
         self.update_config()
         self.execute()
+
+    def parse_core_args(self) -> None:
+        """Parse Invoke's own options; those that take a number refuse others."""
+        try:
+            super().parse_core_args()
+        except ValueError as error:
+            word = str(error).rpartition(": ")[2]
+            raise WrongUse(f"an option of inv needs a whole number, not {word}", hint="inv --help") from None
 
     def print_version(self) -> None:
         """Print both versions."""

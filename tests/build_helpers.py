@@ -95,7 +95,7 @@ class Clone:
     def try_inv(self, *arguments: str, **environment: str) -> Answer:
         """Run a verb with --json, however it ends."""
         done = subprocess.run(
-            [sys.executable, "-m", "invoke", *arguments, "--json"],
+            [sys.executable, "-m", "synos_tasks", *arguments, "--json"],
             cwd=self.root,
             env={**os.environ, "PYTHONDONTWRITEBYTECODE": "1", **environment},
             stdin=subprocess.DEVNULL,
@@ -122,7 +122,7 @@ class Clone:
         options: Sequence[str] = (),
     ) -> subprocess.Popen[str]:
         """Start `inv build.iso`, in a process group of its own."""
-        argv = [sys.executable, "-m", "invoke", "build.iso", "--profile", profile, "--output", output]
+        argv = [sys.executable, "-m", "synos_tasks", "build.iso", "--profile", profile, "--output", output]
         argv += ["--json", *options]
         return subprocess.Popen(
             argv,

@@ -90,7 +90,7 @@ def crash(clone: Clone, service: str) -> None:
 def shell(clone: Clone, *words: str) -> subprocess.CompletedProcess[str]:
     """Run a verb that hands on what a program in a container prints."""
     return subprocess.run(
-        [sys.executable, "-m", "invoke", *words],
+        [sys.executable, "-m", "synos_tasks", *words],
         cwd=clone.root,
         stdin=subprocess.DEVNULL,
         capture_output=True,

@@ -41,6 +41,7 @@ def _show_container(command: Command, container: dict[str, str]) -> None:
         "no-cache": "use nothing that an earlier build left, except the builder image",
         "privileged": PRIVILEGED,
     },
+    example="--profile standard --boot",
 )
 def iso(
     command: Command,
@@ -158,6 +159,7 @@ def plan(command: Command, profile: str = "", output: str = "", release: bool = 
         "two": "another",
         "limit": "lines shown of each kind of change; --json has all",
     },
+    example="standard minimal",
 )
 def diff(command: Command, one: str, two: str, limit: int = 20) -> None:
     """Show what changed between two ISOs or two locks: packages, files, sizes."""
@@ -231,6 +233,7 @@ def image(command: Command, no_cache: bool = False) -> None:
 @verb(
     "build.shell",
     json=False,
+    pipe=True,
     help={
         "command": "a command line for the shell, instead of an interactive one",
         "in": "a profile: the shell is in the system that its ISO holds, and what it changes is thrown away",
@@ -238,6 +241,7 @@ def image(command: Command, no_cache: bool = False) -> None:
         "suite": "with --toolchain: the suite that it compiles for (default: trixie)",
         "privileged": PRIVILEGED,
     },
+    example="--in standard --command 'dpkg -l'",
 )
 def shell(
     command_: Command,
@@ -280,6 +284,7 @@ def shell(
 @verb(
     "build.component",
     positional=["name"],
+    example="synos-agent",
     help={
         "name": "a file in docker/build/components",
         "suite": SUITE,

@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synos_tasks import console
-from synos_tasks.cli import Command, verb
+from synos_tasks.cli import Command, one_of, verb
 
 if TYPE_CHECKING:
     from synos_tasks.build.planning import Context
 
 FIRMWARE_HELP = "bios, uefi or secure-boot (default: bios if the ISO boots there, else uefi)"
+FIRMWARE_TYPES = {"firmware": one_of("bios", "uefi", "secure-boot"), "media": one_of("cdrom", "usb")}
 NEWEST = "the ISO (default: the newest in dist)"
 
 
@@ -31,6 +32,8 @@ def context_of(command: Command) -> Context:
         "media": "cdrom or usb: how the ISO is put in",
         "timeout": "seconds until the guest must have reported (default: synos.boot.timeout of invoke.yaml)",
     },
+    types=FIRMWARE_TYPES,
+    example="--firmware uefi --media usb",
 )
 def boot(command: Command, iso: str = "", firmware: str = "", media: str = "cdrom", timeout: int = 0) -> None:
     """Boot an ISO in QEMU and exit by what the guest itself reports."""
@@ -66,6 +69,8 @@ def boot_and_say(
         "vnc": "show the screen at a port of this machine, for a VNC viewer",
         "serial": "the serial console in this terminal, also where there is a display",
     },
+    types=FIRMWARE_TYPES,
+    example="--memory 2048 --disk disk.qcow2",
 )
 def run(
     command: Command,

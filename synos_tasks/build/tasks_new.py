@@ -16,6 +16,7 @@ from synos_tasks.cli import Command, verb
         "name": "of the profile",
         "from": "the profile that it inherits from (default: synos.build.profile of invoke.yaml)",
     },
+    example="kiosk --from minimal",
 )
 def new(command: Command, name: str, from_: str = "") -> None:
     """Write a profile of your own with an example of each key, an overlay and a hook: see docs/your-own-distribution.md."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from invoke.collection import Collection
 
 from synos_tasks import console
-from synos_tasks.cli import Command, verb
+from synos_tasks.cli import Command, one_of, verb
 
 if TYPE_CHECKING:
     from synos_tasks.dev.config import DevContainer
@@ -19,10 +19,11 @@ if TYPE_CHECKING:
 # Other modules of this package are imported where a verb needs them: `inv --list` must stay quick.
 NAME = "folder of .devcontainer (default: synos.dev.name in invoke.yaml)"
 DOCKER = "rootless: give it the socket of this user's rootless engine; socket: of the engine in use"
+DOCKER_TYPES = {"docker": one_of("rootless", "socket")}
 NO_CACHE = "build every step of the image again"
 
 
-@verb("dev.up", help={"name": NAME, "docker": DOCKER})
+@verb("dev.up", help={"name": NAME, "docker": DOCKER}, types=DOCKER_TYPES, example="--name rust")
 def up(command: Command, name: str = "", docker: str = "") -> None:
     """Start a development container; create it if needed. VS Code finds the same one.
 
@@ -31,14 +32,16 @@ def up(command: Command, name: str = "", docker: str = "") -> None:
     _start(command, _chosen(command, name, "start"), docker=docker)
 
 
-@verb("dev.rebuild", help={"name": NAME, "docker": DOCKER, "no-cache": NO_CACHE})
+@verb("dev.rebuild", help={"name": NAME, "docker": DOCKER, "no-cache": NO_CACHE}, types=DOCKER_TYPES)
 def rebuild(command: Command, name: str = "", docker: str = "", no_cache: bool = False) -> None:
     """Build the image of a development container and create it again; its caches and history stay."""
     config = _chosen(command, name, "remove", ", build its image and start it")
     _start(command, config, docker=docker, rebuild=True, cached=not no_cache)
 
 
-@verb("dev.shell", json=False, help={"name": NAME})
+@verb(
+    "dev.shell", json=False, words=True, pipe=True, help={"name": NAME}, example="--name rust -- cargo test"
+)
 def shell(command: Command, name: str = "") -> None:
     """Open a shell in a running development container, or run the words after -- in it."""
     from synos_tasks.dev.containers import SHELL, enter

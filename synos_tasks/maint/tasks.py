@@ -44,6 +44,7 @@ def disk(command: Command) -> None:
         "all": "everything that can be rebuilt, even if new. Never data, what is in use, the newest image, or other projects' things",
         "yes": "do not ask",
     },
+    example="--all --older-than 2w",
 )
 def prune(
     command: Command,
@@ -152,6 +153,7 @@ def update_base(command: Command) -> None:
         "to": "--export: the file (default: .synos/volumes/NAME-TIME.tar.zst); --clone: the new volume",
         "name": "--import: the new volume (default: as the one that was exported)",
     },
+    example="--export postgres --to postgres.tar.zst",
 )
 def volumes(
     command: Command,

@@ -67,6 +67,7 @@ def containers(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> FakeConta
     monkeypatch.setattr("synos_tasks.engine.client.Docker", lambda: engine)
     monkeypatch.chdir(settings.project.root)
     monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setattr(build.iso, "post", [])  # of whoever has assembled the namespace in this process
     return made
 
 

@@ -38,6 +38,10 @@ def read(command):
 def deaf(command):
     print(repr(subprocess.run(["cat"], capture_output=True, text=True).stdout), flush=True)
 
+@verb("shell", json=False, pipe=True, words=True)
+def shell(command):
+    print(subprocess.run(["cat"], capture_output=True, text=True).stdout, end="", flush=True)
+
 @verb("write", json=False)
 def write(command, to: str = "a"):
     Path(to).resolve().write_text("")
@@ -58,7 +62,7 @@ def tell(command):
 def typed(command, count: int = 3, kind: str = "", tail: str = "all", since: str = ""):
     command.result({"count": count})
 
-ns = Collection(say, end, read, deaf, write, much, tell, typed)
+ns = Collection(say, end, read, shell, deaf, write, much, tell, typed)
 ns.configure({PROJECT_ROOT: str(Path(__file__).parent)})
 """
 
@@ -94,6 +98,7 @@ WRONG = [
     (["typed", "x"], "typed takes no argument 'x', and no verb is called so", "inv --help typed"),
     (["typed", "--cuont", "3"], "typed has no option --cuont", "did you mean '--count'?"),
     (["typed", "-z"], "typed has no option -z", "inv --help typed shows those that there are"),
+    (["-D", "x", "say"], "an option of inv needs a whole number, not 'x'", "inv --help"),
     (["--lisst"], "inv has no option --lisst", "did you mean '--list'?"),
     (
         ["read", "--command", "x"],
@@ -128,7 +133,7 @@ def test_wrong_use_is_exit_2_with_what_was_meant_before_anything_is_done(
     error, told = shown.err.splitlines()
     assert error == f"error: {what}"
     assert told.startswith(f"hint: {hint}")
-    if words[0].startswith("--") or words == ["write", "--to"]:
+    if words[0].startswith("-") or words == ["write", "--to"]:
         return
     at = words.index("--") if "--" in words else len(words)
     assert run(monkeypatch, *words[:at], "--json", *words[at:]) == 2
@@ -305,6 +310,7 @@ def shell(line: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         ("printf 'a\\nb\\n' | inv deaf read", 0, "''\na\nb\n", ""),
         ("printf 'a\\nb\\n' | inv read --stdin -- x", 0, "a\nb\n", ""),
         ("printf 'a\\nb\\n' | inv read -- -x SET", 0, "a\nb\n", ""),
+        ("printf 'a\\nb\\n' | inv shell -- cat", 0, "a\nb\n", ""),
     ],
 )  # fmt: skip
 def test_streams(folder: Path, line: str, code: int | None, printed: str, said: str) -> None:
