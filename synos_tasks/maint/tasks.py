@@ -105,6 +105,8 @@ def reset(command: Command, keep_isos: bool = False, without_backup: bool = Fals
         console.say(
             "backups, exported volumes, compiled components, base images, the engine and what inv runs with stay"
         )
+        for path in sorted(context.settings.project.state_dir.glob("services/*/secrets/offsite_password")):
+            console.warn(f"off-site copies of backups open with {path} alone, which goes: copy it first")
         console.confirm("Do all of this?", yes=yes)
         done = view.reset_lines(pruning.carry_out(context, plan))
         for line in done:

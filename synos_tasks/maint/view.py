@@ -46,7 +46,9 @@ def show_pruned(pruned: Pruned) -> None:
     for one in pruned.stayed:
         console.say(f"not removed: {one.kind} {_short(one.name)}: {one.reason}")
     count, freed = len(pruned.removed), human_bytes(max(0, pruned.freed_bytes))
-    console.say(f"Removed {count} {'item' if count == 1 else 'items'}, freed {freed}")
+    console.say(
+        f"Removed {count} {'item' if count == 1 else 'items'}, freed {freed}; what is left: inv maint.disk"
+    )
 
 
 def plan_json(plan: Plan, pruned: Pruned) -> dict[str, Any]:

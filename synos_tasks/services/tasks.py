@@ -262,6 +262,7 @@ def backup(
         freed = console.human_bytes(sum(one.bytes for one in gone))
         console.say(f"removed {len(gone)} old, {freed}: {', '.join(one.name for one in gone)}")
     fields = {"name": path.name, "path": str(path), "bytes": manifest.bytes, "holds": manifest.facts}
+    console.say(f"restore it: inv services.restore {path.name}")
     command.result({**fields, "removed": [one.name for one in gone], "offsite": copied})
 
 

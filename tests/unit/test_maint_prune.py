@@ -21,6 +21,7 @@ from synos_tasks.iso.eviction import Limits as StoreLimits
 from synos_tasks.iso.eviction import Stored, choose
 from synos_tasks.maint import prune, tasks, view
 from synos_tasks.maint.prune import Limits
+from synos_tasks.maint.resources import Resource
 from synos_tasks.settings import seconds_of
 from tests.iso_sets import lay_iso
 from tests.unit.fake_inventory import (
@@ -327,6 +328,18 @@ def test_what_is_left_and_old_goes_and_what_is_in_use_or_of_now_stays(
     assert reasons[f"{OURS}-runs"] == "its command is running"
     assert all(reasons.values())
     assert f"{OURS}-data" in reasons
+
+
+def test_a_reset_that_takes_the_only_password_of_off_site_copies_says_so(
+    inv: Inv, settings: Settings, capfd: Shown, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = settings.project.state_dir / "services/unified/secrets/offsite_password"
+    path.parent.mkdir(parents=True)
+    path.touch()
+    removal = Resource("file", str(path), path.name, 0, 0.0)
+    monkeypatch.setattr(prune, "plan_reset", lambda *_args, **_options: prune.Plan(removals=(removal,)))
+    assert inv("maint.reset") == SettingsError.exit_code
+    assert f"open with {path} alone" in capfd.readouterr().err
 
 
 def test_where_nothing_is_to_go_nobody_is_asked(inv: Inv, world: World, capfd: Shown) -> None:

@@ -132,6 +132,7 @@ def test_one_command_takes_a_backup_and_removes_those_that_expired(here: Scene, 
     shown = capfd.readouterr()
     told = json.loads(shown.out)
     assert told["removed"] == [old[1], old[2]]
+    assert shown.err.endswith(f"restore it: inv services.restore {told['name']}\n")
     assert f"removed 2 old, 0 kB: {old[1]}, {old[2]}" in shown.err
     assert names(here) == sorted([old[0], "release", told["name"]])
     assert run("services.backup") == 0
