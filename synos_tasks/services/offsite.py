@@ -156,7 +156,8 @@ def _restic(context: StackContext, *words: str, allowed: int = 0, more: tuple[Bi
     spec, variables = _container(context, words, more)
     out: list[bytes] = []
     given = "".join(f"{key}={value}\0" for key, value in variables.items()).encode()
-    code, complaints = context.docker.pipe(spec, out.append, given)
+    with context.lease(spec.name):
+        code, complaints = context.docker.pipe(spec, out.append, given)
     if not code:
         return b"".join(out).decode(errors="replace")
     if code == allowed:
