@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from synos_tasks import console
+from synos_tasks.errors import SynosError
 from synos_tasks.program import Inv
 
 
@@ -34,8 +35,12 @@ def main() -> None:
     try:
         Inv().run()
     finally:
-        with console.writing_results():
-            sys.stdout.flush()
+        try:
+            with console.writing_results():
+                sys.stdout.flush()
+        except SynosError as error:
+            console.show_error(error)
+            sys.exit(error.exit_code)
 
 
 if __name__ == "__main__":

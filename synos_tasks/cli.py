@@ -179,8 +179,11 @@ class Command:
 def fail(verb: str, error: SynosError, *, json: bool, **fields: Any) -> NoReturn:  # noqa: ANN401
     """End with an error: its four lines, its exit code, and with --json one object that has ``fields`` too."""
     console.show_error(error)
-    if json:
-        console.print_json(verb, {**fields, "error": error.to_json()})
+    try:
+        if json:
+            console.print_json(verb, {**fields, "error": error.to_json()})
+    except SynosError as unwritten:
+        console.show_error(unwritten)
     sys.exit(error.exit_code)
 
 

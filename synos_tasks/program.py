@@ -58,6 +58,14 @@ class Config(invoke.config.Config):
     def _load_py(self, path: str) -> dict[str, Any]:
         return _checked(super()._load_py, path)
 
+    def load_runtime(self, merge: bool = True) -> None:
+        """Load the file of --config, which must be there and of a known kind."""
+        path = self._runtime_path
+        if path is not None and not (os.access(path, os.R_OK) and path.endswith(self._file_suffixes)):
+            hint = "a file that is there, and ends in .yaml or .json"
+            raise SettingsError("the file of --config cannot be read", where=str(path), hint=hint)
+        super().load_runtime(merge)
+
     def load_shell_env(self) -> None:
         """Load the variables of the environment, as Invoke does."""
         self.merge()

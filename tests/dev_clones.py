@@ -34,7 +34,7 @@ def dev_clone(folder: Path, *, services: bool = False) -> Clone:
     setup.mkdir(parents=True)
     shutil.copy(ROOT / "requirements.lock", setup)
     shutil.copy(ROOT / ".synos/setup/engine", setup)
-    (setup / "venv").write_text(f"{folder}\n{os.path.realpath(ROOT / '.venv/bin/python')}\n")
+    (setup / "venv").write_text(f"{folder}\n{os.path.realpath(ROOT / '.venv/bin/python')}\n1\n")
     return clone
 
 

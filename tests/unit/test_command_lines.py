@@ -224,6 +224,11 @@ def test_a_misspelt_verb_anywhere_in_a_line_does_nothing_and_ends_with_2(
 @settings(max_examples=200, deadline=None, suppress_health_check=list(HealthCheck))
 @given(place=PLACES)
 def test_200_random_command_lines(project: Path, stranger: str | None, place: Place) -> None:
+    check(project, stranger, place)
+
+
+def check(project: Path, stranger: str | None, place: Place) -> None:
+    """Run a command line, and look at how it ends."""
     root = project.parent
     folder = root / place.folder
     folder.mkdir(exist_ok=True, mode=0o777)

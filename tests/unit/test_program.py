@@ -300,6 +300,7 @@ def shell(line: str, cwd: Path) -> subprocess.CompletedProcess[str]:
         ("inv say >/dev/full", 1, "", "error: standard output cannot be written\nwhy: No space left on device\n"),
         ("inv --list >/dev/full", 1, "", "error: standard output cannot be written\nwhy: No space left on device\n"),
         ("inv sayy 2>/dev/full", 2, "", ""),
+        ("inv typed --count x --json >/dev/full 2>&-", 2, "", ""),
         ("inv much | head -1; exit ${PIPESTATUS[0]}", 141, "0\n", ""),
         ("inv much typed | head -1; exit ${PIPESTATUS[0]}", 141, "0\n", ""),
         ("inv --help | true; exit ${PIPESTATUS[0]}", None, "", ""),
