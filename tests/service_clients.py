@@ -134,6 +134,10 @@ class ServiceClient(ABC):
         """Write each id by itself, and call ``acknowledged`` with it once the server has acknowledged it."""
 
     @abstractmethod
+    def write_together(self, ids: Iterable[int], acknowledged: Callable[[int], object]) -> None:
+        """Write ids, and wait for all acknowledgements together."""
+
+    @abstractmethod
     def write_many(self, number: int) -> None:
         """Write ids 0 to number - 1 the quick way, and beside them what a backup might forget."""
 
@@ -196,6 +200,15 @@ class PostgresClient(ServiceClient):
         insert = self._sql("INSERT INTO {} (id, content) VALUES (%s, %s)")
         for number in ids:
             self.connection.execute(insert, (number, content(number)))
+            acknowledged(number)
+
+    def write_together(self, ids: Iterable[int], acknowledged: Callable[[int], object]) -> None:
+        """One INSERT, and so one commit, for all."""
+        self._make()
+        numbers = list(ids)
+        insert = self._sql("INSERT INTO {} (id, content) SELECT * FROM unnest(%s::bigint[], %s::text[])")
+        self.connection.execute(insert, (numbers, [content(number) for number in numbers]))
+        for number in numbers:
             acknowledged(number)
 
     def write_many(self, number: int) -> None:
@@ -286,6 +299,15 @@ class RedisClient(ServiceClient):
         """One SET for each id."""
         for number in ids:
             self.connection.set(f"{self.namespace}:{number}", content(number))
+            acknowledged(number)
+
+    def write_together(self, ids: Iterable[int], acknowledged: Callable[[int], object]) -> None:
+        """One SET for each id, in a pipeline."""
+        pipe, numbers = self.connection.pipeline(transaction=False), list(ids)
+        for number in numbers:
+            pipe.set(f"{self.namespace}:{number}", content(number))
+        pipe.execute()
+        for number in numbers:
             acknowledged(number)
 
     def write_many(self, number: int) -> None:
@@ -408,6 +430,10 @@ class NatsClient(ServiceClient):
         """One message for each id, the next after the one before is acknowledged. Calls in the client's thread."""
         self._run(self._write(ids, acknowledged))
 
+    def write_together(self, ids: Iterable[int], acknowledged: Callable[[int], object]) -> None:
+        """One message for each id."""
+        self._run(self._write_together(ids, acknowledged))
+
     def write_many(self, number: int) -> None:
         """Write with some waiting for their acknowledgement at a time; every tenth message has headers."""
         self._run(self._write_many(number))
@@ -492,6 +518,15 @@ class NatsClient(ServiceClient):
         for number in ids:
             await self._publish(number)
             acknowledged(number)
+
+    async def _write_together(self, ids: Iterable[int], acknowledged: Callable[[int], object]) -> None:
+        await self._make()
+
+        async def write(number: int) -> None:
+            await self._publish(number)
+            acknowledged(number)
+
+        await asyncio.gather(*map(write, ids))
 
     async def _write_many(self, number: int) -> None:
         await self._make()
