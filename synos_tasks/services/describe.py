@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from synos_tasks.errors import ServiceFailed
@@ -14,7 +14,7 @@ from synos_tasks.services.secrets import Secrets
 from synos_tasks.services.stack import quoted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     from synos_tasks.services.stack import Port, Service, StackContext
 
@@ -44,24 +44,16 @@ class Access:
     url: str
     password_file: str
 
-    @property
-    def prefix(self) -> str:
-        """What its variables begin with; libpq and its many users want PG."""
-        return "PG" if self.scheme == "postgresql" else f"{_word(self.name)}_"
-
     def variables(self, password: str = "") -> dict[str, str]:
         """Return variables for an application, with a ``password`` where it is not ''."""
-        fields = {
-            "HOST": self.host,
-            "PORT": str(self.port or ""),
-            "USER": self.user,
-            "DATABASE": self.database,
-        }
-        fields |= {"PASSWORD_FILE": self.password_file, "PASSWORD": password}
+        word = _word(self.name)
+        prefix = "PG" if self.scheme == "postgresql" else f"{word}_"  # as libpq and its many users want it
+        fields = {"HOST": self.host, "PORT": str(self.port or ""), "USER": self.user, "PASSWORD": password}
+        fields |= {"DATABASE": self.database, "PASSWORD_FILE": self.password_file}
         fields |= {f"PORT_{port.container_port}": str(port.host_port) for port in self.ports[1:]}
-        found = {f"{self.prefix}{key}": value for key, value in fields.items() if value}
+        found = {f"{prefix}{key}": value for key, value in fields.items() if value}
         url = self.url.replace("://", f"://{self.user}:{password}@", 1) if password else self.url
-        return {**found, **({f"{_word(self.name)}_URL": url} if url else {})}
+        return {**found, **({f"{word}_URL": url} if url else {})}
 
 
 def describe(context: StackContext, services: Sequence[Service]) -> list[Access]:
@@ -113,9 +105,10 @@ def variables(context: StackContext, services: Sequence[Service], *, passwords: 
 
 def lines(values: Mapping[str, str], form: str) -> str:
     """Return variables as text for a shell's `eval`, or for a file that docker, compose and python-dotenv read."""
-    write: Callable[[str], str] = shlex.quote if form == "shell" else _dotenv
-    export = "export " if form == "shell" else ""
-    return "".join(f"{export}{key}={write(value)}\n" for key, value in sorted(values.items()))
+    if form == "shell":
+        return "".join(f"export {key}={shlex.quote(value)}\n" for key, value in sorted(values.items()))
+    plain = {key: value if _PLAIN.fullmatch(value) else quoted(value) for key, value in values.items()}
+    return "".join(f"{key}={value}\n" for key, value in sorted(plain.items()))
 
 
 def rows(found: Sequence[Access]) -> list[list[str]]:
@@ -132,11 +125,6 @@ def summary(found: Sequence[Access], command: str) -> str:
     return "\n".join([*shown, f'for applications: eval "$({command} services.env)"'])
 
 
-def as_json(found: Sequence[Access]) -> list[dict[str, Any]]:
-    """Return JSON."""
-    return [asdict(one) for one in found]
-
-
 def _address(one: Access) -> str:
     if not one.ports:
         return "no port of this machine"
@@ -149,7 +137,3 @@ def _word(name: str) -> str:
     """Return a service's name as the beginning of a variable."""
     word = re.sub(r"\W", "_", name.upper(), flags=re.ASCII)
     return f"_{word}" if word[:1].isdigit() else word
-
-
-def _dotenv(value: str) -> str:
-    return value if _PLAIN.fullmatch(value) else quoted(value)

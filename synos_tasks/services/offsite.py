@@ -28,6 +28,8 @@ from synos_tasks.services.backup import folder_of
 from synos_tasks.services.secrets import Secrets
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from synos_tasks.services.stack import StackContext
 
 PASSWORD = "offsite_password"  # noqa: S105  (the name of its file)
@@ -39,7 +41,7 @@ NO_REPOSITORY, WRONG_PASSWORD = 10, 12
 """Exit codes of restic; see `man restic`."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Copy:
     """One off-site copy. ``created`` as in a manifest; ``id`` is restic's of the snapshot; bytes before deduplication."""
 
@@ -57,20 +59,14 @@ def push(context: StackContext, backup: Path) -> int:
     manifest = archive.manifest_of(backup)
     kind = "timed" if schedule.is_timed(backup.name) else "named"
     when = manifest.created.replace("T", " ").removesuffix("Z")  # the container's time is UTC
-    about = (
-        f"--host={context.stack.name}",
-        f"--time={when}",
-        f"--tag={kind}",
-        f"--tag={schedule.holds(manifest.facts)}",
-    )
-    words = ("backup", "--json", *about, f"/backups/{backup.name}")
+    tags = [f"--tag={tag}" for tag in (kind, schedule.holds(manifest.facts))]
+    host = f"--host={context.stack.name}"
+    words = ("backup", "--json", host, f"--time={when}", *tags, f"/backups/{backup.name}")
     said = _restic(context, *words, allowed=NO_REPOSITORY)
     if said is None:
         _restic(context, "init")
-        own = _password(context)
-        context.say(
-            f"made the off-site repository {shown(context)}; it opens with {own} alone: keep a copy of that file"
-        )
+        opens = f"it opens with {_password(context)} alone: keep a copy of that file"
+        context.say(f"made the off-site repository {shown(context)}; {opens}")
         said = _restic(context, *words)
     return int(json.loads((said or "{}").strip().splitlines()[-1]).get("data_added", 0))
 
@@ -85,21 +81,15 @@ def forget(context: StackContext, *, last: int, weekly: int) -> None:
 def listing(context: StackContext) -> list[Copy]:
     """Return the copies of a stack's backups, newest first. Raises as push()."""
     text = _restic(context, "snapshots", "--json", f"--host={context.stack.name}", allowed=NO_REPOSITORY)
-    found = [
-        Copy(
-            name=Path(one["paths"][0]).name,
-            created=f"{one['time'][:19]}Z",
-            bytes=one.get("summary", {}).get("total_bytes_processed", 0),
-            id=one["id"],
-        )
-        for one in json.loads(text or "[]")
-    ]
+    found = []
+    for one in json.loads(text or "[]"):
+        size = one.get("summary", {}).get("total_bytes_processed", 0)
+        found.append(Copy(Path(one["paths"][0]).name, f"{one['time'][:19]}Z", size, one["id"]))
     return sorted(found, key=lambda one: (one.created, one.name), reverse=True)
 
 
-def check(context: StackContext, max_age: float, now: float) -> list[schedule.Problem]:
+def check(context: StackContext, found: Sequence[Copy], max_age: float, now: float) -> list[schedule.Problem]:
     """Let restic check its repository, and return what is wrong with it or with the newest copy. Raises as push()."""
-    found = listing(context)
     if not found:
         return [schedule.Problem(kind="missing", what="off-site", why="there is no copy")]
     _restic(context, "check", "--quiet")
@@ -115,19 +105,11 @@ def fetch(context: StackContext, name: str) -> Path:
     with archive.disk_errors(folder, "the backup"):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     with scratch(folder, archive.PARTIAL) as working:
-        target = Bind(source=working, target="/restored", writable=True)
-        _restic(
-            context,
-            "restore",
-            "--quiet",
-            "--target=/restored",
-            f"{chosen.id}:/backups/{name}",
-            more=(target,),
-        )
+        words = ("restore", "--quiet", "--target=/restored", f"{chosen.id}:/backups/{name}")
+        _restic(context, *words, more=(Bind(source=working, target="/restored", writable=True),))
         schedule.verify(working)
-        final = folder / (archive.unused_name(folder, f"{name}-") if (folder / name).exists() else name)
-        (working.rename(final)).chmod(0o700)
-    return final
+        free = archive.unused_name(folder, f"{name}-") if (folder / name).exists() else name
+        return working.rename(folder / free)
 
 
 def shown(context: StackContext) -> str:
@@ -147,7 +129,7 @@ def _password(context: StackContext) -> Path:
             raise SettingsError("the password file of the off-site repository is missing", where=str(path))
         return path
     own.ensure([PASSWORD])
-    own.read(PASSWORD)
+    own.read(PASSWORD)  # raises where it is damaged
     return own.folder / PASSWORD
 
 
@@ -189,10 +171,8 @@ def _container(
         binds += [Bind(source=Path.home() / ".ssh", target="/home/synos/.ssh")]
     elif not remote:
         if re.match(r"[a-z0-9]{2,}:", repository):
-            known = "a folder, sftp:, s3:, rest:, b2:, azure:, gs: and swift:"
-            raise SettingsError(
-                f"{shown(context)} is no repository that the image knows", hint=f"it knows {known}"
-            )
+            hint = "it knows a folder, sftp:, s3:, rest:, b2:, azure:, gs: and swift:"
+            raise SettingsError(f"{shown(context)} is no repository that the image knows", hint=hint)
         path = (context.settings.project.root / Path(repository).expanduser()).resolve()
         with writing("the off-site repository cannot be made", path):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -213,11 +193,7 @@ def _container(
         hostname="synos",
         logged=False,
     )
-    passed = {key: value for key, value in os.environ.items() if key.startswith(CREDENTIALS)}
-    own = {
-        "RESTIC_REPOSITORY": repository,
-        "RESTIC_PASSWORD_FILE": password.target,
-        "RESTIC_CACHE_DIR": "/cache",
-    }
-    trust = {"SSL_CERT_FILE": str(CERTIFICATES)} if certificates() else {}
-    return spec, {**passed, **context.proxies.variables, **trust, **own, "HOME": "/tmp"}  # noqa: S108
+    given = {key: value for key, value in os.environ.items() if key.startswith(CREDENTIALS)}
+    given |= {**context.proxies.variables, "HOME": "/tmp", "RESTIC_CACHE_DIR": "/cache"}  # noqa: S108
+    given |= {"RESTIC_REPOSITORY": repository, "RESTIC_PASSWORD_FILE": password.target}
+    return spec, given | ({"SSL_CERT_FILE": str(CERTIFICATES)} if certificates() else {})

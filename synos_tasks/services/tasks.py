@@ -49,6 +49,8 @@ def up(command: Command, stack: str = "", only: str = "", wait_timeout: int = 0)
 
     The first time it makes the secrets. Not for building ISOs (inv build.iso), nor for editing code (inv dev.up).
     """
+    from dataclasses import asdict
+
     from synos_tasks.project import launcher
     from synos_tasks.services import describe as describing
     from synos_tasks.services import lifecycle
@@ -70,7 +72,7 @@ def up(command: Command, stack: str = "", only: str = "", wait_timeout: int = 0)
         console.say("nothing to do: all were running, and healthy")
     access = describing.describe(context, services)
     console.say(describing.summary(access, launcher()))
-    fields = {**started.__dict__, "services": describing.as_json(access)}
+    fields = {**started.__dict__, "services": [asdict(one) for one in access]}
     command.result({"stack": context.stack.name, **fields})
 
 

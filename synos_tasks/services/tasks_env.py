@@ -12,6 +12,8 @@ ONLY = "names with commas between them (default: all)"
 @verb("services.describe", help={"stack": STACK, "only": ONLY})
 def describe(command: Command, stack: str = "", only: str = "") -> None:
     """Show how applications reach the services: addresses, users, password files."""
+    from dataclasses import asdict
+
     from synos_tasks.services import describe as describing
     from synos_tasks.services.stack import open_stack
 
@@ -19,7 +21,7 @@ def describe(command: Command, stack: str = "", only: str = "") -> None:
     found = describing.describe(context, context.stack.chosen(only))
     if not command.json:
         command.table(f"stack {context.stack.name}", describing.COLUMNS, describing.rows(found))
-    command.result({"stack": context.stack.name, "services": describing.as_json(found)})
+    command.result({"stack": context.stack.name, "services": [asdict(one) for one in found]})
 
 
 @verb(

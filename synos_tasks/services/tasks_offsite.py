@@ -35,7 +35,7 @@ def show(command: Command, context: StackContext, *, check: bool, max_age: float
     command.table(f"backups in {repository}", ["name", "taken", "size", "snapshot"], rows)
     fields: dict[str, Any] = {"repository": repository, "backups": [vars(one) for one in found]}
     if check:
-        problems = offsite.check(context, max_age, time.time())
+        problems = offsite.check(context, found, max_age, time.time())
         fields["problems"] = [vars(one) for one in problems]
         if problems:
             command.fail(schedule.error(repository, problems), **fields)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from synos_tasks.errors import ServiceFailed, SettingsError
+from synos_tasks.errors import ServiceFailed
 from tests.build_helpers import docker
-from tests.services_clones import secrets_folder, shell
+from tests.services_clones import shell
 
 if TYPE_CHECKING:
     from tests.build_helpers import Clone
@@ -50,8 +50,6 @@ def test_a_copy_off_site_brings_back_what_was_lost_here(stack: Clone, tmp_path: 
             path.write_bytes(bytes(byte ^ 1 for byte in path.read_bytes()))
     assert stack.try_inv(*restore, **where).code == ServiceFailed.exit_code
     assert not Path(told["path"]).exists()
-    (secrets_folder(stack) / "offsite_password").unlink()
-    assert stack.try_inv("services.backups", "--offsite", **where).code == SettingsError.exit_code
 
 
 @pytest.mark.long
