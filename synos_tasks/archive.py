@@ -25,6 +25,7 @@ from synos_tasks.errors import (
     OutputNotWritable,
     SettingsError,
     is_disk_full,
+    printable,
     unknown,
 )
 from synos_tasks.host import free_disk_bytes
@@ -47,6 +48,8 @@ _CHUNK = 2**20
 _MANIFEST = {"name": str, "created": str, "files": [{"path": str, "bytes": int, "sha256": str}]}
 Shape: TypeAlias = Any
 """What JSON must have, see fit()."""
+LEFT_OUT: Shape = ([{"what": str, "why": str, "data": bool}],)
+"""What a backup lacks of a service, and why; ``data``: the service's volume holds it, and may be removed only with a backup that has it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,9 +145,13 @@ class Draft:
         """Write one file; at the end it is on disk."""
         target = self.folder / self.prefix / name
         target.parent.mkdir(parents=True, exist_ok=True)
-        with new_file(target) as stream:
-            output = Output(stream)
-            yield output
+        try:
+            with new_file(target) as stream:
+                output = Output(stream)
+                yield output
+        except BaseException:
+            target.unlink(missing_ok=True)  # the archive may go on without it
+            raise
         self.files.append(output.written(f"{self.prefix}{name}"))
 
 
@@ -229,6 +236,17 @@ def listing(folder: Path, facts: Shape = dict) -> list[Summary]:
         trouble = "\n".join(_troubles(archive, manifest, read_contents=False))
         found.append(Summary(archive.name, manifest.created, manifest.bytes, manifest.facts, trouble))
     return sorted(found, key=lambda one: (one.created, one.name), reverse=True)
+
+
+def left_out(what: str, why: str, *, data: bool = False) -> dict[str, Any]:
+    """Return an entry of LEFT_OUT."""
+    return {"what": what, "why": why, "data": data}
+
+
+def lost(facts: Mapping[str, Any]) -> list[str]:
+    """Return which data of a service its backup lacks, by the facts in the manifest: what, and why."""
+    entries = facts.get("left_out") or ()
+    return [printable(f"{one['what']}: {one['why']}") for one in entries if one["data"]]
 
 
 def damaged(archive: Path, why: str, kind: str = "backup") -> BackupDamaged:

@@ -29,8 +29,8 @@ FACTS = {"project": str, "role": str, "files": int, "unpacked": int, "users": [s
 
 ``files`` is all that is no folder, ``unpacked`` the bytes of the archive before it was compressed. ``users`` are the containers that ran with it: what they wrote may be incomplete.
 """
-BACKUP_FACTS = {str: {"version": str}}
-"""Facts in the manifest of a backup that matter here: which services it has."""
+BACKUP_FACTS = {str: {"version": str, "left_out": archive.LEFT_OUT}}
+"""Facts in the manifest of a backup that matter here: which services it has, and what it lacks of them."""
 SPOOL = "-spool"
 """The end of the name of a volume in which a service keeps files only while a command runs."""
 VOLUME_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{1,254}", re.ASCII)
@@ -114,7 +114,8 @@ def _backups(settings: Settings, volume: Volume) -> Iterator[tuple[str, Path, fl
     labels = volume.labels or {}
     folder, service = backups_of(settings, labels), labels.get(LABEL_COMPOSE_VOLUME, "")
     for one in archive.listing(folder, BACKUP_FACTS):
-        if not one.trouble and (service in one.facts or service.endswith(SPOOL)):
+        whole = service in one.facts and not archive.lost(one.facts[service])
+        if not one.trouble and (whole or service.endswith(SPOOL)):
             yield "backup", folder / one.name, archive.seconds(one.created)
     for path, export in known(settings, volume.name):
         if export.facts["project"] == settings.project.id and not export.facts["users"]:

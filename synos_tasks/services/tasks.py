@@ -30,6 +30,10 @@ WAITS = {
     "wait-timeout": "seconds to get healthy (default: synos.services.wait_timeout in invoke.yaml)",
 }
 SOME = {**WAITS, "only": ONLY}
+CHOICE = {
+    "only": "services, or SERVICE/DATABASE, with commas between them (default: all)",
+    "skip": "services, or SERVICE/DATABASE, to leave out",
+}
 YES = "do not ask"
 
 
@@ -80,24 +84,36 @@ def up(command: Command, stack: str = "", only: str = "", wait_timeout: int = 0)
     "services.down",
     help={
         **STACK,
+        **CHOICE,
         "volumes": "the data too, after a backup",
         "no-backup": "with --volumes: without a backup",
         "yes": YES,
     },
 )
 def down(
-    command: Command, stack: str = "", volumes: bool = False, no_backup: bool = False, yes: bool = False
+    command: Command,
+    stack: str = "",
+    only: str = "",
+    skip: str = "",
+    volumes: bool = False,
+    no_backup: bool = False,
+    yes: bool = False,
 ) -> None:
     """Stop services and remove their containers; the data stays, unless --volumes."""
     from synos_tasks.services import backup as backups
+    from synos_tasks.services.selection import Selection
 
-    context = open_stack(command, stack)
+    context, selection = open_stack(command, stack), Selection.parse(only, skip)
     names = [name for one in context.stack.services for name in one.volumes.values()] if volumes else []
     command.would(
         f"stop stack {context.stack.name}, and remove {', '.join(names) or 'no data'}", volumes=names
     )
     stopped = backups.down(
-        context, volumes=volumes, confirm=partial(console.confirm, yes=yes), safety=not no_backup
+        context,
+        volumes=volumes,
+        confirm=partial(console.confirm, yes=yes),
+        safety=not no_backup,
+        selection=selection,
     )
     kept = f"data removed: {', '.join(stopped.volumes)}" if stopped.volumes else "data kept"
     console.say(f"{stopped.containers} containers removed; {kept}")
@@ -232,6 +248,7 @@ def config(command: Command, stack: str = "") -> None:
     "services.backup",
     help={
         **STACK,
+        **CHOICE,
         "name": "letters, digits, . _ - (default: the time, UTC); one with a name is never removed",
         "keep": "verify it, then remove older ones but the newest N",
         "keep-weekly": "keep the newest of each of the last N weeks as well",
@@ -242,6 +259,8 @@ def backup(
     command: Command,
     name: str = "",
     stack: str = "",
+    only: str = "",
+    skip: str = "",
     keep: int = 0,
     keep_weekly: int = 0,
     offsite: bool = False,
@@ -250,12 +269,17 @@ def backup(
     from synos_tasks import archive
     from synos_tasks.services import backup as backups
     from synos_tasks.services import schedule, tasks_offsite
+    from synos_tasks.services.selection import Selection
 
     context = open_stack(command, stack)
     command.would(f"take a backup of stack {context.stack.name} into {backups.folder_of(context)}")
-    path = backups.backup(context, name)
+    path = backups.backup(context, name, selection=Selection.parse(only, skip))
     manifest = archive.manifest_of(path)
     console.say(f"{console.human_bytes(manifest.bytes)} in {path}")
+    fields = {"name": path.name, "path": str(path), "bytes": manifest.bytes, "holds": manifest.facts}
+    incomplete = backups.incomplete(manifest.facts)
+    if incomplete:
+        keep = keep_weekly = 0  # no older one is removed for it
     if offsite or keep or keep_weekly:
         schedule.verify(path)
     copied = tasks_offsite.copy(context, path, last=keep, weekly=keep_weekly) if offsite else None
@@ -263,9 +287,11 @@ def backup(
     if gone:
         freed = console.human_bytes(sum(one.bytes for one in gone))
         console.say(f"removed {len(gone)} old, {freed}: {', '.join(one.name for one in gone)}")
-    fields = {"name": path.name, "path": str(path), "bytes": manifest.bytes, "holds": manifest.facts}
+    fields |= {"removed": [one.name for one in gone], "offsite": copied}
+    if incomplete:
+        command.fail(incomplete, **fields)
     console.say(f"restore it: inv services.restore {path.name}")
-    command.result({**fields, "removed": [one.name for one in gone], "offsite": copied})
+    command.result(fields)
 
 
 @verb(
@@ -280,7 +306,8 @@ def backup(
 def list_backups(
     command: Command, stack: str = "", check: bool = False, max_age: str = "26h", offsite: bool = False
 ) -> None:
-    """List the backups of a stack, newest first."""
+    """List the backups of a stack, newest first, and what each lacks."""
+    from synos_tasks import archive
     from synos_tasks.services import backup as backups
     from synos_tasks.services import schedule, tasks_offsite
     from synos_tasks.services.adapters import summary
@@ -292,11 +319,12 @@ def list_backups(
         return
     folder, found = backups.folder_of(context), backups.listing(context)
     holds = ["; ".join(summary(*service) for service in one.facts.items()) for one in found]
+    lacks = ["; ".join(line for held in one.facts.values() for line in archive.lost(held)) for one in found]
     rows = [
-        [one.name, one.created, console.human_bytes(one.bytes), one.trouble or text]
-        for one, text in zip(found, holds, strict=True)
+        [one.name, one.created, console.human_bytes(one.bytes), one.trouble or text, lack]
+        for one, text, lack in zip(found, holds, lacks, strict=True)
     ]
-    command.table(f"backups in {folder}", ["name", "taken", "size", "holds"], rows)
+    command.table(f"backups in {folder}", ["name", "taken", "size", "holds", "lacks"], rows)
     fields = {"backups": [one.__dict__ for one in found]}
     if check:
         problems = schedule.problems(context, oldest, time.time())
@@ -312,6 +340,7 @@ def list_backups(
     positional=["name"],
     help={
         **WAITS,
+        **CHOICE,
         "name": "one that inv services.backups lists, or the path of one from another machine",
         "no-backup": "without a backup of what is there now",
         "offsite": "fetch it from synos.services.offsite_repository of invoke.yaml first",
@@ -322,6 +351,8 @@ def restore(
     command: Command,
     name: str,
     stack: str = "",
+    only: str = "",
+    skip: str = "",
     offsite: bool = False,
     no_backup: bool = False,
     yes: bool = False,
@@ -329,7 +360,9 @@ def restore(
 ) -> None:
     """Restore a backup; a damaged one is refused before anything is touched."""
     from synos_tasks import archive
+    from synos_tasks.errors import ServiceFailed
     from synos_tasks.services import backup as backups
+    from synos_tasks.services.selection import Selection
 
     context = open_stack(command, stack, wait_timeout)
     if offsite:
@@ -341,11 +374,23 @@ def restore(
     if command.dry:
         source = archive.find(backups.folder_of(context), name)
         command.would(f"restore {source}, taken {archive.verify(source).created}")
-    done = backups.restore(context, name, confirm=partial(console.confirm, yes=yes), safety=not no_backup)
+    done = backups.restore(
+        context,
+        name,
+        confirm=partial(console.confirm, yes=yes),
+        safety=not no_backup,
+        selection=Selection.parse(only, skip),
+    )
     console.say(f"restored {done.backup}")
     if done.before:
         console.say(f"what was there before: inv services.restore {done.before}")
-    command.result({"backup": str(done.backup), "holds": done.facts, "before": done.before})
+    fields = {"backup": str(done.backup), "holds": done.facts, "before": done.before, "failed": done.failed}
+    if done.failed:
+        hint = "the rest is restored; --skip SERVICE/DATABASE leaves one out"
+        command.fail(
+            ServiceFailed("not all could be restored", why="\n".join(done.failed), hint=hint), **fields
+        )
+    command.result(fields)
 
 
 @verb("services.secrets-rotate", help=SOME)

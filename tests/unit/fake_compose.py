@@ -7,6 +7,7 @@ import itertools
 from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any, ClassVar
 
+from synos_tasks import archive
 from synos_tasks.engine.compose import Compose
 from synos_tasks.engine.labels import LABEL_COMPOSE_PROJECT, LABEL_COMPOSE_SERVICE
 from synos_tasks.images.catalog import TRIXIE, raw_services, replacement, service_recipes
@@ -258,7 +259,10 @@ def _acts(here: Scene) -> dict[str, Callable[[tuple[str, ...]], object]]:
         if "--volumes" in words:
             here.engine.objects["volume"].clear()
 
-    return {"up --detach": up, "down": down}
+    def rm(words: tuple[str, ...]) -> None:
+        here.remove(*(word for word in words if word in NAMES))
+
+    return {"up --detach": up, "down": down, "rm --stop": rm}
 
 
 @dataclass
@@ -268,17 +272,22 @@ class FakeAdapter:
     name: str
     VERSION_PARTS: int = 1
     FACTS: Any = field(init=False)
+    PARTS: str = field(init=False)
     holds: int = 0
     version: str = "1"
     done: list[str] = field(default_factory=list)
     fails_to_save: SynosError | None = None
     fails_to_load: BaseException | None = None
+    loses: list[str] = field(default_factory=list)
+    """Parts that save() cannot save."""
+    leaves: list[str] = field(default_factory=list)
+    """What load() returns."""
     broken: bool = False
     """Whether an interrupted load() has left something."""
 
     def __post_init__(self) -> None:
         self.real: ServiceAdapter = {"nats": nats, "postgres": postgres}.get(self.name, redis)
-        self.FACTS = self.real.FACTS
+        self.FACTS, self.PARTS = self.real.FACTS, self.real.PARTS
 
     def facts(self, context: StackContext) -> dict[str, Any]:
         things = {
@@ -291,18 +300,21 @@ class FakeAdapter:
     def amounts(self, facts: Mapping[str, Any]) -> dict[str, int]:
         return self.real.amounts(facts)
 
-    def save(self, context: StackContext, into: Draft, facts: Mapping[str, Any]) -> None:
+    def save(self, context: StackContext, into: Draft, facts: Mapping[str, Any]) -> dict[str, Any]:
         self.done.append(f"save {self.name}")
         with into.file("number") as out:
             out.write(str(self.count(facts)).encode())
         if self.fails_to_save:
             raise self.fails_to_save
+        lost = [archive.left_out(f"database {name}", "broken", data=True) for name in self.loses]
+        return {**facts, "left_out": [*(facts.get("left_out") or ()), *lost]}
 
-    def load(self, context: StackContext, folder: Path) -> None:
+    def load(self, context: StackContext, folder: Path, facts: Mapping[str, Any]) -> list[str]:
         self.done.append(f"load {self.name}")
         if self.fails_to_load:
             raise self.fails_to_load
         self.holds = int((folder / "number").read_text())
+        return self.leaves
 
     def check(self, folder: Path, facts: Mapping[str, Any]) -> None:
         if not (folder / "number").is_file():

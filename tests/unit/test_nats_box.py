@@ -240,16 +240,23 @@ def test_memory_streams_and_those_removed_meanwhile_are_skipped(capsys: pytest.C
     assert "skipped: GONE: removed" in told
 
 
-@pytest.mark.parametrize(
-    ("replace", "why"), [(False, "--replace"), (True, r"OTHER has the subject 'ORDERS.\*' too")]
-)
-def test_what_is_in_the_way_of_a_restore_is_seen_before_anything_is_deleted(replace: bool, why: str) -> None:
+def test_what_is_in_the_way_of_a_restore_is_replaced_or_seen_before_anything_is_deleted() -> None:
     other = stream("OTHER")
     other.config["subjects"] = ["ORDERS.*"]
     target = Server(stream(count=1), other)
-    with pytest.raises(NatsError, match=why):
-        load(target, saved(Server(stream())), replace=replace)
+    with pytest.raises(NatsError, match="--replace"):
+        load(target, saved(Server(stream())), replace=False)
     assert target.streams["ORDERS"].last == 1
+    load(target, saved(Server(stream())), replace=True)
+    assert list(target.streams) == ["ORDERS"]
+
+
+def test_a_stream_that_was_just_restored_is_not_replaced_by_another_of_the_archive() -> None:
+    other, target = stream("OTHER"), Server()
+    other.config["subjects"] = ["ORDERS.*"]
+    with pytest.raises(NatsError, match=r"ORDERS has the subject 'ORDERS.\*' too"):
+        load(target, saved(Server(stream(), other)))
+    assert list(target.streams) == ["ORDERS"]
 
 
 def test_the_number_that_a_stream_began_with_is_not_applied_again() -> None:

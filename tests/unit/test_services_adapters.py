@@ -15,6 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from synos_tasks import archive
 from synos_tasks.archive import Draft
 from synos_tasks.errors import EngineUnavailable, ServiceFailed
 from synos_tasks.services import adapters
@@ -38,10 +39,11 @@ STREAMS = [
         "state": {"messages": 5, "bytes": 9, "consumer_count": 2},
     },
     {"config": {"name": "KV_x"}, "state": {"messages": 0}},
+    {"config": {"name": "PASSING", "storage": "memory"}, "state": {"messages": 9}},
 ]
 DATABASES = [
-    {"name": "shop", "owner": "synos", "bytes": 9000},
-    {"name": "synos", "owner": 'o"dd', "bytes": 7000},
+    {"name": "shop", "owner": "synos", "bytes": 9000, "open": True},
+    {"name": "synos", "owner": 'o"dd', "bytes": 7000, "open": True},
 ]
 
 ROLES = [
@@ -61,29 +63,33 @@ def queries(here: Scene) -> list[str]:
 
 def answers_databases(here: Scene, databases: list[dict[str, Any]]) -> None:
     here.compose.printed = {
+        "pg_file_settings": b"[]",
         "FROM pg_database": json.dumps(databases).encode() + b"\n",
-        "pg_stat_user_tables": b'{"tables" : 2, "rows" : 30}\n',
+        "pg_stat_user_tables": b'{"tables" : 2, "rows" : 30, "holds": true}\n\n' * len(databases),
         "server_version": b'"17.5 (Debian 17.5-1)"\n',
-        "pg_shdepend": json.dumps(PARTS).encode(),
+        "pg_shdepend": (json.dumps(PARTS).encode() + b"\n\n") * len(databases),
         "pg_auth_members": json.dumps(ROLES).encode(),
         "pg_dump ": b"PGDMP",
     }
 
 
 @pytest.mark.parametrize(
-    ("text", "keys"),
+    ("text", "beats", "keys"),
     [
-        (INFO, {"db0": 12, "db3": 1}),
-        ("redis_version:7.0.15\r\ndb15:keys=1,expires=1,avg_ttl=59000\r\n", {}),  # the health check's
-        ("redis_version:7.0.15\r\ndb15:keys=3,expires=1,avg_ttl=59000\r\n", {"db15": 2}),
+        (INFO, 1, {"db0": 12, "db3": 1}),
+        ("redis_version:7.0.15\r\ndb15:keys=1,expires=1,avg_ttl=59000\r\n", 1, {}),
+        ("redis_version:7.0.15\r\ndb15:keys=3,expires=1,avg_ttl=59000\r\n", 1, {"db15": 2}),
+        ("redis_version:7.0.15\r\ndb15:keys=1,expires=1,avg_ttl=59000\r\n", 0, {"db15": 1}),
     ],
 )
 def test_redis_tells_its_keys_without_that_of_the_health_check(
-    here: Scene, text: str, keys: dict[str, int]
+    here: Scene, text: str, beats: int, keys: dict[str, int]
 ) -> None:
-    here.compose.printed = {"INFO": text.encode()}
+    here.compose.printed = {"INFO": f"{text}library_name\nmine\nengine\nLUA\nOK\n{beats}\n".encode()}
     facts = redis.facts(here.context)
-    assert facts == {"version": "7.0.15", "keys": keys}
+    assert (facts["version"], facts["keys"], facts["functions"]) == ("7.0.15", keys, 1)
+    assert [one["what"] for one in facts["left_out"]] == ["key synos:health of db15"] * beats
+    assert archive.lost(facts) == []
 
 
 @pytest.mark.parametrize("fails", [False, True])
@@ -96,7 +102,7 @@ def test_redis_is_loaded_while_it_is_stopped_and_runs_again_whatever_happens(
     if fails:
         here.compose.fails["/etc/synos/restore"] = ServiceFailed("docker compose failed")
     with pytest.raises(ServiceFailed) if fails else nullcontext():
-        redis.load(here.context, tmp_path)
+        redis.load(here.context, tmp_path, {})
     assert [words[0] for words in here.compose.asked] == ["stop", "run", "up"]
     assert here.compose.given == [b"", b"REDIS0011", b""]
 
@@ -111,6 +117,7 @@ def test_nats_tells_its_version_streams_and_consumers(here: Scene, said: str, ve
     assert facts == {
         "version": version,
         "streams": {"ORDERS": {"messages": 5, "consumers": 2}, "KV_x": {"messages": 0, "consumers": 0}},
+        "left_out": [archive.left_out("stream PASSING", "it is in memory: a restart loses it too")],
     }
     for nothing in (b"null", b"[]"):
         here.compose.printed["stream ls"] = nothing
@@ -120,10 +127,10 @@ def test_nats_tells_its_version_streams_and_consumers(here: Scene, said: str, ve
 def test_the_superuser_opens_no_database_of_an_application(here: Scene, tmp_path: Path) -> None:
     answers_databases(here, DATABASES)
     postgres.save(here.context, Draft(tmp_path / "saved"), postgres.facts(here.context))
-    postgres.load(here.context, tmp_path / "saved")
+    postgres.load(here.context, tmp_path / "saved", FACTS)
     for words in here.compose.asked:
         assert ("--env=PGUSER=postgres" in words) == ("--env=PGDATABASE=postgres" in words)
-        assert "--env=PGOPTIONS=-c search_path= -c role=none" in words
+        assert f"--env=PGOPTIONS={postgres.OPTIONS}" in words
         assert not [word for word in words if "dbname" in word]
 
 
@@ -142,7 +149,7 @@ def laid(folder: Path, roles: bool = True) -> Path:
 def test_what_is_left_out_is_said_and_no_name_acts_on_the_terminal(here: Scene, tmp_path: Path) -> None:
     answers_databases(here, DATABASES[:1])
     here.compose.printed["restore shop"] = b"ALTER TABLE a OWNER TO postgres;\nALTER VIEW \x1b[2J\n"
-    postgres.load(here.context, laid(tmp_path / "saved"))
+    postgres.load(here.context, laid(tmp_path / "saved"), FACTS)
     assert here.said == [
         "shop: left out, as only the superuser may: ALTER TABLE a OWNER TO postgres; ALTER VIEW \\x1b[2J"
     ]
@@ -150,11 +157,11 @@ def test_what_is_left_out_is_said_and_no_name_acts_on_the_terminal(here: Scene, 
 
 def test_a_backup_of_an_older_version_has_its_owners_as_roles(here: Scene, tmp_path: Path) -> None:
     answers_databases(here, DATABASES)
-    postgres.load(here.context, laid(tmp_path / "saved", roles=False))
+    postgres.load(here.context, laid(tmp_path / "saved", roles=False), FACTS)
     made = [one["name"] for one in json.loads(queries(here)[1])]
     assert made == ["synos", 'o"dd']
     [words] = here.compose.did("restore shop~restoring")
-    assert words[-3:] == ("synos", '["synos"]', "[]")
+    assert json.loads(words[-1])["owners"] == ["synos"]
 
 
 FACTS: dict[str, Any] = {"databases": {one["name"]: {} for one in DATABASES}}
@@ -190,7 +197,7 @@ def test_whatever_json_a_backup_of_postgres_holds_it_is_restored_or_damage(
         postgres.check(saved, FACTS)
     except ValueError:
         return
-    postgres.load(here.context, saved)
+    postgres.load(here.context, saved, FACTS)
 
 
 @pytest.mark.parametrize(
@@ -212,18 +219,48 @@ def test_a_file_that_is_missing_in_a_backup_is_damage(
 
 
 @pytest.mark.parametrize("part", ["dump of synos", 'RENAME TO "shop~before"'])
-@pytest.mark.parametrize("error", [ServiceFailed("docker compose failed"), KeyboardInterrupt()])
-def test_a_dump_or_swap_that_fails_is_undone_at_once(
+@pytest.mark.parametrize("error", [EngineUnavailable("it went away"), KeyboardInterrupt()])
+def test_a_restore_that_ends_early_is_undone_at_once(
     here: Scene, tmp_path: Path, part: str, error: BaseException
 ) -> None:
     answers_databases(here, DATABASES)
     here.compose.fails[part] = error
     with pytest.raises(type(error)):
-        postgres.load(here.context, laid(tmp_path / "saved"))
+        postgres.load(here.context, laid(tmp_path / "saved"), FACTS)
     first, *others, failed, last = queries(here)
     assert first == last == RECOVER
     assert part in failed
     assert not [text for text in others if "RENAME" in text or "DROP" in text]
+
+
+@pytest.mark.parametrize("part", ["dump of shop", 'RENAME TO "shop~before"'])
+def test_a_database_that_cannot_be_restored_is_named_and_the_others_are(
+    here: Scene, tmp_path: Path, part: str
+) -> None:
+    answers_databases(here, DATABASES)
+    here.compose.fails[part] = ServiceFailed("docker compose failed", why="no such function")
+    failed = postgres.load(here.context, laid(tmp_path / "saved"), FACTS)
+    assert failed == ["database 'shop' is as it was: no such function"]
+    assert 'RENAME TO "synos";' in here.compose.given[-1].decode()
+    [undone] = [text for text in queries(here) if "'shop~restoring'" in text]
+    assert "DROP DATABASE" in undone
+
+
+def test_a_database_that_cannot_be_dumped_is_named_and_the_others_are_saved(
+    here: Scene, tmp_path: Path
+) -> None:
+    answers_databases(here, DATABASES)
+    facts = postgres.facts(here.context)
+    shop = f"--env=PGDATABASE=shop --env=PGAPPNAME={postgres.SESSION} --env=PGOPTIONS={postgres.OPTIONS}"
+    here.compose.fails[f"{shop} postgres pg_dump"] = ServiceFailed(
+        "docker compose failed", why="invalid page"
+    )
+    with archive.create(tmp_path, "mine", {}) as draft:
+        saved = postgres.save(here.context, draft.below("postgres"), facts)
+    assert list(saved["databases"]) == ["synos"]
+    assert archive.lost(saved) == ["database shop: invalid page"]
+    postgres.check(tmp_path / "mine/postgres", saved)
+    archive.verify(tmp_path / "mine")
 
 
 def test_what_ended_a_restore_is_told_though_it_cannot_be_mended(here: Scene, tmp_path: Path) -> None:
@@ -231,12 +268,11 @@ def test_what_ended_a_restore_is_told_though_it_cannot_be_mended(here: Scene, tm
 
     def goes(_: tuple[str, ...]) -> None:
         here.compose.fails["format("] = EngineUnavailable("no Docker Engine answers")
-        raise ServiceFailed("docker compose failed", why="the first trouble")
+        raise EngineUnavailable("the first trouble")
 
     here.compose.acts["dump of shop"] = goes
-    with pytest.raises(ServiceFailed, match="docker compose failed") as caught:
-        postgres.load(here.context, laid(tmp_path / "saved"))
-    assert caught.value.why == "the first trouble"
+    with pytest.raises(EngineUnavailable, match="the first trouble"):
+        postgres.load(here.context, laid(tmp_path / "saved"), FACTS)
 
 
 @pytest.mark.parametrize(
@@ -251,15 +287,45 @@ def test_any_name_is_a_files_of_its_own(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["x" * (LONGEST + 1), "ä" * 30])
-def test_a_name_without_room_for_its_ending_is_refused_with_a_way_out(
-    here: Scene, tmp_path: Path, name: str
-) -> None:
+def test_a_name_without_room_for_its_ending_is_left_out_with_a_way_out(here: Scene, name: str) -> None:
     """The server cuts names after 63 bytes, and so would drop the database itself."""
     assert LONGEST + len(postgres.RESTORING) == 63
-    with pytest.raises(ServiceFailed) as caught:
-        postgres.save(here.context, Draft(tmp_path), {"databases": {name: {"owner": "synos"}}})
-    assert repr(name) in caught.value.what
-    assert "RENAME TO" in caught.value.hint
+    answers_databases(here, [*DATABASES, {"name": name, "owner": "synos", "bytes": 1, "open": True}])
+    facts = postgres.facts(here.context)
+    assert list(facts["databases"]) == ["shop", "synos"]
+    [lost] = archive.lost(facts)
+    assert f"database {name}: " in lost
+    assert "RENAME TO" in lost
+
+
+def test_an_archive_is_restored_with_the_search_path_of_the_session(here: Scene, tmp_path: Path) -> None:
+    answers_databases(here, DATABASES)
+    saved = laid(tmp_path / "saved")
+    statement = b"SELECT pg_catalog.set_config('search_path', '', false);"
+    (saved / "shop.dump").write_bytes(b"PGDMP\0" + statement + b"\n\0" + statement)
+    postgres.load(here.context, saved, FACTS)
+    [given] = [one for one in here.compose.given if one.startswith(b"PGDMP")]
+    assert given == b"PGDMP\0" + b"RESET search_path;".ljust(len(statement)) + b"\n\0" + statement
+
+
+def test_what_comes_from_a_backup_is_not_where_the_superuser_works(here: Scene, tmp_path: Path) -> None:
+    databases = [
+        {"name": name, "owner": "synos", "bytes": 1, "open": True} for name in ("postgres", "template1")
+    ]
+    answers_databases(here, databases)
+    facts = postgres.facts(here.context)
+    assert [one["what"] for one in facts["left_out"]] == [
+        f"the name of database {one['name']}" for one in databases
+    ]
+    postgres.save(here.context, Draft(tmp_path), facts)
+    here.forget()
+    postgres.load(here.context, tmp_path, facts)
+    renamed = [text for text in queries(here) if 'RENAME TO "' in text]
+    assert all(
+        'RENAME TO "postgres.restored"' in text or 'RENAME TO "template1.restored"' in text
+        for text in renamed
+    )
+    assert len(renamed) == 2
 
 
 @given(st.text())

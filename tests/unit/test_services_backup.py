@@ -20,6 +20,7 @@ from synos_tasks.errors import (
 from synos_tasks.services import backup as backing
 from synos_tasks.services import health
 from synos_tasks.services.adapters import ADAPTERS, nats, postgres, redis, summary
+from synos_tasks.services.selection import Selection
 from tests.unit.fake_compose import PROJECT, UIDS, FakeAdapter, Scene, scene
 
 if TYPE_CHECKING:
@@ -83,9 +84,14 @@ def refuses(_: str) -> NoReturn:
 
 
 def restore(
-    here: Scene, name: str, *, confirm: Callable[[str], object] = len, safety: bool = True
+    here: Scene,
+    name: str,
+    *,
+    confirm: Callable[[str], object] = len,
+    safety: bool = True,
+    selection: Selection = backing.ALL,
 ) -> Restored:
-    return backing.restore(here.context, name, confirm=confirm, safety=safety)
+    return backing.restore(here.context, name, confirm=confirm, safety=safety, selection=selection)
 
 
 def way_back(here: Scene) -> str:
@@ -102,7 +108,9 @@ def test_a_backup_has_every_service_and_says_what_it_holds(here: Scene, held: He
     assert path == here.settings.project.state_dir / "backups/unified/mine"
     manifest = archive.verify(path)
     assert [file.path for file in manifest.files] == [f"{name}/number" for name in NAMES]
-    assert manifest.facts == {name: adapter.facts(here.context) for name, adapter in held.adapters.items()}
+    assert manifest.facts == {
+        name: {**adapter.facts(here.context), "left_out": []} for name, adapter in held.adapters.items()
+    }
     assert held.done == [f"save {name}" for name in NAMES]
     assert here.said == [
         "saving nats: 3 streams, 3 messages, 0 consumers",
@@ -131,7 +139,7 @@ def test_what_services_hold_is_told_asked_about_and_saved_first(here: Scene, hel
     told = restore(here, "mine", confirm=confirm)
     postgres_redis = "postgres holds 1 database, 1 table; redis holds 1 234 keys"
     holds = f"nats holds 0 streams, 0 messages, 0 consumers; {postgres_redis}"
-    assert questions == [f"{holds}. Replace all of it with backup mine?"]
+    assert questions == [f"{holds}. Replace it with backup mine?"]
     assert held.done == [f"{what} {name}" for what in ("save", "load") for name in NAMES]
     assert told.before.startswith("before-restore-")
     assert held.counts == [3, 3, 3]
@@ -302,6 +310,96 @@ def test_ctrl_c_in_the_middle_says_what_was_restored_and_the_way_back(
     assert here.said[-1] == f"restored: nats, and maybe postgres; {way_back(here)}"
 
 
+# ---- what is chosen, and what is lacking
+
+
+def chosen(only: str = "", skip: str = "") -> Selection:
+    return Selection.parse(only, skip)
+
+
+@pytest.mark.parametrize(
+    ("only", "skip", "saved"),
+    [("redis", "", ["redis"]), ("", "redis, nats", ["postgres"]), ("redis,nats", "nats", ["redis"])],
+)
+def test_a_backup_has_the_chosen_services_though_another_does_not_run(
+    here: Scene, held: Held, only: str, skip: str, saved: list[str]
+) -> None:
+    here.runs(*saved)
+    path = backing.backup(here.context, "some", selection=chosen(only, skip))
+    assert list(archive.manifest_of(path).facts) == saved
+
+
+def test_a_database_that_is_not_chosen_is_named_as_left_out(here: Scene, held: Held) -> None:
+    for selection in (chosen(skip="postgres/1"), chosen(only="postgres/0,postgres/2")):
+        facts = archive.manifest_of(backing.backup(here.context, selection=selection)).facts["postgres"]
+        assert list(facts["databases"]) == ["0", "2"]
+        assert archive.lost(facts) == ["database 1: not chosen"]
+        assert backing.incomplete({"postgres": facts}) is None
+
+
+@pytest.mark.parametrize(
+    ("only", "skip", "text"),
+    [
+        ("redsi", "", "redsi"),
+        ("postgres/9", "", "postgres/9"),
+        ("", "redis/db3", "redis/db3"),
+        ("redis", "redis", "leave no service"),
+    ],
+)
+def test_a_choice_of_what_is_not_there_is_wrong_use(
+    here: Scene, held: Held, only: str, skip: str, text: str
+) -> None:
+    with pytest.raises(SettingsError, match=text):
+        backing.backup(here.context, selection=chosen(only, skip))
+    assert taken(here) == []
+
+
+def test_a_restore_replaces_what_is_chosen_alone(here: Scene, held: Held, mine: Path) -> None:
+    held.hold(7, 8, 9)
+    restore(here, "mine", selection=chosen("redis"))
+    assert held.counts == [7, 8, 3]
+
+
+def test_what_could_not_be_restored_is_told_and_the_rest_is(here: Scene, held: Held, mine: Path) -> None:
+    held.hold(7, 8, 9)
+    held.adapters["postgres"].leaves = ["database 'a' is as it was: no such function"]
+    assert restore(here, "mine").failed == held.adapters["postgres"].leaves
+    assert held.counts == [3, 3, 3]
+
+
+def test_nothing_is_replaced_of_which_the_backup_before_lacks_something(
+    here: Scene, held: Held, mine: Path
+) -> None:
+    held.adapters["postgres"].loses = ["of elsewhere"]
+    assert restore(here, "mine").before
+    held.done.clear()
+    held.adapters["postgres"].loses = ["1"]
+    with pytest.raises(ServiceFailed, match="the backup is incomplete") as caught:
+        restore(here, "mine")
+    assert "postgres: database 1: broken" in caught.value.why
+    assert "load nats" not in held.done
+
+
+def test_a_damaged_service_blocks_no_restore_that_needs_nothing_of_it(
+    here: Scene, held: Held, mine: Path
+) -> None:
+    def ill(_: tuple[str, ...]) -> None:
+        for name in NAMES:
+            here.container(
+                name, health="unhealthy" if name == "redis" and "load redis" not in held.done else "healthy"
+            )
+
+    here.compose.acts["up --detach"] = ill
+    here.container("redis", health="unhealthy")
+    restore(here, "mine", selection=chosen("postgres"))
+    with pytest.raises(ServiceUnhealthy) as caught:
+        restore(here, "mine", selection=chosen("redis"))
+    assert "--no-backup" in caught.value.hint
+    held.done.clear()
+    restore(here, "mine", selection=chosen("redis"), safety=False)
+    assert held.done == ["load redis"]
+
+
 # ---- down
 
 
@@ -327,3 +425,33 @@ def test_a_volume_that_is_in_use_elsewhere_is_not_said_to_be_gone(full: Scene) -
     full.compose.acts["down"] = lambda _: full.engine.remove_volume(VOLUMES[0])
     stopped = backing.down(full.context, volumes=True, confirm=len, safety=False)
     assert stopped.volumes == [VOLUMES[0]]
+
+
+def test_volumes_go_only_after_a_backup_that_has_all_of_them(full: Scene, held: Held) -> None:
+    held.adapters["postgres"].loses = ["1"]
+    with pytest.raises(ServiceFailed, match="so nothing was removed") as caught:
+        backing.down(full.context, volumes=True, confirm=len)
+    assert "database 1: broken" in caught.value.why
+    assert full.compose.asked == []
+    backing.down(full.context, volumes=True, confirm=len, selection=chosen("redis"))
+    assert [one for one in VOLUMES if full.engine.volume(one)] == [
+        one for one in VOLUMES if "redis" not in one
+    ]
+    assert sorted(full.containers()) == ["nats", "postgres"]
+
+
+def test_volumes_of_a_service_that_nothing_saves_stay(
+    full: Scene, held: Held, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delitem(ADAPTERS, "redis")
+    with pytest.raises(ServiceFailed, match="so nothing was removed") as caught:
+        backing.down(full.context, volumes=True, confirm=len)
+    assert "no adapter" in caught.value.why
+    backing.down(full.context, volumes=True, confirm=len, safety=False)
+
+
+def test_a_database_that_is_given_up_is_in_no_backup_and_goes(full: Scene, held: Held) -> None:
+    stopped = backing.down(full.context, volumes=True, confirm=len, selection=chosen(skip="postgres/1"))
+    assert stopped.volumes == VOLUMES
+    facts = archive.manifest_of(backing.folder_of(full.context) / stopped.backup.rpartition("/")[2]).facts
+    assert archive.lost(facts["postgres"]) == ["database 1: not chosen"]

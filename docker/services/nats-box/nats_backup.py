@@ -28,7 +28,7 @@ import nats.errors
 from nats_api import ApiError, JetStream, NatsError, StreamMissing, checked_name, decoded
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
+    from collections.abc import Container, Generator
 
 FORMAT = {"format": "synos-nats", "version": 1}
 CHUNK = 128 * 1024
@@ -218,20 +218,25 @@ async def send_snapshot(server: JetStream, snapshot: Snapshot, config: Json) -> 
 
 async def restore(live: JetStream, source: IO[bytes], *, replace_existing: bool) -> None:
     """Restore every stream of an archive. Touches a stream only once all of its part was read and checked."""
-    restored = 0
+    restored: set[str] = set()
     try:
         with closing(read_archive(source)) as snapshots:
             while snapshot := await asyncio.to_thread(next, snapshots, None):
-                await restore_stream(live, snapshot, replace_existing=replace_existing)
-                restored += 1
+                await restore_stream(live, snapshot, restored, replace_existing=replace_existing)
+                restored.add(snapshot.config["name"])
     except NatsError as error:
-        before = f" ({restored} streams were restored before)" if restored else ""
+        before = f" ({len(restored)} streams were restored before)" if restored else ""
         raise NatsError(f"{error}{before}") from error
-    note(f"{restored} streams restored")
+    note(f"{len(restored)} streams restored")
 
 
-async def restore_stream(live: JetStream, snapshot: Snapshot, *, replace_existing: bool) -> None:
-    """Make a stream of a snapshot, in the place of the one of that name."""
+async def restore_stream(
+    live: JetStream, snapshot: Snapshot, restored: Container[str] = (), *, replace_existing: bool
+) -> None:
+    """Make a stream of a snapshot, in the place of the one of that name, and of others with its subjects.
+
+    Those that were ``restored`` before from the same archive are not replaced.
+    """
     name = snapshot.config["name"]
     exists = name in await live.pages("STREAM.NAMES", "streams")
     if exists and not replace_existing:
@@ -239,8 +244,15 @@ async def restore_stream(live: JetStream, snapshot: Snapshot, *, replace_existin
     # the server looks for these only when all else is done
     for subject in snapshot.config.get("subjects") or ():
         for other in (await live.ask("STREAM.NAMES", subject=subject)).get("streams") or ():
-            if other != name:
-                raise NatsError(f"stream {name} cannot be restored: {other} has the subject {subject!r} too")
+            if other == name:
+                continue
+            if other in restored or not replace_existing:
+                hint = "" if other in restored else ": --replace deletes it first"
+                raise NatsError(
+                    f"stream {name} cannot be restored: {other} has the subject {subject!r} too{hint}"
+                )
+            await live.ask(f"STREAM.DELETE.{other}")
+            note(f"removed: {other}: it had the subject {subject!r} of stream {name}")
     if exists:
         await live.ask(f"STREAM.DELETE.{name}")
     # the server would count from there again, and drop all messages

@@ -6,6 +6,8 @@ from importlib import import_module
 from pkgutil import iter_modules
 from typing import TYPE_CHECKING, Any, Protocol, cast
 
+from synos_tasks.archive import LEFT_OUT
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
@@ -21,7 +23,9 @@ class ServiceAdapter(Protocol):
     """A module that saves and loads what one service holds."""
 
     FACTS: Shape
-    """What facts() has, for archive.fit()."""
+    """What facts() has, for archive.fit(); besides, ``left_out`` as archive.LEFT_OUT."""
+    PARTS: str
+    """Key of facts() with what can be chosen by name; '' for none."""
     VERSION_PARTS: int
     """How many of a version's numbers tell which data a server can read: 1 for the major version."""
 
@@ -31,17 +35,20 @@ class ServiceAdapter(Protocol):
     def amounts(self, facts: Mapping[str, Any]) -> dict[str, int]:
         """Return how much that is, by what it is in the singular."""
 
-    def save(self, context: StackContext, into: Draft, facts: Mapping[str, Any]) -> None:
-        """Write all that the service holds, as of one moment, into files. Raises ServiceFailed, DiskFull.
+    def save(self, context: StackContext, into: Draft, facts: Mapping[str, Any]) -> dict[str, Any]:
+        """Write what ``facts`` are about, as of one moment, into files; return the facts of what was saved.
 
-        ``facts`` are those that facts() has just returned.
+        Parts that cannot be saved are left out of them, and named. Raises ServiceFailed, DiskFull.
         """
 
     def check(self, folder: Path, facts: Mapping[str, Any]) -> None:
         """Raise ValueError where files, whose checksums are right, are none that load() can read."""
 
-    def load(self, context: StackContext, folder: Path) -> None:
-        """Replace what the service holds by what those files have. Raises ServiceFailed, DiskFull."""
+    def load(self, context: StackContext, folder: Path, facts: Mapping[str, Any]) -> list[str]:
+        """Replace what the service holds by what those files have of the parts in ``facts``.
+
+        Returns a line for each part that could not be restored, and is as it was. Raises ServiceFailed, DiskFull.
+        """
 
     def recover(self, context: StackContext) -> bool:
         """Undo what a load() left that was killed; tells whether there was anything. Raises ServiceFailed."""
@@ -50,7 +57,9 @@ class ServiceAdapter(Protocol):
 ADAPTERS = {
     name: cast("ServiceAdapter", import_module(f"{__name__}.{name}")) for _, name, _ in iter_modules(__path__)
 }
-FACTS: Shape = {str: {"version": str}, **{name: adapter.FACTS for name, adapter in ADAPTERS.items()}}
+FACTS: Shape = {str: {"version": str, "left_out": LEFT_OUT}} | {
+    name: {**adapter.FACTS, "left_out": LEFT_OUT} for name, adapter in ADAPTERS.items()
+}
 """Of backups: by service, also of services that this version does not know."""
 
 

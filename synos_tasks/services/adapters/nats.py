@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from synos_tasks import archive
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
 
 SERVICE = "nats"
 FACTS = {"version": str, "streams": {str: {"messages": int, "consumers": int}}}
+PARTS = ""
 VERSION_PARTS = 2
 """Each minor version may bring a new format on disk."""
 FILE = "nats.tar"
@@ -21,9 +24,10 @@ BOX = ("run", "--rm", "--no-TTY", "--no-deps", "nats-box")
 
 
 def facts(context: StackContext) -> dict[str, Any]:
-    """Return version, and messages and consumers by stream."""
-    streams = json.loads(context.compose.pipe((*BOX, "stream", "ls", "--json")))
+    """Return version, messages and consumers by stream, and the streams in memory, of which there are no snapshots."""
+    streams = json.loads(context.compose.pipe((*BOX, "stream", "ls", "--json"))) or ()
     version = context.compose.pipe(("exec", "--no-TTY", SERVICE, "nats-server", "--version")).decode()
+    memory = [one["config"]["name"] for one in streams if one["config"].get("storage") == "memory"]
     return {
         "version": version.split()[-1].removeprefix("v"),
         "streams": {
@@ -31,8 +35,12 @@ def facts(context: StackContext) -> dict[str, Any]:
                 "messages": one["state"]["messages"],
                 "consumers": one["state"].get("consumer_count", 0),
             }
-            for one in streams or ()
+            for one in streams
+            if one["config"]["name"] not in memory
         },
+        "left_out": [
+            archive.left_out(f"stream {name}", "it is in memory: a restart loses it too") for name in memory
+        ],
     }
 
 
@@ -43,10 +51,11 @@ def amounts(facts: Mapping[str, Any]) -> dict[str, int]:
     return {"stream": len(streams), "message": messages, "consumer": consumers}
 
 
-def save(context: StackContext, into: Draft, facts: Mapping[str, Any]) -> None:  # noqa: ARG001
+def save(context: StackContext, into: Draft, facts: Mapping[str, Any]) -> dict[str, Any]:
     """Write a snapshot of every stream into one archive."""
     with into.file(FILE) as out:
         context.compose.pipe((*BOX, "backup"), stdout=out.write)
+    return dict(facts)
 
 
 def check(folder: Path, facts: Mapping[str, Any]) -> None:  # noqa: ARG001
@@ -55,10 +64,11 @@ def check(folder: Path, facts: Mapping[str, Any]) -> None:  # noqa: ARG001
         raise ValueError(f"{FILE} is missing")
 
 
-def load(context: StackContext, folder: Path) -> None:
+def load(context: StackContext, folder: Path, facts: Mapping[str, Any]) -> list[str]:  # noqa: ARG001
     """Restore every stream of the archive, in the place of one of that name."""
-    with (folder / FILE).open("rb") as archive:
-        context.compose.pipe((*BOX, "restore", "--replace"), stdin=archive)
+    with (folder / FILE).open("rb") as streams:
+        context.compose.pipe((*BOX, "restore", "--replace"), stdin=streams)
+    return []
 
 
 def recover(context: StackContext) -> bool:  # noqa: ARG001
