@@ -150,9 +150,9 @@ def from_backup(
         context.say(f"{one}: what was there is in {kept}")
         lifecycle.start_again(context, [one])
         context.say(f"restoring {one}: {holds}")
-        ADAPTERS[one].load(context, copy / one)
+        failed = ADAPTERS[one].load(context, copy / one, manifest.facts[one])
         lifecycle.start_again(context, [one])
-    lost = [f"what changed since {manifest.created}"]
+    lost = [f"what changed since {manifest.created}", *archive.lost(manifest.facts[one]), *failed]
     return Healed(
         service=one,
         done=f"restored from {manifest.name}",

@@ -11,7 +11,7 @@ SELECT one.*, NOT EXISTS (SELECT FROM pg_roles WHERE rolname = name) AS new
  WHERE name !~ '^pg_' AND name NOT IN ('synos_backup', 'synos_restore', 'synos_restoring');
 SELECT format('CREATE ROLE %I NOSUPERUSER NOCREATEROLE NOREPLICATION NOBYPASSRLS %s %s %s CONNECTION LIMIT %s %s',
        name, CASE WHEN login THEN 'LOGIN' ELSE 'NOLOGIN' END, CASE WHEN coalesce(inherit, true) THEN 'INHERIT' ELSE 'NOINHERIT' END,
-       CASE WHEN createdb THEN 'CREATEDB' ELSE 'NOCREATEDB' END, coalesce(connections, -1), coalesce(format('VALID UNTIL %L', until), ''))
+       CASE WHEN createdb THEN 'CREATEDB' ELSE 'NOCREATEDB' END, coalesce(connections, -1), coalesce('VALID UNTIL ' || quote_literal(until), ''))
   FROM pg_temp.saved WHERE new \gexec
 SELECT format('ROLE %I %s;', name, array_to_string(powers, ' ')) FROM pg_temp.saved WHERE new AND powers <> '{}' ORDER BY name;
 
