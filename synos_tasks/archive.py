@@ -26,6 +26,7 @@ from synos_tasks.errors import (
     SettingsError,
     is_disk_full,
     printable,
+    owner_hint,
     unknown,
 )
 from synos_tasks.host import free_disk_bytes
@@ -316,15 +317,20 @@ def disk_errors(folder: Path, what: str) -> Iterator[None]:
     """Raise DiskFull or OutputNotWritable where ``what`` cannot be written below ``folder``; pass other errors on."""
     try:
         yield
+    except DiskFull as error:  # of a service, which may be on another disk
+        error.hint += f"; {free_disk_bytes(folder)} bytes are free in {folder}, for {what}"
+        raise
     except OSError as error:
         # writing raises without a file's name: then it was ours
         if error.filename is not None and not Path(str(error.filename)).is_relative_to(folder):
             raise
         where, why = str(error.filename or folder), error.strerror or str(error)
         if is_disk_full(error):
-            why, hint = f"{free_disk_bytes(folder)} bytes are free", "nothing was kept; free some space there"
+            why = f"{free_disk_bytes(folder)} bytes are free, and more are needed"
+            hint = "nothing was kept; free some space there"
             raise DiskFull(f"no space is left for {what}", where=where, why=why, hint=hint) from error
-        raise OutputNotWritable(f"{what} cannot be written", where=where, why=why) from error
+        hint = owner_hint(Path(where))
+        raise OutputNotWritable(f"{what} cannot be written", where=where, why=why, hint=hint) from error
 
 
 def manifest_of(archive: Path, facts: Shape = dict) -> Manifest:

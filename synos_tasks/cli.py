@@ -19,7 +19,15 @@ from invoke.parser.argument import Argument
 from invoke.tasks import Task, task
 
 from synos_tasks import console
-from synos_tasks.errors import DoctorFound, EngineUnavailable, SynosError, WrongSystem, WrongUse, guess
+from synos_tasks.errors import (
+    DoctorFound,
+    EngineUnavailable,
+    SynosError,
+    WrongSystem,
+    WrongUse,
+    guess,
+    refused_by_host,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -250,8 +258,9 @@ def verb(
                 console.say("interrupted: no process of this command is left running")
                 command.result({"error": {"kind": "Interrupted", "exit_code": 130, "error": "interrupted"}})
                 sys.exit(130)
-            except Exception:  # noqa: BLE001  (a person gets a sentence; the traceback goes to a file)
-                command.fail(unexpected(command.root))
+            except Exception as error:  # noqa: BLE001  (a person gets a sentence; the traceback goes to a file)
+                refused = refused_by_host(error) if isinstance(error, OSError) else None
+                command.fail(refused or unexpected(command.root))
 
         # also spares Invoke, which asks twice, to work it out
         body.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]

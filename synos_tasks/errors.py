@@ -9,13 +9,15 @@ from __future__ import annotations
 
 import difflib
 import errno
+import os
 import re
 from contextlib import contextmanager
+from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from pathlib import Path
 
 
 # CSI sequences as a whole (colours), then whatever moves the cursor, ends a line or changes the direction of text:
@@ -232,7 +234,37 @@ def writing(what: str, where: Path, hint: str = "") -> Iterator[None]:
         yield
     except OSError as error:
         why = error.strerror or str(error)
-        raise OutputNotWritable(what, where=str(where), why=why, hint=hint) from error
+        raise OutputNotWritable(what, where=str(where), why=why, hint=hint or owner_hint(where)) from error
+
+
+def refused_by_host(error: OSError) -> SynosError | None:
+    """Return the error for a path that this user may not use, or a disk without space; None for any other reason."""
+    where = str(error.filename or "")
+    if is_disk_full(error):
+        return DiskFull(
+            "no space is left", where=where, why=error.strerror or "", hint="free some space there"
+        )
+    if where and error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
+        what = f"{where} cannot be used"
+        return OutputNotWritable(what, where=where, why=error.strerror or "", hint=owner_hint(Path(where)))
+    return None
+
+
+def owner_hint(path: Path) -> str:
+    """Return how a path gets writable that another user has made, as root does in a user's clone; '' where it is one's own."""
+    place = next(one for one in (path.absolute(), *path.absolute().parents) if os.path.lexists(one))
+    owner, own = place.lstat().st_uid, os.geteuid()
+    if owner == own or os.access(place, os.W_OK):
+        return (
+            ""
+            if os.access(place, os.W_OK)
+            else f"see its mode, and whether its file system is read-only: ls -ld {quote(str(place))}"
+        )
+    while place.parent != place and place.parent.lstat().st_uid == owner:
+        place = place.parent
+    if place.parent.lstat().st_uid == own:
+        return f"{place} belongs to uid {owner}: sudo chown -R {own}:{os.getegid()} {quote(str(place))}"
+    return f"{place} belongs to uid {owner}, and this is uid {own}: run the command as that user, or in a clone of your own"
 
 
 def is_disk_full(error: OSError) -> bool:

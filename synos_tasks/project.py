@@ -21,6 +21,8 @@ PACKAGE = Path(__file__).resolve().parent
 """The code, which containers get as /project/synos_tasks; with an installed wheel it is outside every project."""
 NAME = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*", re.ASCII)
 LONGEST_NAME = 30
+SYNTAX = ',:"\n'
+"""Characters that no project's path may have."""
 SCRIPT = "./scripts/synos"
 """In a checkout of SynOS: sets the machine up where needed, and runs a verb. The wheel has none."""
 STORE = "store"
@@ -94,6 +96,13 @@ def load(root: Path, name: str = "", title: str = "", *, record: bool = True) ->
     Raises SettingsError for an impossible name, ProjectCopied where another folder has the same id.
     """
     root = root.resolve()
+    if syntax := sorted(set(SYNTAX).intersection(str(root))):
+        raise SettingsError(
+            f"the project's path has {' and '.join(map(repr, syntax))} in it",
+            where=str(root),
+            why="to Docker these separate paths and options from each other",
+            hint="move the project to a folder without; its data in volumes stays its own",
+        )
     if name and not (NAME.fullmatch(name) and len(name) <= LONGEST_NAME):
         raise SettingsError(
             f"synos.name is {name!r}",

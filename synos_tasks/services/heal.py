@@ -24,7 +24,7 @@ QUESTIONS = {
     "postgres": "Begin the write-ahead log of postgres anew (pg_resetwal)? It then starts, but the last transactions may be "
     "there in part, and its tables may contradict each other: restore a backup if there is one. A copy of all stays in its volume."
 }
-PARTS = re.compile("/pg_wal/|/PG_VERSION |belongs to uid")
+PARTS = re.compile("/pg_wal/|/PG_VERSION |belongs to uid|has mode")
 """What can be repaired of PostgreSQL."""
 
 

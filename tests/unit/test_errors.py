@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
 from scripts.repository import generated
 from synos_tasks import errors
+from synos_tasks.errors import DiskFull, OutputNotWritable
 
 CLASSES = errors.error_classes()
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,3 +55,29 @@ def test_json_has_kind_and_code() -> None:
 
 def test_the_generated_files_are_current() -> None:
     assert generated.stale_files(ROOT) == []
+
+
+def test_a_path_of_another_user_is_told_with_what_gives_it_back(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As after a backup that root took in a user's clone."""
+    monkeypatch.setattr("os.access", lambda *_: False)
+    uid = os.geteuid()
+    (tmp_path / ".synos/backups/unified").mkdir(parents=True)
+    real = Path.lstat
+
+    def lstat(path: Path) -> SimpleNamespace:
+        foreign = path.is_relative_to(tmp_path / ".synos/backups")
+        return SimpleNamespace(st_uid=uid + 1 if foreign else uid, st_mode=real(path).st_mode)
+
+    monkeypatch.setattr(Path, "lstat", lstat)
+    place = tmp_path / ".synos/backups/unified/.partial-x"
+    hint = f"belongs to uid {uid + 1}: sudo chown -R {uid}:{os.getegid()} {tmp_path}/.synos/backups"
+    assert errors.owner_hint(place).endswith(hint)
+    refused = errors.refused_by_host(PermissionError(errno.EACCES, "Permission denied", str(place)))
+    assert isinstance(refused, OutputNotWritable)
+    assert refused.hint.endswith(hint)
+    monkeypatch.setattr(Path, "lstat", lambda _: SimpleNamespace(st_uid=uid + 1))
+    assert "run the command as that user" in errors.owner_hint(place)
+    assert isinstance(errors.refused_by_host(OSError(errno.ENOSPC, "No space left")), DiskFull)
+    assert errors.refused_by_host(OSError(errno.ENOENT, "none", "x")) is None

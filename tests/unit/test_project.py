@@ -129,3 +129,25 @@ def test_hints_name_the_script_only_where_there_is_one(
     monkeypatch.setattr(project, "PACKAGE", tmp_path / "site-packages/synos_tasks")
     assert project.launcher() == "inv"
     assert "scripts" not in project.engine_hint()
+
+
+@pytest.mark.parametrize(
+    ("folder", "wanted"), [("a,b", "','"), ("a:b", "':'"), ('a"b', "'\"'"), ("a\nb", "'\\\\n'")]
+)
+def test_a_path_that_docker_cannot_have_is_refused_with_what_to_do(
+    tmp_path: Path, folder: str, wanted: str
+) -> None:
+    root = tmp_path / folder
+    root.mkdir()
+    with pytest.raises(SettingsError, match="path has") as caught:
+        project.load(root)
+    assert wanted.replace("\\\\", "\\") in caught.value.what
+    assert "move the project" in caught.value.hint
+    assert not list(root.iterdir())
+
+
+@pytest.mark.parametrize("folder", ["a $HOME b", "ünï", "a'b", "a\\b"])
+def test_other_odd_paths_are_fine(tmp_path: Path, folder: str) -> None:
+    root = tmp_path / folder
+    root.mkdir()
+    assert project.load(root).root == root

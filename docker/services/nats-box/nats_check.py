@@ -50,10 +50,11 @@ async def check(js: JetStream) -> None:
             report(folder, "is not loaded by the server")
     for name, stream in loaded.items():
         if stream["config"]["storage"] == "file":
-            await _check_stream(js, name, stream["state"])
+            await _check_stream(js, name)
 
 
-async def _check_stream(js: JetStream, name: str, state: dict[str, int | dict[str, int | list[int]]]) -> None:
+async def _check_stream(js: JetStream, name: str) -> None:
+    state = (await js.ask(f"STREAM.INFO.{name}"))["state"]  # a list of streams does not tell what was lost
     folder = STREAMS / name
     if isinstance(lost := state.get("lost"), dict):
         numbers = lost.get("msgs")
