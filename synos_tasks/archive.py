@@ -25,8 +25,8 @@ from synos_tasks.errors import (
     OutputNotWritable,
     SettingsError,
     is_disk_full,
-    printable,
     owner_hint,
+    printable,
     unknown,
 )
 from synos_tasks.host import free_disk_bytes
