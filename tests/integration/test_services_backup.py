@@ -13,6 +13,7 @@ import nats.js.errors
 import pytest
 from nats.js import api
 
+from tests.build_helpers import ROOT, docker
 from tests.conftest import running_services
 from tests.services_clones import container, port_of, secret
 
@@ -319,3 +320,32 @@ def test_all_comes_back_into_an_empty_stack_as_the_catalogues_had_it(own: Clone)
         different = {key: (was[key], now.get(key)) for key in was if was[key] != now.get(key)}
         assert not different
         assert now.keys() == was.keys()
+
+
+@pytest.mark.parametrize(
+    ("service", "lay", "said"),
+    [
+        ("postgres", "echo 17 >/var/lib/postgresql/data/PG_VERSION", "a cluster at its root"),
+        ("nats", "mkdir -p '/data/jetstream/$G/streams/ORDERS'", "a server without accounts"),
+    ],
+)
+def test_a_volume_of_another_image_is_refused_and_nothing_is_made_in_it(
+    service_images: None, service: str, lay: str, said: str
+) -> None:
+    image = {"postgres": "synos-postgres", "nats": "synos-nats"}[service]
+    tag = docker("image", "ls", "--format={{.Repository}}:{{.Tag}}", image).splitlines()[0]
+    script = f"{lay}; sed '/etc.synos.apply/d' /etc/synos/start >/tmp/start; sh /tmp/start; echo $?; ls /var/lib/postgresql/data /data 2>/dev/null"
+    argv = [
+        "docker",
+        "run",
+        "--rm",
+        "--network=none",
+        f"--volume={ROOT}/docker/services/{service}:/etc/synos:ro",
+    ]
+    done = subprocess.run(
+        [*argv, "--entrypoint=sh", tag, "-c", script], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert said in done.stderr
+    assert "DOCKER_DEPLOYMENT_GUIDE.md" in done.stderr
+    assert done.stdout.split()[0] == "1"
+    assert "17" not in done.stdout.split()
