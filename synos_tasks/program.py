@@ -295,7 +295,7 @@ class Inv(Program):
         for name, text in self._make_pairs(self.collection):
             groups.setdefault(name.rpartition(".")[0], []).append((name, text))
         for name, pairs in groups.items():
-            about = helpline(self.collection.collections[name]) if name else "any folder, any time"
+            about = helpline(self.collection.collections[name]) if name else "the project and this machine"
             print(f"{name or 'general'}: {about}" if about else name)
             self.print_columns(pairs)
         print("inv --help VERB explains a verb, with an example")
