@@ -54,7 +54,8 @@ async def check(js: JetStream) -> None:
 
 
 async def _check_stream(js: JetStream, name: str) -> None:
-    state = (await js.ask(f"STREAM.INFO.{name}"))["state"]  # a list of streams does not tell what was lost
+    # without this detail the server does not tell what it has lost
+    state = (await js.ask(f"STREAM.INFO.{name}", deleted_details=True))["state"]
     folder = STREAMS / name
     if isinstance(lost := state.get("lost"), dict):
         numbers = lost.get("msgs")
