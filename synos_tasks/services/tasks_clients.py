@@ -9,13 +9,11 @@ from typing import TYPE_CHECKING
 
 from synos_tasks import console
 from synos_tasks.cli import Command, lines_or_all, since_when, verb
-from synos_tasks.services.tasks_env import ONLY
-from synos_tasks.services.tasks_env import STACK as STACK_HELP
+from synos_tasks.services.options import ONLY, STACK, open_stack
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-STACK = {"stack": STACK_HELP}
 CLIENT = ("sh", "/etc/synos/cli")
 
 
@@ -41,9 +39,7 @@ def logs(
     since: str = "",
 ) -> None:
     """Show the logs of services."""
-    from synos_tasks.services.stack import open_stack
-
-    context = open_stack(command.settings, stack, console.say)
+    context = open_stack(command, stack)
     names = [service.name for service in context.stack.chosen(only)]
     options = [f"--tail={tail}", *["--follow"] * follow, *[f"--since={since}"] * bool(since)]
     sys.exit(context.compose.show("logs", *options, *names, out=partial(console.out, end="")))
@@ -91,9 +87,8 @@ def nats(command: Command, stack: str = "") -> None:
 
 
 def _run(command: Command, stack: str, service: str, how: str, container: str, argv: Sequence[str]) -> None:
-    from synos_tasks.services.stack import open_stack
 
-    context = open_stack(command.settings, stack, console.say)
+    context = open_stack(command, stack)
     terminal = [] if console.is_typed() and sys.stdout.isatty() else ["--no-TTY"]
     words = [*how.split(), *terminal, container, *argv]
     context.stack[service]

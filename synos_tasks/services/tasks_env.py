@@ -4,20 +4,17 @@ from __future__ import annotations
 
 from synos_tasks import console
 from synos_tasks.cli import Command, verb
-
-STACK = "compose file docker/services/docker-compose.NAME.yml (default: synos.services.stack in invoke.yaml)"
-ONLY = "names with commas between them (default: all)"
+from synos_tasks.services.options import ONLY, STACK, open_stack
 
 
-@verb("services.describe", help={"stack": STACK, "only": ONLY})
+@verb("services.describe", help={**STACK, "only": ONLY})
 def describe(command: Command, stack: str = "", only: str = "") -> None:
     """Show how applications reach the services: addresses, users, password files."""
     from dataclasses import asdict
 
     from synos_tasks.services import describe as describing
-    from synos_tasks.services.stack import open_stack
 
-    context = open_stack(command.settings, stack, console.say)
+    context = open_stack(command, stack)
     found = describing.describe(context, context.stack.chosen(only))
     if not command.json:
         command.table(f"stack {context.stack.name}", describing.COLUMNS, describing.rows(found))
@@ -27,7 +24,7 @@ def describe(command: Command, stack: str = "", only: str = "") -> None:
 @verb(
     "services.env",
     help={
-        "stack": STACK,
+        **STACK,
         "only": ONLY,
         "format": "shell, for eval, or dotenv, for files (default: shell)",
         "show-passwords": "the passwords too, not only the files that have them",
@@ -43,11 +40,10 @@ def env(
     """Print what applications need as variables: eval "$(inv services.env)"."""
     from synos_tasks.errors import unknown
     from synos_tasks.services import describe as describing
-    from synos_tasks.services.stack import open_stack
 
     if format_ not in describing.FORMATS:
         raise unknown("format", format_, describing.FORMATS, "--format")
-    context = open_stack(command.settings, stack, console.say)
+    context = open_stack(command, stack)
     values = describing.variables(context, context.stack.chosen(only), passwords=show_passwords)
     if not command.json:
         console.out(describing.lines(values, format_), end="")

@@ -17,7 +17,7 @@ from synos_tasks.errors import EngineUnavailable, ServiceUnhealthy
 from synos_tasks.services import health
 from synos_tasks.services.health import ServiceStatus, watch
 from synos_tasks.services.stack import Port
-from synos_tasks.services.tasks import logs
+from synos_tasks.services.tasks_clients import logs
 from tests.unit.fake_compose import NAMES, PROJECT, Scene, scene
 
 BOTH = ("postgres", "redis")

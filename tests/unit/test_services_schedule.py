@@ -15,7 +15,7 @@ from invoke.collection import Collection
 from synos_tasks import archive
 from synos_tasks.archive import Summary
 from synos_tasks.errors import BackupDamaged, SettingsError
-from synos_tasks.services import backup, schedule, tasks
+from synos_tasks.services import backup, schedule, stack, tasks
 from synos_tasks.services.adapters import ADAPTERS
 from tests.unit.fake_compose import NAMES, FakeAdapter, Scene, scene
 from tests.unit.verbs import inv
@@ -95,7 +95,7 @@ def test_retention_is_stable_and_keeps_the_newest(
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
     made = scene(tmp_path)
     made.runs()
-    monkeypatch.setattr(tasks, "open_stack", lambda *_: made.context)
+    monkeypatch.setattr(stack, "open_stack", lambda *_: made.context)
     monkeypatch.chdir(tmp_path)
     for name in NAMES:
         monkeypatch.setitem(ADAPTERS, name, FakeAdapter(name, holds=2))

@@ -33,8 +33,8 @@ from tests.unit.verbs import answer, inv
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from synos_tasks.cli import Command
     from synos_tasks.services.stack import StackContext
+    from synos_tasks.settings import Settings
 
 pytestmark = pytest.mark.usefixtures("keep_signals")
 Shown = pytest.CaptureFixture[str]
@@ -47,8 +47,7 @@ class Verbs:
         self.here: Scene = scene(root)
         self.opened: list[str] = []
         self.done: list[str] = []
-        monkeypatch.setattr(services, "open_stack", self._open)
-        monkeypatch.setattr(stacks, "open_stack", lambda _settings, stack, _say: self._open(None, stack))
+        monkeypatch.setattr(stacks, "open_stack", self._open)
         monkeypatch.setattr("synos_tasks.engine.compose.Compose", lambda **_: self.here.context.compose)
         monkeypatch.chdir(root)
         monkeypatch.setenv("NO_COLOR", "1")
@@ -56,7 +55,7 @@ class Verbs:
         for name in ADAPTERS:
             monkeypatch.setitem(ADAPTERS, name, FakeAdapter(name, holds=2, done=self.done))
 
-    def _open(self, _command: Command | None, stack: str, wait_timeout: int = 0) -> StackContext:
+    def _open(self, _settings: Settings, stack: str, _say: object, wait_timeout: int = 0) -> StackContext:
         self.opened.append(stack)
         return dataclasses.replace(self.here.context, timeout=wait_timeout or self.here.context.timeout)
 

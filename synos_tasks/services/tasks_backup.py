@@ -1,0 +1,159 @@
+"""Verbs of `inv services.*` for backups: taken, listed, checked, restored."""
+
+from __future__ import annotations
+
+import time
+from functools import partial
+
+from synos_tasks import console
+from synos_tasks.cli import Command, verb
+from synos_tasks.services.options import CHOICE, STACK, WAITS, YES, open_stack
+
+
+@verb(
+    "services.backup",
+    help={
+        **STACK,
+        **CHOICE,
+        "name": "letters, digits, . _ - (default: the time, UTC); one with a name is never removed",
+        "keep": "verify it, then remove older ones but the newest N",
+        "keep-weekly": "keep the newest of each of the last N weeks as well",
+        "offsite": "copy it to synos.services.offsite_repository of invoke.yaml too, encrypted, by restic",
+    },
+)
+def backup(
+    command: Command,
+    name: str = "",
+    stack: str = "",
+    only: str = "",
+    skip: str = "",
+    keep: int = 0,
+    keep_weekly: int = 0,
+    offsite: bool = False,
+) -> None:
+    """Back up what every service holds, with checksums; restore it here or on another machine."""
+    from synos_tasks import archive
+    from synos_tasks.services import backup as backups
+    from synos_tasks.services import schedule, tasks_offsite
+    from synos_tasks.services.selection import Selection
+
+    context = open_stack(command, stack)
+    command.would(f"take a backup of stack {context.stack.name} into {backups.folder_of(context)}")
+    path = backups.backup(context, name, selection=Selection.parse(only, skip))
+    manifest = archive.manifest_of(path)
+    console.say(f"{console.human_bytes(manifest.bytes)} in {path}")
+    fields = {"name": path.name, "path": str(path), "bytes": manifest.bytes, "holds": manifest.facts}
+    incomplete = backups.incomplete(manifest.facts)
+    if incomplete:
+        keep = keep_weekly = 0  # no older one is removed for it
+    if offsite or keep or keep_weekly:
+        schedule.verify(path)
+    copied = tasks_offsite.copy(context, path, last=keep, weekly=keep_weekly) if offsite else None
+    gone = schedule.retain(context, path, last=keep, weekly=keep_weekly) if keep or keep_weekly else []
+    if gone:
+        freed = console.human_bytes(sum(one.bytes for one in gone))
+        console.say(f"removed {len(gone)} old, {freed}: {', '.join(one.name for one in gone)}")
+    fields |= {"removed": [one.name for one in gone], "offsite": copied}
+    if incomplete:
+        command.fail(incomplete, **fields)
+    console.say(f"restore it: inv services.restore {path.name}")
+    command.result(fields)
+
+
+@verb(
+    "services.backups",
+    help={
+        **STACK,
+        "check": "read all, and fail where one is damaged, or the newest is too old, incomplete or missing",
+        "max-age": "with --check: age of the newest that is too old, as 26h or 2d",
+        "offsite": "the copies in synos.services.offsite_repository of invoke.yaml",
+    },
+)
+def list_backups(
+    command: Command, stack: str = "", check: bool = False, max_age: str = "26h", offsite: bool = False
+) -> None:
+    """List the backups of a stack, newest first, and what each lacks."""
+    from synos_tasks import archive
+    from synos_tasks.services import backup as backups
+    from synos_tasks.services import schedule, tasks_offsite
+    from synos_tasks.services.adapters import summary
+    from synos_tasks.settings import seconds_of
+
+    oldest, context = seconds_of(max_age), open_stack(command, stack)
+    if offsite:
+        tasks_offsite.show(command, context, check=check, max_age=oldest)
+        return
+    folder, found = backups.folder_of(context), backups.listing(context)
+    holds = ["; ".join(summary(*service) for service in one.facts.items()) for one in found]
+    lacks = ["; ".join(line for held in one.facts.values() for line in archive.lost(held)) for one in found]
+    rows = [
+        [one.name, one.created, console.human_bytes(one.bytes), one.trouble or text, lack]
+        for one, text, lack in zip(found, holds, lacks, strict=True)
+    ]
+    command.table(f"backups in {folder}", ["name", "taken", "size", "holds", "lacks"], rows)
+    fields = {"backups": [one.__dict__ for one in found]}
+    if check:
+        problems = schedule.problems(context, oldest, time.time())
+        fields["problems"] = [vars(one) for one in problems]
+        if problems:
+            command.fail(schedule.error(folder, problems), **fields)
+        console.say(f"{len(found)} backups, undamaged; the newest brings everything back")
+    command.result(fields)
+
+
+@verb(
+    "services.restore",
+    positional=["name"],
+    help={
+        **WAITS,
+        **CHOICE,
+        "name": "one that inv services.backups lists, or the path of one from another machine",
+        "no-backup": "without a backup of what is there now",
+        "offsite": "fetch it from synos.services.offsite_repository of invoke.yaml first",
+        "yes": YES,
+    },
+)
+def restore(
+    command: Command,
+    name: str,
+    stack: str = "",
+    only: str = "",
+    skip: str = "",
+    offsite: bool = False,
+    no_backup: bool = False,
+    yes: bool = False,
+    wait_timeout: int = 0,
+) -> None:
+    """Restore a backup; a damaged one is refused before anything is touched."""
+    from synos_tasks import archive
+    from synos_tasks.errors import ServiceFailed
+    from synos_tasks.services import backup as backups
+    from synos_tasks.services.selection import Selection
+
+    context = open_stack(command, stack, wait_timeout)
+    if offsite:
+        from synos_tasks.services import offsite as copies
+
+        command.would(f"fetch {name} from {copies.shown(context)} and restore it")
+        name = str(copies.fetch(context, name))
+        console.say(f"fetched {name}")
+    if command.dry:
+        source = archive.find(backups.folder_of(context), name)
+        command.would(f"restore {source}, taken {archive.verify(source).created}")
+    done = backups.restore(
+        context,
+        name,
+        confirm=partial(console.confirm, yes=yes),
+        safety=not no_backup,
+        selection=Selection.parse(only, skip),
+    )
+    console.say(f"restored {done.backup}")
+    if done.before:
+        console.say(f"what was there before: inv services.restore {done.before}")
+    fields = {"backup": str(done.backup), "holds": done.facts, "before": done.before, "failed": done.failed}
+    if done.failed:
+        hint = "the rest is restored; --skip SERVICE/DATABASE leaves one out"
+        command.fail(
+            ServiceFailed("not all could be restored", why="\n".join(done.failed), hint=hint), **fields
+        )
+    command.result(fields)
