@@ -53,17 +53,14 @@ class Distribution:
 
 @pytest.fixture(scope="module")
 def inv(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, at most 1 MB, installed in at most 10 s of work; its `inv` is the one that knows `init`."""
+    """The wheel, at most 1 MB; its `inv` is the one that knows `init`."""
     folder = tmp_path_factory.mktemp("wheel")
     pip = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
     subprocess.run([*pip, "wheel", "--quiet", "--no-deps", f"--wheel-dir={folder}", ROOT], check=True)
     [wheel] = folder.glob("synos_tasks-*.whl")
     assert wheel.stat().st_size <= 1e6
     subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
-    before = os.times()
     subprocess.run([folder / "venv/bin/pip", "install", "--quiet", wheel], check=True)
-    after = os.times()
-    assert sum(after[2:4]) - sum(before[2:4]) <= 10
     assert "synos_tasks" in (folder / "venv/bin/inv").read_text()
     return folder / "venv/bin/inv"
 
