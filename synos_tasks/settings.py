@@ -206,7 +206,8 @@ def _refuse_other(name: str, value: str, known: tuple[str, ...]) -> None:
 
 def _refuse_unknown(values: Mapping[str, Any], known: Collection[str], name: str) -> None:
     if not isinstance(values, dict):
-        raise SettingsError(f"{name} is {_shown(values)}, not a section with names", where=name)
+        hint = f"write the settings below `{name.rpartition('.')[2]}:`, a line each, as in `name: value`"
+        raise SettingsError(f"{name} is {_shown(values)}, not a section with names", where=name, hint=hint)
     for key in values:
         if key not in known:
             raise SettingsError(

@@ -47,11 +47,11 @@ def errors_as_ours(what: str, *, where: str = "") -> Iterator[None]:
 
 
 def unanswered(*, where: str = "", why: str = "") -> EngineUnavailable:
-    """Return the error for an engine that does not answer, by default at the address that the environment gives."""
+    """Return the error for an engine that does not answer at the address that the environment gives, or else ``where``."""
     name, value = address()
     return EngineUnavailable(
         "no Docker Engine answers",
-        where=where or (f"{name}={value}" if name else DEFAULT_SOCKET),
+        where=f"{name}={value}" if name else where or DEFAULT_SOCKET,
         why=why,
         hint=f"{address_hint() or engine_hint()}; `inv doctor` tells more",
     )

@@ -307,7 +307,7 @@ def test_full_disk(clone: Clone) -> None:
 def test_no_engine(clone: Clone) -> None:
     clone.profile(QUICK)
     found = _failed(clone, clone.build(DOCKER_HOST="unix:///nonexistent.sock"), 21)
-    assert found["where"] == "unix:///nonexistent.sock"
+    assert found["where"] == "DOCKER_HOST=unix:///nonexistent.sock"
 
 
 def test_missing_profile(clone: Clone) -> None:

@@ -266,7 +266,7 @@ def test_a_socket_that_nobody_listens_at_is_an_error_with_a_hint(
     monkeypatch.setenv("DOCKER_HOST", f"unix://{path}")
     with pytest.raises(EngineUnavailable) as caught:
         cache.disk_usage()
-    assert caught.value.where == path
+    assert caught.value.where == f"DOCKER_HOST=unix://{path}"
     assert "DOCKER_HOST" in caught.value.hint
 
 
