@@ -13,8 +13,8 @@ from scripts.benchmarks.strangers import FOLDER
 if TYPE_CHECKING:
     from tests.build_helpers import Clone
 
-pytestmark = pytest.mark.e2e
-PAIRS = [("router", "server"), pytest.param(("forensic", "nas"), marks=pytest.mark.long)]
+pytestmark = [pytest.mark.e2e, pytest.mark.long]
+PAIRS = [("router", "server"), ("forensic", "nas")]
 
 
 @pytest.mark.parametrize("names", PAIRS, ids="-".join)
