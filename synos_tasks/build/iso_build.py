@@ -68,9 +68,8 @@ class BuildResult:
     stages: list[dict[str, Any]]
 
 
-def build_iso(context: Context, options: Options) -> BuildResult:
-    """Build a profile's ISO; raises a SynosError, and then earlier ISOs are untouched."""
-    profile = planning.read_profile(context.settings, options.profile)
+def build_iso(context: Context, options: Options, profile: Profile) -> BuildResult:
+    """Build the ISO of the profile that the options name; raises a SynosError, and then earlier ISOs are untouched."""
     _refuse_impossible(context, options, profile)
     if users.nobody_can_log_in(profile):
         context.say(

@@ -68,12 +68,13 @@ def iso(
     if command.dry:
         _show_plan(command, options)
         return
-    result = build_iso(_context(command), options)
+    read = planning.read_profile(command.settings, options.profile)
+    result = build_iso(_context(command), options, read)
     size = console.human_bytes(result.iso.stat().st_size)
     console.say(f"{result.iso}  {size}  in {result.seconds:.1f} s")
     if boot:
         boot_and_say(command, result.iso)
-    console.say(next_steps(planning.read_profile(command.settings, result.profile), result.iso, booted=boot))
+    console.say(next_steps(read, result.iso, booted=boot))
     command.result(codec.to_data(result))
 
 

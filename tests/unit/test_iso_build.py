@@ -65,7 +65,8 @@ class Containers(FakeToolchain):
 
     def build(self, **more: bool) -> BuildResult:
         options = Options(profile=NAME, output=self.settings.output_dir, **{"locked": True, **more})
-        return build_iso(self.context, options)
+        profile = planning.read_profile(self.context.settings, options.profile)
+        return build_iso(self.context, options, profile)
 
     def _compile(self, spec: ContainerSpec, request: Request) -> Iterator[dict[str, Any]]:
         assert "/cache" not in spec.volumes.values()
