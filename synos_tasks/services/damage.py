@@ -115,11 +115,12 @@ def repair(context: StackContext, service: Service, found: Sequence[Damage], *, 
 
 def hint(services: Iterable[str]) -> str:
     """Return the commands that lead out of a damage."""
-    names = ",".join(services)
-    return (
-        f"inv services.heal --only {names} --from-backup latest restores the newest backup of it alone;"
-        f" inv services.heal --only {names} --repair keeps what is readable. Both keep a copy of what is there"
+    heal, names = "inv services.heal --only", list(services)
+    restores = (
+        f"{heal} {name} --from-backup latest restores the newest backup of it alone;" for name in names
     )
+    repairs = f"{heal} {','.join(names)} --repair keeps what is readable. Both keep a copy of what is there"
+    return " ".join([*restores, repairs])
 
 
 def _run_stopped(
