@@ -9,10 +9,10 @@ import re
 import signal
 import sys
 import traceback
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from functools import cached_property, wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec
+from typing import IO, TYPE_CHECKING, Any, Concatenate, NoReturn, ParamSpec
 
 from invoke.exceptions import Exit
 from invoke.parser.argument import Argument
@@ -30,7 +30,7 @@ from synos_tasks.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import FrameType
 
     from invoke.context import Context
@@ -43,7 +43,7 @@ COLOURS = {"ok": "32", "warn": "33", "fail": "1;31"}
 PROJECT_ROOT = "project_root"
 """Key of Invoke's configuration with the folder of the project; see synos_tasks.collection()."""
 INPUT_WORDS = frozenset({"-", "-x", "-X", "--pipe", "--file=-", "restore"})
-"""Words by which a client is told to read standard input."""
+"""Words with which a client reads standard input."""
 
 
 class DryRun(Exception):
@@ -146,13 +146,18 @@ class Command:
         asks = self.stdin or not self.rest or not INPUT_WORDS.isdisjoint(self.rest)
         return asks or (console.is_typed() and sys.stdout.isatty())
 
+    @property
+    def stream(self) -> IO[str]:
+        """Where results go that a person asked for: standard output, which with --json is the object's alone."""
+        return sys.stderr if self.json else sys.stdout
+
     def show(self, text: str) -> None:
-        """Print a result that a person asked for: on standard output, which with --json is the object's alone."""
+        """Print a result that a person asked for."""
         (console.say if self.json else console.out)(text)
 
     def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Print a table that a person asked for; see show()."""
-        console.table(title, columns, rows, sys.stderr if self.json else sys.stdout)
+        """Print a table that a person asked for."""
+        console.table(title, columns, rows, self.stream)
 
     def result(self, fields: Mapping[str, Any]) -> None:
         """Print the verb's JSON object, when --json asked for it."""
@@ -163,9 +168,13 @@ class Command:
         """Show checks as a table; where one failed, end with the code of DoctorFound."""
         from dataclasses import asdict  # noqa: PLC0415
 
-        stream = sys.stderr if self.json else sys.stdout
         rows = [
-            [check.name, console.paint(check.status, COLOURS[check.status], stream), check.detail, check.hint]
+            [
+                check.name,
+                console.paint(check.status, COLOURS[check.status], self.stream),
+                check.detail,
+                check.hint,
+            ]
             for check in checks
         ]
         self.table(title, ["check", "status", "found", "hint"], rows)
@@ -222,8 +231,7 @@ def verb(
     With ``json`` the verb gets the option --json: see Command.result(). With ``words`` it takes what comes after ``--``,
     and with ``stdin`` it may read standard input: see Command.reads_input. With ``pipe`` it always does, as a shell.
     All others find it empty, but for a terminal.
-    ``types`` has the checks of options, whose names are as typed. The one place where a command ends early:
-    a SynosError becomes four lines and its exit code, Ctrl-C, SIGTERM and SIGHUP become 130.
+    ``types`` has the checks of options, whose names are as typed.
     """
 
     def decorate(function: Callable[Concatenate[Command, P], None]) -> Any:  # noqa: ANN401
@@ -242,25 +250,8 @@ def verb(
             command = Command(name, context, json=typed.get("json", False), stdin=typed.get("stdin", False))
             console.open_closed_streams()
             reads = command.reads_input if stdin else pipe or console.is_typed()
-            try:
-                with nullcontext() if reads else console.no_input():
-                    function(command, *args, **kwargs)
-            except DryRun:
-                return
-            except SystemExit as ended:
-                if ended.code:  # or else the next verb of the command line follows
-                    raise
-            except EngineUnavailable as error:
-                command.fail(_missing_engine(error, name))
-            except SynosError as error:
-                command.fail(error)
-            except KeyboardInterrupt:
-                console.say("interrupted: no process of this command is left running")
-                command.result({"error": {"kind": "Interrupted", "exit_code": 130, "error": "interrupted"}})
-                sys.exit(130)
-            except Exception as error:  # noqa: BLE001  (a person gets a sentence; the traceback goes to a file)
-                refused = refused_by_host(error) if isinstance(error, OSError) else None
-                command.fail(refused or unexpected(command.root))
+            with _ended(command), nullcontext() if reads else console.no_input():
+                function(command, *args, **kwargs)
 
         # also spares Invoke, which asks twice, to work it out
         body.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
@@ -269,6 +260,29 @@ def verb(
         return made
 
     return decorate
+
+
+@contextmanager
+def _ended(command: Command) -> Iterator[None]:
+    """End a verb that raises: a SynosError becomes four lines and its exit code, Ctrl-C, SIGTERM and SIGHUP become 130."""
+    try:
+        yield
+    except DryRun:
+        return
+    except SystemExit as ended:
+        if ended.code:  # or else the next verb of the command line follows
+            raise
+    except EngineUnavailable as error:
+        command.fail(_missing_engine(error, command.verb))
+    except SynosError as error:
+        command.fail(error)
+    except KeyboardInterrupt:
+        console.say("interrupted: no process of this command is left running")
+        command.result({"error": {"kind": "Interrupted", "exit_code": 130, "error": "interrupted"}})
+        sys.exit(130)
+    except Exception as error:  # noqa: BLE001  (a person gets a sentence; the traceback goes to a file)
+        refused = refused_by_host(error) if isinstance(error, OSError) else None
+        command.fail(refused or unexpected(command.root))
 
 
 def _on_interrupt(action: Callable[[int, FrameType | None], None] | signal.Handlers) -> None:
@@ -300,7 +314,7 @@ def _missing_engine(error: EngineUnavailable, verb_name: str) -> SynosError:
 
 
 def unexpected(root: Path | str | None) -> SynosError:
-    """Return the error for the exception in hand, which is a bug; its traceback goes to a file of the project, if any."""
+    """Return the error for the exception that is being handled, a bug; its traceback goes to a file of the project, if any."""
     from synos_tasks.project import STATE  # noqa: PLC0415
 
     text = traceback.format_exc()
