@@ -244,10 +244,14 @@ def left_out(what: str, why: str, *, data: bool = False) -> dict[str, Any]:
     return {"what": what, "why": why, "data": data}
 
 
+def lacks(facts: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the entries of LEFT_OUT, in the facts of a service, for data that its backup lacks."""
+    return [one for one in facts.get("left_out") or () if one["data"]]
+
+
 def lost(facts: Mapping[str, Any]) -> list[str]:
-    """Return which data of a service its backup lacks, by the facts in the manifest: what, and why."""
-    entries = facts.get("left_out") or ()
-    return [printable(f"{one['what']}: {one['why']}") for one in entries if one["data"]]
+    """Return lacks() as lines: what, and why."""
+    return [printable(f"{one['what']}: {one['why']}") for one in lacks(facts)]
 
 
 def damaged(archive: Path, why: str, kind: str = "backup") -> BackupDamaged:

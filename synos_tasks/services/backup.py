@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ from synos_tasks.services.adapters import ADAPTERS
 from synos_tasks.services.selection import NOT_CHOSEN, Selection
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Container, Mapping, Sequence
+    from collections.abc import Callable, Container, Iterator, Mapping, Sequence
     from pathlib import Path
 
     from synos_tasks.services.stack import Service, StackContext
@@ -84,8 +85,8 @@ def incomplete(facts: Mapping[str, Any], replaced: Container[str] | None = None)
     lacks = [
         f"{service}: {one['what']}: {one['why']}"
         for service, held in facts.items()
-        for one in held.get("left_out") or ()
-        if one["data"] and one["why"] != NOT_CHOSEN and (replaced is None or one["what"] in replaced)
+        for one in archive.lacks(held)
+        if one["why"] != NOT_CHOSEN and (replaced is None or one["what"] in replaced)
     ]
     if not lacks:
         return None
@@ -102,6 +103,20 @@ def listing(context: StackContext) -> list[archive.Summary]:
     ]
 
 
+@contextmanager
+def verified(context: StackContext, name: str) -> Iterator[tuple[Path, Path, archive.Manifest]]:
+    """Yield the path of a backup, a copy of it that was verified, and its manifest.
+
+    Raises SettingsError, BackupDamaged, DiskFull.
+    """
+    source = archive.find(folder_of(context), name)
+    context.say(f"checking {source}")
+    with archive.verified_copy(source, folder_of(context), adapters.FACTS) as (copy, manifest):
+        if trouble := adapters.trouble(copy, manifest.facts):
+            raise archive.damaged(source, trouble)
+        yield source, copy, manifest
+
+
 def restore(
     context: StackContext,
     name: str,
@@ -116,11 +131,7 @@ def restore(
     ``confirm`` is called, and a backup is taken first if ``safety``: no count tells that a service holds nothing. Raises
     BackupDamaged, SettingsError, ServiceFailed, ServiceUnhealthy, DiskFull.
     """
-    source = archive.find(folder_of(context), name)
-    context.say(f"checking {source}")
-    with archive.verified_copy(source, folder_of(context), adapters.FACTS) as (copy, manifest):
-        if trouble := adapters.trouble(copy, manifest.facts):
-            raise archive.damaged(source, trouble)
+    with verified(context, name) as (source, copy, manifest):
         services = selection.services(_services_in(context, manifest))
         facts = {service: selection.narrowed(service, manifest.facts[service]) for service in services}
         made = not _volumes(context)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 LATEST = "latest"
 QUESTION = "Repair the data of {}? What cannot be read is cut out of it; a copy of all stays in its volume."
 QUESTIONS = {
-    "postgres": "Begin the write-ahead log of postgres anew (pg_resetwal)? It then starts, but the last transactions may be "
+    "postgres": "Begin the write-ahead log of postgres again (pg_resetwal)? It then starts, but the last transactions may be "
     "there in part, and its tables may contradict each other: restore a backup if there is one. A copy of all stays in its volume."
 }
 PARTS = re.compile("/pg_wal/|/PG_VERSION |belongs to uid|has mode")
@@ -130,14 +130,10 @@ def from_backup(
 
     Raises BackupDamaged or SettingsError before anything is touched; ServiceFailed, DiskFull.
     """
-    folder, one = backup.folder_of(context), service.name
+    one = service.name
     if name == LATEST:
         name = next((it.name for it in backup.listing(context) if one in it.facts and not it.trouble), LATEST)
-    source = archive.find(folder, name)
-    context.say(f"checking {source}")
-    with archive.verified_copy(source, folder, adapters.FACTS) as (copy, manifest), context.locked():
-        if trouble := adapters.trouble(copy, manifest.facts):
-            raise archive.damaged(source, trouble)
+    with backup.verified(context, name) as (source, copy, manifest), context.locked():
         if one not in manifest.facts or one not in ADAPTERS:
             hint = "inv services.backups shows what each holds"
             raise SettingsError(f"backup {manifest.name} does not hold {one}", where=str(source), hint=hint)

@@ -64,7 +64,8 @@ def is_timed(name: str) -> bool:
 
 def holds(facts: Mapping[str, Any]) -> str:
     """Return a word for what a backup holds, and lacks: only backups with the same one displace each other."""
-    return digest([sorted(facts), sorted(lack[:2] for lack in _lacks(facts))])[:12]
+    lacks = [(service, one["what"]) for service, held in facts.items() for one in archive.lacks(held)]
+    return digest([sorted(facts), sorted(lacks)])[:12]
 
 
 def retain(context: StackContext, taken: Path, *, last: int, weekly: int) -> list[Summary]:
@@ -112,9 +113,8 @@ def problems(context: StackContext, max_age: float, now: float) -> list[Problem]
             continue
         found += too_old(service, newest.name, newest.created, max_age, now)
         found += [
-            Problem(kind="incomplete", what=service, why=f"{newest.name} lacks {what}: {why}")
-            for name, what, why in _lacks(newest.facts)
-            if name == service
+            Problem(kind="incomplete", what=service, why=f"{newest.name} lacks {one['what']}: {one['why']}")
+            for one in archive.lacks(newest.facts[service])
         ]
     return found
 
@@ -137,16 +137,6 @@ def error(folder: object, found: Sequence[Problem]) -> BackupDamaged:
         why="\n".join(f"{one.what}: {one.why}" for one in found),
         hint="`inv services.backup` takes one; remove a damaged one by hand",
     )
-
-
-def _lacks(facts: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    """Return what a backup lacks of what services hold: the service, what, and why."""
-    return [
-        (service, part["what"], part["why"])
-        for service, held in facts.items()
-        for part in held.get("left_out") or ()
-        if part["data"]
-    ]
 
 
 def _week(one: Summary) -> tuple[int, int]:
