@@ -161,13 +161,8 @@ def _check_machine(
 
 
 def _check_ports(context: StackContext, services: Sequence[Service], before: Mapping[str, Container]) -> None:
-    own = {
-        int(one["HostPort"]): name
-        for name, container in before.items()
-        if container.state.running
-        for bindings in (container.network_settings.ports or {}).values()
-        for one in bindings or ()
-    }
+    running = {name: container for name, container in before.items() if container.state.running}
+    own = {one.host_port: name for name, container in running.items() for one in health.ports_of(container)}
     _check_twice(context, services)
     taken = {
         (one.address, one.host_port): service.name
