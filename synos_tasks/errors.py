@@ -254,12 +254,10 @@ def owner_hint(path: Path) -> str:
     """Return how a path gets writable that another user has made, as root does in a user's clone; '' where it is one's own."""
     place = next(one for one in (path.absolute(), *path.absolute().parents) if os.path.lexists(one))
     owner, own = place.lstat().st_uid, os.geteuid()
-    if owner == own or os.access(place, os.W_OK):
-        return (
-            ""
-            if os.access(place, os.W_OK)
-            else f"see its mode, and whether its file system is read-only: ls -ld {quote(str(place))}"
-        )
+    if os.access(place, os.W_OK):
+        return ""
+    if owner == own:
+        return f"see its mode, and whether its file system is read-only: ls -ld {quote(str(place))}"
     while place.parent != place and place.parent.lstat().st_uid == owner:
         place = place.parent
     if place.parent.lstat().st_uid == own:

@@ -70,7 +70,7 @@ def describe(context: StackContext, services: Sequence[Service]) -> list[Access]
 
 def _access(context: StackContext, service: Service, ports: Sequence[Port], state: str) -> Access:
     unique = tuple({port.container_port: port for port in reversed(ports)}.values())[::-1]  # IPv6 comes last
-    first, told = unique[0] if unique else None, urlsplit(service.url)
+    first, address = unique[0] if unique else None, urlsplit(service.url)
     host = "" if first is None else "127.0.0.1" if first.address in ANY_ADDRESS else first.address
     number = first.host_port if first else 0
     shown = f"[{host}]" if ":" in host else host
@@ -80,10 +80,12 @@ def _access(context: StackContext, service: Service, ports: Sequence[Port], stat
         ports=unique,
         host=host,
         port=number,
-        scheme=told.scheme,
-        user=told.username or "",
-        database=told.path.strip("/"),
-        url=f"{told.scheme}://{shown}:{number}{told.path.rstrip('/')}" if told.scheme and number else "",
+        scheme=address.scheme,
+        user=address.username or "",
+        database=address.path.strip("/"),
+        url=f"{address.scheme}://{shown}:{number}{address.path.rstrip('/')}"
+        if address.scheme and number
+        else "",
         password_file=str(context.folder / "secrets" / service.secrets[0]) if service.secrets else "",
     )
 

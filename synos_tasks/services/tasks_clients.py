@@ -87,7 +87,6 @@ def nats(command: Command, stack: str = "") -> None:
 
 
 def _run(command: Command, stack: str, service: str, how: str, container: str, argv: Sequence[str]) -> None:
-
     context = open_stack(command, stack)
     terminal = [] if console.is_typed() and sys.stdout.isatty() else ["--no-TTY"]
     words = [*how.split(), *terminal, container, *argv]

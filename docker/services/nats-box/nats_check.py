@@ -1,7 +1,7 @@
 """Damage of JetStream's files: found while the server runs, cut out of them while it is stopped.
 
 The server passes over a message whose checksum is wrong without a word. When it meets a record whose size is wrong, or has to
-read a file anew after a crash, it drops from the first wrong message on all that follow in the file, up to 8 MB. So the files
+read a file again after a crash, it drops from the first wrong message on all that follow in the file, up to 8 MB. So the files
 are looked through first, and a stream with such a record is not read through the server.
 """
 
@@ -200,7 +200,7 @@ def _seal(folder: Path) -> bool:
 def cut(folder: Path, bad: set[int]) -> int:
     """Take what is no whole message out of those files that have one of these numbers, or a place where none begins.
 
-    Returns the bytes that went. The server makes its index anew.
+    Returns the bytes that went. The server makes its index again.
     """
     lost = 0
     for path in sorted(folder.glob("*.blk")):

@@ -282,7 +282,7 @@ def _opened(context: StackContext, databases: Sequence[Mapping[str, Any]]) -> It
         for name, copy in closed.items():
             makes = f"CREATE DATABASE {_quoted(copy)} TEMPLATE {_quoted(name)} CONNECTION LIMIT {CLOSED}"
             grants = f"GRANT CONNECT ON DATABASE {_quoted(copy)} TO {READER}"
-            with suppress(ServiceFailed):  # then it is the dump that fails, and is told
+            with suppress(ServiceFailed):  # then the dump fails, and that is reported
                 _statements(context, makes, f"REVOKE ALL ON DATABASE {_quoted(copy)} FROM PUBLIC", grants)
         yield [closed.get(one["name"], one["name"]) for one in databases]
     finally:
