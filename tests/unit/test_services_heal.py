@@ -8,8 +8,8 @@ import pytest
 
 from synos_tasks.errors import BackupDamaged, ServiceFailed, ServiceUnhealthy, SettingsError
 from synos_tasks.services import backup as backing
+from synos_tasks.services import damage, health
 from synos_tasks.services import heal as healing
-from synos_tasks.services import health
 from synos_tasks.services.adapters import ADAPTERS
 from tests.unit.fake_compose import NAMES, PROJECT, UIDS, FakeAdapter, Scene, scene
 
@@ -138,3 +138,10 @@ def test_a_backup_that_cannot_be_restored_is_refused_before_anything_is_touched(
     with pytest.raises(error):
         healing.from_backup(here.context, here.context.stack["redis"], name, yes)
     assert here.compose.asked == []
+
+
+def test_each_of_several_damaged_services_has_a_command_that_takes_it() -> None:
+    hint = damage.hint(["nats", "redis"])
+    for name in ("nats", "redis"):
+        assert f"inv services.heal --only {name} --from-backup latest" in hint
+    assert "--only nats,redis --repair" in hint
