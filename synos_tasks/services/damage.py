@@ -14,7 +14,7 @@ from synos_tasks.errors import ServiceFailed
 from synos_tasks.services import health
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from synos_tasks.engine.client import Container
     from synos_tasks.services.stack import Service, StackContext
@@ -73,11 +73,21 @@ class Damage:
         return f"{self.service}: {self.file} {self.why}"
 
 
-def find(context: StackContext, service: Service, container: Container | None) -> list[Damage]:
-    """Return what is damaged of the data of a service, running or not, as far as it can be found.
+def find(context: StackContext, services: Sequence[Service]) -> list[Damage]:
+    """Return what is damaged of the data of services, running or not, as far as it can be found.
 
-    Raises ServiceFailed where that cannot be examined, EngineUnavailable.
+    Services that were never started are left alone. Raises ServiceFailed where one cannot be examined, EngineUnavailable.
     """
+    containers = context.compose.containers()
+    return [
+        found
+        for one in services
+        if one.name in containers or any(map(context.docker.volume, one.volumes.values()))
+        for found in _find(context, one, containers.get(one.name))
+    ]
+
+
+def _find(context: StackContext, service: Service, container: Container | None) -> list[Damage]:
     said = None
     try:
         if container is not None and container.state.status == "running":
@@ -113,14 +123,19 @@ def repair(context: StackContext, service: Service, found: Sequence[Damage], *, 
     return context.compose.pipe(words, stdin=lines.encode()).decode(errors="replace").splitlines()
 
 
-def hint(services: Iterable[str]) -> str:
+def hint(found: Sequence[Damage]) -> str:
     """Return the commands that lead out of a damage."""
-    heal, names = "inv services.heal --only", list(services)
+    heal, names = "inv services.heal --only", services_of(found)
     restores = (
         f"{heal} {name} --from-backup latest restores the newest backup of it alone;" for name in names
     )
     repairs = f"{heal} {','.join(names)} --repair keeps what is readable. Both keep a copy of what is there"
     return " ".join([*restores, repairs])
+
+
+def services_of(found: Sequence[Damage]) -> list[str]:
+    """Return the names of the damaged services."""
+    return list(dict.fromkeys(one.service for one in found))
 
 
 def _run_stopped(

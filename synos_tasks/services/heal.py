@@ -42,21 +42,6 @@ class Healed:
     after: str = ""
 
 
-def diagnose(context: StackContext, services: Sequence[Service]) -> tuple[dict[str, list[Damage]], list[str]]:
-    """Return the damage of the services that have any, by name, and those that are unhealthy without.
-
-    Services that were never started are left alone.
-    """
-    look = context.compose.containers()
-    found = {
-        one.name: damage.find(context, one, look.get(one.name))
-        for one in services
-        if one.name in look or any(map(context.docker.volume, one.volumes.values()))
-    }
-    damaged = {name: lines for name, lines in found.items() if lines}
-    return damaged, [name for name in health.broken(look, found) if name not in damaged]
-
-
 def heal(
     context: StackContext,
     services: Sequence[Service],
@@ -69,36 +54,43 @@ def heal(
     Raises ServiceUnhealthy where data is damaged and stays so, and as lifecycle.up() does.
     """
     with context.locked():
-        damaged, sick = diagnose(context, services)
-        done = [Healed(service=name, done="recreated") for name in sick]
+        found = damage.find(context, services)
+        damaged = damage.services_of(found)
+        names = [one.name for one in services if one.name not in damaged]
+        sick = health.failed(context.compose.containers(), names)
         if sick:
             lifecycle.start_again(context, sick, recreate=True)
-        if damaged and not repair:
+        if found and not repair:
             raise ServiceUnhealthy(
                 f"the data of {', '.join(damaged)} is damaged",
                 where=context.compose.project,
-                why="\n".join(str(one) for lines in damaged.values() for one in lines),
-                hint=damage.hint(damaged),
+                why="\n".join(map(str, found)),
+                hint=damage.hint(found),
             )
-        return done + [
-            _repair(context, context.stack[name], lines, confirm) for name, lines in damaged.items()
+        return [
+            *(Healed(service=name, done="recreated") for name in sick),
+            *(
+                _repair(context, name, [one for one in found if one.service == name], confirm)
+                for name in damaged
+            ),
         ]
 
 
 def _repair(
-    context: StackContext, service: Service, found: Sequence[Damage], confirm: Callable[[str], object]
+    context: StackContext, name: str, found: Sequence[Damage], confirm: Callable[[str], object]
 ) -> Healed:
-    name, lines = service.name, [str(one) for one in found]
-    way = f"inv services.heal --only {name} --from-backup {LATEST}"
-    ready = health.step_of(context.compose.containers().get(name)) in health.READY
-    running = ready and name not in damage.REPAIRS
-    if name == "postgres" and not all(PARTS.search(str(one)) for one in found):
-        why = "\n".join([*lines, "PostgreSQL cannot repair a table, an index or pg_control"])
-        raise ServiceFailed(
-            f"the data of {name} cannot be repaired", where=context.compose.project, why=why, hint=way
-        )
+    service, lines = context.stack[name], [str(one) for one in found]
+
+    def refused(where: str, *why: str) -> ServiceFailed:
+        hint = f"inv services.heal --only {name} --from-backup {LATEST}"
+        what = f"the data of {name} cannot be repaired"
+        return ServiceFailed(what, where=where, why="\n".join([*lines, *why]), hint=hint)
+
+    if name == "postgres" and not all(map(PARTS.search, lines)):
+        raise refused(context.compose.project, "PostgreSQL cannot repair a table, an index or pg_control")
     confirm("\n".join([*lines, QUESTIONS.get(name, QUESTION.format(name))]))
-    before = _holds(context, name) if ready else ""
+    ready, before = _look(context, name)
+    running = ready and name not in damage.REPAIRS
     if not running:
         context.compose.stop(name)
     kept = damage.keep(context, service, move=False)
@@ -108,15 +100,11 @@ def _repair(
         if ready and not running:
             with suppress(SynosError):  # it did run, and what failed first is what counts
                 lifecycle.start_again(context, [name])
-        why = "\n".join([*lines, error.why])
-        raise ServiceFailed(
-            f"the data of {name} cannot be repaired", where=kept, why=why, hint=way
-        ) from error
+        raise refused(kept, error.why) from error
     if not running:
         lifecycle.start_again(context, [name])
-    if left := damage.find(context, service, context.compose.containers()[name]):
-        why = "\n".join(map(str, left))
-        raise ServiceFailed(f"the data of {name} is still damaged", where=kept, why=why, hint=way)
+    if left := damage.find(context, [service]):
+        raise refused(kept, "after the repair there is still:", *map(str, left))
     after = _holds(context, name)
     return Healed(
         service=name, done="repaired", damage=lines, kept=kept, lost=lost, before=before, after=after
@@ -139,8 +127,7 @@ def from_backup(
             raise SettingsError(f"backup {manifest.name} does not hold {one}", where=str(source), hint=hint)
         holds = adapters.summary(one, manifest.facts[one])
         confirm(f"Replace all that {one} holds by {holds}, as of {manifest.created}?")
-        ready = health.step_of(context.compose.containers().get(one)) in health.READY
-        before = _holds(context, one) if ready else ""
+        _, before = _look(context, one)
         context.compose.stop(one)
         kept = damage.keep(context, service, move=True)
         context.say(f"{one}: what was there is in {kept}")
@@ -157,6 +144,12 @@ def from_backup(
         before=before,
         after=_holds(context, one),
     )
+
+
+def _look(context: StackContext, service: str) -> tuple[bool, str]:
+    """Tell whether a service works, and what it then holds."""
+    ready = health.step_of(context.compose.containers().get(service)) in health.READY
+    return ready, _holds(context, service) if ready else ""
 
 
 def _holds(context: StackContext, service: str) -> str:

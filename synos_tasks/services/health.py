@@ -45,16 +45,17 @@ def step_of(container: Container | None) -> str:
     return state.status or ""
 
 
-def broken(seen: Mapping[str, Container], services: Iterable[str]) -> list[str]:
-    """Return those of the services that have a container and are neither ready nor getting there by a first start."""
+def has_failed(step: str, restarts: int) -> bool:
+    """Tell whether a service does not work, for another reason than that it has just been started."""
+    return step not in READY and (restarts > 0 or step not in {"missing", "created", "starting"})
+
+
+def failed(seen: Mapping[str, Container], services: Iterable[str]) -> list[str]:
+    """Return the services that have a container and do not work; see has_failed()."""
     return [
         name
         for name in services
-        if (one := seen.get(name)) is not None
-        and (
-            step_of(one) not in READY | {"starting", "created"}
-            or (one.restart_count and step_of(one) not in READY)
-        )
+        if name in seen and has_failed(step_of(seen[name]), seen[name].restart_count)
     ]
 
 
@@ -242,16 +243,6 @@ def ports_of(container: Container) -> tuple[Port, ...]:
             where = {"address": one["HostIp"], "host_port": int(one["HostPort"])}
             found.append(Port(**where, container_port=int(number), protocol=protocol))
     return tuple(found)
-
-
-def failing(found: Sequence[ServiceStatus]) -> list[str]:
-    """Return the services that run and do not work."""
-    return [
-        one.name
-        for one in found
-        if (one.health or one.state) in {"unhealthy", "restarting", "dead"}
-        or (one.restarts and one.health == "starting")
-    ]
 
 
 def rows(found: Sequence[ServiceStatus]) -> list[list[str]]:

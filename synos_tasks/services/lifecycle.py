@@ -237,13 +237,10 @@ def _start(context: StackContext, start: Callable[..., object], names: Sequence[
 def _name_damage(context: StackContext, names: Sequence[str], error: ServiceUnhealthy) -> None:
     """Add to an error what is damaged of the services that failed, and how to mend it."""
     with suppress(SynosError):  # what failed first is what counts
-        look = context.compose.containers()
-        found = {
-            name: damage.find(context, context.stack[name], look[name]) for name in health.broken(look, names)
-        }
-        if damaged := [name for name, lines in found.items() if lines]:
-            error.why = "\n".join([*(str(one) for lines in found.values() for one in lines), error.why])
-            error.hint = f"{damage.hint(damaged)}; {error.hint}"
+        failed = health.failed(context.compose.containers(), names)
+        if found := damage.find(context, [context.stack[name] for name in failed]):
+            error.why = "\n".join([*map(str, found), error.why])
+            error.hint = f"{damage.hint(found)}; {error.hint}"
 
 
 def _left(context: StackContext, names: Sequence[str]) -> str:

@@ -118,7 +118,12 @@ def status(command: Command, stack: str = "", watch: bool = False) -> None:
             console.out("\x1b[2J\x1b[H", end="")
         command.table(f"stack {name}", health.COLUMNS, health.rows(found))
         if not watch:
-            _say_damage(command, stack, health.failing(found))
+            failed = [
+                one.name
+                for one in found
+                if one.state != "exited" and health.has_failed(one.health or one.state, one.restarts)
+            ]
+            _say_damage(command, stack, failed)
             return
         time.sleep(1)
 
@@ -128,13 +133,12 @@ def _say_damage(command: Command, stack: str, names: Sequence[str]) -> None:
     if not names:
         return
     from synos_tasks.services import damage
-    from synos_tasks.services import heal as healing
 
     context = open_stack(command, stack)
-    damaged, _ = healing.diagnose(context, [context.stack[name] for name in names])
-    for one in (one for lines in damaged.values() for one in lines):
+    found = damage.find(context, [context.stack[name] for name in names])
+    for one in found:
         console.say(str(one))
-    console.say(damage.hint(damaged) if damaged else f"inv services.logs --only {','.join(names)} tells more")
+    console.say(damage.hint(found) if found else f"inv services.logs --only {','.join(names)} tells more")
 
 
 @verb("services.restart", help=SOME)
@@ -174,7 +178,7 @@ def heal(
     services = context.stack.chosen(only)
     ask = partial(console.confirm, yes=yes)
     if command.dry:
-        names = health.broken(context.compose.containers(), [one.name for one in services])
+        names = health.failed(context.compose.containers(), [one.name for one in services])
         recreates = f"recreate: {', '.join(names) or 'nothing'}"
         command.would(
             f"restore {only} from backup {from_backup}" if from_backup else recreates, services=names

@@ -141,7 +141,7 @@ def test_a_backup_that_cannot_be_restored_is_refused_before_anything_is_touched(
 
 
 def test_each_of_several_damaged_services_has_a_command_that_takes_it() -> None:
-    hint = damage.hint(["nats", "redis"])
+    hint = damage.hint([damage.Damage(service=name, file="x", why="y") for name in ("nats", "redis")])
     for name in ("nats", "redis"):
         assert f"inv services.heal --only {name} --from-backup latest" in hint
     assert "--only nats,redis --repair" in hint
