@@ -43,8 +43,14 @@ def shared(path: Path) -> Iterator[None]:
 
 
 def held(folder: Path) -> frozenset[str]:
-    """Return the names of the lock files in a folder that are held, or cannot be tried; remove the others."""
-    found = {path.name: path for path in folder.glob("*")}
+    """Return the names of the lock files in a folder that are held, or cannot be tried; remove the others.
+
+    Raises OSError where the folder cannot be read: which are held is then not known.
+    """
+    try:
+        found = {path.name: path for path in folder.iterdir()}
+    except FileNotFoundError:
+        return frozenset()
     for name, path in list(found.items()):
         with suppress(OSError), try_exclusive(path) as is_free:
             if is_free:

@@ -17,6 +17,7 @@ from synos_tasks.images.catalog import BOOT
 from synos_tasks.iso import protocol
 from synos_tasks.iso.boot.qemu import FIRMWARES, MEDIA
 from synos_tasks.iso.keys import users
+from synos_tasks.iso.scratch import entries
 from synos_tasks.project import launcher
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ def chosen_iso(settings: Settings, path: str) -> Path:
     """Return the ISO at a path; for '' the one built last in the output folder, or raise IsoNotFound."""
     if path:
         return Path(path).resolve()
-    found = [path for path in settings.output_dir.glob("*.iso") if path.is_file()]
+    found = [path for path in entries(settings.output_dir, "*.iso") if path.is_file()]
     if not found:
         raise IsoNotFound(
             "there is no ISO to boot", where=str(settings.output_dir), hint="`inv build.iso` makes one"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from synos_tasks.engine.labels import LABEL_FILE, LABEL_FOLDER
 from synos_tasks.errors import SettingsError, unknown
+from synos_tasks.iso.scratch import entries
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -75,7 +76,7 @@ class DevContainer:
 
 def names(settings: Settings) -> list[str]:
     """Return the names of the development containers: the folders in .devcontainer."""
-    return sorted(path.parent.name for path in (settings.project.root / FOLDER).glob(f"*/{FILE}"))
+    return [path.name for path in entries(settings.project.root / FOLDER) if (path / FILE).exists()]
 
 
 def load(settings: Settings, name: str) -> DevContainer:

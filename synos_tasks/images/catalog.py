@@ -10,6 +10,7 @@ import yaml
 
 from synos_tasks.errors import ImageBuildFailed, ProjectMissing, SettingsError
 from synos_tasks.iso.digests import of_folder
+from synos_tasks.iso.scratch import entries
 from synos_tasks.iso.suites import DEFAULT, SUITES, base_image
 
 if TYPE_CHECKING:
@@ -102,7 +103,7 @@ def every(settings: Settings) -> list[Recipe]:
 
 def stack_files(root: Path) -> dict[str, Path]:
     """Return the compose file of each stack of services, by the stack's name."""
-    paths = sorted(path for path in (root / SERVICES).glob(f"{PREFIX}*{SUFFIX}") if path.is_file())
+    paths = [path for path in entries(root / SERVICES, f"{PREFIX}*{SUFFIX}") if path.is_file()]
     return {path.name[len(PREFIX) : -len(SUFFIX)]: path for path in paths}
 
 

@@ -43,6 +43,17 @@ def sweep(parent: Path, prefix: str) -> None:
             remove(leftover)
 
 
+def entries(folder: Path, pattern: str = "*") -> list[Path]:
+    """Return what of a folder matches a pattern, sorted; nothing where there is no folder.
+
+    Raises OSError where the folder cannot be read, for which Path.glob() finds nothing.
+    """
+    try:
+        return sorted(path for path in folder.iterdir() if path.match(pattern))
+    except FileNotFoundError:
+        return []
+
+
 def write_whole(path: Path, text: str, mode: int = 0o644) -> None:
     """Write a file so that readers find all of it, or what was there before."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -13,6 +13,7 @@ from synos_tasks import archive
 from synos_tasks.engine.labels import LABEL_COMPOSE_PROJECT, LABEL_COMPOSE_VOLUME
 from synos_tasks.errors import BackupDamaged, SettingsError
 from synos_tasks.iso.inputs import opened
+from synos_tasks.iso.scratch import entries
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -77,7 +78,7 @@ def verified(path: Path, manifest: Manifest) -> Iterator[BinaryIO]:
 def known(settings: Settings, volume: str) -> list[tuple[Path, Manifest]]:
     """Return the exports of a volume in .synos/volumes, newest first. Sizes are checked, contents are not."""
     found = []
-    for path in folder_of(settings).glob(f"*{SUFFIX}"):
+    for path in entries(folder_of(settings), f"*{SUFFIX}"):
         try:
             manifest = read(path)
         except (BackupDamaged, SettingsError):

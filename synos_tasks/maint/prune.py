@@ -140,17 +140,17 @@ def plan_reset(context: Context, *, keep_isos: bool, without_backup: bool) -> Pl
         what = "data would be lost: there is no fresh backup of it"
         hint = "inv services.backup, or inv maint.volumes --export NAME; --without-backup gives it up"
         raise SettingsError(what, where=", ".join(lost), hint=hint)
-    return replace(planned, removals=(*removals, *_files(context, removals)))
+    return replace(planned, removals=(*removals, *files(context, removals)))
 
 
-def _files(context: Context, removals: Sequence[Resource]) -> Iterator[Resource]:
+def files(context: Context, removals: Sequence[Resource]) -> Iterator[Resource]:
     """Return what a reset removes in .synos, and the links to ISOs that it removes."""
     state = context.settings.project.state_dir
     data = [one.id for one in removals if one.kind == "data volume"]
     # a lock file that is removed no longer excludes those who wait for it
-    found = [path for path in state.glob("*") if path.name not in STAYS and path.suffix != ".lock"]
+    found = [path for path in scratch.entries(state) if path.name not in STAYS and path.suffix != ".lock"]
     isos = {one.name for one in removals if one.kind == "iso"}
-    links = (path for path in context.settings.output_dir.glob("*.iso") if path.is_symlink())
+    links = (path for path in scratch.entries(context.settings.output_dir, "*.iso") if path.is_symlink())
     found += [path for path in links if path.readlink().name in isos]
     for path in found:
         size = sum(each.lstat().st_blocks * 512 for each in (path, *path.rglob("*")))

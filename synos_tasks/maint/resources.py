@@ -17,6 +17,7 @@ from synos_tasks.engine.client import LIVE, Docker
 from synos_tasks.engine.labels import LABEL_FOLDER, LABEL_MARK, LABEL_ROLE, is_temporary
 from synos_tasks.images import ledger
 from synos_tasks.images.dockerfile import cache_id, steps_of
+from synos_tasks.iso.scratch import entries
 from synos_tasks.maint import ownership
 from synos_tasks.maint.ownership import Clone, Inventory, labels_of, tags_of
 from synos_tasks.project import STORE
@@ -185,12 +186,14 @@ def stored(context: Context, image: str) -> Iterator[Resource]:
 
 
 def isos(output: Path, *, pin_linked: bool = True) -> Iterator[Resource]:
-    """Return the ISOs of builds in the output folder; none whose manifest or checksum file does not fit.
+    """Return the ISOs of builds in the output folder; none whose manifest or checksum file is missing or does not fit.
 
+    One of which they cannot be read is pinned: whose it is is not known.
     ``names`` are the paths of its files, the manifest last, because it marks the set.
     """
-    linked = {path.resolve() for path in output.glob("*.iso") if path.is_symlink() and pin_linked}
-    for iso in sorted(path for path in output.glob("*.iso") if not path.is_symlink()):
+    found = entries(output, "*.iso")
+    linked = {path.resolve() for path in found if path.is_symlink() and pin_linked}
+    for iso in (path for path in found if not path.is_symlink()):
         paths = (iso, *(iso.with_name(f"{iso.name}{ending}") for ending in ISO_FILES))
         try:
             status, manifest = iso.stat(), json.loads(paths[-1].read_text())
@@ -200,7 +203,12 @@ def isos(output: Path, *, pin_linked: bool = True) -> Iterator[Resource]:
                 and iso.name.endswith(f"-{profile}-{manifest['build_id']}.iso")
                 and paths[-2].read_text() == checksum
             )
-        except (OSError, ValueError, KeyError, TypeError, RecursionError):
+        except (FileNotFoundError, ValueError, KeyError, TypeError, RecursionError):
+            continue
+        except OSError as error:
+            status, why = iso.lstat(), f"{error.filename} cannot be read: {error.strerror}"
+            size = status.st_blocks * 512
+            yield Resource("iso", str(iso), iso.name, size, status.st_mtime, pinned=why)
             continue
         if fits:
             files = [path for path in paths if path.is_file() and not path.is_symlink()]

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import TYPE_CHECKING
 
 from synos_tasks.images import ledger
-from synos_tasks.iso.scratch import write_whole
+from synos_tasks.iso.scratch import entries, write_whole
 from synos_tasks.maint import prune
 from synos_tasks.maint.prune import Limits, Plan
 from synos_tasks.maint.resources import Resource, isos
@@ -29,8 +29,8 @@ DAY = 86400.0
 
 def logs(settings: Settings) -> list[Resource]:
     """Return the logs, oldest first: regular files alone, no links."""
-    folder = settings.project.state_dir / "logs"
-    found = [(path, path.stat()) for path in folder.glob("*.log") if path.is_file() and not path.is_symlink()]
+    paths = entries(settings.project.state_dir / "logs", "*.log")
+    found = [(path, path.stat()) for path in paths if path.is_file() and not path.is_symlink()]
     every = [Resource("file", str(path), path.name, one.st_size, one.st_mtime) for path, one in found]
     return sorted(every, key=lambda log: (log.used, log.name))
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import stat
 import textwrap
 from collections import defaultdict
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,6 +13,7 @@ from synos_tasks import console
 from synos_tasks.builder import build_seconds
 from synos_tasks.console import human_bytes
 from synos_tasks.images import ledger
+from synos_tasks.iso.scratch import entries
 from synos_tasks.maint import prune
 from synos_tasks.maint.prune import Limits
 from synos_tasks.maint.resources import NAMES
@@ -177,12 +180,12 @@ def usage(context: Context) -> Usage:
         rows["cache"] = replace(row, seconds=built)
     if row := rows.get("iso"):
         took = {profile: sum(stages.values()) for profile, stages in build_seconds(context.settings).items()}
-        rows["iso"] = replace(row, seconds=_total(took.get(one.group) for one in found["iso"]))
+        rows["iso"] = replace(row, seconds=_total(took.get(one.group) for one in found["iso"] if one.group))
     used = inventory.usage
     in_engine = used.layers + sum(used.containers.values()) + sum(used.volumes.values())
     in_engine += sum(one.bytes for one in used.records if not one.shared)
     ours = sum(row.bytes for kind, row in rows.items() if kind != "iso")
-    every = (*rows.values(), *_folders(context.settings.project.state_dir))
+    every = (*rows.values(), *folders(context.settings.project.state_dir))
     return Usage(
         rows=every,
         bytes=sum(row.bytes for row in every),
@@ -201,9 +204,20 @@ def _total(seconds: Iterable[float | None]) -> float | None:
     return round(sum(known), 1) if known else None
 
 
-def _folders(state: Path) -> Iterator[Row]:
-    folders = {"logs": "logs", "backups of services": "backups", "exported volumes": "volumes"}
-    for name, folder in folders.items():
-        paths = [path for path in (state / folder).rglob("*") if not path.is_symlink()]
-        if sizes := [path.stat().st_blocks * 512 for path in paths if path.is_file()]:
+def folders(state: Path) -> Iterator[Row]:
+    """Return what in .synos takes space; raises OSError for what cannot be read."""
+    named = {"logs": "logs", "backups of services": "backups", "exported volumes": "volumes"}
+    for name, folder in named.items():
+        if sizes := list(_sizes(state / folder)):
             yield Row(name, len(sizes), sum(sizes))
+
+
+def _sizes(folder: Path) -> Iterator[int]:
+    """Yield the bytes of each file below a folder, if there is one; raises OSError for what cannot be read."""
+    for path in entries(folder):
+        with suppress(FileNotFoundError):  # another command removed it
+            status = path.lstat()
+            if stat.S_ISDIR(status.st_mode):
+                yield from _sizes(path)
+            elif stat.S_ISREG(status.st_mode):
+                yield status.st_blocks * 512

@@ -22,7 +22,7 @@ from synos_tasks.engine.spec import ContainerSpec
 from synos_tasks.errors import CacheUnusable, DiskFull, OutputNotWritable, SettingsError
 from synos_tasks.images.building import ensure_image
 from synos_tasks.images.catalog import BUILDER
-from synos_tasks.iso.scratch import scratch, sync
+from synos_tasks.iso.scratch import entries, scratch, sync
 from synos_tasks.maint import exports
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ def listing(context: Context, *, measured: bool = True) -> list[Listed]:
     mounts = [(each, {mount.name for mount in each.mounts or ()}) for each in context.docker.containers()]
     measured = measured and bool(volumes) and cache.socket_path() is not None
     sizes = cache.disk_usage("volume").volumes if measured else {}
-    marks = {path.name for path in exports.folder_of(context.settings).glob(f"{MARK}*")}
+    marks = {path.name for path in entries(exports.folder_of(context.settings), f"{MARK}*")}
     for one in volumes:
         marked = one.labels or {}
         users = [each for each, mounted in mounts if one.name in mounted]
@@ -282,7 +282,7 @@ def _new_volume(context: Context, name: str, role: str, more: Mapping[str, str])
     mark = folder / f"{MARK}{secrets.token_hex(8)}"
     with archive.disk_errors(folder, "the mark of an unfinished volume"):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        for left in folder.glob(f"{MARK}*"):  # what a container still uses is left for the next time
+        for left in entries(folder, f"{MARK}*"):  # what a container still uses is left for the next time
             with locks.try_exclusive(left) as is_free:
                 if is_free and _is_gone(context, left):
                     left.unlink(missing_ok=True)

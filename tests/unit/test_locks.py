@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from synos_tasks.locks import exclusive, shared, try_exclusive
+from synos_tasks.locks import exclusive, held, shared, try_exclusive
 
 
 @pytest.fixture(params=["folder", "file"])
@@ -81,3 +81,18 @@ def test_who_waited_for_a_removed_lock_file_locks_the_new_one(tmp_path: Path) ->
     assert not is_free(path)
     leave.set()
     thread.join(10)
+
+
+def test_what_is_held_is_listed_and_the_rest_removed(tmp_path: Path) -> None:
+    (tmp_path / "left").touch()
+    with exclusive(tmp_path / "one"):
+        assert held(tmp_path) == {"one"}
+    assert not (tmp_path / "left").exists()
+    assert held(tmp_path / "absent") == frozenset()
+
+
+def test_a_folder_that_cannot_be_read_does_not_mean_that_nothing_is_held(tmp_path: Path) -> None:
+    unreadable = tmp_path / "leases"
+    unreadable.write_text("no folder, so that root cannot list it either")
+    with pytest.raises(OSError, match="leases"):
+        held(unreadable)

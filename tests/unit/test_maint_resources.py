@@ -222,6 +222,15 @@ def test_an_iso_whose_files_do_not_fit_is_none_of_ours(tmp_path: Path, ending: s
     assert [name.removeprefix(str(other)) for name in found.names] == ["", *resources.ISO_FILES]
 
 
+def test_an_iso_whose_files_cannot_be_read_stays(tmp_path: Path) -> None:
+    iso = lay_iso(tmp_path, "minimal", "0" * 12, NOW)
+    manifest = iso.with_name(f"{iso.name}.manifest.json")
+    manifest.unlink()
+    manifest.mkdir()  # which root cannot read either
+    [found] = resources.isos(tmp_path)
+    assert (found.id, found.pinned) == (str(iso), f"{manifest} cannot be read: Is a directory")
+
+
 def test_an_iso_under_another_name_or_behind_a_link_is_none_of_ours(tmp_path: Path) -> None:
     output = tmp_path
     iso = lay_iso(output, "minimal", "0" * 12, NOW)
