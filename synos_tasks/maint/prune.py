@@ -82,12 +82,16 @@ class Plan:
 
 @dataclass(frozen=True, kw_only=True)
 class Pruned:
-    """What a prune did. ``freed_bytes`` is measured on the disks, and includes what others wrote or removed meanwhile."""
+    """What a prune did.
+
+    ``freed_bytes`` is measured on the disks, and includes what others wrote or removed meanwhile. None where the engine's
+    folder cannot be seen, as in a container that has only its socket.
+    """
 
     removed: tuple[Resource, ...] = ()
     stayed: tuple[Resource, ...] = ()
     """What was planned, and was not removed for its reason."""
-    freed_bytes: int = 0
+    freed_bytes: int | None = 0
 
 
 def plan(context: Context, limits: Limits, inventory: Inventory | None = None) -> Plan:
@@ -120,8 +124,12 @@ def plan(context: Context, limits: Limits, inventory: Inventory | None = None) -
         image = context.docker.image_id(catalog.BUILDER.tag(settings.project)) or "" if has_store else ""
         if image:
             found += stored(context, image)
+        elif has_store:
+            context.say(
+                "the store was not read: there is no builder image to do it; inv build.image makes one"
+            )
         elif limits.store:
-            context.say("there is no store, or no builder image to read it with: inv build.image makes one")
+            context.say("there is no store")
     return replace(decide(found, limits, facts.now), store_image=image)
 
 
@@ -211,15 +219,16 @@ def _recent(one: Resource, limits: Limits, age: float, newer: int) -> str:
 
 def carry_out(context: Context, planned: Plan) -> Pruned:
     """Do what a plan says. It can be cut short at any moment: the next plan finds the rest."""
-    engine = Path(context.docker.info().docker_root_dir or "")
-    disks = [engine, context.settings.project.root, context.settings.output_dir]
-    before = free_bytes(disks)
+    root = context.docker.info().docker_root_dir
+    engine = [Path(root)] if root else []
+    disks = [*engine, context.settings.project.root, context.settings.output_dir]
+    before, sees_engine = free_bytes(disks), bool(free_bytes(engine))
     outcome = list(apply(context, planned))
     removed = tuple(one for one in outcome if not one.reason)
     return Pruned(
         removed=removed,
         stayed=tuple(one for one in outcome if one.reason),
-        freed_bytes=freed(disks, before, sum(one.bytes for one in removed)),
+        freed_bytes=freed(disks, before, sum(one.bytes for one in removed)) if sees_engine else None,
     )
 
 
@@ -252,7 +261,7 @@ def _remove_together(context: Context, planned: Plan, kind: str, found: Sequence
             builder.evict_store(context, image, StoreLimits(chosen={one.id: one.used for one in found}))
             gone = {one.id for one in found} - {entry.key for entry in builder.list_store(context, image)}
         except ContainerLost as error:  # the rest can be removed all the same
-            return {one.id: error.why for one in found}
+            return {one.id: error.why or error.what for one in found}
     else:
         return {}
     return {one.id: "" if one.id in gone else "a build is using it" for one in found}

@@ -48,10 +48,9 @@ def show_pruned(pruned: Pruned) -> None:
     """Show what was done."""
     for one in pruned.stayed:
         console.say(f"not removed: {one.kind} {_short(one.name)}: {one.reason}")
-    count, freed = len(pruned.removed), human_bytes(max(0, pruned.freed_bytes))
-    console.say(
-        f"Removed {count} {'item' if count == 1 else 'items'}, freed {freed}; what is left: inv maint.disk"
-    )
+    count = len(pruned.removed)
+    items = "item" if count == 1 else "items"
+    console.say(f"Removed {count} {items}, {_freed(pruned)}; what is left: inv maint.disk")
 
 
 def plan_json(plan: Plan, pruned: Pruned) -> dict[str, Any]:
@@ -84,8 +83,14 @@ def reset_lines(pruned: Pruned) -> list[str]:
     return [
         *(f"removed: {step['count']} {step['name']}" for step in steps(pruned.removed)),
         *(f"stays: {one.kind} {one.name}: {one.reason}" for one in pruned.stayed),
-        f"freed {human_bytes(max(0, pruned.freed_bytes))}",
+        _freed(pruned),
     ]
+
+
+def _freed(pruned: Pruned) -> str:
+    if pruned.freed_bytes is None:
+        return "freed an unknown amount, as the engine's folder cannot be seen from here"
+    return f"freed {human_bytes(max(0, pruned.freed_bytes))}"
 
 
 def _rows(found: Sequence[Resource]) -> Iterator[list[str]]:

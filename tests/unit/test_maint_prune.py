@@ -183,13 +183,47 @@ def test_a_store_that_cannot_be_asked_keeps_nothing_else(context: Context, store
     assert {one.name for one in pruned.removed} == BY_DEFAULT
 
 
-@pytest.mark.parametrize("lacks", [{"images": ()}, {"volumes": ()}, {"images": (), "volumes": ()}])
-def test_without_a_store_or_an_image_to_read_it_with_there_is_none(
-    context: Context, world: World, lacks: dict[str, Any]
+def test_the_reason_of_a_store_that_gives_none_is_that_it_failed(
+    context: Context, stored: FakeStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world.inventory = dataclasses.replace(world.inventory, **lacks)
+    planned = prune.plan(context, STORE)
+    monkeypatch.setattr("synos_tasks.builder.evict_store", Mock(side_effect=ContainerLost("it went away")))
+    pruned = prune.carry_out(context, planned)
+    assert {one.reason for one in pruned.stayed} == {"it went away"}
+
+
+UNREAD = "the store was not read: there is no builder image to do it; inv build.image makes one"
+
+
+@pytest.mark.parametrize(
+    ("lacks", "said"),
+    [
+        ({"images": ()}, UNREAD),
+        ({"volumes": ()}, "there is no store"),
+        ({"images": (), "volumes": ()}, "there is no store"),
+    ],
+)
+def test_without_a_store_or_an_image_to_read_it_with_that_is_said(
+    settings: Settings, world: World, lacks: dict[str, Any], said: str
+) -> None:
+    world.inventory, lines = dataclasses.replace(world.inventory, **lacks), list[str]()
+    context = context_of(settings, world, say=lines.append)
     assert "store" not in {one.kind for one in prune.plan(context, STORE).removals}
+    assert lines == [said]
+    view.usage(context)  # it would show that nothing in the store can be freed
+    assert lines[1:] == [said] * (said == UNREAD)
     assert world.runs == []
+
+
+@pytest.mark.parametrize(("folder", "is_known"), [("/no/such/folder", False), ("/", True)])
+def test_what_was_freed_is_not_known_where_the_engines_folder_is_not_seen(
+    context: Context, world: World, folder: str, is_known: bool
+) -> None:
+    world.root_dir = folder
+    pruned = prune.carry_out(context, prune.plan(context, DEFAULT))
+    assert pruned.removed
+    assert (pruned.freed_bytes is not None) == is_known
+    assert ("unknown" in view.reset_lines(pruned)[-1]) != is_known
 
 
 # inv maint.disk
