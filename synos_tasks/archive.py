@@ -17,7 +17,7 @@ import stat
 from contextlib import contextmanager, nullcontext
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from synos_tasks.errors import (
     BackupDamaged,
@@ -32,9 +32,12 @@ from synos_tasks.errors import (
 from synos_tasks.host import free_disk_bytes
 from synos_tasks.iso.inputs import opened
 from synos_tasks.iso.scratch import scratch, sync
+from synos_tasks.shapes import fit, read
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+
+    from synos_tasks.shapes import Shape
 
 SCHEMA = "synos.backup/1"
 MANIFEST = "manifest.json"
@@ -44,11 +47,8 @@ CREATED = "%Y-%m-%dT%H:%M:%SZ"
 _NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,254}", re.ASCII)
 _LONGEST_NAME = 64
 _SHA256 = re.compile(r"[0-9a-f]{64}", re.ASCII)
-_LARGEST_MANIFEST = 2**24
 _CHUNK = 2**20
 _MANIFEST = {"name": str, "created": str, "files": [{"path": str, "bytes": int, "sha256": str}]}
-Shape: TypeAlias = Any
-"""What JSON must have, see fit()."""
 LEFT_OUT: Shape = ([{"what": str, "why": str, "data": bool}],)
 """What a backup lacks of a service, and why; ``data``: the service's volume holds it, and may be removed only with a backup that has it."""
 
@@ -181,19 +181,25 @@ def create(folder: Path, name: str, facts: Mapping[str, Any]) -> Iterator[Draft]
     if os.path.lexists(final):
         hint = "choose another name, or remove it"
         raise SettingsError(f"backup {name!r} already exists", where=str(final), hint=hint)
-    with disk_errors(folder, "the backup"):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        with scratch(folder, PARTIAL) as working:
-            draft = Draft(working)
-            yield draft
-            files = tuple(sorted(draft.files, key=lambda file: file.path))
-            _seal(working, Manifest(name=name, created=created, facts=facts, files=files))
-            working.rename(final)
-            sync(folder)
+    with disk_errors(folder, "the backup"), unfinished(folder) as working:
+        draft = Draft(working)
+        yield draft
+        files = tuple(sorted(draft.files, key=lambda file: file.path))
+        _seal(working, Manifest(name=name, created=created, facts=facts, files=files))
+        working.rename(final)
+        sync(folder)
+
+
+@contextmanager
+def unfinished(folder: Path) -> Iterator[Path]:
+    """Yield a private folder inside ``folder``, which is made where it is missing; see scratch()."""
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    with scratch(folder, PARTIAL) as working:
+        yield working
 
 
 def verify(archive: Path, facts: Shape = dict, copy: Path | None = None) -> Manifest:
-    """Read all of an archive; raise BackupDamaged with every file that is not as it was written. ``facts``: see fit().
+    """Read all of an archive; raise BackupDamaged with every file that is not as it was written. ``facts``: see shapes.py.
 
     The folder ``copy`` gets what is read.
     """
@@ -201,20 +207,6 @@ def verify(archive: Path, facts: Shape = dict, copy: Path | None = None) -> Mani
     if troubles := _troubles(archive, manifest, read_contents=True, copy=copy):
         raise damaged(archive, "\n".join(troubles))
     return manifest
-
-
-@contextmanager
-def verified_copy(archive: Path, folder: Path, facts: Shape) -> Iterator[tuple[Path, Manifest]]:
-    """Copy an archive into a private folder below ``folder`` while it is verified; raise as verify(), or DiskFull.
-
-    So what was verified is what is used, whatever happens to the archive meanwhile.
-    """
-    with disk_errors(folder, "a copy of the backup"):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with scratch(folder, PARTIAL) as working:
-        with disk_errors(folder, "a copy of the backup"):
-            manifest = verify(archive, facts, working)
-        yield working, manifest
 
 
 def find(folder: Path, name: str) -> Path:
@@ -262,7 +254,7 @@ def damaged(archive: Path, why: str, kind: str = "backup") -> BackupDamaged:
 
 
 def parse(text: bytes, facts: Shape = dict) -> Manifest:
-    """Return the manifest that JSON describes; raise ValueError for any other text. ``facts``: see fit()."""
+    """Return the manifest that JSON describes; raise ValueError for any other text. ``facts``: see shapes.py."""
     try:
         data = json.loads(text)
         _check_schema(data["schema"])
@@ -275,45 +267,6 @@ def parse(text: bytes, facts: Shape = dict) -> Manifest:
 def _check_schema(schema: object) -> None:
     if schema != SCHEMA:
         raise ValueError(f"its schema is {schema!r:.60}, this command reads {SCHEMA!r}")
-
-
-def fit(data: Any, shape: Shape, name: str = "it") -> Any:  # noqa: ANN401
-    """Return what a shape has of JSON data; raise ValueError where the data lacks it, or has something else there.
-
-    A shape is `str`, `bool`, `int` (from 0), a range, a pattern, `dict` (anything in it), `[shape]`, `(shape,)`, which may be
-    missing or null, or `{"key": shape}`, in which the key `str` stands for all other keys.
-    """
-    if isinstance(shape, tuple):
-        return None if data is None else fit(data, shape[0], name)
-    if isinstance(shape, re.Pattern) and isinstance(data, str) and shape.fullmatch(data):
-        return data
-    if isinstance(shape, range) and type(data) is int and data in shape:
-        return data
-    if isinstance(shape, dict) and isinstance(data, dict):
-        keys = data if str in shape else shape
-        return {key: fit(data.get(key), shape.get(key, shape.get(str)), f"{name}.{key}") for key in keys}
-    if isinstance(shape, list) and isinstance(data, list):
-        return [fit(one, shape[0], name) for one in data]
-    if type(data) is not shape or (shape is int and not 0 <= data < 2**63):
-        raise ValueError(f"{name} is missing, or of another kind")
-    return data
-
-
-def read_small(path: Path) -> bytes:
-    """Read a manifest or its checksum; raise ValueError where that is impossible."""
-    try:
-        with opened(path) as stream:
-            return stream.read(_LARGEST_MANIFEST)
-    except OSError as error:
-        raise ValueError(f"{path.name} cannot be read: {error.strerror}") from error
-
-
-def read_json(path: Path, shape: Shape) -> Any:  # noqa: ANN401
-    """Return what a shape has of a file of JSON; raise ValueError where it is another file. See fit()."""
-    try:
-        return fit(json.loads(read_small(path)), shape, path.name)
-    except RecursionError as error:
-        raise ValueError(f"{path.name} is nested too deeply") from error
 
 
 @contextmanager
@@ -338,9 +291,9 @@ def disk_errors(folder: Path, what: str) -> Iterator[None]:
 
 
 def manifest_of(archive: Path, facts: Shape = dict) -> Manifest:
-    """Read the manifest of an archive without its files; raise BackupDamaged. ``facts``: see fit()."""
+    """Read the manifest of an archive without its files; raise BackupDamaged. ``facts``: see shapes.py."""
     try:
-        text, checksum = (read_small(archive / name) for name in (MANIFEST, CHECKSUM))
+        text, checksum = (read(archive / name) for name in (MANIFEST, CHECKSUM))
         manifest = parse(text, facts)
     except ValueError as error:
         raise damaged(archive, str(error)) from error

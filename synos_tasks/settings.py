@@ -64,9 +64,7 @@ class ServicesSettings:
     postgres_image: str = ""
     redis_image: str = ""
     offsite_repository: str = ""
-    """A folder, or an address as restic knows it."""
-    offsite_password_file: str = ""
-    """'': one is made, with the secrets."""
+    """A folder, or an address of SFTP or S3 as restic knows it."""
     wait_timeout: int = 90
 
 

@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from synos_tasks import archive
+from synos_tasks import archive, shapes
 from synos_tasks.engine.labels import LABEL_COMPOSE_PROJECT, LABEL_COMPOSE_VOLUME
 from synos_tasks.errors import BackupDamaged, SettingsError
 from synos_tasks.iso.inputs import opened
@@ -50,7 +50,7 @@ def read(path: Path) -> Manifest:
         hint = "inv maint.volumes --inspect NAME lists the exports of a volume"
         raise SettingsError(f"there is no export {path.name}", where=str(path), hint=hint)
     try:
-        manifest = archive.parse(archive.read_small(Path(f"{path}.json")), FACTS)
+        manifest = archive.parse(shapes.read(Path(f"{path}.json")), FACTS)
     except ValueError as error:
         raise damaged(path, str(error)) from error
     if len(manifest.files) != 1 or not VOLUME_NAME.fullmatch(manifest.name):

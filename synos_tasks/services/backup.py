@@ -103,17 +103,26 @@ def listing(context: StackContext) -> list[archive.Summary]:
     ]
 
 
+def verify(path: Path, copy: Path | None = None) -> archive.Manifest:
+    """Read all of a backup, into a folder ``copy`` where that is given; raise BackupDamaged."""
+    manifest = archive.verify(path, adapters.FACTS, copy)
+    if trouble := adapters.trouble(copy or path, manifest.facts):
+        raise archive.damaged(path, trouble)
+    return manifest
+
+
 @contextmanager
 def verified(context: StackContext, name: str) -> Iterator[tuple[Path, Path, archive.Manifest]]:
-    """Yield the path of a backup, a copy of it that was verified, and its manifest.
+    """Yield the path of a backup, a private copy, and its manifest; the copy is what was verified.
 
     Raises SettingsError, BackupDamaged, DiskFull.
     """
-    source = archive.find(folder_of(context), name)
+    folder = folder_of(context)
+    source = archive.find(folder, name)
     context.say(f"checking {source}")
-    with archive.verified_copy(source, folder_of(context), adapters.FACTS) as (copy, manifest):
-        if trouble := adapters.trouble(copy, manifest.facts):
-            raise archive.damaged(source, trouble)
+    with archive.unfinished(folder) as copy:
+        with archive.disk_errors(folder, "a copy of the backup"):
+            manifest = verify(source, copy)
         yield source, copy, manifest
 
 

@@ -1,8 +1,8 @@
 """Off-site copies of backups: restic, in a container that has the backups read-only.
 
-restic encrypts and deduplicates what it stores, and knows folders, SFTP, S3 and more. In an image of ours it is of one version everywhere,
-and no host needs it. Each copy is a snapshot of the folder /backups/NAME. Addresses and credentials go through standard input: no
-command line, image, log or `docker inspect` has them.
+restic encrypts and deduplicates what it stores, in a folder, over SFTP or in S3. In an image of ours it is of one version
+everywhere, and no host needs it. Each copy is a snapshot of the folder /backups/NAME. Addresses and credentials go through
+standard input: no command line, image, log or `docker inspect` has them.
 """
 
 from __future__ import annotations
@@ -22,20 +22,17 @@ from synos_tasks.images.building import ensure_image
 from synos_tasks.images.catalog import RESTIC
 from synos_tasks.images.uplink import certificates
 from synos_tasks.iso.proxies import CERTIFICATES
-from synos_tasks.iso.scratch import scratch, write_whole
-from synos_tasks.services import schedule
-from synos_tasks.services.backup import folder_of
+from synos_tasks.iso.scratch import write_whole
+from synos_tasks.services.backup import folder_of, verify
 from synos_tasks.services.secrets import Secrets
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from synos_tasks.services.stack import StackContext
 
 PASSWORD = "offsite_password"  # noqa: S105  (the name of its file)
-CREDENTIALS = ("AWS_", "AZURE_", "B2_", "GOOGLE_", "OS_", "ST_", "RESTIC_REST_")
-"""What the variables begin with that restic's backends read, and that are passed on."""
-REMOTE = re.compile(r"(sftp|s3|rest|b2|azure|gs|swift):")
+CREDENTIALS = "AWS_"
+"""What the variables begin with that restic's S3 reads, and that are passed on."""
+REMOTE = re.compile(r"([a-z0-9]{2,}):")
 SCRIPT = 'while IFS= read -r -d "" pair; do export "$pair"; done; exec restic --retry-lock 1m "$@"'
 NO_REPOSITORY, WRONG_PASSWORD = 10, 12
 """Exit codes of restic; see `man restic`."""
@@ -56,26 +53,17 @@ def push(context: StackContext, backup: Path) -> int:
 
     Raises SettingsError, ServiceFailed, ImageBuildFailed.
     """
-    manifest = archive.manifest_of(backup)
-    kind = "timed" if schedule.is_timed(backup.name) else "named"
-    when = manifest.created.replace("T", " ").removesuffix("Z")  # the container's time is UTC
-    tags = [f"--tag={tag}" for tag in (kind, schedule.holds(manifest.facts))]
+    created = archive.manifest_of(backup).created
+    when = created.replace("T", " ").removesuffix("Z")  # the container's time is UTC
     host = f"--host={context.stack.name}"
-    words = ("backup", "--json", host, f"--time={when}", *tags, f"/backups/{backup.name}")
+    words = ("backup", "--json", host, f"--time={when}", f"/backups/{backup.name}")
     said = _restic(context, *words, allowed=NO_REPOSITORY)
     if said is None:
         _restic(context, "init")
         opens = f"it opens with {_password(context)} alone: keep a copy of that file"
-        context.say(f"made the off-site repository {shown(context)}; {opens}")
+        context.say(f"made the off-site repository {repository(context)}; {opens}")
         said = _restic(context, *words)
     return int(json.loads((said or "{}").strip().splitlines()[-1]).get("data_added", 0))
-
-
-def forget(context: StackContext, *, last: int, weekly: int) -> None:
-    """Remove copies that expired; see schedule.expired(). Raises as push()."""
-    chosen = ("--tag=timed", f"--host={context.stack.name}", "--group-by=host,tags")
-    kept = [f"--keep-{key}={count}" for key, count in (("last", max(1, last)), ("weekly", weekly)) if count]
-    _restic(context, "forget", "--quiet", "--prune", *chosen, *kept)
 
 
 def listing(context: StackContext) -> list[Copy]:
@@ -88,46 +76,31 @@ def listing(context: StackContext) -> list[Copy]:
     return sorted(found, key=lambda one: (one.created, one.name), reverse=True)
 
 
-def check(context: StackContext, found: Sequence[Copy], max_age: float, now: float) -> list[schedule.Problem]:
-    """Let restic check its repository, and return what is wrong with it or with the newest copy. Raises as push()."""
-    if not found:
-        return [schedule.Problem(kind="missing", what="off-site", why="there is no copy")]
-    _restic(context, "check", "--quiet")
-    return schedule.too_old("off-site", found[0].name, found[0].created, max_age, now)
-
-
 def fetch(context: StackContext, name: str) -> Path:
     """Fetch a copy into the folder of backups, verify it, and return its path. Raises as push(), and BackupDamaged."""
     folder, copies = folder_of(context), listing(context)
     chosen = next((one for one in copies if one.name == name), None)
     if chosen is None:
-        raise unknown("off-site backup", name, (one.name for one in copies), shown(context))
-    with archive.disk_errors(folder, "the backup"):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    with scratch(folder, archive.PARTIAL) as working:
+        raise unknown("off-site backup", name, (one.name for one in copies), repository(context))
+    with archive.unfinished(folder) as working:
         words = ("restore", "--quiet", "--target=/restored", f"{chosen.id}:/backups/{name}")
         _restic(context, *words, more=(Bind(source=working, target="/restored", writable=True),))
-        schedule.verify(working)
+        verify(working)
         free = archive.unused_name(folder, f"{name}-") if (folder / name).exists() else name
         return working.rename(folder / free)
 
 
-def shown(context: StackContext) -> str:
-    """Return the repository as people may see it; raise SettingsError where there is none."""
-    if not (repository := context.settings.services.offsite_repository):
+def repository(context: StackContext) -> str:
+    """Return where copies are, from the settings; raise SettingsError where that is nowhere."""
+    if not (place := context.settings.services.offsite_repository):
         hint = "synos.services.offsite_repository in invoke.yaml: a folder, sftp:USER@HOST:/FOLDER, s3:https://HOST/BUCKET"
         raise SettingsError("no off-site repository is configured", where="invoke.yaml", hint=hint)
-    return re.sub(r"//[^/@]*@", "//***@", repository)
+    return place
 
 
 def _password(context: StackContext) -> Path:
-    """Return the file with the repository's password, made where none is given. Raises SettingsError, SecretsDamaged."""
+    """Return the file with the repository's password; make one where there is none. Raises SecretsDamaged."""
     own = Secrets(context.folder)
-    if given := context.settings.services.offsite_password_file:
-        path = context.settings.project.root / given
-        if not path.is_file():
-            raise SettingsError("the password file of the off-site repository is missing", where=str(path))
-        return path
     own.ensure([PASSWORD])
     own.read(PASSWORD)  # raises where it is damaged
     return own.folder / PASSWORD
@@ -149,7 +122,7 @@ def _restic(context: StackContext, *words: str, allowed: int = 0, more: tuple[Bi
         raise SettingsError("the off-site repository has another password", where=where, hint=hint)
     raise ServiceFailed(
         f"restic {words[0]} failed",
-        where=shown(context),
+        where=repository(context),
         why=complaints or f"exit code {code}",
         hint="credentials come from the environment, see docker/services/DOCKER_DEPLOYMENT_GUIDE.md",
     )
@@ -159,24 +132,23 @@ def _container(
     context: StackContext, words: tuple[str, ...], more: tuple[Bind, ...]
 ) -> tuple[ContainerSpec, dict[str, str]]:
     """Return the container, and the variables that restic gets: no capability, the caller's user, backups read-only."""
-    shown(context)
-    repository, backups = context.settings.services.offsite_repository, folder_of(context)
+    place, backups = repository(context), folder_of(context)
     cache, users = context.folder / "restic-cache", f"{os.getuid()}:{os.getgid()}"
     password = Bind(source=_password(context), target=f"/run/secrets/{PASSWORD}")
     binds = [password, Bind(source=cache, target="/cache", writable=True), *more, *certificates()]
-    remote = REMOTE.match(repository)
+    remote = REMOTE.match(place)
+    if remote and remote[1] not in {"sftp", "s3"}:
+        what = f"the off-site repository begins with {remote[0]}, which is not supported"
+        raise SettingsError(what, where="invoke.yaml", hint="a folder, sftp:, or s3:")
     if remote and remote[1] == "sftp":  # ssh asks for a name and a home
         write_whole(context.folder / "passwd", f"synos:x:{users}::/home/synos:/bin/sh\n")
         binds += [Bind(source=context.folder / "passwd", target="/etc/passwd")]
         binds += [Bind(source=Path.home() / ".ssh", target="/home/synos/.ssh")]
     elif not remote:
-        if re.match(r"[a-z0-9]{2,}:", repository):
-            hint = "it knows a folder, sftp:, s3:, rest:, b2:, azure:, gs: and swift:"
-            raise SettingsError(f"{shown(context)} is no repository that the image knows", hint=hint)
-        path = (context.settings.project.root / Path(repository).expanduser()).resolve()
+        path = (context.settings.project.root / Path(place).expanduser()).resolve()
         with writing("the off-site repository cannot be made", path):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
-        binds, repository = [*binds, Bind(source=path, target="/repository", writable=True)], "/repository"
+        binds, place = [*binds, Bind(source=path, target="/repository", writable=True)], "/repository"
     for folder in (backups, cache):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
     spec = ContainerSpec(
@@ -195,5 +167,5 @@ def _container(
     )
     given = {key: value for key, value in os.environ.items() if key.startswith(CREDENTIALS)}
     given |= {**context.proxies.variables, "HOME": "/tmp", "RESTIC_CACHE_DIR": "/cache"}  # noqa: S108
-    given |= {"RESTIC_REPOSITORY": repository, "RESTIC_PASSWORD_FILE": password.target}
+    given |= {"RESTIC_REPOSITORY": place, "RESTIC_PASSWORD_FILE": password.target}
     return spec, given | ({"SSL_CERT_FILE": str(CERTIFICATES)} if certificates() else {})

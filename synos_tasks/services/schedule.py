@@ -5,21 +5,20 @@ from __future__ import annotations
 import datetime as dt
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from synos_tasks import archive
 from synos_tasks.console import human_seconds
 from synos_tasks.errors import BackupDamaged, writing
-from synos_tasks.iso.digests import digest
 from synos_tasks.iso.scratch import scratch
-from synos_tasks.services import adapters, backup
+from synos_tasks.services import backup
 from synos_tasks.services.adapters import ADAPTERS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Sequence
     from pathlib import Path
 
-    from synos_tasks.archive import Manifest, Summary
+    from synos_tasks.archive import Summary
     from synos_tasks.services.stack import StackContext
 
 _TIMED = re.compile(r"[0-9]{8}T[0-9]{6}(-[0-9]+)?", re.ASCII)
@@ -43,10 +42,13 @@ def expired(found: Sequence[Summary], *, last: int, weekly: int) -> list[Summary
     one service do not displace whole ones. Only undamaged ones that are named for their time expire.
     ``found`` is newest first.
     """
-    groups: dict[str, list[Summary]] = {}
+    groups: dict[object, list[Summary]] = {}
     for one in found:
-        if is_timed(one.name) and not one.trouble:
-            groups.setdefault(holds(one.facts), []).append(one)
+        if _TIMED.fullmatch(one.name) and not one.trouble:
+            lacks = (
+                (service, lack["what"]) for service in one.facts for lack in archive.lacks(one.facts[service])
+            )
+            groups.setdefault((frozenset(one.facts), frozenset(lacks)), []).append(one)
     gone: list[Summary] = []
     for group in groups.values():
         weeks = {_week(one): one.name for one in reversed(group)}  # the newest of a week is the last of it
@@ -55,17 +57,6 @@ def expired(found: Sequence[Summary], *, last: int, weekly: int) -> list[Summary
         }
         gone += [one for one in group if one.name not in kept]
     return gone
-
-
-def is_timed(name: str) -> bool:
-    """Tell whether a backup is named for its time, so that it may expire."""
-    return bool(_TIMED.fullmatch(name))
-
-
-def holds(facts: Mapping[str, Any]) -> str:
-    """Return a word for what a backup holds, and lacks: only backups with the same one displace each other."""
-    lacks = [(service, one["what"]) for service, held in facts.items() for one in archive.lacks(held)]
-    return digest([sorted(facts), sorted(lacks)])[:12]
 
 
 def retain(context: StackContext, taken: Path, *, last: int, weekly: int) -> list[Summary]:
@@ -85,14 +76,6 @@ def retain(context: StackContext, taken: Path, *, last: int, weekly: int) -> lis
     return gone
 
 
-def verify(path: Path) -> Manifest:
-    """Read all of a backup; raise BackupDamaged."""
-    manifest = archive.verify(path, adapters.FACTS)
-    if trouble := adapters.trouble(path, manifest.facts):
-        raise archive.damaged(path, trouble)
-    return manifest
-
-
 def problems(context: StackContext, max_age: float, now: float) -> list[Problem]:
     """Read all backups of a stack, and return what is wrong: with each of them, and for each service with its newest.
 
@@ -102,7 +85,7 @@ def problems(context: StackContext, max_age: float, now: float) -> list[Problem]
     whole: list[Summary] = []
     for one in backup.listing(context):
         try:
-            verify(backup.folder_of(context) / one.name)
+            backup.verify(backup.folder_of(context) / one.name)
             whole.append(one)
         except BackupDamaged as error:
             found.append(Problem(kind="damaged", what=one.name, why=error.why))
@@ -111,21 +94,16 @@ def problems(context: StackContext, max_age: float, now: float) -> list[Problem]
         if newest is None:
             found.append(Problem(kind="missing", what=service, why="no undamaged backup holds it"))
             continue
-        found += too_old(service, newest.name, newest.created, max_age, now)
+        age = now - archive.seconds(newest.created)
+        if not 0 <= age <= max_age:  # the age of one from the future is unknown
+            when = f"{human_seconds(age)} ago" if age > 0 else f"in the future: {newest.created}"
+            why = f"its newest backup, {newest.name}, was taken {when}"
+            found.append(Problem(kind="old", what=service, why=why))
         found += [
             Problem(kind="incomplete", what=service, why=f"{newest.name} lacks {one['what']}: {one['why']}")
             for one in archive.lacks(newest.facts[service])
         ]
     return found
-
-
-def too_old(what: str, name: str, created: str, max_age: float, now: float) -> list[Problem]:
-    """Return the problem of a newest backup that is too old, if it is."""
-    age = now - archive.seconds(created)
-    if 0 <= age <= max_age:  # the age of one from the future is unknown
-        return []
-    when = f"{human_seconds(age)} ago" if age > 0 else f"in the future: {created}"
-    return [Problem(kind="old", what=what, why=f"its newest backup, {name}, was taken {when}")]
 
 
 def error(folder: object, found: Sequence[Problem]) -> BackupDamaged:

@@ -16,7 +16,7 @@ from synos_tasks.services.options import CHOICE, STACK, WAITS, YES, open_stack
         **STACK,
         **CHOICE,
         "name": "letters, digits, . _ - (default: the time, UTC); one with a name is never removed",
-        "keep": "verify it, then remove older ones but the newest N",
+        "keep": "verify it, then remove older ones here but the newest N",
         "keep-weekly": "keep the newest of each of the last N weeks as well",
         "offsite": "copy it to synos.services.offsite_repository of invoke.yaml too, encrypted, by restic",
     },
@@ -34,7 +34,8 @@ def backup(
     """Back up what every service holds, with checksums; restore it here or on another machine."""
     from synos_tasks import archive
     from synos_tasks.services import backup as backups
-    from synos_tasks.services import schedule, tasks_offsite
+    from synos_tasks.services import offsite as copies
+    from synos_tasks.services import schedule
     from synos_tasks.services.selection import Selection
 
     context = open_stack(command, stack)
@@ -47,8 +48,12 @@ def backup(
     if incomplete:
         keep = keep_weekly = 0  # no older one is removed for it
     if offsite or keep or keep_weekly:
-        schedule.verify(path)
-    copied = tasks_offsite.copy(context, path, last=keep, weekly=keep_weekly) if offsite else None
+        backups.verify(path)
+    copied = None
+    if offsite:
+        place, added = copies.repository(context), copies.push(context, path)
+        console.say(f"off-site: {console.human_bytes(added)} new in {place}")
+        copied = {"repository": place, "new_bytes": added}
     gone = schedule.retain(context, path, last=keep, weekly=keep_weekly) if keep or keep_weekly else []
     if gone:
         freed = console.human_bytes(sum(one.bytes for one in gone))
@@ -64,7 +69,7 @@ def backup(
     "services.backups",
     help={
         **STACK,
-        "check": "read all, and fail where one is damaged, or the newest is too old, incomplete or missing",
+        "check": "read all here, and fail where one is damaged, or the newest is too old, incomplete or missing",
         "max-age": "with --check: age of the newest that is too old, as 26h or 2d",
         "offsite": "the copies in synos.services.offsite_repository of invoke.yaml",
     },
@@ -74,14 +79,21 @@ def list_backups(
 ) -> None:
     """List the backups of a stack, newest first, and what each lacks."""
     from synos_tasks import archive
+    from synos_tasks.errors import WrongUse
     from synos_tasks.services import backup as backups
-    from synos_tasks.services import schedule, tasks_offsite
+    from synos_tasks.services import offsite as copies
+    from synos_tasks.services import schedule
     from synos_tasks.services.adapters import summary
     from synos_tasks.settings import seconds_of
 
     oldest, context = seconds_of(max_age), open_stack(command, stack)
     if offsite:
-        tasks_offsite.show(command, context, check=check, max_age=oldest)
+        if check:
+            raise WrongUse("--check reads the backups that are here", hint="`restic check` reads copies")
+        place, there = copies.repository(context), copies.listing(context)
+        rows = [[one.name, one.created, console.human_bytes(one.bytes), one.id[:8]] for one in there]
+        command.table(f"backups in {place}", ["name", "taken", "size", "snapshot"], rows)
+        command.result({"repository": place, "backups": [vars(one) for one in there]})
         return
     folder, found = backups.folder_of(context), backups.listing(context)
     holds = ["; ".join(summary(*service) for service in one.facts.items()) for one in found]
@@ -134,7 +146,7 @@ def restore(
     if offsite:
         from synos_tasks.services import offsite as copies
 
-        command.would(f"fetch {name} from {copies.shown(context)} and restore it")
+        command.would(f"fetch {name} from {copies.repository(context)} and restore it")
         name = str(copies.fetch(context, name))
         console.say(f"fetched {name}")
     if command.dry:

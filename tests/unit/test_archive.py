@@ -27,6 +27,8 @@ from tests.unit.contexts import files as lay
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from synos_tasks.shapes import Shape
+
 FACTS = {"postgres": {"version": "17.2", "rows": 12}, "services": ["nats", "redis"]}
 FILES = {
     "postgres.dump": b"PGDMP" * 50,
@@ -407,7 +409,7 @@ def test_paths_that_lead_out_of_a_backup_are_damage(backup: Path, path: str) -> 
     assert "no path below an archive" in why(backup)
 
 
-SHAPE: archive.Shape = {"version": str, "counts": [int], "any": dict, "named": {str: {"owner": str}}}
+SHAPE: Shape = {"version": str, "counts": [int], "any": dict, "named": {str: {"owner": str}}}
 GOOD = {
     "version": "1",
     "counts": [0, 2**63 - 1],

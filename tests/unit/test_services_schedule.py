@@ -198,7 +198,7 @@ def test_what_a_backup_had_to_leave_out_is_a_problem(here: Scene, monkeypatch: p
     entry = {"what": "database x", "why": "its name is too long", "data": True}
     facts = {**WHOLE, "postgres": {"left_out": [entry, {**entry, "what": "passwords", "data": False}]}}
     monkeypatch.setattr(backup, "listing", lambda _: [taken(0, facts)])
-    monkeypatch.setattr(schedule, "verify", lambda _: None)
+    monkeypatch.setattr(backup, "verify", lambda _: None)
     [found] = schedule.problems(here.context, 3600, MONDAY.timestamp())
     assert (found.kind, found.what) == ("incomplete", "postgres")
     assert "database x: its name is too long" in found.why

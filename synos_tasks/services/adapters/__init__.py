@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from synos_tasks.archive import Draft, Shape
+    from synos_tasks.archive import Draft
     from synos_tasks.services.stack import StackContext
+    from synos_tasks.shapes import Shape
 
 MARK = "restoring"
 """File of a stack that is there while a restore loads; it stays where that fails or is killed."""
@@ -23,7 +24,7 @@ class ServiceAdapter(Protocol):
     """A module that saves and loads what one service holds."""
 
     FACTS: Shape
-    """What facts() has, for archive.fit(); besides, ``left_out`` as archive.LEFT_OUT."""
+    """What facts() has, for shapes.fit(); besides, ``left_out`` as archive.LEFT_OUT."""
     PARTS: str
     """Key of facts() with what can be chosen by name; '' for none."""
     VERSION_PARTS: int

@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 from synos_tasks import archive
 from synos_tasks.errors import ServiceFailed, SynosError
+from synos_tasks.shapes import read_json
 
 if TYPE_CHECKING:
     from collections.abc import Container, Iterator, Mapping, Sequence
@@ -303,10 +304,10 @@ def _each(context: StackContext, sql: str, names: Sequence[str]) -> list[Any]:
 
 def _read(folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """Return the databases and roles of a backup; raise ValueError."""
-    databases = archive.read_json(folder / "databases.json", _DATABASES)
+    databases = read_json(folder / "databases.json", _DATABASES)
     roles = [{"name": one["owner"], "login": True} for one in databases]
     if (folder / "roles.json").exists():  # not in backups of older versions, nor are owners and extensions
-        roles = archive.read_json(folder / "roles.json", _ROLES)
+        roles = read_json(folder / "roles.json", _ROLES)
     return databases, roles
 
 
