@@ -75,17 +75,25 @@ def verified(path: Path, manifest: Manifest) -> Iterator[BinaryIO]:
         yield stream
 
 
-def known(settings: Settings, volume: str) -> list[tuple[Path, Manifest]]:
-    """Return the exports of a volume in .synos/volumes, newest first. Sizes are checked, contents are not."""
-    found = []
+def known(settings: Settings, volume: str) -> tuple[list[tuple[Path, Manifest]], list[str]]:
+    """Return the exports of a volume in .synos/volumes, newest first, and a line for each damaged one.
+
+    Sizes are checked, contents are not. Of an export without a manifest, nothing tells which volume it is of.
+    """
+    found, unusable = [], []
     for path in entries(folder_of(settings), f"*{SUFFIX}"):
         try:
             manifest = read(path)
-        except (BackupDamaged, SettingsError):
+        except SettingsError:  # no file
+            continue
+        except BackupDamaged as error:
+            unusable.append(f"{path}: {error.why}")
             continue
         if manifest.name == volume and path.stat().st_size == manifest.bytes:
             found.append((path, manifest))
-    return sorted(found, key=lambda one: (one[1].created, one[0].name), reverse=True)
+        elif manifest.name == volume:
+            unusable.append(f"{path}: it has another size than its manifest says")
+    return sorted(found, key=lambda one: (one[1].created, one[0].name), reverse=True), unusable
 
 
 def fresh_backups(settings: Settings, volumes: Iterable[Volume], now: float) -> dict[str, str]:
@@ -118,7 +126,7 @@ def _backups(settings: Settings, volume: Volume) -> Iterator[tuple[str, Path, fl
         whole = service in one.facts and not archive.lost(one.facts[service])
         if not one.trouble and (whole or service.endswith(SPOOL)):
             yield "backup", folder / one.name, archive.seconds(one.created)
-    for path, export in known(settings, volume.name):
+    for path, export in known(settings, volume.name)[0]:
         if export.facts["project"] == settings.project.id and not export.facts["users"]:
             yield "export", path, export.time
 

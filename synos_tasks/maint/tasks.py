@@ -229,8 +229,9 @@ def _act(command: Command, action: str, given: str, to: str) -> None:
     match action:
         case "list":
             found = copying.listing(context)
-            total = sum(one.bytes or 0 for one in found)
-            _show(command, f"volumes of {command.settings.project.id}: {console.human_bytes(total)}", found)
+            sizes = [one.bytes for one in found if one.bytes is not None]
+            total = sum(sizes) if len(sizes) == len(found) else None
+            _show(command, f"volumes of {command.settings.project.id}: {_size(total)}", found)
             command.result({"bytes": total, "volumes": [asdict(each) for each in found]})
         case "inspect":
             one = copying.inspect(context, given)
@@ -238,6 +239,8 @@ def _act(command: Command, action: str, given: str, to: str) -> None:
             command.show(f"{one.files} files in {one.folders} folders, newest change: {one.changed}")
             command.show(f"exports: {', '.join(one.exports) or 'none'}")
             command.show(f"backups: {', '.join(one.backups) or 'none'}")
+            for line in one.damaged:
+                command.show(f"damaged, not counted: {line}")
             command.result(asdict(one))
         case "export":
             file, done = copying.export(context, given, Path(to).resolve() if to else None)
@@ -258,10 +261,15 @@ def _made(command: Command, volume: str, files: int) -> None:
 def _show(command: Command, title: str, found: Sequence[Listed]) -> None:
     rows = []
     for one in found:
-        size = "?" if one.bytes is None else console.human_bytes(one.bytes)
         note = "unfinished: the next import or clone removes it" if one.unfinished else ""
-        rows.append([one.short, one.role, size, one.created, ", ".join(one.users) or "nobody", note])
+        rows.append(
+            [one.short, one.role, _size(one.bytes), one.created, ", ".join(one.users) or "nobody", note]
+        )
     command.table(title, ["name", "role", "size", "made", "used by", ""], rows)
+
+
+def _size(count: int | None) -> str:
+    return "not known" if count is None else console.human_bytes(count)
 
 
 namespace = Collection("maint", disk, prune, reset, logs, update_base, volumes)

@@ -95,6 +95,8 @@ class Inspected:
     """The newest change of a file or folder in it, ISO-8601 in UTC."""
     exports: list[str]
     backups: list[str]
+    damaged: list[str]
+    """Exports and backups that cannot be used, each with the reason."""
 
 
 def listing(context: Context, *, measured: bool = True) -> list[Listed]:
@@ -150,13 +152,15 @@ def inspect(context: Context, name: str) -> Inspected:
     if code or len(answer) != 3:
         raise CacheUnusable(f"volume {volume.name} cannot be read", where=volume.name, why=stderr)
     backups = archive.listing(exports.backups_of(context.settings, volume.labels), exports.BACKUP_FACTS)
+    whole, damaged = exports.known(context.settings, volume.name)
     return Inspected(
         volume=volume,
         folders=int(answer[0]),
         files=int(answer[1]),
         changed=dt.datetime.fromtimestamp(float(answer[2]), dt.UTC).strftime(CREATED),
-        exports=[str(path) for path, _ in exports.known(context.settings, volume.name)],
+        exports=[str(path) for path, _ in whole],
         backups=[one.name for one in backups if not one.trouble],
+        damaged=[*damaged, *(f"backup {one.name}: {one.trouble}" for one in backups if one.trouble)],
     )
 
 

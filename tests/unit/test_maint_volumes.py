@@ -109,11 +109,30 @@ def test_inspect_shows_all_about_one(here: Ground) -> None:
         pass
     found = volumes.inspect(here.context, "db")
     assert (found.files, found.folders, found.changed) == (2, 1, "2027-01-15T08:00:00Z")
-    assert (found.exports, found.backups) == ([str(path)], ["monday"])
+    assert (found.exports, found.backups, found.damaged) == ([str(path)], ["monday"], [])
     assert not here.docker.runs[-1].logged, "its content is in no log"
     here.code, here.message = 1, "find: Input/output error"
     with pytest.raises(CacheUnusable, match="cannot be read"):
         volumes.inspect(here.context, "db")
+
+
+def test_what_is_damaged_is_not_taken_for_absent(here: Ground, exported: Path) -> None:
+    folder = here.context.settings.project.state_dir / "backups/-"
+    with archive.create(folder, "monday", {}) as draft, draft.file("x"):
+        pass
+    short, bare = exported.with_name("short.tar.zst"), exported.with_name("bare.tar.zst")
+    bare.touch()
+    Path(f"{exported}.json").rename(f"{short}.json")
+    short.touch()
+    exported.unlink()
+    (folder / "monday/x").unlink()
+    found = volumes.inspect(here.context, "data")
+    assert (found.exports, found.backups) == ([], [])
+    assert found.damaged == [
+        f"{bare}: bare.tar.zst.json cannot be read: No such file or directory",
+        f"{short}: it has another size than its manifest says",
+        "backup monday: x: is missing",
+    ]
 
 
 # export
@@ -388,6 +407,18 @@ def test_volumes_are_listed(there: Ground, capfd: pytest.CaptureFixture[str]) ->
     found = told(capfd)
     assert (found["schema"], found["bytes"]) == ("synos.maint.volumes/1", 100)
     assert [one["short"] for one in found["volumes"]] == ["data"]
+
+
+def test_a_sum_of_sizes_that_are_not_known_is_not_known(
+    there: Ground, capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "socket_path", lambda: None)
+    run()
+    lines = capfd.readouterr().out.splitlines()
+    assert lines[0] == f"volumes of {PROJECT}: not known"
+    assert lines[2].split()[:4] == ["data", "cache", "not", "known"]
+    found = told(capfd)
+    assert (found["bytes"], found["volumes"][0]["bytes"]) == (None, None)
 
 
 @pytest.mark.parametrize(
