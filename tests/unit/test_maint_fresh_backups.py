@@ -19,7 +19,7 @@ from tests.unit.projects import settings_in
 from tests.unit.test_archive import edit
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from synos_tasks.engine.client import Volume
 
@@ -50,10 +50,18 @@ def of_stack(name: str, stack: str = f"{OURS}-unified", **given: Any) -> Volume:
 NATS, POSTGRES, SPOOL = (of_stack(name) for name in ("nats", "postgres", "nats-spool"))
 
 
-def back_up(settings: Settings, name: str = "one", *services: str, age: float = 0) -> Path:
-    """Make a backup as the services do, and give it an age."""
+def back_up(
+    settings: Settings,
+    name: str = "one",
+    *services: str,
+    age: float = 0,
+    lacks: Mapping[str, list[dict[str, Any]]] | None = None,
+) -> Path:
+    """Make a backup as the services do, and give it an age; ``lacks`` is what it left out of each service."""
     folder = settings.project.state_dir / "backups/unified"
-    facts = {service: {"version": "1"} for service in services or ("nats",)}
+    facts = {
+        service: {"version": "1", "left_out": (lacks or {}).get(service)} for service in services or ("nats",)
+    }
     with archive.create(folder, name, facts) as draft, draft.file("dump") as out:
         out.write(b"what the service holds")
     edit(folder / name, created=moment(age))
@@ -134,6 +142,17 @@ def test_a_damaged_export_is_none_and_the_one_before_is_taken(
     assert fresh(settings, volume("synos-dev")) == {}
     whole = export(settings, "synos-dev", 2 * HOUR)
     assert fresh(settings, volume("synos-dev")) == {"synos-dev": whole.name}
+
+
+def test_a_backup_that_lacks_data_of_a_service_is_none_of_its_volume(settings: Settings) -> None:
+    """Of what was left out, the volume is the only copy. What is no data, as a temporary table, keeps no volume."""
+    key, table = archive.left_out("key a", "too large", data=True), archive.left_out("table b", "temporary")
+    back_up(settings, "whole", "nats", "postgres", "redis", age=2 * HOUR)
+    lacks = {"nats": [table, key], "postgres": [table], "redis": []}
+    back_up(settings, "newer", "nats", "postgres", "redis", age=HOUR, lacks=lacks)
+    redis = of_stack("redis")
+    named = {NATS.name: "whole", POSTGRES.name: "newer", redis.name: "newer", SPOOL.name: "newer"}
+    assert fresh(settings, NATS, POSTGRES, redis, SPOOL) == named
 
 
 @pytest.mark.parametrize(
