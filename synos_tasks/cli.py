@@ -44,6 +44,9 @@ PROJECT_ROOT = "project_root"
 """Key of Invoke's configuration with the folder of the project; see synos_tasks.collection()."""
 INPUT_WORDS = frozenset({"-", "-x", "-X", "--pipe", "--file=-", "restore"})
 """Words with which a client reads standard input."""
+UNITS = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+"""Seconds of each."""
+AGE = re.compile(r"[0-9]{1,6}[mhdw]", re.ASCII)
 
 
 class DryRun(Exception):
@@ -69,6 +72,17 @@ def since_when(text: str) -> str:
     except ValueError:
         return "a duration, as 10m or 2h, or a date, as 2026-01-31 or 2026-01-31T12:00:00"
     return ""
+
+
+def age(text: str) -> str:
+    """Check an age, as seconds_of() reads it; see number()."""
+    return "" if AGE.fullmatch(text.strip().lower()) else "an age, as 30m, 12h, 14d or 2w"
+
+
+def seconds_of(text: str) -> float:
+    """Return the seconds of an age() that was checked. Spaces around it and capitals are accepted."""
+    count, unit = text.strip().lower()[:-1], text.strip().lower()[-1]
+    return int(count) * UNITS[unit]
 
 
 def one_of(*names: str) -> Callable[[str], str]:

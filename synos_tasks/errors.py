@@ -64,7 +64,7 @@ class SynosError(Exception):
 
 
 class WrongUse(SynosError, exit_code=2):
-    """Wrong use: an unknown verb or option, a missing argument, a value of the wrong type."""
+    """Wrong use: an unknown verb or option, a missing argument, a value of the wrong kind, options that exclude each other."""
 
 
 class ProfileError(SynosError, exit_code=10):
@@ -76,7 +76,7 @@ class ProfileNotFound(SynosError, exit_code=11):
 
 
 class SettingsError(SynosError, exit_code=12):
-    """A setting, a configuration file or an option has a mistake."""
+    """A setting or a configuration file has a mistake, or what an option names is missing, taken or not possible."""
 
 
 class PackageNotFound(SynosError, exit_code=13):

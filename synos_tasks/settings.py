@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -19,10 +18,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from synos_tasks.project import Project
-
-UNITS = {"m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
-"""Seconds of each."""
-_AGE = re.compile(r"([0-9]{1,6})([mhdw])", re.ASCII)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,16 +162,6 @@ def _place(root: Path, name: str) -> str:
     except (OSError, ValueError, AttributeError, StopIteration, yaml.YAMLError):
         return f"{path}, or another file of Invoke's configuration"
     return f"{path}:{line}"
-
-
-def seconds_of(text: str) -> float:
-    """Return the seconds of an age; raises SettingsError. Spaces around it and capitals are accepted."""
-    found = _AGE.fullmatch(text.strip().lower())
-    if not found:
-        why = "an age is a whole number of at most six digits, followed by its unit"
-        hint = "30m, 12h, 14d or 2w: minutes, hours, days, weeks"
-        raise SettingsError(f"{text!r} is not an age", why=why, hint=hint)
-    return int(found[1]) * UNITS[found[2]]
 
 
 def _section(cls: type[Any], values: Mapping[str, Any], name: str) -> Any:  # noqa: ANN401

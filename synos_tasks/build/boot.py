@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING
 from synos_tasks import builder
 from synos_tasks.engine.labels import labels
 from synos_tasks.engine.spec import Bind, ContainerSpec
-from synos_tasks.errors import BootFailed, IsoNotFound, SettingsError
+from synos_tasks.errors import BootFailed, IsoNotFound
 from synos_tasks.images.catalog import BOOT
 from synos_tasks.iso import protocol
-from synos_tasks.iso.boot.qemu import FIRMWARES, MEDIA
 from synos_tasks.iso.keys import users
 from synos_tasks.iso.scratch import entries
 from synos_tasks.project import launcher
@@ -39,9 +38,9 @@ def boot_iso(
     """Boot ``iso`` and wait for its report; at most ``timeout`` seconds, for 0 those of the settings.
 
     Return it with the path of the serial log, which lands in .synos/boot/ with a picture of the screen. Raises
-    SettingsError, IsoNotFound, OutputNotWritable, ImageBuildFailed, ContainerLost and BootFailed.
+    IsoNotFound, OutputNotWritable, ImageBuildFailed, ContainerLost and BootFailed.
     """
-    iso, settings = checked_iso(iso, firmware, media), context.settings
+    iso, settings = checked_iso(iso), context.settings
     folder = builder.state_folder(settings, "boot")
     log = folder / f"{iso.stem}-{firmware}-{media}.log"
     request = protocol.Boot(
@@ -67,11 +66,8 @@ def boot_iso(
     return found, log
 
 
-def checked_iso(iso: Path, firmware: str, media: str) -> Path:
-    """Return the ISO's real path; raises SettingsError and IsoNotFound."""
-    for name, value, choices in (("firmware", firmware, FIRMWARES), ("media", media, MEDIA)):
-        if value not in choices:
-            raise SettingsError(f"there is no {name} {value!r}", hint=f"there are: {', '.join(choices)}")
+def checked_iso(iso: Path) -> Path:
+    """Return the ISO's real path; raises IsoNotFound."""
     iso = iso.resolve()
     if not iso.is_file():
         raise IsoNotFound(f"there is no ISO {iso.name}", where=str(iso), hint="`inv build.iso` makes one")

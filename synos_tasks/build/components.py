@@ -12,7 +12,7 @@ from synos_tasks import builder
 from synos_tasks.build import planning
 from synos_tasks.build.containers import builder_spec, compile_spec, store_volume, temporary_volume
 from synos_tasks.build.view import view_for
-from synos_tasks.errors import ClaimFailed, ComponentFailed, SettingsError, SynosError, guess
+from synos_tasks.errors import ClaimFailed, ComponentFailed, SynosError
 from synos_tasks.images.catalog import TOOLCHAINS
 from synos_tasks.iso import profile as profiles
 from synos_tasks.iso import protocol
@@ -21,7 +21,7 @@ from synos_tasks.iso.plan import components_of
 from synos_tasks.iso.protocol import PACKAGES
 from synos_tasks.iso.publish import STAGING_PREFIX, settle, take
 from synos_tasks.iso.scratch import scratch
-from synos_tasks.iso.suites import DEFAULT, REFUSED_SUITES, SUITES
+from synos_tasks.iso.suites import DEFAULT
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -74,13 +74,6 @@ def suite_for(users: Iterable[Profile]) -> str:
     """Return the suite of the profiles that have a component; the default where they differ, and without any."""
     suites = {profile.suite for profile in users}
     return suites.pop() if len(suites) == 1 else DEFAULT
-
-
-def check_suite(suite: str) -> None:
-    """Raise SettingsError where nothing can be compiled for a suite."""
-    if suite not in SUITES:
-        hint = REFUSED_SUITES.get(suite) or guess(suite, tuple(SUITES))
-        raise SettingsError(f"--suite is {suite[:80]!r}, not {' or '.join(SUITES)}", hint=hint)
 
 
 def recipes(settings: Settings, names: Iterable[str]) -> list[Component]:

@@ -106,9 +106,9 @@ def limits_of(maint: MaintSettings) -> Limits | None:
 
 
 def _refuse_impossible(context: Context, options: Options, profile: Profile) -> None:
-    """Raise before anything is done where options leave no way; SettingsError, LockDrift or HostUnfit."""
+    """Raise before anything is done where options leave no way; WrongUse, LockDrift or HostUnfit."""
     if options.offline and not options.cached:
-        raise errors.SettingsError(
+        raise errors.WrongUse(
             "--offline and --no-cache leave no packages to build from", hint="leave one of them out"
         )
     if options.locked or options.offline:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from synos_tasks.build.boot import KVM, boot_spec, checked_iso
 from synos_tasks.engine.run import Leased
 from synos_tasks.engine.spec import Bind
-from synos_tasks.errors import BootFailed, SettingsError, writing
+from synos_tasks.errors import BootFailed, SettingsError, WrongUse, writing
 from synos_tasks.iso import codec, protocol
 from synos_tasks.iso.boot.qemu import DISK_BYTES, SSH_PORT, VNC_PORT
 
@@ -53,7 +53,7 @@ def screen_of(*, vnc: bool, serial: bool, json: bool) -> str:
     With ``json`` standard output is not the console's: 'none'.
     """
     if vnc and serial:
-        raise SettingsError("--vnc and --serial exclude each other", hint="leave one of the two out")
+        raise WrongUse("--vnc and --serial exclude each other", hint="leave one of the two out")
     if vnc:
         return "vnc"
     display = os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY")
@@ -77,7 +77,7 @@ def run_iso(
     Its memory is that of the settings where ``memory_mb`` is 0. Raises SettingsError, IsoNotFound, OutputNotWritable,
     ImageBuildFailed, ContainerLost and BootFailed.
     """
-    iso, settings = checked_iso(iso, firmware, media), context.settings
+    iso, settings = checked_iso(iso), context.settings
     if memory_mb and memory_mb < LEAST_MB:
         raise SettingsError(f"no system runs in {memory_mb} MB", hint="--memory is in MB, as 2048")
     disks = (_disk(disk),) if disk else ()

@@ -12,7 +12,7 @@ from synos_tasks import console
 from synos_tasks.build.tasks_boot import NEWEST, boot, boot_and_say, run
 from synos_tasks.build.tasks_boot import context_of as _context
 from synos_tasks.build.tasks_new import import_live_build, new
-from synos_tasks.cli import Command, verb
+from synos_tasks.cli import Command, one_of, verb
 
 if TYPE_CHECKING:
     from synos_tasks.build.iso_build import Options
@@ -23,6 +23,13 @@ NO_CACHE = "use neither the store nor the compilers' caches"
 DEBS = "folder for the .debs (default: components in the folder of ISOs)"
 SUITE = "suite to compile for (default: that of the profiles that have the component, else trixie)"
 PRIVILEGED = "with every capability, for hooks that must mount; NOT isolated from the host"
+
+
+def _suite(text: str) -> str:
+    """Check a suite that is compiled for; see cli.number()."""
+    from synos_tasks.iso.suites import REFUSED_SUITES, SUITES
+
+    return REFUSED_SUITES.get(text) or one_of(*SUITES)(text)
 
 
 def _show_container(command: Command, container: dict[str, str]) -> None:
@@ -242,6 +249,7 @@ def image(command: Command, no_cache: bool = False) -> None:
         "suite": "with --toolchain: the suite that it compiles for (default: trixie)",
         "privileged": PRIVILEGED,
     },
+    types={"suite": _suite},
     example="--in standard --command 'dpkg -l'",
 )
 def shell(
@@ -256,16 +264,15 @@ def shell(
 
     Not for editing code (inv dev.up), nor for long-running services (inv services.up): see docker/build/README.md.
     """
-    from synos_tasks.build import components, containers, entering, view
-    from synos_tasks.errors import SettingsError
+    from synos_tasks.build import containers, entering, view
+    from synos_tasks.errors import WrongUse
     from synos_tasks.iso.suites import DEFAULT
 
     if toolchain + privileged + bool(in_) > 1:
         what = "--in, --toolchain and --privileged exclude each other"
-        raise SettingsError(what, hint="leave all but one out")
+        raise WrongUse(what, hint="leave all but one out")
     if suite and not toolchain:
-        raise SettingsError("--suite is only valid with --toolchain", hint="add --toolchain")
-    components.check_suite(suite := suite or DEFAULT)
+        raise WrongUse("--suite is only valid with --toolchain", hint="add --toolchain")
     context = _context(command_)
     if in_:
         options = _options(command_, in_, "")
@@ -274,7 +281,7 @@ def shell(
         spec = entering.spec_of(context, view.plan_of(context, options)[0], "")
     else:
         spec = containers.shell_spec(
-            context, toolchain=suite if toolchain else "", privileged=privileged, command=command
+            context, toolchain=(suite or DEFAULT) if toolchain else "", privileged=privileged, command=command
         )
     if command_.dry:
         _show_container(command_, containers.permissions(spec))
@@ -285,6 +292,7 @@ def shell(
 @verb(
     "build.component",
     positional=["name"],
+    types={"suite": _suite},
     example="synos-agent",
     help={
         "name": "a file in docker/build/components",
@@ -298,7 +306,11 @@ def component(command: Command, name: str, suite: str = "", no_cache: bool = Fal
     _compile(command, [name], suite, no_cache=no_cache, output=output)
 
 
-@verb("build.components", help={"suite": SUITE, "no-cache": NO_CACHE, "output": DEBS})
+@verb(
+    "build.components",
+    help={"suite": SUITE, "no-cache": NO_CACHE, "output": DEBS},
+    types={"suite": _suite},
+)
 def components(command: Command, suite: str = "", no_cache: bool = False, output: str = "") -> None:
     """Compile every component that is not in the store yet, and show all of them."""
     from synos_tasks.build.components import names_of
@@ -308,9 +320,6 @@ def components(command: Command, suite: str = "", no_cache: bool = False, output
 
 def _compile(command: Command, names: list[str], suite: str, *, no_cache: bool, output: str) -> None:
     from synos_tasks.build import components as compiling
-
-    if suite:
-        compiling.check_suite(suite)
 
     settings = command.settings
     folder = Path(output).resolve() if output else settings.output_dir / "components"

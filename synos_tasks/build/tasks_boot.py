@@ -40,7 +40,7 @@ def boot(command: Command, iso: str = "", firmware: str = "", media: str = "cdro
     from synos_tasks.build.boot import chosen_iso, firmware_of
 
     path = chosen_iso(command.settings, iso)
-    firmware = firmware or firmware_of(path)
+    firmware, media = firmware or firmware_of(path), media or "cdrom"
     command.would(f"boot {path} on {firmware}", iso=str(path), firmware=firmware)
     command.result(boot_and_say(command, path, firmware, media, timeout))
 
@@ -87,7 +87,7 @@ def run(
     from synos_tasks.build.boot import chosen_iso, firmware_of
 
     path = chosen_iso(command.settings, iso)
-    firmware = firmware or firmware_of(path)
+    firmware, media = firmware or firmware_of(path), media or "cdrom"
     screen = running.screen_of(vnc=vnc, serial=serial, json=command.json)
     command.would(f"run {path} on {firmware}: {screen}", iso=str(path), firmware=firmware, screen=screen)
     ended = running.run_iso(

@@ -205,7 +205,7 @@ def override_model(context: Context, config: DevContainer, socket: Path | None) 
 def socket_of_engine(context: Context, docker: str) -> Path | None:
     """Return the socket of this user's rootless engine, or for "socket" of the engine in use; None for ''.
 
-    Raises SettingsError or HostUnfit.
+    Raises HostUnfit.
     """
     if docker == "rootless":
         host = f"unix://{os.environ.get('XDG_RUNTIME_DIR') or f'/run/user/{os.geteuid()}'}/docker.sock"
@@ -216,8 +216,6 @@ def socket_of_engine(context: Context, docker: str) -> Path | None:
     elif docker == "socket":
         host = os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
         hint = "inside the container, set DOCKER_HOST to the same address"
-    elif docker:
-        raise SettingsError(f"--docker is {docker!r}", hint="rootless, or socket for the engine in use")
     else:
         return None
     path = Path(host.removeprefix("unix://"))

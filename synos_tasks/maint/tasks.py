@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import sys
 import time
 from dataclasses import asdict
@@ -12,8 +11,8 @@ from typing import TYPE_CHECKING
 from invoke.collection import Collection
 
 from synos_tasks import console
-from synos_tasks.cli import Command, verb
-from synos_tasks.errors import SettingsError, SynosError
+from synos_tasks.cli import Command, age, number, seconds_of, verb
+from synos_tasks.errors import SynosError, WrongUse
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,6 +43,7 @@ def disk(command: Command) -> None:
         "all": "everything that can be rebuilt, even if new. Never data, what is in use, the newest image, or other projects' things",
         "yes": "do not ask",
     },
+    types={"older-than": age, "keep-last": number},
     example="--all --older-than 2w",
 )
 def prune(
@@ -59,14 +59,13 @@ def prune(
     """Show what this project no longer needs, ask, and remove it. Never touches other projects' resources."""
     from synos_tasks.maint import prune as pruning
     from synos_tasks.maint import view
-    from synos_tasks.settings import seconds_of
 
     kept = command.settings.maint
     newest = 1 if all else kept.images_keep or sys.maxsize
     limits = pruning.Limits(
         older_than=seconds_of(older_than or ("0m" if all else "14d")),
         young=kept.young_minutes * 60,
-        keep_last=_number("keep-last", keep_last) if keep_last else newest,
+        keep_last=int(keep_last) if keep_last else newest,
         keep_isos=kept.isos_keep,
         cache=cache,
         store=store,
@@ -119,12 +118,13 @@ def reset(command: Command, keep_isos: bool = False, without_backup: bool = Fals
     help={
         "days": "delete logs older than this, 0: none (default: synos.maint.logs_days in invoke.yaml)",
     },
+    types={"days": number},
 )
 def logs(command: Command, days: str = "") -> None:
     """Delete old logs of .synos/logs."""
     from synos_tasks.maint import retention
 
-    limit = _number("days", days) if days else command.settings.maint.logs_days
+    limit = int(days) if days else command.settings.maint.logs_days
     every = retention.logs(command.settings)
     old = retention.old_logs(command.settings, limit, time.time())
     if not command.dry:
@@ -174,14 +174,14 @@ def volumes(
     chosen = {option: value for option, value in every.items() if value}
     if len(chosen) > 1:
         what = " and ".join(f"--{option}" for option in chosen)
-        raise SettingsError(f"{what} cannot be combined", hint="give one at a time")
+        raise WrongUse(f"{what} cannot be combined", hint="give one at a time")
     action, given = next(iter(chosen.items()), ("list", ""))
     if to and action not in {"export", "clone"}:
-        raise SettingsError("--to is only valid with --export or --clone")
+        raise WrongUse("--to is only valid with --export or --clone")
     if name and action != "import":
-        raise SettingsError("--name is only valid with --import")
+        raise WrongUse("--name is only valid with --import")
     if action == "clone" and not to:
-        raise SettingsError("--clone needs a name for the new volume", hint="--clone NAME --to NEW")
+        raise WrongUse("--clone needs a name for the new volume", hint="--clone NAME --to NEW")
     _act(command, action, given, to or name)
 
 
@@ -211,14 +211,6 @@ def context_of(command: Command) -> Context:
     from synos_tasks.maint.resources import Context
 
     return Context(settings=command.settings, say=console.say, would=command.would)
-
-
-def _number(option: str, text: str) -> int:
-    """Read a number that somebody typed; raises SettingsError."""
-    if not re.fullmatch(r"[0-9]{1,6}", text):
-        hint = "a whole number of at most 6 digits"
-        raise SettingsError(f"--{option} {text} is not a number", hint=hint)
-    return int(text)
 
 
 def _act(command: Command, action: str, given: str, to: str) -> None:

@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from synos_tasks.services.stack import Port, Service, StackContext
 
 ANY_ADDRESS = frozenset({"", "0.0.0.0", "::"})  # noqa: S104  (nothing is bound)
-FORMATS = ("shell", "dotenv")
 COLUMNS = ("service", "state", "address", "user", "password file")
 MOST = 3
 """Services that `up` names at its end."""

@@ -6,7 +6,7 @@ import time
 from functools import partial
 
 from synos_tasks import console
-from synos_tasks.cli import Command, verb
+from synos_tasks.cli import Command, age, seconds_of, verb
 from synos_tasks.services.options import CHOICE, STACK, WAITS, YES, open_stack
 
 
@@ -73,6 +73,7 @@ def backup(
         "max-age": "with --check: age of the newest that is too old, as 26h or 2d",
         "offsite": "the copies in synos.services.offsite_repository of invoke.yaml",
     },
+    types={"max-age": age},
 )
 def list_backups(
     command: Command, stack: str = "", check: bool = False, max_age: str = "26h", offsite: bool = False
@@ -84,7 +85,6 @@ def list_backups(
     from synos_tasks.services import offsite as copies
     from synos_tasks.services import schedule
     from synos_tasks.services.adapters import summary
-    from synos_tasks.settings import seconds_of
 
     oldest, context = seconds_of(max_age), open_stack(command, stack)
     if offsite:

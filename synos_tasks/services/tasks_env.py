@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from synos_tasks import console
-from synos_tasks.cli import Command, verb
+from synos_tasks.cli import Command, one_of, verb
 from synos_tasks.services.options import ONLY, STACK, open_stack
 
 
@@ -29,6 +29,7 @@ def describe(command: Command, stack: str = "", only: str = "") -> None:
         "format": "shell, for eval, or dotenv, for files (default: shell)",
         "show-passwords": "the passwords too, not only the files that have them",
     },
+    types={"format": one_of("shell", "dotenv")},
 )
 def env(
     command: Command,
@@ -38,13 +39,10 @@ def env(
     show_passwords: bool = False,
 ) -> None:
     """Print what applications need as variables: eval "$(inv services.env)"."""
-    from synos_tasks.errors import unknown
     from synos_tasks.services import describe as describing
 
-    if format_ not in describing.FORMATS:
-        raise unknown("format", format_, describing.FORMATS, "--format")
     context = open_stack(command, stack)
     values = describing.variables(context, context.stack.chosen(only), passwords=show_passwords)
     if not command.json:
-        console.out(describing.lines(values, format_), end="")
+        console.out(describing.lines(values, format_ or "shell"), end="")
     command.result({"stack": context.stack.name, "variables": values})

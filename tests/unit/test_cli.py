@@ -16,15 +16,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from invoke.collection import Collection
+from invoke.exceptions import Exit
 
 from scripts.repository import quality
 from scripts.repository import tasks as repository
-from synos_tasks import cli, console, errors
+from synos_tasks import cli, collection, console, errors
 from synos_tasks.cli import Command, after_dashes, verb
 from synos_tasks.host import Check
 from synos_tasks.maint import retention
 from synos_tasks.maint.tasks import clean_after_build
 from synos_tasks.root import tasks as root
+from tests.build_helpers import ROOT
 from tests.unit.verbs import inv
 
 if TYPE_CHECKING:
@@ -297,3 +299,32 @@ def test_only_sorts_defaults_to_everything_and_refuses_what_it_does_not_know() -
     assert quality.parse_only("e2e, unit") == ("unit", "e2e")
     with pytest.raises(errors.SettingsError, match="'units'"):
         quality.parse_only("unit,units")
+
+
+@pytest.mark.parametrize(
+    ("verb_name", "option", "text", "hint"),
+    [
+        ("maint.prune", "older-than", "14", "an age, as 30m, 12h, 14d or 2w"),
+        ("maint.prune", "keep-last", "few", "a whole number, as 30"),
+        ("maint.logs", "days", "1.5", "a whole number, as 30"),
+        ("services.backups", "max-age", "soon", "an age, as 30m"),
+        ("services.env", "format", "dotnev", "did you mean 'dotenv'?"),
+        ("build.boot", "firmware", "x", "there are: bios, uefi, secure-boot"),
+        ("build.run", "media", "floppy", "there are: cdrom, usb"),
+        ("build.shell", "suite", "tirxie", "did you mean 'trixie'?"),
+        ("build.component", "suite", "noble", "noble is a suite of Ubuntu"),
+        ("build.components", "suite", "stable", "write trixie"),
+        ("dev.up", "docker", "yes", "there are: rootless, socket"),
+        ("dev.rebuild", "docker", "yes", "there are: rootless, socket"),
+    ],
+)
+def test_a_value_of_the_wrong_kind_is_wrong_use_before_the_verb_starts(
+    verb_name: str, option: str, text: str, hint: str
+) -> None:
+    [context] = [one for one in collection(ROOT).to_contexts() if one.name == verb_name]
+    with pytest.raises(Exit) as ended:
+        context.flags[f"--{option}"].set_value(text)
+    assert ended.value.code == 2
+    error, told = str(ended.value.message).splitlines()
+    assert error == f"error: --{option} of {verb_name} is {text!r}"
+    assert hint in told

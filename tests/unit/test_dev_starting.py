@@ -69,11 +69,12 @@ def test_down_removes_what_was_made_with_it(here: Project) -> None:
     assert (starting.down(here.context, config), here.composed) == (["quirky_name"], [])
 
 
-def test_a_rebuild_that_cannot_be_leaves_the_old_one(here: Project) -> None:
+def test_a_rebuild_that_cannot_be_leaves_the_old_one(here: Project, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(here.root))  # no engine of this user
     config = here.config()
     starting.up(here.context, config)
-    with pytest.raises(SettingsError):
-        starting.up(here.context, config, rebuild=True, docker="yes")
+    with pytest.raises(HostUnfit):
+        starting.up(here.context, config, rebuild=True, docker="rootless")
     assert len(here.docker.names("container")) == 1
     assert starting.up(here.context, config, rebuild=True, cached=False).by == "docker"
     assert here.built == [True, False]
@@ -150,7 +151,6 @@ def test_the_socket_in_use_is_given_with_a_warning_where_it_is_roots(
     ("docker", "host", "told"),
     [
         ("", "tcp://192.0.2.1:2376", "on another machine"),
-        ("yes", "", "--docker is 'yes'"),
         ("rootless", "", "no engine's socket"),
         ("socket", "unix:///nowhere", "no engine's socket"),
         ("socket", "unix://{root}/no-socket", "no engine's socket"),

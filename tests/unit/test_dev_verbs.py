@@ -60,7 +60,7 @@ def test_dry_changes_nothing(here: Project, capfd: pytest.CaptureFixture[str], t
 
 @pytest.mark.parametrize(
     ("task", "options"),
-    [(tasks.up, {"docker": "yes"}), (tasks.rebuild, {"docker": "yes"}), (tasks.down, {"name": "tow"})],
+    [(task, {"name": "tow"}) for task in (tasks.up, tasks.rebuild, tasks.down)],
 )
 def test_a_wrong_option_ends_with_its_code_and_changes_nothing(
     here: Project,

@@ -17,9 +17,9 @@ from synos_tasks.errors import (
     ComponentMissing,
     HostUnfit,
     PackageVanished,
-    SettingsError,
     StageFailed,
     SynosError,
+    WrongUse,
 )
 from synos_tasks.images.catalog import BUILDER, RECIPES, TOOLCHAINS
 from synos_tasks.iso import codec, publish
@@ -257,7 +257,7 @@ def test_offline_an_image_that_is_not_there_is_told_before_anything_isdone(
     containers: Containers, there: str
 ) -> None:
     [lacking] = {"builder", "toolchain-bookworm"} - {there}
-    with pytest.raises(SettingsError):
+    with pytest.raises(WrongUse):
         containers.build(offline=True, cached=False)
     containers.docker.add_image(RECIPES[there].tag(containers.settings.project))
     with pytest.raises(HostUnfit) as caught:

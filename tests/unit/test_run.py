@@ -14,7 +14,7 @@ import pytest
 from synos_tasks.build.planning import Context
 from synos_tasks.build.run import Ended, run_iso, screen_of
 from synos_tasks.engine.spec import ContainerSpec
-from synos_tasks.errors import BootFailed, ContainerLost, SettingsError
+from synos_tasks.errors import BootFailed, ContainerLost, SettingsError, WrongUse
 from synos_tasks.images.catalog import BOOT
 from synos_tasks.iso.boot.qemu import DISK_BYTES
 from tests.unit.fake_docker import FakeDocker
@@ -99,5 +99,5 @@ def test_a_window_needs_a_display_and_a_viewer(tmp_path: Path, monkeypatch: pyte
     )
     monkeypatch.delenv("DISPLAY")
     assert (screen(), screen(json=True)) == ("serial", "none")
-    with pytest.raises(SettingsError):
+    with pytest.raises(WrongUse):
         screen(vnc=True, serial=True)

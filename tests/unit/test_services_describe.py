@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from invoke.collection import Collection
 
-from synos_tasks.errors import ServiceFailed, SettingsError
+from synos_tasks.errors import ServiceFailed, WrongUse
 from synos_tasks.services import describe, stack
 from synos_tasks.services.tasks import namespace
 from tests.unit.fake_compose import NAMES, Scene, scene
@@ -123,7 +123,7 @@ def test_whatever_a_path_contains_a_shell_reads_it_as_it_is(value: str) -> None:
 
 
 def test_another_format_is_refused_with_those_there_are(here: Scene, capfd: Shown) -> None:
-    assert run("services.env", "--format", "dotnev") == SettingsError.exit_code
+    assert run("services.env", "--format", "dotnev") == WrongUse.exit_code
     assert "did you mean 'dotenv'?" in capfd.readouterr().err
 
 

@@ -14,7 +14,7 @@ from invoke.collection import Collection
 
 from synos_tasks import archive
 from synos_tasks.archive import Summary
-from synos_tasks.errors import BackupDamaged, SettingsError
+from synos_tasks.errors import BackupDamaged, WrongUse
 from synos_tasks.services import backup, schedule, stack, tasks
 from synos_tasks.services.adapters import ADAPTERS
 from tests.unit.fake_compose import NAMES, FakeAdapter, Scene, scene
@@ -191,7 +191,7 @@ def test_monitoring_learns_what_is_wrong(here: Scene, capfd: Shown) -> None:
     assert check()[1] == [["damaged", "whole"], ["old", "nats"], ["old", "postgres"]]
     assert run("services.backups", "--check") == 45
     assert "whole: redis/number: its SHA-256 differs" in capfd.readouterr().err
-    assert run("services.backups", "--check", "--max-age", "soon") == SettingsError.exit_code
+    assert run("services.backups", "--check", "--max-age", "soon") == WrongUse.exit_code
 
 
 def test_what_a_backup_had_to_leave_out_is_a_problem(here: Scene, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ def inv(namespace: Collection, *words: str) -> int:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(sys, "argv", argv)
         try:
-            Program(namespace=namespace, name="inv").run(argv, exit=False)
+            Program(namespace=namespace, name="inv").run(argv)
         except SystemExit as ended:
             return int(ended.code or 0)
     return 0
