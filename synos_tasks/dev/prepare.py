@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from synos_tasks.dev.config import FOLDER
 from synos_tasks.engine.labels import image_labels, labels
-from synos_tasks.errors import DevContainerMissing
+from synos_tasks.errors import DevContainerMissing, HostUnfit
 from synos_tasks.images.base import ensure_base
 from synos_tasks.images.catalog import BOOKWORM
 from synos_tasks.images.uplink import build_secrets, host_certificates
@@ -29,6 +29,8 @@ BUILDER_UID = 1000
 NOTHING_TO_MAKE = "SYNOS_DEV_RUNNING"
 """Variable that `dev.up` sets for the initializeCommand of a container that runs: the engine need not be asked."""
 CACHES = ("ccache", "sccache", "uv", "cargo")
+NO_VALUE = 1
+"""Exit code of `git config` for a name that is not set."""
 HISTORY = "/var/lib/synos-history"
 
 
@@ -42,7 +44,8 @@ def prepare(context: Context, config: DevContainer) -> None:
     owner = owner_of(config.root, rootless=is_rootless(context))
     settings, host = context.settings, context.state / "host"
     write_changed(host / "owner", "{} {}\n".format(*owner))
-    write_changed(host / "certificates.pem", _read(host_certificates()) or "")
+    trusted = host_certificates()
+    write_changed(host / "certificates.pem", (trusted.is_file() and _read(trusted)) or "")
     write_changed(host / "gitconfig", git_identity(config.root))
     ensure_base(context, BOOKWORM)
     path = context.state / f"{config.name}.yml"
@@ -86,15 +89,23 @@ def is_rootless(context: Context) -> bool:
 
 
 def git_identity(root: Path) -> str:
-    """Return the name and the address that git has for commits here, in git's own format."""
+    """Return the name and the address that git has for commits here, in git's own format; '' without git or names.
+
+    Raises HostUnfit where git cannot tell.
+    """
     lines = []
     for key in ("name", "email"):
         argv = ["git", "-C", str(root), "config", "--get", f"user.{key}"]
         try:
-            value = subprocess.run(argv, check=False, capture_output=True, text=True).stdout.strip()
+            done = subprocess.run(argv, check=False, capture_output=True, text=True)
         except FileNotFoundError:
             break
-        if value:
+        if done.returncode not in (0, NO_VALUE):
+            what = "git cannot tell who makes commits here"
+            raise HostUnfit(
+                what, where=" ".join(argv), why=done.stderr.strip(), hint="correct git's configuration"
+            )
+        if value := done.stdout.strip():
             quoted = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
             lines.append(f'\t{key} = "{quoted}"')
     return "\n".join(["[user]", *lines, ""]) if lines else ""
@@ -162,5 +173,5 @@ def escaped(text: str) -> str:
 def _read(path: Path) -> str | None:
     try:
         return path.read_text(encoding="utf-8", errors="replace")
-    except OSError:
+    except FileNotFoundError:
         return None

@@ -24,7 +24,7 @@ from synos_tasks.dev.containers import has_socket, remember, shell_files
 from synos_tasks.dev.prepare import NOTHING_TO_MAKE, escaped, image_of, is_rootless
 from synos_tasks.engine import cache
 from synos_tasks.engine.labels import labels
-from synos_tasks.errors import DevContainerMissing, HookFailed, HostUnfit, SettingsError
+from synos_tasks.errors import DevContainerMissing, EngineUnavailable, HookFailed, HostUnfit, SettingsError
 from synos_tasks.images import ledger
 from synos_tasks.images.building import mirror_errors, one_at_a_time
 from synos_tasks.iso.scratch import write_whole
@@ -40,11 +40,13 @@ if TYPE_CHECKING:
 
 SOCKET = "/run/docker.sock"
 """Where a container that was given an engine's socket has it."""
-# the official CLI's own marker; exit code 1: the command was run already
-MARK = """\
+WAS_RUN = 99
+"""Exit code of MARK where the command was run already: no other failure has it."""
+# the official CLI's own marker
+MARK = f"""\
 mark="$HOME/.devcontainer/.$1Marker"
-mkdir -p "${mark%/*}"
-[ "$(cat "$mark" 2>/dev/null)" = "$2" ] && exit 1
+mkdir -p "${{mark%/*}}"
+[ "$(cat "$mark" 2>/dev/null)" = "$2" ] && exit {WAS_RUN}
 printf '%s\\n' "$2" >"$mark"
 """
 
@@ -176,7 +178,8 @@ def _start(
 def _down(context: Context, config: DevContainer) -> list[str]:
     found = context.containers(config.labels)
     for container in found:
-        context.docker.remove_container(container.id, force=True)
+        if trouble := context.docker.remove_container(container.id, force=True):
+            raise EngineUnavailable("a container could not be removed", where=container.name, why=trouble)
     if found and config.compose_files and all(path.exists() for path in config.compose_files):
         _compose(context, config).down()
     for path in shell_files(context, config):
@@ -256,8 +259,16 @@ def run_commands(context: Context, config: DevContainer, container: str) -> None
 
     run = partial(context.execute, container, config)
     for stage, since in {**once, "postStartCommand": started}.items():
-        if run(["/bin/sh", "-c", MARK, "sh", stage, since]) == 0:
+        code = run(["/bin/sh", "-c", MARK, "sh", stage, since])
+        if code == 0:
             _run_stage(context, config, stage, run)
+        elif code != WAS_RUN:
+            raise HookFailed(
+                f"whether {stage} was run is not known: its mark cannot be read or written",
+                where=f"{config.name}: $HOME/.devcontainer of {config.user}",
+                why=f"exit code {code}; the output is above",
+                hint="that user needs a home folder, and must be able to write there",
+            )
     _run_stage(context, config, "postAttachCommand", run)
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from synos_tasks import settings
 from synos_tasks.dev import config
 from synos_tasks.dev.containers import Context
+from synos_tasks.dev.starting import WAS_RUN
 from synos_tasks.engine import cache
 from synos_tasks.engine.compose import Compose
 from tests.unit.fake_docker import FakeDocker
@@ -44,6 +45,8 @@ class Project:
     """Images that were built, and whether the cache was used."""
     codes: dict[str, int] = field(default_factory=dict)
     """Exit codes of commands in containers, by their last word."""
+    mark_code: int = 0
+    """How the markers' scripts fail."""
     _marks: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -64,7 +67,7 @@ class Project:
         if len(words) == 6:  # /bin/sh -c MARK sh STAGE SINCE
             due = self._marks.get(words[4]) != words[5]
             self._marks[words[4]] = words[5]
-            return 0 if due else 1
+            return self.mark_code or (0 if due else WAS_RUN)
         self.commands.append(words[-1])
         return self.codes.get(words[-1], 0)
 

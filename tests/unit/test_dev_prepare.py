@@ -10,7 +10,7 @@ from unittest import mock
 import pytest
 
 from synos_tasks.dev import prepare
-from synos_tasks.errors import DevContainerMissing, MirrorUnreachable
+from synos_tasks.errors import DevContainerMissing, HostUnfit, MirrorUnreachable
 from synos_tasks.images.catalog import BOOKWORM
 from tests.unit.fake_dev import Project, project
 from tests.unit.projects import tree
@@ -116,5 +116,9 @@ def test_git_in_a_container_reads_the_name_that_git_here_has(
     for key, value in told.items():
         argv = ["git", "config", "--file", str(tmp_path / "config"), f"user.{key}"]
         assert subprocess.run(argv, check=True, capture_output=True, text=True).stdout == f"{value}\n"
+    (tmp_path / ".git/config").write_text("[user\n")
+    with pytest.raises(HostUnfit) as refused:
+        prepare.git_identity(tmp_path)
+    assert "bad config line 1" in refused.value.why
     monkeypatch.setenv("PATH", "/nowhere")
     assert prepare.git_identity(tmp_path) == ""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from synos_tasks.dev import containers, starting
-from synos_tasks.errors import HookFailed, HostUnfit, SettingsError
+from synos_tasks.errors import EngineUnavailable, HookFailed, HostUnfit, SettingsError
 from synos_tasks.images import ledger
 from synos_tasks.locks import exclusive
 from tests.unit.fake_dev import IMAGE, Project, project
@@ -67,6 +67,24 @@ def test_down_removes_what_was_made_with_it(here: Project) -> None:
     here.add(config, state="exited")
     assert (starting.up(here.context, config).by, here.composed) == ("docker", [])
     assert (starting.down(here.context, config), here.composed) == (["quirky_name"], [])
+
+
+def test_a_container_that_the_engine_keeps_is_not_called_removed(here: Project) -> None:
+    config = here.config()
+    up = starting.up(here.context, config)
+    here.docker.refusals[here.context.running(config).id] = "permission denied"
+    with pytest.raises(EngineUnavailable, match="could not be removed") as caught:
+        starting.down(here.context, config)
+    assert (caught.value.where, caught.value.why) == (up.container, "permission denied")
+    assert list(here.context.state.glob("*.shell"))
+
+
+@pytest.mark.parametrize("code", [1, 2, 126])
+def test_a_mark_that_cannot_be_read_does_not_mean_that_all_was_run(here: Project, code: int) -> None:
+    here.mark_code = code
+    with pytest.raises(HookFailed, match="whether onCreateCommand was run is not known"):
+        starting.up(here.context, here.config(onCreateCommand="echo created"))
+    assert here.commands == []
 
 
 def test_a_rebuild_that_cannot_be_leaves_the_old_one(here: Project, monkeypatch: pytest.MonkeyPatch) -> None:
