@@ -42,12 +42,10 @@ def up(command: Command, stack: str = "", only: str = "", wait_timeout: int = 0)
     started = lifecycle.up(context, services)
     if started.secrets:
         console.say(f"secrets made: {', '.join(started.secrets)} in {context.folder / 'secrets'}")
-    for what, done in (
-        ("started", started.started),
-        ("recreated", [one for one in started.changed if one not in started.started]),
-    ):
-        if done:
-            console.say(f"{what}: {', '.join(done)}")
+    if started.started:
+        console.say(f"started: {', '.join(started.started)}")
+    if recreated := [one for one in started.changed if one not in started.started]:
+        console.say(f"recreated: {', '.join(recreated)}")
     if not (started.changed or started.started or started.secrets or started.restarted):
         console.say("nothing to do: all were running, and healthy")
     access = describing.describe(context, services)
@@ -177,38 +175,27 @@ def heal(
     context = open_stack(command, stack, wait_timeout)
     services = context.stack.chosen(only)
     ask = partial(console.confirm, yes=yes)
-    if command.dry:
-        names = health.failed(context.compose.containers(), [one.name for one in services])
-        recreates = f"recreate: {', '.join(names) or 'nothing'}"
-        command.would(
-            f"restore {only} from backup {from_backup}" if from_backup else recreates, services=names
-        )
     if from_backup:
         if len(services) != 1:
             raise SettingsError("--from-backup restores one service", hint="name it: --only redis")
+        command.would(f"restore {services[0].name} from backup {from_backup}")
         done = [healing.from_backup(context, services[0], from_backup, ask)]
     else:
+        if command.dry:
+            names = health.failed(context.compose.containers(), [one.name for one in services])
+            command.would(f"recreate: {', '.join(names) or 'nothing'}", services=names)
         done = healing.heal(context, services, ask, repair=repair)
     for one in done:
         console.say(f"{one.service}: {one.done}")
-        for label, text in (
-            ("damage", one.damage),
-            ("lost", one.lost),
-            ("before", one.before),
-            ("after", one.after),
-            ("kept", one.kept),
-        ):
-            for line in [text] if isinstance(text, str) else text:
-                console.say(f"  {label:<7} {line}") if line else None
+        details = {"damage": one.damage, "lost": one.lost}
+        details |= {"before": [one.before], "after": [one.after], "kept": [one.kept]}
+        for label, lines in details.items():
+            for line in filter(None, lines):
+                console.say(f"  {label:<7} {line}")
     if not done:
         console.say("nothing to heal: no damage found")
-    command.result(
-        {
-            "stack": context.stack.name,
-            "healed": [one.service for one in done],
-            "services": [one.__dict__ for one in done],
-        }
-    )
+    fields = {"healed": [one.service for one in done], "services": [one.__dict__ for one in done]}
+    command.result({"stack": context.stack.name, **fields})
 
 
 @verb("services.config", help=STACK)

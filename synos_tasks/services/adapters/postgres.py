@@ -346,11 +346,9 @@ def _statements(context: StackContext, *statements: str) -> None:
     _run(context, *PSQL, "--quiet", stdin=sql)
 
 
-def _query(context: StackContext, sql: str, database: str = "") -> Any:  # noqa: ANN401
-    """Return the JSON that a query answers: of the cluster to the superuser, of a database to the role that reads it."""
-    user = READER if database else SUPERUSER
-    words = (*PSQL, *LINES)
-    return json.loads(_run(context, *words, database=database or "postgres", user=user, stdin=sql.encode()))
+def _query(context: StackContext, sql: str) -> Any:  # noqa: ANN401
+    """Return the JSON that a query about the cluster answers."""
+    return json.loads(_run(context, *PSQL, *LINES, stdin=sql.encode()))
 
 
 def _run(
@@ -365,13 +363,8 @@ def _run(
     A name on the command line could be a connection string. What a database's owner has set for its sessions does not
     count, and by SESSION the server knows which they are.
     """
-    settings = {
-        "HOST": "/run/postgresql",
-        "USER": user,
-        "DATABASE": database,
-        "APPNAME": SESSION,
-        "OPTIONS": OPTIONS,
-    }
+    settings = {"HOST": "/run/postgresql", "USER": user, "DATABASE": database, "APPNAME": SESSION}
+    settings |= {"OPTIONS": OPTIONS}
     environment = [f"--env=PG{key}={value}" for key, value in settings.items()]
     return context.compose.pipe(("exec", "--no-TTY", *environment, SERVICE, *words), **streams)
 
