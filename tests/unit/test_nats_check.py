@@ -60,11 +60,11 @@ def test_all_that_is_whole_stays(tmp_path: Path, at: int, garbage: bytes) -> Non
     data = bytearray(b"".join(RECORDS))
     data[at : at + len(garbage)] = garbage
     path = block(tmp_path, bytes(data))
-    nats_check.cut(path.parent, set(range(1, len(RECORDS) + 1)))
+    nats_check.cut(path)
     ends = [sum(map(len, RECORDS[: number + 1])) for number in range(len(RECORDS))]
     places = [slice(end - len(one), end) for one, end in zip(RECORDS, ends, strict=True)]
     untouched = [one for one, place in zip(RECORDS, places, strict=True) if one == data[place]]
-    kept = list(nats_check._records(path.read_bytes()))
+    kept = list(nats_check.records(path.read_bytes()))
     assert [one for one in kept if one in untouched] == untouched
     # the size of the subject is in no hash: to the server too, a record with another one is whole
     assert all(nats_check.is_whole(one, KEY) for one in kept)
@@ -73,8 +73,25 @@ def test_all_that_is_whole_stays(tmp_path: Path, at: int, garbage: bytes) -> Non
 def test_a_file_without_damage_is_not_written(tmp_path: Path) -> None:
     path = block(tmp_path, b"".join(RECORDS))
     before = path.stat().st_ino
-    assert (nats_check.first_broken(path), nats_check.cut(path.parent, {99})) == (None, 0)
+    assert (nats_check.first_broken(path), nats_check.cut(path)) == (None, 0)
     assert path.stat().st_ino == before
+
+
+def test_a_message_is_looked_for_in_each_file_and_cut_out_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(nats_check, "STREAMS", tmp_path)
+    path = block(tmp_path, b"".join([*RECORDS[:3], RECORDS[3][:-1] + b"?", *RECORDS[4:]]))
+    (path.parent / "index.db").touch()
+    assert nats_check.in_file(path, {2, 4, 99}) == {2, 4}
+    nats_check.repair(["/data/streams/ORDERS/msgs/1.blk\t1 messages cannot be read: 4\n"])
+    assert path.read_bytes() == b"".join([*RECORDS[:3], *RECORDS[4:]])
+    assert not (path.parent / "index.db").exists()
+    assert f"{len(RECORDS[3])} bytes of damaged messages cut out of msgs/1.blk" in capsys.readouterr().out
+    compressed = block(tmp_path, b"cmp and more")
+    assert nats_check.in_file(compressed, {7}) == {7}
+    with pytest.raises(NatsError, match="is compressed"):
+        nats_check.repair(["/data/streams/ORDERS/msgs/1.blk\t1 messages cannot be read: 7\n"])
 
 
 def test_a_lost_checksum_is_written_again_and_a_changed_configuration_is_not(

@@ -31,9 +31,8 @@ HEADER = struct.Struct("<IQqH")
 HASH = struct.Struct("<Q")
 HAS_HEADERS, NUMBER = 2**31, 2**62 - 1
 COMPRESSED = b"cmp"
-UNREADABLE = re.compile(r".*/streams/([^/\t]+)/msgs\t\d+ of \d+ messages cannot be read: ([-0-9,]+)")
-BROKEN = re.compile(r".*/streams/([^/\t]+)/msgs/\d+\.blk\t.*")
-UNLOADED = re.compile(r".*/streams/([^/\t]+)/meta\.\w+\t.*")
+LINE = re.compile(r".*/streams/([^/\t]+)/?([^\t]*)\t(.*)")
+"""What check() prints: stream, file, why."""
 
 
 def report(path: Path, why: str) -> None:
@@ -64,18 +63,20 @@ async def _check_stream(js: JetStream, name: str) -> None:
             folder / "msgs",
             f"had {lost['bytes']} bytes that the server could not read: it has dropped {count}",
         )
-    blocks = sorted((folder / "msgs").glob("*.blk"))
+    blocks = list((folder / "msgs").glob("*.blk"))
     broken = {path: at for path in blocks if (at := first_broken(path)) is not None}
     if broken:  # the last record may just have been written
         await asyncio.sleep(0.5)
         broken = {path: at for path, at in broken.items() if first_broken(path) == at}
     for path, at in broken.items():
         report(path, f"no message begins at byte {at} of {path.stat().st_size}")
-    if not broken and (missing := await unreadable(js, name)):
-        report(
-            folder / "msgs",
-            f"{len(missing)} of {state['messages']} messages cannot be read: {ranges(missing)}",
-        )
+    missing = set() if broken else set(await unreadable(js, name))
+    for path in blocks if missing else ():
+        if bad := in_file(path, missing):
+            report(path, f"{len(bad)} messages cannot be read: {ranges(sorted(bad))}")
+            missing -= bad
+    if missing:
+        report(folder / "msgs", f"{len(missing)} messages are in no file: {ranges(sorted(missing))}")
     consumers = {
         one["name"]: one["delivered"] for one in await js.pages(f"CONSUMER.LIST.{name}", "consumers")
     }
@@ -109,13 +110,25 @@ def checksum(stream: str, content: bytes) -> str:
 
 def first_broken(path: Path) -> int | None:
     """Return where no record begins though one should; None where all fit."""
-    data, at = path.read_bytes(), 0
-    while at < len(data) and not data.startswith(COMPRESSED):
-        record = record_at(data, at)
-        if record is None:
-            return at
+    data = path.read_bytes()
+    end = sum(map(len, records(data)))
+    return None if end == len(data) or data.startswith(COMPRESSED) else end
+
+
+def in_file(path: Path, numbers: set[int]) -> set[int]:
+    """Return those of the numbers that a file has; all where it is compressed, and so cannot be looked through."""
+    data = path.read_bytes()
+    if data.startswith(COMPRESSED):
+        return numbers
+    return numbers.intersection(HEADER.unpack_from(one)[1] & NUMBER for one in records(data))
+
+
+def records(data: bytes) -> Iterator[bytes]:
+    """Yield the records of a file up to a place where none begins."""
+    at = 0
+    while record := record_at(data, at):
+        yield record
         at += len(record)
-    return None
 
 
 def record_at(data: bytes, at: int) -> bytes | None:
@@ -164,23 +177,21 @@ def ranges(numbers: Iterable[int]) -> str:
 
 def repair(lines: Iterable[str]) -> None:
     """Mend what check() printed; raises NatsError for what has to come from a backup."""
-    others, bad = [], {}
-    for line in filter(None, map(str.strip, lines)):
-        if found := UNREADABLE.fullmatch(line):
-            parts = [one.partition("-") for one in found[2].split(",")]
-            bad[found[1]] = {
-                number for first, _, last in parts for number in range(int(first), int(last or first) + 1)
-            }
-        elif found := BROKEN.fullmatch(line):
-            bad.setdefault(found[1], set())
-        elif (found := UNLOADED.fullmatch(line)) and _seal(STREAMS / found[1]):
+    others = []
+    for line in lines:
+        if not (found := LINE.fullmatch(line.strip())):
+            continue
+        folder, file, why = STREAMS / found[1], found[2], found[3]
+        if file.startswith("msgs"):
+            (folder / "msgs/index.db").unlink(missing_ok=True)  # the server makes it again
+        if re.fullmatch(r"msgs/\d+\.blk", file):
+            print(f"stream {found[1]}: {cut(folder / file)} bytes of damaged messages cut out of {file}")
+        elif file == "meta.sum" and _seal(folder):
             print(f"stream {found[1]}: meta.sum is written again, nothing is lost")
-        elif found or "not load" in line or "meta.inf" in line:
-            others.append(line.partition("\t")[0])
-        else:
-            print(f"lost before: {line}")
-    for name, numbers in bad.items():
-        print(f"stream {name}: {cut(STREAMS / name / 'msgs', numbers)} bytes of damaged messages cut out")
+        elif file.startswith("meta.") or "not load" in why:
+            others.append(str(folder / file))
+        elif "belongs to uid" not in why:  # then it is right by now
+            print(f"lost before: {line.strip()}")
     if others:
         raise NatsError(f"only a backup has {', '.join(others)}")
 
@@ -197,43 +208,28 @@ def _seal(folder: Path) -> bool:
     return whole
 
 
-def cut(folder: Path, bad: set[int]) -> int:
-    """Take what is no whole message out of those files that have one of these numbers, or a place where none begins.
-
-    Returns the bytes that went. The server makes its index again.
-    """
-    lost = 0
-    for path in sorted(folder.glob("*.blk")):
-        data = path.read_bytes()
-        if data.startswith(COMPRESSED):
-            raise NatsError(f"{path} is compressed: restore a backup")
-        whole = first_broken(path) is None
-        if whole and not any(HEADER.unpack_from(one)[1] & NUMBER in bad for one in _records(data)):
-            continue
-        key = hashlib.sha256(f"{folder.parent.name}-{path.stem}".encode()).digest()
-        kept = b"".join(_sealed(data, key))
-        lost += len(data) - len(kept)
+def cut(path: Path) -> int:
+    """Take what is no whole message out of a file; return the bytes that went."""
+    data = path.read_bytes()
+    if data.startswith(COMPRESSED):
+        raise NatsError(f"{path} is compressed: restore a backup")
+    key = hashlib.sha256(f"{path.parent.parent.name}-{path.stem}".encode()).digest()
+    kept = b"".join(_whole(data, key))
+    if kept != data:
         _write(path, kept)
-    (folder / "index.db").unlink(missing_ok=True)
-    return lost
+    return len(data) - len(kept)
 
 
-def _records(data: bytes) -> Iterator[bytes]:
-    at = 0
-    while record := record_at(data, at):
-        yield record
-        at += len(record)
-
-
-def _sealed(data: bytes, key: bytes) -> Iterator[bytes]:
+def _whole(data: bytes, key: bytes) -> Iterator[bytes]:
     """Yield the records whose hash is right, wherever they begin."""
     at = 0
     while at < len(data):
         record = record_at(data, at)
-        whole = record is not None and is_whole(record, key)
-        if record and whole:
+        if record and is_whole(record, key):
             yield record
-        at += len(record) if record and whole else 1
+            at += len(record)
+        else:
+            at += 1
 
 
 def is_whole(record: bytes, key: bytes) -> bool:
