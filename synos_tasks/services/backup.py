@@ -143,7 +143,7 @@ def restore(
     with verified(context, name) as (source, copy, manifest):
         services = selection.services(_services_in(context, manifest))
         facts = {service: selection.narrowed(service, manifest.facts[service]) for service in services}
-        made = not _volumes(context)
+        made = not _volumes(context, context.stack.services)
         named = [context.stack[one] for one in services] if selection != ALL else context.stack.long_running
         _start(context, named, safety=safety)
         with context.locked():
@@ -187,15 +187,14 @@ def _safe(
     skip: frozenset[str] = frozenset(),
     replaced: Container[str] | None = None,
 ) -> str:
-    """Take a backup of what is about to be replaced or removed, and return its name; raise ServiceFailed where it lacks any."""
+    """Take a backup of what is about to be replaced or removed, and return its name.
+
+    Raises ServiceFailed where it lacks some of that.
+    """
     path = _backup(context, "", before, Selection(frozenset(services), skip))
     if error := incomplete(archive.manifest_of(path).facts, replaced):
-        error.what, error.hint = (
-            f"nothing was touched: {error.what}",
-            f"{error.hint}; --no-backup gives all up",
-        )
-        error.where = str(path)
-        raise error
+        what, hint = f"nothing was touched: {error.what}", f"{error.hint}; --no-backup gives all up"
+        raise ServiceFailed(what, where=str(path), why=error.why, hint=hint)
     return path.name
 
 
@@ -214,15 +213,12 @@ def down(
     """
     names = selection.services([service.name for service in context.stack.long_running])
     chosen = [context.stack[one] for one in names] if selection.whole else list(context.stack.services)
-    there, saved = _volumes(context, chosen) if volumes else [], ""
+    there = _volumes(context, chosen) if volumes else []
     if there:
         confirm(f"Remove {', '.join(there)}, with all data in them?")
-    if there and safety:
-        saved = str(folder_of(context) / _backup_before_down(context, chosen, selection))
     with context.locked():
-        count = len(
-            [one for one in context.compose.containers() if one in {service.name for service in chosen}]
-        )
+        saved = _backup_before_down(context, chosen, selection.skip) if there and safety else ""
+        containers = context.compose.containers()
         if selection.whole:
             context.compose.run("rm", "--stop", "--force", *names)
             for one in there:
@@ -230,18 +226,18 @@ def down(
         else:
             context.compose.down(volumes=bool(there))
     left = _volumes(context, chosen) if there else []
+    count = sum(service.name in containers for service in chosen)
     return Stopped(containers=count, volumes=[one for one in there if one not in left], backup=saved)
 
 
-def _backup_before_down(context: StackContext, chosen: Sequence[Service], selection: Selection) -> str:
+def _backup_before_down(context: StackContext, chosen: Sequence[Service], skip: frozenset[str]) -> str:
     services = [one.name for one in chosen if one.name in ADAPTERS]
     unknown = [one.name for one in chosen if one.volumes and not one.tool and one.name not in ADAPTERS]
     try:
         if unknown:
             why = "no adapter in synos_tasks/services/adapters saves it"
             raise ServiceFailed(f"{', '.join(unknown)} cannot be backed up", why=why)
-        with context.locked():
-            return _safe(context, "down", services, skip=selection.skip)
+        return str(folder_of(context) / _safe(context, "down", services, skip=skip))
     except SynosError as error:
         raise ServiceFailed(
             "no whole backup could be taken, so nothing was removed",
@@ -252,9 +248,8 @@ def _backup_before_down(context: StackContext, chosen: Sequence[Service], select
         ) from error
 
 
-def _volumes(context: StackContext, services: Sequence[Service] = ()) -> list[str]:
-    chosen = services or context.stack.services
-    named = (name for service in chosen for name in service.volumes.values())
+def _volumes(context: StackContext, services: Sequence[Service]) -> list[str]:
+    named = (name for service in services for name in service.volumes.values())
     return [name for name in dict.fromkeys(named) if context.docker.volume(name)]
 
 
