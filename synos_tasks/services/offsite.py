@@ -124,7 +124,7 @@ def _restic(context: StackContext, *words: str, allowed: int = 0, more: tuple[Bi
         f"restic {words[0]} failed",
         where=repository(context),
         why=complaints or f"exit code {code}",
-        hint="credentials come from the environment, see docker/services/DOCKER_DEPLOYMENT_GUIDE.md",
+        hint="credentials come from the environment, see docs/services-backups.md",
     )
 
 
