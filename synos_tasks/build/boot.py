@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import os
 import shlex
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -92,7 +91,7 @@ def firmware_of(iso: Path) -> str:
 
     See El Torito 1.0, figures 2 to 5, and UEFI 2.10, 13.3.2.1: the first entry of the boot catalogue says its platform.
     """
-    with suppress(OSError), iso.open("rb") as stream:
+    with iso.open("rb") as stream:
         stream.seek(17 * SECTOR)
         record = stream.read(SECTOR)
         stream.seek(int.from_bytes(record[71:75], "little") * SECTOR)

@@ -27,9 +27,12 @@ KINDS = ("added", "removed", "changed")
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """What changed from one to the other. ``files`` is None for locks; see iso/compare.py for its fields."""
+    """What changed from one to the other.
 
-    packages: list[locks.Change]
+    ``packages`` is None where an ISO has no manifest, and ``files`` for locks; see iso/compare.py for its fields.
+    """
+
+    packages: list[locks.Change] | None
     files: Mapping[str, Any] | None
 
 
@@ -46,15 +49,15 @@ def diff(context: Context, one: str, two: str) -> Difference:
         raise SettingsError(
             "an ISO and a lock cannot be compared", where=f"{one} {two}", hint="give two of a kind"
         )
-    known = [_packages(path, context.say) for path in paths]
-    packages = locks.version_changes(*known) if all(known) else []
+    old, new = (_packages(path, context.say) for path in paths)
+    packages = None if old is None or new is None else locks.version_changes(old, new)
     return Difference(packages=packages, files=files_of(context, *paths))
 
 
 def sections(found: Difference) -> list[tuple[str, list[str]]]:
     """Return what changed as titles and lines for people; nothing where nothing did."""
     files = found.files or {}
-    shown = [("packages", [change.line for change in found.packages])]
+    shown = [("packages", [change.line for change in found.packages or ()])]
     for kind in KINDS:
         entries = [(path, " -> ".join(map(str, sizes))) for path, *sizes in files.get(kind, [])]
         shown.append((f"files {kind}", [f"  {path}  {sizes}" for path, sizes in entries]))
@@ -87,11 +90,11 @@ def _find(settings: Settings, text: str) -> Path:
     )
 
 
-def _packages(iso: Path, say: Callable[[str], None]) -> dict[str, tuple[str, bool]]:
-    """Return version by package from the manifest of an ISO; nothing, with a warning, where it cannot be read."""
+def _packages(iso: Path, say: Callable[[str], None]) -> dict[str, tuple[str, bool]] | None:
+    """Return version by package from the manifest of an ISO; None, with a warning, where it cannot be read."""
     try:
         manifest = json.loads(Path(f"{iso}.manifest.json").read_text())
         return {package["name"]: (package["version"], False) for package in manifest["packages"]}
     except (OSError, ValueError, KeyError, TypeError):
-        say(f"warning: {iso.name} has no manifest: packages are not compared, files are")
-        return {}
+        say(f"warning: {iso.name} has no manifest that can be read: packages are not compared, files are")
+        return None

@@ -57,13 +57,14 @@ def names_of(settings: Settings) -> list[str]:
     return recipe.names(recipe.folder_of(settings.project.build_data))
 
 
-def users_of(settings: Settings) -> dict[str, list[Profile]]:
-    """Return the profiles that have each component; a profile with mistakes counts as having none."""
+def users_of(settings: Settings, warn: Callable[[str], object]) -> dict[str, list[Profile]]:
+    """Return the profiles that have each component; a profile with mistakes counts as having none, with a warning."""
     found: dict[str, list[Profile]] = {name: [] for name in names_of(settings)}
     for name in profiles.names(planning.profile_folder(settings)):
         try:
             profile = planning.read_profile(settings, name)
-        except SynosError:
+        except SynosError as error:
+            warn(f"which components profile {name} has is not known: {error.what}")
             continue
         for component in profile.components:
             found[component].append(profile)

@@ -104,7 +104,7 @@ def builder_spec(
     cpus, memory = build.cpus, build.memory_mb
     if not context.dry:
         cpus = min(cpus, context.info.n_cpu or cpus)
-        memory = min(memory, (context.info.mem_total or 0) // 2**20)
+        memory = min(memory, (context.info.mem_total or memory * 2**20) // 2**20)
     size_mb = build.work_mb or memory * 3 // 4
     on_tmpfs = build.work == "tmpfs" or (
         build.work == "auto" and packages_bytes * TMPFS_PER_DEB_BYTE < size_mb * 2**20

@@ -182,7 +182,7 @@ def diff(command: Command, one: str, two: str, limit: int = 20) -> None:
     if not sections:
         where, lines = (found.files or {}).get("first") or ("no difference", [])
         command.show(", ".join([where, *lines[:1]]))
-    changes = [change.__dict__ for change in found.packages]
+    changes = None if found.packages is None else [change.__dict__ for change in found.packages]
     command.result({"packages": changes, **(found.files or {})})
 
 
@@ -325,7 +325,7 @@ def _compile(command: Command, names: list[str], suite: str, *, no_cache: bool, 
     folder = Path(output).resolve() if output else settings.output_dir / "components"
     recipes = compiling.recipes(settings, names)
     command.would(f"compile {', '.join(names) or 'nothing'}", components=names, output=str(folder))
-    users = compiling.users_of(settings)
+    users = compiling.users_of(settings, console.warn)
     suites = {name: suite or compiling.suite_for(users[name]) for name in names}
     compiled = compiling.compile_all(_context(command), suites, folder, cached=not no_cache)
     rows, found = [], []

@@ -37,9 +37,9 @@ def context_of(command: Command) -> Context:
 )
 def boot(command: Command, iso: str = "", firmware: str = "", media: str = "cdrom", timeout: int = 0) -> None:
     """Boot an ISO in QEMU and exit by what the guest itself reports."""
-    from synos_tasks.build.boot import chosen_iso, firmware_of
+    from synos_tasks.build.boot import checked_iso, chosen_iso, firmware_of
 
-    path = chosen_iso(command.settings, iso)
+    path = checked_iso(chosen_iso(command.settings, iso))
     firmware, media = firmware or firmware_of(path), media or "cdrom"
     command.would(f"boot {path} on {firmware}", iso=str(path), firmware=firmware)
     command.result(boot_and_say(command, path, firmware, media, timeout))
@@ -84,9 +84,9 @@ def run(
 ) -> None:
     """Boot an ISO to use it: a window or its serial console, ssh by a local port, an empty disk."""
     from synos_tasks.build import run as running
-    from synos_tasks.build.boot import chosen_iso, firmware_of
+    from synos_tasks.build.boot import checked_iso, chosen_iso, firmware_of
 
-    path = chosen_iso(command.settings, iso)
+    path = checked_iso(chosen_iso(command.settings, iso))
     firmware, media = firmware or firmware_of(path), media or "cdrom"
     screen = running.screen_of(vnc=vnc, serial=serial, json=command.json)
     command.would(f"run {path} on {firmware}: {screen}", iso=str(path), firmware=firmware, screen=screen)

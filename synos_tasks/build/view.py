@@ -146,7 +146,7 @@ def reason(stage: Stage, plan: Plan, last: Plan | None) -> str:
     if stage.kind in NEVER_STORED:
         return "made each time"
     if last is None:
-        return "not built before"
+        return "no earlier build known"
     before = next((one for one in last.stages if one.name == stage.name), None)
     if before is None:
         return f"packages: {_packages(stage.name, plan, last)}" if stage.kind == "packages" else "new"

@@ -109,7 +109,7 @@ def test_plan_shows_each_stage_to_scripts_and_to_people(settings: Settings, capf
     assert (first["profile"], first["lock"], first["seconds"]) == (NAME, "fits", 0)
     base = first["stages"][0]
     assert base == {
-        "name": "base", "key": base["key"], "hit": False, "why": "not built before", "bytes": 0, "seconds": None,
+        "name": "base", "key": base["key"], "hit": False, "why": "no earlier build known", "bytes": 0, "seconds": None,
         "download_bytes": 0,
     }  # fmt: skip
     state = settings.project.state_dir
@@ -119,7 +119,7 @@ def test_plan_shows_each_stage_to_scripts_and_to_people(settings: Settings, capf
     shown = capfd.readouterr()
     lines = shown.out.splitlines()
     assert lines[0] == f"plan of {NAME}"
-    assert "base        miss  not built before        12.3 s" in lines
+    assert "base        miss  no earlier build known        12.3 s" in lines
     assert "iso         miss  made each time" in lines
     assert lines[-1].startswith("about 13 s of work in 2 stages; 6 stages were never timed here")
 
@@ -216,7 +216,7 @@ def test_without_manifests_files_are_compared_all_the_same(iso: Path, capfd: Sho
     manifest = iso.with_name(f"{iso.name}.manifest.json")
     manifest.unlink() if text is None else manifest.write_text(text)
     assert run("build.diff", iso.name, str(iso), "--json") == 0
-    assert answer(capfd, "build.diff") == {"packages": [], **COMPARED}
+    assert answer(capfd, "build.diff") == {"packages": None, **COMPARED}
 
 
 @pytest.mark.parametrize(
@@ -291,6 +291,8 @@ def test_dry_shows_the_plan_and_what_the_container_may_do(settings: Settings, ca
         (f"diff {NAME} nothing", IsoNotFound),
         (f"diff {NAME} dist/a.iso", SettingsError),
         ("report", IsoNotFound),
+        ("boot --iso none.iso", IsoNotFound),
+        ("run --iso none.iso --firmware uefi", IsoNotFound),
         ("report --iso dist/a.iso", IsoNotFound),
         ("report --iso good.iso --to tasks/report.html", OutputNotWritable),
     ],

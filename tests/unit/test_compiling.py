@@ -109,7 +109,9 @@ def test_profiles_that_have_a_component_are_told_and_broken_ones_have_none(setti
     (folder / "b.yaml").write_text("inherits: a\ncomponents: [agent]\n")
     (folder / "c.yaml").write_text("inherits: b\nsuite: bookworm\ncomponents: [-tool]\n")
     (folder / "broken.yaml").write_text("components: [tool, nothing]\n")
-    users = components.users_of(settings)
+    said = list[str]()
+    users = components.users_of(settings, said.append)
+    assert [line.partition(":")[0] for line in said] == ["which components profile broken has is not known"]
     assert {name: [one.name for one in them] for name, them in users.items()} == {
         "agent": ["b", "c"],
         "tool": ["a", "b"],

@@ -52,6 +52,12 @@ def test_a_project_may_have_any_words_in_its_name(tmp_path: Path) -> None:
     ]
 
 
+def test_an_engine_that_does_not_say_how_much_memory_it_has_sets_no_limit_of_zero(context: Context) -> None:
+    assert isinstance(context.docker, FakeDocker)
+    context.docker.memory = 0
+    assert builder_spec(context).memory_mb == context.settings.build.memory_mb
+
+
 def test_what_compiles_a_component_reads_its_source_and_patches_and_writes_packages(
     context: Context, tmp_path: Path
 ) -> None:

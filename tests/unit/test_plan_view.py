@@ -62,7 +62,7 @@ TWO_HOOKS = _plan(hooks=["hooks/x", {"script": "hooks/y", "stage": "before-squas
 LATER = _plan(hooks=["hooks/x", "hooks/y"])
 UPPER = _plan(SUDO, package("tmux", layer="packages-y"), layers=(*LAYERS, ("packages-y", ("tmux", "zsh"))))
 REASONS = [
-    ("base", _plan(), None, "not built before"),
+    ("base", _plan(), None, "no earlier build known"),
     ("system", _plan(), _plan(), "no longer in the store"),
     *((stage, _plan(), last, "made each time") for stage in ("bootfiles", "iso") for last in (None, _plan(tools="u"))),
     ("packages-x", _with("sudo", "tmux"), _with("sudo"), "packages: +tmux"),
@@ -162,7 +162,7 @@ def test_before_the_first_lock_and_build_the_store_is_not_asked(settings: Settin
     lay_lock(settings, SUDO)
     store.docker = FakeDocker()
     assert store.view()[1] == "fits"
-    assert store.rows()["base"].why == "not built before"
+    assert store.rows()["base"].why == "no earlier build known"
     assert store.rows()["iso"].why == "made each time"
     assert set(store.containers.done) == {"resolve"}
 
