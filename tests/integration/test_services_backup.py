@@ -13,6 +13,7 @@ import nats.js.errors
 import pytest
 from nats.js import api
 
+from synos_tasks.engine.failures import version_tuple
 from tests.build_helpers import ROOT, docker
 from tests.conftest import running_services
 from tests.services_clones import container, port_of, secret
@@ -261,6 +262,8 @@ async def seed(clone: Clone) -> None:
     await client.close()
 
 
+NEWER = "RUN sed -i s/trixie/forky/ /etc/apt/sources.list && echo 'Acquire::Check-Valid-Until \"false\";' >/etc/apt/apt.conf.d/99old"
+"""What makes an image install from a testing release, also where the mirror's copy of that is old."""
 STREAMS = ("limits and a description", "work queue", "interest", "mirror", "source", "key and value", "deleted key", "objects", "headers",
            "pull consumer", "push consumer", "position of a consumer", "consumer of a work queue")  # fmt: skip
 
@@ -295,7 +298,7 @@ def nats_holds(clone: Clone) -> dict[str, Any]:
                 except nats.js.errors.NotFoundError:
                     continue
                 messages.append((number, message.subject, message.data, message.headers))
-            found[name] = [one["config"], kept, consumers, messages]
+            found[name] = (one["config"], kept, consumers, messages)
         await client.close()
         return found
 
@@ -320,6 +323,33 @@ def test_all_comes_back_into_an_empty_stack_as_the_catalogues_had_it(own: Clone)
         different = {key: (was[key], now.get(key)) for key in was if was[key] != now.get(key)}
         assert not different
         assert now.keys() == was.keys()
+
+
+@pytest.mark.long
+def test_newer_servers_take_what_older_ones_had(own: Clone) -> None:
+    before, older = (postgres_holds(own), redis_holds(own)), nats_holds(own)
+    own.inv("services.backup", "--name", "older")
+    for name in ("postgres", "nats"):
+        file = own.root / f"docker/services/Dockerfile.{name}"
+        text = file.read_text().replace("FROM ${BASE}\n", f"FROM ${{BASE}}\n{NEWER}\n")
+        file.write_text(text.replace("ARG VERSION=17", "ARG VERSION=18"))
+    assert "is of another version of PostgreSQL" in own.inv("services.up", fails=True).err
+    own.inv("services.up", "--only", "nats")
+    assert nats_holds(own) == with_new_settings(older), "the newer server has the older one's volume"
+    own.inv("services.down", "--volumes", "--yes", "--no-backup")
+    own.inv("services.restore", "older", "--yes", "--no-backup")
+    assert (postgres_holds(own), redis_holds(own)) == before
+    assert nats_holds(own) == with_new_settings(older)
+    own.inv("services.heal")
+    own.inv("services.backup", "--name", "newer")
+    newer, old = (one["facts"] for one in own.inv("services.backups").json["backups"])
+    for name in ("postgres", "nats"):
+        assert version_tuple(newer[name]["version"]) > version_tuple(old[name]["version"])
+
+
+def with_new_settings(streams: dict[str, Any]) -> dict[str, Any]:
+    """Return streams as a newer server shows them, with settings that the older one does not have."""
+    return {name: ({**config, "allow_msg_ttl": False}, *rest) for name, (config, *rest) in streams.items()}
 
 
 @pytest.mark.parametrize(
