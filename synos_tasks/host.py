@@ -115,8 +115,10 @@ def dev_problems(dev: Path = Path("/dev")) -> list[str]:
         try:
             # where devpts is an instance of its own, ptmx is a link to pts/ptmx
             facts = path.stat() if name == "ptmx" else path.lstat()
-        except OSError:
+        except FileNotFoundError:
             problems.append(f"{path} is missing")
+        except OSError as error:
+            problems.append(f"{path} cannot be examined: {error.strerror}")
         else:
             problems.append(node_problem(path, facts, numbers))
     problems += [_link_problem(dev / name, target) for name, target in LINKS.items()]
@@ -138,8 +140,9 @@ def _link_problem(path: Path, target: str) -> str:
         points_to = str(path.readlink())
     except FileNotFoundError:
         return f"{path} is missing"
-    except OSError:
-        return f"{path} is not a link"
+    except OSError as error:
+        is_other = error.errno == errno.EINVAL
+        return f"{path} is not a link" if is_other else f"{path} cannot be examined: {error.strerror}"
     return "" if points_to.endswith(target) else f"{path} is a link to {points_to}"
 
 
@@ -179,8 +182,13 @@ def check_socket(where: str, problem: str, variable: str = "DOCKER_HOST") -> Che
         hint = f"see that the address in {variable} is right and lets you in"
         return verdict(name, "", f"{where} does not answer", hint, warn=True)
     path = Path(where.removeprefix("unix://"))
-    if not path.exists():
+    try:
+        path.stat()
+    except FileNotFoundError:
         return verdict(name, "", f"there is no {path}", engine_hint())
+    except OSError as error:
+        hint = f"see that the address in {variable} is right, and that this user may use its folder"
+        return verdict(name, "", f"{path} cannot be examined: {error.strerror}", hint)
     good = str(path) if os.access(path, os.R_OK | os.W_OK) else ""
     hint = "sudo usermod --append --groups docker $USER, then log in again; that group is effectively root"
     return verdict(name, good, f"no permission on {path}", hint)
@@ -188,9 +196,14 @@ def check_socket(where: str, problem: str, variable: str = "DOCKER_HOST") -> Che
 
 def check_disk(name: str, folder: Path) -> Check:
     """Check the free space at a folder; one that is not on this machine is not measured."""
-    if not folder.exists():
+    try:
+        folder.stat()
+        free = free_disk_bytes(folder)
+    except FileNotFoundError:
         return verdict(name, f"{folder} is not on this machine: not measured")
-    free = free_disk_bytes(folder)
+    except OSError as error:
+        bad, hint = f"not known: {folder}: {error.strerror}", f"as root: df --human-readable {folder}"
+        return verdict(name, "", bad, hint, warn=True)
     detail = f"{free / 1e9:.1f} GB free at {folder}"
     if free >= DISK_WARN_BYTES:
         return verdict(name, detail)

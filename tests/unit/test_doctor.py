@@ -91,6 +91,21 @@ def test_a_missing_socket_fails_and_a_remote_engine_only_warns(tmp_path: Path) -
         assert host.check_socket(where, "no answer").status == wanted
 
 
+def test_what_cannot_be_examined_is_neither_missing_nor_elsewhere(tmp_path: Path) -> None:
+    loop = tmp_path / "loop"
+    loop.symlink_to(loop)  # which root cannot follow either
+    socket, disk = host.check_socket(f"unix://{loop}", "no answer"), host.check_disk("disk: engine", loop)
+    assert (socket.status, socket.detail.partition(": ")[0]) == ("fail", f"{loop} cannot be examined")
+    assert (disk.status, disk.detail) == ("warn", f"not known: {loop}: Too many levels of symbolic links")
+    assert socket.hint
+    assert disk.hint
+    (tmp_path / "dev").write_text("no folder")
+    problems = host.dev_problems(tmp_path / "dev")
+    assert [line for line in problems if "missing" in line or "no link" in line] == []
+    assert f"{tmp_path}/dev/null cannot be examined: Not a directory" in problems
+    assert f"{tmp_path}/dev/fd cannot be examined: Not a directory" in problems
+
+
 @pytest.mark.parametrize(("gigabytes", "wanted"), [(3.9, "fail"), (4, "warn"), (9.9, "warn"), (10, "ok")])
 def test_disk_limits(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, gigabytes: float, wanted: str) -> None:
     monkeypatch.setattr(host, "free_disk_bytes", lambda _: int(gigabytes * 1e9))
