@@ -18,7 +18,7 @@ from synos_tasks.engine.labels import is_own_container, labels
 from synos_tasks.engine.run import Leased
 from synos_tasks.engine.spec import Bind, ContainerSpec
 from synos_tasks.iso import codec, protocol
-from synos_tasks.iso.scratch import write_whole
+from synos_tasks.iso.scratch import entries, write_whole
 from synos_tasks.locks import exclusive, held
 from synos_tasks.project import PACKAGE
 
@@ -92,12 +92,21 @@ def store_key(settings: Settings) -> str:
 
 
 def secrets_of(context: Context) -> dict[str, str]:
-    """Return the secrets of the services and the proxies, by name. Short ones are left out: other words may contain them."""
+    """Return the secrets of the services and the proxies, by name; say which cannot be read.
+
+    Short ones are left out: other words may contain them.
+    """
     found = {}
-    for path in context.settings.project.state_dir.glob("services/*/secrets/*"):
-        with suppress(OSError, UnicodeDecodeError):
-            if len(value := path.read_text().strip()) >= SECRET_LENGTH:
-                found[path.name] = value
+    stacks = entries(context.settings.project.state_dir / "services")
+    for stack in (path for path in stacks if path.is_dir()):
+        try:
+            for path in entries(stack / "secrets"):
+                with suppress(UnicodeDecodeError):
+                    if len(value := path.read_text().strip()) >= SECRET_LENGTH:
+                        found[path.name] = value
+        except OSError as error:
+            what = f"{error.filename} cannot be read ({error.strerror})"
+            context.say(f"warning: {what}: it is not checked whether its secrets are in what is built")
     return {**found, **context.proxies.secrets}
 
 

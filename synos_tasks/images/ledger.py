@@ -47,10 +47,13 @@ class Ledger:
 
 
 def read(state: Path) -> Ledger:
-    """Read the ledger of a clone, whose ``.synos`` is ``state``; a missing or damaged one is empty."""
+    """Read the ledger of a clone, whose ``.synos`` is ``state``; a missing or damaged one is empty.
+
+    Raises OSError for one that cannot be read: the next image would replace all that is in it.
+    """
     try:
         return from_data(Ledger, json.loads((state / FILE).read_text()))
-    except (OSError, ValueError, RecursionError):
+    except (FileNotFoundError, ValueError, RecursionError):
         return Ledger()
 
 

@@ -26,10 +26,10 @@ LARGEST_SECRET = 500 * 1024
 """BuildKit refuses larger ones."""
 
 
-def host_proxies() -> Proxies:
+def host_proxies(say: Callable[[str], object] = lambda _: None) -> Proxies:
     """Return the proxies of this command's environment, or else those of the Docker client; raises SettingsError."""
     found = Proxies.of(os.environ)
-    found = found if found.addresses else _client_proxies()
+    found = found if found.addresses else _client_proxies(say)
     for field in ("http", "https"):
         address: str = getattr(found, field)
         try:
@@ -43,11 +43,14 @@ def host_proxies() -> Proxies:
     return found
 
 
-def _client_proxies() -> Proxies:
+def _client_proxies(say: Callable[[str], object]) -> Proxies:
     try:
         folder = Path(os.environ.get("DOCKER_CONFIG") or Path.home() / ".docker")
         given = dict(json.loads((folder / "config.json").read_text())["proxies"]["default"])
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError):
+    except (FileNotFoundError, NotADirectoryError, KeyError, RuntimeError):  # without a home
+        return Proxies()
+    except (OSError, ValueError, TypeError) as error:
+        say(f"warning: whether {folder / 'config.json'} has proxies is not known: {error}")
         return Proxies()
     return Proxies.of({name: str(given.get(f"{field}Proxy", "")) for field, name in NAMES.items()})
 
@@ -57,7 +60,7 @@ def container_proxies(docker: Docker, say: Callable[[str], object]) -> Proxies:
 
     Raises SettingsError.
     """
-    proxies = host_proxies()
+    proxies = host_proxies(say)
     reached = {address: _inside(docker, address) for address in proxies.addresses}
     for address in (address for address, inside in reached.items() if not inside):
         say(

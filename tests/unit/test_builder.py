@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from typing import TYPE_CHECKING
 
@@ -141,3 +142,19 @@ def test_the_services_secrets_are_known_but_for_short_ones(container: Answering)
     (folder / "short").write_text("admin\n")
     (folder / "damaged").write_bytes(b"\xff" * 20)
     assert builder.secrets_of(container.context) == {"redis": "3f786850e387550f"}
+
+
+def test_secrets_that_cannot_be_read_are_said_not_to_be_looked_for(container: Answering) -> None:
+    services = container.context.settings.project.state_dir / "services"
+    for name in ("one", "two"):
+        (services / name).mkdir(parents=True)
+    (services / "one/secrets").write_text("no folder, so that root cannot list it either")
+    (services / "two/secrets").mkdir()
+    (services / "two/secrets/redis").write_text("3f786850e387550f")
+    said = list[str]()
+    context = dataclasses.replace(container.context, say=said.append)
+    assert builder.secrets_of(context) == {"redis": "3f786850e387550f"}
+    [line] = said
+    assert line.startswith(
+        f"warning: {services}/one/secrets cannot be read (Not a directory): it is not checked"
+    )

@@ -63,6 +63,13 @@ def test_a_damaged_file_is_an_empty_one_and_is_written_anew(state: Path, text: s
     assert set(ledger.read(state).images) == {ONE}
 
 
+def test_a_file_that_cannot_be_read_is_not_written_over(state: Path) -> None:
+    (state / ledger.FILE).mkdir(parents=True)  # which root cannot read either
+    for use in (ledger.read, lambda state: ledger.remember(state, ident=ONE, tag="a:b")):
+        with pytest.raises(IsADirectoryError):
+            use(state)
+
+
 def test_commands_at_the_same_time_lose_nothing_of_each_other(state: Path) -> None:
     def remember(number: int) -> None:
         ledger.remember(state, ident=f"sha256:{number}", tag=f"synos-{number}:a", steps=[f"exec {number}"])
