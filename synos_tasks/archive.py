@@ -22,10 +22,9 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from synos_tasks.errors import (
     BackupDamaged,
     DiskFull,
-    OutputNotWritable,
     SettingsError,
     is_disk_full,
-    owner_hint,
+    not_written,
     printable,
     unknown,
 )
@@ -281,13 +280,10 @@ def disk_errors(folder: Path, what: str) -> Iterator[None]:
         # writing raises without a file's name: then it was ours
         if error.filename is not None and not Path(str(error.filename)).is_relative_to(folder):
             raise
-        where, why = str(error.filename or folder), error.strerror or str(error)
-        if is_disk_full(error):
-            why = f"{free_disk_bytes(folder)} bytes are free, and more are needed"
-            hint = "nothing was kept; free some space there"
-            raise DiskFull(f"no space is left for {what}", where=where, why=why, hint=hint) from error
-        hint = owner_hint(Path(where))
-        raise OutputNotWritable(f"{what} cannot be written", where=where, why=why, hint=hint) from error
+        found = not_written(error, f"{what} cannot be written", str(error.filename or folder))
+        if isinstance(found, DiskFull):
+            found.why = f"{free_disk_bytes(folder)} bytes are free, and more are needed"
+        raise found from error
 
 
 def manifest_of(archive: Path, facts: Shape = dict) -> Manifest:

@@ -229,24 +229,26 @@ class SecretFound(SynosError, exit_code=49):
 
 @contextmanager
 def writing(what: str, where: Path, hint: str = "") -> Iterator[None]:
-    """Turn an OSError into OutputNotWritable, with ``what`` as its sentence."""
+    """Turn an OSError into DiskFull or OutputNotWritable, with ``what`` as its sentence."""
     try:
         yield
     except OSError as error:
-        why = error.strerror or str(error)
-        raise OutputNotWritable(what, where=str(where), why=why, hint=hint or owner_hint(where)) from error
+        raise not_written(error, what, str(where), hint) from error
+
+
+def not_written(error: OSError, what: str, where: str, hint: str = "") -> DiskFull | OutputNotWritable:
+    """Return the error for what could not be written, with ``what`` as its sentence."""
+    why = error.strerror or str(error)
+    if is_disk_full(error):
+        return DiskFull(what, where=where, why=why, hint="free some space there")
+    return OutputNotWritable(what, where=where, why=why, hint=hint or owner_hint(Path(where)))
 
 
 def refused_by_host(error: OSError) -> SynosError | None:
     """Return the error for a path that this user may not use, or a disk without space; None for any other reason."""
-    where = str(error.filename or "")
-    if is_disk_full(error):
-        return DiskFull(
-            "no space is left", where=where, why=error.strerror or "", hint="free some space there"
-        )
-    if where and error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}:
-        what = f"{where} cannot be used"
-        return OutputNotWritable(what, where=where, why=error.strerror or "", hint=owner_hint(Path(where)))
+    if is_disk_full(error) or (error.filename and error.errno in {errno.EACCES, errno.EPERM, errno.EROFS}):
+        where = str(error.filename or "")
+        return not_written(error, f"{where} cannot be used" if where else "no space is left", where)
     return None
 
 

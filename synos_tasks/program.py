@@ -153,7 +153,13 @@ class Inv(Program):
         self.normalize_argv(argv)
         try:
             with console.writing_results():  # of Invoke itself: help and lists
-                self._steps()
+                self.create_config()
+                self.parse_core(self.argv)
+                self.parse_collection()
+                self.parse_tasks()
+                self.parse_cleanup()
+                self.update_config()
+                self.execute()
         except SynosError as error:
             self._fail(error)
         except ParseError as error:
@@ -168,15 +174,6 @@ class Inv(Program):
             sys.exit(130)
         except Exception:  # noqa: BLE001  (a person gets a sentence; the traceback goes to a file)
             self._fail(cli.unexpected(getattr(self.config, "_project_prefix", None)))
-
-    def _steps(self) -> None:
-        self.create_config()
-        self.parse_core(self.argv)
-        self.parse_collection()
-        self.parse_tasks()
-        self.parse_cleanup()
-        self.update_config()
-        self.execute()
 
     def parse_core_args(self) -> None:
         """Parse Invoke's own options; those that take a number refuse others."""

@@ -212,14 +212,16 @@ def down(
     Raises what ``confirm`` raises, ServiceFailed when no whole backup could be taken: then nothing is removed.
     """
     names = selection.services([service.name for service in context.stack.long_running])
-    chosen = [context.stack[one] for one in names] if selection.whole else list(context.stack.services)
+    chosen = (
+        [context.stack[one] for one in names] if selection.among_services else list(context.stack.services)
+    )
     there = _volumes(context, chosen) if volumes else []
     if there:
         confirm(f"Remove {', '.join(there)}, with all data in them?")
     with context.locked():
         saved = _backup_before_down(context, chosen, selection.skip) if there and safety else ""
         containers = context.compose.containers()
-        if selection.whole:
+        if selection.among_services:
             context.compose.run("rm", "--stop", "--force", *names)
             for one in there:
                 context.docker.remove_volume(one)

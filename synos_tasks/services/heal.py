@@ -1,4 +1,4 @@
-"""`inv services.heal`: what is damaged is named, repaired, or replaced by a backup; one service, and no other."""
+"""`inv services.heal`: damaged data of one service is named, repaired, or replaced by a backup; the others run on."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How services are: waited for until they are healthy, with the words of one that fails; and `inv services.status`."""
+"""Health of services: waiting for it, what a service says that fails, and `inv services.status`."""
 
 from __future__ import annotations
 

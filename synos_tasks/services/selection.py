@@ -30,8 +30,8 @@ class Selection:
         )
 
     @property
-    def whole(self) -> bool:
-        """Tell whether it chooses among services, and not only among parts."""
+    def among_services(self) -> bool:
+        """Tell whether some services are not chosen; with parts alone, all are."""
         return bool(self.only) or any("/" not in word for word in self.skip)
 
     def services(self, known: Sequence[str]) -> list[str]:

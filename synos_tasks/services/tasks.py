@@ -168,7 +168,10 @@ def heal(
     yes: bool = False,
     wait_timeout: int = 0,
 ) -> None:
-    """Find damaged data, and recreate the containers of services that are unhealthy without; no data is changed unless told."""
+    """Name damaged data, and recreate the containers of services that are unhealthy though their data is whole.
+
+    Data is changed by --repair and --from-backup alone.
+    """
     from synos_tasks.services import heal as healing
     from synos_tasks.services import health
 

@@ -151,7 +151,7 @@ def restore(
         console.say(f"fetched {name}")
     if command.dry:
         source = archive.find(backups.folder_of(context), name)
-        command.would(f"restore {source}, taken {archive.verify(source).created}")
+        command.would(f"restore {source}, taken {backups.verify(source).created}")
     done = backups.restore(
         context,
         name,

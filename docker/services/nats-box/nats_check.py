@@ -1,8 +1,8 @@
 """Damage of JetStream's files: found while the server runs, cut out of them while it is stopped.
 
-The server passes over a message whose checksum is wrong without a word. When it meets a record whose size is wrong, or has to
-read a file again after a crash, it drops from the first wrong message on all that follow in the file, up to 8 MB. So the files
-are looked through first, and a stream with such a record is not read through the server.
+The server skips a message with a wrong checksum, and reports nothing. When it meets a record with a wrong size, or reads a file
+again after a crash, it drops the first wrong message and all that follow in the file, up to 8 MB. So check() looks through the
+files first, and does not let the server read a stream with such a record.
 """
 
 from __future__ import annotations
