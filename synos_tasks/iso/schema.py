@@ -378,5 +378,5 @@ def _how_to_write(data: object, kind: Kind) -> str:
     if kind.choices:
         return kind.refused.get(str(data)) or guess(str(data), kind.choices)
     if isinstance(data, bool | int | float):
-        return "put it in quotes"
+        return f"put it in quotes: {kind.allowed}" if kind.allowed else "put it in quotes"
     return f"allowed: {kind.allowed}" if kind.allowed else f"write {kind.shape}"

@@ -131,7 +131,7 @@ MISTAKES = {
     "nothing of a file": ("files: [{path: /a}]\n", "1:9", "nothing is said of /a", "`mode`"),
     "a relative path": ("files: [{path: a/b, mode: '0600'}]\n", "1:16", "files[0].path is 'a/b', not an absolute", "a path such as"),
     "a path through ..": ("files: [{path: /a/../b, mode: '0600'}]\n", "1:16", "not an absolute path", "without .."),
-    "a mode without quotes": ("files: [{path: /a, mode: 0600}]\n", "1:26", "mode is 384, not a mode in quotes", "in quotes"),
+    "a mode without quotes": ("files: [{path: /a, mode: 0600}]\n", "1:26", "mode is 384, not a mode in quotes", 'four octal digits, as "0600"'),
     "a number for an owner": ("files: [{path: /a, owner: '1000'}]\n", "1:27", "owner is '1000', not a name", "not a number"),
     "a file that would be gone": ("files: [{path: /run/a, content: ''}]\n", "1:16", "/run/a would be gone", "tmpfiles.d"),
     "a file in the way of booting": ("iso_files: [{path: /LIVE/a, source: b}]\n", "1:20", "/LIVE/a would hide", "/live, /boot"),

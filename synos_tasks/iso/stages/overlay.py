@@ -89,7 +89,7 @@ KEYS = {
                     "content": text(r"[\s\S]*", "text", "The content itself. Without `source` and `content`: what a package or an overlay has there."),
                     "owner": _ACCOUNT,
                     "group": _ACCOUNT,
-                    "mode": text(r"[0-7]{3,4}", "a mode in quotes", 'Such as "0600" or "4755".', allowed="three or four octal digits, in quotes"),
+                    "mode": text(r"[0-7]{3,4}", "a mode in quotes", 'Such as "0600" or "4755".', allowed='three or four octal digits, as "0600", which YAML takes for the number 384 without quotes'),
                 },
                 required=("path",),
             ),
