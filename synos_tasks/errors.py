@@ -297,6 +297,11 @@ def guess(word: str, known: Iterable[str]) -> str:
     return f"did you mean {close[0]!r}?" if close else f"there are: {', '.join(names) or 'none'}"
 
 
+def slip_of(word: str, known: Iterable[str]) -> str:
+    """Return the name of which a word is probably a slip; '' for none. It is stricter than guess(): work may end on it."""
+    return next(iter(difflib.get_close_matches(word, list(known), n=1, cutoff=0.75)), "")
+
+
 def unknown(kind: str, name: str, known: Iterable[str], where: object) -> SettingsError:
     """Return the error for a name that is none of those known."""
     return SettingsError(f"there is no {kind} {name!r}", where=str(where), hint=guess(name, known))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import os
 import re
 import sys
@@ -20,7 +19,7 @@ from invoke.program import Program
 from invoke.util import helpline
 
 from synos_tasks import cli, console
-from synos_tasks.errors import ProjectMissing, SettingsError, SynosError, WrongUse
+from synos_tasks.errors import ProjectMissing, SettingsError, SynosError, WrongUse, slip_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -262,8 +261,8 @@ class Inv(Program):
             what, hint = f"{verb or 'inv'} has no option {word}", f"{options} shows those that there are"
         elif any(one.startswith(f"{word}.") for one in known):
             hint = f"inv --list {word} shows the verbs of {word}"
-        if close := difflib.get_close_matches(word, known, n=1, cutoff=0.75):
-            hint = f"did you mean {close[0]!r}?"
+        if meant := slip_of(word, known):
+            hint = f"did you mean {meant!r}?"
         elif verb and getattr(self.collection[verb], "words", False):
             hint = f"words for {verb.rpartition('.')[2]} go after --: inv {verb} -- {word} …"
         return WrongUse(what, hint=hint)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import hashlib
 from typing import TYPE_CHECKING, Any
 
+from synos_tasks.errors import slip_of
 from synos_tasks.iso.key import Expected, Key, Said, mistake, repeated, same_file
 from synos_tasks.iso.schema import boolean, choice, integer, list_of, mapping, text
 
@@ -131,8 +131,8 @@ def _make_group(system: System, key: str, group: str, there: list[str]) -> None:
     """Make a group that nothing else has made: netdev is there with some of the packages that ask for it alone."""
     if group in there:
         return
-    if close := difflib.get_close_matches(group, there, n=1, cutoff=0.75):
-        raise system.mistake(key, f"there is no group {group!r}", f"did you mean {close[0]!r}?")
+    if meant := slip_of(group, there):
+        raise system.mistake(key, f"there is no group {group!r}", f"did you mean {meant!r}?")
     system.context.events.warn(f"no package makes the group {group}; it is made")
     system.run(["groupadd", "--system", group], key=key)
     there.append(group)
