@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from synos_tasks import console
 from synos_tasks.cli import Command, verb
+from synos_tasks.errors import HostUnfit, WouldOverwrite
 
 PACKAGE = Path(__file__).resolve().parents[1]
 FILES = ("invoke.yaml", "requirements.lock", ".dockerignore", ".devcontainer", "docker")
@@ -41,8 +42,7 @@ class NewFile(NamedTuple):
 )
 def init(command: Command, name: str = "") -> None:
     """Make a project of this folder: tasks.py, invoke.yaml, docker/ and .devcontainer/. Overwrites nothing."""
-    from synos_tasks import project  # noqa: PLC0415  (these are kept off `inv --list`)
-    from synos_tasks.errors import WouldOverwrite  # noqa: PLC0415
+    from synos_tasks import project  # noqa: PLC0415  (kept off `inv --list`)
 
     root = command.root
     own = project.load(root, name, record=False)
@@ -79,11 +79,14 @@ def new_id(command: Command) -> None:
 
 
 def new_files(name: str) -> dict[str, NewFile]:
-    """Return the files of a new project by path."""
+    """Return the files of a new project by path; raises HostUnfit where this installation lacks some."""
     template = PACKAGE / "template"
     template = template if template.is_dir() else PACKAGE.parent
     found = {"tasks.py": NewFile(TASKS), ".synos/.gitignore": NewFile("*\n")}
     for start in FILES:
+        if not (template / start).exists():
+            what = "the files of a new project are not all in this installation"
+            raise HostUnfit(what, where=str(template / start), hint="install synos-tasks again")
         paths = sorted((template / start).rglob("*")) or [template / start]
         for path in (path for path in paths if path.is_file()):
             relative = path.relative_to(template).as_posix()

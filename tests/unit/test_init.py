@@ -10,6 +10,7 @@ import yaml
 
 from synos_tasks import collection
 from synos_tasks.dev import config
+from synos_tasks.errors import HostUnfit
 from synos_tasks.images.dockerfile import steps_of
 from synos_tasks.program import Inv
 from synos_tasks.root.init import new_files
@@ -55,6 +56,18 @@ def test_init_writes_a_project_and_overwrites_nothing(
     assert run("init", "--name", "other") == 48
     assert "  docker/build/Dockerfile" in capfd.readouterr().err
     assert (tmp_path / "invoke.yaml").read_bytes() == before
+
+
+def test_an_installation_that_lacks_files_makes_no_half_project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "installed/template").mkdir(parents=True)
+    (tmp_path / "installed/template/invoke.yaml").touch()
+    monkeypatch.setattr("synos_tasks.root.init.PACKAGE", tmp_path / "installed")
+    before = sorted(tmp_path.rglob("*"))
+    assert run("init", "--name", "tuxos") == HostUnfit.exit_code
+    assert "template/requirements.lock" in capfd.readouterr().err
+    assert sorted(tmp_path.rglob("*")) == before
 
 
 @pytest.mark.parametrize("left", ["README", ".git/HEAD"])
