@@ -56,6 +56,7 @@ class DiskUsage:
     containers: Mapping[str, int]
     """What each has written, apart from its volumes."""
     volumes: Mapping[str, int]
+    """Without those that the engine does not measure."""
     layers: int
     """All images together."""
     records: tuple[Record, ...] = ()
@@ -137,8 +138,9 @@ def disk_usage(*types: str) -> DiskUsage:
         images={one["Id"]: one["Size"] - max(0, one["SharedSize"]) for one in answer.get("Images") or ()},
         containers={one["Id"]: one.get("SizeRw") or 0 for one in answer.get("Containers") or ()},
         volumes={
-            one["Name"]: max(0, (one.get("UsageData") or {}).get("Size", 0))
+            one["Name"]: size
             for one in answer.get("Volumes") or ()
+            if (size := (one.get("UsageData") or {}).get("Size", -1)) >= 0  # -1: not measured
         },
         layers=answer.get("LayersSize") or 0,
         records=tuple(map(_record, answer.get("BuildCache") or ())),
@@ -146,12 +148,11 @@ def disk_usage(*types: str) -> DiskUsage:
 
 
 def union_bytes(images: Iterable[str]) -> int:
-    """Return what images take together, in bytes; layers that they share count once."""
+    """Return what images take together, in bytes; layers that they share count once, and images that are gone do not."""
     sizes: dict[int, int] = {}
     for image in images:
         path = 0
-        status, history = _request("GET", f"/images/{image}/history")
-        for layer in reversed(history if status == http.client.OK else ()):
+        for layer in reversed(_get(f"/images/{image}/history", absent_ok=True) or ()):
             path = hash((path, layer["Created"], layer["CreatedBy"], layer["Size"]))
             sizes[path] = layer["Size"]
     return sum(sizes.values())
