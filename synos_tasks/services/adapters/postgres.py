@@ -224,16 +224,17 @@ def _load(context: StackContext, folder: Path, names: Container[str]) -> list[st
     said = _run(context, *PSQL, *LINES, "--file=/etc/synos/roles.sql", stdin=known)
     _say_left_out(context, "roles", said)
     chosen = [one for one in databases if one["name"] in names]
-    failed: list[tuple[str, str]] = []
+    failed: dict[str, str] = {}
     there = {one["name"] for one in _databases(context)}
-    for step in (_make, partial(_swap, there)):
-        for one in [one for one in chosen if one["name"] not in dict(failed)]:
+    # all are made before the first takes its place
+    for step in (partial(_make, context, folder), partial(_swap, context, there)):
+        for one in [one for one in chosen if one["name"] not in failed]:
             try:
-                step(context, folder, one)
+                step(one)
             except ServiceFailed as error:
-                failed.append((one["name"], error.why or error.what))
+                failed[one["name"]] = error.why or error.what
                 _undo(context, _place(one["name"]))
-    return [f"database {name!r} is as it was: {why}" for name, why in failed]
+    return [f"database {name!r} is as it was: {why}" for name, why in failed.items()]
 
 
 def _make(context: StackContext, folder: Path, one: Mapping[str, Any]) -> None:
@@ -265,9 +266,8 @@ def _say_left_out(context: StackContext, what: str, said: bytes) -> None:
     lines = said.decode(errors="replace").splitlines()
     if lines:
         listed = " ".join([*lines[:MOST], *["..."] * (len(lines) > MOST)])
-        context.say(
-            ascii(f"{what}: left out, as only the superuser may: {listed}")[1:-1]
-        )  # names may have any characters
+        text = f"{what}: left out, as only the superuser may: {listed}"
+        context.say(ascii(text)[1:-1])  # names may have any characters
 
 
 def _databases(context: StackContext) -> list[dict[str, Any]]:
@@ -311,7 +311,8 @@ def _read(folder: Path) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     return databases, roles
 
 
-def _swap(there: Container[str], context: StackContext, _: Path, one: Mapping[str, Any]) -> None:
+def _swap(context: StackContext, there: Container[str], one: Mapping[str, Any]) -> None:
+    """Let a database that was restored take its place, and remove what was ``there``."""
     name = _place(one["name"])
     old, new, before = _quoted(name), _quoted(name + RESTORING), _quoted(name + BEFORE)
     is_open, template = one["open"] is not False, bool(one["template"])
