@@ -45,7 +45,7 @@ class Access:
 
     def variables(self, password: str = "") -> dict[str, str]:
         """Return variables for an application, with a ``password`` where it is not ''."""
-        word = _word(self.name)
+        word = re.sub(r"^(?=\d)|\W", "_", self.name.upper(), flags=re.ASCII)
         prefix = "PG" if self.scheme == "postgresql" else f"{word}_"  # as libpq and its many users want it
         fields = {"HOST": self.host, "PORT": str(self.port or ""), "USER": self.user, "PASSWORD": password}
         fields |= {"DATABASE": self.database, "PASSWORD_FILE": self.password_file}
@@ -132,9 +132,3 @@ def _address(one: Access) -> str:
     if not one.port:
         return "a free port, chosen at the start"
     return one.url or ", ".join(f"{one.host}:{port.host_port}" for port in one.ports)
-
-
-def _word(name: str) -> str:
-    """Return a service's name as the beginning of a variable."""
-    word = re.sub(r"\W", "_", name.upper(), flags=re.ASCII)
-    return f"_{word}" if word[:1].isdigit() else word

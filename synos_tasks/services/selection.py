@@ -25,9 +25,7 @@ class Selection:
     @classmethod
     def parse(cls, only: str, skip: str) -> Selection:
         """Read two options, each with commas between its words."""
-        return cls(
-            *(frozenset(word.strip() for word in text.split(",") if word.strip()) for text in (only, skip))
-        )
+        return cls(*(frozenset(filter(None, map(str.strip, text.split(",")))) for text in (only, skip)))
 
     @property
     def among_services(self) -> bool:
@@ -58,13 +56,14 @@ class Selection:
                 raise unknown(
                     "part", word, [f"{service}/{one}" for one in parts] or [service], "--only, --skip"
                 )
-        kept = {part: held for part, held in parts.items() if self._has(service, part)}
+        whole = not self.only or service in self.only
+        kept = {
+            part: held
+            for part, held in parts.items()
+            if f"{service}/{part}" not in self.skip and (whole or f"{service}/{part}" in self.only)
+        }
         missing = [
             archive.left_out(f"{key[:-1]} {one}", NOT_CHOSEN, data=True) for one in parts if one not in kept
         ]
         narrow = {key: kept} if key else {}
         return {**facts, **narrow, "left_out": [*(facts.get("left_out") or ()), *missing]}
-
-    def _has(self, service: str, part: str) -> bool:
-        word = f"{service}/{part}"
-        return word not in self.skip and (not self.only or bool(self.only & {word, service}))
