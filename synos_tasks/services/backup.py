@@ -211,10 +211,7 @@ def down(
     With a selection: containers and data of the chosen services alone; a database that it skips is in no backup.
     Raises what ``confirm`` raises, ServiceFailed when no whole backup could be taken: then nothing is removed.
     """
-    names = selection.services([service.name for service in context.stack.long_running])
-    chosen = (
-        [context.stack[one] for one in names] if selection.among_services else list(context.stack.services)
-    )
+    chosen = chosen_services(context, selection)
     there = _volumes(context, chosen) if volumes else []
     if there:
         confirm(f"Remove {', '.join(there)}, with all data in them?")
@@ -222,7 +219,7 @@ def down(
         saved = _backup_before_down(context, chosen, selection.skip) if there and safety else ""
         containers = context.compose.containers()
         if selection.among_services:
-            context.compose.run("rm", "--stop", "--force", *names)
+            context.compose.run("rm", "--stop", "--force", *(service.name for service in chosen))
             for one in there:
                 context.docker.remove_volume(one)
         else:
@@ -230,6 +227,12 @@ def down(
     left = _volumes(context, chosen) if there else []
     count = sum(service.name in containers for service in chosen)
     return Stopped(containers=count, volumes=[one for one in there if one not in left], backup=saved)
+
+
+def chosen_services(context: StackContext, selection: Selection) -> Sequence[Service]:
+    """Return the services that down() removes: the chosen ones, or all with the tools where nothing but parts is chosen."""
+    names = selection.services([service.name for service in context.stack.long_running])
+    return [context.stack[one] for one in names] if selection.among_services else context.stack.services
 
 
 def _backup_before_down(context: StackContext, chosen: Sequence[Service], skip: frozenset[str]) -> str:

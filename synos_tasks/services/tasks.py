@@ -78,7 +78,8 @@ def down(
     from synos_tasks.services.selection import Selection
 
     context, selection = open_stack(command, stack), Selection.parse(only, skip)
-    names = [name for one in context.stack.services for name in one.volumes.values()] if volumes else []
+    chosen = backups.chosen_services(context, selection) if volumes else []
+    names = [name for one in chosen for name in one.volumes.values()]
     command.would(
         f"stop stack {context.stack.name}, and remove {', '.join(names) or 'no data'}", volumes=names
     )

@@ -350,6 +350,7 @@ CHANGES = [
     (("services.up", "--only", "redis"), "would start redis of stack unified"),
     (("services.down",), "would stop stack unified, and remove no data"),
     (("services.down", "--volumes", "--yes"), "synos-test-unified_postgres"),
+    (("services.down", "--volumes", "--only=redis"), "and remove synos-test-unified_redis\n"),
     (("services.restart",), "would restart nats, postgres, redis"),
     (("services.heal",), "would recreate: nothing"),
     (("services.exec", "redis", "--", "rm", "a b"), "would docker compose exec --no-TTY redis rm 'a b'"),
