@@ -146,7 +146,7 @@ def resolve(context: Context, profile: Profile, *, update: bool = False) -> tupl
         previous = None
     context.say(f"resolving the packages of {profile.name}")
     of_suite = previous and (not previous.releases or profile.suite in previous.releases)
-    start = previous if of_suite else _inherited(context.settings, profile)
+    start = previous if of_suite else _inherited(context, profile)
     request = Resolve(profile=profile, previous=None if update else start)
     found = builder.ask(context, spec, request, Resolved).lock
     refuse_older(profile, start.releases if start else {}, found.releases)
@@ -181,13 +181,14 @@ def renew_lock(context: Context, profile: Profile, *, update: bool) -> tuple[Loc
     return found, changed
 
 
-def _inherited(settings: Settings, profile: Profile) -> Lock | None:
+def _inherited(context: Context, profile: Profile) -> Lock | None:
     """Return the lock of the nearest ancestor of the same suite, so that a new profile shares layers with it."""
     for name in profile.ancestors:
-        if read_profile(settings, name).suite == profile.suite:
+        if read_profile(context.settings, name).suite == profile.suite:
             try:
-                found = locks.load(lock_path(settings, name))
-            except LockError:
+                found = locks.load(lock_path(context.settings, name))
+            except LockError as error:
+                context.say(f"warning: {error.where}: {error.what}; no layers are shared with {name}")
                 continue
             if found:
                 return found

@@ -89,7 +89,7 @@ def build_image(context: Context, recipe: Recipe, *, cached: bool = True) -> Bui
             target=recipe.target or None,
             cache=cached,
             build_args=recipe.build_args,
-            secrets=build_secrets(settings.project.root),
+            secrets=build_secrets(settings.project.root, context.say),
             environment=context.proxies.variables,
             labels=image_labels(settings.project.id, recipe.role, tag),
         )

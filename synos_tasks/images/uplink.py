@@ -119,10 +119,14 @@ def certificates(*, network: bool = True) -> tuple[Bind, ...]:
     return (Bind(source=path.resolve(), target=str(CERTIFICATES)),) if network and path.is_file() else ()
 
 
-def build_secrets(root: Path) -> list[str]:
+def build_secrets(root: Path, say: Callable[[str], object] = lambda _: None) -> list[str]:
     """Return what the steps of an image's build may read of the host, as options of `docker build --secret`."""
     path = host_certificates()
-    if not path.is_file() or path.stat().st_size > LARGEST_SECRET:
+    if not path.is_file():
+        return []
+    if path.stat().st_size > LARGEST_SECRET:
+        size = f"more than {LARGEST_SECRET // 1024} kB, which BuildKit does not take"
+        say(f"warning: images are built without the certificates in {path}: it has {size}")
         return []
     apt = root / "docker/build/image/apt.conf"
     return [f"id=certificates,src={path}", *([f"id=apt,src={apt}"] if apt.is_file() else [])]

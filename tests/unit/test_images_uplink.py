@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from synos_tasks.images.uplink import host_proxies
+from synos_tasks.images.uplink import LARGEST_SECRET, build_secrets, host_proxies
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -47,3 +47,18 @@ def test_a_configuration_that_cannot_be_read_is_said(config: Path, text: str | N
     assert [line.partition(": ")[2].partition(":")[0] for line in said] == [
         f"whether {config} has proxies is not known"
     ]
+
+
+def test_certificates_that_an_images_build_cannot_have_are_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, said = tmp_path / "certificates.pem", list[str]()
+    monkeypatch.setenv("SSL_CERT_FILE", str(path))
+    assert build_secrets(tmp_path, said.append) == []  # the host has none
+    path.write_bytes(b"x" * LARGEST_SECRET)
+    assert build_secrets(tmp_path, said.append) == [f"id=certificates,src={path}"]
+    assert said == []
+    path.write_bytes(b"x" * (LARGEST_SECRET + 1))
+    assert build_secrets(tmp_path, said.append) == []
+    [line] = said
+    assert line.startswith(f"warning: images are built without the certificates in {path}")

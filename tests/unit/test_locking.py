@@ -197,6 +197,18 @@ def test_a_new_profile_starts_from_the_lock_of_its_ancestor(
     assert _on_disk(resolver.settings) == found
 
 
+def test_the_damaged_lock_of_an_ancestor_is_told(resolver: Resolver) -> None:
+    folder = resolver.settings.project.root / "docker/build/profiles"
+    (folder / "parent.yaml").write_text(PROFILE)
+    (folder / f"{NAME}.yaml").write_text("inherits: parent\nsuite: bookworm\npackages: [tmux]\n")
+    path = planning.lock_path(resolver.settings, "parent")
+    path.write_text("packages: [\n")
+    resolver.renew(update=False)
+    assert resolver.containers.requests[0]["previous"] is None
+    [line] = [line for line in resolver.heard if line.startswith(f"warning: {path}")]
+    assert line.endswith("; no layers are shared with parent")
+
+
 def test_a_folder_that_cannot_be_written(resolver: Resolver, monkeypatch: pytest.MonkeyPatch) -> None:
     before = lay_lock(resolver.settings, SUDO)
     resolver.packages = (NEWER_SUDO,)
