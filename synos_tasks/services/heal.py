@@ -69,17 +69,16 @@ def heal(
             )
         return [
             *(Healed(service=name, done="recreated") for name in sick),
-            *(
-                _repair(context, name, [one for one in found if one.service == name], confirm)
-                for name in damaged
-            ),
+            *(_repair(context, context.stack[name], found, confirm) for name in damaged),
         ]
 
 
 def _repair(
-    context: StackContext, name: str, found: Sequence[Damage], confirm: Callable[[str], object]
+    context: StackContext, service: Service, every: Sequence[Damage], confirm: Callable[[str], object]
 ) -> Healed:
-    service, lines = context.stack[name], [str(one) for one in found]
+    name = service.name
+    found = [one for one in every if one.service == name]
+    lines = [str(one) for one in found]
 
     def refused(where: str, *why: str) -> ServiceFailed:
         hint = f"inv services.heal --only {name} --from-backup {LATEST}"
@@ -89,8 +88,8 @@ def _repair(
     if name == "postgres" and not all(map(PARTS.search, lines)):
         raise refused(context.compose.project, "PostgreSQL cannot repair a table, an index or pg_control")
     confirm("\n".join([*lines, QUESTIONS.get(name, QUESTION.format(name))]))
-    ready, before = _look(context, name)
-    running = ready and name not in damage.REPAIRS
+    ready = health.step_of(context.compose.containers().get(name)) in health.READY
+    running, before = ready and name not in damage.REPAIRS, _holds(context, name)
     if not running:
         context.compose.stop(name)
     kept = damage.keep(context, service, move=False)
@@ -127,7 +126,7 @@ def from_backup(
             raise SettingsError(f"backup {manifest.name} does not hold {one}", where=str(source), hint=hint)
         holds = adapters.summary(one, manifest.facts[one])
         confirm(f"Replace all that {one} holds by {holds}, as of {manifest.created}?")
-        _, before = _look(context, one)
+        before = _holds(context, one)
         context.compose.stop(one)
         kept = damage.keep(context, service, move=True)
         context.say(f"{one}: what was there is in {kept}")
@@ -146,14 +145,8 @@ def from_backup(
     )
 
 
-def _look(context: StackContext, service: str) -> tuple[bool, str]:
-    """Tell whether a service works, and what it then holds."""
-    ready = health.step_of(context.compose.containers().get(service)) in health.READY
-    return ready, _holds(context, service) if ready else ""
-
-
 def _holds(context: StackContext, service: str) -> str:
-    """Return what a service holds, '' where it does not say."""
+    """Return what a service holds, '' where it does not say, as one that does not run."""
     try:
         return adapters.summary(service, ADAPTERS[service].facts(context))
     except (SynosError, KeyError):

@@ -94,12 +94,11 @@ def restart(context: StackContext, services: Sequence[Service]) -> dict[str, flo
         return _start(context, start, [service.name for service in services])
 
 
-def start_again(context: StackContext, names: Sequence[str], *, recreate: bool = False) -> dict[str, float]:
-    """Start services whose stack is locked; returns the seconds that each took. Raises as up() does."""
+def start_again(context: StackContext, names: Sequence[str], *, recreate: bool = False) -> None:
+    """Start services whose stack is locked. Raises as up() does."""
     _prepare(context, [context.stack[name] for name in names], context.compose.containers())
-    seconds = _start(context, partial(context.compose.up, recreate=recreate), names)
+    _start(context, partial(context.compose.up, recreate=recreate), names)
     secrets.reload(context, context.compose.containers(), names)
-    return seconds
 
 
 def _is_current(context: StackContext, services: Sequence[Service], before: Mapping[str, Container]) -> bool:
