@@ -81,8 +81,8 @@ def age(text: str) -> str:
 
 def seconds_of(text: str) -> float:
     """Return the seconds of an age() that was checked. Spaces around it and capitals are accepted."""
-    count, unit = text.strip().lower()[:-1], text.strip().lower()[-1]
-    return int(count) * UNITS[unit]
+    text = text.strip().lower()
+    return int(text[:-1]) * UNITS[text[-1]]
 
 
 def one_of(*names: str) -> Callable[[str], str]:

@@ -146,15 +146,16 @@ def plan(command: Command, profile: str = "", output: str = "", release: bool = 
             row.name,
             "hit" if row.hit else "miss",
             row.why,
-            console.human_bytes(row.bytes) if row.bytes else "",
+            "" if row.bytes is None else console.human_bytes(row.bytes),
             f"{row.seconds:.1f} s" if row.seconds is not None else "minutes" if row.is_component else "",
         ]
         for row in stages
     ]
     command.table(f"plan of {options.profile}", ["stage", "", "why", "size", "expected"], rows)
-    total = sum(row.seconds or 0 for row in stages)
+    known = [row.seconds for row in stages if row.seconds is not None]
+    total = round(sum(known), 1) if len(known) == len(stages) else None
     command.show(view.estimate(stages))
-    fields = {"lock": state, "seconds": round(total, 1), "stages": [row.__dict__ for row in stages]}
+    fields = {"lock": state, "seconds": total, "stages": [row.__dict__ for row in stages]}
     size = sum(row.download_bytes for row in stages)
     command.result({"profile": options.profile, **fields, "download_bytes": size})
 

@@ -47,13 +47,13 @@ WORDS = {
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """What is known of one stage. ``bytes`` is 0 and ``seconds`` is None where that is not known."""
+    """What is known of one stage. ``bytes`` and ``seconds`` are None where that is not known."""
 
     name: str
     key: str
     hit: bool
     why: str
-    bytes: int
+    bytes: int | None
     seconds: float | None
     download_bytes: int = 0
     """Of the packages that it needs; those in the pool are not fetched again."""
@@ -115,7 +115,7 @@ def view(context: Context, options: Options) -> tuple[list[Row], str]:
                 key=stage.key,
                 hit=hit,
                 why="the store was not asked" if context.dry and why == GONE else why,
-                bytes=entries[stage.key].bytes if stage.key in entries else sizes.get(stage.name, 0),
+                bytes=entries[stage.key].bytes if stage.key in entries else sizes.get(stage.name),
                 seconds=0.0 if hit else expected.get(stage.name),
                 download_bytes=0 if hit else sum(one.size for one in plan.lock.layer(stage.name)),
             )

@@ -106,10 +106,10 @@ def test_plan_shows_each_stage_to_scripts_and_to_people(settings: Settings, capf
     lay_lock(settings, package("sudo"))
     assert run("build.plan", "--json") == 0
     first = answer(capfd, "build.plan")
-    assert (first["profile"], first["lock"], first["seconds"]) == (NAME, "fits", 0)
+    assert (first["profile"], first["lock"], first["seconds"]) == (NAME, "fits", None)
     base = first["stages"][0]
     assert base == {
-        "name": "base", "key": base["key"], "hit": False, "why": "no earlier build known", "bytes": 0, "seconds": None,
+        "name": "base", "key": base["key"], "hit": False, "why": "no earlier build known", "bytes": None, "seconds": None,
         "download_bytes": 0,
     }  # fmt: skip
     state = settings.project.state_dir

@@ -158,7 +158,7 @@ def test_before_the_first_lock_and_build_the_store_is_not_asked(settings: Settin
         "base", "packages-x", "system", "overlay", "identity", "initramfs", "bootfiles", "iso",
     ]  # fmt: skip
     for row in store.view()[0]:
-        assert (row.hit, row.why, row.bytes, row.seconds) == (False, "no lock yet", 0, None)
+        assert (row.hit, row.why, row.bytes, row.seconds) == (False, "no lock yet", None, None)
     lay_lock(settings, SUDO)
     store.docker = FakeDocker()
     assert store.view()[1] == "fits"
