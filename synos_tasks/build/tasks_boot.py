@@ -86,9 +86,9 @@ def run(
     from synos_tasks.build import run as running
     from synos_tasks.build.boot import checked_iso, chosen_iso, firmware_of
 
+    screen = running.screen_of(vnc=vnc, serial=serial, json=command.json)
     path = checked_iso(chosen_iso(command.settings, iso))
     firmware, media = firmware or firmware_of(path), media or "cdrom"
-    screen = running.screen_of(vnc=vnc, serial=serial, json=command.json)
     command.would(f"run {path} on {firmware}: {screen}", iso=str(path), firmware=firmware, screen=screen)
     ended = running.run_iso(
         context_of(command),

@@ -22,6 +22,7 @@ from synos_tasks.errors import (
     ProfileNotFound,
     SettingsError,
     SynosError,
+    WrongUse,
 )  # fmt: skip
 from synos_tasks.project import load as identify
 from tests.unit.fake_docker import FakeDocker
@@ -293,6 +294,7 @@ def test_dry_shows_the_plan_and_what_the_container_may_do(settings: Settings, ca
         ("report", IsoNotFound),
         ("boot --iso none.iso", IsoNotFound),
         ("run --iso none.iso --firmware uefi", IsoNotFound),
+        ("run --iso none.iso --vnc --serial", WrongUse),
         ("report --iso dist/a.iso", IsoNotFound),
         ("report --iso good.iso --to tasks/report.html", OutputNotWritable),
     ],
