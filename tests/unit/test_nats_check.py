@@ -84,14 +84,14 @@ def test_a_message_is_looked_for_in_each_file_and_cut_out_of_its_own(
     path = block(tmp_path, b"".join([*RECORDS[:3], RECORDS[3][:-1] + b"?", *RECORDS[4:]]))
     (path.parent / "index.db").touch()
     assert nats_check.in_file(path, {2, 4, 99}) == {2, 4}
-    nats_check.repair(["/data/streams/ORDERS/msgs/1.blk\t1 messages cannot be read: 4\n"])
+    nats_check.repair(["/data/streams/ORDERS/msgs/1.blk\t1 messages cannot be read, the first is 4\n"])
     assert path.read_bytes() == b"".join([*RECORDS[:3], *RECORDS[4:]])
     assert not (path.parent / "index.db").exists()
     assert f"{len(RECORDS[3])} bytes of damaged messages cut out of msgs/1.blk" in capsys.readouterr().out
     compressed = block(tmp_path, b"cmp and more")
     assert nats_check.in_file(compressed, {7}) == {7}
     with pytest.raises(NatsError, match="is compressed"):
-        nats_check.repair(["/data/streams/ORDERS/msgs/1.blk\t1 messages cannot be read: 7\n"])
+        nats_check.repair(["/data/streams/ORDERS/msgs/1.blk\t1 messages cannot be read, the first is 7\n"])
 
 
 def test_a_lost_checksum_is_written_again_and_a_changed_configuration_is_not(

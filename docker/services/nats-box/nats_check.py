@@ -70,13 +70,13 @@ async def _check_stream(js: JetStream, name: str) -> None:
         broken = {path: at for path, at in broken.items() if first_broken(path) == at}
     for path, at in broken.items():
         report(path, f"no message begins at byte {at} of {path.stat().st_size}")
-    missing = set() if broken else set(await unreadable(js, name))
+    missing = set() if broken else await unreadable(js, name)
     for path in blocks if missing else ():
         if bad := in_file(path, missing):
-            report(path, f"{len(bad)} messages cannot be read: {ranges(sorted(bad))}")
+            report(path, f"{len(bad)} messages cannot be read, the first is {min(bad)}")
             missing -= bad
     if missing:
-        report(folder / "msgs", f"{len(missing)} messages are in no file: {ranges(sorted(missing))}")
+        report(folder / "msgs", f"{len(missing)} messages are in no file, the first is {min(missing)}")
     consumers = {
         one["name"]: one["delivered"] for one in await js.pages(f"CONSUMER.LIST.{name}", "consumers")
     }
@@ -140,7 +140,7 @@ def record_at(data: bytes, at: int) -> bytes | None:
     return data[at : at + size] if HEADER.size + subject + HASH.size <= size <= len(data) - at else None
 
 
-async def unreadable(js: JetStream, name: str) -> list[int]:
+async def unreadable(js: JetStream, name: str) -> set[int]:
     """Return the numbers of the messages that the stream should have and the server does not give."""
 
     async def fails(number: int) -> bool:
@@ -148,13 +148,14 @@ async def unreadable(js: JetStream, name: str) -> list[int]:
         answer = await js.client.request(f"$JS.API.STREAM.MSG.GET.{name}", asked, timeout=60)
         return "error" in json.loads(answer.data)
 
-    failed: list[int] = []
+    failed: set[int] = set()
     wanted = await _numbers(js, name)
     while batch := list(islice(wanted, AT_ONCE)):
         answers = await asyncio.gather(*map(fails, batch))
-        failed += [number for number, bad in zip(batch, answers, strict=True) if bad]
-    there = set(await _numbers(js, name)) if failed else ()  # others were removed meanwhile
-    return [number for number in failed if number in there]
+        failed.update(number for number, bad in zip(batch, answers, strict=True) if bad)
+    return (
+        failed.intersection(await _numbers(js, name)) if failed else failed
+    )  # others were removed meanwhile
 
 
 async def _numbers(js: JetStream, name: str) -> Iterator[int]:
@@ -162,17 +163,6 @@ async def _numbers(js: JetStream, name: str) -> Iterator[int]:
     gone = set(state.get("deleted") or ())
     last = state["last_seq"] if state["messages"] else 0
     return (number for number in range(max(1, state["first_seq"]), last + 1) if number not in gone)
-
-
-def ranges(numbers: Iterable[int]) -> str:
-    """Return 1-3,7 for 1, 2, 3, 7."""
-    found: list[list[int]] = []
-    for number in numbers:
-        if found and number == found[-1][1] + 1:
-            found[-1][1] = number
-        else:
-            found.append([number, number])
-    return ",".join(str(first) if first == last else f"{first}-{last}" for first, last in found)
 
 
 def repair(lines: Iterable[str]) -> None:
