@@ -180,19 +180,13 @@ class Command:
 
     def report(self, title: str, checks: Sequence[Check]) -> None:
         """Show checks as a table; where one failed, end with the code of DoctorFound."""
-        from dataclasses import asdict  # noqa: PLC0415
-
+        statuses = [console.paint(check.status, COLOURS[check.status], self.stream) for check in checks]
         rows = [
-            [
-                check.name,
-                console.paint(check.status, COLOURS[check.status], self.stream),
-                check.detail,
-                check.hint,
-            ]
-            for check in checks
+            [check.name, status, check.detail, check.hint]
+            for check, status in zip(checks, statuses, strict=True)
         ]
         self.table(title, ["check", "status", "found", "hint"], rows)
-        fields = {"checks": [asdict(check) for check in checks]}
+        fields = {"checks": [vars(check) for check in checks]}
         bad = [check for check in checks if check.status == "fail"]
         if not bad:
             self.result(fields)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import invoke.config
 from invoke.collection import Collection
 from invoke.env import Environment
-from invoke.exceptions import CollectionNotFound, Exit, ParseError
+from invoke.exceptions import AmbiguousEnvVar, CollectionNotFound, Exit, ParseError
 from invoke.loader import FilesystemLoader
 from invoke.program import Program
 from invoke.util import helpline
@@ -70,9 +70,10 @@ class Config(invoke.config.Config):
         self.merge()
         try:
             self._set(_env=Variables(config=self._config, prefix=self._env_prefix).load())
-        except SettingsError:
-            raise
-        except Exception as error:  # noqa: BLE001  (a name that is a number, or two settings of one variable)
+        except (
+            TypeError,
+            AmbiguousEnvVar,
+        ) as error:  # a name that is a number, or two settings of one variable
             raise SettingsError(
                 "the settings' names are no variables", where=self._files(), why=str(error)
             ) from None

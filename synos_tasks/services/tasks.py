@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
+from dataclasses import asdict
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -29,8 +30,6 @@ def up(command: Command, stack: str = "", only: str = "", wait_timeout: int = 0)
 
     The first time it makes the secrets. Not for building ISOs (inv build.iso), nor for editing code (inv dev.up).
     """
-    from dataclasses import asdict
-
     from synos_tasks.project import launcher
     from synos_tasks.services import describe as describing
     from synos_tasks.services import lifecycle
@@ -100,8 +99,6 @@ def down(
 @verb("services.status", help={**STACK, "watch": "again every second, until Ctrl-C"})
 def status(command: Command, stack: str = "", watch: bool = False) -> None:
     """Show state, health, uptime, CPU, memory, ports and restarts of each service."""
-    from dataclasses import asdict
-
     from synos_tasks.engine.compose import Compose
     from synos_tasks.services import health
     from synos_tasks.services import stack as stacks
