@@ -1,1 +1,1 @@
-"""`inv services.*`: what the developers of SynOS share, in containers that keep running."""
+"""`inv services.*`: NATS, PostgreSQL and Redis, in containers that keep running."""

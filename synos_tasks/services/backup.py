@@ -81,7 +81,10 @@ def _backup(context: StackContext, name: str, before: str, selection: Selection)
 
 
 def incomplete(facts: Mapping[str, Any], replaced: Container[str] | None = None) -> ServiceFailed | None:
-    """Return the error for a backup that lacks what was to be in it, or what is to be ``replaced``; None for a whole one."""
+    """Return the error for a backup that lacks data that was chosen; None where it lacks none.
+
+    With ``replaced``, only what is in that counts.
+    """
     lacks = [
         f"{service}: {one['what']}: {one['why']}"
         for service, held in facts.items()
@@ -95,7 +98,7 @@ def incomplete(facts: Mapping[str, Any], replaced: Container[str] | None = None)
 
 
 def listing(context: StackContext) -> list[archive.Summary]:
-    """Return the backups of a stack, newest first, and what is wrong with each as far as small files tell."""
+    """Return the backups of a stack, newest first, with what is wrong with each. Only small files are read."""
     folder = folder_of(context)
     return [
         one if one.trouble else replace(one, trouble=adapters.trouble(folder / one.name, one.facts))
@@ -230,7 +233,7 @@ def down(
 
 
 def chosen_services(context: StackContext, selection: Selection) -> Sequence[Service]:
-    """Return the services that down() removes: the chosen ones, or all with the tools where nothing but parts is chosen."""
+    """Return the services that down() removes: the chosen ones; all, and the tools, where at most parts are chosen."""
     names = selection.services([service.name for service in context.stack.long_running])
     return [context.stack[one] for one in names] if selection.among_services else context.stack.services
 
@@ -259,7 +262,7 @@ def _volumes(context: StackContext, services: Sequence[Service]) -> list[str]:
 
 
 def _held(context: StackContext, services: Sequence[str], saved: Mapping[str, Any]) -> str:
-    """Return what services hold, as far as that is counted. Raise SettingsError where a newer version ``saved``."""
+    """Return what services hold, in counts. Raise SettingsError where ``saved`` is of a newer version."""
     said = []
     for service in services:
         try:

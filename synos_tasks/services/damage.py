@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from synos_tasks.services.stack import Service, StackContext
 
 KEPT = "damaged-"
-"""How folders begin, at the top of a volume, that have what was there before a repair."""
+"""Prefix of the folders, at the top of a volume, with the data from before a repair."""
 # $1: the service's user, then where its volumes are
 OWNERS = f"""
 user=$1; shift
@@ -41,7 +41,7 @@ REPAIRS: dict[str, tuple[str, ...]] = {
         "/opt/nats-box/nats_check.py",
     )
 }
-# $1: name of the folder, $2: mv or cp, then as above. Whatever the owner and mode were, the service can use it afterwards.
+# $1: name of the folder, $2: mv or cp, then as above. Afterwards the service can use its files, whatever owner and mode they had.
 KEEP = f"""
 set -eu
 kept=$1 how=$2 user=$3; shift 3

@@ -46,7 +46,7 @@ class Access:
     def variables(self, password: str = "") -> dict[str, str]:
         """Return variables for an application, with a ``password`` where it is not ''."""
         word = re.sub(r"^(?=\d)|\W", "_", self.name.upper(), flags=re.ASCII)
-        prefix = "PG" if self.scheme == "postgresql" else f"{word}_"  # as libpq and its many users want it
+        prefix = "PG" if self.scheme == "postgresql" else f"{word}_"  # libpq's own names
         fields = {"HOST": self.host, "PORT": str(self.port or ""), "USER": self.user, "PASSWORD": password}
         fields |= {"DATABASE": self.database, "PASSWORD_FILE": self.password_file}
         fields |= {f"PORT_{port.container_port}": str(port.host_port) for port in self.ports[1:]}

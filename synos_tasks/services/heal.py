@@ -36,7 +36,7 @@ class Healed:
     done: str
     damage: list[str] = field(default_factory=list)
     kept: str = ""
-    """Where what was there is."""
+    """Where the data from before is."""
     lost: list[str] = field(default_factory=list)
     before: str = ""
     after: str = ""
@@ -113,7 +113,7 @@ def _repair(
 def from_backup(
     context: StackContext, service: Service, name: str, confirm: Callable[[str], object]
 ) -> Healed:
-    """Restore one service from a backup, whatever is there now: that is moved aside, and stays in its volume.
+    """Restore one service from a backup. What it holds now is moved aside, and stays in its volume.
 
     Raises BackupDamaged or SettingsError before anything is touched; ServiceFailed, DiskFull.
     """
@@ -146,7 +146,7 @@ def from_backup(
 
 
 def _holds(context: StackContext, service: str) -> str:
-    """Return what a service holds, '' where it does not say, as one that does not run."""
+    """Return what a service holds; '' where it does not run, or does not say."""
     try:
         return adapters.summary(service, ADAPTERS[service].facts(context))
     except (SynosError, KeyError):

@@ -46,7 +46,7 @@ def step_of(container: Container | None) -> str:
 
 
 def has_failed(step: str, restarts: int) -> bool:
-    """Tell whether a service does not work, for another reason than that it has just been started."""
+    """Tell whether a service does not work, and is not in its first start."""
     return step not in READY and (restarts > 0 or step not in {"missing", "created", "starting"})
 
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 PASSWORD = "offsite_password"  # noqa: S105  (the name of its file)
 CREDENTIALS = "AWS_"
-"""What the variables begin with that restic's S3 reads, and that are passed on."""
+"""Prefix of the caller's variables that are passed on: restic reads them for S3."""
 REMOTE = re.compile(r"([a-z0-9]{2,}):")
 SCRIPT = 'while IFS= read -r -d "" pair; do export "$pair"; done; exec restic --retry-lock 1m "$@"'
 NO_REPOSITORY, WRONG_PASSWORD = 10, 12

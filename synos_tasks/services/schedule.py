@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from synos_tasks.services.stack import StackContext
 
 _TIMED = re.compile(r"[0-9]{8}T[0-9]{6}(-[0-9]+)?", re.ASCII)
-"""As archive.unused_name() names them. Others were named by a person, or are the way back from a restore."""
+"""Names by archive.unused_name(). Other backups were named by a person, or taken before a restore or a down."""
 
 
 @dataclass(frozen=True, kw_only=True)

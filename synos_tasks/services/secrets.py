@@ -249,7 +249,7 @@ def _write(path: Path, value: str, folder: os.stat_result, mode: int = 0o600) ->
 
 
 def _rewrite(path: Path, value: str) -> None:
-    """Change a copy in place. Its time stays that at which it was made, by which is_stale() goes."""
+    """Change a copy in place. It keeps the time at which it was made, which is_stale() compares."""
     content = f"{value}\n".encode("ascii")
     descriptor = os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     with os.fdopen(descriptor, "wb", buffering=0) as stream:

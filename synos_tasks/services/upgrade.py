@@ -55,7 +55,7 @@ def _upgrade(context: StackContext, service: Service, old: str) -> Upgraded:
     new = context.docker.image_id(service.image) or ""
     had, has = _packages(context, old), _packages(context, new)
     packages = [f"{one.name} {one.old or 'none'} -> {one.new or 'none'}" for one in version_changes(had, has)]
-    # the same packages are nothing to change a running service for; an image that does not tell them may be anything
+    # a running service is not changed for the same packages; an image that does not tell its packages may differ
     if before == old and (new == old or (had and not packages)):
         if new != old:
             context.docker.tag(old, service.image)

@@ -34,7 +34,7 @@ class ServiceAdapter(Protocol):
         """Return what the service holds: version and counts, for lists. Raises ServiceFailed."""
 
     def amounts(self, facts: Mapping[str, Any]) -> dict[str, int]:
-        """Return how much that is, by what it is in the singular."""
+        """Return counts, by the singular of what is counted."""
 
     def save(self, context: StackContext, into: Draft, facts: Mapping[str, Any]) -> dict[str, Any]:
         """Write what ``facts`` are about, as of one moment, into files; return the facts of what was saved.
@@ -43,7 +43,7 @@ class ServiceAdapter(Protocol):
         """
 
     def check(self, folder: Path, facts: Mapping[str, Any]) -> None:
-        """Raise ValueError where files, whose checksums are right, are none that load() can read."""
+        """Raise ValueError where load() cannot read the files, whose checksums are right."""
 
     def load(self, context: StackContext, folder: Path, facts: Mapping[str, Any]) -> list[str]:
         """Replace what the service holds by what those files have of the parts in ``facts``.
@@ -61,7 +61,7 @@ ADAPTERS = {
 FACTS: Shape = {str: {"version": str, "left_out": LEFT_OUT}} | {
     name: {**adapter.FACTS, "left_out": LEFT_OUT} for name, adapter in ADAPTERS.items()
 }
-"""Of backups: by service, also of services that this version does not know."""
+"""Shapes of what a manifest says of each service; ``str`` stands for those that this version does not know."""
 
 
 def summary(service: str, facts: Mapping[str, Any]) -> str:

@@ -45,7 +45,7 @@ def facts(context: StackContext) -> dict[str, Any]:
 
 
 def amounts(facts: Mapping[str, Any]) -> dict[str, int]:
-    """Return how much that is."""
+    """Count what the facts are about."""
     streams = facts["streams"].values()
     messages, consumers = (sum(one[key] for one in streams) for key in ("messages", "consumers"))
     return {"stream": len(streams), "message": messages, "consumer": consumers}
@@ -59,7 +59,7 @@ def save(context: StackContext, into: Draft, facts: Mapping[str, Any]) -> dict[s
 
 
 def check(folder: Path, facts: Mapping[str, Any]) -> None:  # noqa: ARG001
-    """Ask for the file alone: the server's own programs read it."""
+    """Check that the file is there; the server's own programs check what is in it."""
     if not (folder / FILE).is_file():
         raise ValueError(f"{FILE} is missing")
 

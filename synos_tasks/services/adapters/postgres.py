@@ -53,12 +53,12 @@ OWN = ("postgres", "template1")
 """Databases of the server itself: in a backup where somebody has put something into them."""
 PSQL = ("psql", "--no-psqlrc", "--set=ON_ERROR_STOP=1")
 LINES = ("--quiet", "--tuples-only", "--no-align")
-# not _restoring: somebody's own database may end so, and would be taken for a leftover; ~ is in no name that is backed up
+# not _restoring: the name of somebody's database may end so, and it would be taken for a leftover
 RESTORING, BEFORE = "~restoring", "~before"
 SESSION = "synos-restore"
 OPTIONS = "-c search_path= -c role=none -c statement_timeout=0 -c lock_timeout=0 -c default_transaction_read_only=off"
 MOST = 5
-# the server cuts names after 63 bytes: a longer one's place to restore into would be the database itself
+# the server cuts names after 63 bytes: NAME~restoring of a longer NAME would be NAME itself
 LONGEST = 63 - len(RESTORING)
 CLOSED = 9
 """Connection limit of NAME~restoring where NAME was closed to connections, so that recover() does not open it."""
@@ -120,8 +120,9 @@ SELECT json_build_object(
        'extensions', (SELECT json_agg(json_build_object('name', extname, 'schema', nspname))
                         FROM pg_extension JOIN pg_namespace AS schema ON schema.oid = extnamespace))
 """
-# A killed command's clients run on in the container: first they are ended. Then each line sees what the one before did. The closed one is opened first: what tells that a restore closed it is
-# its NAME~restoring. One that is called ~before while nothing has its name never came to its swap's end.
+# Clients of a killed command run on in the container, and are ended first. Each statement sees what the one before did.
+# NAME is opened before its NAME~restoring is dropped, which tells that a restore closed it. Where there is a NAME~before
+# and no NAME, the swap was interrupted.
 RECOVER = f"""
 SELECT pg_terminate_backend(pid, 5000) FROM pg_stat_activity
  WHERE (application_name = '{SESSION}' OR usename IN {(READER, *RESTORERS)}) AND pid <> pg_backend_pid() \\g /dev/null
@@ -160,7 +161,7 @@ def facts(context: StackContext) -> dict[str, Any]:
 
 
 def amounts(facts: Mapping[str, Any]) -> dict[str, int]:
-    """Return how much that is."""
+    """Count what the facts are about."""
     databases = facts["databases"].values()
     return {"database": len(databases), "table": sum(one["tables"] for one in databases)}
 
@@ -338,7 +339,7 @@ def _undo(context: StackContext, name: str) -> None:
 
 
 def _place(name: str) -> str:
-    """Return the name that a database gets: the superuser works in none that comes from a backup."""
+    """Return the name under which a database is restored: the superuser works in none that comes from a backup."""
     return f"{name}.restored" if name in OWN else name
 
 
