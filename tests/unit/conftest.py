@@ -14,6 +14,7 @@ from typing import Any, NoReturn
 import pytest
 
 from synos_tasks.iso.store import Store
+from synos_tasks.services import health
 from synos_tasks.settings import Settings
 from tests.unit.projects import project
 
@@ -55,6 +56,12 @@ def no_disk(monkeypatch: pytest.MonkeyPatch) -> None:
     """Do not wait for the disk: what it keeps when the power fails, no test here can see."""
     monkeypatch.setattr(os, "fsync", lambda _: None)
     monkeypatch.setattr(os, "sync", lambda: None)
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Look often at services that get healthy."""
+    monkeypatch.setattr(health, "POLL", 0.001)
 
 
 class DeletionBlocked(BaseException):

@@ -18,7 +18,6 @@ from synos_tasks.errors import (
     SynosError,
 )
 from synos_tasks.services import backup as backing
-from synos_tasks.services import health
 from synos_tasks.services.adapters import ADAPTERS, nats, postgres, redis, summary
 from synos_tasks.services.selection import Selection
 from tests.unit.fake_compose import PROJECT, UIDS, FakeAdapter, Scene, scene
@@ -53,7 +52,6 @@ class Held:
 
 @pytest.fixture
 def held(monkeypatch: pytest.MonkeyPatch) -> Held:
-    monkeypatch.setattr(health, "POLL", 0.001)
     return Held(monkeypatch)
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from synos_tasks.errors import BackupDamaged, ServiceFailed, ServiceUnhealthy, SettingsError
 from synos_tasks.services import backup as backing
-from synos_tasks.services import damage, health
+from synos_tasks.services import damage
 from synos_tasks.services import heal as healing
 from synos_tasks.services.adapters import ADAPTERS
 from tests.unit.fake_compose import NAMES, PROJECT, UIDS, FakeAdapter, Scene, scene
@@ -23,7 +23,6 @@ DAMAGE = b"/data/x.aof\tis readable up to byte 3 of 9\n"
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Scene:
-    monkeypatch.setattr(health, "POLL", 0.001)
     made = scene(tmp_path)
     for name in ADAPTERS:
         monkeypatch.setitem(ADAPTERS, name, FakeAdapter(name, holds=2))

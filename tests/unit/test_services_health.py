@@ -41,6 +41,7 @@ class Story:
 
 @pytest.fixture(autouse=True)
 def clock(monkeypatch: pytest.MonkeyPatch) -> Story:
+    monkeypatch.setattr(health, "POLL", 0.2)
     made = Story()
     monkeypatch.setattr(health, "time", made)
     return made

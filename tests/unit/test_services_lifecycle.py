@@ -19,7 +19,7 @@ from synos_tasks.errors import (
     ServiceUnhealthy,
 )
 from synos_tasks.images.catalog import TRIXIE
-from synos_tasks.services import health, lifecycle
+from synos_tasks.services import lifecycle
 from synos_tasks.settings import ServicesSettings
 from tests.unit.fake_compose import FREE, NAMES, UP, Scene, scene
 
@@ -27,11 +27,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from synos_tasks.services.lifecycle import Started
-
-
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "POLL", 0.001)
 
 
 @pytest.fixture

@@ -10,16 +10,11 @@ import pytest
 
 from synos_tasks.errors import ServiceFailed, ServiceUnhealthy, SettingsError
 from synos_tasks.services import heal as healing
-from synos_tasks.services import health, lifecycle
+from synos_tasks.services import lifecycle
 from synos_tasks.services.lifecycle import Started
 from synos_tasks.services.secrets import APPLY, Secrets, rotate
 from tests.unit.fake_compose import SECRETS, Scene, scene
 from tests.unit.kills import Killed, kill_at
-
-
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "POLL", 0.001)
 
 
 @pytest.fixture

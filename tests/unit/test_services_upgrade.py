@@ -16,7 +16,7 @@ from synos_tasks.errors import (
 )
 from synos_tasks.images import building
 from synos_tasks.images.catalog import TRIXIE
-from synos_tasks.services import health, upgrade
+from synos_tasks.services import upgrade
 from tests.unit.fake_compose import FREE, NAMES, UP, Scene, scene
 from tests.unit.fake_docker import FakeDocker
 
@@ -55,11 +55,6 @@ class Newer(FakeDocker):
         if not self.held.get(image):
             raise EngineUnavailable("a container could not be run", why="no dpkg-query")
         return self.held[image]
-
-
-@pytest.fixture(autouse=True)
-def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(health, "POLL", 0.001)
 
 
 @dataclasses.dataclass

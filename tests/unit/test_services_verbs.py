@@ -51,7 +51,6 @@ class Verbs:
         monkeypatch.setattr("synos_tasks.engine.compose.Compose", lambda **_: self.here.context.compose)
         monkeypatch.chdir(root)
         monkeypatch.setenv("NO_COLOR", "1")
-        monkeypatch.setattr(health, "POLL", 0.001)
         for name in ADAPTERS:
             monkeypatch.setitem(ADAPTERS, name, FakeAdapter(name, holds=2, done=self.done))
 
