@@ -57,7 +57,7 @@ def heal(
         found = damage.find(context, services)
         damaged = damage.services_of(found)
         names = [one.name for one in services if one.name not in damaged]
-        sick = health.failed(context.compose.containers(), names)
+        sick = health.failing(context.compose.containers(), names)
         if sick:
             lifecycle.start_again(context, sick, recreate=True)
         if found and not repair:

@@ -50,7 +50,7 @@ def has_failed(step: str, restarts: int) -> bool:
     return step not in READY and (restarts > 0 or step not in {"missing", "created", "starting"})
 
 
-def failed(seen: Mapping[str, Container], services: Iterable[str]) -> list[str]:
+def failing(seen: Mapping[str, Container], services: Iterable[str]) -> list[str]:
     """Return the services that have a container and do not work; see has_failed()."""
     return [
         name

@@ -236,7 +236,7 @@ def _start(context: StackContext, start: Callable[..., object], names: Sequence[
 def _name_damage(context: StackContext, names: Sequence[str], error: ServiceUnhealthy) -> None:
     """Add to an error what is damaged of the services that failed, and how to mend it."""
     with suppress(SynosError):  # what failed first is what counts
-        failed = health.failed(context.compose.containers(), names)
+        failed = health.failing(context.compose.containers(), names)
         if found := damage.find(context, [context.stack[name] for name in failed]):
             error.why = "\n".join([*map(str, found), error.why])
             error.hint = f"{damage.hint(found)}; {error.hint}"

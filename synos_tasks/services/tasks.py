@@ -183,7 +183,7 @@ def heal(
         done = [healing.from_backup(context, services[0], from_backup, ask)]
     else:
         if command.dry:
-            names = health.failed(context.compose.containers(), [one.name for one in services])
+            names = health.failing(context.compose.containers(), [one.name for one in services])
             command.would(f"recreate: {', '.join(names) or 'nothing'}", services=names)
         done = healing.heal(context, services, ask, repair=repair)
     for one in done:
