@@ -33,7 +33,7 @@ PASSWORD = "offsite_password"  # noqa: S105  (the name of its file)
 CREDENTIALS = "AWS_"
 """Prefix of the caller's variables that are passed on: restic reads them for S3."""
 REMOTE = re.compile(r"([a-z0-9]{2,}):")
-SCRIPT = 'while IFS= read -r -d "" pair; do export "$pair"; done; exec restic --retry-lock 1m "$@"'
+SCRIPT = 'while IFS= read -r -d "" pair; do export "$pair"; done; exec restic --no-cache --retry-lock 1m "$@"'
 NO_REPOSITORY, WRONG_PASSWORD = 10, 12
 """Exit codes of restic; see `man restic`."""
 
@@ -132,16 +132,15 @@ def _container(
     context: StackContext, words: tuple[str, ...], more: tuple[Bind, ...]
 ) -> tuple[ContainerSpec, dict[str, str]]:
     """Return the container, and the variables that restic gets: no capability, the caller's user, backups read-only."""
-    place, backups = repository(context), folder_of(context)
-    cache, users = context.folder / "restic-cache", f"{os.getuid()}:{os.getgid()}"
+    place, backups, user = repository(context), folder_of(context), f"{os.getuid()}:{os.getgid()}"
     password = Bind(source=_password(context), target=f"/run/secrets/{PASSWORD}")
-    binds = [password, Bind(source=cache, target="/cache", writable=True), *more, *certificates()]
+    binds = [Bind(source=backups, target="/backups"), password, *more, *certificates()]
     remote = REMOTE.match(place)
     if remote and remote[1] not in {"sftp", "s3"}:
         what = f"the off-site repository begins with {remote[0]}, which is not supported"
         raise SettingsError(what, where="invoke.yaml", hint="a folder, sftp:, or s3:")
     if remote and remote[1] == "sftp":  # ssh asks for a name and a home
-        write_whole(context.folder / "passwd", f"synos:x:{users}::/home/synos:/bin/sh\n")
+        write_whole(context.folder / "passwd", f"synos:x:{user}::/home/synos:/bin/sh\n")
         binds += [Bind(source=context.folder / "passwd", target="/etc/passwd")]
         binds += [Bind(source=Path.home() / ".ssh", target="/home/synos/.ssh")]
     elif not remote:
@@ -149,23 +148,22 @@ def _container(
         with writing("the off-site repository cannot be made", path):
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
         binds, place = [*binds, Bind(source=path, target="/repository", writable=True)], "/repository"
-    for folder in (backups, cache):
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    backups.mkdir(mode=0o700, parents=True, exist_ok=True)
     spec = ContainerSpec(
         name=f"{context.settings.project.id}-restic-{os.getpid()}",
         image=ensure_image(context, RESTIC),
         command=("bash", "-c", SCRIPT, "restic", *words),
         labels=labels(context.settings.project.id, "services"),
         capabilities=("CHOWN", "DAC_OVERRIDE", "FOWNER") if os.getuid() == 0 else (),
-        binds=(Bind(source=backups, target="/backups"), *binds),
+        binds=tuple(binds),
         tmpfs={"/tmp": "rw,nosuid,nodev,mode=1777"},  # noqa: S108  (in the container)
         pids=256,
         network=None if remote else "none",
-        user=users,
+        user=user,
         hostname="synos",
         logged=False,
     )
     given = {key: value for key, value in os.environ.items() if key.startswith(CREDENTIALS)}
-    given |= {**context.proxies.variables, "HOME": "/tmp", "RESTIC_CACHE_DIR": "/cache"}  # noqa: S108
+    given |= {**context.proxies.variables, "HOME": "/tmp"}  # noqa: S108
     given |= {"RESTIC_REPOSITORY": place, "RESTIC_PASSWORD_FILE": password.target}
     return spec, given | ({"SSL_CERT_FILE": str(CERTIFICATES)} if certificates() else {})
