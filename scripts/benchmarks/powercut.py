@@ -35,10 +35,10 @@ PASSWORD = "powercut"
 LEAST_RATE = 300.0
 RATE = 450.0
 """Writes a second that the load aims at, per service."""
-WRITERS = 4
-"""Per service, each with a stream, table or prefix of its own."""
+WRITERS = {"nats": 16, "postgres": 4, "redis": 4}
+"""By service, each with a stream, table or prefix of its own. NATS waits for the disk once for each message of a stream."""
 TOGETHER = 15
-"""Writes of a writer that wait for their acknowledgements at a time. PostgreSQL's are one commit; NATS flushes each by itself."""
+"""Writes of a writer that wait for their acknowledgements at a time. PostgreSQL's are one commit."""
 SAME = 5
 """Cuts after which writers take new streams, tables and prefixes: making one is acknowledged, too."""
 CALM = (3.0, 8.0)
@@ -66,7 +66,7 @@ class Writer(threading.Thread):
             try:
                 with self.client:
                     while not self._ending.is_set():
-                        due = time.monotonic() + TOGETHER * WRITERS / RATE
+                        due = time.monotonic() + TOGETHER * WRITERS[self.client.service] / RATE
                         ids = range(self.next, self.next + TOGETHER)
                         self.next = ids.stop
                         self.client.write_together(ids, self.acknowledged.add)
@@ -138,8 +138,9 @@ class Campaign:
 
     def cut(self, number: int, addresses: Addresses) -> tuple[Addresses, Cut]:
         """Cut the power under load, boot and count."""
-        namespaces = [f"cut{number // SAME}w{writer}" for writer in range(WRITERS)]
-        keys = [(service, name) for service in SERVICES for name in namespaces]
+        keys = [
+            (service, f"cut{number // SAME}w{one}") for service in SERVICES for one in range(WRITERS[service])
+        ]
         writers = {
             key: Writer(CLIENTS[key[0]](addresses, key[1]), self._next.get(key, 0), self._acknowledged[key])
             for key in keys
