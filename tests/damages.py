@@ -103,7 +103,7 @@ class Stack:
         with client(self.clone, service, "damage") as one:
             if isinstance(one, NatsClient):
                 return set(range(one.stream().get("state", {}).get("messages", 0)))
-            return one.ids()
+            return one.intact()
 
     def lives(self) -> dict[str, tuple[str, str, int]]:
         """What changes where a service is restarted: container, start, restarts."""

@@ -152,6 +152,10 @@ class ServiceClient(ABC):
             raise ValueError(f"{self.service} has other content for {len(wrong)} ids, as {wrong[:5]}")
         return set(found)
 
+    def intact(self) -> set[int]:
+        """Give the ids whose content is what was written, whatever else is there."""
+        return {number for number, text in self._pairs() if text == content(number)}
+
     @abstractmethod
     def digest(self) -> str:
         """Give a hash over all that is there, in order: equal before a backup and after a restore."""
@@ -334,7 +338,8 @@ class RedisClient(ServiceClient):
         for some in _chunks(keys):
             for key, value in zip(some, self.connection.mget(some), strict=True):
                 if value is not None:
-                    yield int(key.rpartition(b":")[2]), value.decode()
+                    number = key.rpartition(b":")[2]
+                    yield int(number) if number.isdigit() else -1, value.decode(errors="replace")
 
     def digest(self) -> str:
         """Hash the keys in the order of their names."""
