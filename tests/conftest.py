@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import uuid
 from contextlib import contextmanager
@@ -37,8 +38,9 @@ hypothesis.settings.register_profile("many", max_examples=2000, deadline=None)
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Try few examples of each property, but many with ``-m nightly``."""
+    """Try few examples of each property, but many with ``-m nightly``; let commands of tests end by each signal."""
     hypothesis.settings.load_profile("many" if "nightly" in config.option.markexpr else "few")
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup, commands of tests would ignore it too
 
 
 class Files(LoadScopeScheduling):  # type: ignore[misc]

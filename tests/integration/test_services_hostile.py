@@ -319,7 +319,9 @@ def test_roles_of_a_backup_from_elsewhere_get_no_power(own: Clone) -> None:
     assert_nobody_got_more(own)
 
 
-@pytest.mark.parametrize("verb", ["secrets-rotate", "heal", "upgrade", "restart", "up"])
+@pytest.mark.parametrize(
+    "verb", ["secrets-rotate", "heal", pytest.param("upgrade", marks=pytest.mark.long), "restart", "up"]
+)
 def test_no_other_verb_steps_into_a_trap(own: Clone, verb: str) -> None:
     traps = "CREATE TRIGGER beats BEFORE INSERT OR UPDATE ON beat FOR EACH ROW EXECUTE FUNCTION traps.fires('beat')"
     for name, sql in (
