@@ -314,8 +314,8 @@ def test_nothing_of_a_shell_is_left_when_its_command_is_killed(built: Built, pro
         terminal.type("trap '' HUP TERM; (sleep 86394) & kill -STOP 1; sleep 86394\n", r"\[1\] \d+")
     gone = ("ps", "--all", "--quiet", f"--filter=label={project.label}")
     assert wait_until(lambda: not docker(*gone), 15), _names(project)
-    volumes = docker("volume", "ls", "--quiet", f"--filter=label={project.label}")
-    assert volumes == project.settings.project.store_volume
+    volumes = ("volume", "ls", "--quiet", f"--filter=label={project.label}")  # they go after their container
+    assert wait_until(lambda: docker(*volumes) == project.settings.project.store_volume, 15), docker(*volumes)
 
 
 def _names(project: Clone) -> list[str]:
