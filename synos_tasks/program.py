@@ -70,10 +70,8 @@ class Config(invoke.config.Config):
         self.merge()
         try:
             self._set(_env=Variables(config=self._config, prefix=self._env_prefix).load())
-        except (
-            TypeError,
-            AmbiguousEnvVar,
-        ) as error:  # a name that is a number, or two settings of one variable
+        # a name that is a number, or two settings of one variable
+        except (TypeError, AmbiguousEnvVar) as error:
             raise SettingsError(
                 "the settings' names are no variables", where=self._files(), why=str(error)
             ) from None

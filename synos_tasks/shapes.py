@@ -1,4 +1,4 @@
-"""Shapes of JSON: what a file must have, whoever wrote it."""
+"""Shapes of JSON: the fields, and their types, that a file must have before it is used."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """Off-site copies of backups: restic, in a container that has the backups read-only.
 
-restic encrypts and deduplicates what it stores, in a folder, over SFTP or in S3. In an image of ours it is of one version
-everywhere, and no host needs it. Each copy is a snapshot of the folder /backups/NAME. Addresses and credentials go through
+restic encrypts and deduplicates what it stores, in a folder, over SFTP or in S3. It is in an image of this project, so that its
+version is the same everywhere and no host has to install it. Each copy is a snapshot of the folder /backups/NAME. Addresses and credentials go through
 standard input: no command line, image, log or `docker inspect` has them.
 """
 

@@ -153,9 +153,8 @@ async def unreadable(js: JetStream, name: str) -> set[int]:
     while batch := list(islice(wanted, AT_ONCE)):
         answers = await asyncio.gather(*map(fails, batch))
         failed.update(number for number, bad in zip(batch, answers, strict=True) if bad)
-    return (
-        failed.intersection(await _numbers(js, name)) if failed else failed
-    )  # others were removed meanwhile
+    # others were removed meanwhile
+    return failed.intersection(await _numbers(js, name)) if failed else failed
 
 
 async def _numbers(js: JetStream, name: str) -> Iterator[int]:

@@ -1,7 +1,7 @@
 """HighwayHash-64 (google/highwayhash), with which NATS seals its records; in Python, about 1 MB/s.
 
-nats-server has no command that reads its files, and gives up all that follows a damaged record. So what is whole
-behind one can only be told here.
+nats-server has no command that checks its files, and drops all that follows a damaged record. With this hash, whole
+records after a damaged one are recognised, and kept.
 """
 
 from __future__ import annotations

@@ -365,8 +365,13 @@ def _run(
     A name on the command line could be a connection string. What a database's owner has set for its sessions does not
     count, and by SESSION the server knows which they are.
     """
-    settings = {"HOST": "/run/postgresql", "USER": user, "DATABASE": database, "APPNAME": SESSION}
-    settings |= {"OPTIONS": OPTIONS}
+    settings = {
+        "HOST": "/run/postgresql",
+        "USER": user,
+        "DATABASE": database,
+        "APPNAME": SESSION,
+        "OPTIONS": OPTIONS,
+    }
     environment = [f"--env=PG{key}={value}" for key, value in settings.items()]
     return context.compose.pipe(("exec", "--no-TTY", *environment, SERVICE, *words), **streams)
 
