@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
-from typing import TYPE_CHECKING
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 import nats_check
-from nats_api import NatsError
+from nats_api import JetStream, NatsError
 from nats_hash import highway64
 
 if TYPE_CHECKING:
@@ -110,3 +112,31 @@ def test_a_lost_checksum_is_written_again_and_a_changed_configuration_is_not(
     why = nats_check.meta_trouble(folder)
     with pytest.raises(NatsError, match="only a backup has"):
         nats_check.repair([f"{folder}/streams/ORDERS/meta.inf\t{why}\n"])
+
+
+class DroppingServer:
+    """A server that meets a missing file when it is first read: it drops the messages, and then says so."""
+
+    def __init__(self) -> None:
+        self.client, self.dropped = self, False
+
+    async def ask(self, _what: str, **_options: bool) -> dict[str, Any]:
+        state = {"messages": 0 if self.dropped else 9, "first_seq": 10 if self.dropped else 1, "last_seq": 9}
+        lost = {"lost": {"msgs": list(range(1, 10)), "bytes": 900}} if self.dropped else {}
+        return {"state": {**state, **lost}}
+
+    async def pages(self, _what: str, _key: str) -> list[dict[str, Any]]:
+        return []
+
+    async def request(self, _subject: str, _body: bytes, **_options: int) -> SimpleNamespace:
+        self.dropped = True
+        return SimpleNamespace(data=b'{"error": {"code": 500}}')
+
+
+def test_what_the_server_drops_while_it_is_examined_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(nats_check, "STREAMS", tmp_path)
+    (tmp_path / "ORDERS/msgs").mkdir(parents=True)
+    asyncio.run(nats_check._check_stream(cast("JetStream", DroppingServer()), "ORDERS"))
+    assert "it has dropped 9 messages" in capsys.readouterr().out

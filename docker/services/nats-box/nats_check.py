@@ -53,16 +53,7 @@ async def check(js: JetStream) -> None:
 
 
 async def _check_stream(js: JetStream, name: str) -> None:
-    # without this detail the server does not tell what it has lost
-    state = (await js.ask(f"STREAM.INFO.{name}", deleted_details=True))["state"]
     folder = STREAMS / name
-    if isinstance(lost := state.get("lost"), dict):
-        numbers = lost.get("msgs")
-        count = f"{len(numbers)} messages" if isinstance(numbers, list) else "messages"
-        report(
-            folder / "msgs",
-            f"had {lost['bytes']} bytes that the server could not read: it has dropped {count}",
-        )
     blocks = list((folder / "msgs").glob("*.blk"))
     broken = {path: at for path in blocks if (at := first_broken(path)) is not None}
     if broken:  # the last record may just have been written
@@ -77,9 +68,17 @@ async def _check_stream(js: JetStream, name: str) -> None:
             missing -= bad
     if missing:
         report(folder / "msgs", f"{len(missing)} messages are in no file, the first is {min(missing)}")
+    # before the state, which must not be older than what they have got
     consumers = {
         one["name"]: one["delivered"] for one in await js.pages(f"CONSUMER.LIST.{name}", "consumers")
     }
+    # last: the server drops what it cannot read when it is asked for it, and without this detail it does not tell
+    state = (await js.ask(f"STREAM.INFO.{name}", deleted_details=True))["state"]
+    if isinstance(lost := state.get("lost"), dict):
+        numbers = lost.get("msgs")
+        count = f"{len(numbers)} messages" if isinstance(numbers, list) else "messages"
+        why = f"had {lost['bytes']} bytes that the server could not read: it has dropped {count}"
+        report(folder / "msgs", why)
     for one, got in consumers.items():
         if got["consumer_seq"] and got["stream_seq"] > state["last_seq"]:
             why = f"has got message {got['stream_seq']}, and the stream ends at {state['last_seq']}: later ones are lost"
