@@ -20,6 +20,7 @@ SAVED, LATER = 600, 300
 OVERWRITE = 'write() { size=$(stat -c %s "$1"); head -c 12 /dev/urandom | dd of="$1" bs=1 seek=$((size * $2 / 1000)) conv=notrunc 2>/dev/null; }; '
 CUT = 'cut_off() { truncate -s $(($(stat -c %s "$1") * $2 / 1000)) "$1"; }; '
 AOF, WAL, STREAM = "appendonlydir/*", "17/pg_wal/0*", "jetstream/SYNOS/streams/damage"
+BLOCK = f"$(ls -v {STREAM}/msgs/*.blk | head -n 1)"
 
 
 @dataclass(frozen=True)
@@ -66,10 +67,10 @@ KINDS = (
     Kind("postgres", "PG_VERSION missing", "rm 17/PG_VERSION"),
     Kind("postgres", "owner", "chown -R 0:0 17"),
     Kind("postgres", "mode", "chmod 755 17"),
-    Kind("nats", "message overwritten", f"write {STREAM}/msgs/1.blk $1"),
-    Kind("nats", "size of a record overwritten", f"printf '\\377\\377\\377' | dd of={STREAM}/msgs/1.blk bs=1 seek=1 conv=notrunc"),
-    Kind("nats", "block cut", f"cut_off {STREAM}/msgs/1.blk $1"),
-    Kind("nats", "block missing", f"rm {STREAM}/msgs/1.blk"),
+    Kind("nats", "message overwritten", f"write {BLOCK} $1"),
+    Kind("nats", "size of a record overwritten", f"printf '\\377\\377\\377' | dd of={BLOCK} bs=1 seek=1 conv=notrunc"),
+    Kind("nats", "block cut", f"cut_off {BLOCK} $1"),
+    Kind("nats", "block missing", f"rm {BLOCK}"),
     Kind("nats", "index overwritten", f"write {STREAM}/msgs/index.db $1", noticed=False),
     Kind("nats", "index missing", f"rm {STREAM}/msgs/index.db", noticed=False),
     Kind("nats", "meta.inf overwritten", f"write {STREAM}/meta.inf $1"),
