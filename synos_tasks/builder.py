@@ -11,19 +11,21 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext, suppress
-from typing import IO, TYPE_CHECKING, Any, Self, TypeVar
+from typing import IO, TYPE_CHECKING, Any, Protocol, Self, TypeVar
 
 from synos_tasks import errors
 from synos_tasks.engine.labels import is_own_container, labels
 from synos_tasks.engine.run import Leased
 from synos_tasks.engine.spec import Bind, ContainerSpec
 from synos_tasks.iso import codec, protocol
+from synos_tasks.iso.remote import FOLDER as REMOTE
 from synos_tasks.iso.scratch import entries, write_whole
 from synos_tasks.locks import exclusive, held
 from synos_tasks.project import PACKAGE
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
+    from contextlib import AbstractContextManager
     from pathlib import Path
 
     from synos_tasks.engine.client import Container, Docker
@@ -34,6 +36,25 @@ if TYPE_CHECKING:
     from synos_tasks.settings import Settings
 
 Answer = TypeVar("Answer", bound=protocol.Event)
+
+
+class Fetching(Protocol):
+    """Brings entries of a remote store into ``folder``, and sends an answer for each of them."""
+
+    @property
+    def folder(self) -> Path:
+        """A folder that the container has, read-only."""
+
+    def start(self, keys: Iterable[str], send: Callable[[Mapping[str, Any]], object]) -> None:
+        """Bring entries; do not wait for them."""
+
+
+class RemoteStore(Protocol):
+    """A remote store; see synos_tasks/build/remote.py."""
+
+    def fetching(self) -> AbstractContextManager[Fetching]:
+        """Yield what brings its entries to a container."""
+
 
 MakeStageSpec = Callable[[ContainerSpec, str, protocol.RunApart], ContainerSpec]
 """Makes the spec of a container for foreign code, of the builder's spec, its work volume, and the request."""
@@ -120,10 +141,12 @@ def ask(
     seconds: float | None = None,
     logged: bool = True,
     stage_spec: MakeStageSpec | None = None,
+    remote: RemoteStore | None = None,
 ) -> Answer:
     """Run one container to its end, say its warnings, pass on its events, and return its answer.
 
-    ``stage_spec`` makes the containers for the foreign code that it asks to run.
+    ``stage_spec`` makes the containers for the foreign code that it asks to run, ``remote`` brings the entries of its store
+    that it asks for.
 
     Raises the error that the container met, or ContainerLost unless it gave one answer within ``seconds`` and then
     ended with exit code 0: whatever runs in it may print an answer too. Where ``logged``, all that it reports goes
@@ -137,8 +160,9 @@ def ask(
     answered: Answer | None = None
     with (
         path.open("w", encoding="utf-8") if path else nullcontext() as log,
+        remote.fetching() if remote else nullcontext() as fetching,
         context.lease(spec.name),
-        Leased(context.docker, spec, codec.encode(request), seconds) as container,
+        Leased(context.docker, _with_folder(spec, fetching), codec.encode(request), seconds) as container,
         _Stages(context, container, spec, stage_spec) as stages,
     ):
         for line in container.lines():
@@ -149,6 +173,8 @@ def ask(
                 raise _error_of(event, path)
             if isinstance(event, protocol.RunApart):
                 stages.start(event)
+            if isinstance(event, protocol.Fetch) and fetching:
+                fetching.start(event.keys, container.send)
             if isinstance(event, protocol.Warn):
                 context.say(f"warning: {event.text}")
             if isinstance(event, answer):
@@ -162,6 +188,12 @@ def ask(
                 hint="nothing was published; run the command again. `inv doctor` checks the engine",
             )
     return answered
+
+
+def _with_folder(spec: ContainerSpec, fetching: Fetching | None) -> ContainerSpec:
+    if fetching is None:
+        return spec
+    return dataclasses.replace(spec, binds=(*spec.binds, Bind(source=fetching.folder, target=str(REMOTE))))
 
 
 def _masked(event: protocol.Event, proxies: Proxies) -> protocol.Event:

@@ -1,7 +1,7 @@
 """Every error a person can meet, each with an exit code of its own.
 
 10-19 input, 20-29 the host or the engine is not fit, 30-39 the work failed, 40-49 a check found
-something. 0, 1, 2, 130 and 141 are done, unexpected, wrong use, interrupted, and nobody reads the output.
+something, 50-59 what machines share. 0, 1, 2, 130 and 141 are done, unexpected, wrong use, interrupted, and nobody reads the output.
 The table in docs/exit-codes.md is made of the docstrings.
 """
 
@@ -225,6 +225,10 @@ class WouldOverwrite(SynosError, exit_code=48):
 
 class SecretFound(SynosError, exit_code=49):
     """The secret of a service, or of a proxy, is in what a build made."""
+
+
+class RemoteStoreFailed(SynosError, exit_code=50):
+    """The remote store cannot be read or written."""
 
 
 @contextmanager

@@ -34,6 +34,11 @@ class BuildSettings:
     mirror: str = "http://deb.debian.org/debian"
     security_mirror: str = "http://deb.debian.org/debian-security"
     registry_timeout: int = 4
+    store: str = ""
+    """Address of a remote store: https://, s3:// or file://."""
+    store_signing_key: str = ""
+    """File of the private key that signs what is pushed."""
+    store_push: str = "manual"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -138,6 +143,7 @@ def _checked(values: Mapping[str, Any]) -> dict[str, Any]:
             raise SettingsError(f"synos.{key} is {_shown(value)}, not a text", where=f"synos.{key}")
     loaded |= {name: _section(cls, values.get(name) or {}, f"synos.{name}") for name, cls in sections.items()}
     _refuse_other("synos.build.work", loaded["build"].work, ("auto", "volume", "tmpfs"))
+    _refuse_other("synos.build.store_push", loaded["build"].store_push, ("manual", "always"))
     _refuse_other("synos.dev.cli", loaded["dev"].cli, ("auto", "official", "docker"))
     for name, value in vars(loaded["services"]).items():
         if name.endswith("_port") and value > 65535:

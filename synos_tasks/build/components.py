@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from synos_tasks.build.planning import Context
+    from synos_tasks.builder import RemoteStore
     from synos_tasks.engine.spec import ContainerSpec
     from synos_tasks.iso.components.recipe import Component
     from synos_tasks.iso.profile import Profile
@@ -98,6 +99,7 @@ class Compiler:
     change: Callable[[ContainerSpec], ContainerSpec] = lambda spec: spec
     """Changes the container that compiles."""
     on_event: Callable[[protocol.Event], object] = lambda _: None
+    remote: RemoteStore | None = None
     wanted: list[recipe.Compilation] = dataclasses.field(default_factory=list, init=False)
     found: list[protocol.Done] = dataclasses.field(default_factory=list, init=False)
 
@@ -155,7 +157,7 @@ class Compiler:
 
         if packages:
             spec = dataclasses.replace(spec, read_only_volumes={packages: str(PACKAGES)})
-        builder.ask(self.context, spec, request, protocol.Kept, note, logged=False)
+        builder.ask(self.context, spec, request, protocol.Kept, note, logged=False, remote=self.remote)
 
 
 def compile_all(

@@ -88,7 +88,9 @@ def _enter(build: Build, command: str, plan: Plan, store: str, compiles: bool) -
 
         try:
             spec = spec_of(context, plan, store)
-            builder.ask(context, spec, request, protocol.Delivered, follow, stage_spec=note)
+            builder.ask(
+                context, spec, request, protocol.Delivered, follow, stage_spec=note, remote=build.remote
+            )
         except _Left as left:
             return int(left.args[0])
     raise AssertionError("there is no answer to an Unpack")

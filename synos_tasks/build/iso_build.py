@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from synos_tasks.build.planning import Context
+    from synos_tasks.build.remote import RemoteStore
     from synos_tasks.engine.spec import ContainerSpec
     from synos_tasks.iso.lock import Lock
     from synos_tasks.iso.plan import Plan
@@ -36,7 +37,7 @@ T = TypeVar("T")
 DAY = 86400
 COMPILERS_MB = 4096
 """Memory that compilers may need, in addition to what the builder may."""
-STAGE_FIELDS = ("name", "key", "hit", "seconds", "bytes")
+STAGE_FIELDS = ("name", "key", "hit", "fetched", "seconds", "bytes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -130,6 +131,7 @@ class Build:
     context: Context
     options: Options
     profile: Profile
+    remote: RemoteStore | None = None
     stages: dict[str, protocol.Done | None] = field(default_factory=dict)
     compiled: dict[str, protocol.Done] = field(default_factory=dict)
     began: float = field(default_factory=time.monotonic)
@@ -143,7 +145,7 @@ class Build:
         found = published(self.options.output, plan)
         if found is None:
             return None
-        stages = [{**stage, "hit": True, "seconds": 0.0} for stage in found["stages"]]
+        stages = [{**stage, "hit": True, "fetched": False, "seconds": 0.0} for stage in found["stages"]]
         result = self._result(plan, found["sha256"], stages)
         point_to(result.iso, self.profile)
         self.context.say("nothing changed: the ISO is there, and its checksum is right")
@@ -154,6 +156,10 @@ class Build:
         if self.options.privileged:
             self.context.say(f"warning: {PRIVILEGED}")
         planning.preflight(self.context, self.options.output)
+        if self.options.cached and not self.options.offline and self.context.settings.build.store:
+            from synos_tasks.build.remote import remote_of  # noqa: PLC0415  (most projects have none)
+
+            self.remote = remote_of(self.context)
         sweep(self.options.output, STAGING_PREFIX)  # of killed builds, even where this one ends early
         lock = planning.fitting_lock(self.context.settings, self.profile) or self._new_lock()
         with store_volume(self.context, cached=self.options.cached) as store:
@@ -204,7 +210,9 @@ class Build:
     def compile(self, store: str, plan: Plan, on_event: Callable[[protocol.Event], object]) -> None:
         """Compile the components that the store lacks; raise ComponentFailed where the plan has others by now."""
         suite, offline = self.profile.suite, self.options.offline
-        compiler = components.Compiler(self.context, suite, store, offline=offline, on_event=on_event)
+        compiler = components.Compiler(
+            self.context, suite, store, offline=offline, on_event=on_event, remote=self.remote
+        )
         self.compiled = {stage.name: stage for stage in compiler.ensure(self.profile.components)}
         for stage in plan.components:
             made = self.compiled.get(stage.name)
@@ -253,7 +261,9 @@ class Build:
                 view.handle(event)
                 self._note(event)
 
-            builder.ask(context, spec, request, protocol.Delivered, note, stage_spec=stage_spec)
+            builder.ask(
+                context, spec, request, protocol.Delivered, note, stage_spec=stage_spec, remote=self.remote
+            )
             if job:
                 job.result()
             stages = [self.compiled.get(stage.name, stage) for stage in self.stages.values() if stage]
@@ -262,11 +272,24 @@ class Build:
                 raise errors.StageFailed(what, where=spec.name, hint="nothing was published")
             seconds = self._seconds()
             sha256 = publish(folder, plan, builder.owner(), seconds)
+        if self.remote and context.settings.build.store_push == "always":
+            self._push(self.remote, [stage.key for stage in stages])
         try:
             remember(context.settings, plan, stages)
         except OSError as error:
             context.say(f"warning: the times of this build could not be stored: {error}")
         return self._result(plan, sha256, [vars(stage) for stage in stages], seconds)
+
+    def _push(self, remote: RemoteStore, keys: list[str]) -> None:
+        from synos_tasks.build.remote import push  # noqa: PLC0415
+
+        try:
+            pushed = push(self.context, remote, keys)
+            self.context.say(
+                f"remote store: pushed {pushed.entries} entries, {console.human_bytes(pushed.bytes)}"
+            )
+        except errors.SynosError as error:  # the ISO is there all the same
+            self.context.say(f"warning: {error.what}: {error.why or error.where}")
 
     def _seconds(self) -> float:
         return round(time.monotonic() - self.began, 3)

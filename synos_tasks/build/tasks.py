@@ -12,6 +12,7 @@ from synos_tasks import console
 from synos_tasks.build.tasks_boot import NEWEST, boot, boot_and_say, run
 from synos_tasks.build.tasks_boot import context_of as _context
 from synos_tasks.build.tasks_new import import_live_build, new
+from synos_tasks.build.tasks_store import store
 from synos_tasks.cli import Command, one_of, verb
 
 if TYPE_CHECKING:
@@ -144,7 +145,7 @@ def plan(command: Command, profile: str = "", output: str = "", release: bool = 
     rows = [
         [
             row.name,
-            "hit" if row.hit else "miss",
+            row.where,
             row.why,
             "" if row.bytes is None else console.human_bytes(row.bytes),
             f"{row.seconds:.1f} s" if row.seconds is not None else "minutes" if row.is_component else "",
@@ -155,7 +156,11 @@ def plan(command: Command, profile: str = "", output: str = "", release: bool = 
     known = [row.seconds for row in stages if row.seconds is not None]
     total = round(sum(known), 1) if len(known) == len(stages) else None
     command.show(view.estimate(stages))
-    fields = {"lock": state, "seconds": total, "stages": [row.__dict__ for row in stages]}
+    fields = {
+        "lock": state,
+        "seconds": total,
+        "stages": [{**vars(row), "hit": row.hit} for row in stages],
+    }
     size = sum(row.download_bytes for row in stages)
     command.result({"profile": options.profile, **fields, "download_bytes": size})
 
@@ -377,5 +382,5 @@ def update_base(command: Command) -> None:
 namespace = Collection(
     "build",
     *(iso, boot, run, lock, plan, diff, verify_reproducible, report),
-    *(new, import_live_build, image, shell, component, components, verify_caches, update_base),
+    *(store, new, import_live_build, image, shell, component, components, verify_caches, update_base),
 )

@@ -19,7 +19,7 @@ from synos_tasks.iso.publish import published
 from synos_tasks.iso.scratch import write_whole
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
     from pathlib import Path
 
     from rich.progress import Progress, Task, TaskID
@@ -51,12 +51,18 @@ class Row:
 
     name: str
     key: str
-    hit: bool
+    where: str
+    """Which store has it: local or remote; make: none."""
     why: str
     bytes: int | None
     seconds: float | None
     download_bytes: int = 0
-    """Of the packages that it needs; those in the pool are not fetched again."""
+    """From the remote store, or else the packages that it needs; those in the pool are not fetched again."""
+
+    @property
+    def hit(self) -> bool:
+        """Whether this machine has it."""
+        return self.where == "local"
 
     @property
     def is_component(self) -> bool:
@@ -102,22 +108,25 @@ def view(context: Context, options: Options) -> tuple[list[Row], str]:
     there = published(options.output, plan) if state == "fits" else None
     sizes = {stage["name"]: int(stage["bytes"]) for stage in there["stages"]} if there else {}
     locked = bool(plan.lock.packages) or state == "fits"
-    entries = _entries(context, plan) if locked and not context.dry else {}
+    entries, remote = _entries(context, plan) if locked and not context.dry else ({}, {})
     last = last_plan(settings, options.profile)
     expected = builder.expected_seconds(settings, options.profile)
     rows = []
     for stage in plan.stages:
         hit = stage.key in entries or there is not None
-        why = "" if hit else reason(stage, plan, last) if locked else "no lock yet"
+        far = None if hit else remote.get(stage.key)
+        why = "" if hit or far else reason(stage, plan, last) if locked else "no lock yet"
+        found = entries.get(stage.key, far)
+        packages = 0 if hit else sum(one.size for one in plan.lock.layer(stage.name))
         rows.append(
             Row(
                 name=stage.name,
                 key=stage.key,
-                hit=hit,
+                where="local" if hit else "remote" if far else "make",
                 why="the store was not asked" if context.dry and why == GONE else why,
-                bytes=entries[stage.key].bytes if stage.key in entries else sizes.get(stage.name),
-                seconds=0.0 if hit else expected.get(stage.name),
-                download_bytes=0 if hit else sum(one.size for one in plan.lock.layer(stage.name)),
+                bytes=found.bytes if found else sizes.get(stage.name),
+                seconds=0.0 if hit or far else expected.get(stage.name),
+                download_bytes=far.bytes if far else packages,
             )
         )
     return rows, state
@@ -125,9 +134,10 @@ def view(context: Context, options: Options) -> tuple[list[Row], str]:
 
 def estimate(rows: Sequence[Row]) -> str:
     """Return what is known of the work that a plan means: how long it takes, and what is fetched."""
-    todo = [row for row in rows if not row.hit]
-    if not todo:
+    waiting = [row for row in rows if not row.hit]
+    if not waiting:
         return "nothing to do: the ISO is there"
+    todo = [row for row in waiting if row.where == "make"]
     known = [row.seconds for row in todo if row.seconds is not None]
     text = f"about {sum(known):.0f} s of work"
     if len(known) < len(todo):
@@ -138,7 +148,9 @@ def estimate(rows: Sequence[Row]) -> str:
             else f"how long it takes is not known: {unknown}"
         )
     size = sum(row.download_bytes for row in todo)
-    return f"{text}; packages: at most {console.human_bytes(size)} to download" if size else text
+    far = sum(row.download_bytes for row in waiting) - size
+    text += f"; packages: at most {console.human_bytes(size)} to download" if size else ""
+    return f"{text}; stages: {console.human_bytes(far)} from the remote store" if far else text
 
 
 def reason(stage: Stage, plan: Plan, last: Plan | None) -> str:
@@ -201,23 +213,43 @@ def _path(settings: Settings, profile: str) -> Path:
     return settings.project.state_dir / "plans" / f"{profile}.json"
 
 
-def _entries(context: Context, plan: Plan) -> Mapping[str, protocol.Present]:
-    """Ask the store which keys it has."""
-    if context.docker.volume(context.settings.project.store_volume) is None:
-        return {}
+def keys_of(plan: Plan) -> tuple[str, ...]:
+    """Return all keys under which a store may have a plan's stages: which initramfs an ISO needs, its layers tell."""
+    return (*(stage.key for stage in plan.stages), *_initramfs_keys(plan).values())
+
+
+def _initramfs_keys(plan: Plan) -> dict[str, str]:
     layers = [layer.key for layer in plan.layers]
-    others = {layer: plan.initramfs_key(layers[: index + 1]) for index, layer in enumerate(layers) if index}
-    request = protocol.Inspect(keys=(*(stage.key for stage in plan.stages), *others.values()))
-    found = dict(
-        builder.ask(context, builder_spec(context, network=False), request, protocol.Entries).entries
-    )
-    keys = plan.initramfs_layers([key for key, entry in found.items() if entry.initramfs])
-    if keys:  # the base's own is not the one that the ISO needs
-        stage = plan.stage("initramfs")
-        found.pop(stage.key, None)
-        if (other := others[keys[-1]]) in found:
-            found[stage.key] = found[other]
-    return found
+    return {layer: plan.initramfs_key(layers[: index + 1]) for index, layer in enumerate(layers) if index}
+
+
+def _entries(context: Context, plan: Plan) -> tuple[dict[str, protocol.Present], dict[str, protocol.Present]]:
+    """Ask the store of this machine, and the remote one for the rest, which keys they have."""
+    keys, found, far = keys_of(plan), dict[str, protocol.Present](), dict[str, protocol.Present]()
+    if context.docker.volume(context.settings.project.store_volume):
+        spec = builder_spec(context, network=False)
+        found |= builder.ask(context, spec, protocol.Inspect(keys=keys), protocol.Entries).entries
+    if context.settings.build.store:
+        far |= _remote_entries(context, set(keys) - found.keys())
+    touching = [key for key, entry in {**far, **found}.items() if entry.initramfs]
+    if needed := plan.initramfs_layers(touching):  # the base's own is not the one that the ISO needs
+        stage, other = plan.stage("initramfs"), _initramfs_keys(plan)[needed[-1]]
+        for entries in (found, far):
+            entries.pop(stage.key, None)
+            if other in entries:
+                entries[stage.key] = entries[other]
+    return found, far
+
+
+def _remote_entries(context: Context, keys: Collection[str]) -> dict[str, protocol.Present]:
+    from synos_tasks.build.remote import remote_of  # noqa: PLC0415  (most projects have none)
+
+    remote = remote_of(context)
+    described = remote.describe(keys) if remote else {}
+    return {
+        key: protocol.Present(bytes=one.bytes, initramfs=bool(one.facts.get("initramfs")))
+        for key, one in described.items()
+    }
 
 
 class PlainView(AbstractContextManager["PlainView"]):
@@ -231,7 +263,7 @@ class PlainView(AbstractContextManager["PlainView"]):
         if isinstance(event, protocol.Start):
             console.say(f"{event.stage:<24} started")
         elif isinstance(event, protocol.Done):
-            how = "in store" if event.hit else "done"
+            how = "fetched" if event.fetched else "in store" if event.hit else "done"
             size = console.human_bytes(event.bytes)
             console.say(f"{event.name:<24} {how:<8} {event.seconds:>6.1f} s  {size:>9}")
 
@@ -279,7 +311,9 @@ class LiveView(PlainView):
         elif isinstance(event, protocol.Progress):
             self._set(event.stage, total=1.0, completed=min(0.99, event.fraction))
         elif isinstance(event, protocol.Done):
-            took = "in store" if event.hit else f"{event.seconds:.1f} s"
+            took = f"{event.seconds:.1f} s"
+            if event.hit:
+                took = "fetched" if event.fetched else "in store"
             self._set(event.name, total=1.0, completed=1.0, size=console.human_bytes(event.bytes), time=took)
         for task in self._running():
             elapsed, expected = task.elapsed or 0.0, self._expected.get(task.description)

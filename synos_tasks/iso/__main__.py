@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 
 from synos_tasks.errors import SynosError
 from synos_tasks.iso import codec, guard, lease, protocol
+from synos_tasks.iso.remote import FOLDER, Remote
 from synos_tasks.iso.stage_containers import StageContainers
 from synos_tasks.iso.tools import BuildContext
 from synos_tasks.iso.work import NO_PROFILE, attempt
@@ -27,7 +29,16 @@ def main() -> int:
     request = codec.decode_request(line)
     events = protocol.Events(BuildContext.work / "build.log", codec.write_event, request.proxies.masked)
     containers = StageContainers(lambda **fields: events.send(protocol.RunApart(**fields)))
-    lease.watch(lambda: os._exit(130), containers.on_reply)
+    remote = Remote(lambda keys: events.send(protocol.Fetch(keys=keys)))
+
+    def on_reply(line: bytes) -> None:
+        reply = json.loads(line)
+        if "fetched" in reply:
+            remote.on_reply(reply["fetched"], found=reply["found"])
+        else:
+            containers.on_reply(reply)
+
+    lease.watch(lambda: os._exit(130), on_reply)
     if isinstance(request, protocol.Build):
         os.umask(request.umask)
     apart = isinstance(request, protocol.Build) and request.apart
@@ -36,6 +47,7 @@ def main() -> int:
         events=events,
         containers=containers if apart else None,
         proxies=request.proxies,
+        remote=remote if FOLDER.is_dir() else None,
     )
     failure = attempt(request, context)
     if failure is None:

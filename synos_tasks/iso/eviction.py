@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synos_tasks.iso.codec import Event
+from synos_tasks.iso.remote import ENTRY
 from synos_tasks.iso.scratch import remove
-from synos_tasks.iso.store import ENTRY, UNKNOWN, recorded
+from synos_tasks.iso.store import UNKNOWN, recorded
 from synos_tasks.locks import try_exclusive
 
 if TYPE_CHECKING:

@@ -29,6 +29,7 @@ from synos_tasks.iso.eviction import Limits, Stored
 from synos_tasks.iso.lock import Lock
 from synos_tasks.iso.plan import Plan
 from synos_tasks.iso.profile import Profile
+from synos_tasks.iso.remote import Described
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -74,6 +75,13 @@ class Inspect(Request, name="inspect"):
     """Say which keys the store has. Answer: Entries."""
 
     keys: tuple[str, ...]
+
+
+class Export(Request, name="export"):
+    """Copy entries of the store into the folders /output/KEY, which are there. Answer: Exported."""
+
+    keys: tuple[str, ...]
+    store_key: str = ""
 
 
 class ListStore(Request, name="list"):
@@ -182,6 +190,8 @@ class Done(Event, name="done"):
     hit: bool
     seconds: float
     bytes: int
+    fetched: bool = False
+    """A hit that came from the remote store."""
     began: float = 0.0
     """Since the beginning of the build."""
     facts: Facts = field(default_factory=Facts)
@@ -198,6 +208,12 @@ class RunApart(Event, name="run-apart"):
     work: str
     """The work folder."""
     network: bool = False
+
+
+class Fetch(Event, name="fetch"):
+    """Entries of the remote store are wanted. Answered by a line ``{"fetched", "found"}`` for each: it is in /remote, or nowhere."""
+
+    keys: tuple[str, ...]
 
 
 class Failure(Event, name="error"):
@@ -234,6 +250,12 @@ class Entries(Event, name="entries"):
     """Of the keys that were asked for, those that the store has."""
 
     entries: Mapping[str, Present]
+
+
+class Exported(Event, name="exported"):
+    """The entries that the store has, of those that were asked for."""
+
+    entries: tuple[Described, ...]
 
 
 class StoreContents(Event, name="store"):

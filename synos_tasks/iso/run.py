@@ -59,6 +59,7 @@ class Runner:
 
     def run(self) -> None:
         """Build the ISO and deliver it into the output folder; raises a SynosError, ComponentMissing before any work."""
+        self.store.prefetch(stage.key for stage in self.plan.stages if stage.kind not in {"bootfiles", "iso"})
         layers, boot = self._layers()
         self._warn_of_hooks(layers)
         kernels, file_systems = boot.facts["kernels"], self._file_systems(layers)
@@ -252,7 +253,7 @@ class Runner:
         return self._hit(name, began, entry) if entry else None
 
     def _hit(self, name: str, began: float, entry: Entry) -> Entry:
-        self._report(name, entry.key, began, time.monotonic(), entry.bytes, hit=True)
+        self._report(name, entry.key, began, time.monotonic(), entry.bytes, hit=True, fetched=entry.fetched)
         return entry
 
     @contextmanager
@@ -264,9 +265,11 @@ class Runner:
         size = product.stat().st_size if product else 0
         self._report(name, self.plan.stage(name).key, began, time.monotonic(), size, hit=False)
 
-    def _report(self, name: str, key: str, began: float, ended: float, size: int, *, hit: bool) -> None:
+    def _report(
+        self, name: str, key: str, began: float, ended: float, size: int, *, hit: bool, fetched: bool = False
+    ) -> None:
         seconds, since = round(ended - began, 3), round(began - self._began, 3)
-        done = Done(name=name, key=key, hit=hit, seconds=seconds, bytes=size, began=since)
+        done = Done(name=name, key=key, hit=hit, fetched=fetched, seconds=seconds, bytes=size, began=since)
         self.done[name] = done
         self.context.events.send(done)
 

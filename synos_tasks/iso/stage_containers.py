@@ -7,14 +7,13 @@ synos_tasks/builder.py; in the container, docker/build/image/enter is the first 
 
 from __future__ import annotations
 
-import json
 import os
 import shlex
 import tempfile
 import threading
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from synos_tasks.errors import StageFailed
 from synos_tasks.iso.scratch import remove
@@ -80,9 +79,8 @@ class StageContainers:
         self._send = send
         self._programs: dict[str, Program] = {}
 
-    def on_reply(self, line: bytes) -> None:
-        """Note the end of a program, from a line of the host."""
-        reply = json.loads(line)
+    def on_reply(self, reply: Mapping[str, Any]) -> None:
+        """Note the end of a program, as the host says it."""
         self._programs[reply["id"]].end(reply["code"], reply["why"])
 
     def stop(self) -> None:

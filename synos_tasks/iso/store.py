@@ -15,21 +15,24 @@ import hashlib
 import hmac
 import json
 import os
+import shutil
 import tempfile
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from synos_tasks.errors import CacheUnusable, DiskFull, is_disk_full
 from synos_tasks.iso.digests import digest
+from synos_tasks.iso.remote import ENTRY, Described
 from synos_tasks.iso.scratch import remove, sync
 from synos_tasks.locks import exclusive, shared, try_exclusive
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
-ENTRY = "entry.json"
+    from synos_tasks.iso.remote import Remote
+
 FOLDERS = ("objects", "pool", "lists", "tmp", "locks")
 UNKNOWN = "unknown"
 """Stage of an entry that does not say it."""
@@ -46,6 +49,8 @@ class Entry:
     folder: Path
     facts: Mapping[str, Any]
     """What the stage noted for later: what it removed, whether it touched the initramfs, sizes of packages."""
+    fetched: bool = False
+    """From a remote store, just now."""
 
     def file(self, name: str) -> Path:
         """Return the path of one of its files."""
@@ -60,13 +65,15 @@ class Entry:
 class Store:
     """The store in ``folder``, open inside ``with``. Safe for several processes and threads at once."""
 
-    def __init__(self, folder: Path, warn: Callable[[str], None], key: str = "") -> None:
+    def __init__(
+        self, folder: Path, warn: Callable[[str], None], key: str = "", remote: Remote | None = None
+    ) -> None:
         """Make the folders. ``warn`` is called for each damaged entry. Raises CacheUnusable.
 
         An entry that was sealed with another ``key``, or for another place, counts as damaged: write access does not suffice
-        to forge one, nor to swap two.
+        to forge one, nor to swap two. What is missing here is taken from ``remote``.
         """
-        self.folder, self._warn, self._key = folder, warn, key.encode()
+        self.folder, self._warn, self._key, self._remote = folder, warn, key.encode(), remote
         self.lock = folder / "store.lock"
         """Shared by those who use the store, alone for those who remove from it."""
         self._open = ExitStack()
@@ -88,12 +95,18 @@ class Store:
         """Close it: what was found or committed may go from now on."""
         self._open.close()
 
+    def prefetch(self, keys: Iterable[str]) -> None:
+        """Let the remote store, where there is one, bring what is missing of these entries; do not wait for it."""
+        if self._remote:
+            self._remote.ask(key for key in keys if not (self.folder / "objects" / key).exists())
+
     def find(self, key: str) -> Entry | None:
         """Return an entry whose files are as they were written; a damaged one is removed."""
         folder = self.folder / "objects" / key
         with self.named_errors():
             if not folder.exists():
-                return None
+                found = self._remote.find(key) if self._remote else None
+                return self._take(*found) if found else None
             facts, damaged = self._verified(folder)
             if damaged:
                 self._warn(f"damaged in the store, made again: {damaged} of {key[:12]}")
@@ -107,6 +120,21 @@ class Store:
         folder = self.folder / "objects" / key
         facts = recorded(folder).get("facts")
         return None if facts is None else Entry(key, folder, facts)
+
+    def _take(self, given: Described, source: Path) -> Entry | None:
+        with self.slot() as slot:
+            for name in given.files:
+                shutil.copyfile(source / name, slot / name)
+            if {path.name: tuple(_seal_of(path)) for path in slot.iterdir()} != given.files:
+                self._warn(f"what came from the remote store is damaged: {given.key[:12]}")
+                return None
+            return replace(self.commit(given.key, slot, given.facts, given.stage), fetched=True)
+
+    def describe(self, entry: Entry) -> Described:
+        """Return what a remote store says of an entry."""
+        said = recorded(entry.folder)
+        files = {name: (size, digest) for name, (size, digest) in said["files"].items()}
+        return Described(key=entry.key, stage=said["stage"], facts=entry.facts, files=files)
 
     def _drop(self, folder: Path) -> None:
         """Remove a damaged entry, at once and whole; but not one that another build has made again meanwhile.

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from synos_tasks.iso.profile import Profile
     from synos_tasks.iso.protocol import Events
+    from synos_tasks.iso.remote import Remote
 
     OnFailure = Callable[[int, Sequence[str]], Exception | None]
     """Makes an error of the exit code and the last lines of a tool; None: that of diagnose()."""
@@ -77,6 +78,8 @@ class BuildContext:
     """Seconds that tools see the clock ahead; see fake_clock()."""
     containers: StageContainers | None = None
     """Where foreign code runs; None: here, as there is no host to ask."""
+    remote: Remote | None = None
+    """Where the store takes from what it lacks."""
     running: list[subprocess.Popen[str]] = field(default_factory=list)
     """The tools at work."""
 

@@ -32,7 +32,7 @@ ELSEWHERE = Path("/varied")
 
 def store_of(context: BuildContext) -> Store:
     """Return the store, not yet open."""
-    return Store(context.cache, context.events.warn, context.store_key)
+    return Store(context.cache, context.events.warn, context.store_key, context.remote)
 
 
 def attempt(request: protocol.Request, context: BuildContext) -> SynosError | None:
@@ -123,6 +123,18 @@ def _inspect(request: protocol.Inspect, context: BuildContext) -> None:
                     touching = bool(entry.facts.get("initramfs"))
                     entries[key] = protocol.Present(bytes=entry.bytes, initramfs=touching)
     context.events.send(protocol.Entries(entries=entries))
+
+
+@do.register
+def _export(request: protocol.Export, context: BuildContext) -> None:
+    context, found = replace(context, store_key=request.store_key, remote=None), []
+    with store_of(context) as store:
+        for entry in filter(None, map(store.find, request.keys)):
+            described = store.describe(entry)
+            for name in described.files:
+                shutil.copyfile(entry.file(name), context.output / entry.key / name)
+            found.append(described)
+    context.events.send(protocol.Exported(entries=tuple(found)))
 
 
 @do.register

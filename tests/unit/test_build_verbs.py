@@ -110,7 +110,7 @@ def test_plan_shows_each_stage_to_scripts_and_to_people(settings: Settings, capf
     assert (first["profile"], first["lock"], first["seconds"]) == (NAME, "fits", None)
     base = first["stages"][0]
     assert base == {
-        "name": "base", "key": base["key"], "hit": False, "why": "no earlier build known", "bytes": None, "seconds": None,
+        "name": "base", "key": base["key"], "hit": False, "where": "make", "why": "no earlier build known", "bytes": None, "seconds": None,
         "download_bytes": 0,
     }  # fmt: skip
     state = settings.project.state_dir
@@ -120,8 +120,8 @@ def test_plan_shows_each_stage_to_scripts_and_to_people(settings: Settings, capf
     shown = capfd.readouterr()
     lines = shown.out.splitlines()
     assert lines[0] == f"plan of {NAME}"
-    assert "base        miss  no earlier build known        12.3 s" in lines
-    assert "iso         miss  made each time" in lines
+    assert "base        make  no earlier build known        12.3 s" in lines
+    assert "iso         make  made each time" in lines
     assert lines[-1].startswith("about 13 s of work in 2 stages; 6 stages were never timed here")
 
 

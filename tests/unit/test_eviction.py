@@ -17,7 +17,8 @@ from synos_tasks.build.iso_build import limits_of
 from synos_tasks.errors import CacheUnusable
 from synos_tasks.iso import eviction
 from synos_tasks.iso.eviction import YOUNG_SECONDS, Evicted, Limits, Stored, choose, evict, listing
-from synos_tasks.iso.store import ENTRY, UNKNOWN, Entry, Store
+from synos_tasks.iso.remote import ENTRY
+from synos_tasks.iso.store import UNKNOWN, Entry, Store
 from synos_tasks.settings import MaintSettings
 from tests.unit.contexts import put_entry
 

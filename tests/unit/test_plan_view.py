@@ -193,7 +193,7 @@ def test_a_layer_in_the_store_is_a_hit_and_others_take_as_long_as_last_time(
     history = {NAME: {"base": 12.5, "iso": 1.0}, "other": {"system": 3.0}}
     (settings.project.state_dir / "history.json").write_text(json.dumps(history))
     rows = store.rows()
-    assert rows["base"] == dataclasses.replace(base, hit=True, why="", bytes=4096, seconds=0.0)
+    assert rows["base"] == dataclasses.replace(base, where="local", why="", bytes=4096, seconds=0.0)
     assert not any(row.hit for row in rows.values() if row.name != "base")
     assert {name: row.seconds for name, row in rows.items() if row.seconds} == {"iso": 1.0}
 

@@ -18,6 +18,7 @@ from synos_tasks.iso import codec, compare, protocol, resolve, work
 from synos_tasks.iso.components.recipe import Compilation, Component
 from synos_tasks.iso.eviction import Limits, Stored
 from synos_tasks.iso.profile import Profile
+from synos_tasks.iso.remote import Described
 from tests.unit.contexts import build_context, put_entry, sent
 from tests.unit.plans import LOCK, planned
 
@@ -31,11 +32,13 @@ COMPONENT = Component(name="a", description="", build="make", source=("folder", 
 COMPILATION = Compilation(component=COMPONENT, key="k", source="s")
 COUNTS = {"ccache": {"hits": 1, "misses": 2}}
 STORED = Stored(kind="stage", key="k", bytes=1, created=1.0, last_used=2.0)
+DESCRIBED = Described(key="k", stage="base", facts={"removed": []}, files={"layer.squashfs": (1, "00")})
 REQUESTS: list[protocol.Request] = [
     protocol.Build(plan=planned(), limits=Limits(chosen={"k": 1.5}), apart=True),
     protocol.Unpack(plan=planned(), apart=True),
     protocol.Resolve(profile=Profile(name="x"), previous=LOCK),
     protocol.Inspect(keys=("a", "b")),
+    protocol.Export(keys=("a", "b"), store_key="s"),
     protocol.ListStore(),
     protocol.Evict(limits=Limits(max_bytes=1)),
     protocol.Compare(one=Path("/a"), two=Path("/b")),
@@ -53,6 +56,7 @@ EVENTS: list[protocol.Event] = [
     protocol.Resolved(lock=LOCK), protocol.Entries(entries={"k": protocol.Present(bytes=1, initramfs=True)}),
     protocol.StoreContents(entries=(STORED,)), protocol.Evicted(bytes=1, count=2, left_bytes=3, skipped=4),
     protocol.RunApart(id="s", command=("a", "b"), mounts=(("root", "/r", True), ("s", "/s", False)), work="/work", network=True),
+    protocol.Fetch(keys=("a", "b")), protocol.Exported(entries=(DESCRIBED,)),
     protocol.Compared(result={"sizes": [1, 2]}), protocol.Compiled(caches=COUNTS), protocol.Kept(),
     protocol.Booted(accelerator="kvm", screenshot=Path("/out/a.png"), report={"state": "running"}),
     protocol.Running(accelerator="kvm"), protocol.Console(data="YQ=="), protocol.Ran(why="gone"),

@@ -87,7 +87,7 @@ def test_what_the_container_delivers(context: BuildContext) -> None:
     assert (manifest["build_id"], manifest["key"]) == (plan.build_id, plan.key)
     assert manifest["bytes"] == {"iso": 3, "vmlinuz": 4}
     assert manifest["stages"] == [
-        {"name": "iso", "key": "k", "hit": False, "seconds": 1.0, "bytes": 3, "began": 0.5}
+        {"name": "iso", "key": "k", "hit": False, "fetched": False, "seconds": 1.0, "bytes": 3, "began": 0.5}
     ]
     assert manifest["packages"][1] == {
         "name": "sudo", "version": "1", "architecture": "amd64", "sha256": "sudo", "layer": "packages-parent",

@@ -53,7 +53,7 @@ class Host:
     def _start(self, ident: str) -> None:
         self.stdin = (self._work / ident / "in").read_text()
         self._program(self._work / ident / "out")
-        self.containers.on_reply(json.dumps({"id": ident, **self._reply}).encode())
+        self.containers.on_reply({"id": ident, **self._reply})
 
     def run(self, *argv: str, stdin: str | None = None) -> tuple[int, list[str]]:
         """Run a program to its end; fail where that takes too long."""

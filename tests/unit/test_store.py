@@ -17,8 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from synos_tasks.errors import CacheUnusable, DiskFull, SynosError
+from synos_tasks.iso.remote import ENTRY
 from synos_tasks.iso.scratch import sync
-from synos_tasks.iso.store import ENTRY, Entry, Store
+from synos_tasks.iso.store import Entry, Store
 from synos_tasks.locks import exclusive
 from tests.unit.contexts import put_entry
 

@@ -47,7 +47,8 @@ def done(wanted: Compilation, entry: Entry, began: float, *, hit: bool) -> Done:
     """Return what is reported of a component that the store has."""
     seconds, facts = round(time.monotonic() - began, 3), codec.from_data(Facts, entry.facts)
     stage = wanted.component.stage
-    return Done(name=stage, key=entry.key, hit=hit, seconds=seconds, bytes=entry.bytes, facts=facts)
+    size, fetched = entry.bytes, entry.fetched
+    return Done(name=stage, key=entry.key, hit=hit, fetched=fetched, seconds=seconds, bytes=size, facts=facts)
 
 
 def compile_component(context: CompileContext) -> dict[str, dict[str, int]]:
