@@ -60,7 +60,12 @@ def build_images(
     docker, project = context.docker, context.settings.project
     check_versions(docker.info())
     with one_at_a_time(context.settings):
-        wanted = [one for one in recipes if not (missing and docker.image_id(one.tag(project)))]
+        parents = [recipe.parent for recipe in recipes if recipe.parent]
+        wanted = [
+            one
+            for one in dict.fromkeys([*parents, *recipes])
+            if (one in recipes and not missing) or not docker.image_id(one.tag(project))
+        ]
         for base in dict.fromkeys(recipe.base for recipe in wanted):
             ensure_base(context, base)
         found = []
@@ -88,7 +93,7 @@ def build_image(context: Context, recipe: Recipe, *, cached: bool = True) -> Bui
             file=dockerfile,
             target=recipe.target or None,
             cache=cached,
-            build_args=recipe.build_args,
+            build_args=recipe.build_args(settings.project),
             secrets=build_secrets(settings.project.root, context.say),
             environment=context.proxies.variables,
             labels=image_labels(settings.project.id, recipe.role, tag),

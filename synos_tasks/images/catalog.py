@@ -42,10 +42,13 @@ class Recipe:
     """The image's label ``io.synos.role``."""
     suite: str = ""
     """What the Dockerfile's ``ARG SUITE`` is, where it has one; the base is then of that suite."""
+    parent: Recipe | None = None
+    """Another image of this project, which is what the Dockerfile's ``FROM ${BUILDER}`` is; the base is then the parent's."""
 
-    @property
-    def build_args(self) -> dict[str, str]:
-        """None for the default base, so that a plain `docker build` makes the same image."""
+    def build_args(self, project: Project) -> dict[str, str]:
+        """Return none for the default base, so that a plain `docker build` makes the same image."""
+        if self.parent:
+            return {"BUILDER": self.parent.tag(project)}
         if self.suite:
             return {"SUITE": self.suite}
         return {} if self.base == BOOKWORM else {"BASE": self.base}
@@ -65,7 +68,7 @@ class Recipe:
                 where=str(error.filename),
                 hint="`inv init` writes docker/ into an empty folder",
             ) from error
-        for key, value in self.build_args.items():
+        for key, value in self.build_args(project).items():
             found.update(f"\0{key}={value}".encode())
         return project.image(self.name, found.hexdigest()[:12])
 
@@ -141,8 +144,14 @@ def service_recipes(settings: Settings, services: Mapping[str, Any]) -> dict[str
             raise ImageBuildFailed(
                 f"service {name} has no Dockerfile", where=str(path), why=str(error)
             ) from error
-        copied = f"{SERVICES}/{name}" if f"COPY {SERVICES}/{name}" in text else ""
-        found[name] = Recipe(name, build["dockerfile"], copied=copied, base=TRIXIE, role="services")
+        # services with one Dockerfile share its image
+        image = path.name.removeprefix("Dockerfile.")
+        copied = f"{SERVICES}/{image}" if f"COPY {SERVICES}/{image}" in text else ""
+        parent = BUILDER if "FROM ${BUILDER}" in text else None
+        base = parent.base if parent else TRIXIE
+        found[name] = Recipe(
+            image, build["dockerfile"], copied=copied, base=base, role="services", parent=parent
+        )
     return found
 
 

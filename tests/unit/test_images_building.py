@@ -88,8 +88,23 @@ def test_a_missing_image_is_built_on_its_base_with_its_labels(docker: Engine, re
     assert image is not None
     assert image.config.labels == image_labels("synos-test", recipe.role, tag)
     [options] = docker.built
-    assert (options["build_args"], options["target"] or "") == (recipe.build_args, recipe.target)
+    assert (options["build_args"], options["target"] or "") == (
+        recipe.build_args(docker.settings.project),
+        recipe.target,
+    )
     assert set(ledger.read(docker.settings.project.state_dir).images) == {image.id}
+
+
+def test_an_image_on_another_one_of_the_project_is_built_after_it(docker: Engine) -> None:
+    above = dataclasses.replace(NEW, name="above", base=BOOKWORM, parent=OLD)
+    project = docker.settings.project
+    tag = docker.ensure(above)
+    assert [options["tags"] for options in docker.built] == [[OLD.tag(project)], [tag]]
+    assert docker.built[1]["build_args"] == {"BUILDER": OLD.tag(project)}
+    docker.build(above)  # again, but not what it is built on
+    assert [options["tags"] for options in docker.built[2:]] == [[tag]]
+    (docker.settings.project.root / "files/x").write_text("another")
+    assert above.tag(project) != tag
 
 
 @pytest.mark.parametrize(("size", "given"), [(1, 1), (500 * 1024 + 1, 0)])

@@ -54,11 +54,12 @@ def test_a_plain_docker_build_makes_the_same_image(settings: Settings, recipe: R
     text = (ROOT / recipe.dockerfile).read_text()
     assert recipe.target in {"", *re.findall(r"^FROM \S+ AS (\S+)", text, re.MULTILINE)}
     defaults = dict(re.findall(r"^ARG (\w+)=(.*)$", text, re.MULTILINE))
+    args = recipe.build_args(settings.project)
     if recipe.suite:
-        assert (recipe.build_args, defaults["SUITE"]) == ({"SUITE": recipe.suite}, DEFAULT)
+        assert (args, defaults["SUITE"]) == ({"SUITE": recipe.suite}, DEFAULT)
     else:
-        assert (recipe.build_args, defaults["BASE"]) == ({}, recipe.base)
-    assert FULL.build_args == {"BASE": "debian:trixie-slim"}
+        assert (args, defaults["BASE"]) == ({}, recipe.base)
+    assert FULL.build_args(settings.project) == {"BASE": "debian:trixie-slim"}
 
 
 def names(settings: Settings) -> list[str]:
