@@ -60,6 +60,8 @@ class ServicesSettings:
     nats_port: int = 4222
     postgres_port: int = 5432
     redis_port: int = 6379
+    ray_port: int = 10001
+    ray_dashboard_port: int = 8265
     nats_image: str = ""
     postgres_image: str = ""
     redis_image: str = ""

@@ -32,6 +32,9 @@ if TYPE_CHECKING:
 
 SERVICES = tuple(CLIENTS)
 ENGINE = "engine"
+RAY = ("--stack", "ray")
+SETTLED = 60.0
+"""Seconds after which an idle cluster takes what it takes."""
 WIPE = ("services.down", "--volumes", "--yes", "--no-backup")
 LEAST_RATE = 500.0
 RATE = 650.0
@@ -82,6 +85,21 @@ def _bench_status(clone: Clone) -> None:
             times["empty"].append(seconds([str(INV), "--list"], Path(folder), fails=True))
     found = {f"{name}_seconds": median(all_) for name, all_ in times.items()}
     report("services.status / docker compose ps", 1.5, found["status_seconds"] / found["ps_seconds"], **found)
+
+
+def bench_ray() -> None:
+    """Ray's head and two workers from nothing, with images there, and what they take when they are idle."""
+    with _clone(ray_port="0", ray_dashboard_port="0") as clone:
+        clone.inv("services.up", *RAY)  # has the image built
+        starts = []
+        for _ in range(3):
+            clone.inv("services.down", *RAY)
+            starts.append(_time(clone, "services.up", *RAY))
+        report("services.up of Ray with two workers, images there, seconds", 40.0, median(starts), all=starts)
+        time.sleep(SETTLED)
+        told = clone.inv("services.status", *RAY).json["services"]
+        sizes = {one["name"]: one["memory"] for one in told}
+        report("memory of idle Ray with two workers, GB", 1.4, sum(sizes.values()) / 1e9, bytes=sizes)
 
 
 def bench_kills(rounds: int, seed: int, targets: Sequence[str]) -> None:
@@ -347,10 +365,10 @@ def _restored(clone: Clone, name: str, expected: dict[str, Any]) -> Restored:
 
 
 @contextmanager
-def _clone() -> Iterator[Clone]:
+def _clone(**settings: str) -> Iterator[Clone]:
     """Give a clone whose services have ports of their own, and remove all of it afterwards."""
     with tempfile.TemporaryDirectory(prefix="synos-bench-") as folder:
-        clone = services_clone(Path(folder, "clone"))
+        clone = services_clone(Path(folder, "clone"), **settings)
         try:
             yield clone
         finally:

@@ -12,7 +12,12 @@ from typing import IO, TYPE_CHECKING, Any, cast
 from synos_tasks.engine.buildkit import follow_build
 from synos_tasks.engine.client import Docker
 from synos_tasks.engine.failures import no_engine, reason, unanswered
-from synos_tasks.engine.labels import LABEL_COMPOSE_ONE_OFF, LABEL_COMPOSE_PROJECT, LABEL_COMPOSE_SERVICE
+from synos_tasks.engine.labels import (
+    LABEL_COMPOSE_NUMBER,
+    LABEL_COMPOSE_ONE_OFF,
+    LABEL_COMPOSE_PROJECT,
+    LABEL_COMPOSE_SERVICE,
+)
 from synos_tasks.engine.run import afterwards, piped
 from synos_tasks.errors import DiskFull, EngineUnavailable, PortTaken, ServiceFailed, printable
 
@@ -103,13 +108,17 @@ class Compose:
             self.docker.client.compose.down(volumes=volumes, quiet=True)
 
     def containers(self) -> dict[str, Container]:
-        """Return the containers of the services, running or not, by service; raises EngineUnavailable."""
-        found = {}
+        """Return the containers of the services, running or not, by replica_names(); raises EngineUnavailable."""
+        found: dict[str, dict[int, Container]] = {}
         for one in reversed(self.docker.containers({LABEL_COMPOSE_PROJECT: self.project})):
             labels = one.config.labels or {}
             if labels.get(LABEL_COMPOSE_ONE_OFF) != "True":
-                found[labels.get(LABEL_COMPOSE_SERVICE, "")] = one
-        return found
+                found.setdefault(service_of(one), {})[int(labels.get(LABEL_COMPOSE_NUMBER, 1))] = one
+        return {
+            name: numbered[number]
+            for service, numbered in found.items()
+            for name, number in zip(replica_names(service, len(numbered)), sorted(numbered), strict=True)
+        }
 
     def run(self, *arguments: str) -> str:
         """Run any other compose command to its end and return what it prints.
@@ -178,6 +187,16 @@ class Compose:
         """Return the whole command line, which can be run again by hand."""
         self.docker.command()  # raises where there is no docker
         return [*map(str, self.docker.client.client_config.docker_compose_cmd), *arguments]
+
+
+def service_of(container: Container) -> str:
+    """Return the service that a container is of."""
+    return (container.config.labels or {}).get(LABEL_COMPOSE_SERVICE, "")
+
+
+def replica_names(service: str, count: int) -> list[str]:
+    """Return the names of a service's containers: of the first the service's own, then SERVICE-2, SERVICE-3 and so on."""
+    return [service, *(f"{service}-{number}" for number in range(2, count + 1))][:count]
 
 
 def failure(

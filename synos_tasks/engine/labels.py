@@ -26,6 +26,7 @@ LABEL_COMPOSE_PROJECT = "com.docker.compose.project"
 LABEL_COMPOSE_VOLUME = "com.docker.compose.volume"
 LABEL_COMPOSE_SERVICE = "com.docker.compose.service"
 LABEL_COMPOSE_ONE_OFF = "com.docker.compose.oneoff"
+LABEL_COMPOSE_NUMBER = "com.docker.compose.container-number"
 
 # Verified to be enough for mmdebstrap, debootstrap, mksquashfs, GRUB and xorriso. Notably absent: SYS_ADMIN.
 BUILDER_CAPABILITIES = (

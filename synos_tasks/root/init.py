@@ -22,7 +22,7 @@ OF_SYNOS = re.compile(
 )
 """Left out: the documents and programs of SynOS itself, the profiles that install them, and what pip compiles."""
 OWN_NAME = re.compile(
-    r"(?<![\w./])synos-(?=(?:builder|toolchain|boot|dev|nats|postgres|redis|apt|uv|ccache|sccache|unified)\b|\$)"
+    r"(?<![\w./])synos-(?=(?:builder|toolchain|boot|dev|nats|postgres|redis|ray|apt|pip|uv|ccache|sccache|unified)\b|\$)"
 )
 """Begins names of images, volumes, compose projects and cache mounts; but not paths, as /etc/synos-builder."""
 TASKS = "from synos_tasks import collection\nns = collection()\n"

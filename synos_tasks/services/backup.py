@@ -64,7 +64,7 @@ def backup(context: StackContext, name: str = "", *, before: str = "", selection
 def _backup(context: StackContext, name: str, before: str, selection: Selection) -> Path:
     folder = folder_of(context)
     name = archive.check_name(name or archive.unused_name(folder, f"before-{before}-" if before else ""))
-    services = selection.services(_stateful(context))
+    services = selection.services(stateful(context))
     for service in services:
         try:
             context.running(service)
@@ -281,15 +281,21 @@ def _held(context: StackContext, services: Sequence[str], saved: Mapping[str, An
     return "; ".join(said)
 
 
-def _stateful(context: StackContext) -> list[str]:
-    services = [service.name for service in context.stack.long_running if service.name in ADAPTERS]
-    if not services:
-        raise SettingsError(f"stack {context.stack.name} has no service that keeps data")
-    return services
+def keeps_data(context: StackContext) -> bool:
+    """Tell whether there is anything in a stack to back up."""
+    return any(service.name in ADAPTERS for service in context.stack.long_running)
+
+
+def stateful(context: StackContext) -> list[str]:
+    """Return the services that keep data; raise SettingsError where none does."""
+    if not keeps_data(context):
+        what = f"stack {context.stack.name} has no service that keeps data"
+        raise SettingsError(what, hint="there is nothing to back up or to restore")
+    return [service.name for service in context.stack.long_running if service.name in ADAPTERS]
 
 
 def _services_in(context: StackContext, manifest: archive.Manifest) -> list[str]:
-    services = _stateful(context)
+    services = stateful(context)
     if strange := [service for service in manifest.facts if service not in services]:
         raise SettingsError(
             f"stack {context.stack.name} has no service {', '.join(strange)}, of which the backup is",

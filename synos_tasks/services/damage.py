@@ -76,13 +76,13 @@ class Damage:
 def find(context: StackContext, services: Sequence[Service]) -> list[Damage]:
     """Return what is damaged of the data of services, running or not, as far as it can be found.
 
-    Services that were never started are left alone. Raises ServiceFailed where one cannot be examined, EngineUnavailable.
+    Services that keep no data, or were never started, are left alone. Raises ServiceFailed where one cannot be examined, EngineUnavailable.
     """
     containers = context.compose.containers()
     return [
         found
         for one in services
-        if one.name in containers or any(map(context.docker.volume, one.volumes.values()))
+        if one.volumes and (one.name in containers or any(map(context.docker.volume, one.volumes.values())))
         for found in _find(context, one, containers.get(one.name))
     ]
 

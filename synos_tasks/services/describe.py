@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from synos_tasks.errors import ServiceFailed
 from synos_tasks.services import health
+from synos_tasks.services.ray import DASHBOARD
 from synos_tasks.services.secrets import Secrets
 from synos_tasks.services.stack import quoted
 
@@ -45,6 +46,8 @@ class Access:
 
     def variables(self, password: str = "") -> dict[str, str]:
         """Return variables for an application, with a ``password`` where it is not ''."""
+        if self.scheme == "ray":
+            return self._of_ray(password)
         word = re.sub(r"^(?=\d)|\W", "_", self.name.upper(), flags=re.ASCII)
         prefix = "PG" if self.scheme == "postgresql" else f"{word}_"  # libpq's own names
         fields = {"HOST": self.host, "PORT": str(self.port or ""), "USER": self.user, "PASSWORD": password}
@@ -53,6 +56,14 @@ class Access:
         found = {f"{prefix}{key}": value for key, value in fields.items() if value}
         url = self.url.replace("://", f"://{self.user}:{password}@", 1) if password else self.url
         return {**found, **({f"{word}_URL": url} if url else {})}
+
+    def _of_ray(self, token: str) -> dict[str, str]:
+        """Return the variables that Ray reads by itself: its programs, and `ray job`."""
+        ports = {port.container_port: port.host_port for port in self.ports}
+        found = {"RAY_ADDRESS": self.url, "RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": self.password_file}
+        if dashboard := ports.get(DASHBOARD):
+            found["RAY_API_SERVER_ADDRESS"] = f"http://{self.host}:{dashboard}"
+        return found | ({"RAY_AUTH_TOKEN": token} if token else {})
 
 
 def describe(context: StackContext, services: Sequence[Service]) -> list[Access]:
@@ -98,9 +109,14 @@ def variables(context: StackContext, services: Sequence[Service], *, passwords: 
     for service, access in zip(services, describe(context, services), strict=True):
         if any(not port.host_port for port in access.ports):
             what = f"the port of {service.name} is not known: the engine chooses it at the start"
-            raise ServiceFailed(what, where=context.compose.project, hint="inv services.up starts it")
+            raise ServiceFailed(
+                what, where=context.compose.project, hint=f"inv services.up{context.option} starts it"
+            )
         password = own.read(service.secrets[0]) if passwords and service.secrets else ""
-        found = access.variables(password) | found  # of two services with the same variables the first counts
+        if access.ports:  # without any, nothing of this machine can reach it
+            found = (
+                access.variables(password) | found
+            )  # of two services with the same variables the first counts
     return found
 
 
@@ -117,13 +133,15 @@ def rows(found: Sequence[Access]) -> list[list[str]]:
     return [[one.name, one.state, _address(one), one.user, one.password_file] for one in found]
 
 
-def summary(found: Sequence[Access], command: str) -> str:
-    """Return the lines with which `up` ends."""
+def summary(found: Sequence[Access], command: str, option: str = "") -> str:
+    """Return the lines with which `up` ends; ``option`` is that of a stack."""
     shown = [f"{one.name:<12} {_address(one)}" + (f"  user {one.user}" if one.user else "") for one in found]
-    shown[MOST:] = [f"and {len(shown) - MOST} more: {command} services.describe"] * (len(shown) > MOST)
+    shown[MOST:] = [f"and {len(shown) - MOST} more: {command} services.describe{option}"] * (
+        len(shown) > MOST
+    )
     if folders := {one.password_file.rpartition("/")[0] for one in found if one.password_file}:
         shown.append(f"passwords: files in {folders.pop()}")
-    return "\n".join([*shown, f'for applications: eval "$({command} services.env)"'])
+    return "\n".join([*shown, f'for applications: eval "$({command} services.env{option})"'])
 
 
 def _address(one: Access) -> str:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from synos_tasks.console import human_seconds
 from synos_tasks.engine import cache
+from synos_tasks.engine.compose import service_of
 from synos_tasks.errors import ContainerLost, DiskFull, EngineUnavailable, ServiceUnhealthy, printable
 from synos_tasks.services.stack import Port
 
@@ -51,11 +52,17 @@ def has_failed(step: str, restarts: int) -> bool:
 
 
 def failing(seen: Mapping[str, Container], services: Iterable[str]) -> list[str]:
-    """Return the services that have a container and do not work; see has_failed()."""
+    """Return the services that have a container that does not work; see has_failed()."""
+    failed = {service_of(one) for one in seen.values() if has_failed(step_of(one), one.restart_count)}
+    return [name for name in services if name in failed]
+
+
+def replicas(services: Iterable[str], seen: Mapping[str, Container]) -> list[str]:
+    """Return the names of the containers of services, as Compose.containers(); of a service without any, its own."""
     return [
         name
-        for name in services
-        if name in seen and has_failed(step_of(seen[name]), seen[name].restart_count)
+        for service in services
+        for name in [one for one in seen if service_of(seen[one]) == service] or [service]
     ]
 
 
@@ -72,7 +79,7 @@ def wait(
     began: float | None = None,
     seen: Mapping[str, Container] | None = None,
 ) -> dict[str, float]:
-    """Wait until services are ready, and say each step; returns the seconds that each took since ``began``.
+    """Wait until services are ready, and say each step; returns the seconds that each container took since ``began``.
 
     ``began`` is on the clock of time.monotonic(); ``seen`` is a first look that was taken. Raises ServiceUnhealthy,
     DiskFull, or ContainerLost when the engine goes away.
@@ -87,16 +94,17 @@ def wait(
             look = context.compose.containers() if seen is None else seen
         except EngineUnavailable as error:
             raise lost(error, services, last) from error
-        last, seen = {name: one for name, one in look.items() if name in services}, None
+        names = replicas(services, look)
+        last, seen = {name: look[name] for name in names if name in look}, None
         now = time.monotonic() - began
-        for name in services:
+        for name in names:
             step = step_of(last.get(name))
             if step != steps.get(name):
                 context.say(f"{name:<12} {step:<10} {now:>5.1f} s")
                 steps[name], took[name] = step, round(now, 2)
         for name, one in last.items():
             restarts.setdefault(name, one.restart_count)
-        if READY.issuperset(steps.values()):
+        if READY.issuperset(steps[name] for name in names):
             return took
         failed = [
             name
@@ -105,31 +113,33 @@ def wait(
             or one.restart_count - restarts[name] >= MOST_RESTARTS
         ]
         if failed or now > context.timeout:
-            raise _unhealthy(context, services, failed, last, now)
+            raise _unhealthy(context, names, failed, last, now)
         time.sleep(POLL)
 
 
-def left(services: Iterable[str], seen: Mapping[str, Container]) -> str:
-    """Return a sentence with the state of each service, for a command that ends early."""
-    states = ", ".join(f"{name} is {step_of(seen.get(name))}" for name in services)
-    return f"left as it is: {states}; inv services.down stops all and keeps the data"
+def left(context: StackContext, services: Iterable[str], seen: Mapping[str, Container]) -> str:
+    """Return a sentence with the state of each container, for a command that ends early."""
+    states = ", ".join(f"{name} is {step_of(seen.get(name))}" for name in replicas(services, seen))
+    return f"left as it is: {states}; inv services.down{context.option} stops all and keeps the data"
 
 
 def _unhealthy(
     context: StackContext,
-    services: Sequence[str],
+    containers: Sequence[str],
     failed: Sequence[str],
     seen: Mapping[str, Container],
     seconds: float,
 ) -> ServiceUnhealthy | DiskFull:
-    """Return the error: each failed service with its check's output and last log lines, and how the others are."""
-    bad = failed or [name for name in services if name in seen and step_of(seen[name]) not in READY]
-    missing = [name for name in services if name not in seen]
+    """Return the error: each failed container with its check's output and last log lines, and how the others are."""
+    bad = failed or [name for name in containers if name in seen and step_of(seen[name]) not in READY]
+    missing = [name for name in containers if name not in seen]
     names = ", ".join([*bad, *missing])
     reports = [_report(context, name, seen[name]) for name in bad]
     why = "\n".join([*reports, *(f"{name}: has no container" for name in missing)])
     where = f"compose project {context.compose.project}, after {seconds:.0f} s"
-    hint = f"inv services.logs --only {names.partition(',')[0]} tells more; {left(services, seen)}"
+    services = dict.fromkeys(service_of(seen[name]) if name in seen else name for name in containers)
+    first = service_of(seen[bad[0]]) if bad else missing[0]
+    hint = f"inv services.logs{context.option} --only {first} tells more; {left(context, services, seen)}"
     if FULL not in why.lower():
         return ServiceUnhealthy(f"not healthy: {names}", where=where, why=why, hint=hint)
     hint = f"free some space (`docker system df` shows what is used); {hint}"
@@ -169,6 +179,7 @@ class ServiceStatus:
     """How one service is. Uptime in seconds, CPU in percent of one processor, memory in bytes; None: not known."""
 
     name: str
+    service: str
     state: str
     health: str = ""
     uptime: int | None = None
@@ -194,7 +205,8 @@ def watch(compose: Compose, services: Sequence[str]) -> Iterator[list[ServiceSta
             containers = compose.containers()
         seconds = time.monotonic() - at
         used, at = _usage(containers), at + seconds
-        yield [_status(name, containers.get(name), before, used, seconds) for name in services]
+        names = replicas(services, containers)
+        yield [_status(name, containers.get(name), before, used, seconds) for name in names]
         before = used
 
 
@@ -217,11 +229,12 @@ def _status(
     seconds: float,
 ) -> ServiceStatus:
     if container is None:
-        return ServiceStatus(name=name, state="missing")
+        return ServiceStatus(name=name, service=name, state="missing")
     state, started, usage = container.state, container.state.started_at, used.get(container.id)
     runs = state.status == "running"
     return ServiceStatus(
         name=name,
+        service=service_of(container),
         state=state.status or "",
         health=(state.health.status or "") if runs and state.health else "",
         uptime=int((dt.datetime.now(dt.UTC) - started).total_seconds()) if runs and started else None,

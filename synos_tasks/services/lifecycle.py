@@ -24,6 +24,7 @@ from synos_tasks.host import free_disk_bytes, is_taken
 from synos_tasks.iso.scratch import write_whole
 from synos_tasks.services import damage, health, secrets
 from synos_tasks.services.adapters import recover_interrupted_restore
+from synos_tasks.services.stack import port_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -48,6 +49,8 @@ class Started:
     """Names of those that were made."""
     restarted: list[str]
     """Services that ran, and could not see their new secrets."""
+    removed: list[str]
+    """Containers that a smaller number of workers leaves out."""
 
 
 def up(context: StackContext, services: Sequence[Service]) -> Started:
@@ -67,13 +70,22 @@ def up(context: StackContext, services: Sequence[Service]) -> Started:
         else:
             seconds = _start(context, context.compose.up, names)
             after = context.compose.containers()
-            started = _started(context) | {name: after[name].id for name in names}
+            started = _started(context) | {name: after[name].id for name in health.replicas(names, after)}
             write_whole(context.folder / "started", json.dumps({context.stack.digest: started}))
-        changed = [name for name in names if name not in before or after[name].id != before[name].id]
-        stopped = [name for name in names if name not in before or not before[name].state.running]
+        there = health.replicas(names, after)
+        changed = [name for name in there if name not in before or after[name].id != before[name].id]
+        stopped = [name for name in there if name not in before or not before[name].state.running]
+        removed = [name for name in health.replicas(names, before) if name not in there]
         restarted = secrets.reload(context, after, names)
         recover_interrupted_restore(context, names)
-        return Started(seconds=seconds, changed=changed, started=stopped, secrets=made, restarted=restarted)
+        return Started(
+            seconds=seconds,
+            changed=changed,
+            started=stopped,
+            secrets=made,
+            restarted=restarted,
+            removed=removed,
+        )
 
 
 def restart(context: StackContext, services: Sequence[Service]) -> dict[str, float]:
@@ -88,7 +100,7 @@ def restart(context: StackContext, services: Sequence[Service]) -> dict[str, flo
                 f"not started: {', '.join(missing)}",
                 where=context.compose.project,
                 why="there is no container to restart; nothing was restarted",
-                hint="inv services.up starts what is not running",
+                hint=f"inv services.up{context.option} starts what is not running",
             )
         start = partial(context.compose.run, "restart", "--no-deps")
         return _start(context, start, [service.name for service in services])
@@ -105,11 +117,12 @@ def _is_current(context: StackContext, services: Sequence[Service], before: Mapp
     """Tell whether compose would change nothing: the model is that of the containers, which run with its images."""
     started = _started(context)
     return all(
-        (one := before.get(service.name)) is not None
+        (one := before.get(name)) is not None
         and one.state.status == "running"
-        and one.id == started.get(service.name)
+        and one.id == started.get(name)
         and one.image == context.docker.image_id(service.image)
         for service in services
+        for name in service.containers
     )
 
 
@@ -197,7 +210,8 @@ def _check_twice(context: StackContext, services: Sequence[Service]) -> None:
 
 
 def _settings(services: Iterable[str]) -> str:
-    return ", ".join(f"synos.services.{name.replace('-', '_')}_port" for name in services)
+    settings = dict.fromkeys(one for name in services for one in port_settings(name))
+    return ", ".join(f"synos.services.{one}" for one in settings) or "its compose file"
 
 
 def _own_volumes(context: StackContext, service: Service) -> None:
@@ -244,6 +258,6 @@ def _name_damage(context: StackContext, names: Sequence[str], error: ServiceUnhe
 
 def _left(context: StackContext, names: Sequence[str]) -> str:
     try:
-        return health.left(names, context.compose.containers())
+        return health.left(context, names, context.compose.containers())
     except EngineUnavailable:
         return "the engine does not answer, so it is not known what is left running"

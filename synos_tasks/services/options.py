@@ -26,8 +26,8 @@ CHOICE = {
 YES = "do not ask"
 
 
-def open_stack(command: Command, stack: str, wait_timeout: int = 0) -> StackContext:
+def open_stack(command: Command, stack: str, wait_timeout: int = 0, workers: int = 0) -> StackContext:
     """Open a stack on the real engine."""
     from synos_tasks.services import stack as stacks  # noqa: PLC0415  (kept off `inv --list`)
 
-    return stacks.open_stack(command.settings, stack, console.say, wait_timeout)
+    return stacks.open_stack(command.settings, stack, console.say, wait_timeout, workers)

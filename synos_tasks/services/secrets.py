@@ -52,7 +52,7 @@ def rotate(context: StackContext, only: str) -> list[str]:
             raise unknown("secret", only, context.stack.secrets, f"stack {context.stack.name}")
         own = Secrets(context.folder)
         if not own.folder.is_dir():
-            where, hint = str(own.folder), "inv services.up makes them"
+            where, hint = str(own.folder), f"inv services.up{context.option} makes them"
             raise SettingsError("there are no secrets yet", where=where, hint=hint)
         own.propose(names)
         own.hand_out(context.stack.secrets)
@@ -64,8 +64,9 @@ def rotate(context: StackContext, only: str) -> list[str]:
 def reload(context: StackContext, containers: Mapping[str, Container], services: Sequence[str]) -> list[str]:
     """Let running services take secrets that changed, and keep those once all are healthy with them.
 
-    Services whose mounts are stale are recreated: those that have a changed secret, and ``services``. Returns their
-    names. ``containers`` by service, as they are now. Raises ServiceFailed, ServiceUnhealthy; both secrets then stay.
+    Services whose mounts are stale are recreated: those that have a changed secret, and ``services``; and those that
+    read a changed secret at their start only. Returns their names. ``containers`` are those of now. Raises
+    ServiceFailed, ServiceUnhealthy; both secrets then stay.
     """
     own = Secrets(context.folder)
     pending = own.pending()
@@ -74,11 +75,18 @@ def reload(context: StackContext, containers: Mapping[str, Container], services:
         for service in context.stack.long_running
         if (one := containers.get(service.name)) and one.state.status in {"running", "paused"}
     ]
-    stale = [one.name for one in running if own.is_stale(containers[one.name], one.secrets)]
+    stale = [
+        one.name
+        for one in running
+        if any(
+            own.is_stale(containers[name], one.secrets) for name in health.replicas([one.name], containers)
+        )
+    ]
     affected = [one.name for one in running if not set(one.secrets).isdisjoint(pending)]
-    recreated = [name for name in stale if name in services or name in affected]
+    fixed = [name for name in affected if not context.takes_secrets(name)]
+    recreated = [name for name in dict.fromkeys([*stale, *fixed]) if name in services or name in affected]
     if recreated:
-        context.say(f"recreated, because they mounted old password files: {', '.join(recreated)}")
+        context.say(f"recreated, because they had read old passwords: {', '.join(recreated)}")
         context.compose.up(*recreated, recreate=True)
     applied = [name for name in affected if name not in recreated]
     for name in applied:
@@ -119,7 +127,7 @@ class Secrets:
         with self._locked() as folder:
             made = [name for name in dict.fromkeys(names) if not os.path.lexists(self.folder / name)]
             for name in made:
-                _write(self.folder / name, secrets.token_urlsafe(TOKEN_BYTES), folder)
+                _write(self.folder / name, secrets.token_hex(TOKEN_BYTES), folder)
             return made
 
     def read(self, name: str) -> str:
@@ -145,7 +153,7 @@ class Secrets:
                 try:
                     _inspect(path, folder.st_uid)
                 except SecretsDamaged:
-                    _write(path, secrets.token_urlsafe(TOKEN_BYTES), folder)
+                    _write(path, secrets.token_hex(TOKEN_BYTES), folder)
 
     def accept(self, name: str) -> None:
         """Rotation, phase two: let the proposed secret take the place of the old one.

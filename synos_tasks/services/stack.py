@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import stat
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -9,14 +10,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from synos_tasks.engine.client import Docker
-from synos_tasks.engine.compose import Compose
+from synos_tasks.engine.compose import Compose, replica_names
 from synos_tasks.engine.labels import LABEL_URL
-from synos_tasks.errors import HostUnfit, ImageBuildFailed, ServiceFailed, unknown
+from synos_tasks.errors import HostUnfit, ImageBuildFailed, ServiceFailed, SettingsError, unknown
 from synos_tasks.images import Context
 from synos_tasks.images.catalog import SERVICES, raw_services, replacement, service_recipes, stack_files
 from synos_tasks.iso.digests import digest, of_folder
 from synos_tasks.iso.scratch import write_whole
 from synos_tasks.locks import exclusive
+from synos_tasks.settings import ServicesSettings
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
     from synos_tasks.settings import Settings
 
 TOOLS_PROFILE = "tools"
+WORKERS = "ray-worker"
+"""The service that --workers scales."""
+WORKERS_VARIABLE = "SYNOS_RAY_WORKERS"
 PULL_TIMEOUT = 30.0
 """Seconds that a registry has to answer for an image of the settings."""
 
@@ -55,6 +60,12 @@ class Service:
     """Names in the engine, by where the service has them."""
     tool: bool
     """Runs for one command at a time, and is not started."""
+    scale: int = 1
+
+    @property
+    def containers(self) -> list[str]:
+        """Names that Compose.containers() has for its containers."""
+        return replica_names(self.name, self.scale)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,6 +122,12 @@ class StackContext(Context):
         """Secrets and state of the stack, which belong to this clone."""
         return self.settings.stack_dir(self.stack.name)
 
+    @property
+    def option(self) -> str:
+        """What a command of a hint needs to mean this stack; '' for the settings' own."""
+        name = self.stack.name
+        return "" if name == self.settings.services.stack else f" --stack {name}"
+
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Let no other command change this stack meanwhile; waits for the one that does, and says so."""
@@ -124,7 +141,7 @@ class StackContext(Context):
         container = self.compose.containers().get(self.stack[service].name)
         if container is not None and container.state.status == "running":
             return container
-        where, hint = self.compose.project, "inv services.up starts it"
+        where, hint = self.compose.project, f"inv services.up{self.option} starts it"
         raise ServiceFailed(f"service {service} is not running", where=where, hint=hint)
 
     def ensure_images(self, services: Iterable[str]) -> None:
@@ -144,6 +161,10 @@ class StackContext(Context):
                     what = f"the image of service {name} is missing, and no registry offers it"
                     hint = f"`docker load` it, or take synos.services.{name}_image out of invoke.yaml"
                     raise ImageBuildFailed(what, where=image, hint=hint)
+
+    def takes_secrets(self, service: str) -> bool:
+        """Tell whether a running service can take a new secret, by its script `apply`."""
+        return (self.settings.project.root / SERVICES / service / "apply").is_file()
 
     def make_readable(self, services: Iterable[Service]) -> None:
         """Let the users of containers read what is mounted into them, which a clone under umask 077 denies.
@@ -171,6 +192,8 @@ class StackContext(Context):
         variables = self.compose.environment.items()
         text = "".join(f"{key}={quoted(value)}\n" for key, value in variables)
         write_whole(self.folder / "compose.env", text)
+        if workers := self.compose.environment.get(WORKERS_VARIABLE):
+            write_whole(self.folder / "workers", f"{workers}\n")
 
     def with_image(self, service: str, image: str) -> StackContext:
         """Return a context in which a service has another image."""
@@ -178,8 +201,10 @@ class StackContext(Context):
         return replace(self, compose=replace(self.compose, environment=variables))
 
 
-def open_stack(settings: Settings, name: str, say: Callable[[str], None], timeout: float = 0) -> StackContext:
-    """Resolve a stack; '' and 0 are the settings' own.
+def open_stack(
+    settings: Settings, name: str, say: Callable[[str], None], timeout: float = 0, workers: int = 0
+) -> StackContext:
+    """Resolve a stack; '' and 0 are the settings' own, and ``workers`` then as many as the last `up` was told to start.
 
     Raises SettingsError, ServiceFailed where its file has a mistake, ImageBuildFailed where a Dockerfile is missing,
     or EngineUnavailable.
@@ -196,12 +221,12 @@ def open_stack(settings: Settings, name: str, say: Callable[[str], None], timeou
         "SYNOS_SECRETS": str(mounted),
     }
     for one in services:
-        key, port = variable(one), getattr(settings.services, f"{one.replace('-', '_')}_port", None)
-        own = recipes.get(one)
+        key, own = variable(one), recipes.get(one)
         variables[f"{key}_IMAGE"] = own.tag(project) if own else replacement(settings, one)
         variables[f"{key}_FILES"] = of_folder(path.parent / one)[:12]  # an edit makes a new container
-        if port is not None:
-            variables[f"{key}_PORT"] = str(port)
+        for setting in port_settings(one):
+            variables[f"SYNOS_{setting.upper()}"] = str(getattr(settings.services, setting))
+    variables |= _workers(settings.stack_dir(name) / "workers", name, services, workers)
     compose = Compose(project=project.resource(name), path=path, environment=variables)
     return StackContext(
         settings=settings,
@@ -212,6 +237,24 @@ def open_stack(settings: Settings, name: str, say: Callable[[str], None], timeou
         timeout=timeout or settings.services.wait_timeout,
         say=say,
     )
+
+
+def _workers(remembered: Path, stack: str, services: Mapping[str, Any], workers: int) -> dict[str, str]:
+    """Return the variable with the number of workers, {} for the compose file's own; raises SettingsError."""
+    if WORKERS not in services:
+        if workers:
+            what, hint = f"stack {stack} has no workers", "--workers is for the stack ray: --stack ray"
+            raise SettingsError(what, where="--workers", hint=hint)
+        return {}
+    count = str(workers) if workers else remembered.read_text().strip() if remembered.exists() else ""
+    return {WORKERS_VARIABLE: count} if count else {}
+
+
+def port_settings(service: str) -> list[str]:
+    """Return the settings that have ports of a service: they begin with the first word of its name."""
+    word = service.partition("-")[0]
+    names = [field.name for field in dataclasses.fields(ServicesSettings)]
+    return [name for name in names if name.startswith(f"{word}_") and name.endswith("_port")]
 
 
 def file_of(settings: Settings, stack: str) -> Path:
@@ -264,6 +307,7 @@ def _service(name: str, value: Mapping[str, Any], secrets: set[str], volumes: Ma
             if mount["type"] == "volume" and mount.get("source")
         },
         tool=TOOLS_PROFILE in value.get("profiles", ()),
+        scale=int(value.get("scale", 1)),
     )
 
 

@@ -6,14 +6,14 @@ import sys
 import time
 from dataclasses import asdict
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from invoke.collection import Collection
 from invoke.tasks import Task
 
 from synos_tasks import console
 from synos_tasks.cli import Command, verb
-from synos_tasks.errors import SettingsError
+from synos_tasks.errors import SettingsError, SynosError
 from synos_tasks.services import tasks_backup, tasks_clients, tasks_env
 from synos_tasks.services.options import CHOICE, SOME, STACK, YES, open_stack
 
@@ -24,17 +24,17 @@ if TYPE_CHECKING:
 # ---- start, stop and show
 
 
-@verb("services.up", help=SOME)
-def up(command: Command, stack: str = "", only: str = "", wait_timeout: int = 0) -> None:
+@verb("services.up", help={**SOME, "workers": "of the stack ray (default: as many as the time before; 2)"})
+def up(command: Command, stack: str = "", only: str = "", wait_timeout: int = 0, workers: int = 0) -> None:
     """Start services, building what is missing, and wait until they are healthy.
 
     The first time it makes the secrets. Not for building ISOs (inv build.iso), nor for editing code (inv dev.up).
     """
     from synos_tasks.project import launcher
     from synos_tasks.services import describe as describing
-    from synos_tasks.services import lifecycle
+    from synos_tasks.services import lifecycle, ray
 
-    context = open_stack(command, stack, wait_timeout)
+    context = open_stack(command, stack, wait_timeout, workers)
     services = context.stack.chosen(only)
     names = [service.name for service in services]
     command.would(f"start {', '.join(names)} of stack {context.stack.name}", services=names)
@@ -45,10 +45,15 @@ def up(command: Command, stack: str = "", only: str = "", wait_timeout: int = 0)
         console.say(f"started: {', '.join(started.started)}")
     if recreated := [one for one in started.changed if one not in started.started]:
         console.say(f"recreated: {', '.join(recreated)}")
-    if not (started.changed or started.started or started.secrets or started.restarted):
+    if started.removed:
+        console.say(f"removed: {', '.join(started.removed)}")
+    if not any(did for what, did in started.__dict__.items() if what != "seconds"):
         console.say("nothing to do: all were running, and healthy")
     access = describing.describe(context, services)
-    console.say(describing.summary(access, launcher()))
+    heads = (one.ports for one in access if one.name == ray.HEAD)
+    if cluster := ray.look(command.settings, context.stack.name, next(heads, ())):
+        console.say(str(cluster))
+    console.say(describing.summary(access, launcher(), context.option))
     fields = {**started.__dict__, "services": [asdict(one) for one in access]}
     command.result({"stack": context.stack.name, **fields})
 
@@ -100,26 +105,34 @@ def down(
 def status(command: Command, stack: str = "", watch: bool = False) -> None:
     """Show state, health, uptime, CPU, memory, ports and restarts of each service."""
     from synos_tasks.engine.compose import Compose
-    from synos_tasks.services import health
+    from synos_tasks.services import health, ray
     from synos_tasks.services import stack as stacks
 
     name = stack or command.settings.services.stack
     path = stacks.file_of(command.settings, name)  # unresolved: that would take longer than all the rest
     compose = Compose(project=command.settings.project.resource(name), path=path)
     for found in health.watch(compose, stacks.started_services(path)):
+        heads = (one.ports for one in found if one.name == ray.HEAD and one.health == "healthy")
+        fields: dict[str, Any] = {"stack": name, "services": [asdict(one) for one in found]}
         if command.json:
-            command.result({"stack": name, "services": [asdict(one) for one in found]})
+            try:
+                cluster = ray.look(command.settings, name, next(heads, ()))
+            except SynosError as error:
+                command.fail(error, **fields)
+            command.result({**fields, **({"ray": asdict(cluster)} if cluster else {})})
             return
         if watch and not console.is_plain(sys.stdout):
             console.out("\x1b[2J\x1b[H", end="")
         command.table(f"stack {name}", health.COLUMNS, health.rows(found))
+        if cluster := ray.look(command.settings, name, next(heads, ())):
+            command.table(str(cluster), ray.COLUMNS, cluster.rows())
         if not watch:
             failed = [
-                one.name
+                one.service
                 for one in found
                 if one.state != "exited" and health.has_failed(one.health or one.state, one.restarts)
             ]
-            _say_damage(command, stack, failed)
+            _say_damage(command, stack, list(dict.fromkeys(failed)))
             return
         time.sleep(1)
 
@@ -134,7 +147,8 @@ def _say_damage(command: Command, stack: str, names: Sequence[str]) -> None:
     found = damage.find(context, [context.stack[name] for name in names])
     for one in found:
         console.say(str(one))
-    console.say(damage.hint(found) if found else f"inv services.logs --only {','.join(names)} tells more")
+    logs = f"inv services.logs{context.option} --only {','.join(names)} tells more"
+    console.say(damage.hint(found) if found else logs)
 
 
 @verb("services.restart", help=SOME)
@@ -237,7 +251,7 @@ def upgrade(
     context = open_stack(command, stack, wait_timeout)
     services = context.stack.chosen(only)
     command.would(f"upgrade {', '.join(one.name for one in services)}, one by one")
-    if not no_backup:
+    if not no_backup and backups.keeps_data(context):
         console.say(f"backup: {backups.backup(context)}")
     done = upgrades.upgrade(context, services)
     changed = [one.service for one in done if one.changed]

@@ -95,6 +95,8 @@ def list_backups(
         command.table(f"backups in {place}", ["name", "taken", "size", "snapshot"], rows)
         command.result({"repository": place, "backups": [vars(one) for one in there]})
         return
+    if check:
+        backups.stateful(context)
     folder, found = backups.folder_of(context), backups.listing(context)
     holds = ["; ".join(summary(*service) for service in one.facts.items()) for one in found]
     lacks = ["; ".join(line for held in one.facts.values() for line in archive.lost(held)) for one in found]

@@ -86,6 +86,18 @@ def nats(command: Command, stack: str = "") -> None:
     _run(command, stack, "nats", "run --rm --no-deps", "nats-box", command.rest)
 
 
+@verb(
+    "services.ray",
+    json=False,
+    stdin=True,
+    help={"stack": "compose file docker/services/docker-compose.NAME.yml (default: ray)"},
+    example="-- status",
+)
+def ray(command: Command, stack: str = "") -> None:
+    """Run Ray's command line in the running head, with the token set: -- status."""
+    _run(command, stack or "ray", "ray-head", "exec", "ray-head", [*CLIENT, *command.rest])
+
+
 def _run(command: Command, stack: str, service: str, how: str, container: str, argv: Sequence[str]) -> None:
     context = open_stack(command, stack)
     terminal = [] if console.is_typed() and sys.stdout.isatty() else ["--no-TTY"]

@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING
 from synos_tasks.engine.failures import check_versions
 from synos_tasks.errors import ContainerLost, ServiceUnhealthy, SynosError
 from synos_tasks.images.base import renew
-from synos_tasks.images.building import build_image, one_at_a_time, remove_nameless, versions
+from synos_tasks.images.building import (
+    build_image,
+    ensure_image,
+    one_at_a_time,
+    remove_nameless,
+    versions,
+)
 from synos_tasks.images.catalog import TRIXIE
 from synos_tasks.iso.lock import version_changes
 from synos_tasks.services import health
@@ -39,8 +45,11 @@ def upgrade(context: StackContext, services: Sequence[Service]) -> list[Upgraded
         containers = context.compose.containers()
         running = {name: one.image for name, one in containers.items() if one.state.status == "running"}
         chosen = [service for service in services if service.name in running]
-        if any(service.name in context.recipes for service in chosen):
+        recipes = [context.recipes[one.name] for one in chosen if one.name in context.recipes]
+        if any(recipe.base == TRIXIE for recipe in recipes):
             renew(context, TRIXIE)
+        for parent in {recipe.parent for recipe in recipes if recipe.parent}:
+            ensure_image(context, parent)
         with one_at_a_time(context.settings):  # the old image has no name while it may be wanted back
             return [_upgrade(context, service, running[service.name]) for service in chosen]
 
@@ -49,7 +58,9 @@ def _upgrade(context: StackContext, service: Service, old: str) -> Upgraded:
     before = context.docker.image_id(service.image)
     if service.name in context.recipes:
         context.say(f"{service.name}: building {service.image}")
-        build_image(context, context.recipes[service.name], cached=False)
+        recipe = context.recipes[service.name]
+        # what is on another image is pinned, and changes with that one only
+        build_image(context, recipe, cached=recipe.parent is not None)
     elif not context.docker.pull(service.image, timeout=PULL_TIMEOUT):
         context.say(f"{service.name}: no registry answers for {service.image}; it stays as it is here")
     new = context.docker.image_id(service.image) or ""

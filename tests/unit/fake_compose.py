@@ -37,10 +37,10 @@ FREE = ServicesSettings(nats_port=0, postgres_port=0, redis_port=0)
 YAML = """\
 name: ${SYNOS_STACK:-synos-unified}
 services:
-  nats: &service {build: {context: ../.., dockerfile: docker/services/Dockerfile.nats}}
+  nats: {build: {context: ../.., dockerfile: docker/services/Dockerfile.nats}}
   postgres: {build: {context: ../.., dockerfile: docker/services/Dockerfile.postgres}}
   redis: {build: {context: ../.., dockerfile: docker/services/Dockerfile.redis}}
-  nats-box: {<<: *service, profiles: [tools]}
+  nats-box: {build: {context: ../.., dockerfile: docker/services/Dockerfile.nats-box}, profiles: [tools]}
 """
 
 
@@ -211,10 +211,12 @@ def lay_services(settings: Settings) -> None:
     folder = settings.project.root / "docker/services"
     folder.mkdir(parents=True)
     (folder / "docker-compose.unified.yml").write_text(YAML)
-    for name in NAMES:
+    for name in UIDS:
         (folder / f"Dockerfile.{name}").write_text(f"FROM base\n# {name}\n")
+    for name in NAMES:
         (folder / name).mkdir()
         (folder / name / "start").write_text(f"exec {name}\n")
+        (folder / name / "apply").write_text("exit 0\n")
 
 
 def scene(root: Path, services: ServicesSettings = FREE) -> Scene:

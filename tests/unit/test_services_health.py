@@ -178,12 +178,14 @@ def test_a_look_tells_of_every_service_in_the_order_of_the_stack(
     clock.then = [lambda: used.update({redis: usage(health.WINDOW / 4)})]
     found = {one.name: one for one in next(watch(here.context.compose, NAMES))}
     assert list(found) == NAMES
-    gone = ServiceStatus(name="nats", state="exited")
+    gone = ServiceStatus(name="nats", service="nats", state="exited")
     assert found["nats"] == gone
-    assert found["postgres"] == dataclasses.replace(gone, name="postgres", state="missing")
+    assert found["postgres"] == dataclasses.replace(
+        gone, name="postgres", service="postgres", state="missing"
+    )
     assert 60 <= (found["redis"].uptime or 0) < 3600
     assert dataclasses.replace(found["redis"], uptime=60) == ServiceStatus(
-        name="redis", state="running", health="healthy", uptime=60, cpu_percent=25.0, memory=5,
+        name="redis", service="redis", state="running", health="healthy", uptime=60, cpu_percent=25.0, memory=5,
         memory_limit=10, ports=(Port(address="127.0.0.1", host_port=6379, container_port=6379),), restarts=2, said="PONG\ufffd",
     )  # fmt: skip
     assert clock.now == pytest.approx(health.WINDOW)

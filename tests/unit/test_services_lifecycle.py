@@ -159,7 +159,7 @@ def test_what_is_mounted_is_made_readable_for_the_users_of_containers(
     folder.chmod(0o700)
     here.context.make_readable(here.context.stack.chosen("redis"))
     modes = {path.name: stat.S_IMODE(path.stat().st_mode) for path in [folder, *folder.iterdir()]}
-    assert modes == {"redis": 0o755, "start": 0o744, "redis.conf": 0o644}
+    assert modes == {"redis": 0o755, "start": 0o744, "apply": 0o644, "redis.conf": 0o644}
 
     def refused(_self: Path, _mode: int) -> None:
         raise PermissionError
