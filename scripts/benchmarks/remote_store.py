@@ -8,7 +8,6 @@ import os
 import random
 import shutil
 import socket
-import subprocess
 import sys
 import tempfile
 import threading
@@ -20,16 +19,17 @@ from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
 from scripts.benchmarks.workbench import INV, median, report, seconds
 from synos_tasks.build import trust
 from synos_tasks.build.remote import RemoteStore
 from tests.build_helpers import Clone, copy_project, docker
 from tests.conftest import remove_labelled
+from tests.signing import new_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-
-    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 FORGED = 1000
 BUILD = [str(INV), "build.iso", "--profile", "minimal"]
@@ -54,7 +54,7 @@ def bench_remote_store(rounds: int, seed: int) -> None:
 
 def _measure(clone: Clone, store: Path, key: Path, rounds: int) -> None:
     clone.inv("build.lock", "--profile", "minimal")
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
+    new_key(key)
     clone.inv("build.store", "trust", "--key", f"{key}.pub")
     sums = {}
     cold, warm, silent, copied = [], [], [], []
@@ -119,7 +119,7 @@ def _accepted(clone: Clone, store: Path, chance: random.Random) -> int:
     """Count what is accepted of entries that somebody without a trusted key has made of real ones."""
     real = [path for path in (store / "objects").iterdir() if (path / "entry.json").stat().st_size < 10**6]
     small = [path for path in real if sum(one.stat().st_size for one in path.iterdir()) < 10**6]
-    stranger = trust.private_key(_new_key(store.parent))
+    stranger = Ed25519PrivateKey.generate()
     keys = []
     for number in range(FORGED):
         source = chance.choice(small)
@@ -156,9 +156,3 @@ def _forge(entry: Path, kind: str, chance: random.Random, stranger: Ed25519Priva
     else:
         del raw[chance.randrange(len(raw)) :]
     path.write_bytes(raw)
-
-
-def _new_key(folder: Path) -> Path:
-    key = folder / "stranger"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
-    return key

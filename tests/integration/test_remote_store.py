@@ -2,43 +2,25 @@
 
 from __future__ import annotations
 
-import re
 import shutil
-import subprocess
-import sys
-from contextlib import contextmanager
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.build_helpers import Clone, copy_project, wait_until
+from tests.build_helpers import Clone, copy_project
 from tests.conftest import remove_labelled
+from tests.rclone import S3, s3, serving
+from tests.signing import new_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from tests.build_helpers import Answer
 
 pytestmark = pytest.mark.integration
-S3 = {"AWS_ACCESS_KEY_ID": "team", "AWS_SECRET_ACCESS_KEY": "of-the-tests", "AWS_REGION": "us-east-1"}
 MADE_EACH_TIME = {"bootfiles", "iso"}
-
-
-@contextmanager
-def rclone(folder: Path, kind: str, *options: str) -> Iterator[str]:
-    """Serve a folder, at an address on this machine."""
-    log = folder.with_suffix(f".{kind}")
-    program = str(Path(sys.executable).with_name("rclone"))
-    argv = [program, "serve", kind, str(folder), "--addr=127.0.0.1:0", "--config=", *options]
-    with log.open("w") as stream, subprocess.Popen(argv, stderr=stream, stdout=stream) as server:
-        try:
-            assert wait_until(lambda: "127.0.0.1:" in log.read_text(), 20), log.read_text()
-            [port] = re.findall(r"127\.0\.0\.1:(\d+)", log.read_text())[:1]
-            yield f"http://127.0.0.1:{port}"
-        finally:
-            server.terminate()
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +29,8 @@ def shared(warm: Clone, minimal: Answer, tmp_path_factory: pytest.TempPathFactor
     root = tmp_path_factory.mktemp("team") / "root"
     (root / "bucket").mkdir(parents=True)
     key = root.parent / "key"
-    subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(key)], check=True)
-    login = f"--auth-key={S3['AWS_ACCESS_KEY_ID']},{S3['AWS_SECRET_ACCESS_KEY']}"
-    with rclone(root, "s3", login) as url:
+    new_key(key)
+    with s3(root) as url:
         push = partial(
             warm.try_inv,
             *("build.store", "push", "--profile", "minimal", "--to", "s3://bucket/store"),
@@ -82,8 +63,7 @@ def fetched(answer: Answer) -> set[str]:
 def test_a_cold_machine_fetches_all_and_has_the_same_bytes(
     cold: Clone, shared: Path, minimal: Answer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    login = f"--auth-key={S3['AWS_ACCESS_KEY_ID']},{S3['AWS_SECRET_ACCESS_KEY']}"
-    with rclone(shared, "s3", login) as url:
+    with s3(shared) as url:
         for name, value in {
             **S3,
             "AWS_ENDPOINT_URL": url,
@@ -119,7 +99,7 @@ def test_what_is_wrong_is_made_here_and_the_bytes_are_the_same(
     )
     entry = copy / "objects" / keys["identity"] / "entry.json"
     entry.write_text(entry.read_text().replace('"sig": "', '"sig": "AA'))
-    with rclone(copy, "http") as url:
+    with serving(copy, "http") as url:
         found = cold.inv("build.iso", "--profile", "minimal", INVOKE_SYNOS_BUILD_STORE=url)
     assert fetched(found) == {"base", "packages-minimal", "initramfs"}
     assert found.json["sha256"] == minimal.json["sha256"]

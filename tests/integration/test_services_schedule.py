@@ -12,9 +12,11 @@ import pytest
 
 from synos_tasks.errors import ServiceFailed
 from tests.build_helpers import docker
+from tests.rclone import S3, s3
 from tests.services_clones import shell
 
 if TYPE_CHECKING:
+    from synos_tasks.engine.client import Docker
     from tests.build_helpers import Clone
 
 pytestmark = pytest.mark.integration
@@ -50,6 +52,26 @@ def test_a_copy_off_site_brings_back_what_was_lost_here(stack: Clone, tmp_path: 
             path.write_bytes(bytes(byte ^ 1 for byte in path.read_bytes()))
     assert stack.try_inv(*restore, **where).code == ServiceFailed.exit_code
     assert not Path(told["path"]).exists()
+
+
+def test_a_copy_in_s3(stack: Clone, engine: Docker, tmp_path: Path) -> None:
+    """Against a server that checks signatures, at the address of this machine that containers reach."""
+    network = engine.network("bridge")
+    assert network
+    [address] = [one["Gateway"] for one in network.ipam.config or []]
+    (tmp_path / "root/bucket").mkdir(parents=True)
+    with s3(tmp_path / "root", address) as url:
+        where = {SETTING: f"s3:{url}/bucket/copies"}
+        wrong = stack.try_inv("services.backup", "--offsite", **where, **{**S3, "AWS_SECRET_ACCESS_KEY": "x"})
+        assert wrong.code == ServiceFailed.exit_code
+        told = stack.try_inv("services.backup", "--offsite", **where, **S3).json
+        shutil.rmtree(told["path"])
+        [copy] = stack.try_inv("services.backups", "--offsite", **where, **S3).json["backups"]
+        assert copy["name"] == told["name"]
+        restore = ("services.restore", told["name"], "--offsite", "--yes", "--no-backup")
+        back = stack.try_inv(*restore, **where, **S3)
+    assert back.code == 0, back.err
+    assert back.json["holds"] == told["holds"]
 
 
 @pytest.mark.long

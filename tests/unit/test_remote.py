@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -25,6 +24,7 @@ from synos_tasks.errors import RemoteStoreFailed, SettingsError
 from synos_tasks.iso import remote as inside
 from synos_tasks.iso.remote import ENTRY, Described, Remote
 from synos_tasks.iso.store import Store
+from tests.signing import new_key, public
 from tests.unit.contexts import put_entry
 from tests.unit.projects import settings_in
 
@@ -37,10 +37,6 @@ if TYPE_CHECKING:
 KEY = "ab" * 32
 FILES = {"root.squashfs": bytes(range(256)) * 3000, "initrd.img": b"initrd"}
 SIGNER, STRANGER = Ed25519PrivateKey.generate(), Ed25519PrivateKey.generate()
-
-
-def public(key: Ed25519PrivateKey) -> str:
-    return key.public_key().public_bytes(Encoding.OpenSSH, PublicFormat.OpenSSH).decode()
 
 
 @dataclass
@@ -391,13 +387,12 @@ def test_keys_are_those_of_openssh(tmp_path: Path) -> None:
     given = settings_in(tmp_path)
     given.project.build_data.mkdir(parents=True, exist_ok=True)
     private = tmp_path / "key"
-    private.write_bytes(SIGNER.private_bytes(Encoding.PEM, PrivateFormat.OpenSSH, NoEncryption()))
-    (tmp_path / "key.pub").write_text(f"{public(STRANGER)} ci@team\n")
+    made = new_key(private)
     assert trust.trust(given, f"{public(SIGNER)} me") == (trust.fingerprint(SIGNER.public_key()), True)
     assert trust.trust(given, str(tmp_path / "key.pub"))[1]
     assert not trust.trust(given, public(SIGNER))[1]
     assert len(trust.trusted_keys(given)) == 2
-    assert trust.private_key(private).public_key() == SIGNER.public_key()
+    assert trust.private_key(private).public_key() == made.public_key()
     for wrong, what in [
         (str(private), "private key"),
         ("ssh-ed25519 AAAA", "no public key"),
