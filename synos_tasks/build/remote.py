@@ -43,7 +43,7 @@ if TYPE_CHECKING:
 
 SCHEMES = ("file", "http", "https", "s3")
 THREADS = 8
-PATIENCE = dt.timedelta(seconds=2)
+PATIENCE = dt.timedelta(seconds=1.8)
 """What a server has for a connection, an entry, and each part of a file: so much does one cost that does not answer."""
 CHUNK = 2**16
 """Bytes of a file in memory, in each thread; so much is lost where a download is cut off."""

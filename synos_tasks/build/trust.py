@@ -122,10 +122,13 @@ def verified(envelope: bytes, trusted: Mapping[str, Ed25519PublicKey]) -> bytes:
     """Return the payload of an envelope that one of the keys has signed; raises ValueError, which says why not."""
     try:
         fields = json.loads(envelope)
-        payload = base64.b64decode(fields["payload"], validate=True)
-        signatures = {str(one["keyid"]): base64.b64decode(one["sig"]) for one in fields["signatures"]}
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise ValueError("it is no signed entry") from error
+        payload = _decoded(fields["payload"])
+        signatures = {str(one["keyid"]): _decoded(one["sig"]) for one in fields["signatures"]}
+        whole = fields["payloadType"] == PAYLOAD
+    except (ValueError, KeyError, TypeError, RecursionError):
+        whole = False
+    if not whole:
+        raise ValueError("it is no signed entry")
     for name in trusted.keys() & signatures.keys():
         try:
             trusted[name].verify(signatures[name], _signed(payload))
@@ -133,6 +136,14 @@ def verified(envelope: bytes, trusted: Mapping[str, Ed25519PublicKey]) -> bytes:
             raise ValueError(f"the signature of {name} is wrong") from None
         return payload
     raise ValueError(f"it is signed by {', '.join(signatures) or 'nobody'}, which is not trusted")
+
+
+def _decoded(text: str) -> bytes:
+    """Decode base64 that has no second way to be written."""
+    found = base64.b64decode(text, validate=True)
+    if base64.b64encode(found).decode() != text:
+        raise ValueError(text)
+    return found
 
 
 def _signed(payload: bytes) -> bytes:
