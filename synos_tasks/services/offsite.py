@@ -33,7 +33,12 @@ PASSWORD = "offsite_password"  # noqa: S105  (the name of its file)
 CREDENTIALS = "AWS_"
 """Prefix of the caller's variables that are passed on: restic reads them for S3."""
 REMOTE = re.compile(r"([a-z0-9]{2,}):")
-SCRIPT = 'while IFS= read -r -d "" pair; do export "$pair"; done; exec restic --no-cache --retry-lock 1m "$@"'
+# restic tries for 15 minutes what a wrong credential or address makes fail each time: so it has to open the repository first
+SCRIPT = """
+while IFS= read -r -d "" pair; do export "$pair"; done
+[ "$1" = init ] || timeout 30 restic --no-cache cat config >/dev/null || exit
+exec restic --no-cache --retry-lock 1m "$@"
+"""
 NO_REPOSITORY, WRONG_PASSWORD = 10, 12
 """Exit codes of restic; see `man restic`."""
 

@@ -54,6 +54,7 @@ def test_a_copy_off_site_brings_back_what_was_lost_here(stack: Clone, tmp_path: 
     assert not Path(told["path"]).exists()
 
 
+@pytest.mark.long
 def test_a_copy_in_s3(stack: Clone, engine: Docker, tmp_path: Path) -> None:
     """Against a server that checks signatures, at the address of this machine that containers reach."""
     network = engine.network("bridge")
@@ -64,6 +65,7 @@ def test_a_copy_in_s3(stack: Clone, engine: Docker, tmp_path: Path) -> None:
         where = {SETTING: f"s3:{url}/bucket/copies"}
         wrong = stack.try_inv("services.backup", "--offsite", **where, **{**S3, "AWS_SECRET_ACCESS_KEY": "x"})
         assert wrong.code == ServiceFailed.exit_code
+        assert "signature" in wrong.err
         told = stack.try_inv("services.backup", "--offsite", **where, **S3).json
         shutil.rmtree(told["path"])
         [copy] = stack.try_inv("services.backups", "--offsite", **where, **S3).json["backups"]
