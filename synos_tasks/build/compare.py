@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from synos_tasks import builder
 from synos_tasks.build.containers import builder_spec
-from synos_tasks.build.planning import lock_path
+from synos_tasks.build.planning import lock_path, read_profile
 from synos_tasks.engine.spec import Bind
 from synos_tasks.errors import IsoNotFound, SettingsError
 from synos_tasks.iso import lock as locks
@@ -80,7 +80,8 @@ def files_of(context: Context, one: Path, two: Path) -> dict[str, Any]:
 
 
 def _find(settings: Settings, text: str) -> Path:
-    for path in (Path(text), lock_path(settings, text), settings.output_dir / text):
+    name = read_profile(settings, text).name if "@" in text else text
+    for path in (Path(text), lock_path(settings, name), settings.output_dir / text):
         if path.is_file():
             return path.resolve()
     raise IsoNotFound(

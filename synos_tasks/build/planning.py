@@ -182,16 +182,19 @@ def renew_lock(context: Context, profile: Profile, *, update: bool) -> tuple[Loc
 
 
 def _inherited(context: Context, profile: Profile) -> Lock | None:
-    """Return the lock of the nearest ancestor of the same suite, so that a new profile shares layers with it."""
-    for name in profile.ancestors:
-        if read_profile(context.settings, name).suite == profile.suite:
-            try:
-                found = locks.load(lock_path(context.settings, name))
-            except LockError as error:
-                context.say(f"warning: {error.where}: {error.what}; no layers are shared with {name}")
-                continue
-            if found:
-                return found
+    """Return the lock of the nearest ancestor, in the same suite, so that a new profile shares layers with it."""
+    for ancestor in profile.ancestors:
+        same = read_profile(context.settings, ancestor).suite == profile.suite
+        name = ancestor if same else f"{ancestor}-{profile.suite}"  # as ANCESTOR@SUITE is called
+        if name == profile.name:
+            continue
+        try:
+            found = locks.load(lock_path(context.settings, name))
+        except LockError as error:
+            context.say(f"warning: {error.where}: {error.what}; no layers are shared with {name}")
+            continue
+        if found and (same or not found.releases or profile.suite in found.releases):
+            return found
     return None
 
 

@@ -109,8 +109,8 @@ def view(context: Context, options: Options) -> tuple[list[Row], str]:
     sizes = {stage["name"]: int(stage["bytes"]) for stage in there["stages"]} if there else {}
     locked = bool(plan.lock.packages) or state == "fits"
     entries, remote = _entries(context, plan) if locked and not context.dry else ({}, {})
-    last = last_plan(settings, options.profile)
-    expected = builder.expected_seconds(settings, options.profile)
+    last = last_plan(settings, plan.profile.name)
+    expected = builder.expected_seconds(settings, plan.profile.name)
     rows = []
     for stage in plan.stages:
         hit = stage.key in entries or there is not None

@@ -259,11 +259,12 @@ def refuse_wrong_name(name: str, where: str = "") -> None:
 
 
 def load(folder: Path, name: str) -> Profile:
-    """Read a profile and those it inherits from.
+    """Read a profile and those it inherits from; NAME@SUITE is NAME with another suite, as a file NAME-SUITE.yaml would be.
 
     Raises ProfileNotFound, or ProfileError or ComponentError with file, line, column and a hint; ``others`` are further mistakes.
     """
     chain = _chain(folder, name)
+    name = chain[0][0]
     merged: dict[str, Value] = {}
     for _, source in reversed(chain):
         for key, value in source.entries.items():
@@ -299,6 +300,26 @@ def load(folder: Path, name: str) -> Profile:
 
 def _chain(folder: Path, name: str) -> list[tuple[str, Value]]:
     """Return name and checked source of a profile and its ancestors, the nearest first."""
+    parent, mark, suite = name.partition("@")
+    chain = _ancestry(folder, parent)
+    own = next((source.value("suite").data for _, source in chain if "suite" in source.entries), DEFAULT)
+    if not mark or suite == own:
+        return chain
+    derived = f"{parent}-{suite}"
+    if derived in names(folder):
+        raise ProfileError(
+            f"profile {derived} is a file of its own",
+            where=str(folder / f"{derived}.yaml"),
+            hint=f"write {derived} instead of {name}",
+        )
+    source = Value({"inherits": Value(parent, name), "suite": Value(suite, name)}, name)
+    schema.check(source, kind())
+    refuse_wrong_name(derived, name)
+    _refuse_endless([ancestor for ancestor, _ in chain], derived, name)
+    return [(derived, source), *chain]
+
+
+def _ancestry(folder: Path, name: str) -> list[tuple[str, Value]]:
     chain: list[tuple[str, Value]] = []
     where = ""
     while name or not chain:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -476,3 +477,41 @@ def test_an_empty_value_is_taken_or_refused_with_its_place(tmp_path: Path, key: 
         except (ProfileError, ProfileNotFound) as error:
             refused = error
         assert not refused or refused.where.startswith(f"{tmp_path / 'x.yaml'}:"), text
+
+
+# ---- a profile with another suite
+
+
+def test_a_profile_with_another_suite_is_what_a_file_would_be(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text(BASE)
+    (tmp_path / "x.yaml").write_text("inherits: base\nsuite: sid\npackages: [dd]\n")
+    named = profiles.load(tmp_path, "x@bookworm")
+    assert profiles.load(tmp_path, "x@sid") == profiles.load(tmp_path, "x")
+    assert profiles.load(tmp_path, "base@trixie").name == "base", "its own, by inheritance or default"
+    (tmp_path / "x-bookworm.yaml").write_text("inherits: x\nsuite: bookworm\n")
+    written = profiles.load(tmp_path, "x-bookworm")
+    assert dataclasses.replace(named, origins={}) == dataclasses.replace(written, origins={})
+    with pytest.raises(ProfileError) as caught:
+        profiles.load(tmp_path, "x@bookworm")
+    assert caught.value.where == str(tmp_path / "x-bookworm.yaml")
+    assert caught.value.hint == "write x-bookworm instead of x@bookworm"
+
+
+@pytest.mark.parametrize(
+    ("name", "words", "hint"),
+    [
+        ("x@bookwrm", "suite is 'bookwrm', not trixie or", "did you mean 'bookworm'?"),
+        ("x@", "suite is '', not trixie or", "there are: "),
+        ("x@noble", "suite is 'noble', not", "is a suite of Ubuntu"),
+        ("x@sid", "sid has no sid-security", "remove it"),
+        ("y@sid", "there is no profile 'y'", "there are: "),
+        (f"{'a' * 35}@bookworm", "a profile cannot be called", "40 characters at most"),
+    ],
+)
+def test_a_suite_that_a_profile_cannot_have(tmp_path: Path, name: str, words: str, hint: str) -> None:
+    for one in ("x", "a" * 35):
+        (tmp_path / f"{one}.yaml").write_text("mirrors: {suites: [release, security]}\n")
+    with pytest.raises((ProfileError, ProfileNotFound)) as caught:
+        profiles.load(tmp_path, name)
+    assert words in caught.value.what
+    assert hint in caught.value.hint
