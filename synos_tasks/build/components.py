@@ -22,6 +22,7 @@ from synos_tasks.iso.protocol import PACKAGES
 from synos_tasks.iso.publish import STAGING_PREFIX, settle, take
 from synos_tasks.iso.scratch import scratch
 from synos_tasks.iso.suites import DEFAULT
+from synos_tasks.locks import held
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from synos_tasks.iso.profile import Profile
     from synos_tasks.settings import Settings
 
+POLL_SECONDS = 0.5
 REQUIRED_HITS = {"ccache": 80, "sccache": 75}
 """Percent of the compilers' calls that a filled cache answers."""
 
@@ -117,8 +119,16 @@ class Compiler:
     def compile(self, one: recipe.Compilation) -> None:
         """Compile a component, or wait for another command that does."""
         context, waited, began = self.context, list[bool](), time.monotonic()
+        lease = f"component-{one.key}"
+
+        def wait() -> None:
+            waited.append(True)
+            while lease in held(context.settings.project.leases):  # flock(2) itself ends by no exception here
+                time.sleep(POLL_SECONDS)
+                self.on_event(protocol.Tick())
+
         with (
-            context.lease(f"component-{one.key}", lambda: waited.append(True)),
+            context.lease(lease, wait),
             temporary_volume(context) as packages,
         ):
             if waited:

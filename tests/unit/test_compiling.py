@@ -12,6 +12,7 @@ from synos_tasks.build import components, planning
 from synos_tasks.build.components import Compiler
 from synos_tasks.engine.spec import ContainerSpec
 from synos_tasks.errors import ClaimFailed, ComponentFailed, StageFailed
+from synos_tasks.iso import protocol
 from synos_tasks.iso.protocol import Done
 from synos_tasks.settings import Settings
 from tests.unit.fakes import DEB, FakeToolchain
@@ -151,3 +152,18 @@ def test_how_long_a_compilation_takes_is_told_by_the_last_one(
         containers.have("tool")
         assert f"compiling tool for trixie: {told}\n" in capsys.readouterr().out
         containers.stores.clear()
+
+
+def test_who_waits_for_another_command_that_compiles_can_be_ended(
+    containers: Containers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(components, "POLL_SECONDS", 0.01)
+    key = containers.have("tool")[0].key
+    containers.stores.clear()
+
+    def ended(event: object) -> None:
+        if isinstance(event, protocol.Tick):
+            raise StageFailed("the build ended")
+
+    with containers.context.lease(f"component-{key}"), pytest.raises(StageFailed):
+        containers.have("tool", on_event=ended)
