@@ -31,7 +31,7 @@ def assemble(folder: Path) -> Collection:
     for name, module in (("build", build), ("dev", dev), ("services", services), ("maint", maint)):
         module.namespace.__doc__ = GROUPS[name]
         namespace.add_collection(module.namespace, name)
-    for verb in ("build.iso", "build.image", "build.component", "build.components"):
+    for verb in ("build.iso", "build.matrix", "build.image", "build.component", "build.components"):
         namespace[verb].post = [maint.clean_after_build]
     namespace.configure({PROJECT_ROOT: str(folder)})
     return namespace

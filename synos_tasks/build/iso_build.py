@@ -71,22 +71,27 @@ class BuildResult:
 
 def build_iso(context: Context, options: Options, profile: Profile) -> BuildResult:
     """Build the ISO of the profile that the options name; raises a SynosError, and then earlier ISOs are untouched."""
+    build = begin(context, options, profile)
+    return build.already() or build.make(build.assemble)
+
+
+def begin(context: Context, options: Options, profile: Profile) -> Build:
+    """Return a build that nothing speaks against, and warn of what a person may have forgotten; raises as build_iso() does."""
     _refuse_impossible(context, options, profile)
     if users.nobody_can_log_in(profile):
         context.say(
             "warning: nobody can log in: no user has a password, an SSH key or `autologin` (docs/profile.md)"
         )
-    build = Build(context, options, profile)
-    return build.already() or build.make(build.assemble)
+    return Build(context, options, profile)
 
 
 def container_of(
-    context: Context, options: Options, plan: Plan, *, output: Path, store: str | None
+    context: Context, options: Options, plan: Plan, *, output: Path | None, store: str | None
 ) -> ContainerSpec:
-    """Return the container of a build."""
+    """Return the container of a build; it delivers nothing where there is no ``output``."""
     return builder_spec(
         context,
-        more=delivered_files(output),
+        more=delivered_files(output) if output else (),
         store=store,
         packages_bytes=sum(package.size for package in plan.lock.packages),
         network=not options.offline,
@@ -235,6 +240,28 @@ class Build:
 
     def assemble(self, plan: Plan, store: str, compiles: bool) -> BuildResult:
         """Build in a container, and publish; raises a SynosError."""
+        with staging(self.options.output) as folder:
+            stages = self.execute(protocol.Build, protocol.Delivered, plan, store, compiles, folder)
+            seconds = self._seconds()
+            sha256 = publish(folder, plan, builder.owner(), seconds)
+        if self.remote and self.context.settings.build.store_push == "always":
+            self._push(self.remote, [stage.key for stage in stages])
+        try:
+            remember(self.context.settings, plan, stages)
+        except OSError as error:
+            self.context.say(f"warning: the times of this build could not be stored: {error}")
+        return self._result(plan, sha256, [vars(stage) for stage in stages], seconds)
+
+    def execute(
+        self,
+        kind: type[protocol.Build],
+        answer: type[protocol.Event],
+        plan: Plan,
+        store: str,
+        compiles: bool,
+        folder: Path | None = None,
+    ) -> list[protocol.Done]:
+        """Have a plan executed in a container, which delivers into ``folder``; return its stages. Raises a SynosError."""
         context, options = self.context, self.options
         self.stages = dict.fromkeys(plan.stage_names)
         with ExitStack() as stack:
@@ -243,9 +270,8 @@ class Build:
             job = stack.enter_context(self._compiling(store, plan, view)) if meanwhile else None
             if compiles and not meanwhile:
                 self.compile(store, plan, view.handle)
-            folder = stack.enter_context(staging(options.output))
             spec = container_of(context, options, plan, output=folder, store=store)
-            request = protocol.Build(
+            request = kind(
                 plan=plan,
                 offline=options.offline,
                 limits=limits_of(context.settings.maint) if options.cached else None,
@@ -261,24 +287,14 @@ class Build:
                 view.handle(event)
                 self._note(event)
 
-            builder.ask(
-                context, spec, request, protocol.Delivered, note, stage_spec=stage_spec, remote=self.remote
-            )
+            builder.ask(context, spec, request, answer, note, stage_spec=stage_spec, remote=self.remote)
             if job:
                 job.result()
-            stages = [self.compiled.get(stage.name, stage) for stage in self.stages.values() if stage]
-            if len(stages) < len(self.stages):
-                what = "the container reported an ISO, but not all of its stages"
-                raise errors.StageFailed(what, where=spec.name, hint="nothing was published")
-            seconds = self._seconds()
-            sha256 = publish(folder, plan, builder.owner(), seconds)
-        if self.remote and context.settings.build.store_push == "always":
-            self._push(self.remote, [stage.key for stage in stages])
-        try:
-            remember(context.settings, plan, stages)
-        except OSError as error:
-            context.say(f"warning: the times of this build could not be stored: {error}")
-        return self._result(plan, sha256, [vars(stage) for stage in stages], seconds)
+        stages = [self.compiled.get(stage.name, stage) for stage in self.stages.values() if stage]
+        if folder and len(stages) < len(self.stages):
+            what = "the container reported an ISO, but not all of its stages"
+            raise errors.StageFailed(what, where=spec.name, hint="nothing was published")
+        return stages
 
     def _push(self, remote: RemoteStore, keys: list[str]) -> None:
         from synos_tasks.build.remote import push  # noqa: PLC0415

@@ -11,26 +11,21 @@ from invoke.collection import Collection
 from synos_tasks import console
 from synos_tasks.build.tasks_boot import NEWEST, boot, boot_and_say, run
 from synos_tasks.build.tasks_boot import context_of as _context
+from synos_tasks.build.tasks_matrix import matrix
+from synos_tasks.build.tasks_matrix import suite as _suite
 from synos_tasks.build.tasks_new import import_live_build, new
 from synos_tasks.build.tasks_store import store
-from synos_tasks.cli import Command, one_of, verb
+from synos_tasks.cli import Command, verb
 
 if TYPE_CHECKING:
     from synos_tasks.build.iso_build import Options
 
-PROFILE = "name of a file in docker/build/profiles (default: synos.build.profile of invoke.yaml)"
+PROFILE = "name of a file in docker/build/profiles, or NAME@SUITE for another suite (default: synos.build.profile of invoke.yaml)"
 OUTPUT = "folder for the ISO (default: synos.build.output of invoke.yaml, which is dist)"
 NO_CACHE = "use neither the store nor the compilers' caches"
 DEBS = "folder for the .debs (default: components in the folder of ISOs)"
 SUITE = "suite to compile for (default: that of the profiles that have the component, else trixie)"
 PRIVILEGED = "with every capability, for hooks that must mount; NOT isolated from the host"
-
-
-def _suite(text: str) -> str:
-    """Check a suite that is compiled for; see cli.number()."""
-    from synos_tasks.iso.suites import REFUSED_SUITES, SUITES
-
-    return REFUSED_SUITES.get(text) or one_of(*SUITES)(text)
 
 
 def _show_container(command: Command, container: dict[str, str]) -> None:
@@ -104,7 +99,7 @@ def _show_plan(command: Command, options: Options) -> None:
     plan, _ = plan_of(context, options)
     store = "" if options.cached else None
     container = permissions(container_of(context, options, plan, output=output, store=store))
-    command.result({"profile": options.profile, "plan": codec.to_data(plan), "container": container})
+    command.result({"profile": plan.profile.name, "plan": codec.to_data(plan), "container": container})
     if not command.json:
         command.table("plan", ["stage", "key"], [[stage.name, stage.key[:16]] for stage in plan.stages])
         command.show(f"packages: {' '.join(plan.profile.packages)}")
@@ -123,11 +118,13 @@ def lock(command: Command, profile: str = "", update: bool = False) -> None:
     from synos_tasks.build import planning
     from synos_tasks.project import launcher
 
-    settings, name = command.settings, profile or command.settings.build.profile
-    asked, path = planning.read_profile(settings, name), planning.lock_path(settings, name)
+    settings = command.settings
+    text = profile or settings.build.profile
+    asked = planning.read_profile(settings, text)
+    name, path = asked.name, planning.lock_path(settings, asked.name)
     command.would(f"ask the mirrors of profile {name} and write {path}", profile=name, lock=str(path))
     found, changed = planning.renew_lock(_context(command), asked, update=update)
-    console.say(f"next: {launcher()} build.iso --profile {name}")
+    console.say(f"next: {launcher()} build.iso --profile {text}")
     changes = [change.__dict__ for change in changed]
     command.result({"profile": name, "lock": str(path), "packages": len(found.packages), "changes": changes})
 
@@ -138,9 +135,10 @@ def lock(command: Command, profile: str = "", update: bool = False) -> None:
 )
 def plan(command: Command, profile: str = "", output: str = "", release: bool = False) -> None:
     """Show which stages of a build are there already, why others are not, and how long they take."""
-    from synos_tasks.build import view
+    from synos_tasks.build import planning, view
 
     options = _options(command, profile, output, release=release)
+    name = planning.read_profile(command.settings, options.profile).name
     stages, state = view.view(_context(command), options)
     rows = [
         [
@@ -152,7 +150,7 @@ def plan(command: Command, profile: str = "", output: str = "", release: bool = 
         ]
         for row in stages
     ]
-    command.table(f"plan of {options.profile}", ["stage", "", "why", "size", "expected"], rows)
+    command.table(f"plan of {name}", ["stage", "", "why", "size", "expected"], rows)
     known = [row.seconds for row in stages if row.seconds is not None]
     total = round(sum(known), 1) if len(known) == len(stages) else None
     command.show(view.estimate(stages))
@@ -162,7 +160,7 @@ def plan(command: Command, profile: str = "", output: str = "", release: bool = 
         "stages": [{**vars(row), "hit": row.hit} for row in stages],
     }
     size = sum(row.download_bytes for row in stages)
-    command.result({"profile": options.profile, **fields, "download_bytes": size})
+    command.result({"profile": name, **fields, "download_bytes": size})
 
 
 @verb(
@@ -381,6 +379,6 @@ def update_base(command: Command) -> None:
 
 namespace = Collection(
     "build",
-    *(iso, boot, run, lock, plan, diff, verify_reproducible, report),
+    *(iso, matrix, boot, run, lock, plan, diff, verify_reproducible, report),
     *(store, new, import_live_build, image, shell, component, components, verify_caches, update_base),
 )

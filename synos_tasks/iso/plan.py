@@ -5,6 +5,7 @@ plan_build() reads the files that a profile names, on the host and in a containe
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -85,6 +86,14 @@ class Plan:
     def stage(self, name: str) -> Stage:
         """Return the stage of that name."""
         return next(stage for stage in self.stages if stage.name == name)
+
+    def until(self, name: str) -> Plan:
+        """Return the plan of the layers up to the one of that name, and of what they need: it makes no ISO."""
+        index = [layer.name for layer in self.layers].index(name)
+        layers = self.layers[: index + 1]
+        wanted = {"initramfs", *(COMPONENT for layer in layers if layer.kind == "components")}
+        stages = tuple(stage for stage in self.stages if stage in layers or stage.kind in wanted)
+        return dataclasses.replace(self, stages=stages)
 
     def initramfs_key(self, layers: Sequence[str]) -> str:
         """Return the key of an initramfs that is made of the layers with these keys."""

@@ -60,6 +60,10 @@ class Build(Request, name="build"):
     """Components are being compiled: wait for those that the store lacks. The host ends the wait where that fails."""
 
 
+class Layers(Build, name="layers"):
+    """Make the layers and the initramfs of a plan, and no ISO; see Plan.until(). Answer: LayersStored."""
+
+
 class Unpack(Build, name="unpack"):
     """Make what the ISO of a plan holds, unpacked, and keep it until the lease ends. Has no answer, see READY."""
 
@@ -230,6 +234,10 @@ class Delivered(Event, name="delivered"):
     """The ISO, its manifest and its log are in /output, complete but for the ISO's SHA-256."""
 
     build_id: str
+
+
+class LayersStored(Event, name="layers-stored"):
+    """The store has the layers of a plan."""
 
 
 class Resolved(Event, name="resolved"):

@@ -9,6 +9,7 @@ import hashlib
 import json
 import os
 import shutil
+import uuid
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -186,8 +187,7 @@ def point_to(iso: Path, profile: Profile) -> None:
     link = newest_path(iso.parent, profile)
     if str(link.readlink()) == iso.name if link.is_symlink() else link.exists():
         return
-    temporary = link.with_name(f"{STAGING_PREFIX}{os.getpid()}-link")
-    temporary.unlink(missing_ok=True)
+    temporary = link.with_name(f"{STAGING_PREFIX}{uuid.uuid4().hex}-link")
     temporary.symlink_to(iso.name)
     temporary.replace(link)
 

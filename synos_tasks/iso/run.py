@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from concurrent.futures import Future
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +14,7 @@ from synos_tasks.iso.background import BackgroundJobs, InputsModified
 from synos_tasks.iso.layers import Layer, StageInputs, bring_tree_to, changes_of, compress
 from synos_tasks.iso.plan import OVERLAY, release_compression
 from synos_tasks.iso.pool import Pool
-from synos_tasks.iso.protocol import UNPACK, Delivered, Done, Start
+from synos_tasks.iso.protocol import UNPACK, Delivered, Done, LayersStored, Start
 from synos_tasks.iso.scratch import remove
 from synos_tasks.iso.stages import bootfiles, hooks, initramfs, iso, squashfs
 from synos_tasks.iso.tree import SQUASHFS, Tree, walk
@@ -59,9 +59,9 @@ class Runner:
 
     def run(self) -> None:
         """Build the ISO and deliver it into the output folder; raises a SynosError, ComponentMissing before any work."""
-        self.store.prefetch(stage.key for stage in self.plan.stages if stage.kind not in {"bootfiles", "iso"})
-        layers, boot = self._layers()
+        layers, booting = self._layers()
         self._warn_of_hooks(layers)
+        boot = booting.result()
         kernels, file_systems = boot.facts["kernels"], self._file_systems(layers)
         live = {name: boot.file(name) for files in initramfs.files_of(kernels).values() for name in files}
         tree, target = self.context.work / "iso", self.context.output / publish.ISO
@@ -78,16 +78,23 @@ class Runner:
         publish.deliver(self.context, self.plan, [*layers, *self.compiled], live, done)
         self.context.events.send(Delivered(build_id=self.plan.build_id))
 
+    def store_layers(self) -> None:
+        """Make the layers, and the initramfs unless a layer above brings the kernel; raises as run() does."""
+        self._layers()
+        self.context.events.send(LayersStored())
+
     def unpack(self) -> None:
         """Make the tree what the ISO holds; raises as run() does."""
-        layers, _ = self._layers()
+        layers, booting = self._layers()
+        booting.result()
         began = time.monotonic()
         self.context.events.send(Start(stage=UNPACK))
         self.tree.bring_to(layers)
         self._report(UNPACK, "", began, time.monotonic(), 0, hit=False)
 
-    def _layers(self) -> tuple[list[Entry], Entry]:
-        """Make or take all layers and the initramfs."""
+    def _layers(self) -> tuple[list[Entry], Future[Entry]]:
+        """Make or take all layers and the initramfs, whose error is for those who need it."""
+        self.store.prefetch(stage.key for stage in self.plan.stages if stage.kind not in {"bootfiles", "iso"})
         if not self._awaits:
             self._find_components()
         try:
@@ -123,7 +130,7 @@ class Runner:
                 f"{self.context.profile.suite}`: the image is older, or of another suite",
             )
 
-    def _root(self, *, overlapping: bool) -> tuple[list[Entry], Entry]:
+    def _root(self, *, overlapping: bool) -> tuple[list[Entry], Future[Entry]]:
         """Make or take all layers and the initramfs; raises InputsModified when overlapping went wrong."""
         with BackgroundJobs(self.context.stop) as self._jobs:
             layers: list[Layer] = []
@@ -139,7 +146,9 @@ class Runner:
             # of layers above the base, where one of them brought what belongs into it
             if keys := self.plan.initramfs_layers(touching):
                 boot = self._begin_initramfs(self.plan.initramfs_key(keys), layers[: len(keys)])
-            return entries, self._jobs.wait_for([boot])[0]
+            with suppress(StageFailed):
+                self._jobs.wait_for([boot])
+            return entries, boot
 
     def _layer(self, stage: Stage, below: list[Layer]) -> Layer:
         """Take a layer from the store, or begin to compress it once its stage has worked."""

@@ -71,7 +71,12 @@ class Value:
             yield from item.walk(f"{name}[{index}]")
 
 
-def load(path: Path, maximum_bytes: int = MAXIMUM_BYTES, loader: Any = yaml.SafeLoader) -> Value:  # noqa: ANN401
+def load(
+    path: Path,
+    maximum_bytes: int = MAXIMUM_BYTES,
+    loader: Any = yaml.SafeLoader,  # noqa: ANN401
+    example: str = f"`suite: {DEFAULT}`",
+) -> Value:
     """Read one YAML document; ``loader`` may be libyaml's, which is ten times as fast on long files. Raises ProfileError on anything that is not plain, finite YAML.
 
     Aliases are refused: they allow a small file to become endless.
@@ -81,7 +86,7 @@ def load(path: Path, maximum_bytes: int = MAXIMUM_BYTES, loader: Any = yaml.Safe
         _refuse_excess(text, path, loader)
         node = yaml.compose(text, Loader=loader)
         if node is None:
-            raise ProfileError("the file is empty", where=f"{path}:1:1", hint=f"`suite: {DEFAULT}` is enough")
+            raise ProfileError("the file is empty", where=f"{path}:1:1", hint=f"{example} is enough")
         return _value(node, path)
     except (yaml.YAMLError, ValueError) as error:
         where = str(path)

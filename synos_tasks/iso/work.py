@@ -92,6 +92,13 @@ def _unpack(request: protocol.Unpack, context: BuildContext) -> None:
 
 
 @do.register
+def _layers(request: protocol.Layers, context: BuildContext) -> None:
+    context = _of_build(request, context)
+    with store_of(context) as store:
+        Runner(context, request.plan, store, offline=request.offline, awaits=request.awaits).store_layers()
+
+
+@do.register
 def _build(request: protocol.Build, context: BuildContext) -> None:
     context = _of_build(request, context)
     with store_of(context) as store:

@@ -17,7 +17,7 @@ from synos_tasks.errors import HostUnfit, WouldOverwrite
 PACKAGE = Path(__file__).resolve().parents[1]
 FILES = ("invoke.yaml", "requirements.lock", ".dockerignore", ".devcontainer", "docker")
 OF_SYNOS = re.compile(
-    r".*README\.md|.*GUIDE\.md|docker/build/docker-compose\.yml|docker/build/components/synos-.*"
+    r".*README\.md|.*GUIDE\.md|docker/build/(docker-compose|matrix)\.ya?ml|docker/build/components/synos-.*"
     r"|docker/build/profiles/(?!minimal|profile\.schema).*|.*/__pycache__/.*"
 )
 """Left out: the documents and programs of SynOS itself, the profiles that install them, and what pip compiles."""

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import os
 import signal
+import subprocess
+import sys
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +19,6 @@ from tests.own_engine import OwnEngine
 from tests.own_engine import own_engine as own_engines
 
 if TYPE_CHECKING:
-    import subprocess
     from collections.abc import Iterator
     from pathlib import Path
 
@@ -197,3 +198,22 @@ def test_when_the_engine_dies_the_container_ends_and_the_command_says_so(
     assert "Traceback" not in err
     assert wait_until(lambda: not processes_of(container), 15), processes_of(container)
     assert list(clone.output.glob("*")) == []
+
+
+def test_an_interrupted_matrix_ends_with_all_its_containers(busy: Clone) -> None:
+    busy.add("docker/build/profiles/slower.yaml", "inherits: slow\nhostname: slower\n")
+    argv = [sys.executable, "-m", "synos_tasks", "build.matrix", "--profiles", "slow,slower", "--jobs", "2"]
+    process = subprocess.Popen(
+        argv, cwd=busy.root, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    )
+    assert process.stderr is not None
+    # the bare root is common; then each has the hook that sleeps, in a container of its own
+    assert wait_until(lambda: len(busy.running()) == 4, 120)
+    began = time.monotonic()
+    os.killpg(process.pid, signal.SIGINT)
+    code, _, err = end_of(process, 15)
+    assert code == 130
+    assert time.monotonic() - began < 10
+    assert "Traceback" not in err
+    assert busy.running() == []
+    assert_clean(busy)

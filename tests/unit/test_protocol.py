@@ -36,6 +36,7 @@ DESCRIBED = Described(key="k", stage="base", facts={"removed": []}, files={"laye
 REQUESTS: list[protocol.Request] = [
     protocol.Build(plan=planned(), limits=Limits(chosen={"k": 1.5}), apart=True),
     protocol.Unpack(plan=planned(), apart=True),
+    protocol.Layers(plan=planned().until("system")),
     protocol.Resolve(profile=Profile(name="x"), previous=LOCK),
     protocol.Inspect(keys=("a", "b")),
     protocol.Export(keys=("a", "b"), store_key="s"),
@@ -59,7 +60,7 @@ EVENTS: list[protocol.Event] = [
     protocol.Fetch(keys=("a", "b")), protocol.Exported(entries=(DESCRIBED,)),
     protocol.Compared(result={"sizes": [1, 2]}), protocol.Compiled(caches=COUNTS), protocol.Kept(),
     protocol.Booted(accelerator="kvm", screenshot=Path("/out/a.png"), report={"state": "running"}),
-    protocol.Running(accelerator="kvm"), protocol.Console(data="YQ=="), protocol.Ran(why="gone"),
+    protocol.Running(accelerator="kvm"), protocol.Console(data="YQ=="), protocol.Ran(why="gone"), protocol.LayersStored(),
 ]  # fmt: skip
 
 

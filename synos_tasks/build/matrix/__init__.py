@@ -1,0 +1,1 @@
+"""`inv build.matrix`: many ISOs, whose common stages are made once."""
