@@ -25,7 +25,7 @@ def test_the_result_is_what_scripts_may_rely_on(minimal: Answer) -> None:
         "base", "packages-minimal", "system", "overlay", "identity", "initramfs", "bootfiles", "iso",
     ]  # fmt: skip
     for stage in built["stages"]:
-        assert set(stage) == {"name", "key", "hit", "seconds", "bytes"}
+        assert set(stage) == {"name", "key", "hit", "fetched", "seconds", "bytes"}
     assert built["stages"][-1]["bytes"] == Path(built["iso"]).stat().st_size
 
 
