@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, cast
 
 from synos_tasks.engine.buildkit import follow_build
 from synos_tasks.engine.client import Docker
-from synos_tasks.engine.failures import no_engine, reason, unanswered
+from synos_tasks.engine.failures import errors_as_ours, no_engine, reason, unanswered
 from synos_tasks.engine.labels import (
     LABEL_COMPOSE_NUMBER,
     LABEL_COMPOSE_ONE_OFF,
@@ -178,10 +178,11 @@ class Compose:
     def _failures(self, *arguments: str) -> Iterator[None]:
         from python_on_whales.exceptions import DockerException  # noqa: PLC0415
 
-        try:
-            yield
-        except DockerException as error:
-            raise failure(arguments, reason(error), self.path) from error
+        with errors_as_ours("compose"):
+            try:
+                yield
+            except DockerException as error:
+                raise failure(arguments, reason(error), self.path) from error
 
     def command(self, *arguments: str) -> list[str]:
         """Return the whole command line, which can be run again by hand."""

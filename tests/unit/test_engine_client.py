@@ -46,6 +46,12 @@ def test_only_the_engine_package_starts_docker() -> None:
     assert [path for path in elsewhere if command.search(path.read_text())] == []
 
 
+def test_without_any_program_on_path_compose_has_the_same_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "")
+    with pytest.raises(EngineUnavailable, match="no `docker` command"):
+        Compose(project="p", path=Path("c.yml")).config()
+
+
 @pytest.mark.parametrize(
     ("text", "error", "hint"),
     [
