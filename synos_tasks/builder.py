@@ -52,8 +52,8 @@ class Fetching(Protocol):
 class RemoteStore(Protocol):
     """A remote store; see synos_tasks/build/remote.py."""
 
-    def fetching(self) -> AbstractContextManager[Fetching]:
-        """Yield what brings its entries to a container."""
+    def fetching(self) -> AbstractContextManager[Fetching | None]:
+        """Yield what brings its entries to a container; None where nothing can."""
 
 
 MakeStageSpec = Callable[[ContainerSpec, str, protocol.RunApart], ContainerSpec]

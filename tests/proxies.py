@@ -65,11 +65,11 @@ class _Proxy(_Mirror):
     secure: ClassVar[tuple[str, int]]
     """Where the mirror's https is."""
 
-    def do_GET(self) -> None:  # noqa: N802  (a name of http.server)
+    def do_GET(self) -> None:
         if self._may(urlsplit(self.path).hostname in (HOST, "deb.debian.org"), self.path):
             super().do_GET()
 
-    def do_CONNECT(self) -> None:  # noqa: N802
+    def do_CONNECT(self) -> None:
         if not self._may(self.path == f"{HOST}:443", f"CONNECT {self.path}"):
             return
         self.send_response(200)

@@ -8,21 +8,23 @@ from __future__ import annotations
 
 import datetime as dt
 import json
-import os
 import re
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+from urllib.request import url2pathname
 
 from synos_tasks import builder
 from synos_tasks.build import trust
 from synos_tasks.build.containers import builder_spec
+from synos_tasks.build.store_client import PATIENCE, client, reason, without_login
 from synos_tasks.builder import state_folder
-from synos_tasks.errors import RemoteStoreFailed, SettingsError
-from synos_tasks.images.uplink import host_certificates, host_proxies
+from synos_tasks.errors import RemoteStoreFailed, SettingsError, printable
 from synos_tasks.iso import codec, protocol
 from synos_tasks.iso.remote import ENTRY, Described
 from synos_tasks.iso.scratch import scratch
@@ -31,32 +33,28 @@ from synos_tasks.locks import try_exclusive
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
-    from pathlib import Path
 
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
-    from obstore.store import ClientConfig, ObjectStore
+    from obstore import GetResult
+    from obstore.store import ObjectStore
 
     from synos_tasks.build.planning import Context
     from synos_tasks.settings import Settings
 
     Send = Callable[[Mapping[str, Any]], object]
 
-SCHEMES = ("file", "http", "https", "s3")
 THREADS = 8
-PATIENCE = dt.timedelta(seconds=1.8)
-"""What a server has for a connection, an entry, and each part of a file: so much does one cost that does not answer."""
-CHUNK = 2**16
-"""Bytes of a file in memory, in each thread; so much is lost where a download is cut off."""
+SLOWEST, SLOW_SECONDS = 2**14, 10
+"""Bytes a second below which a download is given up, once it has lasted this long."""
+BUFFER = 2**16
+"""Bytes of a file in memory, in each thread; so much is lost where a command is killed."""
 LARGEST_ENTRY = 64 * 2**20
 RESUMED = 20
 """How often a download goes on after it was cut off."""
 PART_SECONDS = 7 * 86400
 """Age from which an unfinished download is removed."""
 PREFIX = "fetched-"
-_LOGIN = re.compile(r"//[^/@]*@")
-_MEANINGS = {"TimedOut": "no answer in time", "InvalidCertificate": "its certificate is not trusted"}
-_CAUSE = re.compile(r'(?:message|error): "([^"]+)"|<Code>(\w+)</Code>')
-"""What the system or a server of S3 says, in the details of an error of the client."""
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 
 def remote_of(context: Context) -> RemoteStore | None:
@@ -64,24 +62,20 @@ def remote_of(context: Context) -> RemoteStore | None:
     settings = context.settings
     if not settings.build.store:
         return None
-    trusted = trust.trusted_keys(settings)
-    if not trusted:
-        hint = "`inv build.store trust --key KEY` adds one"
-        context.say(f"warning: the remote store is not used: {trust.keys_path(settings)} has no key. {hint}")
-        return None
     try:
-        return RemoteStore(settings, trusted, context.say)
+        if trusted := trust.trusted_keys(settings):
+            return RemoteStore(settings, trusted, context.say)
+        why = f"{trust.keys_path(settings)} has no key. `inv build.store trust --key KEY` adds one"
     except RemoteStoreFailed as error:
-        context.say(f"warning: the remote store is not used: {error.where}: {error.why}")
-        return None
+        why = f"{error.where}: {error.why}"
+    context.say(f"warning: the remote store is not used: {why}")
+    return None
 
 
 def to_push(context: Context, url: str = "") -> RemoteStore:
-    """Return the remote store at ``url``, or that of the settings, to write to; raises SettingsError."""
-    address = url or context.settings.build.store
-    return RemoteStore(
-        context.settings, trust.trusted_keys(context.settings), lambda _: None, address, writing=True
-    )
+    """Return the remote store at ``url``, or that of the settings, to write to; raises SettingsError, RemoteStoreFailed."""
+    settings = context.settings
+    return RemoteStore(settings, trust.trusted_keys(settings), lambda _: None, url, writing=True)
 
 
 class RemoteStore:
@@ -101,13 +95,14 @@ class RemoteStore:
         Raises SettingsError for a wrong address, RemoteStoreFailed.
         """
         self.url = url or settings.build.store
-        self.name = _LOGIN.sub("//***@", self.url)
+        self.name = without_login(self.url)
         """Its address without a password."""
         self._trusted, self._say = trusted, say
         self._state = state_folder(settings, "downloads")
         self._entries, self._files = (
-            _client(self.url, seconds, mkdir=writing) for seconds in (PATIENCE, None)
+            client(self.url, whole, writing=writing) for whole in (PATIENCE, dt.timedelta(days=1))
         )
+        self._folder = Path(url2pathname(urlsplit(self.url).path)) if self.url.startswith("file:") else None
         self._failed = ""
         self._lock = threading.Lock()
         self._ignored = 0
@@ -119,19 +114,32 @@ class RemoteStore:
         return {one.key: one for one in found if one}
 
     @contextmanager
-    def fetching(self) -> Iterator[Fetching]:
-        """Yield what brings entries, as a container asks for them; what is not done ends with the block."""
-        for part in self._state.glob("*.part"):
-            with try_exclusive(part) as alone:
-                if alone and time.time() - part.stat().st_mtime > PART_SECONDS:
-                    part.unlink()
-        with scratch(self._state, PREFIX) as folder, ThreadPoolExecutor(THREADS) as threads:
+    def fetching(self) -> Iterator[Fetching | None]:
+        """Yield what brings entries, as a container asks for them; what is not done ends with the block.
+
+        Yield None where this machine has no place for them.
+        """
+        with ExitStack() as stack:
+            try:
+                self._remove_old_parts()
+                folder = stack.enter_context(scratch(self._state, PREFIX))
+            except OSError as error:
+                self.give_up(str(error))
+                yield None
+                return
+            threads = stack.enter_context(ThreadPoolExecutor(THREADS))
             fetching = Fetching(self, folder, threads)
             try:
                 yield fetching
             finally:
                 fetching.over.set()
                 threads.shutdown(cancel_futures=True)
+
+    def _remove_old_parts(self) -> None:
+        for part in self._state.glob("*.part"):
+            with try_exclusive(part) as alone:
+                if alone and time.time() - part.stat().st_mtime > PART_SECONDS:
+                    part.unlink()
 
     def download(self, key: str, folder: Path, over: threading.Event) -> bool:
         """Bring an entry into ``folder``/KEY, whole and verified; return whether it is there."""
@@ -160,7 +168,7 @@ class RemoteStore:
             raise RemoteStoreFailed(
                 "the remote store takes no entries",
                 where=self.name,
-                why=_reason(error),
+                why=reason(error),
                 hint="a server of static files cannot be written to: push to its folder (file:///…) or its bucket (s3://…)",
             ) from error
 
@@ -170,13 +178,20 @@ class RemoteStore:
         if self._failed:
             raise RemoteStoreFailed("the remote store cannot be used", where=self.name, why=self._failed)
 
+    def _get(self, client: ObjectStore, path: str, have: int = 0) -> GetResult:
+        import obstore  # noqa: PLC0415
+
+        if self._folder and not (self._folder / path).is_file():  # to open a pipe would wait for ever
+            raise FileNotFoundError(path)
+        return obstore.get(client, path, options={"range": {"offset": have}} if have else {})
+
     def _describe(self, key: str) -> Described | None:
         import obstore  # noqa: PLC0415
 
         if self._failed:
             return None
         try:
-            found = obstore.get(self._entries, f"objects/{key}/{ENTRY}")
+            found = self._get(self._entries, f"objects/{key}/{ENTRY}")
             envelope = b"" if found.meta["size"] > LARGEST_ENTRY else bytes(found.bytes())
             if envelope.lstrip()[:1] != b"<":
                 return _read(key, trust.verified(envelope, self._trusted))
@@ -184,7 +199,7 @@ class RemoteStore:
         except FileNotFoundError:
             return None
         except (obstore.exceptions.BaseError, OSError) as error:
-            self.give_up(_reason(error))
+            self.give_up(reason(error))
         except (ValueError, RecursionError) as error:
             self._ignore(key, str(error))
         return None
@@ -210,18 +225,20 @@ class RemoteStore:
     def _complete(self, path: str, size: int, part: Path, over: threading.Event) -> str:
         import obstore  # noqa: PLC0415
 
-        with part.open("ab") as out:
+        with part.open("ab", BUFFER) as out:
+            began, before = time.monotonic(), out.tell()
             for _ in range(RESUMED):
                 if (have := out.tell()) >= size:
                     break
                 try:
-                    found = obstore.get(
-                        self._files, path, options={"range": {"offset": have}} if have else {}
-                    )
-                    for chunk in found.stream(min_chunk_size=CHUNK):
+                    for chunk in self._get(self._files, path, have).stream(min_chunk_size=1):
                         out.write(chunk)
                         if over.is_set():
                             return "the command ended"
+                        least = (time.monotonic() - began - SLOW_SECONDS) * SLOWEST
+                        if out.tell() - before < least:
+                            self.give_up("it is too slow")
+                            return f"{path} cannot be had"
                         if out.tell() > size:
                             break
                     break
@@ -232,7 +249,7 @@ class RemoteStore:
                     return f"{path} is missing"
                 except obstore.exceptions.BaseError as error:
                     if out.tell() == have:
-                        self.give_up(_reason(error))
+                        self.give_up(reason(error))
                         return f"{path} cannot be had"
         return ""
 
@@ -241,7 +258,7 @@ class RemoteStore:
         with self._lock:
             first, self._failed = not self._failed, why
         if first:
-            self._say(f"warning: the remote store is not used any further: {self.name}: {why}")
+            self._say(f"warning: the remote store is not used any further: {self.name}: {_short(why)}")
 
     def _ignore(self, key: str, why: str) -> None:
         with self._lock:
@@ -249,7 +266,7 @@ class RemoteStore:
             count = self._ignored
         if count <= 3:
             more = "; further ones are not named" if count == 3 else ""
-            self._say(f"warning: remote store: entry {key[:12]} is ignored: {why}{more}")
+            self._say(f"warning: remote store: entry {key[:12]} is ignored: {_short(why)}{more}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -317,58 +334,19 @@ def push(context: Context, store: RemoteStore, keys: Iterable[str]) -> Pushed:
     )
 
 
-def _client(url: str, timeout: dt.timedelta | None, *, mkdir: bool) -> ObjectStore:
-    """Return the client of a store, which tries nothing twice; raises SettingsError, RemoteStoreFailed."""
-    from obstore.exceptions import BaseError  # noqa: PLC0415
-    from obstore.store import HTTPStore, LocalStore, S3Store  # noqa: PLC0415
-
-    scheme = url.partition("://")[0]
-    if scheme not in SCHEMES or len(url) <= len(f"{scheme}://"):
-        hint = "https://HOST/PATH, s3://BUCKET/PATH or file:///PATH"
-        raise SettingsError(f"{url!r} is no address of a store", where="synos.build.store", hint=hint)
-    server = os.environ.get("AWS_ENDPOINT_URL", "https:") if scheme == "s3" else url
-    proxies = host_proxies()
-    proxy = proxies.http if server.startswith("http:") else proxies.https
-    options: ClientConfig = {
-        "allow_http": server.startswith("http:"),
-        "connect_timeout": PATIENCE,
-        "read_timeout": PATIENCE,
-        "timeout": timeout or dt.timedelta(days=1),
-    }
-    if proxy:
-        options |= {"proxy_url": proxy, "proxy_excludes": proxies.no}
-    if server.startswith("https:") and (certificates := host_certificates()).is_file():
-        options["root_certificate"] = certificates.read_bytes()
-    retry: Any = {"max_retries": 0, "retry_timeout": PATIENCE}
-    try:
-        if scheme == "file":
-            return LocalStore.from_url(url, mkdir=mkdir)
-        if scheme == "s3":
-            return S3Store.from_url(url, client_options=options, retry_config=retry)
-        return HTTPStore.from_url(url, client_options=options, retry_config=retry)
-    except (BaseError, ValueError, OSError) as error:
-        raise RemoteStoreFailed(
-            "the remote store cannot be used", where=_LOGIN.sub("//***@", url), why=_reason(error)
-        ) from error
-
-
 def _read(key: str, payload: bytes) -> Described:
     """Read what a trusted key has signed; raises ValueError where it is not the entry of that key."""
     described = codec.from_data(Described, json.loads(payload))
     if described.key != key:
         raise ValueError(f"it is that of {described.key[:12]}")
-    for name in described.files:
+    for name, (_, digest) in described.files.items():
         if not name or "/" in name or name in {".", "..", ENTRY}:
             raise ValueError(f"a file is called {name!r}")
+        if not _SHA256.fullmatch(digest):
+            raise ValueError(f"{digest!r} is no SHA-256")
     return described
 
 
-def _reason(error: BaseException) -> str:
-    """Return what matters of what the client says, which goes on for pages."""
-    first, _, details = str(error).partition("\n")
-    for word, meaning in _MEANINGS.items():
-        if word in details:
-            return meaning
-    cause = _CAUSE.search(details)
-    status = first.rpartition(" - ")[2].partition("<")[0].strip(" :")[:300]
-    return status if cause is None else cause[1] or f"{status}: {cause[2]}"
+def _short(why: str) -> str:
+    """Return what a server or an entry says as a line for a terminal."""
+    return printable(" ".join(why[:400].split()))

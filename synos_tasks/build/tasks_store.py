@@ -23,7 +23,7 @@ from synos_tasks.cli import Command, one_of, verb
 def store(
     command: Command, action: str, profile: str = "", release: bool = False, to: str = "", key: str = ""
 ) -> None:
-    """Share stages that were made with other machines, through a remote store (docs/scale.md)."""
+    """Share stages that were made with other machines, through a remote store (docs/remote-store.md)."""
     from synos_tasks.errors import WrongUse
 
     if bool(key) != (action == "trust"):
@@ -50,10 +50,10 @@ def _trust(command: Command, key: str) -> None:
 
 
 def _push(command: Command, profile: str, to: str, *, release: bool) -> None:
-    from synos_tasks.build import remote, view
+    from synos_tasks.build import remote, store_client, view
     from synos_tasks.build.iso_build import Options
 
-    url = to or command.settings.build.store
+    url = store_client.without_login(to or command.settings.build.store)
     command.would(f"push the stages of {profile} to {url}", profile=profile, store=url)
     context = context_of(command)
     plan, _ = view.plan_of(
@@ -67,13 +67,12 @@ def _push(command: Command, profile: str, to: str, *, release: bool) -> None:
 
 
 def _status(command: Command) -> None:
-    from synos_tasks.build import remote, trust
+    from synos_tasks.build import remote, store_client, trust
 
-    context = context_of(command)
-    keys = list(trust.trusted_keys(command.settings))
-    url = command.settings.build.store
-    if url:
-        remote.to_push(context).check()
+    keys = trust.trusted_keys(command.settings)
+    if command.settings.build.store:
+        remote.RemoteStore(command.settings, keys, lambda _: None).check()
+    url = store_client.without_login(command.settings.build.store)
     command.show(f"store: {f'{url} answers' if url else 'none; synos.build.store of invoke.yaml names one'}")
     command.show(f"trusted keys: {', '.join(keys) or 'none; `build.store trust --key KEY` adds one'}")
-    command.result({"store": url, "keys": keys})
+    command.result({"store": url, "keys": list(keys)})

@@ -41,7 +41,7 @@ def trusted_keys(settings: Settings) -> dict[str, Ed25519PublicKey]:
     """Return the trusted keys by fingerprint; raises SettingsError with the line of a mistake."""
     path = keys_path(settings)
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
@@ -76,7 +76,7 @@ def trust(settings: Settings, text: str) -> tuple[str, bool]:
 
 
 def public_key(text: str, where: str) -> Ed25519PublicKey:
-    """Read a public key; raises SettingsError."""
+    """Read a public key, which is one line; raises SettingsError."""
     try:
         key = load_ssh_public_key(text.encode())
     except (ValueError, UnsupportedAlgorithm) as error:
@@ -84,6 +84,8 @@ def public_key(text: str, where: str) -> Ed25519PublicKey:
         raise SettingsError(what, where=where[:200], why=str(error), hint=GENERATE) from error
     if not isinstance(key, Ed25519PublicKey):
         raise SettingsError("the key is not an Ed25519 key", where=where[:200], hint=GENERATE)
+    if len(text.splitlines()) > 1:  # each further one would be trusted too
+        raise SettingsError("there is more than one line", where=where[:200], hint="add the keys one by one")
     return key
 
 
