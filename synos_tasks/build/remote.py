@@ -24,7 +24,7 @@ from synos_tasks.build import trust
 from synos_tasks.build.containers import builder_spec
 from synos_tasks.build.store_client import PATIENCE, client, reason, without_login
 from synos_tasks.builder import state_folder
-from synos_tasks.errors import RemoteStoreFailed, SettingsError, printable
+from synos_tasks.errors import RemoteStoreFailed, printable
 from synos_tasks.iso import codec, protocol
 from synos_tasks.iso.remote import ENTRY, Described
 from synos_tasks.iso.scratch import scratch
@@ -210,33 +210,35 @@ class RemoteStore:
         with try_exclusive(part) as alone:
             part = part if alone else target  # another command downloads it too
             resumed = part.exists() and part.stat().st_size > 0
-            if why := self._complete(path, size, part, over):
-                return why
+            try:
+                if why := self._complete(path, size, part, over):
+                    return why
+            except OSError:  # the disk is full: leave room for the build
+                part.unlink(missing_ok=True)
+                raise
             if part.stat().st_size == size and sha256(part) == digest:
                 part.replace(target)
                 return ""
             part.unlink()
-        return (
-            self._download(path, size, digest, target, over)
-            if resumed
-            else f"{target.name} is not what was signed"
-        )
+        if resumed:
+            return self._download(path, size, digest, target, over)
+        return f"{target.name} is not what was signed"
 
     def _complete(self, path: str, size: int, part: Path, over: threading.Event) -> str:
         import obstore  # noqa: PLC0415
 
         with part.open("ab", BUFFER) as out:
-            began, before = time.monotonic(), out.tell()
+            began, received = time.monotonic(), 0
             for _ in range(RESUMED):
                 if (have := out.tell()) >= size:
                     break
                 try:
                     for chunk in self._get(self._files, path, have).stream(min_chunk_size=1):
-                        out.write(chunk)
+                        received += out.write(chunk)
                         if over.is_set():
                             return "the command ended"
                         least = (time.monotonic() - began - SLOW_SECONDS) * SLOWEST
-                        if out.tell() - before < least:
+                        if received < least:
                             self.give_up("it is too slow")
                             return f"{path} cannot be had"
                         if out.tell() > size:
@@ -308,12 +310,7 @@ def push(context: Context, store: RemoteStore, keys: Iterable[str]) -> Pushed:
 
     Raises SettingsError without a signing key, RemoteStoreFailed, and what the container met.
     """
-    settings = context.settings
-    if not settings.build.store_signing_key:
-        hint = f"name the private key's file in synos.build.store_signing_key; {trust.GENERATE}"
-        raise SettingsError("there is no key to sign with", where="synos.build.store_signing_key", hint=hint)
-    path = (settings.project.root / settings.build.store_signing_key).expanduser()
-    key = trust.private_key(path)
+    settings, key = context.settings, trust.signing_key(context.settings)
     store.check()
     wanted = set(keys)
     missing = tuple(wanted - store.describe(wanted).keys())
@@ -325,10 +322,9 @@ def push(context: Context, store: RemoteStore, keys: Iterable[str]) -> Pushed:
         found = builder.ask(context, spec, request, protocol.Exported, logged=False).entries
         for entry in found:
             store.push(entry, folder / entry.key, key)
-    size = sum(entry.bytes for entry in found)
     return Pushed(
         entries=len(found),
-        bytes=size,
+        bytes=sum(entry.bytes for entry in found),
         there=len(wanted) - len(missing),
         key=trust.fingerprint(key.public_key()),
     )

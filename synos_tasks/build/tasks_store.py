@@ -50,11 +50,15 @@ def _trust(command: Command, key: str) -> None:
 
 
 def _push(command: Command, profile: str, to: str, *, release: bool) -> None:
-    from synos_tasks.build import remote, store_client, view
+    from synos_tasks.build import remote, store_client, trust, view
     from synos_tasks.build.iso_build import Options
+    from synos_tasks.errors import WrongUse
 
     url = store_client.without_login(to or command.settings.build.store)
+    if not url:
+        raise WrongUse("there is no store to push to", hint="name it by --to, or in synos.build.store")
     command.would(f"push the stages of {profile} to {url}", profile=profile, store=url)
+    trust.signing_key(command.settings)  # a mistake of it is told before the plan is made
     context = context_of(command)
     plan, _ = view.plan_of(
         context, Options(profile=profile, output=command.settings.output_dir, release=release)

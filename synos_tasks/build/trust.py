@@ -89,8 +89,12 @@ def public_key(text: str, where: str) -> Ed25519PublicKey:
     return key
 
 
-def private_key(path: Path) -> Ed25519PrivateKey:
-    """Read a private key; raises SettingsError."""
+def signing_key(settings: Settings) -> Ed25519PrivateKey:
+    """Read the private key that the settings name; raises SettingsError."""
+    if not settings.build.store_signing_key:
+        hint = f"name the private key's file in synos.build.store_signing_key; {GENERATE}"
+        raise SettingsError("there is no key to sign with", where="synos.build.store_signing_key", hint=hint)
+    path = settings.project.root / Path(settings.build.store_signing_key).expanduser()
     try:
         key = load_ssh_private_key(path.read_bytes(), password=None)
     except (OSError, ValueError, TypeError, UnsupportedAlgorithm) as error:

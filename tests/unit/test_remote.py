@@ -19,6 +19,7 @@ from synos_tasks.errors import RemoteStoreFailed, SettingsError
 from synos_tasks.iso import remote as inside
 from synos_tasks.iso.remote import ENTRY, Described, Remote
 from synos_tasks.iso.store import Store
+from synos_tasks.settings import BuildSettings
 from tests.signing import new_key, public
 from tests.unit.projects import settings_in
 from tests.unit.teams import FILES, KEY, SIGNER, STRANGER, Quiet, Team, served
@@ -315,7 +316,7 @@ def test_a_server_of_static_files_cannot_be_pushed_to(team: Team) -> None:
     assert "file:///" in error.value.hint
 
 
-def test_keys_are_those_of_openssh(tmp_path: Path) -> None:
+def test_keys_are_those_of_openssh(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     given = settings_in(tmp_path)
     given.project.build_data.mkdir(parents=True, exist_ok=True)
     private = tmp_path / "key"
@@ -324,7 +325,10 @@ def test_keys_are_those_of_openssh(tmp_path: Path) -> None:
     assert trust.trust(given, str(tmp_path / "key.pub"))[1]
     assert not trust.trust(given, public(SIGNER))[1]
     assert len(trust.trusted_keys(given)) == 2
-    assert trust.private_key(private).public_key() == made.public_key()
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for path in (str(private), "key", "~/key"):
+        signing = settings_in(tmp_path, build=BuildSettings(store_signing_key=path))
+        assert trust.signing_key(signing).public_key() == made.public_key()
     for wrong, what in [
         (str(private), "private key"),
         ("ssh-ed25519 AAAA", "no public key"),

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import resource
 import time
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -38,9 +40,10 @@ def test_a_server_that_drips_ends_no_build(team: Team, monkeypatch: pytest.Monke
             self.send_response(200)
             self.send_header("Content-Length", str(len(FILES["root.squashfs"])))
             self.end_headers()
-            for _ in range(100):
-                self.wfile.write(b"0")
-                time.sleep(0.1)
+            with suppress(OSError):
+                for _ in range(100):
+                    self.wfile.write(b"0")
+                    time.sleep(0.1)
             return None
 
     began = time.monotonic()
@@ -65,6 +68,18 @@ def test_downloads_without_a_place_end_no_build(team: Team) -> None:
     os.utime(downloads / "x.part", (0, 0))
     assert not team.fetch()
     assert str(downloads) in team.said[0]
+
+
+def test_a_full_disk_ends_no_build_and_keeps_room_for_it(team: Team) -> None:
+    team.push()
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limit[1]))
+    try:
+        assert not team.fetch()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert "not used any further" in team.said[0]
+    assert not list(team.open()._state.iterdir())
 
 
 def test_a_warning_is_one_short_line_without_escape_sequences(team: Team) -> None:
