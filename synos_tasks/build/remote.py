@@ -50,7 +50,7 @@ BUFFER = 2**16
 """Bytes of a file in memory, in each thread; so much is lost where a command is killed."""
 LARGEST_ENTRY = 64 * 2**20
 RESUMED = 20
-"""How often a download goes on after it was cut off."""
+"""How often a download is tried in a command, each time from where it was cut off."""
 PART_SECONDS = 7 * 86400
 """Age from which an unfinished download is removed."""
 PREFIX = "fetched-"
@@ -253,6 +253,8 @@ class RemoteStore:
                     if out.tell() == have:
                         self.give_up(reason(error))
                         return f"{path} cannot be had"
+            else:
+                return f"{path} was cut off {RESUMED} times"
         return ""
 
     def give_up(self, why: str) -> None:

@@ -82,6 +82,25 @@ def test_a_full_disk_ends_no_build_and_keeps_room_for_it(team: Team) -> None:
     assert not list(team.open()._state.iterdir())
 
 
+def test_a_line_that_is_cut_off_for_ever_keeps_what_came(team: Team) -> None:
+    team.push()
+
+    class Cutting(Quiet):
+        def do_GET(self) -> None:
+            content = (team.store / self.path.lstrip("/")).read_bytes()
+            start = int((self.headers["Range"] or "bytes=0-")[6:].split("-")[0])
+            self.send_response(206 if start else 200)
+            self.send_header("Content-Length", str(len(content) - start))
+            self.send_header("Content-Range", f"bytes {start}-{len(content) - 1}/{len(content)}")
+            self.end_headers()
+            self.wfile.write(content[start:][:9000])
+
+    with served(Cutting) as url:
+        assert not team.fetch(url)
+        assert "cut off" in team.said[0]
+        assert any(team.fetch(url) for _ in range(5))
+
+
 def test_a_warning_is_one_short_line_without_escape_sequences(team: Team) -> None:
     team.push()
     fields = json.loads((team.entry / ENTRY).read_text())
