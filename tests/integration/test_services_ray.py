@@ -35,6 +35,21 @@ def where():
 print(*sorted(set(ray.get([where.remote() for _ in range(4)]))))
 """
 
+OTHER_HEAD = """
+from http.server import BaseHTTPRequestHandler, HTTPServer
+class Head(BaseHTTPRequestHandler):
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"{\\"ray_version\\": \\"1.0\\"}")
+HTTPServer(("", 8265), Head).serve_forever()
+"""
+KILL = """
+for one in /proc/[0-9]*; do
+    if [ "$(cat "$one/comm")" = raylet ]; then kill -9 "${one#/proc/}" && echo killed; fi
+done
+"""
+
 
 @pytest.fixture(scope="module")
 def cluster(builder_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Clone]:
@@ -156,6 +171,22 @@ def test_only_who_has_the_token_comes_in_and_others_learn_why(cluster: Clone) ->
     assert "Ray refuses the token" in refused.err
 
 
+def test_a_worker_of_another_version_says_so_at_once(cluster: Clone) -> None:
+    """In a container that is its own head."""
+    start = cluster.root / "docker/services/ray-worker"
+    image = docker("inspect", "--format={{.Image}}", containers(cluster)["ray-worker"]).strip()
+    done = subprocess.run(
+        [
+            "docker", "run", "--rm", "--network=none", "--add-host=ray-head:127.0.0.1", f"--label={cluster.label}",
+            f"--volume={start}:/etc/synos:ro", "--env=RAY_AUTH_TOKEN_PATH=/etc/hostname", "--entrypoint=bash", image,
+            "-c", f"python3 -c '{OTHER_HEAD}' & exec bash /etc/synos/start",
+        ],
+        capture_output=True, text=True, timeout=30, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "the head has 1.0: inv services.up --stack ray gives both the same" in done.stderr
+
+
 def test_a_program_on_this_machine_computes_on_the_workers(cluster: Clone) -> None:
     values = cluster.inv("services.env", *STACK).json["variables"]
     assert values["RAY_API_SERVER_ADDRESS"] == f"http://127.0.0.1:{dashboard(cluster)}"
@@ -182,6 +213,9 @@ def test_rays_command_line_has_the_token(cluster: Clone) -> None:
     done = shell(cluster, "services.ray", "--", "status")
     assert done.returncode == 0, done.stderr
     assert " CPU" in done.stdout
+    program = "import ray; ray.init(); print('on', ray.__version__)"
+    words = ("job", "submit", "--", "python3", "-c", program)
+    assert f"on {status(cluster)['ray']['version']}\n" in shell(cluster, "services.ray", "--", *words).stdout
     assert shell(cluster, "services.ray", "--", "nonsense").returncode == 2
 
 
@@ -194,6 +228,20 @@ def test_verbs_for_data_say_that_there_is_none(cluster: Clone) -> None:
         False,
         False,
     ]
+
+
+def test_a_worker_whose_raylet_dies_comes_back(cluster: Clone) -> None:
+    before = {one["name"] for one in status(cluster)["ray"]["nodes"]}
+    assert execute(cluster, "ray-worker", "bash", "-c", KILL).stdout.strip() == "killed"
+    end = time.monotonic() + 30
+    while True:
+        told = status(cluster)
+        [worker] = [one for one in told["services"] if one["name"] == "ray-worker"]
+        if (worker["restarts"], worker["health"]) == (1, "healthy"):
+            break  # Ray counts the dead node for a while
+        assert time.monotonic() < end, told
+        time.sleep(0.5)
+    assert {one["name"] for one in told["ray"]["nodes"]} == before
 
 
 def test_a_new_token_is_the_only_one_that_opens(cluster: Clone) -> None:
