@@ -27,7 +27,7 @@ def bench_matrix(jobs: int) -> None:
     suites = [
         f"{profile}@{suite}" for profile, suite in product(("minimal", "standard"), ("bookworm", "trixie"))
     ]
-    _compare("suites", 0.75, suites, jobs)
+    _compare("suites", 0.6, suites, jobs)
 
 
 def _compare(what: str, promised: float, names: Sequence[str], jobs: int) -> None:
