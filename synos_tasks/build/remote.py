@@ -251,6 +251,9 @@ class RemoteStore:
                     return f"{path} is missing"
                 except obstore.exceptions.BaseError as error:
                     if out.tell() == have:
+                        out.truncate(
+                            0 if received == 0 else have
+                        )  # or the next command would get the same answer
                         self.give_up(reason(error))
                         return f"{path} cannot be had"
             else:

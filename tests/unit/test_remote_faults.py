@@ -101,6 +101,27 @@ def test_a_line_that_is_cut_off_for_ever_keeps_what_came(team: Team) -> None:
         assert any(team.fetch(url) for _ in range(5))
 
 
+def test_what_a_server_does_not_go_on_with_is_fetched_anew_by_the_next_command(team: Team) -> None:
+    """As from a proxy that answers any range with another one."""
+    _, digest = team.push().files["root.squashfs"]
+    (team.open()._state / f"{digest}.part").write_bytes(FILES["root.squashfs"][:100_000])
+
+    class Wrong(Quiet):
+        def do_GET(self) -> None:
+            if not self.headers["Range"]:
+                super().do_GET()
+                return
+            self.send_response(206)
+            self.send_header("Content-Range", "bytes 5-9/10")
+            self.send_header("Content-Length", "5")
+            self.end_headers()
+            self.wfile.write(b"wrong")
+
+    with served(partial(Wrong, directory=team.store)) as url:
+        assert not team.fetch(url)
+        assert team.fetch(url)
+
+
 def test_a_warning_is_one_short_line_without_escape_sequences(team: Team) -> None:
     team.push()
     fields = json.loads((team.entry / ENTRY).read_text())
