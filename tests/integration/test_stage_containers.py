@@ -244,7 +244,7 @@ def test_a_hook_that_no_signal_ends_dies_with_the_killed_command(built: Built, p
     finally:
         process.kill()
         process.communicate(timeout=10)
-    assert wait_until(lambda: not project.running(), 15), _names(project)
+    assert wait_until(lambda: not project.running(), 60), _names(project)
 
 
 ENTER = [sys.executable, "-m", "invoke", "build.shell", "--in", "apart"]
@@ -313,9 +313,9 @@ def test_nothing_of_a_shell_is_left_when_its_command_is_killed(built: Built, pro
         terminal.type("", "root@synos:/# $", 120)
         terminal.type("trap '' HUP TERM; (sleep 86394) & kill -STOP 1; sleep 86394\n", r"\[1\] \d+")
     gone = ("ps", "--all", "--quiet", f"--filter=label={project.label}")
-    assert wait_until(lambda: not docker(*gone), 15), _names(project)
+    assert wait_until(lambda: not docker(*gone), 60), _names(project)
     volumes = ("volume", "ls", "--quiet", f"--filter=label={project.label}")  # they go after their container
-    assert wait_until(lambda: docker(*volumes) == project.settings.project.store_volume, 15), docker(*volumes)
+    assert wait_until(lambda: docker(*volumes) == project.settings.project.store_volume, 60), docker(*volumes)
 
 
 def _names(project: Clone) -> list[str]:

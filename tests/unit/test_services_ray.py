@@ -13,6 +13,7 @@ import pytest
 import yaml
 from invoke.collection import Collection
 
+from synos_tasks.engine import cache
 from synos_tasks.engine.compose import Compose
 from synos_tasks.engine.labels import (
     LABEL_COMPOSE_NUMBER,
@@ -184,7 +185,8 @@ def test_further_containers_are_numbered_in_their_order(here: Scene) -> None:
     assert found == {"redis": second, "redis-2": third, "redis-3": fifth}
 
 
-def test_all_containers_must_get_healthy(here: Scene) -> None:
+def test_all_containers_must_get_healthy(here: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cache, "statistics", lambda _idents: {})
     replica(here, 1)
     replica(here, 2, "unhealthy")
     with pytest.raises(ServiceUnhealthy, match="not healthy: redis-2") as caught:
