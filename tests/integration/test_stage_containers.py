@@ -314,7 +314,15 @@ def test_nothing_of_a_shell_is_left_when_its_command_is_killed(built: Built, pro
         terminal.type("trap '' HUP TERM; (sleep 86394) & kill -STOP 1; sleep 86394\n", r"\[1\] \d+")
     gone = ("ps", "--all", "--quiet", f"--filter=label={project.label}")
     assert wait_until(lambda: not docker(*gone), 60), _names(project)
-    volumes = ("volume", "ls", "--quiet", f"--filter=label={project.label}")  # they go after their container
+    # the work folder stays where the builder ended before the shell that had it too: it goes with the next command
+    subprocess.run(
+        [*ENTER, "--command", "true"],
+        cwd=project.root,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        check=True,
+    )
+    volumes = ("volume", "ls", "--quiet", f"--filter=label={project.label}")
     assert wait_until(lambda: docker(*volumes) == project.settings.project.store_volume, 60), docker(*volumes)
 
 
