@@ -245,7 +245,7 @@ class Build:
             seconds = self._seconds()
             sha256 = publish(folder, plan, builder.owner(), seconds)
         if self.remote and self.context.settings.build.store_push == "always":
-            self._push(self.remote, [stage.key for stage in stages])
+            self._push([stage.key for stage in stages])
         try:
             remember(self.context.settings, plan, stages)
         except OSError as error:
@@ -296,11 +296,11 @@ class Build:
             raise errors.StageFailed(what, where=spec.name, hint="nothing was published")
         return stages
 
-    def _push(self, remote: RemoteStore, keys: list[str]) -> None:
+    def _push(self, keys: list[str]) -> None:
         from synos_tasks.build.remote import push  # noqa: PLC0415
 
         try:
-            pushed = push(self.context, remote, keys)
+            pushed = push(self.context, keys)
             self.context.say(
                 f"remote store: pushed {pushed.entries} entries, {console.human_bytes(pushed.bytes)}"
             )

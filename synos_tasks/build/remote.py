@@ -72,12 +72,6 @@ def remote_of(context: Context) -> RemoteStore | None:
     return None
 
 
-def to_push(context: Context, url: str = "") -> RemoteStore:
-    """Return the remote store at ``url``, or that of the settings, to write to; raises SettingsError, RemoteStoreFailed."""
-    settings = context.settings
-    return RemoteStore(settings, trust.trusted_keys(settings), lambda _: None, url, writing=True)
-
-
 class RemoteStore:
     """The remote store of a project. Used from several threads."""
 
@@ -251,9 +245,8 @@ class RemoteStore:
                     return f"{path} is missing"
                 except obstore.exceptions.BaseError as error:
                     if out.tell() == have:
-                        out.truncate(
-                            0 if received == 0 else have
-                        )  # or the next command would get the same answer
+                        if not received:  # or the next command would get the same answer
+                            out.truncate(0)
                         self.give_up(reason(error))
                         return f"{path} cannot be had"
             else:
@@ -310,12 +303,13 @@ class Fetching:
             send({"fetched": key, "found": found})
 
 
-def push(context: Context, store: RemoteStore, keys: Iterable[str]) -> Pushed:
-    """Write the entries of some stages that the local store has and the remote one lacks.
+def push(context: Context, keys: Iterable[str], url: str = "") -> Pushed:
+    """Write the entries of some stages that the local store has and the remote one, at ``url`` or that of the settings, lacks.
 
     Raises SettingsError without a signing key, RemoteStoreFailed, and what the container met.
     """
     settings, key = context.settings, trust.signing_key(context.settings)
+    store = RemoteStore(settings, trust.trusted_keys(settings), lambda _: None, url, writing=True)
     store.check()
     wanted = set(keys)
     missing = tuple(wanted - store.describe(wanted).keys())

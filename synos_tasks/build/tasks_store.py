@@ -58,12 +58,12 @@ def _push(command: Command, profile: str, to: str, *, release: bool) -> None:
     if not url:
         raise WrongUse("there is no store to push to", hint="name it by --to, or in synos.build.store")
     command.would(f"push the stages of {profile} to {url}", profile=profile, store=url)
-    trust.signing_key(command.settings)  # a mistake of it is told before the plan is made
+    trust.signing_key(command.settings)  # raises before the plan is made
     context = context_of(command)
     plan, _ = view.plan_of(
         context, Options(profile=profile, output=command.settings.output_dir, release=release)
     )
-    pushed = remote.push(context, remote.to_push(context, to), view.keys_of(plan))
+    pushed = remote.push(context, view.keys_of(plan), to)
     command.show(
         f"{url}: {pushed.entries} entries written, {pushed.there} were there; signed by {pushed.key}"
     )
