@@ -252,6 +252,11 @@ def _remote_entries(context: Context, keys: Collection[str]) -> dict[str, protoc
     }
 
 
+def _found_in(event: protocol.Done) -> str:
+    """Return where the result of a stage was found; '' where it was made."""
+    return "fetched" if event.fetched else "in store" if event.hit else ""
+
+
 class PlainView(AbstractContextManager["PlainView"]):
     """Print a line when a stage ends, for logs and pipes."""
 
@@ -263,7 +268,7 @@ class PlainView(AbstractContextManager["PlainView"]):
         if isinstance(event, protocol.Start):
             console.say(f"{event.stage:<24} started")
         elif isinstance(event, protocol.Done):
-            how = "fetched" if event.fetched else "in store" if event.hit else "done"
+            how = _found_in(event) or "done"
             size = console.human_bytes(event.bytes)
             console.say(f"{event.name:<24} {how:<8} {event.seconds:>6.1f} s  {size:>9}")
 
@@ -311,9 +316,7 @@ class LiveView(PlainView):
         elif isinstance(event, protocol.Progress):
             self._set(event.stage, total=1.0, completed=min(0.99, event.fraction))
         elif isinstance(event, protocol.Done):
-            took = f"{event.seconds:.1f} s"
-            if event.hit:
-                took = "fetched" if event.fetched else "in store"
+            took = _found_in(event) or f"{event.seconds:.1f} s"
             self._set(event.name, total=1.0, completed=1.0, size=console.human_bytes(event.bytes), time=took)
         for task in self._running():
             elapsed, expected = task.elapsed or 0.0, self._expected.get(task.description)

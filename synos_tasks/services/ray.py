@@ -91,15 +91,15 @@ def look(settings: Settings, stack: str, ports: Iterable[Port]) -> Cluster | Non
     return Cluster(version=version, nodes=tuple(sorted(alive, key=lambda one: (not one.head, one.name))))
 
 
-def _node(told: dict[str, Any]) -> Node:
-    has = {key: float(value) for key, value in told["resources_total"].items()}
+def _node(fields: dict[str, Any]) -> Node:
+    resources = {key: float(value) for key, value in fields["resources_total"].items()}
     return Node(
-        name=told["node_name"],
-        address=told["node_ip"],
-        head=told["is_head_node"],
-        cpus=has.get("CPU", 0.0),
-        memory=int(has.get("memory", 0)),
-        object_store=int(has.get("object_store_memory", 0)),
+        name=fields["node_name"],
+        address=fields["node_ip"],
+        head=fields["is_head_node"],
+        cpus=resources.get("CPU", 0.0),
+        memory=int(resources.get("memory", 0)),
+        object_store=int(resources.get("object_store_memory", 0)),
     )
 
 
