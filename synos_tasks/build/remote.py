@@ -1,7 +1,7 @@
 """The remote store: entries of the stage store that others made, over HTTP(S), from S3 or in a folder.
 
-objects/KEY/entry.json describes an entry in a signed envelope (trust.py), and is written last; its files are beside it. What
-fails, or is not signed by a trusted key, costs a warning and no build: the stage is made here.
+An entry is the folder objects/KEY: the files of a stage, and entry.json, a signed envelope (trust.py) that describes them. It is
+written last. An entry that cannot be fetched, or that no trusted key has signed, is a warning: the build makes the stage.
 """
 
 from __future__ import annotations

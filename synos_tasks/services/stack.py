@@ -204,7 +204,7 @@ class StackContext(Context):
 def open_stack(
     settings: Settings, name: str, say: Callable[[str], None], timeout: float = 0, workers: int = 0
 ) -> StackContext:
-    """Resolve a stack; '' and 0 are the settings' own, and ``workers`` then as many as the last `up` was told to start.
+    """Resolve a stack. Without a name or a timeout those of the settings count; ``workers`` 0 keeps the number of the last `up`.
 
     Raises SettingsError, ServiceFailed where its file has a mistake, ImageBuildFailed where a Dockerfile is missing,
     or EngineUnavailable.
